@@ -1,0 +1,1 @@
+"""The truth: tables, sessions, migrations and the people whose roles guard them."""

@@ -1,0 +1,96 @@
+"""Engine, sessions and migrations.
+
+SQLite is set up as measured: WAL, a 30 s busy timeout, foreign keys on, synchronous FULL because human rankings are
+the product's asset; writers begin IMMEDIATE (a deferred writer fails at once on a stale snapshot), readers DEFERRED.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from errors import DatabaseProblem
+from settings import ROOT, settings
+
+MIGRATIONS = ROOT / "db" / "migrations"
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for `url`, with SQLite made safe for several processes."""
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    file = make_url(url).database
+    if file and file != ":memory:":
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url)
+
+    @event.listens_for(engine, "connect")
+    def _connect(dbapi: sqlite3.Connection, _record: Any) -> None:
+        dbapi.isolation_level = None  # SQLAlchemy says BEGIN, not the driver
+        for pragma in ("busy_timeout = 30000", "journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+            dbapi.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@lru_cache
+def engine() -> Engine:
+    """The engine that every session of one process shares."""
+    return make_engine(settings().url)
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """A writing transaction: committed at the end, rolled back on any exception."""
+    with Session(engine(), expire_on_commit=False) as s, s.begin():
+        yield s
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A read-only transaction that never waits for a writer."""
+    bound = engine().execution_options(reading=True)
+    with Session(bound, expire_on_commit=False, autoflush=False) as s:
+        yield s
+        s.rollback()
+
+
+def migrate(url: str | None = None) -> None:
+    """Bring the database to this version's tables; safe to call any number of times.
+
+    Raises `DatabaseProblem` when the file is not a database or comes from a newer version.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url or settings().url
+    try:
+        command.upgrade(config, "head")
+    except CommandError as problem:
+        if "Can't locate revision" not in str(problem):
+            raise
+        raise DatabaseProblem(
+            "This database was written by a newer version of Pickwell. Nothing was changed: update the program, "
+            "or point PICKWELL_HOME at another folder."
+        ) from None
+    except DatabaseError as problem:
+        if "file is not a database" not in str(problem):
+            raise
+        raise DatabaseProblem(
+            f"{make_url(url or settings().url).database} is not a SQLite database. Nothing was changed: move the "
+            "file away, or set PICKWELL_DATABASE_URL."
+        ) from None

@@ -1,0 +1,53 @@
+"""Errors that are sentences for a person, with the remedy.
+
+Pages and the command line show `str(error)` of a `PickwellError` and nothing else; any other exception is a bug and
+crashes loudly.
+"""
+
+
+class PickwellError(Exception):
+    """Something a person can put right; the message says how."""
+
+
+class BadFile(PickwellError):
+    """A file to import cannot be read as what it should be."""
+
+
+class NotAllowed(PickwellError):
+    """The person's role in the project does not include this."""
+
+
+class NotFound(PickwellError):
+    """An id or a name that is not in the database."""
+
+
+class AlreadyThere(PickwellError):
+    """A name that has to be unique is taken."""
+
+
+class Refused(PickwellError):
+    """An action that would break one of the product's promises (blindness, held-out prompts, one ranking each)."""
+
+
+class NotEnoughPreferences(PickwellError):
+    """Too few usable preferences to freeze or to train on."""
+
+
+class BrokenModel(PickwellError):
+    """A model folder that is missing, half-written or of an unsafe kind."""
+
+
+class EngineFailed(PickwellError):
+    """The inference engine did not start, died too often, or refused a request."""
+
+
+class TrainingFailed(PickwellError):
+    """A training run that cannot go on."""
+
+
+class DatabaseProblem(PickwellError):
+    """A database that cannot be opened by this version."""
+
+
+class BadSetting(PickwellError):
+    """A setting with a value that cannot work."""

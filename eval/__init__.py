@@ -1,0 +1,1 @@
+"""Blind Judgments into a WinRate."""

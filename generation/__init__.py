@@ -1,0 +1,1 @@
+"""Prompts into Responses, through an OpenAI-compatible endpoint."""

@@ -1,0 +1,1 @@
+"""Files into Prompts, human Responses and imported Rankings."""

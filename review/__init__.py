@@ -1,0 +1,1 @@
+"""Comparisons into Rankings and Corrections."""

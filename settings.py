@@ -1,0 +1,96 @@
+"""The dozen settings, read from environment variables (prefix ``PICKWELL_``) or a ``.env`` file.
+
+Every default is here and nowhere else; `docs/architecture.md` lists them and a test compares the two.
+"""
+
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from errors import BadSetting
+
+ROOT = Path(__file__).resolve().parent
+
+
+class Engine(StrEnum):
+    """What answers prompts on this machine."""
+
+    auto = "auto"
+    """vLLM where it is installed, else transformers."""
+    vllm = "vllm"
+    """A vLLM server that the worker starts on loopback."""
+    transformers = "transformers"
+    """The server of the transformers library, where vLLM has no wheel. Slower."""
+    echo = "echo"
+    """A server without a model, for tests: it answers with a text made from the prompt."""
+
+
+class Settings(BaseSettings):
+    """Where things are and what runs; see each field."""
+
+    model_config = SettingsConfigDict(env_prefix="PICKWELL_", env_file=".env", extra="ignore")
+
+    home: Path = ROOT / "var"
+    """Folder of everything that is written: database, models, snapshots, runs, logs."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty means the SQLite file ``pickwell.db`` in `home`."""
+    host: str = "127.0.0.1"
+    """Address the app listens on. Only loopback is accepted until there are accounts."""
+    port: int = Field(default=8501, ge=1, le=65535)
+    """Port the app listens on."""
+    base_model: str = ""
+    """Local folder or hub id of the base model; empty means the default model, SmolLM2-135M-Instruct."""
+    engine: Engine = Engine.auto
+    """Which engine the worker starts for local models."""
+    engine_url: str = ""
+    """URL of an OpenAI-compatible endpoint (ending in ``/v1``) to use instead of starting an engine here."""
+    engine_api_key: SecretStr = SecretStr("")
+    """Key for `engine_url`; never stored or logged."""
+    concurrency: int = Field(default=32, ge=1, le=1024)
+    """Requests in flight at once, so that the engine's batch stays full."""
+    context_tokens: int = Field(default=2048, ge=128)
+    """Longest prompt plus reply, in tokens."""
+    max_cell_kb: int = Field(default=256, ge=1)
+    """Longest text accepted in one cell of an imported file, in KiB."""
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'pickwell.db'}"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of model weights."""
+        return self.home.resolve() / "models"
+
+    @property
+    def default_model_dir(self) -> Path:
+        """Where the default model is unpacked."""
+        return self.models_dir / "smollm2-135m-instruct"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder for each run: its input, log, checkpoints and output."""
+        return self.home.resolve() / "runs"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """One folder for each frozen Snapshot."""
+        return self.home.resolve() / "snapshots"
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises `BadSetting` naming the variable when a value cannot work.
+    """
+    try:
+        return Settings()
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = "PICKWELL_" + str(first["loc"][0]).upper()
+        raise BadSetting(f"{name} cannot be {first['input']!r}: {first['msg']}. Change or unset it.") from None

@@ -1,0 +1,41 @@
+"""Fixtures and factories: a fresh database in a fresh folder for every test, and rows made with one call."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+import db.session
+import settings as settings_module
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of its own for each test, with the settings pointing at it and nothing inherited from the shell."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("PICKWELL_") and name != "PICKWELL_TEST_MODEL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PICKWELL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PICKWELL_ENGINE", "echo")
+    settings_module.settings.cache_clear()
+    db.session.engine.cache_clear()
+    yield tmp_path / "home"
+    settings_module.settings.cache_clear()
+    db.session.engine.cache_clear()
+
+
+@pytest.fixture
+def database(home: Path) -> Path:
+    """A migrated, empty database."""
+    db.session.migrate()
+    return home / "pickwell.db"
+
+
+@pytest.fixture
+def s(database: Path) -> Iterator[Session]:
+    """A writing session on an empty database."""
+    with db.session.session() as session:
+        yield session

@@ -1,0 +1,1 @@
+"""Rankings and Corrections into a Snapshot, a TrainingRun and a ModelVersion."""
