@@ -1,0 +1,67 @@
+"""Navigation by role and the page frame, nothing else. Run it with ``make run``."""
+
+import ipaddress
+
+import streamlit as st
+
+from db.models import Role
+from db.session import migrate
+from errors import PickwellError
+from ui.frame import choose_project_and_person, welcome
+from ui.safe import show_error
+from ui.style import apply_style
+
+st.set_page_config(page_title="Pickwell", page_icon=":material/balance:", layout="wide")
+apply_style()
+
+
+@st.cache_resource(show_spinner="Opening the database …")
+def opened() -> bool:
+    """Bring the database to this version once for each process."""
+    migrate()
+    return True
+
+
+def loopback(address: str | None) -> bool:
+    """Whether an address is reachable from this machine only."""
+    try:
+        return address == "localhost" or ipaddress.ip_address(address or "0.0.0.0").is_loopback
+    except ValueError:
+        return False
+
+
+if not loopback(st.get_option("server.address")):
+    st.error("Without accounts, Pickwell answers on this machine only. Start it with `make run`, on 127.0.0.1.")
+    st.stop()
+try:
+    opened()
+except PickwellError as problem:
+    show_error(problem)
+    st.stop()
+
+me = choose_project_and_person()
+if me is None:
+    st.session_state.pop("me", None)
+    st.navigation([st.Page(welcome, title="Welcome", icon=":material/waving_hand:")]).run()
+    st.stop()
+st.session_state["me"] = me
+
+PAGES = (
+    ("pages/overview.py", "Overview", ":material/route:", tuple(Role)),
+    ("pages/import_prompts.py", "Import", ":material/upload_file:", (Role.MANAGER,)),
+    ("pages/generate_responses.py", "Generate", ":material/auto_awesome:", (Role.MANAGER,)),
+    ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", (Role.MANAGER, Role.ANNOTATOR)),
+    ("pages/train_model.py", "Train", ":material/model_training:", (Role.MANAGER,)),
+    ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", (Role.REVIEWER, Role.MANAGER)),
+    ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", (Role.MANAGER, Role.REVIEWER)),
+    ("pages/manage_people.py", "People", ":material/group:", tuple(Role)),
+)
+allowed = [
+    st.Page(path, title=title, icon=icon, default=title == "Overview")
+    for path, title, icon, roles in PAGES
+    if me.has(*roles)
+]
+if not allowed:
+    st.warning("You have no role in this project. Ask its manager to give you one on the People page.")
+    st.stop()
+st.navigation(allowed).run()

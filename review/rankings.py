@@ -1,0 +1,128 @@
+"""Giving a Ranking, adding its reason, and taking it back."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Placement, Ranking, Role, now
+from db.people import require
+from errors import NotFound, Refused
+from review.assignment import left_first
+
+RANKERS = (Role.MANAGER, Role.ANNOTATOR)
+
+
+class Choice(StrEnum):
+    """What a reviewer says of a pair."""
+
+    LEFT = "LEFT"
+    RIGHT = "RIGHT"
+    TIE = "TIE"
+    """Both good, neither better."""
+    BOTH_BAD = "BOTH_BAD"
+    """Neither could be sent."""
+
+
+@dataclass(frozen=True)
+class LastRanking:
+    """What a reviewer said last, for the undo bar."""
+
+    ranking_id: int
+    comparison_id: int
+    choice: Choice
+    reason: str | None
+
+
+def places(choice: Choice) -> tuple[int, int]:
+    """The places of the left and the right response."""
+    return {Choice.LEFT: (1, 2), Choice.RIGHT: (2, 1)}.get(choice, (1, 1))
+
+
+def rank_pair(
+    s: Session, *, by: int, comparison_id: int, choice: Choice, reason: str | None = None, seconds: float | None = None
+) -> Ranking:
+    """Save a reviewer's ranking of a pair, with the sides as they were drawn for this reviewer.
+
+    Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab).
+    """
+    comparison = s.get(Comparison, comparison_id)
+    if comparison is None:
+        raise NotFound("That pair is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=comparison.project_id, roles=RANKERS)
+    if comparison.prompt.held_out:
+        raise Refused("This prompt is held out: its responses are only judged blind, never ranked for training.")
+    if any(response.responder.reviewer_id == by for response in comparison.responses):
+        raise Refused("You wrote one of these responses, so somebody else has to rank them.")
+    if len(comparison.responses) != 2:
+        raise Refused("This comparison has more than two responses. Rank it in the order view.")
+    first, second = comparison.responses
+    left, right = (first, second) if left_first(comparison_id, by) else (second, first)
+    ranking = Ranking(
+        comparison_id=comparison_id,
+        reviewer_id=by,
+        both_bad=choice is Choice.BOTH_BAD,
+        reason=(reason or "").strip() or None,
+        seconds=seconds,
+    )
+    ranking.placements = [
+        Placement(response_id=response.id, place=place, position=position)
+        for position, (response, place) in enumerate(zip((left, right), places(choice), strict=True))
+    ]
+    try:
+        with s.begin_nested():
+            s.add(ranking)
+            s.flush()
+    except IntegrityError:
+        raise Refused("You have ranked this pair already. Undo first if you want to change it.") from None
+    return ranking
+
+
+def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
+    """The reviewer's newest standing ranking that was given here."""
+    ranking = s.scalars(
+        select(Ranking)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .where(
+            Comparison.project_id == project_id,
+            Ranking.reviewer_id == by,
+            Ranking.undone_at.is_(None),
+            Ranking.prompt_set_id.is_(None),
+        )
+        .order_by(Ranking.id.desc())
+        .limit(1)
+    ).first()
+    if ranking is None:
+        return None
+    by_position = {placement.position: placement.place for placement in ranking.placements}
+    if ranking.both_bad:
+        choice = Choice.BOTH_BAD
+    elif by_position[0] == by_position[1]:
+        choice = Choice.TIE
+    else:
+        choice = Choice.LEFT if by_position[0] < by_position[1] else Choice.RIGHT
+    return LastRanking(ranking.id, ranking.comparison_id, choice, ranking.reason)
+
+
+def undo(s: Session, *, by: int, ranking_id: int) -> int:
+    """Take back one's own ranking; it stays in the database as undone. Returns the comparison's id."""
+    ranking = _own(s, by=by, ranking_id=ranking_id)
+    ranking.undone_at = now()
+    s.flush()
+    return ranking.comparison_id
+
+
+def give_reason(s: Session, *, by: int, ranking_id: int, reason: str) -> None:
+    """Add or change the reason of one's own ranking."""
+    _own(s, by=by, ranking_id=ranking_id).reason = reason.strip() or None
+    s.flush()
+
+
+def _own(s: Session, *, by: int, ranking_id: int) -> Ranking:
+    ranking = s.get(Ranking, ranking_id)
+    if ranking is None or ranking.reviewer_id != by or ranking.undone_at is not None:
+        raise NotFound("That ranking is not yours, or it was undone already. Reload the page.")
+    require(s, by=by, project_id=ranking.comparison.project_id, roles=RANKERS)
+    return ranking

@@ -1,0 +1,185 @@
+"""A training run's folder: `run.json` is all that goes in, the rest is all that comes out; manifests last.
+
+Nothing heavy is imported here: the worker and the trainer share it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from errors import TrainingFailed
+from training.preferences import Split
+from training.rows import file_sha256
+
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+"""One `StepReport` a line."""
+CHECKPOINTS = "checkpoints"
+ADAPTER = "adapter"
+MERGED = "merged"
+"""The model to serve: base and adapter in one."""
+MANIFEST = "manifest.json"
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+@dataclass(frozen=True)
+class RunInput:
+    """Everything a training depends on."""
+
+    base_model: str
+    """Local folder with safetensors, or a hub id."""
+    template_hash: str | None
+    """Of the base model's chat template, as it was registered; checked when known."""
+    snapshot: str
+    """Folder of the frozen Snapshot."""
+    snapshot_sha256: str
+    learning_rate: float
+    beta: float
+    sft_weight: float
+    epochs: float
+    batch_size: int
+    warmup_steps: int
+    lora_rank: int
+    lora_alpha: int
+    max_length: int
+    max_steps: int | None
+    seed: int
+    save_every: int = 10
+    """Steps between checkpoints: the most that is lost when the process dies."""
+
+    def write(self, folder: Path) -> None:
+        """Put `run.json` into the folder."""
+        (folder / RUN).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunInput":
+        """What `run.json` says. Raises `TrainingFailed` when it is missing or not one."""
+        try:
+            return cls(**json.loads((folder / RUN).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as problem:
+            raise TrainingFailed(
+                f"{folder / RUN} cannot be read as a training's input ({problem}). Start the training in the app, "
+                "which writes it."
+            ) from None
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the trainer said at one optimizer step."""
+
+    split: Split
+    step: int
+    steps: int
+    """Steps in all."""
+    loss: float
+    reward_margin: float | None
+    reward_accuracy: float | None
+    logps_chosen: float | None
+    logps_rejected: float | None
+    learning_rate: float | None
+    """None for the validation split."""
+    seconds: float
+    """Since this process began to train."""
+
+    @classmethod
+    def of(cls, log: Mapping[str, Any], *, step: int, steps: int, seconds: float) -> "StepReport":
+        """From a log of TRL, whose names begin with ``eval_`` for the validation split."""
+        prefix = "eval_" if "eval_loss" in log else ""
+        return cls(
+            split=Split.VALIDATION if prefix else Split.TRAIN,
+            step=step,
+            steps=steps,
+            loss=float(log[f"{prefix}loss"]),
+            reward_margin=log.get(f"{prefix}rewards/margins"),
+            reward_accuracy=log.get(f"{prefix}rewards/accuracies"),
+            logps_chosen=log.get(f"{prefix}logps/chosen"),
+            logps_rejected=log.get(f"{prefix}logps/rejected"),
+            learning_rate=log.get("learning_rate"),
+            seconds=seconds,
+        )
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """What a finished training says about itself."""
+
+    base_model: str
+    snapshot_sha256: str
+    weights_sha256: str
+    """Hash of the merged weights, see `hash_weights`."""
+    template_hash: str
+    steps: int
+    pairs: int
+    seconds: float
+    """From the first step of the last attempt to the last."""
+    peak_memory_mb: int
+    device: str
+    versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Put the manifest into the folder, whole or not at all."""
+        scratch = folder / f".{MANIFEST}"
+        scratch.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        scratch.rename(folder / MANIFEST)
+
+
+def finished(folder: Path) -> RunManifest | None:
+    """The manifest of a complete folder whose merged model is there; none while the training has to go on."""
+    if not (folder / MANIFEST).is_file() or not (folder / MERGED / MANIFEST).is_file():
+        return None
+    return RunManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+
+def hash_weights(folder: Path) -> str:
+    """Sha256 of the safetensors in a model folder: of the only file, or of the shards' names and hashes."""
+    hashes = {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide what a training gives."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def forget_steps_after(folder: Path, step: int) -> None:
+    """Drop the metrics of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
+    file = folder / METRICS
+    if not file.is_file():
+        return
+    kept = [line for line in file.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+    file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _step(line: str) -> float:
+    """The step of a line; one that was cut as the process died comes after all others."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; half-written ones, whose process died while saving, are removed.
+
+    The trainer writes `trainer_state.json` last, so one that reads well means whole.
+    """
+    import shutil
+
+    found = sorted(
+        (folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True
+    )
+    for checkpoint in found:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            return checkpoint
+    return None

@@ -1,0 +1,185 @@
+"""Who is here, in which project, and what their roles let them see.
+
+Choosing a name stands in for signing in: real sign-in replaces `_choose_person` and nothing else, because pages know
+only `Me` and every function that writes checks the role again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from sqlalchemy import select
+
+from db.models import Project, Reviewer, Role
+from db.people import ensure_reviewer, ensure_role, has_manager, join, members, roles_of
+from db.session import reading, session
+from errors import PickwellError
+from ui.safe import plain, show_error
+
+ROLE_WORDS = {
+    Role.MANAGER: "manager: imports, ranks, trains, evaluates",
+    Role.ANNOTATOR: "annotator: ranks and corrects",
+    Role.REVIEWER: "reviewer: judges blind",
+}
+
+
+@dataclass(frozen=True)
+class Me:
+    """The person using this browser tab."""
+
+    reviewer_id: int
+    name: str
+    project_id: int
+    project: str
+    roles: frozenset[Role]
+
+    def has(self, *roles: Role) -> bool:
+        """Whether any of the roles is held."""
+        return bool(self.roles & set(roles))
+
+
+def choose_project_and_person() -> Me | None:
+    """Draw the sidebar's choices; none until somebody has said who they are."""
+    with reading() as s:
+        projects = {project.id: project.name for project in s.scalars(select(Project).order_by(Project.id))}
+    if not projects:
+        return None
+    with st.sidebar:
+        project_id = _remembered("project", list(projects), "Project", projects)
+        with reading() as s:
+            people = {r.id: r.name for r, _ in members(s, project_id=project_id) if not r.simulated}
+        reviewer_id = _choose_person(project_id, people)
+    if reviewer_id is None:
+        return None
+    with reading() as s:
+        roles = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
+    return Me(reviewer_id, people[reviewer_id], project_id, projects[project_id], roles)
+
+
+def _remembered(name: str, options: Sequence[int], label: str, words: dict[int, str]) -> int:
+    """A select box whose choice is kept in the address, so that a reload keeps it."""
+    stored = st.session_state.get(f"kept_{name}", st.query_params.get(name, ""))
+    start = options.index(int(stored)) if str(stored).isdigit() and int(stored) in options else 0
+    chosen = st.selectbox(label, options, index=start, format_func=lambda i: words[i], key=f"choose_{name}")
+    st.session_state[f"kept_{name}"] = chosen
+    st.query_params[name] = str(chosen)
+    return chosen
+
+
+def _choose_person(project_id: int, people: dict[int, str]) -> int | None:
+    stored = st.session_state.get("kept_person", st.query_params.get("person", ""))
+    if not (str(stored).isdigit() and int(stored) in people):
+        st.session_state.pop("kept_person", None)
+        st.query_params.pop("person", None)
+        return None
+    start = list(people).index(int(stored))
+    chosen = st.selectbox(
+        "You are", list(people), index=start, format_func=lambda i: people[i], key=f"choose_person_{project_id}"
+    )
+    st.session_state["kept_person"] = chosen
+    st.query_params["person"] = str(chosen)
+    if st.button("Somebody else", icon=":material/logout:", type="tertiary"):
+        st.session_state.pop("kept_person", None)
+        st.query_params.pop("person", None)
+        st.rerun()
+    return chosen
+
+
+def welcome() -> None:
+    """The first screen, where somebody says who they are."""
+    project_id = st.session_state.get("kept_project")
+    st.title("Who are you?")
+    if project_id is None:
+        _first_project()
+        return
+    with reading() as s:
+        people = {r.id: r.name for r, _ in members(s, project_id=project_id) if not r.simulated}
+        managed = has_manager(s, project_id=project_id)
+    st.caption(
+        "Pickwell notes whose word every ranking and verdict is. There are no passwords yet, so it answers on this "
+        "machine only."
+    )
+    if people:
+        st.subheader("Already here")
+        columns = st.columns(3)
+        for place, (reviewer_id, name) in enumerate(people.items()):
+            if columns[place % 3].button(plain(name), key=f"enter_{reviewer_id}", width="stretch"):
+                _enter(reviewer_id)
+    st.subheader("New here")
+    with st.form("new_person"):
+        name = st.text_input("Your name", max_chars=80)
+        offered = [role for role in Role if not (managed and role is Role.MANAGER)]
+        roles = st.multiselect(
+            "What will you do?",
+            offered,
+            default=offered,
+            format_func=lambda role: ROLE_WORDS[role],
+            help="One project can have different people for each. A manager changes roles on the People page.",
+        )
+        if st.form_submit_button("Enter", type="primary"):
+            _add_and_enter(project_id, name, roles)
+
+
+def _add_and_enter(project_id: int, name: str, roles: Sequence[Role]) -> None:
+    if not roles:
+        st.warning("Choose at least one thing that you will do.")
+        return
+    try:
+        with session() as s:
+            for role in roles:
+                # the same press may make somebody the first manager and give the other roles too
+                reviewer = join(s, project_id=project_id, name=name, role=role, by=None)
+            reviewer_id = reviewer.id
+    except PickwellError as problem:
+        show_error(problem)
+        return
+    _enter(reviewer_id)
+
+
+def _enter(reviewer_id: int) -> None:
+    st.session_state["kept_person"] = reviewer_id
+    st.rerun()
+
+
+def _first_project() -> None:
+    st.write("There is no project yet. Make the first one; `make setup` adds a sample to look at.")
+    with st.form("first_project"):
+        name = st.text_input("Your name", max_chars=80)
+        title = st.text_input("Project", placeholder="Answering customer email", max_chars=120)
+        if st.form_submit_button("Make the project", type="primary"):
+            from db.people import create_project
+
+            try:
+                with session() as s:
+                    me = ensure_reviewer(s, name=name)
+                    project = create_project(s, name=title, task="", instructions="", guideline="", by=me.id)
+                    for role in (Role.ANNOTATOR, Role.REVIEWER):
+                        ensure_role(s, project_id=project.id, reviewer_id=me.id, role=role)
+                    st.session_state["kept_project"] = project.id
+                    reviewer_id = me.id
+            except PickwellError as problem:
+                show_error(problem)
+                return
+            _enter(reviewer_id)
+
+
+def page(title: str, *roles: Role) -> Me:
+    """The top of every page: its title, and the check that this person may be here."""
+    me = st.session_state.get("me")
+    if not isinstance(me, Me):
+        st.info("Choose who you are first.")
+        st.stop()
+    with reading() as s:
+        held = roles_of(s, reviewer_id=me.reviewer_id, project_id=me.project_id)
+    if roles and not held & set(roles):
+        st.title(title)
+        needed = " or ".join(role.value.lower() for role in roles)
+        st.warning(f"This page is for the role {needed}. A manager can give it to you on the People page.")
+        st.stop()
+    st.title(title)
+    return me
+
+
+def simulated_names(names: Sequence[Reviewer]) -> list[str]:
+    """Labels of the simulated reviewers among these."""
+    return [reviewer.label for reviewer in names if reviewer.simulated]

@@ -1,0 +1,41 @@
+"""The only way to show text that came from a file, a person or a model.
+
+Streamlit's Markdown runs no scripts but does load images from anywhere, which would tell a stranger who reads what
+and when, and could betray a reply's author. So such text is escaped and shown as it is, in `st.html`; and where
+Streamlit insists on Markdown (labels, messages) every mark that means something is escaped.
+"""
+
+import html
+import re
+
+import streamlit as st
+
+from errors import PickwellError
+
+_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
+
+
+def visible(text: str) -> str:
+    """Direction overrides and zero-width characters, which could hide or reorder words, made visible."""
+    return _HIDDEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
+
+
+def escaped(text: str) -> str:
+    """Text as HTML that shows exactly the text."""
+    return html.escape(visible(text))
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows exactly the text, for labels and messages; line breaks become spaces."""
+    return _MARKS.sub(r"\\\1", " ".join(visible(text).split()))
+
+
+def show_text(text: str) -> None:
+    """One card with a text, line breaks kept."""
+    st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
+
+
+def show_error(problem: PickwellError) -> None:
+    """An error for a person."""
+    st.error(plain(str(problem)), icon=":material/error:")

@@ -1,0 +1,30 @@
+"""The few styles that Streamlit has no option for; colours follow its theme, light or dark."""
+
+import streamlit as st
+
+CSS = """
+<style>
+.pw-card {border: 1px solid color-mix(in srgb, currentColor 18%, transparent); border-radius: .6rem;
+  padding: .9rem 1.1rem; background: color-mix(in srgb, currentColor 3%, transparent);}
+.pw-text {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55;}
+.pw-prompt {max-height: 30vh; overflow-y: auto; border-left: 4px solid #0f766e;}
+.pw-context {opacity: .75; margin-bottom: .7rem; padding-bottom: .7rem;
+  border-bottom: 1px dashed color-mix(in srgb, currentColor 25%, transparent);}
+.pw-label {font-size: .78rem; letter-spacing: .04em; opacity: .65; margin-bottom: .3rem;}
+.pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; max-height: 46vh; overflow-y: auto;
+  align-items: stretch;}
+@media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; max-height: 60vh;}}
+.pw-chosen {outline: 3px solid #0f766e;}
+.pw-diff ins {background: color-mix(in srgb, #16a34a 25%, transparent); text-decoration: none; border-radius: .2rem;}
+.pw-diff del {background: color-mix(in srgb, #dc2626 22%, transparent); border-radius: .2rem;}
+.pw-simulated {display: inline-block; border: 1px solid #b45309; color: #b45309; border-radius: 1rem;
+  padding: 0 .6rem; font-size: .78rem; margin-left: .4rem;}
+.pw-sentence {font-size: 1.5rem; line-height: 1.35; font-weight: 600; margin: .2rem 0 .6rem;}
+.block-container, [data-testid="stMainBlockContainer"] {padding-top: 2.6rem; padding-bottom: 2rem;}
+</style>
+"""
+
+
+def apply_style() -> None:
+    """Put the styles on the page."""
+    st.html(CSS)
