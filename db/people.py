@@ -129,3 +129,12 @@ def create_project(s: Session, *, name: str, task: str, instructions: str, guide
         raise AlreadyThere(f"There is a project “{clean}” already. Choose another name.") from None
     ensure_role(s, project_id=project.id, reviewer_id=by, role=Role.MANAGER)
     return project
+
+
+def edit_project(s: Session, *, by: int, project_id: int, task: str, instructions: str, guideline: str) -> Project:
+    """Change what a project says of itself. Responders, snapshots and models keep the instructions they were made with."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    project = s.get_one(Project, project_id)
+    project.task, project.instructions, project.guideline = task.strip(), instructions.strip(), guideline.strip()
+    s.flush()
+    return project

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import signal
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
@@ -60,15 +61,16 @@ def begin(kind: str, run_id: int, *, worker: str) -> Take | None:
         seen = the_run(s, kind=kind, run_id=run_id)
         if seen.status.ended or carried(s, seen, but_by=worker):
             return None
-    group = None if is_unmanaged(seen) else group_of(seen)
+        before = (seen.status, seen.attempt, seen.worker)
+        lost = seen.status is RunStatus.RUNNING and seen.worker is not None
+        group = None if is_unmanaged(seen) else group_of(seen)
     if group is not None and not group.end(grace=0):
         log.error("Process group %s of %s run %s outlives being killed.", group.leader, kind, run_id)
         return None
     takes = _takes(kind, run_id)
-    lost = seen.status is RunStatus.RUNNING and seen.worker is not None
     with session() as s:
         run = the_run(s, kind=kind, run_id=run_id, lock=True)
-        if (run.status, run.attempt, run.worker) != (seen.status, seen.attempt, seen.worker):
+        if (run.status, run.attempt, run.worker) != before:
             return None  # somebody was faster; whatever they made of it will be looked at again
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)
@@ -185,7 +187,11 @@ def lost_sentence(times: int, tail: str) -> str:
 
 def _takes(kind: str, run_id: int) -> list[Take]:
     file = run_folder(kind, run_id) / TAKES
-    return [Take(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+    takes = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        with suppress(ValueError, TypeError):  # a line cut short by a full disk or a power cut says nothing
+            takes.append(Take(**json.loads(line)))
+    return takes
 
 
 def _end(run: AnyRun, status: RunStatus, error: str | None = None) -> None:

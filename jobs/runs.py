@@ -6,7 +6,7 @@ The app's process imports this, so nothing heavy is imported here, the queue's l
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
@@ -55,7 +55,8 @@ def the_run(s: Session, *, kind: str, run_id: int, lock: bool = False) -> AnyRun
     """
     if kind not in KINDS:
         raise NotFound(f"There is no kind of run called {kind}; there are {' and '.join(KINDS)}.")
-    run: AnyRun | None = s.get(KINDS[kind].model, run_id, with_for_update=lock or None, populate_existing=lock)  # type: ignore[assignment]
+    row = s.get(KINDS[kind].model, run_id, with_for_update=lock or None, populate_existing=lock)
+    run = cast(AnyRun | None, row)
     if run is None:
         raise NotFound(f"{KINDS[kind].title} {run_id} is not there (any more).")
     return run

@@ -13,10 +13,11 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import psutil
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -29,7 +30,7 @@ from errors import DatabaseProblem, PickwellError, Refused
 from jobs.attempts import carried
 from jobs.child import child_command
 from jobs.processes import SAME_START
-from jobs.runs import KINDS
+from jobs.runs import KINDS, AnyRun
 from jobs.supervise import Command, Pace, supervise
 from settings import settings
 
@@ -54,7 +55,8 @@ def main(command: Command = child_command, pace: Pace = Pace()) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, lambda *_: stop.set())
     try:
         check_database()
         with only_one(settings().home.resolve() / "worker.lock"):
@@ -92,7 +94,7 @@ def only_one(file: Path) -> Iterator[None]:
             lock.seek(0)
             pid = lock.read().strip() or "unknown"
             raise AlreadyRunning(
-                f"A worker for {file.parent} is already running (process {pid}). Leave it to its work, or stop it first."
+                f"A worker for {file.parent} is already running (process {pid}). Leave it to its work or stop it first."
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
@@ -113,12 +115,13 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
     show_life(me)
     beating = threading.Thread(target=keep_showing_life, args=(me, stop), daemon=True)
     beating.start()
-    workflow = launch(look)
-    log.info("Worker %s is ready.", me)
+    in_time = True
     try:
+        workflow = launch(look)
+        log.info("Worker %s is ready.", me)
         while not stop.wait(1.0):
             try:
-                enqueue_waiting(workflow, me)
+                enqueue_waiting(workflow, me if not free.locked() else None)
             except Exception:  # a full disk or a locked database passes, and the worker should be there afterwards
                 log.exception("The waiting runs could not be read; trying again.")
     finally:
@@ -127,11 +130,11 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
         in_time = free.acquire(timeout=pace.stop_grace + 15)
         DBOS.destroy(workflow_completion_timeout_sec=1 if in_time else 0)
         beating.join(timeout=2 * BEAT)
-        with session() as s:
+        with suppress(OperationalError), session() as s:
             s.execute(delete(Worker).where(Worker.id == me))
         log.info("Worker %s has stopped.", me)
-        if not in_time:
-            os._exit(1)
+    if not in_time:
+        os._exit(1)
 
 
 def launch(look: Callable[[str, int], None]) -> Callable[[str, int], None]:
@@ -160,13 +163,17 @@ def launch(look: Callable[[str, int], None]) -> Callable[[str, int], None]:
     return run
 
 
-def enqueue_waiting(workflow: Callable[[str, int], None], me: str) -> None:
-    """Enqueue every run that is QUEUED, or RUNNING without anybody alive to carry it, oldest first."""
-    waiting: list[tuple[Any, str, int, int]] = []
+def enqueue_waiting(workflow: Callable[[str, int], None], idle: str | None) -> None:
+    """Enqueue every run that is QUEUED, or RUNNING without anybody to carry it, oldest first.
+
+    ``idle`` is this worker's id while it has no run in hand: then no run can be its own.
+    """
+    waiting: list[tuple[datetime, str, int, int]] = []
     with reading() as s:
         for kind, (model, _) in KINDS.items():
-            for run in s.scalars(select(model).where(model.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))):
-                if run.worker != me and not carried(s, run):
+            unfinished = select(model).where(model.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)))
+            for run in cast(Iterable[AnyRun], s.scalars(unfinished)):
+                if not carried(s, run, but_by=idle):
                     waiting.append((run.created_at, kind, run.id, run.attempt))
     for _, kind, run_id, attempt in sorted(waiting):
         name = f"{kind}-{run_id}-{attempt}"

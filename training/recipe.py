@@ -104,7 +104,7 @@ KNOBS: Mapping[str, Knob] = {
     "batch_size": Knob(
         "Pairs per step",
         "Pairs that one step averages over. More is steadier and makes fewer steps.",
-        f"4: {_OURS}; the handbook's 128 needs thousands of pairs",
+        f"4: {_OURS}; 16 to 64 where there are thousands of pairs: {_HANDBOOK}",
     ),
     "warmup_steps": Knob(
         "Warm-up steps",
@@ -129,7 +129,7 @@ KNOBS: Mapping[str, Knob] = {
     "max_steps": Knob("At most so many steps", "Stops early, to try things out. Empty: the epochs decide.", _TRL),
     "seed": Knob(
         "Seed",
-        "For the adapter's first values and the order of pairs: the same seed on the same machine gives the same model.",
+        "For the adapter's first values and the order of pairs: the same seed on the same machine, the same model.",
         _TRL,
     ),
 }
@@ -160,12 +160,6 @@ def estimate_minutes(
     size = millions_of_parameters / 135
     seconds = FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)
     return seconds / 60
-
-
-def steps_of(*, pairs: int, recipe: RecipeValues | Recipe) -> int:
-    """Optimizer steps that a training of ``pairs`` makes."""
-    by_epochs = math.ceil(recipe.epochs * math.ceil(pairs / recipe.batch_size))
-    return by_epochs if recipe.max_steps is None else recipe.max_steps
 
 
 def start_training(

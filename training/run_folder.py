@@ -5,6 +5,8 @@ Nothing heavy is imported here: the worker and the trainer share it.
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -170,8 +172,6 @@ def last_checkpoint(folder: Path) -> Path | None:
 
     The trainer writes `trainer_state.json` last, so one that reads well means whole.
     """
-    import shutil
-
     found = sorted(
         (folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True
     )
@@ -183,3 +183,8 @@ def last_checkpoint(folder: Path) -> Path | None:
         else:
             return checkpoint
     return None
+
+
+def steps_of(*, pairs: int, epochs: float, batch_size: int, max_steps: int | None) -> int:
+    """Optimizer steps of a training, as the trainer counts them."""
+    return max_steps or math.ceil(epochs * math.ceil(pairs / batch_size))

@@ -1,0 +1,102 @@
+"""Who is in the project with which roles, and what the project is."""
+
+import pandas as pd
+import streamlit as st
+
+from db.models import Project, Role
+from db.people import create_project, edit_project, join, leave, members
+from db.session import reading, session
+from errors import PickwellError
+from ui.frame import ROLE_WORDS, page
+from ui.safe import plain, show_error
+
+me = page("People")
+with reading() as s:
+    people = members(s, project_id=me.project_id)
+    project = s.get_one(Project, me.project_id)
+
+st.dataframe(
+    pd.DataFrame(
+        [
+            {
+                "Name": reviewer.label,
+                **{role.value.capitalize(): role in roles for role in Role},
+                "Note": reviewer.rule if reviewer.simulated else "",
+            }
+            for reviewer, roles in people
+        ]
+    ),
+    hide_index=True,
+    width="stretch",
+)
+if not me.has(Role.MANAGER):
+    st.caption("A manager adds people and changes roles.")
+    st.stop()
+
+adding, changing = st.columns(2)
+with adding.form("add", clear_on_submit=True):
+    st.subheader("Add a role")
+    name = st.text_input("Name", max_chars=80, help="Somebody who is here already, or somebody new.")
+    role = st.selectbox("Role", list(Role), format_func=lambda r: ROLE_WORDS[r])
+    if st.form_submit_button("Add", type="primary"):
+        try:
+            with session() as s:
+                join(s, project_id=me.project_id, name=name, role=role, by=me.reviewer_id)
+            st.rerun()
+        except PickwellError as problem:
+            show_error(problem)
+with changing.form("remove"):
+    st.subheader("Take a role away")
+    held = [(reviewer, role) for reviewer, roles in people for role in sorted(roles)]
+    which = st.selectbox(
+        "Whose, which?", range(len(held)), format_func=lambda i: f"{held[i][0].label}: {held[i][1].value.lower()}"
+    )
+    if st.form_submit_button("Take away") and which is not None:
+        try:
+            with session() as s:
+                leave(
+                    s,
+                    project_id=me.project_id,
+                    reviewer_id=held[which][0].id,
+                    role=held[which][1],
+                    by=me.reviewer_id,
+                )
+            st.rerun()
+        except PickwellError as problem:
+            show_error(problem)
+
+with st.expander("This project: task, instructions, guideline", icon=":material/tune:"), st.form("project"):
+    task = st.text_input("Task, in one sentence", value=project.task)
+    instructions = st.text_area(
+        "Instructions that models get (system prompt)",
+        value=project.instructions,
+        height=140,
+        help="New models start from these. Models that exist keep theirs.",
+    )
+    guideline = st.text_area("Guideline that reviewers go by", value=project.guideline, height=240)
+    if st.form_submit_button("Save", type="primary"):
+        try:
+            with session() as s:
+                edit_project(
+                    s,
+                    by=me.reviewer_id,
+                    project_id=me.project_id,
+                    task=task,
+                    instructions=instructions,
+                    guideline=guideline,
+                )
+            st.toast("Saved.")
+        except PickwellError as problem:
+            show_error(problem)
+
+with st.expander("Another project", icon=":material/create_new_folder:"), st.form("new_project", clear_on_submit=True):
+    st.caption("One project for each task: a model that answers email should not also write stories.")
+    title = st.text_input("Name", max_chars=120)
+    about = st.text_input("Task, in one sentence")
+    if st.form_submit_button("Make the project", type="primary"):
+        try:
+            with session() as s:
+                made = create_project(s, name=title, task=about, instructions="", guideline="", by=me.reviewer_id)
+            st.success(f"Made. Choose “{plain(made.name)}” in the sidebar.")
+        except PickwellError as problem:
+            show_error(problem)

@@ -1,0 +1,41 @@
+"""Where the story stands and what to do next."""
+
+import streamlit as st
+
+from db.catalog import story
+from db.models import Project
+from db.session import reading
+from ui.frame import page
+from ui.safe import escaped
+
+me = page("Overview")
+with reading() as s:
+    project = s.get_one(Project, me.project_id)
+    now = story(s, project_id=me.project_id)
+
+st.html(f'<div class="pw-sentence">{escaped(project.name)}</div><div class="pw-text">{escaped(project.task)}</div>')
+st.info(now.next_step, icon=":material/arrow_forward:")
+
+steps = (
+    ("Prompts", now.prompts, f"{now.held_out} held out for judging"),
+    ("Responses", now.responses, f"{now.comparisons} pairs to rank"),
+    ("Pairs ranked", now.ranked_by_people, f"and {now.ranked_simulated} by simulated reviewers only"),
+    ("Corrections", now.corrections, "rewritten by people"),
+    ("Models trained", now.models, f"from {now.snapshots} snapshots"),
+    ("Verdicts", now.judgments, f"in {now.evaluations} evaluations, {now.closed_evaluations} closed"),
+)
+for row in (steps[:3], steps[3:]):
+    for column, (label, value, note) in zip(st.columns(3), row, strict=True):
+        with column.container(border=True):
+            st.metric(label, f"{value:,}")
+            st.caption(note)
+
+with st.expander("How the loop works", icon=":material/help:"):
+    st.markdown(
+        "1. **Import** prompts, with people's replies if you have them. Some are held out: nobody trains on those.\n"
+        "2. **Generate** responses, two for each prompt, so that there are pairs.\n"
+        "3. **Compare**: a manager picks the better one of each pair; whoever can, corrects.\n"
+        "4. **Train**: freeze the picks into a snapshot and tune a model on it.\n"
+        "5. **Judge blind**: reviewers see the new model's replies beside people's, without knowing which is which.\n"
+        "6. **Evaluate**: close the contest and read the win rate with its interval."
+    )

@@ -1,0 +1,701 @@
+"""Long work outside the app: real processes, real SQLite, real DBOS, and tiny scripts in place of the stages."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from factories import a_model, a_project, a_reviewer
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from db.models import GenerationRun, RunStatus, Scope, Worker, now
+from db.session import reading, session
+from errors import NotFound, Refused
+from jobs import child
+from jobs import supervise as supervising
+from jobs.attempts import LOST_LIMIT, Take, begin, lost_in_a_row, settle, why, write_down
+from jobs.processes import Group, boot_id
+from jobs.progress import Progress, RunLost, unmanaged
+from jobs.runs import (
+    ALIVE,
+    KINDS,
+    NO_WORKER,
+    cancel,
+    collapse,
+    kind_of,
+    log_tail,
+    run_folder,
+    the_run,
+    try_again,
+    waiting_reason,
+    worker_alive,
+)
+from jobs.supervise import Pace, supervise
+from settings import ROOT
+
+QUICK = Pace(poll=0.05, beat=0.1, cancel_grace=0.5, stop_grace=0.5, linger=0.5, retry=0.01)
+
+CHILD = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from db.session import session
+from errors import TrainingFailed
+from jobs.child import PARENT, carry
+from jobs.processes import die_with_parent
+from jobs.progress import Progress
+
+die_with_parent(int(os.environ[PARENT]))
+here = Path(__file__).parent
+
+def succeed(progress):
+    with session() as s:
+        progress.succeed(s)
+
+def grandchild():
+    "Starts a process that ignores SIGTERM and leaves its pid in a file once it does."
+    file = here / "grandchild"
+    code = (
+        "import os, pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        f"pathlib.Path({str(file) + '.new'!r}).write_text(str(os.getpid()));"
+        f"os.rename({str(file) + '.new'!r}, {str(file)!r}); time.sleep(600)"
+    )
+    subprocess.Popen([sys.executable, "-c", code])
+
+def wait_for(name):
+    while not (here / name).exists():
+        time.sleep(0.01)
+
+def run(progress):
+"""
+CHILD_END = "\nsys.exit(carry(Progress(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])), run))\n"
+
+WORKER = """
+import sys
+from jobs.supervise import Pace
+from jobs.worker import main
+command = lambda kind, run_id, attempt: [sys.executable, CHILD, kind, str(run_id), str(attempt)]
+sys.exit(main(command, Pace(poll=0.05, beat=0.1, cancel_grace=0.5, stop_grace=0.5)))
+"""
+
+Command = Callable[[str, int, int], Sequence[str]]
+
+
+def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "It did not come to pass."
+        time.sleep(0.02)
+
+
+def a_run(s: Session) -> int:
+    """A QUEUED GenerationRun."""
+    project = a_project(s)
+    run = GenerationRun(
+        project_id=project.id,
+        responder_id=a_model(s, project).id,
+        scope=Scope.ALL,
+        requested_by_id=a_reviewer(s, project).id,
+    )
+    s.add(run)
+    s.flush()
+    return run.id
+
+
+@pytest.fixture
+def run_id(database: Path) -> int:
+    with session() as s:
+        return a_run(s)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[[str], Command]:
+    """Writes the body of a stage's ``run(progress)`` into a script and gives the command that runs it."""
+
+    def write(body: str) -> Command:
+        script = tmp_path / "child.py"
+        script.write_text(CHILD + textwrap.indent(textwrap.dedent(body), "    ") + CHILD_END)
+        return lambda kind, run_id, attempt: [sys.executable, str(script), kind, str(run_id), str(attempt)]
+
+    return write
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts real worker processes; whoever is left at the end is killed with everything under it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        script = tmp_path / "worker.py"
+        script.write_text(WORKER.replace("CHILD", repr(str(tmp_path / "child.py"))))
+        with (tmp_path / "worker.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(script)],
+                stdout=output,
+                stderr=output,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for below in psutil.Process(process.pid).children(recursive=True):
+                below.kill()
+            process.kill()
+            process.wait()
+
+
+def look(run_id: int) -> GenerationRun:
+    with reading() as s:
+        run = s.get_one(GenerationRun, run_id)
+        s.expunge(run)
+        return run
+
+
+def has(run_id: int, status: RunStatus) -> Callable[[], bool]:
+    return lambda: look(run_id).status is status
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def carry_out(run_id: int, command: Command, stop: threading.Event | None = None) -> GenerationRun:
+    supervise("generation", run_id, worker="w", stop=stop or threading.Event(), command=command, pace=QUICK)
+    return look(run_id)
+
+
+# ------------------------------------------------------------------------------------------------- one attempt
+
+
+def test_a_queued_run_succeeds(run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(
+        run_id, stage("print('working'); progress.update(stage='Work', done=3, total=3); succeed(progress)")
+    )
+
+    assert (run.status, run.attempt, run.done, run.stage, run.error) == (RunStatus.SUCCEEDED, 1, 3, "", None)
+    assert run.worker == "w"
+    assert run.boot_id == boot_id()
+    assert run.process_group is not None
+    assert gone(run.process_group)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+    assert run.beat_at is not None
+    assert log_tail("generation", run_id) == "working\n"
+
+
+def test_an_error_for_people_becomes_its_sentence(run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(run_id, stage("raise TrainingFailed('The loss is not a number. Lower the learning rate.')"))
+
+    assert (run.status, run.error) == (RunStatus.FAILED, "The loss is not a number. Lower the learning rate.")
+
+
+def test_a_crash_shows_the_tail_of_the_log(run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(run_id, stage("raise ZeroDivisionError('nobody expected this')"))
+
+    assert run.status is RunStatus.FAILED
+    assert run.finished_at is not None
+    assert "ZeroDivisionError: nobody expected this" in (run.error or "")
+
+
+def test_a_process_that_is_killed_does_not_stay_running(run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(run_id, stage("os.kill(os.getpid(), signal.SIGKILL)"))
+
+    assert run.status is RunStatus.FAILED
+    assert "memory" in (run.error or "")
+
+
+def test_a_process_that_just_ends_has_failed(run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(run_id, stage("pass"))
+
+    assert run.status is RunStatus.FAILED
+    assert "before its work was finished" in (run.error or "")
+
+
+def test_a_full_disk_says_where_to_make_room(home: Path, run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(run_id, stage("raise OSError(28, 'No space left on device')"))
+
+    assert run.error == f"The disk is full: free some space under {home.resolve()}, then press Try again."
+
+
+def test_a_command_that_cannot_start_fails_the_run(run_id: int) -> None:
+    run = carry_out(run_id, lambda *_: ["/nowhere/python"])
+
+    assert run.status is RunStatus.FAILED
+    assert "/nowhere/python" in (run.error or "")
+
+
+def test_what_a_finished_process_leaves_behind_is_ended(
+    run_id: int, stage: Callable[[str], Command], tmp_path: Path
+) -> None:
+    run = carry_out(run_id, stage("grandchild(); wait_for('grandchild'); succeed(progress)"))
+
+    assert run.status is RunStatus.SUCCEEDED
+    assert gone(int((tmp_path / "grandchild").read_text()))
+
+
+def test_a_process_that_hangs_after_success_is_ended(run_id: int, stage: Callable[[str], Command]) -> None:
+    run = carry_out(run_id, stage("succeed(progress); time.sleep(600)"))
+
+    assert run.status is RunStatus.SUCCEEDED
+    assert gone(run.process_group or 0)
+
+
+def test_cancel_ends_the_whole_group_even_who_ignores_sigterm(
+    run_id: int, stage: Callable[[str], Command], tmp_path: Path
+) -> None:
+    command = stage("grandchild(); time.sleep(600)")
+    carrying = threading.Thread(target=carry_out, args=(run_id, command))
+    carrying.start()
+    until((tmp_path / "grandchild").exists)
+    with session() as s:
+        cancel(s, kind="generation", run_id=run_id)
+    carrying.join(timeout=20)
+
+    run = look(run_id)
+    assert run.status is RunStatus.CANCELLED
+    assert gone(run.process_group or 0)
+    assert gone(int((tmp_path / "grandchild").read_text()))
+
+
+def test_an_attempt_whose_run_was_taken_over_is_ended_and_writes_nothing(
+    run_id: int, stage: Callable[[str], Command]
+) -> None:
+    command = stage("time.sleep(600)")
+    carrying = threading.Thread(target=carry_out, args=(run_id, command))
+    carrying.start()
+    until(lambda: look(run_id).process_group)
+    with session() as s:
+        s.get_one(GenerationRun, run_id).attempt = 7
+    carrying.join(timeout=20)
+
+    run = look(run_id)
+    assert (run.status, run.attempt) == (RunStatus.RUNNING, 7)
+    assert gone(run.process_group or 0)
+
+
+def test_a_stopping_worker_hands_its_run_back(run_id: int, stage: Callable[[str], Command]) -> None:
+    stop = threading.Event()
+    carrying = threading.Thread(target=carry_out, args=(run_id, stage("time.sleep(600)"), stop))
+    carrying.start()
+    until(lambda: look(run_id).process_group)
+    leader = look(run_id).process_group
+    stop.set()
+    carrying.join(timeout=20)
+
+    run = look(run_id)
+    assert (run.status, run.worker, run.process_group) == (RunStatus.RUNNING, None, None)
+    assert gone(leader or 0)
+
+
+def test_what_became_of_a_run_is_written_once_the_database_takes_it(
+    run_id: int, stage: Callable[[str], Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter(range(2))
+
+    def full_at_first(progress: Progress, *, exit_status: int) -> None:
+        if next(refusals, None) is not None:
+            raise OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
+        settle(progress, exit_status=exit_status)
+
+    monkeypatch.setattr(supervising, "settle", full_at_first)
+    assert carry_out(run_id, stage("pass")).status is RunStatus.FAILED
+
+
+# ----------------------------------------------------------------------------------------------------- fencing
+
+
+def test_an_old_attempt_can_write_nothing(run_id: int) -> None:
+    old = unmanaged("generation", run_id)
+    old.update(done=1)
+    with session() as s:
+        s.get_one(GenerationRun, run_id).attempt += 1
+
+    with pytest.raises(RunLost):
+        old.update(done=2)
+    with pytest.raises(RunLost), session() as s:
+        old.guard(s)
+    with pytest.raises(RunLost), session() as s:
+        old.succeed(s)
+    with pytest.raises(RunLost), session() as s:
+        old.fail(s, "Too late.")
+    assert (look(run_id).status, look(run_id).done) == (RunStatus.RUNNING, 1)
+
+
+def test_a_cancelled_attempt_can_save_no_results(run_id: int) -> None:
+    progress = unmanaged("generation", run_id)
+    with session() as s:
+        progress.guard(s)
+    assert not progress.cancel_requested()
+    with session() as s:
+        cancel(s, kind="generation", run_id=run_id)
+
+    assert progress.cancel_requested()
+    with pytest.raises(RunLost), session() as s:
+        progress.guard(s)
+    with pytest.raises(RunLost), session() as s:
+        progress.succeed(s)
+
+
+def test_a_run_without_a_worker_is_this_process_s_own(run_id: int) -> None:
+    progress = unmanaged("generation", run_id)
+    progress.update(stage="Loading", tokens=12)
+
+    run = look(run_id)
+    assert (run.status, run.attempt, run.stage, run.tokens) == (RunStatus.RUNNING, 1, "Loading", 12)
+    assert progress.folder == run_folder("generation", run_id)
+    assert progress.folder.is_dir()
+    with pytest.raises(Refused):
+        unmanaged("generation", run_id)
+    assert begin("generation", run_id, worker="w") is None, "no worker takes it while this process lives"
+    with session() as s:
+        progress.succeed(s)
+    assert look(run_id).status is RunStatus.SUCCEEDED
+
+
+def test_a_run_whose_process_without_a_worker_died_is_taken_up_and_nobody_is_killed(run_id: int) -> None:
+    unmanaged("generation", run_id)
+    with session() as s:
+        s.get_one(GenerationRun, run_id).process_started = 1.0  # that process is gone; its pid is somebody else's
+
+    assert begin("generation", run_id, worker="w") == Take(attempt=2, lost=True, done=0)
+
+
+# ------------------------------------------------------------------------------------------------ lost workers
+
+
+def test_a_run_that_loses_its_worker_three_times_without_progress_fails(run_id: int) -> None:
+    for attempt in range(1, LOST_LIMIT + 1):
+        take = begin("generation", run_id, worker=f"w{attempt}")
+        assert take is not None
+        assert take.attempt == attempt
+        write_down(Progress("generation", run_id, attempt), take)
+
+    assert begin("generation", run_id, worker="w4") is None
+    assert look(run_id).status is RunStatus.FAILED
+    assert "lost three times" in (look(run_id).error or "")
+    with session() as s:
+        try_again(s, kind="generation", run_id=run_id)
+    assert begin("generation", run_id, worker="w5") == Take(attempt=LOST_LIMIT + 1, lost=False, done=0)
+
+
+def test_only_losses_in_a_row_at_the_same_count_add_up() -> None:
+    first = Take(attempt=1, lost=False, done=0)
+    assert lost_in_a_row([first], done=0) == 1
+    assert lost_in_a_row([first, Take(2, True, 0), Take(3, True, 0)], done=0) == 3
+    assert lost_in_a_row([first, Take(2, True, 0), Take(3, True, 5)], done=9) == 1
+    assert lost_in_a_row([first, Take(2, True, 5), Take(3, False, 5)], done=5) == 1
+
+
+def test_a_living_worker_keeps_its_run(run_id: int) -> None:
+    with session() as s:
+        s.add(Worker(id="w1", pid=1, host="elsewhere"))
+    begin("generation", run_id, worker="w1")
+    assert begin("generation", run_id, worker="w2") is None
+
+    with session() as s:
+        s.get_one(Worker, "w1").beat_at = now() - 2 * ALIVE
+    assert begin("generation", run_id, worker="w2") is not None
+
+
+def test_a_pid_of_another_boot_or_another_start_is_nobody_of_ours() -> None:
+    me = Group.of(os.getpid())
+    assert me.leader_alive()
+    for stranger in (Group(me.leader, me.started, "another boot"), Group(me.leader, me.started - 60, me.boot)):
+        assert not stranger.leader_alive()
+        assert stranger.members() == []
+        assert stranger.end(grace=0)
+
+
+# ---------------------------------------------------------------------------------------------- worker processes
+
+
+def test_the_worker_carries_runs_one_at_a_time_and_leaves_cleanly(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[[], subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    stage(
+        """
+        with (here / 'spans').open('a') as file:
+            file.write(f'+{progress.run_id}\\n')
+        progress.update(done=1)
+        with (here / 'spans').open('a') as file:
+            file.write(f'-{progress.run_id}\\n')
+        succeed(progress)
+        """
+    )
+    with session() as s:
+        other = a_run(s)
+    worker = start_worker()
+    until(has(run_id, RunStatus.SUCCEEDED))
+    until(has(other, RunStatus.SUCCEEDED))
+
+    assert (tmp_path / "spans").read_text().split() == [f"+{run_id}", f"-{run_id}", f"+{other}", f"-{other}"]
+    with reading() as s:
+        assert worker_alive(s)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=15) == 0
+    with reading() as s:
+        assert s.query(Worker).count() == 0
+
+
+def test_a_second_worker_for_the_same_home_is_refused(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[[], subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    stage("wait_for('go'); succeed(progress)")
+    first = start_worker()
+    until(has(run_id, RunStatus.RUNNING))
+    assert start_worker().wait(timeout=15) == 2
+    assert f"already running (process {first.pid})" in (tmp_path / "worker.log").read_text()
+
+    (tmp_path / "go").touch()
+    until(has(run_id, RunStatus.SUCCEEDED))
+
+
+def test_a_killed_worker_s_run_is_taken_up_again_by_the_next_after_the_old_processes_are_gone(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[[], subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    stage(
+        """
+        if progress.attempt == 1:
+            grandchild()
+            time.sleep(600)
+        succeed(progress)
+        """
+    )
+    worker = start_worker()
+    until((tmp_path / "grandchild").exists)
+    until(lambda: look(run_id).process_group)
+    old, grandchild = look(run_id).process_group or 0, int((tmp_path / "grandchild").read_text())
+    worker.kill()
+    worker.wait()
+    until(lambda: gone(old))
+    assert look(run_id).status is RunStatus.RUNNING
+
+    start_worker()
+    until(has(run_id, RunStatus.SUCCEEDED))
+    assert look(run_id).attempt == 2
+    assert gone(grandchild)
+    takes = [json.loads(line) for line in (run_folder("generation", run_id) / "attempts.jsonl").open()]
+    assert [take["lost"] for take in takes] == [False, True]
+
+
+def test_a_worker_told_to_stop_leaves_within_seconds_and_the_next_one_goes_on(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[[], subprocess.Popen[bytes]],
+    home: Path,
+) -> None:
+    stage("time.sleep(600) if progress.attempt == 1 else succeed(progress)")
+    worker = start_worker()
+    until(lambda: look(run_id).process_group)
+    leader = look(run_id).process_group or 0
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(timeout=15) == 0
+    assert gone(leader)
+    assert look(run_id).status is RunStatus.RUNNING
+
+    (home / "dbos.sqlite").unlink()  # the rows are the truth: even without what DBOS knew, the run goes on
+    start_worker()
+    until(has(run_id, RunStatus.SUCCEEDED))
+    assert look(run_id).attempt == 2
+
+
+def test_a_run_cancelled_in_the_queue_can_be_tried_again(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[[], subprocess.Popen[bytes]],
+    home: Path,
+    tmp_path: Path,
+) -> None:
+    def workflow() -> str | None:
+        with sqlite3.connect(f"file:{home}/dbos.sqlite?mode=ro", uri=True) as dbos:
+            found = dbos.execute("SELECT status FROM workflow_status WHERE workflow_uuid = ?", (name,)).fetchone()
+        return str(found[0]) if found else None
+
+    stage("wait_for('go'); succeed(progress)")
+    with session() as s:
+        second = a_run(s)
+    name = f"generation-{second}-0"
+    start_worker()
+    until(has(run_id, RunStatus.RUNNING))
+    until(lambda: workflow() == "ENQUEUED")
+    with session() as s:
+        cancel(s, kind="generation", run_id=second)
+    (tmp_path / "go").touch()
+    until(lambda: workflow() == "SUCCESS")
+    assert look(second).status is RunStatus.CANCELLED
+
+    with session() as s:
+        try_again(s, kind="generation", run_id=second)
+    until(has(second, RunStatus.SUCCEEDED))
+
+
+def test_a_worker_without_a_database_says_what_to_run(
+    start_worker: Callable[[], subprocess.Popen[bytes]], home: Path, tmp_path: Path
+) -> None:
+    assert start_worker().wait(timeout=15) == 1
+    assert "Run make setup" in (tmp_path / "worker.log").read_text()
+    assert not (home / "pickwell.db").exists()
+
+
+# -------------------------------------------------------------------------------------------- as the app sees it
+
+
+def test_a_queued_run_is_cancelled_at_once_and_can_be_tried_again(run_id: int, s: Session) -> None:
+    cancel(s, kind="generation", run_id=run_id)
+    run = the_run(s, kind="generation", run_id=run_id)
+    assert run.status is RunStatus.CANCELLED
+
+    try_again(s, kind="generation", run_id=run_id)
+    assert (run.status, run.cancel_requested, run.error, run.finished_at) == (RunStatus.QUEUED, False, None, None)
+
+
+def test_a_running_run_is_only_asked_to_end(run_id: int, s: Session) -> None:
+    run = the_run(s, kind="generation", run_id=run_id)
+    run.status = RunStatus.RUNNING
+    cancel(s, kind="generation", run_id=run_id)
+    assert (run.status, run.cancel_requested) == (RunStatus.RUNNING, True)
+
+
+def test_a_run_that_ended_cannot_be_cancelled_and_one_that_succeeded_not_be_tried_again(
+    run_id: int, s: Session
+) -> None:
+    the_run(s, kind="generation", run_id=run_id).status = RunStatus.SUCCEEDED
+    with pytest.raises(Refused, match="already ended"):
+        cancel(s, kind="generation", run_id=run_id)
+    with pytest.raises(Refused, match="SUCCEEDED"):
+        try_again(s, kind="generation", run_id=run_id)
+
+
+def test_a_run_that_is_not_there_is_said_to_be_missing(s: Session) -> None:
+    for kind in ("training", "baking"):
+        with pytest.raises(NotFound):
+            the_run(s, kind=kind, run_id=9)
+
+
+def test_a_run_says_why_it_waits(s: Session) -> None:
+    first, second = (the_run(s, kind="generation", run_id=a_run(s)) for _ in range(2))
+    assert waiting_reason(s, first) == NO_WORKER
+    s.add(Worker(id="w", pid=1, host="here"))
+    s.flush()
+    assert waiting_reason(s, first) is None
+    assert waiting_reason(s, second) == f"Generation run {first.id} is before this one; it starts by itself after that."
+    first.status, first.worker = RunStatus.RUNNING, "w"
+    s.flush()
+    assert waiting_reason(s, first) is None
+    assert waiting_reason(s, second) == f"Generation run {first.id} is before this one; it starts by itself after that."
+    first.status = RunStatus.FAILED
+    s.flush()
+    assert waiting_reason(s, first) is None
+    assert waiting_reason(s, second) is None
+
+
+def test_a_worker_that_has_been_silent_counts_as_dead(s: Session) -> None:
+    assert not worker_alive(s)
+    s.add(Worker(id="w", pid=1, host="here", beat_at=now() - 2 * ALIVE))
+    s.flush()
+    assert not worker_alive(s)
+    assert worker_alive(s, within=4 * ALIVE)
+
+
+def test_the_log_reads_as_a_terminal_would_show_it(home: Path) -> None:
+    folder = run_folder("training", 4)
+    folder.mkdir(parents=True)
+    assert log_tail("training", 4) == ""
+    (folder / "attempt-9.log").write_text("old")
+    bar = "".join(f"\r{percent}%|###" for percent in range(101))
+    (folder / "attempt-10.log").write_bytes(b"\x1b[32mStart\x1b[0m\n" + bar.encode() + b"\r\nbroken \xff byte\n")
+
+    assert log_tail("training", 4) == "Start\n100%|###\nbroken \ufffd byte\n"
+
+
+def test_a_long_log_is_cut_at_a_line(home: Path) -> None:
+    folder = run_folder("training", 4)
+    folder.mkdir(parents=True)
+    (folder / "attempt-1.log").write_text("".join(f"line {number}\n" for number in range(50_000)))
+
+    tail = log_tail("training", 4, kilobytes=1)
+    assert len(tail) <= 1024
+    assert tail.startswith("line ")
+    assert tail.endswith("line 49999\n")
+
+
+def test_a_line_redrawn_with_carriage_returns_keeps_its_last_drawing() -> None:
+    assert collapse("a\rb\rc\nd\r\n\re\r\r") == "c\nd\ne"
+
+
+def test_every_way_to_end_has_its_sentence(home: Path) -> None:
+    assert "SIGTERM" in why(-signal.SIGTERM, "")
+    assert why(1, "the tail").endswith("\n\nthe tail")
+    assert why(0, "sqlite3.OperationalError: database or disk is full").startswith("The disk is full")
+
+
+# ---------------------------------------------------------------------------------------------------- the child
+
+
+def test_the_child_runs_the_kind_s_stage_without_telemetry(run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, str | None] = {}
+
+    def run(progress: Progress) -> None:
+        said.update({name: os.environ.get(name) for name in child.QUIET})
+        with session() as s:
+            progress.succeed(s)
+
+    module = types.ModuleType("a_stage")
+    monkeypatch.setattr(module, "run", run, raising=False)
+    monkeypatch.setitem(sys.modules, "a_stage", module)
+    monkeypatch.setitem(child.STAGES, "generation", "a_stage")
+    for name in child.QUIET:
+        monkeypatch.setenv(name, "")
+    unmanaged("generation", run_id)
+
+    assert child.main(["generation", str(run_id), "1"]) == 0
+    assert look(run_id).status is RunStatus.SUCCEEDED
+    assert said == child.QUIET
+
+
+def test_a_child_whose_worker_is_gone_does_nothing() -> None:
+    orphan = subprocess.run(
+        [sys.executable, "-m", "jobs.child", "generation", "1", "1"],
+        env=os.environ | {child.PARENT: "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert orphan.returncode == 1
+    assert "worker that started this process is gone" in orphan.stderr
+
+
+def test_every_kind_has_its_stage(run_id: int) -> None:
+    assert set(child.STAGES) == set(KINDS)
+    assert kind_of(look(run_id)) == "generation"
+
+
+def test_the_app_s_side_of_jobs_stays_light() -> None:
+    code = "import sys, jobs.runs, jobs.progress; assert not {'dbos', 'torch', 'psycopg'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
