@@ -132,7 +132,7 @@ def create_project(s: Session, *, name: str, task: str, instructions: str, guide
 
 
 def edit_project(s: Session, *, by: int, project_id: int, task: str, instructions: str, guideline: str) -> Project:
-    """Change what a project says of itself. Responders, snapshots and models keep the instructions they were made with."""
+    """Change what a project says of itself; what was made with the old instructions keeps them."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     project = s.get_one(Project, project_id)
     project.task, project.instructions, project.guideline = task.strip(), instructions.strip(), guideline.strip()

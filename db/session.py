@@ -63,7 +63,6 @@ def reading() -> Iterator[Session]:
     bound = engine().execution_options(reading=True)
     with Session(bound, expire_on_commit=False, autoflush=False) as s:
         yield s
-        s.rollback()
 
 
 def migrate(url: str | None = None) -> None:

@@ -9,7 +9,6 @@ model is there. The folder appears whole or not at all: it is made beside its pl
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,14 +113,14 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     # The weights are plain float32 now, but transformers still takes the model for a quantised one and would refuse.
-    model.hf_quantizer = None
+    model.hf_quantizer = None  # type: ignore[assignment]
     del model.config.quantization_config
-    model.config._name_or_path = NAME
+    vars(model.config).pop("_model_name_or_path", None)  # what the file's maker called an earlier stage of it
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.model_max_length = CONTEXT_TOKENS
     if tokenizer.eos_token != END_OF_TURN or not tokenizer.chat_template:
         raise BrokenModel(f"{GGUF} came out with another end of turn or without a chat template. Report this.")
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -126,8 +126,8 @@ def register_base_model(s: Session) -> ModelVersion:
 
 
 def _ours(folder: Path) -> bool:
-    home = settings().home.resolve()
-    return folder.resolve().is_relative_to(home)
+    place = folder.resolve()
+    return place == settings().default_model_dir or place.is_relative_to(settings().runs_dir)
 
 
 def _remedy(folder: Path) -> str:

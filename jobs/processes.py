@@ -109,7 +109,9 @@ class Group:
         return {process for process in known if _runs(process)}
 
     def _signal(self, number: signal.Signals, processes: set[psutil.Process]) -> None:
-        for process in processes:  # psutil looks at the start of each again, so that no stranger is hit
+        # The leader first, lest it takes the end of a server below it for a failure.
+        # psutil looks at the start of each again, so that no stranger is hit.
+        for process in sorted(processes, key=lambda process: process.pid != self.leader):
             with suppress(*GONE, psutil.AccessDenied):
                 process.send_signal(number)
 

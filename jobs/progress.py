@@ -75,7 +75,8 @@ class Progress:
         self._write(s, status=RunStatus.SUCCEEDED, finished_at=now(), stage="", error=None)
 
     def fail(self, s: Session, error: str) -> None:
-        """Mark the run FAILED with a sentence. Raises `RunLost` when the attempt no longer owns the run."""
+        """Mark the run FAILED with a sentence. Raises `RunLost` as `guard` does: a cancelled run has not failed."""
+        self.guard(s)
         self._write(s, status=RunStatus.FAILED, finished_at=now(), stage="", error=error)
 
     def cancel_requested(self) -> bool:

@@ -69,7 +69,7 @@ def mapping_form(table: Table) -> ColumnMapping:
         reason=reason,
         picked_by=picked_by,
         picks_simulated=simulated,
-        held_out=held_out,
+        held_out=held_out or HeldOut.NONE,
         held_out_share=share,
         held_out_column=column,
     )

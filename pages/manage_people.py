@@ -38,7 +38,7 @@ with adding.form("add", clear_on_submit=True):
     st.subheader("Add a role")
     name = st.text_input("Name", max_chars=80, help="Somebody who is here already, or somebody new.")
     role = st.selectbox("Role", list(Role), format_func=lambda r: ROLE_WORDS[r])
-    if st.form_submit_button("Add", type="primary"):
+    if st.form_submit_button("Add", type="primary") and role is not None:
         try:
             with session() as s:
                 join(s, project_id=me.project_id, name=name, role=role, by=me.reviewer_id)

@@ -120,7 +120,7 @@ def run_id(database: Path) -> int:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Callable[[str], Command]:
+def stage(tmp_path: Path) -> Iterator[Callable[[str], Command]]:
     """Writes the body of a stage's ``run(progress)`` into a script and gives the command that runs it."""
 
     def write(body: str) -> Command:
@@ -128,7 +128,10 @@ def stage(tmp_path: Path) -> Callable[[str], Command]:
         script.write_text(CHILD + textwrap.indent(textwrap.dedent(body), "    ") + CHILD_END)
         return lambda kind, run_id, attempt: [sys.executable, str(script), kind, str(run_id), str(attempt)]
 
-    return write
+    yield write
+    file = tmp_path / "grandchild"
+    if file.exists() and not gone(int(file.read_text())):  # only where a test has failed
+        os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -272,6 +275,27 @@ def test_cancel_ends_the_whole_group_even_who_ignores_sigterm(
     assert run.status is RunStatus.CANCELLED
     assert gone(run.process_group or 0)
     assert gone(int((tmp_path / "grandchild").read_text()))
+
+
+def test_a_cancelled_run_that_ends_with_an_error_was_cancelled(
+    run_id: int, stage: Callable[[str], Command], tmp_path: Path
+) -> None:
+    command = stage(
+        """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (here / 'ready').touch()
+        while not progress.cancel_requested():
+            time.sleep(0.01)
+        raise TrainingFailed('Its helper was ended.')
+        """
+    )
+    carrying = threading.Thread(target=carry_out, args=(run_id, command))
+    carrying.start()
+    until((tmp_path / "ready").exists)
+    with session() as s:
+        cancel(s, kind="generation", run_id=run_id)
+    carrying.join(timeout=20)
+    assert (look(run_id).status, look(run_id).error) == (RunStatus.CANCELLED, None)
 
 
 def test_an_attempt_whose_run_was_taken_over_is_ended_and_writes_nothing(

@@ -25,11 +25,10 @@ from typing import Any
 
 from errors import PickwellError, TrainingFailed
 from template import template_hash
-from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space, encode
+from training.guards import check_finite, check_first_step, check_rows, check_seen, check_space, encode
 from training.preferences import Split
-from training.rows import FrozenRow, read_rows
+from training.rows import Rows, read_rows
 from training.run_folder import (
-    ADAPTER,
     CHECKPOINTS,
     METRICS,
     RunInput,
@@ -38,11 +37,13 @@ from training.run_folder import (
     finished,
     forget_steps_after,
     hash_weights,
+    keep_adapter,
     last_checkpoint,
+    step_of,
     steps_of,
     versions,
 )
-from training.weights import bytes_to_write, load_model, load_tokenizer, merge, on_gpu, stop_ids
+from training.weights import bytes_to_write, device_name, load_model, load_tokenizer, merge, on_gpu, stop_ids
 
 CHECKPOINTS_KEPT = 2
 
@@ -71,53 +72,25 @@ def train(folder: Path, report: Report, stage: Stage = lambda text: None) -> Non
 
 
 def _set_environment(given: RunInput) -> None:
-    """Before the libraries are loaded: no telemetry, no network for a model that is here, one GPU."""
+    """Before the libraries are loaded: no telemetry, no bars in the log, one GPU, no network for a local model."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     if Path(given.base_model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if "WORLD_SIZE" not in os.environ:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
-def _train(folder: Path, given: RunInput, rows: dict[Split, list[FrozenRow]], report: Report, stage: Stage) -> None:
-    from peft import LoraConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
-
+def _train(folder: Path, given: RunInput, rows: Rows, report: Report, stage: Stage) -> None:
     began = time.monotonic()
     stage("Loading the model")
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    model = load_model(given.base_model)
-    encoded = {split: [encode(tokenizer, row) for row in of_split] for split, of_split in rows.items()}
-    check_rows(
-        [row for of_split in encoded.values() for row in of_split],
-        tokenizer=tokenizer,
-        stop_ids=stop_ids(model, tokenizer),
-        max_length=given.max_length,
-    )
-    resume = last_checkpoint(folder)
-    forget_steps_after(folder, int(resume.name.split("-")[1]) if resume else 0)
-
-    stage("Scoring the pairs with the base model")
-    trainer = DPOTrainer(
-        model=model,
-        args=_arguments(folder, given, rows),
-        train_dataset=_dataset(folder, rows, Split.TRAIN),
-        eval_dataset=_dataset(folder, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
-        processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=given.lora_rank, lora_alpha=given.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
-        callbacks=[_callback(folder, given, report, began)],
-    )
-    _check_trainer(trainer, encoded)
-    check_space(folder, needed=bytes_to_write(trainer.model, checkpoints=CHECKPOINTS_KEPT + 1))
-    stage("Training")
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-
+    steps = _steps(given, rows)
+    done = last_checkpoint(folder)
+    forget_steps_after(folder, step_of(done))
+    if step_of(done) < steps:  # the trainer, resumed at the end of its work, would make one more step
+        _optimize(folder, given, rows, tokenizer, report, stage)
     stage("Merging the adapter into the model")
-    trainer.model.save_pretrained(str(folder / ADAPTER))
-    steps, device = trainer.state.global_step, str(trainer.args.device)
-    del trainer, model
+    keep_adapter(folder, steps=steps)
     merged = merge(folder, given)
     RunManifest(
         base_model=given.base_model,
@@ -128,20 +101,58 @@ def _train(folder: Path, given: RunInput, rows: dict[Split, list[FrozenRow]], re
         pairs=len(rows[Split.TRAIN]),
         seconds=round(time.monotonic() - began, 1),
         peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        device=device,
+        device=device_name(),
         versions=versions(),
     ).write(folder)
 
 
-def _arguments(folder: Path, given: RunInput, rows: dict[Split, list[FrozenRow]]) -> Any:
+def _optimize(folder: Path, given: RunInput, rows: Rows, tokenizer: Any, report: Report, stage: Stage) -> None:
+    """Every optimizer step that is still to do; the last one leaves a checkpoint."""
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    model = load_model(given.base_model)
+    encoded = {split: [encode(tokenizer, row) for row in of_split] for split, of_split in rows.items()}
+    check_rows(
+        [row for of_split in encoded.values() for row in of_split],
+        tokenizer=tokenizer,
+        stop_ids=stop_ids(model, tokenizer),
+        max_length=given.max_length,
+    )
+    stage("Scoring the pairs with the base model")
+    trainer: Any = DPOTrainer(
+        model=model,
+        args=_arguments(folder, given, rows),
+        train_dataset=_dataset(folder, rows, Split.TRAIN),
+        eval_dataset=_dataset(folder, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=given.lora_rank, lora_alpha=given.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+        callbacks=[_callback(folder, given, report)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    check_seen(encoded[Split.TRAIN], trainer.train_dataset)
+    check_seen(encoded[Split.VALIDATION], trainer.eval_dataset or ())
+    check_space(folder, needed=bytes_to_write(trainer.model, checkpoints=CHECKPOINTS_KEPT + 1))
+    stage("Training")
+    done = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(done) if done else None)
+
+
+def _steps(given: RunInput, rows: Rows) -> int:
+    return steps_of(
+        pairs=len(rows[Split.TRAIN]), epochs=given.epochs, batch_size=given.batch_size, max_steps=given.max_steps
+    )
+
+
+def _arguments(folder: Path, given: RunInput, rows: Rows) -> Any:
     import torch
     from trl.trainer.dpo_config import DPOConfig
 
     gpu = on_gpu()
     at_once = next(n for n in (4, 2, 1) if given.batch_size % n == 0) if gpu else 1
-    steps = steps_of(
-        pairs=len(rows[Split.TRAIN]), epochs=given.epochs, batch_size=given.batch_size, max_steps=given.max_steps
-    )
     return DPOConfig(
         output_dir=str(folder / CHECKPOINTS),
         loss_type=["sigmoid", "sft"] if given.sft_weight else ["sigmoid"],
@@ -150,8 +161,7 @@ def _arguments(folder: Path, given: RunInput, rows: dict[Split, list[FrozenRow]]
         learning_rate=given.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=given.warmup_steps,
-        num_train_epochs=given.epochs,
-        max_steps=given.max_steps or -1,
+        max_steps=_steps(given, rows),
         max_length=given.max_length,
         seed=given.seed,
         data_seed=given.seed,
@@ -167,7 +177,7 @@ def _arguments(folder: Path, given: RunInput, rows: dict[Split, list[FrozenRow]]
         logging_steps=1,
         logging_nan_inf_filter=False,  # it would show the mean of earlier losses in place of a NaN
         eval_strategy="steps" if rows[Split.VALIDATION] else "no",
-        eval_steps=math.ceil(steps / 2),
+        eval_steps=math.ceil(_steps(given, rows) / 2),
         save_strategy="steps",
         save_steps=given.save_every,
         save_total_limit=CHECKPOINTS_KEPT,
@@ -177,7 +187,7 @@ def _arguments(folder: Path, given: RunInput, rows: dict[Split, list[FrozenRow]]
     )
 
 
-def _dataset(folder: Path, rows: dict[Split, list[FrozenRow]], split: Split) -> Any:
+def _dataset(folder: Path, rows: Rows, split: Split) -> Any:
     """TRL's three columns; on disk, so that a resumed attempt finds the reference scores that were computed."""
     from datasets import Dataset, Features, Value, load_from_disk
 
@@ -193,17 +203,13 @@ def _dataset(folder: Path, rows: dict[Split, list[FrozenRow]], split: Split) -> 
     return load_from_disk(str(place))
 
 
-def _check_trainer(trainer: Any, encoded: dict[Split, list[Encoded]]) -> None:
-    check_seen(encoded[Split.TRAIN], trainer.train_dataset)
-    if encoded[Split.VALIDATION]:
-        check_seen(encoded[Split.VALIDATION], trainer.eval_dataset)
-
-
-def _callback(folder: Path, given: RunInput, report: Report, began: float) -> Any:
+def _callback(folder: Path, given: RunInput, report: Report) -> Any:
     from transformers import TrainerCallback
 
+    began = time.monotonic()
+
     class Reporting(TrainerCallback):
-        """Checks every log, writes it down and passes it on."""
+        """Checks every log, writes it down, prints it and passes it on."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             if not logs or not {"loss", "eval_loss"} & logs.keys():
@@ -215,6 +221,7 @@ def _callback(folder: Path, given: RunInput, report: Report, began: float) -> An
             said = StepReport.of(logs, step=step, steps=state.max_steps, seconds=round(time.monotonic() - began, 1))
             with (folder / METRICS).open("a", encoding="utf-8") as stream:
                 stream.write(dumps(asdict(said)) + "\n")
+            _print_step(said)
             report(said)
 
     return Reporting()
@@ -246,7 +253,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.dpo FOLDER")
     try:
-        train(Path(sys.argv[1]).resolve(), _print_step, lambda text: print(f"{text} …", flush=True))
+        train(Path(sys.argv[1]).resolve(), lambda said: None, lambda text: print(f"{text} …", flush=True))
     except PickwellError as problem:
         raise SystemExit(str(problem)) from None
 

@@ -12,6 +12,7 @@ from db.models import ModelVersion, Preference, Recipe, Responder, Role, RunStat
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 from settings import settings
+from training.run_folder import steps_of
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,10 @@ def estimate_minutes(
 ) -> float:
     """About how long a training takes on two CPU cores, in minutes; measured on one model, so say "about".
 
-    ``tokens`` is the mean length of prompt plus reply. Time is taken to grow in proportion to it and to the model's
-    size. A busy machine takes up to twice as long, a GPU a small part of it.
+    ``pairs`` are those of the train split, ``tokens`` is the mean length of prompt plus reply. Time is taken to grow
+    in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small part of it.
     """
-    seen = pairs * epochs if max_steps is None else min(pairs * epochs, max_steps * batch_size)
+    seen = batch_size * steps_of(pairs=pairs, epochs=epochs, batch_size=batch_size, max_steps=max_steps)
     size = millions_of_parameters / 135
     seconds = FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)
     return seconds / 60
@@ -183,7 +184,7 @@ def start_training(
     name = " ".join(model_name.split())
     if not name:
         raise Refused("The new model needs a name. Type one.")
-    if name_is_taken(s, project_id=project_id, name=name):
+    if model_name_is_taken(s, project_id=project_id, name=name) or _is_being_trained(s, name):
         raise AlreadyThere(f"There is a model, responder or training called “{name}” already. Choose another name.")
     stored = Recipe(**asdict(recipe))
     s.add(stored)
@@ -201,20 +202,16 @@ def start_training(
     return run
 
 
-def name_is_taken(s: Session, *, project_id: int, name: str) -> bool:
-    """Whether a model, a responder of the project, or a training under way has the name."""
+def model_name_is_taken(s: Session, *, project_id: int, name: str) -> bool:
+    """Whether a model, or a responder of the project, has the name."""
+    of_model = exists().where(ModelVersion.name == name)
+    of_responder = exists().where(Responder.project_id == project_id, Responder.name == name)
+    return bool(s.scalar(select(or_(of_model, of_responder))))
+
+
+def _is_being_trained(s: Session, name: str) -> bool:
     under_way = [status for status in RunStatus if not status.ended]
-    return bool(
-        s.scalar(
-            select(
-                or_(
-                    exists().where(ModelVersion.name == name),
-                    exists().where(Responder.project_id == project_id, Responder.name == name),
-                    exists().where(TrainingRun.model_name == name, TrainingRun.status.in_(under_way)),
-                )
-            )
-        )
-    )
+    return bool(s.scalar(select(exists().where(TrainingRun.model_name == name, TrainingRun.status.in_(under_way)))))
 
 
 def command(run: TrainingRun) -> str:

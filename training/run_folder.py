@@ -172,10 +172,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
     The trainer writes `trainer_state.json` last, so one that reads well means whole.
     """
-    found = sorted(
-        (folder / CHECKPOINTS).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True
-    )
-    for checkpoint in found:
+    for checkpoint in sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -185,6 +182,20 @@ def last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def step_of(checkpoint: Path | None) -> int:
+    """Steps done at a checkpoint; 0 without one."""
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+
+
+def keep_adapter(folder: Path, *, steps: int) -> None:
+    """Copy the adapter out of the last checkpoint, to stay when checkpoints are cleared away."""
+    checkpoint = folder / CHECKPOINTS / f"checkpoint-{steps}"
+    (folder / ADAPTER).mkdir(exist_ok=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copyfile(checkpoint / name, folder / ADAPTER / name)
+
+
 def steps_of(*, pairs: int, epochs: float, batch_size: int, max_steps: int | None) -> int:
     """Optimizer steps of a training, as the trainer counts them."""
-    return max_steps or math.ceil(epochs * math.ceil(pairs / batch_size))
+    by_epochs = math.ceil(epochs * math.ceil(pairs / batch_size))
+    return by_epochs if max_steps is None else min(by_epochs, max_steps)

@@ -22,6 +22,13 @@ def on_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
+def device_name() -> str:
+    """What training runs on, for the record."""
+    import torch
+
+    return torch.cuda.get_device_name() if on_gpu() else f"CPU, {torch.get_num_threads()} threads"
+
+
 def load_tokenizer(location: str, *, expected: str | None) -> Any:
     """The base model's tokenizer. Raises `BrokenModel` without a chat template, or with another than ``expected``."""
     from transformers import AutoTokenizer

@@ -1,0 +1,396 @@
+"""The same functions from a shell: ``python cli.py --help``."""
+
+import ipaddress
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table as Grid
+from sqlalchemy import select
+
+from db.catalog import evaluations, project_named, responders, story
+from db.models import ModelVersion, Project, Responder, Reviewer, Role, Scope, Snapshot
+from db.people import ensure_reviewer, has_manager, join
+from db.session import migrate, reading, session
+from errors import BadSetting, NotAllowed, NotFound, PickwellError
+from jobs.runs import AnyRun
+from settings import ROOT, settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+
+InProject = Annotated[str, typer.Option("--project", "-p", help="Project name; not needed if there is only one.")]
+AsPerson = Annotated[str, typer.Option("--as", help="Your name; you need the role in the project.")]
+
+
+def _check_host() -> None:
+    host = settings().host
+    try:
+        inside = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        inside = False
+    if not inside:
+        raise BadSetting(
+            f"PICKWELL_HOST is {host}, but without accounts the app answers on this machine only. Use 127.0.0.1."
+        )
+
+
+def _person(s: Any, name: str, project: Project) -> int:
+    """Id of the person acting: by name, or the project's only manager."""
+    if name:
+        found = s.scalar(select(Reviewer.id).where(Reviewer.name == " ".join(name.split())))
+        if found is None:
+            raise NotFound(f"There is nobody called “{name}” here. Add them with: python cli.py join “{name}”.")
+        return int(found)
+    from db.people import members
+
+    managers = [
+        person.id
+        for person, roles in members(s, project_id=project.id)
+        if Role.MANAGER in roles and not person.simulated
+    ]
+    if len(managers) != 1:
+        raise NotAllowed("Say who you are with --as NAME; the project has no manager yet, or several.")
+    return managers[0]
+
+
+def _watcher() -> tuple[Bar, Any]:
+    bar = Bar(console=console)
+    tasks: dict[str, Any] = {}
+
+    def watch(run: AnyRun) -> None:
+        key = f"{type(run).__name__} {run.id}"
+        if key not in tasks:
+            tasks[key] = bar.add_task(key, total=None)
+        bar.update(tasks[key], description=f"{key}: {run.stage or run.status.value.lower()}"[:90])
+        bar.update(tasks[key], total=run.total or None, completed=run.done)
+
+    return bar, watch
+
+
+@app.command()
+def setup(sample: Annotated[bool, typer.Option(help="Load the sample project.")] = True) -> None:
+    """Database, sample project and default model; does nothing that is done already."""
+    _check_host()
+    console.print("Database …")
+    migrate()
+    if sample:
+        from intake.sample import load_sample
+
+        console.print("Sample project …")
+        with session() as s:
+            load_sample(s)
+    model()
+
+
+@app.command()
+def model() -> None:
+    """The default model, unpacked once; needs the full requirements, not only the app's."""
+    from importlib.util import find_spec
+
+    if settings().base_model or settings().engine.value == "echo" or settings().engine_url:
+        return
+    if not find_spec("transformers"):
+        console.print("No transformers here: people can rank and judge; generating and training need the full set.")
+        return
+    # a process of its own: this one stays free of torch
+    if subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=ROOT).returncode:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run() -> None:
+    """Serve the app, with a worker beside it; Ctrl+C ends both."""
+    _check_host()
+    migrate()
+    from jobs.local import a_worker
+
+    address = f"http://{settings().host}:{settings().port}"
+    console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
+    with a_worker():
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+        command += ["--server.address", settings().host, "--server.port", str(settings().port)]
+        try:
+            raise typer.Exit(subprocess.run(command, cwd=ROOT).returncode)
+        except KeyboardInterrupt:
+            console.print("Ended.")
+
+
+@app.command("join")
+def join_project(
+    name: str,
+    project: InProject = "",
+    role: Annotated[list[Role], typer.Option(help="Repeat for several.")] = [Role.MANAGER],  # noqa: B006
+    by: AsPerson = "",
+) -> None:
+    """Add somebody to a project."""
+    with session() as s:
+        found = project_named(s, project)
+        actor = _person(s, by, found) if has_manager(s, project_id=found.id) and by else None
+        for one in role:
+            join(s, project_id=found.id, name=name, role=one, by=actor)
+
+
+@app.command("new-project")
+def new_project(name: str, by: AsPerson, task: str = "", instructions: str = "", guideline: Path | None = None) -> None:
+    """Make a project; you become its manager."""
+    from db.people import create_project
+
+    with session() as s:
+        create_project(
+            s,
+            name=name,
+            task=task,
+            instructions=instructions,
+            guideline=guideline.read_text() if guideline else "",
+            by=ensure_reviewer(s, name=by).id,
+        )
+
+
+@app.command("status")
+def show_status(project: InProject = "") -> None:
+    """How far a project is, and who answers in it."""
+    with reading() as s:
+        found = project_named(s, project)
+        now = story(s, project_id=found.id)
+        grid = Grid("Responder", "Kind", "Training", "Held out", title=found.name)
+        for entry in responders(s, project_id=found.id):
+            grid.add_row(
+                entry.responder.label, entry.responder.kind.value.lower(), str(entry.training), str(entry.held_out)
+            )
+    console.print(grid)
+    console.print(
+        f"{now.prompts} prompts ({now.held_out} held out), {now.comparisons} pairs, {now.ranked_by_people} ranked by "
+        f"people, {now.ranked_simulated} by simulated reviewers only, {now.corrections} corrections."
+    )
+    console.print(f"Next: {now.next_step}")
+
+
+@app.command("import")
+def import_file(
+    file: Path,
+    project: InProject = "",
+    by: AsPerson = "",
+    prompt: Annotated[str, typer.Option(help="Column of the text to answer; guessed if left out.")] = "",
+    held_out: Annotated[str, typer.Option(help="none, all, share or column.")] = "",
+    share: Annotated[float, typer.Option(help="Held-out share, with --held-out share.")] = 0.2,
+    column: Annotated[str, typer.Option(help="Column, with --held-out column.")] = "",
+    reply: Annotated[list[str], typer.Option(help="COLUMN=NAME of who wrote it; repeat for several.")] = [],  # noqa: B006
+    picks: Annotated[str, typer.Option(help="Column of the picks.")] = "",
+    picked_by: str = "",
+    simulated: Annotated[bool, typer.Option(help="Replies and picks were made up.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
+) -> None:
+    """Import prompts from CSV or JSONL: shows what would happen, saves after a yes."""
+    from intake.mapping import HeldOut, guess_mapping
+    from intake.prompts import plan_import, save_import
+    from intake.reading import read_table
+
+    if not file.is_file():
+        raise NotFound(f"There is no file {file}. Check the path.")
+    content = file.read_bytes()
+    table = read_table(content, file_name=file.name, max_cell=settings().max_cell_kb * 1024)
+    mapping = replace(guess_mapping(table.columns), picked_by=picked_by)
+    changes: dict[str, Any] = {"responses_simulated": simulated, "picks_simulated": simulated, "held_out_share": share}
+    if prompt:
+        changes["prompt"] = prompt
+    if held_out:
+        try:
+            changes["held_out"] = HeldOut(held_out.upper())
+        except ValueError:
+            raise NotFound(f"--held-out cannot be “{held_out}”. Use none, all, share or column.") from None
+    if column:
+        changes["held_out_column"] = column
+    if reply:
+        changes["responses"] = {one.partition("=")[0]: one.partition("=")[2] or one for one in reply}
+    if picks:
+        changes["picked"] = picks
+    mapping = replace(mapping, **changes)
+    with reading() as s:
+        found = project_named(s, project)
+        plan = plan_import(s, project_id=found.id, table=table, mapping=mapping)
+    for problem in plan.problems:
+        console.print(f"Row {problem.row} {problem.message}", markup=False)
+    console.print(f"{plan.new} new prompts, {plan.held_out} of them held out; {plan.skipped} rows left out.")
+    if not yes:
+        typer.confirm("Save this?", abort=True)
+    with session() as s:
+        done, _ = save_import(
+            s,
+            by=_person(s, by, found),
+            project_id=found.id,
+            table=table,
+            content=content,
+            mapping=mapping,
+        )
+    console.print(f"Saved {done.prompts} prompts, {done.responses} replies, {done.rankings} picks.")
+
+
+def _responder(s: Any, project: Project, name: str) -> Responder:
+    for entry in responders(s, project_id=project.id):
+        if name in (entry.responder.name, entry.responder.label):
+            return entry.responder
+    names = ", ".join(f"“{entry.responder.name}”" for entry in responders(s, project_id=project.id))
+    raise NotFound(f"There is no responder “{name}” in “{project.name}”. There are: {names or 'none yet'}.")
+
+
+@app.command()
+def generate(
+    responder: Annotated[str, typer.Argument(help="Its name; made with the base model if new.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    scope: Scope = Scope.ALL,
+    samples: int = 2,
+    limit: Annotated[int | None, typer.Option(help="At most so many training prompts.")] = None,
+) -> None:
+    """Generate a responder's missing responses and wait for them."""
+    from generation.models import register_base_model
+    from generation.plan import start_generation
+    from generation.responders import create_model_responder
+    from jobs.local import a_worker, wait_for
+
+    with session() as s:
+        found = project_named(s, project)
+        person = _person(s, by, found)
+        try:
+            who = _responder(s, found, responder)
+        except NotFound:
+            who = create_model_responder(
+                s,
+                by=person,
+                project_id=found.id,
+                name=responder,
+                model_version_id=register_base_model(s).id,
+                instructions=found.instructions,
+            )
+        started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
+    bar, watch = _watcher()
+    with bar, a_worker():
+        wait_for("generation", started.id, watch=watch)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    snapshot: Annotated[int | None, typer.Option(help="Snapshot id; a fresh one is frozen if left out.")] = None,
+    base: Annotated[str, typer.Option(help="Model to start from; the base model if left out.")] = "",
+    recipe: Annotated[int, typer.Option(help="1 for a small model without GPU, 2 for a 7B model on a GPU.")] = 1,
+    max_steps: int | None = None,
+) -> None:
+    """Freeze the preferences, train a model on them, wait for it."""
+    from generation.models import register_base_model
+    from jobs.local import a_worker, wait_for
+    from training.recipe import PRESETS, start_training
+    from training.snapshot import freeze
+
+    with session() as s:
+        found = project_named(s, project)
+        person = _person(s, by, found)
+        frozen = s.get(Snapshot, snapshot) if snapshot else freeze(s, by=person, project_id=found.id)
+        if frozen is None:
+            raise NotFound(f"There is no snapshot {snapshot}. Leave --snapshot out to freeze one.")
+        start = s.scalar(select(ModelVersion).where(ModelVersion.name == base)) if base else register_base_model(s)
+        if start is None:
+            raise NotFound(f"There is no model “{base}”. Leave --base out for the base model.")
+        console.print(f"Snapshot {frozen.id}: {frozen.row_count} preferences, {frozen.simulated_count} simulated.")
+        started = start_training(
+            s,
+            by=person,
+            project_id=found.id,
+            snapshot_id=frozen.id,
+            base_model_id=start.id,
+            recipe=replace(PRESETS[recipe - 1], max_steps=max_steps),
+            model_name=name,
+        )
+    bar, watch = _watcher()
+    with bar, a_worker():
+        wait_for("training", started.id, watch=watch)
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="The evaluation's name.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    candidate: Annotated[str, typer.Option(help="Responder; needed to set one up.")] = "",
+    against: Annotated[list[str], typer.Option(help="Baseline; repeat for several.")] = [],  # noqa: B006
+    close: Annotated[bool, typer.Option("--close", help="End the judging.")] = False,
+) -> None:
+    """Set up a blind evaluation, close it, or print a closed one's win rates."""
+    import secrets
+
+    from eval.evaluations import close_evaluation, create_evaluation
+    from eval.results import results
+
+    with session() as s:
+        found = project_named(s, project)
+        if candidate:
+            made = create_evaluation(
+                s,
+                by=_person(s, by, found),
+                project_id=found.id,
+                name=name,
+                candidate_id=_responder(s, found, candidate).id,
+                baseline_ids=[_responder(s, found, one).id for one in against],
+                seed=secrets.randbelow(2**31),
+            )
+            console.print(f"Open for judging: {len(made.pairings)} pairs, protocol {made.protocol_sha256[:12]}.")
+            return
+        known = {entry.evaluation.name: entry.evaluation for entry in evaluations(s, project_id=found.id)}
+        if name not in known:
+            raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
+        if close:
+            close_evaluation(s, by=_person(s, by, found), evaluation_id=known[name].id)
+        outcome = results(s, evaluation_id=known[name].id)
+        grid = Grid("Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=f"{outcome.candidate}: {name}")
+        for c in outcome.contrasts:
+            judged = " (simulated judge)" if c.simulated_judges else ""
+            r = c.rate
+            grid.add_row(
+                c.baseline + judged,
+                f"{r.rate:.1%}",
+                f"{r.low:.1%} to {r.high:.1%}",
+                *(str(count) for count in (r.wins, r.ties, r.losses, r.n)),
+            )
+    console.print(grid)
+
+
+@app.command()
+def demo(
+    to: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
+    prompts: Annotated[int, typer.Option(help="Training emails to use.")] = 140,
+    max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.")] = None,
+) -> None:
+    """The whole loop without a person; a written rule ranks and judges, and everything says simulated."""
+    from demo import Size, run_demo
+
+    migrate()
+    model()
+    bar, watch = _watcher()
+    with bar:
+        report = run_demo(size=Size(prompts=prompts, max_steps=max_steps), say=lambda t: console.print(t), watch=watch)
+    console.print_json(json.dumps({key: report[key] for key in ("seconds", "snapshot", "win_rates")}))
+    console.print("No person ranked or judged anything here: a written rule did (simulated).")
+    if to:
+        to.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def main() -> None:
+    """Run a command; errors for people are one sentence."""
+    try:
+        app()
+    except PickwellError as problem:
+        console.print(str(problem), style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What is still to be answered, and asking for it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import GenerationRun, Prompt, Responder, ResponderKind, Response, Role, RunStatus, Scope
+from db.people import require
+from errors import NotFound, Refused
+from generation.models import check_loadable
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A prompt and the sample numbers it still lacks from one Responder."""
+
+    prompt_id: int
+    text: str
+    context: str | None
+    samples: tuple[int, ...]
+
+
+def missing_samples(wanted: Mapping[int, int], existing: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
+    """Sample numbers to generate for each prompt.
+
+    Args:
+        wanted: prompt id → how many samples it should have.
+        existing: (prompt id, sample) pairs that are there.
+    """
+    there = set(existing)
+    found = {
+        prompt_id: tuple(sample for sample in range(count) if (prompt_id, sample) not in there)
+        for prompt_id, count in wanted.items()
+    }
+    return {prompt_id: samples for prompt_id, samples in found.items() if samples}
+
+
+def missing(
+    s: Session, *, responder_id: int, scope: Scope, samples: int, prompt_limit: int | None
+) -> Sequence[Missing]:
+    """The prompts in scope with samples that the Responder has not given, in import order."""
+    responder = s.get_one(Responder, responder_id)
+    prompts = s.scalars(select(Prompt).where(Prompt.project_id == responder.project_id).order_by(Prompt.id)).all()
+    training = [p for p in prompts if not p.held_out and scope is not Scope.HELD_OUT][:prompt_limit]
+    held_out = [p for p in prompts if p.held_out and scope is not Scope.TRAINING]
+    existing = s.execute(
+        select(Response.prompt_id, Response.sample).where(Response.responder_id == responder_id)
+    ).tuples()
+    # an evaluation compares one reply for each prompt, so held-out prompts get one
+    gaps = missing_samples({p.id: samples for p in training} | {p.id: 1 for p in held_out}, existing)
+    return [Missing(p.id, p.text, p.context, gaps[p.id]) for p in (*training, *held_out) if p.id in gaps]
+
+
+def start_generation(
+    s: Session,
+    *,
+    by: int,
+    responder_id: int,
+    scope: Scope,
+    samples: int = 2,
+    prompt_limit: int | None = None,
+    seed: int = 0,
+) -> GenerationRun:
+    """Ask for the missing responses: a QUEUED run that a worker takes up; managers only.
+
+    Raises `Refused` when nothing is missing, or the Responder is at work already; `BrokenModel` when its model cannot
+    be loaded.
+    """
+    responder = s.get(Responder, responder_id)
+    if responder is None:
+        raise NotFound("That responder is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
+    if responder.kind is ResponderKind.HUMAN:
+        raise Refused(f"{responder.label} is a person: import their replies instead.")
+    if responder.model_version is not None:
+        check_loadable(responder.model_version.location)
+    if not 1 <= samples <= 8:
+        raise Refused("Choose 1 to 8 responses for each prompt.")
+    busy = s.scalar(
+        select(GenerationRun.id).where(
+            GenerationRun.responder_id == responder_id,
+            GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
+        )
+    )
+    if busy is not None:
+        raise Refused(f"{responder.label} is generating already (run {busy}). Wait for it, or cancel it.")
+    gaps = missing(s, responder_id=responder_id, scope=scope, samples=samples, prompt_limit=prompt_limit)
+    if not gaps:
+        raise Refused(
+            f"{responder.label} has answered all of these prompts already. Import more, or ask for more samples."
+        )
+    run = GenerationRun(
+        project_id=responder.project_id,
+        responder_id=responder_id,
+        scope=scope,
+        samples=samples,
+        prompt_limit=prompt_limit,
+        seed=seed,
+        total=sum(len(gap.samples) for gap in gaps),
+        requested_by_id=by,
+    )
+    s.add(run)
+    s.flush()
+    return run

@@ -1,0 +1,52 @@
+"""A worker for as long as a command needs one, and waiting for runs."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from db.models import RunStatus
+from db.session import reading
+from errors import EngineFailed, TrainingFailed
+from jobs.runs import AnyRun, the_run, worker_alive
+from settings import ROOT, settings
+
+FAILED = {"generation": EngineFailed, "training": TrainingFailed}
+
+
+@contextmanager
+def a_worker() -> Iterator[None]:
+    """A worker process for the length of the block; one that runs already is used and left alone."""
+    with reading() as s:
+        if worker_alive(s):
+            yield
+            return
+    settings().home.mkdir(parents=True, exist_ok=True)
+    with (settings().home / "worker.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "jobs.worker"], cwd=ROOT, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def wait_for(kind: str, run_id: int, *, watch: Callable[[AnyRun], None] = lambda run: None) -> AnyRun:
+    """Wait until a run has ended; `watch` sees it every half second.
+
+    Raises the kind's error with the run's own sentence when it failed or was cancelled.
+    """
+    while True:
+        with reading() as s:
+            run = the_run(s, kind=kind, run_id=run_id)
+        watch(run)
+        if run.status.ended:
+            break
+        time.sleep(0.5)
+    if run.status is not RunStatus.SUCCEEDED:
+        raise FAILED[kind](run.error or f"The {kind} run {run_id} was {run.status.value.lower()}.")
+    return run

@@ -1,0 +1,766 @@
+"""From feedback to rows, from rows to a frozen Snapshot, and a training's start and end; without the real trainer."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import (
+    Correction,
+    ModelVersion,
+    Preference,
+    Project,
+    Prompt,
+    Ranking,
+    Responder,
+    ResponderKind,
+    Response,
+    Reviewer,
+    Role,
+    RunStatus,
+    Snapshot,
+    TrainingRun,
+    TrainingStep,
+    now,
+)
+from db.session import reading, session
+from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused, TrainingFailed
+from jobs.progress import Progress, RunLost, unmanaged
+from template import Message
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training import dpo, worker
+from training.feedback import refuse_held_out
+from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
+from training.preferences import (
+    PAIRS_PER_PROMPT,
+    AskedPrompt,
+    GivenCorrection,
+    GivenRanking,
+    GivenResponse,
+    LeftOut,
+    PreferenceRow,
+    Preferences,
+    Split,
+    derive,
+)
+from training.recipe import KNOBS, PRESETS, SMALL, RecipeValues, command, estimate_minutes, start_training
+from training.rows import FILES, content_sha256
+from training.run_folder import (
+    CHECKPOINTS,
+    MERGED,
+    METRICS,
+    RunInput,
+    RunManifest,
+    StepReport,
+    forget_steps_after,
+    hash_weights,
+    last_checkpoint,
+    steps_of,
+)
+from training.snapshot import folder_of, freeze, preview, verify
+
+# ------------------------------------------------------------------------------------------- pure: preferences
+
+
+def a_question(n: int = 1, cluster: str = "") -> AskedPrompt:
+    return AskedPrompt(id=n, text=f"Question {n}?", context=None, cluster=cluster or f"cluster {n}")
+
+
+def a_reply(text: str, finish_reason: str | None = "stop", n: int = 0) -> GivenResponse:
+    return GivenResponse(id=n or abs(hash(text)) % 10**6, text=text, finish_reason=finish_reason, responder="Model")
+
+
+def ranked(
+    *placed: tuple[int, str | GivenResponse], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any
+) -> GivenRanking:
+    replies = tuple((place, a_reply(reply) if isinstance(reply, str) else reply) for place, reply in placed)
+    base = GivenRanking(
+        id=n, prompt=prompt or a_question(), reviewer="Ana", simulated=False, both_bad=False, placed=replies
+    )
+    return dataclasses.replace(base, **fields)
+
+
+def corrected(original: str, text: str, n: int = 1, **fields: Any) -> GivenCorrection:
+    base = GivenCorrection(
+        id=n, prompt=a_question(), reviewer="Ana", simulated=False, original=a_reply(original, "length"), text=text
+    )
+    return dataclasses.replace(base, **fields)
+
+
+def derived(*feedback: GivenRanking | GivenCorrection, **options: Any) -> Preferences:
+    return derive(
+        [f for f in feedback if isinstance(f, GivenRanking)],
+        [f for f in feedback if isinstance(f, GivenCorrection)],
+        **{"instructions": "Answer.", "max_length": 1024, **options},
+    )
+
+
+def texts(found: Preferences) -> list[tuple[str, str]]:
+    return [(row.chosen, row.rejected) for row in found.rows]
+
+
+def test_the_better_reply_is_chosen_over_the_worse() -> None:
+    found = derived(ranked((2, " worse\n"), (1, "better ")))
+    assert texts(found) == [("better", "worse")]
+    assert found.rows[0].ranking_id == 1
+    assert not found.left_out
+
+
+def test_a_correction_is_chosen_over_its_original_even_one_that_was_cut() -> None:
+    found = derived(corrected("It is on its", "It is on its way."))
+    assert texts(found) == [("It is on its way.", "It is on its")]
+    assert (found.rows[0].chosen_id, found.rows[0].correction_id) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "feedback"),
+    [
+        (LeftOut.TIE, [ranked((1, "a"), (1, "b"))]),
+        (LeftOut.BOTH_BAD, [ranked((1, "a"), (1, "b"), both_bad=True)]),
+        (LeftOut.CUT_OFF, [ranked((1, a_reply("a", "length")), (2, "b"))]),
+        (LeftOut.SAME_TEXT, [ranked((1, "a  b"), (2, "a b\n"))]),
+        (LeftOut.UNCHANGED, [corrected("a b", " a\nb ")]),
+        (LeftOut.EMPTY, [ranked((1, "a"), (2, " "))]),
+        (LeftOut.EMPTY, [ranked((1, " "), (2, "a"))]),
+    ],
+)
+def test_what_teaches_nothing_is_left_out_and_counted(
+    reason: LeftOut, feedback: list[GivenRanking | GivenCorrection]
+) -> None:
+    found = derived(*feedback)
+    assert found.rows == ()
+    assert found.left_out == {reason: 1}
+
+
+def test_every_reason_is_a_sentence() -> None:
+    assert all(reason.sentence.endswith(".") for reason in LeftOut)
+
+
+def test_a_rejected_reply_may_have_been_cut() -> None:
+    assert texts(derived(ranked((1, "a"), (2, a_reply("b", "length"))))) == [("a", "b")]
+
+
+def test_opposite_orders_leave_both_rankings_out() -> None:
+    found = derived(ranked((1, "a"), (2, "b")), ranked((1, "b"), (2, "a"), n=2, reviewer="Ben"))
+    assert found.rows == ()
+    assert found.left_out == {LeftOut.DISAGREEMENT: 2}
+
+
+def test_an_opposite_order_counts_even_below_the_best_place() -> None:
+    found = derived(ranked((1, "a"), (2, "b"), (3, "c")), ranked((1, "d"), (2, "c"), (3, "a"), n=2, reviewer="Ben"))
+    assert texts(found) == [("a", "b"), ("d", "a"), ("d", "c")]
+    assert found.left_out == {LeftOut.DISAGREEMENT: 1}
+
+
+def test_the_same_replies_to_another_prompt_are_another_matter() -> None:
+    assert len(derived(ranked((1, "a"), (2, "b")), ranked((1, "b"), (2, "a"), n=2, prompt=a_question(2))).rows) == 2
+
+
+def test_two_reviewers_who_agree_give_one_row_and_a_person_gets_the_credit() -> None:
+    simulated = ranked((1, "a"), (2, "b"), n=1, reviewer="A rule (simulated)", simulated=True)
+    found = derived(simulated, ranked((1, "a"), (2, "b"), n=2, reviewer="Zoe"))
+    assert [(row.reviewer, row.simulated) for row in found.rows] == [("Zoe", False)]
+    assert found.left_out == {LeftOut.DUPLICATE: 1}
+
+
+def test_the_best_of_many_stands_over_each_strictly_worse_one() -> None:
+    found = derived(ranked((1, "a"), (2, "b"), (2, "c"), (4, "d")))
+    assert texts(found) == [("a", "b"), ("a", "c"), ("a", "d")]
+
+
+def test_two_that_share_the_first_place_both_stand_over_the_rest() -> None:
+    assert texts(derived(ranked((1, "a"), (1, "b"), (3, "c")))) == [("a", "c"), ("b", "c")]
+
+
+def test_no_prompt_gives_more_than_its_share_and_the_widest_gaps_stay() -> None:
+    found = derived(ranked((1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")), corrected("b", "f"))
+    assert texts(found) == [("a", "c"), ("a", "d"), ("a", "e"), ("f", "b")]
+    assert found.left_out == {LeftOut.OVER_CAP: 1}
+    assert PAIRS_PER_PROMPT == 3
+
+
+def test_a_row_that_is_too_long_is_left_out_where_tokens_can_be_counted() -> None:
+    def count(prompt: Sequence[Message], reply: str) -> int:
+        return sum(len(message["content"]) for message in prompt) + len(reply)
+
+    feedback = ranked((1, "a" * 10), (2, "b" * 50))
+    assert derived(feedback, max_length=40, count_tokens=count).left_out == {LeftOut.TOO_LONG: 1}
+    assert len(derived(feedback, max_length=80, count_tokens=count).rows) == 1
+    assert len(derived(feedback, max_length=40).rows) == 1
+
+
+@st.composite
+def some_rankings(draw: st.DrawFn) -> list[GivenRanking]:
+    """Up to three reviewers ordering few texts of few prompts, so that ties, clashes and doubles are common."""
+    count = draw(st.integers(1, 25))
+    return [
+        ranked(
+            *(
+                (draw(st.integers(1, 3)), a_reply(text, draw(st.sampled_from(["stop", "stop", "length"]))))
+                for text in four
+            ),
+            prompt=a_question(draw(st.integers(1, 12)), cluster=f"cluster {draw(st.integers(1, 11))}"),
+            n=n,
+            reviewer=draw(st.sampled_from(["Ana", "Ben", "Rule (simulated)"])),
+        )
+        for n, four in enumerate((draw(st.permutations("abcd"))[: draw(st.integers(2, 4))] for _ in range(count)), 1)
+    ]
+
+
+def essence(found: Preferences) -> list[tuple[str, str, str, Split]]:
+    return [(row.prompt.text, row.chosen, row.rejected, row.split) for row in found.rows]
+
+
+@given(some_rankings(), st.randoms())
+def test_the_order_in_which_feedback_came_in_changes_nothing(feedback: list[GivenRanking], random: Any) -> None:
+    marked = [dataclasses.replace(f, prompt=a_question(f.prompt.id)) for f in feedback]
+    shuffled = random.sample(marked, len(marked))
+    assert essence(derived(*marked)) == essence(derived(*shuffled))
+    assert derived(*marked).left_out == derived(*shuffled).left_out
+
+
+@given(some_rankings())
+def test_no_row_contradicts_another_and_none_chooses_a_cut_reply(feedback: list[GivenRanking]) -> None:
+    rows = derived(*feedback).rows
+    pairs = {(row.prompt.text, row.chosen, row.rejected) for row in rows}
+    assert len(pairs) == len(rows)
+    assert not any((prompt, worse, better) in pairs for prompt, better, worse in pairs)
+    whole = {r.id for f in feedback for _, r in f.placed if r.finish_reason == "stop"}
+    assert all(row.chosen_id in whole for row in rows)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=120))
+def test_near_duplicates_stay_in_one_split_and_a_tenth_is_set_aside(marks: list[int]) -> None:
+    feedback = [ranked((1, "a"), (2, "b"), prompt=a_question(n, f"mark {m}"), n=n) for n, m in enumerate(marks, 1)]
+    rows = derived(*feedback).rows
+    split_of: dict[str, set[Split]] = {}
+    for row in rows:
+        split_of.setdefault(row.prompt.cluster, set()).add(row.split)
+    assert all(len(splits) == 1 for splits in split_of.values())
+    aside = sum(splits == {Split.VALIDATION} for splits in split_of.values())
+    assert aside == len(set(marks)) // 10
+
+
+# ------------------------------------------------------------------------------------------------- snapshot
+
+
+def a_ranked_project(s: Session, pairs: int = 12, **prompt_fields: Any) -> tuple[Project, Reviewer]:
+    """A project with two models' replies to each prompt, the first ranked over the second."""
+    project = a_project(s, instructions="Answer the email.")
+    by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
+    good, bad = a_model(s, project), a_model(s, project)
+    for n in range(pairs):
+        prompt = a_prompt(s, project, f"Where is order {n}?", context=f"Order {n}", **prompt_fields)
+        better, worse = a_response(s, prompt, good, f"Better {n}"), a_response(s, prompt, bad, f"Worse {n} by far")
+        a_ranking(s, a_comparison(s, better, worse), by, better, worse)
+    return project, by
+
+
+def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    snapshot = freeze(s, by=by.id, project_id=project.id)
+    assert (snapshot.row_count, snapshot.simulated_count) == (12, 0)
+    lines = [json.loads(line) for name in FILES.values() for line in (folder_of(snapshot) / name).open()]
+    assert len(lines) == 12
+    line = next(line for line in lines if line["chosen"][0]["content"] == "Better 3")
+    assert line["prompt"] == [
+        {"role": "system", "content": "Answer the email."},
+        {"role": "user", "content": "Order 3\n\nWhere is order 3?"},
+    ]
+    assert line["chosen"] == [{"role": "assistant", "content": "Better 3"}]
+    assert line["rejected"] == [{"role": "assistant", "content": "Worse 3 by far"}]
+    stored = s.scalar(select(Preference).where(Preference.ranking_id == line["ranking_id"]))
+    assert stored is not None
+    assert (stored.prompt_id, stored.chosen_id) == (line["prompt_id"], line["chosen_id"])
+    assert line["reviewer"] == by.name
+    manifest = json.loads((folder_of(snapshot) / "manifest.json").read_text())
+    assert manifest["counts"] == {"TRAIN": 11, "VALIDATION": 1}
+    assert manifest["project"] == project.name
+
+
+def test_the_same_feedback_gives_the_same_snapshot(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    first = freeze(s, by=by.id, project_id=project.id)
+    assert freeze(s, by=by.id, project_id=project.id) is first
+    assert s.scalar(select(func.count(Snapshot.id))) == 1
+
+
+def test_more_feedback_or_other_instructions_give_another_snapshot(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    first = freeze(s, by=by.id, project_id=project.id)
+    project.instructions = "Answer in one line."
+    second = freeze(s, by=by.id, project_id=project.id)
+    ranking = s.scalars(select(Ranking)).first()
+    assert ranking is not None
+    ranking.undone_at = now()
+    third = freeze(s, by=by.id, project_id=project.id)
+    assert len({first.sha256, second.sha256, third.sha256}) == 3
+    assert third.row_count == 11
+    assert verify(first)
+
+
+def test_undone_feedback_is_not_frozen(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    response = s.scalars(select(Response)).first()
+    assert response is not None
+    s.add(Correction(response_id=response.id, reviewer_id=by.id, text="Best.", undone_at=now()))
+    s.flush()
+    assert len(preview(s, project_id=project.id).rows) == 12
+    s.add(Correction(response_id=response.id, reviewer_id=by.id, text="Best."))
+    s.flush()
+    snapshot = freeze(s, by=by.id, project_id=project.id)
+    assert [p.chosen_id for p in snapshot.preferences if p.correction_id is not None] == [None]
+
+
+def test_rows_that_rest_on_a_simulated_reviewer_say_so(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    by.simulated, by.rule = True, "Shorter wins."
+    s.flush()
+    snapshot = freeze(s, by=by.id, project_id=project.id)
+    assert snapshot.simulated_count == 12
+    assert {row.reviewer for rows in verify(snapshot).values() for row in rows} == {f"{by.name} (simulated)"}
+    assert json.loads((folder_of(snapshot) / "manifest.json").read_text())["simulated"] == 12
+
+
+def test_too_few_preferences_are_refused_with_the_remedy(s: Session) -> None:
+    project, by = a_ranked_project(s, pairs=9)
+    with pytest.raises(NotEnoughPreferences, match=r"9 usable preferences; training needs at least 10"):
+        freeze(s, by=by.id, project_id=project.id)
+    seen = preview(s, project_id=project.id)
+    assert seen.advice is not None
+    assert "at least 10" in seen.advice
+
+
+def test_the_preview_shows_who_is_chosen_and_how_long_the_replies_are(s: Session) -> None:
+    project, _ = a_ranked_project(s)
+    seen = preview(s, project_id=project.id)
+    assert [(share.chosen, share.rejected) for share in seen.shares] == [(12, 0), (0, 12)]
+    assert (seen.mean_words_chosen, seen.mean_words_rejected) == (2.0, 4.0)
+    assert (seen.validation_count, seen.simulated_count) == (1, 0)
+    assert seen.advice is not None
+    assert "100" in seen.advice
+    assert s.scalar(select(func.count(Snapshot.id))) == 0
+
+
+def test_an_empty_project_has_an_empty_preview(s: Session) -> None:
+    seen = preview(s, project_id=a_project(s).id)
+    assert (seen.rows, seen.mean_words_chosen) == ((), 0.0)
+
+
+def test_feedback_on_held_out_prompts_is_never_read(s: Session) -> None:
+    project, by = a_ranked_project(s, held_out=True)
+    with pytest.raises(NotEnoughPreferences, match="There are 0 usable"):
+        freeze(s, by=by.id, project_id=project.id)
+
+
+def test_a_near_duplicate_of_a_held_out_prompt_is_refused(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    training = s.scalars(select(Prompt)).first()
+    assert training is not None
+    a_prompt(s, project, "Where is my order 0?", held_out=True, cluster=training.cluster)
+    with pytest.raises(Refused, match=f"held out .* prompt {training.id}"):
+        freeze(s, by=by.id, project_id=project.id)
+
+
+def test_a_held_out_prompt_that_reaches_a_row_is_refused(s: Session) -> None:
+    project, _ = a_ranked_project(s)
+    rows: tuple[PreferenceRow, ...] = preview(s, project_id=project.id).rows
+    refuse_held_out(s, project_id=project.id, rows=rows)
+    s.get_one(Prompt, rows[4].prompt.id).held_out = True
+    s.flush()
+    with pytest.raises(Refused, match="1 prompts with feedback are held out"):
+        refuse_held_out(s, project_id=project.id, rows=rows)
+
+
+def test_only_a_manager_freezes(s: Session) -> None:
+    project, _ = a_ranked_project(s)
+    annotator = a_reviewer(s, project, Role.ANNOTATOR)
+    with pytest.raises(NotAllowed):
+        freeze(s, by=annotator.id, project_id=project.id)
+
+
+@pytest.mark.parametrize("name", [*FILES.values(), "manifest.json"])
+def test_a_changed_or_missing_file_is_caught_and_freezing_again_mends_it(s: Session, name: str) -> None:
+    project, by = a_ranked_project(s)
+    snapshot = freeze(s, by=by.id, project_id=project.id)
+    before = verify(snapshot)
+    file = folder_of(snapshot) / name
+    file.write_text(file.read_text().replace("Better", "Bitter").replace(".jsonl", ".json"))
+    with pytest.raises(Refused, match="changed after it was frozen"):
+        verify(snapshot)
+    file.unlink()
+    with pytest.raises(Refused, match="is missing"):
+        verify(snapshot)
+    assert verify(freeze(s, by=by.id, project_id=project.id)) == before
+
+
+def test_files_and_manifest_changed_together_are_caught_by_the_hash_in_the_database(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    one = freeze(s, by=by.id, project_id=project.id)
+    project.instructions = "Something else."
+    other = freeze(s, by=by.id, project_id=project.id)
+    for name in (*FILES.values(), "manifest.json"):
+        (folder_of(one) / name).write_bytes((folder_of(other) / name).read_bytes())
+    with pytest.raises(Refused, match="its rows have another hash"):
+        verify(one)
+
+
+def test_the_hash_ignores_ids_and_order(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    rows = verify(freeze(s, by=by.id, project_id=project.id))
+    other = {
+        split: [dataclasses.replace(row, prompt_id=row.prompt_id + 7, reviewer="Zoe") for row in reversed(of_split)]
+        for split, of_split in reversed(rows.items())
+    }
+    assert content_sha256(other) == content_sha256(rows)
+    moved = {Split.TRAIN: [*rows[Split.TRAIN], *rows[Split.VALIDATION]], Split.VALIDATION: []}
+    assert content_sha256(moved) != content_sha256(rows)
+
+
+# --------------------------------------------------------------------------------------------------- recipe
+
+
+def a_snapshot(s: Session) -> tuple[Project, Reviewer, Snapshot, ModelVersion]:
+    project, by = a_ranked_project(s)
+    responder = s.scalars(select(Responder).where(Responder.kind == ResponderKind.MODEL)).first()
+    assert responder is not None
+    responder.temperature, responder.max_tokens = 0.3, 99
+    assert responder.model_version is not None
+    return project, by, freeze(s, by=by.id, project_id=project.id), responder.model_version
+
+
+def a_training(s: Session, name: str = "tuned", recipe: RecipeValues = SMALL) -> TrainingRun:
+    project, by, snapshot, base = a_snapshot(s)
+    return start_training(
+        s,
+        by=by.id,
+        project_id=project.id,
+        snapshot_id=snapshot.id,
+        base_model_id=base.id,
+        recipe=recipe,
+        model_name=name,
+    )
+
+
+def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:
+    run = a_training(s, name="  polite   model ")
+    assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite model")
+    assert {field: getattr(run.recipe, field) for field in KNOBS} == {field: getattr(SMALL, field) for field in KNOBS}
+    assert command(run).startswith("python -m training.dpo ")
+    assert worker.run_input(s, run_id=run.id).snapshot_sha256 == run.snapshot.sha256
+
+
+def test_a_taken_name_is_refused(s: Session) -> None:
+    run = a_training(s)
+
+    def again(name: str) -> None:
+        start_training(
+            s,
+            by=run.requested_by_id,
+            project_id=run.project_id,
+            snapshot_id=run.snapshot_id,
+            base_model_id=run.base_model_id,
+            recipe=SMALL,
+            model_name=name,
+        )
+
+    for name in ("tuned", run.base_model.name, s.scalars(select(Responder.name)).all()[0]):
+        with pytest.raises(AlreadyThere):
+            again(name)
+    run.status = RunStatus.FAILED
+    s.flush()
+    again("tuned")
+
+
+def test_a_snapshot_of_another_project_and_an_empty_one_are_refused(s: Session) -> None:
+    run = a_training(s)
+    other = a_project(s)
+    manager = a_reviewer(s, other)
+    values = {"base_model_id": run.base_model_id, "recipe": SMALL, "model_name": "new"}
+    with pytest.raises(NotFound, match="snapshot"):
+        start_training(s, by=manager.id, project_id=other.id, snapshot_id=run.snapshot_id, **values)  # type: ignore[arg-type]
+    empty = Snapshot(
+        project_id=other.id,
+        instructions="",
+        folder="x",
+        sha256="x",
+        row_count=0,
+        simulated_count=0,
+        created_by_id=manager.id,
+    )
+    s.add(empty)
+    s.flush()
+    with pytest.raises(Refused, match="no rows to train on"):
+        start_training(s, by=manager.id, project_id=other.id, snapshot_id=empty.id, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [("learning_rate", 0.0), ("beta", math.nan), ("sft_weight", -1.0), ("max_steps", 0)]
+)
+def test_a_knob_that_cannot_work_is_refused_by_its_label(s: Session, knob: str, value: float) -> None:
+    with pytest.raises(Refused, match=KNOBS[knob].label):
+        a_training(s, recipe=dataclasses.replace(SMALL, **{knob: value}))  # type: ignore[arg-type]
+
+
+def test_every_knob_of_every_preset_has_a_reason_and_a_source() -> None:
+    fields = {field.name for field in dataclasses.fields(RecipeValues)} - {"name"}
+    assert fields == set(KNOBS)
+    assert all(knob.label and knob.reason and knob.source for knob in KNOBS.values())
+    assert PRESETS[0] is SMALL
+
+
+def test_the_estimate_grows_with_pairs_epochs_and_length_and_stops_at_the_last_step() -> None:
+    minutes = estimate_minutes(pairs=100, epochs=1)
+    assert 4 < minutes < 9  # measured: 4 to 8 minutes for 100 pairs
+    assert estimate_minutes(pairs=100, epochs=2) > minutes
+    assert estimate_minutes(pairs=100, epochs=1, tokens=290) > minutes
+    assert estimate_minutes(pairs=100, epochs=1, max_steps=2) < minutes
+    assert steps_of(pairs=9, epochs=1.0, batch_size=4, max_steps=None) == 3
+    assert steps_of(pairs=9, epochs=1.0, batch_size=4, max_steps=2) == 2
+
+
+# --------------------------------------------------------------------------------------------------- guards
+
+ALIKE = {"loss": math.log(2), "rewards/chosen": 0.0, "rewards/rejected": 0.0}
+
+
+def test_a_first_step_at_ln_2_passes_whatever_the_supervised_part_adds() -> None:
+    check_first_step(ALIKE, sft_weight=0.0)
+    check_first_step({**ALIKE, "loss": 2.9}, sft_weight=0.5)
+
+
+@pytest.mark.parametrize(
+    ("log", "sft_weight"),
+    [
+        ({**ALIKE, "loss": 0.7027}, 0.0),
+        ({**ALIKE, "loss": math.nan}, 0.0),
+        ({**ALIKE, "rewards/chosen": 0.01}, 0.5),
+        ({**ALIKE, "rewards/chosen": 0.01, "rewards/rejected": 0.01}, 0.5),
+        ({**ALIKE, "rewards/rejected": 9e9}, 0.5),
+    ],
+)
+def test_a_first_step_that_is_not_its_own_reference_fails(log: dict[str, float], sft_weight: float) -> None:
+    with pytest.raises(TrainingFailed, match="already differs from the base model"):
+        check_first_step(log, sft_weight=sft_weight)
+
+
+def test_a_loss_or_gradient_that_is_no_number_fails() -> None:
+    check_finite({"loss": 1.0, "grad_norm": 0.1}, step=2)
+    for log in ({"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}, {"eval_loss": math.nan}):
+        with pytest.raises(TrainingFailed, match="at step 2"):
+            check_finite(log, step=2)
+
+
+def test_each_reply_ends_exactly_once() -> None:
+    tokenizer = SimpleNamespace(decode=lambda ids: " ".join("\n" if i == 5 else "word" for i in ids))
+
+    def check(*chosen: int) -> None:
+        row = Encoded(prompt_id=1, prompt=[7, 8], chosen=list(chosen), rejected=[9, 2, 5])
+        check_rows([row], tokenizer=tokenizer, stop_ids={2}, max_length=10)
+
+    check(9, 2)
+    check(9, 2, 5)
+    for broken in ((9, 9), (9, 2, 9, 2), (9, 2, 9)):
+        with pytest.raises(TrainingFailed, match="when to stop"):
+            check(*broken)
+    with pytest.raises(TrainingFailed, match="has 11"):
+        check(*([9] * 8), 2)
+
+
+def test_rows_that_the_trainer_dropped_or_shortened_are_noticed() -> None:
+    rows = [Encoded(1, [7, 8], [9, 2], [3, 2]), Encoded(2, [7], [9, 2], [3, 2])]
+    seen = [{"prompt_ids": row.prompt, "chosen_ids": row.chosen, "rejected_ids": row.rejected} for row in rows]
+    check_seen(rows, seen)
+    for wrong in (seen[:1], [seen[0], {**seen[1], "prompt_ids": []}]):
+        with pytest.raises(TrainingFailed, match="not the 2 rows"):
+            check_seen(rows, wrong)
+
+
+def test_too_little_disk_is_noticed_before_the_first_step(tmp_path: Path) -> None:
+    check_space(tmp_path, needed=1)
+    with pytest.raises(TrainingFailed, match=r"about 1000000000\.0 GB"):
+        check_space(tmp_path, needed=10**18)
+
+
+# ----------------------------------------------------------------------------------------------- run folder
+
+
+def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for name, state in (
+        ("checkpoint-2", "{}"),
+        ("checkpoint-10", "{}"),
+        ("checkpoint-12", '{"cut'),
+        ("checkpoint-14", None),
+    ):
+        (tmp_path / CHECKPOINTS / name).mkdir(parents=True)
+        if state is not None:
+            (tmp_path / CHECKPOINTS / name / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / CHECKPOINTS / "checkpoint-10"
+    assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {"checkpoint-2", "checkpoint-10"}
+
+
+def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    forget_steps_after(tmp_path, 2)
+    assert (tmp_path / METRICS).read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_folder_without_its_input_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="cannot be read as a training's input"):
+        dpo.train(tmp_path, lambda said: None)
+
+
+# --------------------------------------------------------------------------------------------------- worker
+
+
+def a_report(step: int, steps: int = 3, loss: float = 0.6, split: Split = Split.TRAIN) -> StepReport:
+    return StepReport(split, step, steps, loss, 0.1, 0.5, -10.0, -12.0, 1e-4, 20.0 * step)
+
+
+class FakeTrainer:
+    """Stands in for `training.dpo.train`: reports what it is given and leaves a folder as the real one does."""
+
+    def __init__(self, *said: StepReport, fails_with: Exception | None = None) -> None:
+        self.said, self.fails_with, self.calls = said, fails_with, 0
+
+    def __call__(self, folder: Path, report: dpo.Report, stage: dpo.Stage) -> None:
+        self.calls += 1
+        stage("Training")
+        for said in self.said:
+            report(said)
+        if self.fails_with:
+            raise self.fails_with
+        merged = folder / MERGED
+        merged.mkdir(exist_ok=True)
+        (merged / "model.safetensors").write_bytes(b"weights")
+        (merged / "manifest.json").write_text("{}")
+        RunManifest(
+            base_model="base",
+            snapshot_sha256=RunInput.read(folder).snapshot_sha256,
+            weights_sha256=hash_weights(merged),
+            template_hash="template",
+            steps=3,
+            pairs=11,
+            seconds=60.0,
+            peak_memory_mb=1000,
+            device="CPU",
+            versions={},
+        ).write(folder)
+
+
+def carried(monkeypatch: pytest.MonkeyPatch, fake: FakeTrainer) -> Progress:
+    monkeypatch.setattr(dpo, "train", fake)
+    with session() as s:
+        run_id = a_training(s).id
+    progress = unmanaged("training", run_id)
+    worker.run(progress)
+    return progress
+
+
+@pytest.mark.usefixtures("database")
+def test_a_finished_training_is_a_model_with_its_parent_and_a_responder(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [a_report(1), a_report(2), a_report(2, split=Split.VALIDATION), a_report(3)]
+    progress = carried(monkeypatch, FakeTrainer(*said))
+    with reading() as s:
+        run = s.get_one(TrainingRun, progress.run_id)
+        assert (run.status, run.done, run.total) == (RunStatus.SUCCEEDED, 3, 3)
+        assert run.versions is not None
+        assert run.versions["trl"]
+        version = run.model_version
+        assert version is not None
+        assert (version.name, version.parent_id, version.template_hash) == ("tuned", run.base_model_id, "template")
+        assert version.location == str(progress.folder / MERGED)
+        assert version.sha256 == hash_weights(progress.folder / MERGED)
+        responder = s.scalars(select(Responder).where(Responder.model_version_id == version.id)).one()
+        assert (responder.name, responder.kind, responder.instructions) == (
+            "tuned",
+            ResponderKind.MODEL,
+            "Answer the email.",
+        )
+        assert (responder.temperature, responder.max_tokens) == (0.3, 99)
+        steps = s.scalars(select(TrainingStep).where(TrainingStep.training_run_id == run.id)).all()
+        assert sorted((str(step.split), step.step) for step in steps) == sorted((str(r.split), r.step) for r in said)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_resumed_attempt_may_repeat_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = carried(monkeypatch, FakeTrainer(a_report(1), a_report(2, loss=0.9), a_report(2, loss=0.5), a_report(3)))
+    with reading() as s:
+        step = s.get_one(TrainingStep, (progress.run_id, Split.TRAIN, 2))
+        assert step.loss == 0.5
+
+
+@pytest.mark.usefixtures("database")
+def test_a_cancelled_training_registers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dpo, "train", FakeTrainer(a_report(1)))
+    with session() as s:
+        run_id = a_training(s).id
+    progress = unmanaged("training", run_id)
+    with session() as s:
+        s.get_one(TrainingRun, run_id).cancel_requested = True
+    with pytest.raises(RunLost):
+        worker.run(progress)
+    with reading() as s:
+        assert s.get_one(TrainingRun, run_id).model_version_id is None
+        assert s.scalar(select(func.count(TrainingStep.step))) == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_a_model_changed_after_its_training_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Meddled(FakeTrainer):
+        def __call__(self, folder: Path, report: dpo.Report, stage: dpo.Stage) -> None:
+            super().__call__(folder, report, stage)
+            (folder / MERGED / "model.safetensors").write_bytes(b"others")
+
+    with pytest.raises(TrainingFailed, match="changed after the training"):
+        carried(monkeypatch, Meddled())
+
+
+@pytest.mark.usefixtures("database")
+def test_a_complete_folder_is_not_trained_again() -> None:
+    with session() as s:
+        run_id = a_training(s).id
+    progress = unmanaged("training", run_id)
+    with reading() as s:
+        worker.run_input(s, run_id=run_id).write(progress.folder)
+    FakeTrainer()(progress.folder, lambda said: None, lambda text: None)
+    worker.run(progress)  # the real one: it would fail on a base model that is not there
+    with reading() as s:
+        assert s.get_one(TrainingRun, run_id).status is RunStatus.SUCCEEDED
+
+
+@pytest.mark.usefixtures("database")
+def test_a_name_taken_while_the_training_ran_gets_the_runs_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(FakeTrainer):
+        def __call__(self, folder: Path, report: dpo.Report, stage: dpo.Stage) -> None:
+            with session() as s:
+                s.add(ModelVersion(name="tuned", location="elsewhere"))
+            super().__call__(folder, report, stage)
+
+    progress = carried(monkeypatch, Slow())
+    with reading() as s:
+        version = s.get_one(TrainingRun, progress.run_id).model_version
+        assert version is not None
+        assert version.name == f"tuned (training {progress.run_id})"
+
+
+@pytest.mark.parametrize(
+    ("last", "words"), [(a_report(1), ""), (a_report(2), ", under a minute left"), (a_report(3), "")]
+)
+def test_the_time_left_is_told_from_measured_steps(last: StepReport, words: str) -> None:
+    assert worker._time_left(a_report(1), last) == words
+    assert worker._time_left(None, last) == ""
+
+
+def test_a_long_wait_is_told_in_minutes() -> None:
+    assert worker._time_left(a_report(1, 100), a_report(10, 100)) == ", about 30 min left"

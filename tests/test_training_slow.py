@@ -1,0 +1,283 @@
+"""The real trainer: a tiny random Llama with the default model's tokenizer, and the default model itself."""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from errors import TrainingFailed
+from settings import ROOT
+from template import messages, template_hash
+from training.preferences import Split
+from training.rows import FrozenRow, Rows, content_sha256, write_folder
+from training.run_folder import (
+    ADAPTER,
+    CHECKPOINTS,
+    MANIFEST,
+    MERGED,
+    METRICS,
+    RunInput,
+    StepReport,
+    finished,
+    hash_weights,
+    last_checkpoint,
+)
+
+pytestmark = pytest.mark.slow
+
+MODEL = Path(os.environ.get("PICKWELL_TEST_MODEL", ROOT / "var" / "models" / "smollm2-135m-instruct"))
+PAIRS = 22
+
+
+def rows(pairs: int = PAIRS) -> Rows:
+    def row(n: int) -> FrozenRow:
+        return FrozenRow(
+            prompt=messages("Answer the email.", f"Where is order {n * 37}? It should have come {n} days ago."),
+            chosen=[{"role": "assistant", "content": f"I am sorry about order {n * 37}. It goes out today."}],
+            rejected=[{"role": "assistant", "content": f"Orders are orders. {'Wait and see. ' * (n % 4 + 1)}".strip()}],
+            prompt_id=n,
+            chosen_id=2 * n,
+            rejected_id=2 * n + 1,
+            ranking_id=n,
+            correction_id=None,
+            reviewer="Rule (simulated)",
+            simulated=True,
+        )
+
+    made = [row(n) for n in range(1, pairs + 1)]
+    return {Split.TRAIN: made[2:], Split.VALIDATION: made[:2]}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama with two layers and random weights, and SmolLM2's tokenizer and template."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any) -> Path:
+    """A folder with a snapshot and a `run.json`: 20 pairs, 5 steps, a checkpoint every 2."""
+    frozen = rows() if frozen is None else frozen
+    snapshot, sha256 = folder / "snapshot", content_sha256(frozen)
+    write_folder(snapshot, frozen, sha256=sha256, about={})
+    given = RunInput(
+        base_model=str(model),
+        template_hash=None,
+        snapshot=str(snapshot),
+        snapshot_sha256=sha256,
+        learning_rate=1e-3,
+        beta=0.1,
+        sft_weight=0.5,
+        epochs=1.0,
+        batch_size=4,
+        warmup_steps=1,
+        lora_rank=8,
+        lora_alpha=16,
+        max_length=512,
+        max_steps=None,
+        seed=3,
+        save_every=2,
+    )
+    dataclasses.replace(given, **changes).write(folder)
+    return folder
+
+
+def trained(folder: Path) -> list[StepReport]:
+    from training.dpo import train
+
+    said: list[StepReport] = []
+    train(folder, said.append)
+    return said
+
+
+def losses(folder: Path) -> dict[tuple[str, int], float]:
+    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    found = {(line["split"], line["step"]): line["loss"] for line in lines}
+    assert len(found) == len(lines), "a step is written down twice"
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[StepReport]]:
+    folder = a_run(tmp_path_factory.mktemp("undisturbed"), tiny)
+    return folder, trained(folder)
+
+
+def test_every_step_is_reported_and_written_down(undisturbed: tuple[Path, list[StepReport]]) -> None:
+    folder, said = undisturbed
+    assert [report.step for report in said if report.split is Split.TRAIN] == [1, 2, 3, 4, 5]
+    assert [report.step for report in said if report.split is Split.VALIDATION] == [3, 5]
+    assert all(math.isfinite(report.loss) and report.steps == 5 for report in said)
+    assert losses(folder) == {(report.split.value, report.step): report.loss for report in said}
+    assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
+    manifest = finished(folder)
+    assert manifest is not None
+    assert (manifest.steps, manifest.pairs) == (5, 20)
+
+
+def test_the_merged_model_loads_differs_from_its_base_and_keeps_the_template(
+    undisturbed: tuple[Path, list[StepReport]], tiny: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, _ = undisturbed
+    merged, manifest = folder / MERGED, finished(folder)
+    assert manifest is not None
+    assert manifest.weights_sha256 == hash_weights(merged) != hash_weights(tiny)
+    assert (merged / "chat_template.jinja").read_bytes() == (tiny / "chat_template.jinja").read_bytes()
+    assert manifest.template_hash == template_hash((tiny / "chat_template.jinja").read_text())
+    assert json.loads((merged / "generation_config.json").read_text())["eos_token_id"] == 2
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(merged)
+    tokens = tokenizer("Where is order 37?", return_tensors="pt")["input_ids"]
+    base: Any = AutoModelForCausalLM.from_pretrained(tiny)
+    with torch.no_grad():
+        of_merged = AutoModelForCausalLM.from_pretrained(merged)(tokens).logits
+        of_base = base(tokens).logits
+        of_adapter = PeftModel.from_pretrained(base, str(folder / ADAPTER))(tokens).logits
+    assert torch.allclose(of_merged, of_adapter, atol=1e-5)
+    assert not torch.allclose(of_merged, of_base, atol=1e-5)
+
+
+def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(
+    undisturbed: tuple[Path, list[StepReport]], tiny: Path, tmp_path: Path
+) -> None:
+    folder = a_run(tmp_path, tiny)
+    command = [sys.executable, "-m", "training.dpo", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if re.match(r"TRAIN step 3/", line):  # step 2 is saved, step 4 is not
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stdout.read()
+    assert process.returncode == -signal.SIGKILL
+    assert last_checkpoint(folder) == folder / CHECKPOINTS / "checkpoint-2"
+    assert finished(folder) is None
+    scored = {file.name for file in (folder / CHECKPOINTS / "train").iterdir()}
+
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert {file.name for file in (folder / CHECKPOINTS / "train").iterdir()} == scored, "the pairs were scored again"
+    expected = losses(undisturbed[0])
+    assert losses(folder) == pytest.approx(expected, abs=1e-6)
+    assert list(losses(folder)) == list(expected)
+
+
+def test_a_run_that_ended_before_its_merge_is_not_trained_again(tiny: Path, tmp_path: Path) -> None:
+    folder = a_run(tmp_path, tiny, max_steps=2)
+    trained(folder)
+    before = hash_weights(folder / MERGED)
+    (folder / MANIFEST).unlink()
+    assert trained(folder) == []
+    assert hash_weights(folder / MERGED) == before
+    assert finished(folder) is not None
+    assert trained(folder) == []
+
+
+def test_what_the_listener_raises_ends_the_training(tiny: Path, tmp_path: Path) -> None:
+    from training.dpo import train
+
+    class Lost(Exception):
+        pass
+
+    def lose(report: StepReport) -> None:
+        raise Lost
+
+    folder = a_run(tmp_path, tiny)
+    with pytest.raises(Lost):
+        train(folder, lose)
+    assert finished(folder) is None
+
+
+def test_rows_over_the_longest_length_are_refused_and_not_cut(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match=r"22 of 22 rows are longer than 20 tokens"):
+        trained(a_run(tmp_path, tiny, max_length=20))
+
+
+def test_a_template_that_renders_the_prompt_differently_with_a_reply_is_refused(tiny: Path, tmp_path: Path) -> None:
+    model = other_template(
+        tiny, tmp_path, lambda text: text.replace("<|im_start|>assistant\n' }}", "<|im_start|>helper\n' }}")
+    )
+    with pytest.raises(TrainingFailed, match="does not begin as it does alone"):
+        trained(a_run(tmp_path, model))
+
+
+def test_a_template_without_an_end_of_turn_is_refused(tiny: Path, tmp_path: Path) -> None:
+    model = other_template(tiny, tmp_path, lambda text: text.replace("'<|im_end|>' + ", ""))
+    with pytest.raises(TrainingFailed, match="0 ends"):
+        trained(a_run(tmp_path, model))
+
+
+def other_template(tiny: Path, tmp_path: Path, change: Callable[[str], str]) -> Path:
+    import shutil
+
+    model = shutil.copytree(tiny, tmp_path / "model")
+    file = model / "chat_template.jinja"
+    changed = change(file.read_text())
+    assert changed != file.read_text()
+    file.write_text(changed)
+    return model
+
+
+def test_a_model_that_is_not_its_own_reference_is_stopped_at_the_first_step(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import peft
+
+    # PiSSA rewrites the base weights, so that the model without its adapter is no longer the base model.
+    monkeypatch.setattr(peft, "LoraConfig", functools.partial(peft.LoraConfig, init_lora_weights="pissa"))
+    with pytest.raises(TrainingFailed, match="already differs from the base model"):
+        trained(a_run(tmp_path, tiny, sft_weight=0.0))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="fell apart"):
+        trained(a_run(tmp_path, tiny, learning_rate=1e30, warmup_steps=0))
+
+
+def test_a_full_disk_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
+    folder = a_run(tmp_path, tiny)
+    (folder / METRICS).symlink_to("/dev/full")
+    with pytest.raises(TrainingFailed, match=r"disk of .* is full"):
+        trained(folder)
+
+
+def test_the_default_model_trains_for_two_steps(tmp_path: Path) -> None:
+    folder = a_run(
+        tmp_path, MODEL, rows(10), max_steps=2, batch_size=2, learning_rate=1e-4, lora_rank=16, lora_alpha=32
+    )
+    said = [report for report in trained(folder) if report.split is Split.TRAIN]
+    assert [report.step for report in said] == [1, 2]
+    assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
+    assert hash_weights(folder / MERGED) != hash_weights(MODEL)
