@@ -90,7 +90,7 @@ def make_comparisons(s: Session, *, project_id: int, responder_ids: Sequence[int
         made = s.execute(insert(Comparison).returning(Comparison.id, Comparison.key), values)
         members = [
             {"comparison_id": comparison_id, "response_id": reply.id}
-            for comparison_id, key in made.tuples()
+            for comparison_id, key in made
             for reply in new[key]
         ]
         s.execute(insert(ComparisonResponse), members)

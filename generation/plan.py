@@ -45,9 +45,8 @@ def missing(
     prompts = s.scalars(select(Prompt).where(Prompt.project_id == responder.project_id).order_by(Prompt.id)).all()
     training = [p for p in prompts if not p.held_out and scope is not Scope.HELD_OUT][:prompt_limit]
     held_out = [p for p in prompts if p.held_out and scope is not Scope.TRAINING]
-    existing = s.execute(
-        select(Response.prompt_id, Response.sample).where(Response.responder_id == responder_id)
-    ).tuples()
+    answers = s.execute(select(Response.prompt_id, Response.sample).where(Response.responder_id == responder_id))
+    existing = [(prompt_id, sample) for prompt_id, sample in answers]
     # an evaluation compares one reply for each prompt, so held-out prompts get one
     gaps = missing_samples({p.id: samples for p in training} | {p.id: 1 for p in held_out}, existing)
     return [Missing(p.id, p.text, p.context, gaps[p.id]) for p in (*training, *held_out) if p.id in gaps]

@@ -52,7 +52,7 @@ def run(progress: Progress) -> None:
     deaths = 0
     engine_log = progress.folder / "engine.log"
     while gaps := work.left():
-        work.tell("Starting the engine, about a minute", gaps)
+        work.tell("Starting the engine, about a minute")
         answered = work.answered
         try:
             with serve(version.location, name=version.name, log=engine_log, waiting=work.starting) as endpoint:
@@ -67,6 +67,7 @@ def run(progress: Progress) -> None:
                     f"on from there. Its log, {engine_log}, ends:\n{tail(engine_log)}"
                 ) from None
             log.warning("The engine died; it is started again (%d of %d).", deaths, TRIES)
+    work.tell("Offering pairs")
     with session() as s:
         progress.guard(s)
         saved = s.scalar(select(func.count()).where(Response.generation_run_id == progress.run_id))
@@ -100,6 +101,8 @@ class _Work:
     """Prompts answered by this process."""
     last_problem: str = ""
     _total: int = 0
+    _open: int = 0
+    """Responses of the total that are not there."""
     _told: float = 0.0
 
     def __post_init__(self) -> None:
@@ -117,15 +120,16 @@ class _Work:
                 samples=given.samples,
                 prompt_limit=given.prompt_limit,
             )
-        self._total = max(given.total, _count(gaps))
+        self._open = sum(len(gap.samples) for gap in gaps)
+        self._total = max(given.total, self._open)
         return [gap for gap in gaps if gap.prompt_id not in self.given_up]
 
-    def tell(self, stage: str, gaps: Sequence[Missing]) -> None:
-        """Say how far the run is when `gaps` and what was given up are all that is missing."""
+    def tell(self, stage: str) -> None:
+        """Say how far the run is."""
         self._told = time.monotonic()
         self.progress.update(
             stage=stage,
-            done=self._total - _count(gaps),
+            done=self._total - self._open,
             total=self._total,
             tokens=self.tokens,
             failed=len(self.given_up),
@@ -140,7 +144,6 @@ class _Work:
     async def answer(self, endpoint: Endpoint, gaps: Sequence[Missing]) -> None:
         """Ask for all gaps once, saving batches as they come. Raises `EngineDied`."""
         began, before = time.monotonic(), self.tokens
-        done = {gap.prompt_id: gap for gap in gaps}
         slots = asyncio.Semaphore(settings().concurrency)
         batch: list[tuple[Missing, Answer]] = []
         saved_at = time.monotonic()
@@ -148,12 +151,10 @@ class _Work:
         def save() -> None:
             nonlocal batch, saved_at
             self._save(batch)
-            for gap, _ in batch:
-                del done[gap.prompt_id]
             batch, saved_at = [], time.monotonic()
             if time.monotonic() - self._told > 1:
                 rate = (self.tokens - before) / (time.monotonic() - began)
-                self.tell(f"Generating, {rate:.0f} tokens a second", [*done.values()])
+                self.tell(f"Generating, {rate:.0f} tokens a second")
 
         async with AsyncOpenAI(
             base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=1, timeout=600
@@ -219,9 +220,6 @@ class _Work:
         with session() as s:
             self.progress.guard(s)
             s.execute(insert(Response), rows)
+        self._open -= len(rows)
         self.answered += len(batch)
         self.tokens += sum(answer.tokens for _, answer in batch)
-
-
-def _count(gaps: Sequence[Missing]) -> int:
-    return sum(len(gap.samples) for gap in gaps)

@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from db.models import Role, RunStatus, TrainingRun, TrainingStep
+from db.session import reading, session
 from errors import TrainingFailed
+from generation.models import check_model_folder, weights_sha256
+from jobs.progress import unmanaged
 from settings import ROOT
 from template import messages, template_hash
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training import worker
 from training.preferences import Split
+from training.recipe import SMALL, start_training
 from training.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.run_folder import (
     ADAPTER,
@@ -32,6 +40,7 @@ from training.run_folder import (
     hash_weights,
     last_checkpoint,
 )
+from training.snapshot import freeze
 
 pytestmark = pytest.mark.slow
 
@@ -281,3 +290,44 @@ def test_the_default_model_trains_for_two_steps(tmp_path: Path) -> None:
     assert [report.step for report in said] == [1, 2]
     assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
     assert hash_weights(folder / MERGED) != hash_weights(MODEL)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(tiny: Path) -> None:
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
+        base, other = a_model(s, project, location=str(tiny)), a_model(s, project)
+        for n in range(12):
+            prompt = a_prompt(s, project)
+            pair = (
+                a_response(s, prompt, base, f"It is on its way, parcel {n}."),
+                a_response(s, prompt, other, f"No {n}!"),
+            )
+            a_ranking(s, a_comparison(s, *pair), by, *pair)
+        snapshot = freeze(s, by=by.id, project_id=project.id)
+        assert base.model_version_id is not None
+        run_id = start_training(
+            s,
+            by=by.id,
+            project_id=project.id,
+            snapshot_id=snapshot.id,
+            base_model_id=base.model_version_id,
+            recipe=dataclasses.replace(SMALL, learning_rate=1e-3, warmup_steps=0),
+            model_name="tuned",
+        ).id
+    worker.run(unmanaged("training", run_id))
+    with reading() as s:
+        run = s.get_one(TrainingRun, run_id)
+        assert run.status is RunStatus.SUCCEEDED
+        assert run.model_version is not None
+        check_model_folder(run.model_version.location)
+        assert run.model_version.sha256 == weights_sha256(run.model_version.location)
+        steps = s.scalars(select(TrainingStep)).all()
+        assert sorted((str(step.split), step.step) for step in steps) == [
+            ("TRAIN", 1),
+            ("TRAIN", 2),
+            ("TRAIN", 3),
+            ("VALIDATION", 2),
+            ("VALIDATION", 3),
+        ]

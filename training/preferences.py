@@ -5,7 +5,7 @@ The result does not depend on the order in which feedback came in, so the same f
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -143,8 +143,8 @@ class Preferences:
 
 
 def derive(
-    rankings: Iterable[GivenRanking],
-    corrections: Iterable[GivenCorrection],
+    rankings: Sequence[GivenRanking],
+    corrections: Sequence[GivenCorrection],
     *,
     instructions: str,
     max_length: int,
@@ -156,14 +156,9 @@ def derive(
     two texts anybody put in the opposite order are left out. ``max_length`` is in tokens and needs ``count_tokens``.
     """
     left_out: Counter[LeftOut] = Counter()
-    rankings = list(rankings)
     orders = {order for ranking in rankings for order in _orders(ranking)}
-    found: list[PreferenceRow] = []
-    for ranking in rankings:
-        found += _from_ranking(ranking, left_out)
-    for correction in corrections:
-        found += _from_correction(correction, left_out)
-
+    found = [row for ranking in rankings for row in _from_ranking(ranking, left_out)]
+    found += [row for correction in corrections for row in _from_correction(correction, left_out)]
     usable = []
     for row in found:
         reason = _unusable(row, orders) or _too_long(row, instructions, max_length, count_tokens)
@@ -181,12 +176,12 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _key(prompt: AskedPrompt) -> tuple[str, str]:
-    return prompt.text, prompt.context or ""
-
-
 Order = tuple[tuple[str, str], str, str]
 """A prompt, the better text, the worse text."""
+
+
+def _key(prompt: AskedPrompt) -> tuple[str, str]:
+    return prompt.text, prompt.context or ""
 
 
 def _orders(ranking: GivenRanking) -> Iterator[Order]:
@@ -262,11 +257,9 @@ def _unusable(row: PreferenceRow, orders: set[Order]) -> LeftOut | None:
 
 
 def _too_long(row: PreferenceRow, instructions: str, max_length: int, count: CountTokens | None) -> LeftOut | None:
-    if count is None:
-        return None
     prompt = messages(instructions, row.prompt.text, row.prompt.context)
-    longest = max(count(prompt, row.chosen), count(prompt, row.rejected))
-    return LeftOut.TOO_LONG if longest > max_length else None
+    too_long = count and max(count(prompt, row.chosen), count(prompt, row.rejected)) > max_length
+    return LeftOut.TOO_LONG if too_long else None
 
 
 def _distinct(rows: list[PreferenceRow], left_out: Counter[LeftOut]) -> list[PreferenceRow]:
@@ -282,16 +275,17 @@ def _distinct(rows: list[PreferenceRow], left_out: Counter[LeftOut]) -> list[Pre
 
 
 def _credit(row: PreferenceRow) -> tuple[bool, bool, str, int, str, str, int]:
-    source = row.ranking_id or row.correction_id or 0
-    return (row.simulated, row.ranking_id is None, row.reviewer, -row.contrast, row.chosen, row.rejected, source)
+    source = (row.ranking_id is None, row.reviewer, -row.contrast)
+    return (row.simulated, *source, row.chosen, row.rejected, row.ranking_id or row.correction_id or 0)
 
 
 def _capped(rows: list[PreferenceRow], left_out: Counter[LeftOut]) -> list[PreferenceRow]:
     """At most `PAIRS_PER_PROMPT` rows of rankings for each prompt, widest apart first; corrections always stay."""
     kept = [row for row in rows if row.ranking_id is None]
     taken: Counter[tuple[str, str]] = Counter()
-    ranked = [row for row in rows if row.ranking_id is not None]
-    for row in sorted(ranked, key=lambda row: (-row.contrast, row.chosen, row.rejected)):
+    for row in sorted(rows, key=lambda row: (-row.contrast, row.chosen, row.rejected)):
+        if row.ranking_id is None:
+            continue
         if taken[_key(row.prompt)] == PAIRS_PER_PROMPT:
             left_out[LeftOut.OVER_CAP] += 1
         else:

@@ -1,0 +1,234 @@
+"""Blind evaluation: worked figures, properties of the win rate, and blindness."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Evaluation, Judgment, Project, Responder, Response, Reviewer, Role, Verdict
+from errors import NotAllowed, Refused
+from eval.blinding import Outcome, draw_side, mask_names, outcome
+from eval.evaluations import close_evaluation, create_evaluation
+from eval.judging import judge, next_view, progress, undo_last
+from eval.results import results
+from eval.winrate import Observation, win_rate
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+
+OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
+OBSERVATIONS = st.lists(st.builds(Observation, st.integers(0, 9), st.sampled_from(Outcome)), max_size=60)
+
+
+def judged(wins: int, ties: int, losses: int) -> list[Observation]:
+    outcomes = [Outcome.WIN] * wins + [Outcome.TIE] * ties + [Outcome.LOSS] * losses
+    return [Observation(prompt, one) for prompt, one in enumerate(outcomes)]
+
+
+def test_60_wins_10_ties_30_losses_give_the_published_interval() -> None:
+    found = win_rate(judged(60, 10, 30))
+    assert found.rate == 0.65
+    assert found.low == pytest.approx(0.552544, abs=1e-6)
+    assert found.high == pytest.approx(0.736358, abs=1e-6)
+
+
+def test_two_judgments_of_each_prompt_that_agree_do_not_narrow_the_interval() -> None:
+    once = win_rate(judged(30, 0, 10))
+    twice = win_rate(judged(30, 0, 10) * 2)
+    assert twice.n == 80
+    assert twice.high - twice.low > 0.9 * (once.high - once.low)
+
+
+@given(OBSERVATIONS)
+def test_swapping_candidate_and_baseline_gives_one_minus_the_rate(observations: list[Observation]) -> None:
+    found = win_rate(observations)
+    turned = win_rate([Observation(o.prompt, OPPOSITE.get(o.outcome, o.outcome)) for o in observations])
+    assert turned.rate == pytest.approx(1 - found.rate)
+    assert turned.low == pytest.approx(1 - found.high, abs=1e-9)
+
+
+@given(OBSERVATIONS)
+def test_the_interval_holds_the_rate_and_stays_between_0_and_1(observations: list[Observation]) -> None:
+    found = win_rate(observations)
+    assert 0 <= found.low <= found.rate + 1e-12
+    assert found.rate - 1e-12 <= found.high <= 1
+    assert found.high > found.low
+    assert found.n == len(observations)
+
+
+@given(st.sampled_from(Verdict))
+def test_swapping_left_and_right_changes_nothing(verdict: Verdict) -> None:
+    mirrored = {Verdict.LEFT: Verdict.RIGHT, Verdict.RIGHT: Verdict.LEFT}.get(verdict, verdict)
+    assert outcome(verdict, candidate_left=True) is outcome(mirrored, candidate_left=False)
+
+
+def test_sides_stay_balanced_and_cannot_be_guessed_from_the_seed_alone() -> None:
+    lefts = rights = 0
+    for turn in range(200):
+        side = draw_side(lefts=lefts, rights=rights, seed=f"1:1:{turn}")
+        lefts, rights = lefts + side, rights + (not side)
+        assert abs(lefts - rights) <= 2
+    assert 95 <= lefts <= 105
+
+
+def test_names_and_blanks_for_names_look_the_same_in_every_reply() -> None:
+    names = ["Rosalind Achterberg", "Dev Malhotra"]
+    assert mask_names("All the best,\nRosalind", names) == "All the best,\n[name]"
+    assert mask_names("Yours, Dev Malhotra, Merrowby Books", names) == "Yours, [name], Merrowby Books"
+    assert mask_names("Best regards,\n[Your Name]", names) == "Best regards,\n[name]"
+    assert mask_names("The Devil's developer", names) == "The Devil's developer"
+
+
+class Contest:
+    """A project with held-out prompts answered by a model and two people."""
+
+    def __init__(self, s: Session, prompts: int = 6) -> None:
+        self.s = s
+        self.project: Project = a_project(s)
+        self.manager: Reviewer = a_reviewer(s, self.project)
+        self.reviewer: Reviewer = a_reviewer(s, self.project, Role.REVIEWER)
+        self.model: Responder = a_model(s, self.project, name="Secret Model")
+        self.people = [a_human(s, self.project, name=name) for name in ("Rosalind Achterberg", "Dev Malhotra")]
+        self.prompts = [a_prompt(s, self.project, held_out=True) for _ in range(prompts)]
+        for prompt in self.prompts:
+            for who in (self.model, *self.people):
+                a_response(s, prompt, who, text=f"Answer of {who.name} to {prompt.text}")
+
+    def open(self) -> Evaluation:
+        return create_evaluation(
+            self.s,
+            by=self.manager.id,
+            project_id=self.project.id,
+            name="First",
+            candidate_id=self.model.id,
+            baseline_ids=[person.id for person in self.people],
+            seed=3,
+        )
+
+    def judge_all(self, evaluation: Evaluation, verdict: Verdict | None = None) -> None:
+        """Give one verdict throughout, or let the candidate win wherever it stands."""
+        while view := next_view(self.s, by=self.reviewer.id, evaluation_id=evaluation.id):
+            left = self.s.get_one(Judgment, view.judgment_id).candidate_left
+            judge(
+                self.s,
+                by=self.reviewer.id,
+                judgment_id=view.judgment_id,
+                verdict=verdict or (Verdict.LEFT if left else Verdict.RIGHT),
+            )
+
+
+def test_a_blind_view_names_nobody(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    while view := next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id):
+        shown = " ".join(str(value) for value in dataclasses.asdict(view).values())
+        assert "Rosalind" not in shown
+        assert "Achterberg" not in shown
+        judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
+
+
+def test_a_reload_shows_the_same_pair_on_the_same_sides(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    first = next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
+    assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) == first
+
+
+def test_a_candidate_that_always_wins_has_rate_1_whatever_its_side(s: Session) -> None:
+    contest = Contest(s, prompts=12)
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    found = results(s, evaluation_id=evaluation.id)
+    together = found.contrasts[0]
+    assert (together.baseline, together.rate.n, together.rate.rate) == ("People, together", 12, 1.0)
+    assert {(c.baseline, c.rate.n) for c in found.contrasts[1:]} == {("Rosalind Achterberg", 6), ("Dev Malhotra", 6)}
+
+
+def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
+    contest = Contest(s, prompts=12)
+    evaluation = contest.open()
+    contest.judge_all(evaluation, Verdict.LEFT)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    together = results(s, evaluation_id=evaluation.id).contrasts[0]
+    assert 0.3 <= together.rate.rate <= 0.7
+    assert together.left == together.decided == 12
+
+
+def test_results_stay_shut_while_the_evaluation_is_open(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    with pytest.raises(Refused, match="open when the evaluation is closed"):
+        results(s, evaluation_id=evaluation.id)
+
+
+def test_no_verdict_changes_after_the_close(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    with pytest.raises(Refused, match="closed"):
+        undo_last(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
+    with pytest.raises(Refused, match="closed"):
+        next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
+
+
+def test_a_second_press_never_judges_twice_and_undo_brings_the_same_sides(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    view = next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
+    assert view is not None
+    judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
+    with pytest.raises(Refused, match="judged this pair already"):
+        judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.RIGHT)
+    assert undo_last(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
+    assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) == view
+
+
+def test_nobody_judges_a_reply_they_wrote(s: Session) -> None:
+    contest = Contest(s)
+    for person in contest.people:
+        person.reviewer_id = contest.reviewer.id
+    evaluation = contest.open()
+    assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) is None
+    assert progress(s, evaluation_id=evaluation.id, reviewer_id=contest.reviewer.id).total == 0
+
+
+def test_identical_replies_are_never_shown_and_count_as_ties(s: Session) -> None:
+    contest = Contest(s, prompts=4)
+    for prompt in contest.prompts[:2]:
+        for response in s.scalars(select(Response).where(Response.prompt_id == prompt.id)):
+            response.text = "Tomorrow."
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    together = results(s, evaluation_id=evaluation.id).contrasts[0]
+    assert (together.rate.wins, together.rate.ties, together.identical) == (2, 2, 2)
+
+
+def test_verdicts_of_a_rule_and_of_people_are_never_pooled(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
+    contest.judge_all(evaluation, Verdict.TIE)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    rates = {c.simulated_judges: c.rate.rate for c in results(s, evaluation_id=evaluation.id).contrasts if c.is_people}
+    assert rates == {False: 1.0, True: 0.5}
+
+
+def test_a_responder_with_gaps_cannot_take_part(s: Session) -> None:
+    contest = Contest(s)
+    a_prompt(s, contest.project, held_out=True)
+    with pytest.raises(Refused, match="has answered 6 of 7 held-out prompts"):
+        contest.open()
+
+
+def test_only_a_manager_opens_and_closes(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    with pytest.raises(NotAllowed):
+        close_evaluation(s, by=contest.reviewer.id, evaluation_id=evaluation.id)

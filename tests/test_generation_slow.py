@@ -1,0 +1,140 @@
+"""The real engines on the real default model. PICKWELL_TEST_MODEL names a folder that has it, to save making it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import func, select
+from tokenizers import Tokenizer
+
+import settings as settings_module
+from db.models import Comparison, GenerationRun, ModelVersion, Response, RunStatus, Scope
+from db.session import reading, session
+from generation import worker
+from generation.models import MANIFEST, hash_weights, register_base_model
+from generation.plan import start_generation
+from generation.responders import create_model_responder
+from jobs.progress import unmanaged
+from settings import ROOT
+from template import messages, template_hash
+from tests.factories import a_project, a_prompt, a_reviewer
+
+pytestmark = pytest.mark.slow
+
+END_OF_TURN = 2
+EMAILS = (
+    "Where is my book? I ordered it two weeks ago.\n\nAda",
+    "Kann ich das Buch zurückgeben? 📚 Es hat einen Riß.",
+    "My parcel came  with two copies. What should I do with the second one?",
+    "Do you sell large print?",
+)
+
+
+@pytest.fixture(scope="session")
+def default_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, made by the command that the README names."""
+    given = os.environ.get("PICKWELL_TEST_MODEL")
+    if given:
+        return Path(given)
+    home = tmp_path_factory.mktemp("made")
+    environment = {**os.environ, "PICKWELL_HOME": str(home)}
+    subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=ROOT, env=environment, check=True)
+    return home / "models" / "smollm2-135m-instruct"
+
+
+@pytest.fixture
+def base(default_folder: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The default model as the base model, and proof that no process outlives the test."""
+    monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings_module.settings.cache_clear()
+    before = set(psutil.Process().children(recursive=True))
+    yield default_folder
+    assert set(psutil.Process().children(recursive=True)) <= before
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(default_folder) in " ".join(p.info["cmdline"] or ())]
+
+
+def use(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICKWELL_ENGINE", engine)
+    settings_module.settings.cache_clear()
+
+
+def answered(*emails: str, samples: int, max_tokens: int) -> tuple[GenerationRun, list[Response]]:
+    """A finished run over the emails, and its responses."""
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project)
+        for email in emails:
+            a_prompt(s, project, text=email)
+        responder = create_model_responder(
+            s,
+            by=by.id,
+            project_id=project.id,
+            name="Base model",
+            model_version_id=register_base_model(s).id,
+            instructions="Answer the customer's email in two sentences.",
+            max_tokens=max_tokens,
+        )
+        run = start_generation(s, by=by.id, responder_id=responder.id, scope=Scope.ALL, samples=samples, seed=7)
+    worker.run(unmanaged("generation", run.id))
+    with reading() as s:
+        return s.get_one(GenerationRun, run.id), list(s.scalars(select(Response).order_by(Response.id)))
+
+
+def test_the_default_model_is_whole_and_its_remaking_is_a_matter_of_a_second(default_folder: Path) -> None:
+    manifest = json.loads((default_folder / MANIFEST).read_text())
+    assert manifest["weights_sha256"] == hash_weights(default_folder)
+    assert manifest["template_hash"] == template_hash((default_folder / "chat_template.jinja").read_text())
+    assert json.loads((default_folder / "generation_config.json").read_text())["eos_token_id"] == END_OF_TURN
+    assert "quantization_config" not in json.loads((default_folder / "config.json").read_text())
+    environment = {**os.environ, "PICKWELL_HOME": str(default_folder.parent.parent)}
+    command = [sys.executable, "-X", "importtime", "-m", "generation.default_model"]
+    began = time.monotonic()
+    again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert "ready in" in again.stdout
+    assert time.monotonic() - began < 5
+    assert "torch" not in again.stderr
+
+
+def test_vllm_answers_with_the_tokens_it_sampled(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoTokenizer
+
+    use("vllm", monkeypatch)
+    run, replies = answered(*EMAILS, "word " * 3000, samples=2, max_tokens=48)
+    assert (run.status, run.done, run.failed) == (RunStatus.SUCCEEDED, 8, 1)
+    assert len(replies) == 8
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    rendering = AutoTokenizer.from_pretrained(str(base))
+    with reading() as s:
+        version = s.scalars(select(ModelVersion)).one()
+        assert s.scalar(select(func.count()).select_from(Comparison)) == 4
+    for reply in replies:
+        assert reply.token_ids
+        assert tokenizer.decode(reply.token_ids, skip_special_tokens=True) == reply.text
+        assert reply.template_hash == version.template_hash
+        assert reply.finish_reason in ("stop", "length")
+        assert (reply.token_ids[-1] == END_OF_TURN) == (reply.finish_reason == "stop")
+        assert reply.finish_reason == "stop" or len(reply.token_ids) == 48
+        with reading() as s:
+            email = s.get_one(Response, reply.id).prompt.text
+        asked = messages("Answer the customer's email in two sentences.", email)
+        prompt = rendering.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
+        assert reply.prompt_tokens == len(prompt)
+    assert run.tokens == sum(len(reply.token_ids or ()) for reply in replies)
+    assert len({reply.text for reply in replies}) == 8
+
+
+def test_the_transformers_server_answers_where_vllm_is_missing(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("transformers", monkeypatch)
+    run, replies = answered(EMAILS[0], samples=2, max_tokens=24)
+    assert run.status is RunStatus.SUCCEEDED
+    assert len({reply.text for reply in replies}) == 2
+    assert {reply.token_ids for reply in replies} == {None}
+    assert {reply.finish_reason for reply in replies} <= {"stop", "length"}
+    assert run.tokens > 0

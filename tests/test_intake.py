@@ -1,0 +1,230 @@
+"""Import: every kind of bad file gets its sentence, twice adds nothing, held-out stays held out."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Prompt, PromptSet, Ranking, Responder, Response, Role
+from errors import BadFile, NotAllowed
+from intake.mapping import ColumnMapping, HeldOut, guess_mapping, picked_column
+from intake.prompts import ImportPlan, Imported, plan_import, save_import
+from intake.reading import Table, read_table
+from tests.factories import a_project, a_reviewer
+
+LIMIT = 1000
+
+
+def read(text: str | bytes, name: str = "emails.csv") -> Table:
+    content = text if isinstance(text, bytes) else text.encode()
+    return read_table(content, file_name=name, max_cell=LIMIT)
+
+
+def imported(s: Session, text: str, mapping: ColumnMapping, name: str = "emails.csv") -> tuple[Imported, ImportPlan]:
+    from db.models import Project
+
+    project = s.scalars(select(Project)).first() or a_project(s)
+    by = a_reviewer(s, project)
+    return save_import(
+        s, by=by.id, project_id=project.id, table=read(text, name), content=text.encode(), mapping=mapping
+    )
+
+
+def count(s: Session, table: type) -> int:
+    return s.scalar(select(func.count()).select_from(table)) or 0
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "sentence"),
+    [
+        ("email\ncaf\xe9\n".encode("latin-1"), "a.csv", "not UTF-8: line 2 has the byte 0xE9"),
+        ("email\nhello\n".encode("utf-16"), "a.csv", "UTF-16, not UTF-8"),
+        (b"email\nhi\0there\n", "a.csv", "Line 2 has a NUL character"),
+        (b"", "a.csv", "is empty"),
+        (b"email\n", "a.csv", "no rows"),
+        (b'email\n"never closed\n', "a.csv", "double quote that is never closed"),
+        (b"email,email\na,b\n", "a.csv", "two columns are named"),
+        (b"email,\na,b\n", "a.csv", "column 2 has no name"),
+        (b"PK\x03\x04 something", "a.xlsx", "neither CSV nor JSONL"),
+    ],
+)
+def test_a_file_that_cannot_be_read_gets_one_sentence_with_the_remedy(content: bytes, name: str, sentence: str) -> None:
+    with pytest.raises(BadFile, match=sentence):
+        read(content, name)
+
+
+def test_broken_json_on_line_7_is_named_and_the_other_lines_are_kept() -> None:
+    lines = [f'{{"email": "Question {n}"}}' for n in range(1, 10)]
+    lines[6] = '{"email": "Question'
+    table = read("\n".join(lines), "emails.jsonl")
+    assert [problem.row for problem in table.problems] == [7]
+    assert "not valid JSON" in table.problems[0].message
+    assert len(table.rows) == 8
+
+
+def test_a_row_with_too_many_cells_is_named() -> None:
+    table = read("email,topic\nhello,a\nhello, there,b\n")
+    assert [(p.row, p.skipped) for p in table.problems] == [(2, True)]
+
+
+def test_a_cell_over_the_limit_is_left_out_and_named() -> None:
+    table = read("email\n" + "x" * (LIMIT + 1) + "\nshort\n")
+    assert [row.values["email"] for row in table.rows] == ["short"]
+    assert "1,001 characters" in table.problems[0].message
+
+
+def test_a_formula_is_kept_as_text_and_pointed_out() -> None:
+    table = read('email\n"=HYPERLINK(""http://x"")"\n')
+    assert table.rows[0].values["email"] == '=HYPERLINK("http://x")'
+    assert [problem.skipped for problem in table.problems] == [False]
+
+
+def test_excels_semicolons_and_byte_order_mark_are_understood() -> None:
+    table = read("\ufeffemail;reply_ann\nhello;hi\n")
+    assert table.columns == ("email", "reply_ann")
+
+
+CELL = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1).map("x".__add__)
+
+
+@given(st.lists(CELL, min_size=1))
+def test_whatever_csv_writes_is_read_back(cells: list[str]) -> None:
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["email", "other"])
+    writer.writerows([cell, "x"] for cell in cells)
+    table = read_table(out.getvalue().encode(), file_name="a.csv", max_cell=10**6)
+    assert [row.values["email"] for row in table.rows] == cells
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(s: Session) -> None:
+    with pytest.raises(BadFile, match="no column “mail”. Its columns are: email"):
+        imported(s, "email\nhello\n", ColumnMapping(prompt="mail"))
+
+
+def test_empty_and_repeated_prompts_are_left_out_and_named(s: Session) -> None:
+    done, plan = imported(s, "email,t\nhello,1\n  ,2\nhello,3\n", ColumnMapping(prompt="email"))
+    assert done.prompts == 1
+    assert [(p.row, p.skipped) for p in plan.problems] == [(2, True), (3, True)]
+
+
+def test_importing_twice_adds_nothing(s: Session) -> None:
+    text = "email,reply_ann,reply_bob,picked\nWhere is it?,Soon.,Sorry! Tomorrow.,bob\n"
+    mapping = ColumnMapping(
+        prompt="email", responses={"reply_ann": "Ann", "reply_bob": "Bob"}, picked="picked", picked_by="Mara"
+    )
+    first, _ = imported(s, text, mapping)
+    assert (first.prompts, first.responses, first.rankings) == (1, 2, 1)
+    before = [count(s, table) for table in (Prompt, Response, Comparison, Ranking, PromptSet, Responder)]
+    second, _ = imported(s, text, mapping)
+    assert second.nothing_new
+    assert [count(s, table) for table in (Prompt, Response, Comparison, Ranking, PromptSet, Responder)] == before
+
+
+def test_a_pick_becomes_a_ranking_by_whoever_made_it(s: Session) -> None:
+    text = "email,reply_ann,reply_bob,picked,reason\nWhere is it?,Soon.,Sorry! Tomorrow.,bob,says when\n"
+    mapping = ColumnMapping(
+        prompt="email",
+        responses={"reply_ann": "Ann", "reply_bob": "Bob"},
+        picked="picked",
+        reason="reason",
+        picked_by="Mara",
+        picks_simulated=True,
+    )
+    imported(s, text, mapping)
+    ranking = s.scalars(select(Ranking)).one()
+    assert ranking.reviewer.label == "Mara (simulated)"
+    assert ranking.reason == "says when"
+    assert {p.response.responder.name: p.place for p in ranking.placements} == {"Bob": 1, "Ann": 2}
+
+
+def test_near_duplicates_of_a_training_prompt_never_become_held_out(s: Session) -> None:
+    text = "My parcel with the order number MB-1001 has still not arrived and I am rather cross about it."
+    imported(s, f"email\n{text}\n", ColumnMapping(prompt="email"))
+    done, plan = imported(
+        s, f"email\n{text} Please help!\nDo you sell maps?\n", ColumnMapping(prompt="email", held_out=HeldOut.ALL)
+    )
+    assert done.prompts == 2
+    assert [prompt.held_out for prompt in plan.prompts] == [False, True]
+    assert "nearly repeats a training prompt" in plan.problems[0].message
+
+
+def test_a_held_out_share_keeps_near_duplicates_together_and_is_fixed_by_its_seed(s: Session) -> None:
+    questions = [
+        "My parcel has not come, where is it",
+        "Which poems are in the green anthology",
+        "Could you resend the school invoice for March",
+        "The audiobook stops after chapter nine",
+        "Do you take back unread novels without the receipt",
+        "Whom do I ask about filming a play in our hall",
+        "Grandmother needs large print, what is there",
+        "Somebody charged my card two times on Friday",
+    ]
+    rows = [line for question in questions for line in (question, f"{question}?")]
+    table = read("email\n" + "\n".join(rows) + "\n")
+    project = a_project(s)
+    mapping = ColumnMapping(prompt="email", held_out=HeldOut.SHARE, held_out_share=0.5)
+    plan = plan_import(s, project_id=project.id, table=table, mapping=mapping)
+    again = plan_import(s, project_id=project.id, table=table, mapping=mapping)
+    assert [p.held_out for p in plan.prompts] == [p.held_out for p in again.prompts]
+    sides = [p.held_out for p in plan.prompts]
+    assert sides[::2] == sides[1::2]
+    assert sum(sides) == 8
+
+
+def test_a_held_out_prompts_pick_is_left_aside(s: Session) -> None:
+    text = "email,reply_ann,reply_bob,picked\nWhere is it?,Soon.,Tomorrow.,bob\n"
+    mapping = ColumnMapping(
+        prompt="email",
+        responses={"reply_ann": "Ann", "reply_bob": "Bob"},
+        picked="picked",
+        picked_by="Mara",
+        held_out=HeldOut.ALL,
+    )
+    done, plan = imported(s, text, mapping)
+    assert (done.prompts, done.responses, done.rankings) == (1, 2, 0)
+    assert "only judged blind" in plan.problems[0].message
+
+
+def test_only_a_manager_imports(s: Session) -> None:
+    project = a_project(s)
+    reviewer = a_reviewer(s, project, Role.REVIEWER)
+    with pytest.raises(NotAllowed, match="needs the role manager"):
+        save_import(
+            s,
+            by=reviewer.id,
+            project_id=project.id,
+            table=read("email\nhi\n"),
+            content=b"",
+            mapping=ColumnMapping(prompt="email"),
+        )
+
+
+def test_the_mapping_is_guessed_from_usual_names() -> None:
+    guess = guess_mapping(["topic", "email", "reply_rosalind", "reply_dev", "picked", "reason"])
+    assert (guess.prompt, guess.topic, guess.picked, guess.reason) == ("email", "topic", "picked", "reason")
+    assert guess.responses == {"reply_rosalind": "Rosalind", "reply_dev": "Dev"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "column"),
+    [("reply_dev", "reply_dev"), ("Dev", "reply_dev"), ("both_bad", "BOTH_BAD"), ("Tie", "TIE"), ("nobody", None)],
+)
+def test_a_pick_can_be_said_in_several_ways(cell: str, column: str | None) -> None:
+    mapping = ColumnMapping(prompt="e", responses={"reply_rosalind": "Rosalind", "reply_dev": "Dev Malhotra"})
+    assert picked_column(cell, mapping) == column
+
+
+def test_nothing_is_saved_by_looking(s: Session) -> None:
+    project = a_project(s)
+    look: Callable[[], ImportPlan] = lambda: plan_import(  # noqa: E731
+        s, project_id=project.id, table=read("email\nhello\n"), mapping=ColumnMapping(prompt="email")
+    )
+    assert look().new == 1
+    assert count(s, Prompt) == 0

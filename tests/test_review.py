@@ -1,0 +1,144 @@
+"""Ranking and correcting: one ranking each, sides drawn, undo, and who may."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Project, Ranking, Reviewer, Role
+from errors import NotAllowed, NotFound, Refused
+from review.assignment import left_first, next_offer, offer, progress
+from review.corrections import correct
+from review.diff import Change, word_diff, words_changed
+from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+
+
+def a_pair(s: Session, project: Project, held_out: bool = False) -> Comparison:
+    prompt = a_prompt(s, project, held_out=held_out)
+    model = a_model(s, project)
+    return a_comparison(s, a_response(s, prompt, model), a_response(s, prompt, model, sample=1))
+
+
+@pytest.fixture
+def project(s: Session) -> Project:
+    return a_project(s)
+
+
+@pytest.fixture
+def me(s: Session, project: Project) -> Reviewer:
+    return a_reviewer(s, project)
+
+
+@pytest.mark.parametrize("choice", list(Choice))
+def test_a_choice_is_stored_as_placements_with_the_sides_as_shown(
+    s: Session, project: Project, me: Reviewer, choice: Choice
+) -> None:
+    pair = a_pair(s, project)
+    shown = offer(s, comparison_id=pair.id, reviewer_id=me.id)
+    ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=choice)
+    stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
+    left, right = {
+        Choice.LEFT: (1, 2),
+        Choice.RIGHT: (2, 1),
+        Choice.TIE: (1, 1),
+        Choice.BOTH_BAD: (1, 1),
+    }[choice]
+    assert stored == {shown.left_id: (0, left), shown.right_id: (1, right)}
+    assert ranking.both_bad is (choice is Choice.BOTH_BAD)
+    last = last_ranking(s, by=me.id, project_id=project.id)
+    assert last is not None
+    assert last.choice is choice
+
+
+def test_a_second_press_never_ranks_the_same_pair_twice(s: Session, project: Project, me: Reviewer) -> None:
+    pair = a_pair(s, project)
+    rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+    with pytest.raises(Refused, match="ranked this pair already"):
+        rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.RIGHT)
+    assert len(s.scalars(select(Ranking)).all()) == 1
+
+
+def test_undo_keeps_the_row_and_brings_the_pair_back(s: Session, project: Project, me: Reviewer) -> None:
+    pair = a_pair(s, project)
+    ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+    assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
+    assert undo(s, by=me.id, ranking_id=ranking.id) == pair.id
+    again = next_offer(s, project_id=project.id, reviewer_id=me.id)
+    assert again is not None
+    assert again.comparison_id == pair.id
+    assert s.get_one(Ranking, ranking.id).undone_at is not None
+    rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.RIGHT)
+
+
+def test_nobody_undoes_or_explains_anothers_ranking(s: Session, project: Project, me: Reviewer) -> None:
+    ranking = rank_pair(s, by=me.id, comparison_id=a_pair(s, project).id, choice=Choice.LEFT)
+    other = a_reviewer(s, project)
+    with pytest.raises(NotFound):
+        undo(s, by=other.id, ranking_id=ranking.id)
+    with pytest.raises(NotFound):
+        give_reason(s, by=other.id, ranking_id=ranking.id, reason="no")
+
+
+def test_held_out_pairs_are_never_offered_nor_ranked(s: Session, project: Project, me: Reviewer) -> None:
+    pair = a_pair(s, project, held_out=True)
+    assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
+    with pytest.raises(Refused, match="held out"):
+        rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+
+
+def test_nobody_ranks_what_they_wrote(s: Session, project: Project, me: Reviewer) -> None:
+    prompt = a_prompt(s, project)
+    mine = a_response(s, prompt, a_human(s, project, reviewer_id=me.id))
+    pair = a_comparison(s, mine, a_response(s, prompt, a_human(s, project)))
+    assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
+    with pytest.raises(Refused, match="You wrote one"):
+        rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+
+
+def test_a_reviewer_who_only_judges_cannot_rank(s: Session, project: Project) -> None:
+    judge = a_reviewer(s, project, Role.REVIEWER)
+    with pytest.raises(NotAllowed, match="manager or annotator"):
+        rank_pair(s, by=judge.id, comparison_id=a_pair(s, project).id, choice=Choice.LEFT)
+
+
+def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, project: Project, me: Reviewer) -> None:
+    for _ in range(5):
+        a_pair(s, project)
+    first = next_offer(s, project_id=project.id, reviewer_id=me.id)
+    assert first is not None
+    assert next_offer(s, project_id=project.id, reviewer_id=me.id) == first
+    second = next_offer(s, project_id=project.id, reviewer_id=me.id, later=[first.comparison_id])
+    assert second is not None
+    assert second.comparison_id != first.comparison_id
+    assert progress(s, project_id=project.id, reviewer_id=me.id).total == 5
+
+
+def test_the_sides_are_a_fair_coin() -> None:
+    lefts = sum(left_first(comparison, reviewer) for comparison in range(500) for reviewer in range(4))
+    assert 900 < lefts < 1100
+
+
+def test_a_correction_is_kept_beside_the_original(s: Session, project: Project, me: Reviewer) -> None:
+    response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
+    correction = correct(s, by=me.id, response_id=response.id, text="Tomorrow, by noon.", reason="no date")
+    assert (response.text, correction.text, correction.reason) == ("Soon.", "Tomorrow, by noon.", "no date")
+
+
+@pytest.mark.parametrize("text", ["Soon.", "  Soon.\n", ""])
+def test_an_unchanged_or_empty_correction_saves_nothing(s: Session, project: Project, me: Reviewer, text: str) -> None:
+    response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
+    with pytest.raises(Refused):
+        correct(s, by=me.id, response_id=response.id, text=text)
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_a_diff_holds_both_texts_whole(before: str, after: str) -> None:
+    pieces = word_diff(before, after)
+    assert "".join(p.text for p in pieces if p.change is not Change.ADDED) == before
+    assert "".join(p.text for p in pieces if p.change is not Change.REMOVED) == after
+
+
+def test_changed_words_are_counted() -> None:
+    assert words_changed(word_diff("We send it soon.", "We send it by Friday.")) == 3
