@@ -126,21 +126,18 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
 
 def _draw(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: int) -> bool:
     baseline = aliased(Response)
-    counts: dict[bool, int] = dict(
-        s.execute(
-            select(Judgment.candidate_left, func.count())
-            .join(Pairing, Pairing.id == Judgment.pairing_id)
-            .join(baseline, baseline.id == Pairing.baseline_response_id)
-            .where(
-                Pairing.evaluation_id == evaluation.id,
-                Judgment.reviewer_id == reviewer_id,
-                baseline.responder_id == pairing.baseline_response.responder_id,
-            )
-            .group_by(Judgment.candidate_left)
+    rows = s.execute(
+        select(Judgment.candidate_left, func.count())
+        .join(Pairing, Pairing.id == Judgment.pairing_id)
+        .join(baseline, baseline.id == Pairing.baseline_response_id)
+        .where(
+            Pairing.evaluation_id == evaluation.id,
+            Judgment.reviewer_id == reviewer_id,
+            baseline.responder_id == pairing.baseline_response.responder_id,
         )
-        .tuples()
-        .all()
+        .group_by(Judgment.candidate_left)
     )
+    counts = {left: count for left, count in rows}  # noqa: C416
     return draw_side(
         lefts=counts.get(True, 0),
         rights=counts.get(False, 0),

@@ -73,7 +73,7 @@ async def ask(client: AsyncOpenAI, endpoint: Endpoint, sampling: Sampling, gap: 
     Raises `Unanswerable`; whatever else the client raises is worth another try.
     """
     left, found, tokens = list(gap.samples), [], 0
-    options: dict[str, Any] = {"extra_body": {"return_token_ids": True}} if endpoint.token_ids else {}
+    options: dict[str, Any] = {"extra_body": dict(endpoint.extra)}
     while left:
         count = first_block(left) if endpoint.many else 1
         began = time.monotonic()

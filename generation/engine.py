@@ -6,12 +6,13 @@ it: vLLM, the transformers library's own server where vLLM has no wheel, or the 
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import httpx
 import psutil
 
 from errors import EngineFailed
-from generation.models import check_model_folder
+from generation.models import check_model_folder, ending_of
 from settings import ROOT, Engine, settings
 
 START_LIMIT = 600.0
@@ -31,6 +32,8 @@ BATCHED_TOKENS = 8192
 """Prompt tokens that vLLM takes into one step on CPUs."""
 FEW_CORES = 4
 """Up to so many, vLLM gets all of them; by itself it leaves one free. Measured on two: 233 tokens/s against 96."""
+TOKEN_IDS = {"return_token_ids": True}
+"""Asks vLLM for the ids of the tokens it sampled."""
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -43,8 +46,8 @@ class Endpoint:
     model: str
     """What to ask for."""
     api_key: str
-    token_ids: bool
-    """Whether it returns the ids of the tokens it sampled."""
+    extra: Mapping[str, object]
+    """What every request says beyond OpenAI's protocol."""
     many: bool
     """Whether one request may ask for several samples."""
 
@@ -107,8 +110,9 @@ def serve(
             # noted while the server lives: once it is dead, nobody could tell whose its children were
             family = _children(process)
             model = SERVED_NAME if engine is Engine.vllm else location
-            own = engine is not Engine.transformers
-            yield Endpoint(f"http://127.0.0.1:{port}/v1", model, "none", token_ids=own, many=own)
+            simple = engine is Engine.transformers
+            extra = _sampling_switched_on(location) if simple else TOKEN_IDS
+            yield Endpoint(f"http://127.0.0.1:{port}/v1", model, "none", extra, many=not simple)
         finally:
             _stop(process, family)
 
@@ -162,8 +166,12 @@ def _elsewhere(location: str, name: str) -> Endpoint:
             f"The endpoint {url} serves {', '.join(sorted(served)[:5]) or 'nothing'}, not {name}. Serve the model at "
             f"{location} there under the name {name}, or unset PICKWELL_ENGINE_URL."
         )
-    vllm = served[known].get("owned_by") == "vllm"
-    return Endpoint(url, known, key, token_ids=vllm, many=True)
+    return Endpoint(url, known, key, TOKEN_IDS if served[known].get("owned_by") == "vllm" else {}, many=True)
+
+
+def _sampling_switched_on(location: str) -> Mapping[str, object]:
+    """For the transformers server: without this it is greedy at any temperature, unless the model's settings say no."""
+    return {"generation_config": json.dumps({**ending_of(location), "do_sample": True, "top_k": 0})}
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[float], None]) -> None:

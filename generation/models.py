@@ -72,6 +72,14 @@ def template_of(location: str) -> str | None:
     return _template(folder) if folder else None
 
 
+def ending_of(location: str) -> dict[str, Any]:
+    """The ids of the tokens that end and pad a reply, as the model's own settings have them."""
+    folder = _local_folder(location) or Path(location)
+    known = _json(folder / "config.json") | _json(folder / "generation_config.json")
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: known[name] for name in names if known.get(name) is not None}
+
+
 def weights_sha256(location: str) -> str | None:
     """Sha256 of the weights: of the file, or of the shards' hashes by name. None for a hub id.
 

@@ -470,7 +470,7 @@ def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.Mon
         monkeypatch.setenv("PICKWELL_ENGINE_URL", here.base_url)
         settings_module.settings.cache_clear()
         with engine.serve("/models/merged", name="echo", log=tmp_path / "log2") as there:
-            assert (there.base_url, there.model, there.token_ids) == (here.base_url, "echo", False)
+            assert (there.base_url, there.model, dict(there.extra)) == (here.base_url, "echo", {})
         with (
             pytest.raises(EngineFailed, match=r"serves echo, not tuned-1. Serve the model"),
             engine.serve("/models/merged", name="tuned-1", log=tmp_path / "log2"),
@@ -493,7 +493,7 @@ def test_an_endpoint_that_ignores_n_is_asked_again_for_the_rest(tmp_path: Path) 
         async with AsyncOpenAI(base_url=endpoint.base_url, api_key="none") as client:
             gap, sampling = Missing(1, "Where is my parcel?", None, (0, 1, 2)), Sampling("Answer.", 0.9, 0.95, 60)
             at_once = await ask(client, endpoint, sampling, gap, seed=7)
-            single = engine.Endpoint(endpoint.base_url, endpoint.model, "none", token_ids=False, many=False)
+            single = engine.Endpoint(endpoint.base_url, endpoint.model, "none", {}, many=False)
             one_by_one = await ask(client, single, sampling, gap, seed=7)
         return [[sample.text for sample in answer.samples] for answer in (at_once, one_by_one)]
 

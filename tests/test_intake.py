@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Prompt, PromptSet, Ranking, Responder, Response, Role
 from errors import BadFile, NotAllowed
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, picked_column
-from intake.prompts import ImportPlan, Imported, plan_import, save_import
+from intake.prompts import Imported, ImportPlan, plan_import, save_import
 from intake.reading import Table, read_table
 from tests.factories import a_project, a_reviewer
 
@@ -96,7 +96,7 @@ def test_whatever_csv_writes_is_read_back(cells: list[str]) -> None:
     import io
 
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)
     writer.writerow(["email", "other"])
     writer.writerows([cell, "x"] for cell in cells)
     table = read_table(out.getvalue().encode(), file_name="a.csv", max_cell=10**6)
@@ -104,7 +104,7 @@ def test_whatever_csv_writes_is_read_back(cells: list[str]) -> None:
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(s: Session) -> None:
-    with pytest.raises(BadFile, match="no column “mail”. Its columns are: email"):
+    with pytest.raises(BadFile, match=r"no column “mail”\. Its columns are: email"):
         imported(s, "email\nhello\n", ColumnMapping(prompt="mail"))
 
 
@@ -157,13 +157,13 @@ def test_near_duplicates_of_a_training_prompt_never_become_held_out(s: Session) 
 
 def test_a_held_out_share_keeps_near_duplicates_together_and_is_fixed_by_its_seed(s: Session) -> None:
     questions = [
-        "My parcel has not come, where is it",
+        "My parcel has not come and where is it",
         "Which poems are in the green anthology",
         "Could you resend the school invoice for March",
         "The audiobook stops after chapter nine",
         "Do you take back unread novels without the receipt",
         "Whom do I ask about filming a play in our hall",
-        "Grandmother needs large print, what is there",
+        "Grandmother needs large print so what is there",
         "Somebody charged my card two times on Friday",
     ]
     rows = [line for question in questions for line in (question, f"{question}?")]

@@ -1,0 +1,183 @@
+"""A person in a real browser: imports, ranks by keyboard, corrects, judges blind, reads the win rate."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Request, WebSocket, expect, sync_playwright
+from sqlalchemy import func, select
+
+from db.models import Correction, Judgment, Project, Prompt, Ranking, Responder, Reviewer
+from db.session import reading, session
+from eval.evaluations import create_evaluation
+from intake.sample import load_sample
+from settings import ROOT
+from tests.factories import a_model, a_response
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
+
+
+@pytest.fixture
+def address(database: Path) -> Iterator[str]:
+    """The app on a free port, on the sample project with a model that has answered the held-out prompts."""
+    with session() as s:
+        project = load_sample(s)
+        model = a_model(s, project, name="Quiet Model")
+        for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project.id, Prompt.held_out)).all():
+            a_response(s, prompt, model, text=f"Thank you for asking. ![x](https://elsewhere.example/{prompt.id}.png)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    with (database.parent / "app.log").open("wb") as log:
+        app = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
+    try:
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.terminate()
+        app.wait(timeout=20)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of headless Chromium."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: .ci/run installs it.")
+        pytest.skip("Chromium is not installed; the package is called chromium.")
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
+        page = browser.new_page(viewport={"width": 1360, "height": 900})
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        yield page
+        browser.close()
+
+
+def press_until(page: Page, key: str, text: str) -> None:
+    """Press a key once the pair has stood long enough to count, until the page says the text.
+
+    A key in the first moments of a pair is dropped on purpose, and the first one after loading may be lost.
+    """
+    for _ in range(8):
+        page.wait_for_timeout(500)
+        page.keyboard.press(key)
+        try:
+            expect(page.get_by_text(text)).to_be_visible(timeout=3000)
+            return
+        except AssertionError:
+            continue
+    expect(page.get_by_text(text)).to_be_visible()
+
+
+def count(table: type) -> int:
+    with reading() as s:
+        return s.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page, tmp_path: Path) -> None:
+    foreign: list[str] = []
+    frames: list[str] = []
+
+    def request(sent: Request) -> None:
+        if not sent.url.startswith((address, "data:", "blob:")):
+            foreign.append(sent.url)
+
+    def socket_opened(opened: WebSocket) -> None:
+        opened.on("framereceived", lambda frame: frames.append(_text(frame)))
+
+    page.on("request", request)
+    page.on("websocket", socket_opened)
+    page.goto(address)
+
+    # who
+    page.get_by_label("Your name").fill("Mara Example")
+    page.get_by_role("button", name="Enter").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+    # import
+    page.get_by_role("link", name="Import").click()
+    file = tmp_path / "more.csv"
+    file.write_text("email,reply_ann,reply_bob\nDo you sell maps of Wales?,Yes.,Yes! Three of them.\n")
+    page.locator('input[type="file"]').set_input_files(file)
+    expect(page.get_by_text("New prompts")).to_be_visible()
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.get_by_text("Imported 1 prompts")).to_be_visible()
+    assert count(Prompt) == 241
+
+    # rank three by keyboard
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_text("0 of 201 pairs ranked by you")).to_be_visible()
+    for done, key in enumerate(("ArrowLeft", "ArrowRight", "ArrowUp"), start=1):
+        press_until(page, key, f"{done} of 201 pairs ranked by you")
+    press_until(page, "u", "2 of 201 pairs ranked by you")
+    press_until(page, "ArrowDown", "3 of 201 pairs ranked by you")
+
+    # correct one; keys typed in the editor rank nothing
+    page.get_by_text("Correct a reply").click()
+    editor = page.get_by_role("textbox", name="The reply as it should be")
+    editor.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type(" We will write by Friday. luck")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".pw-diff ins").first).to_be_visible()
+    page.get_by_role("button", name="Save correction").click()
+    expect(page.get_by_text("Correction saved")).to_be_visible()
+    assert count(Correction) == 1
+    with reading() as s:
+        mara = s.scalars(select(Reviewer).where(Reviewer.name == "Mara Example")).one()
+        mine = s.scalars(select(Ranking).where(Ranking.reviewer_id == mara.id, Ranking.undone_at.is_(None))).all()
+    assert len(mine) == 3
+
+    # judge three blind
+    with session() as s:
+        project = s.scalars(select(Project)).one()
+        ids = {r.name: r.id for r in s.scalars(select(Responder).where(Responder.project_id == project.id))}
+        create_evaluation(
+            s,
+            by=mara.id,
+            project_id=project.id,
+            name="Quiet Model against people",
+            candidate_id=ids["Quiet Model"],
+            baseline_ids=[ids["Rosalind Achterberg"], ids["Dev Malhotra"]],
+            seed=5,
+        )
+    page.goto(f"{address}/?project={project.id}&person={mara.id}")
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    frames.clear()
+    page.get_by_role("link", name="Judge blind").click()
+    expect(page.get_by_text("0 of 40 pairs judged by you")).to_be_visible()
+    for done, key in enumerate(("ArrowLeft", "ArrowDown", "ArrowRight"), start=1):
+        press_until(page, key, f"{done} of 40 pairs judged by you")
+    received = " ".join(frames) + page.content()
+    assert "pairs judged by you" in received
+    for name in PEOPLE:
+        assert name not in received, f"{name} reached the judging browser"
+    assert count(Judgment) == 4  # three judged, the fourth drawn and on screen
+
+    # read the win rate
+    page.get_by_role("link", name="Evaluate").click()
+    page.get_by_role("button", name="Close it and read the result").click()
+    expect(page.get_by_text("Quiet Model against People, together")).to_be_visible()
+    expect(page.get_by_text("n = 3")).to_be_visible()
+    assert foreign == []
+
+
+def _text(frame: str | bytes) -> str:
+    return frame if isinstance(frame, str) else frame.decode("utf-8", "ignore")

@@ -1,0 +1,84 @@
+"""The whole story once on the echo engine in seconds, and once on the real engine, trainer and model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import simulated
+from db.catalog import story
+from db.models import Role, Scope, Verdict
+from db.people import ensure_reviewer, ensure_role
+from db.session import reading, session
+from eval.evaluations import close_evaluation, create_evaluation
+from eval.judging import judge, next_view
+from eval.results import results
+from generation.plan import start_generation
+from generation.worker import run as generate
+from intake.sample import load_sample
+from jobs.progress import unmanaged
+from review.assignment import next_offer
+from review.rankings import Choice, rank_pair
+from settings import ROOT
+from tests.factories import a_model
+from training.snapshot import freeze, verify
+
+
+def test_the_story_on_the_echo_engine(database: Path) -> None:
+    with session() as s:
+        project = load_sample(s)
+        me = ensure_reviewer(s, name="Mara")
+        ensure_role(s, project_id=project.id, reviewer_id=me.id, role=Role.MANAGER)
+        model = a_model(s, project, name="Echo model")
+        run = start_generation(s, by=me.id, responder_id=model.id, scope=Scope.ALL, samples=2, prompt_limit=15)
+    generate(unmanaged("generation", run.id))
+    with session() as s:
+        for _ in range(10):
+            pair = next_offer(s, project_id=project.id, reviewer_id=me.id)
+            assert pair is not None
+            rank_pair(s, by=me.id, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+        snapshot = freeze(s, by=me.id, project_id=project.id)
+        assert snapshot.simulated_count > 0
+        verify(snapshot)
+        people = [r.id for r in s.query(type(model)).filter_by(project_id=project.id, kind="HUMAN")]
+        contest = create_evaluation(
+            s, by=me.id, project_id=project.id, name="x", candidate_id=model.id, baseline_ids=people, seed=1
+        )
+        while view := next_view(s, by=me.id, evaluation_id=contest.id):
+            judge(s, by=me.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
+        close_evaluation(s, by=me.id, evaluation_id=contest.id)
+    with reading() as s:
+        found = results(s, evaluation_id=contest.id)
+        now = story(s, project_id=project.id)
+    assert (found.contrasts[0].rate.n, found.contrasts[0].rate.rate) == (40, 0.5)
+    assert (now.prompts, now.held_out, now.judgments, now.closed_evaluations) == (240, 40, 40, 1)
+
+
+@pytest.mark.slow
+def test_the_story_on_the_real_engine_trainer_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICKWELL_ENGINE", "auto")
+    report = tmp_path / "demo.json"
+    command = [sys.executable, "cli.py", "demo", "--prompts", "40", "--max-steps", "3", "--json", str(report)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    happened = json.loads(report.read_text())
+    assert happened["simulated"] is True
+    assert happened["rule"] == simulated.RULE
+    assert len(happened["losses"]) == 3
+    assert happened["model"]["template_hash"] == happened["base_model"]["template_hash"]
+    assert happened["model"]["sha256"] != happened["base_model"]["sha256"]
+    assert {entry["n"] for entry in happened["win_rates"]} == {40, 20}
+    assert all(entry["simulated_judge"] for entry in happened["win_rates"])
+
+
+def test_the_rule_knows_what_a_manager_would_want() -> None:
+    email = "My parcel with the atlas never came and I am upset. Where is it? Ben"
+    good = (
+        "Dear Ben, I am sorry that your parcel with the atlas never came. A UK parcel counts as lost after ten working "
+        "days, so we will send another atlas today, free. You should have it by Friday. Merrowby Books"
+    )
+    for bad in ("Sorry about that.", "We like books.", good[:80], f"{good} {good} {good}"):
+        finish = "length" if bad == good[:80] else "stop"
+        assert simulated.verdict(email, good, bad, left_finish="stop", right_finish=finish) is Verdict.LEFT
