@@ -7,11 +7,15 @@ import streamlit as st
 from db.models import Role
 from db.session import migrate
 from errors import PickwellError
+from settings import ROOT
 from ui.frame import choose_project_and_person, welcome
 from ui.safe import show_error
 from ui.style import apply_style
 
-st.set_page_config(page_title="Pickwell", page_icon=":material/balance:", layout="wide")
+ICON = str(ROOT / "ui" / "icon.png")
+"""A file of ours: a Material or emoji favicon would be fetched from somebody else's server."""
+
+st.set_page_config(page_title="Pickwell", page_icon=ICON, layout="wide")
 apply_style()
 
 
@@ -42,7 +46,7 @@ except PickwellError as problem:
 me = choose_project_and_person()
 if me is None:
     st.session_state.pop("me", None)
-    st.navigation([st.Page(welcome, title="Welcome", icon=":material/waving_hand:")]).run()
+    st.navigation([st.Page(welcome, title="Welcome")], position="hidden").run()
     st.stop()
 st.session_state["me"] = me
 
@@ -64,4 +68,7 @@ allowed = [
 if not allowed:
     st.warning("You have no role in this project. Ask its manager to give you one on the People page.")
     st.stop()
-st.navigation(allowed).run()
+chosen = st.navigation(allowed)
+# again, because navigation has just put the page's own icon in its place
+st.set_page_config(page_title=f"{chosen.title} · Pickwell", page_icon=ICON, layout="wide")
+chosen.run()

@@ -66,7 +66,7 @@ from training.run_folder import (
     last_checkpoint,
     steps_of,
 )
-from training.snapshot import folder_of, freeze, preview, verify
+from training.snapshot import folder_of, freeze, mean_tokens, preview, verify
 
 # ------------------------------------------------------------------------------------------- pure: preferences
 
@@ -349,6 +349,12 @@ def test_the_preview_shows_who_is_chosen_and_how_long_the_replies_are(s: Session
     assert seen.advice is not None
     assert "100" in seen.advice
     assert s.scalar(select(func.count(Snapshot.id))) == 0
+
+
+def test_a_rows_length_is_guessed_from_its_words(s: Session) -> None:
+    project, by = a_ranked_project(s)
+    words = 3 + 6 + (2 + 4) / 2  # instructions, prompt with its context, the mean of both replies
+    assert mean_tokens(freeze(s, by=by.id, project_id=project.id)) == pytest.approx(1.5 * words)
 
 
 def test_an_empty_project_has_an_empty_preview(s: Session) -> None:

@@ -136,9 +136,9 @@ KNOBS: Mapping[str, Knob] = {
 }
 
 SECONDS_PER_TOKEN = 0.0137
-"""Of a pair's longer side, forward and backward, 135M on two cores: 2.0 s at 145 tokens, 3.6 s at 264."""
+"""Of a pair's longer side, forward and backward, 135M on two cores: 2.0 s at 145 tokens, 3.7 s at 280."""
 REFERENCE_SECONDS_PER_TOKEN = 0.009
-"""The base model's own pass over each pair, once: 1.1 to 1.5 s at 145 tokens."""
+"""The base model's own pass over each pair, once: 1.1 to 1.5 s at 145 tokens, 2.7 s at 280."""
 FIXED_SECONDS = 60.0
 """Loading libraries and model, merging, saving."""
 
@@ -154,7 +154,7 @@ def estimate_minutes(
 ) -> float:
     """About how long a training takes on two CPU cores, in minutes; measured on one model, so say "about".
 
-    ``pairs`` are those of the train split, ``tokens`` is the mean length of prompt plus reply. Time is taken to grow
+    ``pairs`` are the Snapshot's, ``tokens`` is the mean length of prompt plus reply (`snapshot.mean_tokens`). Time is taken to grow
     in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small part of it.
     """
     seen = batch_size * steps_of(pairs=pairs, epochs=epochs, batch_size=batch_size, max_steps=max_steps)
