@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factories import a_model, a_project, a_reviewer
+from tests.factories import a_model, a_project, a_reviewer
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 

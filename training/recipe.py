@@ -154,8 +154,9 @@ def estimate_minutes(
 ) -> float:
     """About how long a training takes on two CPU cores, in minutes; measured on one model, so say "about".
 
-    ``pairs`` are the Snapshot's, ``tokens`` is the mean length of prompt plus reply (`snapshot.mean_tokens`). Time is taken to grow
-    in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small part of it.
+    ``pairs`` are the Snapshot's; ``tokens`` is the mean length of prompt plus reply (`training.snapshot.mean_tokens`).
+    Time is taken to grow in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a
+    small part of it.
     """
     seen = batch_size * steps_of(pairs=pairs, epochs=epochs, batch_size=batch_size, max_steps=max_steps)
     size = millions_of_parameters / 135

@@ -1,0 +1,44 @@
+"""The documentation fails when it lies about settings, commands or words."""
+
+import re
+
+import pytest
+from typer.main import get_command
+
+from cli import app
+from db.models import Base
+from settings import ROOT, Settings
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    real = {f"PICKWELL_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"^\| `(PICKWELL_\w+)`", ARCHITECTURE, re.MULTILINE)) == real
+
+
+def test_every_make_command_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+@pytest.mark.parametrize("name", ["walkthrough", "architecture"])
+def test_every_command_line_that_a_page_shows_exists(name: str) -> None:
+    commands = set(getattr(get_command(app), "commands"))  # noqa: B009
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    assert set(re.findall(r"cli\.py ([a-z-]+)", page)) - {"--help"} <= commands
+
+
+def test_every_table_is_a_word_of_the_glossary() -> None:
+    words = set(re.findall(r"\*\*(\w+)\*\*", GLOSSARY))
+    tables = {mapper.class_.__name__ for mapper in Base.registry.mappers}
+    joins = {"ComparisonResponse", "SnapshotLeftOut"}  # parts of Comparison and Snapshot
+    assert tables - joins <= words
+
+
+def test_every_picture_and_page_that_is_linked_is_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
