@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.factories import a_model, a_project, a_reviewer
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -43,6 +42,7 @@ from jobs.runs import (
 )
 from jobs.supervise import Pace, supervise
 from settings import ROOT
+from tests.factories import a_model, a_project, a_reviewer
 
 QUICK = Pace(poll=0.05, beat=0.1, cancel_grace=0.5, stop_grace=0.5, linger=0.5, retry=0.01)
 
