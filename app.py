@@ -12,8 +12,8 @@ from ui.frame import choose_project_and_person, welcome
 from ui.safe import show_error
 from ui.style import apply_style
 
+# a file of ours: a Material icon as favicon would be fetched from somebody else's server
 ICON = str(ROOT / "ui" / "icon.png")
-"""A file of ours: a Material or emoji favicon would be fetched from somebody else's server."""
 
 st.set_page_config(page_title="Pickwell", page_icon=ICON, layout="wide")
 apply_style()
