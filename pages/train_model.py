@@ -11,7 +11,7 @@ from db.session import reading, session
 from errors import PickwellError
 from generation.models import register_base_model
 from training.recipe import KNOBS, PRESETS, estimate_minutes, start_training
-from training.snapshot import freeze, preview
+from training.snapshot import freeze, mean_tokens, preview
 from ui.charts import training_curves
 from ui.frame import page
 from ui.run_status import show_run
@@ -105,6 +105,7 @@ with st.expander("The recipe's knobs, and why they stand where they do", icon=":
 if snapshot is not None and base is not None:
     minutes = estimate_minutes(
         pairs=snapshot.row_count,
+        tokens=mean_tokens(snapshot),
         epochs=float(values["epochs"] or 1),
         max_steps=values["max_steps"],
         batch_size=int(values["batch_size"] or 1),

@@ -60,7 +60,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
 def test_the_story_on_the_real_engine_trainer_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
     report = tmp_path / "demo.json"
-    command = [sys.executable, "cli.py", "demo", "--prompts", "40", "--max-steps", "3", "--json", str(report)]
+    command = [sys.executable, "cli.py", "demo", "--prompts", "50", "--max-steps", "3", "--json", str(report)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     happened = json.loads(report.read_text())
