@@ -103,9 +103,14 @@ with st.expander("The recipe's knobs, and why they stand where they do", icon=":
             key=f"knob_{preset.name}_{knob}",
         )
 if snapshot is not None and base is not None:
+    try:
+        tokens = mean_tokens(snapshot)
+    except PickwellError as problem:
+        show_error(problem)
+        st.stop()
     minutes = estimate_minutes(
         pairs=snapshot.row_count,
-        tokens=mean_tokens(snapshot),
+        tokens=tokens,
         epochs=float(values["epochs"] or 1),
         max_steps=values["max_steps"],
         batch_size=int(values["batch_size"] or 1),
