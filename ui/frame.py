@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import streamlit as st
 from sqlalchemy import select
 
-from db.models import Project, Reviewer, Role
+from db.models import Project, Role
 from db.people import ensure_reviewer, ensure_role, has_manager, join, members, roles_of
 from db.session import reading, session
 from errors import PickwellError
@@ -178,8 +178,3 @@ def page(title: str, *roles: Role) -> Me:
         st.stop()
     st.title(title)
     return me
-
-
-def simulated_names(names: Sequence[Reviewer]) -> list[str]:
-    """Labels of the simulated reviewers among these."""
-    return [reviewer.label for reviewer in names if reviewer.simulated]
