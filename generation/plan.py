@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.models import GenerationRun, Prompt, Responder, ResponderKind, Response, Role, RunStatus, Scope
 from db.people import require
 from errors import NotFound, Refused
-from generation.models import check_loadable
+from generation.base_model import check_loadable
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from db.session import reading, session
 from errors import EngineFailed
 from generation.client import Answer, Sampling, Unanswerable, ask
 from generation.engine import Endpoint, serve, tail
-from generation.models import template_of
 from generation.pairing import make_comparisons
 from generation.plan import Missing, missing
 from jobs.progress import Progress
+from model_folder import template_of
 from settings import Engine, settings
 from template import template_hash
 

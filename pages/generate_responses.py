@@ -7,7 +7,7 @@ from db.catalog import generation_runs, models, responders
 from db.models import Project, ResponderKind, Role, Scope
 from db.session import reading, session
 from errors import PickwellError
-from generation.models import register_base_model
+from generation.base_model import register_base_model
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from ui.frame import page

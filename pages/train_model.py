@@ -9,7 +9,7 @@ from db.catalog import models, snapshots, training_runs, training_steps
 from db.models import Role, TrainingRun
 from db.session import reading, session
 from errors import PickwellError
-from generation.models import register_base_model
+from generation.base_model import register_base_model
 from training.recipe import KNOBS, PRESETS, estimate_minutes, start_training
 from training.snapshot import freeze, mean_tokens, preview
 from ui.charts import training_curves

@@ -1,5 +1,8 @@
 """Fixtures and factories: a fresh database in a fresh folder for every test, and rows made with one call."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,15 +11,14 @@ from sqlalchemy.orm import Session
 
 import db.session
 import settings as settings_module
+from settings import ROOT
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of its own for each test, with the settings pointing at it and nothing inherited from the shell."""
-    import os
-
     for name in list(os.environ):
-        if name.startswith("PICKWELL_") and name != "PICKWELL_TEST_MODEL":
+        if name.startswith("PICKWELL_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("PICKWELL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PICKWELL_ENGINE", "echo")
@@ -25,6 +27,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "home"
     settings_module.settings.cache_clear()
     db.session.engine.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """The default model's folder in this checkout, made by the command that the README names if it is not there."""
+    home = ROOT / "var"
+    command = [sys.executable, "-m", "generation.default_model"]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "PICKWELL_HOME": str(home)}, check=True)
+    return home / "models" / "smollm2-135m-instruct"
 
 
 @pytest.fixture

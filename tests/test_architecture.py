@@ -10,11 +10,13 @@ import pytest
 from settings import ROOT
 
 STAGES = {"intake", "generation", "review", "training", "eval"}
-GROUND = {"db", "settings", "errors", "template"}
+GROUND = {"db", "settings", "errors", "template", "files", "model_folder"}
 MAY_IMPORT = {
     "settings": {"errors"},
     "errors": set(),
     "template": set(),
+    "files": set(),
+    "model_folder": {"files", "settings", "errors"},
     "simulated": {"db"},
     "db": {"settings", "errors"},
     "jobs": {"db", "settings", "errors", "generation", "training"},

@@ -19,12 +19,13 @@ from db.models import Comparison, GenerationRun, ModelVersion, Project, Responde
 from db.session import reading, session
 from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
 from generation import default_model, engine, worker
+from generation.base_model import register_base_model
 from generation.client import first_block, seed_of
-from generation.models import check_model_folder, register_base_model, template_of, weights_sha256
 from generation.pairing import Paired, make_comparisons
 from generation.plan import missing_samples, start_generation
 from generation.responders import create_model_responder
 from jobs.progress import Progress, RunLost, unmanaged
+from model_folder import check_model_folder, template_of, weights_sha256
 from settings import ROOT, settings
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 

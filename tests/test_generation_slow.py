@@ -1,4 +1,4 @@
-"""The real engines on the real default model. PICKWELL_TEST_MODEL names a folder that has it, to save making it."""
+"""The real engines on the real default model."""
 
 import json
 import os
@@ -16,11 +16,13 @@ from tokenizers import Tokenizer
 import settings as settings_module
 from db.models import Comparison, GenerationRun, ModelVersion, Response, RunStatus, Scope
 from db.session import reading, session
+from files import MANIFEST
 from generation import worker
-from generation.models import MANIFEST, hash_weights, register_base_model
+from generation.base_model import register_base_model
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from jobs.progress import unmanaged
+from model_folder import hash_weights
 from settings import ROOT
 from template import messages, template_hash
 from tests.factories import a_project, a_prompt, a_reviewer
@@ -36,28 +38,16 @@ EMAILS = (
 )
 
 
-@pytest.fixture(scope="session")
-def default_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model, made by the command that the README names."""
-    given = os.environ.get("PICKWELL_TEST_MODEL")
-    if given:
-        return Path(given)
-    home = tmp_path_factory.mktemp("made")
-    environment = {**os.environ, "PICKWELL_HOME": str(home)}
-    subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=ROOT, env=environment, check=True)
-    return home / "models" / "smollm2-135m-instruct"
-
-
 @pytest.fixture
-def base(default_folder: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def base(default_model: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The default model as the base model, and proof that no process outlives the test."""
-    monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_folder))
+    monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings_module.settings.cache_clear()
     before = set(psutil.Process().children(recursive=True))
-    yield default_folder
+    yield default_model
     assert set(psutil.Process().children(recursive=True)) <= before
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(default_folder) in " ".join(p.info["cmdline"] or ())]
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(default_model) in " ".join(p.info["cmdline"] or ())]
 
 
 def use(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,13 +77,13 @@ def answered(*emails: str, samples: int, max_tokens: int) -> tuple[GenerationRun
         return s.get_one(GenerationRun, run.id), list(s.scalars(select(Response).order_by(Response.id)))
 
 
-def test_the_default_model_is_whole_and_asking_for_it_again_loads_nothing(default_folder: Path) -> None:
-    manifest = json.loads((default_folder / MANIFEST).read_text())
-    assert manifest["weights_sha256"] == hash_weights(default_folder)
-    assert manifest["template_hash"] == template_hash((default_folder / "chat_template.jinja").read_text())
-    assert json.loads((default_folder / "generation_config.json").read_text())["eos_token_id"] == END_OF_TURN
-    assert "quantization_config" not in json.loads((default_folder / "config.json").read_text())
-    environment = {**os.environ, "PICKWELL_HOME": str(default_folder.parent.parent)}
+def test_the_default_model_is_whole_and_asking_for_it_again_loads_nothing(default_model: Path) -> None:
+    manifest = json.loads((default_model / MANIFEST).read_text())
+    assert manifest["weights_sha256"] == hash_weights(default_model)
+    assert manifest["template_hash"] == template_hash((default_model / "chat_template.jinja").read_text())
+    assert json.loads((default_model / "generation_config.json").read_text())["eos_token_id"] == END_OF_TURN
+    assert "quantization_config" not in json.loads((default_model / "config.json").read_text())
+    environment = {**os.environ, "PICKWELL_HOME": str(default_model.parent.parent)}
     command = [sys.executable, "-X", "importtime", "-m", "generation.default_model"]
     again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     assert "ready in" in again.stdout

@@ -57,7 +57,10 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_story_on_the_real_engine_trainer_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_story_on_the_real_engine_trainer_and_model(
+    default_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
     report = tmp_path / "demo.json"
     command = [sys.executable, "cli.py", "demo", "--prompts", "50", "--max-steps", "3", "--json", str(report)]

@@ -35,6 +35,7 @@ from db.models import (
 from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
+from model_folder import hash_weights
 from template import Message
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import dpo, worker
@@ -62,7 +63,6 @@ from training.run_folder import (
     RunManifest,
     StepReport,
     forget_steps_after,
-    hash_weights,
     last_checkpoint,
     steps_of,
 )

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import re
 import signal
 import subprocess
@@ -19,8 +18,9 @@ from sqlalchemy import select
 from db.models import Role, RunStatus, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import TrainingFailed
-from generation.models import check_model_folder, weights_sha256
+from files import MANIFEST
 from jobs.progress import unmanaged
+from model_folder import check_model_folder, hash_weights, weights_sha256
 from settings import ROOT
 from template import messages, template_hash
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
@@ -31,20 +31,17 @@ from training.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.run_folder import (
     ADAPTER,
     CHECKPOINTS,
-    MANIFEST,
     MERGED,
     METRICS,
     RunInput,
     StepReport,
     finished,
-    hash_weights,
     last_checkpoint,
 )
 from training.snapshot import freeze
 
 pytestmark = pytest.mark.slow
 
-MODEL = Path(os.environ.get("PICKWELL_TEST_MODEL", ROOT / "var" / "models" / "smollm2-135m-instruct"))
 PAIRS = 22
 
 
@@ -68,13 +65,13 @@ def rows(pairs: int = PAIRS) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama with two layers and random weights, and SmolLM2's tokenizer and template."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
     folder = tmp_path_factory.mktemp("tiny")
-    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
+    tokenizer: Any = AutoTokenizer.from_pretrained(default_model)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -282,14 +279,14 @@ def test_a_full_disk_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
         trained(folder)
 
 
-def test_the_default_model_trains_for_two_steps(tmp_path: Path) -> None:
+def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: Path) -> None:
     folder = a_run(
-        tmp_path, MODEL, rows(10), max_steps=2, batch_size=2, learning_rate=1e-4, lora_rank=16, lora_alpha=32
+        tmp_path, default_model, rows(10), max_steps=2, batch_size=2, learning_rate=1e-4, lora_rank=16, lora_alpha=32
     )
     said = [report for report in trained(folder) if report.split is Split.TRAIN]
     assert [report.step for report in said] == [1, 2]
     assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
-    assert hash_weights(folder / MERGED) != hash_weights(MODEL)
+    assert hash_weights(folder / MERGED) != hash_weights(default_model)
 
 
 @pytest.mark.usefixtures("database")

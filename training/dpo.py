@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import PickwellError, TrainingFailed
+from model_folder import hash_weights
 from template import template_hash
 from training.guards import check_finite, check_first_step, check_rows, check_seen, check_space, encode
 from training.preferences import Split
@@ -36,7 +37,6 @@ from training.run_folder import (
     StepReport,
     finished,
     forget_steps_after,
-    hash_weights,
     keep_adapter,
     last_checkpoint,
     step_of,

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from errors import Refused
+from files import MANIFEST, file_sha256, write_json
 from template import Message
 from training.preferences import Split
 
 FILES = {Split.TRAIN: "train.jsonl", Split.VALIDATION: "validation.jsonl"}
-MANIFEST = "manifest.json"
-"""Written last; its presence means complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +50,6 @@ def content_sha256(rows: Rows) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def file_sha256(file: Path) -> str:
-    """Hash of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def write_folder(folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, Any]) -> None:
     """Write a Snapshot's folder whole or not at all; one that is there already and unchanged is left alone."""
     if folder.exists():
@@ -74,7 +67,7 @@ def write_folder(folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, A
         files = {name: file_sha256(scratch / name) for name in FILES.values()}
         counts = {split.value: len(rows[split]) for split in FILES}
         manifest = {**about, "counts": counts, "sha256": sha256, "files": files}
-        (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(scratch / MANIFEST, manifest)
         scratch.chmod(0o755)
         scratch.rename(folder)
     finally:

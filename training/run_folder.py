@@ -3,7 +3,6 @@
 Nothing heavy is imported here: the worker and the trainer share it.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from errors import TrainingFailed
+from files import MANIFEST, write_json
 from training.preferences import Split
-from training.rows import file_sha256
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"
@@ -24,7 +23,6 @@ CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter"
 MERGED = "merged"
 """The model to serve: base and adapter in one."""
-MANIFEST = "manifest.json"
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
@@ -56,7 +54,7 @@ class RunInput:
 
     def write(self, folder: Path) -> None:
         """Put `run.json` into the folder."""
-        (folder / RUN).write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / RUN, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "RunInput":
@@ -113,7 +111,7 @@ class RunManifest:
     base_model: str
     snapshot_sha256: str
     weights_sha256: str
-    """Hash of the merged weights, see `hash_weights`."""
+    """Hash of the merged weights, see `model_folder.hash_weights`."""
     template_hash: str
     steps: int
     pairs: int
@@ -125,9 +123,7 @@ class RunManifest:
 
     def write(self, folder: Path) -> None:
         """Put the manifest into the folder, whole or not at all."""
-        scratch = folder / f".{MANIFEST}"
-        scratch.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        scratch.rename(folder / MANIFEST)
+        write_json(folder / MANIFEST, asdict(self))
 
 
 def finished(folder: Path) -> RunManifest | None:
@@ -135,14 +131,6 @@ def finished(folder: Path) -> RunManifest | None:
     if not (folder / MANIFEST).is_file() or not (folder / MERGED / MANIFEST).is_file():
         return None
     return RunManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-
-
-def hash_weights(folder: Path) -> str:
-    """Sha256 of the safetensors in a model folder: of the only file, or of the shards' names and hashes."""
-    hashes = {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
-    if len(hashes) == 1:
-        return next(iter(hashes.values()))
-    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

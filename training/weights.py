@@ -1,13 +1,14 @@
 """Model folders as the trainer needs them: load a base model, merge an adapter into it, save the result whole."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from errors import BrokenModel, TrainingFailed
+from files import MANIFEST, write_json
+from model_folder import hash_weights
 from template import template_hash
-from training.run_folder import ADAPTER, MANIFEST, MERGED, RunInput, hash_weights
+from training.run_folder import ADAPTER, MERGED, RunInput
 
 ADAM_COPIES = 3
 """Float32 values that a checkpoint keeps for each trained one: itself and Adam's two moments."""
@@ -116,6 +117,6 @@ def merge(folder: Path, given: RunInput) -> Path:
         "weights_sha256": hash_weights(scratch),
         "template_hash": template,
     }
-    (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    write_json(scratch / MANIFEST, manifest)
     scratch.rename(place)
     return place

@@ -14,10 +14,11 @@ from db.models import ModelVersion, Responder, ResponderKind, TrainingRun, Train
 from db.session import reading, session
 from errors import NotFound, TrainingFailed
 from jobs.progress import Progress
+from model_folder import hash_weights
 from training import dpo
 from training.preferences import Split
 from training.recipe import model_name_is_taken
-from training.run_folder import MERGED, RunInput, RunManifest, StepReport, finished, hash_weights, versions
+from training.run_folder import MERGED, RunInput, RunManifest, StepReport, finished, versions
 from training.snapshot import folder_of
 
 WRITE_EVERY = 1.0

@@ -10,16 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from db.models import ModelVersion
 from errors import BrokenModel
-from settings import Engine, settings
-from template import template_hash
-
-MANIFEST = "manifest.json"
-"""Written last into every folder made here; its presence means complete."""
+from files import MANIFEST, file_sha256, read_json
+from settings import settings
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -60,12 +53,6 @@ def check_model_folder(location: str) -> None:
         )
 
 
-def check_loadable(location: str) -> None:
-    """`check_model_folder`, unless nothing is loaded here: the echo engine and a remote endpoint read no folder."""
-    if settings().engine is not Engine.echo and not settings().engine_url:
-        check_model_folder(location)
-
-
 def template_of(location: str) -> str | None:
     """The chat template's text; none for a hub id that is not in this machine's cache, or a model without one."""
     folder = _local_folder(location)
@@ -75,7 +62,7 @@ def template_of(location: str) -> str | None:
 def ending_of(location: str) -> dict[str, Any]:
     """The ids of the tokens that end and pad a reply, as the model's own settings have them."""
     folder = _local_folder(location) or Path(location)
-    known = _json(folder / "config.json") | _json(folder / "generation_config.json")
+    known = read_json(folder / "config.json") | read_json(folder / "generation_config.json")
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: known[name] for name in names if known.get(name) is not None}
 
@@ -88,49 +75,16 @@ def weights_sha256(location: str) -> str | None:
     folder = Path(location)
     if is_hub_id(location) or not folder.is_dir():
         return None
-    known = _json(folder / MANIFEST).get("weights_sha256")
+    known = read_json(folder / MANIFEST).get("weights_sha256")
     return known if isinstance(known, str) else hash_weights(folder)
 
 
 def hash_weights(folder: Path) -> str:
-    """Sha256 of the safetensors in `folder`, computed."""
-    hashes = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            hashes[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    """Sha256 of the safetensors in `folder`, computed: of the only file, or of the shards' names and hashes."""
+    hashes = {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
-
-
-def register_base_model(s: Session) -> ModelVersion:
-    """The ModelVersion of the base model in the settings, made at the first call; its name is the folder's.
-
-    Raises `BrokenModel` when its folder cannot be used.
-    """
-    location = settings().base_model or str(settings().default_model_dir)
-    if not is_hub_id(location):
-        location = str(Path(location).expanduser().resolve())
-    known = s.scalar(select(ModelVersion).where(ModelVersion.location == location, ModelVersion.parent_id.is_(None)))
-    if known is not None:
-        return known
-    check_loadable(location)
-    name = location if is_hub_id(location) else Path(location).name
-    if s.scalar(select(ModelVersion.id).where(ModelVersion.name == name)) is not None:
-        raise BrokenModel(
-            f"A different model is called “{name}” already. Rename the folder {location} and set PICKWELL_BASE_MODEL "
-            "to its new path."
-        )
-    template = template_of(location)
-    version = ModelVersion(
-        name=name,
-        location=location,
-        sha256=weights_sha256(location),
-        template_hash=template_hash(template) if template else None,
-    )
-    s.add(version)
-    s.flush()
-    return version
 
 
 def _ours(folder: Path) -> bool:
@@ -147,7 +101,7 @@ def _remedy(folder: Path) -> str:
 
 
 def _missing_shards(folder: Path) -> list[Path]:
-    index = _json(folder / "model.safetensors.index.json").get("weight_map", {})
+    index = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
     return [folder / name for name in sorted(set(index.values())) if not (folder / name).is_file()]
 
 
@@ -170,7 +124,7 @@ def _template(folder: Path) -> str | None:
     jinja = folder / "chat_template.jinja"
     if jinja.is_file():
         return jinja.read_text(encoding="utf-8")
-    template = _json(folder / "tokenizer_config.json").get("chat_template")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):  # several named templates: the one called default is used for chat
         template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
     return template if isinstance(template, str) else None
@@ -183,11 +137,3 @@ def _local_folder(location: str) -> Path | None:
 
     config = try_to_load_from_cache(location, "config.json") if "/" in location else None
     return Path(config).parent if isinstance(config, str) else None
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -1,0 +1,109 @@
+"""What people say of Responses: Comparisons, Rankings and Corrections."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.models.base import Base, now
+from db.models.people import Reviewer
+from db.models.responses import Prompt, Response
+
+
+class Comparison(Base):
+    """One Prompt with two or more Responses, offered to reviewers to order."""
+
+    __tablename__ = "comparison"
+    __table_args__ = (UniqueConstraint("project_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
+    key: Mapped[str]
+    """The response ids in order, so that the same set is never offered twice."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    prompt: Mapped[Prompt] = relationship()
+    responses: Mapped[list[Response]] = relationship(secondary="comparison_response", order_by="Response.id")
+
+
+class ComparisonResponse(Base):
+    """A Response's membership in a Comparison."""
+
+    __tablename__ = "comparison_response"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True, index=True)
+
+
+class Ranking(Base):
+    """One Reviewer's ordering of a Comparison; the Placements say what it is.
+
+    Undoing keeps the row and its time; only one ranking by a reviewer stands at any moment.
+    """
+
+    __tablename__ = "ranking"
+    __table_args__ = (
+        Index(
+            "uq_ranking_standing",
+            "comparison_id",
+            "reviewer_id",
+            unique=True,
+            sqlite_where=text("undone_at IS NULL"),
+            postgresql_where=text("undone_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), index=True)
+    both_bad: Mapped[bool] = mapped_column(default=False)
+    """None of the responses could be sent; then all share place 1."""
+    reason: Mapped[str | None]
+    seconds: Mapped[float | None]
+    """From the pair's appearance to the choice."""
+    prompt_set_id: Mapped[int | None] = mapped_column(ForeignKey("prompt_set.id"))
+    """The import that it came with, if it was not given here."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    undone_at: Mapped[datetime | None]
+
+    comparison: Mapped[Comparison] = relationship()
+    reviewer: Mapped[Reviewer] = relationship()
+    placements: Mapped[list["Placement"]] = relationship(order_by="Placement.place", cascade="all, delete-orphan")
+
+
+class Placement(Base):
+    """Where one Response stands in a Ranking; equal places are a tie."""
+
+    __tablename__ = "placement"
+    __table_args__ = (
+        UniqueConstraint("ranking_id", "position"),
+        CheckConstraint("place >= 1", name="place"),
+    )
+
+    ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
+    response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True)
+    place: Mapped[int]
+    """1 is best."""
+    position: Mapped[int]
+    """Where it stood on the screen: 0 is left."""
+
+    response: Mapped[Response] = relationship()
+
+
+class Correction(Base):
+    """A Reviewer's rewritten Response: what should have been sent."""
+
+    __tablename__ = "correction"
+    __table_args__ = (CheckConstraint("trim(text) <> ''", name="not_empty"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), index=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    text: Mapped[str]
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    undone_at: Mapped[datetime | None]
+
+    response: Mapped[Response] = relationship()
+    reviewer: Mapped[Reviewer] = relationship()

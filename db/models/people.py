@@ -1,0 +1,73 @@
+"""Who and what: Projects, Reviewers and their Roles."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.base import Base, enum, now
+
+
+class Role(StrEnum):
+    """What a person may do in a project."""
+
+    MANAGER = "MANAGER"
+    """Imports, ranks, trains, sets up evaluations, reads results."""
+    ANNOTATOR = "ANNOTATOR"
+    """Ranks and corrects."""
+    REVIEWER = "REVIEWER"
+    """Judges blind."""
+
+
+class Project(Base):
+    """One scoped task, such as answering a publisher's customer email."""
+
+    __tablename__ = "project"
+    __table_args__ = (UniqueConstraint("name"), CheckConstraint("trim(name) <> ''", name="named"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    task: Mapped[str] = mapped_column(default="")
+    """One sentence: what is answered, for whom."""
+    instructions: Mapped[str] = mapped_column(default="")
+    """The system prompt that new model Responders start from."""
+    guideline: Mapped[str] = mapped_column(default="")
+    """What reviewers go by, as Markdown; shown beside the work."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Reviewer(Base):
+    """A person who gives feedback, or a written rule that stands in for one and says so."""
+
+    __tablename__ = "reviewer"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        CheckConstraint("trim(name) <> ''", name="named"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    simulated: Mapped[bool] = mapped_column(default=False)
+    """True where no person ranks or judges; shown wherever this reviewer's word shows."""
+    rule: Mapped[str | None]
+    """The written rule of a simulated reviewer."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @property
+    def label(self) -> str:
+        """The name as screens, tables and files show it."""
+        return f"{self.name} (simulated)" if self.simulated else self.name
+
+
+class Membership(Base):
+    """A Reviewer's Role in a Project; somebody may hold several."""
+
+    __tablename__ = "membership"
+    __table_args__ = (UniqueConstraint("project_id", "reviewer_id", "role"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    role: Mapped[Role] = mapped_column(enum(Role))
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,35 @@
+"""Files that appear whole or not at all, and hashes of what is in them.
+
+A folder is complete once its manifest is there: whatever makes one writes it beside its place, the manifest last, and
+renames it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+"""Written last into every folder made here; its presence means complete."""
+
+
+def file_sha256(file: Path) -> str:
+    """Hash of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_json(file: Path, content: Any) -> None:
+    """Put `content` into `file`, which never holds half of it."""
+    scratch = file.with_name(f".{file.name}")
+    scratch.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    scratch.rename(file)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in `file`; empty where there is none that can be read."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
