@@ -6,10 +6,9 @@ import streamlit as st
 
 from db.models import Role
 from db.session import migrate
-from errors import PickwellError
 from settings import ROOT
 from ui.frame import choose_project_and_person, welcome
-from ui.safe import show_error
+from ui.safe import errors_shown
 from ui.style import apply_style
 
 # a file of ours: a Material icon as favicon would be fetched from somebody else's server
@@ -37,11 +36,8 @@ def loopback(address: str | None) -> bool:
 if not loopback(st.get_option("server.address")):
     st.error("Without accounts, Pickwell answers on this machine only. Start it with `make run`, on 127.0.0.1.")
     st.stop()
-try:
+with errors_shown(stop=True):
     opened()
-except PickwellError as problem:
-    show_error(problem)
-    st.stop()
 
 me = choose_project_and_person()
 if me is None:

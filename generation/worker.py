@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from openai import APIConnectionError, APIError, AsyncOpenAI
 from sqlalchemy import func, insert, select
@@ -78,6 +79,11 @@ def run(progress: Progress) -> None:
         progress.succeed(s)
 
 
+def _quoted(gap: Missing) -> str:
+    """A prompt by its first words, for people: they know no ids."""
+    return f"The prompt “{shorten(gap.text, 50, placeholder=' …')}”"
+
+
 def _template_hash(version: ModelVersion) -> str | None:
     """Hash of the template that the prompts are rendered with; none where that cannot be known."""
     if settings().engine is Engine.echo or settings().engine_url:
@@ -133,6 +139,7 @@ class _Work:
             total=self._total,
             tokens=self.tokens,
             failed=len(self.given_up),
+            problem=self.last_problem or None,
         )
 
     def starting(self, waited: float) -> None:
@@ -188,10 +195,13 @@ class _Work:
             raise EngineDied from None
         except Unanswerable as problem:
             self._failures[gap.prompt_id] = TRIES
-            self.last_problem = f"The engine refused prompt {gap.prompt_id}: {problem}"
+            self.last_problem = (
+                f"{_quoted(gap)} was refused: {problem} If it is too long, shorten it, or raise "
+                f"PICKWELL_CONTEXT_TOKENS, now {settings().context_tokens}."
+            )
         except APIError as problem:
             self._failures[gap.prompt_id] += 1
-            self.last_problem = f"The engine failed on prompt {gap.prompt_id}: {problem}"
+            self.last_problem = f"{_quoted(gap)} made the engine fail: {problem}"
         log.warning("%s", self.last_problem)
         if self._failures[gap.prompt_id] >= TRIES:
             log.warning("Prompt %d is given up; the others go on.", gap.prompt_id)

@@ -6,6 +6,7 @@ even if somebody else imported in between; importing the same file twice adds no
 
 import hashlib
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from errors import Refused
 from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
 from intake.near_duplicates import clusters
 from intake.reading import Problem, Row, Table
+
+TURN_MARK = re.compile(r"<\|[\w./ -]{1,40}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>")
+"""Turn marks of the ChatML, Zephyr, Llama, Mistral and Gemma templates; tokenizers take them for the real thing."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,15 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
                 Problem(row.number, f"has nothing in “{mapping.prompt}”. Fill it in, or leave the row out.")
             )
             continue
+        if (found := _turn_mark(row, mapping)) is not None:
+            problems.append(
+                Problem(
+                    row.number,
+                    f"holds “{found}”, which chat models read as the end of a turn: the text after it would pass for "
+                    "somebody else's. Take it out.",
+                )
+            )
+            continue
         mark = content_hash(text, context)
         if mark in first_row:
             problems.append(Problem(row.number, f"repeats the prompt of row {first_row[mark]}. One is enough."))
@@ -162,6 +175,13 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
             )
         )
     return ImportPlan(tuple(prompts), tuple(sorted(problems, key=lambda p: (p.row, not p.skipped))))
+
+
+def _turn_mark(row: Row, mapping: ColumnMapping) -> str | None:
+    """The first piece of text that a chat template uses to part the turns of a conversation, if there is one."""
+    columns = (mapping.prompt, mapping.context, *mapping.responses)
+    marks = (TURN_MARK.search(row.values.get(column, "")) for column in columns if column)
+    return next((mark.group() for mark in marks if mark), None)
 
 
 def _sides(

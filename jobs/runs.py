@@ -11,7 +11,8 @@ from typing import NamedTuple, cast
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, RunStatus, TrainingRun, Worker, now
+from db.models import GenerationRun, Role, RunStatus, TrainingRun, Worker, now
+from db.people import require
 from errors import NotFound, Refused
 from settings import settings
 
@@ -62,12 +63,12 @@ def the_run(s: Session, *, kind: str, run_id: int, lock: bool = False) -> AnyRun
     return run
 
 
-def cancel(s: Session, *, kind: str, run_id: int) -> None:
-    """Stop a run: a QUEUED one is CANCELLED at once, a RUNNING one by its worker within half a minute.
+def cancel(s: Session, *, by: int, kind: str, run_id: int) -> None:
+    """Stop a run: a QUEUED one is CANCELLED at once, a RUNNING one by its worker within half a minute; managers only.
 
     Raises `Refused` when the run has already succeeded or failed.
     """
-    run = the_run(s, kind=kind, run_id=run_id, lock=True)
+    run = _own_run(s, by=by, kind=kind, run_id=run_id)
     if run.status in (RunStatus.SUCCEEDED, RunStatus.FAILED):
         raise Refused(f"{KINDS[kind].title} {run_id} has already ended, so there is nothing to cancel.")
     if run.status is RunStatus.QUEUED:
@@ -75,12 +76,12 @@ def cancel(s: Session, *, kind: str, run_id: int) -> None:
     run.cancel_requested = True
 
 
-def try_again(s: Session, *, kind: str, run_id: int) -> None:
-    """Queue a FAILED or CANCELLED run once more; what it has saved so far stays.
+def try_again(s: Session, *, by: int, kind: str, run_id: int) -> None:
+    """Queue a FAILED or CANCELLED run once more; what it has saved so far stays. Managers only.
 
     Raises `Refused` when the run has not ended, or has succeeded.
     """
-    run = the_run(s, kind=kind, run_id=run_id, lock=True)
+    run = _own_run(s, by=by, kind=kind, run_id=run_id)
     if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         raise Refused(
             f"{KINDS[kind].title} {run_id} is {run.status.value}; only one that failed or was cancelled can be tried "
@@ -88,6 +89,13 @@ def try_again(s: Session, *, kind: str, run_id: int) -> None:
         )
     run.status, run.cancel_requested, run.stage = RunStatus.QUEUED, False, ""
     run.error = run.started_at = run.finished_at = None
+
+
+def _own_run(s: Session, *, by: int, kind: str, run_id: int) -> AnyRun:
+    """The run, locked, for a manager of its project."""
+    run = the_run(s, kind=kind, run_id=run_id, lock=True)
+    require(s, by=by, project_id=run.project_id, roles=(Role.MANAGER,))
+    return run
 
 
 def worker_alive(s: Session, within: timedelta = ALIVE) -> bool:

@@ -8,14 +8,13 @@ from sqlalchemy.orm import Session
 
 from db.models import Project, Response, Role
 from db.session import reading, session
-from errors import PickwellError
 from review.assignment import Offer, next_offer, offer, progress
 from review.corrections import correct
 from review.diff import word_diff, words_changed
 from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
 from ui.frame import page
 from ui.pairs import choice_bar, seconds_shown, show_diff, show_pair, show_prompt
-from ui.safe import plain
+from ui.safe import errors_toasted
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
@@ -69,12 +68,9 @@ def reset_correction(response_id: int, original: str) -> None:
 
 
 def _try(action: Callable[[Session], T]) -> T | None:
-    try:
-        with session() as s:
-            return action(s)
-    except PickwellError as problem:
-        st.toast(plain(str(problem)), icon=":material/error:")
-        return None
+    with errors_toasted(), session() as s:
+        return action(s)
+    return None
 
 
 @st.fragment

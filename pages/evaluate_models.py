@@ -9,13 +9,12 @@ import streamlit as st
 from db.catalog import Judged, evaluations
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from errors import PickwellError
 from eval.evaluations import close_evaluation, create_evaluation, readiness
 from eval.results import Results, results
 from ui.charts import outcome_bars, win_rates
 from ui.export import csv_bytes
 from ui.frame import page
-from ui.safe import escaped, plain, show_error
+from ui.safe import errors_shown, escaped, plain
 
 me = page("Evaluate", Role.MANAGER, Role.REVIEWER)
 manager = me.has(Role.MANAGER)
@@ -81,12 +80,10 @@ def show_evaluation(entry: Judged) -> None:
             "Names and results stay hidden until it is closed.",
         )
         if manager and st.button("Close it and read the result", key=f"close_{evaluation.id}", icon=":material/lock:"):
-            try:
+            with errors_shown():
                 with session() as s:
                     close_evaluation(s, by=me.reviewer_id, evaluation_id=evaluation.id)
                 st.rerun()
-            except PickwellError as problem:
-                show_error(problem)
 
 
 def new_evaluation() -> None:
@@ -126,7 +123,7 @@ def new_evaluation() -> None:
         )
         name = st.text_input("Name", placeholder="First model against our people", max_chars=120)
         if st.form_submit_button("Fix it and open the judging", type="primary") and candidate:
-            try:
+            with errors_shown():
                 with session() as s:
                     create_evaluation(
                         s,
@@ -139,8 +136,6 @@ def new_evaluation() -> None:
                         one_person_a_prompt=shared,
                     )
                 st.rerun()
-            except PickwellError as problem:
-                show_error(problem)
 
 
 with reading() as s:

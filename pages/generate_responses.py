@@ -6,13 +6,12 @@ import streamlit as st
 from db.catalog import generation_runs, models, responders
 from db.models import Project, ResponderKind, Role, Scope
 from db.session import reading, session
-from errors import PickwellError
 from generation.base_model import register_base_model
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import plain, show_error
+from ui.safe import errors_shown, plain
 
 me = page("Generate", Role.MANAGER)
 SCOPES = {
@@ -51,22 +50,17 @@ if machines:
             "Responses each", 1, 8, 2, help="For training prompts; two make a pair. Held-out prompts get one."
         )
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
-            try:
+            with errors_shown():
                 with session() as s:
                     start_generation(s, by=me.reviewer_id, responder_id=who.id, scope=scope, samples=int(samples))
                 st.rerun()
-            except PickwellError as problem:
-                show_error(problem)
 
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
     if not known_models:
-        try:
+        with errors_shown(stop=True):
             with session() as s:
                 register_base_model(s)
             st.rerun()
-        except PickwellError as problem:
-            show_error(problem)
-            st.stop()
     with st.form("responder", clear_on_submit=True):
         left, right = st.columns(2)
         name = left.text_input("Name", placeholder="Base model with our instructions", max_chars=80)
@@ -82,7 +76,7 @@ with st.expander("A new responder: a model with instructions", expanded=not mach
         top_p = b.number_input("Top-p", 0.05, 1.0, 0.95, 0.05)
         max_tokens = c.number_input("Longest reply, tokens", 1, 4096, 160)
         if st.form_submit_button("Make it", type="primary") and model:
-            try:
+            with errors_shown():
                 with session() as s:
                     create_model_responder(
                         s,
@@ -96,8 +90,6 @@ with st.expander("A new responder: a model with instructions", expanded=not mach
                         max_tokens=int(max_tokens),
                     )
                 st.rerun()
-            except PickwellError as problem:
-                show_error(problem)
 
 
 @st.fragment(run_every="2s" if busy else None)
@@ -108,9 +100,11 @@ def runs() -> None:
     if busy and all(run.status.ended for run in found):
         st.rerun()
     for run in found[:10]:
-        show_run(run, f"Run {run.id}: {run.responder.label}, {SCOPES[run.scope].lower()}")
+        show_run(run, f"Run {run.id}: {run.responder.label}, {SCOPES[run.scope].lower()}", by=me.reviewer_id)
         if run.failed:
-            st.caption(plain(f"{run.failed} prompts were given up; the log says why."))
+            st.warning(
+                plain(f"Prompts without an answer: {run.failed}. {run.problem or ''}"), icon=":material/warning:"
+            )
 
 
 st.subheader("Runs")

@@ -6,13 +6,12 @@ import streamlit as st
 from db.catalog import prompt_sets
 from db.models import Role
 from db.session import reading, session
-from errors import PickwellError
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, person_of
 from intake.prompts import ImportPlan, plan_import, save_import
 from intake.reading import Problem, Table, read_table
 from settings import settings
 from ui.frame import page
-from ui.safe import plain, show_error
+from ui.safe import errors_shown, plain
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {
@@ -132,7 +131,7 @@ if upload is None:
     earlier_imports()
     st.stop()
 content = upload.getvalue()
-try:
+with errors_shown(stop=True):
     table = read_table(content, file_name=upload.name, max_cell=settings().max_cell_kb * 1024)
     if not table.columns:
         show_problems(table.problems)
@@ -140,20 +139,13 @@ try:
     mapping = mapping_form(table)
     with st.spinner("Looking for duplicates …"), reading() as s:
         plan = plan_import(s, project_id=me.project_id, table=table, mapping=mapping)
-except PickwellError as problem:
-    show_error(problem)
-    st.stop()
 show_problems(plan.problems)
 show_plan(plan)
 if st.button("Import", type="primary", disabled=not plan.prompts, icon=":material/check:"):
-    try:
-        with st.spinner("Saving …"), session() as s:
-            done, _ = save_import(
-                s, by=me.reviewer_id, project_id=me.project_id, table=table, content=content, mapping=mapping
-            )
-    except PickwellError as problem:
-        show_error(problem)
-        st.stop()
+    with errors_shown(stop=True), st.spinner("Saving …"), session() as s:
+        done, _ = save_import(
+            s, by=me.reviewer_id, project_id=me.project_id, table=table, content=content, mapping=mapping
+        )
     st.session_state["imported"] = (
         "Everything in this file was here already, so nothing was added."
         if done.nothing_new

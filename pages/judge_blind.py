@@ -8,28 +8,22 @@ from errors import PickwellError
 from eval.judging import judge, next_view, open_evaluations, progress, undo_last
 from ui.frame import page
 from ui.pairs import choice_bar, seconds_shown, show_pair, show_prompt
-from ui.safe import plain, show_error
+from ui.safe import errors_toasted, show_error
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
 
 
 def give_verdict(judgment_id: int, choice: str) -> None:
     """Save a verdict; the next pair appears by itself."""
-    try:
-        with session() as s:
-            judge(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
-    except PickwellError as problem:
-        st.toast(plain(str(problem)), icon=":material/error:")
+    with errors_toasted(), session() as s:
+        judge(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
 
 
 def take_back(evaluation_id: int) -> None:
     """Undo the last verdict; the same pair comes again, sides unchanged."""
-    try:
-        with session() as s:
-            if not undo_last(s, by=me.reviewer_id, evaluation_id=evaluation_id):
-                st.toast("There is no verdict of yours to undo.")
-    except PickwellError as problem:
-        st.toast(plain(str(problem)), icon=":material/error:")
+    with errors_toasted(), session() as s:
+        if not undo_last(s, by=me.reviewer_id, evaluation_id=evaluation_id):
+            st.toast("There is no verdict of yours to undo.")
 
 
 @st.fragment

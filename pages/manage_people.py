@@ -6,9 +6,8 @@ import streamlit as st
 from db.models import Project, Role
 from db.people import create_project, edit_project, join, leave, members
 from db.session import reading, session
-from errors import PickwellError
 from ui.frame import ROLE_WORDS, page
-from ui.safe import plain, show_error
+from ui.safe import errors_shown, plain
 
 me = page("People")
 with reading() as s:
@@ -39,12 +38,10 @@ with adding.form("add", clear_on_submit=True):
     name = st.text_input("Name", max_chars=80, help="Somebody who is here already, or somebody new.")
     role = st.selectbox("Role", list(Role), format_func=lambda r: ROLE_WORDS[r])
     if st.form_submit_button("Add", type="primary") and role is not None:
-        try:
+        with errors_shown():
             with session() as s:
                 join(s, project_id=me.project_id, name=name, role=role, by=me.reviewer_id)
             st.rerun()
-        except PickwellError as problem:
-            show_error(problem)
 with changing.form("remove"):
     st.subheader("Take a role away")
     held = [(reviewer, role) for reviewer, roles in people for role in sorted(roles)]
@@ -52,7 +49,7 @@ with changing.form("remove"):
         "Whose, which?", range(len(held)), format_func=lambda i: f"{held[i][0].label}: {held[i][1].value.lower()}"
     )
     if st.form_submit_button("Take away") and which is not None:
-        try:
+        with errors_shown():
             with session() as s:
                 leave(
                     s,
@@ -62,8 +59,6 @@ with changing.form("remove"):
                     by=me.reviewer_id,
                 )
             st.rerun()
-        except PickwellError as problem:
-            show_error(problem)
 
 with st.expander("This project: task, instructions, guideline", icon=":material/tune:"), st.form("project"):
     task = st.text_input("Task, in one sentence", value=project.task)
@@ -75,7 +70,7 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
     )
     guideline = st.text_area("Guideline that reviewers go by", value=project.guideline, height=240)
     if st.form_submit_button("Save", type="primary"):
-        try:
+        with errors_shown():
             with session() as s:
                 edit_project(
                     s,
@@ -86,17 +81,13 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
                     guideline=guideline,
                 )
             st.toast("Saved.")
-        except PickwellError as problem:
-            show_error(problem)
 
 with st.expander("Another project", icon=":material/create_new_folder:"), st.form("new_project", clear_on_submit=True):
     st.caption("One project for each task: a model that answers email should not also write stories.")
     title = st.text_input("Name", max_chars=120)
     about = st.text_input("Task, in one sentence")
     if st.form_submit_button("Make the project", type="primary"):
-        try:
+        with errors_shown():
             with session() as s:
                 made = create_project(s, name=title, task=about, instructions="", guideline="", by=me.reviewer_id)
             st.success(f"Made. Choose “{plain(made.name)}” in the sidebar.")
-        except PickwellError as problem:
-            show_error(problem)

@@ -8,23 +8,19 @@ import streamlit as st
 from db.catalog import models, snapshots, training_runs, training_steps
 from db.models import Role, TrainingRun
 from db.session import reading, session
-from errors import PickwellError
 from generation.base_model import register_base_model
 from training.recipe import KNOBS, PRESETS, estimate_minutes, start_training
 from training.snapshot import freeze, mean_tokens, preview
 from ui.charts import training_curves
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import plain, show_error
+from ui.safe import errors_shown, plain
 
 me = page("Train", Role.MANAGER)
 
 with reading() as s:
-    try:
+    with errors_shown(stop=True):
         now = preview(s, project_id=me.project_id)
-    except PickwellError as problem:
-        show_error(problem)
-        st.stop()
     frozen = snapshots(s, project_id=me.project_id)
     bases = models(s)
     busy = any(not run.status.ended for run in training_runs(s, project_id=me.project_id))
@@ -59,26 +55,21 @@ with st.expander("Look at the pairs that would be frozen", icon=":material/table
         width="stretch",
     )
 if st.button("Freeze a snapshot", icon=":material/ac_unit:"):
-    try:
+    with errors_shown():
         with session() as s:
             made = freeze(s, by=me.reviewer_id, project_id=me.project_id)
         st.toast(f"Snapshot {made.id} holds {made.row_count} preferences.", icon=":material/check:")
         st.rerun()
-    except PickwellError as problem:
-        show_error(problem)
 if not frozen:
     st.caption("A snapshot never changes; the same feedback always gives the same one.")
     st.stop()
 
 st.subheader("2. Train")
 if not bases:
-    try:
+    with errors_shown(stop=True):
         with session() as s:
             register_base_model(s)
         st.rerun()
-    except PickwellError as problem:
-        show_error(problem)
-        st.stop()
 top = st.columns(3)
 snapshot = top[0].selectbox(
     "Snapshot",
@@ -103,11 +94,8 @@ with st.expander("The recipe's knobs, and why they stand where they do", icon=":
             key=f"knob_{preset.name}_{knob}",
         )
 if snapshot is not None and base is not None:
-    try:
+    with errors_shown(stop=True):
         tokens = mean_tokens(snapshot)
-    except PickwellError as problem:
-        show_error(problem)
-        st.stop()
     minutes = estimate_minutes(
         pairs=snapshot.row_count,
         tokens=tokens,
@@ -117,7 +105,7 @@ if snapshot is not None and base is not None:
     )
     st.caption(f"About {minutes:.0f} minutes for a 135M model on two CPU cores; a guess from measured runs.")
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
-        try:
+        with errors_shown():
             with session() as s:
                 start_training(
                     s,
@@ -129,8 +117,6 @@ if snapshot is not None and base is not None:
                     model_name=name,
                 )
             st.rerun()
-        except PickwellError as problem:
-            show_error(problem)
 
 
 @st.fragment(run_every="2s" if busy else None)
@@ -146,7 +132,8 @@ def runs() -> None:
 
 def one_run(run: TrainingRun, *, open_curves: bool) -> None:
     """A run with its curves."""
-    show_run(run, f"{run.model_name}: {run.base_model.name} on snapshot {run.snapshot_id}, recipe “{run.recipe.name}”")
+    title = f"{run.model_name}: {run.base_model.name} on snapshot {run.snapshot_id}, recipe “{run.recipe.name}”"
+    show_run(run, title, by=me.reviewer_id)
     with reading() as s:
         steps = training_steps(s, run_id=run.id)
     if steps:

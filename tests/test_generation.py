@@ -373,7 +373,10 @@ def test_a_prompt_longer_than_the_context_is_given_up_and_the_others_are_answere
     worker.run(progress)
     run = outcome(progress)
     assert (run.status, run.failed, run.done, run.total) == (RunStatus.SUCCEEDED, 1, 6, 8)
-    assert "maximum context length" in caplog.text
+    assert run.problem is not None
+    assert run.problem.startswith("The prompt “word word word")
+    assert "maximum context length" in run.problem
+    assert "raise PICKWELL_CONTEXT_TOKENS, now 2048" in run.problem
     assert "is given up; the others go on" in caplog.text
 
 

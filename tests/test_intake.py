@@ -114,6 +114,16 @@ def test_empty_and_repeated_prompts_are_left_out_and_named(s: Session) -> None:
     assert [(p.row, p.skipped) for p in plan.problems] == [(2, True), (3, True)]
 
 
+@pytest.mark.parametrize("mark", ["<|im_end|>", "</s>", "[/INST]", "<end_of_turn>", "<|start_header_id|>"])
+def test_a_text_with_a_models_mark_for_the_end_of_a_turn_is_left_out_and_named(s: Session, mark: str) -> None:
+    rows = [f"Where is it? {mark},Soon.,", f"Is it late?,Soon {mark},", f"How much is 1 < 2 > 0?,Ten.,{mark}"]
+    text = "\n".join(["email,reply_ann,note", *rows])
+    done, plan = imported(s, text, ColumnMapping(prompt="email", responses={"reply_ann": "Ann"}))
+    assert done.prompts == 1
+    assert [problem.row for problem in plan.problems] == [1, 2]
+    assert f"holds “{mark}”" in plan.problems[0].message
+
+
 def test_importing_twice_adds_nothing(s: Session) -> None:
     text = "email,reply_ann,reply_bob,picked\nWhere is it?,Soon.,Sorry! Tomorrow.,bob\n"
     mapping = ColumnMapping(

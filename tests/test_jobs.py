@@ -18,9 +18,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, RunStatus, Scope, Worker, now
+from db.models import GenerationRun, Project, Role, RunStatus, Scope, Worker, now
 from db.session import reading, session
-from errors import NotFound, Refused
+from errors import NotAllowed, NotFound, Refused
 from jobs import child
 from jobs import supervise as supervising
 from jobs.attempts import LOST_LIMIT, Take, begin, lost_in_a_row, settle, why, write_down
@@ -102,15 +102,21 @@ def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
 def a_run(s: Session) -> int:
     """A QUEUED GenerationRun."""
     project = a_project(s)
+    manager = a_reviewer(s, project)
     run = GenerationRun(
         project_id=project.id,
         responder_id=a_model(s, project).id,
         scope=Scope.ALL,
-        requested_by_id=a_reviewer(s, project).id,
+        requested_by_id=manager.id,
     )
     s.add(run)
     s.flush()
     return run.id
+
+
+def by_of(s: Session, run_id: int) -> int:
+    """Who asked for the run: a manager of its project."""
+    return the_run(s, kind="generation", run_id=run_id).requested_by_id
 
 
 @pytest.fixture
@@ -268,7 +274,7 @@ def test_cancel_ends_the_whole_group_even_who_ignores_sigterm(
     carrying.start()
     until((tmp_path / "grandchild").exists)
     with session() as s:
-        cancel(s, kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     carrying.join(timeout=20)
 
     run = look(run_id)
@@ -293,7 +299,7 @@ def test_a_cancelled_run_that_ends_with_an_error_was_cancelled(
     carrying.start()
     until((tmp_path / "ready").exists)
     with session() as s:
-        cancel(s, kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     carrying.join(timeout=20)
     assert (look(run_id).status, look(run_id).error) == (RunStatus.CANCELLED, None)
 
@@ -368,7 +374,7 @@ def test_a_cancelled_attempt_can_save_no_results(run_id: int) -> None:
         progress.guard(s)
     assert not progress.cancel_requested()
     with session() as s:
-        cancel(s, kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
 
     assert progress.cancel_requested()
     with pytest.raises(RunLost), session() as s:
@@ -415,7 +421,7 @@ def test_a_run_that_loses_its_worker_three_times_without_progress_fails(run_id: 
     assert look(run_id).status is RunStatus.FAILED
     assert "lost three times" in (look(run_id).error or "")
     with session() as s:
-        try_again(s, kind="generation", run_id=run_id)
+        try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     assert begin("generation", run_id, worker="w5") == Take(attempt=LOST_LIMIT + 1, lost=False, done=0)
 
 
@@ -569,13 +575,13 @@ def test_a_run_cancelled_in_the_queue_can_be_tried_again(
     until(has(run_id, RunStatus.RUNNING))
     until(lambda: workflow() == "ENQUEUED")
     with session() as s:
-        cancel(s, kind="generation", run_id=second)
+        cancel(s, by=by_of(s, second), kind="generation", run_id=second)
     (tmp_path / "go").touch()
     until(lambda: workflow() == "SUCCESS")
     assert look(second).status is RunStatus.CANCELLED
 
     with session() as s:
-        try_again(s, kind="generation", run_id=second)
+        try_again(s, by=by_of(s, second), kind="generation", run_id=second)
     until(has(second, RunStatus.SUCCEEDED))
 
 
@@ -591,18 +597,18 @@ def test_a_worker_without_a_database_says_what_to_run(
 
 
 def test_a_queued_run_is_cancelled_at_once_and_can_be_tried_again(run_id: int, s: Session) -> None:
-    cancel(s, kind="generation", run_id=run_id)
+    cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     run = the_run(s, kind="generation", run_id=run_id)
     assert run.status is RunStatus.CANCELLED
 
-    try_again(s, kind="generation", run_id=run_id)
+    try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     assert (run.status, run.cancel_requested, run.error, run.finished_at) == (RunStatus.QUEUED, False, None, None)
 
 
 def test_a_running_run_is_only_asked_to_end(run_id: int, s: Session) -> None:
     run = the_run(s, kind="generation", run_id=run_id)
     run.status = RunStatus.RUNNING
-    cancel(s, kind="generation", run_id=run_id)
+    cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     assert (run.status, run.cancel_requested) == (RunStatus.RUNNING, True)
 
 
@@ -611,9 +617,18 @@ def test_a_run_that_ended_cannot_be_cancelled_and_one_that_succeeded_not_be_trie
 ) -> None:
     the_run(s, kind="generation", run_id=run_id).status = RunStatus.SUCCEEDED
     with pytest.raises(Refused, match="already ended"):
-        cancel(s, kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     with pytest.raises(Refused, match="SUCCEEDED"):
-        try_again(s, kind="generation", run_id=run_id)
+        try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+
+
+def test_only_a_manager_cancels_or_tries_again(run_id: int, s: Session) -> None:
+    run = the_run(s, kind="generation", run_id=run_id)
+    annotator = a_reviewer(s, s.get_one(Project, run.project_id), Role.ANNOTATOR)
+    for action in (cancel, try_again):
+        with pytest.raises(NotAllowed, match="manager"):
+            action(s, by=annotator.id, kind="generation", run_id=run_id)
+    assert run.status is RunStatus.QUEUED
 
 
 def test_a_run_that_is_not_there_is_said_to_be_missing(s: Session) -> None:

@@ -1,12 +1,13 @@
 """How a run stands: status, progress, why it waits, its log, cancel and try again."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from db.models import GenerationRun, RunStatus, TrainingRun
+from db.models import RunStatus
 from db.session import reading, session
-from errors import PickwellError
-from jobs.runs import cancel, kind_of, log_tail, try_again, waiting_reason
-from ui.safe import plain
+from jobs.runs import AnyRun, cancel, kind_of, log_tail, try_again, waiting_reason
+from ui.safe import errors_toasted, plain
 
 ICONS = {
     RunStatus.QUEUED: ":material/hourglass_empty:",
@@ -24,16 +25,13 @@ WORDS = {
 }
 
 
-def _do(action: str, kind: str, run_id: int) -> None:
-    try:
-        with session() as s:
-            (cancel if action == "cancel" else try_again)(s, kind=kind, run_id=run_id)
-    except PickwellError as problem:
-        st.toast(plain(str(problem)), icon=":material/error:")
+def _do(action: Callable[..., None], by: int, run: AnyRun) -> None:
+    with errors_toasted(), session() as s:
+        action(s, by=by, kind=kind_of(run), run_id=run.id)
 
 
-def show_run(run: GenerationRun | TrainingRun, title: str) -> None:
-    """One run with everything a person can do about it."""
+def show_run(run: AnyRun, title: str, *, by: int) -> None:
+    """One run with everything that the reviewer `by` can do about it."""
     kind = kind_of(run)
     with reading() as s:
         reason = waiting_reason(s, run)
@@ -46,13 +44,13 @@ def show_run(run: GenerationRun | TrainingRun, title: str) -> None:
                 label,
                 key=f"cancel_{kind}_{run.id}",
                 on_click=_do,
-                args=("cancel", kind, run.id),
+                args=(cancel, by, run),
                 disabled=run.cancel_requested,
                 width="stretch",
             )
         elif run.status is not RunStatus.SUCCEEDED:
             action.button(
-                "Try again", key=f"again_{kind}_{run.id}", on_click=_do, args=("again", kind, run.id), width="stretch"
+                "Try again", key=f"again_{kind}_{run.id}", on_click=_do, args=(try_again, by, run), width="stretch"
             )
         if reason:
             st.warning(plain(reason), icon=":material/hourglass_empty:")

@@ -7,6 +7,8 @@ Streamlit insists on Markdown (labels, messages) every mark that means something
 
 import html
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import streamlit as st
 
@@ -39,3 +41,23 @@ def show_text(text: str) -> None:
 def show_error(problem: PickwellError) -> None:
     """An error for a person."""
     st.error(plain(str(problem)), icon=":material/error:")
+
+
+@contextmanager
+def errors_shown(*, stop: bool = False) -> Iterator[None]:
+    """Show what goes wrong in the block as a sentence where the block stands; with `stop`, the page ends there."""
+    try:
+        yield
+    except PickwellError as problem:
+        show_error(problem)
+        if stop:
+            st.stop()
+
+
+@contextmanager
+def errors_toasted() -> Iterator[None]:
+    """Show what goes wrong in the block in a corner: for callbacks, which have no place on the page."""
+    try:
+        yield
+    except PickwellError as problem:
+        st.toast(plain(str(problem)), icon=":material/error:")

@@ -150,6 +150,8 @@ class GenerationRun(Run, Base):
     """Tokens generated so far."""
     failed: Mapped[int] = mapped_column(default=0)
     """Prompts given up after repeated failures."""
+    problem: Mapped[str | None]
+    """Why the last of them was given up, as a sentence."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     responder: Mapped[Responder] = relationship()
