@@ -39,13 +39,6 @@ if not loopback(st.get_option("server.address")):
 with errors_shown(stop=True):
     opened()
 
-me = choose_project_and_person()
-if me is None:
-    st.session_state.pop("me", None)
-    st.navigation([st.Page(welcome, title="Welcome")], position="hidden").run()
-    st.stop()
-st.session_state["me"] = me
-
 PAGES = (
     ("pages/overview.py", "Overview", ":material/route:", tuple(Role)),
     ("pages/import_prompts.py", "Import", ":material/upload_file:", (Role.MANAGER,)),
@@ -56,15 +49,29 @@ PAGES = (
     ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", (Role.MANAGER, Role.REVIEWER)),
     ("pages/manage_people.py", "People", ":material/group:", tuple(Role)),
 )
-allowed = [
-    st.Page(path, title=title, icon=icon, default=title == "Overview")
-    for path, title, icon, roles in PAGES
-    if me.has(*roles)
-]
-if not allowed:
-    st.warning("You have no role in this project. Ask its manager to give you one on the People page.")
-    st.stop()
-chosen = st.navigation(allowed)
+me = choose_project_and_person()
+# every page has its address for everybody, so that a link works before the sign-in and a page can say what it needs
+chosen = st.navigation(
+    [
+        st.Page(
+            path,
+            title=title,
+            icon=icon,
+            default=title == "Overview",
+            visibility="visible" if me is not None and me.has(*roles) else "hidden",
+        )
+        for path, title, icon, roles in PAGES
+    ],
+    position="sidebar" if me is not None else "hidden",
+)
 # again, because navigation has just put the page's own icon in its place
 st.set_page_config(page_title=f"{chosen.title} · Pickwell", page_icon=ICON, layout="wide")
+if me is None:
+    st.session_state.pop("me", None)
+    welcome()
+    st.stop()
+st.session_state["me"] = me
+if not me.roles:
+    st.warning("You have no role in this project. Ask its manager to give you one on the People page.")
+    st.stop()
 chosen.run()

@@ -215,6 +215,7 @@ def import_file(
     with reading() as s:
         found = project_named(s, project)
         plan = plan_import(s, project_id=found.id, table=table, mapping=mapping)
+    console.print(f"Prompts from the column “{mapping.prompt}”.", markup=False)
     for problem in plan.problems:
         console.print(f"Row {problem.row} {problem.message}", markup=False)
     console.print(f"{plan.new} new prompts, {plan.held_out} of them held out; {plan.skipped} rows left out.")

@@ -94,7 +94,7 @@ def _ours(folder: Path) -> bool:
 
 def _remedy(folder: Path) -> str:
     if folder.resolve() == settings().default_model_dir:
-        return "Run `python -m generation.default_model` to get the default model."
+        return "Run `make setup`, which gets the default model and what it takes to use it."
     if _ours(folder):
         return "Train it again, or choose another model."
     return "Put the whole model there, or set PICKWELL_BASE_MODEL to a folder that has it."

@@ -52,10 +52,6 @@ class ColumnMapping:
         return tuple(name for name in (*named, *self.responses) if name)
 
 
-def _first(columns: Sequence[str], pattern: str) -> str | None:
-    return next((name for name in columns if re.search(pattern, name, re.IGNORECASE)), None)
-
-
 def person_of(column: str) -> str:
     """A name for whoever wrote the replies in a column: "reply_rosalind" gives "Rosalind"."""
     name = re.sub(r"^(reply|response|answer)[\s_\-:]*", "", column, flags=re.IGNORECASE).strip(" _-")
@@ -64,18 +60,27 @@ def person_of(column: str) -> str:
 
 def guess_mapping(columns: Sequence[str]) -> ColumnMapping:
     """The likeliest meaning of the columns, for a person to check."""
+    left = list(columns)
+
+    def take(pattern: str) -> str | None:
+        """The first column that fits and has no meaning yet."""
+        found = next((name for name in left if re.search(pattern, name, re.IGNORECASE)), None)
+        if found is not None:
+            left.remove(found)
+        return found
+
     replies = [name for name in columns if re.search(r"^(reply|response|answer)", name, re.IGNORECASE)]
-    others = [name for name in columns if name not in replies]
-    prompt = _first(others, r"^(e-?mail|prompt|question|message|text|body|input)") or (others or list(columns))[0]
-    picked = _first(others, r"^(pick|choice|chosen|winner|prefer|better)")
-    held_out = _first(others, r"held.?out")
+    left = [name for name in left if name not in replies]
+    prompt = take(r"^(e-?mail|prompt|question|message|text|body|input)") or take("") or columns[0]
+    picked = take(r"^(pick|choice|chosen|winner|prefer|better)")
+    held_out = take(r"held.?out")
     return ColumnMapping(
         prompt=prompt,
-        context=_first(others, r"^(context|schema|background)"),
-        topic=_first(others, r"^(topic|category|subject|tag)"),
-        responses={name: person_of(name) for name in replies},
+        context=take(r"^(context|schema|background)"),
+        topic=take(r"^(topic|category|subject|tag)"),
+        responses={name: person_of(name) for name in replies if name != prompt},
         picked=picked,
-        reason=_first(others, r"^(reason|rationale|why|comment)") if picked else None,
+        reason=take(r"^(reason|rationale|why|comment)") if picked else None,
         held_out=HeldOut.COLUMN if held_out else HeldOut.NONE,
         held_out_column=held_out,
     )

@@ -79,8 +79,8 @@ def show_problems(problems: tuple[Problem, ...]) -> None:
     if not problems:
         return
     skipped = len({problem.row for problem in problems if problem.skipped})
-    st.warning(f"{skipped} rows will be left out; {len(problems)} remarks in all.")
-    frame = [{"Row": p.row, "Imported": "no" if p.skipped else "yes", "Row …": p.message} for p in problems[:500]]
+    st.warning(f"Rows that will be left out: {skipped}. Remarks in all: {len(problems)}.")
+    frame = [{"Row": p.row, "Imported": "no" if p.skipped else "yes", "Remark": p.message} for p in problems[:500]]
     st.dataframe(pd.DataFrame(frame), hide_index=True, width="stretch", height=min(260, 40 + 36 * len(frame)))
 
 

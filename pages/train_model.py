@@ -36,10 +36,10 @@ if now.advice:
 left, right = st.columns(2)
 if now.left_out:
     left.caption("Left out, and why")
-    left.dataframe(
+    # a plain table, whose sentences wrap
+    left.table(
         pd.DataFrame([{"Count": count, "Why": reason.sentence} for reason, count in now.left_out.items()]),
         hide_index=True,
-        width="stretch",
     )
 if now.shares:
     right.caption("Whose replies were better, and worse")

@@ -203,11 +203,11 @@ def test_a_broken_folder_is_refused_with_the_remedy(
 
 def test_a_missing_or_half_written_default_model_names_the_command_that_makes_it(folder: Path) -> None:
     place = settings().default_model_dir
-    with pytest.raises(BrokenModel, match=r"no model folder.*python -m generation.default_model"):
+    with pytest.raises(BrokenModel, match=r"no model folder.*make setup"):
         check_model_folder(str(place))
     place.parent.mkdir(parents=True)
     folder.rename(place)
-    with pytest.raises(BrokenModel, match=r"half written.*python -m generation.default_model"):
+    with pytest.raises(BrokenModel, match=r"half written.*make setup"):
         check_model_folder(str(place))
     assert not default_model.is_complete(place)
 

@@ -231,6 +231,12 @@ def test_a_pick_can_be_said_in_several_ways(cell: str, column: str | None) -> No
     assert picked_column(cell, mapping) == column
 
 
+def test_no_column_is_guessed_to_mean_two_things(s: Session) -> None:
+    for columns in (("subject_x", "thing"), ("reply",), ("category", "reply_ann"), ("text", "body", "question")):
+        guess = guess_mapping(columns)
+        assert len(set(guess.columns())) == len(guess.columns())
+
+
 def test_nothing_is_saved_by_looking(s: Session) -> None:
     project = a_project(s)
     look: Callable[[], ImportPlan] = lambda: plan_import(  # noqa: E731

@@ -13,7 +13,7 @@ CSS = """
 .pw-label {font-size: .78rem; letter-spacing: .04em; opacity: .65; margin-bottom: .3rem;}
 .pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; max-height: 46vh; overflow-y: auto;
   align-items: stretch;}
-@media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; max-height: 60vh;}}
+@media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; max-height: 60vh;} h1 {font-size: 1.9rem !important;}}
 .pw-chosen {outline: 3px solid #0f766e;}
 .pw-diff ins {background: color-mix(in srgb, #16a34a 25%, transparent); text-decoration: none; border-radius: .2rem;}
 .pw-diff del {background: color-mix(in srgb, #dc2626 22%, transparent); border-radius: .2rem;}
