@@ -4,7 +4,9 @@ import ipaddress
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +76,15 @@ def _watcher() -> tuple[Bar, Any]:
     return bar, watch
 
 
+def _wait(kind: str, run_id: int) -> None:
+    """Wait for a run with a bar, and a worker if none is there."""
+    from jobs.local import a_worker, wait_for
+
+    bar, watch = _watcher()
+    with bar, a_worker():
+        wait_for(kind, run_id, watch=watch)
+
+
 @app.command()
 def setup(sample: Annotated[bool, typer.Option(help="Load the sample project.")] = True) -> None:
     """Database, sample project and default model; does nothing that is done already."""
@@ -92,8 +103,6 @@ def setup(sample: Annotated[bool, typer.Option(help="Load the sample project.")]
 @app.command()
 def model() -> None:
     """The default model, unpacked once; needs the full requirements, not only the app's."""
-    from importlib.util import find_spec
-
     if settings().base_model or settings().engine.value == "echo" or settings().engine_url:
         return
     if not find_spec("transformers"):
@@ -106,14 +115,15 @@ def model() -> None:
 
 @app.command()
 def run() -> None:
-    """Serve the app, with a worker beside it; Ctrl+C ends both."""
+    """Serve the app, with a worker beside it where the full set is installed; Ctrl+C ends both."""
     _check_host()
     migrate()
     from jobs.local import a_worker
 
     address = f"http://{settings().host}:{settings().port}"
     console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
-    with a_worker():
+    # without the full set a worker could only take up what it must fail at; the pages say that none is there
+    with a_worker() if find_spec("transformers") else nullcontext():
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
         command += ["--server.address", settings().host, "--server.port", str(settings().port)]
         try:
@@ -254,7 +264,6 @@ def generate(
     from generation.base_model import register_base_model
     from generation.plan import start_generation
     from generation.responders import create_model_responder
-    from jobs.local import a_worker, wait_for
 
     with session() as s:
         found = project_named(s, project)
@@ -271,9 +280,7 @@ def generate(
                 instructions=found.instructions,
             )
         started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
-    bar, watch = _watcher()
-    with bar, a_worker():
-        wait_for("generation", started.id, watch=watch)
+    _wait("generation", started.id)
 
 
 @app.command()
@@ -288,7 +295,6 @@ def train(
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""
     from generation.base_model import register_base_model
-    from jobs.local import a_worker, wait_for
     from training.recipe import PRESETS, start_training
     from training.snapshot import freeze
 
@@ -311,9 +317,7 @@ def train(
             recipe=replace(PRESETS[recipe - 1], max_steps=max_steps),
             model_name=name,
         )
-    bar, watch = _watcher()
-    with bar, a_worker():
-        wait_for("training", started.id, watch=watch)
+    _wait("training", started.id)
 
 
 @app.command()

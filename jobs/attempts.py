@@ -7,7 +7,8 @@ import json
 import logging
 import re
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
@@ -116,12 +117,19 @@ def group_of(run: AnyRun) -> Group | None:
     return Group(run.process_group, run.process_started, run.boot_id)
 
 
+@contextmanager
+def _still_mine(progress: Progress) -> Iterator[AnyRun | None]:
+    """The attempt's run, locked and to be written at the block's end; none when it has ended or is another's."""
+    with session() as s:
+        run = the_run(s, kind=progress.kind, run_id=progress.run_id, lock=True)
+        yield run if run.attempt == progress.attempt and run.status is RunStatus.RUNNING else None
+
+
 def settle(progress: Progress, *, exit_status: int) -> None:
     """After every process of the attempt has ended: give the run its final status unless it already has one."""
     tail = log_tail(progress.kind, progress.run_id, kilobytes=4)
-    with session() as s:
-        run = the_run(s, kind=progress.kind, run_id=progress.run_id, lock=True)
-        if run.attempt != progress.attempt or run.status is not RunStatus.RUNNING:
+    with _still_mine(progress) as run:
+        if run is None:
             return
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)
@@ -131,17 +139,15 @@ def settle(progress: Progress, *, exit_status: int) -> None:
 
 def give_up(progress: Progress, error: str) -> None:
     """Make the run FAILED for a reason outside the attempt's process, unless it already has a final status."""
-    with session() as s:
-        run = the_run(s, kind=progress.kind, run_id=progress.run_id, lock=True)
-        if run.attempt == progress.attempt and run.status is RunStatus.RUNNING:
+    with _still_mine(progress) as run:
+        if run is not None:
             _end(run, RunStatus.FAILED, error)
 
 
 def hand_back(progress: Progress) -> None:
     """The worker is stopping: leave the run RUNNING without a worker, for the next one to take up."""
-    with session() as s:
-        run = the_run(s, kind=progress.kind, run_id=progress.run_id, lock=True)
-        if run.attempt != progress.attempt or run.status is not RunStatus.RUNNING:
+    with _still_mine(progress) as run:
+        if run is None:
             return
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)

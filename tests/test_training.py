@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +35,6 @@ from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
 from model_folder import hash_weights
-from template import Message
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import dpo, worker
 from training.feedback import refuse_held_out
@@ -53,12 +51,13 @@ from training.preferences import (
     Split,
     derive,
 )
-from training.recipe import KNOBS, PRESETS, SMALL, RecipeValues, command, estimate_minutes, start_training
+from training.recipe import KNOBS, PRESETS, SMALL, command, estimate_minutes, start_training
 from training.rows import FILES, content_sha256
 from training.run_folder import (
     CHECKPOINTS,
     MERGED,
     METRICS,
+    RecipeValues,
     RunInput,
     RunManifest,
     StepReport,
@@ -96,11 +95,10 @@ def corrected(original: str, text: str, n: int = 1, **fields: Any) -> GivenCorre
     return dataclasses.replace(base, **fields)
 
 
-def derived(*feedback: GivenRanking | GivenCorrection, **options: Any) -> Preferences:
+def derived(*feedback: GivenRanking | GivenCorrection) -> Preferences:
     return derive(
         [f for f in feedback if isinstance(f, GivenRanking)],
         [f for f in feedback if isinstance(f, GivenCorrection)],
-        **{"instructions": "Answer.", "max_length": 1024, **options},
     )
 
 
@@ -186,16 +184,6 @@ def test_no_prompt_gives_more_than_its_share_and_the_widest_gaps_stay() -> None:
     assert texts(found) == [("a", "c"), ("a", "d"), ("a", "e"), ("f", "b")]
     assert found.left_out == {LeftOut.OVER_CAP: 1}
     assert PAIRS_PER_PROMPT == 3
-
-
-def test_a_row_that_is_too_long_is_left_out_where_tokens_can_be_counted() -> None:
-    def count(prompt: Sequence[Message], reply: str) -> int:
-        return sum(len(message["content"]) for message in prompt) + len(reply)
-
-    feedback = ranked((1, "a" * 10), (2, "b" * 50))
-    assert derived(feedback, max_length=40, count_tokens=count).left_out == {LeftOut.TOO_LONG: 1}
-    assert len(derived(feedback, max_length=80, count_tokens=count).rows) == 1
-    assert len(derived(feedback, max_length=40).rows) == 1
 
 
 @st.composite

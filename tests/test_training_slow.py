@@ -96,6 +96,7 @@ def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any)
     snapshot, sha256 = folder / "snapshot", content_sha256(frozen)
     write_folder(snapshot, frozen, sha256=sha256, about={})
     given = RunInput(
+        name="Tiny",
         base_model=str(model),
         template_hash=None,
         snapshot=str(snapshot),

@@ -5,20 +5,15 @@ The result does not depend on the order in which feedback came in, so the same f
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-from template import Message, messages
 
 PAIRS_PER_PROMPT = 3
 """At most so many pairs of one prompt from rankings, so that no prompt outweighs the others."""
 VALIDATION_SHARE = 10
 """One prompt cluster in so many goes to the validation split; none while there are fewer clusters."""
 SPLIT_SEED = 0
-
-CountTokens = Callable[[Sequence[Message], str], int]
-"""Tokens of a prompt's messages and a reply, rendered together."""
 
 
 class LeftOut(StrEnum):
@@ -32,7 +27,6 @@ class LeftOut(StrEnum):
     SAME_TEXT = "SAME_TEXT"
     UNCHANGED = "UNCHANGED"
     EMPTY = "EMPTY"
-    TOO_LONG = "TOO_LONG"
     OVER_CAP = "OVER_CAP"
 
     @property
@@ -50,7 +44,6 @@ _SENTENCES: Mapping[LeftOut, str] = {
     LeftOut.SAME_TEXT: "Both replies have the same text.",
     LeftOut.UNCHANGED: "The correction changes nothing but white space.",
     LeftOut.EMPTY: "One of the two replies is empty.",
-    LeftOut.TOO_LONG: "Prompt and reply together are longer than the recipe allows; rows are never cut.",
     LeftOut.OVER_CAP: f"The prompt has {PAIRS_PER_PROMPT} pairs from rankings already.",
 }
 
@@ -145,15 +138,11 @@ class Preferences:
 def derive(
     rankings: Sequence[GivenRanking],
     corrections: Sequence[GivenCorrection],
-    *,
-    instructions: str,
-    max_length: int,
-    count_tokens: CountTokens | None = None,
 ) -> Preferences:
     """The rows that feedback gives, and how much was left out, why.
 
     A ranking sets its best reply against each strictly worse one; a correction stands over its original. Pairs whose
-    two texts anybody put in the opposite order are left out. ``max_length`` is in tokens and needs ``count_tokens``.
+    two texts anybody put in the opposite order are left out.
     """
     left_out: Counter[LeftOut] = Counter()
     orders = {order for ranking in rankings for order in _orders(ranking)}
@@ -161,7 +150,7 @@ def derive(
     found += [row for correction in corrections for row in _from_correction(correction, left_out)]
     usable = []
     for row in found:
-        reason = _unusable(row, orders) or _too_long(row, instructions, max_length, count_tokens)
+        reason = _unusable(row, orders)
         if reason:
             left_out[reason] += 1
         else:
@@ -254,12 +243,6 @@ def _unusable(row: PreferenceRow, orders: set[Order]) -> LeftOut | None:
     if chosen == rejected:
         return LeftOut.SAME_TEXT
     return LeftOut.DISAGREEMENT if (_key(row.prompt), rejected, chosen) in orders else None
-
-
-def _too_long(row: PreferenceRow, instructions: str, max_length: int, count: CountTokens | None) -> LeftOut | None:
-    prompt = messages(instructions, row.prompt.text, row.prompt.context)
-    too_long = count and max(count(prompt, row.chosen), count(prompt, row.rejected)) > max_length
-    return LeftOut.TOO_LONG if too_long else None
 
 
 def _distinct(rows: list[PreferenceRow], left_out: Counter[LeftOut]) -> list[PreferenceRow]:

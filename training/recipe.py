@@ -12,26 +12,7 @@ from db.models import ModelVersion, Preference, Recipe, Responder, Role, RunStat
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 from settings import settings
-from training.run_folder import steps_of
-
-
-@dataclass(frozen=True)
-class RecipeValues:
-    """The knobs of one training, as `db.models.Recipe` stores them."""
-
-    name: str
-    learning_rate: float
-    beta: float
-    sft_weight: float
-    epochs: float
-    batch_size: int
-    warmup_steps: int
-    lora_rank: int
-    lora_alpha: int
-    max_length: int
-    max_steps: int | None = None
-    seed: int = 0
-
+from training.run_folder import RecipeValues, steps_of
 
 SMALL = RecipeValues(
     name="Small model, no GPU",

@@ -27,17 +27,11 @@ MERGED = "merged"
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
 
 
-@dataclass(frozen=True)
-class RunInput:
-    """Everything a training depends on."""
+@dataclass(frozen=True, kw_only=True)
+class RecipeValues:
+    """The knobs of one training, as `db.models.Recipe` stores them and says what they mean."""
 
-    base_model: str
-    """Local folder with safetensors, or a hub id."""
-    template_hash: str | None
-    """Of the base model's chat template, as it was registered; checked when known."""
-    snapshot: str
-    """Folder of the frozen Snapshot."""
-    snapshot_sha256: str
+    name: str
     learning_rate: float
     beta: float
     sft_weight: float
@@ -47,8 +41,21 @@ class RunInput:
     lora_rank: int
     lora_alpha: int
     max_length: int
-    max_steps: int | None
-    seed: int
+    max_steps: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInput(RecipeValues):
+    """Everything a training depends on."""
+
+    base_model: str
+    """Local folder with safetensors, or a hub id."""
+    template_hash: str | None
+    """Of the base model's chat template, as it was registered; checked when known."""
+    snapshot: str
+    """Folder of the frozen Snapshot."""
+    snapshot_sha256: str
     save_every: int = 10
     """Steps between checkpoints: the most that is lost when the process dies."""
 

@@ -16,15 +16,13 @@ from errors import NotEnoughPreferences, NotFound
 from settings import settings
 from template import messages
 from training.feedback import refuse_held_out, standing_corrections, standing_rankings
-from training.preferences import CountTokens, LeftOut, PreferenceRow, Preferences, Split, derive
+from training.preferences import LeftOut, PreferenceRow, Preferences, Split, derive
 from training.rows import FrozenRow, Rows, content_sha256, read_rows, write_folder
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
 ADVISED = 100
 """Fewer than this are frozen with a warning: about 90 pairs shifted a 135M model's style in our runs."""
-MAX_LENGTH = 1024
-"""Longest prompt plus reply in tokens, where a tokenizer is at hand to count them."""
 
 TOKENS_PER_WORD = 1.5
 """Of SmolLM2's tokenizer on English email with its template: measured 1.53."""
@@ -59,11 +57,9 @@ class SnapshotPreview:
     """What stands in the way of a useful model, if anything does."""
 
 
-def preview(
-    s: Session, *, project_id: int, count_tokens: CountTokens | None = None, max_length: int = MAX_LENGTH
-) -> SnapshotPreview:
+def preview(s: Session, *, project_id: int) -> SnapshotPreview:
     """What `freeze` would give now; writes nothing. Raises `Refused` when a held-out prompt would get in."""
-    _, found = _derive(s, project_id, count_tokens, max_length)
+    _, found = _derive(s, project_id)
     chosen = Counter(row.chosen_by for row in found.rows)
     rejected = Counter(row.rejected_by for row in found.rows)
     labels = sorted(chosen.keys() | rejected.keys(), key=lambda label: (-chosen[label], label))
@@ -79,16 +75,14 @@ def preview(
     )
 
 
-def freeze(
-    s: Session, *, by: int, project_id: int, count_tokens: CountTokens | None = None, max_length: int = MAX_LENGTH
-) -> Snapshot:
+def freeze(s: Session, *, by: int, project_id: int) -> Snapshot:
     """Freeze the standing feedback on training prompts into files and rows; managers only.
 
     The same feedback gives the Snapshot that is there already. Raises `NotEnoughPreferences`, or `Refused` when a
     held-out prompt would get in.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    project, found = _derive(s, project_id, count_tokens, max_length)
+    project, found = _derive(s, project_id)
     if len(found.rows) < NEEDED:
         raise NotEnoughPreferences(str(_advice(len(found.rows))))
     rows = _frozen(found, project.instructions)
@@ -134,16 +128,13 @@ def _advice(count: int) -> str | None:
     return None
 
 
-def _derive(s: Session, project_id: int, count: CountTokens | None, max_length: int) -> tuple[Project, Preferences]:
+def _derive(s: Session, project_id: int) -> tuple[Project, Preferences]:
     project = s.get(Project, project_id)
     if project is None:
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
     found = derive(
         standing_rankings(s, project_id=project_id),
         standing_corrections(s, project_id=project_id),
-        instructions=project.instructions,
-        max_length=max_length,
-        count_tokens=count,
     )
     refuse_held_out(s, project_id=project_id, rows=found.rows)
     return project, found

@@ -5,6 +5,7 @@ as they come, and what it made is registered in one transaction at the end.
 """
 
 import time
+from dataclasses import fields
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,7 +19,7 @@ from model_folder import hash_weights
 from training import dpo
 from training.preferences import Split
 from training.recipe import model_name_is_taken
-from training.run_folder import MERGED, RunInput, RunManifest, StepReport, finished, versions
+from training.run_folder import MERGED, RecipeValues, RunInput, RunManifest, StepReport, finished, versions
 from training.snapshot import folder_of
 
 WRITE_EVERY = 1.0
@@ -51,23 +52,12 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
     run = s.get(TrainingRun, run_id)
     if run is None:
         raise NotFound(f"There is no training run {run_id}.")
-    recipe = run.recipe
     return RunInput(
         base_model=run.base_model.location,
         template_hash=run.base_model.template_hash,
         snapshot=str(folder_of(run.snapshot)),
         snapshot_sha256=run.snapshot.sha256,
-        learning_rate=recipe.learning_rate,
-        beta=recipe.beta,
-        sft_weight=recipe.sft_weight,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        warmup_steps=recipe.warmup_steps,
-        lora_rank=recipe.lora_rank,
-        lora_alpha=recipe.lora_alpha,
-        max_length=recipe.max_length,
-        max_steps=recipe.max_steps,
-        seed=recipe.seed,
+        **{knob.name: getattr(run.recipe, knob.name) for knob in fields(RecipeValues)},
     )
 
 

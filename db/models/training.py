@@ -108,7 +108,7 @@ class Recipe(Base):
     lora_rank: Mapped[int] = mapped_column(default=16)
     lora_alpha: Mapped[int] = mapped_column(default=32)
     max_length: Mapped[int] = mapped_column(default=1024)
-    """Longest prompt plus reply in tokens; longer rows are refused at the freeze, never cut."""
+    """Longest prompt plus reply in tokens; a training with longer rows is refused before its first step, never cut."""
     max_steps: Mapped[int | None]
     """Stop after so many optimizer steps; none means the epochs decide."""
     seed: Mapped[int] = mapped_column(default=0)
