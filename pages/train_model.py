@@ -25,7 +25,7 @@ with reading() as s:
     bases = models(s)
     busy = any(not run.status.ended for run in training_runs(s, project_id=me.project_id))
 
-st.subheader("1. Freeze what people said")
+st.subheader("1. Freeze the feedback")
 numbers = st.columns(4)
 numbers[0].metric("Usable preferences", len(now.rows))
 numbers[1].metric("of them simulated", now.simulated_count, help="Resting on a rule's or made-up picks, not people's.")

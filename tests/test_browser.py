@@ -1,6 +1,7 @@
 """A person in a real browser: imports, ranks by keyboard, corrects, judges blind, reads the win rate."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from tests.factories import a_model, a_response
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MENU = [re.compile(name) for name in "Overview Import Generate Compare Train Judge Evaluate People".split()]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
 
 
@@ -104,12 +106,13 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
 
     page.on("request", request)
     page.on("websocket", socket_opened)
-    page.goto(address)
+    page.goto(f"{address}/compare_responses")  # a link to one page is what a fresh server is asked for first
 
     # who
     page.get_by_label("Your name").fill("Mara Example")
     page.get_by_role("button", name="Enter").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(MENU)
 
     # import
     page.get_by_role("link", name="Import").click()

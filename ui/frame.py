@@ -167,8 +167,9 @@ def page(title: str, *roles: Role) -> Me:
     """The top of every page: its title, and the check that this person may be here."""
     me = st.session_state.get("me")
     if not isinstance(me, Me):
-        st.info("Choose who you are first.")
-        st.stop()
+        # Until app.py has called st.navigation, Streamlit runs the files of a folder named pages by themselves. So the
+        # very first visit to a fresh server goes to app.py, whichever page it asked for.
+        st.switch_page("app.py", query_params=st.query_params.to_dict())
     with reading() as s:
         held = roles_of(s, reviewer_id=me.reviewer_id, project_id=me.project_id)
     if roles and not held & set(roles):
