@@ -1,4 +1,4 @@
-"""The same functions from a shell: ``python cli.py --help``."""
+"""The same functions as on the pages, from a shell: ``python cli.py --help``."""
 
 import ipaddress
 import json
@@ -24,11 +24,18 @@ from errors import BadSetting, NotAllowed, NotFound, PickwellError
 from jobs.runs import AnyRun
 from settings import ROOT, settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
 InProject = Annotated[str, typer.Option("--project", "-p", help="Project name; not needed if there is only one.")]
 AsPerson = Annotated[str, typer.Option("--as", help="Your name; you need the role in the project.")]
+
+
+@app.callback()
+def _begin() -> None:
+    """The same functions as on the pages, from a shell."""
+    if "--help" not in sys.argv:
+        migrate()
 
 
 def _check_host() -> None:
@@ -89,8 +96,6 @@ def _wait(kind: str, run_id: int) -> None:
 def setup(sample: Annotated[bool, typer.Option(help="Load the sample project.")] = True) -> None:
     """Database, sample project and default model; does nothing that is done already."""
     _check_host()
-    console.print("Database …")
-    migrate()
     if sample:
         from intake.sample import load_sample
 
@@ -117,7 +122,6 @@ def model() -> None:
 def run() -> None:
     """Serve the app, with a worker beside it where the full set is installed; Ctrl+C ends both."""
     _check_host()
-    migrate()
     from jobs.local import a_worker
 
     address = f"http://{settings().host}:{settings().port}"
@@ -148,7 +152,13 @@ def join_project(
 
 
 @app.command("new-project")
-def new_project(name: str, by: AsPerson, task: str = "", instructions: str = "", guideline: Path | None = None) -> None:
+def new_project(
+    name: str,
+    by: AsPerson,
+    task: str = "",
+    instructions: str = "",
+    guideline: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A text file.")] = None,
+) -> None:
     """Make a project; you become its manager."""
     from db.people import create_project
 
@@ -290,7 +300,9 @@ def train(
     by: AsPerson = "",
     snapshot: Annotated[int | None, typer.Option(help="Snapshot id; a fresh one is frozen if left out.")] = None,
     base: Annotated[str, typer.Option(help="Model to start from; the base model if left out.")] = "",
-    recipe: Annotated[int, typer.Option(help="1 for a small model without GPU, 2 for a 7B model on a GPU.")] = 1,
+    recipe: Annotated[
+        int, typer.Option(help="1 for a small model without GPU, 2 for a 7B model on a GPU.", min=1, max=2)
+    ] = 1,
     max_steps: int | None = None,
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""
@@ -377,7 +389,6 @@ def demo(
     """The whole loop without a person; a written rule ranks and judges, and everything says simulated."""
     from demo import Size, run_demo
 
-    migrate()
     model()
     bar, watch = _watcher()
     with bar:

@@ -232,5 +232,7 @@ def project_named(s: Session, name: str) -> Project:
     for project in known:
         if project.name == name:
             return project
-    names = ", ".join(f"“{project.name}”" for project in known) or "none yet"
-    raise NotFound(f"There is no project “{name}”. Projects here: {names}." if name else f"Name a project: {names}.")
+    if not known:
+        raise NotFound("There is no project yet. Make one on the first page or with cli.py new-project.")
+    names = ", ".join(f"“{project.name}”" for project in known)
+    raise NotFound(f"There is no project “{name}”. There are: {names}." if name else f"Name one of: {names}.")

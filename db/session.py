@@ -65,6 +65,16 @@ def reading() -> Iterator[Session]:
         yield s
 
 
+def is_newest() -> bool:
+    """Whether the database has exactly this version's tables; reads only."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with engine().execution_options(reading=True).connect() as connection:
+        there = MigrationContext.configure(connection).get_current_heads()
+    return set(there) == set(ScriptDirectory(str(MIGRATIONS)).get_heads())
+
+
 def migrate(url: str | None = None) -> None:
     """Bring the database to this version's tables; safe to call any number of times.
 

@@ -25,7 +25,7 @@ from sqlalchemy import delete, inspect, make_url, select
 from sqlalchemy.exc import OperationalError
 
 from db.models import RunStatus, Worker, now
-from db.session import engine, reading, session
+from db.session import engine, is_newest, reading, session
 from errors import DatabaseProblem, PickwellError, Refused
 from jobs.attempts import carried
 from jobs.child import child_command
@@ -79,6 +79,11 @@ def check_database() -> None:
     try:
         if not inspect(engine()).has_table(Worker.__tablename__):
             raise missing
+        if not is_newest():
+            raise DatabaseProblem(
+                "The database was written by another version of Pickwell. Run make setup, which brings an older one up "
+                "to date, then start the worker again."
+            )
     except OperationalError as problem:
         raise DatabaseProblem(f"The database cannot be reached: {problem.orig}. Start it or correct its URL.") from None
 

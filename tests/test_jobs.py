@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -589,8 +590,17 @@ def test_a_worker_without_a_database_says_what_to_run(
     start_worker: Callable[[], subprocess.Popen[bytes]], home: Path, tmp_path: Path
 ) -> None:
     assert start_worker().wait(timeout=15) == 1
-    assert "Run make setup" in (tmp_path / "worker.log").read_text()
+    assert "no database yet. Run make setup" in (tmp_path / "worker.log").read_text()
     assert not (home / "pickwell.db").exists()
+
+
+def test_a_worker_refuses_the_database_of_another_version(
+    start_worker: Callable[[], subprocess.Popen[bytes]], database: Path, tmp_path: Path
+) -> None:
+    with session() as s:
+        s.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    assert start_worker().wait(timeout=15) == 1
+    assert "another version of Pickwell. Run make setup" in (tmp_path / "worker.log").read_text()
 
 
 # -------------------------------------------------------------------------------------------- as the app sees it

@@ -1,0 +1,132 @@
+"""The shell does what the pages do, and answers a mistake with one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+import cli
+from db.models import Judgment, Prompt, Ranking, Response, Reviewer, Verdict
+from db.people import create_project, ensure_reviewer
+from db.session import migrate, reading, session
+from eval.judging import judge, next_view
+from review.assignment import next_offer
+from review.rankings import Choice, rank_pair
+from settings import ROOT
+
+EMAILS = [
+    "My atlas has not come. Where is it?",
+    "Two copies of the dictionary arrived and I ordered one.",
+    "Can a school pay by invoice in October?",
+    "The ebook opens on page nine and nowhere else.",
+    "Please end my subscription to the chess monthly.",
+    "Whom do I ask about quoting a poem in a sermon?",
+]
+
+
+def shell(*words: str, fails: bool = False) -> str:
+    """What a command printed, on lines as wide as they need be. A traceback is never an answer."""
+    done = subprocess.run(
+        [sys.executable, "cli.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said, said
+    assert (done.returncode != 0) is fails, said
+    return said
+
+
+@pytest.fixture
+def mistake(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command that must fail says, run in this process to be quick; its words on one line."""
+
+    def run(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["cli.py", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code
+        said = capsys.readouterr()
+        return " ".join((said.out + said.err).replace("│", " ").split())
+
+    return run
+
+
+def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "emails.jsonl"
+    rows = [
+        {"email": text, "reply_ann": f"So sorry. {n}", "reply_bo": f"No. {n}", "test": "yes" if n > 3 else "no"}
+        for n, text in enumerate(EMAILS)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    shell("new-project", "Parcels", "--as", "Mara", "--instructions", "Answer briefly.")
+    shell("join", "Rae", "--role", "REVIEWER")
+    said = shell("import", str(file), "--held-out", "column", "--column", "test", "--yes")
+    assert "Saved 6 prompts, 12 replies, 0 picks." in said
+    assert "Saved 0 prompts" in shell("import", str(file), "--held-out", "column", "--column", "test", "--yes")
+    shell("generate", "Base model", "--samples", "2")
+    assert "6 prompts (2 held out), 8 pairs, 0 ranked by people" in shell("status")
+    with session() as s:
+        mara = s.scalars(select(Reviewer.id).where(Reviewer.name == "Mara")).one()
+        pair = next_offer(s, project_id=1, reviewer_id=mara)
+        assert pair is not None
+        rank_pair(s, by=mara, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+    assert "1 usable preferences; training needs at least 10" in shell("train", "First", fails=True)
+    assert "Open for judging: 2 pairs" in shell("evaluate", "One", "--candidate", "Base model", "--against", "Ann")
+    assert "closed" in shell("evaluate", "One", fails=True)
+    with session() as s:
+        rae = s.scalars(select(Reviewer.id).where(Reviewer.name == "Rae")).one()
+        while view := next_view(s, by=rae, evaluation_id=1):
+            judge(s, by=rae, judgment_id=view.judgment_id, verdict=Verdict.TIE)
+    assert "50.0%" in shell("evaluate", "One", "--close")
+    with reading() as s:
+        counts = [s.scalar(select(func.count()).select_from(t)) for t in (Prompt, Response, Ranking, Judgment)]
+    assert counts == [6, 22, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("status",), "There is no project yet"),
+        (("status", "-p", "Nowhere"), "There is no project “Nowhere”"),
+        (("import", "nowhere.csv"), "There is no file nowhere.csv"),
+        (("generate", "Base model"), "There is no project yet"),
+        (("evaluate", "One"), "There is no project yet"),
+        (("new-project", "P", "--as", "Mara", "--guideline", "nowhere.md"), "'nowhere.md' does not exist"),
+        (("new-project", "  ", "--as", "Mara"), "A project needs a name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_gets_one_sentence_with_the_remedy(
+    mistake: Callable[..., str], words: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in mistake(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("generate", "Base model", "--samples", "9"), "Choose 1 to 8 responses"),
+        (("generate", "Base model", "--as", "Nobody"), "There is nobody called “Nobody” here"),
+        (("train", "First", "--base", "Nothing", "--snapshot", "7"), "There is no snapshot 7"),
+        (("train", "First", "--recipe", "9"), "9 is not in the range"),
+        (("evaluate", "One"), "There is no evaluation “One”"),
+        (("evaluate", "One", "--candidate", "Nobody"), "There is no responder “Nobody”"),
+        (("import", "README.md"), "neither CSV nor JSONL"),
+        (("join", "Rae", "--role", "KING"), "'KING' is not one of"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_inside_a_project_too(mistake: Callable[..., str], words: tuple[str, ...], sentence: str) -> None:
+    migrate()
+    with session() as s:
+        create_project(s, name="Parcels", task="", instructions="", guideline="", by=ensure_reviewer(s, name="Mara").id)
+    assert sentence in mistake(*words)
