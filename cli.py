@@ -300,9 +300,7 @@ def train(
     by: AsPerson = "",
     snapshot: Annotated[int | None, typer.Option(help="Snapshot id; a fresh one is frozen if left out.")] = None,
     base: Annotated[str, typer.Option(help="Model to start from; the base model if left out.")] = "",
-    recipe: Annotated[
-        int, typer.Option(help="1 for a small model without GPU, 2 for a 7B model on a GPU.", min=1, max=2)
-    ] = 1,
+    recipe: Annotated[int, typer.Option(min=1, max=2, help="1: a small model, no GPU; 2: 7B on a GPU.")] = 1,
     max_steps: int | None = None,
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""

@@ -96,7 +96,6 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
     ("words", "sentence"),
     [
         (("status",), "There is no project yet"),
-        (("status", "-p", "Nowhere"), "There is no project “Nowhere”"),
         (("import", "nowhere.csv"), "There is no file nowhere.csv"),
         (("generate", "Base model"), "There is no project yet"),
         (("evaluate", "One"), "There is no project yet"),
@@ -117,8 +116,9 @@ def test_a_mistake_gets_one_sentence_with_the_remedy(
         (("generate", "Base model", "--samples", "9"), "Choose 1 to 8 responses"),
         (("generate", "Base model", "--as", "Nobody"), "There is nobody called “Nobody” here"),
         (("train", "First", "--base", "Nothing", "--snapshot", "7"), "There is no snapshot 7"),
-        (("train", "First", "--recipe", "9"), "9 is not in the range"),
+        (("train", "First", "--recipe", "9"), "less than or equal to 2"),
         (("evaluate", "One"), "There is no evaluation “One”"),
+        (("status", "-p", "Nowhere"), "There is no project “Nowhere”. There are: “Parcels”."),
         (("evaluate", "One", "--candidate", "Nobody"), "There is no responder “Nobody”"),
         (("import", "README.md"), "neither CSV nor JSONL"),
         (("join", "Rae", "--role", "KING"), "'KING' is not one of"),
