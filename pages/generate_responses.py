@@ -43,16 +43,26 @@ machines = [a.responder for a in answered if a.responder.kind is not ResponderKi
 if machines:
     with st.form("generate"):
         st.subheader("Generate what is missing")
-        left, middle, right = st.columns([2, 2, 1])
+        left, middle, right, last = st.columns([2, 2, 1, 1], vertical_alignment="bottom")
         who = left.selectbox("Responder", machines, format_func=lambda r: r.label)
         scope = middle.selectbox("Prompts", list(SCOPES), format_func=lambda k: SCOPES[k])
         samples = right.number_input(
             "Responses each", 1, 8, 2, help="For training prompts; two make a pair. Held-out prompts get one."
         )
+        most = last.number_input(
+            "Prompts at most", 1, value=None, placeholder="all", help="Of the training prompts, in the order of import."
+        )
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
             with errors_shown():
                 with session() as s:
-                    start_generation(s, by=me.reviewer_id, responder_id=who.id, scope=scope, samples=int(samples))
+                    start_generation(
+                        s,
+                        by=me.reviewer_id,
+                        responder_id=who.id,
+                        scope=scope,
+                        samples=int(samples),
+                        prompt_limit=None if most is None else int(most),
+                    )
                 st.rerun()
 
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
