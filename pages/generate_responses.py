@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from db.catalog import generation_runs, models, responders
-from db.models import Project, ResponderKind, Role, Scope
+from db.models import Project, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.base_model import register_base_model
 from generation.plan import start_generation
@@ -111,6 +111,9 @@ def runs() -> None:
         st.rerun()
     for run in found[:10]:
         show_run(run, f"Run {run.id}: {run.responder.label}, {SCOPES[run.scope].lower()}", by=me.reviewer_id)
+        if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
+            seconds = (run.finished_at - run.started_at).total_seconds()
+            st.caption(f"{run.done:,} of {run.total:,} responses, {run.tokens:,} tokens, {seconds:,.0f} s")
         if run.failed:
             st.warning(
                 plain(f"Prompts without an answer: {run.failed}. {run.problem or ''}"), icon=":material/warning:"

@@ -280,6 +280,18 @@ def test_a_full_disk_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
         trained(folder)
 
 
+def test_the_scoring_before_the_first_step_is_told_pair_by_pair(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import dpo
+
+    monkeypatch.setattr(dpo, "TELL_EVERY", 0.0)
+    said: list[str] = []
+    dpo.train(a_run(tmp_path, tiny, max_steps=1), lambda report: None, said.append)
+    told = [int(text.split()[-3]) for text in said if re.search(rf"\d+ of {PAIRS}$", text)]
+    assert told == list(range(1, PAIRS + 1))
+
+
 def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: Path) -> None:
     folder = a_run(
         tmp_path, default_model, rows(10), max_steps=2, batch_size=2, learning_rate=1e-4, lora_rank=16, lora_alpha=32

@@ -17,7 +17,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
@@ -46,6 +47,8 @@ from training.run_folder import (
 from training.weights import bytes_to_write, device_name, load_model, load_tokenizer, merge, on_gpu, stop_ids
 
 CHECKPOINTS_KEPT = 2
+TELL_EVERY = 1.0
+"""Seconds between two words on how far the scoring is, at least."""
 
 Report = Callable[[StepReport], None]
 Stage = Callable[[str], None]
@@ -120,18 +123,18 @@ def _optimize(folder: Path, given: RunInput, rows: Rows, tokenizer: Any, report:
         stop_ids=stop_ids(model, tokenizer),
         max_length=given.max_length,
     )
-    stage("Scoring the pairs with the base model")
-    trainer: Any = DPOTrainer(
-        model=model,
-        args=_arguments(folder, given, rows),
-        train_dataset=_dataset(folder, rows, Split.TRAIN),
-        eval_dataset=_dataset(folder, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
-        processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=given.lora_rank, lora_alpha=given.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
-        callbacks=[_callback(folder, given, report)],
-    )
+    with _scoring_told(model, stage, pairs=sum(map(len, rows.values()))):
+        trainer: Any = DPOTrainer(
+            model=model,
+            args=_arguments(folder, given, rows),
+            train_dataset=_dataset(folder, rows, Split.TRAIN),
+            eval_dataset=_dataset(folder, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
+            processing_class=tokenizer,
+            peft_config=LoraConfig(
+                r=given.lora_rank, lora_alpha=given.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+            callbacks=[_callback(folder, given, report)],
+        )
     trainer.remove_callback(PrinterCallback)
     check_seen(encoded[Split.TRAIN], trainer.train_dataset)
     check_seen(encoded[Split.VALIDATION], trainer.eval_dataset or ())
@@ -139,6 +142,27 @@ def _optimize(folder: Path, given: RunInput, rows: Rows, tokenizer: Any, report:
     stage("Training")
     done = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(done) if done else None)
+
+
+@contextmanager
+def _scoring_told(model: Any, stage: Stage, *, pairs: int) -> Iterator[None]:
+    """Say how far the base model's own scores are: on a CPU the trainer computes them as it is made, pair by pair."""
+    done, told = 0, time.monotonic()
+
+    def count(*_: Any) -> None:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told >= TELL_EVERY:
+            told = time.monotonic()
+            stage(f"Scoring the pairs with the base model, {min(done, pairs)} of {pairs}")
+
+    # on the embedding, since PEFT calls the model's forward past the model's own hooks
+    hook = model.get_input_embeddings().register_forward_hook(count)
+    try:
+        stage("Scoring the pairs with the base model")
+        yield
+    finally:
+        hook.remove()
 
 
 def _steps(given: RunInput, rows: Rows) -> int:
