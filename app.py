@@ -51,19 +51,19 @@ PAGES = (
 )
 me = choose_project_and_person()
 # every page has its address for everybody, so that a link works before the sign-in and a page can say what it needs
-chosen = st.navigation(
-    [
-        st.Page(
-            path,
-            title=title,
-            icon=icon,
-            default=title == "Overview",
-            visibility="visible" if me is not None and me.has(*roles) else "hidden",
-        )
-        for path, title, icon, roles in PAGES
-    ],
-    position="sidebar" if me is not None else "hidden",
-)
+pages = {
+    title: st.Page(
+        path,
+        title=title,
+        icon=icon,
+        default=title == "Overview",
+        visibility="visible" if me is not None and me.has(*roles) else "hidden",
+    )
+    for path, title, icon, roles in PAGES
+}
+chosen = st.navigation(list(pages.values()), position="sidebar" if me is not None else "hidden")
+if wanted := st.session_state.pop("wanted", None):  # see `ui.frame.page`
+    st.switch_page(pages[wanted], query_params=st.query_params.to_dict())
 # again, because navigation has just put the page's own icon in its place
 st.set_page_config(page_title=f"{chosen.title} · Pickwell", page_icon=ICON, layout="wide")
 if me is None:

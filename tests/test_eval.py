@@ -1,6 +1,7 @@
 """Blind evaluation: worked figures, properties of the win rate, and blindness."""
 
 import dataclasses
+import random
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,32 @@ def test_two_judgments_of_each_prompt_that_agree_do_not_narrow_the_interval() ->
     assert twice.high - twice.low > 0.9 * (once.high - once.low)
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.7, 0.9])
+@pytest.mark.parametrize("prompts", [4, 10, 40])
+def test_the_interval_of_prompts_that_two_people_judged_holds_the_truth_as_often_as_it_says(
+    prompts: int, rate: float
+) -> None:
+    chance = random.Random(7)
+    held = 0
+    for _ in range(200):
+        ease = [chance.betavariate(2 * rate, 2 - 2 * rate) for _ in range(prompts)]
+        seen = [
+            Observation(prompt, Outcome.WIN if chance.random() < p else Outcome.LOSS)
+            for prompt, p in enumerate(ease)
+            for _ in range(2)
+        ]
+        found = win_rate(seen)
+        held += found.low <= rate <= found.high
+    assert held >= 0.92 * 200  # 95 %, less two standard errors
+
+
+def test_a_second_look_at_one_prompt_does_not_narrow_the_interval() -> None:
+    once = win_rate(judged(38, 0, 1))
+    again = win_rate([*judged(38, 0, 1), Observation(0, Outcome.WIN)])
+    assert again.low == pytest.approx(once.low, abs=0.02)
+    assert win_rate([Observation(n % 2, o) for n, o in enumerate([Outcome.WIN] * 3 + [Outcome.TIE])]).low < 0.5
+
+
 @given(OBSERVATIONS)
 def test_swapping_candidate_and_baseline_gives_one_minus_the_rate(observations: list[Observation]) -> None:
     found = win_rate(observations)
@@ -74,10 +101,43 @@ def test_sides_stay_balanced_and_cannot_be_guessed_from_the_seed_alone() -> None
 
 def test_names_and_blanks_for_names_look_the_same_in_every_reply() -> None:
     names = ["Rosalind Achterberg", "Dev Malhotra"]
-    assert mask_names("All the best,\nRosalind", names) == "All the best,\n[name]"
+    assert (
+        mask_names("I am Rosalind from the desk. It left today.", names) == "I am [name] from the desk. It left today."
+    )
+    assert mask_names("This is [Your Name]. It left today.", names) == "This is [name]. It left today."
     assert mask_names("Yours, Dev Malhotra, Merrowby Books", names) == "Yours, [name], Merrowby Books"
-    assert mask_names("Best regards,\n[Your Name]", names) == "Best regards,\n[name]"
+    assert mask_names("DEV here, or dev malhotra in full.", names) == "[name] here, or [name] in full."
     assert mask_names("The Devil's developer", names) == "The Devil's developer"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "\n\nAll the best,\nRosalind",
+        "\n\nKind regards,\n\nRosalind Achterberg",
+        "\nrosalind",
+        " Best wishes, DEV",
+        "\n\nYours sincerely,\n[Your Name]",
+        "\n\nWith kind regards",
+        "\n— Dev",
+    ],
+)
+def test_a_sign_off_is_left_out_of_every_blind_text_so_that_it_tells_nothing(end: str) -> None:
+    names = ["Rosalind Achterberg", "Dev Malhotra"]
+    assert mask_names(f"Dear Ben, your parcel left today.{end}", names) == "Dear Ben, your parcel left today."
+
+
+def test_ordinary_words_are_no_names_and_other_spellings_of_names_are() -> None:
+    text = "The parcel is late. Our service desk sends a response."
+    assert mask_names(text, ["The service desk", "response", "Our team"]) == (
+        "The parcel is late. Our [name] sends a response.".replace("[name]", "service desk")
+    )
+    assert (
+        mask_names("Bo and O’Neill and Zoe\u0308 wrote.", ["Bo", "O'Neill", "Zoë"])
+        == "[name] and [name] and [name] wrote."
+    )
+    assert mask_names("Rosalind", ["Rosalind"]) == "[name]"
 
 
 class Contest:

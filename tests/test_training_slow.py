@@ -287,7 +287,7 @@ def test_the_scoring_before_the_first_step_is_told_pair_by_pair(
 
     monkeypatch.setattr(dpo, "TELL_EVERY", 0.0)
     said: list[str] = []
-    dpo.train(a_run(tmp_path, tiny, max_steps=1), lambda report: None, said.append)
+    dpo.train(a_run(tmp_path, tiny, max_steps=2), lambda report: None, said.append)
     told = [int(text.split()[-3]) for text in said if re.search(rf"\d+ of {PAIRS}$", text)]
     assert told == list(range(1, PAIRS + 1))
 

@@ -4,7 +4,7 @@ Choosing a name stands in for signing in: real sign-in replaces `_choose_person`
 only `Me` and every function that writes checks the role again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -45,10 +45,10 @@ def choose_project_and_person() -> Me | None:
     if not projects:
         return None
     with st.sidebar:
-        project_id = _remembered("project", list(projects), "Project", projects)
+        project_id = _choice("project", "Project", projects, _kept("project", projects) or next(iter(projects)))
         with reading() as s:
             people = {r.id: r.name for r, _ in members(s, project_id=project_id) if not r.simulated}
-        reviewer_id = _choose_person(project_id, people)
+        reviewer_id = _choose_person(people)
     if reviewer_id is None:
         return None
     with reading() as s:
@@ -56,33 +56,43 @@ def choose_project_and_person() -> Me | None:
     return Me(reviewer_id, people[reviewer_id], project_id, projects[project_id], roles)
 
 
-def _remembered(name: str, options: Sequence[int], label: str, words: dict[int, str]) -> int:
-    """A select box whose choice is kept in the address, so that a reload keeps it."""
-    stored = st.session_state.get(f"kept_{name}", st.query_params.get(name, ""))
-    start = options.index(int(stored)) if str(stored).isdigit() and int(stored) in options else 0
-    chosen = st.selectbox(label, options, index=start, format_func=lambda i: words[i], key=f"choose_{name}")
+def _kept(name: str, options: Collection[int]) -> int | None:
+    """What was chosen before, in this tab or in the address it was opened with, if it is still to be had."""
+    stored = str(st.session_state.get(f"kept_{name}", st.query_params.get(name, "")))
+    number = int(stored) if stored.isdecimal() else None
+    return number if number in options else None
+
+
+def _choice(name: str, label: str, words: Mapping[int, str], chosen: int) -> int:
+    """A select box that shows what is kept, whatever it showed before; the address keeps it over a reload."""
+    key = f"choose_{name}"
+    # the box remembers its last value by itself; what is kept must win, or one person would act as another
+    st.session_state[key] = chosen
+    st.selectbox(label, list(words), format_func=lambda i: words[i], key=key, on_change=_keep, args=(name, key))
     st.session_state[f"kept_{name}"] = chosen
     st.query_params[name] = str(chosen)
     return chosen
 
 
-def _choose_person(project_id: int, people: dict[int, str]) -> int | None:
-    stored = st.session_state.get("kept_person", st.query_params.get("person", ""))
-    if not (str(stored).isdigit() and int(stored) in people):
-        st.session_state.pop("kept_person", None)
-        st.query_params.pop("person", None)
+def _keep(name: str, key: str) -> None:
+    st.session_state[f"kept_{name}"] = st.session_state[key]
+
+
+def _choose_person(people: Mapping[int, str]) -> int | None:
+    stored = _kept("person", people)
+    if stored is None:
+        _forget_person()
         return None
-    start = list(people).index(int(stored))
-    chosen = st.selectbox(
-        "You are", list(people), index=start, format_func=lambda i: people[i], key=f"choose_person_{project_id}"
-    )
-    st.session_state["kept_person"] = chosen
-    st.query_params["person"] = str(chosen)
+    chosen = _choice("person", "You are", people, stored)
     if st.button("Somebody else", icon=":material/logout:", type="tertiary"):
-        st.session_state.pop("kept_person", None)
-        st.query_params.pop("person", None)
+        _forget_person()
         st.rerun()
     return chosen
+
+
+def _forget_person() -> None:
+    st.session_state.pop("kept_person", None)
+    st.query_params.pop("person", None)
 
 
 def welcome() -> None:
@@ -169,6 +179,7 @@ def page(title: str, *roles: Role) -> Me:
     if not isinstance(me, Me):
         # Until app.py has called st.navigation, Streamlit runs the files of a folder named pages by themselves. So the
         # very first visit to a fresh server goes to app.py, whichever page it asked for.
+        st.session_state["wanted"] = title
         st.switch_page("app.py", query_params=st.query_params.to_dict())
     with reading() as s:
         held = roles_of(s, reviewer_id=me.reviewer_id, project_id=me.project_id)
