@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.table import Table as Grid
 from sqlalchemy import select
@@ -20,7 +21,7 @@ from db.catalog import evaluations, project_named, responders, story
 from db.models import ModelVersion, Project, Responder, Reviewer, Role, Scope, Snapshot
 from db.people import ensure_reviewer, has_manager, join
 from db.session import migrate, reading, session
-from errors import BadSetting, NotAllowed, NotFound, PickwellError
+from errors import BadFile, BadSetting, NotAllowed, NotFound, PickwellError
 from jobs.runs import AnyRun
 from settings import ROOT, settings
 
@@ -55,7 +56,9 @@ def _person(s: Any, name: str, project: Project) -> int:
     if name:
         found = s.scalar(select(Reviewer.id).where(Reviewer.name == " ".join(name.split())))
         if found is None:
-            raise NotFound(f"There is nobody called “{name}” here. Add them with: python cli.py join “{name}”.")
+            raise NotFound(
+                f"There is nobody called “{name}” here. Add them with cli.py join, or look at cli.py status."
+            )
         return int(found)
     from db.people import members
 
@@ -67,6 +70,13 @@ def _person(s: Any, name: str, project: Project) -> int:
     if len(managers) != 1:
         raise NotAllowed("Say who you are with --as NAME; the project has no manager yet, or several.")
     return managers[0]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BadFile(f"{file} is not UTF-8. Save it again with that encoding.") from None
 
 
 def _watcher() -> tuple[Bar, Any]:
@@ -168,7 +178,7 @@ def new_project(
             name=name,
             task=task,
             instructions=instructions,
-            guideline=guideline.read_text() if guideline else "",
+            guideline=_text(guideline) if guideline else "",
             by=ensure_reviewer(s, name=by).id,
         )
 
@@ -179,17 +189,20 @@ def show_status(project: InProject = "") -> None:
     with reading() as s:
         found = project_named(s, project)
         now = story(s, project_id=found.id)
-        grid = Grid("Responder", "Kind", "Training", "Held out", title=found.name)
+        grid = Grid("Responder", "Kind", "Training", "Held out", title=escape(found.name))
         for entry in responders(s, project_id=found.id):
             grid.add_row(
-                entry.responder.label, entry.responder.kind.value.lower(), str(entry.training), str(entry.held_out)
+                escape(entry.responder.label),
+                entry.responder.kind.value.lower(),
+                str(entry.training),
+                str(entry.held_out),
             )
     console.print(grid)
     console.print(
         f"{now.prompts} prompts ({now.held_out} held out), {now.comparisons} pairs, {now.ranked_by_people} ranked by "
         f"people, {now.ranked_simulated} by simulated reviewers only, {now.corrections} corrections."
     )
-    console.print(f"Next: {now.next_step}")
+    console.print(f"Next: {now.next_step}", markup=False)
 
 
 @app.command("import")
@@ -311,7 +324,7 @@ def train(
     with session() as s:
         found = project_named(s, project)
         person = _person(s, by, found)
-        frozen = s.get(Snapshot, snapshot) if snapshot else freeze(s, by=person, project_id=found.id)
+        frozen = s.get(Snapshot, snapshot) if snapshot is not None else freeze(s, by=person, project_id=found.id)
         if frozen is None:
             raise NotFound(f"There is no snapshot {snapshot}. Leave --snapshot out to freeze one.")
         start = s.scalar(select(ModelVersion).where(ModelVersion.name == base)) if base else register_base_model(s)
@@ -365,12 +378,14 @@ def evaluate(
         if close:
             close_evaluation(s, by=_person(s, by, found), evaluation_id=known[name].id)
         outcome = results(s, evaluation_id=known[name].id)
-        grid = Grid("Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=f"{outcome.candidate}: {name}")
+        grid = Grid(
+            "Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=escape(f"{outcome.candidate}: {name}")
+        )
         for c in outcome.contrasts:
             judged = " (simulated judge)" if c.simulated_judges else ""
             r = c.rate
             grid.add_row(
-                c.baseline + judged,
+                escape(c.baseline) + judged,
                 f"{r.rate:.1%}",
                 f"{r.low:.1%} to {r.high:.1%}",
                 *(str(count) for count in (r.wins, r.ties, r.losses, r.n)),
@@ -387,6 +402,8 @@ def demo(
     """The whole loop without a person; a written rule ranks and judges, and everything says simulated."""
     from demo import Size, run_demo
 
+    if to is not None and not to.parent.is_dir():
+        raise NotFound(f"There is no folder {to.parent} to write {to.name} to. Make it first.")
     model()
     bar, watch = _watcher()
     with bar:

@@ -5,7 +5,11 @@ messages here, always with an explicit system message: without one, SmolLM2's te
 """
 
 import hashlib
+import re
 from typing import TypedDict
+
+TURN_MARK = re.compile(r"<\|[\w./ -]{1,40}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>")
+"""Turn marks of the ChatML, Zephyr, Llama, Mistral and Gemma templates; tokenizers take them for the real thing."""
 
 
 class Message(TypedDict):

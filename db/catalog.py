@@ -42,11 +42,14 @@ class Story:
     ranked_simulated: int
     """Comparisons whose only rankings are simulated reviewers'."""
     corrections: int
+    """Standing corrections by people."""
     snapshots: int
     models: int
     """Models trained in this project."""
     evaluations: int
     judgments: int
+    """Verdicts by people."""
+    judgments_simulated: int
     closed_evaluations: int
 
     @property
@@ -86,6 +89,12 @@ def story(s: Session, *, project_id: int) -> Story:
     by_people = ranked.where(Reviewer.simulated.is_(False))
     evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
     people = count(by_people)
+    judged = (
+        select(Judgment.id)
+        .join(Pairing, Pairing.id == Judgment.pairing_id)
+        .join(Reviewer, Reviewer.id == Judgment.reviewer_id)
+        .where(Pairing.evaluation_id.in_(evaluations), Judgment.verdict.is_not(None))
+    )
     return Story(
         prompts=count(prompts),
         held_out=count(prompts.where(Prompt.held_out)),
@@ -96,7 +105,8 @@ def story(s: Session, *, project_id: int) -> Story:
         corrections=count(
             select(Correction.id)
             .join(Response, Response.id == Correction.response_id)
-            .where(Response.prompt_id.in_(prompts), Correction.undone_at.is_(None))
+            .join(Reviewer, Reviewer.id == Correction.reviewer_id)
+            .where(Response.prompt_id.in_(prompts), Correction.undone_at.is_(None), Reviewer.simulated.is_(False))
         ),
         snapshots=count(select(Snapshot.id).where(Snapshot.project_id == project_id)),
         models=count(
@@ -105,11 +115,8 @@ def story(s: Session, *, project_id: int) -> Story:
             )
         ),
         evaluations=count(evaluations),
-        judgments=count(
-            select(Judgment.id)
-            .join(Pairing, Pairing.id == Judgment.pairing_id)
-            .where(Pairing.evaluation_id.in_(evaluations), Judgment.verdict.is_not(None))
-        ),
+        judgments=count(judged.where(Reviewer.simulated.is_(False))),
+        judgments_simulated=count(judged.where(Reviewer.simulated)),
         closed_evaluations=count(evaluations.where(Evaluation.closed_at.is_not(None))),
     )
 
@@ -201,21 +208,27 @@ class Judged:
     evaluation: Evaluation
     pairings: int
     judged: int
-    """Pairings with at least one verdict."""
+    """Pairings with at least one verdict by a person."""
     verdicts: int
+    """By people."""
+    simulated: int
+    """Verdicts by simulated reviewers."""
 
 
 def evaluations(s: Session, *, project_id: int) -> Sequence[Judged]:
     """The project's Evaluations, newest first."""
+    given = Judgment.verdict.is_not(None)
     rows = s.execute(
         select(
             Evaluation,
             func.count(func.distinct(Pairing.id)).filter(Pairing.identical.is_(False)),
-            func.count(func.distinct(Judgment.pairing_id)).filter(Judgment.verdict.is_not(None)),
-            func.count(Judgment.id).filter(Judgment.verdict.is_not(None)),
+            func.count(func.distinct(Judgment.pairing_id)).filter(given, Reviewer.simulated.is_(False)),
+            func.count(Judgment.id).filter(given, Reviewer.simulated.is_(False)),
+            func.count(Judgment.id).filter(given, Reviewer.simulated),
         )
         .join(Pairing, Pairing.evaluation_id == Evaluation.id)
         .outerjoin(Judgment, Judgment.pairing_id == Pairing.id)
+        .outerjoin(Reviewer, Reviewer.id == Judgment.reviewer_id)
         .where(Evaluation.project_id == project_id)
         .group_by(Evaluation.id)
         .order_by(Evaluation.id.desc())

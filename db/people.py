@@ -6,11 +6,11 @@ functions know nothing but a reviewer's id.
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Membership, Project, Reviewer, Role
+from db.models import Membership, Project, Responder, ResponderKind, Reviewer, Role
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 
 
@@ -77,12 +77,44 @@ def ensure_reviewer(s: Session, *, name: str, simulated: bool = False, rule: str
     return reviewer
 
 
+def link_authors(s: Session, *, project_id: int) -> None:
+    """Link each human Responder of a project to the person of the same name, so that they never judge their own words.
+
+    Made-up replies are nobody's. A manager links other names with `set_author`.
+    """
+    same_name = (
+        select(Responder, Reviewer.id)
+        .join(Reviewer, func.lower(Reviewer.name) == func.lower(Responder.name))
+        .where(
+            Responder.project_id == project_id,
+            Responder.kind == ResponderKind.HUMAN,
+            Responder.simulated.is_(False),
+            Responder.reviewer_id.is_(None),
+            Reviewer.simulated.is_(False),
+        )
+    )
+    for responder, reviewer_id in s.execute(same_name).all():
+        responder.reviewer_id = reviewer_id
+    s.flush()
+
+
+def set_author(s: Session, *, by: int, responder_id: int, reviewer_id: int | None) -> None:
+    """Say which person's replies a human Responder's are, or that they are nobody's who uses the app; managers only."""
+    responder = s.get(Responder, responder_id)
+    if responder is None or responder.kind is not ResponderKind.HUMAN:
+        raise NotFound("There are no such replies by a person any more. Reload the page.")
+    require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
+    responder.reviewer_id = reviewer_id
+    s.flush()
+
+
 def ensure_role(s: Session, *, project_id: int, reviewer_id: int, role: Role) -> None:
     """Give a role without asking who gives it: for set-up, imports and the first manager."""
     held = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
     if role not in held:
         s.add(Membership(project_id=project_id, reviewer_id=reviewer_id, role=role))
         s.flush()
+        link_authors(s, project_id=project_id)
 
 
 def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) -> Reviewer:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-from errors import DatabaseProblem
+from errors import BadSetting, DatabaseProblem
 from settings import ROOT, settings
 
 MIGRATIONS = ROOT / "db" / "migrations"
@@ -75,6 +75,18 @@ def is_newest() -> bool:
     return set(there) == set(ScriptDirectory(str(MIGRATIONS)).get_heads())
 
 
+@contextmanager
+def _home_usable() -> Iterator[None]:
+    """Say which setting is wrong where the home cannot be written."""
+    try:
+        yield
+    except OSError as problem:
+        raise BadSetting(
+            f"PICKWELL_HOME is {settings().home}, which cannot be written ({problem.strerror}). Set it to a folder of "
+            "yours."
+        ) from None
+
+
 def migrate(url: str | None = None) -> None:
     """Bring the database to this version's tables; safe to call any number of times.
 
@@ -88,13 +100,24 @@ def migrate(url: str | None = None) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["url"] = url or settings().url
     try:
-        command.upgrade(config, "head")
+        with _home_usable():
+            command.upgrade(config, "head")
     except CommandError as problem:
         if "Can't locate revision" not in str(problem):
             raise
         raise DatabaseProblem(
             "This database was written by a newer version of Pickwell. Nothing was changed: update the program, "
             "or point PICKWELL_HOME at another folder."
+        ) from None
+    except ArgumentError:
+        raise BadSetting(
+            "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db."
+        ) from None
+    except ModuleNotFoundError as problem:
+        raise BadSetting(f"PICKWELL_DATABASE_URL needs the package {problem.name}, which is not installed.") from None
+    except OperationalError as problem:
+        raise DatabaseProblem(
+            f"The database cannot be opened: {problem.orig}. Look at PICKWELL_HOME and PICKWELL_DATABASE_URL."
         ) from None
     except DatabaseError as problem:
         if "file is not a database" not in str(problem):

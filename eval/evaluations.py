@@ -10,7 +10,19 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response, Role, now
+from db.models import (
+    Evaluation,
+    Judgment,
+    Pairing,
+    Preference,
+    Prompt,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+    TrainingRun,
+    now,
+)
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 
@@ -84,6 +96,7 @@ def create_evaluation(
                 f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts. "
                 "Generate or import the rest first."
             )
+        _refuse_seen(s, entry.responder)
     replies = _replies(s, project_id=project_id, responder_ids=[candidate_id, *chosen])
     people = [i for i in chosen if ready[i].responder.kind is ResponderKind.HUMAN]
     drawn = _draw_pairs(sorted(replies), chosen, people if one_person_a_prompt else [], seed)
@@ -112,6 +125,33 @@ def create_evaluation(
     except IntegrityError:
         raise AlreadyThere(f"There is an evaluation “{clean}” already. Choose another name.") from None
     return evaluation
+
+
+def _refuse_seen(s: Session, responder: Responder) -> None:
+    """Raise `Refused` where the Responder's model, or one that it was trained from, learned from a held-out prompt.
+
+    Within a project that cannot be; another project may train on what this one holds out.
+    """
+    held_out = s.execute(
+        select(Prompt.content_hash, Prompt.cluster).where(Prompt.project_id == responder.project_id, Prompt.held_out)
+    ).all()
+    hashes, clusters = {row.content_hash for row in held_out}, {row.cluster for row in held_out}
+    version = responder.model_version
+    while version is not None:
+        learned = s.execute(
+            select(Prompt.content_hash, Prompt.cluster)
+            .join(Preference, Preference.prompt_id == Prompt.id)
+            .join(TrainingRun, TrainingRun.snapshot_id == Preference.snapshot_id)
+            .where(TrainingRun.model_version_id == version.id)
+            .distinct()
+        ).all()
+        seen = sum(row.content_hash in hashes or row.cluster in clusters for row in learned)
+        if seen:
+            raise Refused(
+                f"{responder.label} learned from {seen} of these held-out prompts: {version.name} was trained on them "
+                "in another project. Choose another responder, or hold out prompts that it has not seen."
+            )
+        version = version.parent
 
 
 def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[int, dict[int, Response]]:
@@ -163,7 +203,7 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int) -> Evaluation:
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .where(Pairing.evaluation_id == evaluation_id, Judgment.verdict.is_not(None))
     )
-    if not judged:
+    if not judged and not all(pairing.identical for pairing in evaluation.pairings):
         raise Refused("Nothing has been judged yet, so there is no result to open. Judge at least one pair first.")
     evaluation.closed_at = now()
     s.flush()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
@@ -41,8 +42,9 @@ class JudgmentRow:
     baseline_response: str
     reviewer: str
     simulated: bool
-    candidate_left: bool
+    candidate_left: bool | None
     verdict: str
+    """What was said, or SAME_TEXT where both replies are the same and nobody was asked."""
     outcome: Outcome
     seconds: float | None
     judged_at: datetime | None
@@ -77,15 +79,16 @@ def results(s: Session, *, evaluation_id: int) -> Results:
         for pairing in pairings
         for judgment in pairing.judgments
         if judgment.verdict is not None
-    }
+    } or {False}
     contrasts: list[Contrast] = []
     for simulated in sorted(judges):
         people = [p for p in pairings if p.baseline_response.responder.kind is ResponderKind.HUMAN]
         names = list(dict.fromkeys(p.baseline_response.responder.label for p in pairings))
         human_names = list(dict.fromkeys(p.baseline_response.responder.label for p in people))
         if len(human_names) > 1:
-            made_up = all(p.baseline_response.responder.simulated for p in people)
-            label = "People, together" + (" (simulated)" if made_up else "")
+            made_up = {p.baseline_response.responder.simulated for p in people}
+            mark = {frozenset({True}): " (simulated)", frozenset({True, False}): " (partly simulated)"}
+            label = "People, together" + mark.get(frozenset(made_up), "")
             contrasts.append(_contrast(label, True, simulated, people))
         for name in sorted(names, key=lambda n: n not in human_names):
             some = [p for p in pairings if p.baseline_response.responder.label == name]
@@ -118,15 +121,28 @@ def _contrast(label: str, is_people: bool, simulated: bool, pairings: Iterable[P
 
 def _rows(evaluation: Evaluation, pairings: Iterable[Pairing]) -> Iterable[JudgmentRow]:
     for pairing in pairings:
+        about = partial(
+            JudgmentRow,
+            prompt=pairing.prompt.text,
+            candidate=evaluation.candidate.label,
+            baseline=pairing.baseline_response.responder.label,
+            candidate_response=pairing.candidate_response.text,
+            baseline_response=pairing.baseline_response.text,
+        )
+        if pairing.identical:
+            yield about(
+                reviewer="",
+                simulated=False,
+                candidate_left=None,
+                verdict="SAME_TEXT",
+                outcome=Outcome.TIE,
+                seconds=None,
+                judged_at=None,
+            )
         for judgment in pairing.judgments:
             if judgment.verdict is None:
                 continue
-            yield JudgmentRow(
-                prompt=pairing.prompt.text,
-                candidate=evaluation.candidate.label,
-                baseline=pairing.baseline_response.responder.label,
-                candidate_response=pairing.candidate_response.text,
-                baseline_response=pairing.baseline_response.text,
+            yield about(
                 reviewer=judgment.reviewer.label,
                 simulated=judgment.reviewer.simulated,
                 candidate_left=judgment.candidate_left,

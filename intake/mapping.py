@@ -53,9 +53,9 @@ class ColumnMapping:
 
 
 def person_of(column: str) -> str:
-    """A name for whoever wrote the replies in a column: "reply_rosalind" gives "Rosalind"."""
+    """A name for whoever wrote the replies in a column: "reply_rosalind" gives "Rosalind", "reply" "Our people"."""
     name = re.sub(r"^(reply|response|answer)[\s_\-:]*", "", column, flags=re.IGNORECASE).strip(" _-")
-    return name.replace("_", " ").title() or column
+    return name.replace("_", " ").title() or "Our people"
 
 
 def guess_mapping(columns: Sequence[str]) -> ColumnMapping:

@@ -6,7 +6,6 @@ even if somebody else imported in between; importing the same file twice adds no
 
 import hashlib
 import random
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,14 +25,12 @@ from db.models import (
     Response,
     Role,
 )
-from db.people import ensure_reviewer, ensure_role, require
+from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
 from errors import Refused
 from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
 from intake.near_duplicates import clusters
 from intake.reading import Problem, Row, Table
-
-TURN_MARK = re.compile(r"<\|[\w./ -]{1,40}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>")
-"""Turn marks of the ChatML, Zephyr, Llama, Mistral and Gemma templates; tokenizers take them for the real thing."""
+from template import TURN_MARK
 
 
 @dataclass(frozen=True)
@@ -147,6 +144,8 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
     problems += notes
     prompts = []
     for row, text, context, mark in rows:
+        if mark not in sides:
+            continue  # named among the problems
         cluster, held_out = sides[mark]
         pick, pick_problem = _pick(row, mapping, held_out)
         if pick_problem:
@@ -206,6 +205,10 @@ def _sides(
         new = [i - old for i in members if i >= old]
         if not new:
             continue
+        if len({held for _, _, held in before}) == 2:
+            notes += _bridges([rows[i] for i in new if rows[i][3] not in known])
+            result |= {rows[i][3]: known[rows[i][3]] for i in new if rows[i][3] in known}
+            continue
         if before:
             # a prompt already trained on cannot become unseen; so the training side wins
             held_out = all(held for _, _, held in before)
@@ -224,6 +227,14 @@ def _sides(
                     )
                 )
     return result, notes
+
+
+def _bridges(rows: Sequence[tuple[Row, str, str | None, str]]) -> list[Problem]:
+    """New prompts like prompts on both sides: on either they would carry what is held out into training."""
+    return [
+        Problem(row.number, "nearly repeats prompts of both sides, training and held-out, so it was left out.")
+        for row, _, _, _ in rows
+    ]
 
 
 def _wants_held_out(row: Row, mapping: ColumnMapping) -> bool:
@@ -301,6 +312,7 @@ def save_import(
         name: _human(s, project_id=project_id, name=name, simulated=mapping.responses_simulated)
         for name in sorted({name for prompt in plan.prompts for name in prompt.replies})
     }
+    link_authors(s, project_id=project_id)
     picker = None
     if any(prompt.pick for prompt in plan.prompts):
         picker = ensure_reviewer(
@@ -309,7 +321,8 @@ def save_import(
             simulated=mapping.picks_simulated,
             rule="Picks that came with an imported file." if mapping.picks_simulated else None,
         )
-        ensure_role(s, project_id=project_id, reviewer_id=picker.id, role=Role.MANAGER)
+        if not roles_of(s, reviewer_id=picker.id, project_id=project_id):
+            ensure_role(s, project_id=project_id, reviewer_id=picker.id, role=Role.ANNOTATOR)
     saved_prompts = saved_responses = saved_rankings = 0
     stored = {
         prompt.content_hash: prompt for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project_id))

@@ -64,6 +64,8 @@ def read_table(content: bytes, *, file_name: str, max_cell: int) -> Table:
         columns, rows, problems = _csv(text, file_name)
     else:
         raise BadFile(f"{file_name} is neither CSV nor JSONL. Save it as one of the two and give it that ending.")
+    if not columns:
+        raise BadFile(f"No line of {file_name} can be used. Line {problems[0].row} {problems[0].message}")
     kept = []
     for row in rows:
         found = list(_cell_problems(row, max_cell))
@@ -145,7 +147,7 @@ def _jsonl(text: str) -> tuple[list[str], list[Row], list[Problem]]:
             continue
         try:
             value = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as problem:
+        except (ValueError, RecursionError) as problem:  # a ValueError too: a number of thousands of digits
             where = f" at character {problem.colno}" if isinstance(problem, json.JSONDecodeError) else ""
             problems.append(Problem(number, f"is not valid JSON{where}. Mend the line, or leave it out."))
             continue

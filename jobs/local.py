@@ -8,11 +8,15 @@ from contextlib import contextmanager
 
 from db.models import RunStatus
 from db.session import reading
-from errors import EngineFailed, TrainingFailed
+from errors import EngineFailed, Refused, TrainingFailed
 from jobs.runs import AnyRun, the_run, worker_alive
 from settings import ROOT, settings
 
 FAILED = {"generation": EngineFailed, "training": TrainingFailed}
+
+
+PATIENCE = 30.0
+"""Seconds without any worker after which waiting has no use; a new one shows life within ten."""
 
 
 @contextmanager
@@ -38,14 +42,24 @@ def a_worker() -> Iterator[None]:
 def wait_for(kind: str, run_id: int, *, watch: Callable[[AnyRun], None] = lambda run: None) -> AnyRun:
     """Wait until a run has ended; `watch` sees it every half second.
 
-    Raises the kind's error with the run's own sentence when it failed or was cancelled.
+    Raises the kind's error with the run's own sentence when it failed or was cancelled, and `Refused` when no worker
+    has been alive for `PATIENCE` seconds.
     """
+    seen_alive = time.monotonic()
     while True:
         with reading() as s:
             run = the_run(s, kind=kind, run_id=run_id)
+            carried = worker_alive(s)
         watch(run)
         if run.status.ended:
             break
+        if carried:
+            seen_alive = time.monotonic()
+        elif time.monotonic() - seen_alive > PATIENCE:
+            raise Refused(
+                f"No worker is alive, so the {kind} run {run_id} waits. Start one with make run: it goes on from here. "
+                f"The end of {settings().home / 'worker.log'} may say why."
+            )
         time.sleep(0.5)
     if run.status is not RunStatus.SUCCEEDED:
         raise FAILED[kind](run.error or f"The {kind} run {run_id} was {run.status.value.lower()}.")

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.models import Project, Response, Role
 from db.session import reading, session
 from review.assignment import Offer, next_offer, offer, progress
-from review.corrections import correct
+from review.corrections import correct, standing_correction, withdraw
 from review.diff import word_diff, words_changed
 from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
 from ui.frame import page
@@ -18,6 +18,8 @@ from ui.safe import errors_toasted
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
+# by project and person: whoever comes next in this tab has a queue of their own
+NOW, LATER = (f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("now", "later"))
 SAID = {
     Choice.LEFT: "left is better",
     Choice.RIGHT: "right is better",
@@ -33,18 +35,18 @@ def choose(comparison_id: int, choice: str) -> None:
             s, by=me.reviewer_id, comparison_id=comparison_id, choice=Choice(choice), seconds=seconds_shown()
         )
     )
-    st.session_state["compare_now"] = None
+    st.session_state[NOW] = None
 
 
 def take_back(ranking_id: int) -> None:
     """Undo the last choice and show that pair again."""
-    st.session_state["compare_now"] = _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
+    st.session_state[NOW] = _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
 
 
 def put_off(comparison_id: int) -> None:
     """Show this pair after all the others."""
-    st.session_state.setdefault("compare_later", []).append(comparison_id)
-    st.session_state["compare_now"] = None
+    st.session_state.setdefault(LATER, []).append(comparison_id)
+    st.session_state[NOW] = None
 
 
 def save_reason(ranking_id: int) -> None:
@@ -60,6 +62,11 @@ def save_correction(response_id: int) -> None:
     why = st.session_state.get(f"correction_reason_{response_id}", "")
     if _try(lambda s: correct(s, by=me.reviewer_id, response_id=response_id, text=text, reason=why).id):
         st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
+
+
+def withdraw_correction(correction_id: int) -> None:
+    """Take back one's own correction."""
+    _try(lambda s: withdraw(s, by=me.reviewer_id, correction_id=correction_id))
 
 
 def reset_correction(response_id: int, original: str) -> None:
@@ -79,8 +86,8 @@ def ranking() -> None:
     with reading() as s:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
-        now_id = st.session_state.get("compare_now")
-        later = st.session_state.get("compare_later", [])
+        now_id = st.session_state.get(NOW)
+        later = st.session_state.get(LATER, [])
         pair: Offer | None
         if now_id is not None:
             pair = offer(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
@@ -124,10 +131,11 @@ def correction_editor(response_id: int, original: str) -> None:
     """Original, editor and word diff of one reply."""
     with reading() as s:
         reply = s.get_one(Response, response_id).text
+        mine = standing_correction(s, by=me.reviewer_id, response_id=response_id)
     box, changes = st.columns(2)
     text = box.text_area(
         "The reply as it should be",
-        value=original,
+        value=mine.text if mine is not None else original,
         key=f"correction_{response_id}",
         height=220,
         help="The original stays as it is. Press Ctrl+Enter to see what you changed.",
@@ -140,6 +148,9 @@ def correction_editor(response_id: int, original: str) -> None:
     left, right = box.columns(2)
     left.button("Save correction", type="primary", width="stretch", on_click=save_correction, args=(response_id,))
     right.button("Reset to original", width="stretch", on_click=reset_correction, args=(response_id, original))
+    if mine is not None:
+        changes.caption("You corrected this reply; saving again replaces that.")
+        changes.button("Withdraw my correction", on_click=withdraw_correction, args=(mine.id,), icon=":material/undo:")
 
 
 with reading() as s:

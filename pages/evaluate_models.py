@@ -43,6 +43,7 @@ def show_results(found: Results) -> None:
                 "of them both bad": c.rate.both_bad,
                 "Losses": c.rate.losses,
                 "n": c.rate.n,
+                "of them same text": c.identical,
                 "Prompts": c.rate.prompts,
                 "Left preferred": f"{c.left} of {c.decided}",
             }
@@ -53,6 +54,9 @@ def show_results(found: Results) -> None:
         "Win rate = (wins + ties / 2) / n; both bad counts as a tie. The interval treats each prompt as one draw. "
         f"Protocol {found.evaluation.protocol_sha256[:12]}, fixed before the first verdict."
     )
+    if not manager and any(entry.evaluation.closed_at is None for entry in known):
+        st.caption("The texts with their authors can be had once no evaluation is open: others may use the same ones.")
+        return
     table = pd.DataFrame([asdict(row) for row in found.judgments])
     st.download_button(
         "Every verdict as CSV",
@@ -76,8 +80,9 @@ def show_evaluation(entry: Judged) -> None:
         st.subheader(plain(evaluation.name) if manager else f"Evaluation {evaluation.id}")
         st.progress(
             entry.judged / entry.pairings if entry.pairings else 1.0,
-            text=f"Open: {entry.judged} of {entry.pairings} pairs judged at least once, {entry.verdicts} verdicts. "
-            "Names and results stay hidden until it is closed.",
+            text=f"Open: people judged {entry.judged} of {entry.pairings} pairs, {entry.verdicts} verdicts"
+            + (f", and {entry.simulated} simulated" if entry.simulated else "")
+            + ". Names and results stay hidden until it is closed.",
         )
         if manager and st.button("Close it and read the result", key=f"close_{evaluation.id}", icon=":material/lock:"):
             with errors_shown():

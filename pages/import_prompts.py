@@ -133,9 +133,6 @@ if upload is None:
 content = upload.getvalue()
 with errors_shown(stop=True):
     table = read_table(content, file_name=upload.name, max_cell=settings().max_cell_kb * 1024)
-    if not table.columns:
-        show_problems(table.problems)
-        st.stop()
     mapping = mapping_form(table)
     with st.spinner("Looking for duplicates …"), reading() as s:
         plan = plan_import(s, project_id=me.project_id, table=table, mapping=mapping)

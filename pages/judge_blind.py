@@ -37,7 +37,7 @@ def judging(evaluation_id: int) -> None:
         show_error(problem)
         return
     if not done.total:
-        st.info("Every pair here holds a reply that you wrote, so others have to judge this evaluation.")
+        st.info("No pair here is yours to judge: each holds a reply that you wrote, or the same text twice.")
         return
     st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs judged by you")
     if view is None:
@@ -55,15 +55,13 @@ def judging(evaluation_id: int) -> None:
 
 
 with reading() as s:
-    waiting = {
-        evaluation.id: place for place, evaluation in enumerate(open_evaluations(s, project_id=me.project_id), 1)
-    }
+    waiting = [evaluation.id for evaluation in open_evaluations(s, project_id=me.project_id)]
 if not waiting:
     st.info("Nothing is waiting to be judged. A manager sets up an evaluation on the Evaluate page.")
     st.stop()
 # an evaluation's name could tell who takes part, so here it is only a number
-chosen = next(iter(waiting))
+chosen = waiting[0]
 if len(waiting) > 1:
-    chosen = st.selectbox("Evaluation", list(waiting), format_func=lambda i: f"Evaluation {i}")
+    chosen = st.selectbox("Evaluation", waiting, format_func=lambda i: f"Evaluation {i}")
 st.caption("Which reply would you rather have sent? Who wrote them stays hidden until the evaluation is closed.")
 judging(chosen)

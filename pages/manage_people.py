@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from db.models import Project, Role
-from db.people import create_project, edit_project, join, leave, members
+from db.catalog import responders
+from db.models import Project, ResponderKind, Role
+from db.people import create_project, edit_project, join, leave, members, set_author
 from db.session import reading, session
 from ui.frame import ROLE_WORDS, page
 from ui.safe import errors_shown, plain
@@ -44,6 +45,7 @@ with adding.form("add", clear_on_submit=True):
             st.rerun()
 with changing.form("remove"):
     st.subheader("Take a role away")
+    st.caption("Until there are passwords, anybody can come back as annotator or reviewer.")
     held = [(reviewer, role) for reviewer, roles in people for role in sorted(roles)]
     which = st.selectbox(
         "Whose, which?", range(len(held)), format_func=lambda i: f"{held[i][0].label}: {held[i][1].value.lower()}"
@@ -59,6 +61,29 @@ with changing.form("remove"):
                     by=me.reviewer_id,
                 )
             st.rerun()
+
+with reading() as s:
+    writers = [a.responder for a in responders(s, project_id=me.project_id) if a.responder.kind is ResponderKind.HUMAN]
+if writers:
+    with st.expander("Who wrote which replies", icon=":material/signature:"), st.form("authors"):
+        st.caption("Nobody judges or ranks what they wrote themselves. Equal names are linked by themselves.")
+        nobody = {None: "nobody who uses Pickwell"}
+        names = nobody | {reviewer.id: reviewer.label for reviewer, _ in people if not reviewer.simulated}
+        said = {
+            writer.id: st.selectbox(
+                plain(f"Replies of {writer.label}"),
+                list(names),
+                index=list(names).index(writer.reviewer_id) if writer.reviewer_id in names else 0,
+                format_func=lambda i: names[i],
+            )
+            for writer in writers
+        }
+        if st.form_submit_button("Save", type="primary"):
+            with errors_shown():
+                with session() as s:
+                    for responder_id, reviewer_id in said.items():
+                        set_author(s, by=me.reviewer_id, responder_id=responder_id, reviewer_id=reviewer_id)
+                st.toast("Saved.")
 
 with st.expander("This project: task, instructions, guideline", icon=":material/tune:"), st.form("project"):
     task = st.text_input("Task, in one sentence", value=project.task)

@@ -19,10 +19,10 @@ st.info(now.next_step, icon=":material/arrow_forward:")
 steps = (
     ("Prompts", now.prompts, f"{now.held_out} held out for judging"),
     ("Responses", now.responses, f"{now.comparisons} pairs to rank"),
-    ("Pairs ranked", now.ranked_by_people, f"and {now.ranked_simulated} by simulated reviewers only"),
+    ("Pairs ranked by people", now.ranked_by_people, f"and {now.ranked_simulated} by simulated reviewers only"),
     ("Corrections", now.corrections, "rewritten by people"),
     ("Models trained", now.models, f"from {now.snapshots} snapshots"),
-    ("Verdicts", now.judgments, f"in {now.evaluations} evaluations, {now.closed_evaluations} closed"),
+    ("Verdicts by people", now.judgments, f"and {now.judgments_simulated} simulated, in {now.evaluations} evaluations"),
 )
 for row in (steps[:3], steps[3:]):
     for column, (label, value, note) in zip(st.columns(3), row, strict=True):

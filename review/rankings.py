@@ -57,7 +57,7 @@ def rank_pair(
     if any(response.responder.reviewer_id == by for response in comparison.responses):
         raise Refused("You wrote one of these responses, so somebody else has to rank them.")
     if len(comparison.responses) != 2:
-        raise Refused("This comparison has more than two responses. Rank it in the order view.")
+        raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
     first, second = comparison.responses
     left, right = (first, second) if left_first(comparison_id, by) else (second, first)
     ranking = Ranking(

@@ -15,16 +15,17 @@ import pytest
 from playwright.sync_api import Page, Request, WebSocket, expect, sync_playwright
 from sqlalchemy import func, select
 
-from db.models import Correction, Judgment, Project, Prompt, Ranking, Responder, Reviewer
+from db.models import Correction, Judgment, Project, Prompt, Ranking, Responder, Reviewer, Role
 from db.session import reading, session
 from eval.evaluations import create_evaluation
 from intake.sample import load_sample
 from settings import ROOT
-from tests.factories import a_model, a_response
+from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MENU = [re.compile(name) for name in "Overview Import Generate Compare Train Judge Evaluate People".split()]
+REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
 
 
@@ -111,7 +112,7 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
     # who
     page.get_by_label("Your name").fill("Mara Example")
     page.get_by_role("button", name="Enter").click()
-    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    expect(page.get_by_role("heading", name="Compare")).to_be_visible()
     expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(MENU)
 
     # import
@@ -180,6 +181,36 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
     expect(page.get_by_text("Quiet Model against People, together")).to_be_visible()
     expect(page.get_by_text("n = 3")).to_be_visible()
     assert foreign == []
+
+
+def test_one_tab_is_one_person_at_a_time(address: str, page: Page) -> None:
+    with session() as s:
+        project = s.scalars(select(Project)).one()
+        mara = a_reviewer(s, project, Role.MANAGER, name="Mara Example")
+        rita = a_reviewer(s, project, Role.REVIEWER, name="Rita Example")
+        other = a_project(s, name="Another")
+        a_reviewer(s, other, Role.MANAGER, name="Nora Example")
+
+    page.goto(f"{address}/judge_blind?project=²&person={rita.id}")  # an address that somebody mistyped
+    expect(page.get_by_role("heading", name="Judge blind")).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_text([re.compile(n) for n in REVIEWERS_MENU])
+    page.get_by_role("button", name="Somebody else").click()
+    page.get_by_role("button", name="Mara Example").click()
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_text(MENU)
+    expect(page).to_have_url(re.compile(f"person={mara.id}"))
+
+    # an undone pair stays with the person who undid it
+    page.get_by_role("link", name="Compare").click()
+    press_until(page, "ArrowLeft", "1 of 200 pairs ranked by you")
+    press_until(page, "u", "0 of 200 pairs ranked by you")
+    page.get_by_role("combobox", name="Project").click()
+    page.get_by_role("option", name="Another").click()
+    expect(page.get_by_role("heading", name="Who are you?")).to_be_visible()
+    page.get_by_role("button", name="Nora Example").click()
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_text("There are no pairs to rank yet")).to_be_visible()
+    with reading() as s:
+        assert set(s.scalars(select(Ranking.reviewer_id).where(Ranking.prompt_set_id.is_(None)))) == {mara.id}
 
 
 def _text(frame: str | bytes) -> str:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 import cli
+import settings as settings_module
 from db.models import Judgment, Prompt, Ranking, Response, Reviewer, Verdict
 from db.people import create_project, ensure_reviewer
 from db.session import migrate, reading, session
@@ -101,6 +102,8 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
         (("evaluate", "One"), "There is no project yet"),
         (("new-project", "P", "--as", "Mara", "--guideline", "nowhere.md"), "'nowhere.md' does not exist"),
         (("new-project", "  ", "--as", "Mara"), "A project needs a name"),
+        (("new-project", "P", "--as", "Mara", "--guideline", "ui/icon.png"), "ui/icon.png is not UTF-8"),
+        (("demo", "--json", "/no/such/folder/x.json"), "There is no folder /no/such/folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -130,3 +133,28 @@ def test_a_mistake_inside_a_project_too(mistake: Callable[..., str], words: tupl
     with session() as s:
         create_project(s, name="Parcels", task="", instructions="", guideline="", by=ensure_reviewer(s, name="Mara").id)
     assert sentence in mistake(*words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PICKWELL_HOME", "{file}", "PICKWELL_HOME is {file}, which cannot be written"),
+        ("PICKWELL_DATABASE_URL", "not a url", "PICKWELL_DATABASE_URL is no SQLAlchemy URL"),
+        ("PICKWELL_DATABASE_URL", "sqlite:////proc/none.db", "The database cannot be opened"),
+        ("PICKWELL_DATABASE_URL", "oracle://somewhere/x", "needs the package oracledb"),
+        ("PICKWELL_PORT", "many", "PICKWELL_PORT cannot be 'many'"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named(
+    mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, sentence: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv(name, value.format(file=file))
+    settings_module.settings.cache_clear()
+    assert sentence.format(file=file) in mistake("status")
+
+
+def test_names_with_square_brackets_are_shown_as_they_are(home: Path) -> None:
+    shell("new-project", "[/b] [red]Parcels", "--as", "Mara")
+    assert "[/b] [red]Parcels" in shell("status")

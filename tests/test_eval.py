@@ -9,14 +9,30 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Judgment, Project, Responder, Response, Reviewer, Role, Verdict
+from db.catalog import evaluations, story
+from db.models import (
+    Evaluation,
+    Judgment,
+    ModelVersion,
+    Preference,
+    Project,
+    Recipe,
+    Responder,
+    Response,
+    Reviewer,
+    Role,
+    Snapshot,
+    Split,
+    TrainingRun,
+    Verdict,
+)
 from errors import NotAllowed, Refused
 from eval.blinding import Outcome, draw_side, mask_names, outcome
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view, progress, undo_last
 from eval.results import results
 from eval.winrate import Observation, win_rate
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
 OBSERVATIONS = st.lists(st.builds(Observation, st.integers(0, 9), st.sampled_from(Outcome)), max_size=60)
@@ -214,6 +230,90 @@ def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
     together = results(s, evaluation_id=evaluation.id).contrasts[0]
     assert 0.3 <= together.rate.rate <= 0.7
     assert together.left == together.decided == 12
+
+
+def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(s: Session) -> None:
+    contest = Contest(s)
+    elsewhere = a_project(s)
+    manager = a_reviewer(s, elsewhere)
+    learned = a_prompt(s, elsewhere, content_hash=contest.prompts[2].content_hash)
+    one, two = (a_response(s, learned, a_human(s, elsewhere)) for _ in range(2))
+    ranking = a_ranking(s, a_comparison(s, one, two), manager, one, two)
+    snapshot = Snapshot(project_id=elsewhere.id, instructions="", folder="x", sha256="x", row_count=1)
+    snapshot.simulated_count, snapshot.created_by_id = 0, manager.id
+    snapshot.preferences = [
+        Preference(
+            row=0, split=Split.TRAIN, prompt_id=learned.id, chosen_id=one.id, rejected_id=two.id, ranking_id=ranking.id
+        )
+    ]
+    recipe = Recipe(name="x")
+    s.add_all([snapshot, recipe])
+    s.flush()
+    assert contest.model.model_version_id is not None
+    grandchild = ModelVersion(name="Child", location="x", parent_id=contest.model.model_version_id)
+    s.add(grandchild)
+    s.flush()
+    s.add(
+        TrainingRun(
+            project_id=elsewhere.id,
+            snapshot_id=snapshot.id,
+            recipe_id=recipe.id,
+            base_model_id=contest.model.model_version_id,
+            model_name="x",
+            model_version_id=contest.model.model_version_id,
+            requested_by_id=manager.id,
+        )
+    )
+    s.flush()
+    with pytest.raises(Refused, match="learned from 1 of these held-out prompts"):
+        contest.open()
+    contest.model.model_version_id = grandchild.id
+    s.flush()
+    s.expire(contest.model)
+    with pytest.raises(Refused, match="learned from 1 of these held-out prompts"):
+        contest.open()
+
+
+def test_where_all_replies_are_the_same_nobody_has_to_judge(s: Session) -> None:
+    contest = Contest(s, prompts=2)
+    for response in s.scalars(select(Response)):
+        response.text = "It left today."
+    evaluation = contest.open()
+    assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) is None
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    found = results(s, evaluation_id=evaluation.id)
+    assert (found.contrasts[0].rate.rate, found.contrasts[0].identical) == (0.5, 2)
+    assert [row.verdict for row in found.judgments] == ["SAME_TEXT", "SAME_TEXT"]
+
+
+@pytest.mark.parametrize(
+    ("simulated", "label"),
+    [
+        ((True, True), "People, together (simulated)"),
+        ((True, False), "People, together (partly simulated)"),
+        ((False, False), "People, together"),
+    ],
+)
+def test_people_whose_replies_were_made_up_are_said_to_be(s: Session, simulated: tuple[bool, bool], label: str) -> None:
+    contest = Contest(s)
+    for person, made_up in zip(contest.people, simulated, strict=True):
+        person.simulated = made_up
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    assert results(s, evaluation_id=evaluation.id).contrasts[0].baseline == label
+
+
+def test_people_s_and_simulated_verdicts_are_counted_apart(s: Session) -> None:
+    contest = Contest(s)
+    evaluation = contest.open()
+    contest.judge_all(evaluation)
+    contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
+    contest.judge_all(evaluation)
+    entry = evaluations(s, project_id=contest.project.id)[0]
+    assert (entry.judged, entry.verdicts, entry.simulated) == (6, 6, 6)
+    now = story(s, project_id=contest.project.id)
+    assert (now.judgments, now.judgments_simulated) == (6, 6)
 
 
 def test_results_stay_shut_while_the_evaluation_is_open(s: Session) -> None:

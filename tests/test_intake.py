@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, Prompt, PromptSet, Ranking, Responder, Response, Role
+from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Role
+from db.people import join, roles_of
 from errors import BadFile, NotAllowed
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, picked_column
 from intake.prompts import Imported, ImportPlan, plan_import, save_import
@@ -23,10 +24,13 @@ def read(text: str | bytes, name: str = "emails.csv") -> Table:
     return read_table(content, file_name=name, max_cell=LIMIT)
 
 
-def imported(s: Session, text: str, mapping: ColumnMapping, name: str = "emails.csv") -> tuple[Imported, ImportPlan]:
-    from db.models import Project
+def project_of(s: Session) -> Project:
+    """The only project, made at the first call."""
+    return s.scalars(select(Project)).first() or a_project(s)
 
-    project = s.scalars(select(Project)).first() or a_project(s)
+
+def imported(s: Session, text: str, mapping: ColumnMapping, name: str = "emails.csv") -> tuple[Imported, ImportPlan]:
+    project = project_of(s)
     by = a_reviewer(s, project)
     return save_import(
         s, by=by.id, project_id=project.id, table=read(text, name), content=text.encode(), mapping=mapping
@@ -44,6 +48,8 @@ def count(s: Session, table: type) -> int:
         ("email\nhello\n".encode("utf-16"), "a.csv", "UTF-16, not UTF-8"),
         (b"email\nhi\0there\n", "a.csv", "Line 2 has a NUL character"),
         (b"", "a.csv", "is empty"),
+        (b'[{"email": "Where is it?"}]\n', "a.json", "No line of a.json can be used. Line 1 is not a JSON object"),
+        (b'{"n": ' + b"9" * 5000 + b"}\n", "a.jsonl", "No line of a.jsonl can be used. Line 1 is not valid JSON"),
         (b"email\n", "a.csv", "no rows"),
         (b'email\n"never closed\n', "a.csv", "double quote that is never closed"),
         (b"email,email\na,b\n", "a.csv", "two columns are named"),
@@ -165,6 +171,23 @@ def test_near_duplicates_of_a_training_prompt_never_become_held_out(s: Session) 
     assert "nearly repeats a training prompt" in plan.problems[0].message
 
 
+@pytest.mark.parametrize("first", [HeldOut.NONE, HeldOut.ALL])
+def test_a_prompt_near_both_sides_is_left_out_and_nothing_held_out_reaches_training(s: Session, first: HeldOut) -> None:
+    second = HeldOut.ALL if first is HeldOut.NONE else HeldOut.NONE
+    words = "my parcel with seven blue atlases and the small red globe has not come to the school office".split()
+    left, right = [*words, "yesterday", "again"], [*words[3:], "on friday", "at noon", "or later"]
+    between = [*words, "on friday", "at noon"]
+    for text, side in ((left, first), (right, second)):
+        imported(s, "email\n" + " ".join(text) + "\n", ColumnMapping(prompt="email", held_out=side))
+    sides = set(s.scalars(select(Prompt.held_out)))
+    assert sides == {True, False}, "the two must not be near each other"
+    done, plan = imported(
+        s, "email\n" + " ".join(between) + "\nWhat else do you sell?\n", ColumnMapping(prompt="email")
+    )
+    assert done.prompts == 1
+    assert "both sides" in plan.problems[0].message
+
+
 def test_a_held_out_share_keeps_near_duplicates_together_and_is_fixed_by_its_seed(s: Session) -> None:
     questions = [
         "My parcel has not come and where is it",
@@ -200,6 +223,27 @@ def test_a_held_out_prompts_pick_is_left_aside(s: Session) -> None:
     done, plan = imported(s, text, mapping)
     assert (done.prompts, done.responses, done.rankings) == (1, 2, 0)
     assert "only judged blind" in plan.problems[0].message
+
+
+def test_importing_somebodys_picks_gives_them_no_power(s: Session) -> None:
+    text = "email,reply_ann,reply_bo,picked\nWhere is it?,Soon.,Later.,ann\n"
+    mapping = ColumnMapping(
+        prompt="email", responses={"reply_ann": "Ann", "reply_bo": "Bo"}, picked="picked", picked_by="Bob"
+    )
+    project = project_of(s)
+    bob = a_reviewer(s, project, Role.REVIEWER, name="Bob")
+    imported(s, text, mapping)
+    assert roles_of(s, reviewer_id=bob.id, project_id=project.id) == {Role.REVIEWER}
+
+
+def test_replies_by_somebody_who_uses_the_app_are_theirs_whichever_came_first(s: Session) -> None:
+    project = project_of(s)
+    ann = a_reviewer(s, project, Role.REVIEWER, name="Ann")
+    mapping = ColumnMapping(prompt="email", responses={"reply_ann": "ann", "reply_bo": "Bo"})
+    imported(s, "email,reply_ann,reply_bo\nWhere is it?,Soon.,Later.\n", mapping)
+    bo = join(s, project_id=project.id, name="Bo", role=Role.ANNOTATOR, by=None)
+    owners = {r.name: r.reviewer_id for r in s.scalars(select(Responder))}
+    assert owners == {"ann": ann.id, "Bo": bo.id}
 
 
 def test_only_a_manager_imports(s: Session) -> None:

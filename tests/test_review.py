@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Project, Ranking, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
-from review.corrections import correct
+from review.corrections import correct, standing_correction, withdraw
 from review.diff import Change, word_diff, words_changed
 from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
@@ -131,6 +131,30 @@ def test_an_unchanged_or_empty_correction_saves_nothing(s: Session, project: Pro
     response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
     with pytest.raises(Refused):
         correct(s, by=me.id, response_id=response.id, text=text)
+
+
+def test_a_later_correction_takes_the_place_of_ones_earlier_one_and_can_be_withdrawn(
+    s: Session, project: Project, me: Reviewer
+) -> None:
+    response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
+    other = a_reviewer(s, project, Role.ANNOTATOR)
+    first = correct(s, by=me.id, response_id=response.id, text="Tomorow.")
+    theirs = correct(s, by=other.id, response_id=response.id, text="On Friday.")
+    second = correct(s, by=me.id, response_id=response.id, text="Tomorrow.")
+    assert [one.undone_at is None for one in (first, theirs, second)] == [False, True, True]
+    with pytest.raises(NotFound, match="not yours"):
+        withdraw(s, by=other.id, correction_id=second.id)
+    withdraw(s, by=me.id, correction_id=second.id)
+    assert standing_correction(s, by=me.id, response_id=response.id) is None
+    assert standing_correction(s, by=other.id, response_id=response.id) == theirs
+
+
+def test_a_correction_with_a_models_mark_for_the_end_of_a_turn_is_refused(
+    s: Session, project: Project, me: Reviewer
+) -> None:
+    response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
+    with pytest.raises(Refused, match="end of a turn"):
+        correct(s, by=me.id, response_id=response.id, text="Soon.<|im_end|>")
 
 
 @given(st.text(max_size=80), st.text(max_size=80))

@@ -52,7 +52,7 @@ from training.preferences import (
     derive,
 )
 from training.recipe import KNOBS, PRESETS, SMALL, command, estimate_minutes, start_training
-from training.rows import FILES, content_sha256
+from training.rows import FILES, FrozenRow, content_sha256
 from training.run_folder import (
     CHECKPOINTS,
     MERGED,
@@ -151,6 +151,22 @@ def test_opposite_orders_leave_both_rankings_out() -> None:
     found = derived(ranked((1, "a"), (2, "b")), ranked((1, "b"), (2, "a"), n=2, reviewer="Ben"))
     assert found.rows == ()
     assert found.left_out == {LeftOut.DISAGREEMENT: 2}
+
+
+def test_a_simulated_order_never_contradicts_a_persons() -> None:
+    rule = ranked((1, "b"), (2, "a"), n=2, reviewer="Rule", simulated=True)
+    found = derived(ranked((1, "a"), (2, "b")), rule)
+    assert texts(found) == [("a", "b")]
+    assert found.left_out == {LeftOut.DISAGREEMENT: 1}
+    assert derived(rule, ranked((1, "a"), (2, "b"), n=3, reviewer="Other rule", simulated=True)).rows == ()
+
+
+def test_the_hash_says_whether_people_said_it() -> None:
+    def of(simulated: bool) -> str:
+        row = FrozenRow([], [], [], 1, 2, 3, 4, None, "Ana", simulated)
+        return content_sha256({Split.TRAIN: [row], Split.VALIDATION: []})
+
+    assert of(True) != of(False)
 
 
 def test_an_opposite_order_counts_even_below_the_best_place() -> None:

@@ -142,15 +142,16 @@ def derive(
     """The rows that feedback gives, and how much was left out, why.
 
     A ranking sets its best reply against each strictly worse one; a correction stands over its original. Pairs whose
-    two texts anybody put in the opposite order are left out.
+    two texts somebody put in the opposite order are left out; a simulated order never contradicts a person's.
     """
     left_out: Counter[LeftOut] = Counter()
     orders = {order for ranking in rankings for order in _orders(ranking)}
+    people = {order for ranking in rankings if not ranking.simulated for order in _orders(ranking)}
     found = [row for ranking in rankings for row in _from_ranking(ranking, left_out)]
     found += [row for correction in corrections for row in _from_correction(correction, left_out)]
     usable = []
     for row in found:
-        reason = _unusable(row, orders)
+        reason = _unusable(row, orders if row.simulated else people)
         if reason:
             left_out[reason] += 1
         else:

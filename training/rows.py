@@ -41,9 +41,9 @@ Rows = dict[Split, list[FrozenRow]]
 
 
 def content_sha256(rows: Rows) -> str:
-    """Hash of what a model learns from: messages and split; neither ids nor the order of rows matter."""
+    """Hash of what a model learns from and whether people said it: messages, split, simulated; no ids, no order."""
     lines = sorted(
-        json.dumps([split, row.prompt, row.chosen, row.rejected], ensure_ascii=False)
+        json.dumps([split, row.prompt, row.chosen, row.rejected, row.simulated], ensure_ascii=False)
         for split, of_split in rows.items()
         for row in of_split
     )
