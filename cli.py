@@ -222,7 +222,8 @@ def import_file(
 ) -> None:
     """Import prompts from CSV or JSONL: shows what would happen, saves after a yes."""
     from intake.mapping import HeldOut, guess_mapping
-    from intake.prompts import plan_import, save_import
+    from intake.plan import plan_import
+    from intake.prompts import save_import
     from intake.reading import read_table
 
     if not file.is_file():

@@ -1,13 +1,10 @@
-"""From a read table to Prompts, human Responses and imported Rankings: first a plan to look at, then the saving.
+"""Saving an import: Prompts, human Responses, Comparisons and the Rankings that came along.
 
-`plan_import` saves nothing. `save_import` makes the plan anew inside its own transaction, so what is saved is true
-even if somebody else imported in between; importing the same file twice adds nothing.
+`save_import` makes the plan anew inside its own transaction, so what is saved is true even if somebody else imported in
+between; importing the same file twice adds nothing.
 """
 
 import hashlib
-import random
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -24,57 +21,13 @@ from db.models import (
     ResponderKind,
     Response,
     Role,
+    now,
 )
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
 from errors import Refused
-from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
-from intake.near_duplicates import clusters
-from intake.reading import Problem, Row, Table
-from template import TURN_MARK
-
-
-@dataclass(frozen=True)
-class PlannedPrompt:
-    """One prompt of the file as it would be saved."""
-
-    row: int
-    text: str
-    context: str | None
-    topic: str | None
-    extra: dict[str, str]
-    content_hash: str
-    cluster: str
-    held_out: bool
-    already_there: bool
-    """The project has this prompt; only replies that are new would be added to it."""
-    replies: dict[str, str]
-    """Responder name → text, without empty cells."""
-    pick: str | None
-    """Responder name of the better reply, "TIE" or "BOTH_BAD"."""
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class ImportPlan:
-    """What an import would do."""
-
-    prompts: tuple[PlannedPrompt, ...]
-    problems: tuple[Problem, ...]
-
-    @property
-    def new(self) -> int:
-        """Prompts that the project does not have yet."""
-        return sum(not prompt.already_there for prompt in self.prompts)
-
-    @property
-    def held_out(self) -> int:
-        """New prompts kept for evaluation."""
-        return sum(prompt.held_out and not prompt.already_there for prompt in self.prompts)
-
-    @property
-    def skipped(self) -> int:
-        """Rows that would not be imported."""
-        return len({problem.row for problem in self.problems if problem.skipped})
+from intake.mapping import ColumnMapping
+from intake.plan import ImportPlan, PlannedPrompt, plan_import
+from intake.reading import Table
 
 
 @dataclass(frozen=True)
@@ -91,197 +44,6 @@ class Imported:
     def nothing_new(self) -> bool:
         """Everything in the file was there already."""
         return not (self.prompts or self.responses or self.rankings)
-
-
-def content_hash(text: str, context: str | None) -> str:
-    """What makes two prompts the same: text and context, whatever the white space at line ends and around."""
-
-    def clean(value: str) -> str:
-        return "\n".join(line.rstrip() for line in value.strip().splitlines())
-
-    return hashlib.sha256(f"{clean(text)}\0{clean(context or '')}".encode()).hexdigest()
-
-
-def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMapping) -> ImportPlan:
-    """What importing the table would add to the project; reads only.
-
-    Raises `BadFile` when the mapping does not fit the columns.
-    """
-    check_mapping(mapping, table.columns)
-    problems = list(table.problems)
-    rows: list[tuple[Row, str, str | None, str]] = []
-    first_row: dict[str, int] = {}
-    for row in table.rows:
-        text = row.values.get(mapping.prompt, "").strip()
-        context = (row.values.get(mapping.context, "").strip() or None) if mapping.context else None
-        if not text:
-            problems.append(
-                Problem(row.number, f"has nothing in “{mapping.prompt}”. Fill it in, or leave the row out.")
-            )
-            continue
-        if (found := _turn_mark(row, mapping)) is not None:
-            problems.append(
-                Problem(
-                    row.number,
-                    f"holds “{found}”, which chat models read as the end of a turn: the text after it would pass for "
-                    "somebody else's. Take it out.",
-                )
-            )
-            continue
-        mark = content_hash(text, context)
-        if mark in first_row:
-            problems.append(Problem(row.number, f"repeats the prompt of row {first_row[mark]}. One is enough."))
-            continue
-        first_row[mark] = row.number
-        rows.append((row, text, context, mark))
-    existing = s.execute(
-        select(Prompt.text, Prompt.content_hash, Prompt.cluster, Prompt.held_out)
-        .where(Prompt.project_id == project_id)
-        .order_by(Prompt.id)
-    ).all()
-    known = {mark: (cluster, held_out) for _, mark, cluster, held_out in existing}
-    sides, notes = _sides(rows, [(text, cluster, held) for text, _, cluster, held in existing], known, mapping)
-    problems += notes
-    prompts = []
-    for row, text, context, mark in rows:
-        if mark not in sides:
-            continue  # named among the problems
-        cluster, held_out = sides[mark]
-        pick, pick_problem = _pick(row, mapping, held_out)
-        if pick_problem:
-            problems.append(pick_problem)
-        replies = {
-            " ".join(name.split()): row.values[column]
-            for column, name in mapping.responses.items()
-            if row.values.get(column, "").strip()
-        }
-        reason = row.values.get(mapping.reason, "").strip() if mapping.reason else ""
-        used = mapping.columns()
-        prompts.append(
-            PlannedPrompt(
-                row=row.number,
-                text=text,
-                context=context,
-                topic=(row.values.get(mapping.topic, "").strip() or None) if mapping.topic else None,
-                extra={k: v for k, v in row.values.items() if k not in used and v.strip()},
-                content_hash=mark,
-                cluster=cluster,
-                held_out=held_out,
-                already_there=mark in known,
-                replies=replies,
-                pick=pick,
-                reason=reason or None,
-            )
-        )
-    return ImportPlan(tuple(prompts), tuple(sorted(problems, key=lambda p: (p.row, not p.skipped))))
-
-
-def _turn_mark(row: Row, mapping: ColumnMapping) -> str | None:
-    """The first piece of text that a chat template uses to part the turns of a conversation, if there is one."""
-    columns = (mapping.prompt, mapping.context, *mapping.responses)
-    marks = (TURN_MARK.search(row.values.get(column, "")) for column in columns if column)
-    return next((mark.group() for mark in marks if mark), None)
-
-
-def _sides(
-    rows: Sequence[tuple[Row, str, str | None, str]],
-    existing: Sequence[tuple[str, str, bool]],
-    known: dict[str, tuple[str, bool]],
-    mapping: ColumnMapping,
-) -> tuple[dict[str, tuple[str, bool]], list[Problem]]:
-    """For each prompt's hash its cluster and whether it is held out; near-duplicates always on one side."""
-    notes: list[Problem] = []
-    old = len(existing)
-    labels = clusters([text for text, _, _ in existing] + [text for _, text, _, _ in rows])
-    groups: dict[int, list[int]] = {}
-    for index, label in enumerate(labels):
-        groups.setdefault(label, []).append(index)
-    wanted = [_wants_held_out(row, mapping) for row, _, _, _ in rows]
-    if mapping.held_out is HeldOut.SHARE:
-        wanted = _draw_share(rows, [labels[old + i] for i in range(len(rows))], mapping)
-    result: dict[str, tuple[str, bool]] = {}
-    for members in groups.values():
-        before = [existing[i] for i in members if i < old]
-        new = [i - old for i in members if i >= old]
-        if not new:
-            continue
-        if len({held for _, _, held in before}) == 2:
-            notes += _bridges([rows[i] for i in new if rows[i][3] not in known])
-            result |= {rows[i][3]: known[rows[i][3]] for i in new if rows[i][3] in known}
-            continue
-        if before:
-            # a prompt already trained on cannot become unseen; so the training side wins
-            held_out = all(held for _, _, held in before)
-            cluster = before[0][1]
-        else:
-            held_out = all(wanted[i] for i in new)
-            cluster = rows[new[0]][3][:16]
-        for i in new:
-            row, _, _, mark = rows[i]
-            result[mark] = known.get(mark, (cluster, held_out))
-            if mark not in known and wanted[i] != held_out:
-                side = "held-out" if held_out else "training"
-                notes.append(
-                    Problem(
-                        row.number, f"nearly repeats a {side} prompt, so it went to the {side} side.", skipped=False
-                    )
-                )
-    return result, notes
-
-
-def _bridges(rows: Sequence[tuple[Row, str, str | None, str]]) -> list[Problem]:
-    """New prompts like prompts on both sides: on either they would carry what is held out into training."""
-    return [
-        Problem(row.number, "nearly repeats prompts of both sides, training and held-out, so it was left out.")
-        for row, _, _, _ in rows
-    ]
-
-
-def _wants_held_out(row: Row, mapping: ColumnMapping) -> bool:
-    if mapping.held_out is HeldOut.COLUMN and mapping.held_out_column:
-        return says_held_out(row.values.get(mapping.held_out_column, ""))
-    return mapping.held_out is HeldOut.ALL
-
-
-def _draw_share(
-    rows: Sequence[tuple[Row, str, str | None, str]], labels: Sequence[int], mapping: ColumnMapping
-) -> list[bool]:
-    order = sorted(set(labels), key=lambda label: rows[labels.index(label)][3])
-    random.Random(mapping.seed).shuffle(order)
-    sizes = Counter(labels)
-    target, taken, drawn = round(len(rows) * mapping.held_out_share), 0, set()
-    for label in order:
-        if taken + sizes[label] <= target:
-            drawn.add(label)
-            taken += sizes[label]
-    return [label in drawn for label in labels]
-
-
-def _pick(row: Row, mapping: ColumnMapping, held_out: bool) -> tuple[str | None, Problem | None]:
-    cell = row.values.get(mapping.picked, "").strip() if mapping.picked else ""
-    if not cell:
-        return None, None
-    if held_out:
-        return None, Problem(
-            row.number,
-            "is held out, so its pick was left aside: held-out prompts are only judged blind.",
-            skipped=False,
-        )
-    picked = picked_column(cell, mapping)
-    if picked is None:
-        choices = ", ".join([*mapping.responses, "tie", "both bad"])
-        return None, Problem(
-            row.number,
-            f"has the pick “{cell[:40]}”, which is none of: {choices}. The pick was left out.",
-            skipped=False,
-        )
-    if picked in ("TIE", "BOTH_BAD"):
-        return picked, None
-    if not row.values.get(picked, "").strip():
-        return None, Problem(
-            row.number, f"picks “{picked}”, but that reply is empty. The pick was left out.", skipped=False
-        )
-    return " ".join(mapping.responses[picked].split()), None
 
 
 def save_import(
@@ -429,13 +191,20 @@ def _ensure_comparison_and_pick(
     )
     if picker_id is None:
         return 0
+    places = {
+        response.id: 1 if planned.pick in (name, "TIE", "BOTH_BAD") else 2 for name, response in responses.items()
+    }
     standing = s.scalar(
-        select(Ranking.id).where(
+        select(Ranking).where(
             Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, Ranking.undone_at.is_(None)
         )
     )
     if standing is not None:
-        return 0
+        before = {placement.response_id: placement.place for placement in standing.placements}
+        if (before, standing.both_bad) == (places, planned.pick == "BOTH_BAD"):
+            return 0
+        standing.undone_at = now()  # they changed their mind; the old word stays as history
+        s.flush()
     ranking = Ranking(
         comparison_id=comparison.id,
         reviewer_id=picker_id,
@@ -444,12 +213,8 @@ def _ensure_comparison_and_pick(
         prompt_set_id=prompt_set_id,
     )
     ranking.placements = [
-        Placement(
-            response_id=response.id,
-            place=1 if planned.pick in (name, "TIE", "BOTH_BAD") else 2,
-            position=position,
-        )
-        for position, (name, response) in enumerate(responses.items())
+        Placement(response_id=response_id, place=place, position=position)
+        for position, (response_id, place) in enumerate(places.items())
     ]
     s.add(ranking)
     s.flush()

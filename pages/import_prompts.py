@@ -7,7 +7,8 @@ from db.catalog import prompt_sets
 from db.models import Role
 from db.session import reading, session
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, person_of
-from intake.prompts import ImportPlan, plan_import, save_import
+from intake.plan import ImportPlan, plan_import
+from intake.prompts import save_import
 from intake.reading import Problem, Table, read_table
 from settings import settings
 from ui.frame import page

@@ -12,7 +12,8 @@ from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder
 from db.people import join, roles_of
 from errors import BadFile, NotAllowed
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, picked_column
-from intake.prompts import Imported, ImportPlan, plan_import, save_import
+from intake.plan import ImportPlan, plan_import
+from intake.prompts import Imported, save_import
 from intake.reading import Table, read_table
 from tests.factories import a_project, a_reviewer
 
@@ -158,6 +159,25 @@ def test_a_pick_becomes_a_ranking_by_whoever_made_it(s: Session) -> None:
     assert ranking.reviewer.label == "Mara (simulated)"
     assert ranking.reason == "says when"
     assert {p.response.responder.name: p.place for p in ranking.placements} == {"Bob": 1, "Ann": 2}
+
+
+def test_a_pick_that_changed_takes_the_place_of_the_old_one_which_stays_as_history(s: Session) -> None:
+    mapping = ColumnMapping(
+        prompt="email", responses={"reply_ann": "Ann", "reply_bo": "Bo"}, picked="picked", picked_by="Mara"
+    )
+    rows = "email,reply_ann,reply_bo,picked\nWhere is it?,Soon.,Later.,{}\n"
+    for pick, saved in (("ann", 1), ("ann", 0), ("bo", 1), ("both bad", 1), ("both bad", 0)):
+        assert imported(s, rows.format(pick), mapping)[0].rankings == saved
+    rankings = s.scalars(select(Ranking).order_by(Ranking.id)).all()
+    assert [(r.both_bad, r.undone_at is None) for r in rankings] == [(False, False), (False, False), (True, True)]
+
+
+def test_another_reply_by_the_same_person_is_pointed_out(s: Session) -> None:
+    mapping = ColumnMapping(prompt="email", responses={"reply_ann": "Ann"})
+    imported(s, "email,reply_ann\nWhere is it?,Soon.\n", mapping)
+    done, plan = imported(s, "email,reply_ann\nWhere is it?,On Friday.\n", mapping)
+    assert done.responses == 1
+    assert "another reply by “Ann”" in plan.problems[0].message
 
 
 def test_near_duplicates_of_a_training_prompt_never_become_held_out(s: Session) -> None:
