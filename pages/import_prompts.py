@@ -12,7 +12,7 @@ from intake.prompts import save_import
 from intake.reading import Problem, Table, read_table
 from settings import settings
 from ui.frame import page
-from ui.safe import errors_shown, plain
+from ui.safe import errors_shown, plain, show_table
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {
@@ -81,8 +81,7 @@ def show_problems(problems: tuple[Problem, ...]) -> None:
         return
     skipped = len({problem.row for problem in problems if problem.skipped})
     st.warning(f"Rows that will be left out: {skipped}. Remarks in all: {len(problems)}.")
-    frame = [{"Row": p.row, "Imported": "no" if p.skipped else "yes", "Remark": p.message} for p in problems[:500]]
-    st.dataframe(pd.DataFrame(frame), hide_index=True, width="stretch", height=min(260, 40 + 36 * len(frame)))
+    show_table([{"Row": p.row, "Imported": "no" if p.skipped else "yes", "Remark": p.message} for p in problems[:500]])
 
 
 def show_plan(plan: ImportPlan) -> None:

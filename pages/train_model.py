@@ -14,7 +14,7 @@ from training.snapshot import freeze, mean_tokens, preview
 from ui.charts import training_curves
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import errors_shown, plain
+from ui.safe import errors_shown, plain, show_table
 
 me = page("Train", Role.MANAGER)
 
@@ -36,11 +36,8 @@ if now.advice:
 left, right = st.columns(2)
 if now.left_out:
     left.caption("Left out, and why")
-    # a plain table, whose sentences wrap
-    left.table(
-        pd.DataFrame([{"Count": count, "Why": reason.sentence} for reason, count in now.left_out.items()]),
-        hide_index=True,
-    )
+    with left:
+        show_table([{"Count": count, "Why": reason.sentence} for reason, count in now.left_out.items()])
 if now.shares:
     right.caption("Whose replies were better, and worse")
     right.dataframe(

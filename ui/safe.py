@@ -7,7 +7,7 @@ Streamlit insists on Markdown (labels, messages) every mark that means something
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
@@ -36,6 +36,17 @@ def plain(text: str) -> str:
 def show_text(text: str) -> None:
     """One card with a text, line breaks kept."""
     st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
+
+
+def show_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """A table whose cells wrap; it scrolls when it is long."""
+    if not rows:
+        return
+    head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escaped(str(cell))}</td>" for cell in row.values()) + "</tr>" for row in rows
+    )
+    st.html(f'<div class="pw-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def show_error(problem: PickwellError) -> None:
