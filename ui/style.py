@@ -22,7 +22,7 @@ CSS = """
 .pw-table {max-height: 18rem; overflow-y: auto; font-size: .9rem;
   border: 1px solid color-mix(in srgb, currentColor 18%, transparent); border-radius: .6rem;}
 .pw-table table {width: 100%; border-collapse: collapse;}
-.pw-table th {text-align: left; font-weight: 500; opacity: .65;}
+.pw-table th {text-align: left; font-weight: 500; opacity: .65; white-space: nowrap;}
 .pw-table th, .pw-table td {padding: .35rem .8rem; vertical-align: top; overflow-wrap: anywhere;
   border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent);}
 .pw-sentence {font-size: 1.5rem; line-height: 1.35; font-weight: 600; margin: .2rem 0 .6rem;}
