@@ -10,7 +10,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Membership, Project, Responder, ResponderKind, Reviewer, Role
+from db.models import Guideline, Membership, Project, Responder, ResponderKind, Reviewer, Role
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 
 
@@ -148,25 +148,46 @@ def leave(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int)
         raise Refused("A project needs a manager. Make somebody else manager first.")
 
 
+def guideline_of(s: Session, *, project_id: int) -> Guideline | None:
+    """The version in force; none while the project has no guideline."""
+    return s.scalars(
+        select(Guideline).where(Guideline.project_id == project_id).order_by(Guideline.version.desc()).limit(1)
+    ).first()
+
+
+def _write_guideline(s: Session, *, by: int, project_id: int, text: str) -> None:
+    """A new version, unless the text is the one in force."""
+    newest = guideline_of(s, project_id=project_id)
+    if text.strip() == (newest.text if newest else ""):
+        return
+    version = newest.version + 1 if newest else 1
+    s.add(Guideline(project_id=project_id, version=version, text=text.strip(), created_by_id=by))
+    s.flush()
+
+
 def create_project(s: Session, *, name: str, task: str, instructions: str, guideline: str, by: int) -> Project:
     """A new project, managed by whoever made it."""
     clean = " ".join(name.split())
     if not clean:
         raise Refused("A project needs a name. Type one.")
-    project = Project(name=clean, task=task.strip(), instructions=instructions.strip(), guideline=guideline.strip())
+    project = Project(name=clean, task=task.strip(), instructions=instructions.strip())
     s.add(project)
     try:
         s.flush()
     except IntegrityError:
         raise AlreadyThere(f"There is a project “{clean}” already. Choose another name.") from None
     ensure_role(s, project_id=project.id, reviewer_id=by, role=Role.MANAGER)
+    _write_guideline(s, by=by, project_id=project.id, text=guideline)
     return project
 
 
 def edit_project(s: Session, *, by: int, project_id: int, task: str, instructions: str, guideline: str) -> Project:
-    """Change what a project says of itself; what was made with the old instructions keeps them."""
+    """Change what a project says of itself; what was made with the old instructions keeps them, and
+    each ranking the version of the guideline that it was made under.
+    """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     project = s.get_one(Project, project_id)
-    project.task, project.instructions, project.guideline = task.strip(), instructions.strip(), guideline.strip()
+    project.task, project.instructions = task.strip(), instructions.strip()
+    _write_guideline(s, by=by, project_id=project_id, text=guideline)
     s.flush()
     return project

@@ -6,14 +6,24 @@ from typing import TypeVar
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from db.models import Project, Response, Role
+from db.models import Response, Role
+from db.people import guideline_of
 from db.session import reading, session
 from review.assignment import Offer, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import word_diff, words_changed
-from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
+from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
 from ui.frame import page
-from ui.pairs import choice_bar, seconds_shown, show_diff, show_pair, show_prompt
+from ui.pairs import (
+    choice_bar,
+    forget_choice,
+    go_on_after_the_pause,
+    just_chosen,
+    seconds_shown,
+    show_diff,
+    show_pair,
+    show_prompt,
+)
 from ui.safe import errors_toasted
 
 T = TypeVar("T")
@@ -28,18 +38,33 @@ SAID = {
 }
 
 
-def choose(comparison_id: int, choice: str) -> None:
+def choose(comparison_id: int, choice: str) -> bool:
     """Save a choice; the next pair appears by itself."""
-    _try(
+    saved = _try(
         lambda s: rank_pair(
             s, by=me.reviewer_id, comparison_id=comparison_id, choice=Choice(choice), seconds=seconds_shown()
         )
     )
     st.session_state[NOW] = None
+    return saved is not None
+
+
+def choose_again(comparison_id: int) -> bool:
+    """The same key twice: the choice just made is a strong one."""
+
+    def strong(s: Session) -> bool:
+        last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
+        if last is None or last.comparison_id != comparison_id:
+            return False
+        strengthen(s, by=me.reviewer_id, ranking_id=last.ranking_id)
+        return True
+
+    return bool(_try(strong))
 
 
 def take_back(ranking_id: int) -> None:
-    """Undo the last choice and show that pair again."""
+    """Undo the last choice and show that pair again; pressed again, the one before."""
+    forget_choice()
     st.session_state[NOW] = _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
 
 
@@ -86,10 +111,13 @@ def ranking() -> None:
     with reading() as s:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
+        chosen = just_chosen(Offer)
         now_id = st.session_state.get(NOW)
         later = st.session_state.get(LATER, [])
         pair: Offer | None
-        if now_id is not None:
+        if chosen is not None:
+            pair = chosen.shown
+        elif now_id is not None:
             pair = offer(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
         else:
             pair = next_offer(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later)
@@ -101,30 +129,40 @@ def ranking() -> None:
         st.success("You have ranked every pair. Thank you!", icon=":material/done_all:")
     else:
         show_prompt(pair.prompt, pair.context)
-        show_pair(pair.left, pair.right)
-        choice_bar(pair.comparison_id, choose)
-    under = st.columns([5, 1.2, 1.2], vertical_alignment="bottom")
+        show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)
+        choice_bar(
+            pair.comparison_id,
+            pair,
+            choose,
+            on_again=choose_again,
+            beside=lambda: undo_and_later(last, pair.comparison_id),
+        )
     if last is not None:
-        under[0].text_input(
-            f"Your last choice: {SAID[last.choice]}. Why? (optional, Enter saves)",
+        strong = " (much)" if last.strength == 2 else ""
+        st.text_input(
+            f"Your last choice: {SAID[last.choice]}{strong}. Why? (optional, Enter saves)",
             value=last.reason or "",
             key=f"reason_{last.ranking_id}",
             max_chars=500,
             on_change=save_reason,
             args=(last.ranking_id,),
         )
-        under[1].button(
-            "Undo", shortcut="U", width="stretch", on_click=take_back, args=(last.ranking_id,), icon=":material/undo:"
-        )
     if pair is None:
+        undo_and_later(last, None)
         return
-    under[2].button(
-        "Later", shortcut="L", width="stretch", on_click=put_off, args=(pair.comparison_id,), icon=":material/schedule:"
-    )
     with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
         side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
         response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
         correction_editor(response_id, original)
+    go_on_after_the_pause()
+
+
+def undo_and_later(last: LastRanking | None, comparison_id: int | None) -> None:
+    """The two buttons that go back and ahead."""
+    if last is not None:
+        st.button("Undo", shortcut="U", on_click=take_back, args=(last.ranking_id,), icon=":material/undo:")
+    if comparison_id is not None:
+        st.button("Later", shortcut="L", on_click=put_off, args=(comparison_id,), icon=":material/schedule:")
 
 
 def correction_editor(response_id: int, original: str) -> None:
@@ -154,8 +192,9 @@ def correction_editor(response_id: int, original: str) -> None:
 
 
 with reading() as s:
-    guideline = s.get_one(Project, me.project_id).guideline
-if guideline:
-    with st.expander("Guideline: what makes a reply better", icon=":material/menu_book:"):
-        st.text(guideline)
+    guideline = guideline_of(s, project_id=me.project_id)
+if guideline is not None and guideline.text:
+    title = f"Guideline: what makes a reply better (version {guideline.version})"
+    with st.expander(title, icon=":material/menu_book:"):
+        st.text(guideline.text)
 ranking()

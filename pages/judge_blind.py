@@ -5,22 +5,33 @@ import streamlit as st
 from db.models import Role, Verdict
 from db.session import reading, session
 from errors import PickwellError
-from eval.judging import judge, next_view, open_evaluations, progress, undo_last
+from eval.judging import BlindView, judge, next_view, open_evaluations, progress, undo_last
 from ui.frame import page
-from ui.pairs import choice_bar, seconds_shown, show_pair, show_prompt
+from ui.pairs import (
+    choice_bar,
+    forget_choice,
+    go_on_after_the_pause,
+    just_chosen,
+    seconds_shown,
+    show_pair,
+    show_prompt,
+)
 from ui.safe import errors_toasted, show_error
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
 
 
-def give_verdict(judgment_id: int, choice: str) -> None:
+def give_verdict(judgment_id: int, choice: str) -> bool:
     """Save a verdict; the next pair appears by itself."""
     with errors_toasted(), session() as s:
         judge(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
+        return True
+    return False
 
 
 def take_back(evaluation_id: int) -> None:
     """Undo the last verdict; the same pair comes again, sides unchanged."""
+    forget_choice()
     with errors_toasted(), session() as s:
         if not undo_last(s, by=me.reviewer_id, evaluation_id=evaluation_id):
             st.toast("There is no verdict of yours to undo.")
@@ -31,7 +42,9 @@ def judging(evaluation_id: int) -> None:
     """Everything that changes from pair to pair."""
     try:
         with session() as s:
-            view = next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+            chosen = just_chosen(BlindView)
+            view: BlindView | None
+            view = chosen.shown if chosen else next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
             done = progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     except PickwellError as problem:
         show_error(problem)
@@ -47,10 +60,17 @@ def judging(evaluation_id: int) -> None:
         )
     else:
         show_prompt(view.prompt, view.context)
-        show_pair(view.left, view.right)
-        choice_bar(view.judgment_id, give_verdict)
+        show_pair(view.left, view.right, chosen=chosen.choice if chosen else None)
+        choice_bar(view.judgment_id, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
+    if view is None:
+        undo_button(evaluation_id, done.done)
+    go_on_after_the_pause()
+
+
+def undo_button(evaluation_id: int, done: int) -> None:
+    """Back by one verdict, as often as there are verdicts."""
     st.button(
-        "Undo", shortcut="U", on_click=take_back, args=(evaluation_id,), icon=":material/undo:", disabled=not done.done
+        "Undo", shortcut="U", on_click=take_back, args=(evaluation_id,), icon=":material/undo:", disabled=not done
     )
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from db.catalog import responders
 from db.models import Project, ResponderKind, Role
-from db.people import create_project, edit_project, join, leave, members, set_author
+from db.people import create_project, edit_project, guideline_of, join, leave, members, set_author
 from db.session import reading, session
 from ui.frame import ROLE_WORDS, page
 from ui.safe import errors_shown, plain
@@ -14,6 +14,7 @@ me = page("People")
 with reading() as s:
     people = members(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
+    guideline_now = guideline_of(s, project_id=me.project_id)
 
 st.dataframe(
     pd.DataFrame(
@@ -93,7 +94,12 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
         height=140,
         help="New models start from these. Models that exist keep theirs.",
     )
-    guideline = st.text_area("Guideline that reviewers go by", value=project.guideline, height=240)
+    guideline = st.text_area(
+        f"Guideline that reviewers go by (version {guideline_now.version} now)" if guideline_now else "Guideline",
+        value=guideline_now.text if guideline_now else "",
+        height=240,
+        help="A change makes a new version; each ranking keeps the version that it was made under.",
+    )
     if st.form_submit_button("Save", type="primary"):
         with errors_shown():
             with session() as s:

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.models import Comparison, Placement, Ranking, Role, now
-from db.people import require
+from db.people import guideline_of, require
 from errors import NotFound, Refused
 from review.assignment import left_first
 
@@ -33,6 +33,7 @@ class LastRanking:
     ranking_id: int
     comparison_id: int
     choice: Choice
+    strength: int | None
     reason: str | None
 
 
@@ -60,9 +61,12 @@ def rank_pair(
         raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
     first, second = comparison.responses
     left, right = (first, second) if left_first(comparison_id, by) else (second, first)
+    guideline = guideline_of(s, project_id=comparison.project_id)
     ranking = Ranking(
         comparison_id=comparison_id,
         reviewer_id=by,
+        strength=1 if choice in (Choice.LEFT, Choice.RIGHT) else None,
+        guideline_id=guideline.id if guideline else None,
         both_bad=choice is Choice.BOTH_BAD,
         reason=(reason or "").strip() or None,
         seconds=seconds,
@@ -103,7 +107,16 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
         choice = Choice.TIE
     else:
         choice = Choice.LEFT if by_position[0] < by_position[1] else Choice.RIGHT
-    return LastRanking(ranking.id, ranking.comparison_id, choice, ranking.reason)
+    return LastRanking(ranking.id, ranking.comparison_id, choice, ranking.strength, ranking.reason)
+
+
+def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
+    """Say of one's own choice for one side that it is much better."""
+    ranking = _own(s, by=by, ranking_id=ranking_id)
+    if ranking.strength is None:
+        raise Refused("Only a choice for the left or the right can be made stronger.")
+    ranking.strength = 2
+    s.flush()
 
 
 def undo(s: Session, *, by: int, ranking_id: int) -> int:

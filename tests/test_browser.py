@@ -213,5 +213,75 @@ def test_one_tab_is_one_person_at_a_time(address: str, page: Page) -> None:
         assert set(s.scalars(select(Ranking.reviewer_id).where(Ranking.prompt_set_id.is_(None)))) == {mara.id}
 
 
+def rankings_by(reviewer_id: int) -> list[Ranking]:
+    """Their standing rankings, oldest first."""
+    with reading() as s:
+        return list(
+            s.scalars(
+                select(Ranking)
+                .where(Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None))
+                .order_by(Ranking.id)
+            )
+        )
+
+
+def test_every_key_of_the_pair_screen_and_its_guards(address: str, page: Page) -> None:
+    with session() as s:
+        project = s.scalars(select(Project)).one()
+        me = a_reviewer(s, project, Role.MANAGER, name="Mara Example").id
+    page.goto(f"{address}/compare_responses?project={project.id}&person={me}")
+    bar = page.get_by_role("button", name="Left is better")
+    expect(bar).to_be_visible()
+
+    # a choice is seen, then the next pair comes by itself; the bar stays where it is
+    press_until(page, "ArrowUp", "1 of 200 pairs ranked by you")
+    page.wait_for_timeout(1000)
+    place = bar.bounding_box()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".pw-card.pw-chosen")).to_have_count(1)
+    expect(page.get_by_text("2 of 200 pairs ranked by you")).to_be_visible()
+    expect(page.locator(".pw-chosen")).to_have_count(0)
+    assert bar.bounding_box() == place
+
+    # the same key twice within the pause means much better, and judges one pair
+    page.wait_for_timeout(1000)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(120)
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text("left is better (much)")).to_be_visible()
+    assert [r.strength for r in rankings_by(me)] == [None, 1, 2]
+
+    # a key held for two seconds, as keyboards repeat it, and a double click judge one pair each
+    page.wait_for_timeout(1000)
+    page.keyboard.down("ArrowDown")
+    page.wait_for_timeout(500)
+    for _ in range(45):
+        page.keyboard.down("ArrowDown")
+        page.wait_for_timeout(33)
+    page.keyboard.up("ArrowDown")
+    page.wait_for_timeout(1500)
+    assert len(rankings_by(me)) == 4
+    page.get_by_role("button", name="Right is better").dblclick()
+    page.wait_for_timeout(1500)
+    assert len(rankings_by(me)) == 5
+
+    # Backspace does nothing, letters typed into a box neither undo nor rank
+    page.keyboard.press("Backspace")
+    why = page.get_by_role("textbox", name="Your last choice")
+    why.click()
+    page.keyboard.type("u rude? ul")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Reason saved")).to_be_visible()
+    assert [r.reason for r in rankings_by(me)][-1] == "u rude? ul"
+    assert len(rankings_by(me)) == 5
+
+    # U goes back step by step
+    page.get_by_role("heading", name="Compare").click()
+    for left in (4, 3, 2):
+        press_until(page, "u", f"{left} of 200 pairs ranked by you")
+    assert [r.strength for r in rankings_by(me)] == [None, 1]
+
+
 def _text(frame: str | bytes) -> str:
     return frame if isinstance(frame, str) else frame.decode("utf-8", "ignore")

@@ -13,7 +13,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Base, Membership, Project, Reviewer, Role
+from db.models import Base, Guideline, Membership, Project, Reviewer, Role
 from db.session import MIGRATIONS, engine, migrate, reading, session
 from errors import DatabaseProblem
 from eval.results import results
@@ -50,6 +50,7 @@ def test_a_populated_older_file_keeps_every_row_and_its_results(home: Path, old:
     migrate()
     with reading() as s:
         assert {name: s.scalar(text(f"SELECT count(*) FROM {name}")) for name in tables} == before
+        assert [(g.version, g.text) for g in s.scalars(select(Guideline))] == [(1, "Say sorry.")]
         for table in Base.metadata.sorted_tables:
             s.execute(select(table)).all()
         found = results(s, evaluation_id=1).contrasts[0].rate

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, Project, Ranking, Reviewer, Role
+from db.models import Comparison, Guideline, Project, Ranking, Reviewer, Role
+from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import Change, word_diff, words_changed
-from review.rankings import Choice, give_reason, last_ranking, rank_pair, undo
+from review.rankings import Choice, give_reason, last_ranking, rank_pair, strengthen, undo
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
 
@@ -113,6 +114,45 @@ def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, pr
     assert second is not None
     assert second.comparison_id != first.comparison_id
     assert progress(s, project_id=project.id, reviewer_id=me.id).total == 5
+
+
+def test_a_choice_for_a_side_can_be_strong_and_a_tie_cannot(s: Session, project: Project, me: Reviewer) -> None:
+    pairs = [
+        a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+        for prompt in (a_prompt(s, project), a_prompt(s, project))
+    ]
+    left = rank_pair(s, by=me.id, comparison_id=pairs[0].id, choice=Choice.LEFT)
+    tie = rank_pair(s, by=me.id, comparison_id=pairs[1].id, choice=Choice.TIE)
+    assert (left.strength, tie.strength) == (1, None)
+    strengthen(s, by=me.id, ranking_id=left.id)
+    assert left.strength == 2
+    with pytest.raises(Refused, match="left or the right"):
+        strengthen(s, by=me.id, ranking_id=tie.id)
+    with pytest.raises(NotFound, match="not yours"):
+        strengthen(s, by=a_reviewer(s, project).id, ranking_id=left.id)
+
+
+def test_each_ranking_knows_the_guideline_that_it_was_made_under(s: Session, project: Project, me: Reviewer) -> None:
+    def ranked() -> int | None:
+        prompt = a_prompt(s, project)
+        pair = a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+        ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+        guideline = s.get(Guideline, ranking.guideline_id) if ranking.guideline_id else None
+        return guideline.version if guideline else None
+
+    def write(text: str) -> None:
+        edit_project(s, by=me.id, project_id=project.id, task="", instructions="", guideline=text)
+
+    assert ranked() is None
+    write("Say sorry.")
+    assert ranked() == 1
+    write(" Say sorry.\n")
+    assert ranked() == 1
+    write("Say sorry, and when.")
+    assert ranked() == 2
+    write("Say sorry.")
+    assert ranked() == 3
+    assert [g.text for g in s.scalars(select(Guideline))] == ["Say sorry.", "Say sorry, and when.", "Say sorry."]
 
 
 def test_the_sides_are_a_fair_coin() -> None:

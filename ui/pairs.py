@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -10,7 +11,11 @@ from review.diff import Change, Piece
 from ui.safe import escaped
 
 TOO_SOON = 0.3
-"""Seconds after a pair appears in which a key is a leftover of the last pair (a held key, a double click)."""
+"""Seconds after a pair appears, or after any press, in which a press is a leftover (a held key, a double click)."""
+PAUSE = 0.35
+"""Seconds for which a choice is seen before the next pair, and in which the same key again means "much"."""
+LATE = 0.15
+"""Seconds by which a press within the pause may reach us after it."""
 
 KEYS = (
     ("LEFT", "Left is better", "Left"),
@@ -26,41 +31,116 @@ def show_prompt(text: str, context: str | None) -> None:
     st.html(f'<div class="pw-card pw-prompt">{above}<div class="pw-text">{escaped(text)}</div></div>')
 
 
-def show_pair(left: str, right: str) -> None:
-    """Two texts as equals."""
+def show_pair(left: str, right: str, *, chosen: str | None = None) -> None:
+    """Two texts as equals; `chosen` is the side that was just preferred, both for a tie of good ones."""
+    marks = {side: " pw-chosen" if chosen in (side, "TIE") else "" for side in ("LEFT", "RIGHT")}
+    faded = " pw-faded" if chosen == "BOTH_BAD" else ""
     st.html(
-        '<div class="pw-pair">'
-        f'<div class="pw-card"><div class="pw-label">Left</div><div class="pw-text">{escaped(left)}</div></div>'
-        f'<div class="pw-card"><div class="pw-label">Right</div><div class="pw-text">{escaped(right)}</div></div>'
+        f'<div class="pw-pair{faded}">'
+        f'<div class="pw-card{marks["LEFT"]}"><div class="pw-label">Left</div>'
+        f'<div class="pw-text">{escaped(left)}</div></div>'
+        f'<div class="pw-card{marks["RIGHT"]}"><div class="pw-label">Right</div>'
+        f'<div class="pw-text">{escaped(right)}</div></div>'
         "</div>"
     )
 
 
-def choice_bar(item_id: int, on_choice: Callable[[int, str], Any]) -> None:
-    """The four buttons with their keys.
+@dataclass
+class Chosen:
+    """A choice that is still on the screen, for a slip to be seen."""
 
-    The id travels with the press, so that a late one can never land on the next pair. `on_choice` gets the id and
-    one of LEFT, TIE, BOTH_BAD, RIGHT.
+    item_id: int
+    choice: str
+    shown: Any
+    """What the page had on the screen: the pair stays until the pause is over."""
+    at: float
+    much: bool = False
+    """The same key came twice."""
+
+    @property
+    def left(self) -> float:
+        """Seconds until the next pair."""
+        return self.at + PAUSE - time.monotonic()
+
+
+def just_chosen(kind: type = object) -> Chosen | None:
+    """The choice whose pause is not over, if what is shown is of this kind: another page may have another pair."""
+    chosen = st.session_state.get("pair_chosen")
+    return chosen if isinstance(chosen, Chosen) and isinstance(chosen.shown, kind) and chosen.left > 0 else None
+
+
+def choice_bar(
+    item_id: int,
+    shown: Any,
+    on_choice: Callable[[int, str], bool],
+    *,
+    on_again: Callable[[int], bool] | None = None,
+    beside: Callable[[], None] = lambda: None,
+) -> None:
+    """The four buttons with their keys, in a bar that stays at the window's foot.
+
+    A choice is saved at once and seen for `PAUSE` seconds before the next pair. One press never judges two pairs: while
+    a key is held or pressed again, and in a pair's first moments, presses count for nothing.
+
+    Args:
+        item_id: what is judged; `on_choice` gets it with one of LEFT, TIE, BOTH_BAD, RIGHT and says whether it saved.
+        shown: what is on the screen, kept over the pause.
+        on_again: called when LEFT or RIGHT is pressed twice within the pause.
+        beside: draws what else stands in the bar.
     """
     if st.session_state.get("pair_shown") != item_id:
         st.session_state["pair_shown"] = item_id
         st.session_state["pair_shown_at"] = time.monotonic()
-    columns = st.columns(4)
-    for column, (choice, label, key) in zip(columns, KEYS, strict=True):
-        column.button(
-            label,
-            key=f"choose_{choice}",
-            shortcut=key,
-            width="stretch",
-            on_click=_pressed,
-            args=(item_id, choice, on_choice),
-        )
+    chosen = just_chosen(type(shown))
+    with st.container(key="choice_bar", horizontal=True):
+        for choice, label, key in KEYS:
+            mine = chosen is not None and chosen.choice == choice
+            st.button(
+                label.replace("better", "much better") if mine and chosen is not None and chosen.much else label,
+                key=f"choose_{choice}",
+                shortcut=key,
+                type="primary" if mine else "secondary",
+                width="stretch",
+                on_click=_pressed,
+                args=(item_id, choice, shown, on_choice, on_again),
+            )
+        beside()
 
 
-def _pressed(item_id: int, choice: str, on_choice: Callable[[int, str], Any]) -> None:
-    if st.session_state.get("pair_shown") != item_id or seconds_shown() < TOO_SOON:
+def go_on_after_the_pause() -> None:
+    """Called last in the fragment: wait until the choice was seen, then draw the next pair."""
+    chosen = just_chosen()
+    if chosen is not None:
+        time.sleep(max(0.0, chosen.left) + 0.005)
+        st.rerun(scope="fragment")
+
+
+def _pressed(
+    item_id: int,
+    choice: str,
+    shown: Any,
+    on_choice: Callable[[int, str], bool],
+    on_again: Callable[[int], bool] | None,
+) -> None:
+    now = time.monotonic()
+    quiet = now - float(st.session_state.get("pair_pressed_at", 0.0))
+    st.session_state["pair_pressed_at"] = now
+    chosen = st.session_state.get("pair_chosen")
+    if isinstance(chosen, Chosen) and chosen.item_id == item_id and now < chosen.at + PAUSE + LATE:
+        # the pause is slept through on the server, so a second press within it arrives a little after its end
+        if choice == chosen.choice and not chosen.much and on_again and choice in ("LEFT", "RIGHT"):
+            chosen.much = on_again(item_id)
+            chosen.at = now
         return
-    on_choice(item_id, choice)
+    if st.session_state.get("pair_shown") != item_id or seconds_shown() < TOO_SOON or quiet < TOO_SOON:
+        return
+    if on_choice(item_id, choice):
+        st.session_state["pair_chosen"] = Chosen(item_id, choice, shown, at=time.monotonic())
+
+
+def forget_choice() -> None:
+    """After an undo: the pair comes back as if nothing had been chosen."""
+    st.session_state.pop("pair_chosen", None)
 
 
 def seconds_shown() -> float:

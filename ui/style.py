@@ -14,7 +14,10 @@ CSS = """
 .pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; max-height: 46vh; overflow-y: auto;
   align-items: stretch;}
 @media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; max-height: 60vh;} h1 {font-size: 1.9rem !important;}}
-.pw-chosen {outline: 3px solid #0f766e;}
+.pw-chosen {outline: 3px solid #0f766e; outline-offset: -3px;}
+.pw-faded {opacity: .45;}
+.st-key-choice_bar {position: sticky; bottom: 0; z-index: 90; padding: .6rem 0 .8rem;
+  background: var(--st-background-color, Canvas);}
 .pw-diff ins {background: color-mix(in srgb, #16a34a 25%, transparent); text-decoration: none; border-radius: .2rem;}
 .pw-diff del {background: color-mix(in srgb, #dc2626 22%, transparent); border-radius: .2rem;}
 .pw-simulated {display: inline-block; border: 1px solid #b45309; color: #b45309; border-radius: 1rem;

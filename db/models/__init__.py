@@ -7,7 +7,7 @@ the file that a prompt came from.
 from db.models.base import Base, UtcDateTime, now
 from db.models.evaluation import Evaluation, Judgment, Pairing, Verdict
 from db.models.feedback import Comparison, ComparisonResponse, Correction, Placement, Ranking
-from db.models.people import Membership, Project, Reviewer, Role
+from db.models.people import Guideline, Membership, Project, Reviewer, Role
 from db.models.responses import (
     GenerationRun,
     ModelVersion,
@@ -28,6 +28,7 @@ __all__ = [
     "Correction",
     "Evaluation",
     "GenerationRun",
+    "Guideline",
     "Judgment",
     "Membership",
     "Method",

@@ -44,6 +44,7 @@ class Ranking(Base):
 
     __tablename__ = "ranking"
     __table_args__ = (
+        CheckConstraint("strength IN (1, 2)", name="strength"),
         Index(
             "uq_ranking_standing",
             "comparison_id",
@@ -57,6 +58,10 @@ class Ranking(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), index=True)
+    strength: Mapped[int | None]
+    """1 for better, 2 for much better, said of a pair here; none for ties, several responses and imported picks."""
+    guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guideline.id"))
+    """The version that was in force; none where the project had no guideline yet."""
     both_bad: Mapped[bool] = mapped_column(default=False)
     """None of the responses could be sent; then all share place 1."""
     reason: Mapped[str | None]

@@ -32,8 +32,22 @@ class Project(Base):
     """One sentence: what is answered, for whom."""
     instructions: Mapped[str] = mapped_column(default="")
     """The system prompt that new model Responders start from."""
-    guideline: Mapped[str] = mapped_column(default="")
-    """What reviewers go by, as Markdown; shown beside the work."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Guideline(Base):
+    """One version of what a Project's reviewers go by; the newest is in force, and none is ever changed."""
+
+    __tablename__ = "guideline"
+    __table_args__ = (UniqueConstraint("project_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    version: Mapped[int]
+    """Counts a project's versions from 1."""
+    text: Mapped[str]
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
+    """None where it was there before versions were kept."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
