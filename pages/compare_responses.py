@@ -13,6 +13,15 @@ from review.assignment import Offer, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import word_diff, words_changed
 from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
+from review.reasons import (
+    FAULTS,
+    PRAISE,
+    chips_of,
+    criteria_of,
+    criteria_said,
+    judge_criterion,
+    set_chips,
+)
 from ui.frame import page
 from ui.pairs import (
     choice_bar,
@@ -24,12 +33,13 @@ from ui.pairs import (
     show_pair,
     show_prompt,
 )
-from ui.safe import errors_toasted
+from ui.safe import errors_toasted, plain
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
 # by project and person: whoever comes next in this tab has a queue of their own
 NOW, LATER = (f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("now", "later"))
+SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
 SAID = {
     Choice.LEFT: "left is better",
     Choice.RIGHT: "right is better",
@@ -79,6 +89,20 @@ def save_reason(ranking_id: int) -> None:
     text = st.session_state.get(f"reason_{ranking_id}", "")
     _try(lambda s: give_reason(s, by=me.reviewer_id, ranking_id=ranking_id, reason=text))
     st.toast("Reason saved.")
+
+
+def save_chips(ranking_id: int) -> None:
+    """Keep the chips of the last choice."""
+    praise, faults = (st.session_state.get(f"{name}_{ranking_id}", []) for name in ("praise", "faults"))
+    _try(lambda s: set_chips(s, by=me.reviewer_id, ranking_id=ranking_id, praise=praise, faults=faults))
+
+
+def save_criterion(ranking_id: int, criterion_id: int) -> None:
+    """Keep which side was better by a criterion."""
+    choice = SIDES.get(str(st.session_state.get(f"criterion_{ranking_id}_{criterion_id}")))
+    _try(
+        lambda s: judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, choice=choice)
+    )
 
 
 def save_correction(response_id: int) -> None:
@@ -138,6 +162,24 @@ def ranking() -> None:
             beside=lambda: undo_and_later(last, pair.comparison_id),
         )
     if last is not None:
+        why(last)
+    if pair is None:
+        undo_and_later(last, None)
+        return
+    with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
+        side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
+        response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
+        correction_editor(response_id, original)
+    go_on_after_the_pause()
+
+
+def why(last: LastRanking) -> None:
+    """Reasons of the last choice: after it, never before, and all optional."""
+    with reading() as s:
+        criteria = criteria_of(s, project_id=me.project_id)
+        said = criteria_said(s, ranking_id=last.ranking_id)
+        chips = chips_of(s, ranking_id=last.ranking_id)
+    with st.container(border=True, key="why"):
         strong = " (much)" if last.strength == 2 else ""
         st.text_input(
             f"Your last choice: {SAID[last.choice]}{strong}. Why? (optional, Enter saves)",
@@ -147,14 +189,26 @@ def ranking() -> None:
             on_change=save_reason,
             args=(last.ranking_id,),
         )
-    if pair is None:
-        undo_and_later(last, None)
-        return
-    with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
-        side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
-        response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
-        correction_editor(response_id, original)
-    go_on_after_the_pause()
+        good, bad = st.columns(2)
+        for column, name, labels in ((good, "praise", PRAISE), (bad, "faults", FAULTS)):
+            column.pills(
+                {"praise": "The better one is", "faults": "Wrong with the other"}[name],
+                labels,
+                selection_mode="multi",
+                default=[chip for chip in chips if chip in labels],
+                key=f"{name}_{last.ranking_id}",
+                on_change=save_chips,
+                args=(last.ranking_id,),
+            )
+        for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
+            column.segmented_control(
+                plain(criterion.name),
+                list(SIDES),
+                default=next((word for word, side in SIDES.items() if side is said.get(criterion.id)), None),
+                key=f"criterion_{last.ranking_id}_{criterion.id}",
+                on_change=save_criterion,
+                args=(last.ranking_id, criterion.id),
+            )
 
 
 def undo_and_later(last: LastRanking | None, comparison_id: int | None) -> None:

@@ -7,6 +7,7 @@ from db.catalog import responders
 from db.models import Project, ResponderKind, Role
 from db.people import create_project, edit_project, guideline_of, join, leave, members, set_author
 from db.session import reading, session
+from review.reasons import criteria_of, set_criteria
 from ui.frame import ROLE_WORDS, page
 from ui.safe import errors_shown, plain
 
@@ -111,6 +112,19 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
                     instructions=instructions,
                     guideline=guideline,
                 )
+            st.toast("Saved.")
+
+with reading() as s:
+    criteria = criteria_of(s, project_id=me.project_id)
+with st.expander("Criteria to compare by, beside the choice itself", icon=":material/checklist:"), st.form("criteria"):
+    st.caption("Asked after each choice, and optional. Few is better: each costs a second on every pair.")
+    wanted = st.text_area(
+        "One a line", value="\n".join(c.name for c in criteria), placeholder="Correct\nComplete\nTone"
+    )
+    if st.form_submit_button("Save", type="primary"):
+        with errors_shown():
+            with session() as s:
+                set_criteria(s, by=me.reviewer_id, project_id=me.project_id, names=wanted.splitlines())
             st.toast("Saved.")
 
 with st.expander("Another project", icon=":material/create_new_folder:"), st.form("new_project", clear_on_submit=True):

@@ -112,7 +112,7 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
 
 def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
     """Say of one's own choice for one side that it is much better."""
-    ranking = _own(s, by=by, ranking_id=ranking_id)
+    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     if ranking.strength is None:
         raise Refused("Only a choice for the left or the right can be made stronger.")
     ranking.strength = 2
@@ -121,7 +121,7 @@ def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
 
 def undo(s: Session, *, by: int, ranking_id: int) -> int:
     """Take back one's own ranking; it stays in the database as undone. Returns the comparison's id."""
-    ranking = _own(s, by=by, ranking_id=ranking_id)
+    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     ranking.undone_at = now()
     s.flush()
     return ranking.comparison_id
@@ -129,11 +129,12 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
 
 def give_reason(s: Session, *, by: int, ranking_id: int, reason: str) -> None:
     """Add or change the reason of one's own ranking."""
-    _own(s, by=by, ranking_id=ranking_id).reason = reason.strip() or None
+    own_ranking(s, by=by, ranking_id=ranking_id).reason = reason.strip() or None
     s.flush()
 
 
-def _own(s: Session, *, by: int, ranking_id: int) -> Ranking:
+def own_ranking(s: Session, *, by: int, ranking_id: int) -> Ranking:
+    """One's own standing ranking. Raises `NotFound` for anybody else's, and for one that was undone."""
     ranking = s.get(Ranking, ranking_id)
     if ranking is None or ranking.reviewer_id != by or ranking.undone_at is not None:
         raise NotFound("That ranking is not yours, or it was undone already. Reload the page.")

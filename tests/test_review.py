@@ -6,13 +6,21 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, Guideline, Project, Ranking, Reviewer, Role
+from db.models import Comparison, CriterionChoice, Guideline, Project, Ranking, Reviewer, Role
 from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import Change, word_diff, words_changed
 from review.rankings import Choice, give_reason, last_ranking, rank_pair, strengthen, undo
+from review.reasons import (
+    chips_of,
+    criteria_of,
+    criteria_said,
+    judge_criterion,
+    set_chips,
+    set_criteria,
+)
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
 
@@ -153,6 +161,64 @@ def test_each_ranking_knows_the_guideline_that_it_was_made_under(s: Session, pro
     write("Say sorry.")
     assert ranked() == 3
     assert [g.text for g in s.scalars(select(Guideline))] == ["Say sorry.", "Say sorry, and when.", "Say sorry."]
+
+
+@pytest.fixture
+def ranked(s: Session, project: Project, me: Reviewer) -> Ranking:
+    """A ranking of mine in which the left was better."""
+    prompt = a_prompt(s, project)
+    pair = a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+    return rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+
+
+def test_chips_are_what_was_last_chosen_and_only_known_ones(s: Session, me: Reviewer, ranked: Ranking) -> None:
+    set_chips(s, by=me.id, ranking_id=ranked.id, praise=["Warm"], faults=["Too long", "Tone"])
+    set_chips(s, by=me.id, ranking_id=ranked.id, praise=["Warm"], faults=["Tone"])
+    assert chips_of(s, ranking_id=ranked.id) == ["Tone", "Warm"]
+    with pytest.raises(Refused, match="no reason that can be chosen"):
+        set_chips(s, by=me.id, ranking_id=ranked.id, praise=["Tone"], faults=[])
+    undo(s, by=me.id, ranking_id=ranked.id)
+    with pytest.raises(NotFound, match="undone already"):
+        set_chips(s, by=me.id, ranking_id=ranked.id, praise=[], faults=[])
+
+
+def test_a_criterion_names_the_better_response_whichever_side_it_stood_on(
+    s: Session, project: Project, me: Reviewer, ranked: Ranking
+) -> None:
+    set_criteria(s, by=me.id, project_id=project.id, names=["Correct", " Tone ", "Correct", ""])
+    correct_one, tone = criteria_of(s, project_id=project.id)
+    _, right = sorted(ranked.placements, key=lambda placement: placement.position)
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, choice=Choice.RIGHT)
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.TIE)
+    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Choice.RIGHT, tone.id: Choice.TIE}
+    stored = s.scalars(select(CriterionChoice).order_by(CriterionChoice.criterion_id)).all()
+    assert [one.better_id for one in stored] == [right.response_id, None]
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, choice=Choice.LEFT)
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=None)
+    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Choice.LEFT}
+    with pytest.raises(Refused, match="equal"):
+        judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.BOTH_BAD)
+
+
+def test_a_retired_criterion_keeps_what_was_said_and_can_come_back(
+    s: Session, project: Project, me: Reviewer, ranked: Ranking
+) -> None:
+    set_criteria(s, by=me.id, project_id=project.id, names=["Correct", "Tone"])
+    tone = criteria_of(s, project_id=project.id)[1]
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.LEFT)
+    set_criteria(s, by=me.id, project_id=project.id, names=["Correct"])
+    with pytest.raises(NotFound, match="not used here any more"):
+        judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.TIE)
+    set_criteria(s, by=me.id, project_id=project.id, names=["Tone", "Correct"])
+    assert [c.name for c in criteria_of(s, project_id=project.id)] == ["Tone", "Correct"]
+    assert criteria_said(s, ranking_id=ranked.id) == {tone.id: Choice.LEFT}
+
+
+def test_criteria_are_the_managers_and_few(s: Session, project: Project, me: Reviewer) -> None:
+    with pytest.raises(NotAllowed):
+        set_criteria(s, by=a_reviewer(s, project, Role.ANNOTATOR).id, project_id=project.id, names=["Correct"])
+    with pytest.raises(Refused, match="More than six"):
+        set_criteria(s, by=me.id, project_id=project.id, names=list("abcdefg"))
 
 
 def test_the_sides_are_a_fair_coin() -> None:

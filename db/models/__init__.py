@@ -6,7 +6,16 @@ the file that a prompt came from.
 
 from db.models.base import Base, UtcDateTime, now
 from db.models.evaluation import Evaluation, Judgment, Pairing, Verdict
-from db.models.feedback import Comparison, ComparisonResponse, Correction, Placement, Ranking
+from db.models.feedback import (
+    Chip,
+    Comparison,
+    ComparisonResponse,
+    Correction,
+    Criterion,
+    CriterionChoice,
+    Placement,
+    Ranking,
+)
 from db.models.people import Guideline, Membership, Project, Reviewer, Role
 from db.models.responses import (
     GenerationRun,
@@ -23,9 +32,12 @@ from db.models.training import Method, Preference, Recipe, Snapshot, SnapshotLef
 
 __all__ = [
     "Base",
+    "Chip",
     "Comparison",
     "ComparisonResponse",
     "Correction",
+    "Criterion",
+    "CriterionChoice",
     "Evaluation",
     "GenerationRun",
     "Guideline",

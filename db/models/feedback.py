@@ -96,6 +96,43 @@ class Placement(Base):
     response: Mapped[Response] = relationship()
 
 
+class Chip(Base):
+    """A short reason put on a Ranking after the choice."""
+
+    __tablename__ = "chip"
+
+    ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    praise: Mapped[bool]
+    """Of the better response; else a fault of the other."""
+
+
+class Criterion(Base):
+    """One aspect by which a Project's reviewers compare (correct, complete, tone)."""
+
+    __tablename__ = "criterion"
+    __table_args__ = (UniqueConstraint("project_id", "name"), CheckConstraint("trim(name) <> ''", name="named"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str]
+    position: Mapped[int]
+    """Where it stands in the list, from 0."""
+    retired_at: Mapped[datetime | None]
+    """Not asked any more; what was said by it stays."""
+
+
+class CriterionChoice(Base):
+    """Which Response of a Ranking's pair was better by one Criterion."""
+
+    __tablename__ = "criterion_choice"
+
+    ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
+    criterion_id: Mapped[int] = mapped_column(ForeignKey("criterion.id"), primary_key=True)
+    better_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
+    """None where both were equal."""
+
+
 class Correction(Base):
     """A Reviewer's rewritten Response: what should have been sent."""
 

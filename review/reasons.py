@@ -1,0 +1,98 @@
+"""Why a choice was made, said after it: chips, and who was better by each criterion of the project."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
+from db.people import require
+from errors import NotFound, Refused
+from review.rankings import Choice, own_ranking
+
+PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
+"""What the better reply did well."""
+FAULTS = ("Misspelling", "Too long", "Repetition", "Inconsistent", "Hallucination", "Wrong policy", "Tone")
+"""What was wrong with the other."""
+
+
+def chips_of(s: Session, *, ranking_id: int) -> list[str]:
+    """The chips put on a ranking."""
+    return list(s.scalars(select(Chip.label).where(Chip.ranking_id == ranking_id).order_by(Chip.label)))
+
+
+def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
+    """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
+    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
+    strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
+    if strange:
+        raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
+    s.execute(delete(Chip).where(Chip.ranking_id == ranking.id))
+    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=True) for label in praise)
+    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=False) for label in faults)
+    s.flush()
+
+
+def criteria_of(s: Session, *, project_id: int) -> Sequence[Criterion]:
+    """The project's criteria in their order, without retired ones."""
+    return s.scalars(
+        select(Criterion)
+        .where(Criterion.project_id == project_id, Criterion.retired_at.is_(None))
+        .order_by(Criterion.position)
+    ).all()
+
+
+def set_criteria(s: Session, *, by: int, project_id: int, names: Sequence[str]) -> None:
+    """Make these the project's criteria, in this order; managers only.
+
+    One that is left out is retired and keeps what was said by it; named again, it comes back.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    wanted = list(dict.fromkeys(clean for name in names if (clean := " ".join(name.split()))))
+    if len(wanted) > 6:
+        raise Refused("More than six criteria take longer than the choice itself. Keep those that you would act on.")
+    known = {c.name: c for c in s.scalars(select(Criterion).where(Criterion.project_id == project_id))}
+    for criterion in known.values():
+        if criterion.name not in wanted and criterion.retired_at is None:
+            criterion.retired_at = now()
+    for position, name in enumerate(wanted):
+        criterion = known.get(name) or Criterion(project_id=project_id, name=name)
+        criterion.position, criterion.retired_at = position, None
+        s.add(criterion)
+    s.flush()
+
+
+def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, choice: Choice | None) -> None:
+    """Say which side was better by one criterion, that both are equal (TIE), or nothing any more (None)."""
+    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
+    criterion = s.get(Criterion, criterion_id)
+    if criterion is None or criterion.project_id != ranking.comparison.project_id or criterion.retired_at is not None:
+        raise NotFound("That criterion is not used here any more. Reload the page.")
+    if choice is Choice.BOTH_BAD:
+        raise Refused("By one criterion a side is better or both are equal.")
+    said = s.get(CriterionChoice, (ranking_id, criterion_id))
+    if choice is None:
+        if said is not None:
+            s.delete(said)
+    else:
+        sides = {placement.position: placement.response_id for placement in ranking.placements}
+        better = {Choice.LEFT: sides[0], Choice.RIGHT: sides[1]}.get(choice)
+        if said is None:
+            s.add(CriterionChoice(ranking_id=ranking_id, criterion_id=criterion_id, better_id=better))
+        else:
+            said.better_id = better
+    s.flush()
+
+
+def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Choice]:
+    """What was said by each criterion: criterion id to LEFT, RIGHT or TIE, as the sides stood."""
+    rows = s.execute(
+        select(CriterionChoice.criterion_id, Placement.position)
+        .outerjoin(
+            Placement,
+            (Placement.ranking_id == CriterionChoice.ranking_id) & (Placement.response_id == CriterionChoice.better_id),
+        )
+        .where(CriterionChoice.ranking_id == ranking_id)
+    )
+    side = {0: Choice.LEFT, 1: Choice.RIGHT, None: Choice.TIE}
+    return {criterion_id: side[position] for criterion_id, position in rows}
