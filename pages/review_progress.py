@@ -1,0 +1,109 @@
+"""How the ranking goes: bars by person and day, what is left, and how far people agree."""
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from db.models import Role
+from db.session import reading
+from review.agreement import agreement, with_others
+from review.progress import coverage, opinions, opinions_by_criterion, pace
+from ui.charts import GREEN
+from ui.frame import page
+from ui.safe import show_table
+
+me = page("Progress", Role.MANAGER)
+with reading() as s:
+    done = coverage(s, project_id=me.project_id)
+    people = pace(s, project_id=me.project_id)
+    said = opinions(s, project_id=me.project_id)
+    by_criterion = opinions_by_criterion(s, project_id=me.project_id)
+
+target = st.number_input(
+    "Pairs to rank",
+    1,
+    max(1, done.comparisons),
+    min(100, max(1, done.comparisons)),
+    help="About 100 good ones are the least.",
+)
+left = max(0, int(target) - done.once)
+numbers = st.columns(4)
+numbers[0].metric("Ranked by people", f"{done.once:,}", help=f"Of {done.comparisons:,} pairs.")
+numbers[1].metric("Left for the target", f"{left:,}")
+timed = [one.median_seconds for one in people if one.median_seconds is not None and not one.simulated]
+numbers[2].metric("Median seconds a pair", f"{sorted(timed)[len(timed) // 2]:.0f}" if timed else "–")
+numbers[3].metric("Ranked by two or more", f"{done.twice:,}", help="Only these tell about agreement.")
+st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target))} of {int(target)}")
+
+if not people:
+    st.info("Nobody has ranked anything yet. Pairs wait on the Compare page.")
+    st.stop()
+
+st.subheader("By person and day")
+days = [
+    {"Day": day.isoformat(), "Person": one.reviewer, "Pairs": count}
+    for one in people
+    for day, count in one.by_day.items()
+]
+if days:
+    chart = (
+        alt.Chart(pd.DataFrame(days))
+        .mark_bar()
+        .encode(
+            x=alt.X("Day:O", title=None, axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("Pairs:Q", axis=alt.Axis(tickMinStep=1)),
+            color=alt.Color("Person:N", title=None, scale=alt.Scale(scheme="tableau10")),
+            tooltip=["Day", "Person", "Pairs"],
+        )
+    )
+    st.altair_chart(chart.properties(height=220), width="stretch")
+
+
+def share(value: float | None) -> str:
+    """A share in per cent, or a dash."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+agreeing = with_others(said)
+show_table(
+    [
+        {
+            "Person": one.reviewer,
+            "Ranked here": one.ranked,
+            "Imported": one.imported,
+            "Corrections": one.corrections,
+            "Median seconds": "–" if one.median_seconds is None else f"{one.median_seconds:.0f}",
+            "Left better": share(one.left_share),
+            "Ties": share(one.tie_share),
+            "Agrees with others": share(agreeing[one.reviewer].raw) if one.reviewer in agreeing else "–",
+        }
+        for one in people
+    ]
+)
+st.caption(
+    "“Left better” far from 50 % hints at a habit. “Agrees with others” counts pairs that somebody else ranked too."
+)
+
+st.subheader("Agreement between people")
+whole = agreement(said)
+st.write(whole.sentence)
+parts = [("Which is better", whole), *((name, agreement(some)) for name, some in by_criterion.items())]
+drawn = [
+    {"What": name, "alpha": part.alpha, "low": part.low, "high": part.high}
+    for name, part in parts
+    if part.alpha is not None
+]
+if drawn:
+    base = alt.Chart(pd.DataFrame(drawn))
+    scale = alt.Scale(domain=[min(0.0, *(float(d["low"] or 0) for d in drawn)), 1])
+    rule = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(
+        x=alt.X("low:Q", scale=scale, title="Krippendorff's alpha: 0 is chance, 1 full agreement"),
+        x2="high:Q",
+        y=alt.Y("What:N", sort=None, title=None),
+        tooltip=["What", *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("alpha", "low", "high"))],
+    )
+    point = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(
+        x=alt.X("alpha:Q", scale=scale), y=alt.Y("What:N", sort=None, title=None)
+    )
+    st.altair_chart((rule + point).properties(height=60 + 46 * len(drawn)), width="stretch")
+st.caption("Simulated reviewers are in the table and in no figure of agreement.")

@@ -1,0 +1,100 @@
+"""Agreement between reviewers: published figures, properties, and that simulated reviewers and sides stay out of it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from db.models import Role
+from review.agreement import Opinion, agreement, with_others
+from review.progress import coverage, opinions, opinions_by_criterion, pace
+from review.rankings import Choice, rank_pair, undo
+from review.reasons import criteria_of, judge_criterion, set_criteria
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+
+TABLE = (
+    ("A", "* * * * * 3 4 1 2 1 1 3 3 * 3"),
+    ("B", "1 * 2 1 3 3 4 3 * * * * * * *"),
+    ("C", "* * 2 1 3 4 4 * 2 1 1 3 3 * 4"),
+)
+"""Three observers and 15 units: https://en.wikipedia.org/wiki/Krippendorff%27s_alpha, nominal 0.691."""
+OPINIONS = st.lists(
+    st.builds(Opinion, st.integers(0, 6), st.sampled_from("abc"), st.sampled_from(["FIRST", "SECOND", "TIE"])),
+    max_size=25,
+    unique_by=lambda o: (o.comparison_id, o.reviewer),
+)
+
+
+def test_the_published_table_gives_the_published_alpha() -> None:
+    said = [
+        Opinion(unit, observer, value)
+        for observer, row in TABLE
+        for unit, value in enumerate(row.split())
+        if value != "*"
+    ]
+    found = agreement(said)
+    assert found.alpha == pytest.approx(0.691, abs=5e-4)
+    assert found.alpha is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.alpha < found.high
+
+
+def test_two_of_three_double_judgments_that_agree_are_two_thirds() -> None:
+    said = [Opinion(n, who, "FIRST" if (n, who) != (2, "Bo") else "TIE") for n in range(3) for who in ("Ann", "Bo")]
+    found = agreement([*said, Opinion(9, "Ann", "SECOND")])
+    assert (found.comparisons, found.pairs) == (3, 3)
+    assert found.raw == pytest.approx(2 / 3)
+    assert {name: one.raw for name, one in with_others(said).items()} == pytest.approx({"Ann": 2 / 3, "Bo": 2 / 3})
+
+
+def test_without_overlap_nothing_is_claimed() -> None:
+    found = agreement([Opinion(1, "Ann", "FIRST"), Opinion(2, "Bo", "FIRST")])
+    assert (found.raw, found.alpha, found.comparisons) == (None, None, 0)
+    assert "nothing can be said" in found.sentence
+    always = agreement([Opinion(n, who, "FIRST") for n in range(5) for who in ("Ann", "Bo")])
+    assert (always.raw, always.alpha) == (1.0, None)
+    assert "too uniform" in always.sentence
+
+
+@given(OPINIONS)
+@settings(max_examples=40, deadline=None)
+def test_agreement_stays_in_its_bounds_and_ignores_the_order(said: list[Opinion]) -> None:
+    found = agreement(said)
+    assert found == agreement(said[::-1])
+    assert found.raw is None or 0 <= found.raw <= 1
+    assert found.alpha is None or found.alpha <= 1
+    assert found.alpha is None or found.raw != 1 or found.alpha == pytest.approx(1)
+
+
+def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Session) -> None:
+    project = a_project(s)
+    manager = a_reviewer(s, project, name="Mara")
+    people = [manager, *(a_reviewer(s, project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))]
+    rule = a_reviewer(s, project, name="Rule", simulated=True)
+    set_criteria(s, by=manager.id, project_id=project.id, names=["Tone"])
+    tone = criteria_of(s, project_id=project.id)[0]
+    for _ in range(6):
+        prompt = a_prompt(s, project)
+        one, two = (a_response(s, prompt, a_human(s, project)) for _ in range(2))
+        pair = a_comparison(s, one, two)
+        for person in (*people, rule):
+            ranking = rank_pair(s, by=person.id, comparison_id=pair.id, choice=Choice.LEFT, seconds=4.0)
+            stood_left = next(p.response_id for p in ranking.placements if p.position == 0)
+            side = Choice.LEFT if stood_left == one.id else Choice.RIGHT
+            if side is Choice.RIGHT:
+                undo(s, by=person.id, ranking_id=ranking.id)
+                ranking = rank_pair(s, by=person.id, comparison_id=pair.id, choice=side, seconds=6.0)
+            judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, choice=side)
+    said = opinions(s, project_id=project.id)
+    assert {o.said for o in said} == {"FIRST"}
+    assert {o.reviewer for o in said} == {"Mara", "Ann", "Bo"}
+    assert len(said) == 18
+    assert {o.said for o in opinions_by_criterion(s, project_id=project.id)["Tone"]} == {"FIRST"}
+    done = coverage(s, project_id=project.id)
+    assert (done.comparisons, done.once, done.twice) == (6, 6, 6)
+    found = {one.reviewer: one for one in pace(s, project_id=project.id)}
+    assert set(found) == {"Mara", "Ann", "Bo", "Rule (simulated)"}
+    assert found["Ann"].ranked == sum(found["Ann"].by_day.values()) == 6
+    assert found["Ann"].tie_share == 0
+    assert found["Ann"].median_seconds is not None
