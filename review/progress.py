@@ -100,7 +100,7 @@ def pace(s: Session, *, project_id: int) -> list[Pace]:
             here[reviewer_id].append((at, seconds, first, second))
         else:
             imported[reviewer_id] += 1
-    corrected = {
+    corrected = {  # noqa: C416
         reviewer_id: count
         for reviewer_id, count in s.execute(
             select(Correction.reviewer_id, func.count())
