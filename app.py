@@ -45,6 +45,7 @@ PAGES = (
     ("pages/generate_responses.py", "Generate", ":material/auto_awesome:", (Role.MANAGER,)),
     ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", (Role.MANAGER, Role.ANNOTATOR)),
     ("pages/review_progress.py", "Progress", ":material/bar_chart:", (Role.MANAGER,)),
+    ("pages/decide_conflicts.py", "Decide", ":material/gavel:", (Role.MANAGER,)),
     ("pages/train_model.py", "Train", ":material/model_training:", (Role.MANAGER,)),
     ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", (Role.REVIEWER, Role.MANAGER)),
     ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", (Role.MANAGER, Role.REVIEWER)),

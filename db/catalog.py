@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
+from db.comparisons import OWN_WORD
 from db.models import (
     Comparison,
     Correction,
@@ -83,7 +84,7 @@ def story(s: Session, *, project_id: int) -> Story:
         select(Comparison.id)
         .join(Ranking, Ranking.comparison_id == Comparison.id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(Comparison.project_id == project_id, Ranking.undone_at.is_(None))
+        .where(Comparison.project_id == project_id, OWN_WORD)
         .distinct()
     )
     by_people = ranked.where(Reviewer.simulated.is_(False))

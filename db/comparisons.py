@@ -1,11 +1,14 @@
-"""Comparisons exist once for each set of responses, whoever offers them."""
+"""Comparisons exist once for each set of responses, whoever offers them; and which rankings of one stand."""
 
 from collections.abc import Collection
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, ComparisonResponse
+from db.models import Comparison, ComparisonResponse, Ranking
+
+OWN_WORD = and_(Ranking.undone_at.is_(None), Ranking.adjudicates.is_(False))
+"""A standing ranking that is a reviewer's own: not undone, and no decision between others'."""
 
 
 def comparison_key(response_ids: Collection[int]) -> str:

@@ -11,7 +11,7 @@ from itertools import combinations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.comparisons import ensure_comparison
+from db.comparisons import OWN_WORD, ensure_comparison
 from db.models import (
     Placement,
     Prompt,
@@ -195,9 +195,7 @@ def _ensure_comparison_and_pick(
         response.id: 1 if planned.pick in (name, "TIE", "BOTH_BAD") else 2 for name, response in responses.items()
     }
     standing = s.scalar(
-        select(Ranking).where(
-            Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, Ranking.undone_at.is_(None)
-        )
+        select(Ranking).where(Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, OWN_WORD)
     )
     if standing is not None:
         before = {placement.response_id: placement.place for placement in standing.placements}

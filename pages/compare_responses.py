@@ -24,6 +24,7 @@ from review.reasons import (
 )
 from ui.frame import page
 from ui.pairs import (
+    CHOICE_WORDS,
     choice_bar,
     forget_choice,
     go_on_after_the_pause,
@@ -40,12 +41,6 @@ me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
 # by project and person: whoever comes next in this tab has a queue of their own
 NOW, LATER = (f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("now", "later"))
 SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
-SAID = {
-    Choice.LEFT: "left is better",
-    Choice.RIGHT: "right is better",
-    Choice.TIE: "both good",
-    Choice.BOTH_BAD: "both bad",
-}
 
 
 def choose(comparison_id: int, choice: str) -> bool:
@@ -182,7 +177,7 @@ def why(last: LastRanking) -> None:
     with st.container(border=True, key="why"):
         strong = " (much)" if last.strength == 2 else ""
         st.text_input(
-            f"Your last choice: {SAID[last.choice]}{strong}. Why? (optional, Enter saves)",
+            f"Your last choice: {CHOICE_WORDS[last.choice.value]}{strong}. Why? (optional, Enter saves)",
             value=last.reason or "",
             key=f"reason_{last.ranking_id}",
             max_chars=500,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
+from db.comparisons import OWN_WORD
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -72,7 +73,7 @@ def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
 
 
 def _ranked_by(reviewer_id: int) -> Select[int]:
-    return select(Ranking.comparison_id).where(Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None))
+    return select(Ranking.comparison_id).where(Ranking.reviewer_id == reviewer_id, OWN_WORD)
 
 
 def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgress:
@@ -93,7 +94,7 @@ def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collecti
         select(func.count())
         .where(
             Ranking.comparison_id == Comparison.id,
-            Ranking.undone_at.is_(None),
+            OWN_WORD,
             Ranking.reviewer_id == Reviewer.id,
             Reviewer.simulated.is_(False),
         )

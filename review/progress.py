@@ -9,6 +9,7 @@ from statistics import median
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from db.comparisons import OWN_WORD
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -65,7 +66,7 @@ def coverage(s: Session, *, project_id: int) -> Coverage:
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
         .where(
             Ranking.comparison_id.in_(_comparisons(project_id)),
-            Ranking.undone_at.is_(None),
+            OWN_WORD,
             Reviewer.simulated.is_(False),
         )
         .group_by(Ranking.comparison_id)
@@ -91,7 +92,7 @@ def pace(s: Session, *, project_id: int) -> list[Pace]:
         )
         .join(left, left.c.ranking_id == Ranking.id)
         .join(right, right.c.ranking_id == Ranking.id)
-        .where(Ranking.comparison_id.in_(_comparisons(project_id)), Ranking.undone_at.is_(None))
+        .where(Ranking.comparison_id.in_(_comparisons(project_id)), OWN_WORD)
     ).all()
     here: dict[int, list[tuple[datetime, float | None, int, int]]] = defaultdict(list)
     imported: dict[int, int] = defaultdict(int)
@@ -145,7 +146,7 @@ def opinions(s: Session, *, project_id: int) -> list[Opinion]:
         .join(Placement, Placement.ranking_id == Ranking.id)
         .where(
             Ranking.comparison_id.in_(_pairs(project_id)),
-            Ranking.undone_at.is_(None),
+            OWN_WORD,
             Reviewer.simulated.is_(False),
         )
         .order_by(Ranking.id, Placement.response_id)
@@ -169,7 +170,7 @@ def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[O
         .join(CriterionChoice, CriterionChoice.criterion_id == Criterion.id)
         .join(Ranking, Ranking.id == CriterionChoice.ranking_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(Criterion.project_id == project_id, Ranking.undone_at.is_(None), Reviewer.simulated.is_(False))
+        .where(Criterion.project_id == project_id, OWN_WORD, Reviewer.simulated.is_(False))
         .order_by(Criterion.position)
     )
     found: dict[str, list[Opinion]] = defaultdict(list)

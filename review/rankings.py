@@ -1,5 +1,6 @@
 """Giving a Ranking, adding its reason, and taking it back."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -7,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from db.comparisons import OWN_WORD
 from db.models import Comparison, Placement, Ranking, Role, now
 from db.people import guideline_of, require
 from errors import NotFound, Refused
@@ -49,10 +51,28 @@ def rank_pair(
 
     Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab).
     """
+    ranking = new_ranking(s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=RANKERS)
+    ranking.seconds = seconds
+    try:
+        with s.begin_nested():
+            s.add(ranking)
+            s.flush()
+    except IntegrityError:
+        raise Refused("You have ranked this pair already. Undo first if you want to change it.") from None
+    return ranking
+
+
+def new_ranking(
+    s: Session, *, by: int, comparison_id: int, choice: Choice, reason: str | None, roles: Collection[Role]
+) -> Ranking:
+    """A ranking of a pair, not yet in the session, with the sides as they are drawn for this reviewer.
+
+    Raises `NotFound`, `NotAllowed`, and `Refused` for a held-out prompt, one's own responses, and more than two.
+    """
     comparison = s.get(Comparison, comparison_id)
     if comparison is None:
         raise NotFound("That pair is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=comparison.project_id, roles=RANKERS)
+    require(s, by=by, project_id=comparison.project_id, roles=roles)
     if comparison.prompt.held_out:
         raise Refused("This prompt is held out: its responses are only judged blind, never ranked for training.")
     if any(response.responder.reviewer_id == by for response in comparison.responses):
@@ -69,19 +89,22 @@ def rank_pair(
         guideline_id=guideline.id if guideline else None,
         both_bad=choice is Choice.BOTH_BAD,
         reason=(reason or "").strip() or None,
-        seconds=seconds,
     )
     ranking.placements = [
         Placement(response_id=response.id, place=place, position=position)
         for position, (response, place) in enumerate(zip((left, right), places(choice), strict=True))
     ]
-    try:
-        with s.begin_nested():
-            s.add(ranking)
-            s.flush()
-    except IntegrityError:
-        raise Refused("You have ranked this pair already. Undo first if you want to change it.") from None
     return ranking
+
+
+def choice_of(ranking: Ranking, *, left_id: int) -> Choice:
+    """What a ranking of a pair says, seen with the response `left_id` on the left."""
+    if ranking.both_bad:
+        return Choice.BOTH_BAD
+    places_of = {placement.response_id: placement.place for placement in ranking.placements}
+    left = places_of.pop(left_id)
+    (right,) = places_of.values()
+    return Choice.TIE if left == right else Choice.LEFT if left < right else Choice.RIGHT
 
 
 def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
@@ -92,7 +115,7 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
         .where(
             Comparison.project_id == project_id,
             Ranking.reviewer_id == by,
-            Ranking.undone_at.is_(None),
+            OWN_WORD,
             Ranking.prompt_set_id.is_(None),
         )
         .order_by(Ranking.id.desc())
@@ -100,13 +123,8 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
     ).first()
     if ranking is None:
         return None
-    by_position = {placement.position: placement.place for placement in ranking.placements}
-    if ranking.both_bad:
-        choice = Choice.BOTH_BAD
-    elif by_position[0] == by_position[1]:
-        choice = Choice.TIE
-    else:
-        choice = Choice.LEFT if by_position[0] < by_position[1] else Choice.RIGHT
+    left_id = next(placement.response_id for placement in ranking.placements if placement.position == 0)
+    choice = choice_of(ranking, left_id=left_id)
     return LastRanking(ranking.id, ranking.comparison_id, choice, ranking.strength, ranking.reason)
 
 

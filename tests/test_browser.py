@@ -24,7 +24,9 @@ from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MENU = [re.compile(name) for name in "Overview Import Generate Compare Progress Train Judge Evaluate People".split()]
+MENU = [
+    re.compile(name) for name in "Overview Import Generate Compare Progress Decide Train Judge Evaluate People".split()
+]
 REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
 

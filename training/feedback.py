@@ -53,6 +53,7 @@ def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
             reviewer=reviewer.label,
             simulated=reviewer.simulated,
             both_bad=ranking.both_bad,
+            adjudicates=ranking.adjudicates,
             placed=tuple(placed[ranking.id]),
         )
         for ranking, prompt, reviewer in heads.values()

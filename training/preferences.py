@@ -23,6 +23,7 @@ class LeftOut(StrEnum):
     BOTH_BAD = "BOTH_BAD"
     CUT_OFF = "CUT_OFF"
     DISAGREEMENT = "DISAGREEMENT"
+    OVERRULED = "OVERRULED"
     DUPLICATE = "DUPLICATE"
     SAME_TEXT = "SAME_TEXT"
     UNCHANGED = "UNCHANGED"
@@ -40,6 +41,7 @@ _SENTENCES: Mapping[LeftOut, str] = {
     LeftOut.BOTH_BAD: "Ranked as both bad: neither reply is worth learning from. A correction would be.",
     LeftOut.CUT_OFF: "The better reply was cut at the token limit: choosing it teaches to stop in mid-sentence.",
     LeftOut.DISAGREEMENT: "The same two replies were put in opposite orders.",
+    LeftOut.OVERRULED: "A manager decided between this ranking and others; the decision counts instead.",
     LeftOut.DUPLICATE: "The same pair is in already, from another ranking or correction.",
     LeftOut.SAME_TEXT: "Both replies have the same text.",
     LeftOut.UNCHANGED: "The correction changes nothing but white space.",
@@ -89,6 +91,13 @@ class GivenRanking:
     both_bad: bool
     placed: tuple[tuple[int, GivenResponse], ...]
     """Place (1 is best, equal is a tie) and reply."""
+    adjudicates: bool = False
+    """A manager's decision between the rankings of the same replies."""
+
+    @property
+    def comparison(self) -> frozenset[int]:
+        """What was compared."""
+        return frozenset(response.id for _, response in self.placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +151,11 @@ def derive(
     """The rows that feedback gives, and how much was left out, why.
 
     A ranking sets its best reply against each strictly worse one; a correction stands over its original. Pairs whose
-    two texts somebody put in the opposite order are left out; a simulated order never contradicts a person's.
+    two texts somebody put in the opposite order are left out; a simulated order never contradicts a person's,
+    and where a manager decided between rankings only the decision counts.
     """
     left_out: Counter[LeftOut] = Counter()
+    rankings = _without_overruled(rankings, left_out)
     orders = {order for ranking in rankings for order in _orders(ranking)}
     people = {order for ranking in rankings if not ranking.simulated for order in _orders(ranking)}
     found = [row for ranking in rankings for row in _from_ranking(ranking, left_out)]
@@ -159,6 +170,15 @@ def derive(
     kept = _capped(_distinct(usable, left_out), left_out)
     rows = sorted(kept, key=lambda row: (_key(row.prompt), row.chosen, row.rejected))
     return Preferences(rows=tuple(_split(rows)), left_out={reason: left_out[reason] for reason in sorted(left_out)})
+
+
+def _without_overruled(rankings: Sequence[GivenRanking], left_out: Counter[LeftOut]) -> list[GivenRanking]:
+    """Where a manager decided, only the decision counts."""
+    decided = {ranking.comparison for ranking in rankings if ranking.adjudicates}
+    kept = [ranking for ranking in rankings if ranking.adjudicates or ranking.comparison not in decided]
+    if len(kept) < len(rankings):
+        left_out[LeftOut.OVERRULED] += len(rankings) - len(kept)
+    return kept
 
 
 def plain(text: str) -> str:

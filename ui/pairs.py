@@ -25,6 +25,9 @@ KEYS = (
 )
 
 
+CHOICE_WORDS = {"LEFT": "left is better", "RIGHT": "right is better", "TIE": "both good", "BOTH_BAD": "both bad"}
+
+
 def show_prompt(text: str, context: str | None) -> None:
     """The prompt in a card of its own, with its context above."""
     above = f'<div class="pw-context pw-text">{escaped(context)}</div>' if context else ""

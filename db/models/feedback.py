@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, now
@@ -49,9 +49,17 @@ class Ranking(Base):
             "uq_ranking_standing",
             "comparison_id",
             "reviewer_id",
+            "adjudicates",
             unique=True,
             sqlite_where=text("undone_at IS NULL"),
             postgresql_where=text("undone_at IS NULL"),
+        ),
+        Index(
+            "uq_ranking_adjudication",
+            "comparison_id",
+            unique=True,
+            sqlite_where=text("undone_at IS NULL AND adjudicates"),
+            postgresql_where=text("undone_at IS NULL AND adjudicates"),
         ),
     )
 
@@ -62,6 +70,8 @@ class Ranking(Base):
     """1 for better, 2 for much better, said of a pair here; none for ties, several responses and imported picks."""
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guideline.id"))
     """The version that was in force; none where the project had no guideline yet."""
+    adjudicates: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """A manager's decision between others' rankings, not a ranking of their own; the others stay as they are."""
     both_bad: Mapped[bool] = mapped_column(default=False)
     """None of the responses could be sent; then all share place 1."""
     reason: Mapped[str | None]

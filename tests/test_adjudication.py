@@ -1,0 +1,118 @@
+"""A manager's word decides where people contradict each other, and everybody's own ranking stays."""
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Ranking, Reviewer, Role
+from errors import NotAllowed, NotFound, Refused
+from review.adjudication import conflicts, decide, withdraw_decision
+from review.assignment import left_first, next_offer
+from review.progress import opinions
+from review.rankings import Choice, choice_of, last_ranking, rank_pair
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from training.feedback import standing_rankings
+from training.preferences import LeftOut, derive
+
+
+class Team:
+    """Two annotators and a manager with some pairs; "1" is the response of lower id."""
+
+    def __init__(self, s: Session, pairs: int = 3) -> None:
+        self.s = s
+        self.project = a_project(s)
+        self.manager = a_reviewer(s, self.project)
+        self.ann, self.bo = (a_reviewer(s, self.project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))
+        self.pairs: list[Comparison] = []
+        for _ in range(pairs):
+            prompt = a_prompt(s, self.project)
+            self.pairs.append(a_comparison(s, *(a_response(s, prompt, a_human(s, self.project)) for _ in range(2))))
+
+    def say(self, who: Reviewer, pair: Comparison, what: str) -> Ranking:
+        return rank_pair(self.s, by=who.id, comparison_id=pair.id, choice=self.side(who, pair, what))
+
+    def side(self, who: Reviewer, pair: Comparison, what: str) -> Choice:
+        if what not in "12":
+            return Choice(what)
+        return Choice.LEFT if left_first(pair.id, who.id) == (what == "1") else Choice.RIGHT
+
+    def waiting(self, decided: bool = False) -> list[int]:
+        found = conflicts(self.s, by=self.manager.id, project_id=self.project.id, decided=decided)
+        return [conflict.pair.comparison_id for conflict in found]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "contradict"),
+    [("1", "2", True), ("1", "1", False), ("1", "TIE", False), ("TIE", "BOTH_BAD", True), ("2", "BOTH_BAD", True)],
+)
+def test_opposite_orders_and_both_bad_against_a_choice_contradict(
+    s: Session, one: str, other: str, contradict: bool
+) -> None:
+    team = Team(s, pairs=1)
+    team.say(team.ann, team.pairs[0], one)
+    team.say(team.bo, team.pairs[0], other)
+    assert bool(team.waiting()) is contradict
+
+
+def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> None:
+    team = Team(s)
+    pair = team.pairs[0]
+    for who, what in ((team.ann, "1"), (team.bo, "2")):
+        team.say(who, pair, what)
+    team.say(team.ann, team.pairs[1], "1")
+
+    def derived() -> tuple[list[tuple[int | None, int]], dict[LeftOut, int]]:
+        found = derive(standing_rankings(s, project_id=team.project.id), [])
+        return [(row.chosen_id, row.rejected_id) for row in found.rows], dict(found.left_out)
+
+    first, second = sorted(response.id for response in pair.responses)
+    rows, left_out = derived()
+    assert (second, first) not in rows
+    assert left_out == {LeftOut.DISAGREEMENT: 2}
+    decision = decide(
+        s, by=team.manager.id, comparison_id=pair.id, choice=team.side(team.manager, pair, "2"), reason="policy"
+    )
+    rows, left_out = derived()
+    assert (second, first) in rows
+    assert left_out == {LeftOut.OVERRULED: 2}
+    assert (team.waiting(), team.waiting(decided=True)) == ([], [pair.id])
+    assert (
+        len(s.scalars(select(Ranking).where(Ranking.comparison_id == pair.id, Ranking.undone_at.is_(None))).all()) == 3
+    )
+    assert {o.reviewer for o in opinions(s, project_id=team.project.id)} == {"Ann", "Bo"}
+    with pytest.raises(Refused, match="decided this pair already"):
+        decide(s, by=a_reviewer(s, team.project).id, comparison_id=pair.id, choice=Choice.TIE)
+    withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
+    assert derived()[1] == {LeftOut.DISAGREEMENT: 2}
+    assert team.waiting() == [pair.id]
+    with pytest.raises(NotFound, match="does not stand"):
+        withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
+
+
+def test_deciding_is_no_ranking_of_ones_own(s: Session) -> None:
+    team = Team(s, pairs=1)
+    pair = team.pairs[0]
+    team.say(team.ann, pair, "1")
+    team.say(team.bo, pair, "2")
+    decide(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    assert last_ranking(s, by=team.manager.id, project_id=team.project.id) is None
+    assert next_offer(s, project_id=team.project.id, reviewer_id=team.manager.id) is not None
+    team.say(team.manager, pair, "1")
+    with pytest.raises(Refused, match="ranked this pair already"):
+        team.say(team.manager, pair, "2")
+
+
+def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(s: Session) -> None:
+    team = Team(s, pairs=1)
+    pair = team.pairs[0]
+    rankings = [team.say(team.ann, pair, "1"), team.say(team.bo, pair, "2")]
+    conflict = conflicts(s, by=team.manager.id, project_id=team.project.id)[0]
+    left_id = conflict.pair.left_id
+    assert [word.choice for word in conflict.words] == [choice_of(ranking, left_id=left_id) for ranking in rankings]
+    assert {word.choice for word in conflict.words} == {Choice.LEFT, Choice.RIGHT}
+    for action in (
+        lambda: conflicts(s, by=team.ann.id, project_id=team.project.id),
+        lambda: decide(s, by=team.ann.id, comparison_id=pair.id, choice=Choice.TIE),
+    ):
+        with pytest.raises(NotAllowed, match="manager"):
+            action()
