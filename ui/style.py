@@ -16,7 +16,7 @@ CSS = """
 @media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; max-height: 60vh;} h1 {font-size: 1.9rem !important;}}
 .pw-chosen {outline: 3px solid #0f766e; outline-offset: -3px;}
 .pw-faded {opacity: .45;}
-.st-key-choice_bar {position: sticky; bottom: 0; z-index: 90; padding: .6rem 0 .8rem;
+:has(> .st-key-choice_bar) {position: sticky; bottom: 0; z-index: 90; padding: .6rem 0 .8rem;
   background: var(--st-background-color, Canvas);}
 .pw-diff ins {background: color-mix(in srgb, #16a34a 25%, transparent); text-decoration: none; border-radius: .2rem;}
 .pw-diff del {background: color-mix(in srgb, #dc2626 22%, transparent); border-radius: .2rem;}
@@ -26,6 +26,7 @@ CSS = """
   border: 1px solid color-mix(in srgb, currentColor 18%, transparent); border-radius: .6rem;}
 .pw-table table {width: 100%; border-collapse: collapse;}
 .pw-table th {text-align: left; font-weight: 500; opacity: .65; white-space: nowrap;}
+.pw-table td:not(:last-child) {white-space: nowrap;}
 .pw-table th, .pw-table td {padding: .35rem .8rem; vertical-align: top; overflow-wrap: anywhere;
   border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent);}
 .pw-sentence {font-size: 1.5rem; line-height: 1.35; font-weight: 600; margin: .2rem 0 .6rem;}
