@@ -134,6 +134,7 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
         press_until(page, key, f"{done} of 201 pairs ranked by you")
     press_until(page, "u", "2 of 201 pairs ranked by you")
     press_until(page, "ArrowDown", "3 of 201 pairs ranked by you")
+    page.wait_for_timeout(1500)  # the pause is over
 
     # correct one; keys typed in the editor rank nothing
     page.get_by_text("Correct a reply").click()
@@ -171,6 +172,7 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
     expect(page.get_by_text("0 of 40 pairs judged by you")).to_be_visible()
     for done, key in enumerate(("ArrowLeft", "ArrowDown", "ArrowRight"), start=1):
         press_until(page, key, f"{done} of 40 pairs judged by you")
+    page.wait_for_timeout(1500)  # the pause is over, and the fourth pair on the screen
     received = " ".join(frames) + page.content()
     assert "pairs judged by you" in received
     for name in PEOPLE:

@@ -7,13 +7,13 @@ CSS = """
 .pw-card {border: 1px solid color-mix(in srgb, currentColor 18%, transparent); border-radius: .6rem;
   padding: .9rem 1.1rem; background: color-mix(in srgb, currentColor 3%, transparent);}
 .pw-text {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55;}
-.pw-prompt {max-height: 30vh; overflow-y: auto; border-left: 4px solid #0f766e;}
+.pw-prompt {height: 20vh; min-height: 7rem; overflow-y: auto; border-left: 4px solid #0f766e;}
 .pw-context {opacity: .75; margin-bottom: .7rem; padding-bottom: .7rem;
   border-bottom: 1px dashed color-mix(in srgb, currentColor 25%, transparent);}
 .pw-label {font-size: .78rem; letter-spacing: .04em; opacity: .65; margin-bottom: .3rem;}
-.pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; max-height: 46vh; overflow-y: auto;
+.pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; height: 43vh; min-height: 12rem; overflow-y: auto;
   align-items: stretch;}
-@media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; max-height: 60vh;} h1 {font-size: 1.9rem !important;}}
+@media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; height: 50vh;} h1 {font-size: 1.9rem !important;}}
 .pw-chosen {outline: 3px solid #0f766e; outline-offset: -3px;}
 .pw-faded {opacity: .45;}
 :has(> .st-key-choice_bar) {position: sticky; bottom: 0; z-index: 90; padding: .6rem 0 .8rem;
