@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 from db.models import Response, Role
 from db.people import guideline_of
 from db.session import reading, session
-from review.assignment import Offer, next_offer, offer, progress
+from review.assignment import Offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import word_diff, words_changed
+from review.queue import claim, held_by_others, release
 from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
     FAULTS,
@@ -76,6 +77,7 @@ def take_back(ranking_id: int) -> None:
 def put_off(comparison_id: int) -> None:
     """Show this pair after all the others."""
     st.session_state.setdefault(LATER, []).append(comparison_id)
+    _try(lambda s: release(s, comparison_id=comparison_id, reviewer_id=me.reviewer_id))
     st.session_state[NOW] = None
 
 
@@ -127,8 +129,9 @@ def _try(action: Callable[[Session], T]) -> T | None:
 @st.fragment
 def ranking() -> None:
     """Everything that changes from pair to pair."""
-    with reading() as s:
+    with session() as s:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+        held = held_by_others(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
         chosen = just_chosen(Offer)
         now_id = st.session_state.get(NOW)
@@ -139,13 +142,18 @@ def ranking() -> None:
         elif now_id is not None:
             pair = offer(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
         else:
-            pair = next_offer(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later)
+            pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later)
     if not done.total:
         st.info("There are no pairs to rank yet. A manager imports replies, or generates them, and pairs appear here.")
         return
     st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs ranked by you")
-    if pair is None:
-        st.success("You have ranked every pair. Thank you!", icon=":material/done_all:")
+    if held:
+        names = ", ".join(f"{one.reviewer} (until {one.until:%H:%M} UTC)" for one in held)
+        st.caption(plain(f"With others now: {sum(one.pairs for one in held)} pairs. {names}"))
+    if pair is None and held and done.done < done.total:
+        st.info("Nothing is free for you at the moment: what is left is with others. Come back in ten minutes.")
+    elif pair is None:
+        st.success("You have ranked every pair that waits for you. Thank you!", icon=":material/done_all:")
     else:
         show_prompt(pair.prompt, pair.context)
         show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)

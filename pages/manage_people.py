@@ -7,6 +7,7 @@ from db.catalog import responders
 from db.models import Project, ResponderKind, Role
 from db.people import create_project, edit_project, guideline_of, join, leave, members, set_author
 from db.session import reading, session
+from review.queue import set_overlap
 from review.reasons import criteria_of, set_criteria
 from ui.frame import ROLE_WORDS, page
 from ui.safe import errors_shown, plain
@@ -112,6 +113,18 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
                     instructions=instructions,
                     guideline=guideline,
                 )
+            st.toast("Saved.")
+
+with st.expander("How many people rank each pair", icon=":material/groups:"), st.form("overlap"):
+    st.caption("Empty: everybody ranks every pair. A number shares the queue; some overlap is needed to see agreement.")
+    people_wanted = st.number_input("People for a pair", 1, 10, value=project.people_wanted, placeholder="everybody")
+    share = st.slider(
+        "Share of pairs that want so many; the others want one person", 0.05, 1.0, project.overlap_share, 0.05
+    )
+    if st.form_submit_button("Save", type="primary"):
+        with errors_shown():
+            with session() as s:
+                set_overlap(s, by=me.reviewer_id, project_id=me.project_id, people=people_wanted, share=share)
             st.toast("Saved.")
 
 with reading() as s:

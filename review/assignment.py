@@ -84,8 +84,8 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
     return RankingProgress(done=done, total=total)
 
 
-def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
-    """The next pair for this reviewer; none when all are ranked.
+def waiting_for(reviewer_id: int, project_id: int, later: Collection[int] = ()) -> Select[int]:
+    """Ids of the pairs that the reviewer has still to rank, the next one first.
 
     Pairs that no person has ranked come first, in an order that looks random but stays the same, so that a reload
     shows the same pair. `later` are comparisons put off: they come when nothing else is left.
@@ -101,16 +101,17 @@ def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collecti
         .correlate(Comparison)
         .scalar_subquery()
     )
-    waiting = (
+    return (
         _open_to(reviewer_id, project_id)
         .where(Comparison.id.not_in(_ranked_by(reviewer_id)))
         # Knuth's multiplicative hash: plain integers, the same on every database
-        .order_by(by_people, (Comparison.id * 7919) % 104729, Comparison.id)
+        .order_by(Comparison.id.in_(list(later)), by_people, (Comparison.id * 7919) % 104729, Comparison.id)
     )
-    put_off = list(later)
-    comparison_id = s.scalar(waiting.where(Comparison.id.not_in(put_off)).limit(1)) if put_off else None
-    if comparison_id is None:
-        comparison_id = s.scalar(waiting.limit(1))
+
+
+def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
+    """The next pair for this reviewer, whatever others have on the screen; none when all are ranked."""
+    comparison_id = s.scalar(waiting_for(reviewer_id, project_id, later).limit(1))
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 

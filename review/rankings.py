@@ -13,6 +13,7 @@ from db.models import Comparison, Placement, Ranking, Role, now
 from db.people import guideline_of, require
 from errors import NotFound, Refused
 from review.assignment import left_first
+from review.queue import check_quota, release
 
 RANKERS = (Role.MANAGER, Role.ANNOTATOR)
 
@@ -49,10 +50,13 @@ def rank_pair(
 ) -> Ranking:
     """Save a reviewer's ranking of a pair, with the sides as they were drawn for this reviewer.
 
-    Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab).
+    Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab), or when
+    as many people as the project wants have.
     """
     ranking = new_ranking(s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=RANKERS)
     ranking.seconds = seconds
+    check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
+    release(s, comparison_id=comparison_id, reviewer_id=by)
     try:
         with s.begin_nested():
             s.add(ranking)

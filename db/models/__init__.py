@@ -13,6 +13,7 @@ from db.models.feedback import (
     Correction,
     Criterion,
     CriterionChoice,
+    Lease,
     Placement,
     Ranking,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "GenerationRun",
     "Guideline",
     "Judgment",
+    "Lease",
     "Membership",
     "Method",
     "ModelVersion",

@@ -36,6 +36,16 @@ class ComparisonResponse(Base):
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True, index=True)
 
 
+class Lease(Base):
+    """A Comparison that a Reviewer has on the screen, and until when it is kept for them."""
+
+    __tablename__ = "lease"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
+    until: Mapped[datetime]
+
+
 class Ranking(Base):
     """One Reviewer's ordering of a Comparison; the Placements say what it is.
 

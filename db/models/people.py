@@ -32,6 +32,10 @@ class Project(Base):
     """One sentence: what is answered, for whom."""
     instructions: Mapped[str] = mapped_column(default="")
     """The system prompt that new model Responders start from."""
+    people_wanted: Mapped[int | None]
+    """So many people rank each comparison of the overlap share, one each other; none lets everybody rank all."""
+    overlap_share: Mapped[float] = mapped_column(default=1.0, server_default="1")
+    """Share of comparisons that want `people_wanted`, in (0, 1]."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -1,0 +1,163 @@
+"""A team's queue: nobody is given a pair beyond its quota, and no ranking is lost, however many claim at once."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Lease, Project, Ranking, Reviewer, Role, now
+from db.session import reading, session
+from errors import NotAllowed, Refused
+from review.queue import claim, held_by_others, release, set_overlap
+from review.rankings import Choice, rank_pair
+from settings import ROOT
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+
+PEOPLE, PAIRS = 8, 240
+WORK = """
+import sys
+from db.session import session
+from review.queue import claim
+from review.rankings import Choice, rank_pair
+me, project, done = int(sys.argv[1]), int(sys.argv[2]), 0
+while True:
+    with session() as s:
+        pair = claim(s, project_id=project, reviewer_id=me)
+    if pair is None:
+        break
+    with session() as s:
+        rank_pair(s, by=me, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+    done += 1
+print(done)
+"""
+
+
+class Team:
+    """A project with some pairs and two annotators."""
+
+    def __init__(self, s: Session, pairs: int, people: int | None, share: float = 1.0) -> None:
+        self.s = s
+        self.project: Project = a_project(s)
+        self.manager: Reviewer = a_reviewer(s, self.project)
+        self.ann, self.bo, self.cy = (a_reviewer(s, self.project, Role.ANNOTATOR, name=n) for n in ("Ann", "Bo", "Cy"))
+        one, two = a_human(s, self.project), a_human(s, self.project)
+        self.pairs: list[Comparison] = []
+        for _ in range(pairs):
+            prompt = a_prompt(s, self.project)
+            self.pairs.append(a_comparison(s, a_response(s, prompt, one), a_response(s, prompt, two)))
+        set_overlap(s, by=self.manager.id, project_id=self.project.id, people=people, share=share)
+
+    def claim(self, who: Reviewer) -> int | None:
+        pair = claim(self.s, project_id=self.project.id, reviewer_id=who.id)
+        return pair.comparison_id if pair else None
+
+    def rank(self, who: Reviewer, comparison_id: int) -> None:
+        rank_pair(self.s, by=who.id, comparison_id=comparison_id, choice=Choice.LEFT)
+
+
+def test_a_pair_on_somebodys_screen_is_not_given_to_another(s: Session) -> None:
+    team = Team(s, pairs=2, people=1)
+    first, second = team.claim(team.ann), team.claim(team.bo)
+    assert {first, second} == {pair.id for pair in team.pairs}
+    assert team.claim(team.ann) == first, "a reload shows the same pair"
+    assert team.claim(team.cy) is None
+    held = held_by_others(s, project_id=team.project.id, reviewer_id=team.cy.id)
+    assert [(one.reviewer, one.pairs) for one in held] == [("Ann", 1), ("Bo", 1)]
+    assert first is not None
+    release(s, comparison_id=first, reviewer_id=team.ann.id)
+    assert team.claim(team.cy) == first
+
+
+def test_a_lease_that_ran_out_is_given_on_and_its_late_ranking_is_told_that_it_was_not_needed(s: Session) -> None:
+    team = Team(s, pairs=1, people=1)
+    pair = team.claim(team.ann)
+    assert pair is not None
+    for lease in s.scalars(select(Lease)):
+        lease.until = now() - timedelta(seconds=1)
+    s.flush()
+    assert team.claim(team.bo) == pair
+    team.rank(team.bo, pair)
+    with pytest.raises(Refused, match="Enough people have ranked"):
+        team.rank(team.ann, pair)
+
+
+def test_a_lease_that_ran_out_does_no_harm_while_there_is_room(s: Session) -> None:
+    team = Team(s, pairs=1, people=2)
+    pair = team.claim(team.ann)
+    assert pair is not None
+    for lease in s.scalars(select(Lease)):
+        lease.until = now() - timedelta(seconds=1)
+    s.flush()
+    team.rank(team.bo, pair)
+    team.rank(team.ann, pair)
+    with pytest.raises(Refused, match="Enough people have ranked"):
+        team.rank(team.cy, pair)
+    assert s.scalar(select(func.count()).select_from(Lease)) == 0
+
+
+def test_only_the_share_wants_several_people(s: Session) -> None:
+    team = Team(s, pairs=60, people=2, share=0.3)
+    for who in (team.ann, team.bo, team.cy):
+        while (pair := team.claim(who)) is not None:
+            team.rank(who, pair)
+    counts = s.execute(select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)).all()
+    twice = sum(count == 2 for _, count in counts)
+    assert len(counts) == 60
+    assert {count for _, count in counts} == {1, 2}
+    assert 8 <= twice <= 28
+
+
+def test_without_a_number_everybody_ranks_everything_and_nothing_is_leased(s: Session) -> None:
+    team = Team(s, pairs=3, people=None)
+    for who in (team.ann, team.bo):
+        while (pair := team.claim(who)) is not None:
+            team.rank(who, pair)
+    assert s.scalar(select(func.count()).select_from(Ranking)) == 6
+    assert s.scalar(select(func.count()).select_from(Lease)) == 0
+
+
+def test_a_simulated_reviewers_word_fills_no_quota(s: Session) -> None:
+    team = Team(s, pairs=1, people=1)
+    rule = a_reviewer(s, team.project, simulated=True)
+    pair = team.claim(rule)
+    assert pair is not None
+    team.rank(rule, pair)
+    assert team.claim(team.ann) == pair
+    team.rank(team.ann, pair)
+
+
+def test_only_a_manager_says_how_many(s: Session) -> None:
+    team = Team(s, pairs=1, people=1)
+    with pytest.raises(NotAllowed):
+        set_overlap(s, by=team.ann.id, project_id=team.project.id, people=2, share=1.0)
+    for people, share in ((0, 1.0), (11, 1.0), (2, 0.0), (2, 1.5)):
+        with pytest.raises(Refused):
+            set_overlap(s, by=team.manager.id, project_id=team.project.id, people=people, share=share)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("database")
+def test_eight_processes_claiming_at_once_keep_every_quota_and_lose_nothing(tmp_path: Path) -> None:
+    with session() as s:
+        team = Team(s, pairs=PAIRS, people=3, share=0.5)
+        project = team.project.id
+        people = [a_reviewer(s, team.project, Role.ANNOTATOR).id for _ in range(PEOPLE)]
+    script = tmp_path / "work.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{WORK}")
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(person), str(project)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for person in people
+    ]
+    done = sum(int(one.communicate(timeout=300)[0]) for one in running)
+    assert [one.returncode for one in running] == [0] * PEOPLE
+    with reading() as s:
+        counts = dict(s.execute(select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)).all())
+    assert sum(counts.values()) == done
+    assert len(counts) == PAIRS
+    assert set(counts.values()) == {1, 3}
