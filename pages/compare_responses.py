@@ -12,6 +12,7 @@ from db.session import reading, session
 from review.assignment import Offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import word_diff, words_changed
+from review.flags import flag
 from review.queue import claim, held_by_others, release
 from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
@@ -214,12 +215,25 @@ def why(last: LastRanking) -> None:
             )
 
 
+def flag_pair(comparison_id: int) -> None:
+    """Flag the pair on the screen with the note."""
+    note = st.session_state.get(f"flag_{comparison_id}", "")
+    if _try(lambda s: flag(s, by=me.reviewer_id, comparison_id=comparison_id, note=note).id):
+        st.session_state[NOW] = None
+        st.toast("Flagged: a manager will look at it.", icon=":material/flag:")
+
+
 def undo_and_later(last: LastRanking | None, comparison_id: int | None) -> None:
     """The two buttons that go back and ahead."""
     if last is not None:
         st.button("Undo", shortcut="U", on_click=take_back, args=(last.ranking_id,), icon=":material/undo:")
     if comparison_id is not None:
         st.button("Later", shortcut="L", on_click=put_off, args=(comparison_id,), icon=":material/schedule:")
+        with st.popover("Flag", icon=":material/flag:", help="Something is wrong with this pair"):
+            st.text_area("What is wrong with this pair?", key=f"flag_{comparison_id}", max_chars=2000)
+            st.button(
+                "Flag it for a manager", key=f"flag_it_{comparison_id}", on_click=flag_pair, args=(comparison_id,)
+            )
 
 
 def correction_editor(response_id: int, original: str) -> None:

@@ -1,18 +1,36 @@
 """How the ranking goes: bars by person and day, what is left, and how far people agree."""
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 import streamlit as st
 
 from db.models import Role
-from db.session import reading
+from db.session import reading, session
 from review.agreement import agreement, with_others
+from review.flags import Flagged, open_flags, settle
 from review.progress import coverage, opinions, opinions_by_criterion, pace
 from ui.charts import GREEN
 from ui.frame import page
-from ui.safe import show_table
+from ui.pairs import show_pair, show_prompt
+from ui.safe import errors_toasted, escaped, show_table
 
 me = page("Progress", Role.MANAGER)
+
+
+def open_pairs() -> Sequence[Flagged]:
+    """What somebody flagged and nobody settled."""
+    with reading() as s:
+        return open_flags(s, by=me.reviewer_id, project_id=me.project_id)
+
+
+def settle_flag(flag_id: int, discard: bool) -> None:
+    """Keep or discard a flagged pair."""
+    with errors_toasted(), session() as s:
+        settle(s, by=me.reviewer_id, flag_id=flag_id, discard=discard)
+
+
 with reading() as s:
     done = coverage(s, project_id=me.project_id)
     people = pace(s, project_id=me.project_id)
@@ -34,6 +52,19 @@ timed = [one.median_seconds for one in people if one.median_seconds is not None 
 numbers[2].metric("Median seconds a pair", f"{sorted(timed)[len(timed) // 2]:.0f}" if timed else "–")
 numbers[3].metric("Ranked by two or more", f"{done.twice:,}", help="Only these tell about agreement.")
 st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target))} of {int(target)}")
+
+flagged = open_pairs()
+if flagged:
+    st.subheader("Flagged pairs")
+    for one in flagged:
+        with st.container(border=True):
+            st.html(f'<div class="pw-text"><b>{escaped(one.reviewer)}</b>: {escaped(one.note)}</div>')
+            with st.expander("The pair"):
+                show_prompt(one.pair.prompt, one.pair.context)
+                show_pair(one.pair.left, one.pair.right)
+            keep, away, _ = st.columns([1, 1, 3])
+            keep.button("Keep it", key=f"keep_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, False))
+            away.button("Discard it", key=f"discard_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, True))
 
 if not people:
     st.info("Nobody has ranked anything yet. Pairs wait on the Compare page.")

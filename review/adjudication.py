@@ -48,6 +48,7 @@ def conflicts(s: Session, *, by: int, project_id: int, decided: bool = False) ->
         .where(
             Comparison.project_id == project_id,
             Prompt.held_out.is_(False),
+            Comparison.discarded_at.is_(None),
             Reviewer.simulated.is_(False),
             OWN_WORD,
             Ranking.comparison_id.in_(_ranked_twice()),

@@ -11,6 +11,7 @@ from db.comparisons import OWN_WORD
 from db.models import (
     Comparison,
     ComparisonResponse,
+    Flag,
     Prompt,
     Ranking,
     Responder,
@@ -47,7 +48,7 @@ def left_first(comparison_id: int, reviewer_id: int) -> bool:
 
 
 def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
-    """Ids of pairs that the reviewer may rank: training prompts only, and nothing they wrote themselves."""
+    """Ids of pairs that the reviewer may rank: training prompts, nothing of their own, nothing discarded or flagged."""
     own = aliased(Responder)
     pair = (
         select(ComparisonResponse.comparison_id)
@@ -61,7 +62,11 @@ def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
         .where(
             Comparison.project_id == project_id,
             Prompt.held_out.is_(False),
+            Comparison.discarded_at.is_(None),
             Comparison.id.in_(pair),
+            ~exists().where(
+                Flag.comparison_id == Comparison.id, Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)
+            ),
             ~exists().where(
                 ComparisonResponse.comparison_id == Comparison.id,
                 ComparisonResponse.response_id == Response.id,

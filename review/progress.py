@@ -191,7 +191,7 @@ def _comparisons(project_id: int) -> Select[int]:
     return (
         select(Comparison.id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(Comparison.project_id == project_id, Prompt.held_out.is_(False))
+        .where(Comparison.project_id == project_id, Prompt.held_out.is_(False), Comparison.discarded_at.is_(None))
     )
 
 

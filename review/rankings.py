@@ -77,6 +77,8 @@ def new_ranking(
     if comparison is None:
         raise NotFound("That pair is not in the database any more. Reload the page.")
     require(s, by=by, project_id=comparison.project_id, roles=roles)
+    if comparison.discarded_at is not None:
+        raise Refused("A manager discarded this pair meanwhile. Here is the next one.")
     if comparison.prompt.held_out:
         raise Refused("This prompt is held out: its responses are only judged blind, never ranked for training.")
     if any(response.responder.reviewer_id == by for response in comparison.responses):

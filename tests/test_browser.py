@@ -286,6 +286,17 @@ def test_every_key_of_the_pair_screen_and_its_guards(address: str, page: Page) -
         press_until(page, "u", f"{left} of 200 pairs ranked by you")
     assert [r.strength for r in rankings_by(me)] == [None, 1]
 
+    # a flag needs a note; a manager settles it
+    page.get_by_test_id("stPopover").get_by_role("button").click()
+    page.get_by_role("textbox", name="What is wrong with this pair?").fill("Left is cut off.")
+    page.get_by_role("button", name="Flag it for a manager").click()
+    expect(page.get_by_text("Flagged: a manager will look at it")).to_be_visible()
+    expect(page.get_by_text("2 of 199 pairs ranked by you")).to_be_visible()
+    page.get_by_role("link", name="Progress").click()
+    expect(page.get_by_text("Left is cut off.")).to_be_visible()
+    page.get_by_role("button", name="Discard it").click()
+    expect(page.get_by_text("Left is cut off.")).to_have_count(0)
+
 
 def _text(frame: str | bytes) -> str:
     return frame if isinstance(frame, str) else frame.decode("utf-8", "ignore")

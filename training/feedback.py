@@ -29,7 +29,7 @@ def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow
 
 
 def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
-    """Rankings of training prompts that nobody undid."""
+    """Rankings of training prompts that nobody undid, of pairs that nobody discarded."""
     found = s.execute(
         select(Ranking, Prompt, Reviewer, Placement.place, Response, Responder)
         .join(Comparison, Comparison.id == Ranking.comparison_id)
@@ -38,7 +38,12 @@ def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
         .join(Placement, Placement.ranking_id == Ranking.id)
         .join(Response, Response.id == Placement.response_id)
         .join(Responder, Responder.id == Response.responder_id)
-        .where(Comparison.project_id == project_id, Ranking.undone_at.is_(None), Prompt.held_out.is_(False))
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.discarded_at.is_(None),
+            Ranking.undone_at.is_(None),
+            Prompt.held_out.is_(False),
+        )
         .order_by(Ranking.id, Placement.place, Response.id)
     ).all()
     placed: dict[int, list[tuple[int, GivenResponse]]] = defaultdict(list)

@@ -21,6 +21,9 @@ class Comparison(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
     key: Mapped[str]
     """The response ids in order, so that the same set is never offered twice."""
+    discarded_at: Mapped[datetime | None]
+    """From then on it is offered to nobody and its rankings count for nothing."""
+    discarded_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     prompt: Mapped[Prompt] = relationship()
@@ -34,6 +37,31 @@ class ComparisonResponse(Base):
 
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True, index=True)
+
+
+class Flag(Base):
+    """A Reviewer's note that something is wrong with a Comparison."""
+
+    __tablename__ = "flag"
+    __table_args__ = (
+        CheckConstraint("trim(note) <> ''", name="not_empty"),
+        Index(
+            "uq_flag_open",
+            "comparison_id",
+            "reviewer_id",
+            unique=True,
+            sqlite_where=text("settled_at IS NULL"),
+            postgresql_where=text("settled_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    note: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    settled_at: Mapped[datetime | None]
+    settled_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
 
 
 class Lease(Base):

@@ -1,0 +1,86 @@
+"""Pairs that something is wrong with: anybody who ranks may flag one with a note, a manager settles it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Flag, Reviewer, Role, now
+from db.people import require
+from errors import NotFound, Refused
+from review.assignment import Offer, offer
+from review.queue import release
+
+FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)
+LONGEST = 2000
+"""Characters of a note."""
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """A pair with an open flag."""
+
+    flag_id: int
+    note: str
+    reviewer: str
+    pair: Offer
+
+
+def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
+    """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
+    comparison = _comparison(s, comparison_id)
+    require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
+    clean = note.strip()
+    if not clean:
+        raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")
+    if len(clean) > LONGEST:
+        raise Refused(f"The note has {len(clean):,} characters; at most {LONGEST:,} are kept. Shorten it.")
+    flagged = Flag(comparison_id=comparison_id, reviewer_id=by, note=clean)
+    try:
+        with s.begin_nested():
+            s.add(flagged)
+            s.flush()
+    except IntegrityError:
+        raise Refused("You have flagged this pair already; a manager will look at it.") from None
+    release(s, comparison_id=comparison_id, reviewer_id=by)
+    return flagged
+
+
+def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
+    """Flags that nobody has settled, oldest first; managers only."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    rows = s.execute(
+        select(Flag, Reviewer)
+        .join(Comparison, Comparison.id == Flag.comparison_id)
+        .join(Reviewer, Reviewer.id == Flag.reviewer_id)
+        .where(Comparison.project_id == project_id, Flag.settled_at.is_(None))
+        .order_by(Flag.id)
+    ).all()
+    return [
+        Flagged(one.id, one.note, who.label, offer(s, comparison_id=one.comparison_id, reviewer_id=by))
+        for one, who in rows
+    ]
+
+
+def settle(s: Session, *, by: int, flag_id: int, discard: bool) -> None:
+    """Settle a flag: discard the pair for good (its rankings stay and count no more), or keep it. Managers only."""
+    flagged = s.get(Flag, flag_id)
+    if flagged is None or flagged.settled_at is not None:
+        raise NotFound("That flag was settled already. Reload the page.")
+    comparison = _comparison(s, flagged.comparison_id)
+    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    same = select(Flag).where(Flag.comparison_id == comparison.id, Flag.settled_at.is_(None))
+    for one in s.scalars(same if discard else same.where(Flag.id == flag_id)):
+        one.settled_at, one.settled_by_id = now(), by
+    if discard:
+        comparison.discarded_at, comparison.discarded_by_id = now(), by
+    s.flush()
+
+
+def _comparison(s: Session, comparison_id: int) -> Comparison:
+    comparison = s.get(Comparison, comparison_id)
+    if comparison is None:
+        raise NotFound("That pair is not in the database any more. Reload the page.")
+    return comparison

@@ -1,0 +1,84 @@
+"""A flagged pair leaves its flagger's queue; a discarded one leaves everybody's, and its rankings stop counting."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Project, Reviewer, Role
+from errors import NotAllowed, NotFound, Refused
+from review.assignment import next_offer, progress
+from review.flags import LONGEST, flag, open_flags, settle
+from review.rankings import Choice, rank_pair
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from training.feedback import standing_rankings
+
+
+@pytest.fixture
+def project(s: Session) -> Project:
+    return a_project(s)
+
+
+@pytest.fixture
+def manager(s: Session, project: Project) -> Reviewer:
+    return a_reviewer(s, project)
+
+
+@pytest.fixture
+def ann(s: Session, project: Project) -> Reviewer:
+    return a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
+
+
+@pytest.fixture
+def pair(s: Session, project: Project) -> Comparison:
+    prompt = a_prompt(s, project)
+    return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+
+
+def test_a_flagged_pair_waits_for_a_manager_and_for_the_others(
+    s: Session, project: Project, manager: Reviewer, ann: Reviewer, pair: Comparison
+) -> None:
+    flag(s, by=ann.id, comparison_id=pair.id, note=" The email is cut off. ")
+    assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is None
+    assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is not None
+    waiting = open_flags(s, by=manager.id, project_id=project.id)
+    assert [(one.reviewer, one.note) for one in waiting] == [("Ann", "The email is cut off.")]
+    settle(s, by=manager.id, flag_id=waiting[0].flag_id, discard=False)
+    assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is not None
+    assert open_flags(s, by=manager.id, project_id=project.id) == []
+    with pytest.raises(NotFound, match="settled already"):
+        settle(s, by=manager.id, flag_id=waiting[0].flag_id, discard=True)
+
+
+def test_a_discarded_pair_is_offered_to_nobody_and_its_rankings_count_for_nothing(
+    s: Session, project: Project, manager: Reviewer, ann: Reviewer, pair: Comparison
+) -> None:
+    rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.LEFT)
+    assert len(standing_rankings(s, project_id=project.id)) == 1
+    made = flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")
+    settle(s, by=manager.id, flag_id=made.id, discard=True)
+    assert standing_rankings(s, project_id=project.id) == []
+    assert progress(s, project_id=project.id, reviewer_id=ann.id).total == 0
+    with pytest.raises(Refused, match="discarded this pair"):
+        rank_pair(s, by=ann.id, comparison_id=pair.id, choice=Choice.LEFT)
+
+
+def test_a_flag_needs_a_note_of_a_sane_length_and_comes_once(s: Session, ann: Reviewer, pair: Comparison) -> None:
+    for note, sentence in (("  ", "needs a note"), ("x" * (LONGEST + 1), "at most 2,000")):
+        with pytest.raises(Refused, match=sentence):
+            flag(s, by=ann.id, comparison_id=pair.id, note=note)
+    flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")
+    with pytest.raises(Refused, match="flagged this pair already"):
+        flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense!")
+    with pytest.raises(NotFound):
+        flag(s, by=ann.id, comparison_id=10**6, note="Gone?")
+
+
+def test_only_a_manager_settles_and_only_who_ranks_flags(
+    s: Session, project: Project, ann: Reviewer, pair: Comparison
+) -> None:
+    made = flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")
+    with pytest.raises(NotAllowed):
+        settle(s, by=ann.id, flag_id=made.id, discard=True)
+    with pytest.raises(NotAllowed):
+        open_flags(s, by=ann.id, project_id=project.id)
+    with pytest.raises(NotAllowed):
+        flag(s, by=a_reviewer(s, project, Role.REVIEWER).id, comparison_id=pair.id, note="Nonsense.")
