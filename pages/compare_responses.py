@@ -174,7 +174,7 @@ def ranking() -> None:
         side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
         response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
         correction_editor(response_id, original)
-    go_on_after_the_pause()
+    go_on_after_the_pause(chosen)
 
 
 def why(last: LastRanking) -> None:

@@ -75,7 +75,7 @@ def deciding() -> None:
                     args=(one.decision_id,),
                     icon=":material/undo:",
                 )
-    go_on_after_the_pause()
+    go_on_after_the_pause(chosen)
 
 
 deciding()

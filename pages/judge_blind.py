@@ -64,7 +64,7 @@ def judging(evaluation_id: int) -> None:
         choice_bar(view.judgment_id, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
     if view is None:
         undo_button(evaluation_id, done.done)
-    go_on_after_the_pause()
+    go_on_after_the_pause(chosen)
 
 
 def undo_button(evaluation_id: int, done: int) -> None:

@@ -110,9 +110,11 @@ def choice_bar(
         beside()
 
 
-def go_on_after_the_pause() -> None:
-    """Called last in the fragment: wait until the choice was seen, then draw the next pair."""
-    chosen = just_chosen()
+def go_on_after_the_pause(chosen: Chosen | None) -> None:
+    """Called last in the fragment, with what it drew: wait until the choice was seen, then draw the next pair.
+
+    Not asked anew: where drawing took longer than the pause, the old pair is on the screen all the same.
+    """
     if chosen is not None:
         time.sleep(max(0.0, chosen.left) + 0.005)
         st.rerun(scope="fragment")
