@@ -20,7 +20,7 @@ from eval.results import results
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 OLD = Path(__file__).parent / "old_databases"
-"""Small databases that earlier versions wrote, every table filled, one for each revision."""
+"""Small databases that earlier versions wrote, every table filled: the first, and the newest with what came since."""
 
 
 def _alembic() -> Config:
