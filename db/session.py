@@ -6,12 +6,13 @@ the product's asset; writers begin IMMEDIATE (a deferred writer fails at once on
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -87,8 +88,23 @@ def _home_usable() -> Iterator[None]:
         ) from None
 
 
+def _keep_copy() -> None:
+    """Before an older SQLite database is changed, a copy of it beside it, named by the moment; others have backups."""
+    source = Path(make_url(settings().url).database or "")
+    if make_url(settings().url).get_backend_name() != "sqlite" or not source.is_file() or is_newest():
+        return
+    with engine().execution_options(reading=True).connect() as connection:
+        if not inspect(connection).get_table_names():
+            return
+    place = source.with_name(f"{source.stem}-before-update-{datetime.now(UTC):%Y%m%d-%H%M%S}{source.suffix}")
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(place)) as copy:
+        old.backup(copy)
+
+
 def migrate(url: str | None = None) -> None:
     """Bring the database to this version's tables; safe to call any number of times.
+
+    An older SQLite file is copied first, as ``pickwell-before-update-….db``.
 
     Raises `DatabaseProblem` when the file is not a database or comes from a newer version.
     """
@@ -101,6 +117,8 @@ def migrate(url: str | None = None) -> None:
     config.attributes["url"] = url or settings().url
     try:
         with _home_usable():
+            if url is None:
+                _keep_copy()
             command.upgrade(config, "head")
     except CommandError as problem:
         if "Can't locate revision" not in str(problem):

@@ -55,7 +55,7 @@ _ORDINARY = frozenset(
 )
 """Words that a Responder may be called by and any text may hold."""
 _CLOSING = (
-    r"(?:(?:with )?(?:very |my )?(?:kind|kindest|best|good|warm|warmest|many)?\s*(?:regards|wishes|thanks)|"
+    r"(?:(?:with )?(?:very |my )?(?:kind|kindest|best|good|warm|warmest|many)? ?(?:regards|wishes|thanks)|"
     r"yours(?: (?:sincerely|faithfully|truly))?|(?:sincerely|faithfully)(?: yours)?|"
     r"all the best|best|cheers|thank you|warmly|cordially|take care)"
 )
@@ -64,12 +64,14 @@ _SIGN_OFFS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         # a line that begins with a name (and may go on with a firm), and above it a short line that ends in a comma
-        rf"\s*\n(?:[^\n]{{1,60}},[ \t]*\n\s*)?[–—-]*\s*\[name\](?:,[^\n]{{1,40}})?{_END}",
-        rf"\s*\n\s*{_CLOSING}[,\s]*(?:\[name\])?{_END}",
+        rf"\n\s*+(?:[^\s\n][^\n]{{0,59}},[ \t]*\n\s*+)?[–—-]*+ ?\[name\](?:,[^\n]{{1,40}})?{_END}",
+        rf"\n\s*+{_CLOSING}[,\s]*(?:\[name\])?{_END}",
         rf"(?<=[.!?])[ \t]+(?:{_CLOSING}[\s,–—-]*)?\[name\](?:,[^\n]{{1,40}})?{_END}",
     )
 )
 """Ways to sign off at the end of a reply, once names are masked."""
+_TAIL = 400
+"""Characters at the end in which a sign-off is looked for: long runs of white space would take long to search."""
 
 
 def mask_names(text: str, names: Collection[str]) -> str:
@@ -85,10 +87,11 @@ def mask_names(text: str, names: Collection[str]) -> str:
         text = re.sub(rf"(?<!\w)(?:{spelled})(?!\w)", NAME, text)
     text = _BLANK_NAME.sub(NAME, text)
     text = re.sub(r"\[name\](?: \[name\])+", NAME, text)
+    head, tail = text[:-_TAIL], text[-_TAIL:]
     for sign_off in _SIGN_OFFS:
-        kept = sign_off.sub("", text)
-        text = kept if kept.strip() else text
-    return text
+        kept = sign_off.sub("", tail).rstrip()
+        tail = kept if (head + kept).strip() else tail
+    return head + tail
 
 
 def _spellings(names: Collection[str]) -> list[str]:

@@ -46,8 +46,9 @@ def show_words(conflict: Conflict) -> None:
 def deciding() -> None:
     """The contradictions that wait, one after another, then those that are decided."""
     with reading() as s:
-        waiting = conflicts(s, by=me.reviewer_id, project_id=me.project_id)
-        decided = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=True)
+        found = conflicts(s, by=me.reviewer_id, project_id=me.project_id)
+    waiting = [conflict for conflict in found if conflict.decision is None]
+    decided = [conflict for conflict in found if conflict.decision is not None]
     chosen = just_chosen(Conflict)
     conflict = chosen.shown if chosen else waiting[0] if waiting else None
     if conflict is None:

@@ -1,6 +1,7 @@
 """How the ranking goes: bars by person and day, what is left, and how far people agree."""
 
 from collections.abc import Sequence
+from statistics import median
 
 import altair as alt
 import pandas as pd
@@ -48,8 +49,8 @@ left = max(0, int(target) - done.once)
 numbers = st.columns(4)
 numbers[0].metric("Ranked by people", f"{done.once:,}", help=f"Of {done.comparisons:,} pairs.")
 numbers[1].metric("Left for the target", f"{left:,}")
-timed = [one.median_seconds for one in people if one.median_seconds is not None and not one.simulated]
-numbers[2].metric("Median seconds a pair", f"{sorted(timed)[len(timed) // 2]:.0f}" if timed else "–")
+timed = [seconds for one in people if not one.simulated for seconds in one.seconds]
+numbers[2].metric("Median seconds a pair", f"{median(timed):.0f}" if timed else "–")
 numbers[3].metric("Ranked by two or more", f"{done.twice:,}", help="Only these tell about agreement.")
 st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target))} of {int(target)}")
 

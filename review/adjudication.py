@@ -37,8 +37,8 @@ class Conflict:
     decision_id: int | None
 
 
-def conflicts(s: Session, *, by: int, project_id: int, decided: bool = False) -> list[Conflict]:
-    """Pairs with contradicting rankings by people; those that are decided already only if asked for. Managers only."""
+def conflicts(s: Session, *, by: int, project_id: int) -> list[Conflict]:
+    """Pairs with contradicting rankings by people, decided or not; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     rankings = s.scalars(
         select(Ranking)
@@ -65,7 +65,7 @@ def conflicts(s: Session, *, by: int, project_id: int, decided: bool = False) ->
     found = []
     for comparison_id, some in of.items():
         decision = decisions.get(comparison_id)
-        if (decision is not None) is not decided or not _contradict(some):
+        if not _contradict(some):
             continue
         pair = offer(s, comparison_id=comparison_id, reviewer_id=by)
         found.append(

@@ -32,6 +32,8 @@ def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
     comparison = _comparison(s, comparison_id)
     require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
+    if len(comparison.responses) != 2:
+        raise Refused("Only pairs can be flagged here.")
     clean = note.strip()
     if not clean:
         raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")

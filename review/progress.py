@@ -37,14 +37,19 @@ class Pace:
     imported: int
     """Standing rankings that came with a file."""
     corrections: int
-    median_seconds: float | None
-    """From a pair's appearance to the choice; none where nothing was timed."""
+    seconds: tuple[float, ...]
+    """From each pair's appearance to the choice, where it was timed."""
     left_share: float | None
     """Of decided pairs ranked here, how often the left was better: far from a half means habit, not judgment."""
     tie_share: float | None
     """Of pairs ranked here, how many were called both good or both bad."""
     by_day: Mapping[date, int]
     """UTC day to rankings given here."""
+
+    @property
+    def median_seconds(self) -> float | None:
+        """For a pair; none where nothing was timed."""
+        return median(self.seconds) if self.seconds else None
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,6 @@ def pace(s: Session, *, project_id: int) -> list[Pace]:
 def _pace(
     person: Reviewer, ranked: Sequence[tuple[datetime, float | None, int, int]], imported: int, corrections: int
 ) -> Pace:
-    timed = [seconds for _, seconds, _, _ in ranked if seconds is not None]
     decided = [first < second for _, _, first, second in ranked if first != second]
     days: dict[date, int] = defaultdict(int)
     for at, *_ in ranked:
@@ -131,7 +135,7 @@ def _pace(
         ranked=len(ranked),
         imported=imported,
         corrections=corrections,
-        median_seconds=median(timed) if timed else None,
+        seconds=tuple(seconds for _, seconds, _, _ in ranked if seconds is not None),
         left_share=sum(decided) / len(decided) if decided else None,
         tie_share=1 - len(decided) / len(ranked) if ranked else None,
         by_day=dict(sorted(days.items())),

@@ -37,8 +37,8 @@ class Team:
         return Choice.LEFT if left_first(pair.id, who.id) == (what == "1") else Choice.RIGHT
 
     def waiting(self, decided: bool = False) -> list[int]:
-        found = conflicts(self.s, by=self.manager.id, project_id=self.project.id, decided=decided)
-        return [conflict.pair.comparison_id for conflict in found]
+        found = conflicts(self.s, by=self.manager.id, project_id=self.project.id)
+        return [one.pair.comparison_id for one in found if (one.decision is not None) is decided]
 
 
 @pytest.mark.parametrize(
