@@ -96,11 +96,11 @@ def measure(project: int, people: list[int], turns: int, wanted: int | None) -> 
     """Milliseconds from asking for a pair to its being saved, one after another."""
     from db.session import session
     from review.assignment import progress
-    from review.queue import claim, set_overlap
+    from review.queue import claim, set_queue
     from review.rankings import Choice, last_ranking, rank_pair
 
     with session() as s:
-        set_overlap(s, by=people[0], project_id=project, people=wanted, share=0.1)
+        set_queue(s, by=people[0], project_id=project, people=wanted, share=0.1)
     parts: dict[str, list[float]] = {"claim": [], "progress": [], "last": [], "save": []}
 
     def timed(name: str, began: float) -> None:

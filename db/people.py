@@ -10,6 +10,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from db.history import act_as
 from db.models import Guideline, Membership, Project, Responder, ResponderKind, Reviewer, Role
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 
@@ -24,7 +25,8 @@ def roles_of(s: Session, *, reviewer_id: int, project_id: int) -> frozenset[Role
 
 
 def require(s: Session, *, by: int, project_id: int, roles: Collection[Role]) -> None:
-    """Raise `NotAllowed` unless the reviewer `by` holds one of the roles in the project."""
+    """Raise `NotAllowed` unless the reviewer `by` holds one of the roles in the project; from here on they act."""
+    act_as(s, by)
     if roles_of(s, reviewer_id=by, project_id=project_id) & set(roles):
         return
     needed = " or ".join(role.value.lower() for role in Role if role in roles)
@@ -123,6 +125,7 @@ def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) 
     Anybody may add themselves as annotator or reviewer, and as manager while the project has none; after that a
     manager (`by`) adds managers. Raises `NotAllowed` otherwise.
     """
+    act_as(s, by)
     if role is Role.MANAGER and has_manager(s, project_id=project_id):
         if by is None:
             raise NotAllowed("This project has a manager already: ask them to make you one on the People page.")
@@ -171,6 +174,7 @@ def create_project(s: Session, *, name: str, task: str, instructions: str, guide
     if not clean:
         raise Refused("A project needs a name. Type one.")
     project = Project(name=clean, task=task.strip(), instructions=instructions.strip())
+    act_as(s, by)
     s.add(project)
     try:
         s.flush()

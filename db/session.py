@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
+import db.comparisons
+import db.history  # noqa: F401  both watch every session: counts and the audit trail keep themselves
 from errors import BadSetting, DatabaseProblem
 from settings import ROOT, settings
 

@@ -8,8 +8,8 @@ from itertools import combinations
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import comparison_key
-from db.models import Comparison, ComparisonResponse, Prompt, Responder, ResponderKind, Response
+from db.comparisons import comparison_key, nearly_same
+from db.models import Comparison, ComparisonResponse, ComparisonState, Prompt, Responder, ResponderKind, Response
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Paired:
     """Pairs whose words are the same: nothing to choose, so never offered."""
     empty: int
     """Pairs with a reply without any words."""
+    near_identical: int = 0
+    """Pairs that differ in so few words that choosing tells nothing: noted, and never offered."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,18 @@ def make_comparisons(s: Session, *, project_id: int, responder_ids: Sequence[int
             identical += 1
         else:
             new[key] = (one, other)
+    near = {key for key, (one, other) in new.items() if nearly_same(one.text, other.text)}
     if new:
-        values = [{"project_id": project_id, "prompt_id": one.prompt_id, "key": key} for key, (one, _) in new.items()]
+        values = [
+            {
+                "project_id": project_id,
+                "prompt_id": one.prompt_id,
+                "key": key,
+                "near_identical": key in near,
+                "state": ComparisonState.AWAY if key in near else ComparisonState.OPEN,
+            }
+            for key, (one, _) in new.items()
+        ]
         made = s.execute(insert(Comparison).returning(Comparison.id, Comparison.key), values)
         members = [
             {"comparison_id": comparison_id, "response_id": reply.id}
@@ -94,4 +106,4 @@ def make_comparisons(s: Session, *, project_id: int, responder_ids: Sequence[int
             for reply in new[key]
         ]
         s.execute(insert(ComparisonResponse), members)
-    return Paired(len(new), already, identical, empty)
+    return Paired(len(new) - len(near), already, identical, empty, len(near))

@@ -75,7 +75,12 @@ def run(progress: Progress) -> None:
         if work.given_up and not saved:
             raise EngineFailed(f"No prompt could be answered. {work.last_problem}")
         made = make_comparisons(s, project_id=responder.project_id, responder_ids=[responder.id])
-        log.info("%d pairs offered for ranking, %d with the same words left out.", made.created, made.identical)
+        log.info(
+            "%d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
+            made.created,
+            made.identical,
+            made.near_identical,
+        )
         progress.succeed(s)
 
 

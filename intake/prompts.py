@@ -11,7 +11,7 @@ from itertools import combinations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD, ensure_comparison
+from db.comparisons import OWN_WORD, ensure_comparison, nearly_same
 from db.models import (
     Placement,
     Prompt,
@@ -180,7 +180,11 @@ def _ensure_comparison_and_pick(
         for pair in combinations(responses.values(), 2):
             if pair[0].text.strip() != pair[1].text.strip():
                 ensure_comparison(
-                    s, project_id=prompt.project_id, prompt_id=prompt.id, response_ids=[r.id for r in pair]
+                    s,
+                    project_id=prompt.project_id,
+                    prompt_id=prompt.id,
+                    response_ids=[r.id for r in pair],
+                    near_identical=nearly_same(pair[0].text, pair[1].text),
                 )
         return 0
     comparison = ensure_comparison(

@@ -6,14 +6,14 @@ from typing import TypeVar
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from db.models import Response, Role
+from db.models import ComparisonState, Project, Role
 from db.people import guideline_of
 from db.session import reading, session
-from review.assignment import Offer, offer, progress
-from review.corrections import correct, standing_correction, withdraw
-from review.diff import word_diff, words_changed
+from review.assignment import Offer, RankingProgress, progress
+from review.comments import LONGEST_COMMENT
+from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.flags import flag
-from review.queue import claim, held_by_others, release
+from review.queue import claim, held_by_others, own_rankings, release
 from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
     FAULTS,
@@ -24,6 +24,7 @@ from review.reasons import (
     judge_criterion,
     set_chips,
 )
+from ui.correcting import Subject, correction_box
 from ui.frame import page
 from ui.pairs import (
     CHOICE_WORDS,
@@ -32,27 +33,36 @@ from ui.pairs import (
     go_on_after_the_pause,
     just_chosen,
     seconds_shown,
-    show_diff,
     show_pair,
     show_prompt,
 )
-from ui.safe import errors_toasted, plain
+from ui.safe import errors_toasted, escaped, plain
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
 # by project and person: whoever comes next in this tab has a queue of their own
-NOW, LATER = (f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("now", "later"))
+LATER, ONLY, FLAGGING = (f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("later", "only", "flagging"))
+STANDING_WORDS: dict[Standing | None, str] = {
+    None: "everything",
+    Standing.CONTESTED: "what people disagree on",
+    Standing.FLAGGED: "what is flagged",
+    Standing.UNRANKED: "what nobody has ranked",
+}
 SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
 
 
-def choose(comparison_id: int, choice: str) -> bool:
+def choose(pair: Offer, choice: str) -> bool:
     """Save a choice; the next pair appears by itself."""
     saved = _try(
         lambda s: rank_pair(
-            s, by=me.reviewer_id, comparison_id=comparison_id, choice=Choice(choice), seconds=seconds_shown()
+            s,
+            by=me.reviewer_id,
+            comparison_id=pair.comparison_id,
+            choice=Choice(choice),
+            seconds=seconds_shown(),
+            left_id=pair.left_id,
         )
     )
-    st.session_state[NOW] = None
     return saved is not None
 
 
@@ -72,14 +82,13 @@ def choose_again(comparison_id: int) -> bool:
 def take_back(ranking_id: int) -> None:
     """Undo the last choice and show that pair again; pressed again, the one before."""
     forget_choice()
-    st.session_state[NOW] = _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
+    _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
 
 
 def put_off(comparison_id: int) -> None:
     """Show this pair after all the others."""
     st.session_state.setdefault(LATER, []).append(comparison_id)
     _try(lambda s: release(s, comparison_id=comparison_id, reviewer_id=me.reviewer_id))
-    st.session_state[NOW] = None
 
 
 def save_reason(ranking_id: int) -> None:
@@ -103,24 +112,6 @@ def save_criterion(ranking_id: int, criterion_id: int) -> None:
     )
 
 
-def save_correction(response_id: int) -> None:
-    """Keep the corrected text beside the original."""
-    text = st.session_state.get(f"correction_{response_id}", "")
-    why = st.session_state.get(f"correction_reason_{response_id}", "")
-    if _try(lambda s: correct(s, by=me.reviewer_id, response_id=response_id, text=text, reason=why).id):
-        st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
-
-
-def withdraw_correction(correction_id: int) -> None:
-    """Take back one's own correction."""
-    _try(lambda s: withdraw(s, by=me.reviewer_id, correction_id=correction_id))
-
-
-def reset_correction(response_id: int, original: str) -> None:
-    """Put the original back into the editor."""
-    st.session_state[f"correction_{response_id}"] = original
-
-
 def _try(action: Callable[[Session], T]) -> T | None:
     with errors_toasted(), session() as s:
         return action(s)
@@ -130,20 +121,19 @@ def _try(action: Callable[[Session], T]) -> T | None:
 @st.fragment
 def ranking() -> None:
     """Everything that changes from pair to pair."""
+    only = st.session_state.get(ONLY, Filter())
+    chosen = just_chosen(Offer)
+    pair: Offer | None
     with session() as s:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
-        held = held_by_others(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+        shared = s.get_one(Project, me.project_id).people_wanted is not None
+        held = held_by_others(s, project_id=me.project_id, reviewer_id=me.reviewer_id) if shared else []
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
-        chosen = just_chosen(Offer)
-        now_id = st.session_state.get(NOW)
-        later = st.session_state.get(LATER, [])
-        pair: Offer | None
         if chosen is not None:
             pair = chosen.shown
-        elif now_id is not None:
-            pair = offer(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
         else:
-            pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later)
+            later = st.session_state.get(LATER, [])
+            pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later, only=only)
     if not done.total:
         st.info("There are no pairs to rank yet. A manager imports replies, or generates them, and pairs appear here.")
         return
@@ -151,30 +141,44 @@ def ranking() -> None:
     if held:
         names = ", ".join(f"{one.reviewer} (until {one.until:%H:%M} UTC)" for one in held)
         st.caption(plain(f"With others now: {sum(one.pairs for one in held)} pairs. {names}"))
-    if pair is None and held and done.done < done.total:
-        st.info("Nothing is free for you at the moment: what is left is with others. Come back in ten minutes.")
-    elif pair is None:
-        st.success("You have ranked every pair that waits for you. Thank you!", icon=":material/done_all:")
+    if pair is None:
+        nothing_left(done, held=bool(held), only=only)
     else:
+        flagging = st.session_state.get(FLAGGING) == pair.comparison_id
         show_prompt(pair.prompt, pair.context)
         show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)
         choice_bar(
             pair.comparison_id,
             pair,
-            choose,
+            lambda _, choice: choose(pair, choice),
             on_again=choose_again,
-            beside=lambda: undo_and_later(last, pair.comparison_id),
+            disabled=flagging,
+            beside=lambda: beside(last, pair.comparison_id, disabled=flagging),
         )
+        if flagging:
+            flag_dialog(pair.comparison_id)
     if last is not None:
         why(last)
     if pair is None:
-        undo_and_later(last, None)
+        beside(last, None)
         return
     with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
-        side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
+        side = st.segmented_control(
+            "Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}", required=True
+        )
         response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
-        correction_editor(response_id, original)
+        correction_box(me, Subject(pair.prompt_id, response_id, original))
     go_on_after_the_pause(chosen)
+
+
+def nothing_left(done: RankingProgress, *, held: bool, only: Filter) -> None:
+    """Why there is no pair on the screen."""
+    if only.is_set:
+        st.info("Nothing that fits the filter waits for you. Change it, or take it away.")
+    elif held and done.waiting:
+        st.info("Nothing is free for you at the moment: what is left is with others. Come back in ten minutes.")
+    else:
+        st.success("You have ranked every pair that waits for you. Thank you!", icon=":material/done_all:")
 
 
 def why(last: LastRanking) -> None:
@@ -189,7 +193,7 @@ def why(last: LastRanking) -> None:
             f"Your last choice: {CHOICE_WORDS[last.choice.value]}{strong}. Why? (optional, Enter saves)",
             value=last.reason or "",
             key=f"reason_{last.ranking_id}",
-            max_chars=500,
+            max_chars=LONGEST_COMMENT,
             on_change=save_reason,
             args=(last.ranking_id,),
         )
@@ -215,51 +219,91 @@ def why(last: LastRanking) -> None:
             )
 
 
-def flag_pair(comparison_id: int) -> None:
-    """Flag the pair on the screen with the note."""
-    note = st.session_state.get(f"flag_{comparison_id}", "")
-    if _try(lambda s: flag(s, by=me.reviewer_id, comparison_id=comparison_id, note=note).id):
-        st.session_state[NOW] = None
-        st.toast("Flagged: a manager will look at it.", icon=":material/flag:")
+def open_flag(comparison_id: int | None) -> None:
+    """Open the flag's dialog for a pair, or close it."""
+    st.session_state[FLAGGING] = comparison_id
 
 
-def undo_and_later(last: LastRanking | None, comparison_id: int | None) -> None:
-    """The two buttons that go back and ahead."""
+@st.dialog("Flag this pair", on_dismiss=lambda: open_flag(None), icon=":material/flag:")
+def flag_dialog(comparison_id: int) -> None:
+    """What is wrong; while it is open, no key ranks anything."""
+    st.text_area("What is wrong with this pair?", key=f"flag_{comparison_id}", max_chars=LONGEST_COMMENT)
+    if st.button("Flag it for a manager", type="primary"):
+        note = st.session_state.get(f"flag_{comparison_id}", "")
+        if _try(lambda s: flag(s, by=me.reviewer_id, comparison_id=comparison_id, note=note).id):
+            st.toast("Flagged: a manager will look at it.", icon=":material/flag:")
+            open_flag(None)
+            st.rerun()
+
+
+def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: bool = False) -> None:
+    """The buttons that go back, put off and flag."""
     if last is not None:
-        st.button("Undo", shortcut="U", on_click=take_back, args=(last.ranking_id,), icon=":material/undo:")
+        st.button(
+            "Undo",
+            shortcut="U",
+            on_click=take_back,
+            args=(last.ranking_id,),
+            icon=":material/undo:",
+            disabled=disabled,
+        )
     if comparison_id is not None:
-        st.button("Later", shortcut="L", on_click=put_off, args=(comparison_id,), icon=":material/schedule:")
-        with st.popover("Flag", icon=":material/flag:", help="Something is wrong with this pair"):
-            st.text_area("What is wrong with this pair?", key=f"flag_{comparison_id}", max_chars=2000)
-            st.button(
-                "Flag it for a manager", key=f"flag_it_{comparison_id}", on_click=flag_pair, args=(comparison_id,)
-            )
+        st.button(
+            "Later",
+            shortcut="L",
+            on_click=put_off,
+            args=(comparison_id,),
+            icon=":material/schedule:",
+            disabled=disabled,
+        )
+        st.button(
+            "Flag",
+            on_click=open_flag,
+            args=(comparison_id,),
+            icon=":material/flag:",
+            help="Something is wrong with this pair",
+            disabled=disabled,
+        )
 
 
-def correction_editor(response_id: int, original: str) -> None:
-    """Original, editor and word diff of one reply."""
+def narrow_down() -> None:
+    """The queue's filters; who wrote what and what others said is for managers only, and is told by neither."""
     with reading() as s:
-        reply = s.get_one(Response, response_id).text
-        mine = standing_correction(s, by=me.reviewer_id, response_id=response_id)
-    box, changes = st.columns(2)
-    text = box.text_area(
-        "The reply as it should be",
-        value=mine.text if mine is not None else original,
-        key=f"correction_{response_id}",
-        height=220,
-        help="The original stays as it is. Press Ctrl+Enter to see what you changed.",
-    )
-    pieces = word_diff(reply, text)
-    with changes:
-        st.caption(f"{words_changed(pieces)} words changed")
-        show_diff(pieces)
-    box.text_input("Why? (optional)", key=f"correction_reason_{response_id}", max_chars=500)
-    left, right = box.columns(2)
-    left.button("Save correction", type="primary", width="stretch", on_click=save_correction, args=(response_id,))
-    right.button("Reset to original", width="stretch", on_click=reset_correction, args=(response_id, original))
-    if mine is not None:
-        changes.caption("You corrected this reply; saving again replaces that.")
-        changes.button("Withdraw my correction", on_click=withdraw_correction, args=(mine.id,), icon=":material/undo:")
+        sets = {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in prompt_sets(s, project_id=me.project_id)}
+        writers = {one.id: one.label for one in compared_responders(s, project_id=me.project_id)}
+    with st.popover("Filter", icon=":material/filter_alt:"):
+        chosen = st.selectbox(
+            "Prompts of", [None, *sets], format_func=lambda i: sets.get(i, "all imports"), key="f_set"
+        )
+        who: list[int] = []
+        standing = None
+        if me.has(Role.MANAGER):
+            who = st.multiselect(
+                "Replies by (one or two)",
+                list(writers),
+                format_func=lambda i: writers[i],
+                max_selections=2,
+                key="f_who",
+            )
+            standing = st.selectbox("Only", list(STANDING_WORDS), format_func=lambda one: STANDING_WORDS[one])
+    st.session_state[ONLY] = Filter(prompt_set_id=chosen, responder_ids=tuple(who), standing=standing)
+    if st.session_state[ONLY].is_set:
+        st.caption("A filter narrows the queue down.")
+
+
+@st.fragment
+def done_list(state: ComparisonState | None, empty: str) -> None:
+    """One's own rankings, newest first; each can be taken back and comes up again."""
+    with reading() as s:
+        found = own_rankings(s, project_id=me.project_id, reviewer_id=me.reviewer_id, state=state)
+    if not found:
+        st.info(empty)
+    for one in found:
+        text, action = st.columns([6, 1], vertical_alignment="center")
+        text.html(f'<div class="pw-text">{escaped(one.prompt)}</div>')
+        action.button(
+            "Rank again", key=f"again_{one.ranking_id}", on_click=take_back, args=(one.ranking_id,), width="stretch"
+        )
 
 
 with reading() as s:
@@ -268,4 +312,25 @@ if guideline is not None and guideline.text:
     title = f"Guideline: what makes a reply better (version {guideline.version})"
     with st.expander(title, icon=":material/menu_book:"):
         st.text(guideline.text)
-ranking()
+with reading() as s:
+    mine = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+    shared_queue = s.get_one(Project, me.project_id).people_wanted is not None
+LISTS = {"queue": "My queue"} | ({"others": "Waiting for others"} if shared_queue else {}) | {"done": "Done"}
+lists, narrowing = st.columns([5, 1], vertical_alignment="center")
+shown = lists.segmented_control(
+    "List",
+    list(LISTS),
+    default="queue",
+    format_func=lambda name: LISTS[name],
+    label_visibility="collapsed",
+    required=True,
+    key="compare_list",
+)
+if shown == "others":
+    done_list(ComparisonState.OPEN, "Nothing that you ranked waits for somebody else.")
+elif shown == "done":
+    done_list(ComparisonState.FULL if shared_queue else None, "You have finished nothing yet.")
+else:
+    with narrowing:
+        narrow_down()
+    ranking()

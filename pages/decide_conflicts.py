@@ -4,8 +4,9 @@ import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from review.adjudication import Conflict, conflicts, decide, withdraw_decision
+from review.adjudication import Conflict, conflicts, count_conflicts, decide, withdraw_decision
 from review.rankings import Choice
+from review.reveals import reveal
 from ui.frame import page
 from ui.pairs import CHOICE_WORDS, choice_bar, forget_choice, go_on_after_the_pause, just_chosen, show_pair, show_prompt
 from ui.safe import errors_toasted, plain, show_table
@@ -46,23 +47,26 @@ def show_words(conflict: Conflict) -> None:
 def deciding() -> None:
     """The contradictions that wait, one after another, then those that are decided."""
     with reading() as s:
-        found = conflicts(s, by=me.reviewer_id, project_id=me.project_id)
-    waiting = [conflict for conflict in found if conflict.decision is None]
-    decided = [conflict for conflict in found if conflict.decision is not None]
+        waiting = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=False, limit=1)
+        decided = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=True)
+        left = count_conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=False)
     chosen = just_chosen(Conflict)
     conflict = chosen.shown if chosen else waiting[0] if waiting else None
     if conflict is None:
         st.success("Nobody contradicts anybody." if not decided else "Every contradiction is decided.")
     else:
+        with session() as s:  # what others said is on the screen now
+            reveal(s, by=me.reviewer_id, comparison_id=conflict.pair.comparison_id)
         st.caption(
-            f"{len(waiting)} pairs wait. Your word counts for training in place of these; nobody's ranking is changed."
+            f"{left} pairs wait. Your word counts for training in place of these; nobody's ranking is changed, and you "
+            "will not be asked to rank this pair yourself."
         )
         show_prompt(conflict.pair.prompt, conflict.pair.context)
         show_pair(conflict.pair.left, conflict.pair.right, chosen=chosen.choice if chosen else None)
         show_words(conflict)
         choice_bar(conflict.pair.comparison_id, conflict, give_decision)
     if decided:
-        with st.expander(f"Decided so far: {len(decided)}", icon=":material/gavel:"):
+        with st.expander("Decided last", icon=":material/gavel:"):
             for one in decided:
                 if one.decision is None or one.decision_id is None:
                     continue

@@ -4,15 +4,16 @@ import pandas as pd
 import streamlit as st
 
 from db.catalog import responders
-from db.models import Project, ResponderKind, Role
+from db.models import NextBy, Project, ResponderKind, Role
 from db.people import create_project, edit_project, guideline_of, join, leave, members, set_author
 from db.session import reading, session
-from review.queue import set_overlap
+from review.queue import MOST_REPEATS, set_queue
 from review.reasons import criteria_of, set_criteria
 from ui.frame import ROLE_WORDS, page
 from ui.safe import errors_shown, plain
 
 me = page("People")
+NEXT_WORDS = {NextBy.RANDOM: "a random one", NextBy.UNCERTAIN: "the least certain one"}
 with reading() as s:
     people = members(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
@@ -115,16 +116,43 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
                 )
             st.toast("Saved.")
 
-with st.expander("How many people rank each pair", icon=":material/groups:"), st.form("overlap"):
-    st.caption("Empty: everybody ranks every pair. A number shares the queue; some overlap is needed to see agreement.")
+queue = st.expander("The queue: how many people rank each pair, and which comes next", icon=":material/groups:")
+with queue, st.form("queue"):
+    st.caption("No number: everybody ranks every pair. A number shares the queue; overlap is needed for agreement.")
     people_wanted = st.number_input("People for a pair", 1, 10, value=project.people_wanted, placeholder="everybody")
     share = st.slider(
         "Share of pairs that want so many; the others want one person", 0.05, 1.0, project.overlap_share, 0.05
     )
+    next_by = st.radio(
+        "Which pair comes next",
+        list(NextBy),
+        index=list(NextBy).index(project.next_by),
+        format_func=lambda by: NEXT_WORDS[by],
+        help="Least certain: between models that do about equally well, and where people disagree. One pair in "
+        "five stays random, so that Progress can tell what the choosing does.",
+    )
+    repeat_share = st.slider(
+        "Hidden second looks: share of pairs given again with the sides swapped",
+        0.0,
+        MOST_REPEATS,
+        project.repeat_share,
+        0.01,
+        help="Shows how consistent each person is. Such a second look counts for nothing else.",
+    )
+    authors_rank = st.checkbox("People may rank replies that they wrote themselves", value=project.authors_rank)
     if st.form_submit_button("Save", type="primary"):
         with errors_shown():
             with session() as s:
-                set_overlap(s, by=me.reviewer_id, project_id=me.project_id, people=people_wanted, share=share)
+                set_queue(
+                    s,
+                    by=me.reviewer_id,
+                    project_id=me.project_id,
+                    people=people_wanted,
+                    share=share,
+                    next_by=next_by or NextBy.RANDOM,
+                    repeat_share=repeat_share,
+                    authors_rank=authors_rank,
+                )
             st.toast("Saved.")
 
 with reading() as s:

@@ -7,17 +7,26 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from db.models import Role
+from db.models import Drawn, Role
 from db.session import reading, session
 from review.agreement import agreement, with_others
 from review.flags import Flagged, open_flags, settle
-from review.progress import coverage, opinions, opinions_by_criterion, pace
-from ui.charts import GREEN
+from review.progress import (
+    by_draw,
+    by_responder,
+    consistency,
+    coverage,
+    opinions,
+    opinions_by_criterion,
+    pace,
+)
+from ui.charts import GREEN, responder_bars
 from ui.frame import page
 from ui.pairs import show_pair, show_prompt
-from ui.safe import errors_toasted, escaped, show_table
+from ui.safe import errors_toasted, escaped, plain, show_table
 
 me = page("Progress", Role.MANAGER)
+DRAW_WORDS = {Drawn.RANDOM: "Drawn at random", Drawn.UNCERTAIN: "Least certain first"}
 
 
 def open_pairs() -> Sequence[Flagged]:
@@ -37,6 +46,9 @@ with reading() as s:
     people = pace(s, project_id=me.project_id)
     said = opinions(s, project_id=me.project_id)
     by_criterion = opinions_by_criterion(s, project_id=me.project_id)
+    steady = consistency(s, project_id=me.project_id)
+    standings = by_responder(s, project_id=me.project_id)
+    draws = by_draw(s, project_id=me.project_id)
 
 target = st.number_input(
     "Pairs to rank",
@@ -53,6 +65,8 @@ timed = [seconds for one in people if not one.simulated for seconds in one.secon
 numbers[2].metric("Median seconds a pair", f"{median(timed):.0f}" if timed else "–")
 numbers[3].metric("Ranked by two or more", f"{done.twice:,}", help="Only these tell about agreement.")
 st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target))} of {int(target)}")
+if done.near_identical:
+    st.caption(f"{done.near_identical:,} pairs are never offered, because their replies are nearly the same.")
 
 flagged = open_pairs()
 if flagged:
@@ -96,6 +110,18 @@ def share(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
+def checks(name: str) -> dict[str, str]:
+    """How consistent somebody is, where the project looks for it."""
+    columns = {}
+    if any(one.repeats for one in steady.values()):
+        mine = steady.get(name)
+        columns["Same twice"] = f"{mine.repeated_alike} of {mine.repeats}" if mine and mine.repeats else "–"
+    if any(one.gold for one in steady.values()):
+        mine = steady.get(name)
+        columns["Gold right"] = f"{mine.gold_right} of {mine.gold}" if mine and mine.gold else "–"
+    return columns
+
+
 agreeing = with_others(said)
 show_table(
     [
@@ -109,12 +135,24 @@ show_table(
             "Ties": share(one.tie_share),
             "Agrees with others": share(agreeing[one.reviewer].raw) if one.reviewer in agreeing else "–",
         }
+        | checks(one.reviewer)
         for one in people
     ]
 )
 st.caption(
     "“Left better” far from 50 % hints at a habit. “Agrees with others” counts pairs that somebody else ranked too."
 )
+
+if steady:
+    st.caption("“Same twice”: hidden second looks, sides swapped. “Gold right”: pairs whose answer a manager gave.")
+if standings:
+    st.subheader("By responder")
+    responder_bars(standings)
+if len(draws) > 1:
+    st.caption(
+        plain("; ".join(f"{DRAW_WORDS[one.drawn]}: {one.decided} of {one.ranked} decided" for one in draws))
+        + ". Only random pairs say how good a responder is."
+    )
 
 st.subheader("Agreement between people")
 whole = agreement(said)

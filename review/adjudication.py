@@ -1,6 +1,5 @@
 """Pairs on which people contradict each other, and the manager's word that decides while all rankings stay."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,12 +7,12 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from db.comparisons import OWN_WORD
-from db.models import Comparison, Prompt, Ranking, Reviewer, Role, now
+from db.models import Comparison, ComparisonResponse, ComparisonState, Drawn, Ranking, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
 from review.assignment import Offer, offer
 from review.rankings import Choice, choice_of, new_ranking
+from review.reveals import reveal
 
 
 @dataclass(frozen=True)
@@ -37,41 +36,33 @@ class Conflict:
     decision_id: int | None
 
 
-def conflicts(s: Session, *, by: int, project_id: int) -> list[Conflict]:
-    """Pairs with contradicting rankings by people, decided or not; managers only."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    rankings = s.scalars(
-        select(Ranking)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(
-            Comparison.project_id == project_id,
-            Prompt.held_out.is_(False),
-            Comparison.discarded_at.is_(None),
-            Reviewer.simulated.is_(False),
-            OWN_WORD,
-            Ranking.comparison_id.in_(_ranked_twice()),
-        )
-        .options(selectinload(Ranking.placements), selectinload(Ranking.reviewer))
-        .order_by(Ranking.id)
-    ).all()
-    of: dict[int, list[Ranking]] = defaultdict(list)
-    for ranking in rankings:
-        if len(ranking.placements) == 2:
-            of[ranking.comparison_id].append(ranking)
-    standing = select(Ranking).where(Ranking.comparison_id.in_(of), Ranking.adjudicates, Ranking.undone_at.is_(None))
-    decisions = {ranking.comparison_id: ranking for ranking in s.scalars(standing)}
+def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> int:
+    """How many pairs people contradict each other on, with or without a decision; managers only."""
+    return s.scalar(select(func.count()).select_from(_contested(s, by, project_id, decided).subquery())) or 0
+
+
+def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
+    """Pairs that people contradict each other on, oldest first; decided ones newest decision first. Managers only."""
     found = []
-    for comparison_id, some in of.items():
-        decision = decisions.get(comparison_id)
-        if not _contradict(some):
-            continue
+    for comparison_id in s.scalars(_contested(s, by, project_id, decided).limit(limit)).all():
         pair = offer(s, comparison_id=comparison_id, reviewer_id=by)
+        rankings = s.scalars(
+            select(Ranking)
+            .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+            .where(
+                Ranking.comparison_id == comparison_id,
+                Ranking.undone_at.is_(None),
+                Ranking.drawn != Drawn.REPEAT,
+                Reviewer.simulated.is_(False),
+            )
+            .options(selectinload(Ranking.placements), selectinload(Ranking.reviewer))
+            .order_by(Ranking.id)
+        ).all()
+        decision = next((ranking for ranking in rankings if ranking.adjudicates), None)
         found.append(
             Conflict(
                 pair,
-                [_word(ranking, pair) for ranking in some],
+                [_word(ranking, pair) for ranking in rankings if not ranking.adjudicates],
                 _word(decision, pair) if decision else None,
                 decision.id if decision else None,
             )
@@ -79,13 +70,47 @@ def conflicts(s: Session, *, by: int, project_id: int) -> list[Conflict]:
     return found
 
 
+def _contested(s: Session, by: int, project_id: int, decided: bool) -> Select[int]:
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    decision = (
+        select(Ranking.id)
+        .where(Ranking.comparison_id == Comparison.id, Ranking.adjudicates, Ranking.undone_at.is_(None))
+        .correlate(Comparison)
+        .scalar_subquery()
+    )
+    pair = (
+        select(func.count())
+        .where(ComparisonResponse.comparison_id == Comparison.id)
+        .correlate(Comparison)
+        .scalar_subquery()
+    )
+    rows = select(Comparison.id).where(
+        Comparison.project_id == project_id,
+        Comparison.contested,
+        Comparison.state != ComparisonState.AWAY,
+        pair == 2,
+    )
+    if decided:
+        return rows.where(decision.is_not(None)).order_by(decision.desc())
+    return rows.where(decision.is_(None)).order_by(Comparison.id)
+
+
 def decide(s: Session, *, by: int, comparison_id: int, choice: Choice, reason: str | None = None) -> Ranking:
     """Decide between others' rankings of a pair, with the sides as they stand for this manager.
 
     Raises `Refused` where somebody has decided already.
     """
-    ranking = new_ranking(s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=(Role.MANAGER,))
+    ranking = new_ranking(
+        s,
+        by=by,
+        comparison_id=comparison_id,
+        choice=choice,
+        reason=reason,
+        roles=(Role.MANAGER,),
+        drawn=Drawn.NONE,
+    )
     ranking.adjudicates = True
+    reveal(s, by=by, comparison_id=comparison_id)
     try:
         with s.begin_nested():
             s.add(ranking)
@@ -103,23 +128,6 @@ def withdraw_decision(s: Session, *, by: int, ranking_id: int) -> None:
     require(s, by=by, project_id=decision.comparison.project_id, roles=(Role.MANAGER,))
     decision.undone_at = now()
     s.flush()
-
-
-def _ranked_twice() -> Select[int]:
-    return select(Ranking.comparison_id).where(OWN_WORD).group_by(Ranking.comparison_id).having(func.count() > 1)
-
-
-def _contradict(rankings: Sequence[Ranking]) -> bool:
-    """Opposite orders, or both bad against anything else."""
-    said = {_canonical(ranking) for ranking in rankings}
-    return {"FIRST", "SECOND"} <= said or ("BOTH_BAD" in said and len(said) > 1)
-
-
-def _canonical(ranking: Ranking) -> str:
-    if ranking.both_bad:
-        return "BOTH_BAD"
-    first, second = (p.place for p in sorted(ranking.placements, key=lambda p: p.response_id))
-    return "TIE" if first == second else "FIRST" if first < second else "SECOND"
 
 
 def _word(ranking: Ranking, pair: Offer) -> Word:

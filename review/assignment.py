@@ -1,21 +1,25 @@
-"""Which Comparison a reviewer sees next, and which response stands on the left."""
+"""Which Comparisons a reviewer may rank, how one is shown, and how far the reviewer is."""
 
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Select, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Select, exists, func, select, union
+from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD
 from db.models import (
     Comparison,
     ComparisonResponse,
+    ComparisonState,
+    Drawn,
     Flag,
+    Project,
     Prompt,
     Ranking,
     Responder,
     Response,
+    Reveal,
     Reviewer,
 )
 
@@ -25,6 +29,7 @@ class Offer:
     """A pair to rank, as the reviewer sees it: no word of who wrote what."""
 
     comparison_id: int
+    prompt_id: int
     prompt: str
     context: str | None
     left_id: int
@@ -38,95 +43,132 @@ class RankingProgress:
     """How far one reviewer is."""
 
     done: int
+    """Rankings of theirs that stand, hidden second looks among them."""
     total: int
+    """Those, and what waits for them."""
+    waiting_for_others: int
+    """Of those done, how many want more people's rankings; 0 where no number of people is wanted."""
+
+    @property
+    def waiting(self) -> int:
+        """What the reviewer has still to rank."""
+        return self.total - self.done
 
 
-def left_first(comparison_id: int, reviewer_id: int) -> bool:
-    """Whether the response with the lower id stands left, for this reviewer: a fair coin that a reload cannot turn."""
+def left_first(comparison_id: int, reviewer_id: int, *, swapped: bool = False) -> bool:
+    """Whether the response with the lower id stands left, for this reviewer: a fair coin that a reload cannot turn.
+
+    In a hidden second look the sides are `swapped`.
+    """
     digest = hashlib.sha256(f"sides:{comparison_id}:{reviewer_id}".encode()).digest()
-    return digest[0] % 2 == 0
+    return (digest[0] % 2 == 0) is not swapped
 
 
-def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
-    """Ids of pairs that the reviewer may rank: training prompts, nothing of their own, nothing discarded or flagged."""
-    own = aliased(Responder)
-    pair = (
-        select(ComparisonResponse.comparison_id)
-        .group_by(ComparisonResponse.comparison_id)
-        .having(func.count() == 2)
-        .scalar_subquery()
-    )
-    return (
-        select(Comparison.id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(
-            Comparison.project_id == project_id,
-            Prompt.held_out.is_(False),
-            Comparison.discarded_at.is_(None),
-            Comparison.id.in_(pair),
-            ~exists().where(
-                Flag.comparison_id == Comparison.id, Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)
-            ),
-            ~exists().where(
-                ComparisonResponse.comparison_id == Comparison.id,
-                ComparisonResponse.response_id == Response.id,
-                Response.responder_id == own.id,
-                own.reviewer_id == reviewer_id,
-            ),
+def _not_theirs(reviewer_id: int, *, authors_rank: bool) -> list[Select[int]]:
+    """Ids of comparisons that are not this reviewer's to rank: flagged, revealed, or with a reply of their own."""
+    found = [
+        select(Flag.comparison_id).where(Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)),
+        select(Reveal.comparison_id).where(Reveal.reviewer_id == reviewer_id),
+    ]
+    if not authors_rank:
+        found.append(
+            select(ComparisonResponse.comparison_id)
+            .join(Response, Response.id == ComparisonResponse.response_id)
+            .join(Responder, Responder.id == Response.responder_id)
+            .where(Responder.reviewer_id == reviewer_id)
         )
+    return found
+
+
+def ranked_by(reviewer_id: int) -> ColumnElement[bool]:
+    """Whether a Comparison has a standing ranking of the reviewer's own."""
+    return exists().where(Ranking.comparison_id == Comparison.id, Ranking.reviewer_id == reviewer_id, OWN_WORD)
+
+
+def waiting_for(
+    s: Session,
+    *,
+    project: Project,
+    reviewer: Reviewer,
+    but_not: Collection[int] = (),
+    conditions: Collection[ColumnElement[bool]] = (),
+) -> Select[int]:
+    """Ids of the comparisons that the reviewer has still to rank, the next one first.
+
+    The order looks random and stays the same, so that a reload shows the same pair. Where no number of people is
+    wanted, those that fewest people have ranked come first; else the order is the same for all, so that the overlap
+    fills from the start and agreement shows early. Simulated reviewers fill no quota and meet none.
+    """
+    states = [ComparisonState.OPEN, ComparisonState.FULL] if reviewer.simulated else [ComparisonState.OPEN]
+    breadth = project.people_wanted is None and not reviewer.simulated
+    rows = (
+        select(Comparison.id)
+        .where(
+            Comparison.project_id == project.id,
+            # one state by "=": with "IN" the index would not give the order
+            Comparison.state == states[0] if len(states) == 1 else Comparison.state.in_(states),
+            exists().where(Prompt.id == Comparison.prompt_id, Prompt.held_out.is_(False)),
+            ~ranked_by(reviewer.id),
+            *conditions,
+        )
+        .order_by(*([Comparison.people] if breadth else []), Comparison.draw, Comparison.id)
     )
-
-
-def _ranked_by(reviewer_id: int) -> Select[int]:
-    return select(Ranking.comparison_id).where(Ranking.reviewer_id == reviewer_id, OWN_WORD)
+    if but_not:
+        rows = rows.where(Comparison.id.not_in(list(but_not)))
+    for theirs in _not_theirs(reviewer.id, authors_rank=project.authors_rank):
+        if s.scalar(theirs.limit(1)) is not None:
+            rows = rows.where(Comparison.id.not_in(theirs))
+    return rows
 
 
 def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgress:
-    """How many pairs the reviewer has ranked, of those open to them."""
-    open_ids = _open_to(reviewer_id, project_id).subquery()
-    total = s.scalar(select(func.count()).select_from(open_ids)) or 0
-    done = s.scalar(select(func.count()).select_from(open_ids).where(open_ids.c.id.in_(_ranked_by(reviewer_id)))) or 0
-    return RankingProgress(done=done, total=total)
-
-
-def waiting_for(reviewer_id: int, project_id: int, later: Collection[int] = ()) -> Select[int]:
-    """Ids of the pairs that the reviewer has still to rank, the next one first.
-
-    Pairs that no person has ranked come first, in an order that looks random but stays the same, so that a reload
-    shows the same pair. `later` are comparisons put off: they come when nothing else is left.
-    """
-    by_people = (
-        select(func.count())
+    """How many comparisons the reviewer has ranked, and how many wait for them; counted from what is stored."""
+    project = s.get_one(Project, project_id)
+    mine = s.execute(
+        select(Comparison.state, Ranking.drawn == Drawn.REPEAT, func.count())
+        .select_from(Ranking)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
         .where(
-            Ranking.comparison_id == Comparison.id,
-            OWN_WORD,
-            Ranking.reviewer_id == Reviewer.id,
-            Reviewer.simulated.is_(False),
+            Ranking.reviewer_id == reviewer_id,
+            Ranking.undone_at.is_(None),
+            Ranking.adjudicates.is_(False),
+            Comparison.project_id == project_id,
+            Comparison.state != ComparisonState.AWAY,
         )
-        .correlate(Comparison)
-        .scalar_subquery()
+        .group_by(Comparison.state, Ranking.drawn == Drawn.REPEAT)
+    ).all()
+    done = sum(count for *_, count in mine)
+    own_open = sum(count for state, repeat, count in mine if state is ComparisonState.OPEN and not repeat)
+    open_to_all = select(func.count()).where(
+        Comparison.project_id == project_id, Comparison.state == ComparisonState.OPEN
     )
-    return (
-        _open_to(reviewer_id, project_id)
-        .where(Comparison.id.not_in(_ranked_by(reviewer_id)))
-        # Knuth's multiplicative hash: plain integers, the same on every database
-        .order_by(Comparison.id.in_(list(later)), by_people, (Comparison.id * 7919) % 104729, Comparison.id)
+    not_theirs = s.scalar(
+        open_to_all.where(
+            Comparison.id.in_(union(*_not_theirs(reviewer_id, authors_rank=project.authors_rank))),
+            ~ranked_by(reviewer_id),
+        )
+    )
+    waiting = max(0, (s.scalar(open_to_all) or 0) - own_open - (not_theirs or 0))
+    return RankingProgress(
+        done=done, total=done + waiting, waiting_for_others=own_open if project.people_wanted is not None else 0
     )
 
 
-def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
+def next_offer(s: Session, *, project_id: int, reviewer_id: int) -> Offer | None:
     """The next pair for this reviewer, whatever others have on the screen; none when all are ranked."""
-    comparison_id = s.scalar(waiting_for(reviewer_id, project_id, later).limit(1))
+    project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
+    comparison_id = s.scalar(waiting_for(s, project=project, reviewer=reviewer).limit(1))
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 
-def offer(s: Session, *, comparison_id: int, reviewer_id: int) -> Offer:
+def offer(s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False) -> Offer:
     """One pair as this reviewer sees it."""
     comparison = s.get_one(Comparison, comparison_id)
     first, second = comparison.responses
-    left, right = (first, second) if left_first(comparison_id, reviewer_id) else (second, first)
+    left, right = (first, second) if left_first(comparison_id, reviewer_id, swapped=swapped) else (second, first)
     return Offer(
         comparison_id=comparison.id,
+        prompt_id=comparison.prompt_id,
         prompt=comparison.prompt.text,
         context=comparison.prompt.context,
         left_id=left.id,

@@ -1,14 +1,69 @@
-"""Corrections: a reviewer writes what should have been sent."""
+"""Corrections: a reviewer writes what should have been sent, and others may correct that again."""
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from db.models import Correction, Prompt, Response, Role, now
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from db.comparisons import OWN_WORD
+from db.models import (
+    Comparison,
+    ComparisonResponse,
+    ComparisonState,
+    Correction,
+    Prompt,
+    Ranking,
+    Response,
+    Reveal,
+    Reviewer,
+    Role,
+    now,
+)
 from db.people import require
 from errors import NotFound, Refused
+from review.assignment import ranked_by
+from review.comments import LONGEST_REPLY, comment, short_enough
+from review.drafts import forget_draft
 from template import TURN_MARK
 
 CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A comparison that people called all bad, with no correction yet; no word of who wrote what or said so."""
+
+    comparison_id: int
+    prompt_id: int
+    prompt: str
+    context: str | None
+    replies: Sequence[tuple[int, str]]
+    """Response id and text."""
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """One standing correction, as the list shows it."""
+
+    correction_id: int
+    response_id: int
+    prompt_id: int
+    prompt: str
+    context: str | None
+    original: str
+    chain: Sequence[tuple[str, str]]
+    """Who wrote and what, from the first correction of the reply to this one."""
+    reviewer: str
+    mine: bool
+    reason: str | None
+    at: datetime
+
+    @property
+    def text(self) -> str:
+        """What this correction says."""
+        return self.chain[-1][1]
 
 
 def same_words(one: str, other: str) -> bool:
@@ -16,8 +71,13 @@ def same_words(one: str, other: str) -> bool:
     return one.split() == other.split()
 
 
-def correct(s: Session, *, by: int, response_id: int, text: str, reason: str | None = None) -> Correction:
+def correct(
+    s: Session, *, by: int, response_id: int, text: str, reason: str | None = None, parent_id: int | None = None
+) -> Correction:
     """Save a corrected reply beside the original, which stays as it was; it takes the place of one's earlier one.
+
+    With a parent, it corrects somebody's correction: both stay, and the newest of the chain is learned from. Whoever
+    corrects a comparison that they have not ranked gives up ranking it: the queue told them what others said.
 
     Raises `Refused` when nothing was changed, or the prompt is held out.
     """
@@ -27,23 +87,38 @@ def correct(s: Session, *, by: int, response_id: int, text: str, reason: str | N
     require(s, by=by, project_id=response.prompt.project_id, roles=CORRECTORS)
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")
-    if not text.strip():
+    parent = _parent(s, response_id=response_id, parent_id=parent_id, by=by)
+    clean = short_enough(text.strip(), LONGEST_REPLY, "The correction")
+    if not clean:
         raise Refused("An empty correction cannot be sent. Write the reply, or leave the box as it was.")
-    if same_words(text, response.text):
+    if same_words(clean, parent.text if parent else response.text):
         raise Refused("Nothing was changed, so nothing was saved. Change the text first.")
     newest = standing_correction(s, by=by, response_id=response_id)
-    if newest is not None and same_words(newest.text, text):
+    if newest is not None and same_words(newest.text, clean):
         raise Refused("You saved exactly this correction already.")
-    if found := TURN_MARK.search(text):
+    if found := TURN_MARK.search(clean):
         raise Refused(f"“{found.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
     if newest is not None:
         newest.undone_at = now()  # the new text is what they mean; only one of a person's for a reply is learned from
+        parent_id = parent_id or newest.parent_id
     correction = Correction(
-        response_id=response_id, reviewer_id=by, text=text.strip(), reason=(reason or "").strip() or None
+        response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=comment(reason)
     )
     s.add(correction)
+    forget_draft(s, reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id)
     s.flush()
     return correction
+
+
+def _parent(s: Session, *, response_id: int, parent_id: int | None, by: int) -> Correction | None:
+    if parent_id is None:
+        return None
+    parent = s.get(Correction, parent_id)
+    if parent is None or parent.response_id != response_id or parent.undone_at is not None:
+        raise NotFound("The correction that you started from was withdrawn meanwhile. Reload the page.")
+    if parent.reviewer_id == by:
+        raise Refused("That correction is yours: change it where you wrote it, and the new text takes its place.")
+    return parent
 
 
 def standing_correction(s: Session, *, by: int, response_id: int) -> Correction | None:
@@ -66,14 +141,112 @@ def withdraw(s: Session, *, by: int, correction_id: int) -> None:
     s.flush()
 
 
-def correction_count(s: Session, *, project_id: int) -> int:
-    """Standing corrections in the project."""
-    return (
-        s.scalar(
-            select(func.count(Correction.id))
-            .join(Response, Response.id == Correction.response_id)
-            .join(Prompt, Prompt.id == Response.prompt_id)
-            .where(Prompt.project_id == project_id, Correction.undone_at.is_(None))
-        )
-        or 0
+def _rejected(project_id: int) -> list[ColumnElement[bool]]:
+    said = exists().where(
+        Ranking.comparison_id == Comparison.id,
+        Ranking.both_bad,
+        OWN_WORD,
+        Reviewer.id == Ranking.reviewer_id,
+        Reviewer.simulated.is_(False),
     )
+    corrected = exists().where(
+        ComparisonResponse.comparison_id == Comparison.id,
+        Correction.response_id == ComparisonResponse.response_id,
+        Correction.undone_at.is_(None),
+    )
+    return [
+        Comparison.project_id == project_id,
+        Comparison.state != ComparisonState.AWAY,
+        Comparison.people > 0,
+        said,
+        ~corrected,
+    ]
+
+
+def rejected_count(s: Session, *, project_id: int) -> int:
+    """How many comparisons wait for a correction."""
+    return s.scalar(select(func.count()).select_from(Comparison).where(*_rejected(project_id))) or 0
+
+
+def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> Rejected | None:
+    """The next comparison whose replies nobody would send, those that one ranked oneself first.
+
+    Args:
+        later: put off; they come when nothing else is left, the first put off first.
+    """
+    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    rows = (
+        select(Comparison)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(*_rejected(project_id), Prompt.held_out.is_(False))
+        .order_by(~ranked_by(by), Comparison.id)
+        .limit(1)
+    )
+    found = s.scalars(rows.where(Comparison.id.not_in(list(later)))).first()
+    for put_off in later:
+        found = found or s.scalars(rows.where(Comparison.id == put_off)).first()
+    if found is None:
+        return None
+    return Rejected(
+        comparison_id=found.id,
+        prompt_id=found.prompt_id,
+        prompt=found.prompt.text,
+        context=found.prompt.context,
+        replies=[(response.id, response.text) for response in found.responses],
+    )
+
+
+def give_up_ranking(s: Session, *, by: int, comparison_id: int) -> None:
+    """Note that the correction queue told somebody what others said of a comparison that they have not ranked."""
+    comparison = s.get(Comparison, comparison_id)
+    if comparison is None:
+        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=comparison.project_id, roles=CORRECTORS)
+    own = select(Ranking.id).where(Ranking.comparison_id == comparison_id, Ranking.reviewer_id == by, OWN_WORD)
+    if s.get(Reveal, (comparison_id, by)) is None and s.scalar(own) is None:
+        s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
+        s.flush()
+
+
+def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:
+    """Corrections that nobody has corrected further, newest first."""
+    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    further = aliased(Correction)
+    rows = s.scalars(
+        select(Correction)
+        .join(Response, Response.id == Correction.response_id)
+        .join(Prompt, Prompt.id == Response.prompt_id)
+        .where(
+            Prompt.project_id == project_id,
+            Prompt.held_out.is_(False),
+            Correction.undone_at.is_(None),
+            ~exists().where(further.parent_id == Correction.id, further.undone_at.is_(None)),
+        )
+        .order_by(Correction.id.desc())
+        .limit(limit)
+    ).all()
+    return [
+        Corrected(
+            correction_id=one.id,
+            response_id=one.response_id,
+            prompt_id=one.response.prompt_id,
+            prompt=one.response.prompt.text,
+            context=one.response.prompt.context,
+            original=one.response.text,
+            chain=_chain(s, one),
+            reviewer=one.reviewer.label,
+            mine=one.reviewer_id == by,
+            reason=one.reason,
+            at=one.created_at,
+        )
+        for one in rows
+    ]
+
+
+def _chain(s: Session, correction: Correction) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    step: Correction | None = correction
+    while step is not None:
+        found.append((step.reviewer.label, step.text))
+        step = s.get(Correction, step.parent_id) if step.parent_id is not None else None
+    return found[::-1]

@@ -11,11 +11,10 @@ from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
 from review.assignment import Offer, offer
+from review.comments import comment
 from review.queue import release
 
 FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)
-LONGEST = 2000
-"""Characters of a note."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,9 @@ def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
     if len(comparison.responses) != 2:
         raise Refused("Only pairs can be flagged here.")
-    clean = note.strip()
-    if not clean:
+    clean = comment(note)
+    if clean is None:
         raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")
-    if len(clean) > LONGEST:
-        raise Refused(f"The note has {len(clean):,} characters; at most {LONGEST:,} are kept. Shorten it.")
     flagged = Flag(comparison_id=comparison_id, reviewer_id=by, note=clean)
     try:
         with s.begin_nested():

@@ -1,24 +1,28 @@
 """How the ranking goes: by person and by day, and what several people said of the same pairs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from statistics import median
+from typing import Any
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, case, func, select
+from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD
 from db.models import (
     Comparison,
     ComparisonResponse,
+    ComparisonState,
     Correction,
     Criterion,
     CriterionChoice,
+    Drawn,
     Placement,
     Prompt,
     Ranking,
+    Responder,
     Response,
     Reviewer,
 )
@@ -61,25 +65,24 @@ class Coverage:
     """Ranked by at least one person."""
     twice: int
     """Ranked by two people or more."""
+    near_identical: int
+    """Never offered: their responses are nearly the same."""
 
 
 def coverage(s: Session, *, project_id: int) -> Coverage:
-    """Comparisons of training prompts, and how many of them people have ranked."""
-    total = s.scalar(select(func.count()).select_from(_comparisons(project_id).subquery())) or 0
-    people = (
-        select(func.count(func.distinct(Ranking.reviewer_id)).label("people"))
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(
-            Ranking.comparison_id.in_(_comparisons(project_id)),
-            OWN_WORD,
-            Reviewer.simulated.is_(False),
-        )
-        .group_by(Ranking.comparison_id)
-        .subquery()
+    """Comparisons that are offered, how many of them people have ranked, and how many are never offered."""
+    rows = s.execute(
+        select(Comparison.state, Comparison.people, Comparison.near_identical, func.count())
+        .where(Comparison.project_id == project_id)
+        .group_by(Comparison.state, Comparison.people, Comparison.near_identical)
+    ).all()
+    offered = [(people, count) for state, people, _, count in rows if state is not ComparisonState.AWAY]
+    return Coverage(
+        comparisons=sum(count for _, count in offered),
+        once=sum(count for people, count in offered if people > 0),
+        twice=sum(count for people, count in offered if people > 1),
+        near_identical=sum(count for _, _, near, count in rows if near),
     )
-    once = s.scalar(select(func.count()).select_from(people)) or 0
-    twice = s.scalar(select(func.count()).select_from(people).where(people.c.people > 1)) or 0
-    return Coverage(total, once, twice)
 
 
 def pace(s: Session, *, project_id: int) -> list[Pace]:
@@ -142,29 +145,172 @@ def _pace(
     )
 
 
-def opinions(s: Session, *, project_id: int) -> list[Opinion]:
-    """What people (no simulated reviewers) said of pairs, freed from the sides: FIRST is the response of lower id."""
-    rows = s.execute(
-        select(Ranking.comparison_id, Reviewer.name, Ranking.both_bad, Placement.place)
+def _said(both_bad: bool, first: int, second: int) -> str:
+    """What a ranking of a pair says, freed from the sides: places of the response of lower id, then of the other."""
+    if both_bad:
+        return "BOTH_BAD"
+    return "TIE" if first == second else "FIRST" if first < second else "SECOND"
+
+
+def _sayings(project_id: int) -> Select[*tuple[Any, ...]]:
+    """Rankings of pairs by people: ranking, comparison, reviewer's name, both bad, places by response id."""
+    first, second = aliased(Placement), aliased(Placement)
+    return (
+        select(Ranking.id, Ranking.comparison_id, Reviewer.name, Ranking.both_bad, first.place, second.place)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .join(Placement, Placement.ranking_id == Ranking.id)
+        .join(first, first.ranking_id == Ranking.id)
+        .join(second, (second.ranking_id == Ranking.id) & (second.response_id > first.response_id))
         .where(
             Ranking.comparison_id.in_(_pairs(project_id)),
+            Ranking.undone_at.is_(None),
+            Reviewer.simulated.is_(False),
+        )
+        .order_by(Ranking.id)
+    )
+
+
+def opinions(s: Session, *, project_id: int) -> list[Opinion]:
+    """What people (no simulated reviewers) said of pairs that two of them or more ranked, freed from the sides.
+
+    FIRST is the response of lower id.
+    """
+    rows = s.execute(_sayings(project_id).where(OWN_WORD, Ranking.comparison_id.in_(_shared(project_id))))
+    return [
+        Opinion(comparison_id, name, _said(both_bad, first, second))
+        for _, comparison_id, name, both_bad, first, second in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """How often somebody says the same twice, and what is known to be right."""
+
+    repeats: int
+    """Hidden second looks, with the sides swapped."""
+    repeated_alike: int
+    """Of those, how many said the same as the first time."""
+    gold: int
+    """Gold pairs ranked."""
+    gold_right: int
+    """Of those, how many said what is known to be right."""
+
+
+def consistency(s: Session, *, project_id: int) -> Mapping[str, Consistency]:
+    """By reviewer's name, for everybody who had a hidden second look or a gold pair."""
+    own: dict[tuple[int, str], str] = {}
+    again: list[tuple[int, str, str]] = []
+    checked = Ranking.drawn == Drawn.REPEAT
+    repeated = select(Ranking.comparison_id).where(checked, Ranking.undone_at.is_(None))
+    for row in s.execute(
+        _sayings(project_id)
+        .add_columns(checked)
+        .where(Ranking.comparison_id.in_(repeated), Ranking.adjudicates.is_(False))
+    ):
+        _, comparison_id, name, both_bad, first, second, repeat = row
+        if repeat:
+            again.append((comparison_id, name, _said(both_bad, first, second)))
+        else:
+            own[comparison_id, name] = _said(both_bad, first, second)
+    golden = select(Comparison.id).where(Comparison.project_id == project_id, Comparison.gold)
+    right: dict[int, str] = {}
+    answers: list[tuple[int, str, str]] = []
+    for row in s.execute(
+        _sayings(project_id)
+        .add_columns(Ranking.adjudicates)
+        .where(Ranking.comparison_id.in_(golden), Ranking.drawn != Drawn.REPEAT)
+    ):
+        _, comparison_id, name, both_bad, first, second, decision = row
+        if decision:
+            right[comparison_id] = _said(both_bad, first, second)
+        else:
+            answers.append((comparison_id, name, _said(both_bad, first, second)))
+    found = {}
+    for name in sorted({name for _, name, _ in (*again, *answers)}):
+        looks = [said == own[i, who] for i, who, said in again if who == name and (i, who) in own]
+        known = [said == right[i] for i, who, said in answers if who == name and i in right]
+        found[name] = Consistency(len(looks), sum(looks), len(known), sum(known))
+    return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one Responder's replies fare where people compare them with another's."""
+
+    responder: str
+    better: int
+    even: int
+    """Both good."""
+    worse: int
+    both_bad: int
+
+
+def by_responder(s: Session, *, project_id: int) -> list[Standing]:
+    """Every Responder whose replies people ranked beside another Responder's, most often better first."""
+    mine, theirs = aliased(Placement), aliased(Placement)
+    my, their = aliased(Response), aliased(Response)
+    rows = s.execute(
+        select(
+            Responder,
+            Ranking.both_bad,
+            case((mine.place < theirs.place, 1), (mine.place > theirs.place, -1), else_=0),
+            func.count(),
+        )
+        .select_from(Ranking)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        .join(mine, mine.ranking_id == Ranking.id)
+        .join(theirs, (theirs.ranking_id == Ranking.id) & (theirs.response_id != mine.response_id))
+        .join(my, my.id == mine.response_id)
+        .join(their, their.id == theirs.response_id)
+        .join(Responder, Responder.id == my.responder_id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.state != ComparisonState.AWAY,
+            my.responder_id != their.responder_id,
             OWN_WORD,
             Reviewer.simulated.is_(False),
         )
-        .order_by(Ranking.id, Placement.response_id)
+        .group_by(
+            Responder.id,
+            Ranking.both_bad,
+            case((mine.place < theirs.place, 1), (mine.place > theirs.place, -1), else_=0),
+        )
     ).all()
-    found = []
-    for (comparison_id, name, both_bad, first), (*_, second) in zip(rows[::2], rows[1::2], strict=True):
-        if both_bad:
-            said = "BOTH_BAD"
-        elif first == second:
-            said = "TIE"
-        else:
-            said = "FIRST" if first < second else "SECOND"
-        found.append(Opinion(comparison_id, name, said))
-    return found
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for responder, both_bad, ahead, count in rows:
+        counts[responder.label]["both bad" if both_bad else {1: "better", 0: "even", -1: "worse"}[ahead]] += count
+    found = [Standing(name, c["better"], c["even"], c["worse"], c["both bad"]) for name, c in counts.items()]
+    return sorted(found, key=lambda one: (one.worse - one.better, one.responder))
+
+
+@dataclass(frozen=True)
+class DrawnShare:
+    """What pairs told that were drawn in one way."""
+
+    drawn: Drawn
+    ranked: int
+    decided: int
+    """One response better than the other."""
+
+
+def by_draw(s: Session, *, project_id: int) -> list[DrawnShare]:
+    """Least certain first against the random control: how many were ranked, and how many decided."""
+    first, second = aliased(Placement), aliased(Placement)
+    rows = s.execute(
+        select(Ranking.drawn, func.count(), func.sum(case((first.place != second.place, 1), else_=0)))
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        .join(first, (first.ranking_id == Ranking.id) & (first.position == 0))
+        .join(second, (second.ranking_id == Ranking.id) & (second.position == 1))
+        .where(
+            Comparison.project_id == project_id,
+            OWN_WORD,
+            Ranking.drawn.in_([Drawn.RANDOM, Drawn.UNCERTAIN]),
+            Reviewer.simulated.is_(False),
+        )
+        .group_by(Ranking.drawn)
+    ).all()
+    return [DrawnShare(drawn, ranked, int(decided)) for drawn, ranked, decided in sorted(rows)]
 
 
 def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[Opinion]]:
@@ -192,18 +338,13 @@ def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[O
 
 
 def _comparisons(project_id: int) -> Select[int]:
-    return (
-        select(Comparison.id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(Comparison.project_id == project_id, Prompt.held_out.is_(False), Comparison.discarded_at.is_(None))
-    )
+    return select(Comparison.id).where(Comparison.project_id == project_id, Comparison.state != ComparisonState.AWAY)
+
+
+def _shared(project_id: int) -> Select[int]:
+    return _comparisons(project_id).where(Comparison.people > 1)
 
 
 def _pairs(project_id: int) -> Select[int]:
-    members = (
-        select(ComparisonResponse.comparison_id)
-        .group_by(ComparisonResponse.comparison_id)
-        .having(func.count() == 2)
-        .scalar_subquery()
-    )
-    return _comparisons(project_id).where(Comparison.id.in_(members))
+    # the key lists the response ids: two of them have one comma
+    return _comparisons(project_id).where(Comparison.key.not_like("%,%,%"))

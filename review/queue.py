@@ -1,31 +1,51 @@
-"""A team's queue: how many people each pair wants, and a lease that keeps two of them off the same one.
+"""A team's queue: what comes next for whom, how many people each comparison wants, and leases.
 
-A project that wants no number of people lets everybody rank every pair. Otherwise each comparison of the overlap share
-wants so many people, and every other one a single person; the database counts, not the browser. A pair that somebody
-has on the screen is leased to them for `LEASE`; nothing is lost when a lease runs out, for the count decides.
+Where a project wants a number of people, each comparison of the overlap share wants so many and every other one a
+single person; the database counts, not the browser. What somebody has on the screen is leased to them for `LEASE`;
+nothing is lost when a lease runs out, for the count decides.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, select
+from sqlalchemy import ColumnElement, Select, delete, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD
-from db.models import Comparison, Lease, Project, Ranking, Reviewer, Role, now
+from db.comparisons import OWN_WORD, wanted
+from db.models import (
+    Comparison,
+    ComparisonState,
+    Drawn,
+    Lease,
+    NextBy,
+    Project,
+    Prompt,
+    Ranking,
+    Reveal,
+    Reviewer,
+    Role,
+    now,
+)
 from db.people import require
 from errors import Refused
 from review.assignment import Offer, offer, waiting_for
+from review.filters import Filter, check_filter, conditions
+from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
 
 LEASE = timedelta(minutes=10)
 TRIES = 5
 """How often a claim looks again when others were quicker."""
+LOOK_BACK = 10
+"""A hidden second look comes after at least so many other rankings."""
+GOLD_EVERY = 10
+"""One comparison in so many is a gold one, while any wait."""
+MOST_REPEATS = 0.2
 
 
 @dataclass(frozen=True)
 class Held:
-    """Pairs that somebody has on the screen."""
+    """Comparisons that somebody has on the screen."""
 
     reviewer: str
     pairs: int
@@ -33,59 +53,215 @@ class Held:
     """When the last of their leases ends."""
 
 
-def set_overlap(s: Session, *, by: int, project_id: int, people: int | None, share: float) -> None:
-    """Say how many people each comparison of the share wants; None lets everybody rank all. Managers only."""
+@dataclass(frozen=True)
+class Given:
+    """One of a reviewer's own rankings, as their lists show it."""
+
+    ranking_id: int
+    prompt: str
+    """Its first words."""
+    at: datetime
+
+
+def set_queue(
+    s: Session,
+    *,
+    by: int,
+    project_id: int,
+    people: int | None,
+    share: float,
+    next_by: NextBy = NextBy.RANDOM,
+    repeat_share: float = 0.0,
+    authors_rank: bool = False,
+) -> None:
+    """Say how the project's queue works; managers only.
+
+    Args:
+        people: how many rank each comparison of the share, in 1..10; None lets everybody rank all.
+        share: of comparisons that want so many, in (0, 1]; the others want one person.
+        next_by: which comparison comes next.
+        repeat_share: of what somebody is given, how much they ranked before; in [0, `MOST_REPEATS`].
+        authors_rank: whether people may rank what they wrote themselves.
+    """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if people is not None and not 1 <= people <= 10:
         raise Refused("Between 1 and 10 people can be wanted for a pair.")
     if not 0 < share <= 1:
         raise Refused("The share lies above 0 and at most at 1.")
+    if not 0 <= repeat_share <= MOST_REPEATS:
+        raise Refused(f"Hidden second looks are at most {MOST_REPEATS:.0%} of what somebody is given.")
     project = s.get_one(Project, project_id)
     project.people_wanted, project.overlap_share = people, share
+    project.next_by, project.repeat_share, project.authors_rank = next_by, repeat_share, authors_rank
     s.flush()
 
 
-def wanted(project: Project) -> ColumnElement[int] | None:
-    """How many people a Comparison wants, as SQL; None where everybody may rank it."""
-    if project.people_wanted is None:
-        return None
-    # plain integers, the same on every database and in every run: the share is the same comparisons always
-    in_share = (Comparison.id * 7919) % 1009 < round(project.overlap_share * 1009)
-    return case((in_share, project.people_wanted), else_=1)
+def claim(
+    s: Session, *, project_id: int, reviewer_id: int, later: Sequence[int] = (), only: Filter | None = None
+) -> Offer | None:
+    """What this reviewer has next on the screen, leased to them; none when there is nothing. In a writing transaction.
 
-
-def claim(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
-    """The next pair for this reviewer, leased to them; none when there is none. In a writing transaction.
-
-    Simulated reviewers have no quota and no leases: theirs is no person's word.
+    Args:
+        later: comparisons that the reviewer put off; they come when nothing else is left, the first put off first.
+        only: narrows the queue down. Raises `NotAllowed` for what only managers may filter by.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
+    only = only or Filter()
+    check_filter(s, by=reviewer_id, project_id=project_id, only=only)
+    held = _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
+    if held is not None:
+        return _give(s, held.comparison_id, reviewer_id, held.drawn)
+    repeat = None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id)
+    if repeat is not None:
+        return _give(s, repeat, reviewer_id, Drawn.REPEAT)
+    narrowed = conditions(only)
+    found = _draw(s, project=project, reviewer=reviewer, but_not=later, narrowed=narrowed)
+    if found is None and later:
+        for put_off in later:
+            found = found or _draw(
+                s, project=project, reviewer=reviewer, but_not=(), narrowed=[*narrowed, Comparison.id == put_off]
+            )
+    return _give(s, found[0], reviewer_id, found[1]) if found is not None else None
+
+
+def _held(s: Session, *, project: Project, reviewer_id: int, later: Collection[int], only: Filter) -> Lease | None:
+    """What is leased to the reviewer already and still theirs to rank, the newest first."""
     limit = wanted(project)
-    waiting = waiting_for(reviewer_id, project_id, later)
-    if limit is None or reviewer.simulated:
-        comparison_id = s.scalar(waiting.limit(1))
-        return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
-    mine = s.scalar(
-        waiting.where(
-            Comparison.id.in_(select(Lease.comparison_id).where(Lease.reviewer_id == reviewer_id, Lease.until > now())),
-            Comparison.id.not_in(list(later)),
-            _words(reviewer_id) < limit,
-        ).limit(1)
-    )
-    for _ in range(TRIES):
-        found = mine or s.scalar(
-            waiting.where(_words(reviewer_id) + _leases(reviewer_id) < limit)
-            .limit(1)
-            .with_for_update(of=Comparison, skip_locked=True)
+    room = literal(True) if limit is None else or_(Comparison.gold.is_(True), _words(reviewer_id) < limit)
+    return s.scalars(
+        select(Lease)
+        .join(Comparison, Comparison.id == Lease.comparison_id)
+        .where(
+            Lease.reviewer_id == reviewer_id,
+            Lease.until > now(),
+            Lease.comparison_id.not_in(list(later)),
+            Comparison.project_id == project.id,
+            Comparison.state != ComparisonState.AWAY,
+            or_(Lease.drawn == Drawn.REPEAT, room),
+            *conditions(only),
         )
+        .order_by(Lease.until.desc())
+        .limit(1)
+    ).first()
+
+
+def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer:
+    """Lease it, and show it; the sides are swapped in a second look."""
+    s.merge(Lease(comparison_id=comparison_id, reviewer_id=reviewer_id, until=now() + LEASE, drawn=drawn))
+    s.flush()
+    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
+
+
+def _draw(
+    s: Session,
+    *,
+    project: Project,
+    reviewer: Reviewer,
+    but_not: Collection[int],
+    narrowed: list[ColumnElement[bool]],
+) -> tuple[int, Drawn] | None:
+    """A comparison with room for one person more, and how it was drawn."""
+    limit = wanted(project)
+    counted = limit is not None and not reviewer.simulated
+    room = (
+        or_(Comparison.gold.is_(True), Comparison.people + _leases(reviewer.id) < limit) if counted else literal(True)
+    )
+    tried = set(but_not)
+    for _ in range(TRIES):
+        waiting = waiting_for(
+            s, project=project, reviewer=reviewer, but_not=tried, conditions=[*narrowed, *([room] if counted else [])]
+        )
+        found, drawn = _choose(s, waiting, project=project, reviewer_id=reviewer.id)
+        if found is None and counted:
+            found = s.scalar(waiting.limit(1).with_for_update(of=Comparison, skip_locked=True))
+        elif found is None:
+            found = s.scalar(waiting.limit(1))
         if found is None:
             return None
         # on PostgreSQL another claim may have been saved between the look and the lock
-        if mine or s.scalar(select(_words(reviewer_id) + _leases(reviewer_id) < limit).where(Comparison.id == found)):
-            s.merge(Lease(comparison_id=found, reviewer_id=reviewer_id, until=now() + LEASE))
-            s.flush()
-            return offer(s, comparison_id=found, reviewer_id=reviewer_id)
+        lock = select(Comparison.gold).where(Comparison.id == found, room)
+        gold = s.scalar(lock.with_for_update(of=Comparison, skip_locked=True) if counted else lock)
+        if gold is not None:
+            return found, Drawn.GOLD if gold else drawn
+        tried.add(found)
     return None
+
+
+def _choose(s: Session, waiting: Select[int], *, project: Project, reviewer_id: int) -> tuple[int | None, Drawn]:
+    """A comparison put forward on purpose: a gold one now and then, or the least certain one; none otherwise."""
+    gold = s.scalar(waiting.where(Comparison.gold.is_(True)).limit(1)) if _has_gold(s, project) else None
+    if gold is None and project.next_by is NextBy.RANDOM:
+        return None, Drawn.RANDOM
+    turn = sum(_given_so_far(s, project_id=project.id, reviewer_id=reviewer_id))
+    if gold is not None and turn % GOLD_EVERY == GOLD_EVERY // 2:
+        return gold, Drawn.GOLD
+    if project.next_by is NextBy.UNCERTAIN and turn % CONTROL:
+        some = candidates(s, list(s.scalars(waiting.limit(WINDOW))))
+        return least_certain(some, strengths(s, project_id=project.id)), Drawn.UNCERTAIN
+    return None, Drawn.RANDOM
+
+
+def _has_gold(s: Session, project: Project) -> bool:
+    some = select(Comparison.id).where(Comparison.project_id == project.id, Comparison.gold.is_(True)).limit(1)
+    return s.scalar(some) is not None
+
+
+def _given_so_far(s: Session, *, project_id: int, reviewer_id: int) -> tuple[int, int]:
+    """How many rankings the reviewer has given here, and how many hidden second looks."""
+    counts = s.execute(
+        select(Ranking.drawn == Drawn.REPEAT, func.count())
+        .select_from(Ranking)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .where(
+            Comparison.project_id == project_id,
+            Ranking.reviewer_id == reviewer_id,
+            Ranking.undone_at.is_(None),
+            Ranking.drawn != Drawn.NONE,
+        )
+        .group_by(Ranking.drawn == Drawn.REPEAT)
+    ).all()
+    again = sum(count for repeat, count in counts if repeat)
+    return sum(count for _, count in counts) - again, again
+
+
+def _repeat_due(s: Session, *, project: Project, reviewer_id: int) -> int | None:
+    """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
+    if not project.repeat_share:
+        return None
+    first, again = _given_so_far(s, project_id=project.id, reviewer_id=reviewer_id)
+    if first <= LOOK_BACK or again + 1 > project.repeat_share * (first + again + 1):
+        return None
+    repeated = select(Ranking.comparison_id).where(
+        Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None), Ranking.drawn == Drawn.REPEAT
+    )
+    recent = (
+        select(Ranking.id)
+        .where(Ranking.reviewer_id == reviewer_id, OWN_WORD, Ranking.drawn != Drawn.NONE)
+        .order_by(Ranking.id.desc())
+        .limit(LOOK_BACK)
+    )
+    return s.scalar(
+        select(Comparison.id)
+        .join(Ranking, Ranking.comparison_id == Comparison.id)
+        .where(
+            Comparison.project_id == project.id,
+            Comparison.state != ComparisonState.AWAY,
+            Comparison.id.not_in(repeated),
+            Comparison.id.not_in(select(Reveal.comparison_id).where(Reveal.reviewer_id == reviewer_id)),
+            Ranking.reviewer_id == reviewer_id,
+            Ranking.drawn != Drawn.NONE,
+            OWN_WORD,
+            Ranking.id.not_in(recent),
+        )
+        .order_by(Comparison.draw)
+        .limit(1)
+    )
+
+
+def drawn_for(s: Session, *, comparison_id: int, reviewer_id: int) -> Drawn:
+    """How a comparison came to the reviewer; RANDOM where its lease is gone."""
+    lease = s.get(Lease, (comparison_id, reviewer_id))
+    return lease.drawn if lease is not None else Drawn.RANDOM
 
 
 def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None:
@@ -95,20 +271,26 @@ def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None
     """
     s.refresh(comparison, with_for_update=True)
     limit = wanted(s.get_one(Project, comparison.project_id))
-    if limit is None or s.get_one(Reviewer, reviewer_id).simulated:
+    if limit is None or comparison.gold or s.get_one(Reviewer, reviewer_id).simulated:
         return
     full = select(_words(reviewer_id) >= limit).where(Comparison.id == comparison.id)
     if s.scalar(full):
         raise Refused("Enough people have ranked this pair by now, so yours was not needed. Here is the next one.")
 
 
+def lease_again(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
+    """After an undo: what was ranked comes up again, before anything else."""
+    s.merge(Lease(comparison_id=comparison_id, reviewer_id=reviewer_id, until=now() + LEASE, drawn=drawn))
+    s.flush()
+
+
 def release(s: Session, *, comparison_id: int, reviewer_id: int) -> None:
-    """Give a pair back."""
+    """Give a comparison back."""
     s.execute(delete(Lease).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id))
 
 
 def held_by_others(s: Session, *, project_id: int, reviewer_id: int) -> list[Held]:
-    """Who else has pairs on the screen now."""
+    """Who else has comparisons on the screen now."""
     rows = s.execute(
         select(Reviewer.name, func.count(), func.max(Lease.until))
         .join(Lease, Lease.reviewer_id == Reviewer.id)
@@ -118,6 +300,28 @@ def held_by_others(s: Session, *, project_id: int, reviewer_id: int) -> list[Hel
         .order_by(Reviewer.name)
     ).all()
     return [Held(*row) for row in rows]
+
+
+def own_rankings(
+    s: Session, *, project_id: int, reviewer_id: int, state: ComparisonState | None, limit: int = 50
+) -> list[Given]:
+    """The reviewer's own standing rankings given here, newest first; of comparisons in this state, or all offered."""
+    shown = Comparison.state != ComparisonState.AWAY if state is None else Comparison.state == state
+    rows = s.execute(
+        select(Ranking.id, Prompt.text, Ranking.created_at)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(
+            Comparison.project_id == project_id,
+            shown,
+            Ranking.reviewer_id == reviewer_id,
+            Ranking.prompt_set_id.is_(None),
+            OWN_WORD,
+        )
+        .order_by(Ranking.id.desc())
+        .limit(limit)
+    ).all()
+    return [Given(ranking_id, " ".join(text.split())[:160], at) for ranking_id, text, at in rows]
 
 
 def _words(reviewer_id: int) -> ColumnElement[int]:

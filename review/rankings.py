@@ -8,12 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD
-from db.models import Comparison, Placement, Ranking, Role, now
+from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Role, now
 from db.people import guideline_of, require
 from errors import NotFound, Refused
 from review.assignment import left_first
-from review.queue import check_quota, release
+from review.comments import comment
+from review.queue import check_quota, drawn_for, lease_again, release
 
 RANKERS = (Role.MANAGER, Role.ANNOTATOR)
 
@@ -46,16 +46,29 @@ def places(choice: Choice) -> tuple[int, int]:
 
 
 def rank_pair(
-    s: Session, *, by: int, comparison_id: int, choice: Choice, reason: str | None = None, seconds: float | None = None
+    s: Session,
+    *,
+    by: int,
+    comparison_id: int,
+    choice: Choice,
+    reason: str | None = None,
+    seconds: float | None = None,
+    left_id: int | None = None,
 ) -> Ranking:
     """Save a reviewer's ranking of a pair, with the sides as they were drawn for this reviewer.
 
-    Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab), or when
-    as many people as the project wants have.
+    Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab), when
+    as many people as the project wants have, or when another response stands left now than `left_id` (a stale tab).
     """
-    ranking = new_ranking(s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=RANKERS)
+    drawn = drawn_for(s, comparison_id=comparison_id, reviewer_id=by)
+    ranking = new_ranking(
+        s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=RANKERS, drawn=drawn
+    )
     ranking.seconds = seconds
-    check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
+    if left_id is not None and left_id != next(p.response_id for p in ranking.placements if p.position == 0):
+        raise Refused("This pair was on the screen with its sides the other way round. Here it is again.")
+    if drawn is not Drawn.REPEAT:
+        check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
     try:
         with s.begin_nested():
@@ -67,7 +80,14 @@ def rank_pair(
 
 
 def new_ranking(
-    s: Session, *, by: int, comparison_id: int, choice: Choice, reason: str | None, roles: Collection[Role]
+    s: Session,
+    *,
+    by: int,
+    comparison_id: int,
+    choice: Choice,
+    reason: str | None,
+    roles: Collection[Role],
+    drawn: Drawn,
 ) -> Ranking:
     """A ranking of a pair, not yet in the session, with the sides as they are drawn for this reviewer.
 
@@ -81,20 +101,25 @@ def new_ranking(
         raise Refused("A manager discarded this pair meanwhile. Here is the next one.")
     if comparison.prompt.held_out:
         raise Refused("This prompt is held out: its responses are only judged blind, never ranked for training.")
-    if any(response.responder.reviewer_id == by for response in comparison.responses):
+    own_allowed = s.get_one(Project, comparison.project_id).authors_rank
+    if not own_allowed and any(response.responder.reviewer_id == by for response in comparison.responses):
         raise Refused("You wrote one of these responses, so somebody else has to rank them.")
+    if drawn is not Drawn.NONE and s.get(Reveal, (comparison_id, by)) is not None:
+        raise Refused("You have seen what others said of this pair, so it is not yours to rank any more.")
     if len(comparison.responses) != 2:
         raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
     first, second = comparison.responses
-    left, right = (first, second) if left_first(comparison_id, by) else (second, first)
+    swapped = drawn is Drawn.REPEAT
+    left, right = (first, second) if left_first(comparison_id, by, swapped=swapped) else (second, first)
     guideline = guideline_of(s, project_id=comparison.project_id)
     ranking = Ranking(
         comparison_id=comparison_id,
         reviewer_id=by,
+        drawn=drawn,
         strength=1 if choice in (Choice.LEFT, Choice.RIGHT) else None,
         guideline_id=guideline.id if guideline else None,
         both_bad=choice is Choice.BOTH_BAD,
-        reason=(reason or "").strip() or None,
+        reason=comment(reason),
     )
     ranking.placements = [
         Placement(response_id=response.id, place=place, position=position)
@@ -121,7 +146,8 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
         .where(
             Comparison.project_id == project_id,
             Ranking.reviewer_id == by,
-            OWN_WORD,
+            Ranking.undone_at.is_(None),
+            Ranking.adjudicates.is_(False),
             Ranking.prompt_set_id.is_(None),
         )
         .order_by(Ranking.id.desc())
@@ -144,16 +170,20 @@ def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
 
 
 def undo(s: Session, *, by: int, ranking_id: int) -> int:
-    """Take back one's own ranking; it stays in the database as undone. Returns the comparison's id."""
+    """Take back one's own ranking; it stays in the database as undone, and its comparison comes up again at once.
+
+    Returns the comparison's id.
+    """
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     ranking.undone_at = now()
+    lease_again(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=ranking.drawn)
     s.flush()
     return ranking.comparison_id
 
 
 def give_reason(s: Session, *, by: int, ranking_id: int, reason: str) -> None:
     """Add or change the reason of one's own ranking."""
-    own_ranking(s, by=by, ranking_id=ranking_id).reason = reason.strip() or None
+    own_ranking(s, by=by, ranking_id=ranking_id).reason = comment(reason)
     s.flush()
 
 

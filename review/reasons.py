@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
@@ -27,9 +27,11 @@ def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], 
     strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
     if strange:
         raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
-    s.execute(delete(Chip).where(Chip.ranking_id == ranking.id))
-    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=True) for label in praise)
-    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=False) for label in faults)
+    there = {chip.label: chip for chip in s.scalars(select(Chip).where(Chip.ranking_id == ranking.id))}
+    wanted = dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
+    for label in there.keys() - wanted.keys():
+        s.delete(there[label])
+    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())
     s.flush()
 
 

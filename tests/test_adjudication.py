@@ -37,8 +37,8 @@ class Team:
         return Choice.LEFT if left_first(pair.id, who.id) == (what == "1") else Choice.RIGHT
 
     def waiting(self, decided: bool = False) -> list[int]:
-        found = conflicts(self.s, by=self.manager.id, project_id=self.project.id)
-        return [one.pair.comparison_id for one in found if (one.decision is not None) is decided]
+        found = conflicts(self.s, by=self.manager.id, project_id=self.project.id, decided=decided)
+        return [one.pair.comparison_id for one in found]
 
 
 @pytest.mark.parametrize(
@@ -89,29 +89,28 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
         withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
 
 
-def test_deciding_is_no_ranking_of_ones_own(s: Session) -> None:
+def test_deciding_is_no_ranking_of_ones_own_and_ends_the_chance_of_one(s: Session) -> None:
     team = Team(s, pairs=1)
     pair = team.pairs[0]
     team.say(team.ann, pair, "1")
     team.say(team.bo, pair, "2")
     decide(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
     assert last_ranking(s, by=team.manager.id, project_id=team.project.id) is None
-    assert next_offer(s, project_id=team.project.id, reviewer_id=team.manager.id) is not None
-    team.say(team.manager, pair, "1")
-    with pytest.raises(Refused, match="ranked this pair already"):
-        team.say(team.manager, pair, "2")
+    assert next_offer(s, project_id=team.project.id, reviewer_id=team.manager.id) is None
+    with pytest.raises(Refused, match="seen what others said"):
+        team.say(team.manager, pair, "1")
 
 
 def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(s: Session) -> None:
     team = Team(s, pairs=1)
     pair = team.pairs[0]
     rankings = [team.say(team.ann, pair, "1"), team.say(team.bo, pair, "2")]
-    conflict = conflicts(s, by=team.manager.id, project_id=team.project.id)[0]
+    conflict = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)[0]
     left_id = conflict.pair.left_id
     assert [word.choice for word in conflict.words] == [choice_of(ranking, left_id=left_id) for ranking in rankings]
     assert {word.choice for word in conflict.words} == {Choice.LEFT, Choice.RIGHT}
     for action in (
-        lambda: conflicts(s, by=team.ann.id, project_id=team.project.id),
+        lambda: conflicts(s, by=team.ann.id, project_id=team.project.id, decided=False),
         lambda: decide(s, by=team.ann.id, comparison_id=pair.id, choice=Choice.TIE),
     ):
         with pytest.raises(NotAllowed, match="manager"):

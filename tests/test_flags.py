@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Project, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer, progress
-from review.flags import LONGEST, flag, open_flags, settle
+from review.comments import LONGEST_COMMENT
+from review.flags import flag, open_flags, settle
 from review.rankings import Choice, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_rankings
@@ -62,7 +63,7 @@ def test_a_discarded_pair_is_offered_to_nobody_and_its_rankings_count_for_nothin
 
 
 def test_a_flag_needs_a_note_of_a_sane_length_and_comes_once(s: Session, ann: Reviewer, pair: Comparison) -> None:
-    for note, sentence in (("  ", "needs a note"), ("x" * (LONGEST + 1), "at most 2,000")):
+    for note, sentence in (("  ", "needs a note"), ("x" * (LONGEST_COMMENT + 1), "at most 2,000")):
         with pytest.raises(Refused, match=sentence):
             flag(s, by=ann.id, comparison_id=pair.id, note=note)
     flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Lease, Project, Ranking, Reviewer, Role, now
 from db.session import reading, session
 from errors import NotAllowed, Refused
-from review.queue import claim, held_by_others, release, set_overlap
+from review.queue import claim, held_by_others, release, set_queue
 from review.rankings import Choice, rank_pair
 from settings import ROOT
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
@@ -49,7 +49,7 @@ class Team:
         for _ in range(pairs):
             prompt = a_prompt(s, self.project)
             self.pairs.append(a_comparison(s, a_response(s, prompt, one), a_response(s, prompt, two)))
-        set_overlap(s, by=self.manager.id, project_id=self.project.id, people=people, share=share)
+        set_queue(s, by=self.manager.id, project_id=self.project.id, people=people, share=share)
 
     def claim(self, who: Reviewer) -> int | None:
         pair = claim(self.s, project_id=self.project.id, reviewer_id=who.id)
@@ -133,10 +133,10 @@ def test_a_simulated_reviewers_word_fills_no_quota(s: Session) -> None:
 def test_only_a_manager_says_how_many(s: Session) -> None:
     team = Team(s, pairs=1, people=1)
     with pytest.raises(NotAllowed):
-        set_overlap(s, by=team.ann.id, project_id=team.project.id, people=2, share=1.0)
+        set_queue(s, by=team.ann.id, project_id=team.project.id, people=2, share=1.0)
     for people, share in ((0, 1.0), (11, 1.0), (2, 0.0), (2, 1.5)):
         with pytest.raises(Refused):
-            set_overlap(s, by=team.manager.id, project_id=team.project.id, people=people, share=share)
+            set_queue(s, by=team.manager.id, project_id=team.project.id, people=people, share=share)
 
 
 @pytest.mark.slow

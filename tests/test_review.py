@@ -12,6 +12,7 @@ from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import Change, word_diff, words_changed
+from review.queue import claim
 from review.rankings import Choice, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
     chips_of,
@@ -115,12 +116,17 @@ def test_a_reviewer_who_only_judges_cannot_rank(s: Session, project: Project) ->
 def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, project: Project, me: Reviewer) -> None:
     for _ in range(5):
         a_pair(s, project)
-    first = next_offer(s, project_id=project.id, reviewer_id=me.id)
+    first = claim(s, project_id=project.id, reviewer_id=me.id)
     assert first is not None
-    assert next_offer(s, project_id=project.id, reviewer_id=me.id) == first
-    second = next_offer(s, project_id=project.id, reviewer_id=me.id, later=[first.comparison_id])
-    assert second is not None
-    assert second.comparison_id != first.comparison_id
+    assert claim(s, project_id=project.id, reviewer_id=me.id) == first
+    put_off = [first.comparison_id]
+    for _ in range(4):
+        other = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)
+        assert other is not None
+        assert other.comparison_id not in put_off
+        put_off.append(other.comparison_id)
+    again = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)
+    assert again == first
     assert progress(s, project_id=project.id, reviewer_id=me.id).total == 5
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, Correction, Placement, Prompt, Ranking, Responder, Response, Reviewer
+from db.models import Comparison, Correction, Drawn, Placement, Prompt, Ranking, Responder, Response, Reviewer
 from errors import Refused
 from training.preferences import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, PreferenceRow
 
@@ -42,6 +42,7 @@ def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
             Comparison.project_id == project_id,
             Comparison.discarded_at.is_(None),
             Ranking.undone_at.is_(None),
+            Ranking.drawn != Drawn.REPEAT,
             Prompt.held_out.is_(False),
         )
         .order_by(Ranking.id, Placement.place, Response.id)
@@ -76,6 +77,7 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
         .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
         .order_by(Correction.id)
     ).all()
+    revised = {correction.parent_id for correction, *_ in found}
     return [
         GivenCorrection(
             id=correction.id,
@@ -84,6 +86,7 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
             simulated=reviewer.simulated,
             original=_response(response, responder),
             text=correction.text,
+            revised=correction.id in revised,
         )
         for correction, prompt, reviewer, response, responder in found
     ]

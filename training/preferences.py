@@ -27,6 +27,7 @@ class LeftOut(StrEnum):
     DUPLICATE = "DUPLICATE"
     SAME_TEXT = "SAME_TEXT"
     UNCHANGED = "UNCHANGED"
+    REVISED = "REVISED"
     EMPTY = "EMPTY"
     OVER_CAP = "OVER_CAP"
 
@@ -45,6 +46,7 @@ _SENTENCES: Mapping[LeftOut, str] = {
     LeftOut.DUPLICATE: "The same pair is in already, from another ranking or correction.",
     LeftOut.SAME_TEXT: "Both replies have the same text.",
     LeftOut.UNCHANGED: "The correction changes nothing but white space.",
+    LeftOut.REVISED: "Somebody corrected this correction further; the newest text counts instead.",
     LeftOut.EMPTY: "One of the two replies is empty.",
     LeftOut.OVER_CAP: f"The prompt has {PAIRS_PER_PROMPT} pairs from rankings already.",
 }
@@ -110,6 +112,8 @@ class GivenCorrection:
     simulated: bool
     original: GivenResponse
     text: str
+    revised: bool = False
+    """Somebody corrected it further, and that stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,9 @@ def _from_ranking(ranking: GivenRanking, left_out: Counter[LeftOut]) -> list[Pre
 
 
 def _from_correction(correction: GivenCorrection, left_out: Counter[LeftOut]) -> list[PreferenceRow]:
+    if correction.revised:
+        left_out[LeftOut.REVISED] += 1
+        return []
     if plain(correction.text) == plain(correction.original.text):
         left_out[LeftOut.UNCHANGED] += 1
         return []

@@ -8,6 +8,7 @@ import streamlit as st
 
 from db.models import Split, TrainingStep
 from eval.results import Contrast
+from review.progress import Standing
 
 GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
 
@@ -73,6 +74,30 @@ def win_rates(contrasts: Sequence[Contrast]) -> None:
     )
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
     st.altair_chart((half + bars + points).properties(height=60 + 46 * len(frame)), width="stretch")
+
+
+def responder_bars(standings: Sequence[Standing]) -> None:
+    """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
+    order = ["better", "both good", "both bad", "worse"]
+    frame = pd.DataFrame(
+        [
+            {"Responder": one.responder, "was": name, "pairs": count, "order": order.index(name)}
+            for one in standings
+            for name, count in zip(order, (one.better, one.even, one.both_bad, one.worse), strict=True)
+        ]
+    )
+    chart = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("pairs:Q", title="pairs ranked by people", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
+            color=alt.Color("was:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY, RED]), title=None),
+            order="order:Q",
+            tooltip=["Responder", "was", "pairs"],
+        )
+    )
+    st.altair_chart(chart.properties(height=60 + 46 * len(standings)), width="stretch")
 
 
 def outcome_bars(contrasts: Sequence[Contrast]) -> None:

@@ -78,6 +78,7 @@ def choice_bar(
     on_choice: Callable[[int, str], bool],
     *,
     on_again: Callable[[int], bool] | None = None,
+    disabled: bool = False,
     beside: Callable[[], None] = lambda: None,
 ) -> None:
     """The four buttons with their keys, in a bar that stays at the window's foot.
@@ -89,6 +90,7 @@ def choice_bar(
         item_id: what is judged; `on_choice` gets it with one of LEFT, TIE, BOTH_BAD, RIGHT and says whether it saved.
         shown: what is on the screen, kept over the pause.
         on_again: called when LEFT or RIGHT is pressed twice within the pause.
+        disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
         beside: draws what else stands in the bar.
     """
     if st.session_state.get("pair_shown") != item_id:
@@ -104,6 +106,7 @@ def choice_bar(
                 shortcut=key,
                 type="primary" if mine else "secondary",
                 width="stretch",
+                disabled=disabled,
                 on_click=_pressed,
                 args=(item_id, choice, shown, on_choice, on_again),
             )

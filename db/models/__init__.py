@@ -5,20 +5,28 @@ the file that a prompt came from.
 """
 
 from db.models.base import Base, UtcDateTime, now
+from db.models.comparisons import (
+    Comparison,
+    ComparisonResponse,
+    ComparisonState,
+    Drawn,
+    Flag,
+    Lease,
+    Reveal,
+    draw_of,
+)
 from db.models.evaluation import Evaluation, Judgment, Pairing, Verdict
 from db.models.feedback import (
     Chip,
-    Comparison,
-    ComparisonResponse,
     Correction,
     Criterion,
     CriterionChoice,
-    Flag,
-    Lease,
+    Draft,
     Placement,
     Ranking,
 )
-from db.models.people import Guideline, Membership, Project, Reviewer, Role
+from db.models.history import Change
+from db.models.people import Guideline, Membership, NextBy, Project, Reviewer, Role
 from db.models.responses import (
     GenerationRun,
     ModelVersion,
@@ -34,12 +42,16 @@ from db.models.training import Method, Preference, Recipe, Snapshot, SnapshotLef
 
 __all__ = [
     "Base",
+    "Change",
     "Chip",
     "Comparison",
     "ComparisonResponse",
+    "ComparisonState",
     "Correction",
     "Criterion",
     "CriterionChoice",
+    "Draft",
+    "Drawn",
     "Evaluation",
     "Flag",
     "GenerationRun",
@@ -49,6 +61,7 @@ __all__ = [
     "Membership",
     "Method",
     "ModelVersion",
+    "NextBy",
     "Pairing",
     "Placement",
     "Preference",
@@ -60,6 +73,7 @@ __all__ = [
     "Responder",
     "ResponderKind",
     "Response",
+    "Reveal",
     "Reviewer",
     "Role",
     "Run",
@@ -73,5 +87,6 @@ __all__ = [
     "UtcDateTime",
     "Verdict",
     "Worker",
+    "draw_of",
     "now",
 ]

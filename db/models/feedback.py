@@ -1,77 +1,14 @@
-"""What people say of Responses: Comparisons, Rankings and Corrections."""
+"""What people say of Responses: Rankings and Corrections."""
 
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from db.models.base import Base, now
+from db.models.base import Base, enum, now
+from db.models.comparisons import Comparison, Drawn
 from db.models.people import Reviewer
-from db.models.responses import Prompt, Response
-
-
-class Comparison(Base):
-    """One Prompt with two or more Responses, offered to reviewers to order."""
-
-    __tablename__ = "comparison"
-    __table_args__ = (UniqueConstraint("project_id", "key"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
-    key: Mapped[str]
-    """The response ids in order, so that the same set is never offered twice."""
-    discarded_at: Mapped[datetime | None]
-    """From then on it is offered to nobody and its rankings count for nothing."""
-    discarded_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    prompt: Mapped[Prompt] = relationship()
-    responses: Mapped[list[Response]] = relationship(secondary="comparison_response", order_by="Response.id")
-
-
-class ComparisonResponse(Base):
-    """A Response's membership in a Comparison."""
-
-    __tablename__ = "comparison_response"
-
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
-    response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True, index=True)
-
-
-class Flag(Base):
-    """A Reviewer's note that something is wrong with a Comparison."""
-
-    __tablename__ = "flag"
-    __table_args__ = (
-        CheckConstraint("trim(note) <> ''", name="not_empty"),
-        Index(
-            "uq_flag_open",
-            "comparison_id",
-            "reviewer_id",
-            unique=True,
-            sqlite_where=text("settled_at IS NULL"),
-            postgresql_where=text("settled_at IS NULL"),
-        ),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
-    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
-    note: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    settled_at: Mapped[datetime | None]
-    settled_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-
-
-class Lease(Base):
-    """A Comparison that a Reviewer has on the screen, and until when it is kept for them."""
-
-    __tablename__ = "lease"
-
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
-    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
-    until: Mapped[datetime]
+from db.models.responses import Response
 
 
 class Ranking(Base):
@@ -89,8 +26,16 @@ class Ranking(Base):
             "reviewer_id",
             "adjudicates",
             unique=True,
-            sqlite_where=text("undone_at IS NULL"),
-            postgresql_where=text("undone_at IS NULL"),
+            sqlite_where=text("undone_at IS NULL AND drawn <> 'REPEAT'"),
+            postgresql_where=text("undone_at IS NULL AND drawn <> 'REPEAT'"),
+        ),
+        Index(
+            "uq_ranking_repeat",
+            "comparison_id",
+            "reviewer_id",
+            unique=True,
+            sqlite_where=text("undone_at IS NULL AND drawn = 'REPEAT'"),
+            postgresql_where=text("undone_at IS NULL AND drawn = 'REPEAT'"),
         ),
         Index(
             "uq_ranking_adjudication",
@@ -110,6 +55,7 @@ class Ranking(Base):
     """The version that was in force; none where the project had no guideline yet."""
     adjudicates: Mapped[bool] = mapped_column(default=False, server_default=false())
     """A manager's decision between others' rankings, not a ranking of their own; the others stay as they are."""
+    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.NONE, server_default="RANDOM")
     both_bad: Mapped[bool] = mapped_column(default=False)
     """None of the responses could be sent; then all share place 1."""
     reason: Mapped[str | None]
@@ -185,10 +131,16 @@ class Correction(Base):
     """A Reviewer's rewritten Response: what should have been sent."""
 
     __tablename__ = "correction"
-    __table_args__ = (CheckConstraint("trim(text) <> ''", name="not_empty"),)
+    __table_args__ = (
+        CheckConstraint("trim(text) <> ''", name="not_empty"),
+        Index("ix_correction_parent_id", "parent_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), index=True)
+    """The reply that the chain of corrections began with."""
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
+    """Whose correction this one corrects; none where it corrects the reply itself."""
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     text: Mapped[str]
     reason: Mapped[str | None]
@@ -197,3 +149,28 @@ class Correction(Base):
 
     response: Mapped[Response] = relationship()
     reviewer: Mapped[Reviewer] = relationship()
+
+
+class Draft(Base):
+    """What a Reviewer has typed and not yet saved: a correction of a Response, or a new reply to a Prompt."""
+
+    __tablename__ = "draft"
+    __table_args__ = (
+        Index(
+            "uq_draft_reply",
+            "reviewer_id",
+            "prompt_id",
+            unique=True,
+            sqlite_where=text("response_id IS NULL"),
+            postgresql_where=text("response_id IS NULL"),
+        ),
+        UniqueConstraint("reviewer_id", "response_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    response_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
+    """The reply being corrected; none for a new one."""
+    text: Mapped[str]
+    saved_at: Mapped[datetime] = mapped_column(default=now)

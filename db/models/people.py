@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, enum, now
@@ -18,6 +18,14 @@ class Role(StrEnum):
     """Ranks and corrects."""
     REVIEWER = "REVIEWER"
     """Judges blind."""
+
+
+class NextBy(StrEnum):
+    """Which comparison a reviewer of a Project is given next."""
+
+    RANDOM = "RANDOM"
+    UNCERTAIN = "UNCERTAIN"
+    """Those whose outcome is least certain first, with one in five drawn at random as a control."""
 
 
 class Project(Base):
@@ -36,6 +44,11 @@ class Project(Base):
     """So many people rank each comparison of the overlap share, one each other; none lets everybody rank all."""
     overlap_share: Mapped[float] = mapped_column(default=1.0, server_default="1")
     """Share of comparisons that want `people_wanted`, in (0, 1]."""
+    next_by: Mapped[NextBy] = mapped_column(enum(NextBy), default=NextBy.RANDOM, server_default="RANDOM")
+    repeat_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    """Of the pairs that somebody is given, the share that they ranked before, sides swapped; in [0, 0.2]."""
+    authors_rank: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether people may rank comparisons that hold a reply of their own; never so in blind judging."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -1,0 +1,146 @@
+"""What is offered to reviewers to order, and what stands around the offering: flags, leases, reveals."""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from db.models.base import Base, enum, now
+from db.models.responses import Prompt, Response
+
+
+class ComparisonState(StrEnum):
+    """Whether a Comparison is still offered; kept by `db.comparisons.recount`."""
+
+    OPEN = "OPEN"
+    """More people's rankings are wanted."""
+    FULL = "FULL"
+    """As many people as its project wants have ranked it."""
+    AWAY = "AWAY"
+    """Offered to nobody: discarded, or its responses are nearly the same."""
+
+
+class Drawn(StrEnum):
+    """How a Comparison came to the Reviewer who ranked it."""
+
+    RANDOM = "RANDOM"
+    """In the queue's random order."""
+    UNCERTAIN = "UNCERTAIN"
+    """Put forward because its outcome was least certain."""
+    GOLD = "GOLD"
+    """A pair whose answer is known, put between the others."""
+    REPEAT = "REPEAT"
+    """A hidden second look with the sides swapped: it tells how consistent somebody is, and counts for nothing else."""
+    NONE = "NONE"
+    """Not drawn: it came with a file, or a manager decided."""
+
+
+def draw_of(key: str) -> int:
+    """A place in a random order, 31 bits: from what is compared, so the same in every run and on every database."""
+    return int.from_bytes(hashlib.sha256(f"draw:{key}".encode()).digest()[:4]) >> 1
+
+
+def _draw(context: Any) -> int:
+    return draw_of(context.get_current_parameters()["key"])
+
+
+class Comparison(Base):
+    """One Prompt with two or more Responses, offered to reviewers to order."""
+
+    __tablename__ = "comparison"
+    __table_args__ = (
+        UniqueConstraint("project_id", "key"),
+        Index("ix_comparison_breadth", "project_id", "state", "people", "draw"),
+        Index("ix_comparison_draw", "project_id", "state", "draw"),
+        Index(
+            "ix_comparison_contested", "project_id", sqlite_where=text("contested"), postgresql_where=text("contested")
+        ),
+        Index("ix_comparison_gold", "project_id", sqlite_where=text("gold"), postgresql_where=text("gold")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
+    key: Mapped[str]
+    """The response ids in order, so that the same set is never offered twice."""
+    draw: Mapped[int] = mapped_column(default=_draw, server_default="0")
+    """Its place in the queue's random order."""
+    state: Mapped[ComparisonState] = mapped_column(
+        enum(ComparisonState), default=ComparisonState.OPEN, server_default="OPEN"
+    )
+    people: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many people's own rankings of it stand; kept by `db.comparisons.recount`."""
+    contested: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether people's rankings of it contradict each other; kept by `db.comparisons.recount`."""
+    near_identical: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Two responses that differ too little to choose between: never offered, and counted."""
+    gold: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """A manager's decision on it is known to be right: it is offered to everybody, to see who says the same."""
+    discarded_at: Mapped[datetime | None]
+    """From then on it is offered to nobody and its rankings count for nothing."""
+    discarded_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    prompt: Mapped[Prompt] = relationship()
+    responses: Mapped[list[Response]] = relationship(secondary="comparison_response", order_by="Response.id")
+
+
+class ComparisonResponse(Base):
+    """A Response's membership in a Comparison."""
+
+    __tablename__ = "comparison_response"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True, index=True)
+
+
+class Flag(Base):
+    """A Reviewer's note that something is wrong with a Comparison."""
+
+    __tablename__ = "flag"
+    __table_args__ = (
+        CheckConstraint("trim(note) <> ''", name="not_empty"),
+        Index(
+            "uq_flag_open",
+            "comparison_id",
+            "reviewer_id",
+            unique=True,
+            sqlite_where=text("settled_at IS NULL"),
+            postgresql_where=text("settled_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    note: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    settled_at: Mapped[datetime | None]
+    settled_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
+
+
+class Lease(Base):
+    """A Comparison that a Reviewer has on the screen, and until when it is kept for them."""
+
+    __tablename__ = "lease"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
+    until: Mapped[datetime]
+    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.RANDOM, server_default="RANDOM")
+
+
+class Reveal(Base):
+    """A manager's look at who wrote a Comparison's Responses and what others said of them.
+
+    Nobody sees that before giving their own ranking, so from then on it is not theirs to rank.
+    """
+
+    __tablename__ = "reveal"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,224 @@
+"""Find any comparison, open it with everything that was ever said of it, discard it, or make it a gold pair."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from db.models import ComparisonState, Role
+from db.session import reading, session
+from review.assignment import offer
+from review.browse import bring_back, discard, end_gold, find, make_gold
+from review.diff import word_diff
+from review.filters import Filter, Standing, compared_responders, prompt_sets
+from review.rankings import Choice
+from review.reveals import Entry, Opened, Said, opened, project_history, reveal
+from ui.frame import page
+from ui.pairs import show_diff, show_prompt
+from ui.safe import errors_shown, errors_toasted, escaped, plain, show_table
+
+me = page("Find", Role.MANAGER)
+STANDING_WORDS: dict[Standing | None, str] = {
+    None: "everything",
+    Standing.UNRANKED: "nobody has ranked",
+    Standing.RANKED: "somebody has ranked",
+    Standing.CONTESTED: "people disagree on",
+    Standing.FLAGGED: "flagged",
+    Standing.GOLD: "gold: the answer is known",
+    Standing.NEAR_IDENTICAL: "nearly the same replies, never offered",
+    Standing.DISCARDED: "discarded",
+}
+STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}
+DRAWN_WORDS = {
+    "RANDOM": "",
+    "UNCERTAIN": "least certain first",
+    "GOLD": "gold",
+    "REPEAT": "hidden second look",
+    "NONE": "",
+}
+
+
+def chosen_filter() -> Filter:
+    """The row of filters above the table."""
+    with reading() as s:
+        sets = {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in prompt_sets(s, project_id=me.project_id)}
+        writers = {one.id: one.label for one in compared_responders(s, project_id=me.project_id)}
+    words, prompts, who, standing = st.columns([3, 2, 3, 2])
+    return Filter(
+        words=words.text_input("Words in the prompt", max_chars=200),
+        prompt_set_id=prompts.selectbox("Import", [None, *sets], format_func=lambda i: sets.get(i, "all")),
+        responder_ids=tuple(
+            who.multiselect(
+                "Replies by (one or two)", list(writers), format_func=lambda i: writers[i], max_selections=2
+            )
+        ),
+        standing=standing.selectbox("Only", list(STANDING_WORDS), format_func=lambda one: STANDING_WORDS[one]),
+    )
+
+
+def act(action: Any, comparison_id: int, **more: Any) -> None:
+    """Do something to the open comparison."""
+    with errors_toasted(), session() as s:
+        action(s, by=me.reviewer_id, comparison_id=comparison_id, **more)
+
+
+def show_rankings(found: Opened) -> None:
+    """Everybody's words, the undone ones too."""
+    names = {one.response_id: f"{number}: {one.responder}" for number, one in enumerate(found.responses, start=1)}
+    if not found.rankings:
+        st.caption("Nobody has ranked it.")
+    show_table(
+        [
+            {
+                "Person": one.reviewer + (" (decision)" if one.adjudicates else ""),
+                "Said": said(one, names),
+                "When": f"{one.at:%d %b %H:%M}",
+                "Seconds": "" if one.seconds is None else f"{one.seconds:.0f}",
+                "How it came": DRAWN_WORDS[one.drawn],
+                "Why": one.reason or "",
+                "Taken back": f"{one.undone_at:%d %b %H:%M}" if one.undone_at else "",
+            }
+            for one in found.rankings
+        ]
+    )
+
+
+def said(one: Said, names: dict[int, str]) -> str:
+    """A ranking in words, best first."""
+    if one.both_bad:
+        return "none could be sent"
+    places = sorted({place for _, place in one.places})
+    groups = [" = ".join(names.get(i, "?") for i, place in one.places if place == wanted) for wanted in places]
+    return (" ≫ " if one.strength == 2 else " > ").join(groups)
+
+
+def show_history(entries: list[Entry]) -> None:
+    """The audit trail: old and new values."""
+    show_table(
+        [
+            {
+                "When": f"{entry.at:%d %b %H:%M:%S}",
+                "Who": entry.by,
+                "What": f"{entry.table.replace('_', ' ')} {entry.row}",
+                "Before": values(entry.before),
+                "After": values(entry.after),
+            }
+            for entry in reversed(entries)
+        ]
+    )
+
+
+def values(some: dict[str, Any] | None) -> str:
+    """Columns and values on one line."""
+    return "" if some is None else ", ".join(f"{name}: {value}" for name, value in some.items())
+
+
+def show_comparison(found: Opened) -> None:
+    """The open comparison: sealed, until the manager gives up ranking it."""
+    show_prompt(found.prompt.text, found.prompt.context)
+    columns = st.columns(min(3, len(found.responses)))
+    for number, one in enumerate(found.responses, start=1):
+        label = f"{number}: {one.responder}" if one.responder else str(number)
+        columns[(number - 1) % 3].html(
+            f'<div class="pw-card"><div class="pw-label">{escaped(label)}</div>'
+            f'<div class="pw-text">{escaped(one.text)}</div></div>'
+        )
+    if found.sealed:
+        st.button(
+            "Show who wrote what and what people said; I will not rank it",
+            icon=":material/visibility:",
+            on_click=act,
+            args=(reveal, found.comparison.id),
+            help="Nobody sees others' rankings before giving their own.",
+        )
+        return
+    show_rankings(found)
+    originals = {one.response_id: one.text for one in found.responses}
+    for correction in found.corrections:
+        away = " (taken back)" if correction.undone_at else ""
+        st.caption(plain(f"Corrected by {correction.reviewer.label}{away}. {correction.reason or ''}"))
+        show_diff(word_diff(originals[correction.response_id], correction.text))
+    actions(found)
+    with st.expander(f"Everything that changed: {len(found.history)}", icon=":material/history:"):
+        show_history(list(found.history))
+
+
+def actions(found: Opened) -> None:
+    """Discard or bring back; gold or no longer."""
+    away, gold, _ = st.columns([1, 2, 3], vertical_alignment="bottom")
+    comparison = found.comparison
+    if comparison.discarded_at is None:
+        away.button("Discard it", on_click=act, args=(discard, comparison.id), icon=":material/delete:")
+    else:
+        away.button("Bring it back", on_click=act, args=(bring_back, comparison.id), icon=":material/undo:")
+    if comparison.gold:
+        gold.button("Gold no longer", on_click=act, args=(end_gold, comparison.id))
+    elif len(found.responses) == 2:
+        with gold.popover(
+            "Make it gold", icon=":material/star:", help="Everybody is given it; Progress tells who agrees"
+        ):
+            names = ["1 is better", "2 is better", "both good", "both bad"]
+            answer = st.radio("The right answer", names)
+            st.button(
+                "Make it gold",
+                key="gold",
+                type="primary",
+                on_click=golden,
+                args=(found, names.index(answer or names[0])),
+            )
+
+
+def golden(found: Opened, answer: int) -> None:
+    """Store the right answer, whichever side the responses stand on for this manager."""
+    comparison_id = found.comparison.id
+    if answer > 1:
+        choice = (Choice.TIE, Choice.BOTH_BAD)[answer - 2]
+    else:
+        with reading() as s:
+            left_id = offer(s, comparison_id=comparison_id, reviewer_id=me.reviewer_id).left_id
+        choice = Choice.LEFT if found.responses[answer].response_id == left_id else Choice.RIGHT
+    act(make_gold, comparison_id, choice=choice)
+
+
+only = chosen_filter()
+place = st.session_state.get("pairs_page", 1)
+with reading() as s:
+    listed = find(s, by=me.reviewer_id, project_id=me.project_id, only=only, page=place)
+    if place > listed.pages:
+        listed = find(s, by=me.reviewer_id, project_id=me.project_id, only=only, page=listed.pages)
+if not listed.total:
+    st.info("No comparison fits." if only.is_set else "There are no comparisons yet: import or generate responses.")
+    st.stop()
+picked = st.dataframe(
+    pd.DataFrame(
+        [
+            {
+                "Prompt": row.prompt,
+                "Replies by": row.responders,
+                "People": row.people,
+                "Disagree": row.contested,
+                "Flagged": row.flagged,
+                "Gold": row.gold,
+                "State": "nearly the same" if row.near_identical else STATE_WORDS[row.state],
+            }
+            for row in listed.rows
+        ]
+    ),
+    hide_index=True,
+    width="stretch",
+    height=min(460, 38 + 35 * len(listed.rows)),
+    on_select="rerun",
+    selection_mode="single-row",
+    key=f"pairs_{place}_{hash(only)}",
+)
+count, pager = st.columns([1, 3], vertical_alignment="center")
+count.caption(f"{listed.total:,} comparisons. Click a row to open it.")
+if listed.pages > 1:
+    with pager:
+        st.pagination(listed.pages, key="pairs_page")
+rows = picked["selection"]["rows"]
+if rows:
+    with st.container(border=True), errors_shown(), reading() as s:
+        show_comparison(opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison_id))
+with st.expander("What changed in the project: settings, people, guideline", icon=":material/history:"), reading() as s:
+    show_history(project_history(s, by=me.reviewer_id, project_id=me.project_id))

@@ -1,0 +1,145 @@
+"""A manager's table of comparisons: found by filter and page, discarded, brought back, made gold."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import (
+    Comparison,
+    ComparisonResponse,
+    ComparisonState,
+    Flag,
+    Prompt,
+    Ranking,
+    Responder,
+    Response,
+    Role,
+    now,
+)
+from db.people import require
+from errors import NotFound, Refused
+from review.adjudication import decide
+from review.filters import Filter, conditions
+from review.rankings import Choice
+
+PAGE = 25
+"""Rows at a time."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison in the table; says who took part, not who wrote which reply."""
+
+    comparison_id: int
+    prompt: str
+    """Its first words."""
+    responders: str
+    people: int
+    contested: bool
+    flagged: bool
+    gold: bool
+    near_identical: bool
+    state: ComparisonState
+
+
+@dataclass(frozen=True)
+class Found:
+    """One page of the table."""
+
+    rows: Sequence[Row]
+    total: int
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are, at least 1."""
+        return max(1, -(-self.total // PAGE))
+
+
+def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> Found:
+    """The comparisons that fit the filter, newest first, `PAGE` at a time from page 1; managers only."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    fits = [Comparison.project_id == project_id, *conditions(only)]
+    total = s.scalar(select(func.count()).select_from(Comparison).where(*fits)) or 0
+    found = s.execute(
+        select(Comparison, Prompt.text)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(*fits)
+        .order_by(Comparison.id.desc())
+        .limit(PAGE)
+        .offset((page - 1) * PAGE)
+    ).all()
+    ids = [comparison.id for comparison, _ in found]
+    writers: dict[int, list[str]] = defaultdict(list)
+    for comparison_id, responder in s.execute(
+        select(ComparisonResponse.comparison_id, Responder)
+        .join(Response, Response.id == ComparisonResponse.response_id)
+        .join(Responder, Responder.id == Response.responder_id)
+        .where(ComparisonResponse.comparison_id.in_(ids))
+        .order_by(Responder.name)
+    ):
+        writers[comparison_id].append(responder.label)
+    flagged = set(s.scalars(select(Flag.comparison_id).where(Flag.comparison_id.in_(ids), Flag.settled_at.is_(None))))
+    return Found(
+        rows=[
+            Row(
+                comparison_id=comparison.id,
+                prompt=" ".join(text.split())[:120],
+                responders=" · ".join(writers[comparison.id]),
+                people=comparison.people,
+                contested=comparison.contested,
+                flagged=comparison.id in flagged,
+                gold=comparison.gold,
+                near_identical=comparison.near_identical,
+                state=comparison.state,
+            )
+            for comparison, text in found
+        ],
+        total=total,
+    )
+
+
+def _comparison(s: Session, by: int, comparison_id: int) -> Comparison:
+    comparison = s.get(Comparison, comparison_id)
+    if comparison is None:
+        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    return comparison
+
+
+def discard(s: Session, *, by: int, comparison_id: int) -> None:
+    """Offer a comparison to nobody any more; its rankings stay and count for nothing."""
+    comparison = _comparison(s, by, comparison_id)
+    if comparison.discarded_at is not None:
+        raise Refused("Somebody has discarded this comparison already. Reload the page.")
+    comparison.discarded_at, comparison.discarded_by_id = now(), by
+    s.flush()
+
+
+def bring_back(s: Session, *, by: int, comparison_id: int) -> None:
+    """Offer a discarded comparison again; its rankings count again."""
+    comparison = _comparison(s, by, comparison_id)
+    if comparison.discarded_at is None:
+        raise Refused("This comparison is not discarded. Reload the page.")
+    comparison.discarded_at = comparison.discarded_by_id = None
+    s.flush()
+
+
+def make_gold(s: Session, *, by: int, comparison_id: int, choice: Choice) -> Ranking:
+    """Say what the right answer is, with the sides as they stand for this manager, and offer the pair to everybody.
+
+    The answer is a decision: it counts for training in place of others' rankings.
+    """
+    comparison = _comparison(s, by, comparison_id)
+    decision = decide(s, by=by, comparison_id=comparison_id, choice=choice, reason="The known answer of a gold pair.")
+    comparison.gold = True
+    s.flush()
+    return decision
+
+
+def end_gold(s: Session, *, by: int, comparison_id: int) -> None:
+    """No longer use a pair to check on people; its decision stays until it is withdrawn."""
+    _comparison(s, by, comparison_id).gold = False
+    s.flush()

@@ -1,0 +1,41 @@
+"""What somebody has typed and not yet saved, so that a reload, a closed tab or a crash loses no word of it."""
+
+from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.orm import Session
+
+from db.models import Draft, Prompt, Role, now
+from db.people import require
+from errors import NotFound
+from review.comments import LONGEST_REPLY, short_enough
+
+WRITERS = (Role.MANAGER, Role.ANNOTATOR)
+
+
+def _which(reviewer_id: int, prompt_id: int, response_id: int | None) -> ColumnElement[bool]:
+    mine = (Draft.reviewer_id == reviewer_id) & (Draft.prompt_id == prompt_id)
+    return mine & (Draft.response_id.is_(None) if response_id is None else Draft.response_id == response_id)
+
+
+def save_draft(s: Session, *, by: int, prompt_id: int, response_id: int | None, text: str) -> None:
+    """Keep what is in the editor: a correction of a response, or a new reply where that is None."""
+    prompt = s.get(Prompt, prompt_id)
+    if prompt is None:
+        raise NotFound("That prompt is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
+    short_enough(text, LONGEST_REPLY, "The text")
+    draft = s.scalar(select(Draft).where(_which(by, prompt_id, response_id)))
+    if draft is None:
+        draft = Draft(reviewer_id=by, prompt_id=prompt_id, response_id=response_id)
+        s.add(draft)
+    draft.text, draft.saved_at = text, now()
+    s.flush()
+
+
+def draft_of(s: Session, *, reviewer_id: int, prompt_id: int, response_id: int | None) -> str | None:
+    """What the reviewer typed there last and did not save; none where there is nothing."""
+    return s.scalar(select(Draft.text).where(_which(reviewer_id, prompt_id, response_id)))
+
+
+def forget_draft(s: Session, *, reviewer_id: int, prompt_id: int, response_id: int | None) -> None:
+    """The text was saved, or thrown away on purpose."""
+    s.execute(delete(Draft).where(_which(reviewer_id, prompt_id, response_id)))

@@ -1,0 +1,167 @@
+"""Looking at who wrote a comparison and what others said: at any time, at the price of one's own ranking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Change, Comparison, Correction, Prompt, Ranking, Reveal, Reviewer, Role
+from db.people import require
+from errors import NotFound
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One response with who wrote it."""
+
+    response_id: int
+    responder: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """One ranking of a comparison, undone or not."""
+
+    ranking_id: int
+    reviewer: str
+    at: datetime
+    undone_at: datetime | None
+    adjudicates: bool
+    both_bad: bool
+    places: tuple[tuple[int, int], ...]
+    """Response id and place, best first."""
+    strength: int | None
+    reason: str | None
+    seconds: float | None
+    drawn: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the audit trail."""
+
+    at: datetime
+    by: str
+    table: str
+    row: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A comparison with everything that is known of it."""
+
+    comparison: Comparison
+    prompt: Prompt
+    sealed: bool
+    """The manager may still rank it: then there are no names and nothing that others said."""
+    responses: Sequence[Shown]
+    rankings: Sequence[Said]
+    corrections: Sequence[Correction]
+    history: Sequence[Entry]
+
+
+def reveal(s: Session, *, by: int, comparison_id: int) -> None:
+    """Note that a manager looks at a comparison with names and others' words; it is not theirs to rank from then on."""
+    comparison = s.get(Comparison, comparison_id)
+    if comparison is None:
+        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    ranked = select(Ranking.id).where(
+        Ranking.comparison_id == comparison_id, Ranking.reviewer_id == by, Ranking.undone_at.is_(None)
+    )
+    if s.get(Reveal, (comparison_id, by)) is None and s.scalar(ranked.where(Ranking.adjudicates.is_(False))) is None:
+        s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
+        s.flush()
+
+
+def may_see(s: Session, *, by: int, comparison_id: int) -> bool:
+    """Whether it is open to this manager already: they ranked it, or looked before, or nobody is offered it."""
+    own = select(Ranking.id).where(
+        Ranking.comparison_id == comparison_id,
+        Ranking.reviewer_id == by,
+        Ranking.undone_at.is_(None),
+        Ranking.adjudicates.is_(False),
+    )
+    return s.get(Reveal, (comparison_id, by)) is not None or s.scalar(own.limit(1)) is not None
+
+
+def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
+    """Everything about a comparison, for a manager who has ranked it or given that up with `reveal`; else sealed."""
+    comparison = s.get(Comparison, comparison_id)
+    if comparison is None:
+        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    if not may_see(s, by=by, comparison_id=comparison_id):
+        texts = sorted(response.text for response in comparison.responses)  # in an order that tells nothing
+        return Opened(comparison, comparison.prompt, True, [Shown(0, "", text) for text in texts], (), (), ())
+    response_ids = [response.id for response in comparison.responses]
+    rankings = s.scalars(select(Ranking).where(Ranking.comparison_id == comparison_id).order_by(Ranking.id)).all()
+    corrections = s.scalars(
+        select(Correction).where(Correction.response_id.in_(response_ids)).order_by(Correction.id)
+    ).all()
+    changes = s.execute(
+        select(Change, Reviewer)
+        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
+        .where((Change.comparison_id == comparison_id) | Change.response_id.in_(response_ids))
+        .order_by(Change.id)
+    ).all()
+    return Opened(
+        comparison=comparison,
+        prompt=comparison.prompt,
+        sealed=False,
+        responses=[Shown(one.id, one.responder.label, one.text) for one in comparison.responses],
+        rankings=[_said(ranking) for ranking in rankings],
+        corrections=corrections,
+        history=[_entry(change, who) for change, who in changes],
+    )
+
+
+def project_history(
+    s: Session, *, by: int, project_id: int, before_id: int | None = None, limit: int = 50
+) -> list[Entry]:
+    """The project's newest changes of any kind, newest first; managers only.
+
+    Entries about comparisons and judgments are left out: they would tell what others said. `opened` has the former.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    rows = (
+        select(Change, Reviewer)
+        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
+        .where(Change.project_id == project_id, Change.comparison_id.is_(None), Change.table != "judgment")
+        .order_by(Change.id.desc())
+        .limit(limit)
+    )
+    return [_entry(change, who) for change, who in s.execute(rows)]
+
+
+def _said(ranking: Ranking) -> Said:
+    return Said(
+        ranking_id=ranking.id,
+        reviewer=ranking.reviewer.label,
+        at=ranking.created_at,
+        undone_at=ranking.undone_at,
+        adjudicates=ranking.adjudicates,
+        both_bad=ranking.both_bad,
+        places=tuple((placement.response_id, placement.place) for placement in ranking.placements),
+        strength=ranking.strength,
+        reason=ranking.reason,
+        seconds=ranking.seconds,
+        drawn=ranking.drawn.value,
+    )
+
+
+def _entry(change: Change, who: Reviewer | None) -> Entry:
+    return Entry(
+        at=change.created_at,
+        by=who.label if who else "Pickwell",
+        table=change.table,
+        row=change.row,
+        before=change.before,
+        after=change.after,
+    )

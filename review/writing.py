@@ -1,0 +1,129 @@
+"""Writing a reply from an empty box, so that people's own replies exist beside others' and pairs can be ranked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session
+
+from db.comparisons import ensure_comparison, nearly_same
+from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role
+from db.people import require
+from errors import Refused
+from review.comments import LONGEST_REPLY, short_enough
+from review.corrections import same_words
+from review.drafts import forget_draft
+from template import TURN_MARK
+
+WRITERS = (Role.MANAGER, Role.ANNOTATOR)
+ENOUGH = 2
+"""So many people's replies to a prompt make a pair; more are not asked for."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A prompt that the reviewer may write a reply to."""
+
+    prompt_id: int
+    prompt: str
+    context: str | None
+    others: Sequence[str]
+    """What people have replied already, without their names; empty for held-out prompts, which are judged blind."""
+
+
+def _waits(project_id: int, reviewer_id: int, held_out: bool) -> list[ColumnElement[bool]]:
+    by_people = (
+        select(func.count())
+        .select_from(Response)
+        .join(Responder, Responder.id == Response.responder_id)
+        .where(Response.prompt_id == Prompt.id, Responder.kind == ResponderKind.HUMAN)
+        .correlate(Prompt)
+        .scalar_subquery()
+    )
+    own = exists().where(
+        Response.prompt_id == Prompt.id,
+        Responder.id == Response.responder_id,
+        Responder.reviewer_id == reviewer_id,
+    )
+    return [Prompt.project_id == project_id, Prompt.held_out.is_(held_out), by_people < ENOUGH, ~own]
+
+
+def unanswered_count(s: Session, *, project_id: int, reviewer_id: int, held_out: bool = False) -> int:
+    """How many prompts have fewer than `ENOUGH` replies by people and none by this one."""
+    waits = _waits(project_id, reviewer_id, held_out)
+    return s.scalar(select(func.count()).select_from(Prompt).where(*waits)) or 0
+
+
+def next_unanswered(
+    s: Session, *, by: int, project_id: int, held_out: bool = False, later: Sequence[int] = ()
+) -> Unanswered | None:
+    """The next prompt to write a reply to, in import order; those put off come when nothing else is left."""
+    require(s, by=by, project_id=project_id, roles=WRITERS)
+    rows = select(Prompt).where(*_waits(project_id, by, held_out)).order_by(Prompt.id).limit(1)
+    found = s.scalars(rows.where(Prompt.id.not_in(list(later)))).first()
+    for put_off in later:
+        found = found or s.scalars(rows.where(Prompt.id == put_off)).first()
+    if found is None:
+        return None
+    others = [] if held_out else [response.text for response in _replies_by_people(s, found.id)]
+    return Unanswered(found.id, found.text, found.context, others)
+
+
+def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
+    """Save a person's own reply, and offer it for ranking beside other people's where the prompt is for training.
+
+    Raises `Refused` for an empty text, one that somebody gave already, and a second reply by the same person.
+    """
+    prompt = s.get_one(Prompt, prompt_id)
+    require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
+    clean = short_enough(text.strip(), LONGEST_REPLY, "The reply")
+    if not clean:
+        raise Refused("An empty reply cannot be sent. Write one first.")
+    if found := TURN_MARK.search(clean):
+        raise Refused(f"“{found.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
+    me = _own_responder(s, by=by, project_id=prompt.project_id)
+    before = _replies_by_people(s, prompt_id)
+    if any(response.responder_id == me.id for response in before):
+        raise Refused("You have replied to this prompt already. Correct that reply if you want to change it.")
+    if any(same_words(response.text, clean) for response in before):
+        raise Refused("Somebody has given exactly this reply already. Write another one.")
+    response = Response(prompt_id=prompt_id, responder_id=me.id, text=clean)
+    s.add(response)
+    s.flush()
+    if not prompt.held_out:
+        for other in before:
+            ensure_comparison(
+                s,
+                project_id=prompt.project_id,
+                prompt_id=prompt_id,
+                response_ids=[other.id, response.id],
+                near_identical=nearly_same(other.text, clean),
+            )
+    forget_draft(s, reviewer_id=by, prompt_id=prompt_id, response_id=None)
+    return response
+
+
+def _replies_by_people(s: Session, prompt_id: int) -> list[Response]:
+    rows = (
+        select(Response)
+        .join(Responder, Responder.id == Response.responder_id)
+        .where(Response.prompt_id == prompt_id, Responder.kind == ResponderKind.HUMAN)
+        .order_by(Response.id)
+    )
+    return list(s.scalars(rows))
+
+
+def _own_responder(s: Session, *, by: int, project_id: int) -> Responder:
+    """The human Responder that stands for this person; made when they write for the first time."""
+    mine = select(Responder).where(Responder.project_id == project_id, Responder.reviewer_id == by)
+    found = s.scalars(mine.where(Responder.kind == ResponderKind.HUMAN).order_by(Responder.id)).first()
+    if found is not None:
+        return found
+    name = s.get_one(Reviewer, by).name
+    taken = select(Responder.id).where(Responder.project_id == project_id, Responder.name == name)
+    if s.scalar(taken) is not None:
+        name = f"{name} (written here)"
+    made = Responder(project_id=project_id, name=name, kind=ResponderKind.HUMAN, reviewer_id=by)
+    s.add(made)
+    s.flush()
+    return made
