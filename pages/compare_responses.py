@@ -85,6 +85,12 @@ def take_back(ranking_id: int) -> None:
     _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
 
 
+def rank_again(ranking_id: int) -> None:
+    """Take back a choice of the list and go to its pair."""
+    take_back(ranking_id)
+    st.session_state["compare_list"] = "queue"
+
+
 def put_off(comparison_id: int) -> None:
     """Show this pair after all the others."""
     st.session_state.setdefault(LATER, []).append(comparison_id)
@@ -291,7 +297,6 @@ def narrow_down() -> None:
         st.caption("A filter narrows the queue down.")
 
 
-@st.fragment
 def done_list(state: ComparisonState | None, empty: str) -> None:
     """One's own rankings, newest first; each can be taken back and comes up again."""
     with reading() as s:
@@ -302,7 +307,7 @@ def done_list(state: ComparisonState | None, empty: str) -> None:
         text, action = st.columns([6, 1], vertical_alignment="center")
         text.html(f'<div class="pw-text">{escaped(one.prompt)}</div>')
         action.button(
-            "Rank again", key=f"again_{one.ranking_id}", on_click=take_back, args=(one.ranking_id,), width="stretch"
+            "Rank again", key=f"again_{one.ranking_id}", on_click=rank_again, args=(one.ranking_id,), width="stretch"
         )
 
 

@@ -16,7 +16,7 @@ from review.diff import word_diff
 from review.drafts import draft_of, save_draft
 from review.writing import next_unanswered, unanswered_count, write_reply
 from ui.correcting import Subject, correction_box
-from ui.editor import editor, restart
+from ui.editor import editor, now_in, restart
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
 from ui.safe import errors_toasted, escaped, plain
@@ -47,7 +47,7 @@ def rejected() -> None:
     head, later = st.columns([5, 1], vertical_alignment="center")
     head.caption(f"{left} pairs wait that people called both bad. Correct one reply of each, whichever is nearer.")
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("rejected", found.comparison_id))
-    show_prompt(found.prompt, found.context)
+    show_prompt(found.prompt, found.context, compact=True)
     names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]
     chosen = st.segmented_control(
         "Start from", names, default=names[0], key=f"start_{found.comparison_id}", required=True
@@ -90,7 +90,7 @@ def unanswered() -> None:
     head, later = st.columns([5, 1], vertical_alignment="center")
     head.caption(f"{left} prompts want a reply by you. Yours is saved under your name, and others rank it.")
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("unanswered", found.prompt_id))
-    show_prompt(found.prompt, found.context)
+    show_prompt(found.prompt, found.context, compact=True)
     if found.others:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for other in found.others:
@@ -111,15 +111,15 @@ def unanswered() -> None:
         shortcut="Ctrl+Enter",
         key=f"save_{key}",
         on_click=save_reply,
-        args=(found.prompt_id, text, key),
+        args=(found.prompt_id, draft or "", key),
     )
 
 
-def save_reply(prompt_id: int, text: str, key: str) -> None:
+def save_reply(prompt_id: int, start: str, key: str) -> None:
     """Keep a person's own reply."""
     with errors_toasted():
         with session() as s:
-            write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=text)
+            write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=now_in(key, start))
         restart(key)
         st.toast("Reply saved.", icon=":material/check:")
 
@@ -135,7 +135,7 @@ def corrected() -> None:
         with st.container(border=True):
             who = " → ".join(name for name, _ in one.chain)
             st.caption(plain(f"{who} · {one.at:%d %b %H:%M}" + (f" · {one.reason}" if one.reason else "")))
-            show_prompt(one.prompt, one.context)
+            show_prompt(one.prompt, one.context, compact=True)
             if st.session_state.get(FURTHER) == one.correction_id:
                 correct_further(one)
             else:

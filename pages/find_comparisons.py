@@ -28,6 +28,7 @@ STANDING_WORDS: dict[Standing | None, str] = {
     Standing.NEAR_IDENTICAL: "nearly the same replies, never offered",
     Standing.DISCARDED: "discarded",
 }
+SAID_BESIDE = ("project_id", "comparison_id", "reviewer_id", "created_at")
 STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}
 DRAWN_WORDS = {
     "RANDOM": "",
@@ -109,13 +110,13 @@ def show_history(entries: list[Entry]) -> None:
 
 
 def values(some: dict[str, Any] | None) -> str:
-    """Columns and values on one line."""
-    return "" if some is None else ", ".join(f"{name}: {value}" for name, value in some.items())
+    """Columns and values on one line, without what the other columns of the table say."""
+    return ", ".join(f"{name}: {value}" for name, value in (some or {}).items() if name not in SAID_BESIDE)
 
 
 def show_comparison(found: Opened) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
-    show_prompt(found.prompt.text, found.prompt.context)
+    show_prompt(found.prompt.text, found.prompt.context, compact=True)
     columns = st.columns(min(3, len(found.responses)))
     for number, one in enumerate(found.responses, start=1):
         label = f"{number}: {one.responder}" if one.responder else str(number)
@@ -207,6 +208,10 @@ picked = st.dataframe(
     hide_index=True,
     width="stretch",
     height=min(460, 38 + 35 * len(listed.rows)),
+    column_config={
+        "Prompt": st.column_config.TextColumn(width=330),
+        "Replies by": st.column_config.TextColumn(width=170),
+    },
     on_select="rerun",
     selection_mode="single-row",
     key=f"pairs_{place}_{hash(only)}",

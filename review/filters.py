@@ -61,17 +61,20 @@ def conditions(only: Filter) -> list[ColumnElement[bool]]:
     """The filter as conditions on Comparison."""
     found: list[ColumnElement[bool]] = []
     if only.prompt_set_id is not None:
-        found.append(exists().where(Prompt.id == Comparison.prompt_id, Prompt.prompt_set_id == only.prompt_set_id))
+        of_set = exists().where(Prompt.id == Comparison.prompt_id, Prompt.prompt_set_id == only.prompt_set_id)
+        found.append(of_set.correlate(Comparison))
     if only.words.strip():
         held = Prompt.text.icontains(only.words.strip(), autoescape=True)
-        found.append(exists().where(Prompt.id == Comparison.prompt_id, held))
+        found.append(exists().where(Prompt.id == Comparison.prompt_id, held).correlate(Comparison))
     for responder_id in only.responder_ids:
         found.append(
-            exists().where(
+            exists()
+            .where(
                 ComparisonResponse.comparison_id == Comparison.id,
                 Response.id == ComparisonResponse.response_id,
                 Response.responder_id == responder_id,
             )
+            .correlate(Comparison)
         )
     if only.standing is not None:
         found.append(_holds(only.standing))
@@ -87,7 +90,7 @@ def _holds(standing: Standing) -> ColumnElement[bool]:
         case Standing.CONTESTED:
             return Comparison.contested.is_(True)
         case Standing.FLAGGED:
-            return exists().where(Flag.comparison_id == Comparison.id, Flag.settled_at.is_(None))
+            return exists().where(Flag.comparison_id == Comparison.id, Flag.settled_at.is_(None)).correlate(Comparison)
         case Standing.GOLD:
             return Comparison.gold.is_(True)
         case Standing.NEAR_IDENTICAL:

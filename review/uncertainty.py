@@ -8,7 +8,7 @@ each other are the least certain of all. Between two samples of one Responder no
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
@@ -20,6 +20,8 @@ WINDOW = 200
 """Of the pairs next in the random order, so many are looked at for the least certain one."""
 CONTROL = 5
 """One pair in so many is drawn at random all the same, to see what the choosing does."""
+PRIOR = 1.0
+"""Imagined ties between any two Responders."""
 KEPT_FOR = 60.0
 """Seconds for which strengths are kept: one ranking more changes little."""
 _kept: dict[tuple[str, int], tuple[float, Mapping[int, float]]] = {}
@@ -90,12 +92,16 @@ def _fit(s: Session, project_id: int) -> Mapping[int, float]:
     # imported here: it takes two seconds, and only this order of the queue needs it
     from evalica import Winner, bradley_terry
 
+    # an imagined tie between any two keeps the fit finite where one was never ranked below the other
+    known = sorted({responder_id for one, other, *_ in rows for responder_id in (one, other)})
+    prior = [(one, other, False, 2 * PRIOR) for one, other in combinations(known, 2)]
+    games = [*(tuple(row) for row in rows), *prior]
     result = bradley_terry(
-        [str(one) for one, *_ in rows],
-        [str(other) for _, other, *_ in rows],
-        [Winner.X if decided else Winner.Draw for *_, decided, _ in rows],
+        [str(one) for one, *_ in games],
+        [str(other) for _, other, *_ in games],
+        [Winner.X if decided else Winner.Draw for *_, decided, _ in games],
         # a tie is found from both sides
-        weights=[float(count if decided else count / 2) for *_, decided, count in rows],
+        weights=[float(count if decided else count / 2) for *_, decided, count in games],
     )
     return {int(str(name)): float(value) for name, value in result.scores.items()}
 

@@ -9,10 +9,10 @@ from db.session import reading, session
 from review.corrections import correct, same_words, standing_correction, withdraw
 from review.diff import word_diff, words_changed
 from review.drafts import draft_of, forget_draft, save_draft
-from ui.editor import editor, restart
+from ui.editor import editor, now_in, restart
 from ui.frame import Me
 from ui.pairs import show_diff
-from ui.safe import errors_toasted, show_text
+from ui.safe import errors_toasted, escaped
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,18 @@ def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = l
         draft = draft_of(s, reviewer_id=me.reviewer_id, prompt_id=subject.prompt_id, response_id=subject.response_id)
     base = subject.start if subject.start is not None else subject.original
     saved = mine.text if mine is not None and subject.parent_id is None else base
+    start = draft if draft is not None else saved
     left, right = st.columns(2)
     with left:
-        st.caption("The reply as it is")
-        show_text(subject.original)
+        st.html(
+            '<div class="pw-editor"><span>The reply as it is</span>'
+            f'<div class="pw-card pw-text">{escaped(subject.original)}</div></div>'
+        )
     with right:
         text = editor(
             subject.key,
             label="The reply as it should be",
-            start=draft if draft is not None else saved,
+            start=start,
             on_typed=lambda typed: _keep_draft(me, subject, typed, saved),
         )
     pieces = word_diff(base, text)
@@ -66,7 +69,7 @@ def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = l
         shortcut="Ctrl+Enter",
         width="stretch",
         on_click=_save,
-        args=(me, subject, text, on_saved),
+        args=(me, subject, start, on_saved),
     )
     reset.button(
         "Reset to original",
@@ -95,7 +98,7 @@ def _keep_draft(me: Me, subject: Subject, text: str, saved: str) -> None:
             save_draft(s, by=me.reviewer_id, text=text, **which)
 
 
-def _save(me: Me, subject: Subject, text: str, on_saved: Callable[[], None]) -> None:
+def _save(me: Me, subject: Subject, start: str, on_saved: Callable[[], None]) -> None:
     why = st.session_state.get(f"why_{subject.key}", "")
     with errors_toasted():
         with session() as s:
@@ -103,7 +106,7 @@ def _save(me: Me, subject: Subject, text: str, on_saved: Callable[[], None]) -> 
                 s,
                 by=me.reviewer_id,
                 response_id=subject.response_id,
-                text=text,
+                text=now_in(subject.key, start),
                 reason=why,
                 parent_id=subject.parent_id,
             )

@@ -11,14 +11,6 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 _HTML = '<label class="pw-editor"><span></span><textarea spellcheck="true"></textarea></label>'
-_CSS = """
-.pw-editor {display: flex; flex-direction: column; gap: .3rem; font-size: .875rem;}
-.pw-editor textarea {font: inherit; font-size: 1rem; line-height: 1.55; color: inherit; padding: .9rem 1.1rem;
-  min-height: 13rem; max-height: 60vh; field-sizing: content; resize: vertical; border-radius: .6rem;
-  border: 1px solid color-mix(in srgb, currentColor 35%, transparent); background: transparent; width: 100%;
-  box-sizing: border-box;}
-.pw-editor textarea:focus {outline: 2px solid #0f766e; outline-offset: -1px;}
-"""
 _JS = """
 export default function ({parentElement, data, setStateValue}) {
   const box = parentElement.querySelector("textarea");
@@ -43,7 +35,7 @@ export default function ({parentElement, data, setStateValue}) {
   };
 }
 """
-_editor = component("pickwell_editor", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+_editor = component("pickwell_editor", html=_HTML, js=_JS, isolate_styles=False)
 
 
 def editor(key: str, *, label: str, start: str, on_typed: Callable[[str], None]) -> str:
@@ -65,6 +57,11 @@ def editor(key: str, *, label: str, start: str, on_typed: Callable[[str], None])
         on_typed_change=typed,
     )
     return _text(state, version, start)
+
+
+def now_in(key: str, start: str) -> str:
+    """What is in the box at this moment: for a button's callback, which may come with the last keys."""
+    return _text(st.session_state.get(key, {"typed": None}), int(st.session_state.get(f"{key}_version", 0)), start)
 
 
 def restart(key: str) -> None:

@@ -28,10 +28,11 @@ KEYS = (
 CHOICE_WORDS = {"LEFT": "left is better", "RIGHT": "right is better", "TIE": "both good", "BOTH_BAD": "both bad"}
 
 
-def show_prompt(text: str, context: str | None) -> None:
-    """The prompt in a card of its own, with its context above."""
+def show_prompt(text: str, context: str | None, *, compact: bool = False) -> None:
+    """The prompt in a card of its own, with its context above; always of the same height unless `compact`."""
     above = f'<div class="pw-context pw-text">{escaped(context)}</div>' if context else ""
-    st.html(f'<div class="pw-card pw-prompt">{above}<div class="pw-text">{escaped(text)}</div></div>')
+    size = " pw-compact" if compact else ""
+    st.html(f'<div class="pw-card pw-prompt{size}">{above}<div class="pw-text">{escaped(text)}</div></div>')
 
 
 def show_pair(left: str, right: str, *, chosen: str | None = None) -> None:

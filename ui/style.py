@@ -8,6 +8,7 @@ CSS = """
   padding: .9rem 1.1rem; background: color-mix(in srgb, currentColor 3%, transparent);}
 .pw-text {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55;}
 .pw-prompt {height: 20vh; min-height: 7rem; overflow-y: auto; border-left: 4px solid #0f766e;}
+.pw-compact {height: auto; min-height: 0; max-height: 8rem;}
 .pw-context {opacity: .75; margin-bottom: .7rem; padding-bottom: .7rem;
   border-bottom: 1px dashed color-mix(in srgb, currentColor 25%, transparent);}
 .pw-label {font-size: .78rem; letter-spacing: .04em; opacity: .65; margin-bottom: .3rem;}
@@ -20,6 +21,13 @@ CSS = """
   background: var(--st-background-color, Canvas);}
 .pw-diff ins {background: color-mix(in srgb, #16a34a 25%, transparent); text-decoration: none; border-radius: .2rem;}
 .pw-diff del {background: color-mix(in srgb, #dc2626 22%, transparent); border-radius: .2rem;}
+.pw-editor {display: flex; flex-direction: column; gap: .3rem; font-size: .875rem;}
+.pw-editor textarea, .pw-editor .pw-card {font-family: inherit; font-size: 1rem; line-height: 1.55; color: inherit;
+  padding: .9rem 1.1rem; min-height: 13rem; max-height: 60vh; overflow-y: auto; border-radius: .6rem; width: 100%;
+  box-sizing: border-box;}
+.pw-editor textarea {field-sizing: content; resize: vertical; background: transparent;
+  border: 1px solid color-mix(in srgb, currentColor 35%, transparent);}
+.pw-editor textarea:focus {outline: 2px solid #0f766e; outline-offset: -1px;}
 .pw-simulated {display: inline-block; border: 1px solid #b45309; color: #b45309; border-radius: 1rem;
   padding: 0 .6rem; font-size: .78rem; margin-left: .4rem;}
 .pw-table {max-height: 18rem; overflow-y: auto; font-size: .9rem;

@@ -1,0 +1,213 @@
+"""Correcting: a queue of what nobody would send, drafts, chains, and replies written from an empty box."""
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
+from errors import NotAllowed, NotFound, Refused
+from review.assignment import next_offer
+from review.corrections import (
+    correct,
+    give_up_ranking,
+    next_rejected,
+    rejected_count,
+    standing_corrections,
+    withdraw,
+)
+from review.drafts import draft_of, save_draft
+from review.rankings import Choice, rank_pair, undo
+from review.writing import next_unanswered, unanswered_count, write_reply
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from training.feedback import standing_corrections as given_corrections
+from training.preferences import LeftOut, derive
+
+LONG = "Thank you for your letter. Your parcel left our warehouse on Monday and should be with you by Friday at noon."
+
+
+class Desk:
+    """A project with some pairs, a manager and two annotators."""
+
+    def __init__(self, s: Session, pairs: int = 2) -> None:
+        self.s = s
+        self.project = a_project(s)
+        self.manager = a_reviewer(s, self.project)
+        self.ann, self.bo = (a_reviewer(s, self.project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))
+        self.pairs: list[Comparison] = []
+        writers = a_human(s, self.project), a_human(s, self.project)
+        for _ in range(pairs):
+            prompt = a_prompt(s, self.project)
+            self.pairs.append(a_comparison(s, *(a_response(s, prompt, one) for one in writers)))
+
+    def next_for(self, who: int, *later: int) -> int | None:
+        found = next_rejected(self.s, by=who, project_id=self.project.id, later=later)
+        return found.comparison_id if found else None
+
+
+def test_both_bad_lands_in_the_queue_and_a_correction_of_either_reply_takes_it_out(s: Session) -> None:
+    desk = Desk(s)
+    assert desk.next_for(desk.ann.id) is None
+    for pair in desk.pairs:
+        rank_pair(s, by=desk.manager.id, comparison_id=pair.id, choice=Choice.BOTH_BAD)
+    first, second = (pair.id for pair in desk.pairs)
+    assert desk.next_for(desk.ann.id) == first
+    assert (desk.next_for(desk.ann.id, first), desk.next_for(desk.ann.id, first, second)) == (second, first)
+    mine = correct(s, by=desk.ann.id, response_id=desk.pairs[0].responses[1].id, text="Tomorrow, by noon.")
+    assert desk.next_for(desk.ann.id) == second
+    withdraw(s, by=desk.ann.id, correction_id=mine.id)
+    assert rejected_count(s, project_id=desk.project.id) == 2
+
+
+def test_an_undone_or_simulated_both_bad_asks_nobody_for_a_correction(s: Session) -> None:
+    desk = Desk(s)
+    ranking = rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.BOTH_BAD)
+    rule = a_reviewer(s, desk.project, simulated=True)
+    rank_pair(s, by=rule.id, comparison_id=desk.pairs[1].id, choice=Choice.BOTH_BAD)
+    assert rejected_count(s, project_id=desk.project.id) == 1
+    undo(s, by=desk.ann.id, ranking_id=ranking.id)
+    assert rejected_count(s, project_id=desk.project.id) == 0
+
+
+def test_what_one_ranked_oneself_comes_first_and_the_others_are_not_ones_to_rank_any_more(s: Session) -> None:
+    desk = Desk(s)
+    first, second = desk.pairs
+    rank_pair(s, by=desk.bo.id, comparison_id=first.id, choice=Choice.BOTH_BAD)
+    rank_pair(s, by=desk.ann.id, comparison_id=second.id, choice=Choice.BOTH_BAD)
+    assert desk.next_for(desk.ann.id) == second.id
+    give_up_ranking(s, by=desk.ann.id, comparison_id=second.id)
+    give_up_ranking(s, by=desk.ann.id, comparison_id=first.id)
+    with pytest.raises(Refused, match="seen what others said"):
+        rank_pair(s, by=desk.ann.id, comparison_id=first.id, choice=Choice.LEFT)
+    assert next_offer(s, project_id=desk.project.id, reviewer_id=desk.ann.id) is None
+
+
+def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_from(s: Session) -> None:
+    desk = Desk(s, pairs=1)
+    reply = desk.pairs[0].responses[0]
+    first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
+    second = correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
+    (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
+    assert (listed.correction_id, [name for name, _ in listed.chain], listed.text) == (
+        second.id,
+        ["Ann", "Bo"],
+        "Tomorrow.",
+    )
+    found = derive([], given_corrections(s, project_id=desk.project.id))
+    assert [row.chosen for row in found.rows] == ["Tomorrow."]
+    assert found.left_out == {LeftOut.REVISED: 1}
+    withdraw(s, by=desk.bo.id, correction_id=second.id)
+    found = derive([], given_corrections(s, project_id=desk.project.id))
+    assert [row.chosen for row in found.rows] == ["Tomorow."]
+
+
+def test_a_chain_starts_only_from_what_somebody_else_said_of_this_reply_and_still_says(s: Session) -> None:
+    desk = Desk(s)
+    reply, other = desk.pairs[0].responses
+    first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
+    with pytest.raises(Refused, match="is yours"):
+        correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
+    with pytest.raises(NotFound, match="started from"):
+        correct(s, by=desk.bo.id, response_id=other.id, text="Tomorrow.", parent_id=first.id)
+    with pytest.raises(Refused, match="Nothing was changed"):
+        correct(s, by=desk.bo.id, response_id=reply.id, text=" Tomorow. ", parent_id=first.id)
+    withdraw(s, by=desk.ann.id, correction_id=first.id)
+    with pytest.raises(NotFound, match="started from"):
+        correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
+
+
+def test_a_draft_survives_until_its_text_is_saved_and_is_nobody_elses(s: Session) -> None:
+    desk = Desk(s, pairs=1)
+    reply = desk.pairs[0].responses[0]
+    which = {"prompt_id": reply.prompt_id, "response_id": reply.id}
+    for text in ("We a", "We are s"):
+        save_draft(s, by=desk.ann.id, text=text, **which)
+    save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=None, text="Dear")
+    assert draft_of(s, reviewer_id=desk.ann.id, **which) == "We are s"
+    assert draft_of(s, reviewer_id=desk.bo.id, **which) is None
+    assert s.scalars(select(Correction)).all() == []
+    correct(s, by=desk.ann.id, response_id=reply.id, text="We are sorry.")
+    assert draft_of(s, reviewer_id=desk.ann.id, **which) is None
+    assert s.scalars(select(Draft.text)).all() == ["Dear"]
+    reviewer = a_reviewer(s, desk.project, Role.REVIEWER)
+    with pytest.raises(NotAllowed):
+        save_draft(s, by=reviewer.id, text="x", **which)
+
+
+def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session) -> None:
+    project = a_project(s)
+    ann = a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
+    team = a_human(s, project, name="Service team")
+    prompts = [a_prompt(s, project) for _ in range(3)]
+    for prompt in prompts[:2]:
+        a_response(s, prompt, team, text="It comes on Friday.")
+    held_out = a_prompt(s, project, held_out=True)
+    a_response(s, held_out, team, text="On Friday, madam.")
+    assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
+    found = next_unanswered(s, by=ann.id, project_id=project.id)
+    assert found is not None
+    assert (found.prompt_id, list(found.others)) == (prompts[0].id, ["It comes on Friday."])
+    write_reply(s, by=ann.id, prompt_id=prompts[0].id, text=" Friday at noon. ")
+    write_reply(s, by=ann.id, prompt_id=prompts[2].id, text="I do not know.")
+    (mine,) = s.scalars(select(Responder).where(Responder.reviewer_id == ann.id))
+    assert (mine.name, mine.kind) == ("Ann", ResponderKind.HUMAN)
+    assert s.scalars(select(Response.text).where(Response.responder_id == mine.id)).all() == [
+        "Friday at noon.",
+        "I do not know.",
+    ]
+    (pair,) = s.scalars(select(Comparison))
+    assert pair.prompt_id == prompts[0].id
+    assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is None, "nobody ranks what they wrote"
+    other = a_reviewer(s, project, Role.ANNOTATOR)
+    assert next_offer(s, project_id=project.id, reviewer_id=other.id) is not None
+    blind = next_unanswered(s, by=ann.id, project_id=project.id, held_out=True)
+    assert blind is not None
+    assert list(blind.others) == [], "what is judged blind is not shown"
+    write_reply(s, by=ann.id, prompt_id=held_out.id, text="It comes on Friday at noon.")
+    assert len(s.scalars(select(Comparison)).all()) == 1, "held-out prompts are never ranked"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("  ", "empty reply"), ("It  comes on Friday.", "exactly this"), ("Yes<|im_end|>", "end of a turn")],
+)
+def test_a_reply_that_helps_nobody_is_refused_with_the_reason(s: Session, text: str, told: str) -> None:
+    project = a_project(s)
+    prompt = a_prompt(s, project)
+    a_response(s, prompt, a_human(s, project), text="It comes on Friday.")
+    with pytest.raises(Refused, match=told):
+        write_reply(s, by=a_reviewer(s, project, Role.ANNOTATOR).id, prompt_id=prompt.id, text=text)
+
+
+def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Session) -> None:
+    project = a_project(s)
+    a_human(s, project, name="Ann", simulated=True)
+    ann = a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
+    prompt = a_prompt(s, project)
+    response = write_reply(s, by=ann.id, prompt_id=prompt.id, text="Yes.")
+    assert response.responder.name == "Ann (written here)"
+    with pytest.raises(Refused, match="replied to this prompt already"):
+        write_reply(s, by=ann.id, prompt_id=prompt.id, text="No.")
+
+
+def test_nearly_the_same_reply_is_kept_and_never_offered(s: Session) -> None:
+    project = a_project(s)
+    prompt = a_prompt(s, project)
+    a_response(s, prompt, a_human(s, project), text=LONG)
+    write_reply(s, by=a_reviewer(s, project).id, prompt_id=prompt.id, text=LONG.replace("Monday", "Tuesday"))
+    (pair,) = s.scalars(select(Comparison))
+    assert (pair.near_identical, pair.state) == (True, ComparisonState.AWAY)
+
+
+def test_comments_and_texts_nobody_could_read_are_refused_and_nothing_is_lost(s: Session) -> None:
+    desk = Desk(s)
+    reply = desk.pairs[0].responses[0]
+    huge = "long " * 200_000
+    with pytest.raises(Refused, match=r"characters; at most 2,000"):
+        rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason=huge + "!")
+    with pytest.raises(Refused, match="The correction has"):
+        correct(s, by=desk.ann.id, response_id=reply.id, text=huge)
+    with pytest.raises(Refused, match="The text has"):
+        save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id, text=huge)
+    assert s.scalars(select(Correction)).all() == []
+    rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason="  \u202eshort\u200b ")
+    assert s.scalars(select(Change).where(Change.table == "ranking")).one().reviewer_id == desk.ann.id

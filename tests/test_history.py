@@ -1,0 +1,155 @@
+"""The audit trail: every change with old and new value, written by itself, altered by nobody; and who may see what."""
+
+import pytest
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from db.models import Change, Comparison, Judgment, Project, Role, Verdict
+from db.people import edit_project, leave
+from errors import NotAllowed, NotFound, Refused
+from eval.evaluations import create_evaluation
+from eval.judging import judge, next_view, undo_last
+from review.assignment import next_offer
+from review.corrections import correct
+from review.queue import claim, set_queue
+from review.rankings import Choice, give_reason, rank_pair, strengthen, undo
+from review.reasons import set_chips
+from review.reveals import opened, project_history, reveal
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+
+
+def changes(s: Session, table: str) -> list[tuple[dict[str, object] | None, dict[str, object] | None, int | None]]:
+    rows = s.scalars(select(Change).where(Change.table == table).order_by(Change.id))
+    return [(row.before, row.after, row.reviewer_id) for row in rows]
+
+
+@pytest.fixture
+def pair(s: Session) -> Comparison:
+    project = a_project(s)
+    prompt = a_prompt(s, project)
+    return a_comparison(s, a_response(s, prompt, a_human(s, project)), a_response(s, prompt, a_human(s, project)))
+
+
+def test_every_change_to_a_ranking_is_kept_with_old_and_new_value(s: Session, pair: Comparison) -> None:
+    ann = a_reviewer(s, s.get_one(Project, pair.project_id), Role.ANNOTATOR)
+    ranking = rank_pair(s, by=ann.id, comparison_id=pair.id, choice=Choice.LEFT)
+    give_reason(s, by=ann.id, ranking_id=ranking.id, reason="kinder")
+    strengthen(s, by=ann.id, ranking_id=ranking.id)
+    set_chips(s, by=ann.id, ranking_id=ranking.id, praise=["Warm"], faults=[])
+    set_chips(s, by=ann.id, ranking_id=ranking.id, praise=[], faults=["Tone"])
+    undo(s, by=ann.id, ranking_id=ranking.id)
+    added, reason, strength, undone = changes(s, "ranking")
+    assert added[0] is None
+    assert added[1] is not None
+    assert (added[1]["comparison_id"], added[1]["drawn"], added[2]) == (pair.id, "RANDOM", ann.id)
+    assert reason == ({"reason": None}, {"reason": "kinder"}, ann.id)
+    assert strength == ({"strength": 1}, {"strength": 2}, ann.id)
+    assert undone[0] == {"undone_at": None}
+    chips = changes(s, "chip")
+    assert [(before and before["label"], after and after["label"]) for before, after, _ in chips] == [
+        (None, "Warm"),
+        (None, "Tone"),
+        ("Warm", None),
+    ]
+    assert {row.comparison_id for row in s.scalars(select(Change).where(Change.table.in_(["ranking", "chip"])))} == {
+        pair.id
+    }
+
+
+def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s: Session, pair: Comparison) -> None:
+    project = s.get_one(Project, pair.project_id)
+    manager = a_reviewer(s, project)
+    other = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
+    set_queue(s, by=manager.id, project_id=project.id, people=2, share=0.5)
+    edit_project(s, by=manager.id, project_id=project.id, task="Answer", instructions="", guideline="Be kind.")
+    leave(s, by=manager.id, project_id=project.id, reviewer_id=other.id, role=Role.ANNOTATOR)
+    correct(s, by=manager.id, response_id=pair.responses[0].id, text="Another text.")
+    queue, edited = changes(s, "project")[-2:]
+    assert queue[:2] == (
+        {"people_wanted": None, "overlap_share": 1.0},
+        {"people_wanted": 2, "overlap_share": 0.5},
+    )
+    assert edited[1] is not None
+    assert edited[1]["task"] == "Answer"
+    assert changes(s, "guideline")[0][2] == manager.id
+    before, after, by = changes(s, "membership")[-1]
+    assert before is not None
+    assert (before["role"], after, by) == ("ANNOTATOR", None, manager.id)
+    assert s.scalars(select(Change.response_id).where(Change.table == "correction")).all() == [pair.responses[0].id]
+
+    held_out = a_prompt(s, project, held_out=True)
+    human, model = a_human(s, project), a_model(s, project)
+    for responder in (human, model):
+        a_response(s, held_out, responder)
+    evaluation = create_evaluation(
+        s,
+        by=manager.id,
+        project_id=project.id,
+        name="E",
+        candidate_id=model.id,
+        baseline_ids=[human.id],
+        seed=0,
+    )
+    view = next_view(s, by=manager.id, evaluation_id=evaluation.id)
+    assert view is not None
+    judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
+    undo_last(s, by=manager.id, evaluation_id=evaluation.id)
+    taken_back = changes(s, "judgment")[-1]
+    assert taken_back[0] is not None
+    assert taken_back[1] is not None
+    assert (taken_back[0]["verdict"], taken_back[1]["verdict"]) == ("TIE", None)
+    assert s.scalars(select(Judgment)).one().verdict is None
+    told = project_history(s, by=manager.id, project_id=project.id)
+    assert {entry.table for entry in told} >= {"project", "guideline", "membership", "evaluation"}
+    assert "judgment" not in {entry.table for entry in told}
+
+
+@pytest.mark.parametrize("attempt", [update(Change).values(table="x"), delete(Change)], ids=["change", "delete"])
+def test_the_database_itself_refuses_to_alter_the_trail(s: Session, pair: Comparison, attempt: object) -> None:
+    manager = a_reviewer(s, s.get_one(Project, pair.project_id))
+    rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    with pytest.raises(DatabaseError, match="only ever added to"), s.begin_nested():
+        s.execute(attempt)  # type: ignore[call-overload]
+    assert s.scalar(text("SELECT count(*) FROM change")) > 0
+
+
+def test_nobody_sees_what_others_said_before_ranking_or_giving_that_up(s: Session, pair: Comparison) -> None:
+    project = s.get_one(Project, pair.project_id)
+    manager, other = a_reviewer(s, project), a_reviewer(s, project)
+    ann = a_reviewer(s, project, Role.ANNOTATOR)
+    rank_pair(s, by=ann.id, comparison_id=pair.id, choice=Choice.LEFT, reason="kinder")
+    sealed = opened(s, by=manager.id, comparison_id=pair.id)
+    assert sealed.sealed
+    assert not [*sealed.rankings, *sealed.history, *sealed.corrections]
+    assert {one.responder for one in sealed.responses} == {""}
+    reveal(s, by=manager.id, comparison_id=pair.id)
+    seen = opened(s, by=manager.id, comparison_id=pair.id)
+    assert [(one.reviewer, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
+    assert {"ranking", "reveal"} <= {entry.table for entry in seen.history}
+    assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is None
+    with pytest.raises(Refused, match="seen what others said"):
+        rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    rank_pair(s, by=other.id, comparison_id=pair.id, choice=Choice.TIE)
+    assert len(opened(s, by=other.id, comparison_id=pair.id).rankings) == 2, "who has ranked may look at no price"
+    for action in (reveal, opened):
+        with pytest.raises(NotAllowed):
+            action(s, by=ann.id, comparison_id=pair.id)
+        with pytest.raises(NotFound):
+            action(s, by=manager.id, comparison_id=999)
+
+
+def test_a_comparison_deleted_meanwhile_is_told_and_its_trail_stays(s: Session, pair: Comparison) -> None:
+    project = s.get_one(Project, pair.project_id)
+    ann = a_reviewer(s, project, Role.ANNOTATOR)
+    assert claim(s, project_id=project.id, reviewer_id=ann.id) is not None
+    gone = pair.id
+    for table in ("lease", "comparison_response"):
+        s.execute(text(f"DELETE FROM {table} WHERE comparison_id = {gone}"))
+    s.expire_all()
+    s.delete(s.get_one(Comparison, gone))
+    s.flush()
+    with pytest.raises(NotFound, match="not in the database any more"):
+        rank_pair(s, by=ann.id, comparison_id=gone, choice=Choice.LEFT)
+    assert claim(s, project_id=project.id, reviewer_id=ann.id) is None
+    assert changes(s, "comparison")[-1][1] is None

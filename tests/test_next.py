@@ -1,0 +1,292 @@
+"""What comes next: filters, the least certain first with a random control, gold pairs, hidden second looks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.comparisons import nearly_same
+from db.models import Comparison, ComparisonState, Drawn, NextBy, Placement, Ranking, Responder, Reviewer, Role
+from errors import NotAllowed, Refused
+from review import uncertainty
+from review.assignment import left_first, progress
+from review.browse import bring_back, discard, end_gold, find, make_gold
+from review.filters import Filter, Standing
+from review.flags import flag
+from review.progress import by_draw, by_responder, consistency, opinions
+from review.queue import LOOK_BACK, claim, set_queue
+from review.rankings import Choice, last_ranking, rank_pair, undo
+from review.uncertainty import Candidate, least_certain, margin
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from training.feedback import standing_rankings
+
+WORDS = "one two three four five six seven eight nine ten".split()
+
+
+class Team:
+    """A project with pairs between some responders, a manager and two annotators."""
+
+    def __init__(self, s: Session, pairs: int, responders: int = 2, **queue: object) -> None:
+        self.s = s
+        uncertainty._kept.clear()
+        self.project = a_project(s)
+        self.manager = a_reviewer(s, self.project)
+        self.ann, self.bo = (a_reviewer(s, self.project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))
+        self.writers = [a_human(s, self.project, name=f"Writer {n}") for n in range(responders)]
+        self.pairs = [self.pair(n % responders, (n + 1) % responders) for n in range(pairs)]
+        if queue:
+            set_queue(s, by=self.manager.id, project_id=self.project.id, **{"people": None, "share": 1.0, **queue})  # type: ignore[arg-type]
+
+    def pair(self, one: int, other: int) -> Comparison:
+        prompt = a_prompt(self.s, self.project)
+        return a_comparison(self.s, *(a_response(self.s, prompt, self.writers[n]) for n in (one, other)))
+
+    def claim(self, who: Reviewer, **only: object) -> int | None:
+        pair = claim(self.s, project_id=self.project.id, reviewer_id=who.id, only=Filter(**only))  # type: ignore[arg-type]
+        return pair.comparison_id if pair else None
+
+    def say(self, who: Reviewer, pair: Comparison, better: Responder | None) -> Ranking:
+        """Rank with one writer's reply better, or both good."""
+        if better is None:
+            return rank_pair(self.s, by=who.id, comparison_id=pair.id, choice=Choice.TIE)
+        first = pair.responses[0].responder_id == better.id
+        choice = Choice.LEFT if left_first(pair.id, who.id) == first else Choice.RIGHT
+        return rank_pair(self.s, by=who.id, comparison_id=pair.id, choice=choice)
+
+    def rank_all(self, who: Reviewer) -> list[tuple[int, Drawn]]:
+        """Rank all that comes, left always better; what came and how."""
+        came = []
+        while (pair := claim(self.s, project_id=self.project.id, reviewer_id=who.id)) is not None:
+            ranking = rank_pair(
+                self.s, by=who.id, comparison_id=pair.comparison_id, choice=Choice.LEFT, left_id=pair.left_id
+            )
+            came.append((pair.comparison_id, ranking.drawn))
+        return came
+
+
+def test_a_filter_narrows_the_queue_and_only_managers_may_use_one_that_tells_something(s: Session) -> None:
+    team = Team(s, pairs=6, responders=3)
+    one, two, three = team.writers
+    fits = {p.id for p in team.pairs if {r.responder_id for r in p.responses} == {one.id, three.id}}
+    assert team.claim(team.manager, responder_ids=(one.id, three.id)) in fits
+    by_set = team.pairs[4]
+    assert team.claim(team.ann, prompt_set_id=by_set.prompt.prompt_set_id) == by_set.id
+    flag(s, by=team.ann.id, comparison_id=team.pairs[1].id, note="Cut off.")
+    assert team.claim(team.manager, standing=Standing.FLAGGED) == team.pairs[1].id
+    team.say(team.ann, team.pairs[2], two)
+    team.say(team.bo, team.pairs[2], three)
+    assert team.claim(team.manager, standing=Standing.CONTESTED) == team.pairs[2].id
+    for only in (Filter(responder_ids=(one.id,)), Filter(standing=Standing.CONTESTED)):
+        with pytest.raises(NotAllowed):
+            claim(s, project_id=team.project.id, reviewer_id=team.ann.id, only=only)
+
+
+def test_the_least_certain_comes_first_and_one_in_five_is_random(s: Session) -> None:
+    team = Team(s, pairs=0, responders=3)
+    strong, even, other = team.writers
+    for _ in range(12):
+        team.say(team.bo, team.pair(0, 1), strong)
+        team.say(team.bo, team.pair(0, 2), strong)
+    for turn in range(12):
+        team.say(team.bo, team.pair(1, 2), (even, other)[turn % 2])
+    clear = {team.pair(0, 1).id for _ in range(12)}
+    close = {team.pair(1, 2).id for _ in range(12)}
+    set_queue(s, by=team.manager.id, project_id=team.project.id, people=1, share=1.0, next_by=NextBy.UNCERTAIN)
+    came = team.rank_all(team.ann)[: len(close)]
+    chosen = [comparison_id for comparison_id, drawn in came if drawn is Drawn.UNCERTAIN]
+    assert set(chosen) <= close
+    assert sum(drawn is Drawn.RANDOM for _, drawn in came) == 3
+    assert {comparison_id for comparison_id, _ in came} & clear, "the control draws from all"
+    shares = {one.drawn: one.ranked for one in by_draw(s, project_id=team.project.id)}
+    assert shares[Drawn.UNCERTAIN] == 19
+    assert shares[Drawn.RANDOM] >= 5
+
+
+def test_what_people_disagree_on_is_least_certain_of_all(s: Session) -> None:
+    team = Team(s, pairs=8, people=3, next_by=NextBy.UNCERTAIN)
+    contested = team.pairs[5]
+    team.say(team.ann, contested, team.writers[0])
+    team.say(team.bo, contested, team.writers[1])
+    third = a_reviewer(s, team.project, Role.ANNOTATOR)
+    first = team.claim(third)
+    assert first is not None
+    rank_pair(s, by=third.id, comparison_id=first, choice=Choice.TIE)
+    assert contested.id in (first, team.claim(third))
+
+
+@given(st.dictionaries(st.integers(1, 4), st.floats(0.01, 100)), st.permutations([1, 2, 3, 4]))
+def test_a_margin_lies_between_even_and_clear_whatever_the_order(strengths: dict[int, float], ids: list[int]) -> None:
+    found = margin(Candidate(1, False, tuple(ids)), strengths)
+    assert 0 <= found <= 0.5
+    assert found == pytest.approx(margin(Candidate(1, False, tuple(reversed(ids))), strengths))
+    assert margin(Candidate(1, True, tuple(ids)), strengths) == 0
+    assert least_certain([Candidate(1, False, (1, 2)), Candidate(2, True, (1, 2))], strengths) == 2
+    assert least_certain([], strengths) is None
+
+
+def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consistency(s: Session) -> None:
+    team = Team(s, pairs=30, people=1, repeat_share=0.1)
+    came = team.rank_all(team.ann)
+    repeats = [(place, comparison_id) for place, (comparison_id, drawn) in enumerate(came) if drawn is Drawn.REPEAT]
+    assert len(repeats) == 3
+    for place, comparison_id in repeats:
+        before = [i for i, _ in came[:place]].index(comparison_id)
+        assert place - before > LOOK_BACK - 1
+    lefts = s.execute(
+        select(Ranking.comparison_id, Placement.response_id)
+        .join(Placement, Placement.ranking_id == Ranking.id)
+        .where(Ranking.comparison_id.in_([i for _, i in repeats]), Placement.position == 0)
+    ).all()
+    assert len(set(lefts)) == 6, "the response on the left is another one the second time"
+    found = consistency(s, project_id=team.project.id)["Ann"]
+    assert (found.repeats, found.repeated_alike) == (3, 0), "always left is consistent with nobody"
+    assert len(standing_rankings(s, project_id=team.project.id)) == 30
+    assert {p.people for p in s.scalars(select(Comparison))} == {1}
+    assert progress(s, project_id=team.project.id, reviewer_id=team.ann.id).done == 33
+
+
+def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
+    team = Team(s, pairs=20, people=1, repeat_share=0.2)
+    while True:
+        pair = claim(s, project_id=team.project.id, reviewer_id=team.ann.id)
+        assert pair is not None
+        ranking = rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+        if ranking.drawn is Drawn.REPEAT:
+            break
+    last = last_ranking(s, by=team.ann.id, project_id=team.project.id)
+    assert last is not None
+    undo(s, by=team.ann.id, ranking_id=last.ranking_id)
+    assert claim(s, project_id=team.project.id, reviewer_id=team.ann.id) == pair
+    again = rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.TIE, left_id=pair.left_id)
+    assert again.drawn is Drawn.REPEAT
+
+
+def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session) -> None:
+    team = Team(s, pairs=1)
+    pair = claim(s, project_id=team.project.id, reviewer_id=team.ann.id)
+    assert pair is not None
+    with pytest.raises(Refused, match="other way round"):
+        rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.LEFT, left_id=pair.right_id)
+    assert s.scalars(select(Ranking)).all() == []
+
+
+def test_a_gold_pair_is_given_to_everybody_whatever_the_quota_and_shows_who_is_right(s: Session) -> None:
+    team = Team(s, pairs=12, people=1)
+    gold = team.pairs[3]
+    first = gold.responses[0].responder
+    left = left_first(gold.id, team.manager.id)
+    decision = make_gold(s, by=team.manager.id, comparison_id=gold.id, choice=Choice.LEFT if left else Choice.RIGHT)
+    came = [comparison_id for comparison_id, drawn in team.rank_all(team.ann) if drawn is Drawn.GOLD]
+    assert came == [gold.id]
+    assert s.get_one(Comparison, gold.id).state is ComparisonState.OPEN
+    assert team.claim(team.bo) == gold.id, "all others have their one person"
+    team.say(team.bo, gold, first)
+    found = consistency(s, project_id=team.project.id)
+    assert (found["Bo"].gold, found["Bo"].gold_right) == (1, 1)
+    assert found["Ann"].gold_right == int(left_first(gold.id, team.ann.id))
+    rows = [r for r in standing_rankings(s, project_id=team.project.id) if r.adjudicates]
+    assert [r.id for r in rows] == [decision.id]
+    end_gold(s, by=team.manager.id, comparison_id=gold.id)
+    assert s.get_one(Comparison, gold.id).state is ComparisonState.FULL
+
+
+def test_stored_counts_follow_rankings_undoing_discarding_and_the_quota(s: Session) -> None:
+    team = Team(s, pairs=1, people=2)
+    (pair,) = team.pairs
+
+    def stored() -> tuple[int, bool, ComparisonState]:
+        row = s.execute(
+            select(Comparison.people, Comparison.contested, Comparison.state).where(Comparison.id == pair.id)
+        ).one()
+        return row[0], row[1], row[2]
+
+    assert stored() == (0, False, ComparisonState.OPEN)
+    ranking = team.say(team.ann, pair, team.writers[0])
+    rule = a_reviewer(s, team.project, simulated=True)
+    team.say(rule, pair, team.writers[1])
+    assert stored() == (1, False, ComparisonState.OPEN), "a rule's word is no person's"
+    team.say(team.bo, pair, team.writers[1])
+    assert stored() == (2, True, ComparisonState.FULL)
+    set_queue(s, by=team.manager.id, project_id=team.project.id, people=3, share=1.0)
+    assert stored() == (2, True, ComparisonState.OPEN)
+    undo(s, by=team.ann.id, ranking_id=ranking.id)
+    assert stored() == (1, False, ComparisonState.OPEN)
+    discard(s, by=team.manager.id, comparison_id=pair.id)
+    assert stored() == (1, False, ComparisonState.AWAY)
+    with pytest.raises(Refused, match="discarded this comparison already"):
+        discard(s, by=team.manager.id, comparison_id=pair.id)
+    bring_back(s, by=team.manager.id, comparison_id=pair.id)
+    set_queue(s, by=team.manager.id, project_id=team.project.id, people=1, share=1.0)
+    assert stored() == (1, False, ComparisonState.FULL)
+    with pytest.raises(NotAllowed):
+        discard(s, by=team.ann.id, comparison_id=pair.id)
+
+
+def test_the_managers_table_finds_by_words_responder_and_standing_page_by_page(s: Session) -> None:
+    team = Team(s, pairs=30, responders=3)
+
+    def found(page: int = 1, **only: object) -> tuple[int, int]:
+        table = find(s, by=team.manager.id, project_id=team.project.id, only=Filter(**only), page=page)  # type: ignore[arg-type]
+        return len(table.rows), table.total
+
+    assert (found(), found(page=2), found(page=3)) == ((25, 30), (5, 30), (0, 30))
+    assert found(responder_ids=(team.writers[0].id,)) == (20, 20)
+    assert found(responder_ids=(team.writers[0].id, team.writers[1].id)) == (10, 10)
+    team.pairs[0].prompt.text = "Where is my 100%_sure parcel?"
+    s.flush()
+    assert (found(words="100%_SURE"), found(words="100x")) == ((1, 1), (0, 0))
+    team.say(team.ann, team.pairs[1], None)
+    assert (found(standing=Standing.RANKED), found(standing=Standing.UNRANKED)) == ((1, 1), (25, 29))
+    discard(s, by=team.manager.id, comparison_id=team.pairs[2].id)
+    assert found(standing=Standing.DISCARDED) == (1, 1)
+    with pytest.raises(NotAllowed):
+        find(s, by=team.ann.id, project_id=team.project.id, only=Filter())
+
+
+def test_authors_rank_their_own_only_where_the_project_says_so(s: Session) -> None:
+    team = Team(s, pairs=1)
+    team.writers[0].reviewer_id = team.ann.id
+    s.flush()
+    assert team.claim(team.ann) is None
+    with pytest.raises(Refused, match="You wrote one"):
+        rank_pair(s, by=team.ann.id, comparison_id=team.pairs[0].id, choice=Choice.LEFT)
+    set_queue(s, by=team.manager.id, project_id=team.project.id, people=None, share=1.0, authors_rank=True)
+    assert team.claim(team.ann) == team.pairs[0].id
+    team.say(team.ann, team.pairs[0], None)
+
+
+def test_responders_are_counted_by_how_their_replies_fared(s: Session) -> None:
+    team = Team(s, pairs=3)
+    one, two = team.writers
+    team.say(team.ann, team.pairs[0], one)
+    team.say(team.ann, team.pairs[1], None)
+    rank_pair(s, by=team.ann.id, comparison_id=team.pairs[2].id, choice=Choice.BOTH_BAD)
+    found = by_responder(s, project_id=team.project.id)
+    assert [(f.responder, f.better, f.even, f.worse, f.both_bad) for f in found] == [
+        (one.label, 1, 1, 0, 1),
+        (two.label, 0, 1, 1, 1),
+    ]
+    assert opinions(s, project_id=team.project.id) == [], "nobody ranked the same pair twice"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Refund", "Refund", True),
+        ("SELECT a FROM t", "SELECT b FROM t", False),
+        (" ".join(WORDS * 3), " ".join(WORDS * 3) + " more", True),
+        (" ".join(WORDS * 3), " ".join(WORDS * 2), False),
+        (" ".join(WORDS * 3), " ".join(reversed(WORDS * 3)), False),
+    ],
+)
+def test_long_texts_with_nearly_all_words_alike_are_nearly_the_same_and_short_ones_never(
+    one: str, other: str, same: bool
+) -> None:
+    assert nearly_same(one, other) is same is nearly_same(other, one)
+
+
+def test_only_sensible_settings_of_the_queue_are_taken(s: Session) -> None:
+    team = Team(s, pairs=1)
+    with pytest.raises(Refused, match="at most 20%"):
+        set_queue(s, by=team.manager.id, project_id=team.project.id, people=None, share=1.0, repeat_share=0.5)
