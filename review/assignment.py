@@ -64,20 +64,22 @@ def left_first(comparison_id: int, reviewer_id: int, *, swapped: bool = False) -
     return (digest[0] % 2 == 0) is not swapped
 
 
-def _not_theirs(reviewer_id: int, *, authors_rank: bool) -> list[Select[int]]:
+def _not_theirs(s: Session, *, project: Project, reviewer_id: int) -> list[Select[int]]:
     """Ids of comparisons that are not this reviewer's to rank: flagged, revealed, or with a reply of their own."""
     found = [
         select(Flag.comparison_id).where(Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)),
         select(Reveal.comparison_id).where(Reveal.reviewer_id == reviewer_id),
     ]
-    if not authors_rank:
-        found.append(
+    if not project.authors_rank:
+        # looked up first: hardly anybody wrote something, and then there is nothing to join
+        wrote = select(Responder.id).where(Responder.project_id == project.id, Responder.reviewer_id == reviewer_id)
+        found += [
             select(ComparisonResponse.comparison_id)
             .join(Response, Response.id == ComparisonResponse.response_id)
-            .join(Responder, Responder.id == Response.responder_id)
-            .where(Responder.reviewer_id == reviewer_id)
-        )
-    return found
+            .where(Response.responder_id == responder_id)
+            for responder_id in s.scalars(wrote)
+        ]
+    return [rows for rows in found if s.scalar(rows.limit(1)) is not None]
 
 
 def ranked_by(reviewer_id: int) -> ColumnElement[bool]:
@@ -115,9 +117,8 @@ def waiting_for(
     )
     if but_not:
         rows = rows.where(Comparison.id.not_in(list(but_not)))
-    for theirs in _not_theirs(reviewer.id, authors_rank=project.authors_rank):
-        if s.scalar(theirs.limit(1)) is not None:
-            rows = rows.where(Comparison.id.not_in(theirs))
+    for theirs in _not_theirs(s, project=project, reviewer_id=reviewer.id):
+        rows = rows.where(Comparison.id.not_in(theirs))
     return rows
 
 
@@ -142,13 +143,10 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
     open_to_all = select(func.count()).where(
         Comparison.project_id == project_id, Comparison.state == ComparisonState.OPEN
     )
-    not_theirs = s.scalar(
-        open_to_all.where(
-            Comparison.id.in_(union(*_not_theirs(reviewer_id, authors_rank=project.authors_rank))),
-            ~ranked_by(reviewer_id),
-        )
-    )
-    waiting = max(0, (s.scalar(open_to_all) or 0) - own_open - (not_theirs or 0))
+    not_theirs = 0
+    if theirs := _not_theirs(s, project=project, reviewer_id=reviewer_id):
+        not_theirs = s.scalar(open_to_all.where(Comparison.id.in_(union(*theirs)), ~ranked_by(reviewer_id))) or 0
+    waiting = max(0, (s.scalar(open_to_all) or 0) - own_open - not_theirs)
     return RankingProgress(
         done=done, total=done + waiting, waiting_for_others=own_open if project.people_wanted is not None else 0
     )

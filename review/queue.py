@@ -5,12 +5,13 @@ single person; the database counts, not the browser. What somebody has on the sc
 nothing is lost when a lease runs out, for the count decides.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, func, literal, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, delete, exists, func, literal, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD, wanted
 from db.models import (
@@ -39,7 +40,7 @@ TRIES = 5
 LOOK_BACK = 10
 """A hidden second look comes after at least so many other rankings."""
 GOLD_EVERY = 10
-"""One comparison in so many is a gold one, while any wait."""
+"""About one comparison in so many is a gold one, while any wait."""
 MOST_REPEATS = 0.2
 
 
@@ -128,21 +129,18 @@ def _held(s: Session, *, project: Project, reviewer_id: int, later: Collection[i
     """What is leased to the reviewer already and still theirs to rank, the newest first."""
     limit = wanted(project)
     room = literal(True) if limit is None else or_(Comparison.gold.is_(True), _words(reviewer_id) < limit)
-    return s.scalars(
-        select(Lease)
-        .join(Comparison, Comparison.id == Lease.comparison_id)
-        .where(
-            Lease.reviewer_id == reviewer_id,
-            Lease.until > now(),
-            Lease.comparison_id.not_in(list(later)),
+    mine = select(Lease).where(Lease.reviewer_id == reviewer_id, Lease.until > now()).order_by(Lease.until.desc())
+    for lease in s.scalars(mine).all():
+        theirs = select(Comparison.id).where(
+            Comparison.id == lease.comparison_id,
             Comparison.project_id == project.id,
             Comparison.state != ComparisonState.AWAY,
-            or_(Lease.drawn == Drawn.REPEAT, room),
+            *([] if lease.drawn is Drawn.REPEAT else [room]),
             *conditions(only),
         )
-        .order_by(Lease.until.desc())
-        .limit(1)
-    ).first()
+        if lease.comparison_id not in later and s.scalar(theirs) is not None:
+            return lease
+    return None
 
 
 def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer:
@@ -192,10 +190,10 @@ def _choose(s: Session, waiting: Select[int], *, project: Project, reviewer_id: 
     gold = s.scalar(waiting.where(Comparison.gold.is_(True)).limit(1)) if _has_gold(s, project) else None
     if gold is None and project.next_by is NextBy.RANDOM:
         return None, Drawn.RANDOM
-    turn = sum(_given_so_far(s, project_id=project.id, reviewer_id=reviewer_id))
-    if gold is not None and turn % GOLD_EVERY == GOLD_EVERY // 2:
+    die = _die(s, reviewer_id=reviewer_id)
+    if gold is not None and die % GOLD_EVERY == 0:
         return gold, Drawn.GOLD
-    if project.next_by is NextBy.UNCERTAIN and turn % CONTROL:
+    if project.next_by is NextBy.UNCERTAIN and die % CONTROL:
         some = candidates(s, list(s.scalars(waiting.limit(WINDOW))))
         return least_certain(some, strengths(s, project_id=project.id)), Drawn.UNCERTAIN
     return None, Drawn.RANDOM
@@ -206,56 +204,46 @@ def _has_gold(s: Session, project: Project) -> bool:
     return s.scalar(some) is not None
 
 
-def _given_so_far(s: Session, *, project_id: int, reviewer_id: int) -> tuple[int, int]:
-    """How many rankings the reviewer has given here, and how many hidden second looks."""
-    counts = s.execute(
-        select(Ranking.drawn == Drawn.REPEAT, func.count())
-        .select_from(Ranking)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .where(
-            Comparison.project_id == project_id,
-            Ranking.reviewer_id == reviewer_id,
-            Ranking.undone_at.is_(None),
-            Ranking.drawn != Drawn.NONE,
-        )
-        .group_by(Ranking.drawn == Drawn.REPEAT)
-    ).all()
-    again = sum(count for repeat, count in counts if repeat)
-    return sum(count for _, count in counts) - again, again
+def _given(reviewer_id: int) -> Select[Ranking]:
+    """The reviewer's rankings given here, hidden second looks among them, newest first."""
+    return (
+        select(Ranking)
+        .where(Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None), Ranking.drawn != Drawn.NONE)
+        .order_by(Ranking.id.desc())
+    )
+
+
+def _die(s: Session, *, reviewer_id: int) -> int:
+    """A number below 2**32 that looks random, another one after each ranking: a reload cannot roll it again."""
+    last = s.scalars(_given(reviewer_id).limit(1)).first()
+    return int.from_bytes(hashlib.sha256(f"die:{reviewer_id}:{last.id if last else 0}".encode()).digest()[:4])
 
 
 def _repeat_due(s: Session, *, project: Project, reviewer_id: int) -> int | None:
     """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
-    if not project.repeat_share:
+    if not project.repeat_share or _die(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
         return None
-    first, again = _given_so_far(s, project_id=project.id, reviewer_id=reviewer_id)
-    if first <= LOOK_BACK or again + 1 > project.repeat_share * (first + again + 1):
+    recent = s.scalars(_given(reviewer_id).limit(LOOK_BACK)).all()
+    if len(recent) < LOOK_BACK:
         return None
-    repeated = select(Ranking.comparison_id).where(
-        Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None), Ranking.drawn == Drawn.REPEAT
+    again = aliased(Ranking)
+    repeated = exists().where(
+        again.comparison_id == Ranking.comparison_id,
+        again.reviewer_id == reviewer_id,
+        again.undone_at.is_(None),
+        again.drawn == Drawn.REPEAT,
     )
-    recent = (
-        select(Ranking.id)
-        .where(Ranking.reviewer_id == reviewer_id, OWN_WORD, Ranking.drawn != Drawn.NONE)
-        .order_by(Ranking.id.desc())
-        .limit(LOOK_BACK)
+    revealed = exists().where(Reveal.comparison_id == Ranking.comparison_id, Reveal.reviewer_id == reviewer_id)
+    offered = exists().where(
+        Comparison.id == Ranking.comparison_id,
+        Comparison.project_id == project.id,
+        Comparison.state != ComparisonState.AWAY,
     )
-    return s.scalar(
-        select(Comparison.id)
-        .join(Ranking, Ranking.comparison_id == Comparison.id)
-        .where(
-            Comparison.project_id == project.id,
-            Comparison.state != ComparisonState.AWAY,
-            Comparison.id.not_in(repeated),
-            Comparison.id.not_in(select(Reveal.comparison_id).where(Reveal.reviewer_id == reviewer_id)),
-            Ranking.reviewer_id == reviewer_id,
-            Ranking.drawn != Drawn.NONE,
-            OWN_WORD,
-            Ranking.id.not_in(recent),
-        )
-        .order_by(Comparison.draw)
-        .limit(1)
+    old = _given(reviewer_id).where(
+        Ranking.id < recent[-1].id, Ranking.drawn != Drawn.REPEAT, ~repeated, ~revealed, offered
     )
+    some = s.scalars(old.limit(LOOK_BACK)).all()
+    return some[-1].comparison_id if some else None
 
 
 def drawn_for(s: Session, *, comparison_id: int, reviewer_id: int) -> Drawn:

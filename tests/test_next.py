@@ -82,7 +82,7 @@ def test_a_filter_narrows_the_queue_and_only_managers_may_use_one_that_tells_som
             claim(s, project_id=team.project.id, reviewer_id=team.ann.id, only=only)
 
 
-def test_the_least_certain_comes_first_and_one_in_five_is_random(s: Session) -> None:
+def test_the_least_certain_comes_first_and_about_one_in_five_is_random(s: Session) -> None:
     team = Team(s, pairs=0, responders=3)
     strong, even, other = team.writers
     for _ in range(12):
@@ -90,17 +90,16 @@ def test_the_least_certain_comes_first_and_one_in_five_is_random(s: Session) -> 
         team.say(team.bo, team.pair(0, 2), strong)
     for turn in range(12):
         team.say(team.bo, team.pair(1, 2), (even, other)[turn % 2])
-    clear = {team.pair(0, 1).id for _ in range(12)}
-    close = {team.pair(1, 2).id for _ in range(12)}
+    clear = {team.pair(0, 1).id for _ in range(40)}
+    close = {team.pair(1, 2).id for _ in range(40)}
     set_queue(s, by=team.manager.id, project_id=team.project.id, people=1, share=1.0, next_by=NextBy.UNCERTAIN)
-    came = team.rank_all(team.ann)[: len(close)]
-    chosen = [comparison_id for comparison_id, drawn in came if drawn is Drawn.UNCERTAIN]
-    assert set(chosen) <= close
-    assert sum(drawn is Drawn.RANDOM for _, drawn in came) == 3
-    assert {comparison_id for comparison_id, _ in came} & clear, "the control draws from all"
+    came = team.rank_all(team.ann)
+    first = came[:30]
+    assert {comparison_id for comparison_id, drawn in first if drawn is Drawn.UNCERTAIN} <= close
+    assert {comparison_id for comparison_id, drawn in first if drawn is Drawn.RANDOM} & clear
     shares = {one.drawn: one.ranked for one in by_draw(s, project_id=team.project.id)}
-    assert shares[Drawn.UNCERTAIN] == 19
-    assert shares[Drawn.RANDOM] >= 5
+    assert shares[Drawn.UNCERTAIN] == sum(drawn is Drawn.UNCERTAIN for _, drawn in came)
+    assert 6 <= sum(drawn is Drawn.RANDOM for _, drawn in came) <= 30, "one in five of 80"
 
 
 def test_what_people_disagree_on_is_least_certain_of_all(s: Session) -> None:
@@ -126,10 +125,10 @@ def test_a_margin_lies_between_even_and_clear_whatever_the_order(strengths: dict
 
 
 def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consistency(s: Session) -> None:
-    team = Team(s, pairs=30, people=1, repeat_share=0.1)
+    team = Team(s, pairs=80, people=1, repeat_share=0.1)
     came = team.rank_all(team.ann)
     repeats = [(place, comparison_id) for place, (comparison_id, drawn) in enumerate(came) if drawn is Drawn.REPEAT]
-    assert len(repeats) == 3
+    assert 3 <= len(repeats) <= 20, "one in ten of 80"
     for place, comparison_id in repeats:
         before = [i for i, _ in came[:place]].index(comparison_id)
         assert place - before > LOOK_BACK - 1
@@ -138,16 +137,16 @@ def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consist
         .join(Placement, Placement.ranking_id == Ranking.id)
         .where(Ranking.comparison_id.in_([i for _, i in repeats]), Placement.position == 0)
     ).all()
-    assert len(set(lefts)) == 6, "the response on the left is another one the second time"
+    assert len(set(lefts)) == 2 * len(repeats), "the response on the left is another one the second time"
     found = consistency(s, project_id=team.project.id)["Ann"]
-    assert (found.repeats, found.repeated_alike) == (3, 0), "always left is consistent with nobody"
-    assert len(standing_rankings(s, project_id=team.project.id)) == 30
+    assert (found.repeats, found.repeated_alike) == (len(repeats), 0), "always left is consistent with nobody"
+    assert len(standing_rankings(s, project_id=team.project.id)) == 80
     assert {p.people for p in s.scalars(select(Comparison))} == {1}
-    assert progress(s, project_id=team.project.id, reviewer_id=team.ann.id).done == 33
+    assert progress(s, project_id=team.project.id, reviewer_id=team.ann.id).done == len(came)
 
 
 def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
-    team = Team(s, pairs=20, people=1, repeat_share=0.2)
+    team = Team(s, pairs=80, people=1, repeat_share=0.2)
     while True:
         pair = claim(s, project_id=team.project.id, reviewer_id=team.ann.id)
         assert pair is not None
@@ -172,7 +171,7 @@ def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session
 
 
 def test_a_gold_pair_is_given_to_everybody_whatever_the_quota_and_shows_who_is_right(s: Session) -> None:
-    team = Team(s, pairs=12, people=1)
+    team = Team(s, pairs=40, people=1)
     gold = team.pairs[3]
     first = gold.responses[0].responder
     left = left_first(gold.id, team.manager.id)

@@ -128,7 +128,7 @@ class Lease(Base):
     __tablename__ = "lease"
 
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
-    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True, index=True)
     until: Mapped[datetime]
     drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.RANDOM, server_default="RANDOM")
 

@@ -37,6 +37,7 @@ class Ranking(Base):
             sqlite_where=text("undone_at IS NULL AND drawn = 'REPEAT'"),
             postgresql_where=text("undone_at IS NULL AND drawn = 'REPEAT'"),
         ),
+        Index("ix_ranking_standing_of", "reviewer_id", "undone_at", "adjudicates", "drawn", "comparison_id"),
         Index(
             "uq_ranking_adjudication",
             "comparison_id",

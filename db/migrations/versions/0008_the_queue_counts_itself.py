@@ -115,6 +115,10 @@ def upgrade() -> None:
         some = sa.text(column)
         op.create_index(f'ix_comparison_{column}', 'comparison', ['project_id'], sqlite_where=some, postgresql_where=some)
     op.create_index(op.f('ix_correction_parent_id'), 'correction', ['parent_id'])
+    op.create_index(op.f("ix_lease_reviewer_id"), "lease", ["reviewer_id"])
+    op.create_index(
+        "ix_ranking_standing_of", "ranking", ["reviewer_id", "undone_at", "adjudicates", "drawn", "comparison_id"]
+    )
     op.drop_index('uq_ranking_standing', table_name='ranking')
     for name, columns, where in (
         ('uq_ranking_standing', ['comparison_id', 'reviewer_id', 'adjudicates'], "drawn <> 'REPEAT'"),
