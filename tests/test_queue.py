@@ -17,6 +17,8 @@ from review.rankings import Choice, rank_pair
 from settings import ROOT
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 
+pytestmark = pytest.mark.both_databases
+
 PEOPLE, PAIRS = 8, 240
 WORK = """
 import sys
