@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from sqlalchemy import text
 
 from db.models import Base, UtcDateTime
 from db.session import make_engine
@@ -19,5 +20,7 @@ engine = make_engine(context.config.attributes.get("url") or settings().url)
 with engine.connect() as connection:
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_plain)
     with context.begin_transaction():
+        if engine.dialect.name == "postgresql":  # two processes that start at once migrate one after the other
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('pickwell migrations'))"))
         context.run_migrations()
 engine.dispose()
