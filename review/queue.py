@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, func, literal, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD
@@ -50,7 +50,7 @@ def wanted(project: Project) -> ColumnElement[int] | None:
     if project.people_wanted is None:
         return None
     # plain integers, the same on every database and in every run: the share is the same comparisons always
-    in_share = (Comparison.id * 7919) % 1009 < round(project.overlap_share * 1009)
+    in_share = (cast(Comparison.id, BigInteger) * 7919) % 1009 < round(project.overlap_share * 1009)
     return case((in_share, project.people_wanted), else_=1)
 
 

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
 import db.session
@@ -73,21 +74,34 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(
-    home: Path, backend: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A migrated, empty database; gives the file's path, which on PostgreSQL is only a place in the home."""
     if backend == "sqlite":
         db.session.migrate()
         yield home / "pickwell.db"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    own = server.migrated()
-    monkeypatch.setenv("PICKWELL_DATABASE_URL", in_full(own))
-    settings_module.settings.cache_clear()
-    home.mkdir(parents=True, exist_ok=True)
-    yield home / "pickwell.db"
-    db.session.engine().dispose()
+    with _in_use(server, server.migrated()):
+        home.mkdir(parents=True, exist_ok=True)
+        yield home / "pickwell.db"
+
+
+@pytest.fixture
+def empty_postgres(home: Path, postgres: PostgresServer) -> Iterator[URL]:
+    """A PostgreSQL database without a table, which the settings name."""
+    own = postgres.empty()
+    with _in_use(postgres, own):
+        yield own
+
+
+@contextmanager
+def _in_use(server: PostgresServer, own: URL) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PICKWELL_DATABASE_URL", in_full(own))
+        settings_module.settings.cache_clear()
+        db.session.engine.cache_clear()
+        yield
+        db.session.engine().dispose()
     server.drop(own)
 
 

@@ -151,6 +151,18 @@ def test_a_simulated_reviewers_word_fills_no_quota(s: Session) -> None:
     team.rank(team.ann, pair)
 
 
+def test_the_queue_goes_on_after_hundreds_of_thousands_of_pairs(s: Session) -> None:
+    team = Team(s, pairs=1, people=2, share=0.5)
+    late = team.pairs[0]
+    large = Comparison(id=2_000_000_000, project_id=late.project_id, prompt_id=late.prompt_id, key="large")
+    large.responses = list(late.responses)
+    s.add(large)
+    s.flush()
+    while (pair := team.claim(team.ann)) is not None:
+        team.rank(team.ann, pair)
+    assert set(s.scalars(select(Ranking.comparison_id))) == {late.id, large.id}
+
+
 def test_only_a_manager_says_how_many(s: Session) -> None:
     team = Team(s, pairs=1, people=1)
     with pytest.raises(NotAllowed):
