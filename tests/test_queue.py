@@ -3,9 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import func, select
@@ -161,6 +164,33 @@ def test_the_queue_goes_on_after_hundreds_of_thousands_of_pairs(s: Session) -> N
     while (pair := team.claim(team.ann)) is not None:
         team.rank(team.ann, pair)
     assert set(s.scalars(select(Ranking.comparison_id))) == {late.id, large.id}
+
+
+@pytest.mark.parametrize("wanted_people", [None, 2])
+@pytest.mark.usefixtures("database")
+def test_eight_tabs_of_one_person_claim_and_rank_without_a_crash_and_once_each(wanted_people: int | None) -> None:
+    with session() as s:
+        team = Team(s, pairs=12, people=wanted_people)
+        project, me = team.project.id, team.ann.id
+    start = Barrier(8)
+
+    def work(_: int) -> int:
+        saved = 0
+        for _turn in range(4):
+            start.wait()
+            with session() as s:
+                pair = claim(s, project_id=project, reviewer_id=me)
+            if pair is not None:
+                with suppress(Refused), session() as s:
+                    rank_pair(s, by=me, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+                    saved += 1
+        return saved
+
+    with ThreadPoolExecutor(8) as pool:
+        acknowledged = sum(pool.map(work, range(8)))
+    with reading() as s:
+        ranked = s.scalars(select(Ranking.comparison_id)).all()
+    assert len(set(ranked)) == len(ranked) == acknowledged >= 4
 
 
 def test_only_a_manager_says_how_many(s: Session) -> None:
