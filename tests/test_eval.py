@@ -356,7 +356,7 @@ def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once() -> None:
     with session() as s:
         contest = Contest(s)
         evaluation, me = contest.open().id, contest.reviewer.id
-    start = Barrier(8)
+    start = Barrier(8, timeout=60)
 
     def look(_: int) -> int:
         start.wait()

@@ -172,7 +172,7 @@ def test_eight_tabs_of_one_person_claim_and_rank_without_a_crash_and_once_each(w
     with session() as s:
         team = Team(s, pairs=12, people=wanted_people)
         project, me = team.project.id, team.ann.id
-    start = Barrier(8)
+    start = Barrier(8, timeout=60)
 
     def work(_: int) -> int:
         saved = 0
