@@ -226,7 +226,11 @@ def all_at_once(tmp_path: Path, project_id: int, people: Sequence[int], turns: i
         )
         for person in people
     ]
-    said = [[int(word) for word in one.communicate(timeout=400)[0].split()] for one in running]
+    try:
+        said = [[int(word) for word in one.communicate(timeout=900)[0].split()] for one in running]
+    finally:
+        for one in running:
+            one.kill()
     assert [one.returncode for one in running] == [0] * len(people)
     return Done([one[2:] for one in said], sum(one[0] for one in said), sum(one[1] for one in said))
 
