@@ -11,12 +11,14 @@ from itertools import combinations, islice
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     SQLColumnExpression,
     and_,
     bindparam,
     case,
+    cast,
     event,
     literal,
     or_,
@@ -93,7 +95,7 @@ def wanted(project: Project) -> ColumnElement[int] | None:
 
 def _in_share(share: SQLColumnExpression[float] | float) -> ColumnElement[bool]:
     # plain integers, the same on every database and in every run: the share is the same comparisons always
-    return (Comparison.id * 7919) % 1009 < share * 1009
+    return (cast(Comparison.id, BigInteger) * 7919) % 1009 < share * 1009
 
 
 Order = tuple[bool, Mapping[int, int]]
@@ -115,6 +117,10 @@ def recount(connection: Connection, comparison_ids: Collection[int]) -> None:
     """Bring what these comparisons store about their rankings up to date."""
     ids = iter(sorted(comparison_ids))
     while some := list(islice(ids, _CHUNK)):
+        # locked before counting: on PostgreSQL another ranking may be saved at the same time
+        connection.execute(
+            select(Comparison.id).where(Comparison.id.in_(some)).order_by(Comparison.id).with_for_update()
+        )
         rows = connection.execute(
             select(Ranking.comparison_id, Ranking.id, Ranking.both_bad, Placement.response_id, Placement.place)
             .join(Reviewer, Reviewer.id == Ranking.reviewer_id)

@@ -2,6 +2,8 @@
 
 SQLite is set up as measured: WAL, a 30 s busy timeout, foreign keys on, synchronous FULL because human rankings are
 the product's asset; writers begin IMMEDIATE (a deferred writer fails at once on a stale snapshot), readers DEFERRED.
+PostgreSQL lets several writers work at once, so who counts before writing locks what was counted; a reader sees one
+moment on both.
 """
 
 import sqlite3
@@ -62,8 +64,10 @@ def session() -> Iterator[Session]:
 
 @contextmanager
 def reading() -> Iterator[Session]:
-    """A read-only transaction that never waits for a writer."""
+    """A read-only transaction that never waits for a writer and sees one moment of the database."""
     bound = engine().execution_options(reading=True)
+    if bound.dialect.name == "postgresql":
+        bound = bound.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     with Session(bound, expire_on_commit=False, autoflush=False) as s:
         yield s
 
@@ -131,7 +135,8 @@ def migrate(url: str | None = None) -> None:
         ) from None
     except ArgumentError:
         raise BadSetting(
-            "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db."
+            "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db or "
+            "postgresql+psycopg://user:password@host/database."
         ) from None
     except ModuleNotFoundError as problem:
         raise BadSetting(f"PICKWELL_DATABASE_URL needs the package {problem.name}, which is not installed.") from None

@@ -192,7 +192,7 @@ def _draw_pairs(
 
 def close_evaluation(s: Session, *, by: int, evaluation_id: int) -> Evaluation:
     """End the judging; from now on names and results may be seen, and no verdict changes."""
-    evaluation = s.get(Evaluation, evaluation_id)
+    evaluation = s.get(Evaluation, evaluation_id, with_for_update=True, populate_existing=True)
     if evaluation is None:
         raise NotFound("That evaluation is not in the database any more. Reload the page.")
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))

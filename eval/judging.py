@@ -6,6 +6,7 @@ What leaves this file for a page is in `BlindView`, and nothing in it tells who 
 from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.models import Evaluation, Judgment, Pairing, Responder, ResponderKind, Response, Role, Verdict, now
@@ -119,8 +120,12 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
         reviewer_id=by,
         candidate_left=_draw(s, evaluation=evaluation, pairing=pairing, reviewer_id=by),
     )
-    s.add(judgment)
-    s.flush()
+    try:
+        with s.begin_nested():
+            s.add(judgment)
+            s.flush()
+    except IntegrityError:  # drawn in another tab since we looked
+        return next_view(s, by=by, evaluation_id=evaluation_id)
     return _view(s, judgment)
 
 
@@ -179,7 +184,7 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
 
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     """Take back one's newest verdict in an open evaluation, so that the same pair, same sides, comes again."""
-    _open(s, by=by, evaluation_id=evaluation_id)
+    _open(s, by=by, evaluation_id=evaluation_id, lock=True)
     judgment = s.scalars(
         select(Judgment)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
@@ -200,8 +205,11 @@ def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     return True
 
 
-def _open(s: Session, *, by: int, evaluation_id: int) -> Evaluation:
-    evaluation = s.get(Evaluation, evaluation_id)
+def _open(s: Session, *, by: int, evaluation_id: int, lock: bool = False) -> Evaluation:
+    """An evaluation that takes verdicts; locked, nobody closes it before this transaction ends."""
+    evaluation = s.get(
+        Evaluation, evaluation_id, with_for_update={"read": True} if lock else None, populate_existing=lock
+    )
     if evaluation is None:
         raise NotFound("That evaluation is not in the database any more. Reload the page.")
     require(s, by=by, project_id=evaluation.project_id, roles=JUDGES)
@@ -211,8 +219,8 @@ def _open(s: Session, *, by: int, evaluation_id: int) -> Evaluation:
 
 
 def _own(s: Session, *, by: int, judgment_id: int) -> Judgment:
-    judgment = s.get(Judgment, judgment_id)
+    judgment = s.get(Judgment, judgment_id, with_for_update=True, populate_existing=True)
     if judgment is None or judgment.reviewer_id != by:
         raise NotFound("That pair was not drawn for you. Reload the page.")
-    _open(s, by=by, evaluation_id=judgment.pairing.evaluation_id)
+    _open(s, by=by, evaluation_id=judgment.pairing.evaluation_id, lock=True)
     return judgment

@@ -126,7 +126,7 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
     """How many comparisons the reviewer has ranked, and how many wait for them; counted from what is stored."""
     project = s.get_one(Project, project_id)
     mine = s.execute(
-        select(Comparison.state, Ranking.drawn == Drawn.REPEAT, func.count())
+        select(Comparison.state, Ranking.drawn, func.count())
         .select_from(Ranking)
         .join(Comparison, Comparison.id == Ranking.comparison_id)
         .where(
@@ -136,10 +136,10 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
             Comparison.project_id == project_id,
             Comparison.state != ComparisonState.AWAY,
         )
-        .group_by(Comparison.state, Ranking.drawn == Drawn.REPEAT)
+        .group_by(Comparison.state, Ranking.drawn)
     ).all()
     done = sum(count for *_, count in mine)
-    own_open = sum(count for state, repeat, count in mine if state is ComparisonState.OPEN and not repeat)
+    own_open = sum(count for state, drawn, count in mine if state is ComparisonState.OPEN and drawn is not Drawn.REPEAT)
     open_to_all = select(func.count()).where(
         Comparison.project_id == project_id, Comparison.state == ComparisonState.OPEN
     )

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Integer, Select, case, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD
@@ -247,12 +247,14 @@ class Standing:
 def by_responder(s: Session, *, project_id: int) -> list[Standing]:
     """Every Responder whose replies people ranked beside another Responder's, most often better first."""
     mine, theirs = aliased(Placement), aliased(Placement)
+    one, zero, minus = (literal_column(number, Integer) for number in ("1", "0", "-1"))
+    ahead = case((mine.place < theirs.place, one), (mine.place > theirs.place, minus), else_=zero)
     my, their = aliased(Response), aliased(Response)
     rows = s.execute(
         select(
             Responder,
             Ranking.both_bad,
-            case((mine.place < theirs.place, 1), (mine.place > theirs.place, -1), else_=0),
+            ahead,
             func.count(),
         )
         .select_from(Ranking)
@@ -270,15 +272,11 @@ def by_responder(s: Session, *, project_id: int) -> list[Standing]:
             OWN_WORD,
             Reviewer.simulated.is_(False),
         )
-        .group_by(
-            Responder.id,
-            Ranking.both_bad,
-            case((mine.place < theirs.place, 1), (mine.place > theirs.place, -1), else_=0),
-        )
+        .group_by(Responder.id, Ranking.both_bad, ahead)
     ).all()
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for responder, both_bad, ahead, count in rows:
-        counts[responder.label]["both bad" if both_bad else {1: "better", 0: "even", -1: "worse"}[ahead]] += count
+    for responder, both_bad, sign, count in rows:
+        counts[responder.label]["both bad" if both_bad else {1: "better", 0: "even", -1: "worse"}[sign]] += count
     found = [Standing(name, c["better"], c["even"], c["worse"], c["both bad"]) for name, c in counts.items()]
     return sorted(found, key=lambda one: (one.worse - one.better, one.responder))
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD, wanted
@@ -111,7 +112,7 @@ def claim(
     check_filter(s, by=reviewer_id, project_id=project_id, only=only)
     held = _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
     if held is not None:
-        return _give(s, held.comparison_id, reviewer_id, held.drawn)
+        return _give(s, held[0], reviewer_id, held[1])
     repeat = None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id)
     if repeat is not None:
         return _give(s, repeat, reviewer_id, Drawn.REPEAT)
@@ -125,29 +126,45 @@ def claim(
     return _give(s, found[0], reviewer_id, found[1]) if found is not None else None
 
 
-def _held(s: Session, *, project: Project, reviewer_id: int, later: Collection[int], only: Filter) -> Lease | None:
+def _held(
+    s: Session, *, project: Project, reviewer_id: int, later: Collection[int], only: Filter
+) -> tuple[int, Drawn] | None:
     """What is leased to the reviewer already and still theirs to rank, the newest first."""
     limit = wanted(project)
     room = literal(True) if limit is None else or_(Comparison.gold.is_(True), _words(reviewer_id) < limit)
-    mine = select(Lease).where(Lease.reviewer_id == reviewer_id, Lease.until > now()).order_by(Lease.until.desc())
-    for lease in s.scalars(mine).all():
+    mine = select(Lease.comparison_id, Lease.drawn).where(Lease.reviewer_id == reviewer_id, Lease.until > now())
+    for comparison_id, drawn in s.execute(mine.order_by(Lease.until.desc())).all():
         theirs = select(Comparison.id).where(
-            Comparison.id == lease.comparison_id,
+            Comparison.id == comparison_id,
             Comparison.project_id == project.id,
             Comparison.state != ComparisonState.AWAY,
-            *([] if lease.drawn is Drawn.REPEAT else [room]),
+            *([] if drawn is Drawn.REPEAT else [room]),
             *conditions(only),
         )
-        if lease.comparison_id not in later and s.scalar(theirs) is not None:
-            return lease
+        if comparison_id not in later and s.scalar(theirs) is not None:
+            return comparison_id, drawn
     return None
 
 
 def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer:
     """Lease it, and show it; the sides are swapped in a second look."""
-    s.merge(Lease(comparison_id=comparison_id, reviewer_id=reviewer_id, until=now() + LEASE, drawn=drawn))
-    s.flush()
+    _lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
+
+
+def _lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
+    """Make or renew a lease; somebody's second tab may be doing the same."""
+    values = {"until": now() + LEASE, "drawn": drawn}
+    mine = update(Lease).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
+    there = select(Lease.comparison_id).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
+    if s.scalar(there) is None:
+        try:
+            with s.begin_nested():
+                s.execute(insert(Lease).values(comparison_id=comparison_id, reviewer_id=reviewer_id, **values))
+            return
+        except IntegrityError:
+            pass
+    s.execute(mine.values(**values))
 
 
 def _draw(
@@ -248,8 +265,8 @@ def _repeat_due(s: Session, *, project: Project, reviewer_id: int) -> int | None
 
 def drawn_for(s: Session, *, comparison_id: int, reviewer_id: int) -> Drawn:
     """How a comparison came to the reviewer; RANDOM where its lease is gone."""
-    lease = s.get(Lease, (comparison_id, reviewer_id))
-    return lease.drawn if lease is not None else Drawn.RANDOM
+    mine = select(Lease.drawn).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
+    return s.scalar(mine) or Drawn.RANDOM
 
 
 def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None:
@@ -268,8 +285,7 @@ def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None
 
 def lease_again(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
     """After an undo: what was ranked comes up again, before anything else."""
-    s.merge(Lease(comparison_id=comparison_id, reviewer_id=reviewer_id, until=now() + LEASE, drawn=drawn))
-    s.flush()
+    _lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
 
 
 def release(s: Session, *, comparison_id: int, reviewer_id: int) -> None:

@@ -4,19 +4,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
 import db.session
 import settings as settings_module
 from settings import ROOT
+from tests.databases import PostgresServer, a_postgres_server, in_full
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first: whatever they can tell is known after a minute."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `both_databases` run once on each, as far as they use one."""
+    if metafunc.definition.get_closest_marker("both_databases") and "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +52,57 @@ def default_model() -> Path:
     return home / "models" / "smollm2-135m-instruct"
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run; a test that needs it fails where there is none."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(a_postgres_server())
+            server.drop(server.migrated())
+        except Exception as problem:
+            pytest.fail(
+                f"PostgreSQL does not start here ({problem}). Set TEST_DATABASE_URL to a server whose user may make "
+                "databases: postgresql+psycopg://user:password@host/postgres."
+            )
+        yield server
+
+
 @pytest.fixture
-def database(home: Path) -> Path:
-    """A migrated, empty database."""
-    db.session.migrate()
-    return home / "pickwell.db"
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which database the test runs on: SQLite, unless the test is marked `both_databases`."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A migrated, empty database; gives the file's path, which on PostgreSQL is only a place in the home."""
+    if backend == "sqlite":
+        db.session.migrate()
+        yield home / "pickwell.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with _in_use(server, server.migrated()):
+        home.mkdir(parents=True, exist_ok=True)
+        yield home / "pickwell.db"
+
+
+@pytest.fixture
+def empty_postgres(home: Path, postgres: PostgresServer) -> Iterator[URL]:
+    """A PostgreSQL database without a table, which the settings name."""
+    own = postgres.empty()
+    with _in_use(postgres, own):
+        yield own
+
+
+@contextmanager
+def _in_use(server: PostgresServer, own: URL) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PICKWELL_DATABASE_URL", in_full(own))
+        settings_module.settings.cache_clear()
+        db.session.engine.cache_clear()
+        yield
+        db.session.engine().dispose()
+    server.drop(own)
 
 
 @pytest.fixture

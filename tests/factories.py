@@ -20,6 +20,7 @@ from db.models import (
     Reviewer,
     Role,
 )
+from generation.pairing import make_comparisons
 
 _number = count(1)
 
@@ -139,3 +140,30 @@ def a_ranking(s: Session, comparison: Comparison, by: Reviewer, *best_first: Res
     s.add(ranking)
     s.flush()
     return ranking
+
+
+def many_pairs(s: Session, project: Project, count: int) -> None:
+    """So many Comparisons of two people's replies, in a few statements."""
+    one, two = a_human(s, project), a_human(s, project)
+    first = a_prompt(s, project)
+    prompts = [
+        Prompt(
+            project_id=project.id,
+            prompt_set_id=first.prompt_set_id,
+            row_number=n,
+            text=f"Where is parcel {n}?",
+            content_hash=f"many {first.id} {n}",
+            held_out=False,
+            cluster=f"many {first.id} {n}",
+        )
+        for n in range(2, count + 1)
+    ]
+    s.add_all(prompts)
+    s.flush()
+    s.add_all(
+        Response(prompt_id=prompt.id, responder_id=who.id, text=f"{words}, number {prompt.row_number}.")
+        for prompt in (first, *prompts)
+        for who, words in ((one, "It left today"), (two, "We are sorry that it is late and will look for it"))
+    )
+    s.flush()
+    make_comparisons(s, project_id=project.id)

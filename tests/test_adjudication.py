@@ -14,6 +14,8 @@ from tests.factories import a_comparison, a_human, a_project, a_prompt, a_respon
 from training.feedback import standing_rankings
 from training.preferences import LeftOut, derive
 
+pytestmark = pytest.mark.both_databases
+
 
 class Team:
     """Two annotators and a manager with some pairs; "1" is the response of lower id."""

@@ -31,6 +31,39 @@ REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
 
 
+class App:
+    """The app as `streamlit run` serves it, on a free port of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.log = home / "app.log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Serve, and wait until it answers."""
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
+        for _ in range(150):
+            try:
+                urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=1)
+                return
+            except OSError:
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+    def stop(self) -> None:
+        """End it as Ctrl+C does."""
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
 @pytest.fixture
 def address(database: Path) -> Iterator[str]:
     """The app on a free port, on the sample project with a model that has answered the held-out prompts."""
@@ -39,23 +72,12 @@ def address(database: Path) -> Iterator[str]:
         model = a_model(s, project, name="Quiet Model")
         for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project.id, Prompt.held_out)).all():
             a_response(s, prompt, model, text=f"Thank you for asking. ![x](https://elsewhere.example/{prompt.id}.png)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    with (database.parent / "app.log").open("wb") as log:
-        app = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
+    app = App(database.parent)
+    app.start()
     try:
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield app.address
     finally:
-        app.terminate()
-        app.wait(timeout=20)
+        app.stop()
 
 
 @pytest.fixture
@@ -296,6 +318,42 @@ def test_every_key_of_the_pair_screen_and_its_guards(address: str, page: Page) -
     expect(page.get_by_text("Left is cut off.")).to_be_visible()
     page.get_by_role("button", name="Discard it").click()
     expect(page.get_by_text("Left is cut off.")).to_have_count(0)
+
+
+@pytest.mark.both_databases
+def test_after_kill_9_of_the_app_everything_acknowledged_is_there_and_the_reviewer_goes_on(
+    database: Path, page: Page
+) -> None:
+    with session() as s:
+        project = load_sample(s)
+        me = a_reviewer(s, project, Role.ANNOTATOR, name="Mara Example").id
+    app = App(database.parent)
+    app.start()
+    try:
+        page.goto(f"{app.address}/compare_responses?project={project.id}&person={me}")
+        counter = page.get_by_text(re.compile(r"\d+ of 200 pairs ranked by you"))
+        expect(counter).to_be_visible()
+        done = 0
+        for wave in range(2):
+            for _ in range(4):
+                done += 1
+                press_until(page, "ArrowLeft", f"{done} of 200 pairs ranked by you")
+            page.wait_for_timeout(1000)
+            page.keyboard.press("ArrowRight")
+            page.wait_for_timeout(30 * wave)  # the choice is on its way, or in the database and not yet on the screen
+            app.kill()
+            seen = int(str(counter.text_content()).split()[0])
+            app.start()
+            page.reload()
+            expect(counter).to_be_visible()
+            done = len(rankings_by(me))
+            assert seen <= done <= seen + 1
+            expect(page.get_by_text(f"{done} of 200 pairs ranked by you")).to_be_visible()
+        press_until(page, "ArrowLeft", f"{done + 1} of 200 pairs ranked by you")
+        mine = rankings_by(me)
+        assert len({ranking.comparison_id for ranking in mine}) == len(mine) == done + 1
+    finally:
+        app.stop()
 
 
 def _text(frame: str | bytes) -> str:

@@ -22,6 +22,7 @@ from tests.factories import a_comparison, a_human, a_project, a_prompt, a_respon
 from training.feedback import standing_corrections as given_corrections
 from training.preferences import LeftOut, derive
 
+pytestmark = pytest.mark.both_databases
 LONG = "Thank you for your letter. Your parcel left our warehouse on Monday and should be with you by Friday at noon."
 
 

@@ -1,6 +1,8 @@
 """The database: set up as measured, migrated from an older populated file, refused when newer."""
 
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,14 +11,15 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import inspect, select, text
+from sqlalchemy import URL, Engine, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Base, Guideline, Membership, Project, Reviewer, Role
-from db.session import MIGRATIONS, engine, migrate, reading, session
+from db.models import Base, Guideline, Membership, Project, Response, Reviewer, Role
+from db.session import MIGRATIONS, engine, is_newest, migrate, reading, session
 from errors import DatabaseProblem
 from eval.results import results
+from settings import ROOT
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 OLD = Path(__file__).parent / "old_databases"
@@ -37,6 +40,38 @@ def test_migrating_twice_changes_nothing(database: Path) -> None:
     before = database.stat().st_size
     migrate()
     assert database.stat().st_size == before
+
+
+def test_on_postgresql_too_the_migrations_and_the_models_say_the_same(home: Path, empty_postgres: URL) -> None:
+    migrate()
+    command.check(_alembic())
+    before = _described(engine())
+    migrate()
+    assert _described(engine()) == before
+    assert len(before) > 300
+
+
+def test_processes_that_start_at_once_migrate_one_after_the_other(home: Path, empty_postgres: URL) -> None:
+    command = [sys.executable, "-c", "from db.session import migrate; migrate()"]
+    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
+    assert [one.wait(timeout=60) for one in running] == [0, 0, 0]
+    assert is_newest()
+
+
+def _described(bound: Engine) -> list[str]:
+    """Every column, constraint and index, in the database's words."""
+    with bound.connect() as connection:
+        return sorted(
+            str(row)
+            for query in (
+                "SELECT table_name, column_name, data_type, is_nullable, column_default "
+                "FROM information_schema.columns WHERE table_schema = 'public'",
+                "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint",
+                "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
+                "SELECT version_num FROM alembic_version",
+            )
+            for row in connection.execute(text(query))
+        )
 
 
 def test_a_populated_older_file_keeps_every_row_and_its_results(home: Path) -> None:
@@ -77,6 +112,7 @@ def test_before_an_older_file_is_changed_a_copy_of_it_is_kept(home: Path) -> Non
         assert raw.execute("SELECT count(*) FROM ranking").fetchone()[0] > 0
 
 
+@pytest.mark.both_databases
 def test_twenty_writers_at_once_all_save_what_they_were_told(database: Path) -> None:
     with session() as s:
         project = a_project(s).id
@@ -120,6 +156,7 @@ def test_sqlite_is_set_up_as_measured(database: Path) -> None:
     assert pragmas == {"journal_mode": "wal", "busy_timeout": 30000, "foreign_keys": 1, "synchronous": 2}
 
 
+@pytest.mark.both_databases
 def test_a_reader_never_waits_for_a_writer(database: Path) -> None:
     with session() as writer:
         a_project(writer, name="Not yet")
@@ -127,6 +164,24 @@ def test_a_reader_never_waits_for_a_writer(database: Path) -> None:
             assert reader.scalars(select(Project)).all() == []
 
 
+@pytest.mark.both_databases
+def test_a_reader_sees_one_moment(database: Path) -> None:
+    with reading() as reader:
+        assert reader.scalar(select(func.count()).select_from(Project)) == 0
+        with session() as writer:
+            a_project(writer)
+        assert reader.scalar(select(func.count()).select_from(Project)) == 0
+
+
+@pytest.mark.both_databases
+def test_a_nul_character_is_left_out_and_the_rest_of_the_text_kept(s: Session) -> None:
+    project = a_project(s)
+    replies = [{"prompt_id": a_prompt(s, project).id, "responder_id": a_human(s, project).id, "text": "Dear\0 reader"}]
+    s.execute(insert(Response), replies)
+    assert s.scalars(select(Response.text)).all() == ["Dear reader"]
+
+
+@pytest.mark.both_databases
 def test_times_come_back_in_utc_and_naive_ones_are_refused(s: Session) -> None:
     assert a_project(s).created_at.tzinfo is UTC
     s.add(Project(name="x", created_at=datetime(2026, 1, 1)))
@@ -134,6 +189,7 @@ def test_times_come_back_in_utc_and_naive_ones_are_refused(s: Session) -> None:
         s.flush()
 
 
+@pytest.mark.both_databases
 def test_the_database_itself_refuses_a_second_standing_ranking(s: Session) -> None:
     project = a_project(s)
     prompt, me = a_prompt(s, project), a_reviewer(s, project)
@@ -150,6 +206,7 @@ def test_every_constraint_has_a_name() -> None:
             assert constraint.name, f"{table.name}: {constraint!r}"
 
 
+@pytest.mark.both_databases
 def test_several_projects_live_in_one_database(s: Session) -> None:
     first, second = a_project(s), a_project(s)
     reviewer = a_reviewer(s, first)

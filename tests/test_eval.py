@@ -2,6 +2,8 @@
 
 import dataclasses
 import random
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -26,6 +28,7 @@ from db.models import (
     TrainingRun,
     Verdict,
 )
+from db.session import session
 from errors import NotAllowed, Refused
 from eval.blinding import Outcome, draw_side, mask_names, outcome
 from eval.evaluations import close_evaluation, create_evaluation
@@ -345,6 +348,36 @@ def test_a_second_press_never_judges_twice_and_undo_brings_the_same_sides(s: Ses
         judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.RIGHT)
     assert undo_last(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
     assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) == view
+
+
+@pytest.mark.both_databases
+@pytest.mark.usefixtures("database")
+def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once() -> None:
+    with session() as s:
+        contest = Contest(s)
+        evaluation, me = contest.open().id, contest.reviewer.id
+    start = Barrier(8, timeout=60)
+
+    def look(_: int) -> int:
+        start.wait()
+        with session() as s:
+            view = next_view(s, by=me, evaluation_id=evaluation)
+        assert view is not None
+        return view.judgment_id
+
+    def say(judgment_id: int) -> bool:
+        start.wait()
+        try:
+            with session() as s:
+                judge(s, by=me, judgment_id=judgment_id, verdict=Verdict.LEFT)
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        drawn = list(pool.map(look, range(8)))
+        assert len(set(drawn)) == 1
+        assert sum(pool.map(say, drawn)) == 1
 
 
 def test_nobody_judges_a_reply_they_wrote(s: Session) -> None:

@@ -12,6 +12,8 @@ from review.rankings import Choice, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_rankings
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def project(s: Session) -> Project:

@@ -18,6 +18,8 @@ from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
+pytestmark = pytest.mark.both_databases
+
 
 def changes(s: Session, table: str) -> list[tuple[dict[str, object] | None, dict[str, object] | None, int | None]]:
     rows = s.scalars(select(Change).where(Change.table == table).order_by(Change.id))

@@ -24,6 +24,8 @@ from review.reasons import (
 )
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
+pytestmark = pytest.mark.both_databases
+
 
 def a_pair(s: Session, project: Project, held_out: bool = False) -> Comparison:
     prompt = a_prompt(s, project, held_out=held_out)

@@ -4,7 +4,7 @@ The words are those of `docs/glossary.md`. Provenance is always a foreign key, s
 the file that a prompt came from.
 """
 
-from db.models.base import Base, UtcDateTime, now
+from db.models.base import Base, StoredText, UtcDateTime, now
 from db.models.comparisons import (
     Comparison,
     ComparisonResponse,
@@ -82,6 +82,7 @@ __all__ = [
     "Snapshot",
     "SnapshotLeftOut",
     "Split",
+    "StoredText",
     "TrainingRun",
     "TrainingStep",
     "UtcDateTime",

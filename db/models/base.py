@@ -1,4 +1,4 @@
-"""What all tables share: names of constraints, UTC times, enums stored by name."""
+"""What all tables share: names of constraints, UTC times, texts, enums stored by name."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,6 +43,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None else None
 
 
+class StoredText(TypeDecorator[str]):
+    """A text without NUL characters, which PostgreSQL cannot keep; files and models do bring them."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Leave them out."""
+        return value.replace("\0", "") if value is not None else None
+
+
 def now() -> datetime:
     """The present moment in UTC."""
     return datetime.now(UTC)
@@ -52,7 +63,7 @@ class Base(DeclarativeBase):
     """Common ground of the tables."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {datetime: UtcDateTime, str: Text, dict[str, Any]: JSON, list[int]: JSON}
+    type_annotation_map = {datetime: UtcDateTime, str: StoredText, dict[str, Any]: JSON, list[int]: JSON}
 
 
 def enum(kind: type[StrEnum]) -> Enum:

@@ -34,7 +34,7 @@ COLUMNS = (
 )
 FILL = (
     "UPDATE ranking SET drawn = 'NONE' WHERE prompt_set_id IS NOT NULL OR adjudicates = true",
-    "UPDATE comparison SET draw = (id * 7919) % 104729",
+    "UPDATE comparison SET draw = (CAST(id AS BIGINT) * 7919) % 104729",
     f"UPDATE comparison SET people = (SELECT count(*) FROM ranking r WHERE {OWN})",
     f"""UPDATE comparison SET contested = true WHERE people > 1 AND (
         (SELECT count(DISTINCT r.both_bad) FROM ranking r WHERE {OWN}) > 1
@@ -46,7 +46,7 @@ FILL = (
             WHERE {OWN} AND {OWN.replace("r.", "q.")} AND r1.place < r2.place AND q1.place > q2.place))""",
     """UPDATE comparison SET state = 'FULL' WHERE people >= (
         SELECT CASE WHEN p.people_wanted IS NULL THEN 1000000000
-            WHEN (comparison.id * 7919) % 1009 < p.overlap_share * 1009 THEN p.people_wanted ELSE 1 END
+            WHEN (CAST(comparison.id AS BIGINT) * 7919) % 1009 < p.overlap_share * 1009 THEN p.people_wanted ELSE 1 END
         FROM project p WHERE p.id = comparison.project_id)""",
     "UPDATE comparison SET state = 'AWAY' WHERE discarded_at IS NOT NULL",
 )
