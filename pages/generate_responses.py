@@ -7,6 +7,7 @@ from db.catalog import generation_runs, models, responders
 from db.models import Project, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.base_model import register_base_model
+from generation.pairing import MOST, Paired, offer_for_ranking
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from ui.frame import page
@@ -122,3 +123,37 @@ def runs() -> None:
 
 st.subheader("Runs")
 runs()
+
+
+def sentence(made: Paired) -> str:
+    """What offering did."""
+    left_out = {
+        "were there already": made.already_there,
+        "hold the same words only": made.identical,
+        "have fewer than two replies with words": made.empty,
+    }
+    parts = [f"{count:,} {words}" for words, count in left_out.items() if count]
+    return f"{made.created:,} new comparisons wait on the Compare page. {'; '.join(parts)}".strip() + "." * bool(parts)
+
+
+with_replies = [a.responder for a in answered if a.training]
+if with_replies:
+    with st.form("offer"):
+        st.subheader("Offer for ranking")
+        st.caption("A run offers its own replies in pairs by itself. Here they meet other people's and other models'.")
+        whose = st.multiselect(
+            "Whose replies", with_replies, default=with_replies, format_func=lambda responder: responder.label
+        )
+        how = st.radio(
+            "How",
+            [False, True],
+            format_func={False: "In pairs", True: f"All replies to a prompt together, up to {MOST}"}.get,
+            horizontal=True,
+        )
+        if st.form_submit_button("Offer them", icon=":material/rule:"):
+            with errors_shown(), session() as s:
+                ids = [responder.id for responder in whose]
+                made = offer_for_ranking(
+                    s, by=me.reviewer_id, project_id=me.project_id, responder_ids=ids, together=bool(how)
+                )
+                st.success(sentence(made), icon=":material/check:")
