@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import ScalarSelect, Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD
@@ -18,6 +18,7 @@ from db.models import (
     Response,
     Reviewer,
 )
+from review.slots import FEWEST, MOST
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,19 @@ def left_first(comparison_id: int, reviewer_id: int) -> bool:
     return digest[0] % 2 == 0
 
 
-def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
-    """Ids of pairs that the reviewer may rank: training prompts, nothing of their own, nothing discarded or flagged."""
-    own = aliased(Responder)
-    pair = (
+def _with_responses(fewest: int, most: int) -> ScalarSelect[int]:
+    """Ids of comparisons of so many responses."""
+    return (
         select(ComparisonResponse.comparison_id)
         .group_by(ComparisonResponse.comparison_id)
-        .having(func.count() == 2)
+        .having(func.count().between(fewest, most))
         .scalar_subquery()
     )
+
+
+def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
+    """Ids of what the reviewer may rank: two to six replies, training prompts, nothing own, discarded or flagged."""
+    own = aliased(Responder)
     return (
         select(Comparison.id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
@@ -63,7 +68,7 @@ def _open_to(reviewer_id: int, project_id: int) -> Select[int]:
             Comparison.project_id == project_id,
             Prompt.held_out.is_(False),
             Comparison.discarded_at.is_(None),
-            Comparison.id.in_(pair),
+            Comparison.id.in_(_with_responses(FEWEST, MOST)),
             ~exists().where(
                 Flag.comparison_id == Comparison.id, Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)
             ),
@@ -115,8 +120,12 @@ def waiting_for(reviewer_id: int, project_id: int, later: Collection[int] = ()) 
 
 
 def next_offer(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
-    """The next pair for this reviewer, whatever others have on the screen; none when all are ranked."""
-    comparison_id = s.scalar(waiting_for(reviewer_id, project_id, later).limit(1))
+    """The next pair for this reviewer, whatever others have on the screen; none when all are ranked.
+
+    Of exactly two; whoever can order more asks `review.queue.claim`.
+    """
+    pairs = waiting_for(reviewer_id, project_id, later).where(Comparison.id.in_(_with_responses(2, 2)))
+    comparison_id = s.scalar(pairs.limit(1))
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 

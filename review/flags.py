@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import Offer, offer
+from review.assignment import Offer
+from review.cards import ManyOffer, offer_any
 from review.queue import release
+from review.slots import FEWEST, MOST
 
 FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)
 LONGEST = 2000
@@ -25,15 +27,15 @@ class Flagged:
     flag_id: int
     note: str
     reviewer: str
-    pair: Offer
+    pair: Offer | ManyOffer
 
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
     comparison = _comparison(s, comparison_id)
     require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
-    if len(comparison.responses) != 2:
-        raise Refused("Only pairs can be flagged here.")
+    if not FEWEST <= len(comparison.responses) <= MOST:
+        raise Refused(f"Only comparisons of {FEWEST} to {MOST} responses are shown, so only those can be flagged.")
     clean = note.strip()
     if not clean:
         raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")
@@ -61,7 +63,7 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
         .order_by(Flag.id)
     ).all()
     return [
-        Flagged(one.id, one.note, who.label, offer(s, comparison_id=one.comparison_id, reviewer_id=by))
+        Flagged(one.id, one.note, who.label, offer_any(s, comparison_id=one.comparison_id, reviewer_id=by))
         for one, who in rows
     ]
 

@@ -16,7 +16,8 @@ from db.comparisons import OWN_WORD
 from db.models import Comparison, Lease, Project, Ranking, Reviewer, Role, now
 from db.people import require
 from errors import Refused
-from review.assignment import Offer, offer, waiting_for
+from review.assignment import Offer, waiting_for
+from review.cards import ManyOffer, offer_any
 
 LEASE = timedelta(minutes=10)
 TRIES = 5
@@ -54,8 +55,8 @@ def wanted(project: Project) -> ColumnElement[int] | None:
     return case((in_share, project.people_wanted), else_=1)
 
 
-def claim(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | None:
-    """The next pair for this reviewer, leased to them; none when there is none. In a writing transaction.
+def claim(s: Session, *, project_id: int, reviewer_id: int, later: Collection[int] = ()) -> Offer | ManyOffer | None:
+    """The next comparison for this reviewer, leased to them; none when there is none. In a writing transaction.
 
     Simulated reviewers have no quota and no leases: theirs is no person's word.
     """
@@ -64,7 +65,7 @@ def claim(s: Session, *, project_id: int, reviewer_id: int, later: Collection[in
     waiting = waiting_for(reviewer_id, project_id, later)
     if limit is None or reviewer.simulated:
         comparison_id = s.scalar(waiting.limit(1))
-        return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
+        return offer_any(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
     mine = s.scalar(
         waiting.where(
             Comparison.id.in_(select(Lease.comparison_id).where(Lease.reviewer_id == reviewer_id, Lease.until > now())),
@@ -84,7 +85,7 @@ def claim(s: Session, *, project_id: int, reviewer_id: int, later: Collection[in
         if mine or s.scalar(select(_words(reviewer_id) + _leases(reviewer_id) < limit).where(Comparison.id == found)):
             s.merge(Lease(comparison_id=found, reviewer_id=reviewer_id, until=now() + LEASE))
             s.flush()
-            return offer(s, comparison_id=found, reviewer_id=reviewer_id)
+            return offer_any(s, comparison_id=found, reviewer_id=reviewer_id)
     return None
 
 

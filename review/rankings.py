@@ -1,6 +1,6 @@
 """Giving a Ranking, adding its reason, and taking it back."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD
-from db.models import Comparison, Placement, Ranking, Role, now
+from db.models import Comparison, Placement, Ranking, Response, Role, now
 from db.people import guideline_of, require
 from errors import NotFound, Refused
 from review.assignment import left_first
@@ -35,9 +35,13 @@ class LastRanking:
 
     ranking_id: int
     comparison_id: int
-    choice: Choice
+    choice: Choice | None
+    """None where more than two were put in order."""
     strength: int | None
     reason: str | None
+    places: tuple[int, ...]
+    """As they stood on the screen, from left to right."""
+    both_bad: bool
 
 
 def places(choice: Choice) -> tuple[int, int]:
@@ -55,6 +59,12 @@ def rank_pair(
     """
     ranking = new_ranking(s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=RANKERS)
     ranking.seconds = seconds
+    return save(s, ranking)
+
+
+def save(s: Session, ranking: Ranking) -> Ranking:
+    """Count a new ranking and keep it, unless enough people have ranked, or this reviewer has."""
+    comparison_id, by = ranking.comparison_id, ranking.reviewer_id
     check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
     try:
@@ -62,7 +72,8 @@ def rank_pair(
             s.add(ranking)
             s.flush()
     except IntegrityError:
-        raise Refused("You have ranked this pair already. Undo first if you want to change it.") from None
+        what = "pair" if len(ranking.placements) == 2 else "comparison"
+        raise Refused(f"You have ranked this {what} already. Undo first if you want to change it.") from None
     return ranking
 
 
@@ -71,7 +82,29 @@ def new_ranking(
 ) -> Ranking:
     """A ranking of a pair, not yet in the session, with the sides as they are drawn for this reviewer.
 
-    Raises `NotFound`, `NotAllowed`, and `Refused` for a held-out prompt, one's own responses, and more than two.
+    Raises `Refused` for more than two responses, and whatever `rankable` does.
+    """
+    comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles)
+    if len(comparison.responses) != 2:
+        raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
+    first, second = comparison.responses
+    sides = (first, second) if left_first(comparison_id, by) else (second, first)
+    ranking = ranking_of(
+        s,
+        by=by,
+        comparison=comparison,
+        placed=list(zip(sides, places(choice), strict=True)),
+        both_bad=choice is Choice.BOTH_BAD,
+        reason=reason,
+    )
+    ranking.strength = 1 if choice in (Choice.LEFT, Choice.RIGHT) else None
+    return ranking
+
+
+def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role]) -> Comparison:
+    """The comparison, if this reviewer may rank it.
+
+    Raises `NotFound`, `NotAllowed`, and `Refused` for a discarded one, a held-out prompt and one's own responses.
     """
     comparison = s.get(Comparison, comparison_id)
     if comparison is None:
@@ -83,22 +116,30 @@ def new_ranking(
         raise Refused("This prompt is held out: its responses are only judged blind, never ranked for training.")
     if any(response.responder.reviewer_id == by for response in comparison.responses):
         raise Refused("You wrote one of these responses, so somebody else has to rank them.")
-    if len(comparison.responses) != 2:
-        raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
-    first, second = comparison.responses
-    left, right = (first, second) if left_first(comparison_id, by) else (second, first)
+    return comparison
+
+
+def ranking_of(
+    s: Session,
+    *,
+    by: int,
+    comparison: Comparison,
+    placed: Sequence[tuple[Response, int]],
+    both_bad: bool,
+    reason: str | None = None,
+) -> Ranking:
+    """A ranking under the guideline in force, not yet in the session: each response with its place, from the left."""
     guideline = guideline_of(s, project_id=comparison.project_id)
     ranking = Ranking(
-        comparison_id=comparison_id,
+        comparison_id=comparison.id,
         reviewer_id=by,
-        strength=1 if choice in (Choice.LEFT, Choice.RIGHT) else None,
         guideline_id=guideline.id if guideline else None,
-        both_bad=choice is Choice.BOTH_BAD,
+        both_bad=both_bad,
         reason=(reason or "").strip() or None,
     )
     ranking.placements = [
         Placement(response_id=response.id, place=place, position=position)
-        for position, (response, place) in enumerate(zip((left, right), places(choice), strict=True))
+        for position, (response, place) in enumerate(placed)
     ]
     return ranking
 
@@ -129,9 +170,16 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
     ).first()
     if ranking is None:
         return None
-    left_id = next(placement.response_id for placement in ranking.placements if placement.position == 0)
-    choice = choice_of(ranking, left_id=left_id)
-    return LastRanking(ranking.id, ranking.comparison_id, choice, ranking.strength, ranking.reason)
+    shown = sorted(ranking.placements, key=lambda placement: placement.position)
+    return LastRanking(
+        ranking_id=ranking.id,
+        comparison_id=ranking.comparison_id,
+        choice=choice_of(ranking, left_id=shown[0].response_id) if len(shown) == 2 else None,
+        strength=ranking.strength,
+        reason=ranking.reason,
+        places=tuple(placement.place for placement in shown),
+        both_bad=ranking.both_bad,
+    )
 
 
 def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
