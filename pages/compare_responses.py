@@ -1,6 +1,6 @@
 """Rank pairs at one key each; correct below; undo."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import streamlit as st
@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 from db.models import Response, Role
 from db.people import guideline_of
 from db.session import reading, session
-from review.assignment import Offer, offer, progress
+from review.assignment import Offer, progress
+from review.cards import ManyOffer, offer_any
 from review.corrections import correct, standing_correction, withdraw
 from review.diff import word_diff, words_changed
 from review.flags import flag
+from review.orders import rank_order
 from review.queue import claim, held_by_others, release
 from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
@@ -24,6 +26,7 @@ from review.reasons import (
     judge_criterion,
     set_chips,
 )
+from review.slots import letter
 from ui.frame import page
 from ui.pairs import (
     CHOICE_WORDS,
@@ -37,6 +40,7 @@ from ui.pairs import (
     show_prompt,
 )
 from ui.safe import errors_toasted, plain
+from ui.slots import order_cards, words_of
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
@@ -50,6 +54,22 @@ def choose(comparison_id: int, choice: str) -> bool:
     saved = _try(
         lambda s: rank_pair(
             s, by=me.reviewer_id, comparison_id=comparison_id, choice=Choice(choice), seconds=seconds_shown()
+        )
+    )
+    st.session_state[NOW] = None
+    return saved is not None
+
+
+def choose_order(comparison_id: int, places: Sequence[int], none_good: bool) -> bool:
+    """Save the order of several; the next comparison appears by itself."""
+    saved = _try(
+        lambda s: rank_order(
+            s,
+            by=me.reviewer_id,
+            comparison_id=comparison_id,
+            places=places,
+            none_good=none_good,
+            seconds=seconds_shown(),
         )
     )
     st.session_state[NOW] = None
@@ -134,14 +154,14 @@ def ranking() -> None:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         held = held_by_others(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
-        chosen = just_chosen(Offer)
+        chosen = just_chosen(Offer) or just_chosen(ManyOffer)
         now_id = st.session_state.get(NOW)
         later = st.session_state.get(LATER, [])
-        pair: Offer | None
+        pair: Offer | ManyOffer | None
         if chosen is not None:
             pair = chosen.shown
         elif now_id is not None:
-            pair = offer(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
+            pair = offer_any(s, comparison_id=now_id, reviewer_id=me.reviewer_id)
         else:
             pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later)
     if not done.total:
@@ -155,6 +175,9 @@ def ranking() -> None:
         st.info("Nothing is free for you at the moment: what is left is with others. Come back in ten minutes.")
     elif pair is None:
         st.success("You have ranked every pair that waits for you. Thank you!", icon=":material/done_all:")
+    elif isinstance(pair, ManyOffer):
+        show_prompt(pair.prompt, pair.context)
+        order_cards(pair, choose_order, chosen=chosen, beside=lambda: undo_and_later(last, pair.comparison_id))
     else:
         show_prompt(pair.prompt, pair.context)
         show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)
@@ -171,22 +194,34 @@ def ranking() -> None:
         undo_and_later(last, None)
         return
     with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
-        side = st.segmented_control("Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}")
-        response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
-        correction_editor(response_id, original)
+        replies = replies_of(pair)
+        called = list(replies)
+        side = st.segmented_control("Which one?", called, default=called[0], key=f"side_{pair.comparison_id}")
+        correction_editor(*replies[side or called[0]])
     go_on_after_the_pause(chosen)
+
+
+def replies_of(pair: Offer | ManyOffer) -> dict[str, tuple[int, str]]:
+    """What each reply on the screen is called there, with its id and text."""
+    if isinstance(pair, ManyOffer):
+        return {f"Card {letter(card)}": (one.response_id, one.text) for card, one in enumerate(pair.cards)}
+    return {"Left": (pair.left_id, pair.left), "Right": (pair.right_id, pair.right)}
 
 
 def why(last: LastRanking) -> None:
     """Reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
-        criteria = criteria_of(s, project_id=me.project_id)
+        criteria = criteria_of(s, project_id=me.project_id) if last.choice is not None else []
         said = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
     with st.container(border=True, key="why"):
         strong = " (much)" if last.strength == 2 else ""
+        if last.choice is None:
+            choice, titles = words_of(last.places, none_good=last.both_bad), ("The best is", "Wrong with the others")
+        else:
+            choice, titles = CHOICE_WORDS[last.choice.value], ("The better one is", "Wrong with the other")
         st.text_input(
-            f"Your last choice: {CHOICE_WORDS[last.choice.value]}{strong}. Why? (optional, Enter saves)",
+            f"Your last choice: {choice}{strong}. Why? (optional, Enter saves)",
             value=last.reason or "",
             key=f"reason_{last.ranking_id}",
             max_chars=500,
@@ -194,9 +229,12 @@ def why(last: LastRanking) -> None:
             args=(last.ranking_id,),
         )
         good, bad = st.columns(2)
-        for column, name, labels in ((good, "praise", PRAISE), (bad, "faults", FAULTS)):
+        for column, name, title, labels in (
+            (good, "praise", titles[0], PRAISE),
+            (bad, "faults", titles[1], FAULTS),
+        ):
             column.pills(
-                {"praise": "The better one is", "faults": "Wrong with the other"}[name],
+                title,
                 labels,
                 selection_mode="multi",
                 default=[chip for chip in chips if chip in labels],
@@ -226,9 +264,23 @@ def flag_pair(comparison_id: int) -> None:
 def undo_and_later(last: LastRanking | None, comparison_id: int | None) -> None:
     """The two buttons that go back and ahead."""
     if last is not None:
-        st.button("Undo", shortcut="U", on_click=take_back, args=(last.ranking_id,), icon=":material/undo:")
+        st.button(
+            "Undo",
+            key=f"undo_{last.ranking_id}",  # a new button each time: Enter would press the one that has the focus
+            shortcut="U",
+            on_click=take_back,
+            args=(last.ranking_id,),
+            icon=":material/undo:",
+        )
     if comparison_id is not None:
-        st.button("Later", shortcut="L", on_click=put_off, args=(comparison_id,), icon=":material/schedule:")
+        st.button(
+            "Later",
+            key=f"later_{comparison_id}",
+            shortcut="L",
+            on_click=put_off,
+            args=(comparison_id,),
+            icon=":material/schedule:",
+        )
         with st.popover("Flag", icon=":material/flag:", help="Something is wrong with this pair"):
             st.text_area("What is wrong with this pair?", key=f"flag_{comparison_id}", max_chars=2000)
             st.button(

@@ -91,9 +91,7 @@ def choice_bar(
         on_again: called when LEFT or RIGHT is pressed twice within the pause.
         beside: draws what else stands in the bar.
     """
-    if st.session_state.get("pair_shown") != item_id:
-        st.session_state["pair_shown"] = item_id
-        st.session_state["pair_shown_at"] = time.monotonic()
+    appeared(item_id)
     chosen = just_chosen(type(shown))
     with st.container(key="choice_bar", horizontal=True):
         for choice, label, key in KEYS:
@@ -146,6 +144,13 @@ def _pressed(
 def forget_choice() -> None:
     """After an undo: the pair comes back as if nothing had been chosen."""
     st.session_state.pop("pair_chosen", None)
+
+
+def appeared(item_id: int) -> None:
+    """Called with whatever is on the screen: the time counts from when it is drawn first."""
+    if st.session_state.get("pair_shown") != item_id:
+        st.session_state["pair_shown"] = item_id
+        st.session_state["pair_shown_at"] = time.monotonic()
 
 
 def seconds_shown() -> float:
