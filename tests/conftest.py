@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.orm import Session
@@ -12,6 +13,9 @@ from sqlalchemy.orm import Session
 import db.session
 import settings as settings_module
 from settings import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,3 +59,12 @@ def s(database: Path) -> Iterator[Session]:
     """A writing session on an empty database."""
     with db.session.session() as session:
         yield session
+
+
+@pytest.fixture
+def page() -> "Iterator[Page]":
+    """A page of headless Chromium."""
+    from tests.app_server import browser_page
+
+    with browser_page() as page:
+        yield page

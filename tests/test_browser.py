@@ -1,29 +1,21 @@
 """A person in a real browser: imports, ranks by keyboard, corrects, judges blind, reads the win rate."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request, WebSocket, expect, sync_playwright
+from playwright.sync_api import Page, Request, WebSocket, expect
 from sqlalchemy import func, select
 
 from db.models import Correction, Judgment, Project, Prompt, Ranking, Responder, Reviewer, Role
 from db.session import reading, session
 from eval.evaluations import create_evaluation
 from intake.sample import load_sample
-from settings import ROOT
+from tests.app_server import app_running, press_until
 from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MENU = [
     re.compile(name) for name in "Overview Import Generate Compare Progress Decide Train Judge Evaluate People".split()
 ]
@@ -39,56 +31,8 @@ def address(database: Path) -> Iterator[str]:
         model = a_model(s, project, name="Quiet Model")
         for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project.id, Prompt.held_out)).all():
             a_response(s, prompt, model, text=f"Thank you for asking. ![x](https://elsewhere.example/{prompt.id}.png)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    with (database.parent / "app.log").open("wb") as log:
-        app = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ.copy())
-    try:
-        for _ in range(150):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        app.terminate()
-        app.wait(timeout=20)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of headless Chromium."""
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: .ci/run installs it.")
-        pytest.skip("Chromium is not installed; the package is called chromium.")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
-        page = browser.new_page(viewport={"width": 1360, "height": 900})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
-        yield page
-        browser.close()
-
-
-def press_until(page: Page, key: str, text: str) -> None:
-    """Press a key once the pair has stood long enough to count, until the page says the text.
-
-    A key in the first moments of a pair is dropped on purpose, and the first one after loading may be lost.
-    """
-    for _ in range(8):
-        page.wait_for_timeout(500)
-        page.keyboard.press(key)
-        try:
-            expect(page.get_by_text(text)).to_be_visible(timeout=3000)
-            return
-        except AssertionError:
-            continue
-    expect(page.get_by_text(text)).to_be_visible()
+    with app_running(database.parent / "app.log") as found:
+        yield found
 
 
 def count(table: type) -> int:
