@@ -28,6 +28,7 @@ class Flagged:
     note: str
     reviewer: str
     pair: Offer | ManyOffer
+    """As whoever flagged it saw it: notes speak of left and right, and of card C."""
 
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
@@ -63,7 +64,7 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
         .order_by(Flag.id)
     ).all()
     return [
-        Flagged(one.id, one.note, who.label, offer_any(s, comparison_id=one.comparison_id, reviewer_id=by))
+        Flagged(one.id, one.note, who.label, offer_any(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id))
         for one, who in rows
     ]
 

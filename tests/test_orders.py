@@ -162,10 +162,10 @@ def test_chips_are_for_any_order_but_criteria_and_strength_for_pairs(
 
 def test_more_than_two_are_flagged_and_settled_as_pairs_are(s: Session, project: Project, me: Reviewer) -> None:
     three = several(s, project, 3)
-    made = flag(s, by=me.id, comparison_id=three.id, note="C is cut off.")
+    ann = a_reviewer(s, project, Role.ANNOTATOR)
+    made = flag(s, by=ann.id, comparison_id=three.id, note="C is cut off.")
     (waiting,) = open_flags(s, by=me.id, project_id=project.id)
-    assert isinstance(waiting.pair, ManyOffer)
-    assert len(waiting.pair.cards) == 3
+    assert waiting.pair == offer_many(s, comparison_id=three.id, reviewer_id=ann.id), "C is what was C to Ann"
     settle(s, by=me.id, flag_id=made.id, discard=True)
     with pytest.raises(Refused, match="discarded"):
         rank_order(s, by=me.id, comparison_id=three.id, places=(1, 2, 3))

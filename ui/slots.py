@@ -80,7 +80,7 @@ def show_cards(
     with st.container(key=f"pwgrid_{across}_{rows}_{offer.comparison_id}"):
         for card, one in enumerate(offer.cards):
             place = given[card] if card < len(given) else None
-            marks = " pw-focus" * (card == focus) + " pw-first" * (chosen and place == 1)
+            marks = " pw-focus" * (card == focus) + " pw-done" * chosen + " pw-first" * (chosen and place == 1)
             badge = f'<span class="pw-place">{ordinal(place)}</span>' if place else ""
             key = f"<kbd>{card + 1}</kbd>" if keys else ""
             with st.container(key=f"pwcard_{offer.comparison_id}_{card}"):
@@ -176,13 +176,15 @@ def _bar(
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.html(f'<div class="pw-hint{warning}" role="status">{escaped(said or _hint(cards))}</div>')
             if count == BEST_WORST_OF:
+                way = ENDS if best_worst else ALL
                 st.segmented_control(
                     "How",
                     [ALL, ENDS],
-                    default=ALL,
+                    default=way,
                     required=True,
-                    key=WAY,
-                    persist_state="session",
+                    key=f"{WAY}_{way}",  # a new one for each way: one that has the browser's focus swallows keys
+                    on_change=_change_way,
+                    args=(f"{WAY}_{way}",),
                     label_visibility="collapsed",
                 )
         with st.container(key="slots_keys", horizontal=True, gap="xsmall"):
@@ -222,6 +224,10 @@ def _bar(
                 args=(item_id, offer, save, True),
             )
             beside()
+
+
+def _change_way(key: str) -> None:
+    st.session_state[WAY] = st.session_state[key]
 
 
 def _hint(cards: Cards | None) -> str:

@@ -24,9 +24,10 @@ CSS = """
   background: color-mix(in srgb, currentColor 3%, transparent);}
 [class*="st-key-pwcard_"]:has(.pw-focus, .pw-first) {outline: 3px solid #0f766e; outline-offset: -3px;}
 [class*="st-key-pwcard_"] [class*="st-key-card_"] {position: absolute; top: .6rem; left: 4.9rem; width: auto;}
+[class*="st-key-pwcard_"]:has(kbd) [class*="st-key-card_"] {left: 7rem;}
 [class*="st-key-pwcard_"] [class*="st-key-card_"] button {min-height: 0; padding: 0 .5rem; line-height: 1.5;
   font-size: .85rem; opacity: .75;}
-[class*="st-key-pwcard_"]:has(.pw-focus) [class*="st-key-card_focus_"] {visibility: hidden;}
+[class*="st-key-pwcard_"]:has(.pw-focus, .pw-done) [class*="st-key-card_"] {visibility: hidden;}
 .pw-slot-head {display: flex; justify-content: space-between; align-items: center; min-height: 1.75rem;
   font-size: .85rem; letter-spacing: .04em;}
 .pw-slot-head kbd {margin-left: .3rem; padding: 0 .45rem; border-radius: .3rem; font-family: inherit;
