@@ -22,6 +22,8 @@ REPEAT = 0.1
 """Seconds within which the same digit again is a held key or a double click, not a tie."""
 WITH_ENTER = 0.6
 """Seconds after the screen answered Enter in which another button's press is the browser's own click on it."""
+BURST = 0.6
+"""After two keys at once, a key counts again when so many seconds were without any: the rest of a burst does not."""
 WARNED = 1.0
 """Seconds that the warning must have been seen before Enter again saves the order as shown."""
 NONE_GOOD = "NONE"
@@ -48,6 +50,8 @@ class _Held:
     drawn_at: float = 0.0
     answers_enter: bool = False
     """The screen was last drawn in answer to Enter."""
+    in_burst: bool = False
+    """Two came at once, and the keys have not rested since."""
     warned_at: float | None = None
     """When the warning was first drawn."""
 
@@ -258,8 +262,11 @@ def _counts(item_id: int, name: str, *, quiet: float) -> _Held | None:
         return None
     if name != "enter" and held.answers_enter and now - held.drawn_at < WITH_ENTER:
         return None
+    if held.in_burst and now - last_at < BURST:
+        return None
     held.presses += 1
-    if held.presses > 1:
+    held.in_burst = held.presses > 1
+    if held.in_burst:
         held.cards, held.answers_enter = replace(held.drawn, said=AT_ONCE), False
         return None
     held.answers_enter = name == "enter"

@@ -35,8 +35,8 @@ CSS = """
 .pw-slot-head {scroll-margin: 5rem 0 17rem;}
 .pw-place {border-radius: 1rem; padding: .05rem .7rem; font-weight: 600; background: #0f766e; color: #fff;}
 .pw-hint {min-height: 1.5rem; opacity: .8;}
-.pw-said {opacity: 1; font-weight: 600; color: #b45309;}
-.st-key-slots_keys button {padding: .2rem .55rem; min-width: 2.6rem;}
+.pw-said {opacity: 1; font-weight: 600; color: color-mix(in srgb, #d97706 75%, currentColor);}
+.st-key-slots_keys button {padding: .2rem .47rem; min-width: 2.6rem;}
 [class*="st-key-slots_place_"] kbd, .st-key-slots_previous kbd, .st-key-slots_next kbd {display: none;}
 :has(> * [class*="st-key-pwgrid_"]) .pw-prompt {height: 15vh; min-height: 5.5rem;}
 @media (min-width: 641px) {
