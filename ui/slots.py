@@ -15,12 +15,12 @@ import streamlit as st
 
 from review.cards import ManyOffer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
-from ui.pairs import TOO_SOON, Chosen, appeared, seconds_shown
+from ui.pairs import TOO_SOON, Chosen, appeared, seconds_drawn, seconds_shown
 from ui.safe import escaped
 
 REPEAT = 0.1
 """Seconds within which the same digit again is a held key or a double click, not a tie."""
-WITH_ENTER = 0.6
+WITH_ENTER = 0.4
 """Seconds after the screen answered Enter in which another button's press is the browser's own click on it."""
 BURST = 0.6
 """After two keys at once, a key counts again when so many seconds were without any: the rest of a burst does not."""
@@ -28,6 +28,8 @@ WARNED = 1.0
 """Seconds that the warning must have been seen before Enter again saves the order as shown."""
 NONE_GOOD = "NONE"
 """What a choice is called when none can be sent; otherwise it is the places, such as `2 1 1`."""
+ENTER = "ENTER"
+SUBMITTING = (ENTER, NONE_GOOD)
 ALL, ENDS = "Order all", "Best and worst"
 WAY = "slots_way"
 """Where the session remembers which of the two it is."""
@@ -45,9 +47,10 @@ class _Held:
     cards: Cards
     drawn: Cards
     """As it was last drawn."""
+    draws: int = 0
+    """How often it was drawn."""
     presses: int = 0
-    """How many came since then."""
-    drawn_at: float = 0.0
+    """How many came since it was last drawn."""
     answers_enter: bool = False
     """The screen was last drawn in answer to Enter."""
     in_burst: bool = False
@@ -121,9 +124,10 @@ def order_cards(
     show_cards(offer, cards.given, focus=focus, keys=best_worst, below=partial(_card_button, offer, cards))
     _bar(offer, cards, best_worst, save, cards.said, beside)
     _scroll_to(".pw-prompt" if focus is None or not any(cards.given) else ".pw-focus", f"{offer.comparison_id} {focus}")
-    held.drawn, held.presses, held.drawn_at = cards, 0, time.monotonic()
+    held.drawn, held.presses = cards, 0
+    held.draws += 1
     if isinstance(cards, Slots) and cards.warned:
-        held.warned_at = held.warned_at or held.drawn_at
+        held.warned_at = held.warned_at or time.monotonic()
     else:
         held.warned_at = None
 
@@ -252,36 +256,46 @@ def _move(cards: Cards, step: int) -> Cards:
     return cards.move(step) if isinstance(cards, Slots) else cards
 
 
-def _counts(item_id: int, name: str, *, quiet: float) -> _Held | None:
-    """What a press is about, or None where it counts for nothing; `quiet` are seconds since the same press."""
+def _counts(item_id: int, name: str) -> _Held | None:
+    """What a press is about, or None where it counts for nothing.
+
+    A press that submits needs a moment without the same press since the last one was answered on the screen: while a
+    key is held and the machine is slow, there is always one that waited for the drawing to end.
+    """
     now = time.monotonic()
     last_name, last_at = st.session_state.get("slots_pressed", ("", 0.0))
     st.session_state["slots_pressed"] = (name, now)
     held = st.session_state.get("slots_held")
-    if not isinstance(held, _Held) or held.item_id != item_id or (name == last_name and now - last_at < quiet):
+    if not isinstance(held, _Held) or held.item_id != item_id:
         return None
-    if name != "enter" and held.answers_enter and now - held.drawn_at < WITH_ENTER:
+    submits, rest = name in SUBMITTING, now - last_at
+    calm = min(rest, seconds_drawn())
+    if name == last_name and (calm < TOO_SOON if submits else rest < REPEAT):
         return None
-    if held.in_burst and now - last_at < BURST:
+    if submits and (seconds_shown() < TOO_SOON or (held.draws == 1 and seconds_drawn() < TOO_SOON)):
+        return None
+    if name != ENTER and held.answers_enter and seconds_drawn() < WITH_ENTER:
+        return None
+    if held.in_burst and calm < BURST:
         return None
     held.presses += 1
     held.in_burst = held.presses > 1
     if held.in_burst:
         held.cards, held.answers_enter = replace(held.drawn, said=AT_ONCE), False
         return None
-    held.answers_enter = name == "enter"
+    held.answers_enter = name == ENTER
     return held
 
 
 def _pressed(item_id: int, name: str, act: Callable[[Any], Cards]) -> None:
-    held = _counts(item_id, name, quiet=REPEAT)
+    held = _counts(item_id, name)
     if held is not None:
         held.cards = act(held.cards)
 
 
 def _submitted(item_id: int, offer: ManyOffer, save: Save, none_good: bool) -> None:
-    held = _counts(item_id, "none" if none_good else "enter", quiet=TOO_SOON)
-    if held is None or seconds_shown() < TOO_SOON:
+    held = _counts(item_id, NONE_GOOD if none_good else ENTER)
+    if held is None:
         return
     if none_good:
         places, choice = (1,) * len(offer.cards), NONE_GOOD
