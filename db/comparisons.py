@@ -41,6 +41,8 @@ from db.models import (
 
 OWN_WORD = and_(Ranking.undone_at.is_(None), Ranking.adjudicates.is_(False), Ranking.drawn != Drawn.REPEAT)
 """A standing ranking that is a reviewer's own: not undone, no decision between others', no hidden second look."""
+FEWEST, MOST = 2, 6
+"""So many responses are offered together: more fit no screen."""
 LONG, NEARLY = 20, 0.95
 """Words from which on two texts can be nearly the same, and the share of them in common that makes them so."""
 _CHUNK = 500
@@ -72,18 +74,24 @@ def ensure_comparison(
     found = s.scalar(select(Comparison).where(Comparison.project_id == project_id, Comparison.key == key))
     if found is not None:
         return found
+    offered = FEWEST <= len(set(response_ids)) <= MOST and not near_identical
     comparison = Comparison(
         project_id=project_id,
         prompt_id=prompt_id,
         key=key,
         near_identical=near_identical,
-        state=ComparisonState.AWAY if near_identical else ComparisonState.OPEN,
+        state=ComparisonState.OPEN if offered else ComparisonState.AWAY,
     )
     s.add(comparison)
     s.flush()
     s.add_all(ComparisonResponse(comparison_id=comparison.id, response_id=r) for r in sorted(response_ids))
     s.flush()
     return comparison
+
+
+def of_at_most(count: int) -> ColumnElement[bool]:
+    """Whether a Comparison has so many responses or fewer: its key lists them, with commas between."""
+    return Comparison.key.not_like("%" + ",%" * count)
 
 
 def wanted(project: Project) -> ColumnElement[int] | None:
@@ -155,7 +163,12 @@ def _set_state(connection: Connection, which: ColumnElement[bool]) -> None:
         .values(
             state=case(
                 (
-                    or_(Comparison.discarded_at.is_not(None), Comparison.near_identical.is_(True)),
+                    or_(
+                        Comparison.discarded_at.is_not(None),
+                        Comparison.near_identical.is_(True),
+                        of_at_most(FEWEST - 1),
+                        ~of_at_most(MOST),
+                    ),
                     literal(ComparisonState.AWAY, Comparison.state.type),
                 ),
                 (

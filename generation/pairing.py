@@ -1,4 +1,4 @@
-"""Responses into Comparisons: which two are worth putting side by side."""
+"""Responses into Comparisons: which are worth putting side by side, two by two or up to six at once."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,8 +8,10 @@ from itertools import combinations
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import comparison_key, nearly_same
-from db.models import Comparison, ComparisonResponse, ComparisonState, Prompt, Responder, ResponderKind, Response
+from db.comparisons import MOST, comparison_key, nearly_same
+from db.models import Comparison, ComparisonResponse, ComparisonState, Prompt, Responder, ResponderKind, Response, Role
+from db.people import require
+from errors import Refused
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,9 @@ class Paired:
     created: int
     already_there: int
     identical: int
-    """Pairs whose words are the same: nothing to choose, so never offered."""
+    """Comparisons in which all words are the same: nothing to choose, so never offered."""
     empty: int
-    """Pairs with a reply without any words."""
+    """Comparisons with fewer than two replies that have any words."""
     near_identical: int = 0
     """Pairs that differ in so few words that choosing tells nothing: noted, and never offered."""
 
@@ -58,12 +60,32 @@ def pairs_of(replies: Iterable[Reply], *, across: frozenset[int]) -> list[tuple[
     return pairs
 
 
-def make_comparisons(s: Session, *, project_id: int, responder_ids: Sequence[int] | None = None) -> Paired:
-    """Offer responses to training prompts for ranking; never the same pair twice.
+def together_of(replies: Iterable[Reply]) -> list[tuple[Reply, ...]]:
+    """All replies to each prompt that has two or more, first samples first, so that nobody's crowd out another's."""
+    by_prompt: dict[int, list[Reply]] = defaultdict(list)
+    for reply in sorted(replies, key=lambda reply: (reply.prompt_id, reply.sample, reply.responder_id)):
+        by_prompt[reply.prompt_id].append(reply)
+    return [tuple(some) for some in by_prompt.values() if len(some) > 1]
+
+
+def offer_for_ranking(s: Session, *, by: int, project_id: int, responder_ids: Sequence[int], together: bool) -> Paired:
+    """Offer these responders' replies for ranking; managers only. Raises `Refused` where nobody is named."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    if not responder_ids:
+        raise Refused("Choose whose replies are to be ranked.")
+    return make_comparisons(s, project_id=project_id, responder_ids=responder_ids, together=together)
+
+
+def make_comparisons(
+    s: Session, *, project_id: int, responder_ids: Sequence[int] | None = None, together: bool = False
+) -> Paired:
+    """Offer responses to training prompts for ranking; never the same ones twice.
 
     Args:
         responder_ids: whose; all of them are compared with each other. None means everybody's own samples, and people
             with each other.
+        together: one comparison for each prompt, of all these replies with different words, at most `MOST`; else
+            pairs. None as `responder_ids` means everybody's then.
     """
     rows = select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
     rows = rows.join(Prompt, Prompt.id == Response.prompt_id)
@@ -75,29 +97,30 @@ def make_comparisons(s: Session, *, project_id: int, responder_ids: Sequence[int
         across = frozenset(responder_ids)
         rows = rows.where(Response.responder_id.in_(across))
     known = set(s.scalars(select(Comparison.key).where(Comparison.project_id == project_id)))
-    new: dict[str, tuple[Reply, Reply]] = {}
+    replies = [Reply(*row) for row in s.execute(rows)]
+    new: dict[str, Sequence[Reply]] = {}
     already = identical = empty = 0
-    for one, other in pairs_of((Reply(*row) for row in s.execute(rows)), across=across):
-        key = comparison_key([one.id, other.id])
-        if key in known:
+    for group in together_of(replies) if together else pairs_of(replies, across=across):
+        distinct = _distinct(group)[:MOST]
+        if comparison_key([reply.id for reply in (distinct if together else group)]) in known:
             already += 1
-        elif not one.text.strip() or not other.text.strip():
-            empty += 1
-        elif one.text.split() == other.text.split():
+        elif len(distinct) > 1:
+            new[comparison_key([reply.id for reply in distinct])] = distinct
+        elif sum(bool(reply.text.strip()) for reply in group) > 1:
             identical += 1
         else:
-            new[key] = (one, other)
-    near = {key for key, (one, other) in new.items() if nearly_same(one.text, other.text)}
+            empty += 1
+    near = {key for key, some in new.items() if len(some) == 2 and nearly_same(some[0].text, some[1].text)}
     if new:
         values = [
             {
                 "project_id": project_id,
-                "prompt_id": one.prompt_id,
+                "prompt_id": some[0].prompt_id,
                 "key": key,
                 "near_identical": key in near,
                 "state": ComparisonState.AWAY if key in near else ComparisonState.OPEN,
             }
-            for key, (one, _) in new.items()
+            for key, some in new.items()
         ]
         made = s.execute(insert(Comparison).returning(Comparison.id, Comparison.key), values)
         members = [
@@ -107,3 +130,13 @@ def make_comparisons(s: Session, *, project_id: int, responder_ids: Sequence[int
         ]
         s.execute(insert(ComparisonResponse), members)
     return Paired(len(new) - len(near), already, identical, empty, len(near))
+
+
+def _distinct(replies: Iterable[Reply]) -> list[Reply]:
+    """Replies that have words, each wording once."""
+    by_words: dict[str, Reply] = {}
+    for reply in replies:
+        words = " ".join(reply.text.split())
+        if words:
+            by_words.setdefault(words, reply)
+    return list(by_words.values())

@@ -1,6 +1,6 @@
 """Rank pairs at one key each; correct below; undo."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import streamlit as st
@@ -10,9 +10,11 @@ from db.models import ComparisonState, Project, Role
 from db.people import guideline_of
 from db.session import reading, session
 from review.assignment import Offer, RankingProgress, progress
+from review.cards import ManyOffer
 from review.comments import LONGEST_COMMENT
 from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.flags import flag
+from review.orders import rank_order
 from review.queue import claim, held_by_others, own_rankings, release
 from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
@@ -24,10 +26,12 @@ from review.reasons import (
     judge_criterion,
     set_chips,
 )
+from review.slots import letter
 from ui.correcting import Subject, correction_box
 from ui.frame import page
 from ui.pairs import (
     CHOICE_WORDS,
+    Chosen,
     choice_bar,
     forget_choice,
     go_on_after_the_pause,
@@ -37,6 +41,7 @@ from ui.pairs import (
     show_prompt,
 )
 from ui.safe import errors_toasted, escaped, plain
+from ui.slots import order_cards, words_of
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
@@ -61,6 +66,22 @@ def choose(pair: Offer, choice: str) -> bool:
             choice=Choice(choice),
             seconds=seconds_shown(),
             left_id=pair.left_id,
+        )
+    )
+    return saved is not None
+
+
+def choose_order(shown: ManyOffer, places: Sequence[int], none_good: bool) -> bool:
+    """Save the order of several; the next comparison appears by itself."""
+    saved = _try(
+        lambda s: rank_order(
+            s,
+            by=me.reviewer_id,
+            comparison_id=shown.comparison_id,
+            places=places,
+            none_good=none_good,
+            first_id=shown.cards[0].response_id,
+            seconds=seconds_shown(),
         )
     )
     return saved is not None
@@ -128,8 +149,8 @@ def _try(action: Callable[[Session], T]) -> T | None:
 def ranking() -> None:
     """Everything that changes from pair to pair."""
     only = st.session_state.get(ONLY, Filter())
-    chosen = just_chosen(Offer)
-    pair: Offer | None
+    chosen = just_chosen(Offer) or just_chosen(ManyOffer)
+    pair: Offer | ManyOffer | None
     with session() as s:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         shared = s.get_one(Project, me.project_id).people_wanted is not None
@@ -152,15 +173,7 @@ def ranking() -> None:
     else:
         flagging = st.session_state.get(FLAGGING) == pair.comparison_id
         show_prompt(pair.prompt, pair.context)
-        show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)
-        choice_bar(
-            pair.comparison_id,
-            pair,
-            lambda _, choice: choose(pair, choice),
-            on_again=choose_again,
-            disabled=flagging,
-            beside=lambda: beside(last, pair.comparison_id, disabled=flagging),
-        )
+        show_choices(pair, chosen, last, disabled=flagging)
         if flagging:
             flag_dialog(pair.comparison_id)
     if last is not None:
@@ -168,13 +181,59 @@ def ranking() -> None:
     if pair is None:
         beside(last, None)
         return
-    with st.expander("Correct a reply: write what should have been sent", icon=":material/edit:"):
-        side = st.segmented_control(
-            "Which one?", ["Left", "Right"], default="Left", key=f"side_{pair.comparison_id}", required=True
-        )
-        response_id, original = (pair.right_id, pair.right) if side == "Right" else (pair.left_id, pair.left)
-        correction_box(me, Subject(pair.prompt_id, response_id, original))
+    correct_one(pair)
     go_on_after_the_pause(chosen)
+
+
+def show_choices(pair: Offer | ManyOffer, chosen: Chosen | None, last: LastRanking | None, *, disabled: bool) -> None:
+    """Two replies side by side, or several cards, with the bar of keys at the foot."""
+
+    def others() -> None:
+        beside(last, pair.comparison_id, disabled=disabled)
+
+    if isinstance(pair, ManyOffer):
+        order_cards(
+            pair,
+            lambda _, places, none_good: choose_order(pair, places, none_good),
+            chosen=chosen,
+            disabled=disabled,
+            beside=others,
+        )
+        return
+    show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)
+    choice_bar(
+        pair.comparison_id,
+        pair,
+        lambda _, choice: choose(pair, choice),
+        on_again=choose_again,
+        disabled=disabled,
+        beside=others,
+    )
+
+
+def correct_one(pair: Offer | ManyOffer) -> None:
+    """The editor below; drawn only when it is open, for it is most of the screen."""
+    below = st.expander(
+        "Correct a reply: write what should have been sent",
+        icon=":material/edit:",
+        key="correct_open",
+        on_change="rerun",
+    )
+    if below.open:
+        with below:
+            replies = replies_of(pair)
+            called = list(replies)
+            side = st.segmented_control(
+                "Which one?", called, default=called[0], key=f"side_{pair.comparison_id}", required=True
+            )
+            correction_box(me, Subject(pair.prompt_id, *replies[side or called[0]]))
+
+
+def replies_of(pair: Offer | ManyOffer) -> dict[str, tuple[int, str]]:
+    """What each reply on the screen is called there, with its id and text."""
+    if isinstance(pair, ManyOffer):
+        return {f"Card {letter(card)}": (one.response_id, one.text) for card, one in enumerate(pair.cards)}
+    return {"Left": (pair.left_id, pair.left), "Right": (pair.right_id, pair.right)}
 
 
 def nothing_left(done: RankingProgress, *, held: bool, only: Filter) -> None:
@@ -190,13 +249,17 @@ def nothing_left(done: RankingProgress, *, held: bool, only: Filter) -> None:
 def why(last: LastRanking) -> None:
     """Reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
-        criteria = criteria_of(s, project_id=me.project_id)
+        criteria = criteria_of(s, project_id=me.project_id) if last.choice is not None else []
         said = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
     with st.container(border=True, key="why"):
         strong = " (much)" if last.strength == 2 else ""
+        if last.choice is None:
+            choice, titles = words_of(last.places, none_good=last.both_bad), ("The best is", "Wrong with the others")
+        else:
+            choice, titles = CHOICE_WORDS[last.choice.value], ("The better one is", "Wrong with the other")
         st.text_input(
-            f"Your last choice: {CHOICE_WORDS[last.choice.value]}{strong}. Why? (optional, Enter saves)",
+            f"Your last choice: {choice}{strong}. Why? (optional, Enter saves)",
             value=last.reason or "",
             key=f"reason_{last.ranking_id}",
             max_chars=LONGEST_COMMENT,
@@ -204,9 +267,12 @@ def why(last: LastRanking) -> None:
             args=(last.ranking_id,),
         )
         good, bad = st.columns(2)
-        for column, name, labels in ((good, "praise", PRAISE), (bad, "faults", FAULTS)):
+        for column, name, title, labels in (
+            (good, "praise", titles[0], PRAISE),
+            (bad, "faults", titles[1], FAULTS),
+        ):
             column.pills(
-                {"praise": "The better one is", "faults": "Wrong with the other"}[name],
+                title,
                 labels,
                 selection_mode="multi",
                 default=[chip for chip in chips if chip in labels],
@@ -247,6 +313,7 @@ def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: boo
     if last is not None:
         st.button(
             "Undo",
+            key=f"undo_{last.ranking_id}",  # a new button each time: Enter would press the one that has the focus
             shortcut="U",
             on_click=take_back,
             args=(last.ranking_id,),
@@ -256,6 +323,7 @@ def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: boo
     if comparison_id is not None:
         st.button(
             "Later",
+            key=f"later_{comparison_id}",
             shortcut="L",
             on_click=put_off,
             args=(comparison_id,),

@@ -4,9 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from db.catalog import generation_runs, models, responders
+from db.comparisons import MOST
 from db.models import Project, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.base_model import register_base_model
+from generation.pairing import Paired, offer_for_ranking
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from ui.frame import page
@@ -39,6 +41,18 @@ if answered:
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
 
+
+def sentence(made: Paired) -> str:
+    """What offering did."""
+    left_out = {
+        "were there already": made.already_there,
+        "hold the same words only": made.identical,
+        "have fewer than two replies with words": made.empty,
+    }
+    parts = [f"{count:,} {words}" for words, count in left_out.items() if count]
+    return f"{made.created:,} new comparisons wait on the Compare page. {'; '.join(parts)}".strip() + "." * bool(parts)
+
+
 machines = [a.responder for a in answered if a.responder.kind is not ResponderKind.HUMAN]
 if machines:
     with st.form("generate"):
@@ -64,6 +78,29 @@ if machines:
                         prompt_limit=None if most is None else int(most),
                     )
                 st.rerun()
+
+with_replies = [a.responder for a in answered if a.training]
+if with_replies:
+    with st.form("offer"):
+        st.subheader("Offer for ranking")
+        st.caption("A run offers its own replies in pairs by itself. Here they meet other people's and other models'.")
+        whose = st.multiselect(
+            "Whose replies", with_replies, default=with_replies, format_func=lambda responder: responder.label
+        )
+        how = st.radio(
+            "How",
+            [False, True],
+            format_func={False: "In pairs", True: f"All replies to a prompt together, up to {MOST}"}.get,
+            horizontal=True,
+        )
+        if st.form_submit_button("Offer them", icon=":material/rule:"):
+            ids = [responder.id for responder in whose]
+            with errors_shown():
+                with session() as s:
+                    made = offer_for_ranking(
+                        s, by=me.reviewer_id, project_id=me.project_id, responder_ids=ids, together=bool(how)
+                    )
+                st.success(sentence(made), icon=":material/check:")
 
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
     if not known_models:

@@ -10,6 +10,7 @@ import streamlit as st
 from db.models import Drawn, Role
 from db.session import reading, session
 from review.agreement import agreement, with_others
+from review.cards import ManyOffer
 from review.flags import Flagged, open_flags, settle
 from review.progress import (
     by_draw,
@@ -24,6 +25,7 @@ from ui.charts import GREEN, responder_bars
 from ui.frame import page
 from ui.pairs import show_pair, show_prompt
 from ui.safe import errors_toasted, escaped, plain, show_table
+from ui.slots import show_cards
 
 me = page("Progress", Role.MANAGER)
 DRAW_WORDS = {Drawn.RANDOM: "Drawn at random", Drawn.UNCERTAIN: "Least certain first"}
@@ -76,7 +78,10 @@ if flagged:
             st.html(f'<div class="pw-text"><b>{escaped(one.reviewer)}</b>: {escaped(one.note)}</div>')
             with st.expander("The pair"):
                 show_prompt(one.pair.prompt, one.pair.context)
-                show_pair(one.pair.left, one.pair.right)
+                if isinstance(one.pair, ManyOffer):
+                    show_cards(one.pair)
+                else:
+                    show_pair(one.pair.left, one.pair.right)
             keep, away, _ = st.columns([1, 1, 3])
             keep.button("Keep it", key=f"keep_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, False))
             away.button("Discard it", key=f"discard_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, exists, func, select, union
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD
+from db.comparisons import OWN_WORD, of_at_most
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -153,9 +153,13 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
 
 
 def next_offer(s: Session, *, project_id: int, reviewer_id: int) -> Offer | None:
-    """The next pair for this reviewer, whatever others have on the screen; none when all are ranked."""
+    """The next pair for this reviewer, whatever others have on the screen; none when all are ranked.
+
+    Of exactly two; whoever can order more asks `review.queue.claim`.
+    """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
-    comparison_id = s.scalar(waiting_for(s, project=project, reviewer=reviewer).limit(1))
+    pairs = waiting_for(s, project=project, reviewer=reviewer, conditions=[of_at_most(2)])
+    comparison_id = s.scalar(pairs.limit(1))
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 

@@ -7,10 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from db.comparisons import FEWEST, MOST
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import Offer, offer
+from review.assignment import Offer
+from review.cards import ManyOffer, offer_any
 from review.comments import comment
 from review.queue import release
 
@@ -24,15 +26,16 @@ class Flagged:
     flag_id: int
     note: str
     reviewer: str
-    pair: Offer
+    pair: Offer | ManyOffer
+    """As whoever flagged it saw it: notes speak of left and right, and of card C."""
 
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
     comparison = _comparison(s, comparison_id)
     require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
-    if len(comparison.responses) != 2:
-        raise Refused("Only pairs can be flagged here.")
+    if not FEWEST <= len(comparison.responses) <= MOST:
+        raise Refused(f"Only comparisons of {FEWEST} to {MOST} responses are shown, so only those can be flagged.")
     clean = comment(note)
     if clean is None:
         raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")
@@ -58,7 +61,7 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
         .order_by(Flag.id)
     ).all()
     return [
-        Flagged(one.id, one.note, who.label, offer(s, comparison_id=one.comparison_id, reviewer_id=by))
+        Flagged(one.id, one.note, who.label, offer_any(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id))
         for one, who in rows
     ]
 

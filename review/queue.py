@@ -31,7 +31,8 @@ from db.models import (
 )
 from db.people import require
 from errors import Refused
-from review.assignment import Offer, offer, waiting_for
+from review.assignment import Offer, waiting_for
+from review.cards import ManyOffer, offer_any
 from review.filters import Filter, check_filter, conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
 
@@ -100,7 +101,7 @@ def set_queue(
 
 def claim(
     s: Session, *, project_id: int, reviewer_id: int, later: Sequence[int] = (), only: Filter | None = None
-) -> Offer | None:
+) -> Offer | ManyOffer | None:
     """What this reviewer has next on the screen, leased to them; none when there is nothing. In a writing transaction.
 
     Args:
@@ -146,10 +147,10 @@ def _held(
     return None
 
 
-def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer:
+def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer | ManyOffer:
     """Lease it, and show it; the sides are swapped in a second look."""
     _lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
-    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
+    return offer_any(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
 
 
 def _lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:

@@ -1,6 +1,6 @@
 """Giving a Ranking, adding its reason, and taking it back."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,10 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Role, now
+from db.models import Comparison, Drawn, Placement, Project, Ranking, Response, Reveal, Role, now
 from db.people import guideline_of, require
 from errors import NotFound, Refused
-from review.assignment import left_first
+from review.cards import drawn_order
 from review.comments import comment
 from review.queue import check_quota, drawn_for, lease_again, release
 
@@ -35,9 +35,13 @@ class LastRanking:
 
     ranking_id: int
     comparison_id: int
-    choice: Choice
+    choice: Choice | None
+    """None where more than two were put in order."""
     strength: int | None
     reason: str | None
+    places: tuple[int, ...]
+    """As they stood on the screen, from left to right."""
+    both_bad: bool
 
 
 def places(choice: Choice) -> tuple[int, int]:
@@ -67,7 +71,13 @@ def rank_pair(
     ranking.seconds = seconds
     if left_id is not None and left_id != next(p.response_id for p in ranking.placements if p.position == 0):
         raise Refused("This pair was on the screen with its sides the other way round. Here it is again.")
-    if drawn is not Drawn.REPEAT:
+    return save(s, ranking)
+
+
+def save(s: Session, ranking: Ranking) -> Ranking:
+    """Count a new ranking and keep it, unless enough people have ranked, or this reviewer has."""
+    comparison_id, by = ranking.comparison_id, ranking.reviewer_id
+    if ranking.drawn is not Drawn.REPEAT:
         check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
     try:
@@ -75,7 +85,8 @@ def rank_pair(
             s.add(ranking)
             s.flush()
     except IntegrityError:
-        raise Refused("You have ranked this pair already. Undo first if you want to change it.") from None
+        what = "pair" if len(ranking.placements) == 2 else "comparison"
+        raise Refused(f"You have ranked this {what} already. Undo first if you want to change it.") from None
     return ranking
 
 
@@ -91,7 +102,30 @@ def new_ranking(
 ) -> Ranking:
     """A ranking of a pair, not yet in the session, with the sides as they are drawn for this reviewer.
 
-    Raises `NotFound`, `NotAllowed`, and `Refused` for a held-out prompt, one's own responses, and more than two.
+    Raises `Refused` for more than two responses, and whatever `rankable` does.
+    """
+    comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
+    if len(comparison.responses) != 2:
+        raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
+    sides = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
+    ranking = ranking_of(
+        s,
+        by=by,
+        comparison=comparison,
+        placed=list(zip(sides, places(choice), strict=True)),
+        both_bad=choice is Choice.BOTH_BAD,
+        drawn=drawn,
+        reason=reason,
+    )
+    ranking.strength = 1 if choice in (Choice.LEFT, Choice.RIGHT) else None
+    return ranking
+
+
+def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: Drawn) -> Comparison:
+    """The comparison, if this reviewer may rank it, or decide it where it was not `drawn` for them.
+
+    Raises `NotFound`, `NotAllowed`, and `Refused` for a discarded one, a held-out prompt, one's own responses, and
+    where the reviewer has seen what others said.
     """
     comparison = s.get(Comparison, comparison_id)
     if comparison is None:
@@ -106,24 +140,32 @@ def new_ranking(
         raise Refused("You wrote one of these responses, so somebody else has to rank them.")
     if drawn is not Drawn.NONE and s.get(Reveal, (comparison_id, by)) is not None:
         raise Refused("You have seen what others said of this pair, so it is not yours to rank any more.")
-    if len(comparison.responses) != 2:
-        raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
-    first, second = comparison.responses
-    swapped = drawn is Drawn.REPEAT
-    left, right = (first, second) if left_first(comparison_id, by, swapped=swapped) else (second, first)
+    return comparison
+
+
+def ranking_of(
+    s: Session,
+    *,
+    by: int,
+    comparison: Comparison,
+    placed: Sequence[tuple[Response, int]],
+    both_bad: bool,
+    drawn: Drawn,
+    reason: str | None = None,
+) -> Ranking:
+    """A ranking under the guideline in force, not yet in the session: each response with its place, from the left."""
     guideline = guideline_of(s, project_id=comparison.project_id)
     ranking = Ranking(
-        comparison_id=comparison_id,
+        comparison_id=comparison.id,
         reviewer_id=by,
         drawn=drawn,
-        strength=1 if choice in (Choice.LEFT, Choice.RIGHT) else None,
         guideline_id=guideline.id if guideline else None,
-        both_bad=choice is Choice.BOTH_BAD,
+        both_bad=both_bad,
         reason=comment(reason),
     )
     ranking.placements = [
         Placement(response_id=response.id, place=place, position=position)
-        for position, (response, place) in enumerate(zip((left, right), places(choice), strict=True))
+        for position, (response, place) in enumerate(placed)
     ]
     return ranking
 
@@ -155,9 +197,16 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
     ).first()
     if ranking is None:
         return None
-    left_id = next(placement.response_id for placement in ranking.placements if placement.position == 0)
-    choice = choice_of(ranking, left_id=left_id)
-    return LastRanking(ranking.id, ranking.comparison_id, choice, ranking.strength, ranking.reason)
+    shown = sorted(ranking.placements, key=lambda placement: placement.position)
+    return LastRanking(
+        ranking_id=ranking.id,
+        comparison_id=ranking.comparison_id,
+        choice=choice_of(ranking, left_id=shown[0].response_id) if len(shown) == 2 else None,
+        strength=ranking.strength,
+        reason=ranking.reason,
+        places=tuple(placement.place for placement in shown),
+        both_bad=ranking.both_bad,
+    )
 
 
 def strengthen(s: Session, *, by: int, ranking_id: int) -> None:

@@ -72,6 +72,8 @@ def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, 
         raise NotFound("That criterion is not used here any more. Reload the page.")
     if choice is Choice.BOTH_BAD:
         raise Refused("By one criterion a side is better or both are equal.")
+    if len(ranking.placements) != 2:
+        raise Refused("Which one was better by a criterion is asked of pairs only.")
     said = s.get(CriterionChoice, (ranking_id, criterion_id))
     if choice is None:
         if said is not None:

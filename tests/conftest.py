@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import URL
@@ -15,6 +16,9 @@ import db.session
 import settings as settings_module
 from settings import ROOT
 from tests.databases import PostgresServer, a_postgres_server, in_full
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,3 +114,12 @@ def s(database: Path) -> Iterator[Session]:
     """A writing session on an empty database."""
     with db.session.session() as session:
         yield session
+
+
+@pytest.fixture
+def page() -> "Iterator[Page]":
+    """A page of headless Chromium."""
+    from tests.app_server import browser_page
+
+    with browser_page() as page:
+        yield page

@@ -4,9 +4,9 @@ from itertools import count
 
 from sqlalchemy.orm import Session
 
+from db.comparisons import ensure_comparison
 from db.models import (
     Comparison,
-    ComparisonResponse,
     Membership,
     ModelVersion,
     Placement,
@@ -119,16 +119,9 @@ def a_response(s: Session, prompt: Prompt, responder: Responder, text: str = "",
 def a_comparison(s: Session, *responses: Response) -> Comparison:
     """A Comparison of the responses."""
     prompt = s.get_one(Prompt, responses[0].prompt_id)
-    comparison = Comparison(
-        project_id=prompt.project_id,
-        prompt_id=prompt.id,
-        key=",".join(str(r.id) for r in sorted(responses, key=lambda r: r.id)),
+    return ensure_comparison(
+        s, project_id=prompt.project_id, prompt_id=prompt.id, response_ids=[response.id for response in responses]
     )
-    s.add(comparison)
-    s.flush()
-    s.add_all(ComparisonResponse(comparison_id=comparison.id, response_id=r.id) for r in responses)
-    s.flush()
-    return comparison
 
 
 def a_ranking(s: Session, comparison: Comparison, by: Reviewer, *best_first: Response, **fields: object) -> Ranking:

@@ -21,7 +21,7 @@ from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
 from generation import default_model, engine, worker
 from generation.base_model import register_base_model
 from generation.client import first_block, seed_of
-from generation.pairing import Paired, make_comparisons
+from generation.pairing import Paired, make_comparisons, offer_for_ranking
 from generation.plan import missing_samples, start_generation
 from generation.responders import create_model_responder
 from jobs.progress import Progress, RunLost, unmanaged
@@ -132,6 +132,60 @@ def test_held_out_prompts_are_never_offered_for_ranking(s: Session) -> None:
     a_response(s, prompt, model, sample=0)
     a_response(s, prompt, model, sample=1)
     assert make_comparisons(s, project_id=project.id) == Paired(0, 0, 0, 0)
+
+
+def test_all_replies_to_a_prompt_become_one_comparison_with_each_wording_once(s: Session) -> None:
+    project = a_project(s)
+    model, ann, bo = a_model(s, project), a_human(s, project), a_human(s, project)
+    prompt, lonely, held_out = a_prompt(s, project), a_prompt(s, project), a_prompt(s, project, held_out=True)
+    kept = [
+        a_response(s, prompt, model, "It left today.", sample=0),
+        a_response(s, prompt, model, "It left yesterday.", sample=1),
+        a_response(s, prompt, ann, "On Friday."),
+    ]
+    a_response(s, prompt, bo, " On  Friday.\n")
+    a_response(s, prompt, model, "  ", sample=2)
+    a_response(s, lonely, ann)
+    for who in (ann, bo):
+        a_response(s, held_out, who)
+    whose = [model.id, ann.id, bo.id]
+    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == Paired(1, 0, 0, 0)
+    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == Paired(0, 1, 0, 0)
+    (comparison,) = s.scalars(select(Comparison))
+    assert [response.id for response in comparison.responses] == [response.id for response in kept]
+
+
+def test_together_needs_two_wordings_and_takes_six_with_everybodys_first_before_anybodys_second(s: Session) -> None:
+    project = a_project(s)
+    models = [a_model(s, project) for _ in range(4)]
+    many, same, blank = a_prompt(s, project), a_prompt(s, project), a_prompt(s, project)
+    for model in models:
+        for sample in range(3):
+            a_response(s, many, model, sample=sample)
+        a_response(s, same, model, "We are sorry.")
+    a_response(s, blank, models[0], "Hello.")
+    a_response(s, blank, models[1], " ")
+    whose = [model.id for model in models]
+    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == Paired(1, 0, 1, 1)
+    (comparison,) = s.scalars(select(Comparison))
+    taken = [(response.responder_id, response.sample) for response in comparison.responses]
+    assert sorted(taken) == sorted([(i, 0) for i in whose] + [(i, 1) for i in whose[:2]])
+
+
+def test_only_a_manager_offers_replies_for_ranking_and_says_whose(s: Session) -> None:
+    project = a_project(s)
+    manager, annotator = a_reviewer(s, project), a_reviewer(s, project, Role.ANNOTATOR)
+    ann, bo = a_human(s, project), a_human(s, project)
+    prompt = a_prompt(s, project)
+    for who in (ann, bo):
+        a_response(s, prompt, who)
+    whose = [ann.id, bo.id]
+    with pytest.raises(NotAllowed):
+        offer_for_ranking(s, by=annotator.id, project_id=project.id, responder_ids=whose, together=True)
+    with pytest.raises(Refused, match="whose replies"):
+        offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=[], together=True)
+    made = offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=whose, together=True)
+    assert made == Paired(1, 0, 0, 0)
 
 
 # --------------------------------------------------------------------------------------------------- model folders

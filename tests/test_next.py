@@ -10,7 +10,7 @@ from db.comparisons import nearly_same
 from db.models import Comparison, ComparisonState, Drawn, NextBy, Placement, Ranking, Responder, Reviewer, Role
 from errors import NotAllowed, Refused
 from review import uncertainty
-from review.assignment import left_first, progress
+from review.assignment import Offer, left_first, progress
 from review.browse import bring_back, discard, end_gold, find, make_gold
 from review.filters import Filter, Standing
 from review.flags import flag
@@ -47,6 +47,11 @@ class Team:
         pair = claim(self.s, project_id=self.project.id, reviewer_id=who.id, only=Filter(**only))  # type: ignore[arg-type]
         return pair.comparison_id if pair else None
 
+    def next_pair(self, who: Reviewer) -> Offer | None:
+        pair = claim(self.s, project_id=self.project.id, reviewer_id=who.id)
+        assert pair is None or isinstance(pair, Offer)
+        return pair
+
     def say(self, who: Reviewer, pair: Comparison, better: Responder | None) -> Ranking:
         """Rank with one writer's reply better, or both good."""
         if better is None:
@@ -58,7 +63,7 @@ class Team:
     def rank_all(self, who: Reviewer) -> list[tuple[int, Drawn]]:
         """Rank all that comes, left always better; what came and how."""
         came = []
-        while (pair := claim(self.s, project_id=self.project.id, reviewer_id=who.id)) is not None:
+        while (pair := self.next_pair(who)) is not None:
             ranking = rank_pair(
                 self.s, by=who.id, comparison_id=pair.comparison_id, choice=Choice.LEFT, left_id=pair.left_id
             )
@@ -149,7 +154,7 @@ def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consist
 def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
     team = Team(s, pairs=80, people=1, repeat_share=0.2)
     while True:
-        pair = claim(s, project_id=team.project.id, reviewer_id=team.ann.id)
+        pair = team.next_pair(team.ann)
         assert pair is not None
         ranking = rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.LEFT)
         if ranking.drawn is Drawn.REPEAT:
@@ -164,7 +169,7 @@ def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
 
 def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session) -> None:
     team = Team(s, pairs=1)
-    pair = claim(s, project_id=team.project.id, reviewer_id=team.ann.id)
+    pair = team.next_pair(team.ann)
     assert pair is not None
     with pytest.raises(Refused, match="other way round"):
         rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.LEFT, left_id=pair.right_id)

@@ -94,9 +94,7 @@ def choice_bar(
         disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
         beside: draws what else stands in the bar.
     """
-    if st.session_state.get("pair_shown") != item_id:
-        st.session_state["pair_shown"] = item_id
-        st.session_state["pair_shown_at"] = time.monotonic()
+    appeared(item_id)
     chosen = just_chosen(type(shown))
     with st.container(key="choice_bar", horizontal=True):
         for choice, label, key in KEYS:
@@ -119,6 +117,7 @@ def go_on_after_the_pause(chosen: Chosen | None) -> None:
 
     Not asked anew: where drawing took longer than the pause, the old pair is on the screen all the same.
     """
+    st.session_state["screen_drawn_at"] = time.monotonic()
     if chosen is not None:
         time.sleep(max(0.0, chosen.left) + 0.005)
         st.rerun(scope="fragment")
@@ -132,7 +131,7 @@ def _pressed(
     on_again: Callable[[int], bool] | None,
 ) -> None:
     now = time.monotonic()
-    quiet = now - float(st.session_state.get("pair_pressed_at", 0.0))
+    quiet = min(now - float(st.session_state.get("pair_pressed_at", 0.0)), seconds_drawn())
     st.session_state["pair_pressed_at"] = now
     chosen = st.session_state.get("pair_chosen")
     if isinstance(chosen, Chosen) and chosen.item_id == item_id and now < chosen.at + PAUSE + LATE:
@@ -152,9 +151,21 @@ def forget_choice() -> None:
     st.session_state.pop("pair_chosen", None)
 
 
+def appeared(item_id: int) -> None:
+    """Called with whatever is on the screen: the time counts from when it is drawn first."""
+    if st.session_state.get("pair_shown") != item_id:
+        st.session_state["pair_shown"] = item_id
+        st.session_state["pair_shown_at"] = time.monotonic()
+
+
 def seconds_shown() -> float:
     """How long the pair on screen has been there."""
     return time.monotonic() - float(st.session_state.get("pair_shown_at", 0.0))
+
+
+def seconds_drawn() -> float:
+    """Since the screen was last drawn to its end: a press that waited while it was drawn arrives at once after that."""
+    return time.monotonic() - float(st.session_state.get("screen_drawn_at", 0.0))
 
 
 def show_diff(pieces: tuple[Piece, ...]) -> None:

@@ -19,6 +19,42 @@ CSS = """
 .pw-faded {opacity: .45;}
 :has(> .st-key-choice_bar) {position: sticky; bottom: 0; z-index: 90; padding: .6rem 0 .8rem;
   background: var(--st-background-color, Canvas);}
+[class*="st-key-pwgrid_"] {display: grid; gap: .7rem; grid-template-columns: 1fr; align-items: stretch;}
+[class*="st-key-pwcard_"] {position: relative; gap: 0; height: 100%; border-radius: .6rem; padding: .55rem 1rem;
+  border: 1px solid color-mix(in srgb, currentColor 18%, transparent);
+  background: color-mix(in srgb, currentColor 3%, transparent);}
+[class*="st-key-pwcard_"]:has(.pw-focus, .pw-first) {outline: 3px solid #0f766e; outline-offset: -3px;}
+[class*="st-key-pwcard_"] [class*="st-key-card_"] {position: absolute; top: .6rem; left: 4.9rem; width: auto;}
+[class*="st-key-pwcard_"]:has(kbd) [class*="st-key-card_"] {left: 7rem;}
+[class*="st-key-pwcard_"] [class*="st-key-card_"] button {min-height: 0; padding: 0 .5rem; line-height: 1.5;
+  font-size: .85rem; opacity: .75;}
+[class*="st-key-pwcard_"]:has(.pw-focus, .pw-done) [class*="st-key-card_"] {visibility: hidden;}
+.pw-slot-head {display: flex; justify-content: space-between; align-items: center; min-height: 1.75rem;
+  font-size: .85rem; letter-spacing: .04em;}
+.pw-slot-head kbd {margin-left: .3rem; padding: 0 .45rem; border-radius: .3rem; font-family: inherit;
+  border: 1px solid color-mix(in srgb, currentColor 30%, transparent);}
+.pw-slot-head {scroll-margin: 5rem 0 17rem;}
+.pw-place {border-radius: 1rem; padding: .05rem .7rem; font-weight: 600; background: #0f766e; color: #fff;}
+.pw-hint {min-height: 1.5rem; opacity: .8;}
+.pw-said {opacity: 1; font-weight: 600; color: color-mix(in srgb, #d97706 75%, currentColor);}
+.st-key-slots_keys button {padding: .2rem .47rem; min-width: 2.6rem;}
+[class*="st-key-slots_place_"] kbd, .st-key-slots_previous kbd, .st-key-slots_next kbd {display: none;}
+:has(> * [class*="st-key-pwgrid_"]) .pw-prompt {height: 15vh; min-height: 5.5rem;}
+@media (min-width: 641px) {
+  [class*="st-key-pwgrid_2_"] {grid-template-columns: 1fr 1fr;}
+  [class*="st-key-pwgrid_3_"] {grid-template-columns: 1fr 1fr 1fr;}
+  .pw-slot-text {height: 17vh; min-height: 6rem; overflow-y: auto;}
+  [class*="st-key-pwgrid_3_1_"] .pw-slot-text {height: 42vh;}
+}
+@media (min-width: 641px) and (min-height: 1000px) {
+  [class*="st-key-pwgrid_"]:not([class*="_3_1_"]) .pw-slot-text {height: 21vh;}
+}
+@media (max-width: 640px) {
+  .st-key-slots_keys kbd, .st-key-slots_keys button [data-testid="stIconMaterial"]:not(:only-child) {display: none;}
+  .st-key-slots_keys button {padding: .2rem .4rem; font-size: .85rem;}
+  .pw-hint {font-size: .9rem;}
+  .pw-slot-head {scroll-margin-bottom: 60vh;}
+}
 .pw-diff ins {background: color-mix(in srgb, #16a34a 25%, transparent); text-decoration: none; border-radius: .2rem;}
 .pw-diff del {background: color-mix(in srgb, #dc2626 22%, transparent); border-radius: .2rem;}
 .pw-editor {display: flex; flex-direction: column; gap: .3rem; font-size: .875rem;}

@@ -20,7 +20,7 @@ class ComparisonState(StrEnum):
     FULL = "FULL"
     """As many people as its project wants have ranked it."""
     AWAY = "AWAY"
-    """Offered to nobody: discarded, or its responses are nearly the same."""
+    """Offered to nobody: discarded, its responses nearly the same, or too many for a screen."""
 
 
 class Drawn(StrEnum):

@@ -1,0 +1,199 @@
+"""More than two: offered in an order drawn for each reviewer, stored as one placement each, guarded like pairs."""
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Comparison, Criterion, Project, Ranking, Reviewer, Role
+from db.people import edit_project
+from errors import NotAllowed, NotFound, Refused
+from review.agreement import Opinion
+from review.assignment import left_first, next_offer, progress
+from review.cards import ManyOffer, drawn_order, offer_any, offer_many
+from review.flags import flag, open_flags, settle
+from review.orders import rank_order
+from review.progress import opinions
+from review.queue import claim, set_queue
+from review.rankings import Choice, last_ranking, rank_pair, strengthen, undo
+from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from training.preferences import LeftOut
+from training.snapshot import preview
+
+
+def several(s: Session, project: Project, count: int = 4, held_out: bool = False) -> Comparison:
+    prompt = a_prompt(s, project, held_out=held_out)
+    return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(count)))
+
+
+@pytest.fixture
+def project(s: Session) -> Project:
+    return a_project(s)
+
+
+@pytest.fixture
+def me(s: Session, project: Project) -> Reviewer:
+    return a_reviewer(s, project)
+
+
+def test_an_order_is_stored_as_one_placement_each_with_the_positions_as_shown(
+    s: Session, project: Project, me: Reviewer
+) -> None:
+    edit_project(s, by=me.id, project_id=project.id, task="", instructions="", guideline="Say sorry.")
+    four = several(s, project)
+    shown = offer_many(s, comparison_id=four.id, reviewer_id=me.id)
+    ranking = rank_order(s, by=me.id, comparison_id=four.id, places=(4, 1, 1, 3), seconds=9.5)
+    stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
+    assert stored == {
+        card.response_id: (at, place) for at, (card, place) in enumerate(zip(shown.cards, (3, 1, 1, 2), strict=True))
+    }
+    assert (ranking.strength, ranking.both_bad, ranking.seconds) == (None, False, 9.5)
+    assert ranking.guideline_id is not None
+
+
+def test_none_can_be_sent_puts_all_on_the_first_place(s: Session, project: Project, me: Reviewer) -> None:
+    ranking = rank_order(s, by=me.id, comparison_id=several(s, project, 3).id, none_good=True)
+    assert [p.place for p in ranking.placements] == [1, 1, 1]
+    assert ranking.both_bad
+    last = last_ranking(s, by=me.id, project_id=project.id)
+    assert last is not None
+    assert (last.choice, last.places, last.both_bad) == (None, (1, 1, 1), True)
+
+
+def test_the_drawn_order_is_the_same_after_a_reload_and_differs_between_people(s: Session, project: Project) -> None:
+    four = several(s, project)
+    orders = {tuple(one.id for one in drawn_order(four, reviewer_id=who)) for who in range(200)}
+    assert len(orders) == 24
+    firsts = [drawn_order(four, reviewer_id=who)[0].id for who in range(400)]
+    assert all(70 < firsts.count(response.id) < 130 for response in four.responses)
+    assert drawn_order(four, reviewer_id=7) == drawn_order(four, reviewer_id=7)
+
+
+def test_a_pair_stands_as_it_does_on_the_pair_screen(s: Session, project: Project) -> None:
+    pair = several(s, project, 2)
+    for who in range(20):
+        lower_is_left = drawn_order(pair, reviewer_id=who)[0].id < drawn_order(pair, reviewer_id=who)[1].id
+        assert lower_is_left is left_first(pair.id, who)
+
+
+def test_what_is_offered_says_nothing_of_who_wrote_it(s: Session, project: Project, me: Reviewer) -> None:
+    prompt = a_prompt(s, project)
+    writers = [a_human(s, project, name=name) for name in ("Rosalind", "Achterberg", "Malhotra")]
+    three = a_comparison(s, *(a_response(s, prompt, writer, text="Soon.") for writer in writers))
+    shown = repr(offer_any(s, comparison_id=three.id, reviewer_id=me.id))
+    assert not any(writer.name in shown for writer in writers)
+
+
+def test_the_queue_offers_two_to_six_and_a_pair_as_a_pair(s: Session, project: Project, me: Reviewer) -> None:
+    made = {several(s, project, count).id: count for count in (2, 3, 6)}
+    several(s, project, 7)
+    assert progress(s, project_id=project.id, reviewer_id=me.id).total == 3
+    found: dict[int, int] = {}
+    while (now := claim(s, project_id=project.id, reviewer_id=me.id, later=list(found))) is not None:
+        if now.comparison_id in found:
+            break
+        found[now.comparison_id] = len(now.cards) if isinstance(now, ManyOffer) else 2
+    assert found == made
+    only = next_offer(s, project_id=project.id, reviewer_id=me.id)
+    assert only is not None
+    assert made[only.comparison_id] == 2
+
+
+@pytest.mark.parametrize("places", [(1, 2), (1, 2, 3, 5), (0, 1, 2, 3), ()])
+def test_places_that_fit_no_card_are_refused(
+    s: Session, project: Project, me: Reviewer, places: tuple[int, ...]
+) -> None:
+    with pytest.raises(Refused, match="needs a place from 1 to 4"):
+        rank_order(s, by=me.id, comparison_id=several(s, project).id, places=places)
+
+
+def test_an_order_is_guarded_as_a_pair_is(s: Session, project: Project, me: Reviewer) -> None:
+    def order(comparison: Comparison, by: Reviewer = me) -> Ranking:
+        return rank_order(s, by=by.id, comparison_id=comparison.id, places=range(1, len(comparison.responses) + 1))
+
+    four = several(s, project)
+    order(four)
+    with pytest.raises(Refused, match="ranked this comparison already"):
+        order(four)
+    with pytest.raises(Refused, match="held out"):
+        order(several(s, project, held_out=True))
+    with pytest.raises(NotAllowed, match="manager or annotator"):
+        order(four, by=a_reviewer(s, project, Role.REVIEWER))
+    with pytest.raises(Refused, match="7 responses"):
+        order(several(s, project, 7))
+    with pytest.raises(NotFound):
+        rank_order(s, by=me.id, comparison_id=10**6, places=(1, 2, 3))
+    prompt = a_prompt(s, project)
+    mine = a_response(s, prompt, a_human(s, project, reviewer_id=me.id))
+    others = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
+    with pytest.raises(Refused, match="You wrote one"):
+        order(a_comparison(s, mine, *others))
+    set_queue(s, by=me.id, project_id=project.id, people=1, share=1.0)
+    with pytest.raises(Refused, match="Enough people"):
+        order(four, by=a_reviewer(s, project))
+    with pytest.raises(Refused, match="only pairs can be ranked"):
+        rank_pair(s, by=me.id, comparison_id=several(s, project).id, choice=Choice.LEFT)
+
+
+def test_an_order_can_be_undone_and_given_again(s: Session, project: Project, me: Reviewer) -> None:
+    four = several(s, project)
+    rank_order(s, by=me.id, comparison_id=four.id, places=(2, 1, 3, 4))
+    last = last_ranking(s, by=me.id, project_id=project.id)
+    assert last is not None
+    assert (last.choice, last.places, last.comparison_id) == (None, (2, 1, 3, 4), four.id)
+    assert undo(s, by=me.id, ranking_id=last.ranking_id) == four.id
+    rank_order(s, by=me.id, comparison_id=four.id, places=(1, 2, 3, 4))
+    assert len(s.scalars(select(Ranking)).all()) == 2
+
+
+def test_chips_are_for_any_order_but_criteria_and_strength_for_pairs(
+    s: Session, project: Project, me: Reviewer
+) -> None:
+    ranking = rank_order(s, by=me.id, comparison_id=several(s, project, 3).id, places=(1, 2, 3))
+    set_chips(s, by=me.id, ranking_id=ranking.id, praise=["Warm"], faults=["Tone"])
+    assert chips_of(s, ranking_id=ranking.id) == ["Tone", "Warm"]
+    set_criteria(s, by=me.id, project_id=project.id, names=["Correct"])
+    criterion = s.scalars(select(Criterion)).one()
+    with pytest.raises(Refused, match="of pairs only"):
+        judge_criterion(s, by=me.id, ranking_id=ranking.id, criterion_id=criterion.id, choice=Choice.LEFT)
+    with pytest.raises(Refused, match="left or the right"):
+        strengthen(s, by=me.id, ranking_id=ranking.id)
+
+
+def test_more_than_two_are_flagged_and_settled_as_pairs_are(s: Session, project: Project, me: Reviewer) -> None:
+    three = several(s, project, 3)
+    ann = a_reviewer(s, project, Role.ANNOTATOR)
+    made = flag(s, by=ann.id, comparison_id=three.id, note="C is cut off.")
+    (waiting,) = open_flags(s, by=me.id, project_id=project.id)
+    assert waiting.pair == offer_many(s, comparison_id=three.id, reviewer_id=ann.id), "C is what was C to Ann"
+    settle(s, by=me.id, flag_id=made.id, discard=True)
+    with pytest.raises(Refused, match="discarded"):
+        rank_order(s, by=me.id, comparison_id=three.id, places=(1, 2, 3))
+    with pytest.raises(Refused, match="2 to 6"):
+        flag(s, by=me.id, comparison_id=several(s, project, 7).id, note="Too many.")
+
+
+def test_agreement_is_told_from_pairs_alone(s: Session, project: Project, me: Reviewer) -> None:
+    rank_order(s, by=me.id, comparison_id=several(s, project).id, places=(1, 2, 3, 4))
+    pair = several(s, project, 2)
+    other = a_reviewer(s, project)
+    for who in (me, other):
+        rank_pair(s, by=who.id, comparison_id=pair.id, choice=Choice.TIE)
+    assert opinions(s, project_id=project.id) == [Opinion(pair.id, who.name, "TIE") for who in (me, other)]
+
+
+def test_an_order_reaches_a_snapshot_as_the_best_against_each_worse_one(
+    s: Session, project: Project, me: Reviewer
+) -> None:
+    four = several(s, project)
+    shown = offer_many(s, comparison_id=four.id, reviewer_id=me.id).cards
+    rank_order(s, by=me.id, comparison_id=four.id, places=(3, 1, 3, 2))
+    rank_order(s, by=me.id, comparison_id=several(s, project).id, none_good=True)
+    found = preview(s, project_id=project.id)
+    best = shown[1]
+    assert {(row.chosen, row.rejected, row.contrast) for row in found.rows} == {
+        (best.text, shown[0].text, 2),
+        (best.text, shown[2].text, 2),
+        (best.text, shown[3].text, 1),
+    }
+    assert found.left_out[LeftOut.BOTH_BAD] == 1
