@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,66 +48,68 @@ REST = LEAST + 0.5
 console = Console(stderr=True)
 
 
+@dataclass(frozen=True)
+class Load:
+    """What the app and the peer are put under."""
+
+    with_think_time: Pace
+    without_think_time: Pace
+    browser_presses: int
+    soak: Pace | None
+    warm_up: Pace
+    """Not counted: a fresh server imports and compiles in its first requests."""
+
+    @property
+    def paces(self) -> dict[str, Pace]:
+        """The two runs of all clients, by name."""
+        return {"with_think_time": self.with_think_time, "without_think_time": self.without_think_time}
+
+
 def main(
     prompts: Annotated[int, typer.Option(min=2, help="One pair each.")] = 100_000,
     reviewers: Annotated[int, typer.Option(min=2, help="One websocket client each.")] = 20,
     think: Annotated[float, typer.Option(help="Mean think time in seconds.")] = 5.0,
     presses: Annotated[int, typer.Option(min=2, help="Of each client, with and without think time.")] = 12,
     browser_presses: Annotated[int, typer.Option(min=2)] = 60,
-    soak_minutes: Annotated[float, typer.Option(help="0 leaves the soak out.")] = 30.0,
+    soak_minutes: Annotated[float, typer.Option(help="0 leaves the soaks out.")] = 30.0,
     people_wanted: Annotated[int, typer.Option(help="People for each pair; 0 lets everybody rank all.")] = 0,
     peer: Annotated[bool, typer.Option(help="Measure Label Studio too.")] = True,
     peer_prompts: Annotated[int, typer.Option(help="Fewer tasks for the peer; 0 gives it as many.")] = 0,
-    peer_soak_minutes: Annotated[float, typer.Option(help="Below 0: as long as the app's.")] = -1.0,
     draw_seed: Annotated[int, typer.Option("--seed", help="Of think times and choices.")] = 0,
 ) -> None:
     """Seed, serve, measure, print."""
     # so that being told to end also ends the servers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    report: dict[str, Any] = {"machine": machine()}
-    paces = {
-        "with_think_time": Pace(think, presses=presses, seed=draw_seed),
-        "without_think_time": Pace(0.0, presses=presses, seed=draw_seed + 1),
-    }
-    with tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as folder:
-        home = Path(folder) / "pickwell"
-        home.mkdir()
-        os.environ["PICKWELL_HOME"] = str(home)
-        os.environ.pop("PICKWELL_DATABASE_URL", None)
-        seeded = seeding(report, home, prompts, reviewers, people_wanted)
-        report["app"] = {"pause_ms": round(1000 * PAUSE)}
-        with the_app(home) as app:
-            told("Warming the app up")
-            reviewing(app, seeded, Pace(0.0, presses=2, seed=draw_seed + 2))
-            for name, pace in paces.items():
-                told(f"{reviewers} websocket clients, {name.replace('_', ' ')}")
-                report["app"][name] = reviewing(app, seeded, pace)
-            told("Chromium")
-            sitting = rank_pairs(
-                app.address,
-                project_id=seeded.project_id,
-                reviewer_id=seeded.reviewer_ids[0],
-                presses=browser_presses,
-                rest=REST,
-                seed=draw_seed,
-            )
-            report["app"]["browser"] = in_the_browser(sitting)
-            if soak_minutes:
-                told(f"Soak of {soak_minutes:g} minutes")
-                report["app"]["soak"] = soaking(app, seeded, Pace(think, seconds=60 * soak_minutes, seed=draw_seed + 3))
-        told("The database alone")
-        report["database_alone"] = {
-            name: claims(seeded.project_id, seeded.reviewer_ids, turns=40, people_wanted=people, share=0.1)
-            for name, people in (("everybody_ranks_all", None), ("two_people_for_a_tenth", 2))
-        }
-        report["wanted"] = wanted(report["app"])
-        if peer:
-            minutes = soak_minutes if peer_soak_minutes < 0 else peer_soak_minutes
-            soak = Pace(think, seconds=60 * minutes, seed=draw_seed + 3) if minutes else None
-            report["peer"] = beside(
-                Path(folder) / "label-studio", peer_prompts or prompts, reviewers, paces, browser_presses, soak
-            )
-    print(json.dumps(report, indent=2, default=asdict))
+    load = Load(
+        with_think_time=Pace(think, presses=presses, seed=draw_seed),
+        without_think_time=Pace(0.0, presses=presses, seed=draw_seed + 1),
+        browser_presses=browser_presses,
+        soak=Pace(think, seconds=60 * soak_minutes, seed=draw_seed + 2) if soak_minutes else None,
+        warm_up=Pace(0.0, presses=2, seed=draw_seed + 3),
+    )
+    report: dict[str, Any] = {"finished": False, "machine": machine(), "database": {}, "app": {}}
+    try:
+        with tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as folder:
+            home, peer_home = Path(folder) / "pickwell", Path(folder) / "label-studio"
+            home.mkdir()
+            os.environ["PICKWELL_HOME"] = str(home)
+            os.environ.pop("PICKWELL_DATABASE_URL", None)
+            seeded = seeding(report["database"], home, prompts, reviewers, people_wanted)
+            with the_app(home) as app:
+                under_load(report["app"], app, seeded, load)
+            report["wanted"] = wanted(report["app"])
+            told("The database alone")
+            report["database_alone"] = {
+                name: claims(seeded.project_id, seeded.reviewer_ids, turns=40, people_wanted=people, share=0.1)
+                for name, people in (("everybody_ranks_all", None), ("two_people_for_a_tenth", 2))
+            }
+            if peer:
+                report["peer"] = {}
+                peer_under_load(report["peer"], peer_home, peer_prompts or prompts, reviewers, load)
+        report["finished"] = True
+    finally:
+        # also where something failed or somebody ended it: an hour's figures are not to be lost
+        print(json.dumps(report, indent=2, default=asdict))
 
 
 def told(what: str) -> None:
@@ -127,7 +129,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def seeding(report: dict[str, Any], home: Path, prompts: int, reviewers: int, people_wanted: int) -> Seeded:
+def seeding(found: dict[str, Any], home: Path, prompts: int, reviewers: int, people_wanted: int) -> Seeded:
     """Make the database."""
     from db.session import migrate, session
     from review.queue import set_overlap
@@ -136,7 +138,7 @@ def seeding(report: dict[str, Any], home: Path, prompts: int, reviewers: int, pe
     migrate()
     began = time.perf_counter()
     seeded = seed(prompts, reviewers)
-    report["database"] = {
+    found |= {
         "prompts": seeded.prompts,
         "responses": seeded.responses,
         "rankings": seeded.rankings,
@@ -165,6 +167,29 @@ def saved() -> int:
 
     with reading() as s:
         return s.scalar(select(func.count()).select_from(Ranking)) or 0
+
+
+def under_load(found: dict[str, Any], app: Server, seeded: Seeded, load: Load) -> None:
+    """All that is measured of the app."""
+    found["pause_ms"] = round(1000 * PAUSE)
+    told("Warming the app up")
+    reviewing(app, seeded, load.warm_up)
+    for name, pace in load.paces.items():
+        told(f"{len(seeded.reviewer_ids)} websocket clients, {name.replace('_', ' ')}")
+        found[name] = reviewing(app, seeded, pace)
+    told("Chromium")
+    sitting = rank_pairs(
+        app.address,
+        project_id=seeded.project_id,
+        reviewer_id=seeded.reviewer_ids[0],
+        presses=load.browser_presses,
+        rest=REST,
+        seed=load.warm_up.seed,
+    )
+    found["browser"] = in_the_browser(sitting)
+    if load.soak is not None:
+        told("The soak")
+        found["soak"] = soaking(app, seeded, load.soak)
 
 
 def reviewing(app: Server, seeded: Seeded, pace: Pace) -> dict[str, Any]:
@@ -240,54 +265,55 @@ def wanted(app: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def beside(
-    home: Path, prompts: int, reviewers: int, paces: dict[str, Pace], browser_presses: int, soak: Pace | None
-) -> dict[str, Any]:
-    """Label Studio under the same load; where it cannot be installed, why not."""
+def peer_under_load(found: dict[str, Any], home: Path, prompts: int, reviewers: int, load: Load) -> None:
+    """The same of Label Studio; where it cannot be installed, why not."""
+    found |= {
+        "name": f"Label Studio {VERSION}, as `label-studio start` serves it (SQLite, one process), telemetry off",
+        "comparable": "The same texts, annotations, people, think times and machine, one after the other. A wait is "
+        "from sending the annotation to having the next task, as its front end asks for it: no rendering, and no "
+        "pause, for it has none. In the browser a wait is from Ctrl+Enter to the next prompt painted.",
+        "not_comparable": "It wants two presses for a pair, a digit and Ctrl+Enter "
+        f"({BETWEEN_KEYS_MS} ms apart here); only the second is timed. It gives tasks in the order of their import, "
+        "the app first those that fewest people have ranked. It sends a task and the browser draws the screen; "
+        "Streamlit draws the screen on the server. Without think time its clients wait for nothing; the app's wait "
+        "for the pause and the moments in which presses do not count.",
+    }
     told("Label Studio: installing it unless it is there")
     try:
         install()
     except subprocess.CalledProcessError as problem:
-        return {"not_measured": f"Label Studio {VERSION} cannot be installed here: {problem}"}
+        found["not_measured"] = f"It cannot be installed here: {problem}"
+        return
     told(f"Label Studio: importing {prompts} tasks")
     home.mkdir()
     with label_studio(home, prompts=prompts, reviewers=reviewers) as peer:
-        found: dict[str, Any] = {
-            "name": f"Label Studio {VERSION}, as `label-studio start` serves it (SQLite, one process), telemetry off",
-            "comparable": "The same texts, annotations, people, think times and machine, one after the other. A wait "
-            "is from sending the annotation to having the next task, as its front end asks for it: no rendering, and "
-            "no pause, for it has none. In the browser a wait is from Ctrl+Enter to the next prompt painted.",
-            "not_comparable": "It wants two presses for a pair, a digit and Ctrl+Enter "
-            f"({BETWEEN_KEYS_MS} ms apart here); only the second is timed. It gives tasks in order of import, the app "
-            "those first that fewest people have ranked. It sends a task and the browser draws the screen; Streamlit "
-            "draws the screen on the server. Without think time its clients wait for nothing; the app's wait for "
-            "the pause and the moments in which presses do not count.",
-            "tasks": peer.tasks,
-            "annotations": peer.annotations,
-            "import_s": peer.import_s,
-        }
+        found |= {"tasks": peer.tasks, "annotations": peer.annotations, "import_s": peer.import_s}
         told("Label Studio: warming it up")
-        submitting(peer, Pace(0.0, presses=2, seed=99))
-        for name, pace in paces.items():
+        submitting(peer, load.warm_up)
+        for name, pace in load.paces.items():
             told(f"Label Studio: {reviewers} clients, {name.replace('_', ' ')}")
             found[name] = submitting(peer, pace)
         told("Label Studio: Chromium")
-        sitting = submit_pairs(peer, presses=browser_presses, rest=REST, seed=0)
+        sitting = submit_pairs(peer, presses=load.browser_presses, rest=REST, seed=load.warm_up.seed)
         found["browser"] = {
             "presses": len(sitting.seen),
             "key_to_next_pair_painted": latency([seen.next_pair for seen in sitting.seen]),
             "lost": sitting.lost,
         }
-        if soak is not None and soak.seconds:
-            told(f"Label Studio: soak of {soak.seconds / 60:g} minutes")
-            seconds = soak.seconds
+        if load.soak is not None:
+            told("Label Studio: the soak")
+            found["soak"] = soaking_peer(peer, load.soak)
 
-            async def both() -> tuple[Submissions, Memory]:
-                return await asyncio.gather(annotate(peer, soak), watch(peer.server, seconds))
 
-            submissions, memory = asyncio.run(both())
-            found["soak"] = {"seconds": seconds, "memory": memory, **submissions_of(submissions)}
-    return found
+def soaking_peer(peer: Peer, pace: Pace) -> dict[str, Any]:
+    """All clients of the peer for a long time, and its memory meanwhile."""
+
+    async def both() -> tuple[Submissions, Memory]:
+        assert pace.seconds is not None
+        return await asyncio.gather(annotate(peer, pace), watch(peer.server, pace.seconds))
+
+    submissions, memory = asyncio.run(both())
+    return {"seconds": pace.seconds, "think_s": pace.think, "memory": memory, **submissions_of(submissions)}
 
 
 def submitting(peer: Peer, pace: Pace) -> dict[str, Any]:
