@@ -21,6 +21,7 @@ def test_the_benchmark_of_reviewing_gives_its_figures_without_errors() -> None:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout)
+    assert report["finished"]
     app = report["app"]
     for name in ("with_think_time", "without_think_time", "soak"):
         clients = app[name]
