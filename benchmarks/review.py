@@ -45,6 +45,8 @@ NOISE = 0.05
 """Share of the memory at the start by which the fitted line may rise over a soak and still count as no growth."""
 REST = LEAST + 0.5
 """Seconds that a pair is looked at in the browser."""
+LOG = 1500
+"""Last characters of the app's log that are kept where something failed: its pages tell nobody what it was."""
 console = Console(stderr=True)
 
 
@@ -205,6 +207,7 @@ def reviewing(app: Server, seeded: Seeded, pace: Pace) -> dict[str, Any]:
         "clicks_per_second_at_most": None if pace.think else round(len(seeded.reviewer_ids) / (PAUSE + LEAST), 1),
         "server_cpu_ms_per_click": round(1000 * (app.cpu_seconds - used) / max(1, len(answers.clicks)), 1),
         "rankings_saved": saved() - before,
+        "end_of_the_log": app.log.read_text(errors="replace")[-LOG:] if answers.errors else "",
         "server_megabytes": round(app.megabytes, 1),
     }
 

@@ -28,6 +28,8 @@ class Server:
     address: str
     """Such as http://127.0.0.1:8501."""
     process: psutil.Process
+    log: Path
+    """What it prints."""
 
     @property
     def megabytes(self) -> float:
@@ -70,7 +72,7 @@ def serving(
         )
         try:
             _wait_for(address + health, process, patience, log)
-            yield Server(address, psutil.Process(process.pid))
+            yield Server(address, psutil.Process(process.pid), log)
         finally:
             _end(process)
 

@@ -227,6 +227,7 @@ async def _press_on(client: Client, answers: Answers, pace: Pace, turn: int) -> 
             else:
                 answers.clicks.append(click)
     except OutOfPairs:
-        answers.finished += 1
+        # where the page broke, its problem is among the errors
+        answers.finished += not client.problems
     except Exception as problem:
         answers.errors.append(f"{type(problem).__name__}: {problem}")
