@@ -149,18 +149,20 @@ def _try(action: Callable[[Session], T]) -> T | None:
 def ranking() -> None:
     """Everything that changes from pair to pair."""
     only = st.session_state.get(ONLY, Filter())
+    # asked before anything else: the time that a choice is seen has begun
     chosen = just_chosen(Offer) or just_chosen(ManyOffer)
     pair: Offer | ManyOffer | None
-    with session() as s:
+    if chosen is not None:
+        pair = chosen.shown
+    else:
+        later = st.session_state.get(LATER, [])
+        with session() as s:
+            pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later, only=only)
+    with reading() as s:
         done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
         shared = s.get_one(Project, me.project_id).people_wanted is not None
         held = held_by_others(s, project_id=me.project_id, reviewer_id=me.reviewer_id) if shared else []
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
-        if chosen is not None:
-            pair = chosen.shown
-        else:
-            later = st.session_state.get(LATER, [])
-            pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later, only=only)
     if not done.total:
         st.info("There are no pairs to rank yet. A manager imports replies, or generates them, and pairs appear here.")
         return

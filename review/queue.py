@@ -31,7 +31,7 @@ from db.models import (
 )
 from db.people import require
 from errors import Refused
-from review.assignment import Offer, waiting_for
+from review.assignment import Offer, ranked_by, waiting_for
 from review.cards import ManyOffer, offer_any
 from review.filters import Filter, check_filter, conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
@@ -139,7 +139,8 @@ def _held(
             Comparison.id == comparison_id,
             Comparison.project_id == project.id,
             Comparison.state != ComparisonState.AWAY,
-            *([] if drawn is Drawn.REPEAT else [room]),
+            # a second tab may have ranked it since
+            *([] if drawn is Drawn.REPEAT else [room, ~ranked_by(reviewer_id)]),
             *conditions(only),
         )
         if comparison_id not in later and s.scalar(theirs) is not None:
