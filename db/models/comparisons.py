@@ -55,10 +55,8 @@ class Comparison(Base):
         UniqueConstraint("project_id", "key"),
         Index("ix_comparison_breadth", "project_id", "state", "people", "draw"),
         Index("ix_comparison_draw", "project_id", "state", "draw"),
-        Index(
-            "ix_comparison_contested", "project_id", sqlite_where=text("contested"), postgresql_where=text("contested")
-        ),
-        Index("ix_comparison_gold", "project_id", sqlite_where=text("gold"), postgresql_where=text("gold")),
+        Index("ix_comparison_contested", "project_id", "contested"),
+        Index("ix_comparison_gold", "project_id", "gold"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

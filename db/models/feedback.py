@@ -48,7 +48,7 @@ class Ranking(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), index=True)
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), index=True)
     strength: Mapped[int | None]
     """1 for better, 2 for much better, said of a pair here; none for ties, several responses and imported picks."""

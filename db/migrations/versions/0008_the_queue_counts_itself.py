@@ -112,8 +112,8 @@ def upgrade() -> None:
     op.create_index('ix_comparison_breadth', 'comparison', ['project_id', 'state', 'people', 'draw'])
     op.create_index('ix_comparison_draw', 'comparison', ['project_id', 'state', 'draw'])
     for column in ('contested', 'gold'):
-        some = sa.text(column)
-        op.create_index(f'ix_comparison_{column}', 'comparison', ['project_id'], sqlite_where=some, postgresql_where=some)
+        op.create_index(f'ix_comparison_{column}', 'comparison', ['project_id', column])
+    op.create_index(op.f('ix_ranking_comparison_id'), 'ranking', ['comparison_id'])
     op.create_index(op.f('ix_correction_parent_id'), 'correction', ['parent_id'])
     op.create_index(op.f("ix_lease_reviewer_id"), "lease", ["reviewer_id"])
     op.create_index(
