@@ -19,7 +19,8 @@ from tests.factories import a_model, a_project, a_response, a_reviewer
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MENU = [
-    re.compile(name) for name in "Overview Import Generate Compare Progress Decide Train Judge Evaluate People".split()
+    re.compile(name)
+    for name in "Overview Import Generate Compare Correct Find Progress Decide Train Judge Evaluate People".split()
 ]
 REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
@@ -88,9 +89,8 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
     editor.click()
     page.keyboard.press("Control+End")
     page.keyboard.type(" We will write by Friday. luck")
+    expect(page.locator(".pw-diff ins").first).to_be_visible()  # while it is typed
     page.keyboard.press("Control+Enter")
-    expect(page.locator(".pw-diff ins").first).to_be_visible()
-    page.get_by_role("button", name="Save correction").click()
     expect(page.get_by_text("Correction saved")).to_be_visible()
     assert count(Correction) == 1
     with reading() as s:
@@ -232,8 +232,22 @@ def test_every_key_of_the_pair_screen_and_its_guards(address: str, page: Page) -
         press_until(page, "u", f"{left} of 200 pairs ranked by you")
     assert [r.strength for r in rankings_by(me)] == [None, 1]
 
+    # while the flag's dialog is open no key ranks or undoes; closed without a note, it flags nothing
+    page.get_by_role("button", name="Flag").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    page.wait_for_timeout(800)
+    dialog.get_by_role("heading", name="Flag this pair").click()
+    for key in ("ArrowLeft", "ArrowDown", "u", "l", "Backspace"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(250)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("2 of 200 pairs ranked by you")).to_be_visible()
+    assert len(rankings_by(me)) == 2
+
     # a flag needs a note; a manager settles it
-    page.get_by_test_id("stPopover").get_by_role("button").click()
+    page.get_by_role("button", name="Flag").click()
     page.get_by_role("textbox", name="What is wrong with this pair?").fill("Left is cut off.")
     page.get_by_role("button", name="Flag it for a manager").click()
     expect(page.get_by_text("Flagged: a manager will look at it")).to_be_visible()
