@@ -1,5 +1,6 @@
 """Rank pairs at one key each; correct below; undo."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ from ui.correcting import Subject, correction_box
 from ui.frame import page
 from ui.pairs import (
     CHOICE_WORDS,
+    PAUSE,
     Chosen,
     choice_bar,
     forget_choice,
@@ -139,7 +141,17 @@ def save_criterion(ranking_id: int, criterion_id: int) -> None:
     )
 
 
+def counted(s: Session) -> RankingProgress:
+    """How far this person is; not counted anew where the choice is seen and then the next pair drawn."""
+    at, done = st.session_state.get(COUNTED, (0.0, None))
+    if not isinstance(done, RankingProgress) or time.monotonic() - at > 2 * PAUSE:
+        done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+        st.session_state[COUNTED] = (time.monotonic(), done)
+    return done
+
+
 def _try(action: Callable[[Session], T]) -> T | None:
+    st.session_state.pop(COUNTED, None)
     with errors_toasted(), session() as s:
         return action(s)
     return None
@@ -159,7 +171,7 @@ def ranking() -> None:
         with session() as s:
             pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later, only=only)
     with reading() as s:
-        done = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+        done = counted(s)
         shared = s.get_one(Project, me.project_id).people_wanted is not None
         held = held_by_others(s, project_id=me.project_id, reviewer_id=me.reviewer_id) if shared else []
         last = last_ranking(s, by=me.reviewer_id, project_id=me.project_id)
@@ -202,7 +214,7 @@ def show_choices(pair: Offer | ManyOffer, chosen: Chosen | None, last: LastRanki
             beside=others,
         )
         return
-    show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None)
+    show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None, told=True)
     choice_bar(
         pair.comparison_id,
         pair,
@@ -388,7 +400,6 @@ if guideline is not None and guideline.text:
     with st.expander(title, icon=":material/menu_book:"):
         st.text(guideline.text)
 with reading() as s:
-    mine = progress(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
     shared_queue = s.get_one(Project, me.project_id).people_wanted is not None
 LISTS = {"queue": "My queue"} | ({"others": "Waiting for others"} if shared_queue else {}) | {"done": "Done"}
 lists, narrowing = st.columns([5, 1], vertical_alignment="center")

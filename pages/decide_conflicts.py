@@ -1,15 +1,19 @@
 """Where people contradict each other, a manager's word decides; everybody's own ranking stays as it was."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from review.adjudication import Conflict, conflicts, count_conflicts, decide, withdraw_decision
+from review.adjudication import Conflict, Word, conflicts, count_conflicts, decide, decide_order, withdraw_decision
+from review.cards import ManyOffer
 from review.rankings import Choice
 from review.reveals import reveal
 from ui.frame import page
 from ui.pairs import CHOICE_WORDS, choice_bar, forget_choice, go_on_after_the_pause, just_chosen, show_pair, show_prompt
 from ui.safe import errors_toasted, plain, show_table
+from ui.slots import order_cards, show_cards, words_of
 
 me = page("Decide", Role.MANAGER)
 
@@ -20,6 +24,21 @@ def give_decision(comparison_id: int, choice: str) -> bool:
         decide(s, by=me.reviewer_id, comparison_id=comparison_id, choice=Choice(choice))
         return True
     return False
+
+
+def give_order(comparison_id: int, places: Sequence[int], none_good: bool) -> bool:
+    """Save the decision on more than two."""
+    with errors_toasted(), session() as s:
+        decide_order(s, by=me.reviewer_id, comparison_id=comparison_id, places=places, none_good=none_good)
+        return True
+    return False
+
+
+def said(word: Word) -> str:
+    """What somebody said, in words."""
+    if word.choice is None:
+        return words_of(word.places, none_good=word.none_good)
+    return CHOICE_WORDS[word.choice.value] + (" (much)" if word.strength == 2 else "")
 
 
 def take_back(ranking_id: int) -> None:
@@ -35,7 +54,7 @@ def show_words(conflict: Conflict) -> None:
         [
             {
                 "Person": word.reviewer,
-                "Said": CHOICE_WORDS[word.choice.value] + (" (much)" if word.strength == 2 else ""),
+                "Said": said(word),
                 "Why": word.reason or "",
             }
             for word in conflict.words
@@ -62,19 +81,26 @@ def deciding() -> None:
             "will not be asked to rank this pair yourself."
         )
         show_prompt(conflict.pair.prompt, conflict.pair.context)
-        show_pair(conflict.pair.left, conflict.pair.right, chosen=chosen.choice if chosen else None)
-        show_words(conflict)
-        choice_bar(conflict.pair.comparison_id, conflict, give_decision)
+        if isinstance(conflict.pair, ManyOffer):
+            show_words(conflict)
+            order_cards(conflict.pair, give_order, chosen=chosen, shown=conflict)
+        else:
+            show_pair(conflict.pair.left, conflict.pair.right, chosen=chosen.choice if chosen else None)
+            show_words(conflict)
+            choice_bar(conflict.pair.comparison_id, conflict, give_decision)
     if decided:
         with st.expander("Decided last", icon=":material/gavel:"):
             for one in decided:
                 if one.decision is None or one.decision_id is None:
                     continue
                 show_prompt(one.pair.prompt, one.pair.context)
-                show_pair(one.pair.left, one.pair.right, chosen=one.decision.choice.value)
+                if isinstance(one.pair, ManyOffer):
+                    show_cards(one.pair, one.decision.places)
+                elif one.decision.choice is not None:
+                    show_pair(one.pair.left, one.pair.right, chosen=one.decision.choice.value)
                 show_words(one)
                 st.button(
-                    plain(f"Take back: {CHOICE_WORDS[one.decision.choice.value]}, by {one.decision.reviewer}"),
+                    plain(f"Take back: {said(one.decision)}, by {one.decision.reviewer}"),
                     key=f"back_{one.decision_id}",
                     on_click=take_back,
                     args=(one.decision_id,),

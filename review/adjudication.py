@@ -7,29 +7,35 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from db.models import Comparison, ComparisonResponse, ComparisonState, Drawn, Ranking, Reviewer, Role, now
+from db.models import Comparison, ComparisonState, Drawn, Ranking, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import Offer, offer
+from review.assignment import Offer
+from review.cards import ManyOffer, offer_any
+from review.orders import new_order
 from review.rankings import Choice, choice_of, new_ranking
 from review.reveals import reveal
 
 
 @dataclass(frozen=True)
 class Word:
-    """What one person said of a pair, as the one who decides sees the sides."""
+    """What one person said, as the one who decides sees the sides."""
 
     reviewer: str
-    choice: Choice
+    choice: Choice | None
+    """None where more than two were put in order."""
+    places: tuple[int, ...]
+    """Of the responses from left to right."""
+    none_good: bool
     strength: int | None
     reason: str | None
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """A pair that people put in opposite orders, or that one would send and another would not."""
+    """What people put in opposite orders, or of which one would send something and another nothing."""
 
-    pair: Offer
+    pair: Offer | ManyOffer
     words: Sequence[Word]
     decision: Word | None
     """The manager's, if one stands."""
@@ -37,15 +43,15 @@ class Conflict:
 
 
 def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> int:
-    """How many pairs people contradict each other on, with or without a decision; managers only."""
+    """How many comparisons people contradict each other on, with or without a decision; managers only."""
     return s.scalar(select(func.count()).select_from(_contested(s, by, project_id, decided).subquery())) or 0
 
 
 def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
-    """Pairs that people contradict each other on, oldest first; decided ones newest decision first. Managers only."""
+    """Comparisons that people contradict each other on, oldest first, decided ones newest first; managers only."""
     found = []
     for comparison_id in s.scalars(_contested(s, by, project_id, decided).limit(limit)).all():
-        pair = offer(s, comparison_id=comparison_id, reviewer_id=by)
+        pair = offer_any(s, comparison_id=comparison_id, reviewer_id=by)
         rankings = s.scalars(
             select(Ranking)
             .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
@@ -78,17 +84,10 @@ def _contested(s: Session, by: int, project_id: int, decided: bool) -> Select[in
         .correlate(Comparison)
         .scalar_subquery()
     )
-    pair = (
-        select(func.count())
-        .where(ComparisonResponse.comparison_id == Comparison.id)
-        .correlate(Comparison)
-        .scalar_subquery()
-    )
     rows = select(Comparison.id).where(
         Comparison.project_id == project_id,
         Comparison.contested,
         Comparison.state != ComparisonState.AWAY,
-        pair == 2,
     )
     if decided:
         return rows.where(decision.is_not(None)).order_by(decision.desc())
@@ -109,14 +108,34 @@ def decide(s: Session, *, by: int, comparison_id: int, choice: Choice, reason: s
         roles=(Role.MANAGER,),
         drawn=Drawn.NONE,
     )
+    return _keep(s, ranking)
+
+
+def decide_order(
+    s: Session, *, by: int, comparison_id: int, places: Sequence[int] = (), none_good: bool = False
+) -> Ranking:
+    """The same for more than two, with the cards as they stand for this manager; see `review.orders.rank_order`."""
+    ranking = new_order(
+        s,
+        by=by,
+        comparison_id=comparison_id,
+        places=places,
+        none_good=none_good,
+        roles=(Role.MANAGER,),
+        drawn=Drawn.NONE,
+    )
+    return _keep(s, ranking)
+
+
+def _keep(s: Session, ranking: Ranking) -> Ranking:
     ranking.adjudicates = True
-    reveal(s, by=by, comparison_id=comparison_id)
+    reveal(s, by=ranking.reviewer_id, comparison_id=ranking.comparison_id)
     try:
         with s.begin_nested():
             s.add(ranking)
             s.flush()
     except IntegrityError:
-        raise Refused("Somebody has decided this pair already. Reload the page.") from None
+        raise Refused("Somebody has decided this already. Reload the page.") from None
     return ranking
 
 
@@ -130,5 +149,14 @@ def withdraw_decision(s: Session, *, by: int, ranking_id: int) -> None:
     s.flush()
 
 
-def _word(ranking: Ranking, pair: Offer) -> Word:
-    return Word(ranking.reviewer.label, choice_of(ranking, left_id=pair.left_id), ranking.strength, ranking.reason)
+def _word(ranking: Ranking, pair: Offer | ManyOffer) -> Word:
+    shown = [pair.left_id, pair.right_id] if isinstance(pair, Offer) else [card.response_id for card in pair.cards]
+    place_of = {placement.response_id: placement.place for placement in ranking.placements}
+    return Word(
+        reviewer=ranking.reviewer.label,
+        choice=choice_of(ranking, left_id=pair.left_id) if isinstance(pair, Offer) else None,
+        places=tuple(place_of[response_id] for response_id in shown),
+        none_good=ranking.both_bad,
+        strength=ranking.strength,
+        reason=ranking.reason,
+    )

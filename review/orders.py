@@ -1,11 +1,11 @@
 """Giving a Ranking of up to six responses at once: a place for each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
-from db.models import Drawn, Ranking
+from db.models import Drawn, Ranking, Role
 from errors import Refused
 from review.cards import drawn_order
 from review.queue import drawn_for
@@ -34,8 +34,33 @@ def rank_order(
 
     Raises `Refused` for places that fit no card, and wherever `rank_pair` does.
     """
-    drawn = drawn_for(s, comparison_id=comparison_id, reviewer_id=by)
-    comparison = rankable(s, by=by, comparison_id=comparison_id, roles=RANKERS, drawn=drawn)
+    ranking = new_order(
+        s,
+        by=by,
+        comparison_id=comparison_id,
+        places=places,
+        none_good=none_good,
+        first_id=first_id,
+        roles=RANKERS,
+        drawn=drawn_for(s, comparison_id=comparison_id, reviewer_id=by),
+    )
+    ranking.seconds = seconds
+    return save(s, ranking)
+
+
+def new_order(
+    s: Session,
+    *,
+    by: int,
+    comparison_id: int,
+    places: Sequence[int],
+    none_good: bool,
+    roles: Collection[Role],
+    drawn: Drawn,
+    first_id: int | None = None,
+) -> Ranking:
+    """An order, not yet in the session; arguments and errors are those of `rank_order`."""
+    comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
     cards = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
     if not FEWEST <= len(cards) <= MOST:
         raise Refused(f"This comparison has {len(cards)} responses, and {FEWEST} to {MOST} can be ordered here.")
@@ -46,6 +71,4 @@ def rank_order(
     if len(places) != len(cards) or not all(1 <= place <= len(cards) for place in places):
         raise Refused(f"Each of the {len(cards)} responses needs a place from 1 to {len(cards)}. Reload the page.")
     placed = list(zip(cards, dense(places), strict=True))
-    ranking = ranking_of(s, by=by, comparison=comparison, placed=placed, both_bad=none_good, drawn=drawn)
-    ranking.seconds = seconds
-    return save(s, ranking)
+    return ranking_of(s, by=by, comparison=comparison, placed=placed, both_bad=none_good, drawn=drawn)

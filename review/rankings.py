@@ -102,8 +102,10 @@ def new_ranking(
 ) -> Ranking:
     """A ranking of a pair, not yet in the session, with the sides as they are drawn for this reviewer.
 
-    Raises `Refused` for more than two responses, and whatever `rankable` does.
+    Raises `Refused` for a word that is no choice and for more than two responses, and whatever `rankable` does.
     """
+    if choice not in set(Choice):
+        raise Refused(f"“{str(choice)[:40]}” is no choice. Say left, right, both good or both bad.")
     comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
     if len(comparison.responses) != 2:
         raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")

@@ -6,8 +6,10 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Ranking, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
-from review.adjudication import conflicts, decide, withdraw_decision
-from review.assignment import left_first, next_offer
+from review.adjudication import conflicts, decide, decide_order, withdraw_decision
+from review.assignment import Offer, left_first, next_offer
+from review.cards import ManyOffer, drawn_order
+from review.orders import rank_order
 from review.progress import opinions
 from review.rankings import Choice, choice_of, last_ranking, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
@@ -82,7 +84,7 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
         len(s.scalars(select(Ranking).where(Ranking.comparison_id == pair.id, Ranking.undone_at.is_(None))).all()) == 3
     )
     assert {o.reviewer for o in opinions(s, project_id=team.project.id)} == {"Ann", "Bo"}
-    with pytest.raises(Refused, match="decided this pair already"):
+    with pytest.raises(Refused, match="decided this already"):
         decide(s, by=a_reviewer(s, team.project).id, comparison_id=pair.id, choice=Choice.TIE)
     withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
     assert derived()[1] == {LeftOut.DISAGREEMENT: 2}
@@ -108,6 +110,7 @@ def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(
     pair = team.pairs[0]
     rankings = [team.say(team.ann, pair, "1"), team.say(team.bo, pair, "2")]
     conflict = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)[0]
+    assert isinstance(conflict.pair, Offer)
     left_id = conflict.pair.left_id
     assert [word.choice for word in conflict.words] == [choice_of(ranking, left_id=left_id) for ranking in rankings]
     assert {word.choice for word in conflict.words} == {Choice.LEFT, Choice.RIGHT}
@@ -117,3 +120,24 @@ def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(
     ):
         with pytest.raises(NotAllowed, match="manager"):
             action()
+
+
+def test_more_than_two_are_decided_as_cards(s: Session) -> None:
+    team = Team(s, pairs=0)
+    prompt = a_prompt(s, team.project)
+    three = a_comparison(s, *(a_response(s, prompt, a_human(s, team.project)) for _ in range(3)))
+    for who, best_first in ((team.ann, True), (team.bo, False)):
+        cards = drawn_order(three, reviewer_id=who.id)
+        order = sorted(cards, key=lambda response: response.id, reverse=not best_first)
+        rank_order(s, by=who.id, comparison_id=three.id, places=[order.index(card) + 1 for card in cards])
+    (conflict,) = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)
+    assert isinstance(conflict.pair, ManyOffer)
+    first, second = (dict(zip(conflict.pair.cards, word.places, strict=True)) for word in conflict.words)
+    assert {card: 4 - place for card, place in first.items()} == second
+    decide_order(s, by=team.manager.id, comparison_id=three.id, places=(1, 2, 2))
+    (decided,) = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=True)
+    assert decided.decision is not None
+    assert decided.decision.places == (1, 2, 2)
+    found = derive(standing_rankings(s, project_id=team.project.id), [])
+    assert len(found.rows) == 2
+    assert found.left_out == {LeftOut.OVERRULED: 2}

@@ -72,6 +72,17 @@ def test_a_second_press_never_ranks_the_same_pair_twice(s: Session, project: Pro
     assert len(s.scalars(select(Ranking)).all()) == 1
 
 
+def test_a_word_that_is_no_choice_and_a_comparison_of_another_project_save_nothing(
+    s: Session, project: Project, me: Reviewer
+) -> None:
+    pair, theirs = a_pair(s, project), a_pair(s, a_project(s))
+    with pytest.raises(Refused, match="“MAYBE” is no choice"):
+        rank_pair(s, by=me.id, comparison_id=pair.id, choice="MAYBE")  # type: ignore[arg-type]
+    with pytest.raises(NotAllowed, match="needs the role"):
+        rank_pair(s, by=me.id, comparison_id=theirs.id, choice=Choice.LEFT)
+    assert s.scalars(select(Ranking)).all() == []
+
+
 def test_undo_keeps_the_row_and_brings_the_pair_back(s: Session, project: Project, me: Reviewer) -> None:
     pair = a_pair(s, project)
     ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)

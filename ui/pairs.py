@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from review.diff import Change, Piece
+from review.oddities import oddities
 from ui.safe import escaped
 
 TOO_SOON = 0.3
@@ -35,15 +36,25 @@ def show_prompt(text: str, context: str | None, *, compact: bool = False) -> Non
     st.html(f'<div class="pw-card pw-prompt{size}">{above}<div class="pw-text">{escaped(text)}</div></div>')
 
 
-def show_pair(left: str, right: str, *, chosen: str | None = None) -> None:
-    """Two texts as equals; `chosen` is the side that was just preferred, both for a tie of good ones."""
+def noted(text: str) -> str:
+    """What a reader should be told of a text, as HTML for beside its label; empty for an ordinary one."""
+    found = oddities(text)
+    return f' <span class="pw-note">{escaped("; ".join(found))}</span>' if found else ""
+
+
+def show_pair(left: str, right: str, *, chosen: str | None = None, told: bool = False) -> None:
+    """Two texts as equals; `chosen` is the side that was just preferred, both for a tie of good ones.
+
+    With `told`, beside each label stands what is odd about its text.
+    """
+    left_note, right_note = (noted(text) if told else "" for text in (left, right))
     marks = {side: " pw-chosen" if chosen in (side, "TIE") else "" for side in ("LEFT", "RIGHT")}
     faded = " pw-faded" if chosen == "BOTH_BAD" else ""
     st.html(
         f'<div class="pw-pair{faded}">'
-        f'<div class="pw-card{marks["LEFT"]}"><div class="pw-label">Left</div>'
+        f'<div class="pw-card{marks["LEFT"]}"><div class="pw-label">Left{left_note}</div>'
         f'<div class="pw-text">{escaped(left)}</div></div>'
-        f'<div class="pw-card{marks["RIGHT"]}"><div class="pw-label">Right</div>'
+        f'<div class="pw-card{marks["RIGHT"]}"><div class="pw-label">Right{right_note}</div>'
         f'<div class="pw-text">{escaped(right)}</div></div>'
         "</div>"
     )

@@ -15,7 +15,7 @@ import streamlit as st
 
 from review.cards import ManyOffer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
-from ui.pairs import TOO_SOON, Chosen, appeared, seconds_drawn, seconds_shown
+from ui.pairs import TOO_SOON, Chosen, appeared, noted, seconds_drawn, seconds_shown
 from ui.safe import escaped
 
 REPEAT = 0.1
@@ -57,6 +57,8 @@ class _Held:
     """Two came at once, and the keys have not rested since."""
     warned_at: float | None = None
     """When the warning was first drawn."""
+    shown: Any = None
+    """What the page has on the screen, kept over the pause."""
 
 
 def words_of(places: Sequence[int], *, none_good: bool) -> str:
@@ -92,7 +94,7 @@ def show_cards(
             key = f"<kbd>{card + 1}</kbd>" if keys else ""
             with st.container(key=f"pwcard_{offer.comparison_id}_{card}"):
                 st.html(
-                    f'<div class="pw-slot-head{marks}"><span>Card {letter(card)} {key}</span>{badge}</div>'
+                    f'<div class="pw-slot-head{marks}"><span>Card {letter(card)} {key}{noted(one.text)}</span>{badge}</div>'
                     f'<div class="pw-text pw-slot-text">{escaped(one.text)}</div>'
                 )
                 below(card)
@@ -103,6 +105,7 @@ def order_cards(
     save: Save,
     *,
     chosen: Chosen | None = None,
+    shown: object | None = None,
     disabled: bool = False,
     beside: Callable[[], None] = lambda: None,
 ) -> None:
@@ -112,6 +115,7 @@ def order_cards(
         offer: what is ordered.
         save: called once for an order that is submitted.
         chosen: the order that was just saved, if its pause is not over.
+        shown: what the page keeps over the pause; the offer where None.
         disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
         beside: draws what else stands in the bar.
     """
@@ -130,7 +134,7 @@ def order_cards(
     show_cards(offer, cards.given, focus=focus, keys=best_worst, below=partial(_card_button, offer, cards))
     _bar(offer, cards, best_worst, save, cards.said, beside, disabled)
     _scroll_to(".pw-prompt" if focus is None or not any(cards.given) else ".pw-focus", f"{offer.comparison_id} {focus}")
-    held.drawn, held.presses = cards, 0
+    held.drawn, held.presses, held.shown = cards, 0, offer if shown is None else shown
     held.draws += 1
     if isinstance(cards, Slots) and cards.warned:
         held.warned_at = held.warned_at or time.monotonic()
@@ -320,4 +324,4 @@ def _submitted(item_id: int, offer: ManyOffer, save: Save, none_good: bool) -> N
         places, choice = after.submitted, " ".join(map(str, after.submitted))
     if save(item_id, places, none_good):
         st.session_state.pop("slots_held")
-        st.session_state["pair_chosen"] = Chosen(item_id, choice, offer, at=time.monotonic())
+        st.session_state["pair_chosen"] = Chosen(item_id, choice, held.shown, at=time.monotonic())

@@ -12,6 +12,7 @@ CSS = """
 .pw-context {opacity: .75; margin-bottom: .7rem; padding-bottom: .7rem;
   border-bottom: 1px dashed color-mix(in srgb, currentColor 25%, transparent);}
 .pw-label {font-size: .78rem; letter-spacing: .04em; opacity: .65; margin-bottom: .3rem;}
+.pw-note {color: #b45309; letter-spacing: 0;}
 .pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; height: 43vh; min-height: 12rem; overflow-y: auto;
   align-items: stretch;}
 @media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; height: 50vh;} h1 {font-size: 1.9rem !important;}}
