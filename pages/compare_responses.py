@@ -48,7 +48,9 @@ from ui.slots import order_cards, words_of
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
 # by project and person: whoever comes next in this tab has a queue of their own
-LATER, ONLY, FLAGGING = (f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("later", "only", "flagging"))
+LATER, ONLY, FLAGGING, COUNTED = (
+    f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("later", "only", "flagging", "counted")
+)
 STANDING_WORDS: dict[Standing | None, str] = {
     None: "everything",
     Standing.CONTESTED: "what people disagree on",

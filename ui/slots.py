@@ -93,8 +93,9 @@ def show_cards(
             badge = f'<span class="pw-place">{ordinal(place)}</span>' if place else ""
             key = f"<kbd>{card + 1}</kbd>" if keys else ""
             with st.container(key=f"pwcard_{offer.comparison_id}_{card}"):
+                title = f"Card {letter(card)} {key}{noted(one.text)}"
                 st.html(
-                    f'<div class="pw-slot-head{marks}"><span>Card {letter(card)} {key}{noted(one.text)}</span>{badge}</div>'
+                    f'<div class="pw-slot-head{marks}"><span>{title}</span>{badge}</div>'
                     f'<div class="pw-text pw-slot-text">{escaped(one.text)}</div>'
                 )
                 below(card)
