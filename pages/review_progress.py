@@ -132,20 +132,21 @@ show_table(
     [
         {
             "Person": one.reviewer,
-            "Ranked here": one.ranked,
+            "Ranked": one.ranked,
             "Imported": one.imported,
-            "Corrections": one.corrections,
-            "Median seconds": "–" if one.median_seconds is None else f"{one.median_seconds:.0f}",
-            "Left better": share(one.left_share),
+            "Corrected": one.corrections,
+            "Seconds": "–" if one.median_seconds is None else f"{one.median_seconds:.0f}",
+            "Left": share(one.left_share),
             "Ties": share(one.tie_share),
-            "Agrees with others": share(agreeing[one.reviewer].raw) if one.reviewer in agreeing else "–",
+            "Agrees": share(agreeing[one.reviewer].raw) if one.reviewer in agreeing else "–",
         }
         | checks(one.reviewer)
         for one in people
     ]
 )
 st.caption(
-    "“Left better” far from 50 % hints at a habit. “Agrees with others” counts pairs that somebody else ranked too."
+    "“Seconds”: the median for a pair. “Left”: how often the left was better; far from 50 % hints at a habit. "
+    "“Agrees”: with others, on pairs that somebody else ranked too."
 )
 
 if steady:

@@ -81,7 +81,7 @@ def responder_bars(standings: Sequence[Standing]) -> None:
     order = ["better", "both good", "both bad", "worse"]
     frame = pd.DataFrame(
         [
-            {"Responder": one.responder, "was": name, "pairs": count, "order": order.index(name)}
+            {"Responder": one.responder, "was": name, "rankings": count, "order": order.index(name)}
             for one in standings
             for name, count in zip(order, (one.better, one.even, one.both_bad, one.worse), strict=True)
         ]
@@ -90,11 +90,11 @@ def responder_bars(standings: Sequence[Standing]) -> None:
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("pairs:Q", title="pairs ranked by people", axis=alt.Axis(tickMinStep=1)),
+            x=alt.X("rankings:Q", title="rankings by people, beside another's replies", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
             color=alt.Color("was:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY, RED]), title=None),
             order="order:Q",
-            tooltip=["Responder", "was", "pairs"],
+            tooltip=["Responder", "was", "rankings"],
         )
     )
     st.altair_chart(chart.properties(height=60 + 46 * len(standings)), width="stretch")
