@@ -1,5 +1,7 @@
 """Write what should have been sent: correct replies that nobody would send, write new ones, look over corrections."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from db.models import Role
@@ -45,7 +47,7 @@ def rejected() -> None:
         )
         return
     head, later = st.columns([5, 1], vertical_alignment="center")
-    head.caption(f"{left} pairs wait that people called both bad. Correct one reply of each, whichever is nearer.")
+    head.caption(f"Pairs that people called both bad, still to correct: {left}. Start from the reply that is nearer.")
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("rejected", found.comparison_id))
     show_prompt(found.prompt, found.context, compact=True)
     names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]
@@ -88,7 +90,7 @@ def unanswered() -> None:
         st.success("Every prompt here has two people's replies, or one of yours.", icon=":material/done_all:")
         return
     head, later = st.columns([5, 1], vertical_alignment="center")
-    head.caption(f"{left} prompts want a reply by you. Yours is saved under your name, and others rank it.")
+    head.caption(f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it.")
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("unanswered", found.prompt_id))
     show_prompt(found.prompt, found.context, compact=True)
     if found.others:
@@ -134,9 +136,19 @@ def corrected() -> None:
     for one in found:
         with st.container(border=True):
             who = " → ".join(name for name, _ in one.chain)
-            st.caption(plain(f"{who} · {one.at:%d %b %H:%M}" + (f" · {one.reason}" if one.reason else "")))
+            why = f" · {one.reason}" if one.reason and not one.sealed_by else ""
+            st.caption(plain(f"{who} · {one.at:%d %b %H:%M}{why}"))
             show_prompt(one.prompt, one.context, compact=True)
-            if st.session_state.get(FURTHER) == one.correction_id:
+            if one.sealed_by:
+                st.button(
+                    "Show it; I will not rank this pair",
+                    key=f"unseal_{one.correction_id}",
+                    on_click=unseal,
+                    args=(one.sealed_by,),
+                    icon=":material/visibility:",
+                    help="Nobody sees what others think of a pair before ranking it.",
+                )
+            elif st.session_state.get(FURTHER) == one.correction_id:
                 correct_further(one)
             else:
                 show_diff(word_diff(one.original, one.text))
@@ -147,6 +159,13 @@ def corrected() -> None:
                     on_click=lambda i=one.correction_id: st.session_state.update({FURTHER: i}),
                     icon=":material/edit:",
                 )
+
+
+def unseal(comparison_ids: Sequence[int]) -> None:
+    """Give up ranking these, to see a correction of one of their replies."""
+    with errors_toasted(), session() as s:
+        for comparison_id in comparison_ids:
+            give_up_ranking(s, by=me.reviewer_id, comparison_id=comparison_id)
 
 
 def correct_further(one: Corrected) -> None:

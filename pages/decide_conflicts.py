@@ -77,7 +77,7 @@ def deciding() -> None:
         with session() as s:  # what others said is on the screen now
             reveal(s, by=me.reviewer_id, comparison_id=conflict.pair.comparison_id)
         st.caption(
-            f"{left} pairs wait. Your word counts for training in place of these; nobody's ranking is changed, and you "
+            f"Waiting: {left}. Your word counts for training in place of these; nobody's ranking is changed, and you "
             "will not be asked to rank this pair yourself."
         )
         show_prompt(conflict.pair.prompt, conflict.pair.context)

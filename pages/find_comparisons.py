@@ -217,7 +217,7 @@ picked = st.dataframe(
     key=f"pairs_{place}_{hash(only)}",
 )
 count, pager = st.columns([1, 3], vertical_alignment="center")
-count.caption(f"{listed.total:,} comparisons. Click a row to open it.")
+count.caption(f"Found: {listed.total:,}. Click a row to open it.")
 if listed.pages > 1:
     with pager:
         st.pagination(listed.pages, key="pairs_page")

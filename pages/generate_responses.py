@@ -47,6 +47,7 @@ def sentence(made: Paired) -> str:
     left_out = {
         "were there already": made.already_there,
         "hold the same words only": made.identical,
+        "differ in hardly a word and are never offered": made.near_identical,
         "have fewer than two replies with words": made.empty,
     }
     parts = [f"{count:,} {words}" for words, count in left_out.items() if count]

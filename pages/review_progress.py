@@ -43,7 +43,7 @@ def settle_flag(flag_id: int, discard: bool) -> None:
         settle(s, by=me.reviewer_id, flag_id=flag_id, discard=discard)
 
 
-with reading() as s:
+with st.spinner("Counting …"), reading() as s:
     done = coverage(s, project_id=me.project_id)
     people = pace(s, project_id=me.project_id)
     said = opinions(s, project_id=me.project_id)

@@ -59,6 +59,8 @@ class Corrected:
     mine: bool
     reason: str | None
     at: datetime
+    sealed_by: Sequence[int]
+    """Comparisons with this reply that the reader may still rank: they would learn what somebody thought of it."""
 
     @property
     def text(self) -> str:
@@ -238,9 +240,24 @@ def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 3
             mine=one.reviewer_id == by,
             reason=one.reason,
             at=one.created_at,
+            sealed_by=[] if one.reviewer_id == by else _still_to_rank(s, by=by, response_id=one.response_id),
         )
         for one in rows
     ]
+
+
+def _still_to_rank(s: Session, *, by: int, response_id: int) -> Sequence[int]:
+    revealed = exists().where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == by)
+    return s.scalars(
+        select(Comparison.id)
+        .join(ComparisonResponse, ComparisonResponse.comparison_id == Comparison.id)
+        .where(
+            ComparisonResponse.response_id == response_id,
+            Comparison.state == ComparisonState.OPEN,
+            ~ranked_by(by),
+            ~revealed,
+        )
+    ).all()
 
 
 def _chain(s: Session, correction: Correction) -> list[tuple[str, str]]:

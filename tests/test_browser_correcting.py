@@ -43,7 +43,7 @@ def test_what_nobody_would_send_is_corrected_with_a_live_diff_and_a_draft_that_s
         for pair in pairs:
             rank_pair(s, by=mara.id, comparison_id=pair.id, choice=Choice.BOTH_BAD)
     page.goto(f"{address}/correct_replies?project={project.id}&person={tom.id}")
-    expect(page.get_by_text("2 pairs wait that people called both bad")).to_be_visible()
+    expect(page.get_by_text("still to correct: 2.")).to_be_visible()
     editor = page.get_by_role("textbox", name=EDITOR)
     original = editor.input_value()
     editor.click()
@@ -51,7 +51,7 @@ def test_what_nobody_would_send_is_corrected_with_a_live_diff_and_a_draft_that_s
     page.keyboard.type(" We are sorry. ul", delay=20)
     expect(page.locator(".pw-diff ins")).to_have_text(re.compile("We are sorry. ul"))
     expect(page.get_by_text("4 words changed, kept as a draft")).to_be_visible()
-    expect(page.get_by_text("2 pairs wait")).to_be_visible()  # "u" and "l" were typed, not pressed
+    expect(page.get_by_text("still to correct: 2.")).to_be_visible()  # "u" and "l" were typed, not pressed
 
     page.reload()
     expect(page.get_by_role("textbox", name=EDITOR)).to_have_value(original + " We are sorry. ul")
@@ -69,7 +69,7 @@ def test_what_nobody_would_send_is_corrected_with_a_live_diff_and_a_draft_that_s
     page.keyboard.type(" Sorry.")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_text("Correction saved")).to_be_visible()
-    expect(page.get_by_text("1 pairs wait")).to_be_visible()
+    expect(page.get_by_text("still to correct: 1.")).to_be_visible()
 
     # somebody else corrects the correction, and the chain is kept
     page.goto(f"{address}/correct_replies?project={project.id}&person={mara.id}")
@@ -99,7 +99,7 @@ def test_a_reply_is_written_from_an_empty_box_and_any_comparison_is_found_and_op
         a_response(s, prompt, team, text=f"Here. {HOSTILE}")
     page.goto(f"{address}/correct_replies?project={project.id}&person={tom.id}")
     page.get_by_text("Write replies (1)").click()
-    expect(page.get_by_text("1 prompts want a reply by you")).to_be_visible()
+    expect(page.get_by_text("want a reply by you: 1.")).to_be_visible()
     page.get_by_role("textbox", name="Your reply").click()
     page.keyboard.type("It comes on Friday, Mr L. U.")
     page.keyboard.press("Control+Enter")
@@ -113,7 +113,7 @@ def test_a_reply_is_written_from_an_empty_box_and_any_comparison_is_found_and_op
 
     # the manager finds the new pair; what others said stays sealed until she gives up ranking it
     page.goto(f"{address}/find_comparisons?project={project.id}&person={mara.id}")
-    expect(page.get_by_text("1 comparisons. Click a row")).to_be_visible()
+    expect(page.get_by_text("Found: 1. Click a row")).to_be_visible()
     table = page.get_by_test_id("stDataFrame")
     expect(table).to_be_visible()
     page.wait_for_timeout(1000)

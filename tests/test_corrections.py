@@ -88,6 +88,10 @@ def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_
     first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
     second = correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
     (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
+    assert list(listed.sealed_by) == [desk.pairs[0].id], "the manager may still rank the pair"
+    give_up_ranking(s, by=desk.manager.id, comparison_id=desk.pairs[0].id)
+    (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
+    assert list(listed.sealed_by) == []
     assert (listed.correction_id, [name for name, _ in listed.chain], listed.text) == (
         second.id,
         ["Ann", "Bo"],
