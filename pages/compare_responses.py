@@ -183,7 +183,7 @@ def ranking() -> None:
     st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs ranked by you")
     if held:
         names = ", ".join(f"{one.reviewer} (until {one.until:%H:%M} UTC)" for one in held)
-        st.caption(plain(f"With others now: {sum(one.pairs for one in held)} pairs. {names}"))
+        st.caption(plain(f"Pairs with others now: {sum(one.pairs for one in held)}. {names}"))
     if pair is None:
         nothing_left(done, held=bool(held), only=only)
     else:

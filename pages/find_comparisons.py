@@ -209,8 +209,8 @@ picked = st.dataframe(
     width="stretch",
     height=min(460, 38 + 35 * len(listed.rows)),
     column_config={
-        "Prompt": st.column_config.TextColumn(width=330),
-        "Replies by": st.column_config.TextColumn(width=170),
+        "Prompt": st.column_config.TextColumn(width=300),
+        "Replies by": st.column_config.TextColumn(width=150),
     },
     on_select="rerun",
     selection_mode="single-row",
