@@ -45,6 +45,8 @@ FEWEST, MOST = 2, 6
 """So many responses are offered together: more fit no screen."""
 LONG, NEARLY = 20, 0.95
 """Words from which on two texts can be nearly the same, and the share of them in common that makes them so."""
+TOO_LONG = 1000
+"""Words beyond which only which words there are is compared."""
 _CHUNK = 500
 _STALE = "comparisons to expire"
 
@@ -63,7 +65,10 @@ def nearly_same(one: str, other: str) -> bool:
     if min(len(words), len(others)) < LONG:
         return words == others
     matcher = SequenceMatcher(None, words, others, autojunk=False)
-    return matcher.quick_ratio() >= NEARLY and matcher.ratio() >= NEARLY
+    if matcher.quick_ratio() < NEARLY:
+        return False
+    # the order of words matters, but takes a square of their number to tell
+    return max(len(words), len(others)) > TOO_LONG or matcher.ratio() >= NEARLY
 
 
 def ensure_comparison(

@@ -107,7 +107,8 @@ def choose_again(comparison_id: int) -> bool:
 def take_back(ranking_id: int) -> None:
     """Undo the last choice and show that pair again; pressed again, the one before."""
     forget_choice()
-    _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
+    comparison_id = _try(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
+    st.session_state[LATER] = [i for i in st.session_state.get(LATER, []) if i != comparison_id]
 
 
 def rank_again(ranking_id: int) -> None:

@@ -36,10 +36,12 @@ def put_off(which: str, item_id: int) -> None:
 @st.fragment
 def rejected() -> None:
     """Replies that somebody called both bad, one comparison after another."""
-    with reading() as s:
+    with session() as s:
         found = next_rejected(
             s, by=me.reviewer_id, project_id=me.project_id, later=st.session_state.get(f"{LATER}_rejected", [])
         )
+        if found is not None:  # that it stands here tells what somebody said of it
+            give_up_ranking(s, by=me.reviewer_id, comparison_id=found.comparison_id)
         left = rejected_count(s, project_id=me.project_id)
     if found is None:
         st.success(
@@ -55,12 +57,7 @@ def rejected() -> None:
         "Start from", names, default=names[0], key=f"start_{found.comparison_id}", required=True
     )
     response_id, text = found.replies[names.index(chosen or names[0])]
-
-    def saved() -> None:
-        with session() as s:
-            give_up_ranking(s, by=me.reviewer_id, comparison_id=found.comparison_id)
-
-    correction_box(me, Subject(found.prompt_id, response_id, text), on_saved=saved)
+    correction_box(me, Subject(found.prompt_id, response_id, text))
 
 
 @st.fragment

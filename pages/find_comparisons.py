@@ -8,7 +8,7 @@ import streamlit as st
 from db.models import ComparisonState, Role
 from db.session import reading, session
 from review.assignment import offer
-from review.browse import bring_back, discard, end_gold, find, make_gold
+from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
 from review.diff import word_diff
 from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.rankings import Choice
@@ -146,15 +146,18 @@ def show_comparison(found: Opened) -> None:
 
 def actions(found: Opened) -> None:
     """Discard or bring back; gold or no longer."""
-    away, gold, _ = st.columns([1, 2, 3], vertical_alignment="bottom")
+    away, gold, back, _ = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
     comparison = found.comparison
     if comparison.discarded_at is None:
         away.button("Discard it", on_click=act, args=(discard, comparison.id), icon=":material/delete:")
     else:
         away.button("Bring it back", on_click=act, args=(bring_back, comparison.id), icon=":material/undo:")
+    decision = next((one for one in found.rankings if one.adjudicates and one.undone_at is None), None)
+    if decision is not None:
+        back.button("Take the decision back", on_click=act, args=(end_decision, comparison.id), icon=":material/undo:")
     if comparison.gold:
         gold.button("Gold no longer", on_click=act, args=(end_gold, comparison.id))
-    elif len(found.responses) == 2:
+    elif len(found.responses) == 2 and comparison.state is not ComparisonState.AWAY:
         with gold.popover(
             "Make it gold", icon=":material/star:", help="Everybody is given it; Progress tells who agrees"
         ):
@@ -214,7 +217,8 @@ picked = st.dataframe(
     },
     on_select="rerun",
     selection_mode="single-row",
-    key=f"pairs_{place}_{hash(only)}",
+    # rows may go or come: a choice stays with the rows that it was made among
+    key=f"pairs_{place}_{hash((only, tuple(row.comparison_id for row in listed.rows)))}",
 )
 count, pager = st.columns([1, 3], vertical_alignment="center")
 count.caption(f"Found: {listed.total:,}. Click a row to open it.")
@@ -222,8 +226,10 @@ if listed.pages > 1:
     with pager:
         st.pagination(listed.pages, key="pairs_page")
 rows = picked["selection"]["rows"]
-if rows:
-    with st.container(border=True), errors_shown(), reading() as s:
-        show_comparison(opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison_id))
+if rows and rows[0] < len(listed.rows):
+    with st.container(border=True), errors_shown():
+        with session() as s:
+            found = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison_id)
+        show_comparison(found)
 with st.expander("What changed in the project: settings, people, guideline", icon=":material/history:"), reading() as s:
     show_history(project_history(s, by=me.reviewer_id, project_id=me.project_id))

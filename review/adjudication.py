@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from db.models import Comparison, ComparisonState, Drawn, Ranking, Reviewer, Role, now
+from db.models import Comparison, ComparisonState, Drawn, Ranking, Reveal, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import Offer
+from review.assignment import Offer, ranked_by
 from review.cards import ManyOffer, offer_any
 from review.orders import new_order
 from review.rankings import Choice, choice_of, new_ranking
@@ -90,7 +90,9 @@ def _contested(s: Session, by: int, project_id: int, decided: bool) -> Select[in
         Comparison.state != ComparisonState.AWAY,
     )
     if decided:
-        return rows.where(decision.is_not(None)).order_by(decision.desc())
+        # only what this manager has looked at or ranked: a list of decisions is no way to learn what others said
+        seen = exists().where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == by) | ranked_by(by)
+        return rows.where(decision.is_not(None), seen).order_by(decision.desc())
     return rows.where(decision.is_(None)).order_by(Comparison.id)
 
 

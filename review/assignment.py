@@ -64,7 +64,7 @@ def left_first(comparison_id: int, reviewer_id: int, *, swapped: bool = False) -
     return (digest[0] % 2 == 0) is not swapped
 
 
-def _not_theirs(s: Session, *, project: Project, reviewer_id: int) -> list[Select[int]]:
+def not_theirs(s: Session, *, project: Project, reviewer_id: int) -> list[Select[int]]:
     """Ids of comparisons that are not this reviewer's to rank: flagged, revealed, or with a reply of their own."""
     found = [
         select(Flag.comparison_id).where(Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)),
@@ -117,7 +117,7 @@ def waiting_for(
     )
     if but_not:
         rows = rows.where(Comparison.id.not_in(list(but_not)))
-    for theirs in _not_theirs(s, project=project, reviewer_id=reviewer.id):
+    for theirs in not_theirs(s, project=project, reviewer_id=reviewer.id):
         rows = rows.where(Comparison.id.not_in(theirs))
     return rows
 
@@ -143,10 +143,10 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
     open_to_all = select(func.count()).where(
         Comparison.project_id == project_id, Comparison.state == ComparisonState.OPEN
     )
-    not_theirs = 0
-    if theirs := _not_theirs(s, project=project, reviewer_id=reviewer_id):
-        not_theirs = s.scalar(open_to_all.where(Comparison.id.in_(union(*theirs)), ~ranked_by(reviewer_id))) or 0
-    waiting = max(0, (s.scalar(open_to_all) or 0) - own_open - not_theirs)
+    elsewhere = 0
+    if theirs := not_theirs(s, project=project, reviewer_id=reviewer_id):
+        elsewhere = s.scalar(open_to_all.where(Comparison.id.in_(union(*theirs)), ~ranked_by(reviewer_id))) or 0
+    waiting = max(0, (s.scalar(open_to_all) or 0) - own_open - elsewhere)
     return RankingProgress(
         done=done, total=done + waiting, waiting_for_others=own_open if project.people_wanted is not None else 0
     )

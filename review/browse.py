@@ -133,6 +133,9 @@ def make_gold(s: Session, *, by: int, comparison_id: int, choice: Choice) -> Ran
     The answer is a decision: it counts for training in place of others' rankings.
     """
     comparison = _comparison(s, by, comparison_id)
+    if comparison.state is ComparisonState.AWAY:
+        raise Refused("This comparison is offered to nobody, so it cannot be gold. Bring it back first.")
+    _withdraw(s, comparison_id)
     decision = decide(s, by=by, comparison_id=comparison_id, choice=choice, reason="The known answer of a gold pair.")
     comparison.gold = True
     s.flush()
@@ -143,3 +146,21 @@ def end_gold(s: Session, *, by: int, comparison_id: int) -> None:
     """No longer use a pair to check on people; its decision stays until it is withdrawn."""
     _comparison(s, by, comparison_id).gold = False
     s.flush()
+
+
+def end_decision(s: Session, *, by: int, comparison_id: int) -> None:
+    """Take back the decision that stands on a comparison, whoever made it; it is gold no longer."""
+    _comparison(s, by, comparison_id).gold = False
+    if not _withdraw(s, comparison_id):
+        raise NotFound("No decision stands on this comparison any more. Reload the page.")
+
+
+def _withdraw(s: Session, comparison_id: int) -> bool:
+    standing = select(Ranking).where(
+        Ranking.comparison_id == comparison_id, Ranking.adjudicates, Ranking.undone_at.is_(None)
+    )
+    found = s.scalars(standing).all()
+    for decision in found:
+        decision.undone_at = now()
+    s.flush()
+    return bool(found)

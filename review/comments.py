@@ -1,5 +1,7 @@
 """What people type beside their choice: kept as typed, up to a length that somebody could read. Pure."""
 
+import re
+
 from errors import Refused
 
 LONGEST_COMMENT = 2000
@@ -8,9 +10,18 @@ LONGEST_REPLY = 100_000
 """Characters of a reply that somebody writes; about 17,000 words."""
 
 
+_INVISIBLE = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def cleaned(text: str) -> str:
+    """A text without white space at its ends, NULs and half characters; empty where nothing in it can be seen."""
+    kept = text.replace("\0", "").encode("utf-8", "ignore").decode().strip()
+    return kept if _INVISIBLE.sub("", kept) else ""
+
+
 def comment(text: str | None) -> str | None:
     """A comment without white space at its ends; None where nothing is left. Raises `Refused` for one too long."""
-    return short_enough((text or "").strip(), LONGEST_COMMENT, "The comment") or None
+    return short_enough(cleaned(text or ""), LONGEST_COMMENT, "The comment") or None
 
 
 def short_enough(text: str, longest: int, what: str) -> str:

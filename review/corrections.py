@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD
+from db.corrections import corrected_further
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -24,8 +25,9 @@ from db.models import (
 from db.people import require
 from errors import NotFound, Refused
 from review.assignment import ranked_by
-from review.comments import LONGEST_REPLY, comment, short_enough
+from review.comments import LONGEST_REPLY, cleaned, comment, short_enough
 from review.drafts import forget_draft
+from review.queue import release
 from template import TURN_MARK
 
 CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)
@@ -90,7 +92,7 @@ def correct(
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")
     parent = _parent(s, response_id=response_id, parent_id=parent_id, by=by)
-    clean = short_enough(text.strip(), LONGEST_REPLY, "The correction")
+    clean = short_enough(cleaned(text), LONGEST_REPLY, "The correction")
     if not clean:
         raise Refused("An empty correction cannot be sent. Write the reply, or leave the box as it was.")
     if same_words(clean, parent.text if parent else response.text):
@@ -100,6 +102,8 @@ def correct(
         raise Refused("You saved exactly this correction already.")
     if found := TURN_MARK.search(clean):
         raise Refused(f"“{found.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
+    if newest is not None and _corrected_further(s, newest):
+        raise Refused("Somebody has corrected your correction further. Correct theirs, under Corrections so far.")
     if newest is not None:
         newest.undone_at = now()  # the new text is what they mean; only one of a person's for a reply is learned from
         parent_id = parent_id or newest.parent_id
@@ -107,7 +111,10 @@ def correct(
         response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=comment(reason)
     )
     s.add(correction)
-    forget_draft(s, reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id)
+    forget_draft(s, reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
+    if parent is not None:
+        for comparison_id in _still_to_rank(s, by=by, response_id=response_id):
+            give_up_ranking(s, by=by, comparison_id=comparison_id)
     s.flush()
     return correction
 
@@ -121,6 +128,15 @@ def _parent(s: Session, *, response_id: int, parent_id: int | None, by: int) -> 
     if parent.reviewer_id == by:
         raise Refused("That correction is yours: change it where you wrote it, and the new text takes its place.")
     return parent
+
+
+def _corrected_further(s: Session, correction: Correction) -> bool:
+    rows = s.execute(
+        select(Correction.id, Correction.parent_id, Correction.undone_at.is_(None)).where(
+            Correction.response_id == correction.response_id
+        )
+    )
+    return correction.id in corrected_further([(i, parent, stands) for i, parent, stands in rows])
 
 
 def standing_correction(s: Session, *, by: int, response_id: int) -> Correction | None:
@@ -199,7 +215,7 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
 
 
 def give_up_ranking(s: Session, *, by: int, comparison_id: int) -> None:
-    """Note that the correction queue told somebody what others said of a comparison that they have not ranked."""
+    """Note that somebody was told what others said of a comparison; not theirs to rank from now on."""
     comparison = s.get(Comparison, comparison_id)
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
@@ -207,13 +223,13 @@ def give_up_ranking(s: Session, *, by: int, comparison_id: int) -> None:
     own = select(Ranking.id).where(Ranking.comparison_id == comparison_id, Ranking.reviewer_id == by, OWN_WORD)
     if s.get(Reveal, (comparison_id, by)) is None and s.scalar(own) is None:
         s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
+        release(s, comparison_id=comparison_id, reviewer_id=by)
         s.flush()
 
 
 def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:
     """Corrections that nobody has corrected further, newest first."""
     require(s, by=by, project_id=project_id, roles=CORRECTORS)
-    further = aliased(Correction)
     rows = s.scalars(
         select(Correction)
         .join(Response, Response.id == Correction.response_id)
@@ -222,7 +238,6 @@ def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 3
             Prompt.project_id == project_id,
             Prompt.held_out.is_(False),
             Correction.undone_at.is_(None),
-            ~exists().where(further.parent_id == Correction.id, further.undone_at.is_(None)),
         )
         .order_by(Correction.id.desc())
         .limit(limit)
@@ -243,6 +258,7 @@ def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 3
             sealed_by=[] if one.reviewer_id == by else _still_to_rank(s, by=by, response_id=one.response_id),
         )
         for one in rows
+        if not _corrected_further(s, one)
     ]
 
 

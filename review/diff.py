@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
-_LONGEST = 20_000
+_LONGEST = 4_000
 """Tokens beyond which texts are compared line by line: matching words is quadratic at worst."""
 
 

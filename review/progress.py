@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Integer, Select, case, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OWN_WORD
+from db.comparisons import OWN_WORD, of_at_most
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -302,6 +302,8 @@ def by_draw(s: Session, *, project_id: int) -> list[DrawnShare]:
         .join(second, (second.ranking_id == Ranking.id) & (second.position == 1))
         .where(
             Comparison.project_id == project_id,
+            Comparison.state != ComparisonState.AWAY,
+            of_at_most(2),
             OWN_WORD,
             Ranking.drawn.in_([Drawn.RANDOM, Drawn.UNCERTAIN]),
             Reviewer.simulated.is_(False),
@@ -318,7 +320,12 @@ def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[O
         .join(CriterionChoice, CriterionChoice.criterion_id == Criterion.id)
         .join(Ranking, Ranking.id == CriterionChoice.ranking_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(Criterion.project_id == project_id, OWN_WORD, Reviewer.simulated.is_(False))
+        .where(
+            Criterion.project_id == project_id,
+            Ranking.comparison_id.in_(_comparisons(project_id)),
+            OWN_WORD,
+            Reviewer.simulated.is_(False),
+        )
         .order_by(Criterion.position)
     )
     found: dict[str, list[Opinion]] = defaultdict(list)
@@ -344,5 +351,4 @@ def _shared(project_id: int) -> Select[int]:
 
 
 def _pairs(project_id: int) -> Select[int]:
-    # the key lists the response ids: two of them have one comma
-    return _comparisons(project_id).where(Comparison.key.not_like("%,%,%"))
+    return _comparisons(project_id).where(of_at_most(2))

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, lite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OWN_WORD, wanted
+from db.comparisons import OWN_WORD, of_at_most, wanted
 from db.models import (
     Comparison,
     ComparisonState,
@@ -24,14 +24,13 @@ from db.models import (
     Project,
     Prompt,
     Ranking,
-    Reveal,
     Reviewer,
     Role,
     now,
 )
 from db.people import require
 from errors import Refused
-from review.assignment import Offer, ranked_by, waiting_for
+from review.assignment import Offer, not_theirs, ranked_by, waiting_for
 from review.cards import ManyOffer, offer_any
 from review.filters import Filter, check_filter, conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
@@ -109,12 +108,13 @@ def claim(
         only: narrows the queue down. Raises `NotAllowed` for what only managers may filter by.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
+    require(s, by=reviewer_id, project_id=project_id, roles=(Role.MANAGER, Role.ANNOTATOR))
     only = only or Filter()
     check_filter(s, by=reviewer_id, project_id=project_id, only=only)
     held = _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
     if held is not None:
         return _give(s, held[0], reviewer_id, held[1])
-    repeat = None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id)
+    repeat = None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id, but_not=later)
     if repeat is not None:
         return _give(s, repeat, reviewer_id, Drawn.REPEAT)
     narrowed = conditions(only)
@@ -133,6 +133,7 @@ def _held(
     """What is leased to the reviewer already and still theirs to rank, the newest first."""
     limit = wanted(project)
     room = literal(True) if limit is None else or_(Comparison.gold.is_(True), _words(reviewer_id) < limit)
+    theirs_not = not_theirs(s, project=project, reviewer_id=reviewer_id)
     mine = select(Lease.comparison_id, Lease.drawn).where(Lease.reviewer_id == reviewer_id, Lease.until > now())
     for comparison_id, drawn in s.execute(mine.order_by(Lease.until.desc())).all():
         theirs = select(Comparison.id).where(
@@ -141,6 +142,7 @@ def _held(
             Comparison.state != ComparisonState.AWAY,
             # a second tab may have ranked it since
             *([] if drawn is Drawn.REPEAT else [room, ~ranked_by(reviewer_id)]),
+            *(Comparison.id.not_in(rows) for rows in theirs_not),
             *conditions(only),
         )
         if comparison_id not in later and s.scalar(theirs) is not None:
@@ -238,7 +240,7 @@ def _die(s: Session, *, reviewer_id: int) -> int:
     return int.from_bytes(hashlib.sha256(f"die:{reviewer_id}:{last.id if last else 0}".encode()).digest()[:4])
 
 
-def _repeat_due(s: Session, *, project: Project, reviewer_id: int) -> int | None:
+def _repeat_due(s: Session, *, project: Project, reviewer_id: int, but_not: Collection[int]) -> int | None:
     """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
     if not project.repeat_share or _die(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
         return None
@@ -252,14 +254,19 @@ def _repeat_due(s: Session, *, project: Project, reviewer_id: int) -> int | None
         again.undone_at.is_(None),
         again.drawn == Drawn.REPEAT,
     )
-    revealed = exists().where(Reveal.comparison_id == Ranking.comparison_id, Reveal.reviewer_id == reviewer_id)
     offered = exists().where(
         Comparison.id == Ranking.comparison_id,
         Comparison.project_id == project.id,
         Comparison.state != ComparisonState.AWAY,
+        of_at_most(2),  # consistency is told of pairs
     )
     old = _given(reviewer_id).where(
-        Ranking.id < recent[-1].id, Ranking.drawn != Drawn.REPEAT, ~repeated, ~revealed, offered
+        Ranking.id < recent[-1].id,
+        Ranking.drawn != Drawn.REPEAT,
+        Ranking.comparison_id.not_in(list(but_not)),
+        *(Ranking.comparison_id.not_in(rows) for rows in not_theirs(s, project=project, reviewer_id=reviewer_id)),
+        ~repeated,
+        offered,
     )
     some = s.scalars(old.limit(LOOK_BACK)).all()
     return some[-1].comparison_id if some else None

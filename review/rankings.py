@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Drawn, Placement, Project, Ranking, Response, Reveal, Role, now
 from db.people import guideline_of, require
 from errors import NotFound, Refused
+from review.assignment import ranked_by
 from review.cards import drawn_order
 from review.comments import comment
 from review.queue import check_quota, drawn_for, lease_again, release
@@ -227,8 +228,12 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
     """
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     ranking.undone_at = now()
-    lease_again(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=ranking.drawn)
     s.flush()
+    drawn = ranking.drawn
+    if drawn is Drawn.REPEAT and not s.scalar(select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)):
+        drawn = Drawn.RANDOM  # the first look is undone too, so this would be one
+    if s.get(Reveal, (ranking.comparison_id, by)) is None:
+        lease_again(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)
     return ranking.comparison_id
 
 
@@ -241,7 +246,7 @@ def give_reason(s: Session, *, by: int, ranking_id: int, reason: str) -> None:
 def own_ranking(s: Session, *, by: int, ranking_id: int) -> Ranking:
     """One's own standing ranking. Raises `NotFound` for anybody else's, and for one that was undone."""
     ranking = s.get(Ranking, ranking_id)
-    if ranking is None or ranking.reviewer_id != by or ranking.undone_at is not None:
+    if ranking is None or ranking.reviewer_id != by or ranking.undone_at is not None or ranking.adjudicates:
         raise NotFound("That ranking is not yours, or it was undone already. Reload the page.")
     require(s, by=by, project_id=ranking.comparison.project_id, roles=RANKERS)
     return ranking

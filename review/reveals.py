@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.models import Change, Comparison, Correction, Prompt, Ranking, Reveal, Reviewer, Role
 from db.people import require
 from errors import NotFound
+from review.queue import release
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,10 @@ def reveal(s: Session, *, by: int, comparison_id: int) -> None:
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
-    ranked = select(Ranking.id).where(
-        Ranking.comparison_id == comparison_id, Ranking.reviewer_id == by, Ranking.undone_at.is_(None)
-    )
-    if s.get(Reveal, (comparison_id, by)) is None and s.scalar(ranked.where(Ranking.adjudicates.is_(False))) is None:
+    # of who has ranked it too: they could undo, and rank again with others' words in mind
+    if s.get(Reveal, (comparison_id, by)) is None:
         s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
+        release(s, comparison_id=comparison_id, reviewer_id=by)
         s.flush()
 
 
@@ -92,7 +92,10 @@ def may_see(s: Session, *, by: int, comparison_id: int) -> bool:
 
 
 def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
-    """Everything about a comparison, for a manager who has ranked it or given that up with `reveal`; else sealed."""
+    """Everything about a comparison, for a manager who has ranked it or given that up with `reveal`; else sealed.
+
+    Opening it unsealed is a look that is noted. In a writing transaction.
+    """
     comparison = s.get(Comparison, comparison_id)
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
@@ -100,10 +103,14 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     if not may_see(s, by=by, comparison_id=comparison_id):
         texts = sorted(response.text for response in comparison.responses)  # in an order that tells nothing
         return Opened(comparison, comparison.prompt, True, [Shown(0, "", text) for text in texts], (), (), ())
+    reveal(s, by=by, comparison_id=comparison_id)
     response_ids = [response.id for response in comparison.responses]
     rankings = s.scalars(select(Ranking).where(Ranking.comparison_id == comparison_id).order_by(Ranking.id)).all()
     corrections = s.scalars(
-        select(Correction).where(Correction.response_id.in_(response_ids)).order_by(Correction.id)
+        select(Correction)
+        .where(Correction.response_id.in_(response_ids))
+        .options(selectinload(Correction.reviewer))
+        .order_by(Correction.id)
     ).all()
     changes = s.execute(
         select(Change, Reviewer)
@@ -133,7 +140,12 @@ def project_history(
     rows = (
         select(Change, Reviewer)
         .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
-        .where(Change.project_id == project_id, Change.comparison_id.is_(None), Change.table != "judgment")
+        .where(
+            Change.project_id == project_id,
+            Change.comparison_id.is_(None),
+            Change.response_id.is_(None),
+            Change.table != "judgment",
+        )
         .order_by(Change.id.desc())
         .limit(limit)
     )

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD
-from db.models import Comparison, ComparisonResponse, Placement, Ranking, Response, Reviewer
+from db.models import Comparison, ComparisonResponse, ComparisonState, Placement, Ranking, Response, Reviewer
 
 WINDOW = 200
 """Of the pairs next in the random order, so many are looked at for the least certain one."""
@@ -78,6 +78,7 @@ def _fit(s: Session, project_id: int) -> Mapping[int, float]:
         .join(below, below.id == worse.response_id)
         .where(
             Comparison.project_id == project_id,
+            Comparison.state != ComparisonState.AWAY,
             OWN_WORD,
             Ranking.both_bad.is_(False),
             Reviewer.simulated.is_(False),

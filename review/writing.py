@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from db.comparisons import ensure_comparison, nearly_same
 from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role
 from db.people import require
-from errors import Refused
-from review.comments import LONGEST_REPLY, short_enough
+from errors import NotFound, Refused
+from review.comments import LONGEST_REPLY, cleaned, short_enough
 from review.corrections import same_words
 from review.drafts import forget_draft
 from template import TURN_MARK
@@ -74,9 +74,11 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
 
     Raises `Refused` for an empty text, one that somebody gave already, and a second reply by the same person.
     """
-    prompt = s.get_one(Prompt, prompt_id)
+    prompt = s.get(Prompt, prompt_id)
+    if prompt is None:
+        raise NotFound("That prompt is not in the database any more. Reload the page.")
     require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
-    clean = short_enough(text.strip(), LONGEST_REPLY, "The reply")
+    clean = short_enough(cleaned(text), LONGEST_REPLY, "The reply")
     if not clean:
         raise Refused("An empty reply cannot be sent. Write one first.")
     if found := TURN_MARK.search(clean):

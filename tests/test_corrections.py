@@ -1,12 +1,17 @@
 """Correcting: a queue of what nobody would send, drafts, chains, and replies written from an empty box."""
 
+import time
+
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.comparisons import nearly_same
+from db.corrections import corrected_further
 from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
+from review.comments import cleaned
 from review.corrections import (
     correct,
     give_up_ranking,
@@ -15,8 +20,10 @@ from review.corrections import (
     standing_corrections,
     withdraw,
 )
+from review.diff import word_diff, words_changed
 from review.drafts import draft_of, save_draft
 from review.rankings import Choice, rank_pair, undo
+from review.reveals import project_history
 from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_corrections as given_corrections
@@ -216,3 +223,77 @@ def test_comments_and_texts_nobody_could_read_are_refused_and_nothing_is_lost(s:
     assert s.scalars(select(Correction)).all() == []
     rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason="  \u202eshort\u200b ")
     assert s.scalars(select(Change).where(Change.table == "ranking")).one().reviewer_id == desk.ann.id
+
+
+def test_whoever_corrects_a_correction_has_seen_what_somebody_thought_and_ranks_that_pair_no_more(s: Session) -> None:
+    desk = Desk(s, pairs=1)
+    reply = desk.pairs[0].responses[0]
+    first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.", reason="no date")
+    assert not [
+        e for e in project_history(s, by=desk.manager.id, project_id=desk.project.id) if e.table == "correction"
+    ]
+    correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
+    with pytest.raises(Refused, match="seen what others said"):
+        rank_pair(s, by=desk.bo.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT)
+
+
+@pytest.mark.parametrize(
+    ("chain", "further"),
+    [
+        ([(1, None, True), (2, 1, True), (3, 2, True)], {1, 2}),
+        ([(1, None, True), (2, 1, False), (3, 2, True)], {1, 2}),
+        ([(1, None, True), (2, 1, False)], set()),
+        ([(1, None, True), (2, None, True), (3, 1, True)], {1}),
+        ([(1, 2, True), (2, 1, True)], {1, 2}),
+        ([], set()),
+    ],
+)
+def test_a_correction_is_overtaken_by_any_standing_one_below_it(
+    chain: list[tuple[int, int | None, bool]], further: set[int]
+) -> None:
+    assert corrected_further(chain) == further
+
+
+def test_nobody_changes_a_correction_behind_the_back_of_who_corrected_it(s: Session) -> None:
+    desk = Desk(s, pairs=1)
+    reply = desk.pairs[0].responses[0]
+    first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
+    second = correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
+    third = correct(s, by=desk.manager.id, response_id=reply.id, text="Tomorrow, by noon.", parent_id=second.id)
+    with pytest.raises(Refused, match="corrected your correction further"):
+        correct(s, by=desk.ann.id, response_id=reply.id, text="Soon, honestly.")
+    withdraw(s, by=desk.bo.id, correction_id=second.id)
+    found = derive([], given_corrections(s, project_id=desk.project.id))
+    assert [row.chosen for row in found.rows] == [third.text]
+    listed = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
+    assert [one.correction_id for one in listed] == [third.id]
+
+
+def test_a_draft_belongs_to_what_is_corrected(s: Session) -> None:
+    desk = Desk(s)
+    reply, other = desk.pairs[0].responses[0], desk.pairs[1].responses[0]
+    first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
+    for parent_id, text in ((None, "of the reply"), (first.id, "of the correction")):
+        save_draft(s, by=desk.bo.id, prompt_id=reply.prompt_id, response_id=reply.id, parent_id=parent_id, text=text)
+    which = {"reviewer_id": desk.bo.id, "prompt_id": reply.prompt_id, "response_id": reply.id}
+    assert draft_of(s, **which) == "of the reply"
+    assert draft_of(s, **which, parent_id=first.id) == "of the correction"
+    for response_id in (other.id, 999):
+        with pytest.raises(NotFound, match="not in the database"):
+            save_draft(s, by=desk.bo.id, prompt_id=reply.prompt_id, response_id=response_id, text="x")
+
+
+@pytest.mark.parametrize("text", ["\0", "\u200b \u200b", "\ud800", " \n"])
+def test_a_text_in_which_nothing_can_be_seen_is_empty(s: Session, text: str) -> None:
+    desk = Desk(s)
+    with pytest.raises(Refused, match="An empty correction"):
+        correct(s, by=desk.ann.id, response_id=desk.pairs[0].responses[0].id, text=text)
+    assert cleaned(f"{text}Yes\u200bNo{text}").replace("\u200b", "").strip() == "YesNo"
+
+
+def test_long_repetitive_texts_are_compared_in_no_time(s: Session) -> None:
+    looping = "again " * 15_000
+    began = time.monotonic()
+    assert nearly_same(looping, looping + "end")
+    assert words_changed(word_diff(looping, looping + "end")) > 0
+    assert time.monotonic() - began < 20

@@ -8,15 +8,17 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
 from db.models import Comparison, ComparisonState, Drawn, NextBy, Placement, Ranking, Responder, Reviewer, Role
-from errors import NotAllowed, Refused
+from errors import NotAllowed, NotFound, Refused
 from review import uncertainty
+from review.adjudication import conflicts, decide
 from review.assignment import Offer, left_first, progress
-from review.browse import bring_back, discard, end_gold, find, make_gold
+from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
 from review.filters import Filter, Standing
 from review.flags import flag
 from review.progress import by_draw, by_responder, consistency, opinions
 from review.queue import LOOK_BACK, claim, set_queue
 from review.rankings import Choice, last_ranking, rank_pair, undo
+from review.reveals import opened, reveal
 from review.uncertainty import Candidate, least_certain, margin
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_rankings
@@ -295,3 +297,87 @@ def test_only_sensible_settings_of_the_queue_are_taken(s: Session) -> None:
     team = Team(s, pairs=1)
     with pytest.raises(Refused, match="at most 20%"):
         set_queue(s, by=team.manager.id, project_id=team.project.id, people=None, share=1.0, repeat_share=0.5)
+
+
+def test_a_pair_on_the_screen_that_stops_being_ones_own_is_not_given_again(s: Session) -> None:
+    team = Team(s, pairs=3)
+    for make_foreign in (
+        lambda i: reveal(s, by=team.manager.id, comparison_id=i),
+        lambda i: flag(s, by=team.manager.id, comparison_id=i, note="Cut off."),
+    ):
+        held = team.claim(team.manager)
+        assert held is not None
+        make_foreign(held)
+        assert team.claim(team.manager) != held
+    held = team.claim(team.ann)
+    team.writers[0].reviewer_id = team.ann.id
+    s.flush()
+    assert held is not None
+    assert team.claim(team.ann) is None
+
+
+def test_a_second_look_can_be_put_off_and_flagged_like_any_other_pair(s: Session) -> None:
+    team = Team(s, pairs=60, people=1, repeat_share=0.2)
+    seen = 0
+    for _ in range(60):
+        pair = team.next_pair(team.ann)
+        if pair is None:
+            break
+        again = s.scalar(select(Ranking.id).where(Ranking.comparison_id == pair.comparison_id))
+        if again is None:
+            rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.TIE)
+            continue
+        seen += 1
+        other = claim(s, project_id=team.project.id, reviewer_id=team.ann.id, later=[pair.comparison_id])
+        assert other is None or other.comparison_id != pair.comparison_id
+        flag(s, by=team.ann.id, comparison_id=pair.comparison_id, note="Seen before.")
+        assert team.claim(team.ann) != pair.comparison_id
+    assert seen
+
+
+def test_who_looks_at_what_others_said_after_ranking_cannot_undo_and_rank_anew(s: Session) -> None:
+    team = Team(s, pairs=1)
+    (pair,) = team.pairs
+    ranking = team.say(team.manager, pair, team.writers[0])
+    opened(s, by=team.manager.id, comparison_id=pair.id)
+    undo(s, by=team.manager.id, ranking_id=ranking.id)
+    assert team.claim(team.manager) is None
+    with pytest.raises(Refused, match="seen what others said"):
+        team.say(team.manager, pair, team.writers[1])
+
+
+def test_the_list_of_decisions_tells_nobody_who_may_still_rank(s: Session) -> None:
+    team = Team(s, pairs=1)
+    (pair,) = team.pairs
+    team.say(team.ann, pair, team.writers[0])
+    team.say(team.bo, pair, team.writers[1])
+    decide(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    other = a_reviewer(s, team.project)
+    for who, seen in ((team.manager, 1), (other, 0)):
+        assert len(conflicts(s, by=who.id, project_id=team.project.id, decided=True)) == seen
+    team.say(other, pair, None)
+    assert len(conflicts(s, by=other.id, project_id=team.project.id, decided=True)) == 1
+
+
+def test_a_gold_answer_can_be_corrected_and_taken_back(s: Session) -> None:
+    team = Team(s, pairs=1)
+    (pair,) = team.pairs
+    make_gold(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.LEFT)
+    make_gold(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    standing = [r for r in standing_rankings(s, project_id=team.project.id) if r.adjudicates]
+    assert [{place for place, _ in r.placed} for r in standing] == [{1}]
+    end_decision(s, by=team.manager.id, comparison_id=pair.id)
+    assert standing_rankings(s, project_id=team.project.id) == []
+    assert not s.get_one(Comparison, pair.id).gold
+    with pytest.raises(NotFound, match="No decision stands"):
+        end_decision(s, by=team.manager.id, comparison_id=pair.id)
+    discard(s, by=team.manager.id, comparison_id=pair.id)
+    with pytest.raises(Refused, match="cannot be gold"):
+        make_gold(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+
+
+def test_only_who_ranks_in_the_project_is_given_anything(s: Session) -> None:
+    team = Team(s, pairs=1)
+    for stranger in (a_reviewer(s, a_project(s)), a_reviewer(s, team.project, Role.REVIEWER)):
+        with pytest.raises(NotAllowed):
+            team.claim(stranger)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.corrections import corrected_further
 from db.models import Comparison, Correction, Drawn, Placement, Prompt, Ranking, Responder, Response, Reviewer
 from errors import Refused
 from training.preferences import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, PreferenceRow
@@ -77,7 +78,13 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
         .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
         .order_by(Correction.id)
     ).all()
-    revised = {correction.parent_id for correction, *_ in found}
+    every = s.execute(
+        select(Correction.id, Correction.parent_id, Correction.undone_at.is_(None))
+        .join(Response, Response.id == Correction.response_id)
+        .join(Prompt, Prompt.id == Response.prompt_id)
+        .where(Prompt.project_id == project_id)
+    ).all()
+    revised = corrected_further([(i, parent, stands) for i, parent, stands in every])
     return [
         GivenCorrection(
             id=correction.id,

@@ -90,12 +90,12 @@ def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = l
 
 
 def _keep_draft(me: Me, subject: Subject, text: str, saved: str) -> None:
-    which = {"prompt_id": subject.prompt_id, "response_id": subject.response_id}
+    reviewer, prompt, reply, parent = me.reviewer_id, subject.prompt_id, subject.response_id, subject.parent_id
     with errors_toasted(), session() as s:
         if same_words(text, saved):
-            forget_draft(s, reviewer_id=me.reviewer_id, **which)
+            forget_draft(s, reviewer_id=reviewer, prompt_id=prompt, response_id=reply, parent_id=parent)
         else:
-            save_draft(s, by=me.reviewer_id, text=text, **which)
+            save_draft(s, by=reviewer, prompt_id=prompt, response_id=reply, parent_id=parent, text=text)
 
 
 def _save(me: Me, subject: Subject, start: str, on_saved: Callable[[], None]) -> None:

@@ -156,16 +156,13 @@ class Draft(Base):
     """What a Reviewer has typed and not yet saved: a correction of a Response, or a new reply to a Prompt."""
 
     __tablename__ = "draft"
-    __table_args__ = (
-        Index(
-            "uq_draft_reply",
-            "reviewer_id",
-            "prompt_id",
-            unique=True,
-            sqlite_where=text("response_id IS NULL"),
-            postgresql_where=text("response_id IS NULL"),
-        ),
-        UniqueConstraint("reviewer_id", "response_id"),
+    __table_args__ = tuple(
+        Index(f"uq_draft_{name}", *columns, unique=True, sqlite_where=text(where), postgresql_where=text(where))
+        for name, columns, where in (
+            ("reply", ("reviewer_id", "prompt_id"), "response_id IS NULL"),
+            ("correction", ("reviewer_id", "response_id"), "response_id IS NOT NULL AND parent_id IS NULL"),
+            ("further", ("reviewer_id", "parent_id"), "parent_id IS NOT NULL"),
+        )
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -173,5 +170,7 @@ class Draft(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     response_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
     """The reply being corrected; none for a new one."""
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("correction.id"))
+    """Whose correction is being corrected further."""
     text: Mapped[str]
     saved_at: Mapped[datetime] = mapped_column(default=now)

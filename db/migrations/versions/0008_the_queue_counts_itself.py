@@ -48,7 +48,9 @@ FILL = (
         SELECT CASE WHEN p.people_wanted IS NULL THEN 1000000000
             WHEN (CAST(comparison.id AS BIGINT) * 7919) % 1009 < p.overlap_share * 1009 THEN p.people_wanted ELSE 1 END
         FROM project p WHERE p.id = comparison.project_id)""",
-    "UPDATE comparison SET state = 'AWAY' WHERE discarded_at IS NOT NULL",
+    # two to six responses fit a screen; the key lists them
+    "UPDATE comparison SET state = 'AWAY' WHERE discarded_at IS NOT NULL OR key NOT LIKE '%,%' "
+    "OR key LIKE '%,%,%,%,%,%,%'",
 )
 NEVER = "The audit trail is only ever added to."
 
@@ -78,23 +80,29 @@ def upgrade() -> None:
         sa.Column('reviewer_id', sa.Integer(), nullable=False),
         sa.Column('prompt_id', sa.Integer(), nullable=False),
         sa.Column('response_id', sa.Integer(), nullable=True),
+        sa.Column('parent_id', sa.Integer(), nullable=True),
         sa.Column('text', sa.Text(), nullable=False),
         sa.Column('saved_at', sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(['parent_id'], ['correction.id'], name=op.f('fk_draft_parent_id')),
         sa.ForeignKeyConstraint(['prompt_id'], ['prompt.id'], name=op.f('fk_draft_prompt_id')),
         sa.ForeignKeyConstraint(['response_id'], ['response.id'], name=op.f('fk_draft_response_id')),
         sa.ForeignKeyConstraint(['reviewer_id'], ['reviewer.id'], name=op.f('fk_draft_reviewer_id')),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_draft')),
-        sa.UniqueConstraint('reviewer_id', 'response_id', name=op.f('uq_draft_reviewer_id_response_id')),
     )
-    new_reply = sa.text("response_id IS NULL")
-    op.create_index(
-        'uq_draft_reply',
-        'draft',
-        ['reviewer_id', 'prompt_id'],
-        unique=True,
-        sqlite_where=new_reply,
-        postgresql_where=new_reply,
-    )
+    for name, column, where in (
+        ('reply', 'prompt_id', "response_id IS NULL"),
+        ('correction', 'response_id', "response_id IS NOT NULL AND parent_id IS NULL"),
+        ('further', 'parent_id', "parent_id IS NOT NULL"),
+    ):
+        only = sa.text(where)
+        op.create_index(
+            f'uq_draft_{name}',
+            'draft',
+            ['reviewer_id', column],
+            unique=True,
+            sqlite_where=only,
+            postgresql_where=only,
+        )
     op.create_table(
         'reveal',
         sa.Column('comparison_id', sa.Integer(), nullable=False),
