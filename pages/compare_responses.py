@@ -17,21 +17,11 @@ from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.flags import flag
 from review.orders import rank_order
 from review.queue import claim, held_by_others, own_rankings, release
-from review.rankings import Choice, LastRanking, give_reason, last_ranking, rank_pair, strengthen, undo
-from review.reasons import (
-    FAULTS,
-    PRAISE,
-    chips_of,
-    criteria_of,
-    criteria_said,
-    judge_criterion,
-    set_chips,
-)
+from review.rankings import Choice, LastRanking, last_ranking, rank_pair, strengthen, undo
 from review.slots import letter
 from ui.correcting import Subject, correction_box
 from ui.frame import page
 from ui.pairs import (
-    CHOICE_WORDS,
     PAUSE,
     Chosen,
     choice_bar,
@@ -42,8 +32,9 @@ from ui.pairs import (
     show_pair,
     show_prompt,
 )
+from ui.reasons import why
 from ui.safe import errors_toasted, escaped, plain
-from ui.slots import order_cards, words_of
+from ui.slots import order_cards
 
 T = TypeVar("T")
 me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
@@ -57,7 +48,6 @@ STANDING_WORDS: dict[Standing | None, str] = {
     Standing.FLAGGED: "what is flagged",
     Standing.UNRANKED: "what nobody has ranked",
 }
-SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
 
 
 def choose(pair: Offer, choice: str) -> bool:
@@ -123,27 +113,6 @@ def put_off(comparison_id: int) -> None:
     _try(lambda s: release(s, comparison_id=comparison_id, reviewer_id=me.reviewer_id))
 
 
-def save_reason(ranking_id: int) -> None:
-    """Keep the reason typed for the last choice."""
-    text = st.session_state.get(f"reason_{ranking_id}", "")
-    _try(lambda s: give_reason(s, by=me.reviewer_id, ranking_id=ranking_id, reason=text))
-    st.toast("Reason saved.")
-
-
-def save_chips(ranking_id: int) -> None:
-    """Keep the chips of the last choice."""
-    praise, faults = (st.session_state.get(f"{name}_{ranking_id}", []) for name in ("praise", "faults"))
-    _try(lambda s: set_chips(s, by=me.reviewer_id, ranking_id=ranking_id, praise=praise, faults=faults))
-
-
-def save_criterion(ranking_id: int, criterion_id: int) -> None:
-    """Keep which side was better by a criterion."""
-    choice = SIDES.get(str(st.session_state.get(f"criterion_{ranking_id}_{criterion_id}")))
-    _try(
-        lambda s: judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, choice=choice)
-    )
-
-
 def counted(s: Session) -> RankingProgress:
     """How far this person is; not counted anew where the choice is seen and then the next pair drawn."""
     at, done = st.session_state.get(COUNTED, (0.0, None))
@@ -194,7 +163,7 @@ def ranking() -> None:
         if flagging:
             flag_dialog(pair.comparison_id)
     if last is not None:
-        why(last)
+        why(me, last)
     if pair is None:
         beside(last, None)
         return
@@ -261,51 +230,6 @@ def nothing_left(done: RankingProgress, *, held: bool, only: Filter) -> None:
         st.info("Nothing is free for you at the moment: what is left is with others. Come back in ten minutes.")
     else:
         st.success("You have ranked every pair that waits for you. Thank you!", icon=":material/done_all:")
-
-
-def why(last: LastRanking) -> None:
-    """Reasons of the last choice: after it, never before, and all optional."""
-    with reading() as s:
-        criteria = criteria_of(s, project_id=me.project_id) if last.choice is not None else []
-        said = criteria_said(s, ranking_id=last.ranking_id)
-        chips = chips_of(s, ranking_id=last.ranking_id)
-    with st.container(border=True, key="why"):
-        strong = " (much)" if last.strength == 2 else ""
-        if last.choice is None:
-            choice, titles = words_of(last.places, none_good=last.both_bad), ("The best is", "Wrong with the others")
-        else:
-            choice, titles = CHOICE_WORDS[last.choice.value], ("The better one is", "Wrong with the other")
-        st.text_input(
-            f"Your last choice: {choice}{strong}. Why? (optional, Enter saves)",
-            value=last.reason or "",
-            key=f"reason_{last.ranking_id}",
-            max_chars=LONGEST_COMMENT,
-            on_change=save_reason,
-            args=(last.ranking_id,),
-        )
-        good, bad = st.columns(2)
-        for column, name, title, labels in (
-            (good, "praise", titles[0], PRAISE),
-            (bad, "faults", titles[1], FAULTS),
-        ):
-            column.pills(
-                title,
-                labels,
-                selection_mode="multi",
-                default=[chip for chip in chips if chip in labels],
-                key=f"{name}_{last.ranking_id}",
-                on_change=save_chips,
-                args=(last.ranking_id,),
-            )
-        for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
-            column.segmented_control(
-                plain(criterion.name),
-                list(SIDES),
-                default=next((word for word, side in SIDES.items() if side is said.get(criterion.id)), None),
-                key=f"criterion_{last.ranking_id}_{criterion.id}",
-                on_change=save_criterion,
-                args=(last.ranking_id, criterion.id),
-            )
 
 
 def open_flag(comparison_id: int | None) -> None:
