@@ -179,7 +179,9 @@ class Client:
 
 
 def _finished(message: ForwardMsg) -> bool:
-    return message.WhichOneof("type") == "script_finished"
+    """Whether a run has drawn everything; one that a later press cut short has not."""
+    cut_short = ForwardMsg.ScriptFinishedStatus.FINISHED_EARLY_FOR_RERUN
+    return message.WhichOneof("type") == "script_finished" and message.script_finished != cut_short
 
 
 def _state(kind: str, widget: Any) -> WidgetState | None:
