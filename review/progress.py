@@ -97,16 +97,19 @@ def pace(s: Session, *, project_id: int) -> list[Pace]:
             Ranking.prompt_set_id,
             left.c.place,
             right.c.place,
+            of_at_most(2),
         )
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
         .join(left, left.c.ranking_id == Ranking.id)
         .join(right, right.c.ranking_id == Ranking.id)
         .where(Ranking.comparison_id.in_(_comparisons(project_id)), OWN_WORD)
     ).all()
-    here: dict[int, list[tuple[datetime, float | None, int, int]]] = defaultdict(list)
+    here: dict[int, list[tuple[datetime, float | None, str | None]]] = defaultdict(list)
     imported: dict[int, int] = defaultdict(int)
-    for reviewer_id, at, seconds, prompt_set_id, first, second in rows:
+    for reviewer_id, at, seconds, prompt_set_id, first, second, pair in rows:
         if prompt_set_id is None:
-            here[reviewer_id].append((at, seconds, first, second))
+            side = "tie" if first == second else "left" if first < second else "right"
+            here[reviewer_id].append((at, seconds, side if pair else None))
         else:
             imported[reviewer_id] += 1
     corrected = {  # noqa: C416
@@ -126,9 +129,10 @@ def pace(s: Session, *, project_id: int) -> list[Pace]:
 
 
 def _pace(
-    person: Reviewer, ranked: Sequence[tuple[datetime, float | None, int, int]], imported: int, corrections: int
+    person: Reviewer, ranked: Sequence[tuple[datetime, float | None, str | None]], imported: int, corrections: int
 ) -> Pace:
-    decided = [first < second for _, _, first, second in ranked if first != second]
+    sides = Counter(side for *_, side in ranked if side is not None)
+    decided = sides["left"] + sides["right"]
     days: dict[date, int] = defaultdict(int)
     for at, *_ in ranked:
         days[at.date()] += 1
@@ -138,9 +142,9 @@ def _pace(
         ranked=len(ranked),
         imported=imported,
         corrections=corrections,
-        seconds=tuple(seconds for _, seconds, _, _ in ranked if seconds is not None),
-        left_share=sum(decided) / len(decided) if decided else None,
-        tie_share=1 - len(decided) / len(ranked) if ranked else None,
+        seconds=tuple(seconds for _, seconds, _ in ranked if seconds is not None),
+        left_share=sides["left"] / decided if decided else None,
+        tie_share=sides["tie"] / sides.total() if sides else None,
         by_day=dict(sorted(days.items())),
     )
 

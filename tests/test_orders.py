@@ -12,7 +12,7 @@ from review.assignment import left_first, next_offer, progress
 from review.cards import ManyOffer, drawn_order, offer_any, offer_many
 from review.flags import flag, open_flags, settle
 from review.orders import rank_order
-from review.progress import opinions
+from review.progress import opinions, pace
 from review.queue import claim, set_queue
 from review.rankings import Choice, last_ranking, rank_pair, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
@@ -197,3 +197,11 @@ def test_an_order_reaches_a_snapshot_as_the_best_against_each_worse_one(
         (best.text, shown[3].text, 1),
     }
     assert found.left_out[LeftOut.BOTH_BAD] == 1
+
+
+def test_habits_of_left_and_ties_are_told_from_pairs_alone(s: Session, project: Project, me: Reviewer) -> None:
+    rank_order(s, by=me.id, comparison_id=several(s, project).id, places=(2, 1, 3, 4))
+    rank_pair(s, by=me.id, comparison_id=several(s, project, 2).id, choice=Choice.LEFT)
+    rank_pair(s, by=me.id, comparison_id=several(s, project, 2).id, choice=Choice.TIE)
+    (found,) = pace(s, project_id=project.id)
+    assert (found.ranked, found.left_share, found.tie_share) == (3, 1.0, 0.5)
