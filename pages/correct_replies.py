@@ -49,7 +49,10 @@ def rejected() -> None:
         )
         return
     head, later = st.columns([5, 1], vertical_alignment="center")
-    head.caption(f"Pairs that people called both bad, still to correct: {left}. Start from the reply that is nearer.")
+    head.caption(
+        f"Pairs that people called both bad, still to correct: {left}. Start from the reply that is nearer. "
+        "Seeing it here tells what somebody said of it, so you will not be asked to rank it any more."
+    )
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("rejected", found.comparison_id))
     show_prompt(found.prompt, found.context, compact=True)
     names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]

@@ -27,7 +27,7 @@ from errors import NotFound, Refused
 from review.assignment import ranked_by
 from review.comments import LONGEST_REPLY, cleaned, comment, short_enough
 from review.drafts import forget_draft
-from review.queue import release
+from review.reveals import note_look
 from template import TURN_MARK
 
 CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)
@@ -220,11 +220,7 @@ def give_up_ranking(s: Session, *, by: int, comparison_id: int) -> None:
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
     require(s, by=by, project_id=comparison.project_id, roles=CORRECTORS)
-    own = select(Ranking.id).where(Ranking.comparison_id == comparison_id, Ranking.reviewer_id == by, OWN_WORD)
-    if s.get(Reveal, (comparison_id, by)) is None and s.scalar(own) is None:
-        s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
-        release(s, comparison_id=comparison_id, reviewer_id=by)
-        s.flush()
+    note_look(s, by=by, comparison_id=comparison_id)
 
 
 def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:

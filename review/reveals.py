@@ -73,7 +73,14 @@ def reveal(s: Session, *, by: int, comparison_id: int) -> None:
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
-    # of who has ranked it too: they could undo, and rank again with others' words in mind
+    note_look(s, by=by, comparison_id=comparison_id)
+
+
+def note_look(s: Session, *, by: int, comparison_id: int) -> None:
+    """Note that somebody learned what others said of a comparison, whoever may; the caller asks for the role.
+
+    Of who has ranked it too: they could undo, and rank again with others' words in mind.
+    """
     if s.get(Reveal, (comparison_id, by)) is None:
         s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
         release(s, comparison_id=comparison_id, reviewer_id=by)
@@ -129,9 +136,7 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     )
 
 
-def project_history(
-    s: Session, *, by: int, project_id: int, before_id: int | None = None, limit: int = 50
-) -> list[Entry]:
+def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) -> list[Entry]:
     """The project's newest changes of any kind, newest first; managers only.
 
     Entries about comparisons and judgments are left out: they would tell what others said. `opened` has the former.
