@@ -173,6 +173,8 @@ def test_a_held_enter_never_saves_the_order_as_shown(address: str, page: Page) -
     for _ in range(90):
         page.keyboard.down("Enter")
         page.wait_for_timeout(33)
+    page.wait_for_timeout(2500)  # a machine that stood still while the key was held
+    page.keyboard.down("Enter")
     page.keyboard.up("Enter")
     page.wait_for_timeout(1500)
     assert given() == []

@@ -9,6 +9,7 @@ import streamlit as st
 
 from review.diff import Change, Piece
 from review.oddities import oddities
+from ui.keys import one_press_a_key
 from ui.safe import escaped
 
 TOO_SOON = 0.3
@@ -121,6 +122,7 @@ def choice_bar(
                 args=(item_id, choice, shown, on_choice, on_again),
             )
         beside()
+    one_press_a_key()
 
 
 def go_on_after_the_pause(chosen: Chosen | None) -> None:

@@ -15,6 +15,7 @@ import streamlit as st
 
 from review.cards import ManyOffer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
+from ui.keys import one_press_a_key
 from ui.pairs import TOO_SOON, Chosen, appeared, noted, seconds_drawn, seconds_shown
 from ui.safe import escaped
 
@@ -248,6 +249,7 @@ def _bar(
                 args=(item_id, offer, save, True),
             )
             beside()
+    one_press_a_key()
 
 
 def _change_way(key: str) -> None:
