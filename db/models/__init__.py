@@ -5,6 +5,7 @@ the file that a prompt came from.
 """
 
 from db.models.base import Base, StoredText, UtcDateTime, now
+from db.models.checks import Assertion, AssertionResult, Claim, HiddenPart, ParityCheck, TextRule
 from db.models.comparisons import (
     Comparison,
     ComparisonResponse,
@@ -27,23 +28,20 @@ from db.models.feedback import (
 )
 from db.models.history import Change
 from db.models.people import Guideline, Membership, NextBy, Project, Reviewer, Role
-from db.models.responses import (
-    GenerationRun,
-    ModelVersion,
-    Prompt,
-    PromptSet,
-    Responder,
-    ResponderKind,
-    Response,
-    Scope,
-)
+from db.models.prompts import Prompt, PromptSet, RoutingRule
+from db.models.responders import Adapter, Example, Layout, ModelVersion, Responder, ResponderKind
+from db.models.responses import GenerationRun, Response, Scope, TrialPrompt
 from db.models.runs import Run, RunStatus, Worker
 from db.models.training import Method, Preference, Recipe, Snapshot, SnapshotLeftOut, Split, TrainingRun, TrainingStep
 
 __all__ = [
+    "Adapter",
+    "Assertion",
+    "AssertionResult",
     "Base",
     "Change",
     "Chip",
+    "Claim",
     "Comparison",
     "ComparisonResponse",
     "ComparisonState",
@@ -53,16 +51,20 @@ __all__ = [
     "Draft",
     "Drawn",
     "Evaluation",
+    "Example",
     "Flag",
     "GenerationRun",
     "Guideline",
+    "HiddenPart",
     "Judgment",
+    "Layout",
     "Lease",
     "Membership",
     "Method",
     "ModelVersion",
     "NextBy",
     "Pairing",
+    "ParityCheck",
     "Placement",
     "Preference",
     "Project",
@@ -76,6 +78,7 @@ __all__ = [
     "Reveal",
     "Reviewer",
     "Role",
+    "RoutingRule",
     "Run",
     "RunStatus",
     "Scope",
@@ -83,8 +86,10 @@ __all__ = [
     "SnapshotLeftOut",
     "Split",
     "StoredText",
+    "TextRule",
     "TrainingRun",
     "TrainingStep",
+    "TrialPrompt",
     "UtcDateTime",
     "Verdict",
     "Worker",

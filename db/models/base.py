@@ -63,7 +63,13 @@ class Base(DeclarativeBase):
     """Common ground of the tables."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {datetime: UtcDateTime, str: StoredText, dict[str, Any]: JSON, list[int]: JSON}
+    type_annotation_map = {
+        datetime: UtcDateTime,
+        str: StoredText,
+        dict[str, Any]: JSON,
+        dict[str, str]: JSON,
+        list[int]: JSON,
+    }
 
 
 def enum(kind: type[StrEnum]) -> Enum:

@@ -9,7 +9,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fal
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
-from db.models.responses import Prompt, Response
+from db.models.prompts import Prompt
+from db.models.responses import Response
 
 
 class ComparisonState(StrEnum):

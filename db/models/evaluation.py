@@ -8,7 +8,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
 from db.models.people import Reviewer
-from db.models.responses import Prompt, Responder, Response
+from db.models.prompts import Prompt
+from db.models.responders import Responder
+from db.models.responses import Response
 
 
 class Evaluation(Base):

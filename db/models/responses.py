@@ -1,126 +1,15 @@
-"""Prompts, whoever answers them, and the Responses."""
+"""Responses, and the runs that generate them."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
+from db.models.prompts import Prompt
+from db.models.responders import Responder
 from db.models.runs import Run
-
-
-class PromptSet(Base):
-    """One import of prompts: the provenance of every prompt in it."""
-
-    __tablename__ = "prompt_set"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    file_name: Mapped[str]
-    sha256: Mapped[str]
-    """Hash of the file's bytes."""
-    row_count: Mapped[int]
-    imported_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-
-class Prompt(Base):
-    """The text to answer; unique by content within a project."""
-
-    __tablename__ = "prompt"
-    __table_args__ = (
-        UniqueConstraint("project_id", "content_hash"),
-        CheckConstraint("trim(text) <> ''", name="not_empty"),
-        Index("ix_prompt_project_held_out", "project_id", "held_out"),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
-    prompt_set_id: Mapped[int] = mapped_column(ForeignKey("prompt_set.id"), index=True)
-    row_number: Mapped[int]
-    """Where in the file it stood, counting data rows from 1."""
-    text: Mapped[str]
-    context: Mapped[str | None]
-    """What the answer may rely on (a schema, an order), put above the text."""
-    topic: Mapped[str | None]
-    extra: Mapped[dict[str, Any] | None]
-    """Columns of the file that were kept but mean nothing to the program."""
-    content_hash: Mapped[str]
-    held_out: Mapped[bool]
-    """Fixed at import: only for evaluation, never for training."""
-    cluster: Mapped[str]
-    """Prompts with the same mark are near-duplicates and stay on one side of any split."""
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    prompt_set: Mapped[PromptSet] = relationship()
-
-
-class ModelVersion(Base):
-    """A base model, or a base plus what a TrainingRun taught it; the parent is always known."""
-
-    __tablename__ = "model_version"
-    __table_args__ = (UniqueConstraint("name"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    location: Mapped[str]
-    """Local folder with safetensors, or a hub id."""
-    sha256: Mapped[str | None]
-    """Hash of the weights; none for a hub id that was never downloaded here."""
-    template_hash: Mapped[str | None]
-    """Hash of the chat template that it was trained and is served with."""
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"))
-    """The model it was trained from; none for a base model."""
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    parent: Mapped["ModelVersion | None"] = relationship(remote_side=[id])
-
-
-class ResponderKind(StrEnum):
-    """Who answers."""
-
-    HUMAN = "HUMAN"
-    """A person or a team, whose replies were imported or written here."""
-    MODEL = "MODEL"
-    """A ModelVersion with instructions and sampling settings."""
-    REMOTE = "REMOTE"
-    """A model behind somebody else's endpoint, with instructions and sampling settings."""
-
-
-class Responder(Base):
-    """Whoever answers; what an Evaluation compares."""
-
-    __tablename__ = "responder"
-    __table_args__ = (
-        UniqueConstraint("project_id", "name"),
-        CheckConstraint("(kind = 'MODEL') = (model_version_id IS NOT NULL)", name="model_has_version"),
-        CheckConstraint("(kind = 'HUMAN') = (instructions IS NULL)", name="model_has_instructions"),
-    )
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    name: Mapped[str]
-    kind: Mapped[ResponderKind] = mapped_column(enum(ResponderKind))
-    simulated: Mapped[bool] = mapped_column(default=False)
-    """A human Responder whose replies were made up (as in the sample project)."""
-    reviewer_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    """The person behind a human Responder, where they also use the app: nobody judges what they wrote."""
-    model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"))
-    instructions: Mapped[str | None]
-    """The system prompt, always sent, possibly empty."""
-    temperature: Mapped[float] = mapped_column(default=0.9)
-    top_p: Mapped[float] = mapped_column(default=0.95)
-    max_tokens: Mapped[int] = mapped_column(default=160)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-    model_version: Mapped[ModelVersion | None] = relationship()
-
-    @property
-    def label(self) -> str:
-        """The name as screens, tables and files show it."""
-        return f"{self.name} (simulated)" if self.simulated else self.name
 
 
 class Scope(StrEnum):
@@ -146,6 +35,10 @@ class GenerationRun(Run, Base):
     prompt_limit: Mapped[int | None]
     """At most so many training prompts, in import order; none means all."""
     seed: Mapped[int] = mapped_column(default=0)
+    trial: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Answers what the workbench asks of Responders on the same model, and waits a while for more."""
+    resampled: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Responses asked for again, because they were nearly the same as the one they were to be paired with."""
     tokens: Mapped[int] = mapped_column(default=0)
     """Tokens generated so far."""
     failed: Mapped[int] = mapped_column(default=0)
@@ -155,6 +48,15 @@ class GenerationRun(Run, Base):
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     responder: Mapped[Responder] = relationship()
+
+
+class TrialPrompt(Base):
+    """A prompt that the workbench wants a Responder to answer."""
+
+    __tablename__ = "trial_prompt"
+
+    responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"), primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
 
 
 class Response(Base):
@@ -178,7 +80,19 @@ class Response(Base):
     prompt_tokens: Mapped[int | None]
     finish_reason: Mapped[str | None]
     """"stop", or "length" where the reply was cut at the token limit; none for people."""
+    completion_tokens: Mapped[int | None]
     template_hash: Mapped[str | None]
+    """Hash of the chat template."""
+    system_hash: Mapped[str | None]
+    """Hash of the system prompt as it was sent."""
+    stop_tokens: Mapped[str | None]
+    """The tokens that end a reply, as text, parted by spaces."""
+    dtype: Mapped[str | None]
+    """Precision in which the model answered."""
+    temperature: Mapped[float | None] = mapped_column(Double)
+    seed: Mapped[int | None]
+    replaces_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
+    """The Response in whose place it is offered, because that one was nearly the same as its partner."""
     seconds: Mapped[float | None]
     generation_run_id: Mapped[int | None] = mapped_column(ForeignKey("generation_run.id"), index=True)
     prompt_set_id: Mapped[int | None] = mapped_column(ForeignKey("prompt_set.id"))

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
-from db.models.responses import ModelVersion
+from db.models.responders import ModelVersion, Responder
 from db.models.runs import Run
 
 
@@ -21,7 +21,11 @@ class Snapshot(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
     instructions: Mapped[str]
-    """The system prompt of its rows."""
+    """The system prompt of its rows, before its fields are filled in."""
+    system_hash: Mapped[str | None]
+    """Hash of that system prompt."""
+    prompt_of_id: Mapped[int | None] = mapped_column(ForeignKey("responder.id"))
+    """The Responder whose prompt its rows have; none for the Project's instructions."""
     folder: Mapped[str]
     """Folder with the rows and, written last, the manifest."""
     sha256: Mapped[str]
@@ -33,6 +37,7 @@ class Snapshot(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     preferences: Mapped[list["Preference"]] = relationship(order_by="Preference.row")
+    prompt_of: Mapped[Responder | None] = relationship()
     left_out: Mapped[list["SnapshotLeftOut"]] = relationship(order_by="SnapshotLeftOut.reason")
 
 
