@@ -287,7 +287,8 @@ def generate(
     """Generate a responder's missing responses and wait for them."""
     from generation.base_model import register_base_model
     from generation.plan import start_generation
-    from generation.responders import create_model_responder
+    from generation.responders import Contestant, create_responder
+    from template import PromptFormat
 
     with session() as s:
         found = project_named(s, project)
@@ -295,14 +296,8 @@ def generate(
         try:
             who = _responder(s, found, responder)
         except NotFound:
-            who = create_model_responder(
-                s,
-                by=person,
-                project_id=found.id,
-                name=responder,
-                model_version_id=register_base_model(s).id,
-                instructions=found.instructions,
-            )
+            contestant = Contestant(register_base_model(s).id, PromptFormat(found.instructions))
+            who = create_responder(s, by=person, project_id=found.id, name=responder, contestant=contestant)
         started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
     _wait("generation", started.id)
 

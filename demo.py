@@ -35,7 +35,7 @@ from eval.judging import judge, next_view
 from eval.results import results
 from generation.base_model import register_base_model
 from generation.plan import start_generation
-from generation.responders import create_model_responder
+from generation.responders import Contestant, Sampling, create_responder
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import
 from intake.reading import read_table
@@ -45,6 +45,7 @@ from jobs.runs import AnyRun
 from review.assignment import next_offer
 from review.rankings import Choice, rank_pair
 from settings import settings
+from template import PromptFormat
 from training.recipe import SMALL, start_training
 from training.snapshot import freeze
 
@@ -121,16 +122,13 @@ def _emails() -> tuple[int, int]:
 def _generate_base(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]) -> int:
     with session() as s:
         version = register_base_model(s)
-        responder = create_model_responder(
-            s,
-            by=by,
-            project_id=project_id,
-            name=f"{version.name} as it comes",
-            model_version_id=version.id,
-            instructions=s.get_one(Project, project_id).instructions,
-            temperature=size.temperature,
-            max_tokens=size.max_tokens,
+        contestant = Contestant(
+            version.id,
+            PromptFormat(s.get_one(Project, project_id).instructions),
+            Sampling(temperature=size.temperature, max_tokens=size.max_tokens),
         )
+        name = f"{version.name} as it comes"
+        responder = create_responder(s, by=by, project_id=project_id, name=name, contestant=contestant)
         run = start_generation(
             s, by=by, responder_id=responder.id, scope=Scope.ALL, samples=2, prompt_limit=size.prompts
         )

@@ -37,6 +37,10 @@ class BrokenModel(PickwellError):
     """A model folder that is missing, half-written or of an unsafe kind."""
 
 
+class BadTemplate(PickwellError):
+    """A prompt's template that cannot be filled in."""
+
+
 class EngineFailed(PickwellError):
     """The inference engine did not start, died too often, or refused a request."""
 

@@ -23,8 +23,12 @@ def is_hub_id(location: str) -> bool:
     return not location.startswith((".", "~")) and bool(_HUB_ID.fullmatch(location)) and not Path(location).exists()
 
 
-def check_model_folder(location: str) -> None:
-    """Raise `BrokenModel` unless `location` is a hub id or a complete model folder with safetensors weights."""
+def check_model_folder(location: str, *, templated: bool = True) -> None:
+    """Raise `BrokenModel` unless `location` is a hub id or a complete model folder with safetensors weights.
+
+    Args:
+        templated: it must have a chat template.
+    """
     if is_hub_id(location):
         return
     folder = Path(location)
@@ -44,12 +48,17 @@ def check_model_folder(location: str) -> None:
             )
         raise BrokenModel(f"The model folder {folder} has no weights (*.safetensors). {_remedy(folder)}")
     for file in [*weights, *_missing_shards(folder)]:
-        if not _whole(file):
+        if not _header(file):
             raise BrokenModel(f"The weights {file} are cut short or damaged. {_remedy(folder)}")
-    if not _template(folder):
+    if "auto_map" in read_json(folder / "config.json"):
         raise BrokenModel(
-            f"The model in {folder} has no chat template, so it cannot be asked anything. Use an instruction-tuned "
-            "model, or put its template there as chat_template.jinja."
+            f"The model in {folder} brings program code of its own (auto_map in config.json), and that is never run "
+            "here. Use a model whose kind the engine knows by itself."
+        )
+    if templated and not _template(folder):
+        raise BrokenModel(
+            f"The model in {folder} has no chat template, so it cannot be asked anything. Choose a layout for it, use "
+            "an instruction-tuned model, or put its template there as chat_template.jinja."
         )
 
 
@@ -65,6 +74,41 @@ def ending_of(location: str) -> dict[str, Any]:
     known = read_json(folder / "config.json") | read_json(folder / "generation_config.json")
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {name: known[name] for name in names if known.get(name) is not None}
+
+
+def special_tokens_of(location: str) -> dict[str, str]:
+    """The special tokens that a chat template may name, such as ``bos_token``, as text."""
+    folder = _local_folder(location)
+    if folder is None:
+        return {}
+    known = read_json(folder / "special_tokens_map.json") | read_json(folder / "tokenizer_config.json")
+    found = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+        said = known.get(name)
+        text = said.get("content") if isinstance(said, dict) else said
+        if isinstance(text, str):
+            found[name] = text
+    return found
+
+
+def dtype_of(location: str) -> str | None:
+    """Precision of the stored weights, such as ``bfloat16``; none where the folder does not say."""
+    folder = _local_folder(location)
+    known = read_json(folder / "config.json") if folder else {}
+    said = known.get("dtype", known.get("torch_dtype"))
+    return said if isinstance(said, str) else None
+
+
+def stop_tokens_of(location: str) -> str | None:
+    """The tokens that end a reply, as text, parted by spaces; none where the folder does not say."""
+    folder = _local_folder(location)
+    if folder is None:
+        return None
+    said = ending_of(location).get("eos_token_id")
+    ids = set(said if isinstance(said, list) else [said]) - {None}
+    special = read_json(folder / "tokenizer.json").get("added_tokens", [])
+    names = {token["id"]: token["content"] for token in special}
+    return " ".join(names.get(token, str(token)) for token in sorted(ids)) or None
 
 
 def weights_sha256(location: str) -> str | None:
@@ -87,9 +131,32 @@ def hash_weights(folder: Path) -> str:
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
 
 
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every matrix in the folder's safetensors by its name, read from their headers alone."""
+    found: dict[str, tuple[int, ...]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= {name: tuple(entry["shape"]) for name, entry in _header(file).items()}
+    return found
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of its content (https://github.com/huggingface/safetensors); empty if damaged."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length)) if 2 <= length <= size - 8 else {}
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [entry["data_offsets"][1] for entry in entries.values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return entries if ends and size == 8 + length + max(ends) else {}
+
+
 def _ours(folder: Path) -> bool:
     place = folder.resolve()
-    return place == settings().default_model_dir or place.is_relative_to(settings().runs_dir)
+    made = (settings().runs_dir, settings().models_dir / "merged", settings().models_dir / "laid-out")
+    return place == settings().default_model_dir or any(place.is_relative_to(folder) for folder in made)
 
 
 def _remedy(folder: Path) -> str:
@@ -103,21 +170,6 @@ def _remedy(folder: Path) -> str:
 def _missing_shards(folder: Path) -> list[Path]:
     index = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
     return [folder / name for name in sorted(set(index.values())) if not (folder / name).is_file()]
-
-
-def _whole(file: Path) -> bool:
-    """Whether a safetensors file is as long as its header says (https://github.com/huggingface/safetensors)."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= size - 8:
-                return False
-            header = json.loads(stream.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(ends) and size == 8 + length + max(ends)
 
 
 def _template(folder: Path) -> str | None:

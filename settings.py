@@ -28,6 +28,17 @@ class Engine(StrEnum):
     """A server without a model, for tests: it answers with a text made from the prompt."""
 
 
+class Adapters(StrEnum):
+    """How the models that adapters make are served."""
+
+    auto = "auto"
+    """Beside their base on a GPU, merged on a CPU, where vLLM's adapter requests are slow."""
+    beside = "beside"
+    """One engine holds the base and its adapters; DoRA is merged all the same, for vLLM does not take it."""
+    merged = "merged"
+    """Each into a copy of its base."""
+
+
 class Settings(BaseSettings):
     """Where things are and what runs; see each field."""
 
@@ -49,6 +60,12 @@ class Settings(BaseSettings):
     """URL of an OpenAI-compatible endpoint (ending in ``/v1``) to use instead of starting an engine here."""
     engine_api_key: SecretStr = SecretStr("")
     """Key for `engine_url`; never stored or logged."""
+    adapters: Adapters = Adapters.auto
+    """How adapters are served."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that share each layer of a model, for one too large for a single GPU."""
+    data_parallel: int = Field(default=1, ge=1)
+    """Copies of the model that answer side by side, each on its own GPUs."""
     concurrency: int = Field(default=32, ge=1, le=1024)
     """Requests in flight at once, so that the engine's batch stays full."""
     context_tokens: int = Field(default=2048, ge=128)

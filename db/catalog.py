@@ -133,7 +133,7 @@ class Answered:
 
 
 def responders(s: Session, *, project_id: int) -> Sequence[Answered]:
-    """The project's Responders, oldest first."""
+    """The project's Responders, oldest first, without those that were only tried out."""
     rows = s.execute(
         select(
             Responder,
@@ -142,7 +142,7 @@ def responders(s: Session, *, project_id: int) -> Sequence[Answered]:
         )
         .outerjoin(Response, Response.responder_id == Responder.id)
         .outerjoin(Prompt, Prompt.id == Response.prompt_id)
-        .where(Responder.project_id == project_id)
+        .where(Responder.project_id == project_id, Responder.kept)
         .group_by(Responder.id)
         .order_by(Responder.id)
         .options(selectinload(Responder.model_version))

@@ -48,7 +48,7 @@ def readiness(s: Session, *, project_id: int) -> list[Ready]:
         select(Responder, func.count(func.distinct(Prompt.id)))
         .outerjoin(Response, Response.responder_id == Responder.id)
         .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & Prompt.held_out)
-        .where(Responder.project_id == project_id)
+        .where(Responder.project_id == project_id, Responder.kept)
         .group_by(Responder.id)
         .order_by(Responder.id)
     ).all()

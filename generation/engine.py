@@ -21,35 +21,23 @@ import httpx
 import psutil
 
 from errors import EngineFailed
-from model_folder import check_model_folder, ending_of
-from settings import ROOT, Engine, settings
+from generation.endpoints import NO_KEY, TOKEN_IDS, Endpoint, endpoint_elsewhere
+from model_folder import check_model_folder, dtype_of, ending_of
+from settings import ROOT, Adapters, Engine, settings
 
 START_LIMIT = 600.0
 """Seconds after which an engine that has not answered is given up; large models load for minutes."""
 SERVED_NAME = "responder"
 """What a vLLM started here calls the model; the same for every model, so that nothing leaks by it."""
+ADAPTED_NAME = "adapted"
+"""What it calls the same model with an adapter."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks of adapters that vLLM can make room for."""
 BATCHED_TOKENS = 8192
 """Prompt tokens that vLLM takes into one step on CPUs."""
 FEW_CORES = 4
 """Up to so many, vLLM gets all of them; by itself it leaves one free. Measured on two: 233 tokens/s against 96."""
-TOKEN_IDS = {"return_token_ids": True}
-"""Asks vLLM for the ids of the tokens it sampled."""
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where to send requests, and what it can do."""
-
-    base_url: str
-    """Ends in /v1."""
-    model: str
-    """What to ask for."""
-    api_key: str
-    extra: Mapping[str, object]
-    """What every request says beyond OpenAI's protocol."""
-    many: bool
-    """Whether one request may ask for several samples."""
 
 
 def chosen_engine() -> Engine:
@@ -68,30 +56,40 @@ def on_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
+@dataclass(frozen=True)
+class Weights:
+    """A model as an engine loads it: whole, or a base with an adapter beside it."""
+
+    name: str
+    """The ModelVersion's name, by which an endpoint elsewhere may know it."""
+    location: str
+    """Model folder or hub id; of the base, where there is an adapter."""
+    adapter_folder: str | None = None
+    adapter_rank: int | None = None
+
+
 @contextmanager
 def serve(
-    location: str, *, name: str, log: Path, waiting: Callable[[float], None] = lambda seconds: None
+    weights: Weights, *, log: Path, waiting: Callable[[float], None] = lambda seconds: None
 ) -> Iterator[Endpoint]:
-    """An endpoint for the model at `location`, there for the length of the block.
+    """An endpoint for the model, there for the length of the block.
 
     Args:
-        location: model folder or hub id.
-        name: the ModelVersion's name, by which an endpoint elsewhere may know it.
         log: file that gets the engine's output.
         waiting: called about every second with the seconds waited so far; what it raises ends the wait.
 
     Raises `BrokenModel` for a model that cannot be served, `EngineFailed` with the log's tail.
     """
     if settings().engine_url:
-        yield _elsewhere(location, name)
+        yield endpoint_elsewhere(weights.location, weights.name)
         return
-    engine = chosen_engine()
+    engine, location = chosen_engine(), weights.location
     if engine is not Engine.echo:
         check_model_folder(location)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command, environment = _command(engine, location, port)
+    command, environment = _command(engine, weights, port)
     launch = [sys.executable, "-m", "generation.launch", str(os.getpid()), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -109,10 +107,11 @@ def serve(
             _wait(process, f"http://127.0.0.1:{port}/health", log, waiting)
             # noted while the server lives: once it is dead, nobody could tell whose its children were
             family = _children(process)
-            model = SERVED_NAME if engine is Engine.vllm else location
+            model = (ADAPTED_NAME if weights.adapter_folder else SERVED_NAME) if engine is Engine.vllm else location
             simple = engine is Engine.transformers
             extra = _sampling_switched_on(location) if simple else TOKEN_IDS
-            yield Endpoint(f"http://127.0.0.1:{port}/v1", model, "none", extra, many=not simple)
+            address = f"http://127.0.0.1:{port}/v1"
+            yield Endpoint(address, model, NO_KEY, extra, many=not simple, dtype=_dtype(engine, location), ours=True)
         finally:
             _stop(process, family)
 
@@ -122,9 +121,24 @@ def tail(log: Path, characters: int = 1500) -> str:
     return log.read_text(errors="replace")[-characters:].strip() if log.exists() else "(empty)"
 
 
-def _command(engine: Engine, location: str, port: int) -> tuple[Sequence[str], dict[str, str]]:
+def can_load_adapters() -> bool:
+    """Whether adapters are loaded beside their base here, as pays on GPUs; on CPUs they are merged into a copy."""
+    choice = settings().adapters
+    if chosen_engine() is not Engine.vllm or settings().engine_url:
+        return False
+    return choice is Adapters.beside or (choice is Adapters.auto and on_gpu())
+
+
+def _dtype(engine: Engine, location: str) -> str | None:
+    """Precision in which an engine started here answers; none for one without a model."""
+    if engine is Engine.vllm:
+        return "bfloat16" if on_gpu() else "float32"
+    return None if engine is Engine.echo else dtype_of(location)
+
+
+def _command(engine: Engine, weights: Weights, port: int) -> tuple[Sequence[str], dict[str, str]]:
     """The engine's command line and the environment variables it needs."""
-    address = ["--host", "127.0.0.1", "--port", str(port)]
+    address, location = ["--host", "127.0.0.1", "--port", str(port)], weights.location
     if engine is Engine.echo:
         return [sys.executable, "-m", "generation.echo_server", "--port", str(port)], {}
     if engine is Engine.transformers:
@@ -133,8 +147,13 @@ def _command(engine: Engine, location: str, port: int) -> tuple[Sequence[str], d
     command += ["--served-model-name", SERVED_NAME, "--max-model-len", str(settings().context_tokens)]
     # our sampling settings, not the model's; and no weights that could run code as they are loaded
     command += ["--generation-config", "vllm", "--load-format", "safetensors"]
+    if weights.adapter_folder:
+        rank = next((one for one in RANKS if one >= (weights.adapter_rank or 16)), RANKS[-1])
+        command += ["--enable-lora", "--max-lora-rank", str(rank)]
+        command += ["--lora-modules", f"{ADAPTED_NAME}={weights.adapter_folder}"]
     if on_gpu():
-        return command, {}
+        command += ["--dtype", "bfloat16", "--tensor-parallel-size", str(settings().tensor_parallel)]
+        return [*command, "--data-parallel-size", str(settings().data_parallel)], {}
     # On CPUs a prompt split over two steps kills the engine when its request has a seed, so prompts are kept whole.
     batch = max(BATCHED_TOKENS, settings().context_tokens)
     command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(batch)]
@@ -144,29 +163,6 @@ def _command(engine: Engine, location: str, port: int) -> tuple[Sequence[str], d
     if 0 < len(cores) <= FEW_CORES:
         environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     return command, environment
-
-
-def _elsewhere(location: str, name: str) -> Endpoint:
-    """The endpoint of the settings, if it serves this very model: another's texts must never pass for its own."""
-    url, key = settings().engine_url.rstrip("/"), settings().engine_api_key.get_secret_value() or "none"
-    try:
-        answer = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=20)
-        answer.raise_for_status()
-        served = {str(model["id"]): model for model in answer.json()["data"]}
-    except httpx.HTTPStatusError as problem:
-        raise EngineFailed(
-            f"The endpoint {url} answered {problem.response.status_code} when asked for its models. Check "
-            "PICKWELL_ENGINE_URL, which ends in /v1, and PICKWELL_ENGINE_API_KEY."
-        ) from None
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        raise EngineFailed(f"The endpoint {url} does not answer. Check PICKWELL_ENGINE_URL; it ends in /v1.") from None
-    known = next((one for one in (location, name) if one in served), None)
-    if known is None:
-        raise EngineFailed(
-            f"The endpoint {url} serves {', '.join(sorted(served)[:5]) or 'nothing'}, not {name}. Serve the model at "
-            f"{location} there under the name {name}, or unset PICKWELL_ENGINE_URL."
-        )
-    return Endpoint(url, known, key, TOKEN_IDS if served[known].get("owned_by") == "vllm" else {}, many=True)
 
 
 def _sampling_switched_on(location: str) -> Mapping[str, object]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
@@ -37,6 +37,23 @@ class Reply:
     responder_id: int
     sample: int
     text: str
+    replaces: int | None = None
+    """Id of the Reply in whose place it is offered."""
+
+
+def offered(replies: Iterable[Reply]) -> dict[int, Reply]:
+    """One Responder's replies to one prompt by the sample number they stand for; a replaced one gives its place up."""
+    by_id = {reply.id: reply for reply in replies}
+    replaced = {reply.replaces for reply in by_id.values()}
+    found: dict[int, Reply] = {}
+    for reply in sorted(by_id.values(), key=lambda one: one.sample):
+        if reply.id in replaced:
+            continue
+        origin = reply
+        while origin.replaces in by_id:
+            origin = by_id[origin.replaces]
+        found[origin.sample] = reply
+    return dict(sorted(found.items()))
 
 
 def pairs_of(replies: Iterable[Reply], *, across: frozenset[int]) -> list[tuple[Reply, Reply]]:
@@ -51,20 +68,23 @@ def pairs_of(replies: Iterable[Reply], *, across: frozenset[int]) -> list[tuple[
         by_prompt[reply.prompt_id].append(reply)
     pairs: list[tuple[Reply, Reply]] = []
     for some in by_prompt.values():
-        there = {(reply.responder_id, reply.sample): reply for reply in some}
-        for (responder_id, sample), reply in there.items():
-            other = there.get((responder_id, sample + 1))
-            if sample % 2 == 0 and other is not None:
-                pairs.append((reply, other))
-        pairs += combinations([reply for reply in some if reply.sample == 0 and reply.responder_id in across], 2)
+        firsts: list[Reply] = []
+        for responder_id, own in groupby(some, key=lambda reply: reply.responder_id):
+            there = offered(own)
+            pairs += [(reply, there[n + 1]) for n, reply in there.items() if n % 2 == 0 and n + 1 in there]
+            firsts += [there[0]] if 0 in there and responder_id in across else []
+        pairs += combinations(firsts, 2)
     return pairs
 
 
 def together_of(replies: Iterable[Reply]) -> list[tuple[Reply, ...]]:
     """All replies to each prompt that has two or more, first samples first, so that nobody's crowd out another's."""
     by_prompt: dict[int, list[Reply]] = defaultdict(list)
-    for reply in sorted(replies, key=lambda reply: (reply.prompt_id, reply.sample, reply.responder_id)):
-        by_prompt[reply.prompt_id].append(reply)
+    several = list(replies)
+    replaced = {reply.replaces for reply in several}
+    for reply in sorted(several, key=lambda reply: (reply.prompt_id, reply.sample, reply.responder_id)):
+        if reply.id not in replaced:
+            by_prompt[reply.prompt_id].append(reply)
     return [tuple(some) for some in by_prompt.values() if len(some) > 1]
 
 
@@ -88,6 +108,7 @@ def make_comparisons(
             pairs. None as `responder_ids` means everybody's then.
     """
     rows = select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
+    rows = rows.add_columns(Response.replaces_id)
     rows = rows.join(Prompt, Prompt.id == Response.prompt_id)
     rows = rows.where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
     if responder_ids is None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Prompt, Responder, ResponderKind, Response, Role, RunStatus, Scope
+from db.models import GenerationRun, Prompt, Responder, ResponderKind, Response, Role, RunStatus, Scope, TrialPrompt
 from db.people import require
 from errors import NotFound, Refused
 from generation.base_model import check_loadable
@@ -19,7 +20,14 @@ class Missing:
     prompt_id: int
     text: str
     context: str | None
+    extra: Mapping[str, Any] | None
+    """Further columns of the prompt, for templates."""
     samples: tuple[int, ...]
+    responder_id: int
+    temperature: float | None = None
+    """Other than the Responder's own, where the sample is drawn again."""
+    replaces_id: int | None = None
+    """The Response that it is drawn in place of."""
 
 
 def missing_samples(wanted: Mapping[int, int], existing: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
@@ -49,7 +57,32 @@ def missing(
     existing = [(prompt_id, sample) for prompt_id, sample in answers]
     # an evaluation compares one reply for each prompt, so held-out prompts get one
     gaps = missing_samples({p.id: samples for p in training} | {p.id: 1 for p in held_out}, existing)
-    return [Missing(p.id, p.text, p.context, gaps[p.id]) for p in (*training, *held_out) if p.id in gaps]
+    return [_gap(p, gaps[p.id], responder_id) for p in (*training, *held_out) if p.id in gaps]
+
+
+def missing_in_trial(s: Session, *, run: GenerationRun) -> Sequence[Missing]:
+    """What the workbench still wants of this Responder and of others that the same engine can answer for."""
+    responder = run.responder
+    same = (
+        Responder.model_version_id == responder.model_version_id
+        if responder.model_version_id is not None
+        else (Responder.endpoint_url == responder.endpoint_url)
+        & (Responder.endpoint_model == responder.endpoint_model)
+        & (Responder.key_variable.is_not_distinct_from(responder.key_variable))
+    )
+    rows = s.execute(
+        select(Prompt, Responder.id)
+        .join(TrialPrompt, TrialPrompt.prompt_id == Prompt.id)
+        .join(Responder, Responder.id == TrialPrompt.responder_id)
+        .outerjoin(Response, (Response.prompt_id == Prompt.id) & (Response.responder_id == Responder.id))
+        .where(Responder.project_id == run.project_id, same, Response.id.is_(None))
+        .order_by(Responder.id, Prompt.id)
+    )
+    return [_gap(prompt, (0,), responder_id) for prompt, responder_id in rows]
+
+
+def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> Missing:
+    return Missing(prompt.id, prompt.text, prompt.context, prompt.extra, samples, responder_id)
 
 
 def start_generation(

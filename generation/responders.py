@@ -1,28 +1,71 @@
-"""Making a Responder out of a model, instructions and sampling settings."""
+"""Making Responders, and their next versions: a model here or behind an endpoint, its prompt, how it samples."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
-from db.models import ModelVersion, Responder, ResponderKind, Role
+from db.comparisons import nearly_same
+from db.models import Example, ModelVersion, Prompt, Responder, ResponderKind, Role
 from db.people import require
+from db.responders import prompt_format
 from errors import AlreadyThere, NotFound, Refused
+from generation.endpoints import KEY_PREFIX
+from template import TURN_MARK, PromptFormat, user_text
+
+KEY_VARIABLE = re.compile(rf"{KEY_PREFIX}[A-Z0-9_]+")
+PRICE_MOST = 10_000.0
+"""US dollars for a million tokens above which a price is taken for a slip."""
+LATER = re.compile(r" v\d+$")
+"""How the name of a later version ends."""
 
 
-def create_model_responder(
-    s: Session,
-    *,
-    by: int,
-    project_id: int,
-    name: str,
-    model_version_id: int,
-    instructions: str,
-    temperature: float = 0.9,
-    top_p: float = 0.95,
-    max_tokens: int = 160,
+@dataclass(frozen=True)
+class Sampling:
+    """How a Responder draws its replies."""
+
+    temperature: float = 0.9
+    top_p: float = 0.95
+    max_tokens: int = 160
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A model behind an OpenAI-compatible endpoint."""
+
+    url: str
+    """Ends in /v1."""
+    model: str
+    """What it is called there."""
+    key_variable: str | None = None
+    """Name of the environment variable with the key; none where the endpoint wants no key."""
+    price_in: float | None = None
+    """US dollars for a million tokens read."""
+    price_out: float | None = None
+    """US dollars for a million tokens written."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Everything that makes a model's replies: which model, its prompt, its sampling."""
+
+    model: int | Remote
+    """Id of a ModelVersion, or an endpoint."""
+    prompt: PromptFormat
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+def create_responder(
+    s: Session, *, by: int, project_id: int, name: str, contestant: Contestant, kept: bool = True
 ) -> Responder:
-    """A model with the instructions it is given and how it samples; managers only.
+    """A model with the prompt it is given and how it samples; managers only.
 
-    Raises `AlreadyThere` for a taken name, `Refused` for settings that cannot work.
+    Raises `AlreadyThere` for a taken name, `BadTemplate` for a prompt that cannot be rendered, `Refused` for settings
+    that cannot work.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     clean = " ".join(name.split())
@@ -30,20 +73,189 @@ def create_model_responder(
         raise Refused("The responder needs a name. Type one.")
     if s.scalar(select(Responder.id).where(Responder.project_id == project_id, Responder.name == clean)):
         raise AlreadyThere(f"There is a responder “{clean}” already. Choose another name.")
-    if s.get(ModelVersion, model_version_id) is None:
-        raise NotFound("That model is not in the database any more. Reload the page.")
-    if not (0 <= temperature <= 2 and 0 < top_p <= 1 and max_tokens >= 1):
-        raise Refused("Temperature lies between 0 and 2, top-p above 0 up to 1, and a reply has at least one token.")
-    responder = Responder(
-        project_id=project_id,
-        name=clean,
-        kind=ResponderKind.MODEL,
-        model_version_id=model_version_id,
-        instructions=instructions.strip(),
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-    )
-    s.add(responder)
+    return _store(s, project_id=project_id, name=clean, contestant=contestant, kept=kept)
+
+
+def new_version(s: Session, *, by: int, responder_id: int, contestant: Contestant, kept: bool = True) -> Responder:
+    """The next version of a Responder; the old one and its Responses stay as they are. Managers only.
+
+    Raises `Refused` when nothing differs, and as `create_responder` does.
+    """
+    old = s.get(Responder, responder_id)
+    if old is None:
+        raise NotFound("That responder is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=old.project_id, roles=(Role.MANAGER,))
+    if old.kind is ResponderKind.HUMAN:
+        raise Refused(f"{old.label} is a person: people have no versions.")
+    contestant = tidied(contestant)
+    if contestant == contestant_of(old):
+        raise Refused(f"Nothing differs from {old.label}. Change its prompt or how it samples.")
+    root = LATER.sub("", old.name)
+    number, name = _next_version(s, project_id=old.project_id, root=root)
+    made = _store(s, project_id=old.project_id, name=name, contestant=contestant, kept=kept)
+    made.version, made.parent_id = number, old.id
     s.flush()
-    return responder
+    return made
+
+
+def keep(s: Session, *, by: int, responder_id: int, name: str = "") -> Responder:
+    """Take a Responder that was only tried out among the others, under a new name if one is given; managers only."""
+    found = s.get(Responder, responder_id)
+    if found is None:
+        raise NotFound("That responder is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=found.project_id, roles=(Role.MANAGER,))
+    clean = " ".join(name.split())
+    if clean and clean != found.name:
+        if s.scalar(select(Responder.id).where(Responder.project_id == found.project_id, Responder.name == clean)):
+            raise AlreadyThere(f"There is a responder “{clean}” already. Choose another name.")
+        found.name = clean
+    found.kept = True
+    s.flush()
+    return found
+
+
+def tidied(contestant: Contestant) -> Contestant:
+    """The same contestant with nothing in it that makes no difference, so that equal ones compare equal."""
+    prompt, model = contestant.prompt, contestant.model
+    template = prompt.user_template if (prompt.user_template or "").strip() else None
+    examples = tuple((shown, reply) for shown, reply in prompt.examples if shown.strip() or reply.strip())
+    clean = PromptFormat(prompt.instructions.strip(), template, dict(prompt.fields), examples)
+    return Contestant(checked(model) if isinstance(model, Remote) else model, clean, contestant.sampling)
+
+
+def contestant_of(responder: Responder) -> Contestant:
+    """What a model Responder is made of, to start a new version from."""
+    model: int | Remote
+    if responder.kind is ResponderKind.REMOTE:
+        model = Remote(
+            url=responder.endpoint_url or "",
+            model=responder.endpoint_model or "",
+            key_variable=responder.key_variable,
+            price_in=responder.price_in,
+            price_out=responder.price_out,
+        )
+    else:
+        model = responder.model_version_id or 0
+    sampling = Sampling(responder.temperature, responder.top_p, responder.max_tokens)
+    return Contestant(model, prompt_format(responder), sampling)
+
+
+def model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
+    """Every model Responder of the project, tried ones too, newest first."""
+    return s.scalars(
+        select(Responder)
+        .where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN)
+        .order_by(Responder.id.desc())
+        .options(selectinload(Responder.examples), selectinload(Responder.model_version))
+    ).all()
+
+
+def columns_of(s: Session, *, project_id: int) -> list[str]:
+    """Further columns that the project's prompts have; templates may name them."""
+    found: set[str] = set()
+    for extra in s.scalars(select(Prompt.extra).where(Prompt.project_id == project_id, Prompt.extra.is_not(None))):
+        found |= set(extra or {})
+    return sorted(name for name in found if re.fullmatch(r"\w+", name))
+
+
+def _next_version(s: Session, *, project_id: int, root: str) -> tuple[int, str]:
+    names = set(s.scalars(select(Responder.name).where(Responder.project_id == project_id)))
+    number = 2
+    while f"{root} v{number}" in names:
+        number += 1
+    return number, f"{root} v{number}"
+
+
+def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, kept: bool) -> Responder:
+    contestant = tidied(contestant)
+    prompt, sampling, model = contestant.prompt, contestant.sampling, contestant.model
+    if not (0 <= sampling.temperature <= 2 and 0 < sampling.top_p <= 1 and sampling.max_tokens >= 1):
+        raise Refused("Temperature lies between 0 and 2, top-p above 0 up to 1, and a reply has at least one token.")
+    prompt.check(columns_of(s, project_id=project_id))
+    _refuse_turn_marks(prompt)
+    _refuse_held_out(s, project_id=project_id, examples=prompt.examples)
+    made = Responder(
+        project_id=project_id,
+        name=name,
+        kind=ResponderKind.REMOTE if isinstance(model, Remote) else ResponderKind.MODEL,
+        instructions=prompt.instructions,
+        user_template=prompt.user_template,
+        fields=dict(prompt.fields) or None,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        kept=kept,
+    )
+    if isinstance(model, Remote):
+        made.endpoint_url, made.endpoint_model, made.key_variable = model.url, model.model, model.key_variable
+        made.price_in, made.price_out = model.price_in, model.price_out
+    else:
+        if s.get(ModelVersion, model) is None:
+            raise NotFound("That model is not in the database any more. Reload the page.")
+        made.model_version_id = model
+    made.examples = [
+        Example(place=place, prompt=shown, reply=reply) for place, (shown, reply) in enumerate(prompt.examples, start=1)
+    ]
+    s.add(made)
+    s.flush()
+    return made
+
+
+def checked(remote: Remote) -> Remote:
+    """The endpoint, its address tidied. Raises `Refused` for one that cannot work or that is not safe."""
+    url = remote.url.strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused("The endpoint's address begins with https:// (or http:// on this network) and ends in /v1.")
+    if parts.username or parts.password or parts.query:
+        raise Refused(
+            f"Keys do not belong into the address. Put the key into an environment variable {KEY_PREFIX}…, and name "
+            "that here."
+        )
+    if not remote.model.strip():
+        raise Refused("The endpoint has several models, so say which: for example gpt-4.")
+    variable = (remote.key_variable or "").strip() or None
+    if variable is not None and not KEY_VARIABLE.fullmatch(variable):
+        raise Refused(
+            f"Here goes the name of an environment variable, and it begins with {KEY_PREFIX}, so that no other secret "
+            f"of this machine can be sent out. For example {KEY_PREFIX}OPENAI. The key itself is never stored."
+        )
+    if variable and parts.scheme == "http" and not _near(parts.hostname):
+        raise Refused("With http:// the key would travel in clear text. Use the endpoint's https:// address.")
+    for price in (remote.price_in, remote.price_out):
+        if price is not None and not 0 <= price <= PRICE_MOST:
+            raise Refused(f"A price is in US dollars for a million tokens, from 0 to {PRICE_MOST:,.0f}.")
+    return replace(remote, url=url, model=remote.model.strip(), key_variable=variable)
+
+
+def _near(host: str) -> bool:
+    """Whether an address is of this machine or network."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or "." not in host or host.endswith((".local", ".internal"))
+    return address.is_private or address.is_loopback
+
+
+def _refuse_turn_marks(prompt: PromptFormat) -> None:
+    texts = [prompt.instructions, prompt.user_template or "", *prompt.fields.values()]
+    texts += [text for example in prompt.examples for text in example]
+    for text in texts:
+        if found := TURN_MARK.search(text):
+            raise Refused(
+                f"“{found.group()}” is a mark that models take for the end of a turn. The model's own template puts "
+                "such marks in; take it out of your text."
+            )
+
+
+def _refuse_held_out(s: Session, *, project_id: int, examples: Sequence[tuple[str, str]]) -> None:
+    """An example taken from the held-out side would give the model an answer that it is judged by."""
+    if not examples:
+        return
+    rows = s.execute(select(Prompt.text, Prompt.context).where(Prompt.project_id == project_id, Prompt.held_out))
+    for text, context in rows:
+        for shown, _ in examples:
+            if nearly_same(shown, text) or nearly_same(shown, user_text(text, context)):
+                raise Refused(
+                    "An example stands among the held-out prompts, which models are judged by. Take another one."
+                )

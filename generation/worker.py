@@ -4,41 +4,57 @@ Only what is missing is generated and every batch is saved as it comes, so a run
 An engine that dies is started again; a prompt that keeps failing is given up and counted, and never stops the rest.
 """
 
-import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from textwrap import shorten
 
-from openai import APIConnectionError, APIError, AsyncOpenAI
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
-from db.models import GenerationRun, ModelVersion, Response
+from db.models import GenerationRun, Responder, Response, RunStatus
 from db.session import reading, session
 from errors import EngineFailed
-from generation.client import Answer, Sampling, Unanswerable, ask
-from generation.engine import Endpoint, serve, tail
+from generation.adapters import ensure_merged, weights_of
+from generation.answering import EngineDied, Rendered, Work, asking_of
+from generation.endpoints import Endpoint, remote_endpoint
+from generation.engine import Weights, serve, tail
 from generation.pairing import make_comparisons
-from generation.plan import Missing, missing
+from generation.plan import Missing
 from jobs.progress import Progress
-from model_folder import template_of
+from jobs.runs import KINDS
+from model_folder import stop_tokens_of, template_of
 from settings import Engine, settings
 from template import template_hash
 
-TRIES = 3
-"""How often a prompt may fail, and how often an engine that dies is started again without an answer in between."""
-BATCH = 8
-"""Prompts saved in one transaction, fewer when `PATIENCE` is over."""
-PATIENCE = 2.0
-"""Seconds that an answer may wait to be saved when others keep coming."""
+RESTARTS = 3
+"""How often an engine that dies is started again without an answer in between."""
+LINGER = 180.0
+"""Seconds that the workbench's engine waits for more; starting it anew takes about a minute."""
+LOOK = 0.5
+"""Seconds between two looks for more."""
 
 log = logging.getLogger("generation.worker")
 
 
-class EngineDied(Exception):
-    """The endpoint stopped answering."""
+@dataclass(frozen=True)
+class _Source:
+    """Where the run's answers come from."""
+
+    responder: Responder
+    weights: Weights | None
+    """None where they come from an endpoint elsewhere."""
+
+    @contextmanager
+    def endpoint(self, work: Work) -> Iterator[Endpoint]:
+        """The endpoint, there for the length of the block."""
+        if self.weights is None:
+            work.tell("Asking the endpoint")
+            yield remote_endpoint(self.responder)
+            return
+        work.tell("Starting the engine, about a minute")
+        with serve(self.weights, log=work.progress.folder / "engine.log", waiting=work.starting) as endpoint:
+            yield endpoint
 
 
 def run(progress: Progress) -> None:
@@ -47,194 +63,104 @@ def run(progress: Progress) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)  # a line for each request hides everything else
     with reading() as s:
         given = s.get_one(GenerationRun, progress.run_id)
-        responder = given.responder
-        version = s.get_one(ModelVersion, responder.model_version_id)
-        work = _Work(progress, Sampling.of(responder), responder.id, given.seed, _template_hash(version), given.tokens)
+        responder, version = given.responder, given.responder.model_version
+        weights = weights_of(version) if version is not None else None
+        location = version.location if version is not None else None
+        asking, seed, tokens = asking_of(s, [responder.id]), given.seed, given.tokens
+        trial, project_id = given.trial, responder.project_id
+        ensure_merged(version)
+    work = Work(progress, asking, seed, _rendered(location), tokens, trial)
+    source = _Source(responder, weights)
     deaths = 0
-    engine_log = progress.folder / "engine.log"
-    while gaps := work.left():
-        work.tell("Starting the engine, about a minute")
-        answered = work.answered
-        try:
-            with serve(version.location, name=version.name, log=engine_log, waiting=work.starting) as endpoint:
-                while gaps:
-                    asyncio.run(work.answer(endpoint, gaps))
-                    gaps = work.left()
-        except EngineDied:
-            deaths = 1 if work.answered > answered else deaths + 1
-            if deaths > TRIES:
-                raise EngineFailed(
-                    f"The engine died {deaths} times in a row; what was answered is saved. Start the run again to go "
-                    f"on from there. Its log, {engine_log}, ends:\n{tail(engine_log)}"
-                ) from None
-            log.warning("The engine died; it is started again (%d of %d).", deaths, TRIES)
-    work.tell("Offering pairs")
+    while True:
+        while gaps := work.left():
+            answered = work.answered
+            try:
+                _answer_all(source, work, gaps)
+            except EngineDied:
+                deaths = 1 if work.answered > answered else deaths + 1
+                if deaths > RESTARTS:
+                    raise EngineFailed(_died(source, progress, deaths)) from None
+                log.warning("The engine died; it is started again (%d of %d).", deaths, RESTARTS)
+                if source.weights is None:
+                    time.sleep(5.0 * deaths)  # an endpoint elsewhere is not ours to restart
+        if _finished(work, project_id=project_id, responder_id=responder.id):
+            return
+
+
+def _answer_all(source: _Source, work: Work, gaps: Sequence[Missing]) -> None:
+    """Ask until nothing is left; the workbench's engine then waits a while for more. Raises `EngineDied`."""
+    with source.endpoint(work) as endpoint:
+        while gaps:
+            if all(gap.replaces_id is not None for gap in gaps):
+                work.tell("Drawing again what came out nearly the same")
+            work.answer(endpoint, gaps)
+            gaps = work.left()
+            if not gaps and work.trial and endpoint.ours:
+                gaps = _wait_for_more(work)
+
+
+def _wait_for_more(work: Work) -> Sequence[Missing]:
+    """What the workbench asks next; nothing when the time is over, or as soon as another run waits for the machine."""
+    until = time.monotonic() + LINGER
+    while (left := until - time.monotonic()) > 0 and not _others_wait():
+        if gaps := work.left():
+            return gaps
+        if work.seconds_since_told > 2:
+            work.tell(f"Ready for more; the engine stays for another {left:.0f} s")
+        time.sleep(LOOK)
+    return []
+
+
+def _others_wait() -> bool:
+    with reading() as s:
+        return any(
+            s.scalar(select(kind.model.id).where(kind.model.status == RunStatus.QUEUED).limit(1)) is not None
+            for kind in KINDS.values()
+        )
+
+
+def _finished(work: Work, *, project_id: int, responder_id: int) -> bool:
+    """End the run, and offer its pairs; False where the workbench asked for more at the last moment."""
+    progress = work.progress
+    if not work.trial:
+        work.tell("Offering pairs")
     with session() as s:
         progress.guard(s)
-        saved = s.scalar(select(func.count()).where(Response.generation_run_id == progress.run_id))
-        if work.given_up and not saved:
-            raise EngineFailed(f"No prompt could be answered. {work.last_problem}")
-        made = make_comparisons(s, project_id=responder.project_id, responder_ids=[responder.id])
-        log.info(
-            "%d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
-            made.created,
-            made.identical,
-            made.near_identical,
-        )
+        if work.trial:
+            if work.left():
+                return False
+        else:
+            saved = s.scalar(select(func.count()).where(Response.generation_run_id == progress.run_id))
+            if work.given_up and not saved:
+                raise EngineFailed(f"No prompt could be answered. {work.last_problem}")
+            made = make_comparisons(s, project_id=project_id, responder_ids=[responder_id])
+            log.info(
+                "%d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
+                made.created,
+                made.identical,
+                made.near_identical,
+            )
         progress.succeed(s)
+    return True
 
 
-def _quoted(gap: Missing) -> str:
-    """A prompt by its first words, for people: they know no ids."""
-    return f"The prompt “{shorten(gap.text, 50, placeholder=' …')}”"
-
-
-def _template_hash(version: ModelVersion) -> str | None:
-    """Hash of the template that the prompts are rendered with; none where that cannot be known."""
-    if settings().engine is Engine.echo or settings().engine_url:
-        return None
-    template = template_of(version.location)
-    return template_hash(template) if template else None
-
-
-@dataclass
-class _Work:
-    """What one run has done so far; lives as long as the process."""
-
-    progress: Progress
-    sampling: Sampling
-    responder_id: int
-    seed: int
-    template: str | None
-    tokens: int
-    """Generated so far, by earlier attempts too."""
-    answered: int = 0
-    """Prompts answered by this process."""
-    last_problem: str = ""
-    _total: int = 0
-    _open: int = 0
-    """Responses of the total that are not there."""
-    _told: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.given_up: set[int] = set()
-        self._failures: Counter[int] = Counter()
-
-    def left(self) -> Sequence[Missing]:
-        """What is still to be answered, without what was given up."""
-        with reading() as s:
-            given = s.get_one(GenerationRun, self.progress.run_id)
-            gaps = missing(
-                s,
-                responder_id=self.responder_id,
-                scope=given.scope,
-                samples=given.samples,
-                prompt_limit=given.prompt_limit,
-            )
-        self._open = sum(len(gap.samples) for gap in gaps)
-        self._total = max(given.total, self._open)
-        return [gap for gap in gaps if gap.prompt_id not in self.given_up]
-
-    def tell(self, stage: str) -> None:
-        """Say how far the run is."""
-        self._told = time.monotonic()
-        self.progress.update(
-            stage=stage,
-            done=self._total - self._open,
-            total=self._total,
-            tokens=self.tokens,
-            failed=len(self.given_up),
-            problem=self.last_problem or None,
+def _died(source: _Source, progress: Progress, deaths: int) -> str:
+    if source.weights is None:
+        return (
+            f"The endpoint {source.responder.endpoint_url} stopped answering {deaths} times in a row; what was "
+            "answered is saved. Start the run again later to go on from there."
         )
+    engine_log = progress.folder / "engine.log"
+    return (
+        f"The engine died {deaths} times in a row; what was answered is saved. Start the run again to go on from "
+        f"there. Its log, {engine_log}, ends:\n{tail(engine_log)}"
+    )
 
-    def starting(self, waited: float) -> None:
-        """Say that the engine is on its way, now and then."""
-        if time.monotonic() - self._told > 3:
-            self._told = time.monotonic()
-            self.progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
 
-    async def answer(self, endpoint: Endpoint, gaps: Sequence[Missing]) -> None:
-        """Ask for all gaps once, saving batches as they come. Raises `EngineDied`."""
-        began, before = time.monotonic(), self.tokens
-        slots = asyncio.Semaphore(settings().concurrency)
-        batch: list[tuple[Missing, Answer]] = []
-        saved_at = time.monotonic()
-
-        def save() -> None:
-            nonlocal batch, saved_at
-            self._save(batch)
-            batch, saved_at = [], time.monotonic()
-            if time.monotonic() - self._told > 1:
-                rate = (self.tokens - before) / (time.monotonic() - began)
-                self.tell(f"Generating, {rate:.0f} tokens a second")
-
-        async with AsyncOpenAI(
-            base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=1, timeout=600
-        ) as client:
-
-            async def one(gap: Missing) -> tuple[Missing, Answer | None]:
-                async with slots:
-                    return gap, await self._try(client, endpoint, gap)
-
-            tasks = [asyncio.create_task(one(gap)) for gap in gaps]
-            try:
-                for finished in asyncio.as_completed(tasks):
-                    gap, answer = await finished
-                    if answer is not None:
-                        batch.append((gap, answer))
-                    if batch and (len(batch) >= BATCH or time.monotonic() - saved_at > PATIENCE):
-                        save()
-            except EngineDied:
-                save()
-                raise
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-            save()
-
-    async def _try(self, client: AsyncOpenAI, endpoint: Endpoint, gap: Missing) -> Answer | None:
-        try:
-            return await ask(client, endpoint, self.sampling, gap, seed=self.seed)
-        except APIConnectionError:
-            raise EngineDied from None
-        except Unanswerable as problem:
-            self._failures[gap.prompt_id] = TRIES
-            self.last_problem = (
-                f"{_quoted(gap)} was refused: {problem} If it is too long, shorten it, or raise "
-                f"PICKWELL_CONTEXT_TOKENS, now {settings().context_tokens}."
-            )
-        except APIError as problem:
-            self._failures[gap.prompt_id] += 1
-            self.last_problem = f"{_quoted(gap)} made the engine fail: {problem}"
-        log.warning("%s", self.last_problem)
-        if self._failures[gap.prompt_id] >= TRIES:
-            log.warning("Prompt %d is given up; the others go on.", gap.prompt_id)
-            self.given_up.add(gap.prompt_id)
-        return None
-
-    def _save(self, batch: Sequence[tuple[Missing, Answer]]) -> None:
-        rows = [
-            {
-                "prompt_id": gap.prompt_id,
-                "responder_id": self.responder_id,
-                "sample": one.sample,
-                "text": one.text,
-                "token_ids": one.token_ids,
-                "prompt_tokens": one.prompt_tokens,
-                "finish_reason": one.finish_reason,
-                "template_hash": self.template,
-                "seconds": one.seconds,
-                "generation_run_id": self.progress.run_id,
-            }
-            for gap, answer in batch
-            for one in answer.samples
-        ]
-        if not rows:
-            return
-        with session() as s:
-            self.progress.guard(s)
-            s.execute(insert(Response), rows)
-        self._open -= len(rows)
-        self.answered += len(batch)
-        self.tokens += sum(answer.tokens for _, answer in batch)
+def _rendered(location: str | None) -> Rendered:
+    """What the model's folder says of template and end; nothing where the model is elsewhere."""
+    if location is None or settings().engine is Engine.echo or settings().engine_url:
+        return Rendered(None, None)
+    template = template_of(location)
+    return Rendered(template_hash(template) if template else None, stop_tokens_of(location))

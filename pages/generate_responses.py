@@ -5,12 +5,15 @@ import streamlit as st
 
 from db.catalog import generation_runs, models, responders
 from db.comparisons import MOST
-from db.models import Project, ResponderKind, Role, RunStatus, Scope
+from db.models import Layout, Project, Responder, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
-from generation.base_model import register_base_model
+from generation.adapters import add_adapter
+from generation.base_model import add_model, register_base_model
 from generation.pairing import Paired, offer_for_ranking
 from generation.plan import start_generation
-from generation.responders import create_model_responder
+from generation.responders import Sampling, create_responder
+from template import PromptFormat
+from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.run_status import show_run
 from ui.safe import errors_shown, plain
@@ -27,13 +30,28 @@ with reading() as s:
     known_models = models(s)
     busy = any(not run.status.ended for run in generation_runs(s, project_id=me.project_id))
 
+LAYOUTS = {
+    None: "The model's own chat template",
+    Layout.ALPACA: "Alpaca: ### Instruction, ### Input, ### Response",
+    Layout.PLAIN: "Plain: the input, ###, the output",
+}
+
+
+def model_of(responder: Responder) -> str:
+    """The model in a table's cell, with what kind of adapter it is."""
+    version = responder.model_version
+    if version is None:
+        return f"{responder.endpoint_model} at {responder.endpoint_url}" if responder.endpoint_url else ""
+    return f"{version.name} ({version.adapter.value.lower()})" if version.adapter else version.name
+
+
 if answered:
     st.subheader("Who answers")
     rows = [
         {
             "Responder": a.responder.label,
             "Kind": a.responder.kind.value.lower(),
-            "Model": a.responder.model_version.name if a.responder.model_version else "",
+            "Model": model_of(a.responder),
             "Training responses": a.training,
             "Held-out responses": a.held_out,
         }
@@ -103,40 +121,60 @@ if with_replies:
                     )
                 st.success(sentence(made), icon=":material/check:")
 
+if not known_models:
+    with errors_shown(stop=True):
+        with session() as s:
+            register_base_model(s)
+        st.rerun()
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
-    if not known_models:
-        with errors_shown(stop=True):
+    st.caption("To write a prompt and see what it does before you keep it, use the page Try prompts.")
+    name = st.text_input("Name", placeholder="Base model with our instructions", max_chars=80, key="responder_name")
+    start = Start(known_models[0].id if known_models else None, PromptFormat(project.instructions), Sampling())
+    contestant = contestant_boxes("responder", known_models, start, columns=(), rich=False)
+    if st.button("Make it", type="primary", disabled=contestant is None) and contestant is not None:
+        with errors_shown():
             with session() as s:
-                register_base_model(s)
+                create_responder(s, by=me.reviewer_id, project_id=me.project_id, name=name, contestant=contestant)
             st.rerun()
-    with st.form("responder", clear_on_submit=True):
-        left, right = st.columns(2)
-        name = left.text_input("Name", placeholder="Base model with our instructions", max_chars=80)
-        model = right.selectbox("Model", known_models, format_func=lambda m: m.name)
-        instructions = st.text_area(
-            "Instructions (system prompt)",
-            value=project.instructions,
-            height=130,
-            help="Always sent, in training and in use alike: without them many models put in their own.",
+
+WHOLE, ADAPTER = "A whole model", "An adapter on one of the models here"
+with st.expander("Add a model", icon=":material/deployed_code:"):
+    what = st.radio("What", [WHOLE, ADAPTER], horizontal=True, label_visibility="collapsed")
+    with st.form("model", clear_on_submit=True):
+        left, right = st.columns([1, 2])
+        model_name = left.text_input("Name", max_chars=80)
+        place = right.text_input(
+            "Folder on this machine" if what == ADAPTER else "Folder on this machine, or hub id",
+            help="Weights as safetensors only: other kinds of files can run code as they are loaded.",
         )
-        a, b, c = st.columns(3)
-        temperature = a.number_input("Temperature", 0.0, 2.0, 0.9, 0.1, help="Higher makes samples differ more.")
-        top_p = b.number_input("Top-p", 0.05, 1.0, 0.95, 0.05)
-        max_tokens = c.number_input("Longest reply, tokens", 1, 4096, 160)
-        if st.form_submit_button("Make it", type="primary") and model:
+        layout, base, quantised = None, None, False
+        if what == WHOLE:
+            layout = st.selectbox(
+                "Layout",
+                [None, *Layout],
+                format_func=lambda one: LAYOUTS[one],
+                help="A model with a chat template always uses its own.",
+            )
+        else:
+            a, b = st.columns([2, 1], vertical_alignment="bottom")
+            base = a.selectbox("Its base", [m for m in known_models if not m.adapter], format_func=lambda m: m.name)
+            quantised = b.checkbox("Trained in four bits (QLoRA)")
+        if st.form_submit_button("Add it", type="primary"):
+            by, project_id = me.reviewer_id, me.project_id
             with errors_shown():
                 with session() as s:
-                    create_model_responder(
-                        s,
-                        by=me.reviewer_id,
-                        project_id=me.project_id,
-                        name=name,
-                        model_version_id=model.id,
-                        instructions=instructions,
-                        temperature=temperature,
-                        top_p=top_p,
-                        max_tokens=int(max_tokens),
-                    )
+                    if base is None:
+                        add_model(s, by=by, project_id=project_id, name=model_name, location=place, layout=layout)
+                    else:
+                        add_adapter(
+                            s,
+                            by=by,
+                            project_id=project_id,
+                            name=model_name,
+                            folder=place,
+                            base_id=base.id,
+                            quantised=quantised,
+                        )
                 st.rerun()
 
 
@@ -147,11 +185,12 @@ def runs() -> None:
         found = generation_runs(s, project_id=me.project_id)
     if busy and all(run.status.ended for run in found):
         st.rerun()
-    for run in found[:10]:
+    for run in [run for run in found if not run.trial][:10]:
         show_run(run, f"Run {run.id}: {run.responder.label}, {SCOPES[run.scope].lower()}", by=me.reviewer_id)
         if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
             seconds = (run.finished_at - run.started_at).total_seconds()
-            st.caption(f"{run.done:,} of {run.total:,} responses, {run.tokens:,} tokens, {seconds:,.0f} s")
+            again = f", {run.resampled:,} drawn again that were nearly the same" if run.resampled else ""
+            st.caption(f"{run.done:,} of {run.total:,} responses, {run.tokens:,} tokens, {seconds:,.0f} s{again}")
         if run.failed:
             st.warning(
                 plain(f"Prompts without an answer: {run.failed}. {run.problem or ''}"), icon=":material/warning:"

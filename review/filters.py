@@ -115,4 +115,6 @@ def compared_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
     wrote = exists().where(
         Response.responder_id == Responder.id, Prompt.id == Response.prompt_id, Prompt.held_out.is_(False)
     )
-    return s.scalars(select(Responder).where(Responder.project_id == project_id, wrote).order_by(Responder.name)).all()
+    return s.scalars(
+        select(Responder).where(Responder.project_id == project_id, Responder.kept, wrote).order_by(Responder.name)
+    ).all()

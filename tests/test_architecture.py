@@ -14,11 +14,11 @@ GROUND = {"db", "settings", "errors", "template", "files", "model_folder"}
 MAY_IMPORT = {
     "settings": {"errors"},
     "errors": set(),
-    "template": set(),
+    "template": {"errors"},
     "files": set(),
     "model_folder": {"files", "settings", "errors"},
     "simulated": {"db"},
-    "db": {"settings", "errors"},
+    "db": {"settings", "errors", "template"},
     "jobs": {"db", "settings", "errors", "generation", "training"},
     **{stage: GROUND | {"jobs", stage} for stage in STAGES},
     "ui": GROUND | STAGES | {"jobs"},

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ import settings as settings_module
 from db.models import Comparison, GenerationRun, ModelVersion, Project, Responder, Response, Role, RunStatus, Scope
 from db.session import reading, session
 from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
-from generation import default_model, engine, worker
+from generation import default_model, engine, resampling, worker
+from generation.answering import Work
 from generation.base_model import register_base_model
-from generation.client import first_block, seed_of
+from generation.client import Gone, first_block, seed_of
+from generation.endpoints import Endpoint
+from generation.engine import Weights
 from generation.pairing import Paired, make_comparisons, offer_for_ranking
 from generation.plan import missing_samples, start_generation
-from generation.responders import create_model_responder
+from generation.responders import Contestant, Sampling, create_responder
 from jobs.progress import Progress, RunLost, unmanaged
 from model_folder import check_model_folder, template_of, weights_sha256
 from settings import ROOT, settings
+from template import PromptFormat
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
 # ------------------------------------------------------------------------------------------------ what is missing
@@ -83,13 +88,14 @@ def test_a_responders_name_is_unique_in_its_project(s: Session) -> None:
     project = a_project(s)
     by, version = a_reviewer(s, project), a_model(s, project).model_version_id
     assert version is not None
-    fields: dict[str, Any] = {"by": by.id, "project_id": project.id, "model_version_id": version}
-    made = create_model_responder(s, name=" Base  model ", instructions="Answer.", **fields)
+    contestant = Contestant(version, PromptFormat("Answer."))
+    fields: dict[str, Any] = {"by": by.id, "project_id": project.id}
+    made = create_responder(s, name=" Base  model ", contestant=contestant, **fields)
     assert made.name == "Base model"
     with pytest.raises(AlreadyThere, match="Choose another name"):
-        create_model_responder(s, name="Base model", instructions="Answer.", **fields)
+        create_responder(s, name="Base model", contestant=contestant, **fields)
     with pytest.raises(Refused, match="Temperature"):
-        create_model_responder(s, name="Hot", instructions="Answer.", temperature=3, **fields)
+        create_responder(s, name="Hot", contestant=replace(contestant, sampling=Sampling(temperature=3)), **fields)
 
 
 # --------------------------------------------------------------------------------------------------------- pairing
@@ -408,12 +414,29 @@ def test_the_same_seed_gives_the_same_texts_however_the_samples_were_asked_for()
 
 
 @pytest.mark.usefixtures("running")
-def test_samples_that_came_out_alike_are_not_offered() -> None:
+def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature() -> None:
     story = Story(training=3, held_out=0, temperature=0.0)
+    progress = story.start()
+    worker.run(progress)
+    with reading() as s:
+        every = s.scalars(select(Response).order_by(Response.prompt_id, Response.sample)).all()
+        assert [(one.sample, one.temperature) for one in every] == [(0, 0.0), (1, 0.0), (9, 0.3)] * 3
+        assert all(every[n + 2].replaces_id == every[n + 1].id for n in (0, 3, 6))
+        assert len({one.seed for one in every}) == 9
+        pairs = [sorted(one.sample for one in pair.responses) for pair in s.scalars(select(Comparison))]
+        assert pairs == [[0, 9]] * 3
+    assert outcome(progress).resampled == 3
+    assert outcome(progress).total == 6, "what is drawn again is no more to answer"
+
+
+@pytest.mark.usefixtures("running")
+def test_samples_that_stay_alike_are_dropped_after_two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "WIDEST", 0.0)
+    story = Story(training=2, held_out=0, temperature=0.0)
     worker.run(story.start())
     with reading() as s:
-        assert s.scalar(select(func.count()).select_from(Response)) == 6
-        assert s.scalar(select(func.count()).select_from(Comparison)) == 0
+        assert s.scalars(select(Response.sample).order_by(Response.sample)).all() == [0, 0, 1, 1, 9, 9, 17, 17]
+        assert s.scalars(select(Comparison.id)).all() == []
 
 
 @pytest.mark.usefixtures("running")
@@ -446,11 +469,11 @@ def test_a_run_in_which_no_prompt_could_be_answered_fails_with_the_reason() -> N
 def _killing_engines(monkeypatch: pytest.MonkeyPatch, *, times: int, after_saves: int) -> list[int]:
     """Have the engine killed by its pid after so many saved batches, so many times."""
     killed: list[int] = []
-    save = worker._Work._save
+    save = Work._save
     saves: list[int] = []
 
-    def save_and_kill(self: worker._Work, batch: Any) -> None:
-        save(self, batch)
+    def save_and_kill(self: Work, batch: Any, endpoint: Endpoint) -> None:
+        save(self, batch, endpoint)
         saves.append(len(batch))
         if len(saves) >= after_saves and len(killed) < times:
             for child in psutil.Process().children(recursive=True):
@@ -459,7 +482,7 @@ def _killing_engines(monkeypatch: pytest.MonkeyPatch, *, times: int, after_saves
                     os.kill(child.pid, signal.SIGKILL)
                     child.wait(timeout=10)
 
-    monkeypatch.setattr(worker._Work, "_save", save_and_kill)
+    monkeypatch.setattr(Work, "_save", save_and_kill)
     return killed
 
 
@@ -482,9 +505,9 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
 
     async def dead(*_: object, **__: object) -> None:
         starts.append(1)
-        raise worker.EngineDied
+        raise Gone
 
-    monkeypatch.setattr(worker._Work, "_try", dead)
+    monkeypatch.setattr(Work, "_try", dead)
     with pytest.raises(EngineFailed, match=r"died 4 times in a row.*Start the run again"):
         worker.run(Story(training=2).start())
     assert len(starts) >= 4
@@ -498,15 +521,15 @@ def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.Monkey
     monkeypatch.setattr(engine, "_command", lambda *_: (failing, {}))
     with (
         pytest.raises(EngineFailed, match=r"(?s)stopped while starting \(exit status 1\).*no such model"),
-        engine.serve("echo", name="echo", log=tmp_path / "engine.log"),
+        engine.serve(Weights("echo", "echo"), log=tmp_path / "engine.log"),
     ):
         pass
 
 
 def test_an_engine_dies_with_whoever_started_it(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from generation.engine import serve\n"
-        f"with serve('echo', name='echo', log=Path({str(tmp_path / 'log')!r})) as endpoint:\n"
+        "import sys, time; from pathlib import Path; from generation.engine import Weights, serve\n"
+        f"with serve(Weights('echo', 'echo'), log=Path({str(tmp_path / 'log')!r})) as endpoint:\n"
         "    print(endpoint.base_url, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen(
@@ -524,19 +547,19 @@ def test_an_engine_dies_with_whoever_started_it(tmp_path: Path) -> None:
 
 
 def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with engine.serve("echo", name="echo", log=tmp_path / "log") as here:
+    with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as here:
         monkeypatch.setenv("PICKWELL_ENGINE_URL", here.base_url)
         settings_module.settings.cache_clear()
-        with engine.serve("/models/merged", name="echo", log=tmp_path / "log2") as there:
+        with engine.serve(Weights("echo", "/models/merged"), log=tmp_path / "log2") as there:
             assert (there.base_url, there.model, dict(there.extra)) == (here.base_url, "echo", {})
         with (
             pytest.raises(EngineFailed, match=r"serves echo, not tuned-1. Serve the model"),
-            engine.serve("/models/merged", name="tuned-1", log=tmp_path / "log2"),
+            engine.serve(Weights("tuned-1", "/models/merged"), log=tmp_path / "log2"),
         ):
             pass
     with (
         pytest.raises(EngineFailed, match=r"does not answer. Check PICKWELL_ENGINE_URL"),
-        engine.serve("echo", name="echo", log=tmp_path / "log2"),
+        engine.serve(Weights("echo", "echo"), log=tmp_path / "log2"),
     ):
         pass
 
@@ -544,18 +567,19 @@ def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.Mon
 def test_an_endpoint_that_ignores_n_is_asked_again_for_the_rest(tmp_path: Path) -> None:
     from openai import AsyncOpenAI
 
-    from generation.client import Sampling, ask
+    from generation.client import Asking, ask
     from generation.plan import Missing
 
-    async def both(endpoint: engine.Endpoint) -> list[list[str]]:
+    async def both(endpoint: Endpoint) -> list[list[str]]:
         async with AsyncOpenAI(base_url=endpoint.base_url, api_key="none") as client:
-            gap, sampling = Missing(1, "Where is my parcel?", None, (0, 1, 2)), Sampling("Answer.", 0.9, 0.95, 60)
+            gap = Missing(1, "Where is my parcel?", None, None, (0, 1, 2), 1)
+            sampling = Asking(PromptFormat("Answer."), 0.9, 0.95, 60)
             at_once = await ask(client, endpoint, sampling, gap, seed=7)
-            single = engine.Endpoint(endpoint.base_url, endpoint.model, "none", {}, many=False)
+            single = Endpoint(endpoint.base_url, endpoint.model, "none", many=False)
             one_by_one = await ask(client, single, sampling, gap, seed=7)
         return [[sample.text for sample in answer.samples] for answer in (at_once, one_by_one)]
 
-    with engine.serve("echo", name="echo", log=tmp_path / "log") as endpoint:
+    with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as endpoint:
         at_once, one_by_one = asyncio.run(both(endpoint))
     assert len(set(at_once)) == 3
     assert at_once == one_by_one

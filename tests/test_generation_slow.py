@@ -20,11 +20,11 @@ from files import MANIFEST
 from generation import worker
 from generation.base_model import register_base_model
 from generation.plan import start_generation
-from generation.responders import create_model_responder
+from generation.responders import Contestant, Sampling, create_responder
 from jobs.progress import unmanaged
 from model_folder import hash_weights
 from settings import ROOT
-from template import messages, template_hash
+from template import PromptFormat, template_hash
 from tests.factories import a_project, a_prompt, a_reviewer
 
 pytestmark = pytest.mark.slow
@@ -62,15 +62,9 @@ def answered(*emails: str, samples: int, max_tokens: int) -> tuple[GenerationRun
         by = a_reviewer(s, project)
         for email in emails:
             a_prompt(s, project, text=email)
-        responder = create_model_responder(
-            s,
-            by=by.id,
-            project_id=project.id,
-            name="Base model",
-            model_version_id=register_base_model(s).id,
-            instructions="Answer the customer's email in two sentences.",
-            max_tokens=max_tokens,
-        )
+        prompt = PromptFormat("Answer the customer's email in two sentences.")
+        contestant = Contestant(register_base_model(s).id, prompt, Sampling(max_tokens=max_tokens))
+        responder = create_responder(s, by=by.id, project_id=project.id, name="Base model", contestant=contestant)
         run = start_generation(s, by=by.id, responder_id=responder.id, scope=Scope.ALL, samples=samples, seed=7)
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
@@ -111,7 +105,7 @@ def test_vllm_answers_with_the_tokens_it_sampled(base: Path, monkeypatch: pytest
         assert reply.finish_reason == "stop" or len(reply.token_ids) == 48
         with reading() as s:
             email = s.get_one(Response, reply.id).prompt.text
-        asked = messages("Answer the customer's email in two sentences.", email)
+        asked = PromptFormat("Answer the customer's email in two sentences.").messages(email)
         prompt = rendering.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
         assert reply.prompt_tokens == len(prompt)
     assert run.tokens == sum(len(reply.token_ids or ()) for reply in replies)

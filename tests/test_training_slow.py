@@ -22,7 +22,7 @@ from files import MANIFEST
 from jobs.progress import unmanaged
 from model_folder import check_model_folder, hash_weights, weights_sha256
 from settings import ROOT
-from template import messages, template_hash
+from template import PromptFormat, template_hash
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
 from training.preferences import Split
@@ -48,7 +48,9 @@ PAIRS = 22
 def rows(pairs: int = PAIRS) -> Rows:
     def row(n: int) -> FrozenRow:
         return FrozenRow(
-            prompt=messages("Answer the email.", f"Where is order {n * 37}? It should have come {n} days ago."),
+            prompt=PromptFormat("Answer the email.").messages(
+                f"Where is order {n * 37}? It should have come {n} days ago."
+            ),
             chosen=[{"role": "assistant", "content": f"I am sorry about order {n * 37}. It goes out today."}],
             rejected=[{"role": "assistant", "content": f"Orders are orders. {'Wait and see. ' * (n % 4 + 1)}".strip()}],
             prompt_id=n,

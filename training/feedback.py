@@ -100,7 +100,7 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
 
 
 def _prompt(prompt: Prompt) -> AskedPrompt:
-    return AskedPrompt(id=prompt.id, text=prompt.text, context=prompt.context, cluster=prompt.cluster)
+    return AskedPrompt(prompt.id, prompt.text, prompt.context, prompt.cluster, prompt.extra)
 
 
 def _response(response: Response, responder: Responder) -> GivenResponse:

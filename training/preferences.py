@@ -6,8 +6,9 @@ The result does not depend on the order in which feedback came in, so the same f
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 PAIRS_PER_PROMPT = 3
 """At most so many pairs of one prompt from rankings, so that no prompt outweighs the others."""
@@ -68,6 +69,8 @@ class AskedPrompt:
     context: str | None
     cluster: str
     """Prompts with the same mark stay in one split."""
+    extra: Mapping[str, Any] | None = field(default=None, hash=False)
+    """Further columns, which a template may name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import models
-from db.models import Preference, Project, Role, Snapshot, SnapshotLeftOut
+from db.models import Preference, Project, Responder, ResponderKind, Role, Snapshot, SnapshotLeftOut
 from db.people import require
+from db.responders import prompt_format
 from errors import NotEnoughPreferences, NotFound
 from settings import settings
-from template import messages
+from template import PromptFormat, text_hash
 from training.feedback import refuse_held_out, standing_corrections, standing_rankings
 from training.preferences import LeftOut, PreferenceRow, Preferences, Split, derive
 from training.rows import FrozenRow, Rows, content_sha256, read_rows, write_folder
@@ -75,21 +76,27 @@ def preview(s: Session, *, project_id: int) -> SnapshotPreview:
     )
 
 
-def freeze(s: Session, *, by: int, project_id: int) -> Snapshot:
+def freeze(s: Session, *, by: int, project_id: int, prompt_of: int | None = None) -> Snapshot:
     """Freeze the standing feedback on training prompts into files and rows; managers only.
+
+    Args:
+        prompt_of: id of the Responder whose prompt (system prompt, template, examples) the rows have, so that the
+            model is trained on what it will read in use; none for the Project's instructions.
 
     The same feedback gives the Snapshot that is there already. Raises `NotEnoughPreferences`, or `Refused` when a
     held-out prompt would get in.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     project, found = _derive(s, project_id)
+    responder = _prompt_of(s, project_id=project_id, responder_id=prompt_of)
+    prompt = prompt_format(responder) if responder is not None else PromptFormat(project.instructions)
     if len(found.rows) < NEEDED:
         raise NotEnoughPreferences(str(_advice(len(found.rows))))
-    rows = _frozen(found, project.instructions)
+    rows = _frozen(found, prompt)
     sha256 = content_sha256(rows)
     snapshot = s.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.sha256 == sha256))
     if snapshot is None:
-        snapshot = _store(s, found, project=project, sha256=sha256, by=by)
+        snapshot = _store(s, found, project=project, prompt=prompt, prompt_of=prompt_of, sha256=sha256, by=by)
     _write(snapshot, rows, project.name)
     return snapshot
 
@@ -140,12 +147,12 @@ def _derive(s: Session, project_id: int) -> tuple[Project, Preferences]:
     return project, found
 
 
-def _frozen(found: Preferences, instructions: str) -> Rows:
+def _frozen(found: Preferences, prompt: PromptFormat) -> Rows:
     rows: Rows = {split: [] for split in Split}
     for row in found.rows:
         rows[row.split].append(
             FrozenRow(
-                prompt=messages(instructions, row.prompt.text, row.prompt.context),
+                prompt=prompt.messages(row.prompt.text, row.prompt.context, row.prompt.extra),
                 chosen=[{"role": "assistant", "content": row.chosen}],
                 rejected=[{"role": "assistant", "content": row.rejected}],
                 prompt_id=row.prompt.id,
@@ -160,10 +167,30 @@ def _frozen(found: Preferences, instructions: str) -> Rows:
     return rows
 
 
-def _store(s: Session, found: Preferences, *, project: Project, sha256: str, by: int) -> Snapshot:
+def _prompt_of(s: Session, *, project_id: int, responder_id: int | None) -> Responder | None:
+    if responder_id is None:
+        return None
+    found = s.get(Responder, responder_id)
+    if found is None or found.project_id != project_id or found.kind is ResponderKind.HUMAN:
+        raise NotFound("That responder is not in this project's list of models any more. Reload the page.")
+    return found
+
+
+def _store(
+    s: Session,
+    found: Preferences,
+    *,
+    project: Project,
+    prompt: PromptFormat,
+    prompt_of: int | None,
+    sha256: str,
+    by: int,
+) -> Snapshot:
     snapshot = Snapshot(
         project_id=project.id,
-        instructions=project.instructions,
+        instructions=prompt.instructions,
+        system_hash=text_hash(prompt.instructions),
+        prompt_of_id=prompt_of,
         folder=f"{project.id}-{sha256[:8]}",
         sha256=sha256,
         row_count=len(found.rows),

@@ -6,20 +6,21 @@ as they come, and what it made is registered in one transaction at the end.
 
 import time
 from dataclasses import fields
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import models
-from db.models import ModelVersion, Responder, ResponderKind, TrainingRun, TrainingStep
+from db.models import Adapter, Example, ModelVersion, Responder, ResponderKind, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import NotFound, TrainingFailed
 from jobs.progress import Progress
-from model_folder import hash_weights
+from model_folder import dtype_of, hash_weights, stop_tokens_of
 from training import dpo
 from training.preferences import Split
 from training.recipe import model_name_is_taken
-from training.run_folder import MERGED, RecipeValues, RunInput, RunManifest, StepReport, finished, versions
+from training.run_folder import ADAPTER, MERGED, RecipeValues, RunInput, RunManifest, StepReport, finished, versions
 from training.snapshot import folder_of
 
 WRITE_EVERY = 1.0
@@ -133,6 +134,10 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
         location=location,
         sha256=manifest.weights_sha256,
         template_hash=manifest.template_hash,
+        stop_tokens=stop_tokens_of(location),
+        dtype=dtype_of(location),
+        adapter=Adapter.LORA,
+        adapter_folder=str(Path(location).with_name(ADAPTER)),
         parent_id=run.base_model_id,
     )
     s.add(version)
@@ -145,6 +150,10 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
         model_version_id=version.id,
         instructions=run.snapshot.instructions,
     )
+    prompt_of = run.snapshot.prompt_of
+    if prompt_of is not None:
+        responder.user_template, responder.fields = prompt_of.user_template, prompt_of.fields
+        responder.examples = [Example(place=e.place, prompt=e.prompt, reply=e.reply) for e in prompt_of.examples]
     base = s.scalar(
         select(Responder)
         .where(Responder.project_id == run.project_id, Responder.model_version_id == run.base_model_id)

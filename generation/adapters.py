@@ -1,0 +1,163 @@
+"""Adapters that were trained elsewhere: whether one fits its base, and the copy of the base that it is merged into.
+
+Light: headers and configuration are read here; merging loads torch and happens in a process of its own.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Adapter, ModelVersion, Role
+from db.people import require
+from errors import AlreadyThere, BrokenModel, NotFound
+from files import read_json
+from generation.engine import Weights, can_load_adapters
+from model_folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
+from settings import ROOT, settings
+from template import template_hash
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+REWRITING = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
+"""Ways to begin (PEFT's init_lora_weights) that rewrite the base itself: their adapters fit no untouched base."""
+
+
+def add_adapter(
+    s: Session, *, by: int, project_id: int, name: str, folder: str, base_id: int, quantised: bool = False
+) -> ModelVersion:
+    """Make an adapter's folder (as PEFT saves it) and its base a ModelVersion; managers only.
+
+    Args:
+        quantised: it was trained on a base in four bits (QLoRA); PEFT's files do not say.
+
+    Raises `BrokenModel` for an adapter that is damaged, unsafe or for another base; `AlreadyThere` for a taken name.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    base = s.get(ModelVersion, base_id)
+    if base is None:
+        raise NotFound("That base model is not in the database any more. Reload the page.")
+    clean = " ".join(name.split())
+    if not clean or s.scalar(select(ModelVersion.id).where(ModelVersion.name == clean)) is not None:
+        raise AlreadyThere("Choose a name that no other model has.")
+    place = Path(folder).expanduser().resolve()
+    config = check_adapter(place, base.location)
+    sha256 = hash_weights(place)
+    template = template_of(base.location)
+    made = ModelVersion(
+        name=clean,
+        location=str(settings().models_dir / "merged" / f"{sha256[:16]}-on-{base.id}"),
+        sha256=sha256,
+        template_hash=template_hash(template) if template else None,
+        layout=base.layout,
+        stop_tokens=base.stop_tokens,
+        dtype=base.dtype,
+        adapter=kind_of(config, quantised=quantised),
+        adapter_folder=str(place),
+        parent_id=base.id,
+    )
+    s.add(made)
+    s.flush()
+    return made
+
+
+def kind_of(config: Mapping[str, Any], *, quantised: bool = False) -> Adapter:
+    """Which kind of adapter its configuration describes."""
+    if config.get("use_dora"):
+        return Adapter.DORA
+    if quantised:
+        return Adapter.QLORA
+    return Adapter.RSLORA if config.get("use_rslora") else Adapter.LORA
+
+
+def check_adapter(folder: Path, base: str) -> Mapping[str, Any]:
+    """The adapter's configuration, once it is known to be whole, safe and made for this base.
+
+    Every matrix pair must fit a matrix of the base: A is rank x inputs, B is outputs x rank. Raises `BrokenModel`.
+    """
+    config = read_json(folder / CONFIG)
+    if not folder.is_dir() or not config:
+        raise BrokenModel(f"{folder} holds no adapter: there is no {CONFIG} in it. Give the folder that PEFT saved.")
+    if not (folder / WEIGHTS).is_file():
+        if (folder / "adapter_model.bin").exists():
+            raise BrokenModel(
+                f"The adapter in {folder} is pickled, and such a file can run code as it is loaded. Save it as "
+                "safetensors: model.save_pretrained(folder)."
+            )
+        raise BrokenModel(f"The adapter in {folder} has no {WEIGHTS}. Give the folder that PEFT saved.")
+    if config.get("peft_type") != "LORA":
+        raise BrokenModel(
+            f"The adapter in {folder} is of type {config.get('peft_type')}. Only LoRA and its kin (rsLoRA, DoRA, "
+            "QLoRA) can be served."
+        )
+    begun = str(config.get("init_lora_weights", True)).lower()
+    if begun.startswith(REWRITING):
+        raise BrokenModel(
+            f"The adapter in {folder} began as {begun}, which rewrote the base's own weights, so it does not fit the "
+            "base as it is. Convert it to plain LoRA when saving (PEFT's path_initial_model_for_weight_conversion)."
+        )
+    if is_hub_id(base):
+        return config
+    check_model_folder(base)
+    _refuse_misfit(folder, shapes(Path(base)))
+    return config
+
+
+def _refuse_misfit(folder: Path, base: Mapping[str, tuple[int, ...]]) -> None:
+    found = shapes(folder)
+    if not found:
+        raise BrokenModel(f"The adapter in {folder} is empty or damaged. Save it again.")
+    for name, shape in found.items():
+        module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+        if part[:1] not in ("A", "B") or len(shape) != 2:
+            continue
+        weight = base.get(f"{module}.weight")
+        fits = weight is not None and (shape[1] == weight[1] if part[:1] == "A" else shape[0] == weight[0])
+        if not fits:
+            has = f"that is {weight[0]} x {weight[1]} there" if weight else "the base has no such part"
+            raise BrokenModel(
+                f"The adapter in {folder} was made for another base: its {module} is {shape[0]} x {shape[1]}, and "
+                f"{has}. Choose the base that it was trained on."
+            )
+
+
+def weights_of(version: ModelVersion) -> Weights:
+    """What an engine loads for the model: an adapter beside its base where that pays, else one whole folder."""
+    beside = version.adapter not in (None, Adapter.DORA) and version.parent is not None and can_load_adapters()
+    if not beside or version.parent is None or version.adapter_folder is None:
+        return Weights(version.name, version.location)
+    rank = read_json(Path(version.adapter_folder) / CONFIG).get("r")
+    return Weights(
+        version.name, version.parent.location, version.adapter_folder, rank if isinstance(rank, int) else None
+    )
+
+
+def ensure_merged(version: ModelVersion | None) -> None:
+    """Merge an added adapter into a copy of its base, unless that is there or not needed; takes seconds to minutes.
+
+    Raises `BrokenModel` with what the process said.
+    """
+    if version is None or version.adapter_folder is None or version.parent is None or settings().engine_url:
+        return
+    if Path(version.location).exists() or weights_of(version).adapter_folder:
+        return
+    place = Path(version.location)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scratch = place.with_name(f".{place.name}-{os.getpid()}")
+    given = [version.parent.location, version.adapter_folder, str(scratch)]
+    done = subprocess.run(
+        [sys.executable, "-m", "generation.merging", *given], cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        shutil.rmtree(scratch, ignore_errors=True)
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise BrokenModel(f"The adapter of {version.name} could not be merged into its base: {said[0]}")
+    if place.exists():  # somebody else was faster
+        shutil.rmtree(scratch, ignore_errors=True)
+    else:
+        scratch.rename(place)

@@ -1,0 +1,67 @@
+"""Pairs that came out nearly the same: drawn again with a wider temperature, a bounded number of times."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.comparisons import nearly_same
+from db.models import Prompt, Responder, Response
+from generation.pairing import Reply, offered
+from generation.plan import Missing
+
+ROUNDS = 2
+"""How often one sample is drawn again."""
+WIDER = 0.3
+"""Added to the temperature in each round."""
+WIDEST = 1.5
+"""Above it small models write nonsense."""
+MOST_SAMPLES = 8
+"""A Responder's samples for a prompt; those that are drawn again count on from here."""
+
+
+def wider(temperature: float, rounds: int) -> float:
+    """The temperature for the n-th drawing anew, from 1."""
+    return max(temperature, min(WIDEST, round(temperature + WIDER * rounds, 2)))
+
+
+def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Missing]:
+    """Second samples of this run's training pairs that say nearly what the first ones say, and were not given up.
+
+    A sample drawn again has its own number, so that it has its own seed and the old Response stays as it was.
+    """
+    responder = s.get_one(Responder, responder_id)
+    mine = select(Response.prompt_id).where(Response.generation_run_id == run_id)
+    rows = s.execute(
+        select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
+        .add_columns(Response.replaces_id)
+        .join(Prompt, Prompt.id == Response.prompt_id)
+        .where(Response.responder_id == responder_id, Response.prompt_id.in_(mine), Prompt.held_out.is_(False))
+    )
+    by_prompt: dict[int, list[Reply]] = defaultdict(list)
+    for row in rows:
+        by_prompt[row[1]].append(Reply(*row))
+    prompts = {p.id: p for p in s.scalars(select(Prompt).where(Prompt.id.in_(by_prompt)))} if by_prompt else {}
+    found: list[Missing] = []
+    for prompt_id, replies in sorted(by_prompt.items()):
+        prompt, standing = prompts[prompt_id], offered(replies)
+        for place, first in standing.items():
+            second = standing.get(place + 1)
+            if place % 2 or second is None or not nearly_same(first.text, second.text):
+                continue
+            rounds = second.sample // MOST_SAMPLES + 1
+            if rounds <= ROUNDS:
+                found.append(
+                    Missing(
+                        prompt_id,
+                        prompt.text,
+                        prompt.context,
+                        prompt.extra,
+                        (second.sample + MOST_SAMPLES,),
+                        responder_id,
+                        temperature=wider(responder.temperature, rounds),
+                        replaces_id=second.id,
+                    )
+                )
+    return found

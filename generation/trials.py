@@ -1,0 +1,272 @@
+"""The workbench: trying a prompt out on a handful of training prompts, and seeing what changed since the last try."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, selectinload
+
+from db.models import (
+    GenerationRun,
+    ModelVersion,
+    Prompt,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+    RunStatus,
+    Scope,
+    TrialPrompt,
+)
+from db.people import require
+from errors import NotFound, Refused
+from generation.base_model import check_loadable
+from generation.responders import (
+    Contestant,
+    Remote,
+    columns_of,
+    contestant_of,
+    create_responder,
+    new_version,
+    tidied,
+)
+from model_folder import special_tokens_of, template_of
+from template import rendered
+
+MOST = 20
+"""Prompts in one try: a handful tells what to change; more is what an evaluation is for."""
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One version that was tried out."""
+
+    responder: Responder
+    prompts: int
+    """How many prompts it was asked."""
+    answered: int
+
+
+@dataclass(frozen=True)
+class TrialAnswer:
+    """What one version said to one prompt, and what it took."""
+
+    text: str
+    cut: bool
+    """It ran into the longest reply allowed."""
+    prompt_tokens: int | None
+    reply_tokens: int | None
+    seconds: float | None
+    cost: float | None
+    """In US dollars; none where the responder has no price."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One part of a Responder that two versions have differently."""
+
+    part: str
+    before: str
+    after: str
+
+
+def start_trial(
+    s: Session, *, by: int, project_id: int, contestant: Contestant, prompt_ids: Sequence[int], base: int | None = None
+) -> Responder:
+    """Ask a version for its replies to a few training prompts; an engine that still waits takes it up at once.
+
+    Args:
+        base: id of the Responder that it was changed from, if any.
+
+    A version that is there already is asked what it was not asked before. Managers only. Raises `Refused` for no or
+    too many prompts, or held-out ones: prompts that are tuned against can prove nothing any more.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    _check_prompts(s, project_id=project_id, prompt_ids=prompt_ids)
+    contestant = tidied(contestant)
+    if isinstance(contestant.model, int):
+        version = s.get(ModelVersion, contestant.model)
+        if version is None:
+            raise NotFound("That model is not in the database any more. Reload the page.")
+        check_loadable(version.parent.location if version.adapter_folder and version.parent else version.location)
+    responder = _same(s, project_id=project_id, contestant=contestant)
+    if responder is None and base is not None:
+        responder = new_version(s, by=by, responder_id=base, contestant=contestant, kept=False)
+    elif responder is None:
+        name = _free_name(s, project_id=project_id)
+        responder = create_responder(s, by=by, project_id=project_id, name=name, contestant=contestant, kept=False)
+    asked = set(s.scalars(select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id == responder.id)))
+    s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=one) for one in prompt_ids if one not in asked)
+    s.flush()
+    if not _taken_up(s, responder):
+        s.add(
+            GenerationRun(
+                project_id=project_id,
+                responder_id=responder.id,
+                scope=Scope.TRAINING,
+                samples=1,
+                trial=True,
+                total=len(prompt_ids),
+                requested_by_id=by,
+            )
+        )
+        s.flush()
+    return responder
+
+
+def tried(s: Session, *, project_id: int) -> Sequence[Tried]:
+    """Every version that was tried out, newest first."""
+    rows = s.execute(
+        select(Responder, func.count(TrialPrompt.prompt_id), func.count(Response.id))
+        .join(TrialPrompt, TrialPrompt.responder_id == Responder.id)
+        .outerjoin(
+            Response,
+            (Response.responder_id == Responder.id) & (Response.prompt_id == TrialPrompt.prompt_id) & _first(),
+        )
+        .where(Responder.project_id == project_id)
+        .group_by(Responder.id)
+        .order_by(Responder.id.desc())
+        .options(selectinload(Responder.examples), selectinload(Responder.model_version))
+    )
+    return [Tried(responder, asked, answered) for responder, asked, answered in rows]
+
+
+def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Prompt]:
+    """The prompts that any of these were asked on the workbench, in import order."""
+    asked = select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id.in_(responder_ids))
+    return s.scalars(select(Prompt).where(Prompt.id.in_(asked)).order_by(Prompt.id)).all()
+
+
+def answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, TrialAnswer]:
+    """The version's first replies to these prompts, by prompt."""
+    rows = s.scalars(
+        select(Response).where(Response.responder_id == responder.id, Response.prompt_id.in_(prompt_ids), _first())
+    )
+    return {
+        one.prompt_id: TrialAnswer(
+            text=one.text,
+            cut=one.finish_reason == "length",
+            prompt_tokens=one.prompt_tokens,
+            reply_tokens=one.completion_tokens,
+            seconds=one.seconds,
+            cost=cost_of(responder, one.prompt_tokens, one.completion_tokens),
+        )
+        for one in rows
+    }
+
+
+def cost_of(responder: Responder, tokens_in: int | None, tokens_out: int | None) -> float | None:
+    """US dollars for one reply; none where a price or a count is not known."""
+    if None in (responder.price_in, responder.price_out, tokens_in, tokens_out):
+        return None
+    return ((responder.price_in or 0) * (tokens_in or 0) + (responder.price_out or 0) * (tokens_out or 0)) / MILLION
+
+
+def differences(before: Responder, after: Responder) -> list[Difference]:
+    """The parts that differ, in the order in which somebody writes them. Pure."""
+    old, new = parts_of(before), parts_of(after)
+    return [
+        Difference(part, old.get(part, ""), new.get(part, ""))
+        for part in [*old, *(part for part in new if part not in old)]
+        if old.get(part, "") != new.get(part, "")
+    ]
+
+
+def parts_of(responder: Responder) -> dict[str, str]:
+    """Everything that makes a version's replies, by its name on the screen."""
+    parts = {
+        "Model": responder.model_version.name if responder.model_version else str(responder.endpoint_model),
+        "System prompt": responder.instructions or "",
+        "User's turn": responder.user_template or "",
+    }
+    parts |= {f"Field {name}": text for name, text in (responder.fields or {}).items()}
+    for example in responder.examples:
+        parts[f"Example {example.place}"] = f"{example.prompt}\n→ {example.reply}"
+    parts["Sampling"] = (
+        f"temperature {responder.temperature:g}, top-p {responder.top_p:g}, at most {responder.max_tokens} tokens"
+    )
+    return parts
+
+
+def training_prompts(s: Session, *, project_id: int, most: int = 200) -> Sequence[Prompt]:
+    """The first training prompts, in import order: enough to choose a handful from."""
+    mine = select(Prompt).where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
+    return s.scalars(mine.order_by(Prompt.id).limit(most)).all()
+
+
+def read_by_model(s: Session, *, contestant: Contestant, prompt: Prompt) -> tuple[str, str]:
+    """What the model would read for a prompt, turn marks visible, and a sentence on whose template that is.
+
+    Raises `BadTemplate` for what cannot be rendered.
+    """
+    columns = columns_of(s, project_id=prompt.project_id)
+    contestant.prompt.check(columns)
+    turns = contestant.prompt.messages(prompt.text, prompt.context, prompt.extra)
+    version = s.get(ModelVersion, contestant.model) if isinstance(contestant.model, int) else None
+    location = version.location if version else ""
+    if version is not None and version.adapter_folder and version.parent and not Path(location).exists():
+        location = version.parent.location
+    template = template_of(location) if version is not None else None
+    if template is None:
+        text = "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in turns)
+        return text, "The endpoint puts its own marks round these turns."
+    text = rendered(template, turns, special=special_tokens_of(location))
+    layout = f"the layout {version.layout.value.lower()}" if version and version.layout else "the model's own template"
+    return text, f"Rendered with {layout}, word for word as in training; the reply begins at the end."
+
+
+def _first() -> object:
+    return Response.sample == 0
+
+
+def _check_prompts(s: Session, *, project_id: int, prompt_ids: Sequence[int]) -> None:
+    if not 1 <= len(prompt_ids) <= MOST:
+        raise Refused(f"Choose 1 to {MOST} prompts to try it on.")
+    found = s.execute(select(Prompt.held_out).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)).all()
+    if len(found) != len(set(prompt_ids)):
+        raise NotFound("One of these prompts is not in the project any more. Reload the page.")
+    if any(held_out for (held_out,) in found):
+        raise Refused("Held-out prompts are for the blind evaluation only. Try it on training prompts.")
+
+
+def _same(s: Session, *, project_id: int, contestant: Contestant) -> Responder | None:
+    """The version that is exactly this one, if there is one."""
+    model = contestant.model
+    query = select(Responder).where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN)
+    if isinstance(model, Remote):
+        query = query.where(Responder.endpoint_model == model.model)
+    else:
+        query = query.where(Responder.model_version_id == model)
+    query = query.where(Responder.instructions == contestant.prompt.instructions).order_by(Responder.id)
+    return next((one for one in s.scalars(query) if contestant_of(one) == contestant), None)
+
+
+def _free_name(s: Session, *, project_id: int) -> str:
+    names = set(s.scalars(select(Responder.name).where(Responder.project_id == project_id)))
+    number = 1
+    while f"Try {number}" in names:
+        number += 1
+    return f"Try {number}"
+
+
+def _taken_up(s: Session, responder: Responder) -> bool:
+    """Whether a run is under way that will see what was just asked: it looks once more before it ends."""
+    runs = s.scalars(
+        select(GenerationRun)
+        .where(
+            GenerationRun.project_id == responder.project_id,
+            GenerationRun.trial,
+            GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
+            GenerationRun.cancel_requested.is_(False),
+        )
+        .with_for_update()
+    )
+    mine = contestant_of(responder).model
+    same_endpoint = [contestant_of(run.responder).model for run in runs]
+    return any(_engine(one) == _engine(mine) for one in same_endpoint)
+
+
+def _engine(model: int | Remote) -> object:
+    return (model.url, model.model, model.key_variable) if isinstance(model, Remote) else model
