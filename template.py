@@ -185,6 +185,19 @@ def rendered(
         raise BadTemplate(f"The model's chat template refuses this conversation: {problem}") from None
 
 
+def token_ids(tokenizer: Any, turns: Sequence[Message], *, reply_next: bool) -> list[int]:
+    """The tokens of a conversation as a model reads it, in training and in every check of what is served.
+
+    Args:
+        tokenizer: of transformers, with its chat template.
+        reply_next: end where the reply begins.
+    """
+    encoded = tokenizer.apply_chat_template(
+        list(turns), tokenize=True, add_generation_prompt=reply_next, return_dict=True
+    )
+    return list(encoded["input_ids"])
+
+
 SYSTEM_PROBE = "Say nothing but Xylograph."
 
 

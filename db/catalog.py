@@ -16,6 +16,7 @@ from db.models import (
     Judgment,
     ModelVersion,
     Pairing,
+    ParityCheck,
     Project,
     Prompt,
     PromptSet,
@@ -158,6 +159,13 @@ def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
 def models(s: Session) -> Sequence[ModelVersion]:
     """Every ModelVersion, oldest first."""
     return s.scalars(select(ModelVersion).order_by(ModelVersion.id)).all()
+
+
+def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, ParityCheck]:
+    """The newest ParityCheck of each model that has one."""
+    newest = select(func.max(ParityCheck.id)).where(ParityCheck.model_version_id.in_(model_version_ids))
+    found = s.scalars(select(ParityCheck).where(ParityCheck.id.in_(newest.group_by(ParityCheck.model_version_id))))
+    return {check.model_version_id: check for check in found}
 
 
 def generation_runs(s: Session, *, project_id: int) -> Sequence[GenerationRun]:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Adapter, ModelVersion, Role
+from db.models import Adapter, ModelVersion, ParityCheck, Role
 from db.people import require
 from errors import AlreadyThere, BrokenModel, NotFound
 from files import read_json
@@ -62,6 +62,8 @@ def add_adapter(
         parent_id=base.id,
     )
     s.add(made)
+    s.flush()
+    s.add(ParityCheck(project_id=project_id, model_version_id=made.id, requested_by_id=by))
     s.flush()
     return made
 

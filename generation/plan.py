@@ -2,12 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Prompt, Responder, ResponderKind, Response, Role, RunStatus, Scope, TrialPrompt
+from db.models import (
+    GenerationRun,
+    ModelVersion,
+    ParityCheck,
+    Prompt,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+    RunStatus,
+    Scope,
+    TrialPrompt,
+)
 from db.people import require
 from errors import NotFound, Refused
 from generation.base_model import check_loadable
@@ -85,6 +98,24 @@ def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> Missing
     return Missing(prompt.id, prompt.text, prompt.context, prompt.extra, samples, responder_id)
 
 
+def refuse_unfit(s: Session, version: ModelVersion) -> None:
+    """Raise `Refused` or `BrokenModel` where the model may not or cannot answer."""
+    if problem := blocked(s, version):
+        raise Refused(f"{version.name} may not answer, since a check of how it is served failed: {problem}")
+    whole = version.parent if version.adapter_folder and not Path(version.location).exists() else None
+    check_loadable((whole or version).location)
+
+
+def blocked(s: Session, version: ModelVersion) -> str | None:
+    """What the model's newest finished ParityCheck found; none where that passed or there was none."""
+    check = s.scalar(
+        select(ParityCheck)
+        .where(ParityCheck.model_version_id == version.id, ParityCheck.passed.is_not(None))
+        .order_by(ParityCheck.id.desc())
+    )
+    return check.problem if check is not None and not check.passed else None
+
+
 def start_generation(
     s: Session,
     *,
@@ -107,7 +138,7 @@ def start_generation(
     if responder.kind is ResponderKind.HUMAN:
         raise Refused(f"{responder.label} is a person: import their replies instead.")
     if responder.model_version is not None:
-        check_loadable(responder.model_version.location)
+        refuse_unfit(s, responder.model_version)
     if not 1 <= samples <= 8:
         raise Refused("Choose 1 to 8 responses for each prompt.")
     busy = s.scalar(

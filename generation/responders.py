@@ -255,7 +255,8 @@ def _refuse_held_out(s: Session, *, project_id: int, examples: Sequence[tuple[st
     rows = s.execute(select(Prompt.text, Prompt.context).where(Prompt.project_id == project_id, Prompt.held_out))
     for text, context in rows:
         for shown, _ in examples:
-            if nearly_same(shown, text) or nearly_same(shown, user_text(text, context)):
+            whole = user_text(text, context)
+            if any(nearly_same(shown.casefold(), one.casefold()) for one in (text, whole)):
                 raise Refused(
                     "An example stands among the held-out prompts, which models are judged by. Take another one."
                 )

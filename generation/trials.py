@@ -21,7 +21,7 @@ from db.models import (
 )
 from db.people import require
 from errors import NotFound, Refused
-from generation.base_model import check_loadable
+from generation.plan import refuse_unfit
 from generation.responders import (
     Contestant,
     Remote,
@@ -90,7 +90,7 @@ def start_trial(
         version = s.get(ModelVersion, contestant.model)
         if version is None:
             raise NotFound("That model is not in the database any more. Reload the page.")
-        check_loadable(version.parent.location if version.adapter_folder and version.parent else version.location)
+        refuse_unfit(s, version)
     responder = _same(s, project_id=project_id, contestant=contestant)
     if responder is None and base is not None:
         responder = new_version(s, by=by, responder_id=base, contestant=contestant, kept=False)

@@ -15,7 +15,7 @@ from errors import PickwellError
 from jobs.processes import die_with_parent
 from jobs.progress import Progress, RunLost
 
-STAGES = {"generation": "generation.worker", "training": "training.worker"}
+STAGES = {"generation": "generation.worker", "training": "training.worker", "parity": "generation.parity_check"}
 """The module that carries each kind of run, by its ``run(progress)``."""
 
 PARENT = "PICKWELL_WORKER_PID"

@@ -29,7 +29,7 @@ class Progress:
     """One attempt at one run."""
 
     kind: str
-    """``generation`` or ``training``."""
+    """``generation``, ``training`` or ``parity``."""
     run_id: int
     attempt: int
     """Counts from 1; every write names it."""

@@ -11,12 +11,12 @@ from typing import NamedTuple, cast
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Role, RunStatus, TrainingRun, Worker, now
+from db.models import GenerationRun, ParityCheck, Role, RunStatus, TrainingRun, Worker, now
 from db.people import require
 from errors import NotFound, Refused
 from settings import settings
 
-AnyRun = GenerationRun | TrainingRun
+AnyRun = GenerationRun | TrainingRun | ParityCheck
 
 ALIVE = timedelta(seconds=15)
 """A worker beats every few seconds; one that has been silent for longer is taken for dead."""
@@ -32,7 +32,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Kind(NamedTuple):
     """One kind of run."""
 
-    model: type[GenerationRun] | type[TrainingRun]
+    model: type[GenerationRun] | type[TrainingRun] | type[ParityCheck]
     title: str
     """As people read it."""
 
@@ -40,6 +40,7 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "generation": Kind(GenerationRun, "Generation run"),
     "training": Kind(TrainingRun, "Training run"),
+    "parity": Kind(ParityCheck, "Check of how a model is served"),
 }
 """Every kind of run by its short name, as in folder names, logs and the command of a child."""
 
@@ -76,6 +77,12 @@ def cancel(s: Session, *, by: int, kind: str, run_id: int) -> None:
     run.cancel_requested = True
 
 
+def pause(s: Session, *, by: int, kind: str, run_id: int) -> None:
+    """Stop a run to go on later, and free the machine meanwhile; what it saved so far stays. Managers only."""
+    cancel(s, by=by, kind=kind, run_id=run_id)
+    the_run(s, kind=kind, run_id=run_id).paused = True
+
+
 def try_again(s: Session, *, by: int, kind: str, run_id: int) -> None:
     """Queue a FAILED or CANCELLED run once more; what it has saved so far stays. Managers only.
 
@@ -87,7 +94,7 @@ def try_again(s: Session, *, by: int, kind: str, run_id: int) -> None:
             f"{KINDS[kind].title} {run_id} is {run.status.value}; only one that failed or was cancelled can be tried "
             "again."
         )
-    run.status, run.cancel_requested, run.stage = RunStatus.QUEUED, False, ""
+    run.status, run.cancel_requested, run.stage, run.paused = RunStatus.QUEUED, False, "", False
     run.error = run.started_at = run.finished_at = None
 
 

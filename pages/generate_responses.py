@@ -3,13 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from db.catalog import generation_runs, models, responders
+from db.catalog import generation_runs, models, newest_checks, responders
 from db.comparisons import MOST
-from db.models import Layout, Project, Responder, ResponderKind, Role, RunStatus, Scope
+from db.models import Layout, ParityCheck, Project, Responder, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.adapters import add_adapter
 from generation.base_model import add_model, register_base_model
 from generation.pairing import Paired, offer_for_ranking
+from generation.parity_check import request_check
 from generation.plan import start_generation
 from generation.responders import Sampling, create_responder
 from template import PromptFormat
@@ -28,6 +29,9 @@ with reading() as s:
     answered = responders(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
     known_models = models(s)
+    checking = any(
+        not check.status.ended for check in newest_checks(s, model_version_ids=[m.id for m in known_models]).values()
+    )
     busy = any(not run.status.ended for run in generation_runs(s, project_id=me.project_id))
 
 LAYOUTS = {
@@ -136,6 +140,51 @@ with st.expander("A new responder: a model with instructions", expanded=not mach
             with session() as s:
                 create_responder(s, by=me.reviewer_id, project_id=me.project_id, name=name, contestant=contestant)
             st.rerun()
+
+
+@st.fragment(run_every="2s" if checking else None)
+def models_here() -> None:
+    """Every model, whether it is served as it was trained, and a check on demand."""
+    with reading() as s:
+        checks = newest_checks(s, model_version_ids=[model.id for model in known_models])
+    if checking and all(check.status.ended for check in checks.values()):
+        st.rerun()
+    for model in known_models:
+        check = checks.get(model.id)
+        if check is not None and not (check.status.ended and check.passed is not None):
+            show_run(check, f"Check of how {model.name} is served", by=me.reviewer_id)
+            continue
+        words, button = st.columns([5, 1], vertical_alignment="center")
+        words.markdown(f"**{plain(model.name)}** · {plain(check_words(check))}")
+        if button.button("Check" if check is None else "Check again", key=f"check_{model.id}", width="stretch"):
+            with errors_shown():
+                with session() as s:
+                    request_check(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=model.id)
+                st.rerun()
+        if check is not None and check.passed is False:
+            st.error(plain(check.problem or ""), icon=":material/block:")
+
+
+def check_words(check: ParityCheck | None) -> str:
+    """What a check found, in a line."""
+    if check is None:
+        return "never checked whether it is served exactly as it was trained"
+    if not check.passed:
+        return "may not answer"
+    if check.largest_difference is None:
+        return f"{check.conversations} conversations come out right; {check.engine} tells no probabilities to compare"
+    return (
+        f"served as trained: {check.conversations} conversations token by token; {check.tokens} log-probabilities "
+        f"differ by at most {check.largest_difference:.2g} nats ({check.dtype}, {check.engine})"
+    )
+
+
+with st.expander("How models are served", icon=":material/verified:"):
+    st.caption(
+        "A model behaves in use as it was trained only if both read the same tokens. A check runs after every training "
+        "and whenever you ask; a model that fails it may not answer."
+    )
+    models_here()
 
 WHOLE, ADAPTER = "A whole model", "An adapter on one of the models here"
 with st.expander("Add a model", icon=":material/deployed_code:"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import TrainingFailed
-from template import Message
+from template import token_ids
 from training.rows import FrozenRow
 
 TOLERANCE = 1e-3
@@ -38,10 +38,8 @@ def encode(tokenizer: Any, row: FrozenRow) -> Encoded:
 
     TRL only logs a warning then, and trains on a shorter context than the model sees in use.
     """
-    prompt = _ids(tokenizer, row.prompt, add_generation_prompt=True)
-    whole = [
-        _ids(tokenizer, [*row.prompt, *reply], add_generation_prompt=False) for reply in (row.chosen, row.rejected)
-    ]
+    prompt = token_ids(tokenizer, row.prompt, reply_next=True)
+    whole = [token_ids(tokenizer, [*row.prompt, *reply], reply_next=False) for reply in (row.chosen, row.rejected)]
     if any(ids[: len(prompt)] != prompt for ids in whole):
         raise TrainingFailed(
             f"With its reply, prompt {row.prompt_id} does not begin as it does alone, so the model would learn from "
@@ -49,13 +47,6 @@ def encode(tokenizer: Any, row: FrozenRow) -> Encoded:
         )
     chosen, rejected = (ids[len(prompt) :] for ids in whole)
     return Encoded(row.prompt_id, prompt, chosen, rejected)
-
-
-def _ids(tokenizer: Any, conversation: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
-    rendered = tokenizer.apply_chat_template(
-        list(conversation), tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=True
-    )
-    return list(rendered["input_ids"])
 
 
 def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[int], max_length: int) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import models
-from db.models import Adapter, Example, ModelVersion, Responder, ResponderKind, TrainingRun, TrainingStep
+from db.models import Adapter, Example, ModelVersion, ParityCheck, Responder, ResponderKind, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import NotFound, TrainingFailed
 from jobs.progress import Progress
@@ -162,5 +162,6 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
     if base is not None:
         responder.temperature, responder.top_p, responder.max_tokens = base.temperature, base.top_p, base.max_tokens
     s.add(responder)
+    s.add(ParityCheck(project_id=run.project_id, model_version_id=version.id))
     s.flush()
     return version

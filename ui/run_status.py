@@ -6,7 +6,7 @@ import streamlit as st
 
 from db.models import RunStatus
 from db.session import reading, session
-from jobs.runs import AnyRun, cancel, kind_of, log_tail, try_again, waiting_reason
+from jobs.runs import AnyRun, cancel, kind_of, log_tail, pause, try_again, waiting_reason
 from ui.safe import errors_toasted, plain
 
 ICONS = {
@@ -16,6 +16,8 @@ ICONS = {
     RunStatus.FAILED: ":material/error:",
     RunStatus.CANCELLED: ":material/cancel:",
 }
+PAUSED_ICON = ":material/pause_circle:"
+PAUSE_HELP = "Stops within half a minute and keeps what is done; Resume goes on from there."
 WORDS = {
     RunStatus.QUEUED: "waiting",
     RunStatus.RUNNING: "running",
@@ -30,28 +32,32 @@ def _do(action: Callable[..., None], by: int, run: AnyRun) -> None:
         action(s, by=by, kind=kind_of(run), run_id=run.id)
 
 
+def _buttons(run: AnyRun, kind: str, by: int, *, paused: bool) -> None:
+    """What can be done about the run."""
+    if run.status.ended:
+        if run.status is not RunStatus.SUCCEEDED:
+            label = "Resume" if paused else "Try again"
+            st.button(label, key=f"again_{kind}_{run.id}", on_click=_do, args=(try_again, by, run))
+        return
+    if run.cancel_requested:
+        st.button("Pausing …" if run.paused else "Stopping …", key=f"cancel_{kind}_{run.id}", disabled=True)
+        return
+    st.button("Pause", key=f"pause_{kind}_{run.id}", on_click=_do, args=(pause, by, run), help=PAUSE_HELP)
+    st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=_do, args=(cancel, by, run))
+
+
 def show_run(run: AnyRun, title: str, *, by: int) -> None:
     """One run with everything that the reviewer `by` can do about it."""
     kind = kind_of(run)
     with reading() as s:
         reason = waiting_reason(s, run)
     with st.container(border=True):
-        head, action = st.columns([5, 1], vertical_alignment="center")
-        head.markdown(f"{ICONS[run.status]} **{plain(title)}** · {WORDS[run.status]}")
-        if not run.status.ended:
-            label = "Stopping …" if run.cancel_requested else "Cancel"
-            action.button(
-                label,
-                key=f"cancel_{kind}_{run.id}",
-                on_click=_do,
-                args=(cancel, by, run),
-                disabled=run.cancel_requested,
-                width="stretch",
-            )
-        elif run.status is not RunStatus.SUCCEEDED:
-            action.button(
-                "Try again", key=f"again_{kind}_{run.id}", on_click=_do, args=(try_again, by, run), width="stretch"
-            )
+        head, actions = st.columns([3, 1], vertical_alignment="center")
+        paused = run.paused and run.status is RunStatus.CANCELLED
+        icon, word = (PAUSED_ICON, "paused") if paused else (ICONS[run.status], WORDS[run.status])
+        head.markdown(f"{icon} **{plain(title)}** · {word}")
+        with actions.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
+            _buttons(run, kind, by, paused=paused)
         if reason:
             st.warning(plain(reason), icon=":material/hourglass_empty:")
         if not run.status.ended and run.total:

@@ -1,0 +1,155 @@
+"""A ParityCheck at work: `python -m jobs.child parity CHECK_ID ATTEMPT` calls `run`.
+
+What it finds blocks the model's Responders, with the reason.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import ModelVersion, ParityCheck, Role, RunStatus
+from db.people import require
+from db.session import reading, session
+from errors import BadTemplate, BrokenModel, EngineFailed, NotFound, Refused
+from generation.adapters import ensure_merged, weights_of
+from generation.endpoints import TOKEN_IDS, Endpoint
+from generation.engine import Weights, chosen_engine, engine_version, on_gpu, serve
+from generation.parity import CONVERSATIONS, TOLERANCE, Heard, Parity, Seen, alone, compared, conversations
+from jobs.progress import Progress
+from model_folder import ending_of, special_tokens_of, template_of
+from settings import ROOT, Engine, settings
+from template import Message, check_system_prompt, template_hash
+
+log = logging.getLogger("generation.parity_check")
+
+
+def request_check(s: Session, *, by: int, project_id: int, model_version_id: int) -> ParityCheck:
+    """Ask for a check of how a model is served; managers only. Raises `Refused` while one is under way."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = s.get(ModelVersion, model_version_id)
+    if version is None:
+        raise NotFound("That model is not in the database any more. Reload the page.")
+    busy = select(ParityCheck.id).where(
+        ParityCheck.model_version_id == model_version_id,
+        ParityCheck.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
+    )
+    if s.scalar(busy) is not None:
+        raise Refused(f"{version.name} is being checked already. Wait for the result.")
+    check = ParityCheck(project_id=project_id, model_version_id=model_version_id, requested_by_id=by)
+    s.add(check)
+    s.flush()
+    return check
+
+
+def run(progress: Progress) -> None:
+    """Check one model and note the result."""
+    for noisy in ("httpx", "httpx2"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    with reading() as s:
+        version = s.get_one(ParityCheck, progress.run_id).model_version
+        parent = version.parent
+        weights, expected = weights_of(version), version.template_hash
+        ensure_merged(version)
+        family = parent.template_hash if parent is not None else None
+    dtype = "bfloat16" if on_gpu() else "float32"
+
+    def beat(waited: float) -> None:
+        progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
+
+    found = Parity(_still(weights.location, expected=expected, family=family))
+    if found.problem is None and chosen_engine() is not Engine.echo:
+        progress.update(stage="Loading the model as the trainer does", total=2, done=0)
+        ours, bos = _seen(progress.folder, weights, dtype)
+        found = Parity(alone(ours, bos=bos, stops=_stops(weights.location)))
+        if found.problem is None and (chosen_engine() is Engine.vllm or settings().engine_url):
+            progress.update(stage="Starting the engine, about a minute", done=1)
+            with serve(weights, log=progress.folder / "engine.log", waiting=beat) as endpoint:
+                theirs = [_heard(endpoint, one, turns) for one, turns in zip(ours, conversations(), strict=True)]
+            found = compared(ours, theirs, bos=bos, dtype=dtype)
+    log.info("%s", found.problem or f"No difference: {found}")
+    with session() as s:
+        progress.guard(s)
+        check = s.get_one(ParityCheck, progress.run_id)
+        check.passed, check.problem = found.problem is None, found.problem
+        check.engine, check.dtype, check.tolerance = engine_version(), dtype, TOLERANCE[dtype]
+        check.conversations, check.tokens = len(CONVERSATIONS), found.tokens
+        check.largest_difference, check.mean_difference = found.largest, found.mean
+        progress.succeed(s)
+
+
+def _still(location: str, *, expected: str | None, family: str | None) -> str | None:
+    """What is wrong with the model's folder by itself."""
+    template = template_of(location)
+    if template is None:
+        return None if chosen_engine() is Engine.echo else f"The model at {location} has no chat template any more."
+    if expected is not None and template_hash(template) != expected:
+        return (
+            "The chat template in the model's folder is not the one that it was registered with, so its replies so far "
+            "do not fit it any more. Put the old template back, or add the model under a new name."
+        )
+    if family is not None and template_hash(template) != family:
+        return (
+            "The model's chat template is not its base's, so it would be asked otherwise than it was trained. Merge it "
+            "again with the base's tokenizer."
+        )
+    try:
+        check_system_prompt(template, special=special_tokens_of(location))
+    except BadTemplate as problem:
+        return str(problem)
+    return None
+
+
+def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[Seen], int | None]:
+    """The conversations by the trainer's libraries, and the begin-of-text token's id."""
+    given = {
+        "location": weights.location,
+        "adapter": weights.adapter_folder,
+        "dtype": dtype,
+        "conversations": [
+            {"turns": turns, "reply": reply} for turns, (*_, reply) in zip(conversations(), CONVERSATIONS, strict=True)
+        ],
+    }
+    file = folder / "probe.json"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    command = [sys.executable, "-m", "generation.parity_probe", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BrokenModel(f"The model cannot be loaded as the trainer does ({said}). Is its folder whole?")
+    answer = json.loads(file.with_suffix(".seen").read_text(encoding="utf-8"))
+    return [Seen(**one) for one in answer["seen"]], answer["bos"]
+
+
+def _stops(location: str) -> frozenset[int]:
+    said = ending_of(location).get("eos_token_id")
+    return frozenset(said if isinstance(said, list) else [said]) - {None}
+
+
+def _heard(endpoint: Endpoint, one: Seen, turns: Sequence[Message]) -> Heard:
+    """One conversation by the engine: the tokens it reads, then the log-probabilities of the trainer's tokens.
+
+    One request at a time: prompt log-probabilities in a mixed batch kill some engines.
+    """
+    head = {"Authorization": f"Bearer {endpoint.api_key}"}
+    common = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
+
+    def post(path: str, **body: object) -> dict[str, object]:
+        answer = httpx.post(f"{endpoint.base_url}/{path}", json=common | body, headers=head, timeout=300)
+        if answer.status_code != 200:
+            raise EngineFailed(f"The engine answered {answer.status_code} when checked: {answer.text[:300]}")
+        return dict(answer.json())
+
+    chat = post("chat/completions", messages=list(turns), **TOKEN_IDS)
+    scored = post("completions", prompt=list(one.whole), prompt_logprobs=0)
+    entries = scored["choices"][0]["prompt_logprobs"][len(one.prompt) :]  # type: ignore[index]
+    found = [
+        float(entry[str(token)]["logprob"]) for token, entry in zip(one.whole[len(one.prompt) :], entries, strict=True)
+    ]
+    return Heard(chat["prompt_token_ids"], found)  # type: ignore[arg-type]

@@ -1,0 +1,208 @@
+"""Models behind somebody else's endpoint: what goes well, and everything that can go wrong."""
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import GenerationRun, Responder, Response, RunStatus, Scope
+from db.session import reading, session
+from errors import EngineFailed, Refused
+from generation import client, worker
+from generation.plan import start_generation
+from generation.responders import Contestant, Remote, checked, create_responder
+from jobs.progress import Progress, unmanaged
+from template import PromptFormat
+from tests.factories import a_project, a_prompt, a_reviewer
+from tests.fake_endpoint import FakeEndpoint, Reply, failed, serving
+
+KEY = "sk-very-secret-4711"
+VARIABLE = "PICKWELL_KEY_TEST"
+
+
+@pytest.fixture
+def there(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
+    """An endpoint that wants a key, the key in its variable, and a client that does not wait between tries."""
+    monkeypatch.setenv(VARIABLE, KEY)
+    monkeypatch.setattr(client, "RETRIES", 0)
+    with serving(FakeEndpoint(KEY)) as endpoint:
+        yield endpoint
+
+
+def asked_of(endpoint: FakeEndpoint, *texts: str, samples: int = 1, **fields: Any) -> Progress:
+    """A run of a new REMOTE responder over these prompts, taken up."""
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project)
+        for text in texts or ("Where is parcel 1?",):
+            a_prompt(s, project, text=text)
+        remote = Remote(endpoint.url, "gpt-fake", VARIABLE, price_in=2.5, price_out=10)
+        contestant = Contestant(replace(remote, **fields), PromptFormat("Answer the email."))
+        who = create_responder(s, by=by.id, project_id=project.id, name="GPT", contestant=contestant)
+        run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=samples)
+    return unmanaged("generation", run.id)
+
+
+def replies() -> list[Response]:
+    with reading() as s:
+        return list(s.scalars(select(Response).order_by(Response.prompt_id, Response.sample)))
+
+
+def outcome(progress: Progress) -> GenerationRun:
+    with reading() as s:
+        return s.get_one(GenerationRun, progress.run_id)
+
+
+def test_a_model_behind_an_endpoint_answers_and_its_key_is_written_nowhere(
+    there: FakeEndpoint, database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = asked_of(there, "Where is parcel 1?", "Where is parcel 2?", samples=2)
+    worker.run(progress)
+    assert outcome(progress).status is RunStatus.SUCCEEDED
+    assert [(r.sample, r.finish_reason, r.prompt_tokens) for r in replies()] == [(0, "stop", 10), (1, "stop", 10)] * 2
+    assert there.asked[0]["messages"][0] == {"role": "system", "content": "Answer the email."}
+    written = [file for file in database.parent.rglob("*") if file.is_file()]
+    assert written
+    assert [file for file in written if KEY.encode() in file.read_bytes()] == []
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_stops_the_run_with_what_to_do_and_is_not_quoted(
+    there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    if status == 401:
+        monkeypatch.setenv(VARIABLE, "sk-wrong")
+    else:
+        there.act = lambda body: failed(403, f"{KEY} may not do that")
+    with pytest.raises(EngineFailed, match="refused the key") as caught:
+        worker.run(asked_of(there))
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_key_that_is_not_set_stops_the_run_and_names_the_variable(
+    there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(EngineFailed, match=rf"{VARIABLE} is not set .* Set it"):
+        worker.run(asked_of(there))
+
+
+def test_an_endpoint_that_asks_to_go_slower_is_asked_again(there: FakeEndpoint) -> None:
+    times: list[int] = []
+
+    def busy_at_first(body: dict[str, Any]) -> Reply | None:
+        times.append(1)
+        return failed(429, "Rate limit reached") if len(times) <= 2 else None
+
+    there.act = busy_at_first
+    progress = asked_of(there)
+    worker.run(progress)
+    assert (len(replies()), outcome(progress).failed) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "sentence"),
+    [
+        (429, "Rate limit reached", "asks to go slower .* Lower PICKWELL_CONCURRENCY"),
+        (500, "The server had an error", "could not be answered: the endpoint answered 500"),
+        (400, "This model's maximum context length is 8192 tokens", "was refused: .* If it is too long, shorten it"),
+    ],
+)
+def test_a_prompt_that_an_endpoint_never_answers_is_given_up_and_the_rest_go_on(
+    there: FakeEndpoint, status: int, message: str, sentence: str
+) -> None:
+    there.act = lambda body: failed(status, message) if "poison" in body["messages"][-1]["content"] else None
+    progress = asked_of(there, "one", "poison", "three")
+    worker.run(progress)
+    run = outcome(progress)
+    assert (run.status, run.failed, run.done, run.total) == (RunStatus.SUCCEEDED, 1, 2, 3)
+    assert re.search(f"The prompt “poison” .*{sentence}", run.problem or "")
+
+
+def test_an_account_that_is_used_up_stops_the_run(there: FakeEndpoint) -> None:
+    there.act = lambda body: failed(429, "You exceeded your current quota, please check your plan and billing")
+    with pytest.raises(EngineFailed, match=r"account is used up: .* Top it up"):
+        worker.run(asked_of(there))
+
+
+def test_a_prompt_without_an_answer_in_time_is_given_up_and_the_rest_go_on(
+    there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "TIMEOUT", 0.3)
+    over = threading.Event()
+
+    def slow(body: dict[str, Any]) -> Reply | None:
+        if "slow" in body["messages"][-1]["content"]:
+            over.wait(20)
+        return None
+
+    there.act = slow
+    progress = asked_of(there, "slow", "quick")
+    worker.run(progress)
+    over.set()
+    run = outcome(progress)
+    assert (run.failed, len(replies())) == (1, 1)
+    assert "gave no answer within" in (run.problem or "")
+
+
+def test_an_unknown_model_stops_the_run_and_names_it(there: FakeEndpoint) -> None:
+    there.act = lambda body: failed(404, "The model does not exist")
+    with pytest.raises(EngineFailed, match="has no model “gpt-fake”"):
+        worker.run(asked_of(there))
+
+
+def test_an_endpoint_that_goes_away_fails_the_run_and_what_was_answered_stays(
+    there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    progress = asked_of(there)
+    there.url = ""
+    with session() as s:
+        s.scalars(select(Responder)).one().endpoint_url = "http://127.0.0.1:9/v1"
+    with pytest.raises(EngineFailed, match=r"does not answer. Check the address"):
+        worker.run(progress)
+
+
+def test_an_endpoint_that_knows_no_n_and_a_new_name_for_the_length_is_asked_its_way(there: FakeEndpoint) -> None:
+    def particular(body: dict[str, Any]) -> Reply | None:
+        if "max_tokens" in body:
+            return failed(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return failed(400, "'n' must be at most 1") if body.get("n", 1) > 1 else None
+
+    there.act = particular
+    worker.run(asked_of(there, samples=3))
+    assert [r.sample for r in replies()] == [0, 1, 2]
+    assert len({r.text for r in replies()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"url": "api.example.com/v1"}, "begins with https://"),
+        ({"url": "https://user:pass@api.example.com/v1"}, "Keys do not belong into the address"),
+        ({"url": "https://api.example.com/v1?key=1"}, "Keys do not belong into the address"),
+        ({"key_variable": "AWS_SECRET_ACCESS_KEY"}, "begins with PICKWELL_KEY_"),
+        ({"key_variable": KEY}, "The key itself is never stored"),
+        ({"url": "http://api.example.com/v1"}, "would travel in clear text"),
+        ({"model": " "}, "say which"),
+        ({"price_in": -1.0}, "A price is in US dollars"),
+    ],
+)
+def test_an_endpoint_that_cannot_work_or_is_not_safe_is_refused(fields: dict[str, Any], sentence: str) -> None:
+    good = Remote("https://api.example.com/v1/", "gpt-4", VARIABLE)
+    assert checked(good).url == "https://api.example.com/v1"
+    with pytest.raises(Refused, match=sentence):
+        checked(replace(good, **fields))
+
+
+def test_a_key_stays_out_of_an_endpoints_description(there: FakeEndpoint, s: Session) -> None:
+    from generation.endpoints import Endpoint
+
+    assert "sk-" not in repr(Endpoint("https://api.example.com/v1", "gpt-4", KEY))
