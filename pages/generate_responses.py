@@ -81,7 +81,13 @@ if machines:
     with st.form("generate"):
         st.subheader("Generate what is missing")
         left, middle, right, last = st.columns([2, 2, 1, 1], vertical_alignment="bottom")
-        who = left.selectbox("Responder", machines, format_func=lambda r: r.label)
+        who = left.multiselect(
+            "Responders",
+            machines,
+            default=machines[:1],
+            format_func=lambda r: r.label,
+            help="One run each, one after the other. Below, their replies can be offered against each other.",
+        )
         scope = middle.selectbox("Prompts", list(SCOPES), format_func=lambda k: SCOPES[k])
         samples = right.number_input(
             "Responses each", 1, 8, 2, help="For training prompts; two make a pair. Held-out prompts get one."
@@ -92,14 +98,15 @@ if machines:
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
             with errors_shown():
                 with session() as s:
-                    start_generation(
-                        s,
-                        by=me.reviewer_id,
-                        responder_id=who.id,
-                        scope=scope,
-                        samples=int(samples),
-                        prompt_limit=None if most is None else int(most),
-                    )
+                    for one in who:
+                        start_generation(
+                            s,
+                            by=me.reviewer_id,
+                            responder_id=one.id,
+                            scope=scope,
+                            samples=int(samples),
+                            prompt_limit=None if most is None else int(most),
+                        )
                 st.rerun()
 
 with_replies = [a.responder for a in answered if a.training]

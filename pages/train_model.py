@@ -9,6 +9,7 @@ from db.catalog import models, snapshots, training_runs, training_steps
 from db.models import Role, TrainingRun
 from db.session import reading, session
 from generation.base_model import register_base_model
+from generation.responders import model_responders
 from training.recipe import KNOBS, PRESETS, estimate_minutes, start_training
 from training.snapshot import freeze, mean_tokens, preview
 from ui.charts import training_curves
@@ -51,10 +52,19 @@ with st.expander("Look at the pairs that would be frozen", icon=":material/table
         hide_index=True,
         width="stretch",
     )
-if st.button("Freeze a snapshot", icon=":material/ac_unit:"):
+with reading() as s:
+    prompts_of = {one.id: one.label for one in model_responders(s, project_id=me.project_id) if one.kept}
+whose, freezing = st.columns([3, 1], vertical_alignment="bottom")
+prompt_of = whose.selectbox(
+    "With the prompt of",
+    [None, *prompts_of],
+    format_func=lambda one: prompts_of.get(one, "the project: its instructions alone"),
+    help="A model has to be trained on the very prompt that it will be given: system prompt, template and examples.",
+)
+if freezing.button("Freeze a snapshot", icon=":material/ac_unit:", width="stretch"):
     with errors_shown():
         with session() as s:
-            made = freeze(s, by=me.reviewer_id, project_id=me.project_id)
+            made = freeze(s, by=me.reviewer_id, project_id=me.project_id, prompt_of=prompt_of)
         st.toast(f"Snapshot {made.id} holds {made.row_count} preferences.", icon=":material/check:")
         st.rerun()
 if not frozen:
