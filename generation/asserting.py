@@ -286,7 +286,7 @@ def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit
     ranking = _to_rank(by).where(ComparisonResponse.response_id == Response.id).correlate(Response).exists()
 
     def count(*more: ColumnElement[bool]) -> int:
-        query = select(func.count()).join(Response, Response.id == AssertionResult.response_id)
+        query = select(func.count(Response.id)).join(AssertionResult, AssertionResult.response_id == Response.id)
         return s.scalar(query.where(*failing, *more)) or 0
 
     shown = s.execute(

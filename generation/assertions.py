@@ -113,7 +113,8 @@ def lacks(text: str, words: Sequence[str]) -> Finding:
 def at_most_words(text: str, most: int) -> Finding:
     """Whether there are no more words; a dash between spaces is none."""
     count = sum(any(c.isalnum() for c in part) for part in text.split())
-    return Finding(count <= most, f"{count:,} words" + (f", {most:,} allowed" if count > most else ""))
+    words = "1 word" if count == 1 else f"{count:,} words"
+    return Finding(count <= most, words + (f", {most:,} allowed" if count > most else ""))
 
 
 def is_json(text: str) -> Finding:

