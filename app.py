@@ -47,6 +47,7 @@ PAGES = (
     ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", (Role.MANAGER, Role.ANNOTATOR)),
     ("pages/correct_replies.py", "Correct", ":material/edit_note:", (Role.MANAGER, Role.ANNOTATOR)),
     ("pages/find_comparisons.py", "Find", ":material/search:", (Role.MANAGER,)),
+    ("pages/check_responses.py", "Check", ":material/rule:", (Role.MANAGER,)),
     ("pages/review_progress.py", "Progress", ":material/bar_chart:", (Role.MANAGER,)),
     ("pages/decide_conflicts.py", "Decide", ":material/gavel:", (Role.MANAGER,)),
     ("pages/train_model.py", "Train", ":material/model_training:", (Role.MANAGER,)),

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, UOWTransaction
 from sqlalchemy.orm.attributes import get_history
 
 from db.models import (
+    Assertion,
     Base,
     Change,
     Chip,
@@ -37,6 +38,7 @@ from db.models import (
 )
 
 KEPT = (
+    Assertion,
     Chip,
     Comparison,
     Correction,
@@ -138,7 +140,7 @@ def _about(s: Session, item: Base) -> dict[str, int | None]:
             project = connection.scalar(of.where(Pairing.id == item.pairing_id))
         case Project():
             project = item.id
-        case Criterion() | Evaluation() | Guideline() | Membership() | Responder():
+        case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder():
             project = item.project_id
     if comparison is not None:
         project = connection.scalar(select(Comparison.project_id).where(Comparison.id == comparison))

@@ -182,20 +182,36 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
     s.flush()
 
 
-def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
-    """Take back one's newest verdict in an open evaluation, so that the same pair, same sides, comes again."""
-    _open(s, by=by, evaluation_id=evaluation_id, lock=True)
-    judgment = s.scalars(
+def last_verdict(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
+    """The reviewer's newest judgment with a verdict."""
+    return s.scalars(
         select(Judgment)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .where(
             Pairing.evaluation_id == evaluation_id,
-            Judgment.reviewer_id == by,
+            Judgment.reviewer_id == reviewer_id,
             Judgment.verdict.is_not(None),
         )
         .order_by(Judgment.judged_at.desc(), Judgment.id.desc())
         .limit(1)
     ).first()
+
+
+def judged_view(s: Session, *, by: int, judgment_id: int) -> BlindView:
+    """What the reviewer had on the screen when they gave their verdict. Raises `Refused` where there is none."""
+    judgment = s.get(Judgment, judgment_id)
+    if judgment is None or judgment.reviewer_id != by:
+        raise NotFound("That pair was not drawn for you. Reload the page.")
+    require(s, by=by, project_id=judgment.pairing.prompt.project_id, roles=JUDGES)
+    if judgment.verdict is None:
+        raise Refused("What was found out about a pair is told after your verdict on it.")
+    return _view(s, judgment)
+
+
+def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
+    """Take back one's newest verdict in an open evaluation, so that the same pair, same sides, comes again."""
+    _open(s, by=by, evaluation_id=evaluation_id, lock=True)
+    judgment = last_verdict(s, reviewer_id=by, evaluation_id=evaluation_id)
     if judgment is None:
         return False
     judgment.verdict = None

@@ -5,9 +5,12 @@ import streamlit as st
 from db.models import Role, Verdict
 from db.session import reading, session
 from errors import PickwellError
-from eval.judging import BlindView, judge, next_view, open_evaluations, progress, undo_last
+from eval.after_verdict import after_verdict
+from eval.judging import BlindView, judge, last_verdict, next_view, open_evaluations, progress, undo_last
+from ui.checks import told_in_words
 from ui.frame import page
 from ui.pairs import (
+    CHOICE_WORDS,
     choice_bar,
     forget_choice,
     go_on_after_the_pause,
@@ -16,7 +19,7 @@ from ui.pairs import (
     show_pair,
     show_prompt,
 )
-from ui.safe import errors_toasted, show_error
+from ui.safe import errors_toasted, plain, show_error
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
 
@@ -64,7 +67,21 @@ def judging(evaluation_id: int) -> None:
         choice_bar(view.judgment_id, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
     if view is None:
         undo_button(evaluation_id, done.done)
+    tell_last(evaluation_id)
     go_on_after_the_pause(chosen)
+
+
+def tell_last(evaluation_id: int) -> None:
+    """One's last verdict, and only now what was checked about that pair."""
+    with reading() as s:
+        last = last_verdict(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
+        if last is None or last.verdict is None:
+            return
+        told = after_verdict(s, by=me.reviewer_id, judgment_id=last.id)
+    words = f"Your last choice: {CHOICE_WORDS[last.verdict.value]}."
+    if told is not None and (found := told_in_words(told)):
+        words += f" That pair was checked. {found}"
+    st.caption(plain(words))
 
 
 def undo_button(evaluation_id: int, done: int) -> None:

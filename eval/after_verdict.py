@@ -1,0 +1,91 @@
+"""What was checked about the two replies of a pair, for whoever has given a verdict on it, and never before.
+
+Sides are those of the judgment. Of who wrote what nothing leaves this file; of the results only whether both sides
+passed, since a stored detail was made from the whole text, and a signature in it would tell people from models.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing
+from eval.judging import BlindView, judged_view
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One Assertion that was checked on both sides, as a whole text each."""
+
+    name: str
+    claim: Claim
+    value: str
+    left: bool
+    """Whether the left one passed."""
+    right: bool
+
+
+@dataclass(frozen=True)
+class AfterVerdict:
+    """A judged pair as its reviewer saw it, with what was checked about it."""
+
+    view: BlindView
+    checks: tuple[Checked, ...]
+
+
+def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | None:
+    """What was checked about a pair that the reviewer `by` has judged.
+
+    None while one of its replies comes back to them in another pair: that verdict is not given yet. Similarity to a
+    person's reply is left out, because a person's own has nothing to be compared with and would show by that.
+
+    Raises `Refused` where there is no verdict, `NotFound` for somebody else's judgment.
+    """
+    view = judged_view(s, by=by, judgment_id=judgment_id)
+    judgment = s.get_one(Judgment, judgment_id)
+    pairing = judgment.pairing
+    sides = pairing.candidate_response_id, pairing.baseline_response_id
+    if _comes_back(s, reviewer_id=by, response_ids=sides):
+        return None
+    left, right = sides if judgment.candidate_left else sides[::-1]
+    passed: dict[int, dict[int, bool]] = defaultdict(dict)
+    known: dict[int, Assertion] = {}
+    for assertion, response_id, one in s.execute(
+        select(Assertion, AssertionResult.response_id, AssertionResult.passed)
+        .join(Assertion, Assertion.id == AssertionResult.assertion_id)
+        .where(
+            AssertionResult.response_id.in_(sides),
+            Assertion.claim != Claim.LIKE_REFERENCE,
+            Assertion.ended_at.is_(None),
+        )
+        .order_by(Assertion.id)
+    ):
+        known[assertion.id] = assertion
+        passed[assertion.id][response_id] = one
+    return AfterVerdict(
+        view,
+        tuple(
+            Checked(one.name, one.claim, one.value, passed[one.id][left], passed[one.id][right])
+            for one in known.values()
+            if len(passed[one.id]) == 2
+        ),
+    )
+
+
+def _comes_back(s: Session, *, reviewer_id: int, response_ids: tuple[int, int]) -> bool:
+    """Whether the reviewer may still be asked for a verdict on one of the responses."""
+    given = select(Judgment.id).where(
+        Judgment.pairing_id == Pairing.id, Judgment.reviewer_id == reviewer_id, Judgment.verdict.is_not(None)
+    )
+    waiting = (
+        select(Pairing.id)
+        .join(Evaluation, Evaluation.id == Pairing.evaluation_id)
+        .where(
+            or_(Pairing.candidate_response_id.in_(response_ids), Pairing.baseline_response_id.in_(response_ids)),
+            Pairing.identical.is_(False),
+            Evaluation.closed_at.is_(None),
+            ~given.correlate(Pairing).exists(),
+        )
+    )
+    return s.scalar(waiting.limit(1)) is not None

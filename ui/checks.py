@@ -1,0 +1,70 @@
+"""What checks found, as people read it: after a blind verdict, and as a table by Responder."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import streamlit as st
+
+from db.models import Assertion
+from eval.after_verdict import AfterVerdict
+from generation.asserting import Share
+from generation.assertions import Finding, check
+from ui.safe import escaped
+
+
+def failed_checks(told: AfterVerdict) -> tuple[list[str], list[str]]:
+    """Name and finding of each check that failed, left and right.
+
+    Each is done again on the texts that the reviewer saw, so that nothing is told that they could not see. A check that
+    comes out otherwise there, on either side, is not told of both: a hidden signature would explain it.
+    """
+    view = told.view
+    sides: tuple[list[str], list[str]] = ([], [])
+    for one in told.checks:
+        found: list[Finding | None] = [
+            check(one.claim, one.value, text=text, prompt=view.prompt, context=view.context)
+            for text in (view.left, view.right)
+        ]
+        if [finding.passed for finding in found if finding] != [one.left, one.right]:
+            continue
+        for side, finding in zip(sides, found, strict=True):
+            if finding is not None and not finding.passed:
+                side.append(f"{one.name}: {finding.detail}" if finding.detail else one.name)
+    return sides
+
+
+def told_in_words(told: AfterVerdict) -> str:
+    """The failed checks of both sides as a sentence or two; empty where nothing was checked."""
+    if not told.checks:
+        return ""
+    parts = []
+    for side, failed in zip(("Left", "Right"), failed_checks(told), strict=True):
+        if failed:
+            count = f"{len(failed)} check{'s' if len(failed) > 1 else ''} failed"
+            parts.append(f"{side}: {count} ({'; '.join(failed)}).")
+        else:
+            parts.append(f"{side}: nothing found.")
+    return " ".join(parts)
+
+
+def share_table(assertions: Sequence[Assertion], shares: Sequence[Share]) -> None:
+    """Responders down, checks across; each cell a bar as long as the share that passed, redder the shorter it is."""
+    by_responder: dict[int, dict[int, Share]] = defaultdict(dict)
+    for one in shares:
+        by_responder[one.responder_id][one.assertion_id] = one
+    head = "".join(f"<th>{escaped(one.name)}</th>" for one in assertions)
+    body = "".join(
+        f"<tr><th>{escaped(next(iter(row.values())).responder)}</th>"
+        + "".join(f"<td>{_cell(row.get(one.id))}</td>" for one in assertions)
+        + "</tr>"
+        for row in by_responder.values()
+    )
+    st.html(f'<div class="pw-shares"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _cell(share: Share | None) -> str:
+    if share is None:
+        return "–"
+    percent = int(100 * share.share)  # rounded down: 100 % is said of all only
+    counts = f"{share.passed:,} of {share.checked:,}"
+    return f'<div class="pw-share" style="--share: {percent}%"><b>{percent} %</b> <span>{counts}</span></div>'
