@@ -148,6 +148,7 @@ if st.button("Import", type="primary", disabled=not plan.prompts, icon=":materia
         if done.nothing_new
         else f"Imported {done.prompts} prompts ({done.held_out} held out), {done.responses} replies and "
         f"{done.rankings} picks. {done.skipped} rows were left out."
+        + (f" {done.routed} of the prompts go to people, by the rules on the Route page." if done.routed else "")
     )
     st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
     st.rerun()

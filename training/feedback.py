@@ -100,7 +100,14 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
 
 
 def _prompt(prompt: Prompt) -> AskedPrompt:
-    return AskedPrompt(id=prompt.id, text=prompt.text, context=prompt.context, cluster=prompt.cluster)
+    return AskedPrompt(
+        id=prompt.id,
+        text=prompt.text,
+        context=prompt.context,
+        cluster=prompt.cluster,
+        routed=prompt.routing_rule_id is not None,
+        synthetic=prompt.synthetic,
+    )
 
 
 def _response(response: Response, responder: Responder) -> GivenResponse:
