@@ -108,15 +108,22 @@ def lock(s: Session, *, project_id: int) -> None:
     s.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
 
 
-def route(s: Session, *, project_id: int, prompt_ids: Collection[int] | None = None) -> int:
+def route(
+    s: Session,
+    *,
+    project_id: int,
+    prompt_ids: Collection[int] | None = None,
+    rules: Sequence[RoutingRule] | None = None,
+) -> int:
     """Route what the standing rules find among prompts that are not routed yet; says how many.
 
     Args:
         prompt_ids: only these; None means all of the project.
+        rules: only by these; None means every standing one.
     """
     lock(s, project_id=project_id)
     count = 0
-    for rule in standing_rules(s, project_id=project_id):
+    for rule in standing_rules(s, project_id=project_id) if rules is None else rules:
         found = by_classifier(s, rule=rule) if rule.pattern is None else by_pattern(s, rule=rule, prompt_ids=prompt_ids)
         if prompt_ids is not None:
             found = set(found) & set(prompt_ids)

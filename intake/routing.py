@@ -136,7 +136,7 @@ def add_rule(s: Session, *, by: int, project_id: int, rule: NewRule) -> tuple[Ro
     )
     s.add(added)
     s.flush()
-    return added, route(s, project_id=project_id)
+    return added, route(s, project_id=project_id, rules=[added])
 
 
 def end_rule(s: Session, *, by: int, rule_id: int) -> Returned:

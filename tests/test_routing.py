@@ -340,7 +340,9 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
         a_response(s, made_up, a_human(s, project, simulated=True))
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     ann = a_reviewer(s, project, Role.ANNOTATOR)
-    given = []
+    given: list[tuple[int, str | None]] = []
+    listed = routed_prompts(s, by=manager.id, project_id=project.id, page=1, size=1)
+    assert [(one.text, one.reason, one.answered) for one in listed] == [("My solicitor!", "legal threats", False)]
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
     while (found := next_unanswered(s, by=ann.id, project_id=project.id)) is not None:
         given.append((found.prompt_id, found.routed))
@@ -348,6 +350,7 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     assert given == [(made_up.id, "legal threats"), (waiting.id, "legal threats"), (free.id, None)]
     now = story(s, project_id=project.id)
     assert (now.routed, now.routed_answered) == (2, 2)
+    assert all(one.answered for one in routed_prompts(s, by=manager.id, project_id=project.id, page=1, size=9))
     bob = a_reviewer(s, project, Role.ANNOTATOR)
     again = next_unanswered(s, by=bob.id, project_id=project.id)
     assert again is not None
