@@ -125,17 +125,14 @@ def route(
     count = 0
     for rule in standing_rules(s, project_id=project_id) if rules is None else rules:
         found = by_classifier(s, rule=rule) if rule.pattern is None else by_pattern(s, rule=rule, prompt_ids=prompt_ids)
-        if prompt_ids is not None:
-            found = set(found) & set(prompt_ids)
-        count += _mark(s, rule, found)
+        count += _mark(s, rule, found if prompt_ids is None else set(found) & set(prompt_ids))
     return count
 
 
 def apply_classifiers(s: Session, *, project_id: int) -> int:
     """Route what classifiers have said by now; says how many prompts. Called when a GenerationRun ends."""
-    lock(s, project_id=project_id)
     rules = [rule for rule in standing_rules(s, project_id=project_id) if rule.pattern is None]
-    return sum(_mark(s, rule, by_classifier(s, rule=rule)) for rule in rules)
+    return route(s, project_id=project_id, rules=rules)
 
 
 def by_pattern(s: Session, *, rule: RoutingRule, prompt_ids: Collection[int] | None = None) -> list[int]:
