@@ -42,6 +42,7 @@ with errors_shown(stop=True):
 PAGES = (
     ("pages/overview.py", "Overview", ":material/route:", tuple(Role)),
     ("pages/import_prompts.py", "Import", ":material/upload_file:", (Role.MANAGER,)),
+    ("pages/route_prompts.py", "Route", ":material/alt_route:", (Role.MANAGER,)),
     ("pages/try_prompts.py", "Try prompts", ":material/science:", (Role.MANAGER,)),
     ("pages/generate_responses.py", "Generate", ":material/auto_awesome:", (Role.MANAGER,)),
     ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", (Role.MANAGER, Role.ANNOTATOR)),

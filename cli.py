@@ -202,6 +202,8 @@ def show_status(project: InProject = "") -> None:
         f"{now.prompts} prompts ({now.held_out} held out), {now.comparisons} pairs, {now.ranked_by_people} ranked by "
         f"people, {now.ranked_simulated} by simulated reviewers only, {now.corrections} corrections."
     )
+    if now.synthetic or now.routed:
+        console.print(f"Beside them {now.synthetic} synthetic prompts. Routed to people: {now.routed} prompts.")
     console.print(f"Next: {now.next_step}", markup=False)
 
 

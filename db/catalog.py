@@ -28,6 +28,7 @@ from db.models import (
     TrainingRun,
     TrainingStep,
 )
+from db.routing import has_reply_of_person
 from errors import NotFound
 
 
@@ -36,7 +37,14 @@ class Story:
     """How far a project has come, counted."""
 
     prompts: int
+    """Written by customers."""
+    synthetic: int
+    """Prompts made up by a rule or a model."""
     held_out: int
+    routed: int
+    """Prompts of either kind that people answer and no model does."""
+    routed_answered: int
+    """Of those, how many a person has replied to."""
     responses: int
     comparisons: int
     ranked_by_people: int
@@ -97,9 +105,13 @@ def story(s: Session, *, project_id: int) -> Story:
         .join(Reviewer, Reviewer.id == Judgment.reviewer_id)
         .where(Pairing.evaluation_id.in_(evaluations), Judgment.verdict.is_not(None))
     )
+    routed = prompts.where(Prompt.routing_rule_id.is_not(None))
     return Story(
-        prompts=count(prompts),
+        prompts=count(prompts.where(Prompt.synthetic.is_(False))),
+        synthetic=count(prompts.where(Prompt.synthetic)),
         held_out=count(prompts.where(Prompt.held_out)),
+        routed=count(routed),
+        routed_answered=count(routed.where(has_reply_of_person())),
         responses=count(select(Response.id).where(Response.prompt_id.in_(prompts))),
         comparisons=count(select(Comparison.id).where(Comparison.project_id == project_id)),
         ranked_by_people=people,

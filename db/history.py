@@ -34,6 +34,7 @@ from db.models import (
     Responder,
     Response,
     Reveal,
+    RoutingRule,
     now,
 )
 
@@ -53,6 +54,7 @@ KEPT = (
     Ranking,
     Responder,
     Reveal,
+    RoutingRule,
 )
 """Tables whose every change is kept."""
 COUNTED = frozenset({"people", "contested", "state", "draw"})
@@ -140,7 +142,7 @@ def _about(s: Session, item: Base) -> dict[str, int | None]:
             project = connection.scalar(of.where(Pairing.id == item.pairing_id))
         case Project():
             project = item.id
-        case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder():
+        case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder() | RoutingRule():
             project = item.project_id
     if comparison is not None:
         project = connection.scalar(select(Comparison.project_id).where(Comparison.id == comparison))

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,10 @@ from errors import AlreadyThere, NotFound, Refused
 
 @dataclass(frozen=True)
 class Ready:
-    """Whether a Responder can take part: it needs a response to every held-out prompt."""
+    """Whether a Responder can take part: it needs a response to every held-out prompt that a model should answer.
+
+    Prompts that a rule routes to people have no reply of a model to be compared with, so they are in no count.
+    """
 
     responder: Responder
     answered: int
@@ -37,17 +40,28 @@ class Ready:
 
     @property
     def complete(self) -> bool:
-        """All held-out prompts are answered."""
+        """All of these prompts are answered."""
         return self.held_out > 0 and self.answered == self.held_out
 
 
+def _judged(project_id: int) -> ColumnElement[bool]:
+    """Whether a Prompt is one to judge on: held out, and not routed to people."""
+    return and_(Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_(None))
+
+
+def routed_held_out(s: Session, *, project_id: int) -> int:
+    """How many held-out prompts people answer and no model does, so that no evaluation has them."""
+    routed = Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_not(None)
+    return s.scalar(select(func.count()).select_from(Prompt).where(*routed)) or 0
+
+
 def readiness(s: Session, *, project_id: int) -> list[Ready]:
-    """Every Responder of the project and how many held-out prompts it has answered."""
-    held_out = s.scalar(select(func.count()).where(Prompt.project_id == project_id, Prompt.held_out)) or 0
+    """Every Responder of the project and how many of the held-out prompts to judge on it has answered."""
+    held_out = s.scalar(select(func.count()).select_from(Prompt).where(_judged(project_id))) or 0
     rows = s.execute(
         select(Responder, func.count(func.distinct(Prompt.id)))
         .outerjoin(Response, Response.responder_id == Responder.id)
-        .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & Prompt.held_out)
+        .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & _judged(project_id))
         .where(Responder.project_id == project_id, Responder.kept)
         .group_by(Responder.id)
         .order_by(Responder.id)
@@ -66,14 +80,14 @@ def create_evaluation(
     seed: int,
     one_person_a_prompt: bool = True,
 ) -> Evaluation:
-    """Fix candidate, baselines and pairings over all held-out prompts.
+    """Fix candidate, baselines and pairings over all held-out prompts that no rule routes to people.
 
     Args:
         seed: draws the order of pairings, the sides, and whose reply stands for the people.
         one_person_a_prompt: with several human baselines, take one person's reply for each prompt, each person's
             equally often, so that "our people" are judged once per prompt.
 
-    Raises `Refused` when a Responder has not answered every held-out prompt, or baselines are missing.
+    Raises `Refused` when a Responder has not answered every one of them, or baselines are missing.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     clean = " ".join(name.split())
@@ -90,7 +104,7 @@ def create_evaluation(
             raise NotFound("That responder is not part of this project. Reload the page.")
         entry = ready[responder_id]
         if not entry.held_out:
-            raise Refused("This project has no held-out prompts. Import some as held out first.")
+            raise Refused("This project has no held-out prompts that models answer. Import some as held out first.")
         if not entry.complete:
             raise Refused(
                 f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts. "
@@ -158,12 +172,7 @@ def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> di
     rows = s.scalars(
         select(Response)
         .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(
-            Prompt.project_id == project_id,
-            Prompt.held_out,
-            Response.responder_id.in_(responder_ids),
-            Response.sample == 0,
-        )
+        .where(_judged(project_id), Response.responder_id.in_(responder_ids), Response.sample == 0)
     )
     found: dict[int, dict[int, Response]] = {}
     for response in rows:

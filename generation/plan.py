@@ -22,6 +22,7 @@ from db.models import (
     TrialPrompt,
 )
 from db.people import require
+from db.routing import answered_by_model
 from errors import NotFound, Refused
 from generation.base_model import check_loadable
 
@@ -63,7 +64,8 @@ def missing(
 ) -> Sequence[Missing]:
     """The prompts in scope with samples that the Responder has not given, in import order."""
     responder = s.get_one(Responder, responder_id)
-    prompts = s.scalars(select(Prompt).where(Prompt.project_id == responder.project_id).order_by(Prompt.id)).all()
+    mine = Prompt.project_id == responder.project_id, answered_by_model(responder_id)
+    prompts = s.scalars(select(Prompt).where(*mine).order_by(Prompt.id)).all()
     training = [p for p in prompts if not p.held_out and scope is not Scope.HELD_OUT][:prompt_limit]
     held_out = [p for p in prompts if p.held_out and scope is not Scope.TRAINING]
     answers = s.execute(select(Response.prompt_id, Response.sample).where(Response.responder_id == responder_id))

@@ -50,3 +50,17 @@ def clusters(texts: Sequence[str], *, near: float = NEAR) -> list[int]:
     rows, columns = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
     graph = csr_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(texts), len(texts)))
     return [int(label) for label in connected_components(graph, directed=False)[1]]
+
+
+def near_ones(texts: Sequence[str], others: Sequence[str], *, near: float = NEAR) -> list[list[int]]:
+    """For each text the indexes of the others that are at least `near` alike."""
+    found: list[list[int]] = [[] for _ in texts]
+    if not texts or not others:
+        return found
+    grams, beside = _grams(texts), _grams(others)
+    for start in range(0, len(texts), _CHUNK):
+        likeness = (grams[start : start + _CHUNK] @ beside.T).tocoo()
+        near_enough = likeness.data >= near
+        for i, j in zip(likeness.row[near_enough] + start, likeness.col[near_enough], strict=True):
+            found[int(i)].append(int(j))
+    return found

@@ -24,6 +24,7 @@ from db.models import (
     now,
 )
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
+from db.routing import route
 from errors import Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
@@ -39,6 +40,8 @@ class Imported:
     responses: int
     rankings: int
     skipped: int
+    routed: int = 0
+    """New prompts that a rule sends to people."""
 
     @property
     def nothing_new(self) -> bool:
@@ -85,7 +88,8 @@ def save_import(
         )
         if not roles_of(s, reviewer_id=picker.id, project_id=project_id):
             ensure_role(s, project_id=project_id, reviewer_id=picker.id, role=Role.ANNOTATOR)
-    saved_prompts = saved_responses = saved_rankings = 0
+    new_prompts: list[int] = []
+    saved_responses = saved_rankings = 0
     stored = {
         prompt.content_hash: prompt for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project_id))
     }
@@ -106,7 +110,7 @@ def save_import(
             )
             s.add(prompt)
             s.flush()
-            saved_prompts += 1
+            new_prompts.append(prompt.id)
         responses: dict[str, Response] = {}
         for name, text in planned.replies.items():
             responses[name], is_new = _ensure_response(s, prompt, responders[name], text, prompts.id)
@@ -117,11 +121,12 @@ def save_import(
             s, prompt, responses, planned, picker.id if picker else None, prompts.id
         )
     done = Imported(
-        prompts=saved_prompts,
+        prompts=len(new_prompts),
         held_out=sum(p.held_out and not p.already_there for p in plan.prompts),
         responses=saved_responses,
         rankings=saved_rankings,
         skipped=plan.skipped,
+        routed=route(s, project_id=project_id, prompt_ids=new_prompts),
     )
     if done.nothing_new:
         s.delete(prompts)

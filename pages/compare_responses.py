@@ -158,7 +158,7 @@ def ranking() -> None:
         nothing_left(done, held=bool(held), only=only)
     else:
         flagging = st.session_state.get(FLAGGING) == pair.comparison_id
-        show_prompt(pair.prompt, pair.context)
+        show_prompt(pair.prompt, pair.context, synthetic=pair.synthetic)
         show_choices(pair, chosen, last, disabled=flagging)
         if flagging:
             flag_dialog(pair.comparison_id)

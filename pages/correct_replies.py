@@ -54,7 +54,7 @@ def rejected() -> None:
         "Seeing it here tells what somebody said of it, so you will not be asked to rank it any more."
     )
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("rejected", found.comparison_id))
-    show_prompt(found.prompt, found.context, compact=True)
+    show_prompt(found.prompt, found.context, compact=True, synthetic=found.synthetic)
     names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]
     chosen = st.segmented_control(
         "Start from", names, default=names[0], key=f"start_{found.comparison_id}", required=True
@@ -92,7 +92,9 @@ def unanswered() -> None:
     head, later = st.columns([5, 1], vertical_alignment="center")
     head.caption(f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it.")
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("unanswered", found.prompt_id))
-    show_prompt(found.prompt, found.context, compact=True)
+    if found.routed is not None:
+        st.warning(f"For people only, no model answers this: {plain(found.routed)}", icon=":material/person:")
+    show_prompt(found.prompt, found.context, compact=True, synthetic=found.synthetic)
     if found.others:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for other in found.others:
@@ -138,7 +140,7 @@ def corrected() -> None:
             who = " → ".join(name for name, _ in one.chain)
             why = f" · {one.reason}" if one.reason and not one.sealed_by else ""
             st.caption(plain(f"{who} · {one.at:%d %b %H:%M}{why}"))
-            show_prompt(one.prompt, one.context, compact=True)
+            show_prompt(one.prompt, one.context, compact=True, synthetic=one.synthetic)
             if one.sealed_by:
                 st.button(
                     "Show it; I will not rank this pair",

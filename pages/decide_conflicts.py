@@ -80,7 +80,7 @@ def deciding() -> None:
             f"Waiting: {left}. Your word counts for training in place of these; nobody's ranking is changed, and you "
             "will not be asked to rank this pair yourself."
         )
-        show_prompt(conflict.pair.prompt, conflict.pair.context)
+        show_prompt(conflict.pair.prompt, conflict.pair.context, synthetic=conflict.pair.synthetic)
         if isinstance(conflict.pair, ManyOffer):
             show_words(conflict)
             order_cards(conflict.pair, give_order, chosen=chosen, shown=conflict)
@@ -93,7 +93,7 @@ def deciding() -> None:
             for one in decided:
                 if one.decision is None or one.decision_id is None:
                     continue
-                show_prompt(one.pair.prompt, one.pair.context)
+                show_prompt(one.pair.prompt, one.pair.context, synthetic=one.pair.synthetic)
                 if isinstance(one.pair, ManyOffer):
                     show_cards(one.pair, one.decision.places)
                 elif one.decision.choice is not None:

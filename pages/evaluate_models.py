@@ -9,7 +9,7 @@ import streamlit as st
 from db.catalog import Judged, evaluations
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from eval.evaluations import close_evaluation, create_evaluation, readiness
+from eval.evaluations import close_evaluation, create_evaluation, readiness, routed_held_out
 from eval.results import Results, results
 from ui.charts import outcome_bars, win_rates
 from ui.export import csv_bytes
@@ -95,6 +95,9 @@ def new_evaluation() -> None:
     """Candidate, baselines, name."""
     with reading() as s:
         ready = readiness(s, project_id=me.project_id)
+        routed = routed_held_out(s, project_id=me.project_id)
+    if routed:
+        st.caption(f"Held-out prompts that people answer and no model does: {routed}. No evaluation has them.")
     complete = [entry.responder for entry in ready if entry.complete]
     for entry in ready:
         if not entry.complete and entry.responder.kind is not ResponderKind.HUMAN:

@@ -116,7 +116,7 @@ def values(some: dict[str, Any] | None) -> str:
 
 def show_comparison(found: Opened) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
-    show_prompt(found.prompt.text, found.prompt.context, compact=True)
+    show_prompt(found.prompt.text, found.prompt.context, compact=True, synthetic=found.prompt.synthetic)
     columns = st.columns(min(3, len(found.responses)))
     for number, one in enumerate(found.responses, start=1):
         label = f"{number}: {one.responder}" if one.responder else str(number)
@@ -203,6 +203,7 @@ picked = st.dataframe(
                 "Disagree": row.contested,
                 "Flagged": row.flagged,
                 "Gold": row.gold,
+                "Synthetic": row.synthetic,
                 "State": "nearly the same" if row.near_identical else STATE_WORDS[row.state],
             }
             for row in listed.rows

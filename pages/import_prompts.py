@@ -1,18 +1,32 @@
-"""Upload a file, say what its columns mean, look at what would happen, confirm."""
+"""Upload a file, say what its columns mean, look at what would happen, confirm; or make more of what is there."""
+
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
+from sqlalchemy.orm import Session
 
-from db.catalog import prompt_sets
-from db.models import Role
+from db.catalog import prompt_sets, responders, story
+from db.models import ResponderKind, Role
 from db.session import reading, session
+from errors import PickwellError
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, person_of
+from intake.perturb import RATE, Way
 from intake.plan import ImportPlan, plan_import
 from intake.prompts import save_import
 from intake.reading import Problem, Table, read_table
+from intake.synthetic import (
+    MOST,
+    Made,
+    Variation,
+    plan_taken,
+    plan_variations,
+    save_taken,
+    save_variations,
+)
 from settings import settings
 from ui.frame import page
-from ui.safe import errors_shown, plain, show_table
+from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {
@@ -22,6 +36,14 @@ HELD_OUT_WORDS = {
     HeldOut.COLUMN: "A column says which",
 }
 NOTHING = "(none)"
+WAYS = {"change": "Change prompts that are here", "take": "Take over what a model wrote"}
+WAY_WORDS = {
+    Way.TYPOS: "Typos, as people make them",
+    Way.LOWER: "All lower case, no punctuation",
+    Way.POLITE: "A greeting and thanks added",
+    Way.TERSE: "Greeting and thanks taken away",
+    Way.SHORT: "Shortened: how it begins, what it asks, and numbers",
+}
 
 
 def mapping_form(table: Table) -> ColumnMapping:
@@ -107,6 +129,93 @@ def show_plan(plan: ImportPlan) -> None:
         st.caption(f"The first 50 of {len(plan.prompts)} rows.")
 
 
+def make_more() -> None:
+    """Synthetic prompts, in two ways; nothing is looked for before one is chosen."""
+    st.caption(
+        "Synthetic prompts say so wherever they show, are never held out, and are left out where they repeat what is "
+        "here. Words with a digit in them, such as order numbers, never change."
+    )
+    how = st.segmented_control(
+        "How", list(WAYS), format_func=lambda one: WAYS[one], label_visibility="collapsed", key="more_how"
+    )
+    try:
+        if how == "change":
+            change_prompts()
+        elif how == "take":
+            take_over()
+    except PickwellError as problem:
+        show_error(problem)
+
+
+def change_prompts() -> None:
+    """Training prompts as somebody else might have typed them."""
+    left, middle, right, last = st.columns([3, 1, 1, 2])
+    way = left.selectbox("Change", list(Way), format_func=lambda one: WAY_WORDS[one], key="more_way")
+    count = middle.number_input("Prompts at most", 1, MOST, 20, key="more_count")
+    seed = right.number_input("Draw", 0, 10**6, 0, key="more_seed", help="Another number draws other prompts.")
+    rate = RATE * 100
+    if way is Way.TYPOS:
+        rate = last.slider("Letters mistyped, of 100", 1.0, 10.0, rate, 0.5, key="more_rate")
+    variation = Variation(way=way, count=int(count), seed=int(seed), rate=rate / 100)
+    with st.spinner("Looking for duplicates …"), reading() as s:
+        made = plan_variations(s, project_id=me.project_id, variation=variation)
+    show_made(made)
+    st.button(
+        "Add them",
+        type="primary",
+        disabled=not made.prompts,
+        icon=":material/check:",
+        on_click=add_made,
+        args=(lambda s: save_variations(s, by=me.reviewer_id, project_id=me.project_id, variation=variation),),
+    )
+
+
+def take_over() -> None:
+    """A model's replies as prompts."""
+    with reading() as s:
+        machines = {
+            one.responder.id: one.responder.label
+            for one in responders(s, project_id=me.project_id)
+            if one.training and one.responder.kind is not ResponderKind.HUMAN
+        }
+    if not machines:
+        st.info(
+            "No model has answered training prompts yet. On the Generate page, make a responder whose instructions say "
+            "“Write another email like this one, by somebody else”, and let it give one response to each."
+        )
+        return
+    st.caption(
+        "Choose a responder that was told to write another message like the one it was given. Let it give one response "
+        "to each prompt: two would be offered for ranking."
+    )
+    who = st.selectbox("Responder", list(machines), format_func=lambda i: machines[i], key="more_who")
+    with st.spinner("Looking for duplicates …"), reading() as s:
+        made = plan_taken(s, project_id=me.project_id, responder_id=who)
+    show_made(made)
+    st.button(
+        "Add them",
+        type="primary",
+        disabled=not made.prompts,
+        icon=":material/check:",
+        on_click=add_made,
+        args=(lambda s: save_taken(s, by=me.reviewer_id, project_id=me.project_id, responder_id=who),),
+    )
+
+
+def show_made(made: Made) -> None:
+    """How many there would be, and the first few beside what they were made from."""
+    st.write(f"Would add {made.sentence}")
+    show_table([{"From": one.parent.text, "Made": one.text} for one in made.prompts[:5]])
+
+
+def add_made(save: Callable[[Session], Made]) -> None:
+    """Save what was shown."""
+    with errors_toasted():
+        with session() as s:
+            made = save(s)
+        st.session_state["imported"] = f"Added {made.sentence}"
+
+
 def earlier_imports() -> None:
     """What was imported before."""
     with reading() as s:
@@ -128,6 +237,11 @@ upload = st.file_uploader(
 if "imported" in st.session_state:
     st.success(st.session_state.pop("imported"), icon=":material/check:")
 if upload is None:
+    with reading() as s:
+        there = story(s, project_id=me.project_id).prompts
+    if there:
+        with st.expander("Make more: synthetic prompts", icon=":material/science:"):
+            make_more()
     earlier_imports()
     st.stop()
 content = upload.getvalue()
@@ -148,6 +262,7 @@ if st.button("Import", type="primary", disabled=not plan.prompts, icon=":materia
         if done.nothing_new
         else f"Imported {done.prompts} prompts ({done.held_out} held out), {done.responses} replies and "
         f"{done.rankings} picks. {done.skipped} rows were left out."
+        + (f" {done.routed} of the prompts go to people, by the rules on the Route page." if done.routed else "")
     )
     st.session_state["uploads"] = st.session_state.get("uploads", 0) + 1
     st.rerun()

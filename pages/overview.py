@@ -16,8 +16,9 @@ with reading() as s:
 st.html(f'<div class="pw-sentence">{escaped(project.name)}</div><div class="pw-text">{escaped(project.task)}</div>')
 st.info(now.next_step, icon=":material/arrow_forward:")
 
+synthetic = f", and {now.synthetic:,} synthetic beside them" if now.synthetic else ""
 steps = (
-    ("Prompts", now.prompts, f"{now.held_out} held out for judging"),
+    ("Prompts", now.prompts, f"{now.held_out} held out for judging{synthetic}"),
     ("Responses", now.responses, f"{now.comparisons} pairs to rank"),
     ("Pairs ranked by people", now.ranked_by_people, f"and {now.ranked_simulated} by simulated reviewers only"),
     ("Corrections", now.corrections, "rewritten by people"),
@@ -30,6 +31,11 @@ for row in (steps[:3], steps[3:]):
             st.metric(label, f"{value:,}")
             st.caption(note)
 
+if now.routed:
+    st.caption(
+        f"Routed to people: {now.routed:,} prompts, which no model answers or learns from. A person has replied to "
+        f"{now.routed_answered:,} of them."
+    )
 with st.expander("How the loop works", icon=":material/help:"):
     st.markdown(
         "1. **Import** prompts, with people's replies if you have them. Some are held out: nobody trains on those.\n"

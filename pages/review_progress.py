@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Drawn, Role
+from db.routing import rule_counts
 from db.session import reading, session
 from review.agreement import agreement, with_others
 from review.cards import ManyOffer
@@ -51,6 +52,7 @@ with st.spinner("Counting …"), reading() as s:
     steady = consistency(s, project_id=me.project_id)
     standings = by_responder(s, project_id=me.project_id)
     draws = by_draw(s, project_id=me.project_id)
+    routed = rule_counts(s, project_id=me.project_id)
 
 target = st.number_input(
     "Pairs to rank",
@@ -70,6 +72,20 @@ st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target
 if done.near_identical:
     st.caption(f"{done.near_identical:,} pairs are never offered, because their replies are nearly the same.")
 
+if routed:
+    st.subheader("Routed to people")
+    show_table(
+        [
+            {
+                "Why": one.rule.reason,
+                "Prompts": one.prompts,
+                "With a person's reply": one.answered,
+                "Found by": f"answer of {one.classifier}" if one.classifier else "pattern",
+            }
+            for one in routed
+        ]
+    )
+
 flagged = open_pairs()
 if flagged:
     st.subheader("Flagged pairs")
@@ -77,7 +93,7 @@ if flagged:
         with st.container(border=True):
             st.html(f'<div class="pw-text"><b>{escaped(one.reviewer)}</b>: {escaped(one.note)}</div>')
             with st.expander("The pair"):
-                show_prompt(one.pair.prompt, one.pair.context)
+                show_prompt(one.pair.prompt, one.pair.context, synthetic=one.pair.synthetic)
                 if isinstance(one.pair, ManyOffer):
                     show_cards(one.pair)
                 else:

@@ -32,6 +32,8 @@ numbers[0].metric("Usable preferences", len(now.rows))
 numbers[1].metric("of them simulated", now.simulated_count, help="Resting on a rule's or made-up picks, not people's.")
 numbers[2].metric("Mean words, better reply", f"{now.mean_words_chosen:.0f}")
 numbers[3].metric("Mean words, worse reply", f"{now.mean_words_rejected:.0f}")
+if now.synthetic_count:
+    st.caption(f"Preferences on synthetic prompts, which no customer wrote: {now.synthetic_count}.")
 if now.advice:
     st.warning(plain(now.advice))
 left, right = st.columns(2)

@@ -36,6 +36,8 @@ class Offer:
     left: str
     right_id: int
     right: str
+    synthetic: bool = False
+    """The prompt was made up by a rule or a model."""
 
 
 @dataclass(frozen=True)
@@ -177,4 +179,5 @@ def offer(s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = F
         left=left.text,
         right_id=right.id,
         right=right.text,
+        synthetic=comparison.prompt.synthetic,
     )

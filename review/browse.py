@@ -42,6 +42,8 @@ class Row:
     flagged: bool
     gold: bool
     near_identical: bool
+    synthetic: bool
+    """The prompt was made up by a rule or a model."""
     state: ComparisonState
 
 
@@ -64,14 +66,14 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
     fits = [Comparison.project_id == project_id, *conditions(only)]
     total = s.scalar(select(func.count()).select_from(Comparison).where(*fits)) or 0
     found = s.execute(
-        select(Comparison, Prompt.text)
+        select(Comparison, Prompt.text, Prompt.synthetic)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(*fits)
         .order_by(Comparison.id.desc())
         .limit(PAGE)
         .offset((page - 1) * PAGE)
     ).all()
-    ids = [comparison.id for comparison, _ in found]
+    ids = [comparison.id for comparison, *_ in found]
     writers: dict[int, list[str]] = defaultdict(list)
     for comparison_id, responder in s.execute(
         select(ComparisonResponse.comparison_id, Responder)
@@ -93,9 +95,10 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
                 flagged=comparison.id in flagged,
                 gold=comparison.gold,
                 near_identical=comparison.near_identical,
+                synthetic=synthetic,
                 state=comparison.state,
             )
-            for comparison, text in found
+            for comparison, text, synthetic in found
         ],
         total=total,
     )

@@ -27,6 +27,8 @@ class ManyOffer:
     prompt: str
     context: str | None
     cards: tuple[Card, ...]
+    synthetic: bool = False
+    """The prompt was made up by a rule or a model."""
 
 
 def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = False) -> Sequence[Response]:
@@ -55,6 +57,7 @@ def offer_many(s: Session, *, comparison_id: int, reviewer_id: int, swapped: boo
         prompt=comparison.prompt.text,
         context=comparison.prompt.context,
         cards=tuple(Card(one.id, one.text) for one in order),
+        synthetic=comparison.prompt.synthetic,
     )
 
 

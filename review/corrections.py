@@ -43,6 +43,8 @@ class Rejected:
     context: str | None
     replies: Sequence[tuple[int, str]]
     """Response id and text."""
+    synthetic: bool
+    """The prompt was made up by a rule or a model."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Corrected:
     at: datetime
     sealed_by: Sequence[int]
     """Comparisons with this reply that the reader may still rank: they would learn what somebody thought of it."""
+    synthetic: bool
+    """The prompt was made up by a rule or a model."""
 
     @property
     def text(self) -> str:
@@ -211,6 +215,7 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
         prompt=found.prompt.text,
         context=found.prompt.context,
         replies=[(response.id, response.text) for response in found.responses],
+        synthetic=found.prompt.synthetic,
     )
 
 
@@ -252,6 +257,7 @@ def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 3
             reason=one.reason,
             at=one.created_at,
             sealed_by=[] if one.reviewer_id == by else _still_to_rank(s, by=by, response_id=one.response_id),
+            synthetic=one.response.prompt.synthetic,
         )
         for one in rows
         if not _corrected_further(s, one)

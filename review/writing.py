@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison, nearly_same
-from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role
+from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role, RoutingRule
 from db.people import require
+from db.routing import has_reply_of_person
 from errors import NotFound, Refused
 from review.comments import LONGEST_REPLY, cleaned, short_enough
 from review.corrections import same_words
@@ -29,6 +30,14 @@ class Unanswered:
     context: str | None
     others: Sequence[str]
     """What people have replied already, without their names; empty for held-out prompts, which are judged blind."""
+    routed: str | None
+    """Why people answer it and no model does; none where models may."""
+    synthetic: bool
+    """Made up by a rule or a model."""
+
+
+_NOBODY_ELSE = and_(Prompt.routing_rule_id.is_not(None), ~has_reply_of_person())
+"""Routed to people, and no person has replied: such a prompt waits even where made-up replies are there."""
 
 
 def _waits(project_id: int, reviewer_id: int, held_out: bool) -> list[ColumnElement[bool]]:
@@ -45,11 +54,12 @@ def _waits(project_id: int, reviewer_id: int, held_out: bool) -> list[ColumnElem
         Responder.id == Response.responder_id,
         Responder.reviewer_id == reviewer_id,
     )
-    return [Prompt.project_id == project_id, Prompt.held_out.is_(held_out), by_people < ENOUGH, ~own]
+    wanted = or_(by_people < ENOUGH, _NOBODY_ELSE)
+    return [Prompt.project_id == project_id, Prompt.held_out.is_(held_out), wanted, ~own]
 
 
 def unanswered_count(s: Session, *, project_id: int, reviewer_id: int, held_out: bool = False) -> int:
-    """How many prompts have fewer than `ENOUGH` replies by people and none by this one."""
+    """How many prompts want another person's reply, or any person's, and have none by this one."""
     waits = _waits(project_id, reviewer_id, held_out)
     return s.scalar(select(func.count()).select_from(Prompt).where(*waits)) or 0
 
@@ -57,16 +67,21 @@ def unanswered_count(s: Session, *, project_id: int, reviewer_id: int, held_out:
 def next_unanswered(
     s: Session, *, by: int, project_id: int, held_out: bool = False, later: Sequence[int] = ()
 ) -> Unanswered | None:
-    """The next prompt to write a reply to, in import order; those put off come when nothing else is left."""
+    """The next prompt to write a reply to; those put off come when nothing else is left.
+
+    In import order, but first those that are routed to people and that no person has answered.
+    """
     require(s, by=by, project_id=project_id, roles=WRITERS)
-    rows = select(Prompt).where(*_waits(project_id, by, held_out)).order_by(Prompt.id).limit(1)
+    first = case((_NOBODY_ELSE, 0), else_=1)
+    rows = select(Prompt).where(*_waits(project_id, by, held_out)).order_by(first, Prompt.id).limit(1)
     found = s.scalars(rows.where(Prompt.id.not_in(list(later)))).first()
     for put_off in later:
         found = found or s.scalars(rows.where(Prompt.id == put_off)).first()
     if found is None:
         return None
     others = [] if held_out else [response.text for response in _replies_by_people(s, found.id)]
-    return Unanswered(found.id, found.text, found.context, others)
+    rule = s.get(RoutingRule, found.routing_rule_id) if found.routing_rule_id is not None else None
+    return Unanswered(found.id, found.text, found.context, others, rule.reason if rule else None, found.synthetic)
 
 
 def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:

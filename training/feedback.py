@@ -100,7 +100,15 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
 
 
 def _prompt(prompt: Prompt) -> AskedPrompt:
-    return AskedPrompt(prompt.id, prompt.text, prompt.context, prompt.cluster, prompt.extra)
+    return AskedPrompt(
+        id=prompt.id,
+        text=prompt.text,
+        context=prompt.context,
+        cluster=prompt.cluster,
+        routed=prompt.routing_rule_id is not None,
+        synthetic=prompt.synthetic,
+        extra=prompt.extra,
+    )
 
 
 def _response(response: Response, responder: Responder) -> GivenResponse:

@@ -20,6 +20,7 @@ SPLIT_SEED = 0
 class LeftOut(StrEnum):
     """Why a ranking, a correction or one of its pairs gives no row; `sentence` is for people."""
 
+    ROUTED = "ROUTED"
     TIE = "TIE"
     BOTH_BAD = "BOTH_BAD"
     CUT_OFF = "CUT_OFF"
@@ -39,6 +40,7 @@ class LeftOut(StrEnum):
 
 
 _SENTENCES: Mapping[LeftOut, str] = {
+    LeftOut.ROUTED: "A rule sends the prompt to people (page Route), so no model learns to answer it.",
     LeftOut.TIE: "Ranked as a tie: it says nothing about which reply is better.",
     LeftOut.BOTH_BAD: "Ranked as both bad: neither reply is worth learning from. A correction would be.",
     LeftOut.CUT_OFF: "The better reply was cut at the token limit: choosing it teaches to stop in mid-sentence.",
@@ -71,6 +73,10 @@ class AskedPrompt:
     """Prompts with the same mark stay in one split."""
     extra: Mapping[str, Any] | None = field(default=None, hash=False)
     """Further columns, which a template may name."""
+    routed: bool = False
+    """People answer it and no model does."""
+    synthetic: bool = False
+    """Made up by a rule or a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +163,16 @@ def derive(
 ) -> Preferences:
     """The rows that feedback gives, and how much was left out, why.
 
-    A ranking sets its best reply against each strictly worse one; a correction stands over its original. Pairs whose
-    two texts somebody put in the opposite order are left out; a simulated order never contradicts a person's,
-    and where a manager decided between rankings only the decision counts.
+    Feedback on prompts that are routed to people gives none. A ranking sets its best reply against each strictly worse
+    one; a correction stands over its original. Pairs whose two texts somebody put in the opposite order are left out; a
+    simulated order never contradicts a person's, and where a manager decided between rankings only the decision counts.
     """
     left_out: Counter[LeftOut] = Counter()
+    given = len(rankings) + len(corrections)
+    rankings = [ranking for ranking in rankings if not ranking.prompt.routed]
+    corrections = [correction for correction in corrections if not correction.prompt.routed]
+    if routed := given - len(rankings) - len(corrections):
+        left_out[LeftOut.ROUTED] = routed
     rankings = _without_overruled(rankings, left_out)
     orders = {order for ranking in rankings for order in _orders(ranking)}
     people = {order for ranking in rankings if not ranking.simulated for order in _orders(ranking)}

@@ -35,6 +35,8 @@ class FrozenRow:
     reviewer: str
     """Whose word it is; says so if simulated."""
     simulated: bool
+    synthetic: bool = False
+    """The prompt was made up by a rule or a model."""
 
 
 Rows = dict[Split, list[FrozenRow]]

@@ -47,6 +47,8 @@ class SnapshotPreview:
     left_out: Mapping[LeftOut, int]
     simulated_count: int
     """Rows that rest on a simulated reviewer's word."""
+    synthetic_count: int
+    """Rows whose prompt was made up by a rule or a model."""
     validation_count: int
     """Rows set aside to watch the loss on; the others are trained on."""
     shares: tuple[ResponderShare, ...]
@@ -68,6 +70,7 @@ def preview(s: Session, *, project_id: int) -> SnapshotPreview:
         rows=found.rows,
         left_out=found.left_out,
         simulated_count=sum(row.simulated for row in found.rows),
+        synthetic_count=sum(row.prompt.synthetic for row in found.rows),
         validation_count=sum(row.split is Split.VALIDATION for row in found.rows),
         shares=tuple(ResponderShare(label, chosen[label], rejected[label]) for label in labels),
         mean_words_chosen=fmean(len(row.chosen.split()) for row in found.rows) if found.rows else 0.0,
@@ -162,6 +165,7 @@ def _frozen(found: Preferences, prompt: PromptFormat) -> Rows:
                 correction_id=row.correction_id,
                 reviewer=row.reviewer,
                 simulated=row.simulated,
+                synthetic=row.prompt.synthetic,
             )
         )
     return rows
@@ -226,6 +230,7 @@ def _write(snapshot: Snapshot, rows: Rows, project: str) -> None:
             "created_at": snapshot.created_at.isoformat(),
             "rows": snapshot.row_count,
             "simulated": snapshot.simulated_count,
+            "synthetic": sum(row.synthetic for of_split in rows.values() for row in of_split),
             "left_out": {left.reason: left.count for left in snapshot.left_out},
         },
     )

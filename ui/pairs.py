@@ -30,9 +30,13 @@ KEYS = (
 CHOICE_WORDS = {"LEFT": "left is better", "RIGHT": "right is better", "TIE": "both good", "BOTH_BAD": "both bad"}
 
 
-def show_prompt(text: str, context: str | None, *, compact: bool = False) -> None:
-    """The prompt in a card of its own, with its context above; always of the same height unless `compact`."""
-    above = f'<div class="pw-context pw-text">{escaped(context)}</div>' if context else ""
+def show_prompt(text: str, context: str | None, *, compact: bool = False, synthetic: bool = False) -> None:
+    """The prompt in a card of its own, with its context above; always of the same height unless `compact`.
+
+    One that no customer wrote says so above.
+    """
+    above = '<div class="pw-label"><span class="pw-note">synthetic prompt</span></div>' if synthetic else ""
+    above += f'<div class="pw-context pw-text">{escaped(context)}</div>' if context else ""
     size = " pw-compact" if compact else ""
     st.html(f'<div class="pw-card pw-prompt{size}">{above}<div class="pw-text">{escaped(text)}</div></div>')
 

@@ -1,0 +1,330 @@
+"""Synthetic prompts: those that are there changed a little, or written by a model that was asked for more.
+
+Marked for ever, never held out, in their parent's cluster, and none that repeats what the project has. One that is
+nearly a held-out prompt would carry it into training, so it is refused.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Prompt, PromptSet, Responder, ResponderKind, Response, Role
+from db.people import require
+from db.routing import lock, route
+from errors import NotFound, Refused
+from intake.near_duplicates import near_ones, similar_pairs
+from intake.perturb import RATE, Way, perturbed
+from intake.plan import content_hash
+from template import TURN_MARK
+
+MOST = 2000
+"""Prompts made at once."""
+
+
+class NotMade(StrEnum):
+    """Why a text did not become a prompt; `words` follow a count."""
+
+    UNCHANGED = "UNCHANGED"
+    HELD_OUT = "HELD_OUT"
+    THERE = "THERE"
+    NEAR = "NEAR"
+    SHORT = "SHORT"
+    LONG = "LONG"
+    CUT = "CUT"
+    MARK = "MARK"
+
+    @property
+    def words(self) -> str:
+        """What they are, for people."""
+        return _WORDS[self]
+
+
+_WORDS: Mapping[NotMade, str] = {
+    NotMade.UNCHANGED: "with nothing to change in them",
+    NotMade.HELD_OUT: "nearly a held-out prompt, or written from one",
+    NotMade.THERE: "here already",
+    NotMade.NEAR: "nearly the same as a prompt that is here",
+    NotMade.SHORT: "too short",
+    NotMade.LONG: "too long",
+    NotMade.CUT: "cut at the token limit",
+    NotMade.MARK: "with a chat model's mark for the end of a turn",
+}
+
+
+@dataclass(frozen=True)
+class MadePrompt:
+    """A prompt as it would be saved."""
+
+    text: str
+    content_hash: str
+    parent: Prompt
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made, or would be."""
+
+    prompts: Sequence[MadePrompt]
+    left_out: Mapping[NotMade, int]
+    routed: int = 0
+    """Of those saved, how many a rule sends to people."""
+
+    @property
+    def sentence(self) -> str:
+        """Counts, for people."""
+        said = f"{len(self.prompts):,} synthetic prompts."
+        if self.left_out:
+            said += " Left out: " + "; ".join(f"{n:,} {why.words}" for why, n in self.left_out.items()) + "."
+        if self.routed:
+            said += f" {self.routed:,} go to people, by the rules on the Route page."
+        return said
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How prompts are to be changed."""
+
+    way: Way
+    count: int
+    """At most so many, drawn among the training prompts that customers wrote and that models answer."""
+    seed: int = 0
+    rate: float = RATE
+    """Of typos: share of letters."""
+
+
+# ------------------------------------------------------------------------------------------------ changing prompts
+
+
+def plan_variations(s: Session, *, project_id: int, variation: Variation) -> Made:
+    """What `save_variations` would add; writes nothing."""
+    if not 1 <= variation.count <= MOST:
+        raise Refused(f"Choose 1 to {MOST:,} prompts.")
+    if not 0 < variation.rate <= 0.3:
+        raise Refused("The share of mistyped letters must lie between 0 and 0.3, such as 0.03.")
+    parents = list(
+        s.scalars(
+            select(Prompt)
+            .where(
+                Prompt.project_id == project_id,
+                Prompt.held_out.is_(False),
+                Prompt.synthetic.is_(False),
+                Prompt.routing_rule_id.is_(None),
+            )
+            .order_by(Prompt.id)
+        )
+    )
+    if not parents:
+        raise Refused("There are no training prompts to change. Import some first.")
+    # by content, so that the same prompts give the same draw in every database
+    order = sorted(parents, key=lambda prompt: prompt.content_hash)
+    random.Random(variation.seed).shuffle(order)
+    left_out: Counter[NotMade] = Counter()
+    changed = []
+    for parent in order[: variation.count]:
+        seed = f"{variation.seed}:{parent.content_hash}"
+        text = perturbed(parent.text, variation.way, seed=seed, rate=variation.rate)
+        if text is None:
+            left_out[NotMade.UNCHANGED] += 1
+        else:
+            changed.append((text, parent))
+    kept = _new(s, project_id, changed, left_out)
+    return Made(_not_held_out(s, project_id, kept, left_out), _sorted(left_out))
+
+
+def save_variations(s: Session, *, by: int, project_id: int, variation: Variation) -> Made:
+    """Add training prompts changed in one way, as synthetic ones; managers only.
+
+    Raises `Refused` where nothing new comes of it.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    lock(s, project_id=project_id)
+    made = plan_variations(s, project_id=project_id, variation=variation)
+    return _save(s, made, by=by, project_id=project_id, name=f"synthetic: {variation.way.words}", made_by_id=None)
+
+
+# ------------------------------------------------------------------------------------------------ taking over replies
+
+
+_FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
+_OPENING = re.compile(
+    r"\A(?:sure|certainly|of course|absolutely|okay|ok)?\b[,.!]?\s*"
+    r"(?:here(?:'s| is| are)|this is)\b[^\n]{0,100}:[^\S\n]*\n+|\A(?:sure|certainly|of course|absolutely)[,.!]+\s+",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"\A(?:\*\*|#+ )?(?:new |another )?(?:e-?mail|message|prompt|question|text|body|customer)(?: \d+)?"
+    r"(?:\*\*)?:(?:\*\*)?\s*",
+    re.IGNORECASE,
+)
+_SUBJECT = re.compile(r"\A(?:\*\*)?subject(?:\*\*)?:[^\n]*\n+", re.IGNORECASE)
+_QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("„", "“"))
+
+
+def unwrapped(reply: str) -> str:
+    """What a model wrote as another message, without what it put around it: fences, a first sentence, labels, quotes.
+
+    Pure.
+    """
+    text = reply.strip()
+    while True:
+        before = text
+        if fenced := _FENCE.match(text):
+            text = fenced.group(1).strip()
+        for around in (_OPENING, _LABEL, _SUBJECT):
+            text = around.sub("", text, count=1).strip()
+        for left, right in _QUOTES:
+            inner = text[1:-1]
+            if len(text) > 2 and text[0] == left and text[-1] == right and left not in inner and right not in inner:
+                text = inner.strip()
+        if text == before:
+            return text
+
+
+def plan_taken(s: Session, *, project_id: int, responder_id: int) -> Made:
+    """What `save_taken` would add; writes nothing."""
+    responder = _model(s, project_id, responder_id)
+    rows = s.execute(
+        select(Response, Prompt)
+        .join(Prompt, Prompt.id == Response.prompt_id)
+        .where(Response.responder_id == responder.id, Prompt.project_id == project_id)
+        .order_by(Prompt.id, Response.sample)
+    ).all()
+    shortest, longest = _lengths(s, project_id)
+    left_out: Counter[NotMade] = Counter()
+    written = []
+    for response, parent in rows:
+        text = unwrapped(response.text)
+        words = len(text.split())
+        if parent.held_out:
+            left_out[NotMade.HELD_OUT] += 1
+        elif response.finish_reason == "length":
+            left_out[NotMade.CUT] += 1
+        elif words < shortest:
+            left_out[NotMade.SHORT] += 1
+        elif words > longest:
+            left_out[NotMade.LONG] += 1
+        elif TURN_MARK.search(text):
+            left_out[NotMade.MARK] += 1
+        else:
+            written.append((text, parent))
+    kept = _new(s, project_id, written, left_out)
+    kept = _not_held_out(s, project_id, kept, left_out)
+    kept = _not_near(s, project_id, kept, left_out)
+    return Made(kept, _sorted(left_out))
+
+
+def save_taken(s: Session, *, by: int, project_id: int, responder_id: int) -> Made:
+    """Take a model's replies over as synthetic prompts; managers only. Twice adds nothing.
+
+    Raises `Refused` for a person, and where nothing new comes of it.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    lock(s, project_id=project_id)
+    made = plan_taken(s, project_id=project_id, responder_id=responder_id)
+    name = f"synthetic: by {_model(s, project_id, responder_id).label}"
+    return _save(s, made, by=by, project_id=project_id, name=name, made_by_id=responder_id)
+
+
+def _model(s: Session, project_id: int, responder_id: int) -> Responder:
+    responder = s.get(Responder, responder_id)
+    if responder is None or responder.project_id != project_id:
+        raise NotFound("That responder is not part of this project. Reload the page.")
+    if responder.kind is ResponderKind.HUMAN:
+        raise Refused(f"{responder.label} is a person. Choose a model that was asked for more prompts.")
+    return responder
+
+
+def _lengths(s: Session, project_id: int) -> tuple[float, float]:
+    """Fewest and most words of a prompt taken over: half of the customers' shortest, twice their longest."""
+    own = select(Prompt.text).where(Prompt.project_id == project_id, Prompt.synthetic.is_(False))
+    words = [len(text.split()) for text in s.scalars(own)]
+    return (max(1, min(words) / 2), 2 * max(words)) if words else (1, 0)
+
+
+# ------------------------------------------------------------------------------------------------ what both share
+
+
+def _new(
+    s: Session, project_id: int, texts: Iterable[tuple[str, Prompt]], left_out: Counter[NotMade]
+) -> list[MadePrompt]:
+    """Those whose content the project does not have, each once."""
+    known = set(s.scalars(select(Prompt.content_hash).where(Prompt.project_id == project_id)))
+    kept = []
+    for text, parent in texts:
+        mark = content_hash(text, parent.context)
+        if mark in known:
+            left_out[NotMade.THERE] += 1
+            continue
+        known.add(mark)
+        kept.append(MadePrompt(text, mark, parent))
+    return kept
+
+
+def _not_held_out(
+    s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]
+) -> list[MadePrompt]:
+    held_out = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id, Prompt.held_out)).all()
+    near = near_ones([one.text for one in made], held_out)
+    left_out[NotMade.HELD_OUT] += sum(map(bool, near))
+    return [one for one, others in zip(made, near, strict=True) if not others]
+
+
+def _not_near(s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]) -> list[MadePrompt]:
+    """Those that nearly repeat neither a prompt of the project nor one that stands before them here."""
+    texts = [one.text for one in made]
+    known = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id)).all()
+    away = {number for number, others in enumerate(near_ones(texts, known)) if others}
+    for first, second, _ in sorted(similar_pairs(texts)):
+        if first not in away:
+            away.add(second)
+    left_out[NotMade.NEAR] += len(away)
+    return [one for number, one in enumerate(made) if number not in away]
+
+
+def _sorted(left_out: Counter[NotMade]) -> Mapping[NotMade, int]:
+    return {why: left_out[why] for why in NotMade if left_out[why]}
+
+
+def _save(s: Session, made: Made, *, by: int, project_id: int, name: str, made_by_id: int | None) -> Made:
+    if not made.prompts:
+        raise Refused(f"Nothing new would come of it, so nothing was added. {made.sentence}")
+    texts = [one.text for one in made.prompts]
+    prompt_set = PromptSet(
+        project_id=project_id,
+        file_name=name,
+        sha256=hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest(),
+        row_count=len(texts),
+        imported_by_id=by,
+    )
+    s.add(prompt_set)
+    s.flush()
+    prompts = [
+        Prompt(
+            project_id=project_id,
+            prompt_set_id=prompt_set.id,
+            row_number=number,
+            text=one.text,
+            context=one.parent.context,
+            topic=one.parent.topic,
+            extra=one.parent.extra,
+            content_hash=one.content_hash,
+            held_out=False,
+            cluster=one.parent.cluster,
+            synthetic=True,
+            parent_id=one.parent.id,
+            made_by_id=made_by_id,
+        )
+        for number, one in enumerate(made.prompts, start=1)
+    ]
+    s.add_all(prompts)
+    s.flush()
+    routed = route(s, project_id=project_id, prompt_ids=[prompt.id for prompt in prompts])
+    return Made(made.prompts, made.left_out, routed)

@@ -1,0 +1,157 @@
+"""Say which prompts no model should answer; look at what a rule would find before it is saved, and end it."""
+
+import streamlit as st
+
+from db.catalog import responders
+from db.models import ResponderKind, Role
+from db.routing import LONGEST_PATTERN, rule_counts
+from db.session import reading, session
+from errors import PickwellError
+from intake.routing import (
+    LONGEST_REASON,
+    NewRule,
+    RoutingPreview,
+    add_rule,
+    end_rule,
+    preview,
+    routed_prompts,
+    usual_answers,
+)
+from ui.frame import page
+from ui.safe import errors_toasted, escaped, plain, show_error, show_table, show_text
+
+me = page("Route", Role.MANAGER)
+KINDS = {"pattern": "Words or a pattern in the text", "classifier": "What a model says of the prompt"}
+PAGE = 25
+ROUND = f"route_round_{me.project_id}"
+DONE = f"route_done_{me.project_id}"
+
+
+def end(rule_id: int) -> None:
+    """End a rule and say what came back."""
+    with errors_toasted():
+        with session() as s:
+            done = end_rule(s, by=me.reviewer_id, rule_id=rule_id)
+        also = f" {done.still} stay with people, by another rule." if done.still else ""
+        st.session_state[DONE] = f"Models may answer {done.back} prompts again.{also}"
+
+
+def save(rule: NewRule) -> None:
+    """Save the rule as it was previewed; the form is empty afterwards."""
+    with errors_toasted():
+        with session() as s:
+            _, count = add_rule(s, by=me.reviewer_id, project_id=me.project_id, rule=rule)
+        st.session_state[DONE] = f"The rule stands. It routes {count} prompts to people."
+        st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
+
+
+def new_rule(turn: int) -> NewRule | None:
+    """The form; none until there is something to try out."""
+    kind = st.segmented_control(
+        "Find them by",
+        list(KINDS),
+        default="pattern",
+        format_func=lambda one: KINDS[one],
+        required=True,
+        key=f"route_kind_{turn}",
+    )
+    reason = st.text_input(
+        "Why do people answer these?",
+        placeholder="legal threats",
+        max_chars=LONGEST_REASON,
+        key=f"route_reason_{turn}",
+        help="A few words. Whoever writes the replies sees them.",
+    )
+    if kind == "pattern":
+        pattern = st.text_input(
+            "Words or pattern",
+            placeholder="solicitor|small claims|trading standards",
+            max_chars=LONGEST_PATTERN,
+            key=f"route_pattern_{turn}",
+            help="A regular expression, whatever the case, looked for in the text and its context. “|” means or.",
+        )
+        return NewRule(reason=reason, pattern=pattern) if pattern.strip() else None
+    with reading() as s:
+        machines = {
+            one.responder.id: one.responder.label
+            for one in responders(s, project_id=me.project_id)
+            if one.responder.kind is not ResponderKind.HUMAN
+        }
+    if not machines:
+        st.info("No model answers in this project yet. Make one on the Generate page that is told to classify.")
+        return None
+    who = st.selectbox("Classifier", list(machines), format_func=lambda i: machines[i], key=f"route_classifier_{turn}")
+    with reading() as s:
+        usual = usual_answers(s, by=me.reviewer_id, classifier_id=who)
+    if usual:
+        st.caption("It said so far: " + plain("; ".join(f"{text} ({count})" for text, count in usual)))
+    else:
+        st.caption("It has answered nothing yet: generate one response each to all prompts on the Generate page.")
+    answer = st.text_input(
+        "The answer that means people",
+        placeholder="people",
+        max_chars=LONGEST_REASON,
+        key=f"route_answer_{turn}",
+        help="Whatever the case; alone, or as a value in JSON.",
+    )
+    return NewRule(reason=reason, classifier_id=who, answer=answer) if answer.strip() else None
+
+
+def show_preview(found: RoutingPreview) -> None:
+    """How many, and the first few."""
+    st.write(f"**{found.sentence}**")
+    for text in found.first:
+        show_text(text)
+
+
+with reading() as s:
+    rules = rule_counts(s, project_id=me.project_id)
+st.caption(
+    "Some prompts should be answered by people only. Models do not answer them and do not learn from what people say "
+    "of them, evaluations leave them out, and whoever writes replies is given them first."
+)
+if DONE in st.session_state:
+    st.success(st.session_state.pop(DONE), icon=":material/check:")
+for one in rules:
+    with st.container(border=True):
+        words, ending = st.columns([6, 1], vertical_alignment="center")
+        how = f"{one.classifier} says “{one.rule.answer}”" if one.classifier else f"pattern: {one.rule.pattern}"
+        words.html(
+            f'<div class="pw-text"><b>{escaped(one.rule.reason)}</b> · {escaped(how)}</div>'
+            f"<div>{one.prompts:,} prompts ({one.held_out:,} held out), {one.answered:,} with a person's reply; "
+            f"since {one.rule.created_at:%d %b %Y}</div>"
+        )
+        ending.button("End it", key=f"end_{one.rule.id}", on_click=end, args=(one.rule.id,), width="stretch")
+
+with st.expander("A new rule", expanded=not rules, icon=":material/add:"):
+    rule = new_rule(st.session_state.get(ROUND, 0))
+    if rule is not None:
+        try:
+            with st.spinner("Looking …"), reading() as s:
+                tried = preview(s, by=me.reviewer_id, project_id=me.project_id, rule=rule)
+        except PickwellError as problem:
+            show_error(problem)
+        else:
+            show_preview(tried)
+            st.button("Save the rule", type="primary", on_click=save, args=(rule,), icon=":material/check:")
+
+total = sum(one.prompts for one in rules)
+if total:
+    st.subheader(f"Routed to people: {total:,}")
+    pages = -(-total // PAGE)
+    place = min(st.session_state.get("routed_page", 1), pages)
+    with reading() as s:
+        shown = routed_prompts(s, by=me.reviewer_id, project_id=me.project_id, page=place, size=PAGE)
+    show_table(
+        [
+            {
+                "Why": one.reason,
+                "A person's reply": "yes" if one.answered else "not yet",
+                "Side": "held out" if one.held_out else "training",
+                "Prompt": one.text,
+            }
+            for one in shown
+        ]
+    )
+    if pages > 1:
+        st.pagination(pages, key="routed_page")
