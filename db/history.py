@@ -33,6 +33,7 @@ from db.models import (
     Responder,
     Response,
     Reveal,
+    TextRule,
     now,
 )
 
@@ -51,6 +52,7 @@ KEPT = (
     Ranking,
     Responder,
     Reveal,
+    TextRule,
 )
 """Tables whose every change is kept."""
 COUNTED = frozenset({"people", "contested", "state", "draw"})
@@ -138,7 +140,7 @@ def _about(s: Session, item: Base) -> dict[str, int | None]:
             project = connection.scalar(of.where(Pairing.id == item.pairing_id))
         case Project():
             project = item.id
-        case Criterion() | Evaluation() | Guideline() | Membership() | Responder():
+        case Criterion() | Evaluation() | Guideline() | Membership() | Responder() | TextRule():
             project = item.project_id
     if comparison is not None:
         project = connection.scalar(select(Comparison.project_id).where(Comparison.id == comparison))
