@@ -20,7 +20,7 @@ import regex
 NAME = "[name]"
 """What stands in a text where somebody's name was."""
 PATIENCE = 0.25
-"""Seconds that a manager's pattern may take with one text; after that the text is shown as if there were no such rule."""
+"""Seconds that a manager's pattern may take with one text; after that it hides nothing there."""
 LONGEST_PATTERN = 300
 """Characters."""
 MOST_REPEATS = 10_000
@@ -359,15 +359,23 @@ def compiled(pattern: str) -> "regex.Pattern[str]":
 
 
 def _without_pattern(text: str, rule: Pattern) -> str:
+    """The text with the replacement as typed; left out, what is found takes a blank before or after it along."""
+    kept, last = [], 0
     try:
-        # a function, because a replacement's backslashes are letters; where nothing was found, nothing is put
-        return str(
-            compiled(rule.pattern).sub(
-                lambda found: rule.replacement if found.group() else "", text, timeout=PATIENCE
-            )
-        )
+        for found in compiled(rule.pattern).finditer(text, timeout=PATIENCE):
+            start, end = found.span()
+            if start == end:
+                continue
+            if not rule.replacement and text[max(0, start - 1) : start] in ("", " ", "\n"):
+                if text.startswith(" ", end):
+                    end += 1
+                elif text.startswith(tuple(".,;:!?"), end) and start > last:
+                    start -= text[start - 1] == " "
+            kept += [text[last : max(last, start)], rule.replacement]
+            last = max(last, end)
     except (BadPattern, TimeoutError):
         return text
+    return "".join([*kept, text[last:]])
 
 
 _HOSTILE = tuple(part * (2_000 // len(part)) for part in ("a", "A", " ", "1", "\n", "-", "a ", "aB1-", "Ab. "))

@@ -64,7 +64,7 @@ class Preview:
 
 
 def as_shown(s: Session, *, project_id: int) -> AsShown:
-    """What turns a text of the project into what people see who judge it; two queries, for as many texts as there are."""
+    """What turns a text of the project into what its judges see; two queries, however many texts there are."""
     rules = tuple(rule_of(one) for one in standing_rules(s, project_id=project_id))
     return partial(shown, names=_names(s, project_id), rules=rules)
 

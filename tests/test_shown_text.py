@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shown_text import (
@@ -25,27 +25,32 @@ BUILT_IN: list[tuple[Rule, ...]] = [
     (TicketNumber("[number]"), GreetingName("reader"), Pattern("(?i)parcel", "box")),
 ]
 PIECES = st.sampled_from(
-    """Dear|Hello|Good morning|Ann|Archer|ben|customer|and|,|.|!|:|-|*|•|#|##|**|__|***|`|```|\n|\n\n|\r\n|\t|\u00a0|\u200b
-    |\u200d|e|\u0301|é|    | |  |ticket|order|Ref|no.|#12345|20443|AB-123|[#AB-123]|(#77)|[|]|{|}|"a": 1|Rosalind|Dev
-    |[Your Name]|[name]|Kind regards|Best|Thank you|parcel|2*3*4|init|\U0001f469\u200d\U0001f33e|1.""".replace(
-        "\n    |", "|"
-    ).split("|")
+    [
+        *"Dear|Hello|Good morning|Ann|Archer|ben|customer|and|,|.|!|:|-|*|•|#|##|**|__|***|`|```|    | |  ".split("|"),
+        *"ticket|order|Ref|no.|#12345|20443|AB-123|[#AB-123]|(#77)|[|]|{|}|Rosalind|Dev|[Your Name]|[name]|1.".split(
+            "|"
+        ),
+        *"Kind regards|Best|Thank you|parcel|2*3*4|init|\n|\n\n|\r\n|\t|\u00a0|\u200b|\u200d|e|\u0301|é".split("|"),
+    ]
 )
 TEXTS = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=24).map("".join))
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from(BUILT_IN))
 def test_what_is_shown_already_stays_as_it_is(text: str, rules: tuple[Rule, ...]) -> None:
     once = shown(text, names=NAMES, rules=rules)
     assert shown(once, names=NAMES, rules=rules) == once
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from([*BUILT_IN, (Pattern(r"(?s).+"),), (Pattern(r"\w+"), GreetingName())]))
 def test_a_text_that_has_words_keeps_some(text: str, rules: tuple[Rule, ...]) -> None:
     if any(letter.isalnum() for letter in text):
         assert any(letter.isalnum() for letter in shown(text, names=NAMES, rules=rules))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["the", "parcel", "left", "today", "2*3*4", "__init__", "a", "x_y"]), min_size=1))
 def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     text = " ".join(words)
@@ -163,6 +168,7 @@ def test_other_numbers_stay(text: str) -> None:
 def test_a_managers_pattern_is_replaced_by_exactly_what_was_typed() -> None:
     assert shown("Store 12 and Store 7", rules=[Pattern(r"Store \d+", r"\1 [shop]")]) == r"\1 [shop] and \1 [shop]"
     assert shown("a\nFrom: me\nb", rules=[Pattern("^From:.*$")]) == "a\n\nb"
+    assert shown("Store 12, at Store 7. Store 9 too", rules=[Pattern(r"Store \d+")]) == ", at. too"
     assert shown("Store", rules=[Pattern("Store")]) == "Store", "never emptied"
     assert shown("Store", rules=[Pattern("(")]) == "Store", "a pattern that cannot be read hides nothing"
 
@@ -260,5 +266,3 @@ def test_ordinary_words_are_no_names_and_other_spellings_of_names_are() -> None:
         == "[name] and [name] and [name] wrote."
     )
     assert mask_names("Rosalind", ["Rosalind"]) == "[name]"
-
-

@@ -293,3 +293,50 @@ def test_a_ticket_number_in_the_raw_text_does_not_reach_the_page(shop: tuple[int
     assert "Your parcel left." in everything(at)
     assert SECRET not in everything(at)
     assert "Kind regards" not in everything(at)
+
+
+def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: object) -> None:
+    with session() as s:
+        project = a_project(s)
+        manager = a_reviewer(s, project)
+        prompt = a_prompt(s, project)
+        human, model = a_human(s, project, name="Rosalind"), a_model(s, project, name="Model")
+        a_comparison(s, a_response(s, prompt, human, text=SIGNED), a_response(s, prompt, model, text=PLAIN))
+        project_id, manager_id = project.id, manager.id
+    at = app("tidy_texts.py", manager_id, project_id).run()
+    assert not at.exception
+    assert "No ranked pair tells yet" in everything(at)
+    at.selectbox[0].select(HiddenPart.PATTERN).run()
+    at.text_input[0].input("(").run()
+    assert "This pattern cannot be used" in at.error[0].value
+    at.text_input[0].input(r"#\S+\d").run()
+    assert f"Ticket <del>#{SECRET} </del>is closed" in everything(at)
+    assert "<td>1 of 1</td>" in everything(at)
+    at.text_input[1].input("[gone]").run()
+    assert "the mark tells them apart" in at.warning[0].value
+    at.button(key="tidy_add").click().run()
+    assert not at.exception
+    with session() as s:
+        (stored,) = standing_rules(s, project_id=project_id)
+        assert (stored.pattern, stored.replacement) == (r"#\S+\d", "[gone]")
+    assert "becomes “[gone]”" in everything(at)
+    assert at.selectbox[0].value is None
+    at.button(key=f"end_{stored.id}").click().run()
+    with session() as s:
+        assert standing_rules(s, project_id=project_id) == []
+
+
+def test_the_page_keeps_the_rules_while_an_evaluation_is_open(shop: tuple[int, int]) -> None:
+    at = app("tidy_texts.py", *shop).run()
+    assert not at.exception
+    assert "“First” is open" in at.info[0].value
+    assert [one.disabled for one in at.button if one.label == "End it"] == [True]
+
+
+def test_the_record_shows_the_original_and_what_reviewers_saw(shop: tuple[int, int]) -> None:
+    manager_id, _ = shop
+    with session() as s:
+        pair = s.scalars(select(Comparison)).one()
+        reveal(s, by=manager_id, comparison_id=pair.id)
+        told = opened(s, by=manager_id, comparison_id=pair.id)
+    assert [one.shown != one.text for one in told.responses] == [True, False]
