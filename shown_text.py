@@ -76,11 +76,8 @@ def shown(text: str, *, names: Collection[str] = (), rules: Sequence[Rule] = ())
 
 @lru_cache(maxsize=128)  # a pair is drawn again at every press, and a preview shows the same texts by two sets of rules
 def _shown(text: str, names: tuple[str, ...], rules: tuple[Rule, ...]) -> str:
-    if not rules:
-        return _settled(text, names, ())
-    alike = _shown(text, names, ())
-    ruled = _settled(alike, names, rules)
-    return ruled if _WORD.search(ruled) or not _WORD.search(alike) else alike
+    ruled = _settled(text, names, rules)
+    return ruled if not rules or _WORD.search(ruled) else _shown(text, names, ())
 
 
 def _settled(text: str, names: tuple[str, ...], rules: tuple[Rule, ...]) -> str:
