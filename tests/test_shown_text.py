@@ -63,6 +63,7 @@ def test_plain_words_stay_as_they_are(words: list[str]) -> None:
         ("It left.  \r\n\r\n\r\n\r\nSorry!\r", "It left.\n\nSorry!"),
         (" It left.  Today.\tTruly.", "It left. Today. Truly."),
         ("1\u00a0000 zero\u200bwidth \ufeffmarks soft\u00adly", "1 000 zerowidth marks softly"),
+        ("hid\U000e0041\U000e0042den \U0001f3f4\U000e0067\U000e007f", "hidden \U0001f3f4\U000e0067\U000e007f"),
         ("Zoe\u0308 and A\u200d\u200cB", "Zoë and AB"),
         ("\U0001f469\u200d\U0001f33e stays", "\U0001f469\u200d\U0001f33e stays"),
         ("Pay \u202e001\u202c now", "Pay \u202e001\u202c now"),
