@@ -113,9 +113,7 @@ _ALIKE = str.maketrans(
     }
 )
 """Blanks, line ends and characters that nobody sees. Marks of direction are not among them: screens show those."""
-_JOINER = re.compile(
-    "(?<![^\x00-\x7f])[\u200c\u200d]+|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+"
-)
+_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+")
 """Joiners after a letter of English (other scripts and emoji need theirs), and tags that belong to no flag."""
 _FENCE = re.compile(r" *(`{3,}|~{3,})")
 _AFTER_STOP = re.compile(r"(?<=[.!?:;,]) {2,}")
