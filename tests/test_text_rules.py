@@ -25,6 +25,8 @@ from review.writing import write_reply
 from settings import ROOT
 from shown_text import GreetingName, Pattern, TicketNumber
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from training.feedback import standing_rankings
+from training.preferences import derive
 from ui.frame import Me
 
 both_databases = pytest.mark.both_databases
@@ -84,6 +86,15 @@ def test_every_text_that_people_judge_by_is_shown_alike_and_the_original_is_kept
     reveal(s, by=manager.id, comparison_id=pair.id)
     told = opened(s, by=manager.id, comparison_id=pair.id).responses[0]
     assert (told.text, told.shown) == (SIGNED, "Dear,\nYour parcel left. Ticket is closed.")
+
+
+def test_what_is_learned_from_is_the_original(
+    s: Session, project: Project, manager: Reviewer, pair: Comparison
+) -> None:
+    hide_numbers(s, project, manager)
+    rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.LEFT)
+    (row,) = derive(standing_rankings(s, project_id=project.id), []).rows
+    assert {row.chosen, row.rejected} == {SIGNED, PLAIN}
 
 
 def test_cards_are_shown_alike_too(s: Session, project: Project, manager: Reviewer) -> None:
