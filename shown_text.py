@@ -121,8 +121,8 @@ _BULLET = re.compile(r"( {0,12})[-*•‣◦▪●∙·] +(?=\S)")
 _BREAK = re.compile(r"[-*_ ]*\Z")
 """A line across the page."""
 _HEADING = re.compile(r" {0,3}#{2,6} +(?:#{1,6} +)*")
-_FIRST_HEADING = re.compile(r" {0,3}(?:#{1,6} +)+")
-"""With a single # too, after a blank line only: else it may be a comment in code."""
+_ALONE = re.compile(r" {0,3}(?:#{1,6} +)+")
+"""With a single # too, between blank lines only: else it may be a comment in code."""
 _EMPHASIS = re.compile(
     r"`[^`]*`"  # code within a line stays as it is
     r"|(?<![\w*\\])(?P<stars>\*{2,3})(?P<bold>[^*]+)(?P=stars)(?![\w*])"
@@ -137,7 +137,8 @@ def _laid_out(text: str) -> str:
     text = _JOINER.sub("", text.replace("\r\n", "\n").translate(_ALIKE))
     data = _is_json(text)
     kept: list[str] = []
-    for raw, code in _lines(unicodedata.normalize("NFC", text)):
+    lines = list(_lines(unicodedata.normalize("NFC", text)))
+    for (raw, code), (following, _) in zip(lines, [*lines[1:], ("", False)], strict=True):
         body = raw.lstrip(" \t")
         indent = raw[: len(raw) - len(body)].replace("\t", _INDENTED)
         body = body.rstrip(" \t")
@@ -145,7 +146,8 @@ def _laid_out(text: str) -> str:
         if data or code:
             kept.append(indent + body if body else "")
         elif body:
-            kept.append(_without_marks(indent + _AFTER_STOP.sub(" ", re.sub("\t+", " ", body)), after_blank=blank))
+            alone = blank and not following.strip(" \t")
+            kept.append(_without_marks(indent + _AFTER_STOP.sub(" ", re.sub("\t+", " ", body)), alone=alone))
         elif not blank:
             kept.append("")
     laid_out = "\n".join(kept).strip("\n")
@@ -180,7 +182,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _without_marks(line: str, *, after_blank: bool) -> str:
+def _without_marks(line: str, *, alone: bool) -> str:
     """A line outside code with "- " for any bullet and without the marks of headings and emphasis."""
     if _BREAK.match(line):
         return line
@@ -189,7 +191,7 @@ def _without_marks(line: str, *, after_blank: bool) -> str:
         line = f"{bullet[1]}- {line[bullet.end() :]}"
     elif line.startswith(_INDENTED):
         return line
-    heading = (_FIRST_HEADING if after_blank else _HEADING).match(line)
+    heading = (_ALONE if alone else _HEADING).match(line)
     return _EMPHASIS.sub(_plain, line[heading.end() :] if heading else line)
 
 

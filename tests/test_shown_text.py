@@ -95,6 +95,7 @@ def test_white_space_and_marks_are_made_alike(text: str, alike: str) -> None:
         "* * *",
         "- one\n    - two",
         "#hashtag and C#",
+        "# how to install\npip install it\n\n# then\nrun it",
         "1. first\n2. second",
     ],
 )
