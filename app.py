@@ -45,6 +45,7 @@ PAGES = (
     ("pages/route_prompts.py", "Route", ":material/alt_route:", (Role.MANAGER,)),
     ("pages/try_prompts.py", "Try prompts", ":material/science:", (Role.MANAGER,)),
     ("pages/generate_responses.py", "Generate", ":material/auto_awesome:", (Role.MANAGER,)),
+    ("pages/tidy_texts.py", "Tidy texts", ":material/format_clear:", (Role.MANAGER,)),
     ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", (Role.MANAGER, Role.ANNOTATOR)),
     ("pages/correct_replies.py", "Correct", ":material/edit_note:", (Role.MANAGER, Role.ANNOTATOR)),
     ("pages/find_comparisons.py", "Find", ":material/search:", (Role.MANAGER,)),

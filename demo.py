@@ -137,20 +137,20 @@ def _generate_base(project_id: int, by: int, size: Size, watch: Callable[[AnyRun
 
 
 def _rank(project_id: int, by: int) -> dict[str, int]:
-    """Rank every pair by the rule, one at a time, as a person would be given them."""
+    """Rank every pair by the rule, one at a time, as a person would be given them, on the texts as they were given."""
     counts = dict.fromkeys([choice.value for choice in Choice], 0)
     while True:
         with session() as s:
             pair = next_offer(s, project_id=project_id, reviewer_id=by)
             if pair is None:
                 return counts
-            finish = {i: s.get_one(Response, i).finish_reason for i in (pair.left_id, pair.right_id)}
+            left, right = (s.get_one(Response, i) for i in (pair.left_id, pair.right_id))
             said = simulated.verdict(
                 pair.prompt,
-                pair.left,
-                pair.right,
-                left_finish=finish[pair.left_id],
-                right_finish=finish[pair.right_id],
+                left.text,  # nothing betrays anybody to a rule
+                right.text,
+                left_finish=left.finish_reason,
+                right_finish=right.finish_reason,
             )
             rank_pair(
                 s,

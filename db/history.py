@@ -35,6 +35,7 @@ from db.models import (
     Response,
     Reveal,
     RoutingRule,
+    TextRule,
     now,
 )
 
@@ -55,6 +56,7 @@ KEPT = (
     Responder,
     Reveal,
     RoutingRule,
+    TextRule,
 )
 """Tables whose every change is kept."""
 COUNTED = frozenset({"people", "contested", "state", "draw"})
@@ -142,7 +144,9 @@ def _about(s: Session, item: Base) -> dict[str, int | None]:
             project = connection.scalar(of.where(Pairing.id == item.pairing_id))
         case Project():
             project = item.id
-        case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder() | RoutingRule():
+        case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder():
+            project = item.project_id
+        case RoutingRule() | TextRule():
             project = item.project_id
     if comparison is not None:
         project = connection.scalar(select(Comparison.project_id).where(Comparison.id == comparison))

@@ -15,6 +15,7 @@ from db.models import (
     Judgment,
     Pairing,
     Preference,
+    Project,
     Prompt,
     Responder,
     ResponderKind,
@@ -24,6 +25,7 @@ from db.models import (
     now,
 )
 from db.people import require
+from db.text_rules import as_shown
 from errors import AlreadyThere, NotFound, Refused
 
 
@@ -80,7 +82,9 @@ def create_evaluation(
     seed: int,
     one_person_a_prompt: bool = True,
 ) -> Evaluation:
-    """Fix candidate, baselines and pairings over all held-out prompts that no rule routes to people.
+    """Fix candidate, baselines and pairings over the held-out prompts; texts that look the same are nobody's to judge.
+
+    Prompts that a rule routes to people are left out.
 
     Args:
         seed: draws the order of pairings, the sides, and whose reply stands for the people.
@@ -111,6 +115,9 @@ def create_evaluation(
                 "Generate or import the rest first."
             )
         _refuse_seen(s, entry.responder)
+    # whoever ends or adds a text rule meanwhile waits, and then finds the evaluation open
+    s.get(Project, project_id, with_for_update={"read": True})
+    shown = as_shown(s, project_id=project_id)
     replies = _replies(s, project_id=project_id, responder_ids=[candidate_id, *chosen])
     people = [i for i in chosen if ready[i].responder.kind is ResponderKind.HUMAN]
     drawn = _draw_pairs(sorted(replies), chosen, people if one_person_a_prompt else [], seed)
@@ -129,7 +136,7 @@ def create_evaluation(
                 prompt_id=prompt_id,
                 candidate_response_id=candidate.id,
                 baseline_response_id=baseline.id,
-                identical=candidate.text.split() == baseline.text.split(),
+                identical=shown(candidate.text).split() == shown(baseline.text).split(),
             )
         )
     s.add(evaluation)

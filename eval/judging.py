@@ -9,10 +9,11 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Evaluation, Judgment, Pairing, Responder, ResponderKind, Response, Role, Verdict, now
+from db.models import Evaluation, Judgment, Pairing, Responder, Response, Role, Verdict, now
 from db.people import require
+from db.text_rules import as_shown
 from errors import NotFound, Refused
-from eval.blinding import draw_side, mask_names
+from eval.blinding import draw_side
 
 JUDGES = (Role.REVIEWER, Role.MANAGER)
 
@@ -152,19 +153,15 @@ def _draw(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: 
 
 def _view(s: Session, judgment: Judgment) -> BlindView:
     pairing = judgment.pairing
-    names = s.scalars(
-        select(Responder.name).where(
-            Responder.project_id == pairing.prompt.project_id, Responder.kind == ResponderKind.HUMAN
-        )
-    ).all()
+    shown = as_shown(s, project_id=pairing.prompt.project_id)
     candidate, baseline = pairing.candidate_response.text, pairing.baseline_response.text
     left, right = (candidate, baseline) if judgment.candidate_left else (baseline, candidate)
     return BlindView(
         judgment_id=judgment.id,
         prompt=pairing.prompt.text,
         context=pairing.prompt.context,
-        left=mask_names(left, names),
-        right=mask_names(right, names),
+        left=shown(left),
+        right=shown(right),
     )
 
 

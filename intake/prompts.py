@@ -25,10 +25,12 @@ from db.models import (
 )
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
 from db.routing import route
+from db.text_rules import as_shown
 from errors import Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
 from intake.reading import Table
+from shown_text import AsShown
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def save_import(
         for name in sorted({name for prompt in plan.prompts for name in prompt.replies})
     }
     link_authors(s, project_id=project_id)
+    shown = as_shown(s, project_id=project_id)
     picker = None
     if any(prompt.pick for prompt in plan.prompts):
         picker = ensure_reviewer(
@@ -118,7 +121,7 @@ def save_import(
         if prompt.held_out or len(responses) < 2:
             continue
         saved_rankings += _ensure_comparison_and_pick(
-            s, prompt, responses, planned, picker.id if picker else None, prompts.id
+            s, prompt, responses, planned, picker.id if picker else None, prompts.id, shown
         )
     done = Imported(
         prompts=len(new_prompts),
@@ -178,6 +181,7 @@ def _ensure_comparison_and_pick(
     planned: PlannedPrompt,
     picker_id: int | None,
     prompt_set_id: int,
+    shown: AsShown,
 ) -> int:
     if len({response.text.strip() for response in responses.values()}) < 2:
         return 0
@@ -189,7 +193,7 @@ def _ensure_comparison_and_pick(
                     project_id=prompt.project_id,
                     prompt_id=prompt.id,
                     response_ids=[r.id for r in pair],
-                    near_identical=nearly_same(pair[0].text, pair[1].text),
+                    near_identical=nearly_same(shown(pair[0].text), shown(pair[1].text)),
                 )
         return 0
     comparison = ensure_comparison(

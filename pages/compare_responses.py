@@ -11,7 +11,7 @@ from db.models import ComparisonState, Project, Role
 from db.people import guideline_of
 from db.session import reading, session
 from review.assignment import Offer, RankingProgress, progress
-from review.cards import ManyOffer
+from review.cards import ManyOffer, original
 from review.comments import LONGEST_COMMENT
 from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.flags import flag
@@ -212,14 +212,17 @@ def correct_one(pair: Offer | ManyOffer) -> None:
             side = st.segmented_control(
                 "Which one?", called, default=called[0], key=f"side_{pair.comparison_id}", required=True
             )
-            correction_box(me, Subject(pair.prompt_id, *replies[side or called[0]]))
+            response_id = replies[side or called[0]]
+            with reading() as s:
+                text = original(s, response_id=response_id)
+            correction_box(me, Subject(pair.prompt_id, response_id, text))
 
 
-def replies_of(pair: Offer | ManyOffer) -> dict[str, tuple[int, str]]:
-    """What each reply on the screen is called there, with its id and text."""
+def replies_of(pair: Offer | ManyOffer) -> dict[str, int]:
+    """What each reply on the screen is called there, with its id."""
     if isinstance(pair, ManyOffer):
-        return {f"Card {letter(card)}": (one.response_id, one.text) for card, one in enumerate(pair.cards)}
-    return {"Left": (pair.left_id, pair.left), "Right": (pair.right_id, pair.right)}
+        return {f"Card {letter(card)}": one.response_id for card, one in enumerate(pair.cards)}
+    return {"Left": pair.left_id, "Right": pair.right_id}
 
 
 def nothing_left(done: RankingProgress, *, held: bool, only: Filter) -> None:

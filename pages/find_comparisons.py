@@ -124,6 +124,12 @@ def show_comparison(found: Opened) -> None:
             f'<div class="pw-card"><div class="pw-label">{escaped(label)}</div>'
             f'<div class="pw-text">{escaped(one.text)}</div></div>'
         )
+    tidied = [(number, one) for number, one in enumerate(found.responses, start=1) if one.shown != one.text]
+    if tidied:
+        with st.expander("As shown to whoever ranks", icon=":material/visibility_off:"):
+            for number, one in tidied:
+                st.caption(f"Reply {number}")
+                show_diff(word_diff(one.text, one.shown))
     if found.sealed:
         st.button(
             "Show who wrote what and what people said; I will not rank it",

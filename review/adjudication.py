@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.models import Comparison, ComparisonState, Drawn, Ranking, Reveal, Reviewer, Role, now
 from db.people import require
+from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.assignment import Offer, ranked_by
 from review.cards import ManyOffer, offer_any
@@ -50,8 +51,9 @@ def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> i
 def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
     """Comparisons that people contradict each other on, oldest first, decided ones newest first; managers only."""
     found = []
+    shown = as_shown(s, project_id=project_id)
     for comparison_id in s.scalars(_contested(s, by, project_id, decided).limit(limit)).all():
-        pair = offer_any(s, comparison_id=comparison_id, reviewer_id=by)
+        pair = offer_any(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
         rankings = s.scalars(
             select(Ranking)
             .join(Reviewer, Reviewer.id == Ranking.reviewer_id)

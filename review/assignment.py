@@ -22,11 +22,13 @@ from db.models import (
     Reveal,
     Reviewer,
 )
+from db.text_rules import as_shown
+from shown_text import AsShown
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A pair to rank, as the reviewer sees it: no word of who wrote what."""
+    """A pair to rank, as the reviewer sees it: no word of who wrote what, and the texts as they are shown."""
 
     comparison_id: int
     prompt_id: int
@@ -165,9 +167,16 @@ def next_offer(s: Session, *, project_id: int, reviewer_id: int) -> Offer | None
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 
-def offer(s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False) -> Offer:
-    """One pair as this reviewer sees it."""
+def offer(
+    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
+) -> Offer:
+    """One pair as this reviewer sees it.
+
+    Args:
+        shown: the project's `as_shown`, where several are asked for at once.
+    """
     comparison = s.get_one(Comparison, comparison_id)
+    shown = shown or as_shown(s, project_id=comparison.project_id)
     first, second = comparison.responses
     left, right = (first, second) if left_first(comparison_id, reviewer_id, swapped=swapped) else (second, first)
     return Offer(
@@ -176,8 +185,8 @@ def offer(s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = F
         prompt=comparison.prompt.text,
         context=comparison.prompt.context,
         left_id=left.id,
-        left=left.text,
+        left=shown(left.text),
         right_id=right.id,
-        right=right.text,
+        right=shown(right.text),
         synthetic=comparison.prompt.synthetic,
     )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db.models import Comparison, Response
+from db.text_rules import as_shown
 from review.assignment import Offer, left_first, offer
+from shown_text import AsShown
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class Card:
 
     response_id: int
     text: str
+    """As it is shown."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,32 @@ def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = Fal
     return order[::-1] if swapped else order
 
 
-def offer_many(s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False) -> ManyOffer:
-    """A comparison as cards."""
+def offer_many(
+    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
+) -> ManyOffer:
+    """A comparison as cards; `shown` as for `offer`."""
     comparison = s.get_one(Comparison, comparison_id)
+    shown = shown or as_shown(s, project_id=comparison.project_id)
     order = drawn_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
     return ManyOffer(
         comparison_id=comparison.id,
         prompt_id=comparison.prompt_id,
         prompt=comparison.prompt.text,
         context=comparison.prompt.context,
-        cards=tuple(Card(one.id, one.text) for one in order),
+        cards=tuple(Card(one.id, shown(one.text)) for one in order),
         synthetic=comparison.prompt.synthetic,
     )
 
 
-def offer_any(s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False) -> Offer | ManyOffer:
-    """A pair as left and right, more as cards."""
+def offer_any(
+    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
+) -> Offer | ManyOffer:
+    """A pair as left and right, more as cards; `shown` as for `offer`."""
     if len(s.get_one(Comparison, comparison_id).responses) == 2:
-        return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=swapped)
-    return offer_many(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=swapped)
+        return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=swapped, shown=shown)
+    return offer_many(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=swapped, shown=shown)
+
+
+def original(s: Session, *, response_id: int) -> str:
+    """A reply as it was given: what is corrected and learned from."""
+    return s.get_one(Response, response_id).text

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.comparisons import FEWEST, MOST
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
+from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.assignment import Offer
 from review.cards import ManyOffer, offer_any
@@ -60,8 +61,14 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
         .where(Comparison.project_id == project_id, Flag.settled_at.is_(None))
         .order_by(Flag.id)
     ).all()
+    shown = as_shown(s, project_id=project_id)
     return [
-        Flagged(one.id, one.note, who.label, offer_any(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id))
+        Flagged(
+            one.id,
+            one.note,
+            who.label,
+            offer_any(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id, shown=shown),
+        )
         for one, who in rows
     ]
 

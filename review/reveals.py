@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.models import Change, Comparison, Correction, Prompt, Ranking, Reveal, Reviewer, Role
 from db.people import require
+from db.text_rules import as_shown
 from errors import NotFound
 from review.queue import release
 
@@ -21,6 +22,9 @@ class Shown:
     response_id: int
     responder: str
     text: str
+    """As it was given; while sealed, as it is shown to whoever ranks."""
+    shown: str
+    """As it is shown to whoever ranks."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,11 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    shown = as_shown(s, project_id=comparison.project_id)
     if not may_see(s, by=by, comparison_id=comparison_id):
-        texts = sorted(response.text for response in comparison.responses)  # in an order that tells nothing
-        return Opened(comparison, comparison.prompt, True, [Shown(0, "", text) for text in texts], (), (), ())
+        # as whoever ranks sees them, in an order that tells nothing
+        texts = sorted(shown(response.text) for response in comparison.responses)
+        return Opened(comparison, comparison.prompt, True, [Shown(0, "", text, text) for text in texts], (), (), ())
     reveal(s, by=by, comparison_id=comparison_id)
     response_ids = [response.id for response in comparison.responses]
     rankings = s.scalars(select(Ranking).where(Ranking.comparison_id == comparison_id).order_by(Ranking.id)).all()
@@ -129,7 +135,7 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
         comparison=comparison,
         prompt=comparison.prompt,
         sealed=False,
-        responses=[Shown(one.id, one.responder.label, one.text) for one in comparison.responses],
+        responses=[Shown(one.id, one.responder.label, one.text, shown(one.text)) for one in comparison.responses],
         rankings=[_said(ranking) for ranking in rankings],
         corrections=corrections,
         history=[_entry(change, who) for change, who in changes],

@@ -10,6 +10,7 @@ from db.comparisons import ensure_comparison, nearly_same
 from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role, RoutingRule
 from db.people import require
 from db.routing import has_reply_of_person
+from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.comments import LONGEST_REPLY, cleaned, short_enough
 from review.corrections import same_words
@@ -108,13 +109,14 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
     s.add(response)
     s.flush()
     if not prompt.held_out:
+        shown = as_shown(s, project_id=prompt.project_id)
         for other in before:
             ensure_comparison(
                 s,
                 project_id=prompt.project_id,
                 prompt_id=prompt_id,
                 response_ids=[other.id, response.id],
-                near_identical=nearly_same(other.text, clean),
+                near_identical=nearly_same(shown(other.text), shown(clean)),
             )
     forget_draft(s, reviewer_id=by, prompt_id=prompt_id, response_id=None)
     return response

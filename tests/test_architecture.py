@@ -10,15 +10,16 @@ import pytest
 from settings import ROOT
 
 STAGES = {"intake", "generation", "review", "training", "eval"}
-GROUND = {"db", "settings", "errors", "template", "files", "model_folder"}
+GROUND = {"db", "settings", "errors", "template", "files", "model_folder", "shown_text"}
 MAY_IMPORT = {
     "settings": {"errors"},
     "errors": set(),
     "template": {"errors"},
     "files": set(),
+    "shown_text": set(),
     "model_folder": {"files", "settings", "errors"},
     "simulated": {"db"},
-    "db": {"settings", "errors", "template"},
+    "db": {"settings", "errors", "template", "shown_text"},
     "jobs": {"db", "settings", "errors", "generation", "training"},
     **{stage: GROUND | {"jobs", stage} for stage in STAGES},
     "ui": GROUND | STAGES | {"jobs"},

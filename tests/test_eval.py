@@ -30,7 +30,7 @@ from db.models import (
 )
 from db.session import session
 from errors import NotAllowed, Refused
-from eval.blinding import Outcome, draw_side, mask_names, outcome
+from eval.blinding import Outcome, draw_side, outcome
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view, progress, undo_last
 from eval.results import results
@@ -116,47 +116,6 @@ def test_sides_stay_balanced_and_cannot_be_guessed_from_the_seed_alone() -> None
         lefts, rights = lefts + side, rights + (not side)
         assert abs(lefts - rights) <= 2
     assert 95 <= lefts <= 105
-
-
-def test_names_and_blanks_for_names_look_the_same_in_every_reply() -> None:
-    names = ["Rosalind Achterberg", "Dev Malhotra"]
-    assert (
-        mask_names("I am Rosalind from the desk. It left today.", names) == "I am [name] from the desk. It left today."
-    )
-    assert mask_names("This is [Your Name]. It left today.", names) == "This is [name]. It left today."
-    assert mask_names("Yours, Dev Malhotra, Merrowby Books", names) == "Yours, [name], Merrowby Books"
-    assert mask_names("DEV here, or dev malhotra in full.", names) == "[name] here, or [name] in full."
-    assert mask_names("The Devil's developer", names) == "The Devil's developer"
-
-
-@pytest.mark.parametrize(
-    "end",
-    [
-        "",
-        "\n\nAll the best,\nRosalind",
-        "\n\nKind regards,\n\nRosalind Achterberg",
-        "\nrosalind",
-        " Best wishes, DEV",
-        "\n\nYours sincerely,\n[Your Name]",
-        "\n\nWith kind regards",
-        "\n— Dev",
-    ],
-)
-def test_a_sign_off_is_left_out_of_every_blind_text_so_that_it_tells_nothing(end: str) -> None:
-    names = ["Rosalind Achterberg", "Dev Malhotra"]
-    assert mask_names(f"Dear Ben, your parcel left today.{end}", names) == "Dear Ben, your parcel left today."
-
-
-def test_ordinary_words_are_no_names_and_other_spellings_of_names_are() -> None:
-    text = "The parcel is late. Our service desk sends a response."
-    assert mask_names(text, ["The service desk", "response", "Our team"]) == (
-        "The parcel is late. Our [name] sends a response.".replace("[name]", "service desk")
-    )
-    assert (
-        mask_names("Bo and O’Neill and Zoe\u0308 wrote.", ["Bo", "O'Neill", "Zoë"])
-        == "[name] and [name] and [name] wrote."
-    )
-    assert mask_names("Rosalind", ["Rosalind"]) == "[name]"
 
 
 class Contest:

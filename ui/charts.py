@@ -8,6 +8,7 @@ import streamlit as st
 
 from db.models import Split, TrainingStep
 from eval.results import Contrast
+from review.lengths import LongerSide, Spread
 from review.progress import Standing
 
 GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
@@ -129,3 +130,55 @@ def outcome_bars(contrasts: Sequence[Contrast]) -> None:
         )
     )
     st.altair_chart(chart.properties(height=60 + 46 * len(contrasts)), width="stretch")
+
+
+def length_spreads(spreads: Sequence[Spread]) -> None:
+    """For each Responder the middle half of its lengths in words as a bar, the median in it, the tenths as its ends."""
+    frame = pd.DataFrame(
+        [
+            {
+                "Responder": one.responder,
+                "a tenth below": one.tenth,
+                "a quarter below": one.quarter,
+                "median": one.median,
+                "a quarter above": one.three_quarters,
+                "a tenth above": one.nine_tenths,
+                "replies": one.texts,
+            }
+            for one in spreads
+        ]
+    )
+    numbers = ["a tenth below", "a quarter below", "median", "a quarter above", "a tenth above"]
+    tips = ["Responder", *(alt.Tooltip(f"{name}:Q", format=".0f") for name in numbers), "replies"]
+    y = alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
+    base = alt.Chart(frame).encode(y=y, tooltip=tips)
+    ends = base.mark_rule(color=GREY).encode(
+        x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
+    )
+    half = base.mark_bar(color=GREEN, opacity=0.5, size=18).encode(x="a quarter below:Q", x2="a quarter above:Q")
+    middle = base.mark_tick(color=GREEN, thickness=4, size=26).encode(x="median:Q")
+    st.altair_chart((ends + half + middle).properties(height=60 + 46 * len(frame)), width="stretch")
+
+
+def longer_bars(sides: Sequence[LongerSide]) -> None:
+    """How often each Responder's reply is the longer one of a pair, as long, or the shorter one."""
+    order = ["longer", "as long", "shorter"]
+    frame = pd.DataFrame(
+        [
+            {"Responder": one.responder, "is": name, "pairs": count, "order": order.index(name)}
+            for one in sides
+            for name, count in zip(order, (one.longer, one.same, one.pairs - one.longer - one.same), strict=True)
+        ]
+    )
+    chart = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("pairs:Q", title="offered pairs, beside another's reply", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
+            color=alt.Color("is:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY]), title=None),
+            order="order:Q",
+            tooltip=["Responder", "is", "pairs"],
+        )
+    )
+    st.altair_chart(chart.properties(height=60 + 46 * len(sides)), width="stretch")

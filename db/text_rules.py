@@ -1,0 +1,214 @@
+"""A project's TextRules: what is hidden in everybody's texts before people judge them, and what a rule would change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Evaluation, HiddenPart, Project, Responder, ResponderKind, Response, Role, TextRule, now
+from db.people import require
+from errors import AlreadyThere, NotFound, Refused
+from shown_text import AsShown, BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, shown
+
+EACH = 100
+"""So many texts of each Responder are looked at before a rule is added."""
+EXAMPLES = 5
+MOST_RULES = 20
+LONGEST_REPLACEMENT = 40
+"""Characters."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """How many of a Responder's texts a rule changes."""
+
+    responder: str
+    """Label."""
+    changed: int
+    texts: int
+    """Looked at."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text as shown without a rule and with it; not whose it is, for whoever looks may yet rank it."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a rule changes, among the first texts of each Responder."""
+
+    touched: Sequence[Touched]
+    examples: Sequence[Example]
+
+    @property
+    def changed(self) -> int:
+        """Texts, of all Responders together."""
+        return sum(one.changed for one in self.touched)
+
+    def tells(self, replacement: str) -> str | None:
+        """A sentence where a mark in place of what is hidden would itself tell Responders apart; else none."""
+        shares = {one.responder: one.changed / one.texts for one in self.touched}
+        if not replacement or len(shares) < 2 or max(shares.values()) - min(shares.values()) < 0.2:
+            return None
+        most, least = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
+        return (
+            f"“{replacement}” would stand in {shares[most]:.0%} of {most}'s texts and in {shares[least]:.0%} of "
+            f"{least}'s, so the mark tells them apart. Put nothing in its place."
+        )
+
+
+def as_shown(s: Session, *, project_id: int) -> AsShown:
+    """What turns a text of the project into what its judges see; two queries, however many texts there are."""
+    rules = tuple(rule_of(one) for one in standing_rules(s, project_id=project_id))
+    return partial(shown, names=_names(s, project_id), rules=rules)
+
+
+def standing_rules(s: Session, *, project_id: int) -> Sequence[TextRule]:
+    """The project's rules in the order in which they apply."""
+    return s.scalars(
+        select(TextRule).where(TextRule.project_id == project_id, TextRule.ended_at.is_(None)).order_by(TextRule.id)
+    ).all()
+
+
+def rule_of(row: TextRule) -> Rule:
+    """A stored rule, ready to apply."""
+    return rule(row.part, row.pattern, row.replacement)
+
+
+def rule(part: HiddenPart, pattern: str | None, replacement: str) -> Rule:
+    """A rule, stored or not. Raises `Refused` for a PATTERN without one."""
+    if part is HiddenPart.GREETING_NAME:
+        return GreetingName(replacement)
+    if part is HiddenPart.TICKET_NUMBER:
+        return TicketNumber(replacement)
+    if not pattern:
+        raise Refused("A pattern cannot be empty. Type a regular expression, for instance Store [0-9]+.")
+    return Pattern(pattern, replacement)
+
+
+def add_rule(
+    s: Session, *, by: int, project_id: int, part: HiddenPart, pattern: str | None = None, replacement: str = ""
+) -> TextRule:
+    """Hide something in everybody's texts from now on; managers only.
+
+    Raises `Refused` for a pattern that cannot be used, a replacement that the rule itself would change again, and
+    while an Evaluation is open; `AlreadyThere` for a rule that stands.
+    """
+    _locked(s, by=by, project_id=project_id)
+    new = rule(part, pattern, replacement)
+    standing = [rule_of(one) for one in standing_rules(s, project_id=project_id)]
+    if any(_same(one, new) for one in standing):
+        raise AlreadyThere("There is such a rule already. End it first if you want another replacement.")
+    if len(standing) >= MOST_RULES:
+        raise Refused(f"There are {MOST_RULES} rules already. End one, or put several patterns into one with |.")
+    _check(new, texts=[text for texts in _some(s, project_id).values() for text in texts])
+    row = TextRule(
+        project_id=project_id,
+        part=part,
+        pattern=new.pattern if isinstance(new, Pattern) else None,
+        replacement=replacement,
+        created_by_id=by,
+    )
+    s.add(row)
+    s.flush()
+    return row
+
+
+def end_rule(s: Session, *, by: int, rule_id: int) -> None:
+    """Hide it no longer; managers only. Raises `Refused` while an Evaluation is open."""
+    row = s.get(TextRule, rule_id)
+    if row is None:
+        raise NotFound("That rule is not in the database any more. Reload the page.")
+    _locked(s, by=by, project_id=row.project_id)
+    s.refresh(row)
+    if row.ended_at is not None:
+        raise Refused("That rule was ended already. Reload the page.")
+    row.ended_at = now()
+    s.flush()
+
+
+def open_evaluation(s: Session, *, project_id: int) -> Evaluation | None:
+    """An Evaluation that takes verdicts: while there is one, no rule changes."""
+    return s.scalars(
+        select(Evaluation).where(Evaluation.project_id == project_id, Evaluation.closed_at.is_(None)).limit(1)
+    ).first()
+
+
+def _locked(s: Session, *, by: int, project_id: int) -> None:
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    s.get(Project, project_id, with_for_update=True)  # nobody opens an evaluation meanwhile
+    judged = open_evaluation(s, project_id=project_id)
+    if judged is not None:
+        raise Refused(
+            f"The evaluation “{judged.name}” is open, and its judges would see other texts from now on. "
+            "Close it first, then change the rules."
+        )
+
+
+def _same(one: Rule, other: Rule) -> bool:
+    if isinstance(one, Pattern) and isinstance(other, Pattern):
+        return one.pattern == other.pattern
+    return type(one) is type(other)
+
+
+def _check(new: Rule, *, texts: Sequence[str]) -> None:
+    """Raise `Refused` unless the rule can be used on these texts and any other."""
+    if len(new.replacement) > LONGEST_REPLACEMENT:
+        raise Refused(f"What stands there instead has at most {LONGEST_REPLACEMENT} characters.")
+    if shown(new.replacement) != new.replacement or "\n" in new.replacement:
+        raise Refused("What stands there instead must be plain words on one line, with no blanks around them.")
+    if isinstance(new, Pattern):
+        try:
+            check_pattern(new.pattern, texts)
+        except BadPattern as problem:
+            raise Refused(f"This pattern cannot be used: {problem}.") from None
+    for text in ("Dear Ann Archer, your ticket #20443 is open.", *texts):
+        once = shown(text, rules=[new])
+        if shown(once, rules=[new]) != once:
+            raise Refused("The rule finds its own replacement again. Put something else in its place, or nothing.")
+
+
+def preview(s: Session, *, by: int, project_id: int, new: Rule) -> Preview:
+    """What the rule changes beside all others that stand, whether it stands itself or not; managers only.
+
+    Looks at the first `EACH` texts of each Responder. Raises `Refused` for a rule that cannot be used.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    names = _names(s, project_id)
+    others = [one for row in standing_rules(s, project_id=project_id) if not _same(one := rule_of(row), new)]
+    some = _some(s, project_id)
+    _check(new, texts=[text for texts in some.values() for text in texts])
+    touched, examples = [], []
+    for responder, texts in some.items():
+        before = [shown(text, names=names, rules=others) for text in texts]
+        after = [shown(text, names=names, rules=[*others, new]) for text in texts]
+        changed = [Example(one, other) for one, other in zip(before, after, strict=True) if one != other]
+        touched.append(Touched(responder, len(changed), len(texts)))
+        examples.append(changed)
+    in_turn = [one for turn in range(EXAMPLES) for some_of in examples for one in some_of[turn : turn + 1]]
+    return Preview(touched, in_turn[:EXAMPLES])
+
+
+def _names(s: Session, project_id: int) -> tuple[str, ...]:
+    """Of the human Responders."""
+    return tuple(
+        s.scalars(
+            select(Responder.name).where(Responder.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
+        )
+    )
+
+
+def _some(s: Session, project_id: int) -> dict[str, list[str]]:
+    """The first `EACH` texts of each Responder that is not only tried out, by its label."""
+    kept = select(Responder).where(Responder.project_id == project_id, Responder.kept).order_by(Responder.id)
+    found = {}
+    for responder in s.scalars(kept):
+        first = select(Response.text).where(Response.responder_id == responder.id).order_by(Response.id).limit(EACH)
+        found[responder.label] = list(s.scalars(first))
+    return {label: texts for label, texts in found.items() if texts}

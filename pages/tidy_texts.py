@@ -1,0 +1,171 @@
+"""What is hidden in everybody's texts before people judge them, and whether length tells whose they are."""
+
+import streamlit as st
+
+from db.models import HiddenPart, Role, TextRule
+from db.session import reading, session
+from db.text_rules import (
+    EACH,
+    LONGEST_REPLACEMENT,
+    Preview,
+    add_rule,
+    end_rule,
+    open_evaluation,
+    preview,
+    rule,
+    rule_of,
+    standing_rules,
+)
+from review.diff import Change, word_diff
+from review.lengths import length_balance
+from shown_text import LONGEST_PATTERN, Rule
+from ui.charts import length_spreads, longer_bars
+from ui.frame import page
+from ui.pairs import show_diff
+from ui.safe import errors_shown, errors_toasted, escaped, plain, show_table
+
+me = page("Tidy texts", Role.MANAGER)
+PART, PATTERN, INSTEAD = (f"tidy_{name}_{me.project_id}" for name in ("part", "pattern", "instead"))
+PART_WORDS = {
+    HiddenPart.GREETING_NAME: "The name in the greeting",
+    HiddenPart.TICKET_NUMBER: "Ticket, case and order numbers",
+    HiddenPart.PATTERN: "What a pattern finds",
+}
+
+
+def add(part: HiddenPart, pattern: str | None, replacement: str) -> None:
+    """Hide it from now on; the form is empty again."""
+    with errors_toasted():
+        with session() as s:
+            add_rule(
+                s, by=me.reviewer_id, project_id=me.project_id, part=part, pattern=pattern, replacement=replacement
+            )
+        for key in (PART, PATTERN, INSTEAD):
+            st.session_state.pop(key, None)
+
+
+def end(rule_id: int) -> None:
+    """Hide it no longer."""
+    with errors_toasted(), session() as s:
+        end_rule(s, by=me.reviewer_id, rule_id=rule_id)
+
+
+def show_preview(new: Rule) -> None:
+    """How many texts of each Responder a rule changes, and how some read before and after."""
+    with errors_shown(), st.spinner("Trying it …"):
+        with reading() as s:
+            found = preview(s, by=me.reviewer_id, project_id=me.project_id, new=new)
+        show_found(found, new.replacement)
+
+
+def show_found(found: Preview, replacement: str) -> None:
+    """The counts, then the texts side by side."""
+    if not found.touched:
+        st.info("There are no replies to try it on yet.")
+        return
+    show_table(
+        [{"Responder": one.responder, "Changed": f"{one.changed} of {one.texts}"} for one in found.touched],
+    )
+    st.caption(f"Among the first {EACH} replies of each.")
+    if warning := found.tells(replacement):
+        st.warning(plain(warning), icon=":material/visibility:")
+    for number, one in enumerate(found.examples):
+        pieces = word_diff(one.before, one.after)
+        before, after = st.columns(2)
+        with before:
+            if not number:
+                st.caption("Before")
+            show_diff(tuple(piece for piece in pieces if piece.change is not Change.ADDED))
+        with after:
+            if not number:
+                st.caption("After")
+            show_diff(tuple(piece for piece in pieces if piece.change is not Change.REMOVED))
+
+
+def show_standing(row: TextRule, *, fixed: bool) -> None:
+    """One rule with what it changes, and the button that ends it."""
+    with st.container(border=True):
+        words, button = st.columns([5, 1], vertical_alignment="center")
+        finds = f" <code>{escaped(row.pattern)}</code>" if row.pattern else ""
+        instead = f"becomes “{escaped(row.replacement)}”" if row.replacement else "is left out"
+        words.html(f'<div class="pw-text">{escaped(PART_WORDS[row.part])}{finds} {instead}</div>')
+        button.button("End it", key=f"end_{row.id}", on_click=end, args=(row.id,), width="stretch", disabled=fixed)
+        below = st.expander("What it changes", key=f"effect_{row.id}", on_change="rerun")
+        if below.open:
+            with below:
+                show_preview(rule_of(row))
+
+
+def new_rule(*, fixed: bool) -> None:
+    """The form with its live preview."""
+    what, finds, instead = st.columns([3, 4, 3], vertical_alignment="bottom")
+    part = what.selectbox(
+        "Hide", list(PART_WORDS), index=None, format_func=lambda one: PART_WORDS[one], placeholder="Choose", key=PART
+    )
+    if part is None:
+        return
+    pattern = None
+    if part is HiddenPart.PATTERN:
+        pattern = finds.text_input(
+            "Pattern",
+            key=PATTERN,
+            max_chars=LONGEST_PATTERN,
+            placeholder="Store [0-9]+",
+            help="A regular expression; (?i) in front ignores case, ^ and $ are a line's ends.",
+        )
+    replacement = instead.text_input("Put there instead (optional)", key=INSTEAD, max_chars=LONGEST_REPLACEMENT).strip()
+    if part is HiddenPart.PATTERN and not pattern:
+        return
+    st.button(
+        "Add this rule", type="primary", on_click=add, args=(part, pattern, replacement), disabled=fixed, key="tidy_add"
+    )
+    show_preview(rule(part, pattern, replacement))
+
+
+st.write(
+    "People who rank or judge see every reply with the same white space, bullets and headings, without names of our "
+    "people and without sign-offs, so that format does not tell who wrote it. Here you hide more. The replies "
+    "themselves stay as they are: corrections, training and exports have the original."
+)
+with reading() as s:
+    rules = standing_rules(s, project_id=me.project_id)
+    judged = open_evaluation(s, project_id=me.project_id)
+if judged is not None:
+    st.info(
+        plain(
+            f"The evaluation “{judged.name}” is open. Until it is closed the rules stay, so that its judges see one "
+            "kind of text."
+        ),
+        icon=":material/lock:",
+    )
+for one in rules:
+    show_standing(one, fixed=judged is not None)
+st.subheader("Hide more")
+new_rule(fixed=judged is not None)
+
+st.subheader("Length")
+with st.spinner("Counting words …"), reading() as s:
+    balance = length_balance(s, by=me.reviewer_id, project_id=me.project_id)
+if not balance.spreads:
+    st.info("There are no replies yet: import or generate some.")
+    st.stop()
+st.write(plain(balance.won.sentence))
+length_spreads(balance.spreads)
+st.caption(
+    "The bar is the middle half of a responder's replies, the mark the median; the line leaves a tenth out at each end."
+)
+show_table(
+    [
+        {
+            "Responder": one.responder,
+            "Median words": f"{one.median:.0f}",
+            "Middle half": f"{one.quarter:.0f} to {one.three_quarters:.0f}",
+            "Cut off at the token limit": "–" if one.cut_share is None else f"{one.cut_share:.0%} of {one.told}",
+            "Replies measured": one.texts,
+        }
+        for one in balance.spreads
+    ]
+)
+if balance.sides:
+    longer_bars(balance.sides)
+    st.caption("Where one responder's reply is nearly always the longer one, length alone tells them apart.")

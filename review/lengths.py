@@ -1,0 +1,230 @@
+"""How long replies are, whose are the longer ones, and whether the longer one wins: length can decide unnoticed.
+
+A length is the number of words, white space between them, of a text as people see it who judge it. `spread`,
+`longer_sides` and `longer_won` are pure; `length_balance` fetches what they count.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from db.comparisons import OWN_WORD, of_at_most
+from db.models import (
+    Comparison,
+    ComparisonResponse,
+    ComparisonState,
+    Placement,
+    Ranking,
+    Responder,
+    Response,
+    Reviewer,
+    Role,
+)
+from db.people import require
+from db.text_rules import as_shown
+from shown_text import AsShown
+
+EACH = 300
+"""Texts of each Responder that are measured, spread over all of theirs."""
+PAIRS = 1_000
+"""Offered pairs, and ranked ones, that are measured: the first in the queue's random order."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How long one Responder's texts are, in words."""
+
+    responder: str
+    """Label."""
+    texts: int
+    """Measured."""
+    tenth: float
+    """A tenth of the texts are shorter."""
+    quarter: float
+    median: float
+    three_quarters: float
+    nine_tenths: float
+    """A tenth of the texts are longer."""
+    cut: int
+    """Texts that were cut off at the token limit."""
+    told: int
+    """Texts of which it is known whether they were cut off; people's never are."""
+
+    @property
+    def cut_share(self) -> float | None:
+        """In [0, 1]; none where nothing is known."""
+        return self.cut / self.told if self.told else None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two replies to one prompt."""
+
+    responders: tuple[str, str]
+    words: tuple[int, int]
+    first_better: float | None = None
+    """The share of people, in [0, 1], who called the first better, of those who called one better; none for nobody."""
+
+
+@dataclass(frozen=True)
+class LongerSide:
+    """How often one Responder's reply is the longer one, beside another Responder's."""
+
+    responder: str
+    pairs: int
+    longer: int
+    same: int
+    """As many words."""
+
+
+@dataclass(frozen=True)
+class LongerWon:
+    """How often the longer reply of a pair was called better; each pair counts once, as most people said."""
+
+    pairs: int
+    """Decided, and of different length."""
+    won: int
+    """By the longer reply."""
+    low: float
+    high: float
+    """Wilson's 95 % interval of won / pairs, in [0, 1]."""
+
+    @property
+    def sentence(self) -> str:
+        """The finding, and what it means, in words that claim no more than the interval allows."""
+        if not self.pairs:
+            return "No ranked pair tells yet whether length decides."
+        rate = self.won / self.pairs
+        among = f"{self.pairs:,} pairs (95% interval {self.low:.0%} to {self.high:.0%})"
+        found = f"The longer reply won {rate:.0%} of {among}"
+        if self.low > 0.5:
+            return f"{found}: length may decide, and a model that learns from this will write more."
+        if self.high < 0.5:
+            return f"{found}: brevity may decide, and a model that learns from this will write less."
+        return f"{found}: no sign that length decides."
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Everything about lengths in a project."""
+
+    spreads: Sequence[Spread]
+    """The longest median first."""
+    sides: Sequence[LongerSide]
+    """Of pairs that are offered."""
+    won: LongerWon
+    """Of pairs that people ranked."""
+
+
+def spread(responder: str, words: Sequence[int], *, cut: int, told: int) -> Spread:
+    """The quantiles of some lengths in words, by linear interpolation. Raises `ValueError` without any."""
+    if not words:
+        raise ValueError("No lengths to take quantiles of.")
+    tenth, quarter, middle, three_quarters, nine_tenths = np.percentile(words, [10, 25, 50, 75, 90]).tolist()
+    return Spread(responder, len(words), tenth, quarter, middle, three_quarters, nine_tenths, cut, told)
+
+
+def longer_sides(pairs: Collection[Pair]) -> list[LongerSide]:
+    """How often each Responder's reply is the longer one, most often first; pairs of one's own replies tell nothing."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for pair in pairs:
+        if pair.responders[0] == pair.responders[1]:
+            continue
+        for side, name in enumerate(pair.responders):
+            mine, other = pair.words[side], pair.words[1 - side]
+            counts[name]["longer" if mine > other else "same" if mine == other else "shorter"] += 1
+    found = [LongerSide(name, sum(count.values()), count["longer"], count["same"]) for name, count in counts.items()]
+    return sorted(found, key=lambda one: (-one.longer / one.pairs, one.responder))
+
+
+def longer_won(pairs: Collection[Pair]) -> LongerWon:
+    """How often the longer reply won, of pairs in which more people called one of the two better."""
+    decided = [pair for pair in pairs if pair.words[0] != pair.words[1] and pair.first_better not in (None, 0.5)]
+    won = sum(((pair.first_better or 0) > 0.5) == (pair.words[0] > pair.words[1]) for pair in decided)
+    if not decided:
+        return LongerWon(0, 0, 0.0, 1.0)
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(won, len(decided), method="wilson")
+    return LongerWon(len(decided), won, float(low), float(high))
+
+
+def length_balance(s: Session, *, by: int, project_id: int) -> Balance:
+    """The project's lengths, by a sample where there is much; managers only. Simulated rankings count for nothing."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    shown = as_shown(s, project_id=project_id)
+    offered = (
+        select(Comparison.id)
+        .where(Comparison.project_id == project_id, Comparison.state != ComparisonState.AWAY, of_at_most(2))
+        .order_by(Comparison.draw)
+        .limit(PAIRS)
+    )
+    return Balance(
+        spreads=sorted(_spreads(s, project_id, shown), key=lambda one: (-one.median, one.responder)),
+        sides=longer_sides(_pairs(s, offered, shown)),
+        won=longer_won(_pairs(s, offered.where(Comparison.people > 0), shown)),
+    )
+
+
+def _spreads(s: Session, project_id: int, shown: AsShown) -> list[Spread]:
+    found = []
+    for responder in s.scalars(select(Responder).where(Responder.project_id == project_id, Responder.kept)):
+        count = s.scalar(select(func.count()).where(Response.responder_id == responder.id)) or 0
+        # an odd step: of samples that were saved two by two, an even one would take the same ones always
+        step = -(-count // EACH) | 1
+        rows = s.execute(
+            select(Response.text, Response.finish_reason)
+            .where(Response.responder_id == responder.id, Response.id % step == 0)
+            .order_by(Response.id)
+            .limit(EACH)
+        ).all()
+        if rows:
+            words = [len(shown(text).split()) for text, _ in rows]
+            ends = [finish for _, finish in rows if finish is not None]
+            found.append(spread(responder.label, words, cut=ends.count("length"), told=len(ends)))
+    return found
+
+
+def _pairs(s: Session, some: Select[int], shown: AsShown) -> list[Pair]:
+    ids = s.scalars(some).all()
+    sides: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
+    for comparison_id, response_id, text, responder in s.execute(
+        select(ComparisonResponse.comparison_id, Response.id, Response.text, Responder)
+        .join(Response, Response.id == ComparisonResponse.response_id)
+        .join(Responder, Responder.id == Response.responder_id)
+        .where(ComparisonResponse.comparison_id.in_(ids))
+        .order_by(Response.id)
+    ):
+        sides[comparison_id].append((response_id, responder.label, len(shown(text).split())))
+    better = _better(s, ids)
+    return [
+        Pair((one[1], two[1]), (one[2], two[2]), _share(better.get(comparison_id, {}), one[0], two[0]))
+        for comparison_id, (one, two) in sides.items()
+    ]
+
+
+def _share(better: Mapping[int, int], one: int, two: int) -> float | None:
+    said = better.get(one, 0) + better.get(two, 0)
+    return better.get(one, 0) / said if said else None
+
+
+def _better(s: Session, comparison_ids: Sequence[int]) -> Mapping[int, Mapping[int, int]]:
+    """For each comparison how many people called which response better than the other."""
+    places: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for comparison_id, ranking_id, place, response_id in s.execute(
+        select(Ranking.comparison_id, Ranking.id, Placement.place, Placement.response_id)
+        .join(Placement, Placement.ranking_id == Ranking.id)
+        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        .where(Ranking.comparison_id.in_(comparison_ids), OWN_WORD, Reviewer.simulated.is_(False))
+    ):
+        places[comparison_id, ranking_id].append((place, response_id))
+    found: dict[int, Counter[int]] = defaultdict(Counter)
+    for (comparison_id, _), said in places.items():
+        (first, best), (second, _) = sorted(said)
+        if first != second:
+            found[comparison_id][best] += 1
+    return found
