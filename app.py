@@ -39,24 +39,35 @@ if not loopback(st.get_option("server.address")):
 with errors_shown(stop=True):
     opened()
 
-PAGES = (
-    ("pages/overview.py", "Overview", ":material/route:", tuple(Role)),
-    ("pages/import_prompts.py", "Import", ":material/upload_file:", (Role.MANAGER,)),
-    ("pages/route_prompts.py", "Route", ":material/alt_route:", (Role.MANAGER,)),
-    ("pages/try_prompts.py", "Try prompts", ":material/science:", (Role.MANAGER,)),
-    ("pages/generate_responses.py", "Generate", ":material/auto_awesome:", (Role.MANAGER,)),
-    ("pages/tidy_texts.py", "Tidy texts", ":material/format_clear:", (Role.MANAGER,)),
-    ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", (Role.MANAGER, Role.ANNOTATOR)),
-    ("pages/correct_replies.py", "Correct", ":material/edit_note:", (Role.MANAGER, Role.ANNOTATOR)),
-    ("pages/find_comparisons.py", "Find", ":material/search:", (Role.MANAGER,)),
-    ("pages/check_responses.py", "Check", ":material/rule:", (Role.MANAGER,)),
-    ("pages/review_progress.py", "Progress", ":material/bar_chart:", (Role.MANAGER,)),
-    ("pages/decide_conflicts.py", "Decide", ":material/gavel:", (Role.MANAGER,)),
-    ("pages/train_model.py", "Train", ":material/model_training:", (Role.MANAGER,)),
-    ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", (Role.REVIEWER, Role.MANAGER)),
-    ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", (Role.MANAGER, Role.REVIEWER)),
-    ("pages/manage_people.py", "People", ":material/group:", tuple(Role)),
-)
+MANAGER = (Role.MANAGER,)
+RANKERS = (Role.MANAGER, Role.ANNOTATOR)
+JUDGES = (Role.REVIEWER, Role.MANAGER)
+PAGES = {
+    "": (
+        ("pages/overview.py", "Overview", ":material/route:", tuple(Role)),
+        ("pages/import_prompts.py", "Import", ":material/upload_file:", MANAGER),
+        ("pages/route_prompts.py", "Route", ":material/alt_route:", MANAGER),
+    ),
+    "Replies": (
+        ("pages/try_prompts.py", "Try prompts", ":material/science:", MANAGER),
+        ("pages/generate_responses.py", "Generate", ":material/auto_awesome:", MANAGER),
+        ("pages/check_responses.py", "Check", ":material/rule:", MANAGER),
+        ("pages/tidy_texts.py", "Tidy texts", ":material/format_clear:", MANAGER),
+    ),
+    "What people say": (
+        ("pages/compare_responses.py", "Compare", ":material/compare_arrows:", RANKERS),
+        ("pages/correct_replies.py", "Correct", ":material/edit_note:", RANKERS),
+        ("pages/review_progress.py", "Progress", ":material/bar_chart:", MANAGER),
+        ("pages/decide_conflicts.py", "Decide", ":material/gavel:", MANAGER),
+        ("pages/find_comparisons.py", "Find", ":material/search:", MANAGER),
+    ),
+    "Models": (
+        ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
+        ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),
+        ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", JUDGES),
+    ),
+    "The project": (("pages/manage_people.py", "People", ":material/group:", tuple(Role)),),
+}
 me = choose_project_and_person()
 # every page has its address for everybody, so that a link works before the sign-in and a page can say what it needs
 pages = {
@@ -67,9 +78,11 @@ pages = {
         default=title == "Overview",
         visibility="visible" if me is not None and me.has(*roles) else "hidden",
     )
-    for path, title, icon, roles in PAGES
+    for section in PAGES.values()
+    for path, title, icon, roles in section
 }
-chosen = st.navigation(list(pages.values()), position="sidebar" if me is not None else "hidden")
+menu = {name: [pages[title] for _, title, _, _ in section] for name, section in PAGES.items()}
+chosen = st.navigation(menu, position="sidebar" if me is not None else "hidden")
 if wanted := st.session_state.pop("wanted", None):  # see `ui.frame.page`
     st.switch_page(pages[wanted], query_params=st.query_params.to_dict())
 # again, because navigation has just put the page's own icon in its place

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 
 from sqlalchemy import insert, select
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.comparisons import MOST, comparison_key, nearly_same
 from db.models import Comparison, ComparisonResponse, ComparisonState, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
+from db.text_rules import as_shown
 from errors import Refused
 
 
@@ -118,7 +119,8 @@ def make_comparisons(
         across = frozenset(responder_ids)
         rows = rows.where(Response.responder_id.in_(across))
     known = set(s.scalars(select(Comparison.key).where(Comparison.project_id == project_id)))
-    replies = [Reply(*row) for row in s.execute(rows)]
+    shown = as_shown(s, project_id=project_id)  # texts that look the same give nothing to choose
+    replies = [replace(one, text=shown(one.text)) for one in (Reply(*row) for row in s.execute(rows))]
     new: dict[str, Sequence[Reply]] = {}
     already = identical = empty = 0
     for group in together_of(replies) if together else pairs_of(replies, across=across):

@@ -27,9 +27,10 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(given["location"], trust_remote_code=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         given["location"], dtype=getattr(torch, given["dtype"]), use_safetensors=True, trust_remote_code=False
-    ).to(device)
+    )
+    model = model.to(device)
     if given["adapter"]:
         from peft import PeftModel
 

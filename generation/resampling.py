@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
 from db.models import Prompt, Responder, Response
+from db.text_rules import as_shown
 from generation.pairing import Reply, offered
 from generation.plan import Missing
 
@@ -32,6 +33,7 @@ def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Mis
     A sample drawn again has its own number, so that it has its own seed and the old Response stays as it was.
     """
     responder = s.get_one(Responder, responder_id)
+    shown = as_shown(s, project_id=responder.project_id)
     mine = select(Response.prompt_id).where(Response.generation_run_id == run_id)
     rows = s.execute(
         select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
@@ -48,7 +50,7 @@ def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Mis
         prompt, standing = prompts[prompt_id], offered(replies)
         for place, first in standing.items():
             second = standing.get(place + 1)
-            if place % 2 or second is None or not nearly_same(first.text, second.text):
+            if place % 2 or second is None or not nearly_same(shown(first.text), shown(second.text)):
                 continue
             rounds = second.sample // MOST_SAMPLES + 1
             if rounds <= ROUNDS:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.models import (
@@ -164,6 +164,12 @@ def cost_of(responder: Responder, tokens_in: int | None, tokens_out: int | None)
     return ((responder.price_in or 0) * (tokens_in or 0) + (responder.price_out or 0) * (tokens_out or 0)) / MILLION
 
 
+def total(values: Sequence[float | None]) -> float | None:
+    """Their sum; none where there are none or one is not known. Pure."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
+
+
 def differences(before: Responder, after: Responder) -> list[Difference]:
     """The parts that differ, in the order in which somebody writes them. Pure."""
     old, new = parts_of(before), parts_of(after)
@@ -217,7 +223,7 @@ def read_by_model(s: Session, *, contestant: Contestant, prompt: Prompt) -> tupl
     return text, f"Rendered with {layout}, word for word as in training; the reply begins at the end."
 
 
-def _first() -> object:
+def _first() -> ColumnElement[bool]:
     return Response.sample == 0
 
 

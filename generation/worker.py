@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from db.models import GenerationRun, Responder, Response, RunStatus
+from db.routing import apply_classifiers
 from db.session import reading, session
 from errors import EngineFailed
 from generation.adapters import ensure_merged, weights_of
 from generation.answering import EngineDied, Rendered, Work, asking_of
+from generation.asserting import check_new
 from generation.endpoints import Endpoint, remote_endpoint
 from generation.engine import Weights, serve, tail
 from generation.pairing import make_comparisons
@@ -29,8 +31,12 @@ from template import template_hash
 
 RESTARTS = 3
 """How often an engine that dies is started again without an answer in between."""
+WAIT = 5.0
+"""Seconds, once more after each death, before an endpoint elsewhere is asked again."""
 LINGER = 180.0
 """Seconds that the workbench's engine waits for more; starting it anew takes about a minute."""
+CHECKED_AT_ONCE = 100
+"""Responses looked at by the assertions in one transaction."""
 LOOK = 0.5
 """Seconds between two looks for more."""
 
@@ -83,7 +89,7 @@ def run(progress: Progress) -> None:
                     raise EngineFailed(_died(source, progress, deaths)) from None
                 log.warning("The engine died; it is started again (%d of %d).", deaths, RESTARTS)
                 if source.weights is None:
-                    time.sleep(5.0 * deaths)  # an endpoint elsewhere is not ours to restart
+                    time.sleep(WAIT * deaths)  # an endpoint elsewhere is not ours to restart
         if _finished(work, project_id=project_id, responder_id=responder.id):
             return
 
@@ -124,6 +130,7 @@ def _finished(work: Work, *, project_id: int, responder_id: int) -> bool:
     """End the run, and offer its pairs; False where the workbench asked for more at the last moment."""
     progress = work.progress
     if not work.trial:
+        _check_all(work, project_id=project_id)
         work.tell("Offering pairs")
     with session() as s:
         progress.guard(s)
@@ -134,6 +141,7 @@ def _finished(work: Work, *, project_id: int, responder_id: int) -> bool:
             saved = s.scalar(select(func.count()).where(Response.generation_run_id == progress.run_id))
             if work.given_up and not saved:
                 raise EngineFailed(f"No prompt could be answered. {work.last_problem}")
+            apply_classifiers(s, project_id=project_id)
             made = make_comparisons(s, project_id=project_id, responder_ids=[responder_id])
             log.info(
                 "%d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
@@ -143,6 +151,19 @@ def _finished(work: Work, *, project_id: int, responder_id: int) -> bool:
             )
         progress.succeed(s)
     return True
+
+
+def _check_all(work: Work, *, project_id: int) -> None:
+    """Look at every new response by the project's assertions, a few at a time: an expression may take its while."""
+    with reading() as s:
+        run_id = work.progress.run_id
+        new = s.scalars(select(Response.id).where(Response.generation_run_id == run_id).order_by(Response.id)).all()
+    for start in range(0, len(new), CHECKED_AT_ONCE):
+        with session() as s:
+            work.progress.guard(s)
+            check_new(s, project_id=project_id, response_ids=new[start : start + CHECKED_AT_ONCE])
+        if work.seconds_since_told > 1:
+            work.tell(f"Checking replies, {start:,} of {len(new):,}")
 
 
 def _died(source: _Source, progress: Progress, deaths: int) -> str:

@@ -9,11 +9,13 @@ from generation.base_model import register_base_model
 from generation.responders import Sampling, columns_of, contestant_of, keep, model_responders
 from generation.trials import (
     MOST,
+    TrialAnswer,
     answers,
     asked_prompts,
     differences,
     read_by_model,
     start_trial,
+    total,
     training_prompts,
     tried,
 )
@@ -201,20 +203,20 @@ def _show_differences(before: Responder, after: Responder) -> None:
         show_diff(word_diff(one.before, one.after))
 
 
-def _show_totals(shown: list[Responder], replies: dict[int, dict[int, object]]) -> None:
+def _show_totals(shown: list[Responder], replies: dict[int, dict[int, TrialAnswer]]) -> None:
     for column, one in zip(st.columns(len(shown)), shown, strict=True):
         given = list(replies[one.id].values())
         count = len(given)
-        total = [
-            sum(value) if count and all(part is not None for part in value) else None
-            for value in (
-                [getattr(answer, name) for answer in given]
-                for name in ("prompt_tokens", "reply_tokens", "seconds", "cost")
-            )
-        ]
+        words = _took(
+            total([answer.prompt_tokens for answer in given]),
+            total([answer.reply_tokens for answer in given]),
+            total([answer.seconds for answer in given]),
+            total([answer.cost for answer in given]),
+            cut=False,
+        )
         column.html(
             f'<div class="pw-label">{escaped(one.label)}: {count} '
-            f"{'reply' if count == 1 else 'replies'} · {escaped(_took(*total, cut=False))}</div>"
+            f"{'reply' if count == 1 else 'replies'} · {escaped(words)}</div>"
         )
 
 

@@ -161,7 +161,7 @@ def test_an_unknown_model_stops_the_run_and_names_it(there: FakeEndpoint) -> Non
 def test_an_endpoint_that_goes_away_fails_the_run_and_what_was_answered_stays(
     there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(worker, "WAIT", 0.0)
     progress = asked_of(there)
     there.url = ""
     with session() as s:

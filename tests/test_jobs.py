@@ -117,7 +117,9 @@ def a_run(s: Session) -> int:
 
 def by_of(s: Session, run_id: int) -> int:
     """Who asked for the run: a manager of its project."""
-    return the_run(s, kind="generation", run_id=run_id).requested_by_id
+    by = the_run(s, kind="generation", run_id=run_id).requested_by_id
+    assert by is not None
+    return by
 
 
 @pytest.fixture

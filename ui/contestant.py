@@ -75,7 +75,7 @@ def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) 
         key=f"{key}_model",
     )
     if chosen != ELSEWHERE:
-        return int(chosen) if chosen is not None else None
+        return chosen if isinstance(chosen, int) else None
     old = start if isinstance(start, Remote) else Remote("", "")
     st.caption("Prompts are sent to this address. Use one that may read what your customers write.")
     left, right = st.columns(2)
