@@ -332,7 +332,7 @@ def _to_judge(by: int) -> ColumnElement[bool]:
     return waiting.correlate(Response).exists()
 
 
-def _to_rank(by: int) -> Select[tuple[int]]:
+def _to_rank(by: int) -> Select[int]:
     """Comparisons that this reviewer has neither ranked nor looked at, and that are still offered."""
     own = select(Ranking.id).where(
         Ranking.comparison_id == Comparison.id,

@@ -91,6 +91,7 @@ def _values(text: str) -> Iterator[str]:
 
 
 def _tokens(digits: str) -> Iterator[_Token]:
+    options: list[tuple[str, ...]]
     for found in _NUMBER.finditer(digits):
         grouped, whole, part, plain = found.group("grouped", "whole", "part", "plain")
         if grouped:
