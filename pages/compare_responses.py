@@ -21,6 +21,7 @@ from review.rankings import Choice, LastRanking, last_ranking, rank_pair, streng
 from review.slots import letter
 from ui.correcting import Subject, correction_box
 from ui.frame import page
+from ui.keys import alternating
 from ui.pairs import (
     PAUSE,
     Chosen,
@@ -257,7 +258,9 @@ def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: boo
     if last is not None:
         st.button(
             "Undo",
-            key=f"undo_{last.ranking_id}",  # a new button each time: Enter would press the one that has the focus
+            key=alternating(
+                "undo", last.ranking_id
+            ),  # a new button each time: Enter would press the one that has the focus
             shortcut="U",
             on_click=take_back,
             args=(last.ranking_id,),
@@ -267,7 +270,7 @@ def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: boo
     if comparison_id is not None:
         st.button(
             "Later",
-            key=f"later_{comparison_id}",
+            key=alternating("later", comparison_id),
             shortcut="L",
             on_click=put_off,
             args=(comparison_id,),

@@ -7,6 +7,7 @@ from review.comments import LONGEST_COMMENT
 from review.rankings import Choice, LastRanking, give_reason
 from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
 from ui.frame import Me
+from ui.keys import alternating
 from ui.pairs import CHOICE_WORDS
 from ui.safe import errors_toasted, plain
 from ui.slots import words_of
@@ -29,51 +30,52 @@ def why(me: Me, last: LastRanking) -> None:
         st.text_input(
             f"Your last choice: {choice}{strong}. Why? (optional, Enter saves)",
             value=last.reason or "",
-            key=f"reason_{last.ranking_id}",
+            key=(key := alternating("reason", last.ranking_id)),
             max_chars=LONGEST_COMMENT,
             on_change=_save_reason,
-            args=(me, last.ranking_id),
+            args=(me, last.ranking_id, key),
         )
         good, bad = st.columns(2)
-        for column, name, title, labels in (
-            (good, "praise", titles[0], PRAISE),
-            (bad, "faults", titles[1], FAULTS),
+        keys = alternating("praise", last.ranking_id), alternating("faults", last.ranking_id)
+        for column, key, title, labels in (
+            (good, keys[0], titles[0], PRAISE),
+            (bad, keys[1], titles[1], FAULTS),
         ):
             column.pills(
                 title,
                 labels,
                 selection_mode="multi",
                 default=[chip for chip in chips if chip in labels],
-                key=f"{name}_{last.ranking_id}",
+                key=key,
                 on_change=_save_chips,
-                args=(me, last.ranking_id),
+                args=(me, last.ranking_id, keys),
             )
         for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
             column.segmented_control(
                 plain(criterion.name),
                 list(SIDES),
                 default=next((word for word, side in SIDES.items() if side is said.get(criterion.id)), None),
-                key=f"criterion_{last.ranking_id}_{criterion.id}",
+                key=(key := alternating(f"criterion_{criterion.id}", last.ranking_id)),
                 on_change=_save_criterion,
-                args=(me, last.ranking_id, criterion.id),
+                args=(me, last.ranking_id, criterion.id, key),
             )
 
 
-def _save_reason(me: Me, ranking_id: int) -> None:
-    text = st.session_state.get(f"reason_{ranking_id}", "")
+def _save_reason(me: Me, ranking_id: int, key: str) -> None:
+    text = st.session_state.get(key, "")
     with errors_toasted():
         with session() as s:
             give_reason(s, by=me.reviewer_id, ranking_id=ranking_id, reason=text)
         st.toast("Reason saved.")
 
 
-def _save_chips(me: Me, ranking_id: int) -> None:
-    praise, faults = (st.session_state.get(f"{name}_{ranking_id}", []) for name in ("praise", "faults"))
+def _save_chips(me: Me, ranking_id: int, keys: tuple[str, str]) -> None:
+    praise, faults = (st.session_state.get(key, []) for key in keys)
     with errors_toasted(), session() as s:
         set_chips(s, by=me.reviewer_id, ranking_id=ranking_id, praise=praise, faults=faults)
 
 
-def _save_criterion(me: Me, ranking_id: int, criterion_id: int) -> None:
-    choice = SIDES.get(str(st.session_state.get(f"criterion_{ranking_id}_{criterion_id}")))
+def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> None:
+    choice = SIDES.get(str(st.session_state.get(key)))
     with errors_toasted(), session() as s:
         judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, choice=choice)
