@@ -211,7 +211,7 @@ def sentence(claim: Claim, value: str) -> str:
     listed = ", ".join(f"“{line}”" for line in value.splitlines())
     match claim:
         case Claim.MATCHES:
-            return f"Passes where the expression {_quoted(value)} is found anywhere in the reply; capitals count."
+            return f"Passes where the expression “{value}” is found anywhere in the reply; capitals count."
         case Claim.CONTAINS:
             return f"Passes where the reply has {'all of ' if chr(10) in value else ''}{listed}, in any case."
         case Claim.LACKS:
@@ -285,7 +285,7 @@ def _least(value: str) -> str:
     except ValueError:
         least = 0.0
     if not 0 < least <= 1:
-        raise Refused("Type the least similarity as a number above 0 up to 1: for example 0.6.")
+        raise Refused("Type the least similarity as a number above 0 up to 1: for example 0.4.")
     return f"{least:g}"
 
 

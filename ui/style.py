@@ -76,12 +76,14 @@ CSS = """
   border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent);}
 .pw-shares {overflow-x: auto; font-size: .9rem;}
 .pw-shares table {width: 100%; border-collapse: separate; border-spacing: .35rem .3rem;}
-.pw-shares th {text-align: left; font-weight: 500; opacity: .75; vertical-align: bottom; max-width: 14rem;
-  overflow-wrap: anywhere;}
-.pw-shares tbody th {vertical-align: middle; opacity: 1;}
+.pw-shares th {text-align: left; font-weight: 500; opacity: .75; vertical-align: bottom; min-width: 7rem;
+  max-width: 14rem; overflow-wrap: break-word;}
+.pw-shares tbody th {vertical-align: middle; opacity: 1; min-width: 10rem;}
 .pw-share {--tone: color-mix(in oklab, #0f766e var(--share), #b91c1c); padding: .4rem .7rem; border-radius: .4rem;
-  white-space: nowrap; background: linear-gradient(90deg, color-mix(in srgb, var(--tone) 30%, transparent) var(--share),
+  border-left: 3px solid var(--tone); white-space: nowrap; background: linear-gradient(90deg,
+  color-mix(in srgb, var(--tone) 30%, transparent) var(--share),
   color-mix(in srgb, currentColor 6%, transparent) var(--share));}
+.pw-shares thead th:first-child {min-width: 0;}
 .pw-share span {opacity: .75; font-size: .8rem; margin-left: .35rem;}
 .pw-sentence {font-size: 1.5rem; line-height: 1.35; font-weight: 600; margin: .2rem 0 .6rem;}
 .block-container, [data-testid="stMainBlockContainer"] {padding-top: 2.6rem; padding-bottom: 2rem;}
