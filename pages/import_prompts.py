@@ -150,7 +150,7 @@ def make_more() -> None:
 def change_prompts() -> None:
     """Training prompts as somebody else might have typed them."""
     left, middle, right, last = st.columns([3, 1, 1, 2])
-    way = left.selectbox("Change", list(Way), format_func=lambda one: WAY_WORDS[one], key="more_way")
+    way = left.selectbox("Change", list(Way), format_func=lambda one: WAY_WORDS[one], key="more_way") or Way.TYPOS
     count = middle.number_input("Prompts at most", 1, MOST, 20, key="more_count")
     seed = right.number_input("Draw", 0, 10**6, 0, key="more_seed", help="Another number draws other prompts.")
     rate = RATE * 100

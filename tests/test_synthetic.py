@@ -107,8 +107,6 @@ def test_there_is_always_a_typo_where_there_is_a_word(text: str) -> None:
 def test_typos_come_at_the_rate_that_was_asked_for() -> None:
     text = "where is it " * 1000
     made = typos(text, random.Random(1), rate=0.1)
-    wrong = sum(one != "where is it" for one in zip(made.split(" "), text.split(" "), strict=False))
-    assert wrong
     changed = sum(a != b for a, b in zip(made.split(), text.split(), strict=True))
     # 6 letters may be hit in every three words
     assert 0.12 < changed / 3000 < 0.22
