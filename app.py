@@ -66,7 +66,11 @@ pages = {
     )
     for path, title, icon, roles in PAGES
 }
-chosen = st.navigation(list(pages.values()), position="sidebar" if me is not None else "hidden")
+chosen = st.navigation(
+    list(pages.values()),
+    position="sidebar" if me is not None else "hidden",
+    expanded=True,  # of more than twelve pages Streamlit would hide the last
+)
 if wanted := st.session_state.pop("wanted", None):  # see `ui.frame.page`
     st.switch_page(pages[wanted], query_params=st.query_params.to_dict())
 # again, because navigation has just put the page's own icon in its place
