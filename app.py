@@ -82,7 +82,8 @@ pages = {
     for path, title, icon, roles in section
 }
 menu = {name: [pages[title] for _, title, _, _ in section] for name, section in PAGES.items()}
-chosen = st.navigation(menu, position="sidebar" if me is not None else "hidden")
+# expanded: of more than twelve pages Streamlit would hide the last
+chosen = st.navigation(menu, position="sidebar" if me is not None else "hidden", expanded=True)
 if wanted := st.session_state.pop("wanted", None):  # see `ui.frame.page`
     st.switch_page(pages[wanted], query_params=st.query_params.to_dict())
 # again, because navigation has just put the page's own icon in its place

@@ -98,7 +98,7 @@ def show_standing(row: TextRule, *, fixed: bool) -> None:
 
 def new_rule(*, fixed: bool) -> None:
     """The form with its live preview."""
-    what, finds, instead = st.columns([3, 4, 3], vertical_alignment="bottom")
+    what, finds, instead = st.columns(3, vertical_alignment="bottom")
     part = what.selectbox(
         "Hide", list(PART_WORDS), index=None, format_func=lambda one: PART_WORDS[one], placeholder="Choose", key=PART
     )
@@ -113,6 +113,8 @@ def new_rule(*, fixed: bool) -> None:
             placeholder="Store [0-9]+",
             help="A regular expression; (?i) in front ignores case, ^ and $ are a line's ends.",
         )
+    else:
+        instead = finds
     replacement = instead.text_input("Put there instead (optional)", key=INSTEAD, max_chars=LONGEST_REPLACEMENT).strip()
     if part is HiddenPart.PATTERN and not pattern:
         return

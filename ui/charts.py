@@ -149,9 +149,9 @@ def length_spreads(spreads: Sequence[Spread]) -> None:
         ]
     )
     numbers = ["a tenth below", "a quarter below", "median", "a quarter above", "a tenth above"]
-    tips = ["Responder", *(alt.Tooltip(f"{name}:Q", format=".0f") for name in numbers), "replies"]
+    tips = [alt.Tooltip("Responder:N"), *(alt.Tooltip(f"{name}:Q", format=".0f") for name in numbers)]
     y = alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
-    base = alt.Chart(frame).encode(y=y, tooltip=tips)
+    base = alt.Chart(frame).encode(y=y, tooltip=[*tips, alt.Tooltip("replies:Q")])
     ends = base.mark_rule(color=GREY).encode(
         x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
     )
