@@ -66,7 +66,8 @@ pages = {
     )
     for path, title, icon, roles in PAGES
 }
-chosen = st.navigation(list(pages.values()), position="sidebar" if me is not None else "hidden")
+# expanded: from thirteen pages on Streamlit would hide the last ones behind "View more"
+chosen = st.navigation(list(pages.values()), position="sidebar" if me is not None else "hidden", expanded=True)
 if wanted := st.session_state.pop("wanted", None):  # see `ui.frame.page`
     st.switch_page(pages[wanted], query_params=st.query_params.to_dict())
 # again, because navigation has just put the page's own icon in its place
