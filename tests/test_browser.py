@@ -18,10 +18,8 @@ from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-MENU = [
-    re.compile(name)
-    for name in "Overview Import Generate Compare Correct Find Progress Decide Train Judge Evaluate People".split()
-]
+PAGES = "Overview Import Generate Compare Correct Find Check Progress Decide Train Judge Evaluate People"
+MENU = [re.compile(name) for name in PAGES.split()]
 REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
 
