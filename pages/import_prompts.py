@@ -24,9 +24,11 @@ from intake.synthetic import (
     save_taken,
     save_variations,
 )
+from review.diff import word_diff
 from settings import settings
 from ui.frame import page
-from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table
+from ui.pairs import show_diff
+from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table, show_text
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {
@@ -159,7 +161,9 @@ def change_prompts() -> None:
     variation = Variation(way=way, count=int(count), seed=int(seed), rate=rate / 100)
     with st.spinner("Looking for duplicates …"), reading() as s:
         made = plan_variations(s, project_id=me.project_id, variation=variation)
-    show_made(made)
+    st.write(f"Would add {made.sentence}")
+    for one in made.prompts[:5]:
+        show_diff(word_diff(one.parent.text, one.text))
     st.button(
         "Add them",
         type="primary",
@@ -191,7 +195,15 @@ def take_over() -> None:
     who = st.selectbox("Responder", list(machines), format_func=lambda i: machines[i], key="more_who")
     with st.spinner("Looking for duplicates …"), reading() as s:
         made = plan_taken(s, project_id=me.project_id, responder_id=who)
-    show_made(made)
+    st.write(f"Would add {made.sentence}")
+    for one in made.prompts[:5]:
+        left, right = st.columns(2)
+        with left:
+            st.caption("It was given")
+            show_text(one.parent.text)
+        with right:
+            st.caption("It wrote")
+            show_text(one.text)
     st.button(
         "Add them",
         type="primary",
@@ -200,12 +212,6 @@ def take_over() -> None:
         on_click=add_made,
         args=(lambda s: save_taken(s, by=me.reviewer_id, project_id=me.project_id, responder_id=who),),
     )
-
-
-def show_made(made: Made) -> None:
-    """How many there would be, and the first few beside what they were made from."""
-    st.write(f"Would add {made.sentence}")
-    show_table([{"From": one.parent.text, "Made": one.text} for one in made.prompts[:5]])
 
 
 def add_made(save: Callable[[Session], Made]) -> None:
