@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MENU = [
     re.compile(name)
-    for name in "Overview Import Generate Compare Correct Find Progress Decide Train Judge Evaluate People".split()
+    for name in "Overview Import Generate Tidy Compare Correct Find Progress Decide Train Judge Evaluate People".split()
 ]
 REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
