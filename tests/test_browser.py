@@ -18,7 +18,7 @@ from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PAGES = "Overview Import Generate Compare Correct Find Check Progress Decide Train Judge Evaluate People"
+PAGES = "Overview Import Route Try Generate Check Tidy Compare Correct Progress Decide Find Train Judge Evaluate People"
 MENU = [re.compile(name) for name in PAGES.split()]
 REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
