@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.work import RUN_SEED, Done, Took, Work, read_work, until_the_end
+from generation.nucleus import ARGUMENT
 
 
 def project(work: Work) -> Done:
@@ -39,7 +40,8 @@ def vllm(work: Work) -> Done:
         SamplingParams(
             n=work.samples,
             temperature=work.temperature,
-            top_p=work.top_p,
+            top_p=1.0 if work.our_top_p else work.top_p,
+            extra_args={ARGUMENT: work.top_p} if work.our_top_p else None,
             max_tokens=work.max_tokens,
             seed=one.seed,
         )
@@ -114,7 +116,8 @@ def main(arguments: Sequence[str]) -> None:
     """Let one contestant work."""
     name, given, done = arguments
     answer = CONTESTANTS[name](read_work(Path(given).read_text(encoding="utf-8")))
-    Path(done).write_text(json.dumps(asdict(answer)), encoding="utf-8")
+    took = {what: round(value, 3) if isinstance(value, float) else value for what, value in asdict(answer.took).items()}
+    Path(done).write_text(json.dumps(asdict(answer) | {"took": took}), encoding="utf-8")
 
 
 if __name__ == "__main__":

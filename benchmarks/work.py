@@ -37,6 +37,8 @@ class Work:
     """Flags of the vLLM server that the project started, for vLLM itself."""
     batch: int = 0
     """Prompts in one batch, for transformers."""
+    our_top_p: bool = False
+    """Whether vLLM itself is to use `generation.nucleus` for its top-p."""
 
 
 @dataclass(frozen=True)
