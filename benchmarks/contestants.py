@@ -32,10 +32,12 @@ def vllm(work: Work) -> Done:
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     # flags of the web server are not the engine's
-    known, _ = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_known_args(work.engine)
+    parser: Any = FlexibleArgumentParser
+    flags: Any = EngineArgs.add_cli_args(parser())
+    known, _ = flags.parse_known_args(work.engine)
     options = EngineArgs.from_cli_args(known)
     options.disable_log_stats = True  # as LLM does by itself
-    llm = LLM.from_engine_args(options)
+    llm: Any = LLM.from_engine_args(options)
     sampling = [
         SamplingParams(
             n=work.samples,
@@ -73,7 +75,8 @@ def transformers(work: Work) -> Done:
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(RUN_SEED)
     tokenizer: Any = AutoTokenizer.from_pretrained(work.model, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(work.model, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(work.model, dtype=torch.float32)
+    model.eval()
     ends = model.generation_config.eos_token_id
     ends = set(ends) if isinstance(ends, list) else {ends}
     ready = time.perf_counter()

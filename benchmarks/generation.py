@@ -217,7 +217,7 @@ def contestant(name: str, work: Work, *, engine: Engine, environment: Mapping[st
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=os.environ | QUIET | ours | (environment or {}),
+                env=os.environ | QUIET | ours | dict(environment or {}),
                 stdout=out,
                 stderr=out,
                 start_new_session=True,

@@ -18,6 +18,7 @@ from db.session import migrate, reading, session
 from generation import worker
 from generation.base_model import register_base_model
 from generation.client import seed_of
+from generation.engine import serve
 from generation.plan import start_generation
 from generation.responders import create_model_responder
 from intake.mapping import ColumnMapping
@@ -36,7 +37,7 @@ def project(work: Work) -> Done:
     migrate()
     clock = EngineClock()
     # the worker alone knows when its engine is there and when it is done with
-    setattr(worker, "serve", clock.around(worker.serve))  # noqa: B010
+    setattr(worker, "serve", clock.around(serve))  # noqa: B010
     with session() as s:
         by, responder_id = _project_with_prompts(s, work)
         run = start_generation(

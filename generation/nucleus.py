@@ -59,7 +59,8 @@ def __getattr__(name: str) -> Any:
 def _processor() -> type:
     import torch
     from vllm import SamplingParams
-    from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, process_dict_updates
+    from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
+    from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
     class Nucleus(LogitsProcessor):  # type: ignore[misc, unused-ignore]
         """Applies `keep_nucleus` to the requests that ask for it."""
