@@ -21,6 +21,7 @@ from openai import (
 from db.models import Responder
 from db.responders import prompt_format
 from errors import BadTemplate
+from generation import nucleus
 from generation.endpoints import Endpoint
 from generation.plan import Missing
 from settings import settings
@@ -165,8 +166,8 @@ async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message
         return await client.chat.completions.create(
             model=endpoint.model,
             messages=turns,  # type: ignore[arg-type]
-            extra_body=dict(endpoint.extra),
-            **options,
+            extra_body=dict(endpoint.extra) | _own_top_p(endpoint, options),
+            **options | ({"top_p": 1.0} if endpoint.nucleus else {}),
         )
     except (AuthenticationError, PermissionDeniedError):
         raise Hopeless(
@@ -201,6 +202,11 @@ async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message
         raise Trouble(f"The endpoint gave no answer within {TIMEOUT / 60:.0f} minutes.") from None
     except APIConnectionError:
         raise Gone from None
+
+
+def _own_top_p(endpoint: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same top-p by our way, which gives the same tokens sooner, where the endpoint has it."""
+    return {"vllm_xargs": {nucleus.ARGUMENT: options["top_p"]}} if endpoint.nucleus and options["top_p"] < 1 else {}
 
 
 def _learned(endpoint: Endpoint, said: str, options: Mapping[str, Any]) -> bool:

@@ -39,6 +39,8 @@ class Endpoint:
     """What it calls the longest reply; OpenAI's newer models say max_completion_tokens."""
     dtype: str | None = None
     """Precision in which the model answers, where that is known."""
+    nucleus: bool = False
+    """Whether it has our way to draw by top-p (`generation.nucleus`)."""
     ours: bool = False
     """Started here, so it can be started again."""
 

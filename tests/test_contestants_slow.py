@@ -131,7 +131,7 @@ def another_template(folder: Path) -> None:
     file = folder / "chat_template.jinja"
     text = file.read_text()
     file.unlink()
-    file.write_text(text.replace("<|im_start|>", "<|im_start|> ", 1))
+    file.write_text(text.replace("<|im_start|>", "<|im_start|> "))
 
 
 def no_end(folder: Path) -> None:
