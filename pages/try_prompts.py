@@ -25,7 +25,7 @@ from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.pairs import show_diff
 from ui.run_status import show_run
-from ui.safe import errors_shown, errors_toasted, escaped, plain
+from ui.safe import errors_shown, errors_toasted, escaped, plain, visible
 
 me = page("Try prompts", Role.MANAGER)
 HANDFUL = 5
@@ -54,7 +54,7 @@ if not prompts:
 def short(prompt: Prompt) -> str:
     """A prompt in one line."""
     words = " ".join(prompt.text.split())
-    return plain(words if len(words) < 90 else words[:89] + "…")
+    return visible(words if len(words) < 90 else words[:89] + "…")
 
 
 def start_of(base: Responder | None) -> Start:
@@ -119,7 +119,12 @@ def keep_it(responder_id: int) -> None:
     """Take a version among the responders."""
     with errors_toasted():
         with session() as s:
-            kept = keep(s, by=me.reviewer_id, responder_id=responder_id, name=st.session_state.get("keep_name", ""))
+            kept = keep(
+                s,
+                by=me.reviewer_id,
+                responder_id=responder_id,
+                name=st.session_state.get(f"keep_name_{responder_id}", ""),
+            )
             label = kept.label
         st.toast(plain(f"{label} is among the responders now: generate its replies on the Generate page."))
 
@@ -147,13 +152,12 @@ def results() -> None:
     parent_id = by_id[after_id].responder.parent_id
     others = [None, *(one for one in by_id if one != after_id)]
     first, second = st.columns(2)
-    default = parent_id if parent_id in others else (others[1] if len(others) > 1 else None)
+    newest = others[1] if len(others) > 1 else None
+    default = parent_id if parent_id is not None and parent_id in others else newest
     before_id = first.selectbox(
         "Before",
         others,
-        index=others.index(st.session_state.get("try_before_id", default))
-        if st.session_state.get("try_before_id", default) in others
-        else 0,
+        index=others.index(default),
         format_func=lambda one: by_id[one].responder.label if one else "nothing",
     )
     chosen_after = second.selectbox(
@@ -183,7 +187,7 @@ def results() -> None:
                 st.caption(_took(answer.prompt_tokens, answer.reply_tokens, answer.seconds, answer.cost, answer.cut))
     if not after.kept:
         name, button = st.columns([3, 1], vertical_alignment="bottom")
-        name.text_input("Keep it under the name", value=after.name, key="keep_name", max_chars=80)
+        name.text_input("Keep it under the name", value=after.name, key=f"keep_name_{after.id}", max_chars=80)
         button.button(
             "Keep as responder",
             type="primary",

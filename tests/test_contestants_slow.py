@@ -239,8 +239,8 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_repeat_nothing(
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=1)
     command = [sys.executable, "-m", "jobs.worker"]
     carrying = subprocess.Popen(command, cwd=ROOT)
-    kills = [("VLLM::EngineCore", moments.randint(5, 20)), ("jobs.child", moments.randint(25, 45))]
-    killed = 0
+    engine_dies, worker_dies = moments.randint(5, 20), moments.randint(25, 45)
+    engine_killed = worker_killed = False
     until = time.monotonic() + 600
     try:
         while time.monotonic() < until:
@@ -249,17 +249,22 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_repeat_nothing(
                 status = s.get_one(GenerationRun, run.id).status
             if status.ended:
                 break
-            if killed < len(kills) and saved >= kills[killed][1]:
-                killed += _killed(psutil.Process(carrying.pid), kills[killed][0])
+            if not engine_killed and saved >= engine_dies:
+                engine_killed = _killed(psutil.Process(carrying.pid), "VLLM::EngineCore")
+            if not worker_killed and saved >= worker_dies:
+                carrying.kill()
+                carrying.wait()
+                carrying, worker_killed = subprocess.Popen(command, cwd=ROOT), True
             time.sleep(0.1)
     finally:
         carrying.terminate()
         carrying.wait(timeout=60)
-    assert killed == 2
+    assert engine_killed
+    assert worker_killed
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)
         assert (done.status, done.failed) == (RunStatus.SUCCEEDED, 0)
-        assert done.attempt == 2, "the worker took the run up again after its process was killed"
+        assert done.attempt == 2, "another worker took the run up"
         assert sorted(s.scalars(select(Response.prompt_id))) == sorted(prompts)
 
 
