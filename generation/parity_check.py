@@ -23,7 +23,7 @@ from generation.endpoints import TOKEN_IDS, Endpoint
 from generation.engine import Weights, chosen_engine, engine_version, on_gpu, serve
 from generation.parity import CONVERSATIONS, TOLERANCE, Heard, Parity, Seen, alone, compared, conversations
 from jobs.progress import Progress
-from model_folder import ending_of, special_tokens_of, template_of
+from model_folder import ending_of, is_hub_id, special_tokens_of, template_of
 from settings import ROOT, Engine, settings
 from template import Message, check_system_prompt, template_hash
 
@@ -88,7 +88,8 @@ def _still(location: str, *, expected: str | None, family: str | None) -> str | 
     """What is wrong with the model's folder by itself."""
     template = template_of(location)
     if template is None:
-        return None if chosen_engine() is Engine.echo else f"The model at {location} has no chat template any more."
+        unseen = is_hub_id(location) or chosen_engine() is Engine.echo  # nothing of it is on this machine yet
+        return None if unseen else f"The model at {location} has no chat template any more. Put it back."
     if expected is not None and template_hash(template) != expected:
         return (
             "The chat template in the model's folder is not the one that it was registered with, so its replies so far "

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from sqlalchemy import func, select
@@ -24,6 +25,7 @@ from generation import parity_check, worker
 from generation.adapters import add_adapter
 from generation.base_model import register_base_model
 from generation.engine import SERVED_NAME, Weights, serve
+from generation.nucleus import ARGUMENT
 from generation.parity_check import request_check
 from generation.plan import start_generation
 from generation.responders import Contestant, Remote, Sampling, create_responder
@@ -114,6 +116,26 @@ def test_a_vllm_server_elsewhere_answers_by_the_openai_protocol(elsewhere: str) 
         assert all(one.token_ids and one.text and one.system_hash for one in replies)
         assert done.tokens == sum(len(one.token_ids or ()) for one in replies)
         assert {one.template_hash for one in replies} == {None}, "nobody knows which template is used elsewhere"
+
+
+def test_our_top_p_gives_the_texts_that_vllms_own_gives(elsewhere: str) -> None:
+    texts: list[list[str]] = []
+    for top_p in ({"top_p": 0.95}, {"top_p": 1.0, "vllm_xargs": {ARGUMENT: 0.95}}, {"top_p": 1.0}):
+        texts.append([])
+        for seed, question in enumerate(("Where is parcel 7?", "Do you sell large print?", "My book is torn.") * 2):
+            turns = PromptFormat("Answer the email.").messages(question)
+            body = {
+                "model": SERVED_NAME,
+                "messages": turns,
+                "seed": seed,
+                "temperature": 0.9,
+                "max_tokens": 24,
+                **top_p,
+            }
+            said = httpx.post(f"{elsewhere}/chat/completions", json=body, timeout=120).json()
+            texts[-1].append(said["choices"][0]["message"]["content"])
+    assert texts[1] == texts[0]
+    assert texts[1] != texts[2], "without top-p other texts come"
 
 
 @contextmanager

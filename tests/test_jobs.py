@@ -35,6 +35,7 @@ from jobs.runs import (
     collapse,
     kind_of,
     log_tail,
+    pause,
     run_folder,
     the_run,
     try_again,
@@ -615,6 +616,16 @@ def test_a_queued_run_is_cancelled_at_once_and_can_be_tried_again(run_id: int, s
 
     try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
     assert (run.status, run.cancel_requested, run.error, run.finished_at) == (RunStatus.QUEUED, False, None, None)
+
+
+def test_a_paused_run_says_so_until_somebody_resumes_it(run_id: int, s: Session) -> None:
+    run = the_run(s, kind="generation", run_id=run_id)
+    run.status = RunStatus.RUNNING
+    pause(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+    assert (run.status, run.cancel_requested, run.paused) == (RunStatus.RUNNING, True, True)
+    run.status = RunStatus.CANCELLED
+    try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+    assert (run.status, run.cancel_requested, run.paused) == (RunStatus.QUEUED, False, False)
 
 
 def test_a_running_run_is_only_asked_to_end(run_id: int, s: Session) -> None:

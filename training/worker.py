@@ -156,7 +156,11 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
         responder.examples = [Example(place=e.place, prompt=e.prompt, reply=e.reply) for e in prompt_of.examples]
     base = s.scalar(
         select(Responder)
-        .where(Responder.project_id == run.project_id, Responder.model_version_id == run.base_model_id)
+        .where(
+            Responder.project_id == run.project_id,
+            Responder.model_version_id == run.base_model_id,
+            Responder.kept,
+        )
         .order_by(Responder.id)
     )
     if base is not None:
