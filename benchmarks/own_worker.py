@@ -20,13 +20,13 @@ from generation.base_model import register_base_model
 from generation.client import seed_of
 from generation.engine import serve
 from generation.plan import start_generation
-from generation.responders import create_model_responder
+from generation.responders import Contestant, Sampling, create_responder
 from intake.mapping import ColumnMapping
 from intake.prompts import save_import
 from intake.reading import read_table
 from jobs.progress import unmanaged
 from settings import settings
-from template import messages
+from template import PromptFormat
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,7 +104,8 @@ class EngineClock:
 
 
 def _turns(instructions: str, prompt: Prompt) -> list[dict[str, str]]:
-    return [{"role": one["role"], "content": one["content"]} for one in messages(instructions, prompt.text)]
+    turns = PromptFormat(instructions).messages(prompt.text)
+    return [{"role": one["role"], "content": one["content"]} for one in turns]
 
 
 def _project_with_prompts(s: Session, work: Work) -> tuple[int, int]:
@@ -123,15 +124,10 @@ def _project_with_prompts(s: Session, work: Work) -> tuple[int, int]:
         content=content,
         mapping=ColumnMapping(prompt="email"),
     )
-    responder = create_model_responder(
-        s,
-        by=by,
-        project_id=made.id,
-        name="Base model",
-        model_version_id=register_base_model(s).id,
-        instructions=about["instructions"],
-        temperature=work.temperature,
-        top_p=work.top_p,
-        max_tokens=work.max_tokens,
+    contestant = Contestant(
+        register_base_model(s).id,
+        PromptFormat(about["instructions"]),
+        Sampling(work.temperature, work.top_p, work.max_tokens),
     )
+    responder = create_responder(s, by=by, project_id=made.id, name="Base model", contestant=contestant)
     return by, responder.id

@@ -167,7 +167,7 @@ async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message
             model=endpoint.model,
             messages=turns,  # type: ignore[arg-type]
             extra_body=dict(endpoint.extra) | _own_top_p(endpoint, options),
-            **options | ({"top_p": 1.0} if endpoint.nucleus else {}),
+            **({**options, "top_p": 1.0} if endpoint.nucleus else options),
         )
     except (AuthenticationError, PermissionDeniedError):
         raise Hopeless(
