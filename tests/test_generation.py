@@ -333,8 +333,12 @@ def no_child_is_left() -> bool:
 
 
 @pytest.fixture
-def running(database: Path) -> Iterator[None]:
-    """A database, and proof that no engine outlives the test."""
+def running(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database, and proof that no engine outlives the test.
+
+    Nothing is drawn again: whether two of the echo's texts come out nearly the same hangs on the prompts' numbers.
+    """
+    monkeypatch.setattr(resampling, "ROUNDS", 0)
     yield
     assert no_child_is_left()
 
@@ -414,7 +418,8 @@ def test_the_same_seed_gives_the_same_texts_however_the_samples_were_asked_for()
 
 
 @pytest.mark.usefixtures("running")
-def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature() -> None:
+def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "ROUNDS", 2)
     story = Story(training=3, held_out=0, temperature=0.0)
     progress = story.start()
     worker.run(progress)
@@ -431,6 +436,7 @@ def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature() 
 
 @pytest.mark.usefixtures("running")
 def test_samples_that_stay_alike_are_dropped_after_two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "ROUNDS", 2)
     monkeypatch.setattr(resampling, "WIDEST", 0.0)
     story = Story(training=2, held_out=0, temperature=0.0)
     worker.run(story.start())
