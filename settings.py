@@ -39,6 +39,18 @@ class Adapters(StrEnum):
     """Each into a copy of its base."""
 
 
+class Tracker(StrEnum):
+    """A further logger of trainings, beside the database."""
+
+    none = "none"
+    tensorboard = "tensorboard"
+    """Event files in each run's folder."""
+    trackio = "trackio"
+    """Trackio's own database on this machine."""
+    mlflow = "mlflow"
+    """The server that MLFLOW_TRACKING_URI names, else a folder in the home."""
+
+
 class Settings(BaseSettings):
     """Where things are and what runs; see each field."""
 
@@ -70,6 +82,10 @@ class Settings(BaseSettings):
     """Requests in flight at once, so that the engine's batch stays full."""
     context_tokens: int = Field(default=2048, ge=128)
     """Longest prompt plus reply, in tokens."""
+    tracker: Tracker = Tracker.none
+    """A further logger of trainings."""
+    ray_address: str = ""
+    """Address of a Ray cluster's Jobs API, as ``http://127.0.0.1:8265``, for recipes that run there."""
     max_cell_kb: int = Field(default=256, ge=1)
     """Longest text accepted in one cell of an imported file, in KiB."""
 

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, func, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import Base, Guideline, Membership, Project, Response, Reviewer, Role
+from db.models import Base, Guideline, Membership, Method, Project, Recipe, Response, Reviewer, Role
 from db.session import MIGRATIONS, engine, is_newest, migrate, reading, session
 from errors import DatabaseProblem
 from eval.results import results
@@ -95,6 +95,15 @@ def test_a_populated_older_file_keeps_every_row_and_its_results(home: Path) -> N
             s.execute(select(table)).all()
         found = results(s, evaluation_id=1).contrasts[0].rate
     assert (found.wins, found.ties, found.losses, found.n) == (1, 1, 2, 4)
+
+
+@pytest.mark.both_databases
+def test_the_database_takes_every_method_and_no_other(s: Session) -> None:
+    for method in Method:
+        s.add(Recipe(name=method.value, method=method))
+    s.flush()
+    with pytest.raises(IntegrityError):
+        s.execute(text("UPDATE recipe SET method = 'MAGIC'"))
 
 
 def test_before_an_older_file_is_changed_a_copy_of_it_is_kept(home: Path) -> None:

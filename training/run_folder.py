@@ -7,11 +7,13 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from db.models import Adapter, Launcher, Loss, Method, Reference
 from errors import TrainingFailed
 from files import MANIFEST, write_json
 from training.preferences import Split
@@ -19,12 +21,28 @@ from training.preferences import Split
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 """One `StepReport` a line."""
+SAMPLES = "samples.jsonl"
+"""One `SampleReport` a line."""
+WARNINGS = "warnings.jsonl"
+"""One `WarningReport` a line."""
+STAGE = "stage.txt"
+"""What is going on, in words; replaced as a whole."""
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter"
 MERGED = "merged"
 """The model to serve: base and adapter in one."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+ENUMS: Mapping[str, type[StrEnum]] = {
+    "method": Method,
+    "loss": Loss,
+    "reference": Reference,
+    "adapter": Adapter,
+    "launcher": Launcher,
+}
+"""Knobs whose values have names, for reading them back from JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +61,16 @@ class RecipeValues:
     max_length: int
     max_steps: int | None = None
     seed: int = 0
+    method: Method = Method.DPO
+    loss: Loss = Loss.SIGMOID
+    label_smoothing: float = 0.0
+    sft_epochs: float = 0.0
+    reference: Reference = Reference.START
+    adapter: Adapter | None = Adapter.LORA
+    evaluations: int = 4
+    stop_early: bool = True
+    launcher: Launcher = Launcher.LOCAL
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +86,18 @@ class RunInput(RecipeValues):
     snapshot_sha256: str
     save_every: int = 10
     """Steps between checkpoints: the most that is lost when the process dies."""
+    share: float = 1.0
+    """Share of the Snapshot's training rows that it learns from, in (0, 1]."""
+    reference_model: str | None = None
+    """Folder or hub id of another reference than the base model; none where that is the reference."""
+    kept: str | None = None
+    """Folder in which reference log-probabilities are kept for later runs; none keeps none."""
+    sample_tokens: int = 160
+    """Longest sample reply."""
+    makes_model: bool = True
+    """False for a point of a LearningCurve: its steps are all that is wanted, so nothing is merged."""
+    trackers: list[str] = field(default_factory=list)
+    """Further loggers, by the names that transformers' ``report_to`` takes."""
 
     def write(self, folder: Path) -> None:
         """Put `run.json` into the folder."""
@@ -67,7 +107,8 @@ class RunInput(RecipeValues):
     def read(cls, folder: Path) -> "RunInput":
         """What `run.json` says. Raises `TrainingFailed` when it is missing or not one."""
         try:
-            return cls(**json.loads((folder / RUN).read_text(encoding="utf-8")))
+            said = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            return cls(**{**said, **{name: kind(said[name]) for name, kind in ENUMS.items() if said.get(name)}})
         except (OSError, ValueError, TypeError) as problem:
             raise TrainingFailed(
                 f"{folder / RUN} cannot be read as a training's input ({problem}). Start the training in the app, "
@@ -92,6 +133,11 @@ class StepReport:
     """None for the validation split."""
     seconds: float
     """Since this process began to train."""
+    rewards_chosen: float | None = None
+    rewards_rejected: float | None = None
+    grad_norm: float | None = None
+    tokens_per_second: float | None = None
+    """Tokens read in the step, both sides, over its seconds."""
 
     @classmethod
     def of(cls, log: Mapping[str, Any], *, step: int, steps: int, seconds: float) -> "StepReport":
@@ -108,7 +154,54 @@ class StepReport:
             logps_rejected=log.get(f"{prefix}logps/rejected"),
             learning_rate=log.get("learning_rate"),
             seconds=seconds,
+            rewards_chosen=log.get(f"{prefix}rewards/chosen"),
+            rewards_rejected=log.get(f"{prefix}rewards/rejected"),
+            grad_norm=log.get("grad_norm"),
+            tokens_per_second=log.get("tokens_per_second"),
         )
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What the model in training said to one of the fixed validation prompts."""
+
+    step: int
+    """0 is before the first."""
+    place: int
+    """From 1."""
+    prompt_id: int
+    reply: str
+    tokens: int
+    ended: bool
+    """It came to its end by itself."""
+
+
+@dataclass(frozen=True)
+class WarningReport:
+    """What a guard found wrong."""
+
+    step: int
+    kind: str
+    """Short name of the guard, as ``overfitting``."""
+    sentence: str
+    stops: bool = False
+    """It ended the training."""
+
+
+class Listener(Protocol):
+    """Hears what a training says. Whatever it raises ends the training and comes through."""
+
+    def stage(self, text: str) -> None:
+        """What goes on, in words."""
+
+    def step(self, said: StepReport) -> None:
+        """One optimizer step, or one look at the validation rows; a repeated one replaces the old."""
+
+    def sample(self, said: SampleReport) -> None:
+        """One sample reply."""
+
+    def warning(self, said: WarningReport) -> None:
+        """One finding of a guard."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +220,13 @@ class RunManifest:
     peak_memory_mb: int
     device: str
     versions: dict[str, str]
+    best_step: int | None = None
+    """The step whose model was kept, where the last one was not the best."""
+    stopped: str | None = None
+    """Why it ended before its last step, as a sentence."""
+    method: str = Method.DPO.value
+    adapter: str | None = Adapter.LORA.value
+    makes_model: bool = True
 
     def write(self, folder: Path) -> None:
         """Put the manifest into the folder, whole or not at all."""

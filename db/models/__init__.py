@@ -30,9 +30,26 @@ from db.models.history import Change
 from db.models.people import Guideline, Membership, NextBy, Project, Reviewer, Role
 from db.models.prompts import Prompt, PromptSet, RoutingRule
 from db.models.responders import Adapter, Example, Layout, ModelVersion, Responder, ResponderKind
-from db.models.responses import GenerationRun, Response, Scope, TrialPrompt
+from db.models.responses import Companion, GenerationRun, Response, Scope, TrialPrompt
 from db.models.runs import Run, RunStatus, Worker
-from db.models.training import Method, Preference, Recipe, Snapshot, SnapshotLeftOut, Split, TrainingRun, TrainingStep
+from db.models.training import (
+    Launcher,
+    LearningCurve,
+    Loss,
+    Method,
+    Preference,
+    Recipe,
+    Reference,
+    Snapshot,
+    SnapshotLeftOut,
+    Split,
+    Thumb,
+    Timing,
+    TrainingRun,
+    TrainingSample,
+    TrainingStep,
+    TrainingWarning,
+)
 
 __all__ = [
     "Adapter",
@@ -42,6 +59,7 @@ __all__ = [
     "Change",
     "Chip",
     "Claim",
+    "Companion",
     "Comparison",
     "ComparisonResponse",
     "ComparisonState",
@@ -57,8 +75,11 @@ __all__ = [
     "Guideline",
     "HiddenPart",
     "Judgment",
+    "Launcher",
     "Layout",
+    "LearningCurve",
     "Lease",
+    "Loss",
     "Membership",
     "Method",
     "ModelVersion",
@@ -72,6 +93,7 @@ __all__ = [
     "PromptSet",
     "Ranking",
     "Recipe",
+    "Reference",
     "Responder",
     "ResponderKind",
     "Response",
@@ -87,8 +109,12 @@ __all__ = [
     "Split",
     "StoredText",
     "TextRule",
+    "Thumb",
+    "Timing",
     "TrainingRun",
+    "TrainingSample",
     "TrainingStep",
+    "TrainingWarning",
     "TrialPrompt",
     "UtcDateTime",
     "Verdict",

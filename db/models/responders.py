@@ -59,6 +59,10 @@ class ModelVersion(Base):
     """Folder of the adapter alone."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"))
     """The model it was trained from; none for a base model."""
+    licence: Mapped[str | None]
+    """As the base model's card or manager says it; a trained model has its base's."""
+    retired_at: Mapped[datetime | None]
+    """Since when it is no longer offered for new work; what it did stays."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     parent: Mapped["ModelVersion | None"] = relationship(remote_side=[id])

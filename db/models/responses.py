@@ -48,6 +48,18 @@ class GenerationRun(Run, Base):
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     responder: Mapped[Responder] = relationship()
+    companions: Mapped[list["Companion"]] = relationship(order_by="Companion.responder_id")
+
+
+class Companion(Base):
+    """A further Responder that a GenerationRun answers for, since the same engine can."""
+
+    __tablename__ = "companion"
+
+    generation_run_id: Mapped[int] = mapped_column(ForeignKey("generation_run.id"), primary_key=True)
+    responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"), primary_key=True)
+
+    responder: Mapped[Responder] = relationship()
 
 
 class TrialPrompt(Base):

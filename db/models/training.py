@@ -4,11 +4,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
-from db.models.responders import ModelVersion, Responder
+from db.models.responders import Adapter, ModelVersion, Responder
 from db.models.runs import Run
 
 
@@ -33,6 +33,10 @@ class Snapshot(Base):
     row_count: Mapped[int]
     simulated_count: Mapped[int]
     """Rows that rest on a simulated reviewer's word."""
+    selection: Mapped[dict[str, Any] | None]
+    """Which feedback counted, and how it became rows; none for one frozen before there was a choice."""
+    thumb_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Replies that were judged by themselves."""
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -80,11 +84,70 @@ class Preference(Base):
     correction_id: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
 
 
+class Thumb(Base):
+    """A Response in a Snapshot that is judged by itself, not against another: what KTO learns from beside the pairs."""
+
+    __tablename__ = "thumb"
+    __table_args__ = (UniqueConstraint("snapshot_id", "response_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"))
+    split: Mapped[Split] = mapped_column(enum(Split))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    response_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
+    up: Mapped[bool]
+    """Whether it could be sent."""
+    ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), index=True)
+
+
 class Method(StrEnum):
     """How a model learns from a Snapshot."""
 
+    SFT = "SFT"
+    """Supervised fine-tuning on corrections and picked replies."""
     DPO = "DPO"
     """Direct Preference Optimization (Rafailov et al. 2023, arXiv 2305.18290)."""
+    KTO = "KTO"
+    """Kahneman-Tversky Optimization: replies judged one by one (Ethayarajh et al. 2024, arXiv 2402.01306)."""
+    ORPO = "ORPO"
+    """Odds Ratio Preference Optimization, without a reference (Hong et al. 2024, arXiv 2403.07691); experimental."""
+    SIMPO = "SIMPO"
+    """Simple Preference Optimization, without a reference (Meng et al. 2024, arXiv 2405.14734); experimental."""
+
+
+class Loss(StrEnum):
+    """What DPO makes small; each has a beta of its own that is sane."""
+
+    SIGMOID = "SIGMOID"
+    """The paper's own."""
+    IPO = "IPO"
+    """A gap to reach instead of one to widen for ever (Azar et al. 2023, arXiv 2310.12036)."""
+    ROBUST = "ROBUST"
+    """For picks of which a known share is wrong (Chowdhury et al. 2024, arXiv 2403.00409)."""
+    APO_ZERO = "APO_ZERO"
+    """Chosen replies more likely, rejected ones less (D'Oosterlinck et al. 2024, arXiv 2408.06266)."""
+    SIGMOID_NORM = "SIGMOID_NORM"
+    """By tokens, so that length counts less."""
+
+
+class Reference(StrEnum):
+    """The model that DPO and KTO hold the trained one to."""
+
+    START = "START"
+    """The model that the training starts from, after its supervised stage if it has one."""
+    BASE = "BASE"
+    """The model that it started from before any supervised stage."""
+
+
+class Launcher(StrEnum):
+    """Where a training's processes run."""
+
+    LOCAL = "LOCAL"
+    """One process here."""
+    ACCELERATE = "ACCELERATE"
+    """Several processes here, the model shared out among them (FSDP)."""
+    RAY = "RAY"
+    """On a Ray cluster, through its Jobs API."""
 
 
 class Recipe(Base):
@@ -96,6 +159,8 @@ class Recipe(Base):
         CheckConstraint("beta > 0", name="beta"),
         CheckConstraint("epochs > 0", name="epochs"),
         CheckConstraint("sft_weight >= 0", name="sft_weight"),
+        CheckConstraint("label_smoothing >= 0 AND label_smoothing < 0.5", name="label_smoothing"),
+        CheckConstraint("sft_epochs >= 0", name="sft_epochs"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -105,7 +170,16 @@ class Recipe(Base):
     beta: Mapped[float] = mapped_column(default=0.1)
     """How strongly DPO holds on to the base model."""
     sft_weight: Mapped[float] = mapped_column(default=0.5)
-    """Weight of the supervised loss on the chosen reply, beside the sigmoid loss; 0 leaves it out."""
+    """Weight of the supervised loss on the chosen reply, beside DPO's own; 0 leaves it out."""
+    loss: Mapped[Loss] = mapped_column(enum(Loss), default=Loss.SIGMOID, server_default="SIGMOID")
+    """Of DPO only."""
+    label_smoothing: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    """Share of picks that is thought wrong, in [0, 0.5); read by the robust loss only."""
+    sft_epochs: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    """Length of a supervised stage on the chosen replies before DPO or KTO; 0 for none."""
+    reference: Mapped[Reference] = mapped_column(enum(Reference), default=Reference.START, server_default="START")
+    adapter: Mapped[Adapter | None] = mapped_column(enum(Adapter), default=Adapter.LORA, server_default="LORA")
+    """What is trained beside the model; none trains every weight."""
     epochs: Mapped[float] = mapped_column(default=1.0)
     batch_size: Mapped[int] = mapped_column(default=4)
     """Pairs for each optimizer step."""
@@ -117,7 +191,28 @@ class Recipe(Base):
     max_steps: Mapped[int | None]
     """Stop after so many optimizer steps; none means the epochs decide."""
     seed: Mapped[int] = mapped_column(default=0)
+    evaluations: Mapped[int] = mapped_column(default=4, server_default="4")
+    """How often the validation rows are looked at and sample replies written."""
+    stop_early: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """Whether over-fitting and over-optimisation end it; else they are only shown."""
+    launcher: Mapped[Launcher] = mapped_column(enum(Launcher), default=Launcher.LOCAL, server_default="LOCAL")
+    processes: Mapped[int] = mapped_column(default=1, server_default="1")
+    """With accelerate or Ray: processes that share the work."""
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class LearningCurve(Base):
+    """The same training on growing shares of one Snapshot, to tell whether more feedback would help."""
+
+    __tablename__ = "learning_curve"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"))
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    runs: Mapped[list["TrainingRun"]] = relationship(order_by="TrainingRun.share", back_populates="curve")
 
 
 class TrainingRun(Run, Base):
@@ -137,7 +232,17 @@ class TrainingRun(Run, Base):
     versions: Mapped[dict[str, Any] | None]
     """Library versions at the start."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    share: Mapped[float] = mapped_column(Double, default=1.0, server_default="1")
+    """Share of the Snapshot's training rows that it learns from."""
+    curve_id: Mapped[int | None] = mapped_column(ForeignKey("learning_curve.id"))
+    """The LearningCurve that it is a point of; such a run makes no ModelVersion."""
+    best_step: Mapped[int | None]
+    """The step whose model was kept."""
+    stopped: Mapped[str | None]
+    """Why it ended before its last step, as a sentence."""
+    peak_memory_mb: Mapped[int | None]
 
+    curve: Mapped[LearningCurve | None] = relationship(back_populates="runs")
     snapshot: Mapped[Snapshot] = relationship()
     recipe: Mapped[Recipe] = relationship()
     base_model: Mapped[ModelVersion] = relationship(foreign_keys=[base_model_id])
@@ -162,3 +267,62 @@ class TrainingStep(Base):
     learning_rate: Mapped[float | None]
     seconds: Mapped[float | None]
     """Since the run's process started."""
+    rewards_chosen: Mapped[float | None] = mapped_column(Double)
+    rewards_rejected: Mapped[float | None] = mapped_column(Double)
+    grad_norm: Mapped[float | None] = mapped_column(Double)
+    tokens_per_second: Mapped[float | None] = mapped_column(Double)
+    """Tokens that the model read in the step, both sides, over its seconds."""
+
+
+class TrainingSample(Base):
+    """What the model in training says to one of three fixed validation prompts, at one step."""
+
+    __tablename__ = "training_sample"
+
+    training_run_id: Mapped[int] = mapped_column(ForeignKey("training_run.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    """0 is the model before its first step."""
+    place: Mapped[int] = mapped_column(primary_key=True)
+    """From 1."""
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    reply: Mapped[str]
+    tokens: Mapped[int]
+    ended: Mapped[bool]
+    """It came to its end by itself."""
+
+
+class TrainingWarning(Base):
+    """What a guard found wrong at a step of a TrainingRun, without ending it or as it did."""
+
+    __tablename__ = "training_warning"
+
+    training_run_id: Mapped[int] = mapped_column(ForeignKey("training_run.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    """Short name of the guard."""
+    sentence: Mapped[str]
+
+
+class Timing(Run, Base):
+    """How long a step of a Recipe takes on this machine and how much memory, measured before a training."""
+
+    __tablename__ = "timing"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"))
+    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
+    base_model_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    device: Mapped[str | None]
+    seconds_a_row: Mapped[float | None] = mapped_column(Double)
+    """Of training, for one row of mean length, forward and backward."""
+    seconds_a_reference: Mapped[float | None] = mapped_column(Double)
+    """Of the reference model's pass over one row; 0 where there is none."""
+    seconds_before: Mapped[float | None] = mapped_column(Double)
+    """From the start of the process to the first step."""
+    peak_memory_mb: Mapped[int | None]
+
+    snapshot: Mapped[Snapshot] = relationship()
+    recipe: Mapped[Recipe] = relationship()
+    base_model: Mapped[ModelVersion] = relationship()
