@@ -363,11 +363,11 @@ def test_a_training_that_only_made_things_worse_says_so_and_makes_no_model(tiny:
     right = rows()
     backwards = [dataclasses.replace(one, chosen=one.rejected, rejected=one.chosen) for one in right[Split.TRAIN][:8]]
     frozen = {Split.TRAIN: right[Split.TRAIN], Split.VALIDATION: backwards}
+    from training.train import train
+
     folder = a_run(tmp_path, tiny, frozen, learning_rate=1e-2, evaluations=5, stop_early=False, sample_tokens=0)
     listener = Heard()
     with pytest.raises(TrainingFailed, match="never better than before"):
-        from training.train import train
-
         train(folder, listener)
     assert [step.step for step in listener.steps if step.split is Split.TRAIN] == [1, 2, 3, 4, 5]
 
