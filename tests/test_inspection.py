@@ -1,7 +1,6 @@
 """What a frozen Snapshot would teach: the figures, the tokens as the model has them, and the page."""
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -491,7 +490,7 @@ def test_what_a_template_adds_is_coloured_and_no_text_becomes_html() -> None:
 
 
 @pytest.mark.slow
-def test_tokens_are_those_of_the_trainer_and_thousands_of_rows_take_seconds(s: Session, default_model: Path) -> None:
+def test_tokens_are_those_of_the_trainer(s: Session, default_model: Path) -> None:
     from training.guards import encode
     from training.weights import load_tokenizer
 
@@ -501,14 +500,10 @@ def test_tokens_are_those_of_the_trainer_and_thousands_of_rows_take_seconds(s: S
     found = reader(s, default_model)
     tokenizer = load_tokenizer(str(default_model), expected=None)
     for row, counted in zip(rows, count_tokens(found, rows), strict=True):
-        theirs = encode(tokenizer, row.row)
-        assert (counted.prompt, *counted.replies) == (len(theirs.prompt), len(theirs.chosen), len(theirs.rejected))
+        theirs = encode(tokenizer, row.row.prompt_id, row.row.prompt, (row.row.chosen, row.row.rejected))
+        assert (counted.prompt, *counted.replies) == (len(theirs.prompt), *map(len, theirs.replies))
         assert not counted.apart
         assert None not in counted.ends
-    many = [*rows * 10][:2000]
-    began = time.monotonic()
-    count_tokens(found, many)
-    assert time.monotonic() - began < 20
 
 
 # ------------------------------------------------------------------------------------------ from the database
