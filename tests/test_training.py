@@ -37,6 +37,7 @@ from jobs.progress import Progress, RunLost, unmanaged
 from model_folder import hash_weights
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import dpo, worker
+from training.estimate import estimate_minutes
 from training.feedback import refuse_held_out
 from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
 from training.preferences import (
@@ -51,7 +52,7 @@ from training.preferences import (
     Split,
     derive,
 )
-from training.recipe import KNOBS, PRESETS, SMALL, command, estimate_minutes, start_training
+from training.recipe import KNOBS, PRESETS, SMALL, command, start_training
 from training.rows import FILES, FrozenRow, content_sha256
 from training.run_folder import (
     CHECKPOINTS,
@@ -465,7 +466,7 @@ def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:
     run = a_training(s, name="  polite   model ")
     assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite model")
     assert {field: getattr(run.recipe, field) for field in KNOBS} == {field: getattr(SMALL, field) for field in KNOBS}
-    assert command(run).startswith("python -m training.dpo ")
+    assert command(run).startswith("python -m training.train ")
     assert worker.run_input(s, run_id=run.id).snapshot_sha256 == run.snapshot.sha256
 
 
