@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
+import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -341,6 +342,12 @@ def guessed_memory_mb(recipe: RecipeValues, *, tokens: float, parameters: float)
         each = BYTES_A_PARAMETER_4BIT if recipe.adapter is Adapter.QLORA else BYTES_A_PARAMETER
         weights = LIBRARIES_MB + each * parameters * 1e6 / 2**20
     return weights + activations_mb(recipe, tokens=tokens, parameters=parameters)
+
+
+def memory_here() -> tuple[float, float]:
+    """Memory of this machine and what of it is free now, in MB."""
+    memory = psutil.virtual_memory()
+    return memory.total / 2**20, memory.available / 2**20
 
 
 def memory_warning(memory_mb: float, *, total_mb: float, free_mb: float) -> str | None:

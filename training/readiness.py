@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -26,7 +25,8 @@ from errors import NotFound
 from training.advice import FEW_PAIRS, FEW_REPEATS, LOW_AGREEMENT, LOW_ALPHA, Repeats
 
 
-class Odds(NamedTuple):
+@dataclass(frozen=True)
+class Odds:
     """A difference between two models, and how many decisive verdicts show it."""
 
     label: str
