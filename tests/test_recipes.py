@@ -1,6 +1,7 @@
 """Recipes that work and recipes that are refused, what is advised and why, and what a training will take."""
 
 import dataclasses
+import importlib.util
 import json
 import math
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_a_cluster_and_several_processes_are_taken_where_they_are(monkeypatch: p
 
 
 def test_qlora_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Refused, match="bitsandbytes"):
         check_recipe(changed(adapter=Adapter.QLORA))
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy.orm import Session
 
@@ -20,6 +21,7 @@ from training.preferences import Split
 from training.recipe import SMALL
 from training.rows import read_rows
 from training.run_folder import Listener, RecipeValues, RunInput, SampleReport, StepReport, WarningReport
+from training.snapshot import verify
 from training.timing import ROWS, STEPS, request_timing, timings, usual_rows
 
 
@@ -81,7 +83,7 @@ def taken(progress: Progress, trainer: FakeTrainer, monkeypatch: pytest.MonkeyPa
         def create_time(self) -> float:
             return -5.0
 
-    monkeypatch.setattr(timing.psutil, "Process", Me)
+    monkeypatch.setattr(psutil, "Process", Me)
     timing.run(progress, trainer, trainer.clock)
     with reading() as s:
         found = s.get_one(Timing, progress.run_id)
@@ -136,7 +138,7 @@ def test_a_cancelled_measurement_ends_at_its_next_word(monkeypatch: pytest.Monke
 
 def test_rows_of_mean_length_are_taken_and_enough_for_every_step_if_there_are(s: Session) -> None:
     _, _, snapshot, _ = a_snapshot(s)
-    rows = timing.verify(snapshot)[Split.TRAIN]
+    rows = verify(snapshot)[Split.TRAIN]
     assert [len(usual_rows(rows, batch_size=size)) for size in (1, len(rows), 10 * len(rows))] == [
         STEPS,
         len(rows),

@@ -247,7 +247,7 @@ def _round_rate(rate: float) -> float:
 def _by_size(small: float, large: float, size: float) -> float:
     """A value for a model of this size from those of a small and a large one; beyond them it stays as it is."""
     share = math.log(size / SMALL_MODEL) / math.log(LARGE_MODEL / SMALL_MODEL)
-    return small * (large / small) ** min(1.0, max(0.0, share))
+    return small * math.pow(large / small, min(1.0, max(0.0, share)))
 
 
 def _learning_rate(method: Method, adapter: Adapter | None, size: float) -> tuple[float, Reason]:

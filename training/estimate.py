@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 
 import psutil
 from sqlalchemy import select
@@ -23,6 +22,7 @@ from db.models import Adapter, Method, Recipe, RunStatus, Split, Timing, Trainin
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from model_folder import is_hub_id, shapes
+from template import Message
 from training.run_folder import RecipeValues, steps_of
 from training.snapshot import TOKENS_PER_WORD, verify
 
@@ -80,11 +80,7 @@ def lengths(snapshot: models.Snapshot) -> Lengths:
     )
 
 
-class _Turn(Protocol):
-    def __getitem__(self, name: str, /) -> str: ...
-
-
-def _words(turns: Iterable[_Turn]) -> int:
+def _words(turns: Iterable[Message]) -> int:
     return sum(len(turn["content"].split()) for turn in turns)
 
 
@@ -326,7 +322,7 @@ def activations_mb(recipe: RecipeValues, *, tokens: float, parameters: float) ->
     One row goes through at a time on a CPU. Layers times width is taken to grow as parameters to the power of 2/3.
     """
     texts = 1 if recipe.method is Method.SFT else 2
-    return MB_A_TOKEN * texts * min(tokens, recipe.max_length) * (parameters / 135) ** (2 / 3)
+    return MB_A_TOKEN * texts * min(tokens, recipe.max_length) * math.pow(parameters / 135, 2 / 3)
 
 
 def full_memory_mb(parameters: float) -> float:

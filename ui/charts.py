@@ -10,7 +10,7 @@ from db.models import TrainingStep
 from eval.results import Contrast
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
-from training.watching import Point, points
+from training.curves import Point, points
 
 GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
 
@@ -46,7 +46,7 @@ def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = No
             column.altair_chart(_curve(name, found, best_step), width="stretch")
 
 
-def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.LayerChart:
+def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.LayerChart | alt.FacetChart:
     frame = pd.DataFrame(
         [
             {

@@ -34,7 +34,8 @@ def choose_loss_and_adapter(method: Method) -> tuple[Loss, Adapter | None]:
     left, right = st.columns(2)
     loss = Loss.SIGMOID
     if method in HAS_LOSSES:
-        loss = left.selectbox("Loss", list(Loss), format_func=lambda one: LOSSES[one].label, key="recipe_loss")
+        chosen = left.selectbox("Loss", list(Loss), format_func=lambda one: LOSSES[one].label, key="recipe_loss")
+        loss = chosen or loss
         left.caption(plain(LOSSES[loss].says))
     adapter = right.selectbox(
         "What is trained", list(ADAPTERS), format_func=lambda one: ADAPTERS[one].label, key="recipe_adapter"
