@@ -85,7 +85,7 @@ advice = advised(
     validation=size.validation,
     flips=flip_rate(people.repeats),
 )
-recipe = recipe_form(advice)
+recipe = recipe_form(advice, tuned=base.parent_id is not None)
 
 st.subheader("4. How long, and start")
 with reading() as s, errors_shown(stop=True):

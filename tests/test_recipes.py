@@ -75,6 +75,8 @@ def test_only_knobs_that_the_method_reads_are_shown() -> None:
     assert "label_smoothing" in shown(Method.DPO, Loss.ROBUST)
     assert "reference" not in shown(Method.DPO)
     assert "reference" in shown(Method.DPO, sft_epochs=1.0)
+    assert "reference" in shown(Method.KTO, tuned=True)
+    assert "sft_weight" in shown(Method.SIMPO)
     assert {"lora_rank", "lora_alpha"} & shown(Method.DPO, adapter=None) == set()
     assert "processes" not in shown(Method.DPO)
     assert "processes" in shown(Method.DPO, launcher=Launcher.ACCELERATE)
@@ -152,6 +154,12 @@ def test_training_every_weight_of_a_model_too_large_for_the_machine_is_refused(
         a_training(s, recipe=changed(adapter=None))
     monkeypatch.setattr(recipes, "parameters_of", lambda **_: 1.0)
     assert a_training(s, recipe=changed(adapter=None)).recipe.adapter is None
+
+
+def test_a_base_model_has_no_earlier_one_to_be_held_to(s: Session) -> None:
+    with pytest.raises(Refused, match="no earlier one to hold it to"):
+        a_training(s, recipe=changed(reference=Reference.BASE))
+    assert a_training(s, recipe=changed(reference=Reference.BASE, sft_epochs=1.0)).recipe.reference is Reference.BASE
 
 
 def test_a_weight_that_no_trainer_reads_is_not_stored(s: Session) -> None:

@@ -219,9 +219,7 @@ def advised(
             "model hardly ever does by itself.",
             f"{_OURS}: greeting by name, in 5.5 % of replies, did not grow with DPO alone",
         ),
-        "reference": Reason(
-            "The preference stage is to keep what a supervised stage taught.", KNOBS["reference"].source
-        ),
+        "reference": Reason("What was taught before is to be kept.", KNOBS["reference"].source),
         "lora_rank": Reason("A few hundred pairs do not fill it; more only costs memory.", f"{_HANDBOOK}; {_OURS}"),
         "lora_alpha": why_alpha,
         "max_length": why_length,
@@ -301,8 +299,10 @@ def _beta(method: Method, loss: Loss, size: float) -> tuple[float, Reason]:
 
 
 def _sft_weight(method: Method, size: float) -> tuple[float, Reason]:
+    if method is Method.SIMPO:
+        return 0.0, Reason("The paper has none; raise it if replies get short.", _SIMPO)
     if method not in HAS_LOSSES:
-        return 0.0, Reason("Only DPO reads it.", _TRL)
+        return 0.0, Reason("Only DPO and SimPO read it.", _TRL)
     if size < GROWN_UP:
         return 0.5, Reason(
             "Small models soon write only a few words without it.", f"{_OURS}: 28 of 40 won with it, whole replies"

@@ -309,8 +309,8 @@ def estimate_minutes(
 
 
 def _scores_beforehand(method: Method) -> bool:
-    """Whether a reference scores every row before the first step; on a GPU it does so within each."""
-    return method in (Method.DPO, Method.KTO) and not has_gpu()
+    """Whether a reference scores every row before the first step; KTO's, and any on a GPU, does so within each."""
+    return method is Method.DPO and not has_gpu()
 
 
 # ------------------------------------------------------------------------------------------------------- memory

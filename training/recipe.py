@@ -68,6 +68,8 @@ PRESETS: tuple[RecipeValues, ...] = (SMALL, LARGE)
 EXPERIMENTAL = frozenset({Method.ORPO, Method.SIMPO})
 """Methods whose trainers TRL keeps under ``trl.experimental``, where anything may change."""
 HAS_LOSSES = frozenset({Method.DPO})
+HAS_ANCHOR = frozenset({Method.DPO, Method.SIMPO})
+"""Methods that can have the supervised loss on the chosen reply beside their own."""
 HAS_REFERENCE = frozenset({Method.DPO, Method.KTO})
 """Methods that hold the model to a reference, and so can have a supervised stage before them."""
 
@@ -138,11 +140,12 @@ ADAPTERS: Mapping[Adapter | None, Choice] = {
 
 REFERENCES: Mapping[Reference, Choice] = {
     Reference.START: Choice(
-        "the model after its supervised stage",
-        "As in the DPO paper: the preference stage keeps what the supervised stage taught.",
+        "the model that preferences start from",
+        "After its supervised stage, if there is one. As in the DPO paper: what that stage taught is kept.",
     ),
     Reference.BASE: Choice(
-        "the model before any training", "Holds the model to where it began, also against the supervised stage."
+        "the model before that",
+        "The one before the supervised stage, or the one that the model to start from was made from.",
     ),
 }
 
@@ -234,8 +237,7 @@ KNOBS: Mapping[str, Knob] = {
     ),
     "reference": Knob(
         "Held to",
-        "The model that this one is compared with at every step: which of the two decides what the supervised stage "
-        "may still be undone of.",
+        "The model that this one is compared with at every step: it may move only so far from it as beta lets it.",
         "Rafailov et al. 2023, arXiv 2305.18290, section 4",
     ),
     "lora_rank": Knob(
@@ -276,16 +278,25 @@ KNOBS: Mapping[str, Knob] = {
 
 
 def knobs_of(
-    *, method: Method, loss: Loss, adapter: Adapter | None, launcher: Launcher, sft_epochs: float
+    *,
+    method: Method,
+    loss: Loss,
+    adapter: Adapter | None,
+    launcher: Launcher,
+    sft_epochs: float,
+    tuned: bool = False,
 ) -> tuple[str, ...]:
-    """The knobs that such a recipe reads, by name, in the order of `KNOBS`: the others change nothing."""
+    """The knobs that such a recipe reads, by name, in the order of `KNOBS`: the others change nothing.
+
+    ``tuned`` says that the model to start from was itself made from another, which then is a reference to choose.
+    """
     unread = {
         "loss": method not in HAS_LOSSES,
         "beta": method is Method.SFT,
-        "sft_weight": method not in HAS_LOSSES,
+        "sft_weight": method not in HAS_ANCHOR,
         "label_smoothing": method not in HAS_LOSSES or loss is not Loss.ROBUST,
         "sft_epochs": method not in HAS_REFERENCE,
-        "reference": method not in HAS_REFERENCE or not sft_epochs,
+        "reference": method not in HAS_REFERENCE or not (sft_epochs or tuned),
         "lora_rank": adapter is None,
         "lora_alpha": adapter is None,
         "processes": launcher is Launcher.LOCAL,
@@ -353,10 +364,15 @@ def stored_recipe(s: Session, *, project_id: int, snapshot_id: int, base_model_i
     base = s.get(ModelVersion, base_model_id)
     if base is None:
         raise NotFound(f"There is no model {base_model_id}. Choose one from the list.")
+    if recipe.reference is Reference.BASE and not recipe.sft_epochs and base.parent_id is None:
+        raise Refused(
+            f"{base.name} is a base model itself, so there is no earlier one to hold it to. Hold it to the model that "
+            "the training starts from."
+        )
     _check_rows(s, snapshot_id=snapshot_id, method=recipe.method)
     _check_memory(recipe, base)
     # what no trainer reads with this method must not look as if it had counted
-    used = recipe if recipe.method in HAS_LOSSES else replace(recipe, sft_weight=0.0)
+    used = recipe if recipe.method in HAS_ANCHOR else replace(recipe, sft_weight=0.0)
     # a plain None would be given the column's default, LoRA
     stored = Recipe(**asdict(used) | {"adapter": used.adapter or null()})
     s.add(stored)

@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Reference, Role, RunStatus, Timing
+from db.models import Method, Reference, Role, RunStatus, Timing
 from db.people import require
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
@@ -81,15 +81,13 @@ def run(progress: Progress, trainer: Trainer | None = None, clock: Callable[[], 
     """
     with reading() as s:
         given, rows = _given(s, timing_id=progress.run_id, folder=progress.folder)
-    for old in (run_folder.CHECKPOINTS, MANIFEST, run_folder.METRICS):  # an attempt that died half-way
-        _remove(progress.folder / old)
     given.write(progress.folder)
     stopwatch = Stopwatch(progress, clock, started=psutil.Process().create_time())
     (trainer or _real_trainer())(progress.folder, stopwatch)
-    found = stopwatch.found(rows_a_step=min(given.batch_size, rows), rows=rows)
+    examples = 2 * rows if given.method is Method.KTO else rows
+    found = stopwatch.found(rows_a_step=min(given.batch_size, examples), rows=rows)
     said = read_json(progress.folder / MANIFEST)
-    for big in (run_folder.CHECKPOINTS, run_folder.ADAPTER, run_folder.MERGED, ROWS):
-        _remove(progress.folder / big)
+    _clear(progress.folder)
     with session() as s:
         progress.guard(s)
         timing = s.get_one(Timing, progress.run_id)
@@ -105,11 +103,13 @@ def _real_trainer() -> Trainer:
     return train
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _clear(folder: Path) -> None:
+    """Leave only the logs of attempts: what another one left would be gone on from, and timed too short."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif not path.name.startswith("attempt-"):
+            path.unlink()
 
 
 def _given(s: Session, *, timing_id: int, folder: Path) -> tuple[RunInput, int]:
@@ -121,7 +121,7 @@ def _given(s: Session, *, timing_id: int, folder: Path) -> tuple[RunInput, int]:
     rows = usual_rows(verify(timing.snapshot)[Split.TRAIN], batch_size=recipe.batch_size)
     frozen = {split: rows if split is Split.TRAIN else [] for split in Split}
     sha256 = content_sha256(frozen)
-    _remove(folder / ROWS)
+    _clear(folder)
     write_folder(folder / ROWS, frozen, sha256=sha256, about={"of": timing.snapshot.sha256})
     knobs = {knob.name: getattr(recipe, knob.name) for knob in fields(RecipeValues)}
     knobs |= {
@@ -176,8 +176,7 @@ class Stopwatch:
     def __init__(self, progress: Progress, clock: Callable[[], float], *, started: float) -> None:
         """Begin; ``started`` is when this process did, seconds since the epoch."""
         self._progress, self._clock, self._started = progress, clock, started
-        self._steps: list[StepReport] = []
-        self._first_heard = 0.0
+        self._heard: dict[int, float] = {}
         self._scoring_since: float | None = None
         self._scored = 0.0
 
@@ -199,9 +198,8 @@ class Stopwatch:
         """Note a training step."""
         if said.split is not Split.TRAIN:
             return
-        if not self._steps:
-            self._first_heard = self._clock()
-        self._steps.append(said)
+        # by the clock here: the trainer's own seconds are rounded to tenths, and a GPU's steps are short
+        self._heard[said.step] = self._clock()
         self._progress.update(stage="Measuring", done=said.step, total=said.steps)
 
     def sample(self, said: SampleReport) -> None:
@@ -212,14 +210,14 @@ class Stopwatch:
 
     def found(self, *, rows_a_step: int, rows: int) -> Found:
         """What the steps after the first took. Raises `TrainingFailed` where there were fewer than two."""
-        steps = {said.step: said.seconds for said in self._steps}
-        first, last = min(steps, default=0), max(steps, default=0)
-        if last == first or steps[last] <= steps[first]:
+        first, last = min(self._heard, default=0), max(self._heard, default=0)
+        if last == first or self._heard[last] <= self._heard[first]:
             raise TrainingFailed("The trainer took fewer than two steps, so nothing was measured. Its log says why.")
-        a_step = (steps[last] - steps[first]) / (last - first)
-        self._end_of_scoring(self._first_heard - a_step)
+        a_step = (self._heard[last] - self._heard[first]) / (last - first)
+        began = self._heard[first] - a_step
+        self._end_of_scoring(began)
         return Found(
             seconds_a_row=a_step / rows_a_step,
             seconds_a_reference=self._scored / rows,
-            seconds_before=max(0.0, self._first_heard - a_step - self._started - self._scored),
+            seconds_before=max(0.0, began - self._started - self._scored),
         )

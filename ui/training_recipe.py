@@ -44,18 +44,21 @@ def choose_loss_and_adapter(method: Method) -> tuple[Loss, Adapter | None]:
     return loss, adapter
 
 
-def recipe_form(advice: Advice) -> RecipeValues:
-    """Draw every knob that the recipe reads and give the recipe as it stands, named by what was changed."""
+def recipe_form(advice: Advice, *, tuned: bool) -> RecipeValues:
+    """Draw every knob that the recipe reads and give the recipe as it stands, named by what was changed.
+
+    ``tuned`` says that the model to start from was itself made from another.
+    """
     values: dict[str, Any] = {one.name: getattr(advice.values, one.name) for one in fields(RecipeValues)}
-    _knobs(advice, values, MAIN)
+    _knobs(advice, values, MAIN, tuned=tuned)
     others = [name for name in KNOBS if name not in (*MAIN, *CHOSEN_ABOVE)]
     with st.expander("More knobs, seldom turned", icon=":material/tune:"):
-        _knobs(advice, values, others)
+        _knobs(advice, values, others, tuned=tuned)
     used = replace(advice.values, **values)
     return replace(used, name=advice.named(used))
 
 
-def _knobs(advice: Advice, values: dict[str, Any], names: Sequence[str]) -> None:
+def _knobs(advice: Advice, values: dict[str, Any], names: Sequence[str], *, tuned: bool) -> None:
     columns = st.columns(3)
     place = 0
     for name in names:
@@ -65,6 +68,7 @@ def _knobs(advice: Advice, values: dict[str, Any], names: Sequence[str]) -> None
             adapter=values["adapter"],
             launcher=values["launcher"],
             sft_epochs=values["sft_epochs"] or 0.0,
+            tuned=tuned,
         )
         if name not in read:
             continue
