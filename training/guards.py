@@ -93,7 +93,8 @@ def check_first_step(log: Mapping[str, Any], *, expected_loss: float | None, own
         expected_loss: of the whole step where rewards are 0; none where a supervised part is in it.
         own_reference: whether the reference is the model that the training starts from.
     """
-    rewards = (log["rewards/chosen"], log["rewards/rejected"])
+    # a step of KTO may have replies of one label only
+    rewards = [log[name] for name in ("rewards/chosen", "rewards/rejected") if not math.isnan(log.get(name, math.nan))]
     if not own_reference:
         if log["loss"] < WRONG_REFERENCE and expected_loss is not None:
             raise TrainingFailed(
@@ -102,11 +103,11 @@ def check_first_step(log: Mapping[str, Any], *, expected_loss: float | None, own
             )
         return
     off = expected_loss is not None and not abs(log["loss"] - expected_loss) <= TOLERANCE * max(1.0, expected_loss)
-    if max(map(abs, rewards)) > TOLERANCE or off:
+    if max(map(abs, rewards), default=0.0) > TOLERANCE or off:
         said = "" if expected_loss is None else f", loss {log['loss']:.4f} instead of {expected_loss:.4f}"
         raise TrainingFailed(
-            f"At the first step the model already differs from the base model (rewards {rewards[0]:.4f} and "
-            f"{rewards[1]:.4f}{said}), so it would be compared with the wrong "
+            f"At the first step the model already differs from the base model (rewards "
+            f"{' and '.join(f'{reward:.4f}' for reward in rewards)}{said}), so it would be compared with the wrong "
             "reference. Start a new training; if it happens again, the base model's folder was changed."
         )
 
