@@ -24,9 +24,10 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from errors import PickwellError, TrainingFailed
+from errors import TrainingFailed
 from model_folder import hash_weights
 from template import template_hash
+from training.following import alone, is_first, processes
 from training.guards import check_finite, check_first_step, check_rows, check_seen, check_space, encode
 from training.preferences import Split
 from training.rows import Rows, read_rows
@@ -80,7 +81,8 @@ def _set_environment(given: RunInput) -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     if Path(given.base_model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    if processes() == 1:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
 def _train(folder: Path, given: RunInput, rows: Rows, report: Report, stage: Stage) -> None:
@@ -89,9 +91,12 @@ def _train(folder: Path, given: RunInput, rows: Rows, report: Report, stage: Sta
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
     steps = _steps(given, rows)
     done = last_checkpoint(folder)
-    forget_steps_after(folder, step_of(done))
+    if is_first():
+        forget_steps_after(folder, step_of(done))
     if step_of(done) < steps:  # the trainer, resumed at the end of its work, would make one more step
         _optimize(folder, given, rows, tokenizer, report, stage)
+    if not is_first():
+        return
     stage("Merging the adapter into the model")
     keep_adapter(folder, steps=steps)
     merged = merge(folder, given)
@@ -176,7 +181,8 @@ def _arguments(folder: Path, given: RunInput, rows: Rows) -> Any:
     from trl.trainer.dpo_config import DPOConfig
 
     gpu = on_gpu()
-    at_once = next(n for n in (4, 2, 1) if given.batch_size % n == 0) if gpu else 1
+    share = given.batch_size // processes()
+    at_once = next(n for n in (4, 2, 1) if share % n == 0) if gpu else 1
     return DPOConfig(
         output_dir=str(folder / CHECKPOINTS),
         loss_type=["sigmoid", "sft"] if given.sft_weight else ["sigmoid"],
@@ -191,7 +197,7 @@ def _arguments(folder: Path, given: RunInput, rows: Rows) -> Any:
         data_seed=given.seed,
         per_device_train_batch_size=at_once,
         per_device_eval_batch_size=at_once,
-        gradient_accumulation_steps=given.batch_size // at_once,
+        gradient_accumulation_steps=share // at_once,
         # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
         precompute_ref_log_probs=not gpu,
         use_cpu=not gpu,
@@ -216,7 +222,7 @@ def _dataset(folder: Path, rows: Rows, split: Split) -> Any:
     from datasets import Dataset, Features, Value, load_from_disk
 
     place = folder / CHECKPOINTS / split.value.lower()
-    if not place.exists():
+    if not place.exists() and is_first():
         message = [{"role": Value("string"), "content": Value("string")}]
         columns = ("prompt", "chosen", "rejected")
         data = {column: [getattr(row, column) for row in rows[split]] for column in columns}
@@ -224,7 +230,16 @@ def _dataset(folder: Path, rows: Rows, split: Split) -> Any:
         shutil.rmtree(scratch, ignore_errors=True)
         Dataset.from_dict(data, features=Features(dict.fromkeys(columns, message))).save_to_disk(str(scratch))
         scratch.rename(place)
+    wait_for_all()
     return load_from_disk(str(place))
+
+
+def wait_for_all() -> None:
+    """Let no process of this training go on before all are here."""
+    from accelerate import PartialState
+
+    if processes() > 1:
+        PartialState().wait_for_everyone()
 
 
 def _callback(folder: Path, given: RunInput, report: Report) -> Any:
@@ -243,6 +258,8 @@ def _callback(folder: Path, given: RunInput, report: Report) -> Any:
             if step == 1 and "loss" in logs:
                 check_first_step(logs, sft_weight=given.sft_weight)
             said = StepReport.of(logs, step=step, steps=state.max_steps, seconds=round(time.monotonic() - began, 1))
+            if not is_first():
+                return
             with (folder / METRICS).open("a", encoding="utf-8") as stream:
                 stream.write(dumps(asdict(said)) + "\n")
             _print_step(said)
@@ -276,10 +293,7 @@ def main() -> None:
     """Train in the folder named on the command line."""
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.dpo FOLDER")
-    try:
-        train(Path(sys.argv[1]).resolve(), lambda said: None, lambda text: print(f"{text} …", flush=True))
-    except PickwellError as problem:
-        raise SystemExit(str(problem)) from None
+    alone(Path(sys.argv[1]).resolve(), lambda folder, listener: train(folder, listener.step, listener.stage))
 
 
 if __name__ == "__main__":
