@@ -149,19 +149,14 @@ def cluster() -> Iterator[str]:
     except ImportError:
         pytest.fail("Ray is not installed: pip install -r requirements-dev.txt.")
     gcs, dashboard, *others = free_ports(6)
-    names = (
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "runtime-env-agent-port",
-        "metrics-export-port",
-    )
+    agents = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
     address = f"http://127.0.0.1:{dashboard}"
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as place:
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
             *("--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2", "--num-gpus=0"),
             *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-            *(f"--{name}={port}" for name, port in zip(names, others, strict=True)),
+            *(f"--{agent}-port={port}" for agent, port in zip(agents, others, strict=True)),
             *("--object-store-memory=80000000", f"--temp-dir={place}"),
         ]
         with (Path(place) / "head.log").open("wb") as log:
