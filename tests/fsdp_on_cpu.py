@@ -22,5 +22,5 @@ def with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **more: Any) -> No
         self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
 
 
-AcceleratorState.__init__ = with_fsdp  # type: ignore[method-assign]
+AcceleratorState.__init__ = with_fsdp
 runpy.run_module(TRAINER, run_name="__main__", alter_sys=True)

@@ -355,12 +355,12 @@ class FakeCluster:
         if name in self.stopped:
             return State.STOPPED
         now = self.states.pop(0)
+        if now is None or isinstance(now, State):
+            return now
         if callable(now):
             now()
             return State.RUNNING
-        if isinstance(now, BaseException):
-            raise now
-        return now
+        raise now
 
     def last_words(self, name: str) -> str:
         return self.words

@@ -16,6 +16,7 @@ import pytest
 
 import settings as settings_module
 from db.models import Launcher
+from errors import TrainingFailed
 from jobs.processes import Group
 from tests.test_launch import Heard, Lost
 from tests.test_training_slow import a_run, losses, tiny
@@ -113,7 +114,7 @@ def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_ki
     )
     folder = a_run(tmp_path, tiny, launcher=Launcher.ACCELERATE, processes=2)
     given = RunInput.read(folder)
-    with pytest.raises(launching.TrainingFailed):
+    with pytest.raises(TrainingFailed):
         train_apart(folder, given, Killing(folder, step=3), trainer="tests.fsdp_on_cpu")
     assert processes_of(folder) == []
     checkpoint = last_checkpoint(folder)
