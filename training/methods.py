@@ -15,6 +15,7 @@ from typing import Any
 from db.models import Loss, Method
 from model_folder import hash_weights, is_hub_id
 from training.examples import WITH_REFERENCE, Example
+from training.following import is_first, processes
 from training.guards import Encoded, check_seen
 from training.preferences import Split
 from training.reference import Kept, Told, with_kept_reference
@@ -73,8 +74,8 @@ def make_trainer(
     trainer = trainer_class(
         model=model,
         args=arguments,
-        train_dataset=_dataset(given.method, rows[Split.TRAIN]),
-        eval_dataset=_dataset(given.method, rows[Split.VALIDATION]) if rows[Split.VALIDATION] else None,
+        train_dataset=_dataset(folder, given.method, rows, Split.TRAIN),
+        eval_dataset=_dataset(folder, given.method, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
         processing_class=tokenizer,
         peft_config=lora_config(given),
         callbacks=list(callbacks),
@@ -109,7 +110,9 @@ def _kind(given: RunInput, *, told: Told) -> tuple[Any, Any, dict[str, Any]]:
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    keeping = not on_gpu()
+    beforehand = not on_gpu()
+    # several processes share the scoring out among them, as TRL does it
+    keeping = beforehand and processes() == 1
     trainer = with_kept_reference(DPOTrainer, _kept(given), told) if keeping else DPOTrainer
     loss = TRL_LOSSES[given.loss]
     more = {
@@ -118,7 +121,7 @@ def _kind(given: RunInput, *, told: Told) -> tuple[Any, Any, dict[str, Any]]:
         "beta": given.beta,
         "label_smoothing": given.label_smoothing,
         # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
-        "precompute_ref_log_probs": keeping,
+        "precompute_ref_log_probs": beforehand,
     }
     return trainer, DPOConfig, more
 
@@ -148,8 +151,9 @@ def _common(folder: Path, given: RunInput, rows: Examples) -> dict[str, Any]:
     gpu = on_gpu()
     in_all = steps(given, rows)
     least = 2 if given.method is Method.KTO else 1
-    sizes = [n for n in ((4, 2, 1) if gpu else (1, 2)) if n >= least and given.batch_size % n == 0]
-    at_once = sizes[0] if sizes else max(least, given.batch_size)
+    share = given.batch_size // processes()  # rows of a step that are this process's
+    sizes = [n for n in ((4, 2, 1) if gpu else (1, 2)) if n >= least and share % n == 0]
+    at_once = sizes[0] if sizes else max(least, share)
     validated = bool(rows[Split.VALIDATION]) and given.evaluations > 0
     return {
         "output_dir": str(folder / CHECKPOINTS),
@@ -162,7 +166,7 @@ def _common(folder: Path, given: RunInput, rows: Examples) -> dict[str, Any]:
         "data_seed": given.seed,
         "per_device_train_batch_size": at_once,
         "per_device_eval_batch_size": at_once,
-        "gradient_accumulation_steps": max(1, given.batch_size // at_once),
+        "gradient_accumulation_steps": max(1, share // at_once),
         "use_cpu": not gpu,
         "bf16": gpu and torch.cuda.is_bf16_supported(),
         "gradient_checkpointing": gpu,
@@ -189,18 +193,32 @@ def _kept(given: RunInput) -> Kept:
     return Kept(Path(given.kept or "."), model=model)
 
 
-def _dataset(method: Method, rows: Sequence[Example]) -> Any:
-    """TRL's columns, in its conversational format."""
-    from datasets import Dataset, Features, Value
+def _dataset(folder: Path, method: Method, rows: Examples, split: Split) -> Any:
+    """TRL's columns, in its conversational format; on disk, where all processes of a training find the same."""
+    from datasets import Dataset, Features, Value, load_from_disk
 
     message = [{"role": Value("string"), "content": Value("string")}]
-    names = ("chosen", "rejected") if rows and len(rows[0].replies) == 2 else ("completion",)
-    data: dict[str, Any] = {"prompt": [row.prompt for row in rows]}
-    data |= {name: [row.replies[place] for row in rows] for place, name in enumerate(names)}
+    mine = rows[split]
+    names = ("chosen", "rejected") if mine and len(mine[0].replies) == 2 else ("completion",)
+    data: dict[str, Any] = {"prompt": [row.prompt for row in mine]}
+    data |= {name: [row.replies[place] for row in mine] for place, name in enumerate(names)}
     features: dict[str, Any] = dict.fromkeys(data, message)
     if method is Method.KTO:
-        data["label"], features["label"] = [row.label for row in rows], Value("bool")
-    return Dataset.from_dict(data, features=Features(features))
+        data["label"], features["label"] = [row.label for row in mine], Value("bool")
+    place = folder / CHECKPOINTS / split.value.lower()
+    if is_first():
+        shutil.rmtree(place, ignore_errors=True)
+        Dataset.from_dict(data, features=Features(features)).save_to_disk(str(place))
+    wait_for_all()
+    return load_from_disk(str(place))
+
+
+def wait_for_all() -> None:
+    """Let no process of this training go on before all are here."""
+    from accelerate import PartialState
+
+    if processes() > 1:
+        PartialState().wait_for_everyone()
 
 
 def _tokens(rows: Sequence[Encoded]) -> Any:
@@ -226,8 +244,3 @@ def _seen(method: Method, row: Mapping[str, Any]) -> tuple[list[int], ...]:
         return ids[:start], ids[start:]
     replies = ("completion_ids",) if method is Method.KTO else ("chosen_ids", "rejected_ids")
     return tuple(list(row[name]) for name in ("prompt_ids", *replies))
-
-
-def clear(folder: Path) -> None:
-    """Remove the checkpoints of a finished training, which nobody needs any more."""
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

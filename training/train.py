@@ -19,17 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from db.models import Method, Reference
-from errors import PickwellError, TrainingFailed
+from errors import TrainingFailed
 from model_folder import hash_weights
 from template import template_hash
 from training import methods
 from training.examples import WITH_REFERENCE, Example, examples, unpaired
+from training.following import Silent, alone, is_first, processes
 from training.guards import Encoded, check_rows, check_space, encode
 from training.preferences import Split
 from training.rows import Rows, read_rows
 from training.run_folder import (
     CHECKPOINTS,
     MERGED,
+    METRICS,
+    SAMPLES,
+    WARNINGS,
     Listener,
     RunInput,
     RunManifest,
@@ -39,6 +43,7 @@ from training.run_folder import (
     finished,
     forget_steps_after,
     last_checkpoint,
+    read_lines,
     step_of,
     versions,
 )
@@ -56,8 +61,8 @@ from training.weights import (
 
 TELL_EVERY = 1.0
 """Seconds between two words on how far the scoring is, at least."""
-SUPERVISED = "supervised"
-"""Folder of the supervised stage, a training of its own."""
+SUPERVISED, PREFERRED = "supervised", "preferred"
+"""Folders of the two stages, each a training of its own."""
 SUPERVISED_RATE = 1e-4
 """Least learning rate of an adapter in the supervised stage, which takes more than DPO (alignment-handbook: 2e-4)."""
 
@@ -91,47 +96,47 @@ def _set_environment(given: RunInput) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if Path(given.base_model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    if processes() == 1:
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
 def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> None:
+    if given.sft_epochs > 0 and given.method in WITH_REFERENCE:
+        _after_supervised(folder, given, rows, listener)
+        return
     began = time.monotonic()
     made = _examples(given, rows)
-    supervised = given.sft_epochs > 0 and given.method in WITH_REFERENCE
-    before = 0
-    if supervised:
-        given, before = _after_supervised(folder, given, rows, listener, later=methods.steps(given, made))
-    told = Written(folder, Shifted(listener, before, 0) if before else listener)
+    told = Written(folder, listener) if is_first() else Silent()
     told.stage("Loading the model")
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
     learned = Learned.read(folder)
     if learned is None:
         learned = _optimize(folder, given, made, tokenizer, told)
-        learned.write(folder)
+    if not is_first():
+        return
+    learned.write(folder)
     weights = None
     if given.makes_model:
         told.stage("Merging the adapter into the model" if given.adapter else "Saving the model")
         weights = hash_weights(finish(folder, given))
-    shutil.rmtree(folder / SUPERVISED / MERGED, ignore_errors=True)
     RunManifest(
         base_model=given.base_model,
         snapshot_sha256=given.snapshot_sha256,
         weights_sha256=weights or "",
         template_hash=template_hash(tokenizer.chat_template),
-        steps=methods.steps(given, made) + before,
+        steps=methods.steps(given, made),
         pairs=len(made[Split.TRAIN]),
         seconds=round(time.monotonic() - began, 1),
         peak_memory_mb=_peak_memory_mb(),
         device=device_name(),
         versions=versions(),
-        best_step=learned.step + before,
+        best_step=learned.step,
         stopped=learned.stopped,
         method=given.method.value,
-        # an adapter of the model that the supervised stage made fits no other, and that one is not kept
-        adapter=given.adapter.value if given.adapter and not supervised else None,
+        adapter=given.adapter.value if given.adapter else None,
         makes_model=given.makes_model,
     ).write(folder)
-    methods.clear(folder)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _examples(given: RunInput, rows: Rows) -> dict[Split, list[Example]]:
@@ -139,13 +144,10 @@ def _examples(given: RunInput, rows: Rows) -> dict[Split, list[Example]]:
     return {split: examples(given.method, of_split, unpaired(of_split)) for split, of_split in rows.items()}
 
 
-def _after_supervised(
-    folder: Path, given: RunInput, rows: Rows, listener: Listener, *, later: int
-) -> tuple[RunInput, int]:
-    """Carry the supervised stage, unless it is done; gives what is left to do, and the steps that were done."""
-    place = folder / SUPERVISED
-    place.mkdir(exist_ok=True)
-    stage = replace(
+def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> None:
+    """Train in two stages, each in a folder of its own; steps count on, and the model of the second is kept."""
+    began = time.monotonic()
+    first = replace(
         given,
         method=Method.SFT,
         sft_epochs=0.0,
@@ -156,12 +158,54 @@ def _after_supervised(
         makes_model=True,
         max_steps=None,
     )
-    stage.write(place)
-    steps = methods.steps(stage, _examples(stage, rows))
-    if not finished(place):
-        _train(place, stage, rows, Shifted(listener, 0, later))
-    reference = given.base_model if given.reference is Reference.BASE else None
-    return replace(given, base_model=str(place / MERGED), reference_model=reference, sft_epochs=0.0), steps
+    second = replace(
+        given,
+        base_model=str(folder / SUPERVISED / MERGED),
+        reference_model=given.base_model if given.reference is Reference.BASE else None,
+        sft_epochs=0.0,
+    )
+    before, after = (methods.steps(stage, _examples(stage, rows)) for stage in (first, second))
+    for name in (METRICS, SAMPLES, WARNINGS):
+        (folder / name).unlink(missing_ok=True)
+    told = Written(folder, listener)
+    for name, stage, heard in (
+        (SUPERVISED, first, Shifted(told, 0, after)),
+        (PREFERRED, second, Shifted(told, before, 0)),
+    ):
+        place = folder / name
+        place.mkdir(exist_ok=True)
+        stage.write(place)
+        if not finished(place):
+            forget_steps_after(place, step_of(last_checkpoint(place)))
+        _say_again(place, heard)
+        if not finished(place):
+            _train(place, stage, rows, heard)
+    done = finished(folder / PREFERRED)
+    if done is None:
+        raise TrainingFailed(f"The second stage left no model in {folder / PREFERRED}. Start the training again.")
+    if given.makes_model:
+        shutil.rmtree(folder / MERGED, ignore_errors=True)
+        shutil.copytree(folder / PREFERRED / MERGED, folder / MERGED)
+    replace(
+        done,
+        base_model=given.base_model,
+        steps=before + after,
+        best_step=(done.best_step or 0) + before,
+        seconds=round(time.monotonic() - began, 1),
+        adapter=None,  # one for the model that the supervised stage made fits no other, and that one is not kept
+    ).write(folder)
+    for name in (SUPERVISED, PREFERRED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _say_again(folder: Path, listener: Listener) -> None:
+    """Tell what a stage that began in an earlier attempt wrote down."""
+    for step in read_lines(folder / METRICS, StepReport):
+        listener.step(step)
+    for sample in read_lines(folder / SAMPLES, SampleReport):
+        listener.sample(sample)
+    for warning in read_lines(folder / WARNINGS, WarningReport):
+        listener.warning(warning)
 
 
 def _optimize(
@@ -171,7 +215,8 @@ def _optimize(
     from transformers import PrinterCallback
 
     done = last_checkpoint(folder)
-    forget_steps_after(folder, step_of(done))
+    if is_first():
+        forget_steps_after(folder, step_of(done))
     in_all = methods.steps(given, rows)
     model = load_model(given.base_model, adapter=given.adapter)
     encoded = {split: [_encoded(tokenizer, one) for one in of_split] for split, of_split in rows.items()}
@@ -267,32 +312,11 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
     return None
 
 
-class _Quiet:
-    """A Listener for the command line: stages are printed, the rest is in the folder's files."""
-
-    def stage(self, text: str) -> None:
-        """Print it."""
-        print(f"{text} …", flush=True)
-
-    def step(self, said: StepReport) -> None:
-        """Printed by the trainer."""
-
-    def sample(self, said: SampleReport) -> None:
-        """In the folder."""
-
-    def warning(self, said: WarningReport) -> None:
-        """Print it."""
-        print(f"step {said.step}: {said.sentence}", flush=True)
-
-
 def main() -> None:
     """Train in the folder named on the command line."""
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.train FOLDER")
-    try:
-        train(Path(sys.argv[1]).resolve(), _Quiet())
-    except PickwellError as problem:
-        raise SystemExit(str(problem)) from None
+    alone(Path(sys.argv[1]).resolve(), train)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from errors import TrainingFailed
 from files import read_json, write_json
 from template import token_ids
 from training.examples import WITH_REFERENCE, Example
+from training.following import is_first, processes
 from training.guards import check_finite, check_first_step
 from training.health import Best, findings
 from training.preferences import Split
@@ -155,14 +156,14 @@ class Watch:
         self._folder, self._given, self._listener = folder, given, listener
         self._tokenizer, self._prompts = tokenizer, prompts
         self._first_loss, self._own_reference = first_loss, own_reference
+        self._history = read_lines(folder / METRICS, StepReport)
+        self._samples = read_lines(folder / SAMPLES, SampleReport)
+        self._warned = {(one.step, one.kind) for one in read_lines(folder / WARNINGS, WarningReport)}
+        said = read_json(folder / BEST / "best.json")
+        self.best = Best(**said) if said else None
+        """The evaluation whose model is in the folder."""
         self._began = time.monotonic()
         self._tokens, self._at = 0.0, time.monotonic()
-
-    @property
-    def best(self) -> Best | None:
-        """The evaluation whose model is in the folder."""
-        said = read_json(self._folder / BEST / "best.json")
-        return Best(**said) if said else None
 
     def callback(self) -> Any:
         """The trainer's own kind of callback, passing everything on to this."""
@@ -172,16 +173,14 @@ class Watch:
 
         class Reporting(TrainerCallback):
             def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-                if state.is_world_process_zero and not any(
-                    one.step == 0 for one in read_lines(watch._folder / SAMPLES, SampleReport)
-                ):
+                if not any(one.step == 0 for one in watch._samples):
                     watch.try_out(model, step=0)
                 watch._at = time.monotonic()
 
             def on_log(
                 self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
             ) -> None:
-                if logs and {"loss", "eval_loss"} & logs.keys() and state.is_world_process_zero:
+                if logs and {"loss", "eval_loss"} & logs.keys():
                     watch.heard(logs, step=state.global_step, steps=state.max_steps)
 
             def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -203,8 +202,10 @@ class Watch:
         said = StepReport.of(
             logs | self._speed(logs), step=step, steps=steps, seconds=round(time.monotonic() - self._began, 1)
         )
+        self._history.append(said)
         margin = "" if said.reward_margin is None else f", margin {said.reward_margin:.4f}"
-        print(f"{said.split.value} step {said.step}/{said.steps}: loss {said.loss:.5f}{margin}", flush=True)
+        if is_first():
+            print(f"{said.split.value} step {said.step}/{said.steps}: loss {said.loss:.5f}{margin}", flush=True)
         self._tell(lambda: self._listener.step(said))
 
     def _speed(self, logs: dict[str, float]) -> dict[str, float]:
@@ -219,22 +220,20 @@ class Watch:
     def evaluated(self, model: Any, *, step: int, steps: int) -> None:
         """After a look at the validation rows: sample replies, guards, and the model kept if it is the best."""
         self.try_out(model, step=step)
-        history = read_lines(self._folder / METRICS, StepReport)
-        samples = read_lines(self._folder / SAMPLES, SampleReport)
         found = findings(
-            history,
-            samples,
+            self._history,
+            self._samples,
             at=step,
             with_reference=self._given.method in WITH_REFERENCE,
             beta=self._given.beta,
         )
-        known = {(one.step, one.kind) for one in read_lines(self._folder / WARNINGS, WarningReport)}
         for finding in found:
-            if (finding.step, finding.kind) not in known:
+            if (finding.step, finding.kind) not in self._warned:
+                self._warned.add((finding.step, finding.kind))
                 self._tell(lambda said=finding: self._listener.warning(said))  # type: ignore[misc]
         if self._given.stop_early and step < steps:
             self.stopped = next((one.sentence for one in found if one.stops), None)
-        losses = [one.loss for one in history if one.split is Split.VALIDATION and one.step == step]
+        losses = [one.loss for one in self._history if one.split is Split.VALIDATION and one.step == step]
         if losses:
             healthy = not any(one.kind in ("length", "repeating", "chosen collapsed") for one in found)
             self.keep(Best(step, healthy, losses[-1]))
@@ -244,10 +243,12 @@ class Watch:
         """Save the model as it is now, unless a better one is kept."""
         if not found.beats(self.best):
             return
+        self.best = found
         scratch, place = self._folder / f"{BEST}.tmp", self._folder / BEST
-        shutil.rmtree(scratch, ignore_errors=True)
-        self.trainer.save_model(str(scratch))
-        if self.trainer.is_world_process_zero():
+        if is_first():
+            shutil.rmtree(scratch, ignore_errors=True)
+        self.trainer.save_model(str(scratch))  # all processes together, each with its part
+        if is_first():
             write_json(scratch / "best.json", asdict(found))
             shutil.rmtree(place, ignore_errors=True)
             scratch.rename(place)
@@ -265,9 +266,12 @@ class Watch:
         if not self._prompts or not self._given.sample_tokens or not self._given.evaluations:
             return
         self._tell(lambda: self._listener.stage("Writing sample replies"))
-        replies = sample_replies(model, self._tokenizer, self._prompts, most=self._given.sample_tokens)
+        replies = sample_replies(
+            self.trainer.accelerator.unwrap_model(model), self._tokenizer, self._prompts, most=self._given.sample_tokens
+        )
         for place, (one, (text, tokens, ended)) in enumerate(zip(self._prompts, replies, strict=True), start=1):
             said = SampleReport(step, place, one.prompt_id, text, tokens, ended)
+            self._samples.append(said)
             self._tell(lambda said=said: self._listener.sample(said))  # type: ignore[misc]
         self._tell(lambda: self._listener.stage("Training"))
 
@@ -307,6 +311,7 @@ def sample_replies(model: Any, tokenizer: Any, prompts: Sequence[Example], *, mo
                 top_k=None,
                 pad_token_id=pad,
                 use_cache=True,
+                synced_gpus=processes() > 1,
             )
     finally:
         model.train(was_training)
@@ -320,7 +325,13 @@ def sample_replies(model: Any, tokenizer: Any, prompts: Sequence[Example], *, mo
 
 @contextmanager
 def ending_asked(watch: Watch) -> Iterator[None]:
-    """While the block runs, SIGTERM ends the training at its next step, with a checkpoint."""
+    """While the block runs, SIGTERM ends the training at its next step, with a checkpoint.
+
+    Not where several processes train: they would hear of it at different steps and wait for each other.
+    """
+    if processes() > 1:
+        yield
+        return
 
     def end(*_: Any) -> None:
         watch.problem = watch.problem or Interrupted(

@@ -30,6 +30,7 @@ from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress
 from model_folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
+from training.launch import launch
 from training.preferences import Split
 from training.recipe import model_name_is_taken
 from training.run_folder import (
@@ -45,7 +46,6 @@ from training.run_folder import (
     versions,
 )
 from training.snapshot import folder_of
-from training.train import train
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
@@ -63,7 +63,7 @@ def run(progress: Progress) -> None:
     given.write(progress.folder)
     progress.update(versions=versions())
     listener = Kept(progress)
-    train(progress.folder, listener)
+    launch(progress.folder, given, listener, cancelled=progress.cancel_requested)
     listener.flush()
     manifest = finished(progress.folder)
     if manifest is None or not _whole(progress.folder, manifest):
