@@ -9,7 +9,7 @@ from db.models import Snapshot
 from errors import NotFound
 from template import Message
 from training.feedback import names
-from training.preferences import LeftOut, Split
+from training.preferences import Split, reason_in_words
 from training.rows import FrozenRow, Rows, Thumbs
 from training.selection import BEFORE_CHOICES, Selection, in_words
 from training.snapshot import thumbs_of, verify
@@ -115,7 +115,7 @@ def difference(older: Frozen, newer: Frozen) -> Difference:
             if older.choices.get(name) != words
         ),
         left_out=tuple(
-            LeftOutOfBoth(_sentence(reason), older.left_out.get(reason, 0), newer.left_out.get(reason, 0))
+            LeftOutOfBoth(reason_in_words(reason), older.left_out.get(reason, 0), newer.left_out.get(reason, 0))
             for reason in reasons
         ),
     )
@@ -135,8 +135,3 @@ def _marks(thumbs: Thumbs) -> set[tuple[int, str, bool]]:
 
 def _text(messages: list[Message]) -> str:
     return "\n".join(message["content"] for message in messages)
-
-
-def _sentence(reason: str) -> str:
-    """A later version may know reasons that this one does not."""
-    return LeftOut(reason).sentence if reason in set(LeftOut) else reason

@@ -91,6 +91,11 @@ _SENTENCES: Mapping[LeftOut, str] = {
 }
 
 
+def reason_in_words(stored: str) -> str:
+    """The sentence of a reason as a Snapshot stores it; a later version may know reasons that this one does not."""
+    return LeftOut(stored).sentence if stored in set(LeftOut) else stored
+
+
 class Split(StrEnum):
     """What a row is used for; the names are those of `db.models.Split`."""
 

@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import models
+from db.catalog import snapshots
 from db.models import Preference, Project, Responder, ResponderKind, Role, Snapshot, SnapshotLeftOut
 from db.people import require
 from db.responders import prompt_format
 from errors import NotEnoughPreferences, NotFound
 from settings import settings
 from template import PromptFormat, text_hash
-from training.feedback import refuse_held_out, standing_corrections, standing_rankings
+from training.feedback import names, refuse_held_out, standing_corrections, standing_rankings
 from training.preferences import (
     JudgedReply,
     LeftOut,
@@ -24,6 +25,7 @@ from training.preferences import (
     Preferences,
     Split,
     derive,
+    reason_in_words,
     words_ahead,
 )
 from training.rows import (
@@ -38,7 +40,7 @@ from training.rows import (
     write_folder,
     zipped,
 )
-from training.selection import DEFAULTS, Selection
+from training.selection import DEFAULTS, Selection, chosen_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -95,6 +97,7 @@ class SnapshotPreview:
     left_out: Mapping[LeftOut, int]
     simulated_count: int
     """Rows that rest on a simulated reviewer's word."""
+    thumbs_simulated: int
     synthetic_count: int
     """Rows whose prompt was made up by a rule or a model."""
     validation_count: int
@@ -120,6 +123,7 @@ def preview(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> 
         thumbs=found.thumbs,
         left_out=found.left_out,
         simulated_count=sum(row.simulated for row in found.rows),
+        thumbs_simulated=sum(one.simulated for one in found.thumbs),
         synthetic_count=sum(row.prompt.synthetic for row in found.rows),
         validation_count=sum(row.split is Split.VALIDATION for row in found.rows),
         shares=tuple(ResponderShare(label, chosen[label], rejected[label]) for label in labels),
@@ -197,6 +201,39 @@ def folder_of(snapshot: Snapshot) -> Path:
 def verify(snapshot: Snapshot) -> Rows:
     """The Snapshot's rows, read back and hashed. Raises `Refused` when the files are not as they were frozen."""
     return read_rows(folder_of(snapshot), sha256=snapshot.sha256)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A frozen Snapshot as a list shows it."""
+
+    snapshot: Snapshot
+    by: str
+    """Who froze it."""
+    prompt_of: str | None
+    """Label of the Responder whose prompt its rows have; none for the project's instructions."""
+    choices: str
+    """What differs from the usual choices, as a sentence."""
+    left_out: tuple[tuple[int, str], ...]
+    """How many, and why as a sentence; most first."""
+
+
+def listed(s: Session, *, project_id: int) -> list[Listed]:
+    """The project's Snapshots, newest first, with what a person wants to know of each."""
+    reviewers, criteria = names(s, project_id=project_id)
+    return [
+        Listed(
+            snapshot=one,
+            by=reviewers[one.created_by_id],
+            prompt_of=one.prompt_of.label if one.prompt_of is not None else None,
+            choices=chosen_in_words(one.selection, reviewers=reviewers, criteria=criteria),
+            left_out=tuple(
+                (left.count, reason_in_words(left.reason))
+                for left in sorted(one.left_out, key=lambda left: (-left.count, left.reason))
+            ),
+        )
+        for one in snapshots(s, project_id=project_id)
+    ]
 
 
 def thumbs_of(snapshot: Snapshot) -> Thumbs:
