@@ -224,6 +224,7 @@ def name_of(one: Listed) -> str:
     """A snapshot in one line."""
     frozen = one.snapshot
     thumbs = f", {frozen.thumb_count:,} thumbs" if frozen.thumb_count else ""
+    thumbs += f" ({one.thumbs_simulated:,} simulated)" if one.thumbs_simulated else ""
     return (
         f"{frozen.id}: {frozen.row_count:,} preferences, {frozen.simulated_count:,} simulated{thumbs} "
         f"({frozen.sha256[:8]})"

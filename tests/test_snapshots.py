@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import parquet  # type: ignore[import-untyped]
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
@@ -458,7 +458,7 @@ def test_a_choice_that_cannot_work_is_refused_with_the_remedy() -> None:
         {"near_no_op": 0.0},
     ):
         with pytest.raises(Refused):
-            Selection(**chosen)  # type: ignore[arg-type]
+            Selection(**chosen)
 
 
 def test_choices_are_told_by_what_differs_from_the_usual() -> None:
@@ -661,7 +661,8 @@ def test_what_was_said_beside_an_order_is_read_with_it(s: Session) -> None:
     )
     s.flush()
     (read,) = standing_rankings(s, project_id=shop.project.id)
-    assert (read.strength, read.chips, read.said_on) == (2, {"Warm", "Tone"}, date(2026, 5, 1))
+    assert (read.strength, read.said_on) == (2, date(2026, 5, 1))
+    assert read.chips == frozenset({"Warm", "Tone"})
     assert read.by_criterion == {tone.id: worse}
     assert read.reviewer_id == shop.manager.id
     (rewritten,) = standing_corrections(s, project_id=shop.project.id)
@@ -694,6 +695,17 @@ def test_thumbs_are_frozen_with_their_ranking_and_counted(s: Session) -> None:
     assert marks[0].prompt[0] == a_message("system", "Answer the email.")
     manifest = json.loads((folder_of(frozen) / "manifest.json").read_text())
     assert (manifest["thumbs"], manifest["selection"]) == (2, DEFAULTS.as_json())
+
+
+@both_databases
+def test_the_list_of_snapshots_says_how_many_thumbs_are_simulated(s: Session) -> None:
+    shop = a_shop(s)
+    shop.both_bad(s, 50)[0].reviewer_id = a_reviewer(s, shop.project, simulated=True, rule="Any.").id
+    shop.both_bad(s, 51)
+    freeze(s, by=shop.manager.id, project_id=shop.project.id)
+    (one,) = listed(s, project_id=shop.project.id)
+    assert (one.snapshot.thumb_count, one.thumbs_simulated, one.by) == (4, 2, shop.manager.label)
+    assert one.left_out == ((2, LeftOut.BOTH_BAD.sentence),)
 
 
 def test_a_corrected_both_bad_pair_is_frozen_as_two_rows_of_the_correction(s: Session) -> None:
@@ -850,7 +862,7 @@ def test_choices_are_seen_in_the_preview_frozen_and_compared_on_the_page(shop_id
     assert "Chosen otherwise" in [one.value for one in at.caption]
     assert "Without the chips: &lt;b&gt;Tone&lt;/b&gt;." in everything(at)
     press(at, "Files …")
-    assert [one.label for one in at.get("download_button")] == ["Download JSONL", "Download Parquet"]  # type: ignore[attr-defined]
+    assert [one.label for one in at.get("download_button")] == ["Download JSONL", "Download Parquet"]  # type: ignore[union-attr]
 
 
 def test_a_choice_that_cannot_work_is_said_on_the_page(shop_ids: tuple[int, int]) -> None:

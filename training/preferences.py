@@ -15,9 +15,8 @@ from enum import StrEnum
 from itertools import combinations
 from typing import Any, TypeVar
 
-from training.selection import DEFAULTS, MUCH_BETTER, PAIRS_PER_PROMPT, PairsMode, Selection
-
-__all__ = ["PAIRS_PER_PROMPT"]  # its place was here, and others look for it here
+from training.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
+from training.selection import PAIRS_PER_PROMPT as PAIRS_PER_PROMPT
 
 LONGEST = 1000
 """Words beyond which only which words there are is compared, not their order: that takes a square of their number."""

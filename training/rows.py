@@ -200,18 +200,24 @@ def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
     )
     try:
         said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        for name in sorted({*FILES.values(), *said}):
-            if file_sha256(folder / name) != said[name]:
-                raise Refused(changed.format(f"{name} has another hash"))
+        learned = [*FILES.values(), *(name for name in THUMBS.values() if name in said)]
+        _prove(folder, learned, said, changed)
         rows = {split: _read(folder / name, FrozenRow) for split, name in FILES.items()}
         thumbs = {split: _read(folder / name, ThumbRow) if name in said else [] for split, name in THUMBS.items()}
+        if content_sha256(rows, thumbs) != sha256:
+            raise Refused(changed.format("its rows have another hash"))
+        _prove(folder, sorted(set(said) - set(learned)), said, changed)
     except FileNotFoundError as missing:
         raise Refused(changed.format(f"{Path(missing.filename).name} is missing")) from None
     except (ValueError, KeyError, TypeError):
         raise Refused(changed.format("a file cannot be read")) from None
-    if content_sha256(rows, thumbs) != sha256:
-        raise Refused(changed.format("its rows have another hash"))
     return rows, thumbs
+
+
+def _prove(folder: Path, names: Iterable[str], said: Mapping[str, str], changed: str) -> None:
+    for name in names:
+        if file_sha256(folder / name) != said[name]:
+            raise Refused(changed.format(f"{name} has another hash"))
 
 
 def _read(file: Path, kind: type[Line]) -> list[Line]:

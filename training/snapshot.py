@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, quantiles
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db import models
 from db.catalog import snapshots
-from db.models import Preference, Project, Responder, ResponderKind, Role, Snapshot, SnapshotLeftOut
+from db.models import (
+    Preference,
+    Project,
+    Ranking,
+    Responder,
+    ResponderKind,
+    Reviewer,
+    Role,
+    Snapshot,
+    SnapshotLeftOut,
+)
 from db.people import require
 from db.responders import prompt_format
 from errors import NotEnoughPreferences, NotFound
@@ -212,6 +222,8 @@ class Listed:
     """Who froze it."""
     prompt_of: str | None
     """Label of the Responder whose prompt its rows have; none for the project's instructions."""
+    thumbs_simulated: int
+    """Of its thumbs, those that rest on a simulated reviewer's word."""
     choices: str
     """What differs from the usual choices, as a sentence."""
     left_out: tuple[tuple[int, str], ...]
@@ -221,9 +233,19 @@ class Listed:
 def listed(s: Session, *, project_id: int) -> list[Listed]:
     """The project's Snapshots, newest first, with what a person wants to know of each."""
     reviewers, criteria = names(s, project_id=project_id)
+    simulated = s.execute(
+        select(models.Thumb.snapshot_id, func.count(models.Thumb.id))
+        .join(Ranking, Ranking.id == models.Thumb.ranking_id)
+        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        .join(Snapshot, Snapshot.id == models.Thumb.snapshot_id)
+        .where(Snapshot.project_id == project_id, Reviewer.simulated)
+        .group_by(models.Thumb.snapshot_id)
+    ).all()
+    thumbs_simulated = dict(simulated)
     return [
         Listed(
             snapshot=one,
+            thumbs_simulated=thumbs_simulated.get(one.id, 0),
             by=reviewers[one.created_by_id],
             prompt_of=one.prompt_of.label if one.prompt_of is not None else None,
             choices=chosen_in_words(one.selection, reviewers=reviewers, criteria=criteria),
