@@ -1,18 +1,35 @@
 """A project's standing feedback, read from the database for the pure part to work on."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Row, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.corrections import corrected_further
-from db.models import Comparison, Correction, Drawn, Placement, Prompt, Ranking, Responder, Response, Reviewer
+from db.models import (
+    Chip,
+    Comparison,
+    Correction,
+    Criterion,
+    CriterionChoice,
+    Drawn,
+    Placement,
+    Prompt,
+    Ranking,
+    Responder,
+    Response,
+    Reviewer,
+)
 from errors import Refused
-from training.preferences import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, PreferenceRow
+from training.preferences import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
+
+_Row = Row[*tuple[Any, ...]]
 
 
-def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow]) -> None:
+def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | JudgedReply]) -> None:
     """Raise `Refused` if a row's prompt is held out, or is a near-duplicate of a held-out prompt.
 
     Asks the database anew, whatever was read before: an evaluation is worth nothing once its prompts are trained on.
@@ -31,53 +48,77 @@ def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow
 
 def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
     """Rankings of training prompts that nobody undid, of pairs that nobody discarded."""
+    standing = _standing(project_id)
     found = s.execute(
-        select(Ranking, Prompt, Reviewer, Placement.place, Response, Responder)
+        select(
+            Ranking.id,
+            Ranking.reviewer_id,
+            Ranking.both_bad,
+            Ranking.adjudicates,
+            Ranking.strength,
+            Ranking.created_at,
+            Placement.place,
+            *_RESPONSE,
+            *_PROMPT,
+        )
         .join(Comparison, Comparison.id == Ranking.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
         .join(Placement, Placement.ranking_id == Ranking.id)
         .join(Response, Response.id == Placement.response_id)
-        .join(Responder, Responder.id == Response.responder_id)
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.discarded_at.is_(None),
-            Ranking.undone_at.is_(None),
-            Ranking.drawn != Drawn.REPEAT,
-            Prompt.held_out.is_(False),
-        )
+        .where(*standing)
         .order_by(Ranking.id, Placement.place, Response.id)
     ).all()
+    people, responders = _reviewers(s), _responders(s, project_id=project_id)
+    chips: dict[int, set[str]] = defaultdict(set)
+    for ranking_id, label in _beside(s, (Chip.ranking_id, Chip.label), Chip.ranking_id, standing):
+        chips[ranking_id].add(label)
+    criteria: dict[int, dict[int, int | None]] = defaultdict(dict)
+    columns = (CriterionChoice.ranking_id, CriterionChoice.criterion_id, CriterionChoice.better_id)
+    for ranking_id, criterion_id, better_id in _beside(s, columns, CriterionChoice.ranking_id, standing):
+        criteria[ranking_id][criterion_id] = better_id
+    prompts: dict[int, AskedPrompt] = {}
     placed: dict[int, list[tuple[int, GivenResponse]]] = defaultdict(list)
-    heads: dict[int, tuple[Ranking, Prompt, Reviewer]] = {}
-    for ranking, prompt, reviewer, place, response, responder in found:
-        heads[ranking.id] = (ranking, prompt, reviewer)
-        placed[ranking.id].append((place, _response(response, responder)))
+    heads: dict[int, tuple[_Row, AskedPrompt]] = {}
+    for row in found:
+        if row.id not in heads:
+            heads[row.id] = (row, prompts.setdefault(row.prompt_id, _prompt(row)))
+        placed[row.id].append((row.place, _response(row, responders)))
     return [
         GivenRanking(
-            id=ranking.id,
-            prompt=_prompt(prompt),
-            reviewer=reviewer.label,
-            simulated=reviewer.simulated,
-            both_bad=ranking.both_bad,
-            adjudicates=ranking.adjudicates,
-            placed=tuple(placed[ranking.id]),
+            id=row.id,
+            prompt=prompt,
+            reviewer=people[row.reviewer_id].label,
+            simulated=people[row.reviewer_id].simulated,
+            both_bad=row.both_bad,
+            adjudicates=row.adjudicates,
+            placed=tuple(placed[row.id]),
+            reviewer_id=row.reviewer_id,
+            said_on=row.created_at.date(),
+            strength=row.strength,
+            chips=frozenset(chips[row.id]) if row.id in chips else frozenset(),
+            by_criterion=criteria.get(row.id, {}),
         )
-        for ranking, prompt, reviewer in heads.values()
+        for row, prompt in heads.values()
     ]
 
 
 def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection]:
     """Corrections of replies to training prompts that nobody undid."""
     found = s.execute(
-        select(Correction, Prompt, Reviewer, Response, Responder)
+        select(
+            Correction.id,
+            Correction.reviewer_id,
+            Correction.text,
+            Correction.created_at,
+            *_RESPONSE,
+            *_PROMPT,
+        )
         .join(Response, Response.id == Correction.response_id)
         .join(Prompt, Prompt.id == Response.prompt_id)
-        .join(Reviewer, Reviewer.id == Correction.reviewer_id)
-        .join(Responder, Responder.id == Response.responder_id)
         .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
         .order_by(Correction.id)
     ).all()
+    people, responders = _reviewers(s), _responders(s, project_id=project_id)
     every = s.execute(
         select(Correction.id, Correction.parent_id, Correction.undone_at.is_(None))
         .join(Response, Response.id == Correction.response_id)
@@ -87,31 +128,132 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
     revised = corrected_further([(i, parent, stands) for i, parent, stands in every])
     return [
         GivenCorrection(
-            id=correction.id,
-            prompt=_prompt(prompt),
-            reviewer=reviewer.label,
-            simulated=reviewer.simulated,
-            original=_response(response, responder),
-            text=correction.text,
-            revised=correction.id in revised,
+            id=row.id,
+            prompt=_prompt(row),
+            reviewer=people[row.reviewer_id].label,
+            simulated=people[row.reviewer_id].simulated,
+            original=_response(row, responders),
+            text=row.text,
+            revised=row.id in revised,
+            reviewer_id=row.reviewer_id,
+            said_on=row.created_at.date(),
         )
-        for correction, prompt, reviewer, response, responder in found
+        for row in found
     ]
 
 
-def _prompt(prompt: Prompt) -> AskedPrompt:
-    return AskedPrompt(
-        id=prompt.id,
-        text=prompt.text,
-        context=prompt.context,
-        cluster=prompt.cluster,
-        routed=prompt.routing_rule_id is not None,
-        synthetic=prompt.synthetic,
-        extra=prompt.extra,
+@dataclass(frozen=True)
+class Choosable:
+    """What a project's feedback offers to choose by."""
+
+    reviewers: Mapping[int, str]
+    """Id to label of everybody whose word stands, by label."""
+    chips: tuple[str, ...]
+    criteria: Mapping[int, str]
+    """Id to name, in their order; one that is not asked any more only where something was said by it."""
+
+
+def choosable(s: Session, *, project_id: int) -> Choosable:
+    """Who said something of training prompts, and with which chips and criteria."""
+    standing = _standing(project_id)
+    ranked = (
+        select(Ranking.reviewer_id)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(*standing)
+    )
+    corrected = (
+        select(Correction.reviewer_id)
+        .join(Response, Response.id == Correction.response_id)
+        .join(Prompt, Prompt.id == Response.prompt_id)
+        .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
+    )
+    known = s.scalars(select(Reviewer).where(or_(Reviewer.id.in_(ranked), Reviewer.id.in_(corrected))))
+    said = {
+        row.criterion_id for row in _beside(s, (CriterionChoice.criterion_id,), CriterionChoice.ranking_id, standing)
+    }
+    asked = s.scalars(select(Criterion).where(Criterion.project_id == project_id).order_by(Criterion.position)).all()
+    return Choosable(
+        reviewers=dict(sorted(((one.id, one.label) for one in known), key=lambda one: one[1])),
+        chips=tuple(sorted({row.label for row in _beside(s, (Chip.label,), Chip.ranking_id, standing)})),
+        criteria={one.id: one.name for one in asked if one.retired_at is None or one.id in said},
     )
 
 
-def _response(response: Response, responder: Responder) -> GivenResponse:
+def names(s: Session, *, project_id: int) -> tuple[dict[int, str], dict[int, str]]:
+    """Labels of all Reviewers and names of the project's Criteria by id, for choices in words."""
+    criteria = s.scalars(select(Criterion).where(Criterion.project_id == project_id))
+    return {i: one.label for i, one in _reviewers(s).items()}, {one.id: one.name for one in criteria}
+
+
+_PROMPT = (
+    Prompt.id.label("prompt_id"),
+    Prompt.text.label("prompt_text"),
+    Prompt.context,
+    Prompt.cluster,
+    Prompt.routing_rule_id,
+    Prompt.synthetic,
+    Prompt.extra,
+)
+# columns, not entities: a Response's token ids are long, and five thousand rankings have ten thousand of them
+_RESPONSE = (
+    Response.id.label("response_id"),
+    Response.text.label("reply"),
+    Response.finish_reason,
+    Response.responder_id,
+)
+
+
+def _standing(project_id: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Comparison.project_id == project_id,
+        Comparison.discarded_at.is_(None),
+        Ranking.undone_at.is_(None),
+        Ranking.drawn != Drawn.REPEAT,
+        Prompt.held_out.is_(False),
+    )
+
+
+def _beside(
+    s: Session,
+    columns: Sequence[InstrumentedAttribute[Any]],
+    ranking_id: InstrumentedAttribute[int],
+    standing: Sequence[ColumnElement[bool]],
+) -> Sequence[_Row]:
+    """What was said beside the standing rankings."""
+    return s.execute(
+        select(*columns)
+        .join(Ranking, Ranking.id == ranking_id)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(*standing)
+    ).all()
+
+
+def _reviewers(s: Session) -> dict[int, Reviewer]:
+    return {one.id: one for one in s.scalars(select(Reviewer))}
+
+
+def _responders(s: Session, *, project_id: int) -> dict[int, str]:
+    return {one.id: one.label for one in s.scalars(select(Responder).where(Responder.project_id == project_id))}
+
+
+def _prompt(row: _Row) -> AskedPrompt:
+    return AskedPrompt(
+        id=row.prompt_id,
+        text=row.prompt_text,
+        context=row.context,
+        cluster=row.cluster,
+        routed=row.routing_rule_id is not None,
+        synthetic=row.synthetic,
+        extra=row.extra,
+    )
+
+
+def _response(row: _Row, responders: Mapping[int, str]) -> GivenResponse:
     return GivenResponse(
-        id=response.id, text=response.text, finish_reason=response.finish_reason, responder=responder.label
+        id=row.response_id,
+        text=row.reply,
+        finish_reason=row.finish_reason,
+        responder=responders[row.responder_id],
     )

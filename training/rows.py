@@ -1,23 +1,37 @@
 """The files of a frozen Snapshot: rows in TRL's conversational format, and hashes that notice any change.
 
-Read by the trainer, so there is no database here.
+Read by the trainer, so there is no database here. A folder holds, for each split, the pairs as JSONL and Parquet, the
+same of thumbs where there are any, and the manifest, written last. Folders of versions that knew neither Parquet nor
+thumbs are read all the same.
 """
 
 import hashlib
+import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from errors import Refused
 from files import MANIFEST, file_sha256, write_json
 from template import Message
-from training.preferences import Split
+from training.preferences import Split, plain
 
 FILES = {Split.TRAIN: "train.jsonl", Split.VALIDATION: "validation.jsonl"}
+THUMBS = {Split.TRAIN: "thumbs.train.jsonl", Split.VALIDATION: "thumbs.validation.jsonl"}
+"""There only where a Snapshot has thumbs."""
+
+
+class Form(StrEnum):
+    """A kind of file that a Snapshot can be had as; the value is the ending."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +53,60 @@ class FrozenRow:
     """The prompt was made up by a rule or a model."""
 
 
+@dataclass(frozen=True, slots=True)
+class ThumbRow:
+    """A reply judged by itself: TRL's ``prompt``, ``completion`` and ``label``, then where it comes from."""
+
+    prompt: list[Message]
+    completion: list[Message]
+    label: bool
+    """Whether it could be sent."""
+    prompt_id: int
+    response_id: int
+    ranking_id: int
+    reviewer: str
+    """Whose word it is; says so if simulated."""
+    simulated: bool
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedRow:
+    """What KTO learns from: TRL's ``prompt``, ``completion`` and ``label``."""
+
+    prompt: list[Message]
+    completion: list[Message]
+    label: bool
+    """True for a good one."""
+    prompt_id: int
+
+
 Rows = dict[Split, list[FrozenRow]]
+Thumbs = dict[Split, list[ThumbRow]]
+Line = TypeVar("Line", FrozenRow, ThumbRow)
 
 
-def content_sha256(rows: Rows) -> str:
-    """Hash of what a model learns from and whether people said it: messages, split, simulated; no ids, no order."""
-    lines = sorted(
+def content_sha256(rows: Rows, thumbs: Thumbs | None = None) -> str:
+    """Hash of what a model learns from and whether people said it: messages, split, simulated; no ids, no order.
+
+    Without thumbs it is what it was before there were any.
+    """
+    lines = [
         json.dumps([split, row.prompt, row.chosen, row.rejected, row.simulated], ensure_ascii=False)
         for split, of_split in rows.items()
         for row in of_split
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    ]
+    lines += [
+        json.dumps(["thumb", split, one.prompt, one.completion, one.label, one.simulated], ensure_ascii=False)
+        for split, of_split in (thumbs or {}).items()
+        for one in of_split
+    ]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def write_folder(folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, Any]) -> None:
+def write_folder(
+    folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, Any], thumbs: Thumbs | None = None
+) -> None:
     """Write a Snapshot's folder whole or not at all; one that is there already and unchanged is left alone."""
     if folder.exists():
         try:
@@ -63,12 +117,16 @@ def write_folder(folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, A
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for split, name in FILES.items():
-            with (scratch / name).open("w", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows[split])
-        files = {name: file_sha256(scratch / name) for name in FILES.values()}
+        names = []
+        for name, lines in _lines(rows, thumbs).items():
+            _write_jsonl(scratch / name, lines)
+            (scratch / _in_form(name, Form.PARQUET)).write_bytes(_parquet(name, lines))
+            names += [name, _in_form(name, Form.PARQUET)]
+        files = {name: file_sha256(scratch / name) for name in names}
         counts = {split.value: len(rows[split]) for split in FILES}
         manifest = {**about, "counts": counts, "sha256": sha256, "files": files}
+        if thumbs and any(thumbs.values()):
+            manifest["thumb_counts"] = {split.value: len(thumbs[split]) for split in THUMBS}
         write_json(scratch / MANIFEST, manifest)
         scratch.chmod(0o755)
         scratch.rename(folder)
@@ -77,29 +135,133 @@ def write_folder(folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, A
 
 
 def read_rows(folder: Path, *, sha256: str) -> Rows:
-    """The rows of a frozen Snapshot, after proving that nobody changed them.
+    """The rows of a frozen Snapshot, after proving that nobody changed them or its thumbs.
 
     Raises `Refused` when a file is missing, changed since the freeze, or not the Snapshot with this hash.
     """
+    return _read_folder(folder, sha256)[0]
+
+
+def read_thumbs(folder: Path, sha256: str) -> Thumbs:
+    """The thumbs of a frozen Snapshot, none in each split where it has none; proves and raises as `read_rows` does."""
+    return _read_folder(folder, sha256)[1]
+
+
+def zipped(folder: Path, *, sha256: str, form: Form) -> bytes:
+    """A Snapshot's rows, thumbs and manifest in one zip file, after proving them as `read_rows` does.
+
+    Parquet of a Snapshot from before it was written beside JSONL is made on the way.
+    """
+    rows, thumbs = _read_folder(folder, sha256)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, lines in _lines(rows, thumbs).items():
+            wanted = _in_form(name, form)
+            if (folder / wanted).is_file():
+                archive.write(folder / wanted, wanted)
+            else:
+                archive.writestr(wanted, _parquet(name, lines))
+        archive.write(folder / MANIFEST, MANIFEST)
+    return packed.getvalue()
+
+
+def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> list[UnpairedRow]:
+    """KTO's rows of one split: each reply to a prompt once, with its label, in the order of pairs and then thumbs.
+
+    A reply is good where it is chosen, bad where it is rejected or has a thumb down. One that is both is left out and
+    counted by `undecided`. White space tells no two replies apart.
+    """
+    return [one for one, labels in _judged(rows, thumbs) if len(labels) == 1]
+
+
+def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> int:
+    """How many replies `unpaired` leaves out, because they are good in one place and bad in another."""
+    return sum(len(labels) > 1 for _, labels in _judged(rows, thumbs))
+
+
+def _judged(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow]) -> list[tuple[UnpairedRow, set[bool]]]:
+    found: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
+    said = [
+        UnpairedRow(row.prompt, completion, label, row.prompt_id)
+        for row in rows
+        for completion, label in ((row.chosen, True), (row.rejected, False))
+    ]
+    said += [UnpairedRow(one.prompt, one.completion, one.label, one.prompt_id) for one in thumbs]
+    for one in said:
+        same = json.dumps(one.prompt), plain(" ".join(message["content"] for message in one.completion))
+        found.setdefault(same, (one, set()))[1].add(one.label)
+    return list(found.values())
+
+
+def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
     changed = (
         f"The snapshot in {folder} was changed after it was frozen ({{}}). Freeze the project's preferences again: "
         "the same feedback gives the same snapshot."
     )
     try:
         said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        for name in FILES.values():
-            if file_sha256(folder / name) != said[name]:
-                raise Refused(changed.format(f"{name} has another hash"))
-        rows = {split: _read(folder / name) for split, name in FILES.items()}
+        learned = [*FILES.values(), *(name for name in THUMBS.values() if name in said)]
+        _prove(folder, learned, said, changed)
+        rows = {split: _read(folder / name, FrozenRow) for split, name in FILES.items()}
+        thumbs = {split: _read(folder / name, ThumbRow) if name in said else [] for split, name in THUMBS.items()}
+        if content_sha256(rows, thumbs) != sha256:
+            raise Refused(changed.format("its rows have another hash"))
+        _prove(folder, sorted(set(said) - set(learned)), said, changed)
     except FileNotFoundError as missing:
         raise Refused(changed.format(f"{Path(missing.filename).name} is missing")) from None
     except (ValueError, KeyError, TypeError):
         raise Refused(changed.format("a file cannot be read")) from None
-    if content_sha256(rows) != sha256:
-        raise Refused(changed.format("its rows have another hash"))
-    return rows
+    return rows, thumbs
 
 
-def _read(file: Path) -> list[FrozenRow]:
+def _prove(folder: Path, names: Iterable[str], said: Mapping[str, str], changed: str) -> None:
+    for name in names:
+        if file_sha256(folder / name) != said[name]:
+            raise Refused(changed.format(f"{name} has another hash"))
+
+
+def _read(file: Path, kind: type[Line]) -> list[Line]:
     with file.open(encoding="utf-8") as stream:
-        return [FrozenRow(**json.loads(line)) for line in stream]
+        return [kind(**json.loads(line)) for line in stream]
+
+
+def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[ThumbRow]]:
+    """JSONL file name to what it holds; both files of thumbs where there is any."""
+    of_pairs = {name: rows[split] for split, name in FILES.items()}
+    if not thumbs or not any(thumbs.values()):
+        return {**of_pairs}
+    return {**of_pairs, **{name: thumbs[split] for split, name in THUMBS.items()}}
+
+
+def _in_form(name: str, form: Form) -> str:
+    return str(Path(name).with_suffix(f".{form}"))
+
+
+def _write_jsonl(file: Path, lines: Sequence[FrozenRow] | Sequence[ThumbRow]) -> None:
+    with file.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
+
+
+def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[ThumbRow]) -> bytes:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    table = pa.Table.from_pylist([asdict(line) for line in lines], schema=_schema(thumbs=name in THUMBS.values()))
+    packed = io.BytesIO()
+    parquet.write_table(table, packed)
+    return packed.getvalue()
+
+
+def _schema(*, thumbs: bool) -> Any:
+    """Said, not guessed: a column that is empty in one split must have the other's type."""
+    import pyarrow as pa
+
+    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    learned = (
+        [("prompt", messages), ("completion", messages), ("label", pa.bool_())]
+        if thumbs
+        else [("prompt", messages), ("chosen", messages), ("rejected", messages)]
+    )
+    ids = ["response_id", "ranking_id"] if thumbs else ["chosen_id", "rejected_id", "ranking_id", "correction_id"]
+    said = [("reviewer", pa.string()), ("simulated", pa.bool_()), ("synthetic", pa.bool_())]
+    return pa.schema([*learned, ("prompt_id", pa.int64()), *((name, pa.int64()) for name in ids), *said])

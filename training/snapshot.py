@@ -1,24 +1,56 @@
 """Freeze a project's standing feedback: what would come of it, the frozen Snapshot, and proof that it is unchanged."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, quantiles
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db import models
-from db.models import Preference, Project, Responder, ResponderKind, Role, Snapshot, SnapshotLeftOut
+from db.catalog import snapshots
+from db.models import (
+    Preference,
+    Project,
+    Ranking,
+    Responder,
+    ResponderKind,
+    Reviewer,
+    Role,
+    Snapshot,
+    SnapshotLeftOut,
+)
 from db.people import require
 from db.responders import prompt_format
 from errors import NotEnoughPreferences, NotFound
 from settings import settings
 from template import PromptFormat, text_hash
-from training.feedback import refuse_held_out, standing_corrections, standing_rankings
-from training.preferences import LeftOut, PreferenceRow, Preferences, Split, derive
-from training.rows import FrozenRow, Rows, content_sha256, read_rows, write_folder
+from training.feedback import names, refuse_held_out, standing_corrections, standing_rankings
+from training.preferences import (
+    JudgedReply,
+    LeftOut,
+    PreferenceRow,
+    Preferences,
+    Split,
+    derive,
+    reason_in_words,
+    words_ahead,
+)
+from training.rows import (
+    Form,
+    FrozenRow,
+    Rows,
+    ThumbRow,
+    Thumbs,
+    content_sha256,
+    read_rows,
+    read_thumbs,
+    write_folder,
+    zipped,
+)
+from training.selection import DEFAULTS, Selection, chosen_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -40,13 +72,42 @@ class ResponderShare:
 
 
 @dataclass(frozen=True)
+class SideLengths:
+    """How long the replies of one side are, in words."""
+
+    side: str
+    """“Better” or “Worse”."""
+    tenth: float
+    """A tenth of them are shorter."""
+    quarter: float
+    median: float
+    three_quarters: float
+    nine_tenths: float
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Whether length alone tells which reply is better: a model learns that sooner than anything else."""
+
+    sides: tuple[SideLengths, ...]
+    """Better, then worse; none without rows."""
+    longer: int
+    """Rows whose better reply has more words."""
+    same: int
+    shorter: int
+
+
+@dataclass(frozen=True)
 class SnapshotPreview:
     """What a freeze would give at this moment."""
 
     rows: tuple[PreferenceRow, ...]
+    thumbs: tuple[JudgedReply, ...]
+    """Replies that are judged by themselves."""
     left_out: Mapping[LeftOut, int]
     simulated_count: int
     """Rows that rest on a simulated reviewer's word."""
+    thumbs_simulated: int
     synthetic_count: int
     """Rows whose prompt was made up by a rule or a model."""
     validation_count: int
@@ -56,51 +117,89 @@ class SnapshotPreview:
     mean_words_chosen: float
     """0 without rows. A model learns a difference in length sooner than anything else."""
     mean_words_rejected: float
+    lengths: Lengths
     advice: str | None
     """What stands in the way of a useful model, if anything does."""
 
 
-def preview(s: Session, *, project_id: int) -> SnapshotPreview:
+def preview(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> SnapshotPreview:
     """What `freeze` would give now; writes nothing. Raises `Refused` when a held-out prompt would get in."""
-    _, found = _derive(s, project_id)
+    _, found = _derive(s, project_id, selection)
     chosen = Counter(row.chosen_by for row in found.rows)
     rejected = Counter(row.rejected_by for row in found.rows)
     labels = sorted(chosen.keys() | rejected.keys(), key=lambda label: (-chosen[label], label))
     return SnapshotPreview(
         rows=found.rows,
+        thumbs=found.thumbs,
         left_out=found.left_out,
         simulated_count=sum(row.simulated for row in found.rows),
+        thumbs_simulated=sum(one.simulated for one in found.thumbs),
         synthetic_count=sum(row.prompt.synthetic for row in found.rows),
         validation_count=sum(row.split is Split.VALIDATION for row in found.rows),
         shares=tuple(ResponderShare(label, chosen[label], rejected[label]) for label in labels),
         mean_words_chosen=fmean(len(row.chosen.split()) for row in found.rows) if found.rows else 0.0,
         mean_words_rejected=fmean(len(row.rejected.split()) for row in found.rows) if found.rows else 0.0,
+        lengths=lengths(found.rows),
         advice=_advice(len(found.rows)),
     )
 
 
-def freeze(s: Session, *, by: int, project_id: int, prompt_of: int | None = None) -> Snapshot:
+def lengths(rows: Sequence[PreferenceRow]) -> Lengths:
+    """How long both sides are and how often the longer one is better. Pure."""
+    ahead = [words_ahead(row) for row in rows]
+    return Lengths(
+        sides=(
+            _side("Better", [len(row.chosen.split()) for row in rows]),
+            _side("Worse", [len(row.rejected.split()) for row in rows]),
+        )
+        if rows
+        else (),
+        longer=sum(n > 0 for n in ahead),
+        same=sum(n == 0 for n in ahead),
+        shorter=sum(n < 0 for n in ahead),
+    )
+
+
+def _side(side: str, words: Sequence[int]) -> SideLengths:
+    # one value alone has no quantiles; twice the same one has
+    cuts = quantiles(words if len(words) > 1 else [*words, *words], n=20, method="inclusive")
+    return SideLengths(side, cuts[1], cuts[4], cuts[9], cuts[14], cuts[17])
+
+
+def freeze(
+    s: Session, *, by: int, project_id: int, prompt_of: int | None = None, selection: Selection = DEFAULTS
+) -> Snapshot:
     """Freeze the standing feedback on training prompts into files and rows; managers only.
 
     Args:
         prompt_of: id of the Responder whose prompt (system prompt, template, examples) the rows have, so that the
             model is trained on what it will read in use; none for the Project's instructions.
+        selection: which feedback counts and how it becomes rows.
 
-    The same feedback gives the Snapshot that is there already. Raises `NotEnoughPreferences`, or `Refused` when a
-    held-out prompt would get in.
+    The same rows are the Snapshot that is there already, with the choices that first gave them. Raises
+    `NotEnoughPreferences`, or `Refused` when a held-out prompt would get in.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    project, found = _derive(s, project_id)
+    project, found = _derive(s, project_id, selection)
     responder = _prompt_of(s, project_id=project_id, responder_id=prompt_of)
     prompt = prompt_format(responder) if responder is not None else PromptFormat(project.instructions)
     if len(found.rows) < NEEDED:
         raise NotEnoughPreferences(str(_advice(len(found.rows))))
-    rows = _frozen(found, prompt)
-    sha256 = content_sha256(rows)
+    rows, thumbs = _frozen(found, prompt), _thumbs(found, prompt)
+    sha256 = content_sha256(rows, thumbs)
     snapshot = s.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.sha256 == sha256))
     if snapshot is None:
-        snapshot = _store(s, found, project=project, prompt=prompt, prompt_of=prompt_of, sha256=sha256, by=by)
-    _write(snapshot, rows, project.name)
+        snapshot = _store(
+            s,
+            found,
+            project=project,
+            prompt=prompt,
+            prompt_of=prompt_of,
+            selection=selection,
+            sha256=sha256,
+            by=by,
+        )
+    _write(snapshot, rows, thumbs, project.name)
     return snapshot
 
 
@@ -112,6 +211,61 @@ def folder_of(snapshot: Snapshot) -> Path:
 def verify(snapshot: Snapshot) -> Rows:
     """The Snapshot's rows, read back and hashed. Raises `Refused` when the files are not as they were frozen."""
     return read_rows(folder_of(snapshot), sha256=snapshot.sha256)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A frozen Snapshot as a list shows it."""
+
+    snapshot: Snapshot
+    by: str
+    """Who froze it."""
+    prompt_of: str | None
+    """Label of the Responder whose prompt its rows have; none for the project's instructions."""
+    thumbs_simulated: int
+    """Of its thumbs, those that rest on a simulated reviewer's word."""
+    choices: str
+    """What differs from the usual choices, as a sentence."""
+    left_out: tuple[tuple[int, str], ...]
+    """How many, and why as a sentence; most first."""
+
+
+def listed(s: Session, *, project_id: int) -> list[Listed]:
+    """The project's Snapshots, newest first, with what a person wants to know of each."""
+    reviewers, criteria = names(s, project_id=project_id)
+    simulated = s.execute(
+        select(models.Thumb.snapshot_id, func.count(models.Thumb.id))
+        .join(Ranking, Ranking.id == models.Thumb.ranking_id)
+        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        .join(Snapshot, Snapshot.id == models.Thumb.snapshot_id)
+        .where(Snapshot.project_id == project_id, Reviewer.simulated)
+        .group_by(models.Thumb.snapshot_id)
+    ).all()
+    thumbs_simulated = dict(simulated)
+    return [
+        Listed(
+            snapshot=one,
+            thumbs_simulated=thumbs_simulated.get(one.id, 0),
+            by=reviewers[one.created_by_id],
+            prompt_of=one.prompt_of.label if one.prompt_of is not None else None,
+            choices=chosen_in_words(one.selection, reviewers=reviewers, criteria=criteria),
+            left_out=tuple(
+                (left.count, reason_in_words(left.reason))
+                for left in sorted(one.left_out, key=lambda left: (-left.count, left.reason))
+            ),
+        )
+        for one in snapshots(s, project_id=project_id)
+    ]
+
+
+def thumbs_of(snapshot: Snapshot) -> Thumbs:
+    """The Snapshot's thumbs, read back; raises as `verify` does."""
+    return read_thumbs(folder_of(snapshot), sha256=snapshot.sha256)
+
+
+def export(snapshot: Snapshot, form: Form) -> bytes:
+    """The Snapshot's files of one form with its manifest, as a zip; raises as `verify` does."""
+    return zipped(folder_of(snapshot), sha256=snapshot.sha256, form=form)
 
 
 def mean_tokens(snapshot: Snapshot) -> float:
@@ -138,15 +292,16 @@ def _advice(count: int) -> str | None:
     return None
 
 
-def _derive(s: Session, project_id: int) -> tuple[Project, Preferences]:
+def _derive(s: Session, project_id: int, selection: Selection) -> tuple[Project, Preferences]:
     project = s.get(Project, project_id)
     if project is None:
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
     found = derive(
         standing_rankings(s, project_id=project_id),
         standing_corrections(s, project_id=project_id),
+        selection,
     )
-    refuse_held_out(s, project_id=project_id, rows=found.rows)
+    refuse_held_out(s, project_id=project_id, rows=[*found.rows, *found.thumbs])
     return project, found
 
 
@@ -171,6 +326,25 @@ def _frozen(found: Preferences, prompt: PromptFormat) -> Rows:
     return rows
 
 
+def _thumbs(found: Preferences, prompt: PromptFormat) -> Thumbs:
+    thumbs: Thumbs = {split: [] for split in Split}
+    for one in found.thumbs:
+        thumbs[one.split].append(
+            ThumbRow(
+                prompt=prompt.messages(one.prompt.text, one.prompt.context, one.prompt.extra),
+                completion=[{"role": "assistant", "content": one.text}],
+                label=one.up,
+                prompt_id=one.prompt.id,
+                response_id=one.response_id,
+                ranking_id=one.ranking_id,
+                reviewer=one.reviewer,
+                simulated=one.simulated,
+                synthetic=one.prompt.synthetic,
+            )
+        )
+    return thumbs
+
+
 def _prompt_of(s: Session, *, project_id: int, responder_id: int | None) -> Responder | None:
     if responder_id is None:
         return None
@@ -187,6 +361,7 @@ def _store(
     project: Project,
     prompt: PromptFormat,
     prompt_of: int | None,
+    selection: Selection,
     sha256: str,
     by: int,
 ) -> Snapshot:
@@ -199,6 +374,8 @@ def _store(
         sha256=sha256,
         row_count=len(found.rows),
         simulated_count=sum(row.simulated for row in found.rows),
+        thumb_count=len(found.thumbs),
+        selection=selection.as_json(),
         created_by_id=by,
         created_at=models.now(),
     )
@@ -217,10 +394,22 @@ def _store(
     ]
     s.add(snapshot)
     s.flush()
+    s.add_all(
+        models.Thumb(
+            snapshot_id=snapshot.id,
+            split=models.Split(one.split),
+            prompt_id=one.prompt.id,
+            response_id=one.response_id,
+            up=one.up,
+            ranking_id=one.ranking_id,
+        )
+        for one in found.thumbs
+    )
+    s.flush()
     return snapshot
 
 
-def _write(snapshot: Snapshot, rows: Rows, project: str) -> None:
+def _write(snapshot: Snapshot, rows: Rows, thumbs: Thumbs, project: str) -> None:
     write_folder(
         folder_of(snapshot),
         rows,
@@ -232,5 +421,9 @@ def _write(snapshot: Snapshot, rows: Rows, project: str) -> None:
             "simulated": snapshot.simulated_count,
             "synthetic": sum(row.synthetic for of_split in rows.values() for row in of_split),
             "left_out": {left.reason: left.count for left in snapshot.left_out},
+            "thumbs": snapshot.thumb_count,
+            "thumbs_simulated": sum(one.simulated for of_split in thumbs.values() for one in of_split),
+            "selection": snapshot.selection,
         },
+        thumbs=thumbs,
     )
