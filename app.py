@@ -63,6 +63,7 @@ PAGES = {
     ),
     "Models": (
         ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
+        ("pages/trained_models.py", "Trained models", ":material/inventory_2:", MANAGER),
         ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),
         ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", JUDGES),
     ),

@@ -204,7 +204,7 @@ def _origin(s: Session, version: ModelVersion, licence: Licence) -> Section:
 
 def _data(s: Session, run: TrainingRun) -> Section:
     snapshot = run.snapshot
-    rows = select(func.count()).where(Preference.snapshot_id == snapshot.id)
+    rows = select(func.count()).select_from(Preference).where(Preference.snapshot_id == snapshot.id)
     synthetic = rows.join(Prompt, Prompt.id == Preference.prompt_id).where(Prompt.synthetic)
     people, rules = who_ranked(s, snapshot_id=snapshot.id)
     corrections = s.scalar(rows.where(Preference.correction_id.is_not(None))) or 0

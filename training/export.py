@@ -41,6 +41,8 @@ PATHS = ("base_model_name_or_path", "_name_or_path")
 """Entries of settings files that may hold a path of this machine."""
 PIECE = 1 << 20
 """Bytes that are read at once."""
+ABANDONED = 86_400.0
+"""Seconds after which half an export is nobody's any more."""
 
 Tell = Callable[[str, float], None]
 """Hears what goes on, in words, and which share of it is done."""
@@ -136,6 +138,7 @@ def write(given: Parcel, form: Form, tell: Tell = lambda stage, share: None) -> 
         )
     place = exports_folder()
     place.mkdir(parents=True, exist_ok=True)
+    _clear_away(place)
     total = sum(file.stat().st_size for file in given.files)
     free = shutil.disk_usage(place).free
     if free < total * 1.01 + 10_000_000:
@@ -156,6 +159,13 @@ def write(given: Parcel, form: Form, tell: Tell = lambda stage, share: None) -> 
         shutil.rmtree(scratch, ignore_errors=True)
     tell("Done", 1.0)
     return final
+
+
+def _clear_away(place: Path) -> None:
+    """Remove what an export left behind whose process died; nothing is that old and still being written."""
+    for scratch in place.glob(".making-*"):
+        if scratch.stat().st_mtime < now().timestamp() - ABANDONED:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _fill(given: Parcel, name: str, *, weights: str, total: int, put: Put, tell: Tell) -> None:

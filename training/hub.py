@@ -100,10 +100,8 @@ def push(
     except HfHubHTTPError as problem:
         code = problem.response.status_code
         why = {401: f"the token in {TOKEN} is not valid", 403: "the token may not write there"}
-        raise PushFailed(
-            f"The hub refused {name}: {why.get(code, f'it answered {code}')}. Nothing was published."
-        ) from None
-    except (HTTPError, OSError):
+        raise PushFailed(f"The hub refused {name}: {why.get(code, f'it answered {code}')}.") from None
+    except (HTTPError, ConnectionError):
         raise PushFailed(
             f"No hub can be reached at {hub_address()} from this machine. Copy the export {folder} to one that can."
         ) from None

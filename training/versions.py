@@ -1,7 +1,6 @@
 """ModelVersions over time: where one comes from and what came of it, its licence, and retiring it."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,12 +173,3 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
         if found is not None:
             return words.format(found)
     return None
-
-
-def trained_here(s: Session, *, project_id: int) -> Sequence[TrainingRun]:
-    """The project's trainings that made a model, newest first."""
-    return s.scalars(
-        select(TrainingRun)
-        .where(TrainingRun.project_id == project_id, TrainingRun.model_version_id.is_not(None))
-        .order_by(TrainingRun.id.desc())
-    ).all()
