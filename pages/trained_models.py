@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -77,7 +78,6 @@ def begin_export(version: ModelVersion, part: Part, form: Form) -> None:
 
 def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
     """How to serve what is in a folder, with this machine's vLLM where it has one."""
-    own = Path(sys.executable).with_name("vllm")
     with errors_shown(), reading() as s:
         given = parcel(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id, part=part)
         lines = commands(
@@ -85,7 +85,7 @@ def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
             folder,
             base=given.base_location,
             template=part is Part.ADAPTER and (folder / TEMPLATE).is_file(),
-            program=str(own) if own.exists() else "vllm",
+            python=sys.executable if find_spec("vllm") else "python",
         )
         if not lines:
             st.caption("vLLM serves this kind of adapter (DoRA) only merged: take the whole model.")

@@ -1,15 +1,19 @@
 """ModelVersions: cards, licences, exports, pushes, retiring, comparing trainings; and the loggers of trainings."""
 
 import json
+import os
 import shlex
+import signal
 import struct
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -293,7 +297,7 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
     assert {one.simulated_judges for one in contests} == {True, False}
     assert "simulated and no person" in text
     assert {one.baseline for one in contests} == {"a person's replies"}
-    written = markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm serve .",))
+    written = markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm",))
     for secret in ("Wilhelmina", "4711", "sorry", "Ottilie", "Jade", "Answer kindly"):
         assert secret not in written
         assert secret not in text
@@ -537,7 +541,7 @@ def test_the_line_says_what_the_engine_is_started_with_here() -> None:
     line = shlex.split(vllm_command(served, gpu=engine.on_gpu()))
     flags = {flag for flag in ours if flag.startswith("--")}
     # the block size and the processor only make it faster, and the processor is our code
-    assert flags - set(line) <= {"--model", "--block-size", "--logits-processors"}
+    assert flags - set(line) <= {"--block-size", "--logits-processors"}
     for flag in ("--max-lora-rank", "--max-model-len", "--dtype", "--generation-config", "--load-format"):
         assert line[line.index(flag) + 1] == ours[list(ours).index(flag) + 1]
 
@@ -545,7 +549,7 @@ def test_the_line_says_what_the_engine_is_started_with_here() -> None:
 def test_a_line_survives_the_shell_and_differs_by_machine() -> None:
     served = Served("/my models/it's", served_name("Ton & Stil #2"), 512)
     cpu, gpu = vllm_command(served, gpu=False), vllm_command(served, gpu=True)
-    assert shlex.split(gpu)[:5] == ["vllm", "serve", "/my models/it's", "--served-model-name", "ton-stil-2"]
+    assert shlex.split(gpu)[3:7] == ["--model", "/my models/it's", "--served-model-name", "ton-stil-2"]
     assert "--dtype float32" in cpu
     assert "--dtype bfloat16" in gpu
     assert "--host 127.0.0.1" in gpu
@@ -557,6 +561,49 @@ def test_dora_gets_no_line_for_its_adapter_alone(s: Session, home: Path, manager
     write_json(Path(str(version.adapter_folder)) / ADAPTER_CONFIG, {"use_dora": True, "r": 8})
     found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.ADAPTER)
     assert commands(found, Path("x"), base="b", template=False) == ()
+
+
+@pytest.mark.slow
+def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_asks(
+    s: Session, default_model: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    import httpx
+
+    project, by = manager
+    version = a_model(s, project, str(default_model)).model_version
+    assert version is not None
+    version.name, version.sha256 = "Ton & Stil", hash_weights(default_model)
+    folder = exported(s, project, by, version, Part.MERGED, Form.FOLDER)
+    lines = [block.split("\n```")[0] for block in (folder / CARD).read_text().split("```sh\n")[1:]]
+    serving, asking = lines[1 if engine.on_gpu() else 0], lines[2]
+    own = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | engine.QUIET | {"PATH": own, "HF_HUB_OFFLINE": "1"}
+    log = folder.parent / "vllm.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            ["bash", "-c", f"exec env {serving}"],
+            cwd=folder.parent,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while time.monotonic() < deadline and server.poll() is None:
+                with suppress(httpx.HTTPError):
+                    if httpx.get("http://127.0.0.1:8000/health", timeout=2).status_code == 200:
+                        break
+                time.sleep(1)
+            said_ = subprocess.run(["bash", "-c", asking], capture_output=True, text=True, timeout=120)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait(60)
+    assert said_.returncode == 0, log.read_text()[-3000:]
+    answer = json.loads(said_.stdout)
+    assert answer["model"] == "ton-stil"
+    assert answer["choices"][0]["message"]["content"].strip()
 
 
 # --------------------------------------------------------------------------------------------------------- the hub
@@ -867,6 +914,29 @@ def test_trackio_is_kept_from_the_network() -> None:
         trackers.chosen(Tracker.trackio, installed=lambda name: True, given={"TRACKIO_SPACE_ID": "team/space"})
 
 
+@pytest.mark.slow
+def test_transformers_own_callback_writes_event_files_into_the_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.integrations import TensorBoardCallback
+
+    monkeypatch.setenv("PICKWELL_TRACKER", "tensorboard")
+    settings_module.settings.cache_clear()
+    assert trackers.names() == ["tensorboard"]
+    for name, value in trackers.environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    arguments: Any = trackers.arguments(tmp_path)
+    args = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=trackers.names(), **arguments)
+    callback: Any = TensorBoardCallback()
+    state = TrainerState(global_step=1)
+    callback.on_train_begin(args, state, TrainerControl())
+    callback.on_log(args, state, TrainerControl(), logs={"loss": 0.5})
+    callback.on_train_end(args, state, TrainerControl())
+    (file,) = (tmp_path / trackers.TENSORBOARD).iterdir()
+    assert b"train/loss" in file.read_bytes()
+
+
 # ------------------------------------------------------------------------------------------------------- the page
 
 
@@ -916,7 +986,7 @@ def test_a_manager_reads_a_card_exports_the_model_and_gets_the_line_that_serves_
     page = opened(project_id, by)
     (place,) = exports_folder().iterdir()
     assert f"{place}" in said(page)
-    assert f"serve {place} --served-model-name two" in said(page)
+    assert f"--model {place} --served-model-name two" in said(page)
     assert "A push needs your token" in said(page).replace("\\", "")
 
 

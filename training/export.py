@@ -224,12 +224,12 @@ def _manifest(given: Parcel, *, weights: str) -> dict[str, object]:
     }
 
 
-def commands(given: Parcel, folder: Path, *, base: str, template: bool, program: str = "vllm") -> tuple[str, ...]:
+def commands(given: Parcel, folder: Path, *, base: str, template: bool, python: str = "python") -> tuple[str, ...]:
     """Lines that serve what is in ``folder`` on a CPU and on a GPU, and ask it; none for what vLLM does not take."""
     served = _served(given, folder, base=base, template=template)
     if served is None:
         return ()
-    lines = [vllm_command(served, gpu=gpu, program=program) for gpu in (False, True)]
+    lines = [vllm_command(served, gpu=gpu, python=python) for gpu in (False, True)]
     return lines[0], lines[1], ask_command(served)
 
 

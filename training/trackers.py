@@ -20,8 +20,9 @@ TENSORBOARD = "tensorboard"
 PIP = {
     Tracker.tensorboard: "pip install tensorboard",
     Tracker.trackio: "pip install trackio",
-    # the whole of mlflow asks for an older pandas than ours; what logs is in the small package
-    Tracker.mlflow: "pip install mlflow-skinny",
+    # the whole of mlflow asks for an older pandas than ours, and what logs is in the small package; importlib_metadata
+    # 9.1 cannot be imported without a package that it does not ask for
+    Tracker.mlflow: "pip install mlflow-skinny 'importlib_metadata<9'",
 }
 """The line that installs what each needs."""
 
@@ -82,7 +83,10 @@ def arguments(folder: Path) -> dict[str, object]:
 
 
 def look(folder: Path) -> str | None:
-    """The command that shows what was logged of the run in ``folder``; none without a tracker."""
+    """The command that shows what was logged of the run in ``folder``; none without a tracker.
+
+    MLflow's screen is in the whole of mlflow, for which an environment of its own is best.
+    """
     home = settings().home.resolve()
     return {
         Tracker.tensorboard: f"tensorboard --logdir {folder / TENSORBOARD}",
