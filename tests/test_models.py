@@ -326,10 +326,11 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
     version = version_of(s, a_training(s, project, by, home, name=name.replace("/", "_")))
     version.name = name
     written = ModelCard(markdown(card(s, model_version_id=version.id), adapter_only=True, files={}, commands=()))
-    assert written.data.license == "apache-2.0"
-    assert written.data.library_name == "peft"
-    assert written.data.model_name == name
-    assert {"dpo", "trl", "lora"} <= set(written.data.tags)
+    data: Any = written.data
+    assert data.license == "apache-2.0"
+    assert data.library_name == "peft"
+    assert data.model_name == name
+    assert {"dpo", "trl", "lora"} <= set(data.tags)
     assert "<img" not in written.text.replace("\\<", "")
     assert "![x]" not in written.text
     assert "http://" not in written.text
@@ -919,7 +920,7 @@ def test_transformers_own_callback_writes_event_files_into_the_runs_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import TrainerControl, TrainerState, TrainingArguments
-    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations import integration_utils
 
     monkeypatch.setenv("PICKWELL_TRACKER", "tensorboard")
     settings_module.settings.cache_clear()
@@ -928,7 +929,8 @@ def test_transformers_own_callback_writes_event_files_into_the_runs_folder(
         monkeypatch.setenv(name, value)
     arguments: Any = trackers.arguments(tmp_path)
     args = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=trackers.names(), **arguments)
-    callback: Any = TensorBoardCallback()
+    kinds: Any = integration_utils
+    callback = kinds.TensorBoardCallback()
     state = TrainerState(global_step=1)
     callback.on_train_begin(args, state, TrainerControl())
     callback.on_log(args, state, TrainerControl(), logs={"loss": 0.5})

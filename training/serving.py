@@ -66,6 +66,6 @@ def vllm_command(served: Served, *, gpu: bool, python: str = "python") -> str:
 def ask_command(served: Served) -> str:
     """A line that asks the served model one question."""
     turns = [{"role": "system", "content": "Your instructions"}, {"role": "user", "content": "Where is my parcel?"}]
-    body = json.dumps({"model": served.name, "messages": turns, "max_tokens": 160})
+    body = json.dumps({"model": served.name, "messages": turns, "max_tokens": 160, "temperature": 0.3})
     where = f"http://{ADDRESS[0]}:{ADDRESS[1]}/v1/chat/completions"
     return f"curl {where} -H {shlex.quote('Content-Type: application/json')} -d {shlex.quote(body)}"
