@@ -65,6 +65,7 @@ PAGES = {
         ("pages/look_at_data.py", "Look at data", ":material/query_stats:", MANAGER),
         ("pages/freeze_feedback.py", "Freeze", ":material/ac_unit:", MANAGER),
         ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
+        ("pages/trained_models.py", "Trained models", ":material/inventory_2:", MANAGER),
         ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),
         ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", JUDGES),
     ),

@@ -29,7 +29,7 @@ from db.models import (
     TrainingStep,
 )
 from db.routing import has_reply_of_person
-from errors import NotFound
+from errors import NotFound, Refused
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,10 @@ def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
     return s.scalars(select(PromptSet).where(PromptSet.project_id == project_id).order_by(PromptSet.id.desc())).all()
 
 
-def models(s: Session) -> Sequence[ModelVersion]:
-    """Every ModelVersion, oldest first."""
-    return s.scalars(select(ModelVersion).order_by(ModelVersion.id)).all()
+def models(s: Session, *, include_retired: bool = False) -> Sequence[ModelVersion]:
+    """Every ModelVersion that is offered for new work, oldest first; with `include_retired`, every one there is."""
+    offered = () if include_retired else (ModelVersion.retired_at.is_(None),)
+    return s.scalars(select(ModelVersion).where(*offered).order_by(ModelVersion.id)).all()
 
 
 def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, ParityCheck]:
@@ -270,3 +271,23 @@ def project_named(s: Session, name: str) -> Project:
         raise NotFound("There is no project yet. Make one on the first page or with cli.py new-project.")
     names = ", ".join(f"“{project.name}”" for project in known)
     raise NotFound(f"There is no project “{name}”. There are: {names}." if name else f"Name one of: {names}.")
+
+
+def refuse_retired(version: ModelVersion | None) -> None:
+    """Raise `Refused` for a model that is not to do new work any more; None, for a Responder without one, is fine."""
+    if version is not None and version.retired_at is not None:
+        raise Refused(f"{version.name} is retired. Bring it back on the page Trained models, or choose another model.")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A ModelVersion with the project's training that made it, if one did."""
+
+    version: ModelVersion
+    run: TrainingRun | None
+
+
+def models_of(s: Session, *, project_id: int) -> Sequence[Trained]:
+    """Every model there is, retired ones too, newest first, with the project's training where that made it."""
+    made = {run.model_version_id: run for run in training_runs(s, project_id=project_id)}
+    return [Trained(version, made.get(version.id)) for version in reversed(models(s, include_retired=True))]

@@ -1,0 +1,221 @@
+"""Read a model's card, take it out, retire it; compare trainings side by side."""
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from db.catalog import Trained, models_of, training_runs
+from db.models import ModelVersion, Role, RunStatus
+from db.session import reading, session
+from files import MANIFEST, read_json
+from training.card import card
+from training.comparing import LEAST, MOST, compare, label_of
+from training.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
+from training.hub import hub_address, may_push, missing, push
+from training.versions import bring_back, licence_of, retire, set_licence
+from ui.frame import page
+from ui.model_card import contests_of, show_card
+from ui.model_compare import show_comparison
+from ui.model_work import show_work, start, work_of
+from ui.safe import errors_shown, errors_toasted, plain
+
+me = page("Trained models", Role.MANAGER)
+PARTS = {
+    Part.MERGED: "The whole model, ready to serve",
+    Part.ADAPTER: "The adapter alone, to load beside its base",
+}
+FORMS = {Form.FOLDER: "A folder", Form.ZIP: "A .zip", Form.TAR: "A .tar"}
+with reading() as s:
+    entries = models_of(s, project_id=me.project_id)
+    licences = {one.version.id: licence_of(one.version) for one in entries}
+    runs = [run for run in training_runs(s, project_id=me.project_id) if run.status is not RunStatus.QUEUED]
+
+
+def row(one: Trained) -> dict[str, object]:
+    """A model in the table."""
+    snapshot = one.run.snapshot if one.run is not None else None
+    return {
+        "Model": one.version.name,
+        "Made from": one.version.parent.name if one.version.parent else "",
+        "How": f"{one.run.recipe.method.value}, training {one.run.id}" if one.run else "added",
+        "Preferences": snapshot.row_count if snapshot else None,
+        "of them simulated": snapshot.simulated_count if snapshot else None,
+        "Licence": licences[one.version.id].text,
+        "Retired": f"{one.version.retired_at:%d %b %Y}" if one.version.retired_at else "",
+    }
+
+
+def change(action: Callable[..., ModelVersion], version: ModelVersion) -> None:
+    """Retire a model, or bring it back."""
+    with errors_toasted(), session() as s:
+        action(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id)
+
+
+def note_licence(version: ModelVersion, key: str) -> None:
+    """Keep the licence as it was typed."""
+    typed = str(st.session_state[key])
+    with errors_toasted(), session() as s:
+        set_licence(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id, licence=typed)
+
+
+def begin_export(version: ModelVersion, part: Part, form: Form) -> None:
+    """Read what the export needs and let it go on behind the page."""
+    with session() as s:
+        given = parcel(
+            s,
+            by=me.reviewer_id,
+            project_id=me.project_id,
+            model_version_id=version.id,
+            part=part,
+            contests=contests_of(s, model_version_id=version.id),
+        )
+    start(version.id, f"Export of {version.name}", lambda tell: str(write(given, form, tell)))
+
+
+def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
+    """How to serve what is in a folder, with this machine's vLLM where it has one."""
+    with errors_shown(), reading() as s:
+        given = parcel(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id, part=part)
+        lines = commands(
+            given,
+            folder,
+            base=given.base_location,
+            template=part is Part.ADAPTER and (folder / TEMPLATE).is_file(),
+            python=sys.executable if find_spec("vllm") else "python",
+        )
+        if not lines:
+            st.caption("vLLM serves this kind of adapter (DoRA) only merged: take the whole model.")
+            return
+        for words, line in zip(("On a CPU", "On an NVIDIA GPU", "Ask it something"), lines, strict=True):
+            st.caption(words)
+            st.code(line, language="sh", wrap_lines=True)
+
+
+def show_export(version: ModelVersion, place: Path, number: int) -> None:
+    """One export: where it is, how to serve it, and the push of a folder to a hub."""
+    with st.container(border=True):
+        size = sum(file.stat().st_size for file in place.iterdir()) if place.is_dir() else place.stat().st_size
+        st.markdown(f"**{plain(place.name)}** · {size / 1e6:,.0f} MB")
+        st.code(str(place), language=None, wrap_lines=True)
+        said = read_json(place / MANIFEST) if place.is_dir() else {}
+        if not said:
+            return
+        with st.expander("Serve it with vLLM", icon=":material/terminal:"):
+            show_lines(version, Part(said["part"]), place)
+        with st.expander("Push it to a model hub", icon=":material/cloud_upload:"):
+            show_push(version, place, number)
+
+
+def show_push(version: ModelVersion, place: Path, number: int) -> None:
+    """The form that sends an export away, once somebody has typed where."""
+    if problem := missing():
+        st.caption(plain(problem))
+        return
+    st.caption(
+        plain(f"It goes to {hub_address()}. The model learned from what your customers wrote; its card has none of it.")
+    )
+    name = st.text_input("Repository, as owner/name", key=f"repository_{version.id}_{number}", max_chars=96)
+    private = st.checkbox("Private", value=True, key=f"private_{version.id}_{number}")
+    if st.button("Push", key=f"push_{version.id}_{number}", disabled=not name.strip(), icon=":material/cloud_upload:"):
+        with errors_shown():
+            with reading() as s:
+                may_push(s, by=me.reviewer_id, project_id=me.project_id)
+            start(
+                version.id,
+                f"Push of {place.name}",
+                lambda tell: push(place, repository=name, private=private, tell=tell),
+            )
+            st.rerun()
+
+
+def one_model(version: ModelVersion) -> None:
+    """Everything about one model."""
+    with reading() as s:
+        found = card(s, model_version_id=version.id, contests=contests_of(s, model_version_id=version.id))
+    if version.retired_at is not None:
+        st.info("Retired: it is offered for nothing new. What it did stays as it is.", icon=":material/inventory_2:")
+    with st.expander("Card", expanded=True, icon=":material/badge:"):
+        show_card(found)
+        if version.parent_id is None:
+            key = f"licence_{version.id}"
+            st.text_input(
+                "Licence of this base model",
+                version.licence or "",
+                key=key,
+                max_chars=100,
+                placeholder=found.licence.text,
+                on_change=note_licence,
+                args=(version, key),
+                help="As its card names it, such as apache-2.0. Every model made from it has the same.",
+            )
+    with st.expander("Export", expanded=work_of(version.id) is not None, icon=":material/download:"):
+        show_exports(version)
+    if version.retired_at is not None:
+        st.button("Bring it back", on_click=change, args=(bring_back, version), icon=":material/unarchive:")
+    else:
+        st.button(
+            "Retire it",
+            on_click=change,
+            args=(retire, version),
+            icon=":material/archive:",
+            help="It is no longer offered for trainings, generations and evaluations. It keeps its past.",
+        )
+
+
+def show_exports(version: ModelVersion) -> None:
+    """A new export, and those that are there."""
+    there = parts(version)
+    if not there:
+        st.caption("There is no folder of it on this machine, so nothing to export.")
+        return
+    left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
+    part = left.radio("What", there, format_func=PARTS.__getitem__, key=f"part_{version.id}")
+    form = middle.radio("As", list(FORMS), format_func=FORMS.__getitem__, key=f"form_{version.id}", horizontal=True)
+    work = work_of(version.id)
+    busy = work is not None and work.running
+    if right.button("Export", type="primary", disabled=busy, key=f"export_{version.id}") and part and form:
+        with errors_shown():
+            begin_export(version, part, form)
+            st.rerun()
+    show_work(version.id)
+    st.caption(plain(f"Exports are in {exports_folder()}, each with its card and a manifest with every file's sha256."))
+    for number, place in enumerate(exports(version.name, version.id)[:5]):
+        show_export(version, place, number)
+
+
+def comparison() -> None:
+    """Two to four trainings side by side."""
+    if len(runs) < LEAST:
+        st.info("Train at least two models; then they can be compared here.")
+        return
+    labels = {run.id: label_of(run) for run in runs}
+    chosen = st.multiselect(
+        "Trainings",
+        list(labels),
+        default=[run.id for run in reversed(runs[:LEAST])],
+        format_func=labels.__getitem__,
+        max_selections=MOST,
+        key="compared",
+    )
+    if len(chosen) < LEAST:
+        st.caption(f"Choose {LEAST} to {MOST}.")
+        return
+    with errors_shown(), reading() as s:
+        show_comparison(compare(s, by=me.reviewer_id, project_id=me.project_id, run_ids=chosen))
+
+
+models_tab, compare_tab = st.tabs(["Models", "Compare trainings"])
+with models_tab:
+    if not entries:
+        st.info("There is no model yet. Train one, or add one on the page Generate.")
+    else:
+        st.dataframe(pd.DataFrame([row(one) for one in entries]), hide_index=True, width="stretch")
+        names = {one.version.id: one.version.name for one in entries}
+        which = st.selectbox("Model", list(names), format_func=names.__getitem__, key="trained_model")
+        one_model(next(one.version for one in entries if one.version.id == which))
+with compare_tab:
+    comparison()

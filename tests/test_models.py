@@ -1,0 +1,1042 @@
+"""ModelVersions: cards, licences, exports, pushes, retiring, comparing trainings; and the loggers of trainings."""
+
+import json
+import os
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+from streamlit.testing.v1 import AppTest
+
+import settings as settings_module
+from db.catalog import models, models_of, refuse_retired
+from db.models import (
+    Adapter,
+    Companion,
+    Correction,
+    Evaluation,
+    GenerationRun,
+    Judgment,
+    ModelVersion,
+    Pairing,
+    ParityCheck,
+    Preference,
+    Project,
+    Recipe,
+    Reviewer,
+    Role,
+    RunStatus,
+    Scope,
+    Snapshot,
+    SnapshotLeftOut,
+    Split,
+    Timing,
+    TrainingRun,
+    TrainingSample,
+    TrainingStep,
+    TrainingWarning,
+    Verdict,
+    now,
+)
+from db.people import roles_of
+from db.session import reading, session
+from errors import BadSetting, BrokenModel, NotAllowed, Refused
+from files import MANIFEST, file_sha256, write_json
+from generation import engine
+from model_folder import check_model_folder, hash_weights
+from settings import ROOT, Tracker
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training import trackers
+from training.card import Card, card, escaped, markdown, selection_in_words
+from training.comparing import compare, differing_first, side_by_side
+from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
+from training.hub import PushFailed, missing, push
+from training.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
+from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, retire, set_licence
+from ui.frame import Me
+from ui.model_card import contests_of
+from ui.model_work import work_of
+
+CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegarth"
+REPLY = "We are very sorry, Wilhelmina, the parcel left yesterday."
+
+
+# ------------------------------------------------------------------------------------------------ made with one call
+
+
+def safetensors(value: bytes) -> bytes:
+    """A whole safetensors file with one float32 matrix of one row."""
+    value += b"\0" * (-len(value) % 4)
+    entry = {"w": {"dtype": "F32", "shape": [1, len(value) // 4], "data_offsets": [0, len(value)]}}
+    header = json.dumps(entry).encode()
+    return struct.pack("<Q", len(header)) + header + value
+
+
+def a_folder(place: Path, weights: bytes = b"weights!") -> Path:
+    """A model's folder as engines take it, with things in it that no export may have."""
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_bytes(safetensors(weights))
+    write_json(place / "config.json", {"max_position_embeddings": 1024, "_name_or_path": "/home/ana/base"})
+    write_json(place / "tokenizer.json", {})
+    write_json(place / MANIFEST, {"weights_sha256": hash_weights(place), "base_model": "/home/ana/base"})
+    (place / "chat_template.jinja").write_text("{{ messages }}")
+    (place / "pytorch_model.bin").write_bytes(b"pickled")
+    (place / "modeling.py").write_text("import os")
+    (place / "LICENSE").write_text("Apache License\nVersion 2.0")
+    return place
+
+
+def an_adapter(place: Path, **config: object) -> Path:
+    """An adapter's folder as PEFT saves it."""
+    place.mkdir(parents=True)
+    (place / "adapter_model.safetensors").write_bytes(safetensors(b"adapter!"))
+    write_json(place / ADAPTER_CONFIG, {"r": 24, "base_model_name_or_path": "/home/ana/base", **config})
+    return place
+
+
+def a_training(
+    s: Session, project: Project, by: Reviewer, home: Path, name: str = "Tuned", **knobs: Any
+) -> TrainingRun:
+    """A finished training with everything that a card tells of."""
+    simulated = a_reviewer(s, project, Role.ANNOTATOR, simulated=True)
+    base = a_model(s, project, str(a_folder(home / "base" / name)))
+    pairs = []
+    for reviewer in (by, simulated):
+        prompt = a_prompt(s, project, CUSTOMER, synthetic=reviewer is simulated)
+        one, two = a_response(s, prompt, base, REPLY), a_response(s, prompt, base, "No.", sample=1)
+        pairs.append((prompt, one, two, a_ranking(s, a_comparison(s, one, two), reviewer, one, two)))
+    correction = Correction(response_id=pairs[0][2].id, reviewer_id=by.id, text="Sorry, it comes tomorrow.")
+    s.add(correction)
+    s.flush()
+    snapshot = Snapshot(
+        project_id=project.id,
+        instructions="Answer kindly.",
+        system_hash="5" * 64,
+        folder=name,
+        sha256=(name * 64)[:64].encode().hex()[:64],
+        row_count=3,
+        simulated_count=1,
+        selection={"reviewers": [by.id], "from": "2026-01-01", "search": "Wilhelmina", "gold": False},
+        created_by_id=by.id,
+    )
+    snapshot.left_out = [SnapshotLeftOut(reason="TIE", count=4)]
+    snapshot.preferences = [
+        Preference(row=row, split=split, prompt_id=p.id, chosen_id=one.id, rejected_id=two.id, ranking_id=ranking.id)
+        for row, (split, (p, one, two, ranking)) in enumerate(zip((Split.TRAIN, Split.VALIDATION), pairs, strict=True))
+    ] + [
+        Preference(
+            row=2,
+            split=Split.TRAIN,
+            prompt_id=pairs[0][0].id,
+            rejected_id=pairs[0][2].id,
+            correction_id=correction.id,
+        )
+    ]
+    recipe = Recipe(name="Small", **knobs)
+    s.add_all([snapshot, recipe])
+    s.flush()
+    run = TrainingRun(
+        project_id=project.id,
+        snapshot_id=snapshot.id,
+        recipe_id=recipe.id,
+        base_model_id=base.model_version_id,
+        model_name=name,
+        requested_by_id=by.id,
+        status=RunStatus.SUCCEEDED,
+        started_at=now(),
+        finished_at=now(),
+        best_step=2,
+        peak_memory_mb=3840,
+        versions={"trl": "1.16.0"},
+    )
+    s.add(run)
+    s.flush()
+    folder = home / "runs" / f"training-{run.id}"
+    merged, adapter = a_folder(folder / "merged", f"{name} {run.id}".encode()), an_adapter(folder / "adapter")
+    write_json(
+        folder / MANIFEST, {"device": "CPU, 2 threads", "adapter_sha256": hash_weights(adapter), "peak_memory_mb": 1}
+    )
+    version = ModelVersion(
+        name=name,
+        location=str(merged),
+        sha256=hash_weights(merged),
+        template_hash="7" * 64,
+        adapter=Adapter.LORA,
+        adapter_folder=str(adapter),
+        parent_id=base.model_version_id,
+    )
+    s.add(version)
+    s.flush()
+    run.model_version_id = version.id
+    for step in (1, 2):
+        for split in Split:
+            s.add(
+                TrainingStep(
+                    training_run_id=run.id, split=split, step=step, loss=0.7 / step, reward_accuracy=0.5, seconds=1.0
+                )
+            )
+        s.add(
+            TrainingSample(
+                training_run_id=run.id,
+                step=step,
+                place=1,
+                prompt_id=pairs[0][0].id,
+                reply=f"{name} at {step} <b>",
+                tokens=3,
+                ended=step == 2,
+            )
+        )
+    s.add(TrainingWarning(training_run_id=run.id, step=2, kind="overfitting", sentence="The validation loss rises."))
+    s.flush()
+    return run
+
+
+def version_of(s: Session, run: TrainingRun) -> ModelVersion:
+    return s.get_one(ModelVersion, run.model_version_id)
+
+
+@pytest.fixture
+def manager(s: Session) -> tuple[Project, Reviewer]:
+    project = a_project(s)
+    return project, a_reviewer(s, project, name="Ottilie Featherstonehaugh")
+
+
+# --------------------------------------------------------------------------------------------------------- the card
+
+
+def everything(found: Card) -> str:
+    return "\n".join(
+        [
+            found.summary,
+            *(f"{n}: {v}" for part in found.sections for n, v in part.rows),
+            *(x.note for x in found.sections),
+        ]
+    )
+
+
+def an_evaluation(s: Session, project: Project, version: ModelVersion, *judges: Reviewer) -> Evaluation:
+    """A closed one that the model won once and drew once, against one person."""
+    person = a_human(s, project, name="Jade Merriweather")
+    candidate = a_model(s, project, name="Tuned with instructions")
+    candidate.model_version_id = version.id
+    found = Evaluation(
+        project_id=project.id,
+        name="First | contest",
+        candidate_id=candidate.id,
+        seed=1,
+        protocol_sha256="9" * 64,
+        created_by_id=judges[0].id,
+        closed_at=now(),
+    )
+    s.add(found)
+    s.flush()
+    for verdict in (Verdict.LEFT, Verdict.TIE):
+        prompt = a_prompt(s, project, held_out=True)
+        pairing = Pairing(
+            evaluation_id=found.id,
+            prompt_id=prompt.id,
+            candidate_response_id=a_response(s, prompt, candidate).id,
+            baseline_response_id=a_response(s, prompt, person).id,
+        )
+        s.add(pairing)
+        s.flush()
+        for judge in judges:
+            s.add(
+                Judgment(
+                    pairing_id=pairing.id,
+                    reviewer_id=judge.id,
+                    candidate_left=True,
+                    verdict=verdict,
+                    judged_at=now(),
+                )
+            )
+    s.flush()
+    return found
+
+
+@pytest.mark.both_databases
+def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    run = a_training(s, project, by, home, learning_rate=3e-4)
+    version = version_of(s, run)
+    an_evaluation(s, project, version, by, a_reviewer(s, project, Role.REVIEWER, simulated=True))
+    contests = contests_of(s, model_version_id=version.id)
+    found = card(s, model_version_id=version.id, contests=contests)
+    text = everything(found)
+    assert "Whose word: 1 people, 1 simulated reviewers" in text
+    assert "Preferences: 3, of them 1 from corrections" in text
+    assert "Simulated rows: 1: they rest on a rule's" in text
+    assert "1 of them simulated" in found.summary
+    assert "Rows on synthetic prompts: 1" in text
+    assert "Set aside to watch the training on: 1" in text
+    assert "Left out: Ranked as a tie" in text
+    assert "Learning rate: 0.0003" in text
+    assert "Device: CPU, 2 threads" in text
+    assert "Step whose model was kept: 2: loss 0.3500" in text
+    assert "Warning at step 2: The validation loss rises." in text
+    assert "win rate 75.0 %" in text.replace("%", " %")
+    assert {one.simulated_judges for one in contests} == {True, False}
+    assert "simulated and no person" in text
+    assert {one.baseline for one in contests} == {"a person's replies"}
+    written = markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm",))
+    for secret in ("Wilhelmina", "4711", "sorry", "Ottilie", "Jade", "Answer kindly"):
+        assert secret not in written
+        assert secret not in text
+
+
+@pytest.mark.both_databases
+def test_a_card_tells_the_line_both_ways(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    child = ModelVersion(name="Child", location="x", sha256="c" * 64, parent_id=version.id, retired_at=now())
+    s.add(child)
+    s.flush()
+    assert f"Made from it: Child (sha256 {'c' * 64}, retired)" in everything(card(s, model_version_id=version.id))
+    assert version.parent is not None
+    assert descendants(s, version.parent) == [version, child]
+    assert "Made from, 2 back: model-" in everything(card(s, model_version_id=child.id))
+
+
+def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    from huggingface_hub import ModelCard
+
+    project, by = manager
+    name = "Tone ![x](http://evil.example/i.png) <img src=x>"
+    version = version_of(s, a_training(s, project, by, home, name=name.replace("/", "_")))
+    version.name = name
+    written = ModelCard(markdown(card(s, model_version_id=version.id), adapter_only=True, files={}, commands=()))
+    data: Any = written.data
+    assert data.license == "apache-2.0"
+    assert data.library_name == "peft"
+    assert data.model_name == name
+    assert {"dpo", "trl", "lora"} <= set(data.tags)
+    assert "<img" not in written.text.replace("\\<", "")
+    assert "![x]" not in written.text
+    assert "http://" not in written.text
+
+
+def test_making_a_card_loads_nothing_heavy() -> None:
+    code = "import sys, huggingface_hub, training.card, training.export, training.hub\n"
+    code += "from huggingface_hub import ModelCard, ModelCardData, HfApi\n"
+    code += "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@given(st.text())
+def test_escaped_text_is_one_line_that_begins_no_markup(text: str) -> None:
+    found = escaped(text)
+    assert "\n" not in found
+    for place, mark in enumerate(found):
+        if mark in "<[|`*!&":
+            before = len(found[:place]) - len(found[:place].rstrip("\\"))
+            assert before % 2 == 1
+
+
+def test_a_selection_is_told_without_what_was_typed() -> None:
+    words = selection_in_words(
+        {
+            "roles": ["MANAGER"],
+            "reviewers": [3, 4],
+            "words": "Wilhelmina",
+            "since": "2026-01-01",
+            "cap": 3,
+            "ties": None,
+        }
+    )
+    assert words == "roles: manager; reviewers: 2 chosen; words: a text; since: 2026-01-01; cap: 3; ties: any"
+    assert selection_in_words(None).startswith("all that stood")
+
+
+# ------------------------------------------------------------------------------------------------------- licences
+
+
+def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    base = version.parent
+    assert base is not None
+    assert licence_of(version).text == "apache-2.0"
+    (Path(base.location) / "README.md").write_text("---\nlanguage: en\nlicense: llama3.2\n---\n# Base\nlicense: mit\n")
+    assert licence_of(version).text == "llama3.2"
+    args = {"by": by.id, "project_id": project.id}
+    set_licence(s, **args, model_version_id=base.id, licence=" openrail ")
+    assert (licence_of(version).text, licence_of(version).source) == ("openrail", f"typed for {base.name}")
+    set_licence(s, **args, model_version_id=base.id, licence="")
+    assert licence_of(version).text == "llama3.2"
+    with pytest.raises(Refused, match="has the licence of"):
+        set_licence(s, **args, model_version_id=version.id, licence="mit")
+    with pytest.raises(NotAllowed):
+        set_licence(s, by=0, project_id=project.id, model_version_id=base.id, licence="mit")
+
+
+def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: tuple[Project, Reviewer]) -> None:
+    project, _ = manager
+    version = a_model(s, project, "someone/model").model_version
+    assert version is not None
+    assert licence_of(version).text == NOT_KNOWN
+    found = card(s, model_version_id=version.id)
+    assert "license: unknown" in markdown(found, adapter_only=False, files={}, commands=())
+    assert "base_model: someone/model" in markdown(found, adapter_only=False, files={}, commands=())
+
+
+# -------------------------------------------------------------------------------------------------------- exports
+
+
+def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: Form) -> Path:
+    told: list[float] = []
+    given_ = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=part)
+    place = write(given_, form, lambda stage, share: told.append(share))
+    assert told[-1] == 1.0
+    assert told == sorted(told)
+    return place
+
+
+def unpacked(place: Path, form: Form, into: Path) -> Path:
+    if form is Form.FOLDER:
+        return place
+    if form is Form.ZIP:
+        with zipfile.ZipFile(place) as archive:
+            archive.extractall(into)
+    else:
+        with tarfile.open(place) as tar:
+            tar.extractall(into, filter="data")
+    (folder,) = into.iterdir()
+    assert place.name == f"{folder.name}.{form.value}"
+    return folder
+
+
+@pytest.mark.parametrize("form", Form)
+def test_an_export_holds_the_model_its_card_and_a_hash_of_every_file(
+    s: Session, home: Path, tmp_path: Path, manager: tuple[Project, Reviewer], form: Form
+) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    place = exported(s, project, by, version, Part.MERGED, form)
+    assert place.parent == exports_folder()
+    folder = unpacked(place, form, tmp_path / "out")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert set(manifest["files"]) == {file.name for file in folder.iterdir()} - {MANIFEST}
+    assert set(manifest["files"]) == {
+        "LICENSE", CARD, "chat_template.jinja", "config.json", "model.safetensors", "tokenizer.json"
+    }  # fmt: skip
+    for name, entry in manifest["files"].items():
+        assert (file_sha256(folder / name), (folder / name).stat().st_size) == (entry["sha256"], entry["bytes"])
+    assert manifest["weights_sha256"] == version.sha256
+    assert manifest["as_registered"]
+    assert manifest["files"]["model.safetensors"]["sha256"] in (folder / CARD).read_text()
+    assert "/home/ana" not in "".join(file.read_text() for file in folder.glob("*.json"))
+    check_model_folder(str(folder))
+    assert [one.name for one in exports_folder().iterdir()] == [place.name]
+
+
+def test_an_adapter_is_exported_with_the_template_it_was_trained_with(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    folder = exported(s, project, by, version, Part.ADAPTER, Form.FOLDER)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["as_registered"]
+    assert (folder / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert version.parent is not None
+    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    assert config["base_model_name_or_path"] == version.parent.name
+    text = (folder / CARD).read_text()
+    assert "--enable-lora --max-lora-rank 32" in text
+    assert f"--chat-template ./{folder.name}/chat_template.jinja" in text
+    assert f"where {version.parent.name} has to be too" in text
+
+
+@pytest.mark.parametrize("part", Part)
+def test_weights_that_changed_since_they_were_registered_are_not_exported(
+    s: Session, home: Path, manager: tuple[Project, Reviewer], part: Part
+) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    folder = Path(version.location if part is Part.MERGED else str(version.adapter_folder))
+    next(folder.glob("*.safetensors")).write_bytes(safetensors(b"others!!"))
+    with pytest.raises(Refused, match="not those that were registered"):
+        exported(s, project, by, version, part, Form.FOLDER)
+    assert not exports_folder().exists()
+
+
+def test_nothing_half_stays_where_an_export_dies(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
+
+    def die(stage: str, share: float) -> None:
+        if "model.safetensors" in stage:
+            raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write(found, Form.ZIP, die)
+    assert list(exports_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("form", Form)
+def test_weights_are_never_in_memory_as_a_whole(
+    s: Session, home: Path, manager: tuple[Project, Reviewer], form: Form
+) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    (Path(version.location) / "model.safetensors").write_bytes(safetensors(bytes(48 << 20)))
+    version.sha256 = hash_weights(Path(version.location))
+    found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
+    tracemalloc.start()
+    write(found, form)
+    assert tracemalloc.get_traced_memory()[1] < 12 * PIECE
+    tracemalloc.stop()
+
+
+def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: tuple[Project, Reviewer]) -> None:
+    project, by = manager
+    on_hub = a_model(s, project, "someone/model").model_version
+    assert on_hub is not None
+    assert parts(on_hub) == []
+    with pytest.raises(Refused, match="on the hub"):
+        exported(s, project, by, on_hub, Part.MERGED, Form.FOLDER)
+    with pytest.raises(Refused, match="no adapter"):
+        exported(s, project, by, on_hub, Part.ADAPTER, Form.FOLDER)
+    gone = ModelVersion(name="Gone", location="/nowhere/model")
+    s.add(gone)
+    s.flush()
+    with pytest.raises(BrokenModel, match="no model folder"):
+        exported(s, project, by, gone, Part.MERGED, Form.FOLDER)
+    reviewer = a_reviewer(s, project, Role.REVIEWER)
+    with pytest.raises(NotAllowed):
+        exported(s, project, reviewer, gone, Part.MERGED, Form.FOLDER)
+
+
+# -------------------------------------------------------------------------------------------------------- serving
+
+
+def test_the_line_says_what_the_engine_is_started_with_here() -> None:
+    assert (RANKS, BATCHED_TOKENS) == (engine.RANKS, engine.BATCHED_TOKENS)
+    ours, _ = engine._command(settings_module.Engine.vllm, engine.Weights("m", "/m", "/a", 24), 1)
+    served = Served("/a", "tuned", 2048, base="/m", rank=24)
+    line = shlex.split(vllm_command(served, gpu=engine.on_gpu()))
+    flags = {flag for flag in ours if flag.startswith("--")}
+    # the block size and the processor only make it faster, and the processor is our code
+    assert flags - set(line) <= {"--block-size", "--logits-processors"}
+    for flag in ("--max-lora-rank", "--max-model-len", "--dtype", "--generation-config", "--load-format"):
+        assert line[line.index(flag) + 1] == ours[list(ours).index(flag) + 1]
+
+
+def test_a_line_survives_the_shell_and_differs_by_machine() -> None:
+    served = Served("/my models/it's", served_name("Ton & Stil #2"), 512)
+    cpu, gpu = vllm_command(served, gpu=False), vllm_command(served, gpu=True)
+    assert shlex.split(gpu)[3:7] == ["--model", "/my models/it's", "--served-model-name", "ton-stil-2"]
+    assert "--dtype float32" in cpu
+    assert "--dtype bfloat16" in gpu
+    assert "--host 127.0.0.1" in gpu
+
+
+def test_dora_gets_no_line_for_its_adapter_alone(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    write_json(Path(str(version.adapter_folder)) / ADAPTER_CONFIG, {"use_dora": True, "r": 8})
+    found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.ADAPTER)
+    assert commands(found, Path("x"), base="b", template=False) == ()
+
+
+@pytest.mark.slow
+def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_asks(
+    s: Session, default_model: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    import httpx
+
+    project, by = manager
+    version = a_model(s, project, str(default_model)).model_version
+    assert version is not None
+    version.name, version.sha256 = "Ton & Stil", hash_weights(default_model)
+    folder = exported(s, project, by, version, Part.MERGED, Form.FOLDER)
+    lines = [block.split("\n```")[0] for block in (folder / CARD).read_text().split("```sh\n")[1:]]
+    serving, asking = lines[1 if engine.on_gpu() else 0], lines[2]
+    own = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | engine.QUIET | {"PATH": own, "HF_HUB_OFFLINE": "1"}
+    log = folder.parent / "vllm.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            ["bash", "-c", f"exec env {serving}"],
+            cwd=folder.parent,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while time.monotonic() < deadline and server.poll() is None:
+                with suppress(httpx.HTTPError):
+                    if httpx.get("http://127.0.0.1:8000/health", timeout=2).status_code == 200:
+                        break
+                time.sleep(1)
+            said_ = subprocess.run(["bash", "-c", asking], capture_output=True, text=True, timeout=120)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait(60)
+    assert said_.returncode == 0, log.read_text()[-3000:]
+    answer = json.loads(said_.stdout)
+    assert answer["model"] == "ton-stil"
+    assert answer["choices"][0]["message"]["content"].strip()
+
+
+# --------------------------------------------------------------------------------------------------------- the hub
+
+
+class FakeHub:
+    """A hub that keeps what it is sent."""
+
+    def __init__(self, *, there: bool = False, private: bool = True, status: int | None = None) -> None:
+        self.there, self.private, self.status = there, private, status
+        self.got: list[str] = []
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+        if self.there or self.status:
+            self._refuse(self.status or 409)
+        self.there, self.private = True, private
+
+    def repo_info(self, repo_id: str) -> Any:
+        return SimpleNamespace(private=self.private)
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        self.got = sorted(file.name for file in folder_path.iterdir())
+
+    def _refuse(self, status: int) -> None:
+        import httpx2
+        from huggingface_hub.errors import HfHubHTTPError
+
+        answer = httpx2.Response(status, request=httpx2.Request("POST", "http://hub/"))
+        raise HfHubHTTPError("refused", response=answer)
+
+
+@pytest.fixture
+def folder(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> Path:
+    """An export as a folder."""
+    project, by = manager
+    version = version_of(s, a_training(s, project, by, home))
+    return exported(s, project, by, version, Part.ADAPTER, Form.FOLDER)
+
+
+def test_a_push_is_private_and_takes_the_whole_export(folder: Path) -> None:
+    hub = FakeHub()
+    assert push(folder, repository="team/tone", to=hub) == "https://huggingface.co/team/tone"
+    assert hub.private
+    assert hub.got == sorted(file.name for file in folder.iterdir())
+
+
+def test_a_repository_that_is_public_gets_nothing_that_was_to_be_private(folder: Path) -> None:
+    hub = FakeHub(there=True, private=False)
+    with pytest.raises(Refused, match="public"):
+        push(folder, repository="team/tone", to=hub)
+    assert hub.got == []
+    hub = FakeHub(there=True, private=True)
+    push(folder, repository="team/tone", to=hub)
+    assert hub.got
+
+
+@pytest.mark.parametrize("name", ["", "tone", "a/b/c", "team/to ne", "team/--x--", "../x"])
+def test_a_push_needs_whose_repository_it_is(folder: Path, name: str) -> None:
+    with pytest.raises(Refused, match="owner/name"):
+        push(folder, repository=name, to=FakeHub())
+
+
+def test_an_export_that_was_touched_is_not_pushed(folder: Path) -> None:
+    (folder / "notes.txt").write_text("x")
+    with pytest.raises(Refused, match=r"notes\.txt"):
+        push(folder, repository="team/tone", to=FakeHub())
+    (folder / "notes.txt").unlink()
+    (folder / CARD).write_text("changed")
+    with pytest.raises(Refused, match="changed"):
+        push(folder, repository="team/tone", to=FakeHub())
+
+
+def test_a_refusal_of_the_hub_is_a_sentence_without_the_token(folder: Path) -> None:
+    with pytest.raises(PushFailed, match="HF_TOKEN is not valid"):
+        push(folder, repository="team/tone", to=FakeHub(status=401))
+    with pytest.raises(PushFailed, match="may not write"):
+        push(folder, repository="team/tone", to=FakeHub(status=403))
+
+
+def test_without_a_token_or_a_hub_one_sentence_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "HF_TOKEN" in str(missing())
+    with pytest.raises(PushFailed, match="HF_TOKEN"):
+        push(folder, repository="team/tone")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(PushFailed, match=r"No hub can be reached at http://127\.0\.0\.1:9") as caught:
+        push(folder, repository="team/tone")
+    assert "hf_secret" not in str(caught.value)
+
+
+@pytest.fixture
+def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str, Any]]]:
+    """What a hub on this machine is asked: path, authorization and body."""
+    asked: list[tuple[str, str, Any]] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            lines = [json.loads(line) for line in body.splitlines() if line]
+            asked.append((self.path, self.headers.get("Authorization", ""), lines))
+            answer: dict[str, object] = {"url": f"http://{self.headers['Host']}/team/tone"}
+            if "preupload" in self.path:
+                files = [file["path"] for file in lines[0]["files"]]
+                answer = {"files": [{"path": f, "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+            elif "/commit/" in self.path:
+                answer = {"success": True, "commitOid": "a" * 40, "commitUrl": f"{answer['url']}/commit/{'a' * 40}"}
+            self._send(answer)
+
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("Authorization", ""), []))
+            self._send({"id": "team/tone", "private": True, "siblings": [], "sha": "a" * 40})
+
+        def _send(self, answer: object) -> None:
+            text = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_hubs_own_client_sends_the_export_with_the_token_of_the_environment(
+    folder: Path, hub_server: list[tuple[str, str, Any]]
+) -> None:
+    address = push(folder, repository="team/tone")
+    assert address.endswith("/team/tone")
+    created = next(body for path, _, body in hub_server if path == "/api/repos/create")
+    assert (created[0]["name"], created[0]["organization"]) == ("tone", "team")
+    assert created[0].get("visibility", created[0].get("private")) in ("private", True)
+    sent = next(body for path, _, body in hub_server if "/commit/" in path)
+    names = {line["value"]["path"] for line in sent if line["key"] == "file"}
+    assert names == {file.name for file in folder.iterdir()}
+    assert {authorization for _, authorization, _ in hub_server} == {"Bearer hf_secret"}
+
+
+# ------------------------------------------------------------------------------------------------------- retiring
+
+
+@pytest.mark.both_databases
+def test_a_model_is_not_retired_while_a_run_uses_it(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
+    project, by = manager
+    run = a_training(s, project, by, home)
+    version = version_of(s, run)
+    args = {"by": by.id, "project_id": project.id, "model_version_id": version.id}
+    answers = a_model(s, project)
+    other = a_model(s, project)
+    answers.model_version_id = version.id
+    asked = {"project_id": project.id, "requested_by_id": by.id}
+    trains = {**asked, "snapshot_id": run.snapshot_id, "recipe_id": run.recipe_id, "base_model_id": version.id}
+    beside = GenerationRun(**asked, responder_id=other.id, scope=Scope.ALL)
+    beside.companions = [Companion(responder_id=answers.id)]
+    for using, words in (
+        (TrainingRun(**trains, model_name="Next"), "training run"),
+        (Timing(**trains), "measuring"),
+        (GenerationRun(**asked, responder_id=answers.id, scope=Scope.ALL), "generation run"),
+        (beside, "generation run"),
+        (ParityCheck(**asked, model_version_id=version.id), "check"),
+    ):
+        s.add(using)
+        s.flush()
+        with pytest.raises(Refused, match=words):
+            retire(s, **args)
+        using.status = RunStatus.SUCCEEDED
+        s.flush()
+        assert in_use(s, version) is None
+    retire(s, **args)
+    assert version.retired_at is not None
+
+
+def test_a_retired_model_is_offered_no_more_keeps_its_past_and_comes_back(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    run = a_training(s, project, by, home)
+    version = version_of(s, run)
+    args = {"by": by.id, "project_id": project.id, "model_version_id": version.id}
+    retire(s, **args)
+    assert version not in models(s)
+    assert version in models(s, include_retired=True)
+    assert [one.run for one in models_of(s, project_id=project.id) if one.version is version] == [run]
+    assert "Retired: on" in everything(card(s, model_version_id=version.id))
+    with pytest.raises(Refused, match="is retired"):
+        refuse_retired(version)
+    bring_back(s, **args)
+    assert version in models(s)
+    refuse_retired(version)
+    with pytest.raises(NotAllowed):
+        retire(s, **{**args, "by": a_reviewer(s, project, Role.REVIEWER).id})
+
+
+def test_the_last_model_stays(s: Session, manager: tuple[Project, Reviewer]) -> None:
+    project, by = manager
+    version = a_model(s, project).model_version
+    assert version is not None
+    with pytest.raises(Refused, match="only model"):
+        retire(s, by=by.id, project_id=project.id, model_version_id=version.id)
+
+
+# ------------------------------------------------------------------------------------------------------ comparing
+
+
+@pytest.mark.both_databases
+def test_what_differs_comes_first_then_curves_numbers_and_replies(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    one = a_training(s, project, by, home, name="One", beta=0.1)
+    two = a_training(s, project, by, home, name="Two", beta=0.5)
+    sample = TrainingSample(
+        training_run_id=two.id,
+        step=2,
+        place=2,
+        prompt_id=_prompt_of(s, one),
+        reply="Two to One's",
+        tokens=1,
+        ended=True,
+    )
+    s.add(sample)
+    s.flush()
+    found = compare(s, by=by.id, project_id=project.id, run_ids=[two.id, one.id])
+    assert found.labels == (f"Two (training {two.id})", f"One (training {one.id})")
+    first = {row.label: row.values for row in found.settings if row.differs}
+    assert first["Beta"] == ("0.5", "0.1")
+    assert set(first) == {"Base", "Snapshot", "Beta"}
+    assert [row.differs for row in found.settings] == sorted((row.differs for row in found.settings), reverse=True)
+    assert found.simulated
+    assert "1 simulated" in first["Snapshot"][0]
+    outcomes = {row.label: row.values for row in found.outcomes}
+    assert outcomes["Last validation numbers"][0] == "loss 0.3500, reward accuracy 50%"
+    assert outcomes["Lowest validation loss"][0] == "0.3500 at step 2"
+    assert outcomes["Memory at most"] == ("3840 MB", "3840 MB")
+    assert outcomes["Warnings"] == ("overfitting", "overfitting")
+    assert len(found.points) == 8
+    assert [(reply.reply, reply.step) for reply in found.samples[0].replies] == [
+        ("Two to One's", 2),
+        ("One at 2 <b>", 2),
+    ]
+
+
+def _prompt_of(s: Session, run: TrainingRun) -> int:
+    return s.get_one(TrainingSample, (run.id, 1, 1)).prompt_id
+
+
+def test_two_to_four_trainings_of_the_project_are_compared(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    run = a_training(s, project, by, home)
+    with pytest.raises(Refused, match="2 to 4"):
+        compare(s, by=by.id, project_id=project.id, run_ids=[run.id, run.id])
+    elsewhere = a_project(s)
+    other = a_training(s, elsewhere, a_reviewer(s, elsewhere), home, name="Elsewhere")
+    with pytest.raises(Exception, match="not in this project"):
+        compare(s, by=by.id, project_id=project.id, run_ids=[run.id, other.id])
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from("xy")), min_size=1, max_size=4))
+def test_every_value_stays_in_its_column_whatever_the_order(columns: list[dict[str, str]]) -> None:
+    rows = differing_first(columns)
+    assert set(rows) == set(side_by_side(columns))
+    for row in rows:
+        for column, value in zip(columns, row.values, strict=True):
+            assert column.get(row.label, "–") == value
+    assert [row.differs for row in rows] == sorted((row.differs for row in rows), reverse=True)
+
+
+# ------------------------------------------------------------------------------------------------------- trackers
+
+
+def test_no_tracker_is_nothing_and_a_missing_one_is_a_sentence_with_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trackers.names() == []
+    assert trackers.environment(Path("/run")) == {}
+    for tracker in set(Tracker) - {Tracker.none}:
+        assert trackers.chosen(tracker, installed=lambda name: True, given={}) == [tracker.value]
+        with pytest.raises(BadSetting, match="pip install"):
+            trackers.chosen(tracker, installed=lambda name: False, given={})
+    monkeypatch.setenv("PICKWELL_TRACKER", "mlflow")
+    settings_module.settings.cache_clear()
+    assert trackers.environment(Path("/run"))["MLFLOW_EXPERIMENT_NAME"] == "pickwell"
+
+
+def test_each_tracker_is_told_a_place_on_this_machine() -> None:
+    def told(tracker: Tracker, **known: str) -> dict[str, str]:
+        return trackers.variables(tracker, folder=Path("/runs/7"), home=Path("/home"), given=known)
+
+    assert told(Tracker.tensorboard) == {"TENSORBOARD_LOGGING_DIR": "/runs/7/tensorboard"}
+    assert told(Tracker.trackio) == {"TRACKIO_DIR": "/home/trackio"}
+    assert told(Tracker.mlflow)["MLFLOW_TRACKING_URI"] == "sqlite:////home/mlflow.db"
+    assert told(Tracker.mlflow, MLFLOW_TRACKING_URI="http://ml")["MLFLOW_TRACKING_URI"] == "http://ml"
+    assert trackers.arguments(Path("/runs/training-7"))["run_name"] == "training-7"
+    assert trackers.arguments(Path("/runs/training-7"))["trackio_static_space_id"] is False
+
+
+def test_trackio_is_kept_from_the_network() -> None:
+    with pytest.raises(BadSetting, match="TRACKIO_SPACE_ID"):
+        trackers.chosen(Tracker.trackio, installed=lambda name: True, given={"TRACKIO_SPACE_ID": "team/space"})
+
+
+@pytest.mark.slow
+def test_transformers_own_callback_writes_event_files_into_the_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.integrations import integration_utils
+
+    monkeypatch.setenv("PICKWELL_TRACKER", "tensorboard")
+    settings_module.settings.cache_clear()
+    assert trackers.names() == ["tensorboard"]
+    for name, value in trackers.environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    arguments: Any = trackers.arguments(tmp_path)
+    args = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=trackers.names(), **arguments)
+    kinds: Any = integration_utils
+    callback = kinds.TensorBoardCallback()
+    state = TrainerState(global_step=1)
+    callback.on_train_begin(args, state, TrainerControl())
+    callback.on_log(args, state, TrainerControl(), logs={"loss": 0.5})
+    callback.on_train_end(args, state, TrainerControl())
+    (file,) = (tmp_path / trackers.TENSORBOARD).iterdir()
+    assert b"train/loss" in file.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------------- the page
+
+
+def opened(project_id: int, reviewer_id: int) -> AppTest:
+    with reading() as s:
+        roles = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
+    page = AppTest.from_file(str(ROOT / "pages" / "trained_models.py"), default_timeout=60)
+    page.session_state["me"] = Me(reviewer_id, "Mara", project_id, "Project", roles)
+    page.run()
+    assert not page.exception
+    return page
+
+
+def said(page: AppTest) -> str:
+    parts_ = [*page.get("html"), *page.markdown, *page.caption, *page.success, *page.error, *page.info, *page.code]
+    return " ".join(str(getattr(part, "value", "") or getattr(part.proto, "body", "")) for part in parts_)
+
+
+def press(page: AppTest, label: str) -> None:
+    next(one for one in page.button if one.label == label).click().run()
+    assert not page.exception
+
+
+@pytest.fixture
+def two(database: Path, home: Path) -> tuple[int, int, int]:
+    """Two trainings of a project: its id, its manager's, the newer model's."""
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project)
+        a_training(s, project, by, home, name="One")
+        run = a_training(s, project, by, home, name="Two", beta=0.4)
+        return project.id, by.id, int(run.model_version_id or 0)
+
+
+def test_a_manager_reads_a_card_exports_the_model_and_gets_the_line_that_serves_it(
+    two: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    project_id, by, version_id = two
+    page = opened(project_id, by)
+    assert "Sha256 of the chat template" in said(page)
+    press(page, "Export")
+    work = work_of(version_id)
+    assert work is not None
+    assert work.thread is not None
+    work.thread.join(20)
+    page = opened(project_id, by)
+    (place,) = exports_folder().iterdir()
+    assert f"{place}" in said(page)
+    assert f"--model {place} --served-model-name two" in said(page)
+    assert "A push needs your token" in said(page).replace("\\", "")
+
+
+def test_a_push_begins_only_when_the_repository_is_typed(
+    two: tuple[int, int, int], hub_server: list[tuple[str, str, Any]]
+) -> None:
+    project_id, by, version_id = two
+    with session() as s:
+        found = parcel(s, by=by, project_id=project_id, model_version_id=version_id, part=Part.ADAPTER)
+    write(found, Form.FOLDER)
+    page = opened(project_id, by)
+    button = next(one for one in page.button if one.label == "Push")
+    assert button.disabled
+    page.text_input(key=f"repository_{version_id}_0").set_value("team/tone").run()
+    assert hub_server == []
+    press(page, "Push")
+    work = work_of(version_id)
+    assert work is not None
+    assert work.thread is not None
+    work.thread.join(20)
+    assert work.problem is None
+    assert any("/commit/" in path for path, _, _ in hub_server)
+    page = opened(project_id, by)
+    assert "/team/tone" in said(page).replace("\\", "")
+
+
+def test_a_model_is_retired_and_brought_back_and_its_bases_licence_typed(two: tuple[int, int, int]) -> None:
+    project_id, by, version_id = two
+    page = opened(project_id, by)
+    press(page, "Retire it")
+    with reading() as s:
+        version = s.get_one(ModelVersion, version_id)
+        assert version.retired_at is not None
+        base_id = version.parent_id
+    page.run()
+    assert "offered for nothing new" in said(page)
+    press(page, "Bring it back")
+    page.selectbox(key="trained_model").set_value(base_id).run()
+    page.text_input(key=f"licence_{base_id}").set_value("gemma").run()
+    assert not page.exception
+    with reading() as s:
+        assert s.get_one(ModelVersion, base_id).licence == "gemma"
+
+
+def test_two_trainings_are_shown_side_by_side_and_replies_stay_text(two: tuple[int, int, int]) -> None:
+    page = opened(two[0], two[1])
+    text = said(page)
+    assert "Beta" in text
+    assert "Two at 2 &lt;b&gt;" in text
+    assert "partly simulated feedback" in text
+    assert len(page.get("arrow_vega_lite_chart") or page.get("vega_lite_chart")) >= 2

@@ -1,0 +1,400 @@
+"""Take a model out: the merged model or its adapter alone, with its card and a manifest, as a folder, .zip or .tar.
+
+Files are copied in pieces, never held in memory. What is exported is what was registered, or nothing: the weights are
+hashed first and compared with the database. The result appears whole under its name, the manifest in it written last.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy.orm import Session
+
+from db.models import ModelVersion, Role, TrainingRun, now
+from db.people import require
+from errors import BrokenModel, Refused
+from files import MANIFEST, read_json
+from model_folder import check_model_folder, hash_weights, is_hub_id, template_of
+from settings import settings
+from training.card import Card, Contest, card, markdown
+from training.serving import Served, ask_command, served_name, vllm_command
+from training.versions import ancestors, the_model, training_of
+
+CARD = "README.md"
+TEMPLATE = "chat_template.jinja"
+ADAPTER_CONFIG = "adapter_config.json"
+KEPT_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
+"""Weights, settings, tokenizers and templates. Nothing that could run code is exported."""
+KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY")
+"""Beginnings of further files that have to go along."""
+PATHS = ("base_model_name_or_path", "_name_or_path")
+"""Entries of settings files that may hold a path of this machine."""
+PIECE = 1 << 20
+"""Bytes that are read at once."""
+ABANDONED = 86_400.0
+"""Seconds after which half an export is nobody's any more."""
+
+Tell = Callable[[str, float], None]
+"""Hears what goes on, in words, and which share of it is done."""
+Put = Callable[[str, int, Any], None]
+"""Takes a file into what is written: its name, its size and something to read it from."""
+
+
+class Part(StrEnum):
+    """What of a model is taken out."""
+
+    MERGED = "merged"
+    """The whole model, as it is served."""
+    ADAPTER = "adapter"
+    """What the training added, to be loaded beside the base."""
+
+
+class Form(StrEnum):
+    """What it becomes."""
+
+    FOLDER = "folder"
+    ZIP = "zip"
+    TAR = "tar"
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is to be exported, ready to be written without a database."""
+
+    version_id: int
+    name: str
+    part: Part
+    source: Path
+    registered: str | None
+    """Hash that the weights in ``source`` must have; none where nobody noted one."""
+    base: str
+    """Name of the model that an adapter goes with, else of the base model."""
+    base_location: str
+    template: str | None
+    """The chat template, for an adapter, which has none in its folder."""
+    template_hash: str | None
+    snapshot_sha256: str | None
+    context_tokens: int
+    card: Card
+
+    @property
+    def files(self) -> list[Path]:
+        """The files to take along, by name."""
+        return sorted(file for file in self.source.iterdir() if _kept(file))
+
+
+def parcel(
+    s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, contests: Sequence[Contest] = ()
+) -> Parcel:
+    """Everything that an export needs; managers only.
+
+    Raises `Refused` for a part that the model does not have, `BrokenModel` for a folder that is not whole.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = the_model(s, model_version_id)
+    run = training_of(s, version)
+    source = _source(version, part)
+    line = ancestors(version)
+    base = line[-1] if line else version
+    parent = version.parent or version
+    template = template_of(parent.location) if part is Part.ADAPTER else None
+    return Parcel(
+        version_id=version.id,
+        name=version.name,
+        part=part,
+        source=source,
+        registered=_registered(version, run, part, source),
+        base=parent.name if part is Part.ADAPTER else base.name,
+        base_location=parent.location,
+        template=template,
+        template_hash=version.template_hash,
+        snapshot_sha256=run.snapshot.sha256 if run is not None else None,
+        context_tokens=context_of(source if part is Part.MERGED else Path(parent.location)),
+        card=card(s, model_version_id=model_version_id, contests=contests),
+    )
+
+
+def write(given: Parcel, form: Form, tell: Tell = lambda stage, share: None) -> Path:
+    """Write the export under `settings().exports` and give its place.
+
+    Raises `Refused` where the weights are not those that were registered, or the disk has too little room.
+    """
+    tell("Checking that nothing changed since it was registered", 0.0)
+    found = hash_weights(given.source)
+    if given.registered is not None and found != given.registered:
+        raise Refused(
+            f"The weights in {given.source} are not those that were registered as {given.name} (their sha256 differs). "
+            "Put the old files back, or train the model again."
+        )
+    place = exports_folder()
+    place.mkdir(parents=True, exist_ok=True)
+    _clear_away(place)
+    total = sum(file.stat().st_size for file in given.files)
+    free = shutil.disk_usage(place).free
+    if free < total * 1.01 + 10_000_000:
+        raise Refused(
+            f"The export takes {total / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB left. Free some space."
+        )
+    name = f"{prefix(given.name, given.version_id)}{given.part.value}-{now():%Y%m%d-%H%M%S}"
+    final = place / (name if form is Form.FOLDER else f"{name}.{form.value}")
+    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=place))
+    try:
+        inside = scratch / final.name
+        with _open(form, inside, name) as put:
+            _fill(given, name, weights=found, total=total, put=put, tell=tell)
+        if final.exists():
+            raise Refused(f"There is an export {final} of this very second. Try again.")
+        inside.rename(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    tell("Done", 1.0)
+    return final
+
+
+def _clear_away(place: Path) -> None:
+    """Remove what an export left behind whose process died; nothing is that old and still being written."""
+    for scratch in place.glob(".making-*"):
+        if scratch.stat().st_mtime < now().timestamp() - ABANDONED:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fill(given: Parcel, name: str, *, weights: str, total: int, put: Put, tell: Tell) -> None:
+    """Put every file, then the card, which has their hashes, then the manifest."""
+    entries: dict[str, dict[str, object]] = {}
+    done = 0
+
+    def add(file: str, size: int, stream: IO[bytes]) -> None:
+        nonlocal done
+        before = done
+
+        def moved(count: int) -> None:
+            tell(f"Writing {file}", min(1.0, (before + count) / max(1, total)))
+
+        reading = _Reading(stream, moved)
+        put(file, size, reading)
+        done += size
+        entries[file] = {"sha256": reading.sha256, "bytes": size}
+
+    for file in given.files:
+        changed = _without_paths(file, base=given.base)
+        if changed is not None:
+            add(file.name, len(changed), io.BytesIO(changed))
+            continue
+        with file.open("rb") as stream:
+            add(file.name, file.stat().st_size, stream)
+    if given.template is not None and TEMPLATE not in entries:
+        text = given.template.encode()
+        add(TEMPLATE, len(text), io.BytesIO(text))
+    hashes = {file: str(entry["sha256"]) for file, entry in entries.items()}
+    has_template = TEMPLATE in entries
+    readme = markdown(
+        given.card,
+        adapter_only=given.part is Part.ADAPTER,
+        files=hashes,
+        commands=commands(given, Path(name), base=given.base_location, template=has_template),
+    ).encode()
+    add(CARD, len(readme), io.BytesIO(readme))
+    manifest = _manifest(given, weights=weights) | {"files": entries}
+    text = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
+    put(MANIFEST, len(text), _Reading(io.BytesIO(text), lambda count: None))
+
+
+def _manifest(given: Parcel, *, weights: str) -> dict[str, object]:
+    return {
+        "model": given.name,
+        "part": given.part.value,
+        "base": given.base,
+        "licence_of_the_base": given.card.licence.text,
+        "weights_sha256": weights,
+        "as_registered": given.registered is not None,
+        "template_hash": given.template_hash,
+        "snapshot_sha256": given.snapshot_sha256,
+        "exported_at": now().isoformat(),
+        "card": [asdict(section) for section in given.card.sections],
+    }
+
+
+def commands(given: Parcel, folder: Path, *, base: str, template: bool, python: str = "python") -> tuple[str, ...]:
+    """Lines that serve what is in ``folder`` on a CPU and on a GPU, and ask it; none for what vLLM does not take."""
+    served = _served(given, folder, base=base, template=template)
+    if served is None:
+        return ()
+    lines = [vllm_command(served, gpu=gpu, python=python) for gpu in (False, True)]
+    return lines[0], lines[1], ask_command(served)
+
+
+def _served(given: Parcel, folder: Path, *, base: str, template: bool) -> Served | None:
+    name = served_name(given.name)
+    if given.part is Part.MERGED:
+        return Served(f"./{folder}" if not folder.is_absolute() else str(folder), name, given.context_tokens)
+    config = read_json(given.source / ADAPTER_CONFIG)
+    if config.get("use_dora"):  # vLLM serves DoRA merged only
+        return None
+    rank = config.get("r")
+    shown = base if is_hub_id(base) or folder.is_absolute() else f"./{Path(base).name}"
+    place = str(folder) if folder.is_absolute() else f"./{folder}"
+    return Served(
+        place,
+        name,
+        given.context_tokens,
+        base=shown,
+        rank=rank if isinstance(rank, int) else 16,
+        template=f"{place}/{TEMPLATE}" if template else None,
+    )
+
+
+def exports_folder() -> Path:
+    """Where exports are."""
+    return settings().home.resolve() / "exports"
+
+
+def prefix(name: str, version_id: int) -> str:
+    """How the names of a model's exports begin."""
+    return f"{served_name(name)[:60]}-{version_id}-"
+
+
+def exports(name: str, version_id: int) -> list[Path]:
+    """The model's exports, newest first."""
+    found = [*exports_folder().glob(f"{prefix(name, version_id)}*")]
+    return sorted(found, key=lambda place: place.stat().st_mtime, reverse=True)
+
+
+def parts(version: ModelVersion) -> list[Part]:
+    """What of the model can be exported."""
+    if is_hub_id(version.location):
+        return []
+    found = [Part.MERGED] if Path(version.location).is_dir() else []
+    return [*found, Part.ADAPTER] if version.adapter_folder and Path(version.adapter_folder).is_dir() else found
+
+
+def context_of(folder: Path) -> int:
+    """Longest prompt plus reply to serve: the setting, or what the model can take if that is less."""
+    most = read_json(folder / "config.json").get("max_position_embeddings")
+    return min(settings().context_tokens, most) if isinstance(most, int) else settings().context_tokens
+
+
+def _source(version: ModelVersion, part: Part) -> Path:
+    if part is Part.ADAPTER:
+        if version.adapter_folder is None or version.adapter is None:
+            raise Refused(f"{version.name} has no adapter of its own. Export the whole model.")
+        folder = Path(version.adapter_folder)
+        if not (folder / ADAPTER_CONFIG).is_file() or not any(folder.glob("*.safetensors")):
+            raise BrokenModel(f"The adapter in {folder} is not whole. Train the model again, or put the files back.")
+        return folder
+    if is_hub_id(version.location):
+        raise Refused(f"{version.name} is on the hub as {version.location}. There is nothing here to export.")
+    if version.adapter_folder is not None and not Path(version.location).exists():
+        raise Refused(
+            f"The adapter of {version.name} was not merged into its base yet. Export the adapter alone, or generate "
+            "with the model once with PICKWELL_ADAPTERS=merged."
+        )
+    check_model_folder(version.location)
+    return Path(version.location)
+
+
+def _registered(version: ModelVersion, run: TrainingRun | None, part: Part, source: Path) -> str | None:
+    """The hash that was noted of this part: of a trained model the merged weights', of an added adapter its own."""
+    added = run is None and version.adapter is not None
+    if part is Part.MERGED:
+        said = read_json(source / MANIFEST).get("weights_sha256") if added else version.sha256
+    else:
+        said = version.sha256 if added else read_json(source.parent / MANIFEST).get("adapter_sha256")
+    return said if isinstance(said, str) else None
+
+
+def _kept(file: Path) -> bool:
+    hidden = file.name.startswith(".") or file.name in (MANIFEST, CARD)
+    known = file.suffix in KEPT_SUFFIXES or file.name.startswith(KEPT_NAMES)
+    return file.is_file() and known and not hidden
+
+
+def _without_paths(file: Path, *, base: str) -> bytes | None:
+    """A settings file in which paths of this machine are the base's name; none for one without any."""
+    if file.name not in (ADAPTER_CONFIG, "config.json"):
+        return None
+    said = read_json(file)
+    paths = [key for key in PATHS if isinstance(said.get(key), str) and Path(said[key]).is_absolute()]
+    if not paths:
+        return None
+    return (json.dumps(said | dict.fromkeys(paths, base), ensure_ascii=False, indent=2) + "\n").encode()
+
+
+class _Reading:
+    """A stream that hashes what is read from it and tells how much that was."""
+
+    def __init__(self, stream: IO[bytes], moved: Callable[[int], None]) -> None:
+        self._stream, self._moved = stream, moved
+        self._hash, self._count = hashlib.sha256(), 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        piece = self._stream.read(PIECE if size < 0 else size)
+        self._hash.update(piece)
+        self._count += len(piece)
+        self._moved(self._count)
+        return piece
+
+    @property
+    def sha256(self) -> str:
+        """Of everything read so far."""
+        return self._hash.hexdigest()
+
+
+@contextmanager
+def _open(form: Form, place: Path, name: str) -> Iterator[Put]:
+    """Something that takes files into a new folder, .zip or .tar; archives hold one folder of the export's name."""
+    if form is Form.FOLDER:
+        place.mkdir()
+
+        def into_folder(file: str, size: int, stream: Any) -> None:
+            with (place / file).open("wb") as out:
+                shutil.copyfileobj(stream, out, PIECE)
+
+        yield into_folder
+    elif form is Form.ZIP:
+        # weights hardly get smaller, so nothing is compressed
+        with zipfile.ZipFile(place, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
+
+            def into_zip(file: str, size: int, stream: Any) -> None:
+                entry = zipfile.ZipInfo(f"{name}/{file}", now().timetuple()[:6])
+                entry.file_size = size
+                entry.external_attr = 0o644 << 16
+                with archive.open(entry, "w") as out:
+                    shutil.copyfileobj(stream, out, PIECE)
+
+            yield into_zip
+    else:
+        with tarfile.open(place, "x:") as tar:
+
+            def into_tar(file: str, size: int, stream: Any) -> None:
+                entry = tarfile.TarInfo(f"{name}/{file}")
+                entry.size, entry.mtime = size, now().timestamp()
+                tar.addfile(entry, stream)
+
+            yield into_tar
+
+
+def check_export(folder: Path) -> Mapping[str, Any]:
+    """The manifest of an exported folder whose every file is as it was written. Raises `Refused`."""
+    said = read_json(folder / MANIFEST)
+    entries = said.get("files")
+    if not isinstance(entries, dict) or not entries:
+        raise Refused(f"{folder} is no whole export. Export the model as a folder first.")
+    there = {file.name for file in folder.iterdir()} - {MANIFEST}
+    if strange := sorted(there ^ set(entries)):
+        raise Refused(f"{folder} is not as it was exported: {strange[0]} was added or is missing. Export it again.")
+    for name, entry in entries.items():
+        with (folder / name).open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != entry.get("sha256"):
+                raise Refused(f"{folder / name} changed since it was exported. Export the model again.")
+    return said

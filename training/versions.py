@@ -1,0 +1,175 @@
+"""ModelVersions over time: where one comes from and what came of it, its licence, and retiring it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from db.models import (
+    Companion,
+    GenerationRun,
+    ModelVersion,
+    ParityCheck,
+    Responder,
+    Role,
+    RunStatus,
+    Timing,
+    TrainingRun,
+    now,
+)
+from db.people import require
+from errors import NotFound, Refused
+from files import MANIFEST, read_json
+from model_folder import is_hub_id
+
+NOT_KNOWN = "not known: ask"
+"""Said of a licence that neither a manager nor the base's folder names."""
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
+_FRONT_MATTER = re.compile(r"\A---\s*\n.*?^license:[ \t]*[\"']?([\w.+-]+)", re.DOTALL | re.MULTILINE)
+_TITLES = {"apache license": "apache-2.0", "mit license": "mit", "bsd 3-clause license": "bsd-3-clause"}
+"""First lines of well-known licences, and the names that model hubs have for them."""
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What may be done with a model."""
+
+    text: str
+    """Its name, or that nobody knows."""
+    source: str
+    """Who says so, in words."""
+
+    @property
+    def known(self) -> bool:
+        """Whether anybody said."""
+        return self.text != NOT_KNOWN
+
+
+def the_model(s: Session, model_version_id: int) -> ModelVersion:
+    """The ModelVersion. Raises `NotFound`."""
+    found = s.get(ModelVersion, model_version_id)
+    if found is None:
+        raise NotFound("That model is not in the database any more. Reload the page.")
+    return found
+
+
+def ancestors(version: ModelVersion) -> list[ModelVersion]:
+    """What the model was made from, its parent first, the base model last; empty for a base model."""
+    found: list[ModelVersion] = []
+    while version.parent is not None:
+        version = version.parent
+        found.append(version)
+    return found
+
+
+def descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
+    """Every model that was made from this one, directly or not, oldest first."""
+    found: list[ModelVersion] = []
+    level = [version.id]
+    while level:
+        children = s.scalars(select(ModelVersion).where(ModelVersion.parent_id.in_(level))).all()
+        found += children
+        level = [child.id for child in children]
+    return sorted(found, key=lambda one: one.id)
+
+
+def training_of(s: Session, version: ModelVersion) -> TrainingRun | None:
+    """The run that made the model; none for one that was added."""
+    return s.scalar(select(TrainingRun).where(TrainingRun.model_version_id == version.id))
+
+
+def licence_of(version: ModelVersion) -> Licence:
+    """The licence that a manager typed for the model or the nearest one it was made from, else what its files say."""
+    line = [version, *ancestors(version)]
+    for one in line:
+        if one.licence:
+            return Licence(one.licence, "a manager typed it" if one is version else f"typed for {one.name}")
+    base = line[-1]
+    found = None if is_hub_id(base.location) else licence_in(Path(base.location))
+    return found or Licence(NOT_KNOWN, f"nothing in the folder of {base.name} says it")
+
+
+def licence_in(folder: Path) -> Licence | None:
+    """What a model's folder says of its licence: its manifest, its card's front matter, or a licence's first line."""
+    for name in (MANIFEST, "config.json"):
+        said = read_json(folder / name)
+        for key in ("licence", "license"):
+            if isinstance(said.get(key), str) and said[key].strip():
+                return Licence(said[key].strip()[:100], f"{name} of the base model")
+    if found := _FRONT_MATTER.search(_beginning(folder / "README.md")):
+        return Licence(found.group(1), "the base model's card")
+    for name in LICENCE_FILES:
+        first = next((line.strip() for line in _beginning(folder / name).splitlines() if line.strip()), "")
+        if first:
+            return Licence(_TITLES.get(first.lower(), first[:100]), f"{name} of the base model")
+    return None
+
+
+def _beginning(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(20_000)
+    except OSError:
+        return ""
+
+
+def set_licence(s: Session, *, by: int, project_id: int, model_version_id: int, licence: str) -> ModelVersion:
+    """Note a base model's licence, or with an empty one forget what was typed; managers only.
+
+    Raises `Refused` for a model that was made from another: it has its base's.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = the_model(s, model_version_id)
+    if version.parent_id is not None:
+        base = ancestors(version)[-1]
+        raise Refused(f"{version.name} has the licence of {base.name}, which it was made from. Type it there.")
+    version.licence = " ".join(licence.split()) or None
+    s.flush()
+    return version
+
+
+def retire(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
+    """Offer a model no more for trainings, generations and evaluations; what it did stays. Managers only.
+
+    Raises `Refused` while a run uses it, or where no other model would be left to start from.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = the_model(s, model_version_id)
+    if version.retired_at is not None:
+        return version
+    if use := in_use(s, version):
+        raise Refused(f"{version.name} is in use: {use}. Wait for its end or cancel it, then retire the model.")
+    others = ModelVersion.id != version.id, ModelVersion.retired_at.is_(None)
+    if not s.scalar(select(exists().where(*others))):
+        raise Refused(f"{version.name} is the only model that is not retired. Add or train another one first.")
+    version.retired_at = now()
+    s.flush()
+    return version
+
+
+def bring_back(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
+    """Offer a retired model again; managers only."""
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = the_model(s, model_version_id)
+    version.retired_at = None
+    s.flush()
+    return version
+
+
+def in_use(s: Session, version: ModelVersion) -> str | None:
+    """The first run under way, in any project, that loads the model, in words; none where no run does."""
+    going = [status for status in RunStatus if not status.ended]
+    answers = select(Responder.id).where(Responder.model_version_id == version.id).scalar_subquery()
+    beside = select(Companion.generation_run_id).where(Companion.responder_id.in_(answers)).scalar_subquery()
+    for words, model, uses in (
+        ("training run {}", TrainingRun, TrainingRun.base_model_id == version.id),
+        ("the measuring of a training, run {}", Timing, Timing.base_model_id == version.id),
+        ("generation run {}", GenerationRun, GenerationRun.responder_id.in_(answers) | GenerationRun.id.in_(beside)),
+        ("the check of how it is served, run {}", ParityCheck, ParityCheck.model_version_id == version.id),
+    ):
+        found = s.scalar(select(model.id).where(uses, model.status.in_(going)).order_by(model.id))
+        if found is not None:
+            return words.format(found)
+    return None

@@ -1,0 +1,108 @@
+"""Trainings side by side: tables, curves over each other, sample replies beside each other."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from db.models import Split
+from training.comparing import Compared, Difference, Point, Samples
+from ui.charts import GREEN
+from ui.safe import escaped, plain, show_table
+
+COLOURS = [GREEN, "#b45309", "#1d4ed8", "#a21caf"]
+"""One for each run that can be compared."""
+CURVES = {
+    "Loss": "lower fits the rows better; compare only the same loss and beta",
+    "Reward accuracy": "share of pairs told apart; 0 at the first step, where all are ties",
+    "Reward margin": "how far apart; above 2 is mostly over-fitting",
+}
+
+
+def show_comparison(found: Compared) -> None:
+    """What differs, the curves, what came of it, what the models said."""
+    if found.simulated:
+        st.html('<span class="pw-simulated">partly simulated feedback, not only people\'s</span>')
+    st.subheader("What differs")
+    different = [one for one in found.settings if one.differs]
+    if different:
+        show_table(_rows(found.labels, different))
+    else:
+        st.caption("Nothing: base, snapshot and every knob are the same.")
+    with st.expander("What is the same"):
+        show_table(_rows(found.labels, [one for one in found.settings if not one.differs]))
+    st.subheader("How they went")
+    if found.points:
+        curves(found.points, found.labels)
+    show_table(_rows(found.labels, found.outcomes))
+    st.caption("The trainer's numbers say nothing of how good replies are: read the replies, and judge them blind.")
+    st.subheader("What the models said at the end")
+    if not found.samples:
+        st.caption("These trainings wrote no sample replies.")
+    for sample in found.samples:
+        show_samples(sample, found.labels)
+
+
+def _rows(labels: Sequence[str], differences: Sequence[Difference]) -> list[dict[str, object]]:
+    return [{"": one.label, **dict(zip(labels, one.values, strict=True))} for one in differences]
+
+
+def curves(points: Sequence[Point], labels: Sequence[str]) -> None:
+    """Loss, accuracy and margin by step, one colour a run; training rows as lines, validation rows dashed."""
+    frame = pd.DataFrame(
+        [
+            {
+                "Training": point.run,
+                "rows": "validation" if point.split is Split.VALIDATION else "training",
+                "step": point.step,
+                "Loss": point.loss,
+                "Reward accuracy": point.accuracy,
+                "Reward margin": point.margin,
+            }
+            for point in points
+        ]
+    )
+    for column, (name, note) in zip(st.columns(len(CURVES)), CURVES.items(), strict=True):
+        some = frame.dropna(subset=[name])
+        if some.empty:
+            continue
+        chart = (
+            alt.Chart(some)
+            .mark_line(point=True)
+            .encode(
+                x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
+                y=alt.Y(f"{name}:Q", title=None, scale=alt.Scale(zero=False)),
+                color=alt.Color(
+                    "Training:N",
+                    title=None,
+                    scale=alt.Scale(domain=list(labels), range=COLOURS[: len(labels)]),
+                    legend=alt.Legend(orient="bottom", columns=1, labelLimit=260),
+                ),
+                strokeDash=alt.StrokeDash(
+                    "rows:N",
+                    title=None,
+                    scale=alt.Scale(domain=["training", "validation"], range=[[1, 0], [5, 4]]),
+                    legend=alt.Legend(orient="bottom"),
+                ),
+                tooltip=["Training", "rows", "step", alt.Tooltip(f"{name}:Q", format=".4f")],
+            )
+        )
+        column.markdown(f"**{name}**  \n:small[{note}]")
+        column.altair_chart(chart.properties(height=260), width="stretch")
+
+
+def show_samples(sample: Samples, labels: Sequence[str]) -> None:
+    """One prompt, and the replies to it in the columns of their runs."""
+    with st.container(border=True):
+        st.html(f'<div class="pw-card pw-text pw-prompt pw-compact">{escaped(sample.prompt)}</div>')
+        said = {one.run: one for one in sample.replies}
+        for column, label in zip(st.columns(len(labels)), labels, strict=True):
+            one = said.get(label)
+            column.caption(plain(label + (f", step {one.step}" if one else "")))
+            if one is None:
+                column.caption("Was not asked this.")
+                continue
+            column.html(f'<div class="pw-card pw-text">{escaped(one.reply) or "(nothing)"}</div>')
+            if not one.ended:
+                column.caption("Cut at the longest sample reply.")
