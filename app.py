@@ -63,6 +63,7 @@ PAGES = {
     ),
     "Models": (
         ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
+        ("pages/learning_curve.py", "Learning curve", ":material/show_chart:", MANAGER),
         ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),
         ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", JUDGES),
     ),
