@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,17 +26,12 @@ from db.models import (
     RunStatus,
     Snapshot,
     TrainingRun,
-    TrainingStep,
     now,
 )
-from db.session import reading, session
-from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused, TrainingFailed
-from jobs.progress import Progress, RunLost, unmanaged
-from model_folder import hash_weights
+from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training import dpo, worker
+from training import worker
 from training.feedback import refuse_held_out
-from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
 from training.preferences import (
     PAIRS_PER_PROMPT,
     AskedPrompt,
@@ -54,15 +47,7 @@ from training.preferences import (
 from training.recipe import KNOBS, PRESETS, SMALL, command, estimate_minutes, start_training
 from training.rows import FILES, FrozenRow, content_sha256
 from training.run_folder import (
-    CHECKPOINTS,
-    MERGED,
-    METRICS,
     RecipeValues,
-    RunInput,
-    RunManifest,
-    StepReport,
-    forget_steps_after,
-    last_checkpoint,
     steps_of,
 )
 from training.snapshot import folder_of, freeze, mean_tokens, preview, verify
@@ -536,241 +521,3 @@ def test_the_estimate_grows_with_pairs_epochs_and_length_and_stops_at_the_last_s
     assert estimate_minutes(pairs=100, epochs=1, max_steps=2) < minutes
     assert steps_of(pairs=9, epochs=1.0, batch_size=4, max_steps=None) == 3
     assert steps_of(pairs=9, epochs=1.0, batch_size=4, max_steps=2) == 2
-
-
-# --------------------------------------------------------------------------------------------------- guards
-
-ALIKE = {"loss": math.log(2), "rewards/chosen": 0.0, "rewards/rejected": 0.0}
-
-
-def test_a_first_step_at_ln_2_passes_whatever_the_supervised_part_adds() -> None:
-    check_first_step(ALIKE, sft_weight=0.0)
-    check_first_step({**ALIKE, "loss": 2.9}, sft_weight=0.5)
-
-
-@pytest.mark.parametrize(
-    ("log", "sft_weight"),
-    [
-        ({**ALIKE, "loss": 0.7027}, 0.0),
-        ({**ALIKE, "loss": math.nan}, 0.0),
-        ({**ALIKE, "rewards/chosen": 0.01}, 0.5),
-        ({**ALIKE, "rewards/chosen": 0.01, "rewards/rejected": 0.01}, 0.5),
-        ({**ALIKE, "rewards/rejected": 9e9}, 0.5),
-    ],
-)
-def test_a_first_step_that_is_not_its_own_reference_fails(log: dict[str, float], sft_weight: float) -> None:
-    with pytest.raises(TrainingFailed, match="already differs from the base model"):
-        check_first_step(log, sft_weight=sft_weight)
-
-
-def test_a_loss_or_gradient_that_is_no_number_fails() -> None:
-    check_finite({"loss": 1.0, "grad_norm": 0.1}, step=2)
-    for log in ({"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}, {"eval_loss": math.nan}):
-        with pytest.raises(TrainingFailed, match="at step 2"):
-            check_finite(log, step=2)
-
-
-def test_each_reply_ends_exactly_once() -> None:
-    tokenizer = SimpleNamespace(decode=lambda ids: " ".join("\n" if i == 5 else "word" for i in ids))
-
-    def check(*chosen: int) -> None:
-        row = Encoded(prompt_id=1, prompt=[7, 8], chosen=list(chosen), rejected=[9, 2, 5])
-        check_rows([row], tokenizer=tokenizer, stop_ids={2}, max_length=10)
-
-    check(9, 2)
-    check(9, 2, 5)
-    for broken in ((9, 9), (9, 2, 9, 2), (9, 2, 9)):
-        with pytest.raises(TrainingFailed, match="when to stop"):
-            check(*broken)
-    with pytest.raises(TrainingFailed, match="has 11"):
-        check(*([9] * 8), 2)
-
-
-def test_rows_that_the_trainer_dropped_or_shortened_are_noticed() -> None:
-    rows = [Encoded(1, [7, 8], [9, 2], [3, 2]), Encoded(2, [7], [9, 2], [3, 2])]
-    seen = [{"prompt_ids": row.prompt, "chosen_ids": row.chosen, "rejected_ids": row.rejected} for row in rows]
-    check_seen(rows, seen)
-    for wrong in (seen[:1], [seen[0], {**seen[1], "prompt_ids": []}]):
-        with pytest.raises(TrainingFailed, match="not the 2 rows"):
-            check_seen(rows, wrong)
-
-
-def test_too_little_disk_is_noticed_before_the_first_step(tmp_path: Path) -> None:
-    check_space(tmp_path, needed=1)
-    with pytest.raises(TrainingFailed, match=r"about 1000000000\.0 GB"):
-        check_space(tmp_path, needed=10**18)
-
-
-# ----------------------------------------------------------------------------------------------- run folder
-
-
-def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path) is None
-    for name, state in (
-        ("checkpoint-2", "{}"),
-        ("checkpoint-10", "{}"),
-        ("checkpoint-12", '{"cut'),
-        ("checkpoint-14", None),
-    ):
-        (tmp_path / CHECKPOINTS / name).mkdir(parents=True)
-        if state is not None:
-            (tmp_path / CHECKPOINTS / name / "trainer_state.json").write_text(state)
-    assert last_checkpoint(tmp_path) == tmp_path / CHECKPOINTS / "checkpoint-10"
-    assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {"checkpoint-2", "checkpoint-10"}
-
-
-def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
-    (tmp_path / METRICS).write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    forget_steps_after(tmp_path, 2)
-    assert (tmp_path / METRICS).read_text() == '{"step": 1}\n{"step": 2}\n'
-
-
-def test_a_folder_without_its_input_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="cannot be read as a training's input"):
-        dpo.train(tmp_path, lambda said: None)
-
-
-# --------------------------------------------------------------------------------------------------- worker
-
-
-def a_report(step: int, steps: int = 3, loss: float = 0.6, split: Split = Split.TRAIN) -> StepReport:
-    return StepReport(split, step, steps, loss, 0.1, 0.5, -10.0, -12.0, 1e-4, 20.0 * step)
-
-
-class FakeTrainer:
-    """Stands in for `training.dpo.train`: reports what it is given and leaves a folder as the real one does."""
-
-    def __init__(self, *said: StepReport, fails_with: Exception | None = None) -> None:
-        self.said, self.fails_with, self.calls = said, fails_with, 0
-
-    def __call__(self, folder: Path, report: dpo.Report, stage: dpo.Stage) -> None:
-        self.calls += 1
-        stage("Training")
-        for said in self.said:
-            report(said)
-        if self.fails_with:
-            raise self.fails_with
-        merged = folder / MERGED
-        merged.mkdir(exist_ok=True)
-        (merged / "model.safetensors").write_bytes(b"weights")
-        (merged / "manifest.json").write_text("{}")
-        RunManifest(
-            base_model="base",
-            snapshot_sha256=RunInput.read(folder).snapshot_sha256,
-            weights_sha256=hash_weights(merged),
-            template_hash="template",
-            steps=3,
-            pairs=11,
-            seconds=60.0,
-            peak_memory_mb=1000,
-            device="CPU",
-            versions={},
-        ).write(folder)
-
-
-def carried(monkeypatch: pytest.MonkeyPatch, fake: FakeTrainer) -> Progress:
-    monkeypatch.setattr(dpo, "train", fake)
-    with session() as s:
-        run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
-    worker.run(progress)
-    return progress
-
-
-@pytest.mark.usefixtures("database")
-def test_a_finished_training_is_a_model_with_its_parent_and_a_responder(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = [a_report(1), a_report(2), a_report(2, split=Split.VALIDATION), a_report(3)]
-    progress = carried(monkeypatch, FakeTrainer(*said))
-    with reading() as s:
-        run = s.get_one(TrainingRun, progress.run_id)
-        assert (run.status, run.done, run.total) == (RunStatus.SUCCEEDED, 3, 3)
-        assert run.versions is not None
-        assert run.versions["trl"]
-        version = run.model_version
-        assert version is not None
-        assert (version.name, version.parent_id, version.template_hash) == ("tuned", run.base_model_id, "template")
-        assert version.location == str(progress.folder / MERGED)
-        assert version.sha256 == hash_weights(progress.folder / MERGED)
-        responder = s.scalars(select(Responder).where(Responder.model_version_id == version.id)).one()
-        assert (responder.name, responder.kind, responder.instructions) == (
-            "tuned",
-            ResponderKind.MODEL,
-            "Answer the email.",
-        )
-        assert (responder.temperature, responder.max_tokens) == (0.3, 99)
-        steps = s.scalars(select(TrainingStep).where(TrainingStep.training_run_id == run.id)).all()
-        assert sorted((str(step.split), step.step) for step in steps) == sorted((str(r.split), r.step) for r in said)
-
-
-@pytest.mark.usefixtures("database")
-def test_a_resumed_attempt_may_repeat_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = carried(monkeypatch, FakeTrainer(a_report(1), a_report(2, loss=0.9), a_report(2, loss=0.5), a_report(3)))
-    with reading() as s:
-        step = s.get_one(TrainingStep, (progress.run_id, Split.TRAIN, 2))
-        assert step.loss == 0.5
-
-
-@pytest.mark.usefixtures("database")
-def test_a_cancelled_training_registers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dpo, "train", FakeTrainer(a_report(1)))
-    with session() as s:
-        run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
-    with session() as s:
-        s.get_one(TrainingRun, run_id).cancel_requested = True
-    with pytest.raises(RunLost):
-        worker.run(progress)
-    with reading() as s:
-        assert s.get_one(TrainingRun, run_id).model_version_id is None
-        assert s.scalar(select(func.count(TrainingStep.step))) == 0
-
-
-@pytest.mark.usefixtures("database")
-def test_a_model_changed_after_its_training_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Meddled(FakeTrainer):
-        def __call__(self, folder: Path, report: dpo.Report, stage: dpo.Stage) -> None:
-            super().__call__(folder, report, stage)
-            (folder / MERGED / "model.safetensors").write_bytes(b"others")
-
-    with pytest.raises(TrainingFailed, match="changed after the training"):
-        carried(monkeypatch, Meddled())
-
-
-@pytest.mark.usefixtures("database")
-def test_a_complete_folder_is_not_trained_again() -> None:
-    with session() as s:
-        run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
-    with reading() as s:
-        worker.run_input(s, run_id=run_id).write(progress.folder)
-    FakeTrainer()(progress.folder, lambda said: None, lambda text: None)
-    worker.run(progress)  # the real one: it would fail on a base model that is not there
-    with reading() as s:
-        assert s.get_one(TrainingRun, run_id).status is RunStatus.SUCCEEDED
-
-
-@pytest.mark.usefixtures("database")
-def test_a_name_taken_while_the_training_ran_gets_the_runs_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(FakeTrainer):
-        def __call__(self, folder: Path, report: dpo.Report, stage: dpo.Stage) -> None:
-            with session() as s:
-                s.add(ModelVersion(name="tuned", location="elsewhere"))
-            super().__call__(folder, report, stage)
-
-    progress = carried(monkeypatch, Slow())
-    with reading() as s:
-        version = s.get_one(TrainingRun, progress.run_id).model_version
-        assert version is not None
-        assert version.name == f"tuned (training {progress.run_id})"
-
-
-@pytest.mark.parametrize(
-    ("last", "words"), [(a_report(1), ""), (a_report(2), ", under a minute left"), (a_report(3), "")]
-)
-def test_the_time_left_is_told_from_measured_steps(last: StepReport, words: str) -> None:
-    assert worker._time_left(a_report(1), last) == words
-    assert worker._time_left(None, last) == ""
-
-
-def test_a_long_wait_is_told_in_minutes() -> None:
-    assert worker._time_left(a_report(1, 100), a_report(10, 100)) == ", about 30 min left"

@@ -34,9 +34,12 @@ from training.run_folder import (
     MERGED,
     METRICS,
     RunInput,
+    SampleReport,
     StepReport,
+    WarningReport,
     finished,
     last_checkpoint,
+    step_of,
 )
 from training.snapshot import freeze
 
@@ -120,12 +123,38 @@ def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any)
     return folder
 
 
-def trained(folder: Path) -> list[StepReport]:
-    from training.dpo import train
+class Heard:
+    """A Listener that remembers."""
 
-    said: list[StepReport] = []
-    train(folder, said.append)
-    return said
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.steps: list[StepReport] = []
+        self.samples: list[SampleReport] = []
+        self.warnings: list[WarningReport] = []
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def step(self, said: StepReport) -> None:
+        self.steps.append(said)
+
+    def sample(self, said: SampleReport) -> None:
+        self.samples.append(said)
+
+    def warning(self, said: WarningReport) -> None:
+        self.warnings.append(said)
+
+
+def heard(folder: Path) -> Heard:
+    from training.train import train
+
+    listener = Heard()
+    train(folder, listener)
+    return listener
+
+
+def trained(folder: Path) -> list[StepReport]:
+    return heard(folder).steps
 
 
 def losses(folder: Path) -> dict[tuple[str, int], float]:
@@ -144,7 +173,7 @@ def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def test_every_step_is_reported_and_written_down(undisturbed: tuple[Path, list[StepReport]]) -> None:
     folder, said = undisturbed
     assert [report.step for report in said if report.split is Split.TRAIN] == [1, 2, 3, 4, 5]
-    assert [report.step for report in said if report.split is Split.VALIDATION] == [3, 5]
+    assert [report.step for report in said if report.split is Split.VALIDATION] == [2, 4, 5]
     assert all(math.isfinite(report.loss) and report.steps == 5 for report in said)
     assert losses(folder) == {(report.split.value, report.step): report.loss for report in said}
     assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
@@ -183,7 +212,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(
     undisturbed: tuple[Path, list[StepReport]], tiny: Path, tmp_path: Path
 ) -> None:
     folder = a_run(tmp_path, tiny)
-    command = [sys.executable, "-m", "training.dpo", str(folder)]
+    command = [sys.executable, "-m", "training.train", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -194,10 +223,11 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(
     assert process.returncode == -signal.SIGKILL
     assert last_checkpoint(folder) == folder / CHECKPOINTS / "checkpoint-2"
     assert finished(folder) is None
-    scored = {file.name for file in (folder / CHECKPOINTS / "train").iterdir()}
+    (scores,) = (folder / "reference").iterdir()
+    scored = scores.read_text()
 
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    assert {file.name for file in (folder / CHECKPOINTS / "train").iterdir()} == scored, "the pairs were scored again"
+    assert scores.read_text() == scored, "the pairs were scored again"
     expected = losses(undisturbed[0])
     assert losses(folder) == pytest.approx(expected, abs=1e-6)
     assert list(losses(folder)) == list(expected)
@@ -215,18 +245,21 @@ def test_a_run_that_ended_before_its_merge_is_not_trained_again(tiny: Path, tmp_
 
 
 def test_what_the_listener_raises_ends_the_training(tiny: Path, tmp_path: Path) -> None:
-    from training.dpo import train
+    from training.train import train
 
     class Lost(Exception):
         pass
 
-    def lose(report: StepReport) -> None:
-        raise Lost
+    class Losing(Heard):
+        def step(self, said: StepReport) -> None:
+            if said.step == 3:
+                raise Lost
 
-    folder = a_run(tmp_path, tiny)
+    folder = a_run(tmp_path, tiny, save_every=100)
     with pytest.raises(Lost):
-        train(folder, lose)
+        train(folder, Losing())
     assert finished(folder) is None
+    assert step_of(last_checkpoint(folder)) == 3, "a checkpoint is kept of what was learned"
 
 
 def test_rows_over_the_longest_length_are_refused_and_not_cut(tiny: Path, tmp_path: Path) -> None:
@@ -285,13 +318,13 @@ def test_a_full_disk_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
 def test_the_scoring_before_the_first_step_is_told_pair_by_pair(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import dpo
+    from training import reference, train
 
-    monkeypatch.setattr(dpo, "TELL_EVERY", 0.0)
-    said: list[str] = []
-    dpo.train(a_run(tmp_path, tiny, max_steps=2), lambda report: None, said.append)
+    monkeypatch.setattr(train, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(reference, "CHUNK", 2)
+    said = heard(a_run(tmp_path, tiny, max_steps=2)).stages
     told = [int(text.split()[-3]) for text in said if re.search(rf"\d+ of {PAIRS}$", text)]
-    assert told == list(range(1, PAIRS + 1))
+    assert told == [*range(0, PAIRS - 1, 2), 20, PAIRS]
 
 
 def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: Path) -> None:
@@ -340,6 +373,7 @@ def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(tiny: P
             ("TRAIN", 1),
             ("TRAIN", 2),
             ("TRAIN", 3),
+            ("VALIDATION", 1),
             ("VALIDATION", 2),
             ("VALIDATION", 3),
         ]

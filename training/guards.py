@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from errors import TrainingFailed
-from template import token_ids
-from training.rows import FrozenRow
+from template import Message, token_ids
 
 TOLERANCE = 1e-3
 """Of the first step's rewards and loss; measured differences are 0 in float32."""
+WRONG_REFERENCE = 0.01
+"""A first loss under this was never earned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,29 +25,28 @@ class Encoded:
 
     prompt_id: int
     prompt: list[int]
-    chosen: list[int]
-    rejected: list[int]
+    replies: tuple[list[int], ...]
+    """Chosen and rejected, or the one reply that there is."""
 
     @property
     def length(self) -> int:
-        """Tokens of the prompt with the longer reply."""
-        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+        """Tokens of the prompt with the longest reply."""
+        return len(self.prompt) + max(map(len, self.replies))
 
 
-def encode(tokenizer: Any, row: FrozenRow) -> Encoded:
+def encode(tokenizer: Any, prompt_id: int, prompt: list[Message], replies: Sequence[list[Message]]) -> Encoded:
     """Render and tokenize a row. Raises `TrainingFailed` when the prompt alone is not the beginning of the whole.
 
     TRL only logs a warning then, and trains on a shorter context than the model sees in use.
     """
-    prompt = token_ids(tokenizer, row.prompt, reply_next=True)
-    whole = [token_ids(tokenizer, [*row.prompt, *reply], reply_next=False) for reply in (row.chosen, row.rejected)]
-    if any(ids[: len(prompt)] != prompt for ids in whole):
+    alone = token_ids(tokenizer, prompt, reply_next=True)
+    whole = [token_ids(tokenizer, [*prompt, *reply], reply_next=False) for reply in replies]
+    if any(ids[: len(alone)] != alone for ids in whole):
         raise TrainingFailed(
-            f"With its reply, prompt {row.prompt_id} does not begin as it does alone, so the model would learn from "
+            f"With its reply, prompt {prompt_id} does not begin as it does alone, so the model would learn from "
             "another text than it meets in use. This chat template is not fit for training: choose another base model."
         )
-    chosen, rejected = (ids[len(prompt) :] for ids in whole)
-    return Encoded(row.prompt_id, prompt, chosen, rejected)
+    return Encoded(prompt_id, alone, tuple(ids[len(alone) :] for ids in whole))
 
 
 def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[int], max_length: int) -> None:
@@ -59,7 +59,7 @@ def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[
             f"rows are never cut. Choose a longest row of at least {longest} tokens."
         )
     for row in rows:
-        for reply in (row.chosen, row.rejected):
+        for reply in row.replies:
             ends = [place for place, token in enumerate(reply) if token in stop_ids]
             if len(ends) != 1 or tokenizer.decode(reply[ends[0] + 1 :]).strip():
                 raise TrainingFailed(
@@ -69,29 +69,44 @@ def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[
                 )
 
 
-def check_seen(rows: Sequence[Encoded], seen: Sequence[Mapping[str, Any]]) -> None:
-    """The trainer's rows are ours, token by token: none dropped, none shortened."""
-    ours = [(row.prompt, row.chosen, row.rejected) for row in rows]
-    theirs = [(list(row["prompt_ids"]), list(row["chosen_ids"]), list(row["rejected_ids"])) for row in seen]
-    if ours != theirs:
+def check_seen(rows: Sequence[Encoded], seen: Sequence[tuple[list[int], ...]]) -> None:
+    """The trainer's rows are ours, token by token: none dropped, none shortened.
+
+    Args:
+        seen: of each of the trainer's rows the prompt's tokens, then those of each reply.
+    """
+    if [(row.prompt, *row.replies) for row in rows] != list(seen):
         raise TrainingFailed(
-            f"The trainer would see {len(theirs)} rows that are not the {len(ours)} rows of the snapshot. Nothing was "
+            f"The trainer would see {len(seen)} rows that are not the {len(rows)} rows of the snapshot. Nothing was "
             "trained. Install the versions of requirements.txt, which are known to agree."
         )
 
 
-def check_first_step(log: Mapping[str, Any], *, sft_weight: float) -> None:
-    """Before the first update the model is its own reference: both rewards are 0, and the sigmoid loss is ln 2.
+def check_first_step(log: Mapping[str, Any], *, expected_loss: float | None, own_reference: bool) -> None:
+    """Before the first update the model is its own reference: both rewards are 0, and the loss follows from that.
 
-    DPO's loss is -log sigmoid(chosen reward - rejected reward) (Rafailov et al. 2023, eq. 7). Where the supervised loss
-    is added, only the rewards can be compared: they fix the sigmoid part.
+    DPO's sigmoid loss, -log sigmoid(chosen reward - rejected reward), is then ln 2 (Rafailov et al. 2023, eq. 7). With
+    another reference on purpose, rewards are what they are; a loss of nearly 0 still tells that it is a wrong one, for
+    nothing was learned yet.
+
+    Args:
+        expected_loss: of the whole step where rewards are 0; none where a supervised part is in it.
+        own_reference: whether the reference is the model that the training starts from.
     """
     rewards = (log["rewards/chosen"], log["rewards/rejected"])
-    loss = log["loss"] if sft_weight == 0 else math.log1p(math.exp(min(rewards[1] - rewards[0], 50.0)))
-    if max(map(abs, rewards)) > TOLERANCE or not abs(loss - math.log(2)) <= TOLERANCE:
+    if not own_reference:
+        if log["loss"] < WRONG_REFERENCE and expected_loss is not None:
+            raise TrainingFailed(
+                f"The loss is {log['loss']:.4f} at the first step, before anything was learned: the reference is "
+                "another kind of model. Choose the model that the training starts from as the reference."
+            )
+        return
+    off = expected_loss is not None and not abs(log["loss"] - expected_loss) <= TOLERANCE * max(1.0, expected_loss)
+    if max(map(abs, rewards)) > TOLERANCE or off:
+        said = "" if expected_loss is None else f", loss {log['loss']:.4f} instead of {expected_loss:.4f}"
         raise TrainingFailed(
             f"At the first step the model already differs from the base model (rewards {rewards[0]:.4f} and "
-            f"{rewards[1]:.4f}, preference loss {loss:.4f} instead of 0.6931), so it would be compared with the wrong "
+            f"{rewards[1]:.4f}{said}), so it would be compared with the wrong "
             "reference. Start a new training; if it happens again, the base model's folder was changed."
         )
 

@@ -7,11 +7,12 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from db.models import Adapter, Launcher, Loss, Method, Reference
 from errors import TrainingFailed
@@ -28,6 +29,8 @@ WARNINGS = "warnings.jsonl"
 STAGE = "stage.txt"
 """What is going on, in words; replaced as a whole."""
 CHECKPOINTS = "checkpoints"
+BEST = "best"
+"""What is kept of the best evaluation: the adapter, or the whole model."""
 ADAPTER = "adapter"
 MERGED = "merged"
 """The model to serve: base and adapter in one."""
@@ -234,10 +237,11 @@ class RunManifest:
 
 
 def finished(folder: Path) -> RunManifest | None:
-    """The manifest of a complete folder whose merged model is there; none while the training has to go on."""
-    if not (folder / MANIFEST).is_file() or not (folder / MERGED / MANIFEST).is_file():
+    """The manifest of a complete folder whose model, if it makes one, is there; none while there is work left."""
+    if not (folder / MANIFEST).is_file():
         return None
-    return RunManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    manifest = RunManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    return manifest if not manifest.makes_model or (folder / MERGED / MANIFEST).is_file() else None
 
 
 def versions() -> dict[str, str]:
@@ -245,13 +249,26 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
+Line = TypeVar("Line", StepReport, SampleReport, WarningReport)
+
+
+def read_lines(file: Path, kind: type[Line]) -> list[Line]:
+    """What was written down so far; a line that was cut as the process died is left out."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        with suppress(ValueError, TypeError, KeyError):
+            said = json.loads(line)
+            found.append(kind(**said | ({"split": Split(said["split"])} if kind is StepReport else {})))
+    return found
+
+
 def forget_steps_after(folder: Path, step: int) -> None:
-    """Drop the metrics of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
-    file = folder / METRICS
-    if not file.is_file():
-        return
-    kept = [line for line in file.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
-    file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    """Drop what was written of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
+    for name in (METRICS, SAMPLES, WARNINGS):
+        file = folder / name
+        if file.is_file():
+            kept = [line for line in file.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+            file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def _step(line: str) -> float:
@@ -280,14 +297,6 @@ def last_checkpoint(folder: Path) -> Path | None:
 def step_of(checkpoint: Path | None) -> int:
     """Steps done at a checkpoint; 0 without one."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
-
-
-def keep_adapter(folder: Path, *, steps: int) -> None:
-    """Copy the adapter out of the last checkpoint, to stay when checkpoints are cleared away."""
-    checkpoint = folder / CHECKPOINTS / f"checkpoint-{steps}"
-    (folder / ADAPTER).mkdir(exist_ok=True)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.copyfile(checkpoint / name, folder / ADAPTER / name)
 
 
 def steps_of(*, pairs: int, epochs: float, batch_size: int, max_steps: int | None) -> int:

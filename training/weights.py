@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from db.models import Adapter
 from errors import BrokenModel, TrainingFailed
 from files import MANIFEST, write_json
-from model_folder import hash_weights
+from model_folder import hash_weights, weights_sha256
 from template import template_hash
-from training.run_folder import ADAPTER, MERGED, RunInput
+from training.run_folder import ADAPTER, BEST, MERGED, RunInput
 
 ADAM_COPIES = 3
 """Float32 values that a checkpoint keeps for each trained one: itself and Adam's two moments."""
@@ -30,6 +31,16 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if on_gpu() else f"CPU, {torch.get_num_threads()} threads"
 
 
+def use_every_core() -> None:
+    """As many threads as there are cores that this process may use: with more, or one, a step takes longer."""
+    import psutil
+    import torch
+
+    if not on_gpu():
+        allowed = len(psutil.Process().cpu_affinity() or []) or 1
+        torch.set_num_threads(min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
 def load_tokenizer(location: str, *, expected: str | None) -> Any:
     """The base model's tokenizer. Raises `BrokenModel` without a chat template, or with another than ``expected``."""
     from transformers import AutoTokenizer
@@ -48,16 +59,33 @@ def load_tokenizer(location: str, *, expected: str | None) -> Any:
     return tokenizer
 
 
-def load_model(location: str) -> Any:
-    """The base model: float32 on a CPU, bfloat16 on a GPU that has it. Safetensors only, no code from the folder."""
+def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
+    """The base model: float32 on a CPU, bfloat16 on a GPU that has it. Safetensors only, no code from the folder.
+
+    Args:
+        adapter: what will be trained. QLoRA's base is loaded in four bits (NF4 with double quantisation, as in its
+            paper); where every weight is trained, they are float32 on a GPU too, with bfloat16 for the sums only.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if on_gpu() and torch.cuda.is_bf16_supported() else torch.float32
+    dtype = torch.bfloat16 if on_gpu() and torch.cuda.is_bf16_supported() and adapter is not None else torch.float32
+    more = {}
+    if adapter is Adapter.QLORA:
+        from transformers import BitsAndBytesConfig
+
+        more["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
     try:
         return AutoModelForCausalLM.from_pretrained(
-            location, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            location, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
         )
+    except ImportError as problem:
+        raise TrainingFailed(
+            f"Four bits need bitsandbytes, which cannot be loaded here ({_first_line(problem)}). Install the packages "
+            "of requirements-train.txt, or choose LoRA."
+        ) from None
     except (OSError, ValueError) as problem:
         raise BrokenModel(f"The model {location} cannot be loaded ({_first_line(problem)}). {_REMEDY}") from None
 
@@ -86,37 +114,78 @@ def bytes_to_write(model: Any, *, checkpoints: int) -> int:
     return int(weights + checkpoints * trained * 4 * ADAM_COPIES + SPARE_BYTES)
 
 
-def merge(folder: Path, given: RunInput) -> Path:
-    """Merge ``folder/adapter`` into a fresh copy of the base model as ``folder/merged``, whole or not at all.
+def lora_config(given: RunInput) -> Any:
+    """PEFT's configuration of the adapter; none where every weight is trained."""
+    if given.adapter is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=given.lora_rank,
+        lora_alpha=given.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        use_dora=given.adapter is Adapter.DORA,
+        use_rslora=given.adapter is Adapter.RSLORA,
+    )
+
+
+def finish(folder: Path, given: RunInput) -> Path:
+    """Make the kept model ``folder/merged``, whole or not at all, and ``folder/adapter`` where there is one.
 
     The adapter goes into weights of the precision that it was trained on: rounded to fewer bits, much of a short
     training would be lost. Tokenizer, chat template and generation settings are the base model's. Raises
-    `TrainingFailed` when the adapter changes nothing or the template would not come out the same.
+    `TrainingFailed` when the training changed nothing or the template would not come out the same.
     """
-    from peft import PeftModel
-
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    model = PeftModel.from_pretrained(load_model(given.base_model), str(folder / ADAPTER))
-    if not any(value.any() for name, value in model.named_parameters() if "lora_B" in name):
-        raise TrainingFailed("The training changed nothing: the adapter is zero. Use a higher learning rate.")
-    try:
-        merged: Any = model.merge_and_unload(safe_merge=True)
-    except ValueError as problem:
-        raise TrainingFailed(f"The adapter cannot be merged ({problem}). Train with a lower learning rate.") from None
-
+    best = folder / BEST
+    if given.adapter is None:
+        model = load_model(str(best), adapter=None)
+    else:
+        (folder / ADAPTER).mkdir(exist_ok=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copyfile(best / name, folder / ADAPTER / name)
+        model = _merged(folder, given)
     scratch, place = folder / f"{MERGED}.tmp", folder / MERGED
     for old in (scratch, place):
         shutil.rmtree(old, ignore_errors=True)
-    merged.save_pretrained(str(scratch))
+    model.save_pretrained(str(scratch))
     tokenizer.save_pretrained(str(scratch))
+    _copy_generation_settings(given.base_model, scratch)
     template = template_hash(tokenizer.chat_template)
     load_tokenizer(str(scratch), expected=template)
+    weights = hash_weights(scratch)
+    if given.adapter is None and weights == weights_sha256(given.base_model):
+        raise TrainingFailed(_NOTHING)
     manifest = {
         "base_model": given.base_model,
         "snapshot_sha256": given.snapshot_sha256,
-        "weights_sha256": hash_weights(scratch),
+        "weights_sha256": weights,
         "template_hash": template,
     }
     write_json(scratch / MANIFEST, manifest)
     scratch.rename(place)
     return place
+
+
+_NOTHING = "The training changed nothing: the adapter is zero. Use a higher learning rate."
+
+
+def _merged(folder: Path, given: RunInput) -> Any:
+    """The base model with the adapter in it."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(load_model(given.base_model), str(folder / ADAPTER))
+    if not any(value.any() for name, value in model.named_parameters() if "lora_B" in name):
+        raise TrainingFailed(_NOTHING)
+    try:
+        return model.merge_and_unload(safe_merge=True)
+    except ValueError as problem:
+        raise TrainingFailed(f"The adapter cannot be merged ({problem}). Train with a lower learning rate.") from None
+
+
+def _copy_generation_settings(base: str, place: Path) -> None:
+    """The base model's own, where it is a folder here: the trainer changes the padding token in what it saves."""
+    source = Path(base) / "generation_config.json"
+    if source.is_file():
+        shutil.copyfile(source, place / source.name)

@@ -1,30 +1,56 @@
 """Carry one TrainingRun: `python -m jobs.child training RUN_ID ATTEMPT` calls `run`.
 
-The training itself knows no database (`python -m training.dpo FOLDER`); here its input is written, its steps are kept
+The training itself knows no database (`python -m training.train FOLDER`); here its input is written, its steps are kept
 as they come, and what it made is registered in one transaction at the end.
 """
 
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import models
-from db.models import Adapter, Example, ModelVersion, ParityCheck, Responder, ResponderKind, TrainingRun, TrainingStep
+from db.models import (
+    Adapter,
+    Example,
+    ModelVersion,
+    ParityCheck,
+    Reference,
+    Responder,
+    ResponderKind,
+    TrainingRun,
+    TrainingSample,
+    TrainingStep,
+    TrainingWarning,
+)
 from db.session import reading, session
-from errors import NotFound, TrainingFailed
+from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress
 from model_folder import dtype_of, hash_weights, stop_tokens_of
-from training import dpo
+from settings import settings
 from training.preferences import Split
 from training.recipe import model_name_is_taken
-from training.run_folder import ADAPTER, MERGED, RecipeValues, RunInput, RunManifest, StepReport, finished, versions
+from training.run_folder import (
+    ADAPTER,
+    MERGED,
+    RecipeValues,
+    RunInput,
+    RunManifest,
+    SampleReport,
+    StepReport,
+    WarningReport,
+    finished,
+    versions,
+)
 from training.snapshot import folder_of
+from training.train import train
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
+TRAINING = "Training"
+"""What the trainer calls its steps."""
 
 
 def run(progress: Progress) -> None:
@@ -36,11 +62,11 @@ def run(progress: Progress) -> None:
         given = run_input(s, run_id=progress.run_id)
     given.write(progress.folder)
     progress.update(versions=versions())
-    listener = Listener(progress)
-    dpo.train(progress.folder, listener.report, listener.stage)
+    listener = Kept(progress)
+    train(progress.folder, listener)
     listener.flush()
     manifest = finished(progress.folder)
-    if manifest is None or hash_weights(progress.folder / MERGED) != manifest.weights_sha256:
+    if manifest is None or not _whole(progress.folder, manifest):
         raise TrainingFailed(f"The model in {progress.folder / MERGED} was changed after the training. Train it again.")
     with session() as s:
         progress.guard(s)
@@ -48,40 +74,70 @@ def run(progress: Progress) -> None:
         progress.succeed(s)
 
 
+def _whole(folder: Path, manifest: RunManifest) -> bool:
+    """Whether the model in the folder is the one that the training made."""
+    return not manifest.makes_model or hash_weights(folder / MERGED) == manifest.weights_sha256
+
+
 def run_input(s: Session, *, run_id: int) -> RunInput:
     """What the run's rows say, in the form that the trainer takes."""
     run = s.get(TrainingRun, run_id)
     if run is None:
         raise NotFound(f"There is no training run {run_id}.")
+    base = run.base_model
+    reference = None
+    if run.recipe.reference is Reference.BASE and not run.recipe.sft_epochs:
+        if base.parent is None:
+            raise Refused(
+                f"{base.name} is a base model itself, so there is no earlier one to hold it to. Choose the model that "
+                "the training starts from as the reference."
+            )
+        reference = base.parent.location
     return RunInput(
-        base_model=run.base_model.location,
-        template_hash=run.base_model.template_hash,
+        base_model=base.location,
+        template_hash=base.template_hash,
         snapshot=str(folder_of(run.snapshot)),
         snapshot_sha256=run.snapshot.sha256,
+        share=run.share,
+        reference_model=reference,
+        kept=str(settings().home.resolve() / "reference"),
+        makes_model=run.curve_id is None,
         **{knob.name: getattr(run.recipe, knob.name) for knob in fields(RecipeValues)},
     )
 
 
-class Listener:
-    """Keeps what the trainer reports, in one short transaction about once a second."""
+class Kept:
+    """A Listener that keeps what the trainer reports, in one short transaction about once a second."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._waiting: list[StepReport] = []
+        self._waiting: list[TrainingStep | TrainingSample | TrainingWarning] = []
         self._first: StepReport | None = None
+        self._last: StepReport | None = None
         self._written = float("-inf")
 
     def stage(self, text: str) -> None:
         """Say what is going on, for people."""
-        self._progress.update(stage=text)
+        left = _time_left(self._first, self._last) if text == TRAINING else ""
+        self._progress.update(stage=f"{text}{left}")
 
-    def report(self, said: StepReport) -> None:
+    def step(self, said: StepReport) -> None:
         """Take one step's report; a repeated step of a resumed attempt replaces the old one."""
-        self._waiting.append(said)
+        self._waiting.append(_step(self._progress.run_id, said))
+        self._last = said
         if said.split is Split.TRAIN and self._first is None:
             self._first = said
         if time.monotonic() - self._written >= WRITE_EVERY:
             self.flush()
+
+    def sample(self, said: SampleReport) -> None:
+        """Take one sample reply."""
+        self._waiting.append(TrainingSample(training_run_id=self._progress.run_id, **asdict(said)))
+
+    def warning(self, said: WarningReport) -> None:
+        """Take one finding."""
+        values = {name: value for name, value in asdict(said).items() if name != "stops"}
+        self._waiting.append(TrainingWarning(training_run_id=self._progress.run_id, **values))
 
     def flush(self) -> None:
         """Write whatever was not written yet. Raises `RunLost` when the run is no longer this attempt's."""
@@ -90,9 +146,10 @@ class Listener:
         with session() as s:
             self._progress.guard(s)
             for said in self._waiting:
-                s.merge(_step(self._progress.run_id, said))
-        last = self._waiting[-1]
-        self._progress.update(stage=f"Training{_time_left(self._first, last)}", done=last.step, total=last.steps)
+                s.merge(said)
+        if self._last is not None:
+            stage = f"{TRAINING}{_time_left(self._first, self._last)}"
+            self._progress.update(stage=stage, done=self._last.step, total=self._last.steps)
         self._waiting.clear()
         self._written = time.monotonic()
 
@@ -109,23 +166,31 @@ def _step(run_id: int, said: StepReport) -> TrainingStep:
         logps_rejected=said.logps_rejected,
         learning_rate=said.learning_rate,
         seconds=said.seconds,
+        rewards_chosen=said.rewards_chosen,
+        rewards_rejected=said.rewards_rejected,
+        grad_norm=said.grad_norm,
+        tokens_per_second=said.tokens_per_second,
     )
 
 
-def _time_left(first: StepReport | None, last: StepReport) -> str:
+def _time_left(first: StepReport | None, last: StepReport | None) -> str:
     """Words for the time that the steps still to do will take, from the steps that this attempt has done."""
-    if first is None or last.step <= first.step or last.step >= last.steps:
+    if first is None or last is None or last.step <= first.step or last.step >= last.steps:
         return ""
     seconds = (last.seconds - first.seconds) / (last.step - first.step) * (last.steps - last.step)
     return ", under a minute left" if seconds < 60 else f", about {seconds / 60:.0f} min left"
 
 
-def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -> ModelVersion:
-    """Make the trained folder a ModelVersion, and a Responder that answers as the base model's Responder does.
+def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -> ModelVersion | None:
+    """Note what came of the run; and, unless it was a point of a LearningCurve, make its model a ModelVersion.
 
-    The instructions are the Snapshot's, since with others the model would meet prompts unlike those it learned from.
+    That gets a Responder, which answers as the base model's does. Its instructions are the Snapshot's: with others the
+    model would meet prompts unlike those it learned from.
     """
     run = s.get_one(TrainingRun, run_id)
+    run.best_step, run.stopped, run.peak_memory_mb = manifest.best_step, manifest.stopped, manifest.peak_memory_mb
+    if not manifest.makes_model:
+        return None
     name = run.model_name
     if model_name_is_taken(s, project_id=run.project_id, name=name):  # since the run was asked for
         name = f"{name} (training {run_id})"
@@ -136,8 +201,10 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
         template_hash=manifest.template_hash,
         stop_tokens=stop_tokens_of(location),
         dtype=dtype_of(location),
-        adapter=Adapter.LORA,
-        adapter_folder=str(Path(location).with_name(ADAPTER)),
+        adapter=Adapter(manifest.adapter) if manifest.adapter else None,
+        adapter_folder=str(Path(location).with_name(ADAPTER)) if manifest.adapter else None,
+        layout=run.base_model.layout,
+        licence=run.base_model.licence,
         parent_id=run.base_model_id,
     )
     s.add(version)

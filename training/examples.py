@@ -1,0 +1,61 @@
+"""What each method learns from: a Snapshot's rows as pairs, or as replies one by one. Pure."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from db.models import Method
+from template import Message
+from training.rows import FrozenRow
+
+PAIRED = (Method.DPO, Method.ORPO, Method.SIMPO)
+"""Methods that set one reply against another."""
+WITH_REFERENCE = (Method.DPO, Method.KTO)
+"""Methods that hold the model to a reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One thing to learn from: a prompt with chosen and rejected reply, or with one reply."""
+
+    prompt_id: int
+    prompt: list[Message]
+    replies: tuple[list[Message], ...]
+    """Chosen and rejected; or the one reply."""
+    label: bool | None = None
+    """Of the one reply: whether it is a good one; none where nothing else is asked (supervised)."""
+
+
+def examples(method: Method, rows: Sequence[FrozenRow], singles: Sequence[Example] = ()) -> list[Example]:
+    """The examples that a method makes of one split's rows.
+
+    Args:
+        singles: replies judged one by one, for KTO.
+    """
+    if method is Method.KTO:
+        # mixed by hash: KTO goes through them in this order, and a batch of one label only estimates nothing
+        return sorted(singles, key=lambda one: _hash(one))
+    if method in PAIRED:
+        return [Example(row.prompt_id, row.prompt, (row.chosen, row.rejected)) for row in rows]
+    distinct = {_key(row.prompt, row.chosen): Example(row.prompt_id, row.prompt, (row.chosen,)) for row in rows}
+    return list(distinct.values())
+
+
+def unpaired(rows: Sequence[FrozenRow]) -> list[Example]:
+    """Every reply of the pairs once, with whether it was chosen; one that was both is left out."""
+    found: dict[tuple[str, ...], Example] = {}
+    labels: dict[tuple[str, ...], set[bool]] = {}
+    for row in rows:
+        for reply, label in ((row.chosen, True), (row.rejected, False)):
+            key = _key(row.prompt, reply)
+            found[key] = Example(row.prompt_id, row.prompt, (reply,), label)
+            labels.setdefault(key, set()).add(label)
+    return [one for key, one in found.items() if len(labels[key]) == 1]
+
+
+def _key(prompt: Sequence[Message], reply: Sequence[Message]) -> tuple[str, ...]:
+    return tuple(turn["content"] for turn in (*prompt, *reply))
+
+
+def _hash(one: Example) -> str:
+    return hashlib.sha256("\n".join(_key(one.prompt, one.replies[0])).encode()).hexdigest()
