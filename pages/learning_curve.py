@@ -7,8 +7,8 @@ from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
 from errors import PickwellError
 from training.curve import finding, told_from_chance
+from training.examples import PAIRED
 from training.learning_curves import (
-    COMPARING,
     Standing,
     cancel_curve,
     check_curve,
@@ -25,7 +25,7 @@ from ui.run_status import show_run
 from ui.safe import errors_shown, errors_toasted, escaped, plain, show_error, show_table
 
 me = page("Learning curve", Role.MANAGER)
-RECIPES = [preset for preset in PRESETS if preset.method in COMPARING]
+RECIPES = [preset for preset in PRESETS if preset.method in PAIRED]
 SHOWN = 5
 """Curves on the page, the newest ones."""
 

@@ -14,14 +14,12 @@ from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
 from training.curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
+from training.examples import PAIRED
 from training.preferences import VALIDATION_SHARE, Split
 from training.recipe import estimate_minutes, start_training
 from training.rows import read_rows
 from training.run_folder import RecipeValues
 from training.snapshot import folder_of, mean_tokens
-
-COMPARING = frozenset({Method.DPO, Method.ORPO, Method.SIMPO})
-"""Methods whose trainer says how often it prefers the chosen reply."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def check_curve(counts: Counts, *, method: Method) -> None:
 
     Raises `NotEnoughPreferences` for too few rows, and `Refused` for a method that compares no two replies.
     """
-    if method not in COMPARING:
-        names = ", ".join(sorted(COMPARING))
+    if method not in PAIRED:
+        names = ", ".join(PAIRED)
         raise Refused(
             f"A learning curve counts how often a model prefers the better reply, which {method.value} does not learn. "
             f"Choose a recipe with one of {names}."
