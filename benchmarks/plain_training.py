@@ -22,7 +22,8 @@ def train(folder: Path) -> Trained:
     import torch
     from datasets import load_dataset
     from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     given = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     files = {name: f"{given['snapshot']}/{name}.jsonl" for name in ("train", "validation")}

@@ -119,18 +119,9 @@ def libraries() -> dict[str, str]:
 
 
 def recipe_of(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
-    """The recipe, with fewer looks at the validation rows where the last would not come with the last step.
-
-    A very short training warms up less, or not at all: its one step would be of length 0 and change nothing.
-    """
+    """The recipe; a very short training warms up less, since its one step would be of length 0 and change nothing."""
     steps = steps_of(pairs=pairs, epochs=epochs, batch_size=RECIPE.batch_size, max_steps=None)
-    return replace(
-        RECIPE,
-        epochs=epochs,
-        seed=seed,
-        evaluations=next(count for count in range(RECIPE.evaluations, 0, -1) if steps % count == 0),
-        warmup_steps=min(RECIPE.warmup_steps, steps // 4),
-    )
+    return replace(RECIPE, epochs=epochs, seed=seed, warmup_steps=min(RECIPE.warmup_steps, steps // 4))
 
 
 def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues, most: int) -> Path:
@@ -180,7 +171,7 @@ def contestant(name: str, module: str, folder: Path) -> Trained:
 
 def ratio(ours: Sequence[Trained], theirs: Sequence[Trained], what: str = "whole_s") -> float:
     """Ours over theirs, over all rounds."""
-    return sum(getattr(one, what) for one in ours) / sum(getattr(one, what) for one in theirs)
+    return _sum(ours, what) / _sum(theirs, what)
 
 
 def compared(found: Mapping[str, Sequence[Trained]], *, tokens: float) -> dict[str, Any]:
@@ -243,7 +234,11 @@ def _said(met: bool) -> str:
 
 
 def _mean(runs: Sequence[Trained], what: str) -> float:
-    return round(sum(getattr(run, what) for run in runs) / len(runs), 1)
+    return round(_sum(runs, what) / len(runs), 1)
+
+
+def _sum(runs: Sequence[Trained], what: str) -> float:
+    return float(sum(getattr(run, what) for run in runs))
 
 
 def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows, int]:

@@ -15,7 +15,7 @@ from benchmarks.work import SAMPLE
 from db.models import Verdict
 from errors import Refused
 from files import read_json, write_json
-from template import PromptFormat
+from template import Message, PromptFormat
 from training.preferences import Split
 from training.rows import FrozenRow, Rows
 
@@ -168,12 +168,9 @@ def _cut(row: FrozenRow, share: float) -> FrozenRow:
     if share == 1:
         return row
 
-    def first(text: str) -> str:
-        words = text.split()
-        return " ".join(words[: max(1, round(share * len(words)))])
+    def first(turns: Sequence[Message]) -> list[Message]:
+        found = [turn["content"].split() for turn in turns]
+        kept = [" ".join(words[: max(1, round(share * len(words)))]) for words in found]
+        return [{"role": turn["role"], "content": text} for turn, text in zip(turns, kept, strict=True)]
 
-    prompt, chosen, rejected = (
-        [{"role": turn["role"], "content": first(turn["content"])} for turn in turns]
-        for turns in (row.prompt, row.chosen, row.rejected)
-    )
-    return replace(row, prompt=prompt, chosen=chosen, rejected=rejected)
+    return replace(row, prompt=first(row.prompt), chosen=first(row.chosen), rejected=first(row.rejected))

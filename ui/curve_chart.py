@@ -26,12 +26,10 @@ def learning_curve(points: Sequence[Point]) -> None:
             for point in points
         ]
     )
+    counted = ("of the snapshot:N", "pairs:Q", "right:Q", "validation rows:Q")
     tips = [
-        "of the snapshot",
-        "pairs",
+        *(alt.Tooltip(name) for name in counted),
         *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("accuracy", "low", "high")),
-        "right",
-        "validation rows",
     ]
     base = alt.Chart(frame).encode(
         x=alt.X("pairs:Q", title="pairs that it learned from", scale=alt.Scale(zero=True, nice=True)), tooltip=tips
