@@ -41,7 +41,7 @@ class Trained:
     parts: dict[str, float]
     """Where the seconds went, to the very end."""
     train_loss: float
-    """Of the last step that was logged."""
+    """Of the project the last step's, of plain TRL the mean of the steps since its last log but one: not to compare."""
     validation_loss: float
     """Of the last look."""
     validation_accuracy: float
