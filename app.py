@@ -62,6 +62,7 @@ PAGES = {
         ("pages/find_comparisons.py", "Find", ":material/search:", MANAGER),
     ),
     "Models": (
+        ("pages/look_at_data.py", "Look at data", ":material/query_stats:", MANAGER),
         ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
         ("pages/learning_curve.py", "Learning curve", ":material/show_chart:", MANAGER),
         ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),

@@ -15,7 +15,12 @@ from errors import PickwellError
 from jobs.processes import die_with_parent
 from jobs.progress import Progress, RunLost
 
-STAGES = {"generation": "generation.worker", "training": "training.worker", "parity": "generation.parity_check"}
+STAGES = {
+    "generation": "generation.worker",
+    "training": "training.worker",
+    "parity": "generation.parity_check",
+    "timing": "training.timing",
+}
 """The module that carries each kind of run, by its ``run(progress)``."""
 
 PARENT = "PICKWELL_WORKER_PID"

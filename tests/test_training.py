@@ -31,6 +31,7 @@ from db.models import (
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
+from training.estimate import estimate_minutes
 from training.feedback import refuse_held_out
 from training.preferences import (
     PAIRS_PER_PROMPT,
@@ -44,7 +45,7 @@ from training.preferences import (
     Split,
     derive,
 )
-from training.recipe import KNOBS, PRESETS, SMALL, command, estimate_minutes, start_training
+from training.recipe import KNOBS, PRESETS, SMALL, command, start_training
 from training.rows import FILES, FrozenRow, content_sha256
 from training.run_folder import (
     RecipeValues,
@@ -450,7 +451,7 @@ def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:
     run = a_training(s, name="  polite   model ")
     assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite model")
     assert {field: getattr(run.recipe, field) for field in KNOBS} == {field: getattr(SMALL, field) for field in KNOBS}
-    assert command(run).startswith("python -m training.dpo ")
+    assert command(run).startswith("python -m training.train ")
     assert worker.run_input(s, run_id=run.id).snapshot_sha256 == run.snapshot.sha256
 
 

@@ -8,14 +8,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from db.models import Role, RunStatus, TrainingRun, TrainingStep
+from db.models import Adapter, Loss, Method, Reference, Role, RunStatus, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import TrainingFailed
 from files import MANIFEST
@@ -69,6 +69,14 @@ def rows(pairs: int = PAIRS) -> Rows:
     return {Split.TRAIN: made[2:], Split.VALIDATION: made[:2]}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A tiny model gains nothing by a second thread, and a busy machine loses much."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama with two layers and random weights, and SmolLM2's tokenizer and template."""
@@ -80,8 +88,8 @@ def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,  # four bits come in blocks of 64
+        intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
@@ -98,6 +106,7 @@ def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any) -> Path:
     """A folder with a snapshot and a `run.json`: 20 pairs, 5 steps, a checkpoint every 2."""
     frozen = rows() if frozen is None else frozen
+    folder.mkdir(exist_ok=True)
     snapshot, sha256 = folder / "snapshot", content_sha256(frozen)
     write_folder(snapshot, frozen, sha256=sha256, about={})
     given = RunInput(
@@ -118,6 +127,7 @@ def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any)
         max_steps=None,
         seed=3,
         save_every=2,
+        sample_tokens=8,
     )
     dataclasses.replace(given, **changes).write(folder)
     return folder
@@ -260,6 +270,132 @@ def test_what_the_listener_raises_ends_the_training(tiny: Path, tmp_path: Path) 
         train(folder, Losing())
     assert finished(folder) is None
     assert step_of(last_checkpoint(folder)) == 3, "a checkpoint is kept of what was learned"
+
+
+EVERY_WAY: dict[str, dict[str, Any]] = {
+    "supervised": {"method": Method.SFT},
+    "DPO, ipo": {"loss": Loss.IPO, "sft_weight": 0.0},
+    "DPO, robust": {"loss": Loss.ROBUST, "label_smoothing": 0.1, "sft_weight": 0.0},
+    "DPO, apo_zero": {"loss": Loss.APO_ZERO, "sft_weight": 0.0},
+    "DPO, sigmoid_norm": {"loss": Loss.SIGMOID_NORM, "beta": 2.0, "sft_weight": 0.0},
+    "KTO": {"method": Method.KTO},
+    "ORPO": {"method": Method.ORPO},
+    "SimPO": {"method": Method.SIMPO, "beta": 2.0},
+    "DPO, rsLoRA": {"adapter": Adapter.RSLORA},
+    "DPO, DoRA": {"adapter": Adapter.DORA},
+    "DPO, QLoRA": {"adapter": Adapter.QLORA},
+    "DPO, every weight": {"adapter": None},
+    "supervised, every weight": {"method": Method.SFT, "adapter": None},
+}
+
+
+@pytest.mark.parametrize("way", EVERY_WAY)
+def test_every_method_loss_and_adapter_makes_another_model_that_can_be_loaded(
+    tiny: Path, tmp_path: Path, way: str
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    changes = EVERY_WAY[way]
+    folder = a_run(tmp_path, tiny, max_steps=2, evaluations=1, **changes)
+    said = heard(folder)
+    assert [step.step for step in said.steps if step.split is Split.TRAIN] == [1, 2]
+    assert all(math.isfinite(step.loss) for step in said.steps)
+    assert {(one.step, one.place) for one in said.samples} == {(0, 1), (0, 2), (2, 1), (2, 2)}
+    manifest = finished(folder)
+    assert manifest is not None
+    assert manifest.weights_sha256 == hash_weights(folder / MERGED) != hash_weights(tiny)
+    assert (folder / ADAPTER).exists() == (changes.get("adapter", Adapter.LORA) is not None)
+    check_model_folder(str(folder / MERGED))
+    AutoModelForCausalLM.from_pretrained(folder / MERGED)
+
+
+def test_a_supervised_stage_comes_first_and_its_model_is_the_reference_unless_the_base_is_wanted(
+    tiny: Path, tmp_path: Path
+) -> None:
+    margins = {}
+    for reference in Reference:
+        folder = a_run(tmp_path / reference, tiny, sft_epochs=1.0, reference=reference, max_steps=2, sft_weight=0.0)
+        said = heard(folder).steps
+        train = [step for step in said if step.split is Split.TRAIN]
+        assert [step.step for step in train] == [1, 2, 3, 4, 5, 6, 7], "five supervised steps, then two of DPO"
+        assert {step.steps for step in train} == {7}
+        assert [step.reward_margin is None for step in train] == [True] * 5 + [False] * 2
+        margins[reference] = (train[5].rewards_chosen or 0, train[5].rewards_rejected or 0)
+        manifest = finished(folder)
+        assert manifest is not None
+        assert manifest.adapter is None, "it fits the model of the first stage only"
+    assert margins[Reference.START] == pytest.approx((0, 0), abs=1e-3)
+    assert margins[Reference.BASE][0] > 0.01, "the supervised stage made the chosen replies more likely"
+
+
+def test_reference_scores_are_kept_for_another_training_on_the_same_model(tiny: Path, tmp_path: Path) -> None:
+    kept = str(tmp_path / "kept")
+    first = heard(a_run(tmp_path / "first", tiny, kept=kept, max_steps=2))
+    (file,) = Path(kept).iterdir()
+    scored = file.read_text()
+    assert len(scored.splitlines()) == PAIRS
+    second = heard(a_run(tmp_path / "second", tiny, kept=kept, max_steps=2, learning_rate=2e-3))
+    assert file.read_text() == scored
+    assert second.steps[0].loss == first.steps[0].loss
+
+
+def test_a_training_that_over_fits_stops_and_keeps_its_best_model(tiny: Path, tmp_path: Path) -> None:
+    confused = rows()
+    backwards = [
+        dataclasses.replace(one, chosen=one.rejected, rejected=one.chosen) for one in confused[Split.TRAIN][:8]
+    ]
+    frozen = {Split.TRAIN: confused[Split.TRAIN], Split.VALIDATION: backwards}
+    folder = a_run(
+        tmp_path, tiny, frozen, learning_rate=1e-2, epochs=6.0, evaluations=10, sft_weight=0.0, sample_tokens=4
+    )
+    said = heard(folder)
+    manifest = finished(folder)
+    assert manifest is not None
+    assert manifest.stopped is not None
+    assert "by heart" in manifest.stopped
+    last = max(step.step for step in said.steps)
+    assert manifest.best_step is not None
+    assert manifest.best_step < last < manifest.steps
+    assert [one for one in said.warnings if one.kind == "overfitting" and one.stops]
+
+
+def test_a_training_that_only_made_things_worse_says_so_and_makes_no_model(tiny: Path, tmp_path: Path) -> None:
+    right = rows()
+    backwards = [dataclasses.replace(one, chosen=one.rejected, rejected=one.chosen) for one in right[Split.TRAIN][:8]]
+    frozen = {Split.TRAIN: right[Split.TRAIN], Split.VALIDATION: backwards}
+    from training.train import train
+
+    folder = a_run(tmp_path, tiny, frozen, learning_rate=1e-2, evaluations=5, stop_early=False, sample_tokens=0)
+    listener = Heard()
+    with pytest.raises(TrainingFailed, match="never better than before"):
+        train(folder, listener)
+    assert [step.step for step in listener.steps if step.split is Split.TRAIN] == [1, 2, 3, 4, 5]
+
+
+def test_asked_to_end_a_training_keeps_a_checkpoint_and_goes_on_from_it(
+    undisturbed: tuple[Path, list[StepReport]], tiny: Path, tmp_path: Path
+) -> None:
+    folder = a_run(tmp_path, tiny, save_every=100)
+    command = [sys.executable, "-m", "training.train", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if re.match(r"TRAIN step 1/", line):
+                process.send_signal(signal.SIGTERM)
+    assert "asked to stop" in said[-1]
+    assert 0 < step_of(last_checkpoint(folder)) < 5
+    trained(folder)
+    assert losses(folder) == pytest.approx(losses(undisturbed[0]), abs=1e-6)
+
+
+def test_a_point_of_a_learning_curve_is_measured_and_makes_no_model(tiny: Path, tmp_path: Path) -> None:
+    folder = a_run(tmp_path, tiny, max_steps=2, makes_model=False)
+    assert any(step.split is Split.VALIDATION for step in trained(folder))
+    assert finished(folder) is not None
+    assert not (folder / MERGED).exists()
+    assert trained(folder) == []
 
 
 def test_rows_over_the_longest_length_are_refused_and_not_cut(tiny: Path, tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """Model folders as the trainer needs them: load a base model, merge an adapter into it, save the result whole."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from db.models import Adapter
 from errors import BrokenModel, TrainingFailed
-from files import MANIFEST, write_json
+from files import MANIFEST, read_json, write_json
 from model_folder import hash_weights, weights_sha256
 from template import template_hash
-from training.run_folder import ADAPTER, BEST, MERGED, RunInput
+from training.run_folder import ADAPTER, BEST, MERGED, METRICS, RunInput, StepReport, read_lines
 
 ADAM_COPIES = 3
 """Float32 values that a checkpoint keeps for each trained one: itself and Adam's two moments."""
@@ -32,11 +33,14 @@ def device_name() -> str:
 
 
 def use_every_core() -> None:
-    """As many threads as there are cores that this process may use: with more, or one, a step takes longer."""
+    """As many threads as there are cores that this process may use, unless OMP_NUM_THREADS says otherwise.
+
+    More would wait for each other, and hyper-threads bring nothing.
+    """
     import psutil
     import torch
 
-    if not on_gpu():
+    if not on_gpu() and "OMP_NUM_THREADS" not in os.environ:
         allowed = len(psutil.Process().cpu_affinity() or []) or 1
         torch.set_num_threads(min(allowed, psutil.cpu_count(logical=False) or allowed))
 
@@ -168,6 +172,16 @@ def finish(folder: Path, given: RunInput) -> Path:
     return place
 
 
+def _was_before_the_last(folder: Path) -> bool:
+    """Whether later evaluations than the kept one were worse."""
+    kept = read_json(folder / BEST / "best.json").get("step")
+    return isinstance(kept, int) and any(one.step > kept for one in read_lines(folder / METRICS, StepReport))
+
+
+_NEVER_BETTER = (
+    "On the validation rows the model was never better than before the training, so there is no better one to keep. "
+    "Read the rows on the page Look at data: are the picks of the training rows and of the validation rows alike?"
+)
 _NOTHING = "The training changed nothing: the adapter is zero. Use a higher learning rate."
 
 
@@ -177,7 +191,7 @@ def _merged(folder: Path, given: RunInput) -> Any:
 
     model = PeftModel.from_pretrained(load_model(given.base_model), str(folder / ADAPTER))
     if not any(value.any() for name, value in model.named_parameters() if "lora_B" in name):
-        raise TrainingFailed(_NOTHING)
+        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(folder) else _NOTHING)
     try:
         return model.merge_and_unload(safe_merge=True)
     except ValueError as problem:

@@ -6,44 +6,91 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from db.models import Split, TrainingStep
+from db.models import TrainingStep
 from eval.results import Contrast
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
+from training.curves import Point, points
 
 GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
 
 
-def training_curves(steps: Sequence[TrainingStep]) -> None:
-    """Loss, reward margin and accuracy by step; validation as points."""
+CURVE_TABS = {
+    "Learning": ("Loss", "Reward margin", "Reward accuracy"),
+    "The two replies": ("Log-probability", "Reward"),
+    "Pace": ("Learning rate", "Gradient norm", "Tokens per second"),
+}
+CURVE_NOTES = {
+    "Loss": "falls slowly; on validation rows too",
+    "Reward margin": "rises, and stays below 2",
+    "Reward accuracy": "share of pairs in the right order; the first step, where all are ties, is left out",
+    "Log-probability": "of whole replies: the chosen one's should not fall far",
+    "Reward": "how much likelier than before training, times beta",
+    "Learning rate": "rises, then falls along a cosine",
+    "Gradient norm": "without peaks",
+    "Tokens per second": "both sides of a pair",
+}
+
+
+def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = None) -> None:
+    """Every number of a training by step, in small charts; validation in red, the kept step as a dashed line."""
+    shown = {
+        tab: [(name, found) for name in names if (found := points(steps, name))] for tab, names in CURVE_TABS.items()
+    }
+    shown = {tab: charts for tab, charts in shown.items() if charts}
+    if not shown:
+        return
+    for place, charts in zip(st.tabs(list(shown)), shown.values(), strict=True):
+        for column, (name, found) in zip(place.columns(3), charts, strict=False):
+            column.markdown(f"**{name}**  \n:small[{CURVE_NOTES[name]}]")
+            column.altair_chart(_curve(name, found, best_step), width="stretch")
+
+
+def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.LayerChart | alt.FacetChart:
     frame = pd.DataFrame(
         [
             {
-                "step": step.step,
-                "rows": "validation" if step.split is Split.VALIDATION else "training",
-                "Loss": step.loss,
-                "Reward margin": step.reward_margin,
-                "Reward accuracy": step.reward_accuracy,
+                "step": point.step,
+                "line": point.line,
+                "rows": point.line.partition(",")[0],
+                "reply": point.line.partition(", ")[2] or "both",
+                name: point.value,
             }
-            for step in steps
+            for point in found
         ]
     )
-    notes = {
-        "Loss": "falls slowly",
-        "Reward margin": "rises, and stays below 2",
-        "Reward accuracy": "rises; 0 at the first step, where all are ties",
-    }
-    for column, (name, note) in zip(st.columns(3), notes.items(), strict=True):
-        base = alt.Chart(frame.dropna(subset=[name])).encode(
-            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y(f"{name}:Q", title=None, scale=alt.Scale(zero=False)),
+    both = frame["reply"].nunique() > 1
+    x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d"))
+    axis = alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis()
+    lines = (
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(
+            x=x,
+            y=alt.Y(f"{name}:Q", title=None, axis=axis, scale=alt.Scale(zero=False)),
             color=alt.Color(
-                "rows:N", scale=alt.Scale(domain=["training", "validation"], range=[GREEN, RED]), title=None
+                "rows:N",
+                scale=alt.Scale(domain=["training", "validation"], range=[GREEN, RED]),
+                title=None,
+                legend=alt.Legend(orient="bottom"),
             ),
-            tooltip=["rows", "step", alt.Tooltip(f"{name}:Q", format=".4f")],
+            strokeDash=alt.StrokeDash(
+                "reply:N",
+                scale=alt.Scale(domain=["chosen", "rejected"], range=[[1, 0], [4, 4]]),
+                title=None,
+                legend=alt.Legend(orient="bottom"),
+            )
+            if both
+            else alt.value([1, 0]),
+            detail="line:N",
+            tooltip=["line", "step", alt.Tooltip(f"{name}:Q", format=".4g")],
         )
-        column.markdown(f"**{name}**  \n:small[{note}]")
-        column.altair_chart(base.mark_line(point=True).properties(height=200), width="stretch")
+    )
+    layers: list[alt.Chart] = [lines]
+    if best_step is not None:
+        kept = pd.DataFrame([{"step": best_step, "what": f"step {best_step} was kept"}])
+        layers.append(alt.Chart(kept).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="step:Q", tooltip="what"))
+    return alt.layer(*layers).properties(height=220)
 
 
 def win_rates(contrasts: Sequence[Contrast]) -> None:

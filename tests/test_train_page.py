@@ -1,0 +1,267 @@
+"""The page Train as a manager uses it, without a browser, and what a training is read back as."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from streamlit.testing.v1 import AppTest
+
+from db.models import (
+    Adapter,
+    Loss,
+    Method,
+    Preference,
+    Role,
+    RunStatus,
+    Split,
+    Timing,
+    TrainingRun,
+    TrainingSample,
+    TrainingStep,
+    TrainingWarning,
+)
+from db.session import reading, session
+from settings import ROOT
+from tests.factories import a_model, a_project, a_reviewer
+from tests.test_training import a_snapshot, a_training
+from training.curves import CURVES, Point, minutes_left, points, samples, warnings
+from ui.charts import CURVE_NOTES, CURVE_TABS
+from ui.frame import Me
+
+HERE: dict[str, int] = {}
+
+
+@pytest.fixture
+def project(database: Path) -> None:
+    with session() as s:
+        made, by, _, _ = a_snapshot(s)
+        HERE.update(project=made.id, by=by.id)
+
+
+def opened() -> AppTest:
+    """The page as the manager sees it."""
+    page = AppTest.from_file(str(ROOT / "pages" / "train_model.py"), default_timeout=60)
+    page.session_state["me"] = Me(HERE["by"], "Mara", HERE["project"], "Project", frozenset({Role.MANAGER}))
+    page.run()
+    assert not page.exception
+    return page
+
+
+def set_to(page: AppTest, label: str, value: object) -> None:
+    every = [*page.selectbox, *page.number_input, *page.text_input, *page.toggle]
+    next(one for one in every if one.label == label).set_value(value).run()
+    assert not page.exception
+
+
+def press(page: AppTest, label: str) -> None:
+    next(one for one in page.button if one.label == label).click().run()
+    assert not page.exception
+
+
+def knobs(page: AppTest) -> set[str]:
+    return {one.label for one in [*page.number_input, *page.selectbox, *page.toggle]}
+
+
+def said(page: AppTest) -> str:
+    """Everything in words on the page, without the marks that keep it from being Markdown."""
+    parts = [*page.markdown, *page.caption, *page.warning, *page.error, *page.info]
+    return "\n".join(one.value for one in parts).replace("\\", "")
+
+
+@pytest.mark.usefixtures("project")
+def test_a_training_starts_from_advice_and_what_was_changed_is_marked() -> None:
+    page = opened()
+    assert "advised:" not in said(page)
+    assert "our runs on SmolLM2-135M" in said(page)
+    set_to(page, "Beta", 0.3)
+    assert "advised: 0.1" in said(page)
+    set_to(page, "Name of the new model", "polite")
+    press(page, "Start training")
+    with reading() as s:
+        (run,) = s.scalars(select(TrainingRun)).all()
+        assert (run.recipe.beta, run.recipe.name, run.recipe.learning_rate) == (0.3, "DPO, with own beta", 1e-4)
+        assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite")
+    assert "polite" in said(page)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_changed_knob_stays_changed_when_other_advice_changes() -> None:
+    page = opened()
+    set_to(page, "Epochs", 2.0)
+    set_to(page, "Loss", Loss.IPO)
+    values = {one.label: one.value for one in page.number_input}
+    assert (values["Epochs"], values["Beta"]) == (2.0, 1.0)
+
+
+@pytest.mark.usefixtures("project")
+def test_the_knobs_shown_are_those_that_the_method_reads() -> None:
+    page = opened()
+    assert "Beta" in knobs(page)
+    assert "Share of wrong picks" not in knobs(page)
+    set_to(page, "Loss", Loss.ROBUST)
+    assert "Share of wrong picks" in knobs(page)
+    set_to(page, "Supervised stage first, epochs", 1.0)
+    assert "Held to" in knobs(page)
+    trained = next(one for one in page.selectbox if one.label == "What is trained")
+    trained.select_index(len(trained.options) - 1).run()
+    assert "LoRA rank" not in knobs(page)
+    set_to(page, "Method", Method.SFT)
+    assert {"Beta", "Loss", "Share of wrong picks", "Held to"} & knobs(page) == set()
+    set_to(page, "Method", Method.ORPO)
+    assert "Experimental" in said(page)
+
+
+@pytest.mark.usefixtures("project")
+def test_readiness_is_told_before_any_training_and_stops_nobody() -> None:
+    page = opened()
+    told = said(page)
+    assert "Prompting tried first** · not yet" in told
+    assert "Prompts for people routed** · not needed" in told
+    assert "takes 77" in told
+    assert "below 100, expect small shifts of style" in told
+    assert any(one.label == "Start training" and not one.disabled for one in page.button)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_step_is_measured_once_and_the_estimate_says_where_it_comes_from() -> None:
+    page = opened()
+    assert "a guess from another machine" in said(page)
+    press(page, "Measure on this machine")
+    with reading() as s:
+        (timing,) = s.scalars(select(Timing)).all()
+        assert timing.status is RunStatus.QUEUED
+    assert next(one for one in page.button if one.label == "Measure on this machine").disabled
+    with session() as s:
+        row = s.get_one(Timing, timing.id)
+        row.status, row.device, row.peak_memory_mb = RunStatus.SUCCEEDED, "CPU, 2 threads", 2000
+        row.seconds_a_row, row.seconds_a_reference, row.seconds_before = 60.0, 1.0, 10.0
+    page = opened()
+    assert "measured on this machine (CPU, 2 threads)" in said(page)
+
+
+@pytest.mark.usefixtures("project")
+def test_what_cannot_work_is_told_and_nothing_is_queued() -> None:
+    page = opened()
+    set_to(page, "Name of the new model", "polite")
+    set_to(page, "Processes" if "Processes" in knobs(page) else "Learning rate", 0.0)
+    press(page, "Start training")
+    assert "Learning rate cannot be 0" in said(page)
+    with reading() as s:
+        assert s.scalars(select(TrainingRun)).all() == []
+
+
+@pytest.mark.usefixtures("database")
+def test_without_a_snapshot_the_page_says_what_to_do_first() -> None:
+    with session() as s:
+        made = a_project(s)
+        a_model(s, made)
+        HERE.update(project=made.id, by=a_reviewer(s, made).id)
+    told = said(opened())
+    assert "There is none yet" in told
+    assert "No snapshot is frozen yet" in told
+
+
+def a_watched_run() -> int:
+    """A training that ran, with all that it can say."""
+    with session() as s:
+        run = a_training(s)
+        HERE.update(project=run.project_id, by=run.requested_by_id)
+        run.status, run.best_step, run.stopped = RunStatus.SUCCEEDED, 2, "The validation loss rose."
+        run.total, run.recipe.adapter = 4, Adapter.LORA
+        prompt = s.scalars(select(Preference.prompt_id)).first()
+        assert prompt is not None
+        for step in range(1, 5):
+            s.add(
+                TrainingStep(
+                    training_run_id=run.id,
+                    split=Split.TRAIN,
+                    step=step,
+                    loss=0.7 - step / 10,
+                    reward_margin=step - 1.0,
+                    reward_accuracy=0.0 if step == 1 else 0.75,
+                    logps_chosen=-90.0,
+                    logps_rejected=-95.0,
+                    seconds=10.0 * step,
+                )
+            )
+        for step, reply in ((0, "Hi <b>there</b>"), (2, "Dear Jo"), (4, "Sorry.")):
+            s.add(
+                TrainingSample(
+                    training_run_id=run.id, step=step, place=1, prompt_id=prompt, reply=reply, tokens=3, ended=step < 4
+                )
+            )
+        s.add(TrainingWarning(training_run_id=run.id, step=3, kind="shrinking", sentence="Replies are half as long."))
+        return run.id
+
+
+@pytest.mark.usefixtures("database")
+def test_curves_warnings_and_samples_are_there_after_a_reload() -> None:
+    a_watched_run()
+    page = opened()
+    assert any("Replies are half as long" in one.value for one in page.error)
+    told = said(page)
+    assert "Stopped early: The validation loss rose." in told
+    assert "Best at step 2, which was kept" in told
+    html = "\n".join(str(getattr(one, "proto", one)) for one in page.get("html"))
+    assert "Hi &lt;b&gt;there&lt;/b&gt;" in html
+    assert "Sorry." in html
+    assert "Dear Jo" not in html
+    slider = page.select_slider[0]
+    assert (list(slider.options), slider.value) == (["2", "4"], 4)
+    slider.set_value(2).run()
+    assert not page.exception
+    assert "Dear Jo" in "\n".join(str(getattr(one, "proto", one)) for one in page.get("html"))
+
+
+@pytest.mark.usefixtures("database")
+def test_samples_and_warnings_are_read_back_in_order() -> None:
+    run_id = a_watched_run()
+    with reading() as s:
+        (one,) = samples(s, run_id=run_id)
+        assert [reply.step for reply in one.replies] == [0, 2, 4]
+        assert one.at(3) == one.at(2) == one.replies[1]
+        assert one.at(-1) is None
+        assert [found.kind for found in warnings(s, run_id=run_id)] == ["shrinking"]
+
+
+def a_step(step: int, accuracy: float | None = None, split: Split = Split.TRAIN, **given: float) -> TrainingStep:
+    return TrainingStep(step=step, split=split, loss=0.5, reward_accuracy=accuracy, **given)
+
+
+def test_ties_before_the_first_update_are_no_accuracy() -> None:
+    steps = [a_step(1, 0.0), a_step(2, 0.5), a_step(0, 0.0, Split.VALIDATION), a_step(2, 0.0, Split.VALIDATION)]
+    assert points(steps, "Reward accuracy") == [Point(2, "training", 0.5), Point(2, "validation", 0.0)]
+    assert len(points(steps, "Loss")) == 4
+    assert points(steps, "Reward") == []
+
+
+def test_both_replies_of_a_pair_are_lines_of_one_chart() -> None:
+    found = points([a_step(1, logps_chosen=-5.0, logps_rejected=-6.0)], "Log-probability")
+    assert {point.line: point.value for point in found} == {"training, chosen": -5.0, "training, rejected": -6.0}
+
+
+def test_every_curve_has_its_place_and_its_note() -> None:
+    assert {name for names in CURVE_TABS.values() for name in names} == set(CURVES) == set(CURVE_NOTES)
+
+
+def test_the_time_left_comes_from_the_steps_so_far() -> None:
+    run = TrainingRun(status=RunStatus.RUNNING, total=10)
+    steps = [a_step(step, seconds=30.0 * step) for step in range(1, 5)]
+    assert minutes_left(run, steps) == 3.0
+    assert minutes_left(run, steps[:2]) is None
+    run.status = RunStatus.SUCCEEDED
+    assert minutes_left(run, steps) is None
+
+
+def test_models_out_of_use_are_not_offered(s: Session) -> None:
+    from db.models import now
+
+    made, by, _, base = a_snapshot(s)
+    a_model(s, made)
+    base.retired_at = now()
+    retired = base.name
+    HERE.update(project=made.id, by=by.id)
+    s.commit()
+    page = opened()
+    assert retired not in next(one for one in page.selectbox if one.label == "Start from").options

@@ -1,0 +1,371 @@
+"""What a recipe should be for this much feedback, this model and this machine, with a reason for every knob. Pure."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from db.models import Adapter, Launcher, Loss, Method, Reference
+from training.recipe import HAS_LOSSES, KNOBS, METHODS
+from training.run_folder import RecipeValues, steps_of
+
+FEW_PAIRS = 100
+"""Fewer shift style and nothing else: 83 pairs did so for a 135M model in our runs."""
+FEW_REPEATS = 30
+"""With fewer double judgments the share that agrees is known to no better than 15 points either way (2 x 0.073 at
+80 %), and the flip rate to no better than 10."""
+LOW_AGREEMENT = 0.6
+"""Of double judgments that both prefer one reply. There two people who err alike are wrong in 28 % of their picks; sets
+that trained well have 63 % (Bai et al. 2022, arXiv 2204.05862) to 73 % (Ouyang et al. 2022, arXiv 2203.02155)."""
+LOW_ALPHA = 0.2
+"""Krippendorff's alpha at that level, where both replies win equally often: 2 x 0.6 - 1."""
+USUAL_FLIP_RATE = 0.1
+"""Taken where too few pairs were ranked twice; the robust paper's own experiments have 0.1 to 0.4."""
+
+SMALL_MODEL, LARGE_MODEL = 135.0, 7000.0
+"""Millions of parameters of the two models whose rates are known; between them it goes by the logarithm."""
+GROWN_UP = 1000.0
+"""Millions of parameters from which a model needs no supervised loss beside DPO's to keep writing whole replies."""
+
+_HANDBOOK = "alignment-handbook, zephyr-7b-beta, dpo/config_qlora.yaml"
+_OURS = "our runs on SmolLM2-135M"
+_TRL = "TRL 1.16"
+_SIMPO = "Meng et al. 2024, arXiv 2405.14734"
+_ORPO = "Hong et al. 2024, arXiv 2403.07691"
+_KTO = "Ethayarajh et al. 2024, arXiv 2402.01306"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a knob stands where it does."""
+
+    why: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A recipe and a reason for each of its knobs."""
+
+    values: RecipeValues
+    reasons: Mapping[str, Reason]
+    """By the knob's name, every one of `training.recipe.KNOBS`."""
+
+    def changed(self, used: RecipeValues) -> tuple[str, ...]:
+        """The knobs that somebody set to something else, by name."""
+        return tuple(name for name in KNOBS if getattr(used, name) != getattr(self.values, name))
+
+    def named(self, used: RecipeValues) -> str:
+        """What to call a recipe: as advised, or with which changes."""
+        method = used.method.value.replace("SIMPO", "SimPO")
+        changed = [KNOBS[name].label.lower() for name in self.changed(used)]
+        return f"{method}, as advised" if not changed else f"{method}, with own {', '.join(changed)}"
+
+
+# ---------------------------------------------------------------------------------------------------- agreement
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Pairs that several people ranked, where both preferred one reply: ties say nothing about wrong picks."""
+
+    pairs: int
+    """Pairs of such opinions on the same comparison."""
+    same: int
+    """Those of them that prefer the same reply."""
+
+    @property
+    def share(self) -> float | None:
+        """Of them that agree; none without any."""
+        return self.same / self.pairs if self.pairs else None
+
+
+def repeats(opinions: Iterable[tuple[int, str]]) -> Repeats:
+    """Count (comparison id, preferred reply's mark); opinions that prefer neither are left out by the caller."""
+    said: dict[int, list[str]] = defaultdict(list)
+    for comparison_id, preferred in opinions:
+        said[comparison_id].append(preferred)
+    found = [one == other for of_one in said.values() for one, other in combinations(of_one, 2)]
+    return Repeats(len(found), sum(found))
+
+
+@dataclass(frozen=True)
+class FlipRate:
+    """The share of picks that is wrong, as far as agreement tells."""
+
+    rate: float | None
+    """In [0, 0.5); none where it cannot be told."""
+    sentence: str
+
+
+def flip_rate(found: Repeats) -> FlipRate:
+    """From agreement: two people who are each wrong in a share e of picks agree in A = (1-e)^2 + e^2.
+
+    So e = (1 - sqrt(2A - 1)) / 2, the Dawid-Skene model with one error rate and two classes (Dawid and Skene 1979). It
+    takes errors to be independent; where both fall for the same thing, more is wrong than this says.
+    """
+    if found.share is None or found.pairs < FEW_REPEATS:
+        return FlipRate(
+            None,
+            f"Only {found.pairs} double judgments, too few to tell how many picks are wrong: {FEW_REPEATS} are the "
+            "least. Let two people rank a share of the pairs (page Progress).",
+        )
+    if found.share <= 0.5:
+        return FlipRate(
+            None,
+            f"{found.share:.0%} of {found.pairs} double judgments agree, no more than by tossing a coin: no share of "
+            "wrong picks explains that.",
+        )
+    rate = (1 - math.sqrt(2 * found.share - 1)) / 2
+    return FlipRate(
+        round(rate, 3), f"{found.share:.0%} of {found.pairs} double judgments agree, so about {rate:.0%} are wrong."
+    )
+
+
+def cautions(*, pairs: int, found: Repeats, alpha: float | None) -> tuple[str, ...]:
+    """What stands in the way of a good model, each with what to do instead of training; none is no reason to refuse."""
+    said = []
+    if pairs < FEW_PAIRS:
+        said.append(
+            f"{pairs} pairs to train on: below {FEW_PAIRS}, expect small shifts of style and nothing else. Rank more "
+            "pairs, correct replies (each is a pair), or put what you want into the instructions on Try prompts."
+        )
+    low = found.share is not None and found.pairs >= FEW_REPEATS and found.share < LOW_AGREEMENT
+    if low or (found.pairs >= FEW_REPEATS and alpha is not None and alpha < LOW_ALPHA):
+        shared = f"{found.share:.0%} of {found.pairs} double judgments agree"
+        said.append(
+            f"People agree too little ({shared}; {LOW_AGREEMENT:.0%} is the least): a model would learn noise. Sharpen "
+            "the guideline, talk over the pairs on Decide, rank again; the robust loss helps only a little."
+        )
+    return tuple(said)
+
+
+# --------------------------------------------------------------------------------------------------- the recipe
+
+
+def advised(
+    *,
+    pairs: int,
+    parameters: float | None,
+    gpu: bool,
+    method: Method = Method.DPO,
+    loss: Loss = Loss.SIGMOID,
+    adapter: Adapter | None = Adapter.LORA,
+    longest: int = 0,
+    validation: int = 0,
+    flips: FlipRate | None = None,
+) -> Advice:
+    """A recipe for such a training, every knob with its reason.
+
+    Args:
+        pairs: rows to train on.
+        parameters: of the base model in millions; none where unknown, then it is taken for a small one.
+        gpu: whether it will run on one.
+        longest: tokens of the longest row, about; 0 where unknown.
+        validation: rows set aside.
+        flips: what agreement tells of wrong picks, for the robust loss.
+    """
+    size = parameters or SMALL_MODEL
+    loss = loss if method in HAS_LOSSES else Loss.SIGMOID
+    rate, why_rate = _learning_rate(method, adapter, size)
+    beta, why_beta = _beta(method, loss, size)
+    weight, why_weight = _sft_weight(method, size)
+    flip, why_flip = _label_smoothing(loss, flips)
+    epochs, why_epochs = _epochs(method, pairs)
+    batch, why_batch = _batch_size(pairs, gpu)
+    steps = steps_of(pairs=pairs, epochs=epochs, batch_size=batch, max_steps=None)
+    warmup, why_warmup = _warmup(steps)
+    alpha, why_alpha = _alpha(adapter, size)
+    length, why_length = _max_length(longest)
+    looks, why_looks = _evaluations(steps, validation)
+    values = RecipeValues(
+        name=f"{method.value.replace('SIMPO', 'SimPO')}, as advised",
+        method=method,
+        loss=loss,
+        adapter=adapter,
+        learning_rate=rate,
+        beta=beta,
+        sft_weight=weight,
+        label_smoothing=flip,
+        epochs=epochs,
+        batch_size=batch,
+        warmup_steps=warmup,
+        sft_epochs=0.0,
+        reference=Reference.START,
+        lora_rank=16,
+        lora_alpha=alpha,
+        max_length=length,
+        max_steps=None,
+        evaluations=looks,
+        stop_early=True,
+        launcher=Launcher.LOCAL,
+        processes=1,
+        seed=0,
+    )
+    reasons = {
+        "method": Reason(METHODS[method].says, KNOBS["method"].source),
+        "loss": Reason("Chosen above.", KNOBS["loss"].source),
+        "adapter": Reason("Chosen above.", KNOBS["adapter"].source),
+        "learning_rate": why_rate,
+        "beta": why_beta,
+        "sft_weight": why_weight,
+        "label_smoothing": why_flip,
+        "epochs": why_epochs,
+        "batch_size": why_batch,
+        "warmup_steps": why_warmup,
+        "sft_epochs": Reason(
+            "None, since it also weakens what preferences then teach. One epoch where the better replies do what the "
+            "model hardly ever does by itself.",
+            f"{_OURS}: greeting by name, in 5.5 % of replies, did not grow with DPO alone",
+        ),
+        "reference": Reason("What was taught before is to be kept.", KNOBS["reference"].source),
+        "lora_rank": Reason("A few hundred pairs do not fill it; more only costs memory.", f"{_HANDBOOK}; {_OURS}"),
+        "lora_alpha": why_alpha,
+        "max_length": why_length,
+        "max_steps": Reason("The epochs decide.", _TRL),
+        "evaluations": why_looks,
+        "stop_early": Reason(
+            "What over-optimises is worse than what stopped a little early.", KNOBS["stop_early"].source
+        ),
+        "launcher": Reason("The model fits one process; more only help with several GPUs.", "Accelerate"),
+        "processes": Reason("One process needs no other.", "Accelerate"),
+        "seed": Reason("Any will do; change it to see how much chance decides.", KNOBS["seed"].source),
+    }
+    return Advice(values, reasons)
+
+
+def _round_rate(rate: float) -> float:
+    """The nearest of 1, 2 and 5 times a power of ten, by ratio: a rate is known to no more than that."""
+    power = 10.0 ** math.floor(math.log10(rate))
+    nearest = min((1, 2, 5, 10), key=lambda digit: abs(math.log(rate / (digit * power))))
+    return float(f"{nearest * power:.0e}")
+
+
+def _by_size(small: float, large: float, size: float) -> float:
+    """A value for a model of this size from those of a small and a large one; beyond them it stays as it is."""
+    share = math.log(size / SMALL_MODEL) / math.log(LARGE_MODEL / SMALL_MODEL)
+    return small * math.pow(large / small, min(1.0, max(0.0, share)))
+
+
+def _learning_rate(method: Method, adapter: Adapter | None, size: float) -> tuple[float, Reason]:
+    ten = "an adapter takes ten times what training every weight takes" if adapter else "every weight is trained"
+    if method is Method.SFT:
+        rate = 2e-4 if adapter else 2e-5
+        return rate, Reason(
+            f"Learning to write takes larger steps than learning to prefer; {ten}.", f"2e-5: {_TRL}, SFT"
+        )
+    if method is Method.SIMPO:
+        rate = 5e-6 if adapter else 5e-7
+        return rate, Reason(f"Nothing holds the model back, so small steps; {ten}.", f"3e-7 to 1e-6: {_SIMPO}")
+    if method is Method.ORPO:
+        rate = 5e-5 if adapter else 5e-6
+        return rate, Reason(f"Between learning to write and learning to prefer; {ten}.", f"5e-6 to 8e-6: {_ORPO}")
+    lora = _round_rate(_by_size(1e-4, 5e-6, size))
+    rate = lora if adapter else _round_rate(lora / 10)
+    source = f"1e-4 for 135M: {_OURS}; 5e-6 for 7B: {_HANDBOOK}; ten times: {_TRL}, PEFT page"
+    return rate, Reason(f"For {_words(size)} parameters: large models take smaller steps, and {ten}.", source)
+
+
+def _words(millions: float) -> str:
+    return f"{millions:.0f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
+
+
+def _beta(method: Method, loss: Loss, size: float) -> tuple[float, Reason]:
+    if method is Method.SFT:
+        return 0.1, Reason("SFT reads none.", _TRL)
+    if method is Method.KTO:
+        return 0.1, Reason("The paper's, and good from 0.01 to 1 in it.", _KTO)
+    if method is Method.ORPO:
+        return 0.1, Reason("The weight of the preference part beside the supervised one.", _ORPO)
+    if method is Method.SIMPO:
+        return 2.0, Reason("It counts the mean of tokens, a small number, so beta is far larger than DPO's.", _SIMPO)
+    if loss is Loss.IPO:
+        return 1.0, Reason(
+            "Here it sets the gap to reach, 1 / (2 x beta) for each token: 0.5 at 1. At DPO's 0.1 it would be 5, which "
+            "no reply reaches, and 20 times the weight of the supervised part.",
+            f"Azar et al. 2023, arXiv 2310.12036, and {_TRL}, which divides by tokens; worked out, not measured",
+        )
+    if loss is Loss.SIGMOID_NORM:
+        return 2.0, Reason(
+            "By tokens a gap is a hundred times smaller than by replies, so beta has to be far above 0.1.",
+            f"2 to 2.5: {_SIMPO}, which counts alike",
+        )
+    if loss is Loss.APO_ZERO:
+        return 0.1, Reason("The paper's.", "D'Oosterlinck et al. 2024, arXiv 2408.06266")
+    large = size >= LARGE_MODEL / 2
+    why = "A large model with a small learning rate may move further." if large else "Holds a small model well."
+    return (0.01 if large else 0.1), Reason(why, f"0.1: {_TRL} and {_OURS}; 0.01: {_HANDBOOK}")
+
+
+def _sft_weight(method: Method, size: float) -> tuple[float, Reason]:
+    if method is Method.SIMPO:
+        return 0.0, Reason("The paper has none; raise it if replies get short.", _SIMPO)
+    if method not in HAS_LOSSES:
+        return 0.0, Reason("Only DPO and SimPO read it.", _TRL)
+    if size < GROWN_UP:
+        return 0.5, Reason(
+            "Small models soon write only a few words without it.", f"{_OURS}: 28 of 40 won with it, whole replies"
+        )
+    return 0.0, Reason("Large models keep writing whole replies; raise it if replies get short.", _HANDBOOK)
+
+
+def _label_smoothing(loss: Loss, flips: FlipRate | None) -> tuple[float, Reason]:
+    source = "Chowdhury et al. 2024, arXiv 2403.00409; the share: Dawid and Skene 1979"
+    if loss is not Loss.ROBUST:
+        return 0.0, Reason("Only the robust loss reads it.", _TRL)
+    if flips is None or flips.rate is None:
+        said = f"{flips.sentence} " if flips is not None else ""
+        return USUAL_FLIP_RATE, Reason(f"{said}So a usual share is taken.", source)
+    return flips.rate, Reason(flips.sentence, source)
+
+
+def _epochs(method: Method, pairs: int) -> tuple[float, Reason]:
+    if method is Method.SFT and pairs < 1000:
+        return 3.0, Reason("Learning to write a few hundred replies takes several rounds.", f"3: {_TRL}, SFT")
+    return 1.0, Reason("A second round mostly learns the pairs by heart.", f"{_HANDBOOK}; {_OURS}")
+
+
+def _batch_size(pairs: int, gpu: bool) -> tuple[int, Reason]:
+    source = f"4: {_OURS}; 16 to 64 for thousands: {_HANDBOOK}"
+    if pairs < 200:
+        return 4, Reason(
+            f"{pairs} pairs make {math.ceil(pairs / 4)} steps of 4; larger ones would leave too few.", source
+        )
+    if pairs < 1000:
+        return 8, Reason("Steadier steps, and still enough of them.", source)
+    much = "A GPU takes many at once." if gpu else "Steady steps; there are enough."
+    return (32 if gpu and pairs >= 5000 else 16), Reason(much, source)
+
+
+def _warmup(steps: int) -> tuple[int, Reason]:
+    warmup = min(max(3, math.ceil(steps / 10)), max(1, steps // 3))
+    return warmup, Reason(f"About a tenth of {steps} steps, 3 at least.", _HANDBOOK)
+
+
+def _alpha(adapter: Adapter | None, size: float) -> tuple[int, Reason]:
+    if adapter is Adapter.RSLORA:
+        return 8, Reason(
+            "Divided by the root of the rank, 8 is the scale of LoRA with 32 at rank 16: 2.",
+            "arXiv 2312.03732; worked out",
+        )
+    if size >= GROWN_UP:
+        return 16, Reason("As large as the rank, so the adapter counts as it is.", _HANDBOOK)
+    return 32, Reason("Twice the rank, so a small model moves.", _OURS)
+
+
+def _max_length(longest: int) -> tuple[int, Reason]:
+    # guessed from words; a row that is longer ends the training before it begins, and room costs nothing
+    needed = math.ceil(longest * 1.3 / 256) * 256
+    if needed > 1024:
+        return needed, Reason(
+            f"The longest row has about {longest} tokens; with room, for longer ones are refused.", _TRL
+        )
+    return 1024, Reason("Every row fits; unused length costs nothing.", _TRL)
+
+
+def _evaluations(steps: int, validation: int) -> tuple[int, Reason]:
+    if steps < 8:
+        return min(2, steps), Reason(f"There are only {steps} steps.", _OURS)
+    what = f"the {validation} rows set aside and" if validation else "no rows are set aside, so only"
+    return 4, Reason(f"Often enough to stop in time: {what} three sample replies.", _OURS)

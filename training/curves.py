@@ -1,0 +1,118 @@
+"""What a training said so far, read back from the database: sample replies, warnings, how long it still takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Prompt, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
+from training.estimate import seconds_a_step
+
+
+@dataclass(frozen=True)
+class SampleReply:
+    """What the model in training said at one step."""
+
+    step: int
+    """0 is the model before its first step."""
+    reply: str
+    tokens: int
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One of the fixed prompts, and what was said to it."""
+
+    place: int
+    prompt: str
+    context: str | None
+    synthetic: bool
+    replies: tuple[SampleReply, ...]
+    """By step."""
+
+    def at(self, step: int) -> SampleReply | None:
+        """The reply at that step, else at the last one before it; none before the first."""
+        return max((one for one in self.replies if one.step <= step), key=lambda one: one.step, default=None)
+
+
+def samples(s: Session, *, run_id: int) -> tuple[Sampled, ...]:
+    """The run's sample replies by prompt, in the prompts' order."""
+    found = s.execute(
+        select(TrainingSample, Prompt)
+        .join(Prompt, Prompt.id == TrainingSample.prompt_id)
+        .where(TrainingSample.training_run_id == run_id)
+        .order_by(TrainingSample.place, TrainingSample.step)
+    ).all()
+    prompts = {sample.place: prompt for sample, prompt in found}
+    return tuple(
+        Sampled(
+            place=place,
+            prompt=prompt.text,
+            context=prompt.context,
+            synthetic=prompt.synthetic,
+            replies=tuple(
+                SampleReply(one.step, one.reply, one.tokens, one.ended) for one, _ in found if one.place == place
+            ),
+        )
+        for place, prompt in prompts.items()
+    )
+
+
+def warnings(s: Session, *, run_id: int) -> Sequence[TrainingWarning]:
+    """What the guards found wrong, first things first."""
+    return s.scalars(
+        select(TrainingWarning)
+        .where(TrainingWarning.training_run_id == run_id)
+        .order_by(TrainingWarning.step, TrainingWarning.kind)
+    ).all()
+
+
+def minutes_left(run: TrainingRun, steps: Sequence[TrainingStep]) -> float | None:
+    """From the steps so far; none where the run has ended or has taken too few."""
+    times = [(one.step, one.seconds) for one in steps if one.split is Split.TRAIN and one.seconds is not None]
+    a_step = seconds_a_step(times)
+    if run.status.ended or a_step is None or not run.total:
+        return None
+    return max(0, run.total - times[-1][0]) * a_step / 60
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number of a curve."""
+
+    step: int
+    line: str
+    """Which of a chart's lines, as ``training`` or ``validation, chosen``."""
+    value: float
+
+
+CURVES: dict[str, tuple[tuple[str, str], ...]] = {
+    "Loss": (("", "loss"),),
+    "Reward margin": (("", "reward_margin"),),
+    "Reward accuracy": (("", "reward_accuracy"),),
+    "Log-probability": (("chosen", "logps_chosen"), ("rejected", "logps_rejected")),
+    "Reward": (("chosen", "rewards_chosen"), ("rejected", "rewards_rejected")),
+    "Learning rate": (("", "learning_rate"),),
+    "Gradient norm": (("", "grad_norm"),),
+    "Tokens per second": (("", "tokens_per_second"),),
+}
+"""Each chart's lines: what a line is called beside its rows, and the column that it shows."""
+
+
+def points(steps: Sequence[TrainingStep], chart: str) -> list[Point]:
+    """The chart's points by step; empty where the method has no such numbers.
+
+    Before the first update all rewards are ties, which count as wrong: that accuracy of 0 says nothing and is left out.
+    """
+    found = []
+    for name, column in CURVES[chart]:
+        told = [(one, getattr(one, column)) for one in steps if getattr(one, column) is not None]
+        first = min((one.step for one, _ in told if one.split is Split.TRAIN), default=0)
+        for one, value in told:
+            if chart == "Reward accuracy" and (one.step == 0 or (one.split is Split.TRAIN and one.step == first)):
+                continue
+            rows = "validation" if one.split is Split.VALIDATION else "training"
+            found.append(Point(one.step, f"{rows}, {name}" if name else rows, value))
+    return sorted(found, key=lambda point: (point.line, point.step))

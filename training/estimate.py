@@ -1,0 +1,361 @@
+"""How long a training will take and how much memory, from what was measured on this machine where anything was.
+
+Nothing heavy is imported: the app asks on every screen.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import psutil
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import models
+from db.models import Adapter, Method, Recipe, RunStatus, Split, Timing, TrainingRun, TrainingStep
+from files import MANIFEST, read_json
+from jobs.runs import run_folder
+from model_folder import is_hub_id, shapes
+from template import Message
+from training.run_folder import RecipeValues, steps_of
+from training.snapshot import TOKENS_PER_WORD, verify
+
+SECONDS_PER_TOKEN = 0.0137
+"""Of a pair's longer side, forward and backward, 135M on two cores: 2.0 s at 145 tokens, 3.7 s at 280."""
+REFERENCE_SECONDS_PER_TOKEN = 0.009
+"""The base model's own pass over each pair, once: 1.1 to 1.5 s at 145 tokens, 2.7 s at 280."""
+FORWARD_SHARE = REFERENCE_SECONDS_PER_TOKEN / SECONDS_PER_TOKEN
+"""Of a training step's time, what a look without learning takes; where no reference pass was measured."""
+FIXED_SECONDS = 60.0
+"""Loading libraries and model, merging, saving."""
+ROWS_A_SAMPLING = 8.0
+"""Rows trained in the time of three sample replies: a guess, from 20 tokens written a second on the same machine."""
+
+LIBRARIES_MB = 1200.0
+"""torch, transformers and TRL loaded, without a model."""
+MB_A_TOKEN = 1.2
+"""Of a step's activations, at 135M parameters: 4.5 GB in all with 8 texts of about 300 tokens at once."""
+BYTES_A_PARAMETER = 4.0
+"""float32, as a CPU trains; a GPU with bfloat16 takes half."""
+BYTES_A_PARAMETER_4BIT = 1.25
+"""166 MB for a model of 135 million, whose embedding stays whole."""
+BYTES_A_PARAMETER_FULL = 16.0
+"""float32 weight, gradient and Adam's two moments."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long a Snapshot's rows are, in tokens guessed from words: no tokenizer is loaded for it."""
+
+    rows: int
+    """Training rows."""
+    validation: int
+    mean: float
+    """Of prompt and one reply."""
+    longest: int
+    """Of prompt and the longer reply."""
+
+
+def lengths(snapshot: models.Snapshot) -> Lengths:
+    """Read from the Snapshot's files. Raises `Refused` when they are not as they were frozen."""
+    rows = verify(snapshot)
+    sides = [
+        (_words(row.prompt) + _words(row.chosen), _words(row.prompt) + _words(row.rejected))
+        for of_split in rows.values()
+        for row in of_split
+    ]
+    every = [words for pair in sides for words in pair]
+    count = {split.value: len(of_split) for split, of_split in rows.items()}
+    return Lengths(
+        rows=count.get(Split.TRAIN.value, 0),
+        validation=count.get(Split.VALIDATION.value, 0),
+        mean=TOKENS_PER_WORD * sum(every) / len(every) if every else 0.0,
+        longest=math.ceil(TOKENS_PER_WORD * max(every, default=0)),
+    )
+
+
+def _words(turns: Iterable[Message]) -> int:
+    return sum(len(turn["content"].split()) for turn in turns)
+
+
+# ---------------------------------------------------------------------------------------------- what was measured
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one row took on this machine."""
+
+    source: str
+    """Where it comes from, for people."""
+    seconds_a_row: float
+    seconds_a_reference: float
+    """Of the reference's pass over one row beforehand; 0 where there is none."""
+    seconds_before: float
+    """From the start of the process to the first step, without that pass."""
+    tokens: float
+    """Mean length of a row's side."""
+    memory_mb: int | None
+    """At rows of that length; none where it was not noted."""
+
+
+def measured(s: Session, *, project_id: int, base_model_id: int, recipe: RecipeValues) -> Measured | None:
+    """The newest Timing of such a recipe on this machine, else the newest training; none where there was neither.
+
+    Such a recipe: same base model, method, adapter and rows per step, on a GPU if there is one here now.
+    """
+    same = (
+        Recipe.method == recipe.method,
+        Recipe.adapter == recipe.adapter if recipe.adapter else Recipe.adapter.is_(None),
+        Recipe.batch_size == recipe.batch_size,
+    )
+    timings = s.scalars(
+        select(Timing)
+        .join(Recipe, Recipe.id == Timing.recipe_id)
+        .where(
+            Timing.project_id == project_id,
+            Timing.base_model_id == base_model_id,
+            Timing.status == RunStatus.SUCCEEDED,
+            Timing.seconds_a_row.is_not(None),
+            *same,
+        )
+        .order_by(Timing.id.desc())
+    )
+    for timing in timings:
+        if _here(timing.device) and timing.seconds_a_row:
+            return Measured(
+                source=f"measured on this machine ({timing.device})",
+                seconds_a_row=timing.seconds_a_row,
+                seconds_a_reference=timing.seconds_a_reference or 0.0,
+                seconds_before=timing.seconds_before or 0.0,
+                tokens=lengths(timing.snapshot).mean,
+                memory_mb=timing.peak_memory_mb,
+            )
+    runs = s.scalars(
+        select(TrainingRun)
+        .join(Recipe, Recipe.id == TrainingRun.recipe_id)
+        .where(
+            TrainingRun.project_id == project_id,
+            TrainingRun.base_model_id == base_model_id,
+            TrainingRun.status == RunStatus.SUCCEEDED,
+            *same,
+        )
+        .order_by(TrainingRun.id.desc())
+        .limit(10)
+    )
+    for run in runs:
+        found = _of_run(s, run)
+        if found is not None:
+            return found
+    return None
+
+
+def _of_run(s: Session, run: TrainingRun) -> Measured | None:
+    """From the steps of a training here: the median of the time between two, which looks and pauses do not move."""
+    device = read_json(run_folder("training", run.id) / MANIFEST).get("device")
+    steps = s.scalars(
+        select(TrainingStep)
+        .where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.TRAIN)
+        .order_by(TrainingStep.step)
+    ).all()
+    a_step = seconds_a_step([(step.step, step.seconds) for step in steps if step.seconds is not None])
+    if a_step is None or (device is not None and not _here(str(device))):
+        return None
+    size = lengths(run.snapshot)
+    a_row = a_step / min(run.recipe.batch_size, max(1, size.rows))
+    return Measured(
+        source=f"from the training of “{run.model_name}” here",
+        seconds_a_row=a_row,
+        seconds_a_reference=a_row * FORWARD_SHARE if _scores_beforehand(run.recipe.method) else 0.0,
+        seconds_before=FIXED_SECONDS / 2,
+        tokens=size.mean,
+        memory_mb=run.peak_memory_mb,
+    )
+
+
+def seconds_a_step(times: Sequence[tuple[int, float]]) -> float | None:
+    """The usual time between two steps, given (step, seconds since the process began); none with fewer than three.
+
+    An attempt that went on from a checkpoint began to count anew, so a step back in time is left out.
+    """
+    passed = [
+        (seconds - before) / (step - last)
+        for (last, before), (step, seconds) in pairwise(times)
+        if step > last and seconds > before
+    ]
+    return median(passed) if len(passed) >= 2 else None
+
+
+def has_gpu() -> bool:
+    """Whether trainings run on an NVIDIA GPU here, told without loading anything that could use it."""
+    with suppress(PackageNotFoundError):
+        if version("torch").endswith("+cpu"):
+            return False
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def _here(device: str | None) -> bool:
+    """Whether a device's name is of the kind that trainings run on here now."""
+    return device is not None and device.startswith("CPU") != has_gpu()
+
+
+def parameters_of(*, location: str, name: str) -> float | None:
+    """Millions of parameters, from the headers of the weights, else from the name (as in “SmolLM2-135M”)."""
+    if not is_hub_id(location) and Path(location).is_dir():
+        count = sum(math.prod(shape) for shape in shapes(Path(location)).values())
+        if count:
+            return count / 1e6
+    said = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([MB])(?![A-Za-z])", f"{name} {location}".replace("-", " "), re.I)
+    return float(said[1]) * (1000 if said[2].upper() == "B" else 1) if said else None
+
+
+# --------------------------------------------------------------------------------------------------- the estimate
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take."""
+
+    minutes: float
+    memory_mb: float
+    source: str
+    """Where the numbers come from, for people."""
+    is_guess: bool
+    """Nothing like it was measured on this machine."""
+
+    @property
+    def sentence(self) -> str:
+        """Time and memory, claiming no more than is known."""
+        time = f"{self.minutes:.0f} minutes" if self.minutes < 90 else f"{self.minutes / 60:.1f} hours"
+        return f"About {time} and {self.memory_mb / 1024:.1f} GB of memory, {self.source}."
+
+
+def estimate(
+    recipe: RecipeValues, *, size: Lengths, thumbs: int, parameters: float | None, found: Measured | None, gpu: bool
+) -> Estimate:
+    """Time and memory of a training.
+
+    Args:
+        thumbs: replies judged by themselves, which KTO reads beside both replies of each pair.
+        parameters: in millions; none where the model does not say, then it is taken for the default one's 135.
+        found: of such a recipe on this machine; none gives a guess from measurements on another.
+        gpu: whether it will run on one, so that a guess says that it is of a CPU.
+    """
+    parameters = parameters or 135
+    activations = activations_mb(recipe, tokens=size.longest, parameters=parameters)
+    if found is None:
+        minutes = estimate_minutes(
+            pairs=size.rows,
+            epochs=recipe.epochs + recipe.sft_epochs / 2,
+            tokens=size.mean,
+            millions_of_parameters=parameters,
+            max_steps=recipe.max_steps,
+            batch_size=recipe.batch_size,
+        )
+        where = "two CPU cores, which a GPU leaves far behind" if gpu else "two CPU cores"
+        return Estimate(
+            minutes=minutes,
+            memory_mb=guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters),
+            source=f"a guess from another machine ({where})",
+            is_guess=True,
+        )
+    scale = size.mean / found.tokens if found.tokens else 1.0
+    seconds = found.seconds_before + scale * _row_seconds(recipe, size=size, thumbs=thumbs, found=found)
+    if found.memory_mb is None:
+        memory = guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters)
+    else:
+        memory = found.memory_mb + activations - activations_mb(recipe, tokens=found.tokens, parameters=parameters)
+    # the base model is loaded once more for merging, and the whole is written
+    return Estimate((seconds + found.seconds_before) / 60, memory, found.source, is_guess=False)
+
+
+def _row_seconds(recipe: RecipeValues, *, size: Lengths, thumbs: int, found: Measured) -> float:
+    """Everything that grows with rows."""
+    rows, validation = size.rows, size.validation
+    if recipe.method is Method.KTO:  # both replies of a pair are rows of their own
+        rows, validation = 2 * rows + thumbs, 2 * validation
+    a_step = min(recipe.batch_size, max(1, rows))
+    steps = steps_of(pairs=rows, epochs=recipe.epochs, batch_size=recipe.batch_size, max_steps=recipe.max_steps)
+    before = found.seconds_a_reference * (rows + validation)
+    supervised = recipe.sft_epochs * size.rows * found.seconds_a_row / (1 if recipe.method is Method.KTO else 2)
+    look = (found.seconds_a_reference or FORWARD_SHARE * found.seconds_a_row) * validation
+    looks = recipe.evaluations * look + (recipe.evaluations + 1) * ROWS_A_SAMPLING * found.seconds_a_row
+    return before + supervised + steps * a_step * found.seconds_a_row + (looks if recipe.evaluations else 0.0)
+
+
+def estimate_minutes(
+    *,
+    pairs: int,
+    epochs: float,
+    tokens: float = 145,
+    millions_of_parameters: float = 135,
+    max_steps: int | None = None,
+    batch_size: int = 4,
+) -> float:
+    """About how long a training takes on two CPU cores, in minutes; measured on one model, so say “about”.
+
+    ``pairs`` are the Snapshot's; ``tokens`` is the mean length of prompt plus reply (`lengths`). Time is taken to grow
+    in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small part of it.
+    """
+    seen = batch_size * steps_of(pairs=pairs, epochs=epochs, batch_size=batch_size, max_steps=max_steps)
+    size = millions_of_parameters / 135
+    seconds = FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)
+    return seconds / 60
+
+
+def _scores_beforehand(method: Method) -> bool:
+    """Whether a reference scores every row before the first step; KTO's, and any on a GPU, does so within each."""
+    return method is Method.DPO and not has_gpu()
+
+
+# ------------------------------------------------------------------------------------------------------- memory
+
+
+def activations_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:
+    """What a step holds of a row's texts, two of them where pairs are read; it grows with layers times width.
+
+    One row goes through at a time on a CPU. Layers times width is taken to grow as parameters to the power of 2/3.
+    """
+    texts = 1 if recipe.method is Method.SFT else 2
+    return MB_A_TOKEN * texts * min(tokens, recipe.max_length) * math.pow(parameters / 135, 2 / 3)
+
+
+def full_memory_mb(parameters: float) -> float:
+    """What training every weight takes at least, in MB, without activations; ``parameters`` in millions."""
+    return LIBRARIES_MB + BYTES_A_PARAMETER_FULL * parameters * 1e6 / 2**20
+
+
+def guessed_memory_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:
+    """Memory of a training where nothing was measured: weights, what is trained, activations."""
+    if recipe.adapter is None:
+        weights = full_memory_mb(parameters)
+    else:
+        each = BYTES_A_PARAMETER_4BIT if recipe.adapter is Adapter.QLORA else BYTES_A_PARAMETER
+        weights = LIBRARIES_MB + each * parameters * 1e6 / 2**20
+    return weights + activations_mb(recipe, tokens=tokens, parameters=parameters)
+
+
+def memory_here() -> tuple[float, float]:
+    """Memory of this machine and what of it is free now, in MB."""
+    memory = psutil.virtual_memory()
+    return memory.total / 2**20, memory.available / 2**20
+
+
+def memory_warning(memory_mb: float, *, total_mb: float, free_mb: float) -> str | None:
+    """What to say where it will not fit, or only just; none where it fits."""
+    if memory_mb > total_mb:
+        return (
+            f"It takes about {memory_mb / 1024:.1f} GB of memory and this machine has {total_mb / 1024:.1f}: it will "
+            "not fit. Choose QLoRA, a smaller model, a shorter longest row or fewer rows per step."
+        )
+    if memory_mb > free_mb:
+        return (
+            f"It takes about {memory_mb / 1024:.1f} GB of memory and {free_mb / 1024:.1f} are free now: close what "
+            "else runs here first, or it may be ended half-way."
+        )
+    return None

@@ -1,0 +1,90 @@
+"""The readiness report above the start button, and how far people agree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+from sqlalchemy.orm import Session
+from streamlit.errors import StreamlitPageNotFoundError
+
+from review.agreement import Opinion, agreement
+from review.progress import by_responder, opinions
+from training.advice import FEW_REPEATS, Repeats, repeats
+from training.readiness import DIFFERENCES, Facts, Item, State, report
+from ui.safe import plain
+
+ICONS = {
+    State.DONE: ":green[:material/check_circle:]",
+    State.NOT_YET: ":orange[:material/pending:]",
+    State.NOT_NEEDED: ":gray[:material/remove_circle_outline:]",
+}
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """How far people agree in the project."""
+
+    repeats: Repeats
+    alpha: float | None
+    tie_share: float
+    """Of their rankings, ties and both bad."""
+
+
+def agreed(s: Session, *, project_id: int) -> Agreed:
+    """Ask the review's figures for what training wants to know of them."""
+    said = opinions(s, project_id=project_id)
+    found = repeats((one.comparison_id, one.said) for one in said if one.said in ("FIRST", "SECOND"))
+    standings = by_responder(s, project_id=project_id)
+    ties = sum(one.even + one.both_bad for one in standings)
+    every = ties + sum(one.better + one.worse for one in standings)
+    return Agreed(
+        repeats=found,
+        alpha=_alpha([(one.comparison_id, one.reviewer, one.said) for one in said])
+        if found.pairs >= FEW_REPEATS
+        else None,
+        tie_share=ties / every if every else 0.0,
+    )
+
+
+@st.cache_data(show_spinner="Computing how far people agree …", max_entries=8)
+def _alpha(said: Sequence[tuple[int, str, str]]) -> float | None:
+    return agreement([Opinion(*one) for one in said]).alpha
+
+
+def link(page: str, title: str) -> None:
+    """A link to a page of the app; where the app has no such page, its name."""
+    try:
+        st.page_link(page, label=title, icon=":material/arrow_forward:")
+    except StreamlitPageNotFoundError:
+        st.caption(f"On the page {plain(title)}.")
+
+
+def show_readiness(found: Facts, people: Agreed) -> None:
+    """Draw the report; it informs and never blocks."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left.caption("What to have before a training. Nothing here stops you.")
+    by_label = {one.label: one for one in DIFFERENCES}
+    chosen = right.segmented_control(
+        "The smallest difference that you want to notice",
+        list(by_label),
+        default=DIFFERENCES[0].label,
+        help="; ".join(f"{one.label}: {one.says}, {one.verdicts} decisive verdicts" for one in DIFFERENCES)
+        + ". One verdict to a prompt, noticed four times in five.",
+        key="readiness_odds",
+    )
+    for item in report(
+        found,
+        agreed=people.repeats,
+        alpha=people.alpha,
+        odds=by_label[chosen] if chosen else DIFFERENCES[0],
+        tie_share=people.tie_share,
+    ):
+        _show_item(item)
+
+
+def _show_item(item: Item) -> None:
+    what, where = st.columns([5, 1], vertical_alignment="center")
+    what.markdown(f"{ICONS[item.state]} **{plain(item.title)}** · {item.state.value}  \n:small[{plain(item.sentence)}]")
+    if item.state is not State.DONE:
+        with where:
+            link(item.page, item.page_title)
