@@ -1,7 +1,7 @@
 """Learning curves: which rows a share has, what the points say, how four trainings are asked for, and the page."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from db.models import (
     ModelVersion,
     Placement,
     Ranking,
-    Recipe,
     Role,
     RunStatus,
     Snapshot,
@@ -154,22 +153,6 @@ def test_right_rows_are_counted_from_the_trainers_mean() -> None:
 # ------------------------------------------------------------------------------------------- in the database
 
 
-def asked_for(s: Session, *, by: int, recipe: Any, **run: Any) -> TrainingRun:
-    """Stands in for `training.recipe.start_training`: the rows, without its checks."""
-    stored = Recipe(**asdict(recipe))
-    s.add(stored)
-    s.flush()
-    made = TrainingRun(recipe_id=stored.id, requested_by_id=by, **run)
-    s.add(made)
-    s.flush()
-    return made
-
-
-@pytest.fixture
-def _asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning_curves, "start_training", asked_for)
-
-
 def a_snapshot(s: Session, prompts: int = 110, simulated: bool = False) -> Snapshot:
     """So many ranked pairs, frozen; a tenth of their prompts is set aside to validate on."""
     project = a_project(s)
@@ -212,7 +195,6 @@ def looked(s: Session, run: TrainingRun, accuracy: float | None, step: int = 10)
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("_asked_for")
 def test_four_trainings_are_asked_for_that_differ_in_their_share_alone(s: Session) -> None:
     snapshot = a_snapshot(s)
     curve = a_curve(s, snapshot)
@@ -231,7 +213,6 @@ def test_four_trainings_are_asked_for_that_differ_in_their_share_alone(s: Sessio
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("_asked_for")
 def test_points_come_from_trainings_that_are_done_and_from_the_model_that_was_kept(s: Session) -> None:
     curve = a_curve(s, a_snapshot(s))
     first, second, third, fourth = standing(s, curve_id=curve.id).runs
@@ -252,7 +233,6 @@ def test_points_come_from_trainings_that_are_done_and_from_the_model_that_was_ke
     assert not found.ended
 
 
-@pytest.mark.usefixtures("_asked_for")
 def test_a_training_that_reported_no_accuracy_has_no_point(s: Session) -> None:
     curve = a_curve(s, a_snapshot(s))
     first, second, *_ = standing(s, curve_id=curve.id).runs
@@ -262,7 +242,6 @@ def test_a_training_that_reported_no_accuracy_has_no_point(s: Session) -> None:
     assert standing(s, curve_id=curve.id).points == ()
 
 
-@pytest.mark.usefixtures("_asked_for")
 def test_too_few_validation_rows_are_refused_with_the_remedy(s: Session) -> None:
     snapshot = a_snapshot(s, prompts=99)
     with pytest.raises(NotEnoughPreferences, match=r"9 validation rows.* at least 10.*about 100 prompts"):
@@ -270,14 +249,12 @@ def test_too_few_validation_rows_are_refused_with_the_remedy(s: Session) -> None
     assert curves(s, project_id=snapshot.project_id) == []
 
 
-@pytest.mark.usefixtures("_asked_for")
 @pytest.mark.parametrize("method", [Method.SFT, Method.KTO])
 def test_a_method_that_compares_no_replies_is_refused(s: Session, method: Method) -> None:
     with pytest.raises(Refused, match=f"which {method.value} does not learn. Choose a recipe with one of DPO"):
         a_curve(s, a_snapshot(s), recipe=replace(SMALL, method=method))
 
 
-@pytest.mark.usefixtures("_asked_for")
 def test_only_a_manager_starts_or_cancels_one_and_only_on_the_projects_own_snapshot(s: Session) -> None:
     snapshot = a_snapshot(s)
     project = a_project(s)
@@ -296,7 +273,6 @@ def test_only_a_manager_starts_or_cancels_one_and_only_on_the_projects_own_snaps
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("_asked_for")
 def test_cancel_stops_every_training_that_has_not_ended(s: Session) -> None:
     curve = a_curve(s, a_snapshot(s))
     first, second, *_ = standing(s, curve_id=curve.id).runs
@@ -317,7 +293,6 @@ def test_cancel_stops_every_training_that_has_not_ended(s: Session) -> None:
         cancel_curve(s, by=curve.requested_by_id, curve_id=curve.id)
 
 
-@pytest.mark.usefixtures("_asked_for")
 def test_a_changed_snapshot_is_noticed(s: Session) -> None:
     snapshot = a_snapshot(s)
     learning_curves._counts.cache_clear()
@@ -365,7 +340,7 @@ def words(page: AppTest) -> str:
     return " ".join([*shown, *bodies]).replace("\\", "")
 
 
-@pytest.mark.usefixtures("database", "_asked_for")
+@pytest.mark.usefixtures("database")
 def test_one_button_starts_all_four_and_another_cancels_them() -> None:
     with session() as s:
         snapshot = a_snapshot(s)
@@ -384,7 +359,7 @@ def test_one_button_starts_all_four_and_another_cancels_them() -> None:
     assert "Cancel all four" not in [one.label for one in page.button]
 
 
-@pytest.mark.usefixtures("database", "_asked_for")
+@pytest.mark.usefixtures("database")
 def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -> None:
     with session() as s:
         snapshot = a_snapshot(s)
@@ -402,7 +377,7 @@ def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -
     assert "guessing" in json.dumps(str(chart.proto))
 
 
-@pytest.mark.usefixtures("database", "_asked_for")
+@pytest.mark.usefixtures("database")
 def test_a_curve_on_simulated_picks_says_so() -> None:
     with session() as s:
         snapshot = a_snapshot(s, simulated=True)
@@ -424,7 +399,7 @@ def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
     assert "Freeze one on the Train page" in words(opened(snapshot))
 
 
-@pytest.mark.usefixtures("database", "_asked_for")
+@pytest.mark.usefixtures("database")
 def test_too_few_pairs_hide_no_older_curve() -> None:
     with session() as s:
         snapshot = a_snapshot(s)
