@@ -66,6 +66,7 @@ PAGES = {
         ("pages/freeze_feedback.py", "Freeze", ":material/ac_unit:", MANAGER),
         ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
         ("pages/trained_models.py", "Trained models", ":material/inventory_2:", MANAGER),
+        ("pages/learning_curve.py", "Learning curve", ":material/show_chart:", MANAGER),
         ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),
         ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", JUDGES),
     ),

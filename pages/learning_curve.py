@@ -1,0 +1,180 @@
+"""Train on growing shares of one Snapshot and see whether more ranking would help."""
+
+import streamlit as st
+
+from db.catalog import models, snapshots, training_runs
+from db.models import Role, RunStatus, Snapshot
+from db.session import reading, session
+from errors import PickwellError
+from training.curve import finding, told_from_chance
+from training.examples import PAIRED
+from training.learning_curves import (
+    Standing,
+    cancel_curve,
+    check_curve,
+    counts_of,
+    curve_minutes,
+    curves,
+    standing,
+    start_curve,
+)
+from training.recipe import PRESETS
+from ui.curve_chart import learning_curve
+from ui.frame import page
+from ui.run_status import show_run
+from ui.safe import errors_shown, errors_toasted, escaped, plain, show_error, show_table
+
+me = page("Learning curve", Role.MANAGER)
+RECIPES = [preset for preset in PRESETS if preset.method in PAIRED]
+SHOWN = 5
+"""Curves on the page, the newest ones."""
+
+st.caption(
+    "Four trainings on 25, 50, 75 and 100 % of a snapshot, each looked at with the same validation pairs, which none "
+    "learns from. They make no model; what they tell is whether more ranking would help."
+)
+with reading() as s:
+    frozen = snapshots(s, project_id=me.project_id)
+    bases = models(s)
+    known = [one.id for one in curves(s, project_id=me.project_id)]
+    runs = training_runs(s, project_id=me.project_id)
+    busy = any(run.curve_id is not None and not run.status.ended for run in runs)
+if not frozen or not bases:
+    st.info("There is no snapshot to learn from yet. Freeze one on the Train page.")
+    st.stop()
+
+
+def named(snapshot: Snapshot) -> str:
+    """A snapshot in a list."""
+    return f"{snapshot.id}: {snapshot.row_count} preferences, {snapshot.simulated_count} simulated"
+
+
+def new_curve() -> None:
+    """What to train on, what it takes, and the button."""
+    top = st.columns(3)
+    snapshot = top[0].selectbox("Snapshot", frozen, format_func=named)
+    base = top[1].selectbox("Start from", bases, format_func=lambda m: m.name)
+    recipe = top[2].selectbox("Recipe", RECIPES, format_func=lambda r: r.name)
+    name = st.text_input("Name", max_chars=80, placeholder="Before the second round of ranking", key="curve_name")
+    try:
+        counts = counts_of(snapshot, seed=recipe.seed)
+        check_curve(counts, method=recipe.method)
+        minutes = curve_minutes(snapshot, recipe=recipe)
+    except PickwellError as problem:
+        show_error(problem)
+        return
+    sizes = ", ".join(f"{pairs:,}" for pairs in counts.pairs)
+    st.caption(
+        f"Pairs: {sizes}. Validation pairs: {counts.validation:,}. About {minutes:,.0f} minutes for all four, one "
+        "after another, for a 135M model on two CPU cores; a guess from measured runs."
+    )
+    if st.button("Start all four", type="primary", icon=":material/play_arrow:"):
+        with errors_shown():
+            with session() as s:
+                start_curve(
+                    s,
+                    by=me.reviewer_id,
+                    project_id=me.project_id,
+                    snapshot_id=snapshot.id,
+                    base_model_id=base.id,
+                    recipe=recipe,
+                    name=name,
+                )
+            st.session_state.pop("curve_name", None)
+            st.rerun()
+
+
+def cancel_all(curve_id: int) -> None:
+    """Stop what has not ended."""
+    with errors_toasted(), session() as s:
+        cancel_curve(s, by=me.reviewer_id, curve_id=curve_id)
+
+
+def show_curve(found: Standing, *, newest: bool) -> None:
+    """Sentence, picture, numbers; the four runs below."""
+    head, action = st.columns([4, 1], vertical_alignment="center")
+    head.subheader(plain(found.title))
+    if not found.ended:
+        action.button(
+            "Cancel all four",
+            key=f"cancel_curve_{found.curve.id}",
+            icon=":material/cancel:",
+            width="stretch",
+            on_click=cancel_all,
+            args=(found.curve.id,),
+        )
+    if found.points:
+        show_points(found)
+    with st.expander("The four trainings", expanded=newest and not found.ended):
+        for run in found.runs:
+            about = f"{run.share * 100:.0f} %: {run.base_model.name}, recipe “{run.recipe.name}”"
+            show_run(run, about, by=me.reviewer_id)
+
+
+def show_points(found: Standing) -> None:
+    """What the trainings that are done say."""
+    counts = found.counts
+    simulated = counts.simulated + counts.simulated_validation
+    every = simulated == counts.pairs[-1] + counts.validation
+    tag = "simulated picks, not people's" if every else "some of the picks are simulated"
+    mark = f'<span class="pw-simulated">{tag}</span>' if simulated else ""
+    st.html(f'<div class="pw-sentence">{escaped(finding(found.points))}{mark}</div>')
+    if words := told_from_chance(found.points):
+        st.caption(plain(words))
+    learning_curve(found.points)
+    by_share = {point.share: point for point in found.points}
+    rows = []
+    silent = "reported no accuracy"
+    for run, pairs in zip(found.runs, counts.pairs, strict=False):
+        point = by_share.get(run.share)
+        rows.append(
+            {
+                "Share": f"{run.share * 100:.0f} %",
+                "Pairs": f"{pairs:,}",
+                "Right": f"{point.right} of {point.rows}" if point else "",
+                "Accuracy": f"{point.accuracy:.0%}" if point else "",
+                "95 % interval": f"{point.low:.0%} to {point.high:.0%}" if point else "",
+                "Step": str(point.step) if point else "",
+                "Note": run.stopped or (silent if point is None and run.status is RunStatus.SUCCEEDED else ""),
+            }
+        )
+    show_table(rows)
+    notes = [
+        "Right: a pair whose better reply gains more on the base model than the worse one does. It is the trainer's "
+        "own measure, not how good the replies are; only a blind evaluation tells that.",
+        "Every training sees its pairs equally often, so a smaller share also makes fewer steps.",
+    ]
+    if counts.validation > counts.validation_prompts:
+        notes.append(
+            f"The {counts.validation} validation pairs are of {counts.validation_prompts} prompts, so the intervals "
+            "are really somewhat wider."
+        )
+    if simulated:
+        notes.append(
+            f"Simulated: {counts.simulated:,} of the {counts.pairs[-1]:,} pairs to learn from and "
+            f"{counts.simulated_validation:,} of the {counts.validation:,} validation pairs rest on a rule's or "
+            "made-up picks."
+        )
+    for note in notes:
+        st.caption(plain(note))
+
+
+with st.expander("A new learning curve", expanded=not known, icon=":material/add:"):
+    new_curve()
+
+
+@st.fragment(run_every="2s" if busy else None)
+def shown() -> None:
+    """The curves, newest first, drawn anew while trainings run."""
+    ended = True
+    for place, curve_id in enumerate(known[:SHOWN]):
+        with st.container(border=True), errors_shown():
+            with reading() as s:
+                found = standing(s, curve_id=curve_id)
+            show_curve(found, newest=place == 0)
+            ended = ended and found.ended
+    if busy and ended:
+        st.rerun()
+
+
+shown()

@@ -1,0 +1,214 @@
+"""LearningCurves: four trainings on growing shares of one Snapshot, asked for, read and cancelled together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from db import models
+from db.models import LearningCurve, Method, Role, Snapshot, TrainingRun, TrainingStep
+from db.people import require
+from errors import NotEnoughPreferences, NotFound, Refused
+from jobs.runs import cancel
+from training.curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
+from training.estimate import estimate_minutes
+from training.examples import PAIRED
+from training.preferences import VALIDATION_SHARE, Split
+from training.recipe import start_training
+from training.rows import read_rows
+from training.run_folder import RecipeValues
+from training.snapshot import folder_of, mean_tokens
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many rows a Snapshot gives a LearningCurve."""
+
+    pairs: tuple[int, ...]
+    """To learn from, for each of `SHARES`."""
+    validation: int
+    validation_prompts: int
+    """Different prompts among the validation rows."""
+    simulated: int
+    """Rows to learn from that rest on a simulated reviewer's word."""
+    simulated_validation: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A LearningCurve as it is now."""
+
+    curve: LearningCurve
+    runs: tuple[TrainingRun, ...]
+    """Smallest share first, with recipe, base model and snapshot at hand."""
+    counts: Counts
+    points: tuple[Point, ...]
+    """Of the trainings that are done, smallest share first."""
+
+    @property
+    def title(self) -> str:
+        """What it was called, without the share that ends each run's name."""
+        return self.runs[0].model_name.rpartition(", ")[0] if self.runs else f"Learning curve {self.curve.id}"
+
+    @property
+    def ended(self) -> bool:
+        """No worker will touch any of its runs again."""
+        return all(run.status.ended for run in self.runs)
+
+
+def counts_of(snapshot: Snapshot, *, seed: int) -> Counts:
+    """How many rows each training would have. Raises `Refused` when the Snapshot's files were changed."""
+    return _counts(folder_of(snapshot), snapshot.sha256, seed)
+
+
+@lru_cache(maxsize=32)
+def _counts(folder: Path, sha256: str, seed: int) -> Counts:
+    """Kept, since a Snapshot never changes and a page asks every two seconds while trainings run."""
+    rows = read_rows(folder, sha256=sha256)
+    train, validation = rows[Split.TRAIN], rows[Split.VALIDATION]
+    return Counts(
+        pairs=tuple(len(shared_rows(train, share, seed)) for share in SHARES),
+        validation=len(validation),
+        validation_prompts=len({row.prompt_id for row in validation}),
+        simulated=sum(row.simulated for row in train),
+        simulated_validation=sum(row.simulated for row in validation),
+    )
+
+
+def check_curve(counts: Counts, *, method: Method) -> None:
+    """Whether a curve can be told from these rows by this method.
+
+    Raises `NotEnoughPreferences` for too few rows, and `Refused` for a method that compares no two replies.
+    """
+    if method not in PAIRED:
+        names = ", ".join(PAIRED)
+        raise Refused(
+            f"A learning curve counts how often a model prefers the better reply, which {method.value} does not learn. "
+            f"Choose a recipe with one of {names}."
+        )
+    if counts.validation < LEAST_VALIDATION:
+        raise NotEnoughPreferences(
+            f"This snapshot has {counts.validation} validation rows, and a learning curve needs at least "
+            f"{LEAST_VALIDATION}: with fewer, no difference could be told. One prompt in {VALIDATION_SHARE} goes "
+            f"there, so rank pairs of about {LEAST_VALIDATION * VALIDATION_SHARE} prompts and freeze again."
+        )
+    if len(set(counts.pairs)) < len(SHARES):
+        raise NotEnoughPreferences(
+            f"This snapshot has {counts.pairs[-1]} rows to learn from, too few prompts for {len(SHARES)} different "
+            "shares. Rank pairs of more prompts and freeze again."
+        )
+
+
+def curve_minutes(snapshot: Snapshot, *, recipe: RecipeValues) -> float:
+    """About how long all four trainings take one after another, in minutes; as rough as `estimate_minutes`."""
+    counts = counts_of(snapshot, seed=recipe.seed)
+    tokens = mean_tokens(snapshot)
+    return sum(
+        estimate_minutes(
+            pairs=pairs + counts.validation,
+            epochs=recipe.epochs,
+            tokens=tokens,
+            max_steps=recipe.max_steps,
+            batch_size=recipe.batch_size,
+        )
+        for pairs in counts.pairs
+    )
+
+
+def start_curve(
+    s: Session, *, by: int, project_id: int, snapshot_id: int, base_model_id: int, recipe: RecipeValues, name: str
+) -> LearningCurve:
+    """Ask for four trainings that differ in their share of the Snapshot alone and make no model; managers only.
+
+    Raises `NotEnoughPreferences` and `Refused` as `check_curve` does, and whatever `start_training` raises.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    snapshot = s.get(Snapshot, snapshot_id)
+    if snapshot is None or snapshot.project_id != project_id:
+        raise NotFound(f"There is no snapshot {snapshot_id} in this project. Freeze the preferences first.")
+    name = " ".join(name.split())
+    if not name:
+        raise Refused("The learning curve needs a name. Type one.")
+    check_curve(counts_of(snapshot, seed=recipe.seed), method=recipe.method)
+    curve = LearningCurve(project_id=project_id, snapshot_id=snapshot_id, requested_by_id=by)
+    s.add(curve)
+    s.flush()
+    for share in SHARES:
+        start_training(
+            s,
+            by=by,
+            project_id=project_id,
+            snapshot_id=snapshot_id,
+            base_model_id=base_model_id,
+            recipe=recipe,
+            model_name=f"{name}, {share * 100:.0f} %",
+            share=share,
+            curve_id=curve.id,
+        )
+    return curve
+
+
+def cancel_curve(s: Session, *, by: int, curve_id: int) -> None:
+    """Stop whatever of its four trainings has not ended; managers only. Raises `Refused` when all have."""
+    curve = s.get(LearningCurve, curve_id)
+    if curve is None:
+        raise NotFound(f"There is no learning curve {curve_id}. Reload the page.")
+    require(s, by=by, project_id=curve.project_id, roles=(Role.MANAGER,))
+    runs = s.scalars(select(TrainingRun).where(TrainingRun.curve_id == curve_id).order_by(TrainingRun.id)).all()
+    left = [run for run in runs if not run.status.ended]
+    if not left:
+        raise Refused("All trainings of this learning curve have ended, so there is nothing to cancel.")
+    for run in left:
+        cancel(s, by=by, kind="training", run_id=run.id)
+
+
+def curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:
+    """The project's LearningCurves, newest first."""
+    found = select(LearningCurve).where(LearningCurve.project_id == project_id)
+    return s.scalars(found.order_by(LearningCurve.id.desc())).all()
+
+
+def standing(s: Session, *, curve_id: int) -> Standing:
+    """How a LearningCurve is doing. Raises `NotFound`, and `Refused` when its Snapshot's files were changed."""
+    curve = s.get(LearningCurve, curve_id)
+    if curve is None:
+        raise NotFound(f"There is no learning curve {curve_id}. Reload the page.")
+    runs = s.scalars(
+        select(TrainingRun)
+        .where(TrainingRun.curve_id == curve_id)
+        .order_by(TrainingRun.share)
+        .options(
+            selectinload(TrainingRun.snapshot),
+            selectinload(TrainingRun.recipe),
+            selectinload(TrainingRun.base_model),
+        )
+    ).all()
+    snapshot = s.get_one(Snapshot, curve.snapshot_id)
+    counts = counts_of(snapshot, seed=runs[0].recipe.seed if runs else 0)
+    pairs = dict(zip(SHARES, counts.pairs, strict=True))
+    points = [
+        Point(
+            run.share,
+            pairs[run.share],
+            right_ones(step.reward_accuracy, counts.validation),
+            counts.validation,
+            step.step,
+        )
+        for run in runs
+        if run.status is models.RunStatus.SUCCEEDED
+        and (step := _looked_at(s, run)) is not None
+        and step.reward_accuracy is not None
+    ]
+    return Standing(curve=curve, runs=tuple(runs), counts=counts, points=tuple(points))
+
+
+def _looked_at(s: Session, run: TrainingRun) -> TrainingStep | None:
+    """The last look at the validation rows; where an earlier step's model was kept, the look at that one."""
+    looks = select(TrainingStep).where(
+        TrainingStep.training_run_id == run.id, TrainingStep.split == models.Split.VALIDATION
+    )
+    kept = s.scalar(looks.where(TrainingStep.step == run.best_step)) if run.best_step is not None else None
+    return kept or s.scalar(looks.order_by(TrainingStep.step.desc()).limit(1))
