@@ -80,7 +80,7 @@ def elsewhere(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         monkeypatch.delenv("PICKWELL_ENGINE_URL", raising=False)
         settings_module.settings.cache_clear()
         log = tmp_path_factory.mktemp("elsewhere") / "engine.log"
-        with serve(Weights("default", str(default_model)), log=log) as endpoint:
+        with serve(Weights("default", str(default_model)), log=log) as (endpoint,):
             yield endpoint.base_url
 
 
