@@ -17,6 +17,7 @@ from db.models import GenerationRun, Responder, Response, RunStatus
 from db.routing import apply_classifiers
 from db.session import reading, session
 from errors import EngineFailed
+from generation import similarity
 from generation.adapters import ensure_merged
 from generation.answering import Endpoints, EngineDied, Work, answerers_of
 from generation.asserting import check_new
@@ -135,6 +136,7 @@ def _finished(work: Work, *, project_id: int) -> bool:
     progress = work.progress
     if not work.trial:
         _check_all(work, project_id=project_id)
+        _compare_meanings(work, project_id=project_id)
         work.tell("Offering pairs")
     with session() as s:
         progress.guard(s)
@@ -170,6 +172,29 @@ def _check_all(work: Work, *, project_id: int) -> None:
             check_new(s, project_id=project_id, response_ids=new[start : start + CHECKED_AT_ONCE])
         if work.seconds_since_told > 1:
             work.tell(f"Checking replies, {start:,} of {len(new):,}")
+
+
+def _compare_meanings(work: Work, *, project_id: int) -> None:
+    """Measure how near this run's replies are to people's, where an assertion asks for it.
+
+    The replies are saved by now, so what goes wrong here fails no run: the Check page has a button for what is left.
+    """
+    progress = work.progress
+    with reading() as s:
+        if not similarity.left_to_compare(s, project_id=project_id, run_id=progress.run_id):
+            return
+    if missing := similarity.lacking_packages():
+        log.warning("Meanings were not compared: that needs %s. make setup installs it.", ", ".join(missing))
+        return
+    work.tell("Comparing meanings, loading the model")
+    try:
+        embed = similarity.sentence_embeddings()
+    except (OSError, ImportError, RuntimeError, ValueError):
+        log.exception("Meanings were not compared, since the model for it does not load. Try again on the Check page.")
+        return
+    for now in similarity.compare(project_id, embed, run_id=progress.run_id, fence=progress.guard):
+        if work.seconds_since_told > 1:
+            work.tell(f"Comparing meanings, {now.done:,} of {now.total:,}")
 
 
 def _died(source: _Source, progress: Progress, deaths: int) -> str:
