@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ ADAPTERS: Mapping[str, dict[str, Any]] = {
 BESIDE = ("LORA", "RSLORA")
 QUESTIONS = ("Where is parcel 7?", "Do you sell large print?", "My book is torn.")
 BRIEFLY = PromptFormat("Answer in one sentence.")
-LONGEST = 12
+LONGEST = 8
 """Tokens of a reply that is compared with the trainer's libraries."""
 END_OF_TURN = 2
 
@@ -125,28 +125,39 @@ class Trainer:
     """The most probable replies to the questions, as token ids."""
 
 
+def _said(name: str) -> int:
+    """How many of a check's conversations it is done with: the last is long, and once is enough."""
+    return len(CONVERSATIONS) if name == "as served" else len(CONVERSATIONS) - 1
+
+
+def the_trainer_says(name: str, trainer: "Trainer", monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks get what the trainer's libraries said before, and do not load them again."""
+    monkeypatch.setattr(parity_check, "_seen", lambda *_: trainer.looks[name])
+    monkeypatch.setattr(parity_check, "conversations", lambda: conversations()[: _said(name)])
+
+
 @pytest.fixture(scope="module")
 def trainer(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     """Adapters and spoiled models, and what the trainer's libraries make of them: all in one process of their own."""
     place, base = tmp_path_factory.mktemp("trainer"), str(default_model)
-    for name, (spoil, _) in SPOILS.items():
+    for name, (spoil, *_) in SPOILS.items():
         spoil(a_copy(default_model, place / name))
-    common = {
-        "dtype": "float32",
-        "conversations": [
-            {"turns": turns, "reply": reply} for turns, (*_, reply) in zip(conversations(), CONVERSATIONS, strict=True)
-        ],
-    }
-    looks = {name: common | {"location": str(place / name), "adapter": None} for name in SPOILS}
-    looks["LORA"] = common | {"location": base, "adapter": str(place / "LORA")}
-    asked = {"base": base, "conversations": [BRIEFLY.messages(one) for one in QUESTIONS], "longest": LONGEST}
+
+    def looking(name: str, location: str, adapter: str | None = None) -> dict[str, Any]:
+        asked = [
+            {"turns": turns, "reply": reply}
+            for turns, (*_, reply) in zip(conversations(), CONVERSATIONS[: _said(name)], strict=False)
+        ]
+        return {"location": location, "adapter": adapter, "dtype": "float32", "conversations": asked}
+
     given = {
-        "adapters": [
-            {"base": base, "place": str(place / name), "seed": seed, "more": more}
-            for seed, (name, more) in enumerate(ADAPTERS.items())
-        ],
-        "looks": looks,
-        "greedy": {name: asked | {"adapter": str(place / name) if name else None} for name in ("", *ADAPTERS)},
+        "base": base,
+        "adapters": ADAPTERS,
+        "questions": [BRIEFLY.messages(one) for one in QUESTIONS],
+        "longest": LONGEST,
+        "looks": {name: looking(name, str(place / name)) for name in ("as served", "other weights")}
+        | {"LORA": looking("LORA", base, str(place / "LORA"))},
+        "tokens": {name: looking(name, str(place / name)) for name in ("another template", "no end", "two beginnings")},
     }
     file = place / "wanted.json"
     file.write_text(json.dumps(given))
@@ -234,7 +245,7 @@ def test_our_top_p_gives_the_texts_that_vllms_own_gives(served: Served) -> None:
     texts: list[list[str]] = []
     for top_p in ({"top_p": 0.95}, {"top_p": 1.0, "vllm_xargs": {ARGUMENT: 0.95}}, {"top_p": 1.0}):
         texts.append([])
-        for seed, question in enumerate(QUESTIONS):
+        for seed, question in enumerate(QUESTIONS[:2]):
             turns = PromptFormat("Answer the email.").messages(question)
             body = {
                 "model": SERVED_NAME,
@@ -257,7 +268,7 @@ def test_a_check_passes_the_model_that_is_served_and_catches_each_way_of_spoilin
 ) -> None:
     monkeypatch.setenv("PICKWELL_ENGINE_URL", served.url)
     settings_module.settings.cache_clear()
-    monkeypatch.setattr(parity_check, "_seen", lambda *_: trainer.looks[spoil])
+    the_trainer_says(spoil, trainer, monkeypatch)
     folder, sentence = str(trainer.folder / spoil), SPOILS[spoil][1]
     with session() as s:
         project = a_project(s)
@@ -336,7 +347,7 @@ def test_two_adapters_and_their_base_answer_side_by_side_as_transformers_applies
     settings_module.settings.cache_clear()
     monkeypatch.setattr(worker, "serve", served.serve)
     monkeypatch.setattr(parity_check, "serve", served.serve)
-    monkeypatch.setattr(parity_check, "_seen", lambda *_: trainer.looks["LORA"])
+    the_trainer_says("LORA", trainer, monkeypatch)
     who: dict[int, str] = {}
     with session() as s:
         project = a_project(s)
@@ -395,14 +406,15 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapte
         dora = add_adapter(s, by=by.id, project_id=project.id, name="DoRA", folder=folder, base_id=base.id)
         assert dora.adapter is Adapter.DORA
         s.execute(delete(ParityCheck))  # the worker would start one more engine for it
-        contestant = Contestant(dora.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=8))
+        contestant = Contestant(dora.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=LONGEST))
         who = create_responder(s, by=by.id, project_id=project.id, name="DoRA", contestant=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=1)
         merged = Path(dora.location)
     command = [sys.executable, "-m", "jobs.worker"]
     carrying = subprocess.Popen(command, cwd=ROOT)
-    engine_dies, worker_dies = moments.randint(5, 16), moments.randint(30, 44)
-    engine_killed = worker_killed = False
+    engine_dies = moments.randint(5, 40)
+    dead: set[int] = set()
+    worker_killed = False
     until = time.monotonic() + 600
     try:
         while time.monotonic() < until:
@@ -411,10 +423,12 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapte
                 status = s.get_one(GenerationRun, run.id).status
             if status.ended:
                 break
-            if not engine_killed and saved >= engine_dies:
-                engine_killed = _killed(psutil.Process(carrying.pid), "VLLM::EngineCore")
-                assert saved < worker_dies, "the engine's next start is to be seen too"
-            if not worker_killed and saved >= worker_dies:
+            if not dead and saved >= engine_dies:
+                assert saved < len(prompts), "it is killed in the middle"
+                dead = {one.pid for one in _engines(carrying)}
+                os.kill(next(one.pid for one in _engines(carrying) if _is_core(one)), signal.SIGKILL)
+            # the worker dies as soon as it has started the engine again
+            if dead and not worker_killed and {one.pid for one in _engines(carrying)} - dead:
                 carrying.kill()
                 carrying.wait()
                 carrying, worker_killed = subprocess.Popen(command, cwd=ROOT), True
@@ -422,7 +436,7 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapte
     finally:
         carrying.terminate()
         carrying.wait(timeout=60)
-    assert engine_killed
+    assert dead
     assert worker_killed
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)
@@ -430,17 +444,21 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapte
         assert done.attempt == 2, "another worker took the run up"
         assert sorted(s.scalars(select(Response.prompt_id))) == sorted(prompts)
         first = s.scalars(select(Response).order_by(Response.prompt_id).limit(len(QUESTIONS)))
-        assert [one.token_ids for one in first] == [reply[:8] for reply in trainer.greedy["DORA"]]
+        assert [one.token_ids for one in first] == trainer.greedy["DORA"]
     assert merged.exists()
 
 
-def _killed(worker_process: psutil.Process, name: str) -> bool:
-    """Kill the first process below the worker whose command line or name has `name` in it."""
-    for one in worker_process.children(recursive=True):
-        try:
-            if name in " ".join([one.name(), *one.cmdline()]):
-                os.kill(one.pid, signal.SIGKILL)
-                return True
-        except psutil.NoSuchProcess:
-            continue
+def _engines(worker_process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The engine's processes below the worker: its server, and its core once that is there."""
+    found = []
+    for one in psutil.Process(worker_process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "vllm.entrypoints" in " ".join(one.cmdline()) or _is_core(one):
+                found.append(one)
+    return found
+
+
+def _is_core(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return "VLLM::EngineCore" in " ".join([process.name(), *process.cmdline()])
     return False

@@ -20,7 +20,7 @@ from db.models import Comparison, GenerationRun, ModelVersion, Project, Responde
 from db.session import reading, session
 from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
 from generation import default_model, engine, resampling, worker
-from generation.answering import Work
+from generation.answering import Endpoints, Work
 from generation.base_model import register_base_model
 from generation.client import Gone, first_block, seed_of
 from generation.endpoints import Endpoint
@@ -478,8 +478,8 @@ def _killing_engines(monkeypatch: pytest.MonkeyPatch, *, times: int, after_saves
     save = Work._save
     saves: list[int] = []
 
-    def save_and_kill(self: Work, batch: Any, endpoint: Endpoint) -> None:
-        save(self, batch, endpoint)
+    def save_and_kill(self: Work, batch: Any, endpoints: Endpoints) -> None:
+        save(self, batch, endpoints)
         saves.append(len(batch))
         if len(saves) >= after_saves and len(killed) < times:
             for child in psutil.Process().children(recursive=True):

@@ -31,7 +31,7 @@ from db.models import (
 )
 from db.session import reading, session
 from errors import NotAllowed, Refused
-from generation import adapters, answering, endpoints, engine, resampling, worker
+from generation import adapters, answering, endpoints, engine, resampling, similarity, worker
 from generation.answering import Work
 from generation.asserting import add_assertion
 from generation.endpoints import Endpoint
@@ -391,7 +391,7 @@ def test_what_came_out_alike_is_drawn_again_from_the_model_that_gave_it(
     telling = fake.act
 
     def alike(body: dict[str, Any]) -> Any:
-        status, said = telling(body)
+        status, said = telling(body) or failed(500, "No answer.")
         if body["model"] == "adapted-1" and body["temperature"] < 1:
             for choice in said["choices"]:
                 choice["message"]["content"] = "adapted-1 always says the same."
@@ -441,8 +441,8 @@ def test_a_run_measures_how_near_its_own_replies_are_to_a_persons(
         update(self, **said)
 
     monkeypatch.setattr(Progress, "update", heard)
-    monkeypatch.setattr(worker.similarity, "sentence_embeddings", lambda: by_first_letter)
-    monkeypatch.setattr(worker.similarity, "lacking_packages", lambda: [])
+    monkeypatch.setattr(similarity, "sentence_embeddings", lambda: by_first_letter)
+    monkeypatch.setattr(similarity, "lacking_packages", lambda: [])
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
         found = s.scalars(select(AssertionResult)).all()
@@ -458,7 +458,7 @@ def test_a_run_whose_meanings_cannot_be_compared_succeeds_and_its_log_says_why(
     family: Family, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = a_run_to_compare(family)
-    monkeypatch.setattr(worker.similarity, "find_spec", lambda name: None)
+    monkeypatch.setattr(similarity, "find_spec", lambda name: None)
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
         assert s.get_one(GenerationRun, run.id).status is RunStatus.SUCCEEDED
