@@ -185,7 +185,7 @@ def _command(engine: Engine, together: Sequence[Weights], port: int) -> tuple[Se
     command += ["--served-model-name", SERVED_NAME, "--max-model-len", str(settings().context_tokens)]
     # our sampling settings, not the model's; and no weights that could run code as they are loaded
     command += ["--generation-config", "vllm", "--load-format", "safetensors"]
-    command += _adapters(together)
+    command += _adapters(together, gpu=on_gpu())
     if on_gpu():
         command += ["--dtype", "bfloat16", "--tensor-parallel-size", str(settings().tensor_parallel)]
         return [*command, "--data-parallel-size", str(settings().data_parallel)], {}
@@ -202,15 +202,20 @@ def _command(engine: Engine, together: Sequence[Weights], port: int) -> tuple[Se
     return command, environment
 
 
-def _adapters(together: Sequence[Weights]) -> list[str]:
-    """Options by which vLLM loads adapters beside the base; none where there are none. Pure."""
+def _adapters(together: Sequence[Weights], *, gpu: bool) -> list[str]:
+    """Options by which vLLM loads adapters beside the base; none where there are none. Pure.
+
+    On CPUs one room more than there are adapters stays empty: there vLLM 0.32 answers a request without an adapter, in
+    a batch with others that have one, by what stands in the last room (index -1 in vllm/lora/ops/torch_ops).
+    """
     named = {name: one for name, one in zip(served_names(together), together, strict=True) if one.adapter_folder}
     if not named:
         return []
     highest = max(one.adapter_rank or 16 for one in named.values())
     rank = next((one for one in RANKS if one >= highest), RANKS[-1])
     options = ["--enable-lora", "--max-lora-rank", str(rank)]
-    options += ["--max-loras", str(min(IN_BATCH, len(named))), "--max-cpu-loras", str(len(named))]
+    rooms = len(named) if gpu else len(named) + 1
+    options += ["--max-loras", str(min(IN_BATCH, rooms) if gpu else rooms), "--max-cpu-loras", str(rooms)]
     return [*options, "--lora-modules", *(f"{name}={one.adapter_folder}" for name, one in named.items())]
 
 
