@@ -44,7 +44,7 @@ from tests.factories import a_project, a_prompt, a_reviewer
 
 pytestmark = pytest.mark.slow
 ADAPTERS: Mapping[str, dict[str, Any]] = {
-    "LORA": {},
+    "LORA": {"lora_alpha": 64},
     "RSLORA": {"use_rslora": True, "r": 4},
     "DORA": {"use_dora": True},
 }
