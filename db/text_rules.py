@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, HiddenPart, Project, Responder, ResponderKind, Response, Role, TextRule, now
+from db.near_identical import look_again
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 from shown_text import AsShown, BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, shown
@@ -95,7 +96,7 @@ def rule(part: HiddenPart, pattern: str | None, replacement: str) -> Rule:
 def add_rule(
     s: Session, *, by: int, project_id: int, part: HiddenPart, pattern: str | None = None, replacement: str = ""
 ) -> TextRule:
-    """Hide something in everybody's texts from now on; managers only.
+    """Hide something in everybody's texts from now on; managers only. Pairs that nobody ranked are looked at again.
 
     Raises `Refused` for a pattern that cannot be used, a replacement that the rule itself would change again, and
     while an Evaluation is open; `AlreadyThere` for a rule that stands.
@@ -115,13 +116,18 @@ def add_rule(
         replacement=replacement,
         created_by_id=by,
     )
+    before = as_shown(s, project_id=project_id)
     s.add(row)
     s.flush()
+    look_again(s, project_id=project_id, before=before, after=as_shown(s, project_id=project_id))
     return row
 
 
 def end_rule(s: Session, *, by: int, rule_id: int) -> None:
-    """Hide it no longer; managers only. Raises `Refused` while an Evaluation is open."""
+    """Hide it no longer; managers only. Pairs that nobody ranked are looked at again.
+
+    Raises `Refused` while an Evaluation is open.
+    """
     row = s.get(TextRule, rule_id)
     if row is None:
         raise NotFound("That rule is not in the database any more. Reload the page.")
@@ -129,8 +135,10 @@ def end_rule(s: Session, *, by: int, rule_id: int) -> None:
     s.refresh(row)
     if row.ended_at is not None:
         raise Refused("That rule was ended already. Reload the page.")
+    before = as_shown(s, project_id=row.project_id)
     row.ended_at = now()
     s.flush()
+    look_again(s, project_id=row.project_id, before=before, after=as_shown(s, project_id=row.project_id))
 
 
 def open_evaluation(s: Session, *, project_id: int) -> Evaluation | None:

@@ -3,22 +3,20 @@
 Light: headers and configuration are read here; merging loads torch and happens in a process of its own.
 """
 
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Adapter, ModelVersion, ParityCheck, Role
+from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require
 from errors import AlreadyThere, BrokenModel, NotFound
 from files import read_json
-from generation.engine import Weights, can_load_adapters
+from generation.engine import RANKS, Weights, can_load_adapters
 from model_folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
 from settings import ROOT, settings
 from template import template_hash
@@ -130,13 +128,21 @@ def _refuse_misfit(folder: Path, base: Mapping[str, tuple[int, ...]]) -> None:
 
 def weights_of(version: ModelVersion) -> Weights:
     """What an engine loads for the model: an adapter beside its base where that pays, else one whole folder."""
-    beside = version.adapter not in (None, Adapter.DORA) and version.parent is not None and can_load_adapters()
-    if not beside or version.parent is None or version.adapter_folder is None:
-        return Weights(version.name, version.location)
-    rank = read_json(Path(version.adapter_folder) / CONFIG).get("r")
-    return Weights(
-        version.name, version.parent.location, version.adapter_folder, rank if isinstance(rank, int) else None
-    )
+    whole = Weights(version.name, version.location)
+    if version.adapter in (None, Adapter.DORA) or version.adapter_folder is None or not can_load_adapters():
+        return whole
+    config = read_json(Path(version.adapter_folder) / CONFIG)
+    rank = max([config.get("r") or 0, *(config.get("rank_pattern") or {}).values()])
+    if version.parent is None or config.get("modules_to_save") or rank > RANKS[-1]:
+        return whole  # vLLM takes no such adapter, and one of them would keep all others from starting
+    return Weights(version.name, version.parent.location, version.adapter_folder, rank or None)
+
+
+def engine_of(responder: Responder) -> Hashable:
+    """What tells engines apart: Responders for whom it is the same can be answered for by one."""
+    if responder.model_version is None:
+        return responder.endpoint_url, responder.endpoint_model, responder.key_variable
+    return weights_of(responder.model_version).location
 
 
 def ensure_merged(version: ModelVersion | None) -> None:
@@ -144,22 +150,16 @@ def ensure_merged(version: ModelVersion | None) -> None:
 
     Raises `BrokenModel` with what the process said.
     """
-    if version is None or version.adapter_folder is None or version.parent is None or settings().engine_url:
+    if version is not None and not settings().engine_url:
+        _ensure_whole(version.parent if weights_of(version).adapter_folder else version)
+
+
+def _ensure_whole(version: ModelVersion | None) -> None:
+    if version is None or version.adapter_folder is None or version.parent is None or Path(version.location).exists():
         return
-    if Path(version.location).exists() or weights_of(version).adapter_folder:
-        return
-    place = Path(version.location)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = place.with_name(f".{place.name}-{os.getpid()}")
-    given = [version.parent.location, version.adapter_folder, str(scratch)]
-    done = subprocess.run(
-        [sys.executable, "-m", "generation.merging", *given], cwd=ROOT, capture_output=True, text=True
-    )
+    _ensure_whole(version.parent)
+    given = [version.parent.location, version.adapter_folder, version.location]
+    done = subprocess.run([sys.executable, "-m", "merging", *given], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
-        shutil.rmtree(scratch, ignore_errors=True)
         said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise BrokenModel(f"The adapter of {version.name} could not be merged into its base: {said[0]}")
-    if place.exists():  # somebody else was faster
-        shutil.rmtree(scratch, ignore_errors=True)
-    else:
-        scratch.rename(place)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import shorten
+from typing import TypeAlias
 
 from openai import AsyncOpenAI
 from sqlalchemy import insert, select
@@ -15,13 +16,16 @@ from sqlalchemy.orm import Session
 from db.models import GenerationRun, Responder, Response
 from db.session import reading, session
 from errors import EngineFailed
+from generation.adapters import weights_of
 from generation.client import Answer, Asking, Gone, Hopeless, Trouble, Unanswerable, ask, client_for
 from generation.endpoints import Endpoint
+from generation.engine import Weights
 from generation.plan import Missing, missing, missing_in_trial
 from generation.resampling import to_draw_again
 from jobs.progress import Progress
-from settings import settings
-from template import system_hash
+from model_folder import stop_tokens_of, template_of
+from settings import Engine, settings
+from template import system_hash, template_hash
 
 TRIES = 3
 """How often a prompt may fail."""
@@ -41,10 +45,38 @@ class EngineDied(Exception):
 
 @dataclass(frozen=True)
 class Rendered:
-    """How the run's model turns a conversation into tokens, noted with every Response."""
+    """How a model turns a conversation into tokens, noted with every Response."""
 
     template_hash: str | None
     stop_tokens: str | None
+
+    @classmethod
+    def by(cls, weights: Weights | None) -> "Rendered":
+        """What the model's folder says of template and end; nothing where the model is elsewhere."""
+        if weights is None or settings().engine is Engine.echo or settings().engine_url:
+            return cls(None, None)
+        template = template_of(weights.location)
+        return cls(template_hash(template) if template else None, stop_tokens_of(weights.location))
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """One of the run's Responders, copied so that no database object crosses into the event loop."""
+
+    label: str
+    asking: Asking
+    weights: Weights | None
+    """What an engine loads for it; none where an endpoint elsewhere answers."""
+    rendered: Rendered
+
+    @property
+    def engine(self) -> str | None:
+        """What an engine is started with: those for whom it is the same share one."""
+        return self.weights.location if self.weights is not None else None
+
+
+Endpoints: TypeAlias = Mapping[Weights | None, Endpoint]
+"""Of one engine, which may answer with several models: where each is asked."""
 
 
 @dataclass
@@ -52,10 +84,9 @@ class Work:
     """What one run has done so far; lives as long as the process."""
 
     progress: Progress
-    asking: Mapping[int, Asking]
+    answerers: Mapping[int, Answerer]
     """By the Responder's id."""
     seed: int
-    rendered: Rendered
     tokens: int
     """Generated so far, by earlier attempts too."""
     trial: bool = False
@@ -78,20 +109,29 @@ class Work:
             given = s.get_one(GenerationRun, self.progress.run_id)
             if self.trial:
                 gaps = missing_in_trial(s, run=given)
-                self.asking = {**self.asking, **asking_of(s, {gap.responder_id for gap in gaps})}
+                new = {gap.responder_id for gap in gaps} - set(self.answerers)
+                self.answerers = {**self.answerers, **answerers_of(s, new)}
             else:
-                gaps = missing(
-                    s,
-                    responder_id=given.responder_id,
-                    scope=given.scope,
-                    samples=given.samples,
-                    prompt_limit=given.prompt_limit,
-                )
+                gaps = [
+                    gap
+                    for responder_id in self.answerers
+                    for gap in missing(
+                        s,
+                        responder_id=responder_id,
+                        scope=given.scope,
+                        samples=given.samples,
+                        prompt_limit=given.prompt_limit,
+                    )
+                ]
             self._open = sum(len(gap.samples) for gap in gaps)
             self._total = max(given.total, self._total, self._open)
             gaps = self._not_given_up(gaps)
             if not gaps and not self.trial:
-                gaps = self._not_given_up(to_draw_again(s, responder_id=given.responder_id, run_id=given.id))
+                gaps = [
+                    gap
+                    for responder_id in self.answerers
+                    for gap in self._not_given_up(to_draw_again(s, responder_id=responder_id, run_id=given.id))
+                ]
         return gaps
 
     def _not_given_up(self, gaps: Sequence[Missing]) -> Sequence[Missing]:
@@ -120,20 +160,20 @@ class Work:
             self._told = time.monotonic()
             self.progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
 
-    def answer(self, endpoint: Endpoint, gaps: Sequence[Missing]) -> None:
+    def answer(self, endpoints: Endpoints, gaps: Sequence[Missing]) -> None:
         """Ask for all gaps once, saving batches as they come. Raises `EngineDied`, `EngineFailed`.
 
-        What the engine had in flight when it died is asked after all the rest, one prompt at a time: so the one that
-        kills it is found, and stops nobody else.
+        Each gap is its own Responder's model's to fill. What the engine had in flight when it died is asked after all
+        the rest, one prompt at a time: so the one that kills it is found, and stops nobody else.
         """
         calm = [gap for gap in gaps if not self._deaths[_key(gap)]]
         if calm:
-            asyncio.run(self._answer(endpoint, calm, settings().concurrency))
+            asyncio.run(self._answer(endpoints, calm, settings().concurrency))
             return
         for gap in sorted(gaps, key=lambda gap: self._deaths[_key(gap)]):
-            asyncio.run(self._answer(endpoint, [gap], 1))
+            asyncio.run(self._answer(endpoints, [gap], 1))
 
-    async def _answer(self, endpoint: Endpoint, gaps: Sequence[Missing], at_once: int) -> None:
+    async def _answer(self, endpoints: Endpoints, gaps: Sequence[Missing], at_once: int) -> None:
         began, tokens, opened = time.monotonic(), self.tokens, self._open
         slots = asyncio.Semaphore(at_once)
         batch: list[tuple[Missing, Answer]] = []
@@ -142,7 +182,7 @@ class Work:
 
         def save() -> None:
             nonlocal batch, saved_at
-            self._save(batch, endpoint)
+            self._save(batch, endpoints)
             batch, saved_at = [], time.monotonic()
             if time.monotonic() - self._told > 1:
                 took = time.monotonic() - began
@@ -150,12 +190,12 @@ class Work:
                 rate = (self.tokens - tokens) / took
                 self.tell(f"Generating, {rate:.0f} tokens a second{_left_in_words(left) if self._open > 0 else ''}")
 
-        async with client_for(endpoint) as client:
+        async with client_for(next(iter(endpoints.values()))) as client:
 
             async def one(gap: Missing) -> tuple[Missing, Answer | None]:
                 async with slots:
                     flying[_key(gap)] = gap
-                    answer = await self._try(client, endpoint, gap)
+                    answer = await self._try(client, endpoints[self.answerers[gap.responder_id].weights], gap)
                     del flying[_key(gap)]  # not where the engine died: then it is a suspect
                     return gap, answer
 
@@ -186,7 +226,7 @@ class Work:
             self._deaths[_key(gap)] += 1
         if len(gaps) == 1 and self._deaths[_key(gaps[0])] > ALONE:
             self.last_problem = (
-                f"{_quoted(gaps[0])} killed the engine each time it was asked. It is left out; report it to the "
+                f"{self._quoted(gaps[0])} killed the engine each time it was asked. It is left out; report it to the "
                 "engine's makers."
             )
             self._give_up(gaps[0])
@@ -198,20 +238,25 @@ class Work:
 
     async def _try(self, client: AsyncOpenAI, endpoint: Endpoint, gap: Missing) -> Answer | None:
         try:
-            return await ask(client, endpoint, self.asking[gap.responder_id], gap, seed=self.seed)
+            return await ask(client, endpoint, self.answerers[gap.responder_id].asking, gap, seed=self.seed)
         except Unanswerable as problem:
             self._failures[_key(gap)] = TRIES
-            self.last_problem = f"{_quoted(gap)} was refused: {problem}"
+            self.last_problem = f"{self._quoted(gap)} was refused: {problem}"
         except Trouble as problem:
             self._failures[_key(gap)] += 1
-            self.last_problem = f"{_quoted(gap)} could not be answered: {problem}"
+            self.last_problem = f"{self._quoted(gap)} could not be answered: {problem}"
         if self._failures[_key(gap)] >= TRIES:
             self._give_up(gap)
         else:
             log.warning("%s", self.last_problem)
         return None
 
-    def _save(self, batch: Sequence[tuple[Missing, Answer]], endpoint: Endpoint) -> None:
+    def _quoted(self, gap: Missing) -> str:
+        """A prompt by its first words, for people: they know no ids."""
+        words = f"The prompt “{shorten(gap.text, 50, placeholder=' …')}”"
+        return words if len(self.answerers) == 1 else f"{words}, asked of {self.answerers[gap.responder_id].label},"
+
+    def _save(self, batch: Sequence[tuple[Missing, Answer]], endpoints: Endpoints) -> None:
         rows = [
             {
                 "prompt_id": gap.prompt_id,
@@ -222,10 +267,10 @@ class Work:
                 "prompt_tokens": one.prompt_tokens,
                 "completion_tokens": one.completion_tokens,
                 "finish_reason": one.finish_reason,
-                "template_hash": self.rendered.template_hash,
+                "template_hash": who.rendered.template_hash,
                 "system_hash": system_hash(answer.turns),
-                "stop_tokens": self.rendered.stop_tokens,
-                "dtype": endpoint.dtype,
+                "stop_tokens": who.rendered.stop_tokens,
+                "dtype": endpoints[who.weights].dtype,
                 "temperature": one.temperature,
                 "seed": one.seed,
                 "replaces_id": gap.replaces_id,
@@ -233,6 +278,7 @@ class Work:
                 "generation_run_id": self.progress.run_id,
             }
             for gap, answer in batch
+            for who in [self.answerers[gap.responder_id]]
             for one in answer.samples
         ]
         if not rows:
@@ -247,18 +293,17 @@ class Work:
         self.tokens += sum(answer.tokens for _, answer in batch)
 
 
-def asking_of(s: Session, responder_ids: Collection[int]) -> dict[int, Asking]:
-    """How to ask on behalf of each of these Responders."""
-    return {one.id: Asking.of(one) for one in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)))}
+def answerers_of(s: Session, responder_ids: Collection[int]) -> dict[int, Answerer]:
+    """How to ask on behalf of each of these Responders, by id."""
+    found: dict[int, Answerer] = {}
+    for one in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
+        weights = weights_of(one.model_version) if one.model_version is not None else None
+        found[one.id] = Answerer(one.label, Asking.of(one), weights, Rendered.by(weights))
+    return found
 
 
 def _key(gap: Missing) -> tuple[int, int]:
     return gap.responder_id, gap.prompt_id
-
-
-def _quoted(gap: Missing) -> str:
-    """A prompt by its first words, for people: they know no ids."""
-    return f"The prompt “{shorten(gap.text, 50, placeholder=' …')}”"
 
 
 def _left_in_words(seconds: float) -> str:

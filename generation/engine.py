@@ -31,9 +31,11 @@ START_LIMIT = 600.0
 SERVED_NAME = "responder"
 """What a vLLM started here calls the model; the same for every model, so that nothing leaks by it."""
 ADAPTED_NAME = "adapted"
-"""What it calls the same model with an adapter."""
+"""What it calls the same model with an adapter, followed by a number."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks of adapters that vLLM can make room for."""
+IN_BATCH = 8
+"""Adapters at most that vLLM answers with in one batch; each takes room on the GPU, and further ones take turns."""
 BATCHED_TOKENS = 8192
 """Prompt tokens that vLLM takes into one step on CPUs."""
 BLOCK = 32
@@ -84,26 +86,28 @@ class Weights:
 
 @contextmanager
 def serve(
-    weights: Weights, *, log: Path, waiting: Callable[[float], None] = lambda seconds: None
-) -> Iterator[Endpoint]:
-    """An endpoint for the model, there for the length of the block.
+    *together: Weights, log: Path, waiting: Callable[[float], None] = lambda seconds: None
+) -> Iterator[Sequence[Endpoint]]:
+    """An endpoint for each model, all of one engine, there for the length of the block.
 
     Args:
+        together: one model, or several with the same location: a base, and adapters beside it.
         log: file that gets the engine's output.
         waiting: called about every second with the seconds waited so far; what it raises ends the wait.
 
     Raises `BrokenModel` for a model that cannot be served, `EngineFailed` with the log's tail.
     """
     if settings().engine_url:
-        yield endpoint_elsewhere(weights.location, weights.name)
+        yield [endpoint_elsewhere(one.location, one.name) for one in together]
         return
-    engine, location = chosen_engine(), weights.location
+    (location,) = {one.location for one in together}
+    engine = chosen_engine()
     if engine is not Engine.echo:
         check_model_folder(location)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command, environment = _command(engine, weights, port)
+    command, environment = _command(engine, together, port)
     launch = [sys.executable, "-m", "generation.launch", str(os.getpid()), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -121,22 +125,33 @@ def serve(
             _wait(process, f"http://127.0.0.1:{port}/health", log, waiting)
             # noted while the server lives: once it is dead, nobody could tell whose its children were
             family = _children(process)
-            model = (ADAPTED_NAME if weights.adapter_folder else SERVED_NAME) if engine is Engine.vllm else location
             simple = engine is Engine.transformers
             extra = _sampling_switched_on(location) if simple else TOKEN_IDS
             address = f"http://127.0.0.1:{port}/v1"
-            yield Endpoint(
-                address,
-                model,
-                NO_KEY,
-                extra,
-                many=not simple,
-                dtype=_dtype(engine, location),
-                nucleus=engine is Engine.vllm and not on_gpu(),
-                ours=True,
-            )
+            yield [
+                Endpoint(
+                    address,
+                    name if engine is Engine.vllm else location,
+                    NO_KEY,
+                    extra,
+                    many=not simple,
+                    dtype=_dtype(engine, location),
+                    nucleus=engine is Engine.vllm and not on_gpu(),
+                    ours=True,
+                )
+                for name in served_names(together)
+            ]
         finally:
             _stop(process, family)
+
+
+def served_names(together: Sequence[Weights]) -> list[str]:
+    """What a vLLM started here calls each of these models. Pure."""
+    folders = list(dict.fromkeys(one.adapter_folder for one in together if one.adapter_folder))
+    return [
+        f"{ADAPTED_NAME}-{folders.index(one.adapter_folder) + 1}" if one.adapter_folder else SERVED_NAME
+        for one in together
+    ]
 
 
 def tail(log: Path, characters: int = 1500) -> str:
@@ -159,9 +174,9 @@ def _dtype(engine: Engine, location: str) -> str | None:
     return None if engine is Engine.echo else dtype_of(location)
 
 
-def _command(engine: Engine, weights: Weights, port: int) -> tuple[Sequence[str], dict[str, str]]:
+def _command(engine: Engine, together: Sequence[Weights], port: int) -> tuple[Sequence[str], dict[str, str]]:
     """The engine's command line and the environment variables it needs."""
-    address, location = ["--host", "127.0.0.1", "--port", str(port)], weights.location
+    address, location = ["--host", "127.0.0.1", "--port", str(port)], together[0].location
     if engine is Engine.echo:
         return [sys.executable, "-m", "generation.echo_server", "--port", str(port)], {}
     if engine is Engine.transformers:
@@ -170,10 +185,7 @@ def _command(engine: Engine, weights: Weights, port: int) -> tuple[Sequence[str]
     command += ["--served-model-name", SERVED_NAME, "--max-model-len", str(settings().context_tokens)]
     # our sampling settings, not the model's; and no weights that could run code as they are loaded
     command += ["--generation-config", "vllm", "--load-format", "safetensors"]
-    if weights.adapter_folder:
-        rank = next((one for one in RANKS if one >= (weights.adapter_rank or 16)), RANKS[-1])
-        command += ["--enable-lora", "--max-lora-rank", str(rank)]
-        command += ["--lora-modules", f"{ADAPTED_NAME}={weights.adapter_folder}"]
+    command += _adapters(together, gpu=on_gpu())
     if on_gpu():
         command += ["--dtype", "bfloat16", "--tensor-parallel-size", str(settings().tensor_parallel)]
         return [*command, "--data-parallel-size", str(settings().data_parallel)], {}
@@ -188,6 +200,23 @@ def _command(engine: Engine, weights: Weights, port: int) -> tuple[Sequence[str]
     if 0 < len(cores) <= FEW_CORES:
         environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     return command, environment
+
+
+def _adapters(together: Sequence[Weights], *, gpu: bool) -> list[str]:
+    """Options by which vLLM loads adapters beside the base; none where there are none. Pure.
+
+    On CPUs one room more than there are adapters stays empty: there vLLM 0.32 answers a request without an adapter, in
+    a batch with others that have one, by what stands in the last room (index -1 in vllm/lora/ops/torch_ops).
+    """
+    named = {name: one for name, one in zip(served_names(together), together, strict=True) if one.adapter_folder}
+    if not named:
+        return []
+    highest = max(one.adapter_rank or 16 for one in named.values())
+    rank = next((one for one in RANKS if one >= highest), RANKS[-1])
+    options = ["--enable-lora", "--max-lora-rank", str(rank)]
+    rooms = len(named) if gpu else len(named) + 1
+    options += ["--max-loras", str(min(IN_BATCH, rooms) if gpu else rooms), "--max-cpu-loras", str(rooms)]
+    return [*options, "--lora-modules", *(f"{name}={one.adapter_folder}" for name, one in named.items())]
 
 
 def _sampling_switched_on(location: str) -> Mapping[str, object]:

@@ -70,7 +70,7 @@ def run(progress: Progress) -> None:
         found = Parity(alone(ours, bos=bos, stops=_stops(weights.location)))
         if found.problem is None and (chosen_engine() is Engine.vllm or settings().engine_url):
             progress.update(stage="Starting the engine, about a minute", done=1)
-            with serve(weights, log=progress.folder / "engine.log", waiting=beat) as endpoint:
+            with serve(weights, log=progress.folder / "engine.log", waiting=beat) as (endpoint,):
                 theirs = [_heard(endpoint, one, turns) for one, turns in zip(ours, conversations(), strict=True)]
             found = compared(ours, theirs, bos=bos, dtype=dtype)
     log.info("%s", found.problem or f"No difference: {found}")

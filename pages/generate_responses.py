@@ -11,7 +11,7 @@ from generation.adapters import add_adapter
 from generation.base_model import add_model, register_base_model
 from generation.pairing import Paired, offer_for_ranking
 from generation.parity_check import request_check
-from generation.plan import start_generation
+from generation.plan import start_together, who_answers
 from generation.responders import Sampling, create_responder
 from template import PromptFormat
 from ui.contestant import Start, contestant_boxes
@@ -86,7 +86,8 @@ if machines:
             machines,
             default=machines[:1],
             format_func=lambda r: r.label,
-            help="One run each, one after the other. Below, their replies can be offered against each other.",
+            help="Those that one engine can answer for share a run: one model with several prompts, or a base with its "
+            "adapters where they are loaded beside it. Below, their replies can be offered against each other.",
         )
         scope = middle.selectbox("Prompts", list(SCOPES), format_func=lambda k: SCOPES[k])
         samples = right.number_input(
@@ -98,15 +99,14 @@ if machines:
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
             with errors_shown():
                 with session() as s:
-                    for one in who:
-                        start_generation(
-                            s,
-                            by=me.reviewer_id,
-                            responder_id=one.id,
-                            scope=scope,
-                            samples=int(samples),
-                            prompt_limit=None if most is None else int(most),
-                        )
+                    start_together(
+                        s,
+                        by=me.reviewer_id,
+                        responder_ids=[one.id for one in who],
+                        scope=scope,
+                        samples=int(samples),
+                        prompt_limit=None if most is None else int(most),
+                    )
                 st.rerun()
 
 with_replies = [a.responder for a in answered if a.training]
@@ -239,17 +239,20 @@ def runs() -> None:
     """The runs, newest first, drawn again while one is under way."""
     with reading() as s:
         found = generation_runs(s, project_id=me.project_id)
+        newest = [run for run in found if not run.trial][:10]
+        names = who_answers(s, run_ids=[run.id for run in newest])
     if busy and all(run.status.ended for run in found):
         st.rerun()
-    for run in [run for run in found if not run.trial][:10]:
-        show_run(run, f"Run {run.id}: {run.responder.label}, {SCOPES[run.scope].lower()}", by=me.reviewer_id)
+    for run in newest:
+        show_run(run, f"Run {run.id}: {' + '.join(names[run.id])}, {SCOPES[run.scope].lower()}", by=me.reviewer_id)
         if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
             seconds = (run.finished_at - run.started_at).total_seconds()
             again = f", {run.resampled:,} drawn again that were nearly the same" if run.resampled else ""
             st.caption(f"{run.done:,} of {run.total:,} responses, {run.tokens:,} tokens, {seconds:,.0f} s{again}")
         if run.failed:
+            each = ", counted for each responder" if len(names[run.id]) > 1 else ""
             st.warning(
-                plain(f"Prompts without an answer: {run.failed}. {run.problem or ''}"), icon=":material/warning:"
+                plain(f"Prompts without an answer{each}: {run.failed}. {run.problem or ''}"), icon=":material/warning:"
             )
 
 

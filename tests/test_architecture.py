@@ -10,7 +10,7 @@ import pytest
 from settings import ROOT
 
 STAGES = {"intake", "generation", "review", "training", "eval"}
-GROUND = {"db", "settings", "errors", "template", "files", "model_folder", "shown_text"}
+GROUND = {"db", "settings", "errors", "template", "files", "model_folder", "shown_text", "merging"}
 MAY_IMPORT = {
     "settings": {"errors"},
     "errors": set(),
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "files": set(),
     "shown_text": set(),
     "model_folder": {"files", "settings", "errors"},
+    "merging": {"files", "model_folder", "template", "errors"},
     "simulated": {"db"},
     "db": {"settings", "errors", "template", "shown_text"},
     "jobs": {"db", "settings", "errors", "generation", "training"},

@@ -20,7 +20,7 @@ from db.models import Comparison, GenerationRun, ModelVersion, Project, Responde
 from db.session import reading, session
 from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
 from generation import default_model, engine, resampling, worker
-from generation.answering import Work
+from generation.answering import Endpoints, Work
 from generation.base_model import register_base_model
 from generation.client import Gone, first_block, seed_of
 from generation.endpoints import Endpoint
@@ -478,8 +478,8 @@ def _killing_engines(monkeypatch: pytest.MonkeyPatch, *, times: int, after_saves
     save = Work._save
     saves: list[int] = []
 
-    def save_and_kill(self: Work, batch: Any, endpoint: Endpoint) -> None:
-        save(self, batch, endpoint)
+    def save_and_kill(self: Work, batch: Any, endpoints: Endpoints) -> None:
+        save(self, batch, endpoints)
         saves.append(len(batch))
         if len(saves) >= after_saves and len(killed) < times:
             for child in psutil.Process().children(recursive=True):
@@ -535,7 +535,7 @@ def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.Monkey
 def test_an_engine_dies_with_whoever_started_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from generation.engine import Weights, serve\n"
-        f"with serve(Weights('echo', 'echo'), log=Path({str(tmp_path / 'log')!r})) as endpoint:\n"
+        f"with serve(Weights('echo', 'echo'), log=Path({str(tmp_path / 'log')!r})) as (endpoint,):\n"
         "    print(endpoint.base_url, flush=True); sys.stdin.read()"
     )
     parent = subprocess.Popen(
@@ -553,10 +553,10 @@ def test_an_engine_dies_with_whoever_started_it(tmp_path: Path) -> None:
 
 
 def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as here:
+    with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as (here,):
         monkeypatch.setenv("PICKWELL_ENGINE_URL", here.base_url)
         settings_module.settings.cache_clear()
-        with engine.serve(Weights("echo", "/models/merged"), log=tmp_path / "log2") as there:
+        with engine.serve(Weights("echo", "/models/merged"), log=tmp_path / "log2") as (there,):
             assert (there.base_url, there.model, dict(there.extra)) == (here.base_url, "echo", {})
         with (
             pytest.raises(EngineFailed, match=r"serves echo, not tuned-1. Serve the model"),
@@ -585,7 +585,7 @@ def test_an_endpoint_that_ignores_n_is_asked_again_for_the_rest(tmp_path: Path) 
             one_by_one = await ask(client, single, sampling, gap, seed=7)
         return [[sample.text for sample in answer.samples] for answer in (at_once, one_by_one)]
 
-    with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as endpoint:
+    with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as (endpoint,):
         at_once, one_by_one = asyncio.run(both(endpoint))
     assert len(set(at_once)) == 3
     assert at_once == one_by_one

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
-from db.models import GenerationRun, ParityCheck, Responder, ResponderKind, RunStatus
+from db.models import GenerationRun, ParityCheck, Project, Responder, ResponderKind, RunStatus
 from db.people import roles_of
 from db.session import reading, session
 from generation import worker
@@ -94,3 +94,32 @@ def test_a_model_behind_an_endpoint_is_made_on_the_page_and_a_check_asked_for() 
     press(page, "Check")
     with reading() as s:
         assert s.scalars(select(ParityCheck.status)).all() == [RunStatus.QUEUED]
+
+
+def test_several_responders_on_one_model_are_started_as_one_run_that_names_them_all() -> None:
+    with session() as s:
+        base = s.scalars(select(Responder)).one()
+        brief = Responder(
+            project_id=HERE["project"],
+            name="Brief *one*",
+            kind=ResponderKind.MODEL,
+            model_version_id=base.model_version_id,
+            instructions="Be brief.",
+        )
+        other = a_model(s, s.get_one(Project, HERE["project"]), location="elsewhere", name="Other")
+        s.add(brief)
+        s.flush()
+        names = {who.id: who.name for who in (base, brief, other)}
+    page = opened("generate_responses.py")
+    who = next(one for one in page.multiselect if one.label == "Responders")
+    for label in ("Brief *one*", "Other"):
+        who.select(label)
+    press(page, "Start")
+    with reading() as s:
+        runs = s.scalars(select(GenerationRun).order_by(GenerationRun.id)).all()
+        found = [[names[one] for one in (run.responder_id, *(c.responder_id for c in run.companions))] for run in runs]
+        assert found == [["Base", "Brief *one*"], ["Other"]]
+    titles = [one.value for one in page.markdown if "Run " in one.value]
+    assert any("Base \\+ Brief \\*one\\*" in one for one in titles), titles
+    press(page, "Start")
+    assert any("is generating already" in one.value for one in page.error)
