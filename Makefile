@@ -39,7 +39,7 @@ else
 	@$(PIP) install --progress-bar on -q --no-deps -r requirements-cpu-engine.txt && touch $@ .venv/app
 endif
 
-.venv/dev: .venv/full requirements-dev.txt
+.venv/dev: .venv/full requirements-dev.txt requirements-ray.txt constraints.txt
 	@echo "Installing what tests need ..."
 	@$(PIP) install -q -r requirements-dev.txt && touch $@
 

@@ -61,12 +61,14 @@ PAGES = {
         ("pages/decide_conflicts.py", "Decide", ":material/gavel:", MANAGER),
         ("pages/find_comparisons.py", "Find", ":material/search:", MANAGER),
     ),
-    "Models": (
-        ("pages/look_at_data.py", "Look at data", ":material/query_stats:", MANAGER),
+    "Training": (
         ("pages/freeze_feedback.py", "Freeze", ":material/ac_unit:", MANAGER),
+        ("pages/look_at_data.py", "Look at data", ":material/query_stats:", MANAGER),
         ("pages/train_model.py", "Train", ":material/model_training:", MANAGER),
-        ("pages/trained_models.py", "Trained models", ":material/inventory_2:", MANAGER),
         ("pages/learning_curve.py", "Learning curve", ":material/show_chart:", MANAGER),
+        ("pages/trained_models.py", "Trained models", ":material/inventory_2:", MANAGER),
+    ),
+    "The proof": (
         ("pages/judge_blind.py", "Judge blind", ":material/visibility_off:", JUDGES),
         ("pages/evaluate_models.py", "Evaluate", ":material/leaderboard:", JUDGES),
     ),

@@ -68,7 +68,12 @@ def readiness(s: Session, *, project_id: int) -> list[Ready]:
         .group_by(Responder.id)
         .order_by(Responder.id)
     ).all()
-    return [Ready(responder, answered, held_out) for responder, answered in rows]
+    # a retired model is offered for nothing new
+    return [
+        Ready(responder, answered, held_out)
+        for responder, answered in rows
+        if responder.model_version is None or responder.model_version.retired_at is None
+    ]
 
 
 def create_evaluation(
@@ -105,7 +110,7 @@ def create_evaluation(
     ready = {entry.responder.id: entry for entry in readiness(s, project_id=project_id)}
     for responder_id in (candidate_id, *chosen):
         if responder_id not in ready:
-            raise NotFound("That responder is not part of this project. Reload the page.")
+            raise NotFound("That responder is not part of this project, or its model is retired. Reload the page.")
         entry = ready[responder_id]
         if not entry.held_out:
             raise Refused("This project has no held-out prompts that models answer. Import some as held out first.")

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.catalog import refuse_retired
 from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require
 from errors import AlreadyThere, BrokenModel, NotFound
@@ -40,6 +41,7 @@ def add_adapter(
     base = s.get(ModelVersion, base_id)
     if base is None:
         raise NotFound("That base model is not in the database any more. Reload the page.")
+    refuse_retired(base)
     clean = " ".join(name.split())
     if not clean or s.scalar(select(ModelVersion.id).where(ModelVersion.name == clean)) is not None:
         raise AlreadyThere("Choose a name that no other model has.")

@@ -69,6 +69,7 @@ def build(folder: Path) -> None:
             "source_sha256": GGUF_SHA256,
             "weights_sha256": hash_weights(made),
             "template_hash": template_hash(template),
+            "licence": "apache-2.0",
         }
         write_json(made / MANIFEST, manifest)
         if folder.exists():

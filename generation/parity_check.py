@@ -14,6 +14,7 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.catalog import refuse_retired
 from db.models import ModelVersion, ParityCheck, Role, RunStatus
 from db.people import require
 from db.session import reading, session
@@ -36,6 +37,7 @@ def request_check(s: Session, *, by: int, project_id: int, model_version_id: int
     version = s.get(ModelVersion, model_version_id)
     if version is None:
         raise NotFound("That model is not in the database any more. Reload the page.")
+    refuse_retired(version)
     busy = select(ParityCheck.id).where(
         ParityCheck.model_version_id == model_version_id,
         ParityCheck.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),

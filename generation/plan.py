@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from db.catalog import refuse_retired
 from db.models import (
     Companion,
     GenerationRun,
@@ -104,6 +105,7 @@ def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> Missing
 
 def refuse_unfit(s: Session, version: ModelVersion) -> None:
     """Raise `Refused` or `BrokenModel` where the model may not or cannot answer."""
+    refuse_retired(version)
     if problem := blocked(s, version):
         raise Refused(f"{version.name} may not answer, since a check of how it is served failed: {problem}")
     whole = version.parent if version.adapter_folder and not Path(version.location).exists() else None

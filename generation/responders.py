@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from db.catalog import refuse_retired
 from db.comparisons import nearly_same
 from db.models import Example, ModelVersion, Prompt, Responder, ResponderKind, Role
 from db.people import require
@@ -190,8 +191,10 @@ def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, ke
         made.endpoint_url, made.endpoint_model, made.key_variable = model.url, model.model, model.key_variable
         made.price_in, made.price_out = model.price_in, model.price_out
     else:
-        if s.get(ModelVersion, model) is None:
+        version = s.get(ModelVersion, model)
+        if version is None:
             raise NotFound("That model is not in the database any more. Reload the page.")
+        refuse_retired(version)
         made.model_version_id = model
     made.examples = [
         Example(place=place, prompt=shown, reply=reply) for place, (shown, reply) in enumerate(prompt.examples, start=1)

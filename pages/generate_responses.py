@@ -76,7 +76,12 @@ def sentence(made: Paired) -> str:
     return f"{made.created:,} new comparisons wait on the Compare page. {'; '.join(parts)}".strip() + "." * bool(parts)
 
 
-machines = [a.responder for a in answered if a.responder.kind is not ResponderKind.HUMAN]
+machines = [
+    a.responder
+    for a in answered
+    if a.responder.kind is not ResponderKind.HUMAN
+    and (a.responder.model_version is None or a.responder.model_version.retired_at is None)
+]
 if machines:
     with st.form("generate"):
         st.subheader("Generate what is missing")

@@ -40,7 +40,7 @@ with reading() as s:
     runs = training_runs(s, project_id=me.project_id)
     busy = any(run.curve_id is not None and not run.status.ended for run in runs)
 if not frozen or not bases:
-    st.info("There is no snapshot to learn from yet. Freeze one on the Train page.")
+    st.info("There is no snapshot to learn from yet. Freeze one on the page Freeze.")
     st.stop()
 
 

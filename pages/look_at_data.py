@@ -108,7 +108,7 @@ with reading() as s:
 st.caption("Before a training: what would a model learn from these rows, and what does it really read?")
 if not frozen:
     st.info(
-        "Nothing is frozen yet. Freeze a snapshot on the Train page, then look at it here.", icon=":material/ac_unit:"
+        "Nothing is frozen yet. Freeze a snapshot on the page Freeze, then look at it here.", icon=":material/ac_unit:"
     )
     st.stop()
 

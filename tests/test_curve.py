@@ -396,7 +396,7 @@ def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
         project = a_project(s)
         by = a_reviewer(s, project)
         snapshot = Snapshot(project_id=project.id, created_by_id=by.id)
-    assert "Freeze one on the Train page" in words(opened(snapshot))
+    assert "Freeze one on the page Freeze" in words(opened(snapshot))
 
 
 @pytest.mark.usefixtures("database")

@@ -599,7 +599,7 @@ def test_the_page_tells_before_a_freeze_what_to_do() -> None:
         project = a_project(s)
         by = a_reviewer(s, project).id
         project_id = project.id
-    assert "Freeze a snapshot on the Train page" in written(opened(project_id, by))
+    assert "Freeze a snapshot on the page Freeze" in written(opened(project_id, by))
 
 
 def part_of_the_sample(folder: Path) -> Path:

@@ -537,7 +537,7 @@ def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: 
 
 def test_the_line_says_what_the_engine_is_started_with_here() -> None:
     assert (RANKS, BATCHED_TOKENS) == (engine.RANKS, engine.BATCHED_TOKENS)
-    ours, _ = engine._command(settings_module.Engine.vllm, engine.Weights("m", "/m", "/a", 24), 1)
+    ours, _ = engine._command(settings_module.Engine.vllm, [engine.Weights("m", "/m", "/a", 24)], 1)
     served = Served("/a", "tuned", 2048, base="/m", rank=24)
     line = shlex.split(vllm_command(served, gpu=engine.on_gpu()))
     flags = {flag for flag in ours if flag.startswith("--")}

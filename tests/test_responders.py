@@ -236,7 +236,10 @@ def test_an_example_from_the_held_out_side_or_with_turn_marks_is_refused(s: Sess
 # ---------------------------------------------------------------------------------------------------------- workbench
 
 
-def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(database: Path) -> None:
+def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LINGER", 0.0)
     with session() as s:
         project = a_project(s)
         by, model = a_reviewer(s, project), a_model(s, project, name="Base")

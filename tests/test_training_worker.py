@@ -54,12 +54,12 @@ class Deaf:
 
 
 class FakeTrainer:
-    """Stands in for `training.train.train`: reports what it is given and leaves a folder as the real one does."""
+    """Stands in for `training.launch.launch`: reports what it is given and leaves a folder as the real one does."""
 
     def __init__(self, *said: StepReport, fails_with: Exception | None = None) -> None:
         self.said, self.fails_with, self.calls = said, fails_with, 0
 
-    def __call__(self, folder: Path, listener: Listener) -> None:
+    def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
         self.calls += 1
         listener.stage("Training")
         for said in self.said:
@@ -74,7 +74,7 @@ class FakeTrainer:
         (merged / "manifest.json").write_text("{}")
         RunManifest(
             base_model="base",
-            snapshot_sha256=RunInput.read(folder).snapshot_sha256,
+            snapshot_sha256=given.snapshot_sha256,
             weights_sha256=hash_weights(merged),
             template_hash="template",
             steps=3,
@@ -87,7 +87,7 @@ class FakeTrainer:
 
 
 def carried(monkeypatch: pytest.MonkeyPatch, fake: FakeTrainer) -> Progress:
-    monkeypatch.setattr(worker, "train", fake)
+    monkeypatch.setattr(worker, "launch", fake)
     with session() as s:
         run_id = a_training(s).id
     progress = unmanaged("training", run_id)
@@ -132,7 +132,7 @@ def test_a_resumed_attempt_may_repeat_steps(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("database")
 def test_a_cancelled_training_registers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "train", FakeTrainer(a_report(1)))
+    monkeypatch.setattr(worker, "launch", FakeTrainer(a_report(1)))
     with session() as s:
         run_id = a_training(s).id
     progress = unmanaged("training", run_id)
@@ -148,8 +148,8 @@ def test_a_cancelled_training_registers_nothing(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("database")
 def test_a_model_changed_after_its_training_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     class Meddled(FakeTrainer):
-        def __call__(self, folder: Path, listener: Listener) -> None:
-            super().__call__(folder, listener)
+        def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
+            super().__call__(folder, given, listener)
             (folder / MERGED / "model.safetensors").write_bytes(b"others")
 
     with pytest.raises(TrainingFailed, match="changed after the training"):
@@ -163,7 +163,7 @@ def test_a_complete_folder_is_not_trained_again() -> None:
     progress = unmanaged("training", run_id)
     with reading() as s:
         worker.run_input(s, run_id=run_id).write(progress.folder)
-    FakeTrainer()(progress.folder, Deaf())
+    FakeTrainer()(progress.folder, RunInput.read(progress.folder), Deaf())
     worker.run(progress)  # the real one: it would fail on a base model that is not there
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).status is RunStatus.SUCCEEDED
@@ -172,10 +172,10 @@ def test_a_complete_folder_is_not_trained_again() -> None:
 @pytest.mark.usefixtures("database")
 def test_a_name_taken_while_the_training_ran_gets_the_runs_number(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(FakeTrainer):
-        def __call__(self, folder: Path, listener: Listener) -> None:
+        def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
             with session() as s:
                 s.add(ModelVersion(name="tuned", location="elsewhere"))
-            super().__call__(folder, listener)
+            super().__call__(folder, given, listener)
 
     progress = carried(monkeypatch, Slow())
     with reading() as s:

@@ -41,18 +41,6 @@ def examples(method: Method, rows: Sequence[FrozenRow], singles: Sequence[Exampl
     return list(distinct.values())
 
 
-def unpaired(rows: Sequence[FrozenRow]) -> list[Example]:
-    """Every reply of the pairs once, with whether it was chosen; one that was both is left out."""
-    found: dict[tuple[str, ...], Example] = {}
-    labels: dict[tuple[str, ...], set[bool]] = {}
-    for row in rows:
-        for reply, label in ((row.chosen, True), (row.rejected, False)):
-            key = _key(row.prompt, reply)
-            found[key] = Example(row.prompt_id, row.prompt, (reply,), label)
-            labels.setdefault(key, set()).add(label)
-    return [one for key, one in found.items() if len(labels[key]) == 1]
-
-
 def _key(prompt: Sequence[Message], reply: Sequence[Message]) -> tuple[str, ...]:
     return tuple(turn["content"] for turn in (*prompt, *reply))
 

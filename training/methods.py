@@ -14,6 +14,7 @@ from typing import Any
 
 from db.models import Loss, Method
 from model_folder import hash_weights, is_hub_id
+from training import trackers
 from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes
 from training.guards import Encoded, check_seen
@@ -180,6 +181,7 @@ def _common(folder: Path, given: RunInput, rows: Examples) -> dict[str, Any]:
         "save_total_limit": CHECKPOINTS_KEPT,
         "save_only_model": False,
         "report_to": given.trackers or "none",
+        **(trackers.arguments(folder) if given.trackers else {}),
         "disable_tqdm": True,
     }
 

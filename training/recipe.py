@@ -11,6 +11,7 @@ import psutil
 from sqlalchemy import exists, null, or_, select
 from sqlalchemy.orm import Session
 
+from db.catalog import refuse_retired
 from db.models import (
     Adapter,
     Launcher,
@@ -33,6 +34,7 @@ from errors import AlreadyThere, NotFound, Refused
 from settings import settings
 from training.estimate import full_memory_mb, has_gpu, parameters_of
 from training.run_folder import RecipeValues
+from training.trackers import names as tracker_names
 
 SMALL = RecipeValues(
     name="Small model, no GPU",
@@ -364,6 +366,8 @@ def stored_recipe(s: Session, *, project_id: int, snapshot_id: int, base_model_i
     base = s.get(ModelVersion, base_model_id)
     if base is None:
         raise NotFound(f"There is no model {base_model_id}. Choose one from the list.")
+    refuse_retired(base)
+    tracker_names()  # a logger that is not installed is told at once
     if recipe.reference is Reference.BASE and not recipe.sft_epochs and base.parent_id is None:
         raise Refused(
             f"{base.name} is a base model itself, so there is no earlier one to hold it to. Hold it to the model that "
@@ -395,7 +399,7 @@ def _is_being_trained(s: Session, name: str) -> bool:
 
 def command(run: TrainingRun) -> str:
     """What the button runs, to type in a shell; the run's folder must be there, so not before its first attempt."""
-    return f"python -m training.train {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
+    return f"python -m training.launch {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
 
 
 def _check_rows(s: Session, *, snapshot_id: int, method: Method) -> None:

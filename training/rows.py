@@ -51,6 +51,8 @@ class FrozenRow:
     simulated: bool
     synthetic: bool = False
     """The prompt was made up by a rule or a model."""
+    cluster: str = ""
+    """The mark that near-duplicates of the prompt share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,4 +266,5 @@ def _schema(*, thumbs: bool) -> Any:
     )
     ids = ["response_id", "ranking_id"] if thumbs else ["chosen_id", "rejected_id", "ranking_id", "correction_id"]
     said = [("reviewer", pa.string()), ("simulated", pa.bool_()), ("synthetic", pa.bool_())]
+    said += [] if thumbs else [("cluster", pa.string())]
     return pa.schema([*learned, ("prompt_id", pa.int64()), *((name, pa.int64()) for name in ids), *said])

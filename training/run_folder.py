@@ -214,7 +214,7 @@ class RunManifest:
     base_model: str
     snapshot_sha256: str
     weights_sha256: str
-    """Hash of the merged weights, see `model_folder.hash_weights`."""
+    """Hash of the merged weights, see `model_folder.hash_weights`; empty where none were wanted."""
     template_hash: str
     steps: int
     pairs: int
@@ -230,6 +230,8 @@ class RunManifest:
     method: str = Method.DPO.value
     adapter: str | None = Adapter.LORA.value
     makes_model: bool = True
+    adapter_sha256: str | None = None
+    """Hash of the adapter alone."""
 
     def write(self, folder: Path) -> None:
         """Put the manifest into the folder, whole or not at all."""

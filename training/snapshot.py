@@ -321,6 +321,7 @@ def _frozen(found: Preferences, prompt: PromptFormat) -> Rows:
                 reviewer=row.reviewer,
                 simulated=row.simulated,
                 synthetic=row.prompt.synthetic,
+                cluster=row.prompt.cluster,
             )
         )
     return rows

@@ -22,13 +22,15 @@ from db.models import Method, Reference
 from errors import TrainingFailed
 from model_folder import hash_weights
 from template import template_hash
-from training import methods
-from training.examples import WITH_REFERENCE, Example, examples, unpaired
+from training import methods, trackers
+from training.curve import shared_rows
+from training.examples import WITH_REFERENCE, Example, examples
 from training.following import Silent, alone, is_first, processes
 from training.guards import Encoded, check_rows, check_space, encode
 from training.preferences import Split
-from training.rows import Rows, read_rows
+from training.rows import Rows, read_rows, read_thumbs, unpaired
 from training.run_folder import (
+    ADAPTER,
     CHECKPOINTS,
     MERGED,
     METRICS,
@@ -77,7 +79,8 @@ def train(folder: Path, listener: Listener) -> None:
         return
     given = RunInput.read(folder)
     rows = read_rows(Path(given.snapshot), sha256=given.snapshot_sha256)
-    _set_environment(given)
+    rows |= {Split.TRAIN: shared_rows(rows[Split.TRAIN], given.share, given.seed)}
+    _set_environment(folder, given)
     try:
         use_every_core()
         _train(folder, given, rows, listener)
@@ -88,12 +91,13 @@ def train(folder: Path, listener: Listener) -> None:
         raise TrainingFailed(sentence) from problem
 
 
-def _set_environment(given: RunInput) -> None:
+def _set_environment(folder: Path, given: RunInput) -> None:
     """Before the libraries are loaded: no telemetry, no bars in the log, one GPU, no network for a local model."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ |= trackers.environment(folder) if given.trackers else {}
     if Path(given.base_model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if processes() == 1:
@@ -123,6 +127,7 @@ def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> Non
         base_model=given.base_model,
         snapshot_sha256=given.snapshot_sha256,
         weights_sha256=weights or "",
+        adapter_sha256=hash_weights(folder / ADAPTER) if weights and given.adapter else None,
         template_hash=template_hash(tokenizer.chat_template),
         steps=methods.steps(given, made),
         pairs=len(made[Split.TRAIN]),
@@ -141,7 +146,20 @@ def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> Non
 
 def _examples(given: RunInput, rows: Rows) -> dict[Split, list[Example]]:
     """What the method learns from, of both splits."""
-    return {split: examples(given.method, of_split, unpaired(of_split)) for split, of_split in rows.items()}
+    if given.method is not Method.KTO:
+        return {split: examples(given.method, of_split) for split, of_split in rows.items()}
+    thumbs = read_thumbs(Path(given.snapshot), sha256=given.snapshot_sha256)
+    return {
+        split: examples(
+            given.method,
+            of_split,
+            [
+                Example(one.prompt_id, one.prompt, (one.completion,), one.label)
+                for one in unpaired(of_split, thumbs[split])
+            ],
+        )
+        for split, of_split in rows.items()
+    }
 
 
 def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> None:

@@ -182,6 +182,8 @@ class Watch:
             ) -> None:
                 if logs and {"loss", "eval_loss"} & logs.keys():
                     watch.heard(logs, step=state.global_step, steps=state.max_steps)
+                if watch.problem is not None:
+                    control.should_save = control.should_training_stop = True
 
             def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
                 watch.evaluated(model, step=state.global_step, steps=state.max_steps)

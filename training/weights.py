@@ -8,6 +8,7 @@ from typing import Any
 from db.models import Adapter
 from errors import BrokenModel, TrainingFailed
 from files import MANIFEST, read_json, write_json
+from merging import NotFinite, ZeroAdapter, merge
 from model_folder import hash_weights, weights_sha256
 from template import template_hash
 from training.run_folder import ADAPTER, BEST, MERGED, METRICS, RunInput, StepReport, read_lines
@@ -78,7 +79,7 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
     if adapter is Adapter.QLORA:
         from transformers import BitsAndBytesConfig
 
-        more["quantization_config"] = BitsAndBytesConfig(
+        more["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     try:
@@ -137,37 +138,48 @@ def lora_config(given: RunInput) -> Any:
 def finish(folder: Path, given: RunInput) -> Path:
     """Make the kept model ``folder/merged``, whole or not at all, and ``folder/adapter`` where there is one.
 
-    The adapter goes into weights of the precision that it was trained on: rounded to fewer bits, much of a short
-    training would be lost. Tokenizer, chat template and generation settings are the base model's. Raises
-    `TrainingFailed` when the training changed nothing or the template would not come out the same.
+    Tokenizer, chat template and generation settings are the base model's. Raises `TrainingFailed` when the training
+    changed nothing or the template would not come out the same.
     """
-    tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    best = folder / BEST
+    best, place = folder / BEST, folder / MERGED
+    shutil.rmtree(place, ignore_errors=True)
     if given.adapter is None:
-        model = load_model(str(best), adapter=None)
-    else:
-        (folder / ADAPTER).mkdir(exist_ok=True)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            shutil.copyfile(best / name, folder / ADAPTER / name)
-        model = _merged(folder, given)
-    scratch, place = folder / f"{MERGED}.tmp", folder / MERGED
-    for old in (scratch, place):
-        shutil.rmtree(old, ignore_errors=True)
-    model.save_pretrained(str(scratch))
+        return _whole(best, place, given)
+    (folder / ADAPTER).mkdir(exist_ok=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copyfile(best / name, folder / ADAPTER / name)
+    try:
+        return merge(
+            given.base_model,
+            folder / ADAPTER,
+            place,
+            expected=given.template_hash,
+            stored="bfloat16" if on_gpu() else "float32",
+            about={"snapshot_sha256": given.snapshot_sha256},
+        )
+    except ZeroAdapter:
+        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(folder) else _NOTHING) from None
+    except NotFinite as problem:
+        raise TrainingFailed(f"{problem} A lower learning rate would help.") from None
+
+
+def _whole(best: Path, place: Path, given: RunInput) -> Path:
+    """The model of a training of every weight, with the base model's tokenizer and generation settings."""
+    tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
+    scratch = place.with_name(f"{place.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    load_model(str(best), adapter=None).save_pretrained(str(scratch))
     tokenizer.save_pretrained(str(scratch))
-    _copy_generation_settings(given.base_model, scratch)
+    settings = Path(given.base_model) / "generation_config.json"
+    if settings.is_file():  # the trainer changes the padding token in what it saves
+        shutil.copyfile(settings, scratch / settings.name)
     template = template_hash(tokenizer.chat_template)
     load_tokenizer(str(scratch), expected=template)
     weights = hash_weights(scratch)
-    if given.adapter is None and weights == weights_sha256(given.base_model):
-        raise TrainingFailed(_NOTHING)
-    manifest = {
-        "base_model": given.base_model,
-        "snapshot_sha256": given.snapshot_sha256,
-        "weights_sha256": weights,
-        "template_hash": template,
-    }
-    write_json(scratch / MANIFEST, manifest)
+    if weights == weights_sha256(given.base_model):
+        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(best.parent) else _NOTHING)
+    about = {"base_model": given.base_model, "snapshot_sha256": given.snapshot_sha256}
+    write_json(scratch / MANIFEST, about | {"weights_sha256": weights, "template_hash": template})
     scratch.rename(place)
     return place
 
@@ -183,23 +195,3 @@ _NEVER_BETTER = (
     "Read the rows on the page Look at data: are the picks of the training rows and of the validation rows alike?"
 )
 _NOTHING = "The training changed nothing: the adapter is zero. Use a higher learning rate."
-
-
-def _merged(folder: Path, given: RunInput) -> Any:
-    """The base model with the adapter in it."""
-    from peft import PeftModel
-
-    model = PeftModel.from_pretrained(load_model(given.base_model), str(folder / ADAPTER))
-    if not any(value.any() for name, value in model.named_parameters() if "lora_B" in name):
-        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(folder) else _NOTHING)
-    try:
-        return model.merge_and_unload(safe_merge=True)
-    except ValueError as problem:
-        raise TrainingFailed(f"The adapter cannot be merged ({problem}). Train with a lower learning rate.") from None
-
-
-def _copy_generation_settings(base: str, place: Path) -> None:
-    """The base model's own, where it is a folder here: the trainer changes the padding token in what it saves."""
-    source = Path(base) / "generation_config.json"
-    if source.is_file():
-        shutil.copyfile(source, place / source.name)

@@ -30,6 +30,7 @@ from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress
 from model_folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
+from training import trackers
 from training.launch import launch
 from training.preferences import Split
 from training.recipe import model_name_is_taken
@@ -102,6 +103,7 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
         reference_model=reference,
         kept=str(settings().home.resolve() / "reference"),
         makes_model=run.curve_id is None,
+        trackers=trackers.names(),
         **{knob.name: getattr(run.recipe, knob.name) for knob in fields(RecipeValues)},
     )
 
