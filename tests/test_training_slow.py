@@ -309,6 +309,31 @@ def test_every_method_loss_and_adapter_makes_another_model_that_can_be_loaded(
     AutoModelForCausalLM.from_pretrained(folder / MERGED)
 
 
+def test_four_bits_still_learn_in_every_layer_after_the_model_was_looked_at(tiny: Path) -> None:
+    import torch
+    from peft import get_peft_model
+
+    from training.weights import load_model, lora_config
+
+    given = RunInput.read(a_run(tiny.parent / "four-bits", tiny, adapter=Adapter.QLORA))
+    tokens = torch.tensor([[3, 4, 5, 6]])
+
+    def gradients(*, looked_at: bool) -> dict[str, float]:
+        torch.manual_seed(0)
+        model: Any = get_peft_model(load_model(str(tiny), adapter=Adapter.QLORA), lora_config(given))
+        if looked_at:
+            model.eval()
+            with torch.no_grad():
+                model(tokens)
+        model.train()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        return {name: float(value.grad.norm()) for name, value in model.named_parameters() if "lora_B" in name}
+
+    untouched = gradients(looked_at=False)
+    assert min(untouched.values()) > 0
+    assert gradients(looked_at=True) == pytest.approx(untouched, rel=1e-3)
+
+
 def test_a_supervised_stage_comes_first_and_its_model_is_the_reference_unless_the_base_is_wanted(
     tiny: Path, tmp_path: Path
 ) -> None:

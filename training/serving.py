@@ -48,7 +48,10 @@ def vllm_command(served: Served, *, gpu: bool, python: str = "python") -> str:
     line += ["--served-model-name", BASE_NAME if served.base else served.name]
     if served.base:
         rank = next((one for one in RANKS if one >= served.rank), RANKS[-1])
-        line += ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{served.name}={served.folder}"]
+        # on CPUs one room stays empty: vLLM 0.32 answers for the base by what stands in the last one
+        rooms = "1" if gpu else "2"
+        line += ["--enable-lora", "--max-lora-rank", str(rank), "--max-loras", rooms, "--max-cpu-loras", rooms]
+        line += ["--lora-modules", f"{served.name}={served.folder}"]
     if served.template:
         line += ["--chat-template", served.template]
     line += ["--max-model-len", str(served.context_tokens), "--dtype", "bfloat16" if gpu else "float32"]

@@ -83,9 +83,15 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     try:
-        return AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             location, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
         )
+        for layer in model.modules():
+            # bitsandbytes 0.50 repacks a layer that once answered in evaluation mode for CPUs with AVX-512 BF16, and
+            # what it is then multiplied by has no gradient: everything below it would stop learning without a word
+            if hasattr(layer, "support_avx512bf16_for_cpu"):
+                layer.support_avx512bf16_for_cpu = False
+        return model
     except ImportError as problem:
         raise TrainingFailed(
             f"Four bits need bitsandbytes, which cannot be loaded here ({_first_line(problem)}). Install the packages "
