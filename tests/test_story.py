@@ -63,7 +63,7 @@ def test_the_story_on_the_real_engine_trainer_and_model(
     monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
     report = tmp_path / "demo.json"
-    command = [sys.executable, "cli.py", "demo", "--prompts", "50", "--max-steps", "3", "--json", str(report)]
+    command = [sys.executable, "cli.py", "demo", "--prompts", "36", "--max-steps", "3", "--json", str(report)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     happened = json.loads(report.read_text())
