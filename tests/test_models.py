@@ -543,7 +543,14 @@ def test_the_line_says_what_the_engine_is_started_with_here() -> None:
     flags = {flag for flag in ours if flag.startswith("--")}
     # the block size and the processor only make it faster, and the processor is our code
     assert flags - set(line) <= {"--block-size", "--logits-processors"}
-    for flag in ("--max-lora-rank", "--max-loras", "--max-model-len", "--dtype", "--generation-config", "--load-format"):
+    for flag in (
+        "--max-lora-rank",
+        "--max-loras",
+        "--max-model-len",
+        "--dtype",
+        "--generation-config",
+        "--load-format",
+    ):
         assert line[line.index(flag) + 1] == ours[list(ours).index(flag) + 1]
 
 

@@ -31,6 +31,7 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
+from training.watching import Interrupted
 
 
 def a_report(step: int, steps: int = 3, loss: float = 0.6, split: Split = Split.TRAIN) -> StepReport:
@@ -143,6 +144,14 @@ def test_a_cancelled_training_registers_nothing(monkeypatch: pytest.MonkeyPatch)
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).model_version_id is None
         assert s.scalar(select(func.count(TrainingStep.step))) == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_a_training_that_was_asked_to_stop_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RunLost, match="last checkpoint"):
+        carried(monkeypatch, FakeTrainer(a_report(1), fails_with=Interrupted("It goes on from its last checkpoint.")))
+    with reading() as s:
+        assert s.scalars(select(TrainingRun.status)).one() is RunStatus.RUNNING
 
 
 @pytest.mark.usefixtures("database")

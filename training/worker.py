@@ -27,7 +27,7 @@ from db.models import (
 )
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
-from jobs.progress import Progress
+from jobs.progress import Progress, RunLost
 from model_folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training import trackers
@@ -47,6 +47,7 @@ from training.run_folder import (
     versions,
 )
 from training.snapshot import folder_of
+from training.watching import Interrupted
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
@@ -64,7 +65,10 @@ def run(progress: Progress) -> None:
     given.write(progress.folder)
     progress.update(versions=versions())
     listener = Kept(progress)
-    launch(progress.folder, given, listener, cancelled=progress.cancel_requested)
+    try:
+        launch(progress.folder, given, listener, cancelled=progress.cancel_requested)
+    except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
+        raise RunLost(str(asked)) from None
     listener.flush()
     manifest = finished(progress.folder)
     if manifest is None or not _whole(progress.folder, manifest):
