@@ -164,7 +164,9 @@ def show_preview(now: SnapshotPreview) -> None:
     """What would be frozen, in numbers and pictures."""
     numbers = st.columns(4)
     numbers[0].metric("Pairs to train on", f"{len(now.rows) - now.validation_count:,}")
-    numbers[1].metric("to watch it by", f"{now.validation_count:,}", help="Validation: never trained on.")
+    numbers[1].metric(
+        "Set aside", f"{now.validation_count:,}", help="Validation: never trained on, to watch the training by."
+    )
     numbers[2].metric("simulated", f"{now.simulated_count:,}", help="Of all pairs; a rule's or made-up picks.")
     numbers[3].metric(
         "Thumbs down", f"{len(now.thumbs):,}", help="Replies of rankings that called all bad. KTO learns from them too."
@@ -209,7 +211,7 @@ def freeze_button(chosen: Selection) -> None:
         help="A model has to be trained on the very prompt that it will be given: system prompt, template, examples.",
         key=key("prompt_of"),
     )
-    if freezing.button("Freeze a snapshot", icon=":material/ac_unit:", type="primary", width="stretch"):
+    if freezing.button("Freeze", icon=":material/ac_unit:", type="primary", width="stretch"):
         with errors_shown(), st.spinner("Freezing …"):
             with session() as s:
                 made = freeze(s, by=me.reviewer_id, project_id=me.project_id, prompt_of=prompt_of, selection=chosen)

@@ -851,11 +851,11 @@ def test_choices_are_seen_in_the_preview_frozen_and_compared_on_the_page(shop_id
     assert numbers(at)["Pairs to train on"] == "13"
     assert numbers(at)["Thumbs down"] == "2"
     assert LeftOut.BOTH_BAD.sentence in everything(at)
-    press(at, "Freeze a snapshot")
+    press(at, "Freeze")
     next(one for one in at.multiselect if one.label == "Without the chips").set_value(["<b>Tone</b>"]).run()
     assert not at.exception
     assert numbers(at)["Pairs to train on"] == "10"
-    press(at, "Freeze a snapshot")
+    press(at, "Freeze")
     with session() as s:
         newest, oldest = listed(s, project_id=shop_ids[0])
         assert (newest.snapshot.row_count, oldest.snapshot.row_count) == (11, 14)
@@ -880,7 +880,7 @@ def test_an_empty_project_says_what_is_missing(database: Path) -> None:
         manager = a_reviewer(s, project).id
     at = opened(project.id, manager)
     assert any("training needs at least 10" in one.value.replace("\\", "") for one in at.warning)
-    press(at, "Freeze a snapshot")
+    press(at, "Freeze")
     assert any("training needs at least 10" in one.value.replace("\\", "") for one in at.error)
 
 
