@@ -18,7 +18,18 @@ from rich.table import Table as Grid
 from sqlalchemy import select
 
 from db.catalog import evaluations, project_named, responders, story
-from db.models import ModelVersion, Project, Responder, Reviewer, Role, Scope, Snapshot
+from db.models import (
+    Adapter,
+    Loss,
+    Method,
+    ModelVersion,
+    Project,
+    Responder,
+    Reviewer,
+    Role,
+    Scope,
+    Snapshot,
+)
 from db.people import ensure_reviewer, has_manager, join
 from db.session import migrate, reading, session
 from errors import BadFile, BadSetting, NotAllowed, NotFound, PickwellError
@@ -311,11 +322,18 @@ def train(
     by: AsPerson = "",
     snapshot: Annotated[int | None, typer.Option(help="Snapshot id; a fresh one is frozen if left out.")] = None,
     base: Annotated[str, typer.Option(help="Model to start from; the base model if left out.")] = "",
-    recipe: Annotated[int, typer.Option(min=1, max=2, help="1: a small model, no GPU; 2: 7B on a GPU.")] = 1,
+    recipe: Annotated[
+        int, typer.Option(min=0, max=2, help="1: a small model, no GPU; 2: 7B on a GPU; 0: as the Train page advises.")
+    ] = 1,
+    method: Annotated[Method, typer.Option(case_sensitive=False, help="With recipe 0.")] = Method.DPO,
+    loss: Annotated[Loss, typer.Option(case_sensitive=False, help="Of DPO, with recipe 0.")] = Loss.SIGMOID,
+    adapter: Annotated[Adapter, typer.Option(case_sensitive=False, help="With recipe 0.")] = Adapter.LORA,
     max_steps: int | None = None,
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""
     from generation.base_model import register_base_model
+    from training.advice import advised
+    from training.estimate import has_gpu, lengths, parameters_of
     from training.recipe import PRESETS, start_training
     from training.snapshot import freeze
 
@@ -329,13 +347,27 @@ def train(
         if start is None:
             raise NotFound(f"There is no model “{base}”. Leave --base out for the base model.")
         console.print(f"Snapshot {frozen.id}: {frozen.row_count} preferences, {frozen.simulated_count} simulated.")
+        if recipe:
+            values = PRESETS[recipe - 1]
+        else:
+            size = lengths(frozen)
+            values = advised(
+                pairs=size.rows,
+                parameters=parameters_of(location=start.location, name=start.name),
+                gpu=has_gpu(),
+                method=method,
+                loss=loss,
+                adapter=adapter,
+                longest=size.longest,
+                validation=size.validation,
+            ).values
         started = start_training(
             s,
             by=person,
             project_id=found.id,
             snapshot_id=frozen.id,
             base_model_id=start.id,
-            recipe=replace(PRESETS[recipe - 1], max_steps=max_steps),
+            recipe=replace(values, max_steps=max_steps),
             model_name=name,
         )
     _wait("training", started.id)

@@ -12,13 +12,14 @@ from sqlalchemy import func, select
 
 import cli
 import settings as settings_module
-from db.models import Judgment, Prompt, Ranking, Response, Reviewer, Verdict
+from db.models import Adapter, Judgment, Method, Prompt, Ranking, Response, Reviewer, TrainingRun, Verdict
 from db.people import create_project, ensure_reviewer
 from db.session import migrate, reading, session
 from eval.judging import judge, next_view
 from review.assignment import next_offer
 from review.rankings import Choice, rank_pair
 from settings import ROOT
+from tests.test_training import a_training
 
 EMAILS = [
     "My atlas has not come. Where is it?",
@@ -158,3 +159,21 @@ def test_a_setting_that_cannot_work_is_named(
 def test_names_with_square_brackets_are_shown_as_they_are(home: Path) -> None:
     shell("new-project", "[/b] [red]Parcels", "--as", "Mara")
     assert "[/b] [red]Parcels" in shell("status")
+
+
+def test_a_training_by_another_method_takes_the_advised_recipe(
+    database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with session() as s:
+        run = a_training(s)
+        manager, base = run.requested_by_id, run.base_model.name
+        who = s.get_one(Reviewer, manager).name
+    monkeypatch.setattr(cli, "_wait", lambda kind, run_id: None)
+    words = ["train", "Second", "--as", who, "--base", base, "--recipe", "0", "--method", "kto", "--adapter", "dora"]
+    monkeypatch.setattr(sys, "argv", ["cli.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code, capsys.readouterr()
+    with reading() as s:
+        recipe = s.scalars(select(TrainingRun).where(TrainingRun.model_name == "Second")).one().recipe
+        assert (recipe.method, recipe.adapter, recipe.beta) == (Method.KTO, Adapter.DORA, 0.1)

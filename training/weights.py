@@ -90,7 +90,7 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
             # bitsandbytes 0.50 repacks a layer that once answered in evaluation mode for CPUs with AVX-512 BF16, and
             # what it is then multiplied by has no gradient: everything below it would stop learning without a word
             if hasattr(layer, "support_avx512bf16_for_cpu"):
-                layer.support_avx512bf16_for_cpu = False
+                layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
         return model
     except ImportError as problem:
         raise TrainingFailed(
