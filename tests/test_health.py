@@ -59,6 +59,7 @@ def test_two_evaluations_worse_than_the_best_end_the_training() -> None:
     assert kinds(evaluations(0.60, 0.66, 0.70)) == {"overfitting": True}
     assert kinds(evaluations(0.60, 0.66)) == {}, "one may be noise"
     assert kinds(evaluations(0.66, 0.60, 0.70)) == {}
+    assert kinds(evaluations(-0.500, -0.503, -0.504)) == {}, "the robust loss may go below 0, and falls here"
     assert kinds(evaluations(0.60, 0.603, 0.605)) == {}, "within noise"
     rising = [
         *evaluations(0.60),

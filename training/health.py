@@ -89,7 +89,7 @@ def _overfitting(steps: Sequence[StepReport]) -> Finding:
         return None
     best = min(seen[:-2], key=lambda one: one.loss)
     later = seen[-2:]
-    if not all(one.loss > WORSE * best.loss for one in later):
+    if not all(one.loss > best.loss + (WORSE - 1) * abs(best.loss) for one in later):
         return None
     if best.reward_accuracy is not None and any((one.reward_accuracy or 0) > best.reward_accuracy for one in later):
         return None

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from db.models import Loss, Method
+from db.models import Adapter, Loss, Method
+from files import file_sha256
 from model_folder import hash_weights, is_hub_id
 from training import trackers
 from training.examples import WITH_REFERENCE, Example
@@ -190,8 +191,15 @@ def _kept(given: RunInput) -> Kept:
     """Where the reference's log-probabilities are kept, for all that decides them."""
     location = given.reference_model or given.base_model
     weights = location if is_hub_id(location) else hash_weights(Path(location))
-    precision = given.adapter.value if given.adapter is not None and given.adapter.value == "QLORA" else "float32"
-    model = {"weights": weights, "template": given.template_hash, "precision": precision}
+    # another reference than the model in training is loaded whole
+    precision = "QLORA" if given.adapter is Adapter.QLORA and given.reference_model is None else "float32"
+    config = Path(location) / "config.json"
+    model = {
+        "weights": weights,
+        "config": file_sha256(config) if config.is_file() else None,
+        "template": given.template_hash,
+        "precision": precision,
+    }
     return Kept(Path(given.kept or "."), model=model)
 
 

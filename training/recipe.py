@@ -373,7 +373,7 @@ def stored_recipe(s: Session, *, project_id: int, snapshot_id: int, base_model_i
             f"{base.name} is a base model itself, so there is no earlier one to hold it to. Hold it to the model that "
             "the training starts from."
         )
-    _check_rows(s, snapshot_id=snapshot_id, method=recipe.method)
+    _check_rows(s, snapshot_id=snapshot_id, recipe=recipe)
     _check_memory(recipe, base)
     # what no trainer reads with this method must not look as if it had counted
     used = recipe if recipe.method in HAS_ANCHOR else replace(recipe, sft_weight=0.0)
@@ -402,10 +402,17 @@ def command(run: TrainingRun) -> str:
     return f"python -m training.launch {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
 
 
-def _check_rows(s: Session, *, snapshot_id: int, method: Method) -> None:
+def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:
     pairs = exists().where(Preference.snapshot_id == snapshot_id, Preference.split == Split.TRAIN)
     thumbs = exists().where(Thumb.snapshot_id == snapshot_id, Thumb.split == Split.TRAIN)
-    if s.scalar(select(pairs)) or (method is Method.KTO and s.scalar(select(thumbs))):
+    if s.scalar(select(pairs)):
+        return
+    if recipe.method is Method.KTO and s.scalar(select(thumbs)):
+        if recipe.sft_epochs:
+            raise Refused(
+                "The supervised stage learns from pairs, and this snapshot has single replies only. Set its epochs to "
+                "0."
+            )
         return
     if s.scalar(select(thumbs)):
         raise Refused(

@@ -19,13 +19,14 @@ from db.people import require
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from files import MANIFEST, read_json
-from jobs.progress import Progress
+from jobs.progress import Progress, RunLost
 from training import run_folder
 from training.preferences import Split
 from training.recipe import stored_recipe
 from training.rows import FrozenRow, content_sha256, write_folder
 from training.run_folder import RecipeValues, RunInput, SampleReport, StepReport, WarningReport
 from training.snapshot import verify
+from training.watching import Interrupted
 
 STEPS = 3
 """The first also warms up, so it is not counted."""
@@ -83,7 +84,10 @@ def run(progress: Progress, trainer: Trainer | None = None, clock: Callable[[], 
         given, rows = _given(s, timing_id=progress.run_id, folder=progress.folder)
     given.write(progress.folder)
     stopwatch = Stopwatch(progress, clock, started=psutil.Process().create_time())
-    (trainer or _real_trainer())(progress.folder, stopwatch)
+    try:
+        (trainer or _real_trainer())(progress.folder, stopwatch)
+    except Interrupted as asked:  # the worker stops, or somebody cancelled; it is measured anew
+        raise RunLost(str(asked)) from None
     examples = 2 * rows if given.method is Method.KTO else rows
     found = stopwatch.found(rows_a_step=min(given.batch_size, examples), rows=rows)
     said = read_json(progress.folder / MANIFEST)

@@ -8,6 +8,7 @@ on from the last checkpoint with the same losses; complete, it does nothing.
 """
 
 import errno
+import gc
 import os
 import resource
 import shutil
@@ -31,6 +32,7 @@ from training.preferences import Split
 from training.rows import Rows, read_rows, read_thumbs, unpaired
 from training.run_folder import (
     ADAPTER,
+    BEST,
     CHECKPOINTS,
     MERGED,
     METRICS,
@@ -76,6 +78,7 @@ def train(folder: Path, listener: Listener) -> None:
     listener raises ends the training, with a checkpoint, and comes through.
     """
     if finished(folder):
+        _clear(folder)
         return
     given = RunInput.read(folder)
     rows = read_rows(Path(given.snapshot), sha256=given.snapshot_sha256)
@@ -83,6 +86,10 @@ def train(folder: Path, listener: Listener) -> None:
     _set_environment(folder, given)
     try:
         use_every_core()
+        if is_first() and not _in_two_stages(given):
+            # whoever listens may have missed what the last attempt said at its end
+            forget_steps_after(folder, step_of(last_checkpoint(folder)))
+            _say_again(folder, listener)
         _train(folder, given, rows, listener)
     except Exception as problem:
         sentence = _sentence(problem, folder)
@@ -105,17 +112,23 @@ def _set_environment(folder: Path, given: RunInput) -> None:
 
 
 def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> None:
-    if given.sft_epochs > 0 and given.method in WITH_REFERENCE:
+    if _in_two_stages(given):
         _after_supervised(folder, given, rows, listener)
         return
     began = time.monotonic()
     made = _examples(given, rows)
+    if not made[Split.TRAIN]:
+        raise TrainingFailed(
+            "There is nothing to train on: every reply is called good in one place and bad in another. Decide between "
+            "those rankings, freeze again, and train on that snapshot."
+        )
     told = Written(folder, listener) if is_first() else Silent()
     told.stage("Loading the model")
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
     learned = Learned.read(folder)
     if learned is None:
         learned = _optimize(folder, given, made, tokenizer, told)
+        _give_memory_back()
     if not is_first():
         return
     learned.write(folder)
@@ -141,7 +154,27 @@ def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> Non
         adapter=given.adapter.value if given.adapter else None,
         makes_model=given.makes_model,
     ).write(folder)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    _clear(folder)
+
+
+def _in_two_stages(given: RunInput) -> bool:
+    """Whether a supervised stage comes first."""
+    return given.sft_epochs > 0 and given.method in WITH_REFERENCE
+
+
+def _clear(folder: Path) -> None:
+    """Remove what nobody needs once the training is finished."""
+    for name in (CHECKPOINTS, BEST, SUPERVISED, PREFERRED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _give_memory_back() -> None:
+    """The trained model goes, before another copy is loaded to merge into: trainer and callback hold each other."""
+    gc.collect()
+    if on_gpu():
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def _examples(given: RunInput, rows: Rows) -> dict[Split, list[Example]]:
@@ -201,6 +234,8 @@ def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Liste
     done = finished(folder / PREFERRED)
     if done is None:
         raise TrainingFailed(f"The second stage left no model in {folder / PREFERRED}. Start the training again.")
+    supervised = finished(folder / SUPERVISED)
+    early = supervised.stopped if supervised else None
     if given.makes_model:
         shutil.rmtree(folder / MERGED, ignore_errors=True)
         shutil.copytree(folder / PREFERRED / MERGED, folder / MERGED)
@@ -210,10 +245,11 @@ def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Liste
         steps=before + after,
         best_step=(done.best_step or 0) + before,
         seconds=round(time.monotonic() - began, 1),
+        stopped=done.stopped or early,
+        adapter_sha256=None,
         adapter=None,  # one for the model that the supervised stage made fits no other, and that one is not kept
     ).write(folder)
-    for name in (SUPERVISED, PREFERRED):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    _clear(folder)
 
 
 def _say_again(folder: Path, listener: Listener) -> None:
@@ -268,9 +304,13 @@ def _optimize(
     )
     watch.trainer = trainer
     trainer.remove_callback(PrinterCallback)
+    if given.stop_early:  # decided at the very step that this attempt goes on from
+        said = read_lines(folder / WARNINGS, WarningReport)
+        watch.stopped = next((one.sentence for one in said if one.stops and one.step == step_of(done)), None)
     check_space(folder, needed=bytes_to_write(trainer.model, checkpoints=methods.CHECKPOINTS_KEPT + 1))
     listener.stage("Training")
-    if step_of(done) < in_all:  # the trainer, resumed at the end of its work, would make one more step
+    # the trainer, resumed at the end of its work, would make one more step
+    if step_of(done) < in_all and not watch.stopped:
         with ending_asked(watch):
             trainer.train(resume_from_checkpoint=str(done) if done else None)
         if watch.problem is not None:
@@ -279,6 +319,7 @@ def _optimize(
     if watch.best is None and last is None:
         raise TrainingFailed(f"The training left no checkpoint in {folder / CHECKPOINTS}. Start it again.")
     best = watch.best or watch.keep_checkpoint(last or folder)
+    watch.trainer = None
     return Learned(best.step, watch.stopped)
 
 

@@ -278,8 +278,11 @@ class Watch:
         self._tell(lambda: self._listener.stage("Training"))
 
     def _tell(self, tell: Callable[[], None]) -> None:
-        """Say something; whatever the listener raises is raised once a checkpoint is saved."""
-        if self.problem is not None:
+        """Say something; whatever the listener raises is raised once a checkpoint is saved.
+
+        What belongs to the step that is saved is said even when somebody asked to stop: no resume would repeat it.
+        """
+        if self.problem is not None and not isinstance(self.problem, Interrupted):
             return
         try:
             tell()

@@ -9,7 +9,7 @@ from db.models import Adapter
 from errors import BrokenModel, TrainingFailed
 from files import MANIFEST, read_json, write_json
 from merging import NotFinite, ZeroAdapter, merge
-from model_folder import hash_weights, weights_sha256
+from model_folder import hash_weights
 from template import template_hash
 from training.run_folder import ADAPTER, BEST, MERGED, METRICS, RunInput, StepReport, read_lines
 
@@ -120,7 +120,7 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
 def bytes_to_write(model: Any, *, checkpoints: int) -> int:
     """What a training of ``model`` (with its adapter) will write: the merged model and ``checkpoints`` checkpoints."""
     parameters = list(model.parameters())
-    weights = sum(p.numel() * p.element_size() for p in parameters)
+    weights = model.num_parameters() * (2 if on_gpu() else 4)  # as it is merged, however few bits it trains in
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     return int(weights + checkpoints * trained * 4 * ADAM_COPIES + SPARE_BYTES)
 
@@ -174,7 +174,10 @@ def _whole(best: Path, place: Path, given: RunInput) -> Path:
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
     scratch = place.with_name(f"{place.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    load_model(str(best), adapter=None).save_pretrained(str(scratch))
+    kept = load_model(str(best), adapter=None)
+    if _same(kept, load_model(given.base_model, adapter=None)):
+        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(best.parent) else _NOTHING)
+    kept.save_pretrained(str(scratch))
     tokenizer.save_pretrained(str(scratch))
     settings = Path(given.base_model) / "generation_config.json"
     if settings.is_file():  # the trainer changes the padding token in what it saves
@@ -182,12 +185,18 @@ def _whole(best: Path, place: Path, given: RunInput) -> Path:
     template = template_hash(tokenizer.chat_template)
     load_tokenizer(str(scratch), expected=template)
     weights = hash_weights(scratch)
-    if weights == weights_sha256(given.base_model):
-        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(best.parent) else _NOTHING)
     about = {"base_model": given.base_model, "snapshot_sha256": given.snapshot_sha256}
     write_json(scratch / MANIFEST, about | {"weights_sha256": weights, "template_hash": template})
     scratch.rename(place)
     return place
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two models have the same weights; files of another precision would differ without a change."""
+    import torch
+
+    others = other.state_dict()
+    return all(name in others and torch.equal(value, others[name]) for name, value in one.state_dict().items())
 
 
 def _was_before_the_last(folder: Path) -> bool:

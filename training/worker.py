@@ -183,6 +183,8 @@ def _time_left(first: StepReport | None, last: StepReport | None) -> str:
     """Words for the time that the steps still to do will take, from the steps that this attempt has done."""
     if first is None or last is None or last.step <= first.step or last.step >= last.steps:
         return ""
+    if last.seconds < first.seconds:  # the first one was told again, from an earlier attempt
+        return ""
     seconds = (last.seconds - first.seconds) / (last.step - first.step) * (last.steps - last.step)
     return ", under a minute left" if seconds < 60 else f", about {seconds / 60:.0f} min left"
 
