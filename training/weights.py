@@ -153,7 +153,8 @@ def finish(folder: Path, given: RunInput) -> Path:
         return _whole(best, place, given)
     (folder / ADAPTER).mkdir(exist_ok=True)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        shutil.copyfile(best / name, folder / ADAPTER / name)
+        if best.exists():  # else a finished folder is merged again, and the adapter is there
+            shutil.copyfile(best / name, folder / ADAPTER / name)
     try:
         return merge(
             given.base_model,
