@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Evaluation, Judgment, Pairing, Responder, Response, Role, Verdict, now
+from db.models import Evaluation, Judgment, Pairing, Responder, Response, Reviewer, Role, Verdict, now
 from db.people import require
 from db.text_rules import as_shown
 from errors import NotFound, Refused
@@ -90,6 +90,8 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
     Pairings with the fewest verdicts come first, so that several reviewers share the work before they overlap.
     """
     evaluation = _open(s, by=by, evaluation_id=evaluation_id)
+    # one of this person's tabs at a time: PostgreSQL shows each query what others committed since the one before
+    s.execute(select(Reviewer.id).where(Reviewer.id == by).with_for_update(key_share=True))
     begun = s.scalars(
         select(Judgment)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
