@@ -56,11 +56,11 @@ people: .venv/app
 demo: setup
 	@$(BIN)/python cli.py demo --json var/demo.json
 
-test: .venv/dev
-	@$(BIN)/python -m pytest
+test: test-fast
+	@$(BIN)/python -m pytest -m slow
 
 test-fast: .venv/dev
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n 2
 
 check: .venv/dev
 	@$(BIN)/ruff check .

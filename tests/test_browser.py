@@ -18,8 +18,13 @@ from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PAGES = "Overview Import Route Try Generate Check Tidy Compare Correct Progress Decide Find Train Judge Evaluate People"
-MENU = [re.compile(name) for name in PAGES.split()]
+PAGES = (
+    *("Overview", "Import", "Route", "Try prompts", "Generate", "Check", "Tidy texts"),
+    *("Compare", "Correct", "Progress", "Decide", "Find"),
+    *("Freeze", "Look at data", "Train", "Learning curve", "Trained models"),
+    *("Judge blind", "Evaluate", "People"),
+)
+MENU = [re.compile(f"{name}$") for name in PAGES]  # an icon's name stands before it
 REVIEWERS_MENU = ["Overview", "Judge", "Evaluate", "People"]
 PEOPLE = ("Rosalind", "Achterberg", "Malhotra", "Quiet Model")
 
