@@ -5,11 +5,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from db.catalog import Trained, models_of, training_runs
-from db.models import ModelVersion, Role, RunStatus
+from db.models import ModelVersion, Role, RunStatus, TrainingRun
 from db.session import reading, session
 from files import MANIFEST, read_json
 from training.card import card
@@ -21,13 +20,15 @@ from ui.frame import page
 from ui.model_card import contests_of, show_card
 from ui.model_compare import show_comparison
 from ui.model_work import show_work, start, work_of
-from ui.safe import errors_shown, errors_toasted, plain
+from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 me = page("Trained models", Role.MANAGER)
 PARTS = {
     Part.MERGED: "The whole model, ready to serve",
     Part.ADAPTER: "The adapter alone, to load beside its base",
 }
+FEW = 20
+"""Models that are all seen at once; a longer table scrolls."""
 FORMS = {Form.FOLDER: "A folder", Form.ZIP: "A .zip", Form.TAR: "A .tar"}
 with reading() as s:
     entries = models_of(s, project_id=me.project_id)
@@ -38,12 +39,12 @@ with reading() as s:
 def row(one: Trained) -> dict[str, object]:
     """A model in the table."""
     snapshot = one.run.snapshot if one.run is not None else None
+    simulated = f", {snapshot.simulated_count:,} simulated" if snapshot and snapshot.simulated_count else ""
     return {
         "Model": one.version.name,
         "Made from": one.version.parent.name if one.version.parent else "",
         "How": f"{one.run.recipe.method.value}, training {one.run.id}" if one.run else "added",
-        "Preferences": snapshot.row_count if snapshot else None,
-        "of them simulated": snapshot.simulated_count if snapshot else None,
+        "Preferences": f"{snapshot.row_count:,}{simulated}" if snapshot else "",
         "Licence": licences[one.version.id].text,
         "Retired": f"{one.version.retired_at:%d %b %Y}" if one.version.retired_at else "",
     }
@@ -187,6 +188,11 @@ def show_exports(version: ModelVersion) -> None:
         show_export(version, place, number)
 
 
+def of_a_curve(run: TrainingRun) -> bool:
+    """Whether it only measured and made no model."""
+    return run.curve_id is not None
+
+
 def comparison() -> None:
     """Two to four trainings side by side."""
     if len(runs) < LEAST:
@@ -196,7 +202,7 @@ def comparison() -> None:
     chosen = st.multiselect(
         "Trainings",
         list(labels),
-        default=[run.id for run in reversed(runs[:LEAST])],
+        default=[run.id for run in reversed(sorted(runs, key=of_a_curve)[:LEAST])],
         format_func=labels.__getitem__,
         max_selections=MOST,
         key="compared",
@@ -213,7 +219,7 @@ with models_tab:
     if not entries:
         st.info("There is no model yet. Train one, or add one on the page Generate.")
     else:
-        st.dataframe(pd.DataFrame([row(one) for one in entries]), hide_index=True, width="stretch")
+        show_table([row(one) for one in entries], whole=len(entries) <= FEW)
         names = {one.version.id: one.version.name for one in entries}
         which = st.selectbox("Model", list(names), format_func=names.__getitem__, key="trained_model")
         one_model(next(one.version for one in entries if one.version.id == which))

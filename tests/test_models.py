@@ -863,6 +863,18 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
     ]
 
 
+def test_the_accuracy_of_the_first_step_where_all_pairs_are_ties_is_left_out(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    runs = [a_training(s, project, by, home, name=name) for name in ("One", "Two")]
+    found = compare(s, by=by.id, project_id=project.id, run_ids=[run.id for run in runs])
+    told = {(point.run[:3], point.split, point.step): point.accuracy for point in found.points}
+    for name in ("One", "Two"):
+        assert [told[name, Split.TRAIN, step] for step in (1, 2)] == [None, 0.5]
+        assert [told[name, Split.VALIDATION, step] for step in (1, 2)] == [0.5, 0.5]
+
+
 def _prompt_of(s: Session, run: TrainingRun) -> int:
     return s.get_one(TrainingSample, (run.id, 1, 1)).prompt_id
 
@@ -1047,3 +1059,24 @@ def test_two_trainings_are_shown_side_by_side_and_replies_stay_text(two: tuple[i
     assert "Two at 2 &lt;b&gt;" in text
     assert "partly simulated feedback" in text
     assert len(page.get("arrow_vega_lite_chart") or page.get("vega_lite_chart")) >= 2
+
+
+def test_the_legend_stands_above_the_charts_where_nothing_cuts_it(two: tuple[int, int, int]) -> None:
+    page = opened(two[0], two[1])
+    for words in ("Two (training", "One (training", "training rows", "validation rows"):
+        assert f"</b>{words}" in said(page) or f"</i>{words}" in said(page)
+    charts = page.get("arrow_vega_lite_chart") or page.get("vega_lite_chart")
+    assert charts
+    for chart in charts:
+        encoding = json.loads(chart.proto.spec)["encoding"]
+        assert (encoding["color"]["legend"], encoding["strokeDash"]["legend"]) == (None, None)
+
+
+def test_tables_of_a_card_are_whole_and_what_a_model_has_not_is_an_empty_cell(two: tuple[int, int, int]) -> None:
+    page = opened(two[0], two[1])
+    tables = [one.proto.body for one in page.get("html") if "<table>" in one.value]
+    assert tables
+    assert all('class="pw-table pw-whole"' in table for table in tables)
+    assert not [table for table in tables if "<td>None</td>" in table]
+    assert "<td>3, 1 simulated</td>" in tables[0]
+    assert "<td>LoRA</td>" in tables[1]

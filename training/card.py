@@ -33,7 +33,7 @@ from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from model_folder import is_hub_id
 from training.preferences import LeftOut
-from training.recipe import KNOBS
+from training.recipe import ADAPTERS, KNOBS
 from training.run_folder import RecipeValues
 from training.versions import Licence, ancestors, descendants, licence_of, the_model, training_of
 
@@ -193,7 +193,7 @@ def _origin(s: Session, version: ModelVersion, licence: Licence) -> Section:
     rows = [
         ("Base model", base.name),
         ("Licence of the base", f"{licence.text} ({licence.source})"),
-        ("Adapter", version.adapter.value if version.adapter else "none"),
+        ("Adapter", ADAPTERS[version.adapter].label if version.adapter else "none"),
         ("Precision of the weights", version.dtype or "not known"),
         ("Sha256 of the weights as registered", version.sha256 or "not known"),
     ]

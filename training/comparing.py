@@ -11,9 +11,12 @@ from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, Training
 from db.people import require
 from errors import NotFound, Refused
 from training.card import knobs, metrics, snapshot_in_words
+from training.curves import points
 
 LEAST, MOST = 2, 4
 NOTHING = "–"
+ROWS = {Split.TRAIN: "training", Split.VALIDATION: "validation"}
+"""What a curve's rows are called."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Point:
     step: int
     loss: float
     accuracy: float | None
+    """None where the page Train leaves it out too: at the first step all pairs are ties, which count as wrong."""
     margin: float | None
 
 
@@ -119,10 +123,9 @@ def compare(s: Session, *, by: int, project_id: int, run_ids: Sequence[int]) -> 
             ]
         ),
         points=tuple(
-            Point(
-                labels[step.training_run_id], step.split, step.step, step.loss, step.reward_accuracy, step.reward_margin
-            )
-            for step in steps
+            point
+            for run in runs
+            for point in _points(labels[run.id], [step for step in steps if step.training_run_id == run.id])
         ),
         samples=_samples(runs, labels, [(sample, text) for sample, text in samples]),
         simulated=any(run.snapshot.simulated_count for run in runs),
@@ -153,6 +156,15 @@ def _settings(run: TrainingRun) -> dict[str, str]:
         "Share of the training rows": f"{run.share:.0%}",
         **knobs(run.recipe),
     }
+
+
+def _points(label: str, steps: Sequence[TrainingStep]) -> list[Point]:
+    """The run's steps, with the accuracies that tell something."""
+    told = {(one.step, one.line): one.value for one in points(steps, "Reward accuracy")}
+    return [
+        Point(label, one.split, one.step, one.loss, told.get((one.step, ROWS[one.split])), one.reward_margin)
+        for one in steps
+    ]
 
 
 def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warnings: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Charts: training curves, win rates with intervals. One look, both themes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -11,8 +11,20 @@ from eval.results import Contrast
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
 from training.curves import Point, points
+from ui.safe import escaped
 
 GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
+
+
+def legend(colours: Mapping[str, str], *, solid: str = "", dashed: str = "") -> str:
+    """What a chart's colours and its two kinds of lines mean, as HTML to stand above it.
+
+    A chart's own legend is only as wide as the chart: it cuts long names, and on a phone leaves no room to draw in.
+    """
+    found = [f'<span><b style="background: {colour}"></b>{escaped(name)}</span>' for name, colour in colours.items()]
+    found += [f"<span><i></i>{escaped(solid)}</span>"] if solid else []
+    found += [f'<span><i class="pw-dashed"></i>{escaped(dashed)}</span>'] if dashed else []
+    return f'<div class="pw-legend">{"".join(found)}</div>'
 
 
 CURVE_TABS = {

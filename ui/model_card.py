@@ -55,6 +55,6 @@ def show_card(card: Card) -> None:
     st.write(plain(card.summary))
     for section in card.sections:
         st.html(f'<div class="pw-sentence">{escaped(section.title)}</div>')
-        show_table([{"What": name, "Value": value} for name, value in section.rows])
+        show_table([{"What": name, "Value": value} for name, value in section.rows], whole=True)
         if section.note:
             st.caption(plain(section.note))

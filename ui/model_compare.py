@@ -6,16 +6,16 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from db.models import Split
-from training.comparing import Compared, Difference, Point, Samples
-from ui.charts import GREEN
+from training.comparing import ROWS, Compared, Difference, Point, Samples
+from ui.charts import legend
 from ui.safe import escaped, plain, show_table
 
-COLOURS = [GREEN, "#b45309", "#1d4ed8", "#a21caf"]
-"""One for each run that can be compared."""
+COLOURS = ["#0d9488", "#d97706", "#3b82f6", "#c026d3"]
+"""One for each run that can be compared; to be told apart on white and on black."""
+DASHES = {"training": [1, 0], "validation": [5, 4]}
 CURVES = {
     "Loss": "lower fits the rows better; compare only the same loss and beta",
-    "Reward accuracy": "share of pairs told apart; 0 at the first step, where all are ties",
+    "Reward accuracy": "share of pairs in the right order; the first step, where all are ties, is left out",
     "Reward margin": "how far apart; above 2 is mostly over-fitting",
 }
 
@@ -27,21 +27,22 @@ def show_comparison(found: Compared) -> None:
     st.subheader("What differs")
     different = [one for one in found.settings if one.differs]
     if different:
-        show_table(_rows(found.labels, different))
+        show_table(_rows(found.labels, different), whole=True)
     else:
         st.caption("Nothing: base, snapshot and every knob are the same.")
     with st.expander("What is the same"):
-        show_table(_rows(found.labels, [one for one in found.settings if not one.differs]))
+        show_table(_rows(found.labels, [one for one in found.settings if not one.differs]), whole=True)
     st.subheader("How they went")
     if found.points:
         curves(found.points, found.labels)
-    show_table(_rows(found.labels, found.outcomes))
+    show_table(_rows(found.labels, found.outcomes), whole=True)
     st.caption("The trainer's numbers say nothing of how good replies are: read the replies, and judge them blind.")
     st.subheader("What the models said at the end")
-    if not found.samples:
-        st.caption("These trainings wrote no sample replies.")
+    asked = {said.run for sample in found.samples for said in sample.replies}
+    if silent := [one for one in found.labels if one not in asked]:
+        st.caption(plain(f"No sample replies were written by: {', '.join(silent)}."))
     for sample in found.samples:
-        show_samples(sample, found.labels)
+        show_samples(sample, [one for one in found.labels if one in asked])
 
 
 def _rows(labels: Sequence[str], differences: Sequence[Difference]) -> list[dict[str, object]]:
@@ -50,11 +51,13 @@ def _rows(labels: Sequence[str], differences: Sequence[Difference]) -> list[dict
 
 def curves(points: Sequence[Point], labels: Sequence[str]) -> None:
     """Loss, accuracy and margin by step, one colour a run; training rows as lines, validation rows dashed."""
+    colours = dict(zip(labels, COLOURS, strict=False))
+    st.html(legend(colours, solid="training rows", dashed="validation rows"))
     frame = pd.DataFrame(
         [
             {
                 "Training": point.run,
-                "rows": "validation" if point.split is Split.VALIDATION else "training",
+                "rows": ROWS[point.split],
                 "step": point.step,
                 "Loss": point.loss,
                 "Reward accuracy": point.accuracy,
@@ -67,29 +70,24 @@ def curves(points: Sequence[Point], labels: Sequence[str]) -> None:
         some = frame.dropna(subset=[name])
         if some.empty:
             continue
+        axis = alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis()
         chart = (
             alt.Chart(some)
             .mark_line(point=True)
             .encode(
-                x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1)),
-                y=alt.Y(f"{name}:Q", title=None, scale=alt.Scale(zero=False)),
+                x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d")),
+                y=alt.Y(f"{name}:Q", title=None, axis=axis, scale=alt.Scale(zero=False)),
                 color=alt.Color(
-                    "Training:N",
-                    title=None,
-                    scale=alt.Scale(domain=list(labels), range=COLOURS[: len(labels)]),
-                    legend=alt.Legend(orient="bottom", columns=1, labelLimit=260),
+                    "Training:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=None
                 ),
                 strokeDash=alt.StrokeDash(
-                    "rows:N",
-                    title=None,
-                    scale=alt.Scale(domain=["training", "validation"], range=[[1, 0], [5, 4]]),
-                    legend=alt.Legend(orient="bottom"),
+                    "rows:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None
                 ),
                 tooltip=["Training", "rows", "step", alt.Tooltip(f"{name}:Q", format=".4f")],
             )
         )
         column.markdown(f"**{name}**  \n:small[{note}]")
-        column.altair_chart(chart.properties(height=260), width="stretch")
+        column.altair_chart(chart.properties(height=220), width="stretch")
 
 
 def show_samples(sample: Samples, labels: Sequence[str]) -> None:

@@ -38,15 +38,16 @@ def show_text(text: str) -> None:
     st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
 
 
-def show_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """A table whose cells wrap; it scrolls when it is long."""
+def show_table(rows: Sequence[Mapping[str, object]], *, whole: bool = False) -> None:
+    """A table whose cells wrap; it scrolls when it is long, unless it is to be ``whole``."""
     if not rows:
         return
     head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
     body = "".join(
         "<tr>" + "".join(f"<td>{escaped(str(cell))}</td>" for cell in row.values()) + "</tr>" for row in rows
     )
-    st.html(f'<div class="pw-table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+    kind = "pw-table pw-whole" if whole else "pw-table"
+    st.html(f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 def show_error(problem: PickwellError) -> None:

@@ -74,6 +74,14 @@ CSS = """
 .pw-table td:not(:last-child) {white-space: nowrap;}
 .pw-table th, .pw-table td {padding: .35rem .8rem; vertical-align: top; overflow-wrap: anywhere;
   border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent);}
+.pw-table.pw-whole {max-height: none;}
+.pw-table.pw-whole th, .pw-table.pw-whole td {white-space: normal; min-width: 6rem;}
+.pw-table.pw-whole th, .pw-table.pw-whole td:first-child {overflow-wrap: break-word;}
+.pw-legend {display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; font-size: .9rem;}
+.pw-legend span {display: inline-flex; align-items: center; gap: .5rem; overflow-wrap: anywhere;}
+.pw-legend b {flex: none; width: .8rem; height: .8rem; border-radius: .2rem;}
+.pw-legend i {flex: none; width: 1.6rem; border-top: 3px solid currentColor;}
+.pw-legend i.pw-dashed {border-top-style: dashed;}
 .pw-shares {overflow-x: auto; font-size: .9rem;}
 .pw-shares table {width: 100%; border-collapse: separate; border-spacing: .35rem .3rem;}
 .pw-shares th {text-align: left; font-weight: 500; opacity: .75; vertical-align: bottom; min-width: 7rem;
