@@ -8,9 +8,11 @@ import pytest
 
 from errors import TrainingFailed
 from tests.test_training_worker import Deaf
+from training import weights
 from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
-from training.run_folder import CHECKPOINTS, METRICS, forget_steps_after, last_checkpoint
+from training.run_folder import BEST, CHECKPOINTS, METRICS, forget_steps_after, last_checkpoint
 from training.train import train
+from training.weights import SPARE_BYTES, bytes_to_write
 
 ALIKE = {"loss": math.log(2), "rewards/chosen": 0.0, "rewards/rejected": 0.0}
 
@@ -79,6 +81,44 @@ def test_too_little_disk_is_noticed_before_the_first_step(tmp_path: Path) -> Non
     check_space(tmp_path, needed=1)
     with pytest.raises(TrainingFailed, match=r"about 1000000000\.0 GB"):
         check_space(tmp_path, needed=10**18)
+
+
+class Sized:
+    """A model of which only the size is asked."""
+
+    def __init__(self, *, frozen: int, trained: int) -> None:
+        self._parts = [SimpleNamespace(numel=lambda: trained, requires_grad=True)]
+        self._parts += [SimpleNamespace(numel=lambda: frozen, requires_grad=False)] if frozen else []
+
+    def parameters(self) -> list[SimpleNamespace]:
+        return self._parts
+
+    def num_parameters(self) -> int:
+        return sum(part.numel() for part in self._parts)
+
+
+def still_to_write(model: Sized, folder: Path, *, makes_model: bool = True) -> int:
+    return bytes_to_write(model, folder, checkpoints=3, makes_model=makes_model) - SPARE_BYTES
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_disk_check_counts_checkpoints_the_best_model_and_the_one_to_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
+) -> None:
+    monkeypatch.setattr(weights, "on_gpu", lambda: gpu)
+    served = 1010 * (2 if gpu else 4)
+    assert still_to_write(Sized(frozen=1000, trained=10), tmp_path) == served + 10 * 4 * (3 * 3 + 2)
+    assert still_to_write(Sized(frozen=1000, trained=10), tmp_path, makes_model=False) == 10 * 4 * (3 * 3 + 2)
+    assert still_to_write(Sized(frozen=0, trained=1000), tmp_path) == 1000 * 4 * (3 * 3 + 2 + 1)
+
+
+def test_a_resumed_training_needs_no_room_for_what_is_there(tmp_path: Path) -> None:
+    model, found = Sized(frozen=0, trained=1000), []
+    for name in (BEST, f"{CHECKPOINTS}/checkpoint-10", f"{CHECKPOINTS}/checkpoint-20", f"{CHECKPOINTS}/checkpoint-30"):
+        found.append(still_to_write(model, tmp_path))
+        (tmp_path / name).mkdir(parents=True)
+    found.append(still_to_write(model, tmp_path))
+    assert found == [4000 * copies for copies in (12, 11, 8, 5, 5)], "the next checkpoint is always still to come"
 
 
 # ----------------------------------------------------------------------------------------------- run folder

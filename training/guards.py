@@ -127,6 +127,6 @@ def check_space(folder: Path, *, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TrainingFailed(
-            f"The training would write about {needed / 1e9:.1f} GB and there are {free / 1e9:.1f} GB free in {folder}. "
+            f"The training has still to write about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free in {folder}. "
             "Free some space or set PICKWELL_HOME to a larger disk, and start it again."
         )

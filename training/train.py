@@ -307,7 +307,12 @@ def _optimize(
     if given.stop_early:  # decided at the very step that this attempt goes on from
         said = read_lines(folder / WARNINGS, WarningReport)
         watch.stopped = next((one.sentence for one in said if one.stops and one.step == step_of(done)), None)
-    check_space(folder, needed=bytes_to_write(trainer.model, checkpoints=methods.CHECKPOINTS_KEPT + 1))
+    check_space(
+        folder,
+        needed=bytes_to_write(
+            trainer.model, folder, checkpoints=methods.CHECKPOINTS_KEPT + 1, makes_model=given.makes_model
+        ),
+    )
     listener.stage("Training")
     # the trainer, resumed at the end of its work, would make one more step
     if step_of(done) < in_all and not watch.stopped:

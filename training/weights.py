@@ -11,7 +11,7 @@ from files import MANIFEST, read_json, write_json
 from merging import NotFinite, ZeroAdapter, merge
 from model_folder import hash_weights
 from template import template_hash
-from training.run_folder import ADAPTER, BEST, MERGED, METRICS, RunInput, StepReport, read_lines
+from training.run_folder import ADAPTER, BEST, CHECKPOINTS, MERGED, METRICS, RunInput, StepReport, read_lines
 
 ADAM_COPIES = 3
 """Float32 values that a checkpoint keeps for each trained one: itself and Adam's two moments."""
@@ -117,12 +117,20 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in ids if token is not None}
 
 
-def bytes_to_write(model: Any, *, checkpoints: int) -> int:
-    """What a training of ``model`` (with its adapter) will write: the merged model and ``checkpoints`` checkpoints."""
-    parameters = list(model.parameters())
-    weights = model.num_parameters() * (2 if on_gpu() else 4)  # as it is merged, however few bits it trains in
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    return int(weights + checkpoints * trained * 4 * ADAM_COPIES + SPARE_BYTES)
+def bytes_to_write(model: Any, folder: Path, *, checkpoints: int, makes_model: bool) -> int:
+    """What a training of ``model`` (with its adapter) has still to write into ``folder``; a resumed one has less.
+
+    Args:
+        checkpoints: that stand there at once; the next one is written before the oldest goes.
+        makes_model: whether a model to serve comes of it.
+    """
+    values = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    whole = all(p.requires_grad for p in model.parameters())
+    left = max(1, checkpoints - len(list((folder / CHECKPOINTS).glob("checkpoint-*"))))
+    best = 1 if (folder / BEST).is_dir() else 2  # a better one stands beside the last before it takes its place
+    # as it is merged, however few bits it trains in
+    served = model.num_parameters() * (2 if on_gpu() and not whole else 4) if makes_model else 0
+    return int(served + 4 * values * (left * ADAM_COPIES + best) + SPARE_BYTES)
 
 
 def lora_config(given: RunInput) -> Any:
