@@ -12,7 +12,7 @@ from training import weights
 from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
 from training.run_folder import BEST, CHECKPOINTS, METRICS, forget_steps_after, last_checkpoint
 from training.train import train
-from training.weights import SPARE_BYTES, bytes_to_write
+from training.weights import SPARE_BYTES, bytes_to_write, revision_of
 
 ALIKE = {"loss": math.log(2), "rewards/chosen": 0.0, "rewards/rejected": 0.0}
 
@@ -119,6 +119,19 @@ def test_a_resumed_training_needs_no_room_for_what_is_there(tmp_path: Path) -> N
         (tmp_path / name).mkdir(parents=True)
     found.append(still_to_write(model, tmp_path))
     assert found == [4000 * copies for copies in (12, 11, 8, 5, 5)], "the next checkpoint is always still to come"
+
+
+def test_a_hub_models_commit_is_told_from_the_cache_and_changes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert revision_of("team/tone") is None, "nothing was loaded yet, and nobody asks the hub"
+    main = tmp_path / "models--team--tone" / "refs" / "main"
+    main.parent.mkdir(parents=True)
+    for commit in ("9" * 40, "a" * 40):
+        main.write_text(commit)
+        assert revision_of("team/tone") == commit
+    assert revision_of(str(tmp_path)) is None
 
 
 # ----------------------------------------------------------------------------------------------- run folder

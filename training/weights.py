@@ -9,7 +9,7 @@ from db.models import Adapter
 from errors import BrokenModel, TrainingFailed
 from files import MANIFEST, read_json, write_json
 from merging import NotFinite, ZeroAdapter, merge
-from model_folder import hash_weights
+from model_folder import hash_weights, is_hub_id
 from template import template_hash
 from training.run_folder import ADAPTER, BEST, CHECKPOINTS, MERGED, METRICS, RunInput, StepReport, read_lines
 
@@ -131,6 +131,23 @@ def bytes_to_write(model: Any, folder: Path, *, checkpoints: int, makes_model: b
     # as it is merged, however few bits it trains in
     served = model.num_parameters() * (2 if on_gpu() and not whole else 4) if makes_model else 0
     return int(served + 4 * values * (left * ADAM_COPIES + best) + SPARE_BYTES)
+
+
+def revision_of(location: str) -> str | None:
+    """The commit of its hub repository in which a model is here: its id alone stays while its weights change.
+
+    Asked after the model is loaded, without the network: transformers 5 notes in the hub's cache which commit it
+    loaded, and no longer in the model's configuration. None for a folder, and for what was never loaded.
+    """
+    if not is_hub_id(location):
+        return None
+    from huggingface_hub import resolve_revision
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
+
+    try:
+        return resolve_revision(location, local_files_only=True).resolved
+    except (HFValidationError, RevisionResolutionError, OSError):
+        return None
 
 
 def lora_config(given: RunInput) -> Any:
