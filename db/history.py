@@ -27,6 +27,7 @@ from db.models import (
     Guideline,
     Judgment,
     Membership,
+    ModelVersion,
     Pairing,
     Project,
     Prompt,
@@ -51,6 +52,7 @@ KEPT = (
     Guideline,
     Judgment,
     Membership,
+    ModelVersion,
     Project,
     Ranking,
     Responder,
@@ -83,7 +85,7 @@ def _keep(s: Session, _context: UOWTransaction) -> None:
 def _added(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
     for item in s.new:
         # comparisons and models are made by the program, from what is kept elsewhere
-        if isinstance(item, KEPT) and not isinstance(item, Comparison):
+        if isinstance(item, KEPT) and not isinstance(item, Comparison | ModelVersion):
             values = {name: plain for name in _columns(item) if (plain := _plain(getattr(item, name))) is not None}
             yield item, _row(item) | {"before": None, "after": values}
 
@@ -125,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def _about(s: Session, item: Base) -> dict[str, int | None]:
-    """The project, comparison and response that a row belongs to."""
+    """The project, comparison and response that a row belongs to; models belong to all projects, so to none."""
     connection = s.connection()
     comparison = response = project = None
     match item:

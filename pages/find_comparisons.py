@@ -28,6 +28,8 @@ STANDING_WORDS: dict[Standing | None, str] = {
     Standing.NEAR_IDENTICAL: "nearly the same replies, never offered",
     Standing.DISCARDED: "discarded",
 }
+WORDS = {"model_version": "model", "retired_at": "retired"}
+"""Of tables and columns, where their own names are not the screen's."""
 SAID_BESIDE = ("project_id", "comparison_id", "reviewer_id", "created_at")
 STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}
 DRAWN_WORDS = {
@@ -100,7 +102,7 @@ def show_history(entries: list[Entry]) -> None:
             {
                 "When": f"{entry.at:%d %b %H:%M:%S}",
                 "Who": entry.by,
-                "What": f"{entry.table.replace('_', ' ')} {entry.row}",
+                "What": f"{in_words(entry.table)} {entry.name or entry.row}",
                 "Before": values(entry.before),
                 "After": values(entry.after),
             }
@@ -111,7 +113,16 @@ def show_history(entries: list[Entry]) -> None:
 
 def values(some: dict[str, Any] | None) -> str:
     """Columns and values on one line, without what the other columns of the table say."""
-    return ", ".join(f"{name}: {value}" for name, value in (some or {}).items() if name not in SAID_BESIDE)
+    return ", ".join(
+        f"{WORDS.get(name, name)}: {'–' if value is None else value}"
+        for name, value in (some or {}).items()
+        if name not in SAID_BESIDE
+    )
+
+
+def in_words(table: str) -> str:
+    """What a table's rows are called."""
+    return WORDS.get(table, table.replace("_", " "))
 
 
 def show_comparison(found: Opened) -> None:
@@ -238,5 +249,8 @@ if rows and rows[0] < len(listed.rows):
         with session() as s:
             found = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison_id)
         show_comparison(found)
-with st.expander("What changed in the project: settings, people, guideline", icon=":material/history:"), reading() as s:
+with (
+    st.expander("What changed: settings, people, guideline, models", icon=":material/history:"),
+    reading() as s,
+):
     show_history(project_history(s, by=me.reviewer_id, project_id=me.project_id))

@@ -1,14 +1,14 @@
 """Looking at who wrote a comparison and what others said: at any time, at the price of one's own ranking."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from db.models import Change, Comparison, Correction, Prompt, Ranking, Reveal, Reviewer, Role
+from db.models import Change, Comparison, Correction, ModelVersion, Prompt, Ranking, Reveal, Reviewer, Role
 from db.people import require
 from db.text_rules import as_shown
 from errors import NotFound
@@ -55,6 +55,8 @@ class Entry:
     row: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    name: str | None = None
+    """Of what was changed, where people know it by one: a model's."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +145,17 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
 
 
 def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) -> list[Entry]:
-    """The project's newest changes of any kind, newest first; managers only.
+    """The project's newest changes of any kind, and those of models, which all projects share, newest first.
 
-    Entries about comparisons and judgments are left out: they would tell what others said. `opened` has the former.
+    Managers only. Entries about comparisons and judgments are left out: they would tell what others said. `opened` has
+    the former.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     rows = (
         select(Change, Reviewer)
         .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
         .where(
-            Change.project_id == project_id,
+            (Change.project_id == project_id) | (Change.table == ModelVersion.__tablename__),
             Change.comparison_id.is_(None),
             Change.response_id.is_(None),
             Change.table != "judgment",
@@ -160,7 +163,10 @@ def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) ->
         .order_by(Change.id.desc())
         .limit(limit)
     )
-    return [_entry(change, who) for change, who in s.execute(rows)]
+    found = [_entry(change, who) for change, who in s.execute(rows)]
+    ids = {int(one.row) for one in found if one.table == ModelVersion.__tablename__}
+    names = {str(model.id): model.name for model in s.scalars(select(ModelVersion).where(ModelVersion.id.in_(ids)))}
+    return [replace(one, name=names.get(one.row)) if one.table == ModelVersion.__tablename__ else one for one in found]
 
 
 def _said(ranking: Ranking) -> Said:

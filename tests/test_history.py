@@ -1,12 +1,16 @@
 """The audit trail: every change with old and new value, written by itself, altered by nobody; and who may see what."""
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
+from streamlit.testing.v1 import AppTest
 
 from db.models import Change, Comparison, Judgment, Project, Role, Verdict
 from db.people import edit_project, leave
+from db.session import session
 from errors import NotAllowed, NotFound, Refused
 from eval.evaluations import create_evaluation
 from eval.judging import judge, next_view, undo_last
@@ -16,7 +20,10 @@ from review.queue import claim, set_queue
 from review.rankings import Choice, give_reason, rank_pair, strengthen, undo
 from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
+from settings import ROOT
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from training.versions import bring_back, retire, set_licence
+from ui.frame import Me
 
 pytestmark = pytest.mark.both_databases
 
@@ -105,6 +112,47 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     told = project_history(s, by=manager.id, project_id=project.id)
     assert {entry.table for entry in told} >= {"project", "guideline", "membership", "evaluation"}
     assert "judgment" not in {entry.table for entry in told}
+
+
+def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Session, pair: Comparison) -> None:
+    project, other = s.get_one(Project, pair.project_id), a_project(s)
+    manager, elsewhere = a_reviewer(s, project), a_reviewer(s, other)
+    a_model(s, project, name="Base")
+    version = a_model(s, project, name="Tone").model_version
+    assert version is not None
+    assert changes(s, "model_version") == [], "the program makes models, from what is kept elsewhere"
+    set_licence(s, by=manager.id, project_id=project.id, model_version_id=version.id, licence="apache-2.0")
+    retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
+    bring_back(s, by=elsewhere.id, project_id=other.id, model_version_id=version.id)
+    licence, retired, back = changes(s, "model_version")
+    assert licence == ({"licence": None}, {"licence": "apache-2.0"}, manager.id)
+    assert retired[0] == {"retired_at": None}
+    assert retired[1] is not None
+    assert (back[0], back[1], back[2]) == (retired[1], {"retired_at": None}, elsewhere.id)
+    for by, here in ((manager, project), (elsewhere, other)):
+        told = project_history(s, by=by.id, project_id=here.id)
+        assert [entry.name for entry in told if entry.table == "model_version"] == [version.name] * 3
+
+
+def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path) -> None:
+    with session() as s:
+        project = a_project(s)
+        manager = a_reviewer(s, project)
+        a_model(s, project, name="Base")
+        version = a_model(s, project, name="Tone").model_version
+        assert version is not None
+        name = version.name
+        prompt = a_prompt(s, project)
+        a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+        retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
+        me = Me(manager.id, "Mara", project.id, "Project", frozenset({Role.MANAGER}))
+    page = AppTest.from_file(str(ROOT / "pages" / "find_comparisons.py"), default_timeout=60)
+    page.session_state["me"] = me
+    page.run()
+    assert not page.exception
+    (table,) = [one.proto.body for one in page.get("html") if f"<td>model {name}</td>" in one.proto.body]
+    assert "<td>retired: –</td>" in table
+    assert "retired: 20" in table
 
 
 @pytest.mark.parametrize("attempt", [update(Change).values(table="x"), delete(Change)], ids=["change", "delete"])
