@@ -1,11 +1,11 @@
 """Choose which feedback counts, see what it would teach, freeze it as a Snapshot; look at and compare frozen ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from db.models import Role
 from db.session import reading, session
@@ -160,17 +160,27 @@ def into_pairs() -> dict[str, Any]:
     }
 
 
+def numbers() -> DeltaGenerator:
+    """A line for numbers, which goes on below where the screen is narrow."""
+    return st.container(horizontal=True, gap="medium")
+
+
+def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Replies beside each other, whole."""
+    cells = "".join(f'<div class="pw-text">{escaped(text)}</div>' for pair in pairs for text in pair)
+    st.html(f'<div class="pw-pairs"><b>Better</b><b>Worse</b>{cells}</div>')
+
+
 def show_preview(now: SnapshotPreview) -> None:
     """What would be frozen, in numbers and pictures."""
-    numbers = st.columns(4)
-    numbers[0].metric("Pairs to train on", f"{len(now.rows) - now.validation_count:,}")
-    numbers[1].metric(
-        "Set aside", f"{now.validation_count:,}", help="Validation: never trained on, to watch the training by."
-    )
-    numbers[2].metric("simulated", f"{now.simulated_count:,}", help="Of all pairs; a rule's or made-up picks.")
-    numbers[3].metric(
-        "Thumbs down", f"{len(now.thumbs):,}", help="Replies of rankings that called all bad. KTO learns from them too."
-    )
+    with numbers():
+        st.metric("Pairs to train on", f"{len(now.rows) - now.validation_count:,}", width="content")
+        aside = "Validation: never trained on, to watch the training by."
+        st.metric("Set aside", f"{now.validation_count:,}", help=aside, width="content")
+        made_up = "Of all pairs; a rule's or made-up picks."
+        st.metric("Simulated", f"{now.simulated_count:,}", help=made_up, width="content")
+        down = "Replies of rankings that called all bad. KTO learns from them too."
+        st.metric("Thumbs down", f"{len(now.thumbs):,}", help=down, width="content")
     if now.synthetic_count:
         st.caption(f"On synthetic prompts, which no customer wrote: {now.synthetic_count:,} pairs.")
     if now.thumbs_simulated:
@@ -190,11 +200,7 @@ def show_preview(now: SnapshotPreview) -> None:
         st.caption("Left out, and why")
         show_table([{"Count": count, "Why": reason.sentence} for reason, count in now.left_out.items()])
     with st.expander("Look at the pairs that would be frozen", icon=":material/table_view:"):
-        st.dataframe(
-            pd.DataFrame([{"Better": row.chosen, "Worse": row.rejected} for row in now.rows[:SHOWN]]),
-            hide_index=True,
-            width="stretch",
-        )
+        show_pairs([(row.chosen, row.rejected) for row in now.rows[:SHOWN]])
         if len(now.rows) > SHOWN:
             st.caption(f"The first {SHOWN} of {len(now.rows):,}.")
 
@@ -269,11 +275,11 @@ def show_frozen(one: Listed) -> None:
 
 def show_difference(found: Difference) -> None:
     """What the newer one has that the older has not, and the other way round."""
-    numbers = st.columns(4)
-    numbers[0].metric("Pairs in both", f"{found.same:,}")
-    numbers[1].metric("Added", f"{len(found.added):,}")
-    numbers[2].metric("Gone", f"{len(found.gone):,}")
-    numbers[3].metric("Thumbs added, gone", f"{found.thumbs_added:,}, {found.thumbs_gone:,}")
+    with numbers():
+        st.metric("Pairs in both", f"{found.same:,}", width="content")
+        st.metric("Added", f"{len(found.added):,}", width="content")
+        st.metric("Gone", f"{len(found.gone):,}", width="content")
+        st.metric("Thumbs added, gone", f"{found.thumbs_added:,}, {found.thumbs_gone:,}", width="content")
     notes = {
         "in another split now": found.moved,
         "with a prompt that reads otherwise now": found.asked_otherwise,
@@ -290,16 +296,7 @@ def show_difference(found: Difference) -> None:
     for title, rows in (("Added", found.added), ("Gone", found.gone)):
         if rows:
             with st.expander(f"{title}: {len(rows):,} pairs", icon=":material/table_view:"):
-                st.dataframe(
-                    pd.DataFrame(
-                        [
-                            {"Better": row.chosen[-1]["content"], "Worse": row.rejected[-1]["content"]}
-                            for row in rows[:SHOWN]
-                        ]
-                    ),
-                    hide_index=True,
-                    width="stretch",
-                )
+                show_pairs([(row.chosen[-1]["content"], row.rejected[-1]["content"]) for row in rows[:SHOWN]])
 
 
 with reading() as s:

@@ -1,11 +1,10 @@
 """Choose who answers, start a GenerationRun, watch it."""
 
-import pandas as pd
 import streamlit as st
 
 from db.catalog import generation_runs, models, newest_checks, responders
 from db.comparisons import MOST
-from db.models import Layout, ParityCheck, Project, Responder, ResponderKind, Role, RunStatus, Scope
+from db.models import GenerationRun, Layout, ParityCheck, Project, Responder, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.adapters import add_adapter
 from generation.base_model import add_model, register_base_model
@@ -17,7 +16,7 @@ from template import PromptFormat
 from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import errors_shown, plain
+from ui.safe import FEW, errors_shown, plain, show_table
 
 me = page("Generate", Role.MANAGER)
 SCOPES = {
@@ -56,12 +55,12 @@ if answered:
             "Responder": a.responder.label,
             "Kind": a.responder.kind.value.lower(),
             "Model": model_of(a.responder),
-            "Training responses": a.training,
-            "Held-out responses": a.held_out,
+            "Training responses": f"{a.training:,}",
+            "Held-out responses": f"{a.held_out:,}",
         }
         for a in answered
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    show_table(rows, whole=len(rows) <= FEW)
 
 
 def sentence(made: Paired) -> str:
@@ -85,8 +84,8 @@ machines = [
 if machines:
     with st.form("generate"):
         st.subheader("Generate what is missing")
-        left, middle, right, last = st.columns([2, 2, 1, 1], vertical_alignment="bottom")
-        who = left.multiselect(
+        # in a column, Streamlit keeps the chosen ones on one line and cuts it
+        who = st.multiselect(
             "Responders",
             machines,
             default=machines[:1],
@@ -94,11 +93,12 @@ if machines:
             help="Those that one engine can answer for share a run: one model with several prompts, or a base with its "
             "adapters where they are loaded beside it. Below, their replies can be offered against each other.",
         )
-        scope = middle.selectbox("Prompts", list(SCOPES), format_func=lambda k: SCOPES[k])
-        samples = right.number_input(
+        left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
+        scope = left.selectbox("Prompts", list(SCOPES), format_func=lambda k: SCOPES[k])
+        samples = middle.number_input(
             "Responses each", 1, 8, 2, help="For training prompts; two make a pair. Held-out prompts get one."
         )
-        most = last.number_input(
+        most = right.number_input(
             "Prompts at most", 1, value=None, placeholder="all", help="Of the training prompts, in the order of import."
         )
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
@@ -249,16 +249,22 @@ def runs() -> None:
     if busy and all(run.status.ended for run in found):
         st.rerun()
     for run in newest:
-        show_run(run, f"Run {run.id}: {' + '.join(names[run.id])}, {SCOPES[run.scope].lower()}", by=me.reviewer_id)
-        if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
-            seconds = (run.finished_at - run.started_at).total_seconds()
-            again = f", {run.resampled:,} drawn again that were nearly the same" if run.resampled else ""
-            st.caption(f"{run.done:,} of {run.total:,} responses, {run.tokens:,} tokens, {seconds:,.0f} s{again}")
-        if run.failed:
-            each = ", counted for each responder" if len(names[run.id]) > 1 else ""
-            st.warning(
-                plain(f"Prompts without an answer{each}: {run.failed}. {run.problem or ''}"), icon=":material/warning:"
-            )
+        title = f"Run {run.id}: {' + '.join(names[run.id])} · {SCOPES[run.scope].lower()}"
+        with show_run(run, title, by=me.reviewer_id):
+            what_came(run, several=len(names[run.id]) > 1)
+
+
+def what_came(run: GenerationRun, *, several: bool) -> None:
+    """How many responses, how fast, and which prompts got none."""
+    if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
+        seconds = (run.finished_at - run.started_at).total_seconds()
+        again = f", {run.resampled:,} drawn again that were nearly the same" if run.resampled else ""
+        st.caption(f"{run.done:,} of {run.total:,} responses, {run.tokens:,} tokens, {seconds:,.0f} s{again}")
+    if run.failed:
+        each = ", counted for each responder" if several else ""
+        st.warning(
+            plain(f"Prompts without an answer{each}: {run.failed}. {run.problem or ''}"), icon=":material/warning:"
+        )
 
 
 st.subheader("Runs")

@@ -138,6 +138,8 @@ def show_points(found: Standing) -> None:
                 "Note": run.stopped or (silent if point is None and run.status is RunStatus.SUCCEEDED else ""),
             }
         )
+    if not any(row["Note"] for row in rows):
+        rows = [{name: cell for name, cell in row.items() if name != "Note"} for row in rows]
     show_table(rows)
     notes = [
         "Right: a pair whose better reply gains more on the base model than the worse one does. It is the trainer's "

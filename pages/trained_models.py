@@ -20,15 +20,13 @@ from ui.frame import page
 from ui.model_card import contests_of, show_card
 from ui.model_compare import show_comparison
 from ui.model_work import show_work, start, work_of
-from ui.safe import errors_shown, errors_toasted, plain, show_table
+from ui.safe import FEW, errors_shown, errors_toasted, plain, show_table
 
 me = page("Trained models", Role.MANAGER)
 PARTS = {
     Part.MERGED: "The whole model, ready to serve",
     Part.ADAPTER: "The adapter alone, to load beside its base",
 }
-FEW = 20
-"""Models that are all seen at once; a longer table scrolls."""
 FORMS = {Form.FOLDER: "A folder", Form.ZIP: "A .zip", Form.TAR: "A .tar"}
 with reading() as s:
     entries = models_of(s, project_id=me.project_id)
@@ -39,7 +37,10 @@ with reading() as s:
 def row(one: Trained) -> dict[str, object]:
     """A model in the table."""
     snapshot = one.run.snapshot if one.run is not None else None
-    simulated = f", {snapshot.simulated_count:,} simulated" if snapshot and snapshot.simulated_count else ""
+    simulated = ""
+    if snapshot and snapshot.simulated_count:
+        every = snapshot.simulated_count == snapshot.row_count
+        simulated = ", all simulated" if every else f", {snapshot.simulated_count:,} simulated"
     return {
         "Model": one.version.name,
         "Made from": one.version.parent.name if one.version.parent else "",
@@ -188,9 +189,9 @@ def show_exports(version: ModelVersion) -> None:
         show_export(version, place, number)
 
 
-def of_a_curve(run: TrainingRun) -> bool:
-    """Whether it only measured and made no model."""
-    return run.curve_id is not None
+def made_no_model(run: TrainingRun) -> bool:
+    """Whether it is a learning curve's, or came to no end."""
+    return run.curve_id is not None or run.status is not RunStatus.SUCCEEDED
 
 
 def comparison() -> None:
@@ -202,7 +203,7 @@ def comparison() -> None:
     chosen = st.multiselect(
         "Trainings",
         list(labels),
-        default=[run.id for run in reversed(sorted(runs, key=of_a_curve)[:LEAST])],
+        default=[run.id for run in reversed(sorted(runs, key=made_no_model)[:LEAST])],
         format_func=labels.__getitem__,
         max_selections=MOST,
         key="compared",

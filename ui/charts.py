@@ -13,7 +13,20 @@ from review.progress import Standing
 from training.curves import Point, points
 from ui.safe import escaped
 
-GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
+GREEN, GREY, RED = "#0d9488", "#94a3b8", "#dc2626"
+PALE = "#cbd5e1"
+INK = "#718096"
+"""Of words in a chart, to be read on white and on black."""
+
+
+def draw(chart: alt.Chart | alt.LayerChart, *, height: int) -> None:
+    """Put a chart on the page, as wide as its place; a long title below it begins further left instead of being cut."""
+    st.altair_chart(chart.properties(height=height).configure_axisX(titleAnchor="end"), width="stretch")
+
+
+def coloured(field: str, colours: Mapping[str, str]) -> alt.Color:
+    """A colour for each name in the field; `legend` says which."""
+    return alt.Color(field, scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=None)
 
 
 def legend(colours: Mapping[str, str], *, solid: str = "", dashed: str = "") -> str:
@@ -32,6 +45,9 @@ CURVE_TABS = {
     "The two replies": ("Log-probability", "Reward"),
     "Pace": ("Learning rate", "Gradient norm", "Tokens per second"),
 }
+ROWS = {"training": GREEN, "validation": RED}
+POINT = {"size": 16}
+"""Small enough to leave a dashed line its dashes."""
 CURVE_NOTES = {
     "Loss": "falls slowly; on validation rows too",
     "Reward margin": "rises, and stays below 2",
@@ -53,12 +69,17 @@ def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = No
     if not shown:
         return
     for place, charts in zip(st.tabs(list(shown)), shown.values(), strict=True):
-        for column, (name, found) in zip(place.columns(3), charts, strict=False):
+        lines = {point.line for _, found in charts for point in found}
+        sides = {"solid": "chosen reply", "dashed": "rejected reply"} if any("," in line for line in lines) else {}
+        colours = {rows: colour for rows, colour in ROWS.items() if any(line.startswith(rows) for line in lines)}
+        place.html(legend(colours, **sides))
+        for column, (name, found) in zip(place.columns(len(charts)), charts, strict=True):
             column.markdown(f"**{name}**  \n:small[{CURVE_NOTES[name]}]")
-            column.altair_chart(_curve(name, found, best_step), width="stretch")
+            with column:
+                draw(_curve(name, found, best_step), height=220)
 
 
-def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.LayerChart | alt.FacetChart:
+def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.LayerChart:
     frame = pd.DataFrame(
         [
             {
@@ -76,21 +97,13 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Laye
     axis = alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis()
     lines = (
         alt.Chart(frame)
-        .mark_line(point=True)
+        .mark_line(point=POINT)
         .encode(
             x=x,
             y=alt.Y(f"{name}:Q", title=None, axis=axis, scale=alt.Scale(zero=False)),
-            color=alt.Color(
-                "rows:N",
-                scale=alt.Scale(domain=["training", "validation"], range=[GREEN, RED]),
-                title=None,
-                legend=alt.Legend(orient="bottom"),
-            ),
+            color=coloured("rows:N", ROWS),
             strokeDash=alt.StrokeDash(
-                "reply:N",
-                scale=alt.Scale(domain=["chosen", "rejected"], range=[[1, 0], [4, 4]]),
-                title=None,
-                legend=alt.Legend(orient="bottom"),
+                "reply:N", scale=alt.Scale(domain=["chosen", "rejected"], range=[[1, 0], [4, 4]]), legend=None
             )
             if both
             else alt.value([1, 0]),
@@ -102,7 +115,7 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Laye
     if best_step is not None:
         kept = pd.DataFrame([{"step": best_step, "what": f"step {best_step} was kept"}])
         layers.append(alt.Chart(kept).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="step:Q", tooltip="what"))
-    return alt.layer(*layers).properties(height=220)
+    return alt.layer(*layers)
 
 
 def win_rates(contrasts: Sequence[Contrast]) -> None:
@@ -133,12 +146,13 @@ def win_rates(contrasts: Sequence[Contrast]) -> None:
         .encode(x=alt.X("rate:Q", scale=x), y=y, tooltip=tips)
     )
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
-    st.altair_chart((half + bars + points).properties(height=60 + 46 * len(frame)), width="stretch")
+    draw(half + bars + points, height=60 + 46 * len(frame))
 
 
 def responder_bars(standings: Sequence[Standing]) -> None:
     """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
-    order = ["better", "both good", "both bad", "worse"]
+    colours = {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED}
+    order = list(colours)
     frame = pd.DataFrame(
         [
             {"Responder": one.responder, "was": name, "rankings": count, "order": order.index(name)}
@@ -152,17 +166,19 @@ def responder_bars(standings: Sequence[Standing]) -> None:
         .encode(
             x=alt.X("rankings:Q", title="rankings by people, beside another's replies", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=alt.Color("was:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY, RED]), title=None),
+            color=coloured("was:N", colours),
             order="order:Q",
             tooltip=["Responder", "was", "rankings"],
         )
     )
-    st.altair_chart(chart.properties(height=60 + 46 * len(standings)), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=60 + 46 * len(standings))
 
 
 def outcome_bars(contrasts: Sequence[Contrast]) -> None:
     """Wins, ties, both bad and losses as one bar for each baseline."""
-    order = ["win", "tie", "both bad", "loss"]
+    colours = {"win": GREEN, "tie": PALE, "both bad": GREY, "loss": RED}
+    order = list(colours)
     frame = pd.DataFrame(
         [
             {"against": c.baseline, "outcome": name, "judgments": count, "order": order.index(name)}
@@ -181,14 +197,13 @@ def outcome_bars(contrasts: Sequence[Contrast]) -> None:
         .encode(
             x=alt.X("judgments:Q", title="judgments"),
             y=alt.Y("against:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=alt.Color(
-                "outcome:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY, RED]), title=None
-            ),
+            color=coloured("outcome:N", colours),
             order="order:Q",
             tooltip=["against", "outcome", "judgments"],
         )
     )
-    st.altair_chart(chart.properties(height=60 + 46 * len(contrasts)), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=60 + 46 * len(contrasts))
 
 
 def length_spreads(spreads: Sequence[Spread]) -> None:
@@ -216,12 +231,13 @@ def length_spreads(spreads: Sequence[Spread]) -> None:
     )
     half = base.mark_bar(color=GREEN, opacity=0.5, size=18).encode(x="a quarter below:Q", x2="a quarter above:Q")
     middle = base.mark_tick(color=GREEN, thickness=4, size=26).encode(x="median:Q")
-    st.altair_chart((ends + half + middle).properties(height=60 + 46 * len(frame)), width="stretch")
+    draw(ends + half + middle, height=60 + 46 * len(frame))
 
 
 def longer_bars(sides: Sequence[LongerSide]) -> None:
     """How often each Responder's reply is the longer one of a pair, as long, or the shorter one."""
-    order = ["longer", "as long", "shorter"]
+    colours = {"longer": GREEN, "as long": PALE, "shorter": GREY}
+    order = list(colours)
     frame = pd.DataFrame(
         [
             {"Responder": one.responder, "is": name, "pairs": count, "order": order.index(name)}
@@ -235,9 +251,10 @@ def longer_bars(sides: Sequence[LongerSide]) -> None:
         .encode(
             x=alt.X("pairs:Q", title="offered pairs, beside another's reply", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=alt.Color("is:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY]), title=None),
+            color=coloured("is:N", colours),
             order="order:Q",
             tooltip=["Responder", "is", "pairs"],
         )
     )
-    st.altair_chart(chart.properties(height=60 + 46 * len(sides)), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=60 + 46 * len(sides))

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
-import streamlit as st
 
 from training.curve import CHANCE, Point
-from ui.charts import GREEN, GREY
+from ui.charts import GREEN, GREY, INK, draw
 
 
 def learning_curve(points: Sequence[Point]) -> None:
@@ -45,12 +44,12 @@ def learning_curve(points: Sequence[Point]) -> None:
         y=alt.Y("low:Q", scale=alt.Scale(domain=[0, 1])), y2="high:Q"
     )
     marks = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(y=y)
-    shares = base.mark_text(align="left", dx=10, dy=-10).encode(y=y, text="of the snapshot:N")
+    shares = base.mark_text(align="left", dx=10, dy=-10, color=INK).encode(y=y, text="of the snapshot:N")
     guessing = pd.DataFrame({"y": [CHANCE], "words": ["guessing"]})
     chance = alt.Chart(guessing).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="y:Q")
     named = (
         alt.Chart(guessing)
-        .mark_text(align="left", dx=4, dy=-8, color=GREY)
+        .mark_text(align="left", dx=4, dy=-8, color=INK)
         .encode(x=alt.value(0), y="y:Q", text="words:N")
     )
-    st.altair_chart((chance + named + line + intervals + marks + shares).properties(height=320), width="stretch")
+    draw(chance + named + line + intervals + marks + shares, height=320)

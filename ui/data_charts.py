@@ -18,17 +18,16 @@ from training.inspection import (
     Values,
     bins,
 )
-from ui.charts import GREEN, GREY, RED
+from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
 from ui.safe import escaped, plain
 
-SIDE_COLOURS = alt.Scale(domain=["chosen", "rejected"], range=[GREEN, GREY])
-PALE = "#cbd5e1"
+SIDE_COLOURS = {"chosen": GREEN, "rejected": GREY}
 
 _STYLE = """<style>
 .pw-reads {display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .6rem; margin-top: .6rem;}
 @media (max-width: 640px) {.pw-reads {grid-template-columns: minmax(0, 1fr);}}
 .pw-read {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; font-size: .92rem;}
-.pw-read b {color: #b45309; font-weight: 600;}
+.pw-read b {color: color-mix(in srgb, #d97706 75%, currentColor); font-weight: 600;}
 .pw-cut i, .pw-cut b {font-style: normal; border-radius: .2rem;
   box-shadow: inset 0 0 0 1px color-mix(in srgb, currentColor 30%, transparent);}
 .pw-cut i:nth-child(even) {background: color-mix(in srgb, #0f766e 16%, transparent);}
@@ -49,23 +48,24 @@ def side_histogram(found: Sequence[Bin], *, title: str, limit: float | None = No
     """How many replies of each side fall into each bar; ``limit`` is drawn as a line."""
     frame = pd.DataFrame([{"from": b.low, "to": b.high, "reply": b.side, "rows": b.count} for b in found])
     sides = list(dict.fromkeys(frame["reply"]))
-    colour = SIDE_COLOURS if set(sides) <= {"chosen", "rejected"} else alt.Scale(domain=sides, range=[GREEN, GREY, RED])
+    colours = SIDE_COLOURS if set(sides) <= set(SIDE_COLOURS) else dict(zip(sides, (GREEN, GREY, RED), strict=False))
     bars = (
         alt.Chart(frame)
-        .mark_bar(opacity=0.6, binSpacing=0)
+        .mark_bar(opacity=0.7, binSpacing=0)
         .encode(
             x=alt.X("from:Q", title=title, bin="binned"),
             x2="to:Q",
             y=alt.Y("rows:Q", title="rows", stack=None, axis=alt.Axis(tickMinStep=1)),
-            color=alt.Color("reply:N", title=None, scale=colour),
+            color=coloured("reply:N", colours),
             tooltip=["reply", "from", "to", "rows"],
         )
     )
-    chart = bars
+    chart: alt.Chart | alt.LayerChart = bars
     if limit is not None:
         line = alt.Chart(pd.DataFrame({"limit": [limit]})).encode(x="limit:Q", tooltip=["limit"])
         chart = bars + line.mark_rule(color=RED, strokeDash=[6, 4], strokeWidth=2)
-    st.altair_chart(chart.properties(height=240), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=240)
 
 
 def difference_bars(differences: Sequence[int]) -> None:
@@ -75,6 +75,7 @@ def difference_bars(differences: Sequence[int]) -> None:
         "the shorter one won": [one for one in differences if one < 0],
         "as long": [0 for one in differences if one == 0],
     }
+    colours = dict(zip(sides, (GREEN, GREY, PALE), strict=True))
     frame = pd.DataFrame([{"from": b.low, "to": b.high, "row": b.side, "rows": b.count} for b in bins(sides)])
     chart = (
         alt.Chart(frame)
@@ -83,11 +84,12 @@ def difference_bars(differences: Sequence[int]) -> None:
             x=alt.X("from:Q", title="words by which the chosen reply is longer", bin="binned"),
             x2="to:Q",
             y=alt.Y("rows:Q", title="rows", axis=alt.Axis(tickMinStep=1)),
-            color=alt.Color("row:N", title=None, scale=alt.Scale(domain=list(sides), range=[GREEN, GREY, PALE])),
+            color=coloured("row:N", colours),
             tooltip=["row", "from", "to", "rows"],
         )
     )
-    st.altair_chart(chart.properties(height=240), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=240)
 
 
 def responder_shares(found: Sequence[Fared]) -> None:
@@ -113,18 +115,23 @@ def responder_shares(found: Sequence[Fared]) -> None:
     )
     point = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(x=alt.X("share:Q", scale=scale))
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
-    st.altair_chart((half + rule + point).properties(height=60 + 46 * len(frame)), width="stretch")
+    draw(half + rule + point, height=60 + 46 * len(frame))
 
 
 def disagreement_bar(found: Disagreement) -> None:
     """The ranked pairs by what people said of each, as one bar."""
-    order = ["all say the same", "somebody saw no difference", "somebody said the opposite", "one person or none"]
+    colours = {
+        "all say the same": GREEN,
+        "somebody saw no difference": PALE,
+        "somebody said the opposite": RED,
+        "one person or none": GREY,
+    }
     same = found.several - found.opposite.count - found.even
     counts = (same, found.even, found.opposite.count, found.pairs - found.several)
     frame = pd.DataFrame(
         [
             {"pair": name, "pairs": count, "order": place}
-            for place, (name, count) in enumerate(zip(order, counts, strict=True))
+            for place, (name, count) in enumerate(zip(colours, counts, strict=True))
         ]
     )
     chart = (
@@ -132,12 +139,13 @@ def disagreement_bar(found: Disagreement) -> None:
         .mark_bar(size=28)
         .encode(
             x=alt.X("pairs:Q", title="ranked pairs behind the rows", axis=alt.Axis(tickMinStep=1)),
-            color=alt.Color("pair:N", title=None, scale=alt.Scale(domain=order, range=[GREEN, PALE, RED, GREY])),
+            color=coloured("pair:N", colours),
             order="order:Q",
             tooltip=["pair", "pairs"],
         )
     )
-    st.altair_chart(chart.properties(height=110), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=110)
 
 
 def paired_bars(rows: Sequence[tuple[str, int, int]], *, title: str) -> None:
@@ -156,11 +164,12 @@ def paired_bars(rows: Sequence[tuple[str, int, int]], *, title: str) -> None:
             x=alt.X("rows:Q", title=title, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)),
             yOffset=alt.YOffset("reply:N"),
-            color=alt.Color("reply:N", title=None, scale=SIDE_COLOURS),
+            color=coloured("reply:N", SIDE_COLOURS),
             tooltip=["name", "reply", "rows"],
         )
     )
-    st.altair_chart(chart.properties(height=50 + 34 * len(rows)), width="stretch")
+    st.html(legend(SIDE_COLOURS))
+    draw(chart, height=50 + 34 * len(rows))
 
 
 def label_bars(found: Labels) -> None:
@@ -200,7 +209,7 @@ def round_bars(found: Values) -> None:
         )
     )
     chance = alt.Chart(frame).mark_tick(color=RED, thickness=3, size=22).encode(x="chance:Q", y=y, tooltip=tips)
-    st.altair_chart((bars + chance).properties(height=50 + 30 * len(frame)), width="stretch")
+    draw(bars + chance, height=50 + 30 * len(frame))
 
 
 def digit_bars(digits: Sequence[int]) -> None:
@@ -216,7 +225,7 @@ def digit_bars(digits: Sequence[int]) -> None:
         )
     )
     mean = alt.Chart(pd.DataFrame({"mean": [sum(digits) / 10]})).mark_rule(color=RED, strokeDash=[6, 4])
-    st.altair_chart((bars + mean.encode(y="mean:Q")).properties(height=200), width="stretch")
+    draw(bars + mean.encode(y="mean:Q"), height=200)
 
 
 def show_style() -> None:

@@ -7,12 +7,13 @@ import pandas as pd
 import streamlit as st
 
 from training.snapshot import Lengths, ResponderShare
-from ui.charts import GREEN, GREY, RED
+from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
 
 
 def share_bars(shares: Sequence[ResponderShare]) -> None:
     """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
-    order = ["better", "worse"]
+    colours = {"better": GREEN, "worse": RED}
+    order = list(colours)
     frame = pd.DataFrame(
         [
             {"Whose": one.label, "is": name, "pairs": count, "order": order.index(name)}
@@ -26,12 +27,13 @@ def share_bars(shares: Sequence[ResponderShare]) -> None:
         .encode(
             x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("Whose:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
-            color=alt.Color("is:N", scale=alt.Scale(domain=order, range=[GREEN, RED]), title=None),
+            color=coloured("is:N", colours),
             order="order:Q",
             tooltip=["Whose", "is", "pairs"],
         )
     )
-    st.altair_chart(chart.properties(height=50 + 34 * len(shares)), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=50 + 34 * len(shares))
 
 
 def side_lengths(lengths: Lengths) -> None:
@@ -50,24 +52,24 @@ def side_lengths(lengths: Lengths) -> None:
         ]
     )
     tips = [alt.Tooltip("Reply:N"), *(alt.Tooltip(f"{name}:Q", format=".0f") for name in frame.columns[1:])]
-    colour = alt.Color("Reply:N", scale=alt.Scale(domain=["better", "worse"], range=[GREEN, RED]), legend=None)
+    colour = coloured("Reply:N", {"better": GREEN, "worse": RED})
     base = alt.Chart(frame).encode(y=alt.Y("Reply:N", sort=None, title=None), tooltip=tips)
     ends = base.mark_rule(color=GREY).encode(
         x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
     )
     half = base.mark_bar(opacity=0.5, size=16).encode(x="a quarter below:Q", x2="a quarter above:Q", color=colour)
     middle = base.mark_tick(thickness=4, size=24).encode(x="median:Q", color=colour)
-    st.altair_chart((ends + half + middle).properties(height=130), width="stretch")
+    draw(ends + half + middle, height=130)
 
 
 def longer_bar(lengths: Lengths) -> None:
     """In how many pairs the better reply is the longer one, as long, or the shorter one."""
-    order = ["longer", "as long", "shorter"]
+    colours = {"the longer one is better": GREEN, "both are as long": PALE, "the shorter one is better": GREY}
     frame = pd.DataFrame(
         [
-            {"the better reply is": name, "pairs": count, "order": place, "row": ""}
+            {"which": name, "pairs": count, "order": place, "row": ""}
             for place, (name, count) in enumerate(
-                zip(order, (lengths.longer, lengths.same, lengths.shorter), strict=True)
+                zip(colours, (lengths.longer, lengths.same, lengths.shorter), strict=True)
             )
         ]
     )
@@ -77,11 +79,10 @@ def longer_bar(lengths: Lengths) -> None:
         .encode(
             x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("row:N", title=None, axis=None),
-            color=alt.Color(
-                "the better reply is:N", scale=alt.Scale(domain=order, range=[GREEN, "#cbd5e1", GREY]), sort=order
-            ),
+            color=coloured("which:N", colours),
             order="order:Q",
-            tooltip=["the better reply is", "pairs"],
+            tooltip=["which", "pairs"],
         )
     )
-    st.altair_chart(chart.properties(height=90), width="stretch")
+    st.html(legend(colours))
+    draw(chart, height=90)

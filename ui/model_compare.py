@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from training.comparing import ROWS, Compared, Difference, Point, Samples
-from ui.charts import legend
+from ui.charts import POINT, coloured, draw, legend
 from ui.safe import escaped, plain, show_table
 
 COLOURS = ["#0d9488", "#d97706", "#3b82f6", "#c026d3"]
@@ -73,13 +73,11 @@ def curves(points: Sequence[Point], labels: Sequence[str]) -> None:
         axis = alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis()
         chart = (
             alt.Chart(some)
-            .mark_line(point=True)
+            .mark_line(point=POINT)
             .encode(
                 x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d")),
                 y=alt.Y(f"{name}:Q", title=None, axis=axis, scale=alt.Scale(zero=False)),
-                color=alt.Color(
-                    "Training:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=None
-                ),
+                color=coloured("Training:N", colours),
                 strokeDash=alt.StrokeDash(
                     "rows:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None
                 ),
@@ -87,13 +85,14 @@ def curves(points: Sequence[Point], labels: Sequence[str]) -> None:
             )
         )
         column.markdown(f"**{name}**  \n:small[{note}]")
-        column.altair_chart(chart.properties(height=220), width="stretch")
+        with column:
+            draw(chart, height=220)
 
 
 def show_samples(sample: Samples, labels: Sequence[str]) -> None:
     """One prompt, and the replies to it in the columns of their runs."""
     with st.container(border=True):
-        st.html(f'<div class="pw-card pw-text pw-prompt pw-compact">{escaped(sample.prompt)}</div>')
+        st.html(f'<div class="pw-card pw-text pw-prompt pw-open">{escaped(sample.prompt)}</div>')
         said = {one.run: one for one in sample.replies}
         for column, label in zip(st.columns(len(labels)), labels, strict=True):
             one = said.get(label)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from db.models import RunStatus
 from db.session import reading, session
@@ -33,11 +34,10 @@ def _do(action: Callable[..., None], by: int, run: AnyRun) -> None:
 
 
 def _buttons(run: AnyRun, kind: str, by: int, *, paused: bool) -> None:
-    """What can be done about the run."""
+    """What can be done about a run that has not succeeded."""
     if run.status.ended:
-        if run.status is not RunStatus.SUCCEEDED:
-            label = "Resume" if paused else "Try again"
-            st.button(label, key=f"again_{kind}_{run.id}", on_click=_do, args=(try_again, by, run))
+        label = "Resume" if paused else "Try again"
+        st.button(label, key=f"again_{kind}_{run.id}", on_click=_do, args=(try_again, by, run))
         return
     if run.cancel_requested:
         st.button("Pausing …" if run.paused else "Stopping …", key=f"cancel_{kind}_{run.id}", disabled=True)
@@ -46,18 +46,31 @@ def _buttons(run: AnyRun, kind: str, by: int, *, paused: bool) -> None:
     st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=_do, args=(cancel, by, run))
 
 
-def show_run(run: AnyRun, title: str, *, by: int) -> None:
-    """One run with everything that the reviewer `by` can do about it."""
+def show_run(run: AnyRun, title: str, *, by: int, note: str = "") -> DeltaGenerator:
+    """One run with everything that the reviewer `by` can do about it.
+
+    Args:
+        note: a line below the title.
+
+    Returns:
+        The run's box, for what else there is to say of it.
+    """
     kind = kind_of(run)
     with reading() as s:
         reason = waiting_reason(s, run)
-    with st.container(border=True):
-        head, actions = st.columns([3, 1], vertical_alignment="center")
+    box = st.container(border=True)
+    with box:
+        head = actions = st.container()
+        if run.status is not RunStatus.SUCCEEDED:
+            head, actions = st.columns([3, 1], vertical_alignment="center")
         paused = run.paused and run.status is RunStatus.CANCELLED
         icon, word = (PAUSED_ICON, "paused") if paused else (ICONS[run.status], WORDS[run.status])
         head.markdown(f"{icon} **{plain(title)}** · {word}")
-        with actions.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
-            _buttons(run, kind, by, paused=paused)
+        if run.status is not RunStatus.SUCCEEDED:
+            with actions.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
+                _buttons(run, kind, by, paused=paused)
+        if note:
+            st.caption(plain(note))
         if reason:
             st.warning(plain(reason), icon=":material/hourglass_empty:")
         if not run.status.ended and run.total:
@@ -70,3 +83,4 @@ def show_run(run: AnyRun, title: str, *, by: int) -> None:
         if run.status is not RunStatus.SUCCEEDED and (log := log_tail(kind, run.id)):
             with st.expander("End of the log"):
                 st.code(log, language=None, wrap_lines=True, height=240)
+    return box

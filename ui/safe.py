@@ -14,6 +14,8 @@ import streamlit as st
 
 from errors import PickwellError
 
+FEW = 20
+"""Rows that may all be seen at once, where a table is to be whole unless it is long."""
 _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
 

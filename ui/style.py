@@ -9,10 +9,12 @@ CSS = """
 .pw-text {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55;}
 .pw-prompt {height: 20vh; min-height: 7rem; overflow-y: auto; border-left: 4px solid #0f766e;}
 .pw-compact {height: auto; min-height: 0; max-height: 8rem;}
+.pw-open {height: auto; min-height: 0; max-height: 24rem;}
 .pw-context {opacity: .75; margin-bottom: .7rem; padding-bottom: .7rem;
   border-bottom: 1px dashed color-mix(in srgb, currentColor 25%, transparent);}
-.pw-label {font-size: .78rem; letter-spacing: .04em; opacity: .65; margin-bottom: .3rem;}
-.pw-note {color: #b45309; letter-spacing: 0;}
+.pw-label {font-size: .78rem; letter-spacing: .04em; margin-bottom: .3rem;
+  color: color-mix(in srgb, currentColor 65%, transparent);}
+.pw-note {color: color-mix(in srgb, #d97706 75%, var(--st-text-color, CanvasText)); letter-spacing: 0;}
 .pw-pair {display: grid; grid-template-columns: 1fr 1fr; gap: .9rem; height: 43vh; min-height: 12rem; overflow-y: auto;
   align-items: stretch;}
 @media (max-width: 640px) {.pw-pair {grid-template-columns: 1fr; height: 50vh;} h1 {font-size: 1.9rem !important;}}
@@ -65,7 +67,8 @@ CSS = """
 .pw-editor textarea {field-sizing: content; resize: vertical; background: transparent;
   border: 1px solid color-mix(in srgb, currentColor 35%, transparent);}
 .pw-editor textarea:focus {outline: 2px solid #0f766e; outline-offset: -1px;}
-.pw-simulated {display: inline-block; border: 1px solid #b45309; color: #b45309; border-radius: 1rem;
+.pw-simulated {display: inline-block; border: 1px solid; border-radius: 1rem;
+  color: color-mix(in srgb, #d97706 75%, var(--st-text-color, CanvasText));
   padding: 0 .6rem; font-size: .78rem; margin-left: .4rem;}
 .pw-table {max-height: 18rem; overflow-y: auto; font-size: .9rem;
   border: 1px solid color-mix(in srgb, currentColor 18%, transparent); border-radius: .6rem;}
@@ -77,6 +80,10 @@ CSS = """
 .pw-table.pw-whole {max-height: none;}
 .pw-table.pw-whole th, .pw-table.pw-whole td {white-space: normal; min-width: 6rem;}
 .pw-table.pw-whole th, .pw-table.pw-whole td:first-child {overflow-wrap: break-word;}
+.pw-pairs {display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .8rem 1.2rem; font-size: .9rem;
+  max-height: 24rem; overflow-y: auto; padding-right: .6rem;}
+.pw-pairs b {font-weight: 500; opacity: .65;}
+.pw-pairs div {border-top: 1px solid color-mix(in srgb, currentColor 12%, transparent); padding-top: .5rem;}
 .pw-legend {display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; font-size: .9rem;}
 .pw-legend span {display: inline-flex; align-items: center; gap: .5rem; overflow-wrap: anywhere;}
 .pw-legend b {flex: none; width: .8rem; height: .8rem; border-radius: .2rem;}

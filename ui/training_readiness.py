@@ -83,8 +83,11 @@ def show_readiness(found: Facts, people: Agreed) -> None:
 
 
 def _show_item(item: Item) -> None:
+    words = f"{ICONS[item.state]} **{plain(item.title)}** · {item.state.value}  \n:small[{plain(item.sentence)}]"
+    if item.state is State.DONE:
+        st.markdown(words)
+        return
     what, where = st.columns([5, 1], vertical_alignment="center")
-    what.markdown(f"{ICONS[item.state]} **{plain(item.title)}** · {item.state.value}  \n:small[{plain(item.sentence)}]")
-    if item.state is not State.DONE:
-        with where:
-            link(item.page, item.page_title)
+    what.markdown(words)
+    with where:
+        link(item.page, item.page_title)

@@ -15,9 +15,14 @@ from ui.safe import escaped, plain
 
 def show_training(run: TrainingRun, *, by: int, opened: bool) -> None:
     """One training with everything that it said, from the database."""
-    method = METHODS[run.recipe.method].label
-    title = f"{run.model_name}: {run.base_model.name} on snapshot {run.snapshot_id}, {method}, “{run.recipe.name}”"
-    show_run(run, title, by=by)
+    what = (
+        f"{run.base_model.name} on snapshot {run.snapshot_id}. {METHODS[run.recipe.method].label}, “{run.recipe.name}”."
+    )
+    with show_run(run, run.model_name, by=by, note=what):
+        _show_what_it_said(run, opened=opened)
+
+
+def _show_what_it_said(run: TrainingRun, *, opened: bool) -> None:
     with reading() as s:
         steps = training_steps(s, run_id=run.id)
         said = samples(s, run_id=run.id)
@@ -36,6 +41,8 @@ def show_training(run: TrainingRun, *, by: int, opened: bool) -> None:
     if told := "; ".join(fact for fact in facts if fact):
         st.caption(plain(told[0].upper() + told[1:] + "."))
     for one in wrong:
+        if one.sentence == run.stopped:
+            continue
         st.error(f"Step {one.step}: {plain(one.sentence)}", icon=":material/warning:")
     if run.stopped:
         st.warning(f"Stopped early: {plain(run.stopped)}", icon=":material/stop_circle:")
@@ -65,7 +72,7 @@ def show_samples(said: tuple[Sampled, ...], *, run_id: int) -> None:
         context = f'<div class="pw-context">{escaped(one.context)}</div>' if one.context else ""
         st.html(
             f'<div class="pw-label">Prompt {one.place}{made_up}</div>'
-            f'<div class="pw-card pw-text pw-prompt pw-compact">{context}{escaped(one.prompt)}</div>'
+            f'<div class="pw-card pw-text pw-prompt pw-open">{context}{escaped(one.prompt)}</div>'
         )
         for column, step in zip(st.columns(2), dict.fromkeys((0, chosen)), strict=False):
             _show_reply(column, one, step)
