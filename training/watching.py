@@ -16,7 +16,7 @@ from typing import Any
 from errors import TrainingFailed
 from files import read_json, write_json
 from training.examples import WITH_REFERENCE, Example
-from training.following import is_first, processes
+from training.following import is_first, processes, write_whole
 from training.guards import check_finite, check_first_step
 from training.health import Best, findings
 from training.preferences import Split
@@ -53,7 +53,7 @@ class Written:
 
     def stage(self, text: str) -> None:
         """Keep it in place of the last."""
-        (self._folder / STAGE).write_text(text, encoding="utf-8")
+        write_whole(self._folder / STAGE, text)
         self._listener.stage(text)
 
     def step(self, said: StepReport) -> None:
