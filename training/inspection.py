@@ -1,9 +1,8 @@
 """What a frozen Snapshot would teach, told before anything is trained on it. Pure.
 
 Each figure comes with a `Finding`: one sentence that claims no more than the rows allow. What rests on a simulated
-reviewer's word says so. Intervals are 95 % and clustered by prompt, since a prompt may give several rows: Wilson's with
-the effective number of trials that the cluster-robust variance amounts to (Korn and Graubard 1998, Survey Methodology
-24), as in evaluations.
+reviewer's word says so. Intervals are 95 % and clustered by prompt, since a prompt may give several rows
+(`intervals.clustered`, as in evaluations).
 """
 
 import json
@@ -18,6 +17,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from intervals import clustered
 from template import Message
 from training.preferences import Split, plain
 from training.rows import FrozenRow
@@ -151,27 +151,11 @@ def share(seen: Iterable[tuple[int, bool]]) -> Share:
     clusters: dict[int, list[bool]] = defaultdict(list)
     for prompt_id, holds in seen:
         clusters[prompt_id].append(holds)
-    n = sum(map(len, clusters.values()))
-    count = sum(map(sum, clusters.values()))
+    count, n = sum(map(sum, clusters.values())), sum(map(len, clusters.values()))
     if n == 0:
         return Share(0, 0, 0.0, 1.0)
-    groups, rate = len(clusters), count / n
-    if groups in (1, n):
-        return Share(count, n, *_wilson(rate, groups, freedom=None))
-    residuals = sum((sum(one) - rate * len(one)) ** 2 for one in clusters.values())
-    variance = groups / (groups - 1) * residuals / n**2
-    # where every prompt agrees with itself and all others, one trial each: no width would claim certainty
-    trials = min(float(n), rate * (1 - rate) / variance) if variance > 0 else float(groups)
-    return Share(count, n, *_wilson(rate, trials, freedom=groups - 1))
-
-
-def _wilson(rate: float, n: float, *, freedom: int | None) -> tuple[float, float]:
-    from scipy.stats import norm, t
-    from statsmodels.stats.proportion import proportion_confint
-
-    alpha = 0.05 if freedom is None else 2 * float(norm.sf(t.ppf(0.975, freedom)))
-    low, high = proportion_confint(rate * n, n, alpha=alpha, method="wilson")
-    return min(float(low), rate), max(float(high), rate)  # rounding puts 0 below 0
+    low, high = clustered(clusters.values())
+    return Share(count, n, min(low, count / n), max(high, count / n))  # rounding may put the rate outside
 
 
 # ------------------------------------------------------------------------------------------------ lengths
