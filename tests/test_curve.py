@@ -31,9 +31,9 @@ from db.session import reading, session
 from errors import NotAllowed, NotEnoughPreferences, NotFound, Refused
 from settings import ROOT
 from tests.factories import a_model, a_project, a_reviewer, many_pairs
-from training import learning_curves
-from training.curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
-from training.learning_curves import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
+from training import curve_runs
+from training.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
+from training.learning_curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
 from training.recipe import SMALL
 from training.snapshot import folder_of, freeze
 from ui.frame import Me
@@ -295,7 +295,7 @@ def test_cancel_stops_every_training_that_has_not_ended(s: Session) -> None:
 
 def test_a_changed_snapshot_is_noticed(s: Session) -> None:
     snapshot = a_snapshot(s)
-    learning_curves._counts.cache_clear()
+    curve_runs._counts.cache_clear()
     file = folder_of(snapshot) / "train.jsonl"
     file.write_text(file.read_text().replace("left today", "left yesterday"))
     with pytest.raises(Refused, match="changed after it was frozen"):
@@ -306,7 +306,7 @@ def test_all_four_take_as_long_as_each_by_itself(s: Session, monkeypatch: pytest
     snapshot = a_snapshot(s)
     minutes = curve_minutes(snapshot, recipe=SMALL)
     assert minutes > 0
-    monkeypatch.setattr(learning_curves, "estimate_minutes", lambda pairs, **_: pairs)
+    monkeypatch.setattr(curve_runs, "estimate_minutes", lambda pairs, **_: pairs)
     assert curve_minutes(snapshot, recipe=SMALL) == sum((25, 50, 75, 99)) + 4 * 11
 
 

@@ -13,9 +13,9 @@ from db.models import LearningCurve, Method, Role, Snapshot, TrainingRun, Traini
 from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
-from training.curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
 from training.estimate import estimate_minutes
 from training.examples import PAIRED
+from training.learning_curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
 from training.preferences import VALIDATION_SHARE, Split
 from training.recipe import start_training
 from training.rows import read_rows
