@@ -22,35 +22,15 @@ from intake.sample import FOLDER, load_sample
 from settings import ROOT
 from template import PromptFormat
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training.classes_and_values import Labels, Values, amount, task_of
+from training.inspected_rows import Finding, InspectedRow, Stance, Whose, of_whom, share
 from training.inspecting import Reader, count_tokens, inspected, reader_of
-from training.inspection import (
-    Finding,
-    InspectedRow,
-    Labels,
-    RowTokens,
-    Stance,
-    Values,
-    Which,
-    Whose,
-    amount,
-    bins,
-    disagreement,
-    fit,
-    joined,
-    lengths,
-    of_whom,
-    opening,
-    pieces,
-    repeats,
-    responder_finding,
-    responders,
-    share,
-    task_of,
-    to_read,
-)
+from training.inspection import Which, bins, disagreement, lengths, responder_finding, responders, to_read
 from training.preferences import Split
+from training.repeats import opening, repeats
 from training.rows import FrozenRow
 from training.snapshot import folder_of, freeze
+from training.token_fit import RowTokens, fit, joined, pieces
 from ui.data_charts import pieces_html
 from ui.frame import Me
 
@@ -668,7 +648,8 @@ def test_without_a_tokenizer_the_page_shows_all_the_rest() -> None:
 def test_classes_and_values_are_drawn() -> None:
     def charts() -> None:
         from tests.test_inspection import rows_of
-        from training.inspection import Labels, figures
+        from training.classes_and_values import Labels
+        from training.inspection import figures
         from ui.data_charts import digit_bars, label_bars, round_bars
 
         for texts in (["yes", "no"] * 10, [f"{n}.50 €" for n in range(11, 60)]):
