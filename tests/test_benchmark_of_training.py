@@ -17,9 +17,9 @@ from benchmarks.training import compared, contestant, given, ratio, recipe_of
 from benchmarks.training_work import Clock, Trained, pairs_of_sample
 from errors import Refused, TrainingFailed
 from tests.test_training_slow import tiny  # noqa: F401  the small real model
-from training.preferences import Split
 from training.rows import FrozenRow, Rows
 from training.run_folder import RunInput, SampleReport, StepReport
+from training.terms import Split
 
 DONE = Trained(
     steps=48,

@@ -26,10 +26,10 @@ from training.classes_and_values import Labels, Values, amount, task_of
 from training.inspected_rows import Finding, InspectedRow, Stance, Whose, of_whom, share
 from training.inspecting import Reader, count_tokens, inspected, reader_of
 from training.inspection import Which, bins, disagreement, lengths, responder_finding, responders, to_read
-from training.preferences import Split
 from training.repeats import opening, repeats
 from training.rows import FrozenRow
 from training.snapshot import folder_of, freeze
+from training.terms import Split
 from training.token_fit import RowTokens, fit, joined, pieces
 from ui.data_charts import pieces_html
 from ui.frame import Me

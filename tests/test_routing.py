@@ -35,8 +35,8 @@ from tests.factories import (
     a_response,
     a_reviewer,
 )
-from training.preferences import LeftOut
 from training.snapshot import preview as snapshot_preview
+from training.terms import LeftOut
 from ui.frame import Me
 
 both = pytest.mark.both_databases

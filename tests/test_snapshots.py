@@ -36,19 +36,7 @@ from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.difference import Changed, compare
 from training.feedback import choosable, standing_corrections, standing_rankings
-from training.preferences import (
-    AskedPrompt,
-    GivenCorrection,
-    GivenRanking,
-    GivenResponse,
-    JudgedReply,
-    LeftOut,
-    Preferences,
-    Split,
-    derive,
-    nearly_nothing,
-    words_ahead,
-)
+from training.preferences import derive, nearly_nothing, words_ahead
 from training.rows import (
     FILES,
     THUMBS,
@@ -65,6 +53,16 @@ from training.rows import (
 )
 from training.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
 from training.snapshot import export, folder_of, freeze, listed, preview, thumbs_of, verify
+from training.terms import (
+    AskedPrompt,
+    GivenCorrection,
+    GivenRanking,
+    GivenResponse,
+    JudgedReply,
+    LeftOut,
+    Preferences,
+    Split,
+)
 from ui.frame import Me
 
 both_databases = pytest.mark.both_databases

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from intervals import clustered
 from template import Message
-from training.preferences import Split
 from training.rows import FrozenRow
+from training.terms import Split
 
 RARE = 5
 """Rows below which a label is too seldom chosen to be learned."""

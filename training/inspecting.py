@@ -32,9 +32,9 @@ from errors import BadTemplate, BrokenModel, NotFound
 from model_folder import ending_of, is_hub_id, special_tokens_of, template_of
 from template import Message, rendered
 from training.inspected_rows import InspectedRow, Stance, text_of
-from training.preferences import LeftOut, Split
 from training.rows import FrozenRow, read_rows
 from training.snapshot import folder_of
+from training.terms import LeftOut, Split
 from training.token_fit import Piece, RowTokens, pieces
 
 CHUNK = 250

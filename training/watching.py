@@ -20,7 +20,6 @@ from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes
 from training.guards import check_finite, check_first_step
 from training.health import Best, findings
-from training.preferences import Split
 from training.run_folder import (
     BEST,
     METRICS,
@@ -35,6 +34,7 @@ from training.run_folder import (
     read_lines,
     step_of,
 )
+from training.terms import Split
 
 FIXED_PROMPTS = 3
 LEARNED = "learned.json"
