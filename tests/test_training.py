@@ -33,8 +33,9 @@ from tests.factories import a_comparison, a_model, a_project, a_prompt, a_rankin
 from training import worker
 from training.estimate import estimate_minutes
 from training.feedback import refuse_held_out
+from training.knobs import KNOBS
 from training.preferences import derive
-from training.recipe import KNOBS, PRESETS, SMALL, command, start_training
+from training.recipe import PRESETS, SMALL, command, start_training
 from training.rows import FILES, FrozenRow, content_sha256
 from training.run_folder import (
     RecipeValues,

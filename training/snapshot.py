@@ -261,7 +261,7 @@ def export(snapshot: Snapshot, form: Form) -> bytes:
 
 
 def mean_tokens(snapshot: Snapshot) -> float:
-    """About how many tokens a row's prompt and one of its replies have, for `training.recipe.estimate_minutes`.
+    """About how many tokens a row's prompt and one of its replies have, for `training.estimate.estimate_minutes`.
 
     Counts words, so no tokenizer is loaded. Raises `Refused` as `verify` does.
     """
