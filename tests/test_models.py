@@ -326,7 +326,7 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
     written = ModelCard(markdown(card(s, model_version_id=version.id), adapter_only=True, files={}, commands=()))
     data: Any = written.data
     assert data.license == "apache-2.0"
-    assert data.library_name == "peft"
+    assert data.to_dict()["library_name"] == "peft"
     assert data.model_name == name
     assert {"dpo", "trl", "lora"} <= set(data.tags)
     assert "<img" not in written.text.replace("\\<", "")
