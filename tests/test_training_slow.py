@@ -77,32 +77,6 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama with two layers and random weights, and SmolLM2's tokenizer and template."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
-
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer: Any = AutoTokenizer.from_pretrained(default_model)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,  # four bits come in blocks of 64
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any) -> Path:
     """A folder with a snapshot and a `run.json`: 20 pairs, 5 steps, a checkpoint every 2."""
     frozen = rows() if frozen is None else frozen

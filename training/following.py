@@ -86,7 +86,7 @@ class Silent:
 
 
 class Noting(Silent):
-    """Puts into the folder what the trainer does not write there itself."""
+    """Puts the stage where the follower looks: of two stages each writes into a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
