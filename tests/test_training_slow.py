@@ -25,7 +25,6 @@ from settings import ROOT
 from template import PromptFormat, template_hash
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
-from training.preferences import Split
 from training.recipe import SMALL, start_training
 from training.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.run_folder import (
@@ -42,6 +41,7 @@ from training.run_folder import (
     step_of,
 )
 from training.snapshot import freeze
+from training.terms import Split
 
 pytestmark = pytest.mark.slow
 

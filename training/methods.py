@@ -19,10 +19,10 @@ from training import trackers
 from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes
 from training.guards import Encoded, check_seen
-from training.preferences import Split
 from training.reference import Kept, Told, with_kept_reference
 from training.run_folder import CHECKPOINTS, RunInput, steps_of
 from training.shared_prompt import with_shared_prompts
+from training.terms import Split
 from training.weights import lora_config, on_gpu
 
 CHECKPOINTS_KEPT = 2

@@ -19,7 +19,6 @@ from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes, write_whole
 from training.guards import check_finite, check_first_step
 from training.health import Best, findings
-from training.preferences import Split
 from training.run_folder import (
     BEST,
     METRICS,
@@ -35,6 +34,7 @@ from training.run_folder import (
     step_of,
 )
 from training.sampling import sample_replies
+from training.terms import Split
 
 FIXED_PROMPTS = 3
 LEARNED = "learned.json"

@@ -10,7 +10,7 @@ from db.models import TrainingStep
 from eval.results import Contrast
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
-from training.curves import Point, points
+from training.run_history import Point, points
 
 GREEN, GREY, RED = "#0f766e", "#94a3b8", "#b91c1c"
 

@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from training.curve import CHANCE, Point
+from training.learning_curve import CHANCE, Point
 from ui.charts import GREEN, GREY
 
 
