@@ -10,6 +10,10 @@ judgments each and true rates of 0.5 to 0.9 it covers 95 % or more; the plain no
 from collections.abc import Collection, Sequence
 
 
+ROUNDING = 1e-20
+"""A variance below this is the rounding of one that is 0."""
+
+
 def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
     """Interval of the mean of scores in [0, 1], given by prompt; all of [0, 1] where there are none."""
     groups, n = len(clusters), sum(map(len, clusters))
@@ -18,10 +22,10 @@ def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
     rate = sum(map(sum, clusters)) / n
     if groups in (1, n):
         return wilson(rate, groups)
-    variance = groups / (groups - 1) * sum(sum(score - rate for score in one) ** 2 for one in clusters) / n**2
+    variance = groups / (groups - 1) * sum((sum(one) - rate * len(one)) ** 2 for one in clusters) / n**2
     # as many independent trials as would vary as much; where all prompts agree, one for each prompt: a zero-width
     # interval would claim certainty
-    trials = min(float(n), rate * (1 - rate) / variance) if variance > 0 else float(groups)
+    trials = min(float(n), rate * (1 - rate) / variance) if variance > ROUNDING else float(groups)
     return wilson(rate, trials, freedom=groups - 1)
 
 
