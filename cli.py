@@ -427,7 +427,9 @@ def evaluate(
 def demo(
     to: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
     prompts: Annotated[int, typer.Option(help="Training emails to use.")] = 140,
+    generated: Annotated[int, typer.Option(help="Those of them that the base model answers too.")] = 30,
     max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings, each with a seed of its own.")] = 1,
 ) -> None:
     """The whole loop without a person; a written rule ranks and judges, and everything says simulated."""
     from demo import Size, run_demo
@@ -437,7 +439,8 @@ def demo(
     model()
     bar, watch = _watcher()
     with bar:
-        report = run_demo(size=Size(prompts=prompts, max_steps=max_steps), say=lambda t: console.print(t), watch=watch)
+        size = Size(prompts=prompts, generated=generated, max_steps=max_steps, seeds=seeds)
+        report = run_demo(size=size, say=lambda t: console.print(t), watch=watch)
     console.print_json(json.dumps({key: report[key] for key in ("seconds", "snapshot", "win_rates")}))
     console.print("No person ranked or judged anything here: a written rule did (simulated).")
     if to:

@@ -1,17 +1,22 @@
 """The whole loop without a person: emails, responses, rankings, DPO, held-out responses, blind evaluation.
 
+As in the case that this product is for, most emails come with two people's replies; others get two of the base model's.
 A simulated reviewer with the written rule of `simulated.py` ranks and judges, through the same functions as people do,
-seeing what they would see. So nothing here is a human preference, and every name says "simulated".
+seeing what they would see; a second one, which no training ever heard of, judges by nearness to people's replies. So
+nothing here is a human preference, and every name says "simulated".
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 import simulated
 from db.catalog import training_steps
@@ -19,12 +24,15 @@ from db.models import (
     GenerationRun,
     ModelVersion,
     Project,
+    Prompt,
     Responder,
+    ResponderKind,
     Response,
     Role,
     Scope,
     Snapshot,
     TrainingRun,
+    Verdict,
     now,
 )
 from db.people import create_project, ensure_reviewer, ensure_role
@@ -34,7 +42,7 @@ from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.results import results
 from generation.base_model import register_base_model
-from generation.plan import start_generation
+from generation.plan import start_generation, start_together
 from generation.responders import Contestant, Sampling, create_responder
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import
@@ -50,6 +58,8 @@ from training.recipe import SMALL, start_training
 from training.snapshot import freeze
 
 Say = Callable[[str], None]
+Says = Callable[[str, str, str], Verdict]
+"""A judge: what it says of prompt, left and right reply."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,23 @@ class Size:
     """How much of the sample the demo uses."""
 
     prompts: int = 140
-    """Training emails that get two responses each."""
+    """Training emails, each with two people's replies."""
+    generated: int = 30
+    """Those of them that get two responses of the base model as well, to be ranked in a pair of their own."""
     max_tokens: int = 160
     temperature: float = 0.7
     """Lower than for a larger model: at 0.9 most of a 135M model's samples are nonsense that never ends."""
     max_steps: int | None = None
+    seeds: int = 1
+    """Trainings on the same picks, each with a seed of its own."""
+
+    def contestants(self, model_id: int, prompt: PromptFormat) -> dict[str, Contestant]:
+        """A model's two ways to answer: drawn at random, and always the likeliest word."""
+        temperatures = {"sampled": self.temperature, "greedy": 0.0}
+        return {
+            how: Contestant(model_id, prompt, Sampling(temperature=degree, max_tokens=self.max_tokens))
+            for how, degree in temperatures.items()
+        }
 
 
 def run_demo(*, size: Size, say: Say, watch: Callable[[AnyRun], None]) -> dict[str, Any]:
@@ -75,24 +97,48 @@ def run_demo(*, size: Size, say: Say, watch: Callable[[AnyRun], None]) -> dict[s
         yield
         took[name] = round(time.monotonic() - began, 1)
 
-    with stage("Emails"):
-        project_id, judge_id = _emails()
+    with stage("Emails and people's replies"):
+        project_id, judge_id = _emails(size)
+    trained: list[Trained] = []
     with a_worker():
         with stage("Responses of the base model"):
-            base_id = _generate_base(project_id, judge_id, size, watch)
+            base = _generate_base(project_id, judge_id, size, watch)
         with stage("Rankings by the simulated reviewer"):
             choices = _rank(project_id, judge_id)
-        with stage("Training (DPO)"):
-            run = _train(project_id, judge_id, size, watch)
-        with stage("Held-out responses of the tuned model"):
-            tuned_id = _generate_tuned(run, judge_id, watch)
-    with stage("Blind evaluation by the simulated reviewer"):
-        evaluation_id = _evaluate(project_id, judge_id, tuned_id, base_id)
-    return _report(project_id, run.id, evaluation_id, choices, took)
+        snapshot_id = _freeze(project_id, judge_id)
+        for seed in range(size.seeds):
+            of = f", seed {seed}" if size.seeds > 1 else ""
+            with stage(f"Training (DPO){of}"):
+                run = _train(project_id, judge_id, size, snapshot_id, seed, watch)
+            with stage(f"Held-out responses of the tuned model{of}"):
+                trained.append(Trained(seed, run.id, _generate_tuned(run, judge_id, size, seed, watch)))
+    with stage("Blind evaluations by simulated reviewers"):
+        evaluations = [found for one in trained for found in _evaluate(project_id, judge_id, one, base)]
+    return _report(project_id, trained, evaluations, choices, took)
 
 
-def _emails() -> tuple[int, int]:
-    """A project with the sample's emails: no replies to train on, people's replies on the held-out side."""
+@dataclass(frozen=True)
+class Trained:
+    """One training and who answers with its model."""
+
+    seed: int
+    run_id: int
+    responders: dict[str, int]
+    """By how they answer."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One closed evaluation."""
+
+    evaluation_id: int
+    seed: int
+    how: str
+    judge: str
+
+
+def _emails(size: Size) -> tuple[int, int]:
+    """A project with the sample's emails and people's replies, which are invented too."""
     about = json.loads((FOLDER / "project.json").read_text())
     with session() as s:
         by = ensure_reviewer(s, name=simulated.NAME, simulated=True, rule=simulated.RULE).id
@@ -106,12 +152,13 @@ def _emails() -> tuple[int, int]:
         )
         ensure_role(s, project_id=project.id, reviewer_id=by, role=Role.REVIEWER)
         for name, held_out in (("train.jsonl", HeldOut.NONE), ("heldout.jsonl", HeldOut.ALL)):
-            content = (FOLDER / name).read_bytes()
+            lines = (FOLDER / name).read_bytes().splitlines(keepends=True)
+            content = b"".join(lines if held_out is HeldOut.ALL else lines[: size.prompts])
             table = read_table(content, file_name=name, max_cell=settings().max_cell_kb * 1024)
             mapping = ColumnMapping(
                 prompt="email",
                 topic="topic",
-                responses=about["people"] if held_out is HeldOut.ALL else {},
+                responses=about["people"],
                 responses_simulated=True,
                 held_out=held_out,
             )
@@ -119,21 +166,35 @@ def _emails() -> tuple[int, int]:
         return project.id, by
 
 
-def _generate_base(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]) -> int:
+def _generate_base(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]) -> dict[str, int]:
+    """Two samples of some training emails, and held-out replies both ways; gives the responders by how they answer."""
     with session() as s:
         version = register_base_model(s)
-        contestant = Contestant(
-            version.id,
-            PromptFormat(s.get_one(Project, project_id).instructions),
-            Sampling(temperature=size.temperature, max_tokens=size.max_tokens),
+        prompt = PromptFormat(s.get_one(Project, project_id).instructions)
+        responders = {
+            how: create_responder(
+                s, by=by, project_id=project_id, name=f"{version.name} as it comes, {how}", contestant=contestant
+            ).id
+            for how, contestant in size.contestants(version.id, prompt).items()
+        }
+        pairs = start_generation(
+            s,
+            by=by,
+            responder_id=responders["sampled"],
+            scope=Scope.ALL,
+            samples=2,
+            prompt_limit=size.generated,
         )
-        name = f"{version.name} as it comes"
-        responder = create_responder(s, by=by, project_id=project_id, name=name, contestant=contestant)
-        run = start_generation(
-            s, by=by, responder_id=responder.id, scope=Scope.ALL, samples=2, prompt_limit=size.prompts
-        )
-    wait_for("generation", run.id, watch=watch)
-    return responder.id
+    wait_for("generation", pairs.id, watch=watch)
+    _answer_held_out([responders["greedy"]], by, 0, watch)
+    return responders
+
+
+def _answer_held_out(responder_ids: Sequence[int], by: int, seed: int, watch: Callable[[AnyRun], None]) -> None:
+    with session() as s:
+        runs = start_together(s, by=by, responder_ids=responder_ids, scope=Scope.HELD_OUT, samples=1, seed=seed)
+    for run in runs:
+        wait_for("generation", run.id, watch=watch)
 
 
 def _rank(project_id: int, by: int) -> dict[str, int]:
@@ -162,16 +223,22 @@ def _rank(project_id: int, by: int) -> dict[str, int]:
             counts[said.value] += 1
 
 
-def _train(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]) -> TrainingRun:
+def _freeze(project_id: int, by: int) -> int:
     with session() as s:
-        snapshot = freeze(s, by=by, project_id=project_id)
+        return freeze(s, by=by, project_id=project_id).id
+
+
+def _train(
+    project_id: int, by: int, size: Size, snapshot_id: int, seed: int, watch: Callable[[AnyRun], None]
+) -> TrainingRun:
+    with session() as s:
         run = start_training(
             s,
             by=by,
             project_id=project_id,
-            snapshot_id=snapshot.id,
+            snapshot_id=snapshot_id,
             base_model_id=register_base_model(s).id,
-            recipe=replace(SMALL, max_steps=size.max_steps),
+            recipe=replace(SMALL, max_steps=size.max_steps, seed=seed),
             model_name=f"Tuned on the rule, {now():%Y-%m-%d %H:%M:%S}",
         )
     done = wait_for("training", run.id, watch=watch)
@@ -179,95 +246,152 @@ def _train(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]
     return done
 
 
-def _generate_tuned(run: TrainingRun, by: int, watch: Callable[[AnyRun], None]) -> int:
+def _generate_tuned(
+    run: TrainingRun, by: int, size: Size, seed: int, watch: Callable[[AnyRun], None]
+) -> dict[str, int]:
+    if run.model_version_id is None:
+        raise PickwellError(f"Training run {run.id} ended without a model. Look at its log.")
     with session() as s:
-        responder_id = s.scalars(
-            select(Responder.id).where(
-                Responder.project_id == run.project_id, Responder.model_version_id == run.model_version_id
-            )
-        ).one()
-        generation = start_generation(s, by=by, responder_id=responder_id, scope=Scope.HELD_OUT, samples=1)
-    wait_for("generation", generation.id, watch=watch)
-    return responder_id
+        name = s.get_one(ModelVersion, run.model_version_id).name
+        prompt = PromptFormat(s.get_one(Project, run.project_id).instructions)
+        responders = {
+            how: create_responder(s, by=by, project_id=run.project_id, name=f"{name}, {how}", contestant=contestant).id
+            for how, contestant in size.contestants(run.model_version_id, prompt).items()
+        }
+    _answer_held_out(list(responders.values()), by, seed, watch)
+    return responders
 
 
-def _evaluate(project_id: int, by: int, tuned_id: int, base_id: int) -> int:
-    """Judge every pair by the rule, on what a blind reviewer sees and no more, then close."""
+def _evaluate(project_id: int, by: int, trained: Trained, base: Mapping[str, int]) -> Iterator[Judged]:
+    """Each way to answer against the base model's same way by both judges, and once against people by the rule."""
     with session() as s:
+        nearest = ensure_reviewer(s, name=simulated.SECOND, simulated=True, rule=simulated.NEAREST).id
+        ensure_role(s, project_id=project_id, reviewer_id=nearest, role=Role.REVIEWER)
         people = s.scalars(
-            select(Responder.id).where(Responder.project_id == project_id, Responder.kind == "HUMAN")
+            select(Responder.id).where(Responder.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
         ).all()
-        evaluation = create_evaluation(
-            s,
-            by=by,
-            project_id=project_id,
-            name="Tuned model against people's and the base model's replies (simulated)",
-            candidate_id=tuned_id,
-            baseline_ids=[*people, base_id],
-            seed=0,
-        )
+    # a blind reviewer is not told whether a reply was cut; neither is the rule
+    rule = partial(simulated.verdict, left_finish=None, right_finish=None)
+    judges: dict[str, tuple[int, Says]] = {
+        simulated.NAME: (by, rule),
+        simulated.SECOND: (nearest, _nearest(project_id)),
+    }
+    for how, candidate in trained.responders.items():
+        for name, (judge_id, says) in judges.items():
+            with_people = how == "sampled" and name == simulated.NAME
+            with session() as s:
+                evaluation = create_evaluation(
+                    s,
+                    by=by,
+                    project_id=project_id,
+                    name=f"Tuned model with seed {trained.seed}, {how}, judged by {name.lower()} (simulated)",
+                    candidate_id=candidate,
+                    baseline_ids=[*(people if with_people else ()), base[how]],
+                    seed=trained.seed,
+                )
+            _judge_all(evaluation.id, judge_id, says, by)
+            yield Judged(evaluation.id, trained.seed, how, name)
+
+
+def _judge_all(evaluation_id: int, judge_id: int, says: Says, by: int) -> None:
+    """Judge every pair, on what a blind reviewer sees and no more, then close."""
     while True:
         with session() as s:
-            view = next_view(s, by=by, evaluation_id=evaluation.id)
+            view = next_view(s, by=judge_id, evaluation_id=evaluation_id)
             if view is None:
-                close_evaluation(s, by=by, evaluation_id=evaluation.id)
-                return evaluation.id
-            # a blind reviewer is not told whether a reply was cut; neither is the rule
-            said = simulated.verdict(view.prompt, view.left, view.right, left_finish=None, right_finish=None)
-            judge(s, by=by, judgment_id=view.judgment_id, verdict=said)
+                close_evaluation(s, by=by, evaluation_id=evaluation_id)
+                return
+            judge(s, by=judge_id, judgment_id=view.judgment_id, verdict=says(view.prompt, view.left, view.right))
+
+
+def _nearest(project_id: int) -> Says:
+    """The second judge: which reply is nearer in meaning to one that a person wrote to the same email."""
+    from generation.similarity import sentence_embeddings
+
+    embed = sentence_embeddings()
+    written: dict[str, list[str]] = defaultdict(list)
+    with reading() as s:
+        rows = s.execute(
+            select(Prompt.text, Response.text)
+            .join(Response, Response.prompt_id == Prompt.id)
+            .join(Responder, Responder.id == Response.responder_id)
+            .where(Prompt.project_id == project_id, Prompt.held_out, Responder.kind == ResponderKind.HUMAN)
+        )
+        for prompt, text in rows:
+            written[prompt].append(text)
+
+    def says(prompt: str, left: str, right: str) -> Verdict:
+        replies = embed([left, right])
+        similarities = (replies @ embed(written[prompt]).T).max(axis=1)
+        return simulated.nearest(float(similarities[0]), float(similarities[1]))
+
+    return says
 
 
 def _report(
-    project_id: int, run_id: int, evaluation_id: int, choices: dict[str, int], took: dict[str, float]
+    project_id: int,
+    trained: Sequence[Trained],
+    evaluations: Sequence[Judged],
+    choices: dict[str, int],
+    took: dict[str, float],
 ) -> dict[str, Any]:
     with reading() as s:
-        run = s.get_one(TrainingRun, run_id)
-        snapshot = s.get_one(Snapshot, run.snapshot_id)
-        if run.model_version_id is None:
-            raise PickwellError(f"Training run {run_id} ended without a model. Look at its log.")
-        tuned, base = s.get_one(ModelVersion, run.model_version_id), s.get_one(ModelVersion, run.base_model_id)
-        found = results(s, evaluation_id=evaluation_id)
-        runs = s.scalars(select(GenerationRun).where(GenerationRun.project_id == project_id)).all()
-        steps = training_steps(s, run_id=run_id)
+        runs = [s.get_one(TrainingRun, one.run_id) for one in trained]
+        first = runs[0]
+        snapshot, base = s.get_one(Snapshot, first.snapshot_id), s.get_one(ModelVersion, first.base_model_id)
+        generations = s.scalars(select(GenerationRun).where(GenerationRun.project_id == project_id)).all()
         return {
             "simulated": True,
             "rule": simulated.RULE,
+            "second_rule": simulated.NEAREST,
             "project": s.get_one(Project, project_id).name,
             "seconds": took,
             "seconds_in_all": round(sum(took.values()), 1),
-            "generated_tokens": sum(generation.tokens for generation in runs),
+            "generated_tokens": sum(generation.tokens for generation in generations),
             "simulated_rankings": choices,
             "snapshot": {
                 "sha256": snapshot.sha256,
                 "rows": snapshot.row_count,
                 "left_out": {entry.reason: entry.count for entry in snapshot.left_out},
             },
-            "base_model": {"name": base.name, "sha256": base.sha256, "template_hash": base.template_hash},
-            "model": {"name": tuned.name, "sha256": tuned.sha256, "template_hash": tuned.template_hash},
-            "losses": [round(step.loss, 5) for step in steps if step.split.value == "TRAIN"],
-            "reward_margins": [
-                round(step.reward_margin, 4)
-                for step in steps
-                if step.split.value == "TRAIN" and step.reward_margin is not None
-            ],
-            "evaluation": {
-                "name": found.evaluation.name,
-                "protocol_sha256": found.evaluation.protocol_sha256,
-                "candidate": found.candidate,
-            },
-            "win_rates": [
-                {
-                    "against": contrast.baseline,
-                    "simulated_judge": contrast.simulated_judges,
-                    "win_rate": round(contrast.rate.rate, 4),
-                    "low": round(contrast.rate.low, 4),
-                    "high": round(contrast.rate.high, 4),
-                    "wins": contrast.rate.wins,
-                    "ties": contrast.rate.ties,
-                    "both_bad": contrast.rate.both_bad,
-                    "losses": contrast.rate.losses,
-                    "n": contrast.rate.n,
-                }
-                for contrast in found.contrasts
-            ],
+            "base_model": _model(base),
+            "trainings": [_training(s, run) | {"seed": one.seed} for one, run in zip(trained, runs, strict=True)],
+            "win_rates": [line for one in evaluations for line in _lines(s, one)],
         }
+
+
+def _model(version: ModelVersion) -> dict[str, Any]:
+    return {"name": version.name, "sha256": version.sha256, "template_hash": version.template_hash}
+
+
+def _training(s: Session, run: TrainingRun) -> dict[str, Any]:
+    steps = [step for step in training_steps(s, run_id=run.id) if step.split.value == "TRAIN"]
+    return {
+        "model": _model(s.get_one(ModelVersion, run.model_version_id)),
+        "losses": [round(step.loss, 5) for step in steps],
+        "reward_margins": [round(step.reward_margin, 4) for step in steps if step.reward_margin is not None],
+    }
+
+
+def _lines(s: Session, judged: Judged) -> list[dict[str, Any]]:
+    found = results(s, evaluation_id=judged.evaluation_id)
+    return [
+        {
+            "seed": judged.seed,
+            "how": judged.how,
+            "candidate": found.candidate,
+            "against": contrast.baseline,
+            "judge": f"{judged.judge} (simulated)",
+            "simulated_judge": contrast.simulated_judges,
+            "win_rate": round(contrast.rate.rate, 4),
+            "low": round(contrast.rate.low, 4),
+            "high": round(contrast.rate.high, 4),
+            "wins": contrast.rate.wins,
+            "ties": contrast.rate.ties,
+            "both_bad": contrast.rate.both_bad,
+            "losses": contrast.rate.losses,
+            "n": contrast.rate.n,
+            "protocol_sha256": found.evaluation.protocol_sha256,
+        }
+        for contrast in found.contrasts
+    ]

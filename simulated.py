@@ -19,6 +19,17 @@ RULE = (
     "Both below 3 points: both bad. Less than 1 point apart: a tie. Otherwise the reply with more points is better."
 )
 
+SECOND = "Nearest to people's"
+"""The second simulated reviewer's name."""
+
+CLOSER = 0.03
+"""Cosine by which one reply must be nearer."""
+
+NEAREST = (
+    "The reply whose meaning is nearer to a person's reply to the same email is better: cosine of sentence embeddings "
+    f"(all-MiniLM-L6-v2), the nearest of the people's replies counts. Less than {CLOSER} apart: a tie."
+)
+
 _TROUBLE = re.compile(
     r"\b(late|lost|missing|damaged?|torn|wrong|never|not|n't|can't|cannot|won't|broken|refund|error|problem|delay\w*|"
     r"complain\w*|disappoint\w*|angry|unacceptable|still|twice|fail\w*|misprint\w*|ruined|waiting)\b",
@@ -67,3 +78,10 @@ def verdict(email: str, left: str, right: str, *, left_finish: str | None, right
     if abs(first - second) < 1:
         return Verdict.TIE
     return Verdict.LEFT if first > second else Verdict.RIGHT
+
+
+def nearest(left: float, right: float) -> Verdict:
+    """What the second judge says of two replies' similarities to people's, each a cosine."""
+    if abs(left - right) < CLOSER:
+        return Verdict.TIE
+    return Verdict.LEFT if left > right else Verdict.RIGHT

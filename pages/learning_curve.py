@@ -6,9 +6,7 @@ from db.catalog import models, snapshots, training_runs
 from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
 from errors import PickwellError
-from training.curve import finding, told_from_chance
-from training.examples import PAIRED
-from training.learning_curves import (
+from training.curve_runs import (
     Standing,
     cancel_curve,
     check_curve,
@@ -18,6 +16,8 @@ from training.learning_curves import (
     standing,
     start_curve,
 )
+from training.examples import PAIRED
+from training.learning_curve import finding, told_from_chance
 from training.recipe import PRESETS
 from ui.curve_chart import learning_curve
 from ui.frame import page

@@ -8,8 +8,9 @@ from db.session import reading, session
 from generation.base_model import register_base_model
 from training.advice import advised, cautions, flip_rate
 from training.estimate import Lengths, estimate, has_gpu, lengths, measured, memory_here, memory_warning, parameters_of
+from training.knobs import EXPERIMENTAL, METHODS
 from training.readiness import facts
-from training.recipe import EXPERIMENTAL, METHODS, start_training
+from training.recipe import start_training
 from training.timing import request_timing, timings
 from ui.frame import page
 from ui.run_status import show_run

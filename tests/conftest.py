@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import URL
@@ -54,6 +54,32 @@ def default_model() -> Path:
     command = [sys.executable, "-m", "generation.default_model"]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "PICKWELL_HOME": str(home)}, check=True)
     return home / "models" / "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="session")
+def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama with two layers and random weights, and SmolLM2's tokenizer and template."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer: Any = AutoTokenizer.from_pretrained(default_model)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,  # four bits come in blocks of 64
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

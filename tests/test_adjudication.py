@@ -14,7 +14,8 @@ from review.progress import opinions
 from review.rankings import Choice, choice_of, last_ranking, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_rankings
-from training.preferences import LeftOut, derive
+from training.preferences import derive
+from training.terms import LeftOut
 
 pytestmark = pytest.mark.both_databases
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
-from streamlit.testing.v1 import AppTest
 
 from db.models import (
     AssertionResult,
@@ -69,9 +68,9 @@ from generation.similarity import PACKAGES, compare, left_to_compare, measured
 from review.rankings import Choice, rank_pair
 from review.reveals import reveal
 from settings import ROOT
+from tests.app_pages import open_page, press, sent
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from ui.checks import told_in_words
-from ui.frame import Me
 
 # ---- numbers
 
@@ -684,23 +683,6 @@ def test_a_manager_who_judges_is_shown_no_failing_reply_that_waits_for_their_ver
 # ---- the pages
 
 
-def opened(name: str, me: Reviewer, project: Project, *roles: Role) -> AppTest:
-    """A page as this person has it."""
-    page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
-    page.session_state["me"] = Me(me.id, me.name, project.id, project.name, frozenset(roles))
-    return page.run()
-
-
-def sent(page: AppTest) -> str:
-    """Everything that the last run sent to the browser, as its messages say it."""
-    return "\n".join(str(getattr(node, "proto", "")) for node in page._tree)
-
-
-def press(page: AppTest, label: str) -> None:
-    """Press the button of that name."""
-    next(button for button in page.button if button.label == label).click().run()
-
-
 @pytest.mark.usefixtures("database")
 def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_and_the_finding_does_after_it() -> None:
     with session() as s:
@@ -711,7 +693,7 @@ def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_a
         s.scalars(select(Response).where(Response.responder_id == contest.person.id)).one().text = "It left today."
         check_new(s, project_id=contest.project.id)
         names = [one.name for one in assertions(s, project_id=contest.project.id)]
-    page = opened("judge_blind", contest.judge, contest.project, Role.REVIEWER)
+    page = open_page("judge_blind", project_id=contest.project.id, by=contest.judge.id)
     assert not page.exception
     before = sent(page)
     assert "It is order 4711." in before
@@ -741,7 +723,7 @@ def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
         for n in range(3):
             prompt = a_prompt(s, project, f"<b>Where</b> is order {n}?")
             a_response(s, prompt, model, f"<i>Order {n or 4711}</i> left.")
-    page = opened("check_responses", manager, project, Role.MANAGER)
+    page = open_page("check_responses", project_id=project.id, by=manager.id)
     assert not page.exception
     assert "Nothing is checked yet" in page.info[0].value
     assert any("stands in the prompt" in one.value for one in page.caption)
@@ -771,7 +753,7 @@ def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it() -> 
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
-    page = opened("check_responses", manager, project, Role.MANAGER)
+    page = open_page("check_responses", project_id=project.id, by=manager.id)
     for claim in Claim:
         page.selectbox(key="claim").set_value(claim).run()
         assert not page.exception
@@ -787,6 +769,7 @@ def test_the_page_is_for_managers() -> None:
     with session() as s:
         project = a_project(s)
         judge = a_reviewer(s, project, Role.REVIEWER, Role.ANNOTATOR)
-    page = opened("check_responses", judge, project, Role.MANAGER)
+    taken_from_them_since = frozenset({Role.MANAGER})
+    page = open_page("check_responses", project_id=project.id, by=judge.id, roles=taken_from_them_since)
     assert "This page is for the role manager" in page.warning[0].value
     assert not page.selectbox

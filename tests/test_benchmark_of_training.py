@@ -16,10 +16,9 @@ from benchmarks.own_training import Timed
 from benchmarks.training import compared, contestant, given, ratio, recipe_of
 from benchmarks.training_work import Clock, Trained, pairs_of_sample
 from errors import Refused, TrainingFailed
-from tests.test_training_slow import tiny  # noqa: F401  the small real model
-from training.preferences import Split
 from training.rows import FrozenRow, Rows
 from training.run_folder import RunInput, SampleReport, StepReport
+from training.terms import Split
 
 DONE = Trained(
     steps=48,
@@ -255,7 +254,7 @@ def test_a_contestant_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_both_train_the_same_on_a_small_real_model(tiny: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_both_train_the_same_on_a_small_real_model(tiny: Path, tmp_path: Path) -> None:
     recipe = replace(recipe_of(pairs=8, epochs=1, seed=0), learning_rate=1e-3)
     rows = of_sample(pairs=8, validation=4, tokens=40)
     plain, cold = (

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import intervals
 from db.catalog import evaluations, story
 from db.models import (
     Evaluation,
@@ -384,3 +385,8 @@ def test_only_a_manager_opens_and_closes(s: Session) -> None:
     contest.judge_all(evaluation)
     with pytest.raises(NotAllowed):
         close_evaluation(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
+
+
+def test_prompts_whose_shares_are_alike_count_once_each_however_their_mean_is_rounded() -> None:
+    thirds = [[1.0, 0.0, 0.0]] * 5
+    assert intervals.clustered(thirds) == pytest.approx((0.054, 0.815), abs=5e-4)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.health import Best, findings, repeated
-from training.preferences import Split
 from training.run_folder import SampleReport, StepReport
+from training.terms import Split
 
 
 def a_step(step: int, split: Split = Split.TRAIN, **said: Any) -> StepReport:

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
-from streamlit.testing.v1 import AppTest
 
 from db.models import Change, Comparison, Judgment, Project, Role, Verdict
 from db.people import edit_project, leave
@@ -20,10 +19,9 @@ from review.queue import claim, set_queue
 from review.rankings import Choice, give_reason, rank_pair, strengthen, undo
 from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
-from settings import ROOT
+from tests.app_pages import open_page
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from training.versions import bring_back, retire, set_licence
-from ui.frame import Me
 
 pytestmark = pytest.mark.both_databases
 
@@ -145,11 +143,8 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
         prompt = a_prompt(s, project)
         a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
         retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
-        me = Me(manager.id, "Mara", project.id, "Project", frozenset({Role.MANAGER}))
-    page = AppTest.from_file(str(ROOT / "pages" / "find_comparisons.py"), default_timeout=60)
-    page.session_state["me"] = me
-    page.run()
-    assert not page.exception
+        project_id, by = project.id, manager.id
+    page = open_page("find_comparisons", project_id=project_id, by=by)
     (table,) = [one.proto.body for one in page.get("html") if f"<td>model {name}</td>" in one.proto.body]
     assert "<td>retired: –</td>" in table
     assert "retired: 20" in table

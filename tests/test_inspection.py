@@ -15,44 +15,24 @@ from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
 from db.models import Correction, ModelVersion, Ranking, Reveal, Role, Snapshot
-from db.people import ensure_reviewer, ensure_role, roles_of
+from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
 from errors import BadTemplate, BrokenModel, NotAllowed, NotFound, Refused
 from intake.sample import FOLDER, load_sample
 from settings import ROOT
 from template import PromptFormat
+from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training.classes_and_values import Labels, Values, amount, task_of
+from training.inspected_rows import Finding, InspectedRow, Stance, Whose, of_whom, share
 from training.inspecting import Reader, count_tokens, inspected, reader_of
-from training.inspection import (
-    Finding,
-    InspectedRow,
-    Labels,
-    RowTokens,
-    Stance,
-    Values,
-    Which,
-    Whose,
-    amount,
-    bins,
-    disagreement,
-    fit,
-    joined,
-    lengths,
-    of_whom,
-    opening,
-    pieces,
-    repeats,
-    responder_finding,
-    responders,
-    share,
-    task_of,
-    to_read,
-)
-from training.preferences import Split
+from training.inspection import Which, bins, disagreement, lengths, responder_finding, responders, to_read
+from training.repeats import opening, repeats
 from training.rows import FrozenRow
 from training.snapshot import folder_of, freeze
+from training.terms import Split
+from training.token_fit import RowTokens, fit, joined, pieces
 from ui.data_charts import pieces_html
-from ui.frame import Me
 
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -573,21 +553,6 @@ def _nothing_kept() -> Iterator[None]:
     streamlit.cache_resource.clear()
 
 
-def opened(project_id: int, by: int) -> AppTest:
-    with reading() as s:
-        roles = roles_of(s, reviewer_id=by, project_id=project_id)
-    page = AppTest.from_file(str(ROOT / "pages" / "look_at_data.py"), default_timeout=60)
-    page.session_state["me"] = Me(by, "Mara", project_id, "Project", roles)
-    page.run()
-    assert not page.exception
-    return page
-
-
-def written(page: AppTest) -> str:
-    boxes = [*page.markdown, *page.warning, *page.info, *page.caption, *page.error]
-    return "\n".join(box.value for box in boxes).replace("\\", "")
-
-
 def cards(page: AppTest) -> list[str]:
     bodies = [one.proto.body for one in page.get("html")]
     return [body for body in bodies if "pw-read" in body and "<style>" not in body]
@@ -599,7 +564,7 @@ def test_the_page_tells_before_a_freeze_what_to_do() -> None:
         project = a_project(s)
         by = a_reviewer(s, project).id
         project_id = project.id
-    assert "Freeze a snapshot on the page Freeze" in written(opened(project_id, by))
+    assert "Freeze a snapshot on the page Freeze" in said(open_page("look_at_data", project_id=project_id, by=by))
 
 
 def part_of_the_sample(folder: Path) -> Path:
@@ -622,13 +587,13 @@ def test_the_page_shows_the_sample_projects_figures_and_its_rows_as_the_model_re
             ensure_role(s, project_id=project_id, reviewer_id=by, role=role)
         s.add(ModelVersion(name="small", location=str(small_model)))
         freeze(s, by=by, project_id=project_id)
-    page = opened(project_id, by)
-    said = written(page)
-    assert "simulated pairs (no person chose)" in said
-    assert "rows fit into 1,024 tokens" in said
+    page = open_page("look_at_data", project_id=project_id, by=by)
+    told = said(page)
+    assert "simulated pairs (no person chose)" in told
+    assert "rows fit into 1,024 tokens" in told
     assert "Labels" not in [one.value for one in page.subheader]
     next(one for one in page.number_input).set_value(128).run()
-    assert "rows are longer than 128 tokens" in written(page)
+    assert "rows are longer than 128 tokens" in said(page)
     page.segmented_control(key="look_view").set_value("Read rows").run()
     assert not page.exception
     assert cards(page) == []
@@ -638,7 +603,7 @@ def test_the_page_shows_the_sample_projects_figures_and_its_rows_as_the_model_re
     assert all("simulated: no person said so" in card and "<b>&lt;|im_end|&gt;</b>" in card for card in first)
     with reading() as s:
         assert len(s.scalars(select(Reveal.comparison_id).where(Reveal.reviewer_id == by)).all()) == 10
-    next(one for one in page.button if one.label == "Another ten").click().run()
+    press(page, "Another ten")
     assert set(cards(page)).isdisjoint(first)
     page.toggle(key="look_cut").set_value(True).run()
     assert "<i>" in cards(page)[0]
@@ -654,11 +619,11 @@ def test_without_a_tokenizer_the_page_shows_all_the_rest() -> None:
         person = s.scalars(select(Ranking.reviewer_id)).first()
         assert person is not None
         ensure_role(s, project_id=project_id, reviewer_id=person, role=Role.MANAGER)
-    page = opened(project_id, person)
-    said = written(page)
-    assert "The longer reply won in 100 %" in said
-    assert "is not on this machine" in said
-    assert "1 of 11 ranked pairs were seen by several people" in said
+    page = open_page("look_at_data", project_id=project_id, by=person)
+    told = said(page)
+    assert "The longer reply won in 100 %" in told
+    assert "is not on this machine" in told
+    assert "1 of 11 ranked pairs were seen by several people" in told
     page.segmented_control(key="look_view").set_value("Read rows").run()
     assert not page.exception
     assert len(cards(page)) == 10, "who ranked every pair already has nothing to give up"
@@ -668,7 +633,8 @@ def test_without_a_tokenizer_the_page_shows_all_the_rest() -> None:
 def test_classes_and_values_are_drawn() -> None:
     def charts() -> None:
         from tests.test_inspection import rows_of
-        from training.inspection import Labels, figures
+        from training.classes_and_values import Labels
+        from training.inspection import figures
         from ui.data_charts import digit_bars, label_bars, round_bars
 
         for texts in (["yes", "no"] * 10, [f"{n}.50 €" for n in range(11, 60)]):

@@ -26,7 +26,6 @@ from training import launch as launching
 from training import ray_job
 from training.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end, write_whole
 from training.launch import accelerate_command, accelerate_config, check_resources, follow, launch, train_apart
-from training.preferences import Split
 from training.ray_job import FOLLOWED, JOB, Followed, Machine, Silence, State, run_on_ray, share_of
 from training.run_folder import (
     MERGED,
@@ -40,6 +39,7 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
+from training.terms import Split
 
 GIVEN = RunInput(
     name="Tiny",

@@ -19,15 +19,13 @@ from db.models import Launcher
 from errors import TrainingFailed
 from jobs.processes import Group
 from tests.test_launch import Heard, Lost
-from tests.test_training_slow import a_run, losses, tiny
+from tests.test_training_slow import a_run, losses
 from training import launch as launching
 from training import ray_job
 from training.launch import launch, train_apart
-from training.preferences import Split
 from training.ray_job import JOB
 from training.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
-
-__all__ = ["tiny"]
+from training.terms import Split
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from review.queue import claim, set_queue
 from review.rankings import Choice, last_ranking, rank_pair, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
-from training.preferences import LeftOut
 from training.snapshot import preview
+from training.terms import LeftOut
 
 
 def several(s: Session, project: Project, count: int = 4, held_out: bool = False) -> Comparison:

@@ -7,13 +7,11 @@ from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
 from db.models import GenerationRun, ParityCheck, Project, Responder, ResponderKind, RunStatus
-from db.people import roles_of
 from db.session import reading, session
 from generation import worker
 from jobs.progress import unmanaged
-from settings import ROOT
+from tests.app_pages import open_page, press
 from tests.factories import a_model, a_project, a_prompt, a_reviewer
-from ui.frame import Me
 
 HERE: dict[str, int] = {}
 
@@ -31,18 +29,7 @@ def _project(database: Path) -> None:
 
 def opened(name: str) -> AppTest:
     """A page as the manager sees it."""
-    with reading() as s:
-        roles = roles_of(s, reviewer_id=HERE["by"], project_id=HERE["project"])
-    page = AppTest.from_file(str(ROOT / "pages" / name), default_timeout=60)
-    page.session_state["me"] = Me(HERE["by"], "Mara", HERE["project"], "Project", roles)
-    page.run()
-    assert not page.exception
-    return page
-
-
-def press(page: AppTest, label: str) -> None:
-    next(one for one in page.button if one.label == label).click().run()
-    assert not page.exception
+    return open_page(name, project_id=HERE["project"], by=HERE["by"])
 
 
 def box(page: AppTest, label: str) -> object:
@@ -50,7 +37,7 @@ def box(page: AppTest, label: str) -> object:
 
 
 def test_a_prompt_is_tried_shown_beside_the_last_one_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = opened("try_prompts.py")
+    page = opened("try_prompts")
     press(page, "Try it")
     box(page, "System prompt (instructions)").set_value("Be brief.").run()  # type: ignore[attr-defined]
     press(page, "Try it")
@@ -61,7 +48,7 @@ def test_a_prompt_is_tried_shown_beside_the_last_one_and_kept(monkeypatch: pytes
         assert (run.trial, run.status) == (True, RunStatus.QUEUED)
     monkeypatch.setattr(worker, "LINGER", 0.0)
     worker.run(unmanaged("generation", run.id))
-    page = opened("try_prompts.py")
+    page = opened("try_prompts")
     assert (box(page, "Before").value, box(page, "After").value) == (made[0].id, made[1].id)  # type: ignore[attr-defined]
     box(page, "Keep it under the name").set_value("Brief")  # type: ignore[attr-defined]
     press(page, "Keep as responder")
@@ -71,14 +58,14 @@ def test_a_prompt_is_tried_shown_beside_the_last_one_and_kept(monkeypatch: pytes
 
 
 def test_an_unknown_field_is_told_where_the_prompt_is_written() -> None:
-    page = opened("try_prompts.py")
+    page = opened("try_prompts")
     box(page, "System prompt (instructions)").set_value("Columns: {{colums}}").run()  # type: ignore[attr-defined]
     assert any("nothing fills in" in one.value for one in page.error)
     assert not page.exception
 
 
 def test_a_model_behind_an_endpoint_is_made_on_the_page_and_a_check_asked_for() -> None:
-    page = opened("generate_responses.py")
+    page = opened("generate_responses")
     box(page, "Model").set_value("A model behind an endpoint …").run()  # type: ignore[attr-defined]
     box(page, "Address").set_value("https://api.example.com/v1")  # type: ignore[attr-defined]
     box(page, "What the model is called there").set_value("gpt-4")  # type: ignore[attr-defined]
@@ -110,7 +97,7 @@ def test_several_responders_on_one_model_are_started_as_one_run_that_names_them_
         s.add(brief)
         s.flush()
         names = {who.id: who.name for who in (base, brief, other)}
-    page = opened("generate_responses.py")
+    page = opened("generate_responses")
     who = next(one for one in page.multiselect if one.label == "Responders")
     for label in ("Brief *one*", "Other"):
         who.select(label)

@@ -43,19 +43,8 @@ from training.advice import (
     repeats,
 )
 from training.estimate import Lengths, Measured, estimate, lengths, measured, memory_warning, parameters_of
-from training.recipe import (
-    ADAPTERS,
-    CHOICES,
-    KNOBS,
-    LAUNCHERS,
-    LOSSES,
-    METHODS,
-    REFERENCES,
-    SMALL,
-    check_recipe,
-    knobs_of,
-    start_training,
-)
+from training.knobs import ADAPTERS, CHOICES, EXPERIMENTAL, KNOBS, LAUNCHERS, LOSSES, METHODS, REFERENCES, knobs_of
+from training.recipe import SMALL, check_recipe, start_training
 from training.run_folder import RecipeValues
 
 # ---------------------------------------------------------------------------------------------------- the knobs
@@ -93,7 +82,7 @@ def test_every_value_of_every_choice_has_words() -> None:
     )
     assert set(ADAPTERS) == {*Adapter, None}
     assert all(one.label and one.says for of_knob in CHOICES.values() for one in of_knob.values())
-    assert all("experimental" in METHODS[one].label for one in recipes.EXPERIMENTAL)
+    assert all("experimental" in METHODS[one].label for one in EXPERIMENTAL)
 
 
 def changed(**knobs: object) -> RecipeValues:

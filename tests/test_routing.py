@@ -8,11 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from streamlit.testing.v1 import AppTest
 
 from db.catalog import story
 from db.models import Change, Project, Prompt, Reviewer, Role, RoutingRule, Scope
-from db.people import roles_of
 from db.routing import DOUBTS, apply_classifiers, by_pattern, compiled, finds, rule_counts, says
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
@@ -24,7 +22,7 @@ from intake.reading import read_table
 from intake.routing import NewRule, add_rule, end_rule, preview, routed_prompts, usual_answers
 from review.corrections import correct
 from review.writing import next_unanswered, unanswered_count, write_reply
-from settings import ROOT
+from tests.app_pages import open_page, press, said
 from tests.factories import (
     a_comparison,
     a_human,
@@ -35,9 +33,8 @@ from tests.factories import (
     a_response,
     a_reviewer,
 )
-from training.preferences import LeftOut
 from training.snapshot import preview as snapshot_preview
-from ui.frame import Me
+from training.terms import LeftOut
 
 both = pytest.mark.both_databases
 LEGAL = NewRule(reason=" legal  threats ", pattern="solicitor|small claims")
@@ -360,21 +357,6 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
 # ------------------------------------------------------------------------------------------------ the page
 
 
-def opened(name: str, project_id: int, reviewer_id: int) -> AppTest:
-    """A page as somebody sees it."""
-    with reading() as s:
-        roles = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
-    page = AppTest.from_file(str(ROOT / "pages" / name), default_timeout=30)
-    page.session_state["me"] = Me(reviewer_id, "Mara", project_id, "Project", roles)
-    return page.run()
-
-
-def said(page: AppTest) -> str:
-    """Everything that the page says."""
-    parts = [*page.get("html"), *page.markdown, *page.caption, *page.success, *page.error, *page.warning, *page.info]
-    return " ".join(str(getattr(part, "value", "") or getattr(part.proto, "body", "")) for part in parts)
-
-
 @pytest.mark.usefixtures("database")
 def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page() -> None:
     with session() as s:
@@ -382,29 +364,29 @@ def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page() -> None:
         by = a_reviewer(s, project)
         a_prompt(s, project, "My solicitor will write.")
         a_prompt(s, project)
-    page = opened("route_prompts.py", project.id, by.id)
+    page = open_page("route_prompts", project_id=project.id, by=by.id)
     assert not page.exception
     page.text_input(key="route_pattern_0").set_value("(oops").run()
     assert "no regular expression" in said(page)
     page.text_input(key="route_pattern_0").set_value("solicitor").run()
     assert "Would route 1 of 2 prompts" in said(page)
     page.text_input(key="route_reason_0").set_value("<b>legal</b>").run()
-    next(button for button in page.button if button.label == "Save the rule").click().run()
+    press(page, "Save the rule")
     assert not page.exception
     assert "It routes 1 prompts" in said(page)
     assert "&lt;b&gt;legal" in said(page)
     assert "not yet" in said(page)
-    progress = opened("review_progress.py", project.id, by.id)
+    progress = open_page("review_progress", project_id=project.id, by=by.id)
     assert not progress.exception
     assert "Routed to people" in [head.value for head in progress.subheader]
-    overview = opened("overview.py", project.id, by.id)
+    overview = open_page("overview", project_id=project.id, by=by.id)
     assert not overview.exception
     assert "Routed to people: 1 prompts" in said(overview)
-    writing = opened("correct_replies.py", project.id, by.id)
+    writing = open_page("correct_replies", project_id=project.id, by=by.id)
     assert not writing.exception
-    evaluate = opened("evaluate_models.py", project.id, by.id)
+    evaluate = open_page("evaluate_models", project_id=project.id, by=by.id)
     assert not evaluate.exception
-    next(button for button in page.button if button.label == "End it").click().run()
+    press(page, "End it")
     assert "Models may answer 1 prompts again" in said(page)
 
 
@@ -415,12 +397,12 @@ def test_a_classifier_rule_is_made_on_the_page() -> None:
         by = a_reviewer(s, project)
         classifier = a_model(s, project)
         a_response(s, a_prompt(s, project), classifier, "people")
-    page = opened("route_prompts.py", project.id, by.id)
+    page = open_page("route_prompts", project_id=project.id, by=by.id)
     page.button_group(key="route_kind_0").set_value("classifier").run()
-    assert "people (1)" in said(page).replace("\\", "")
+    assert "people (1)" in said(page)
     page.text_input(key="route_reason_0").set_value("hard").run()
     page.text_input(key="route_answer_0").set_value("people").run()
-    next(button for button in page.button if button.label == "Save the rule").click().run()
+    press(page, "Save the rule")
     assert not page.exception
     with reading() as s:
         assert rule_counts(s, project_id=project.id)[0].prompts == 1

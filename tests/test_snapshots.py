@@ -32,23 +32,11 @@ from db.models import (
 )
 from db.session import session
 from errors import NotAllowed, NotFound, Refused
-from settings import ROOT
+from tests.app_pages import open_page, press, sent
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.difference import Changed, compare
 from training.feedback import choosable, standing_corrections, standing_rankings
-from training.preferences import (
-    AskedPrompt,
-    GivenCorrection,
-    GivenRanking,
-    GivenResponse,
-    JudgedReply,
-    LeftOut,
-    Preferences,
-    Split,
-    derive,
-    nearly_nothing,
-    words_ahead,
-)
+from training.preferences import derive, nearly_nothing, words_ahead
 from training.rows import (
     FILES,
     THUMBS,
@@ -65,7 +53,16 @@ from training.rows import (
 )
 from training.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
 from training.snapshot import export, folder_of, freeze, listed, preview, thumbs_of, verify
-from ui.frame import Me
+from training.terms import (
+    AskedPrompt,
+    GivenCorrection,
+    GivenRanking,
+    GivenResponse,
+    JudgedReply,
+    LeftOut,
+    Preferences,
+    Split,
+)
 
 both_databases = pytest.mark.both_databases
 
@@ -811,27 +808,8 @@ def test_a_thumb_names_its_reply() -> None:
 # -------------------------------------------------------------------------------------------------------- page
 
 
-def opened(project_id: int, manager_id: int) -> AppTest:
-    """The page Freeze as the manager has it."""
-    at = AppTest.from_file(str(ROOT / "pages" / "freeze_feedback.py"), default_timeout=60)
-    at.session_state["me"] = Me(manager_id, "Mara", project_id, "Project", frozenset(Role))
-    at.run()
-    assert not at.exception
-    return at
-
-
 def numbers(at: AppTest) -> dict[str, str]:
     return {one.label: one.value for one in at.metric}
-
-
-def everything(at: AppTest) -> str:
-    """What the page sends to the browser."""
-    return " ".join(str(element.proto) for element in at.main if hasattr(element, "proto"))
-
-
-def press(at: AppTest, label: str) -> None:
-    next(one for one in at.button if one.label == label).click().run()
-    assert not at.exception
 
 
 @pytest.fixture
@@ -847,10 +825,10 @@ def shop_ids(database: Path) -> tuple[int, int]:
 
 
 def test_choices_are_seen_in_the_preview_frozen_and_compared_on_the_page(shop_ids: tuple[int, int]) -> None:
-    at = opened(*shop_ids)
+    at = open_page("freeze_feedback", project_id=shop_ids[0], by=shop_ids[1])
     assert numbers(at)["Pairs to train on"] == "13"
     assert numbers(at)["Thumbs down"] == "2"
-    assert LeftOut.BOTH_BAD.sentence in everything(at)
+    assert LeftOut.BOTH_BAD.sentence in sent(at)
     press(at, "Freeze")
     next(one for one in at.multiselect if one.label == "Without the chips").set_value(["<b>Tone</b>"]).run()
     assert not at.exception
@@ -862,13 +840,13 @@ def test_choices_are_seen_in_the_preview_frozen_and_compared_on_the_page(shop_id
     shown = numbers(at)
     assert (shown["Pairs in both"], shown["Added"], shown["Gone"]) == ("11", "0", "3")
     assert "Chosen otherwise" in [one.value for one in at.caption]
-    assert "Without the chips: &lt;b&gt;Tone&lt;/b&gt;." in everything(at)
+    assert "Without the chips: &lt;b&gt;Tone&lt;/b&gt;." in sent(at)
     press(at, "Files …")
     assert [one.label for one in at.get("download_button")] == ["Download JSONL", "Download Parquet"]  # type: ignore[union-attr]
 
 
 def test_a_choice_that_cannot_work_is_said_on_the_page(shop_ids: tuple[int, int]) -> None:
-    at = opened(*shop_ids)
+    at = open_page("freeze_feedback", project_id=shop_ids[0], by=shop_ids[1])
     for label, day in (("From (UTC)", date(2026, 5, 2)), ("To (UTC)", date(2026, 5, 1))):
         next(one for one in at.date_input if one.label == label).set_value(day).run()
     assert any("The first day is after the last one" in one.value.replace("\\", "") for one in at.error)
@@ -878,7 +856,7 @@ def test_an_empty_project_says_what_is_missing(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project).id
-    at = opened(project.id, manager)
+    at = open_page("freeze_feedback", project_id=project.id, by=manager)
     assert any("training needs at least 10" in one.value.replace("\\", "") for one in at.warning)
     press(at, "Freeze")
     assert any("training needs at least 10" in one.value.replace("\\", "") for one in at.error)
@@ -889,6 +867,6 @@ def test_a_changed_snapshot_is_told_where_its_files_are_asked_for(shop_ids: tupl
     with session() as s:
         frozen = freeze(s, by=manager_id, project_id=project_id)
     (folder_of(frozen) / "train.parquet").write_bytes(b"")
-    at = opened(project_id, manager_id)
+    at = open_page("freeze_feedback", project_id=project_id, by=manager_id)
     press(at, "Files …")
     assert any("changed after it was frozen" in one.value.replace("\\", "") for one in at.error)

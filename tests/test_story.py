@@ -63,16 +63,25 @@ def test_the_story_on_the_real_engine_trainer_and_model(
     monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
     report = tmp_path / "demo.json"
-    command = [sys.executable, "cli.py", "demo", "--prompts", "36", "--max-steps", "3", "--json", str(report)]
+    command = [sys.executable, "cli.py", "demo", "--prompts", "36", "--generated", "6", "--max-steps", "3"]
+    command += ["--json", str(report)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     happened = json.loads(report.read_text())
     assert happened["simulated"] is True
     assert happened["rule"] == simulated.RULE
-    assert len(happened["losses"]) == 3
-    assert happened["model"]["template_hash"] == happened["base_model"]["template_hash"]
-    assert happened["model"]["sha256"] != happened["base_model"]["sha256"]
-    assert {entry["n"] for entry in happened["win_rates"]} == {40, 20}
+    (training,) = happened["trainings"]
+    assert len(training["losses"]) == 3
+    assert training["model"]["template_hash"] == happened["base_model"]["template_hash"]
+    assert training["model"]["sha256"] != happened["base_model"]["sha256"]
+    assert [(entry["how"], entry["judge"], entry["n"]) for entry in happened["win_rates"]] == [
+        ("sampled", f"{simulated.NAME} (simulated)", 20),
+        ("sampled", f"{simulated.NAME} (simulated)", 20),
+        ("sampled", f"{simulated.NAME} (simulated)", 40),
+        ("sampled", f"{simulated.SECOND} (simulated)", 40),
+        ("greedy", f"{simulated.NAME} (simulated)", 40),
+        ("greedy", f"{simulated.SECOND} (simulated)", 40),
+    ]
     assert all(entry["simulated_judge"] for entry in happened["win_rates"])
 
 

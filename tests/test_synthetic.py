@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
-from streamlit.testing.v1 import AppTest
 
 from db.catalog import story
 from db.models import Project, Prompt, PromptSet, Reviewer, Role
@@ -34,7 +33,7 @@ from intake.synthetic import (
 from review.assignment import next_offer
 from review.browse import find
 from review.filters import Filter
-from settings import ROOT
+from tests.app_pages import html, open_page, press
 from tests.factories import (
     a_comparison,
     a_human,
@@ -47,7 +46,6 @@ from tests.factories import (
 )
 from training import snapshot as snapshots
 from training.rows import FILES
-from ui.frame import Me
 
 both = pytest.mark.both_databases
 EMAILS = [json.loads(line)["email"] for line in (FOLDER / "train.jsonl").open()]
@@ -308,17 +306,6 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
     assert json.loads((folder / "manifest.json").read_text())["synthetic"] == 3
 
 
-def opened(name: str, project_id: int, reviewer_id: int) -> AppTest:
-    """A page as a manager sees it."""
-    page = AppTest.from_file(str(ROOT / "pages" / name), default_timeout=30)
-    page.session_state["me"] = Me(reviewer_id, "Mara", project_id, "Project", frozenset({Role.MANAGER}))
-    return page.run()
-
-
-def html(page: AppTest) -> str:
-    return " ".join(part.proto.body for part in page.get("html"))
-
-
 @pytest.mark.usefixtures("database")
 def test_a_manager_makes_more_on_the_import_page() -> None:
     with session() as s:
@@ -327,21 +314,21 @@ def test_a_manager_makes_more_on_the_import_page() -> None:
         model = a_model(s, project)
         parents = [an_email(s, project, email) for email in EMAILS[:3]]
         a_response(s, parents[0], model, "My globe has lost its stand, and nobody near us mends them. " * 3)
-    page = opened("import_prompts.py", project.id, by.id)
+    page = open_page("import_prompts", project_id=project.id, by=by.id)
     assert not page.exception
     page.button_group(key="more_how").set_value("change").run()
     assert any("Would add 3 synthetic prompts" in part.value for part in page.markdown)
     page.selectbox(key="more_way").set_value(Way.LOWER).run()
     assert "<del>" in html(page)
-    next(button for button in page.button if button.label == "Add them").click().run()
+    press(page, "Add them")
     assert not page.exception
     assert [part.value for part in page.success] == ["Added 3 synthetic prompts."]
     page.button_group(key="more_how").set_value("take").run()
-    next(button for button in page.button if button.label == "Add them").click().run()
+    press(page, "Add them")
     assert [part.value for part in page.success] == ["Added 1 synthetic prompts."]
     with reading() as s:
         assert story(s, project_id=project.id).synthetic == 4
-    overview = opened("overview.py", project.id, by.id)
+    overview = open_page("overview", project_id=project.id, by=by.id)
     assert any("4 synthetic" in part.value for part in overview.caption)
 
 
@@ -354,10 +341,10 @@ def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(synthetic: 
         prompt = a_prompt(s, project, synthetic=synthetic)
         person = a_human(s, project)
         a_comparison(s, a_response(s, prompt, person), a_response(s, prompt, a_model(s, project)))
-    compare = opened("compare_responses.py", project.id, by.id)
+    compare = open_page("compare_responses", project_id=project.id, by=by.id)
     assert not compare.exception
     assert ("synthetic prompt" in html(compare)) is synthetic
-    correct = opened("correct_replies.py", project.id, by.id)
+    correct = open_page("correct_replies", project_id=project.id, by=by.id)
     correct.button_group(key="correct_part").set_value("unanswered").run()
     assert not correct.exception
     assert ("synthetic prompt" in html(correct)) is synthetic

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
-from streamlit.testing.v1 import AppTest
 
 import db.text_rules
 from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule, Verdict
@@ -22,12 +21,11 @@ from review.queue import claim
 from review.rankings import Choice, rank_pair
 from review.reveals import opened, reveal
 from review.writing import write_reply
-from settings import ROOT
 from shown_text import GreetingName, Pattern, TicketNumber
+from tests.app_pages import open_page, sent
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_rankings
 from training.preferences import derive
-from ui.frame import Me
 
 both_databases = pytest.mark.both_databases
 SECRET = "AB-20443"
@@ -257,18 +255,6 @@ def test_replies_that_look_nearly_the_same_once_shown_are_not_offered(
     assert made.near_identical
 
 
-def app(page: str, manager_id: int, project_id: int) -> AppTest:
-    """A page of the app as this manager has it."""
-    found = AppTest.from_file(str(ROOT / "pages" / page), default_timeout=30)
-    found.session_state["me"] = Me(manager_id, "Mara", project_id, "Project", frozenset(Role))
-    return found
-
-
-def everything(at: AppTest) -> str:
-    """What the page sends to the browser."""
-    return " ".join(str(element.proto) for element in at.main if hasattr(element, "proto"))
-
-
 @pytest.fixture
 def shop(database: object) -> tuple[int, int]:
     """A manager and a project with a pair to rank and a pairing to judge."""
@@ -295,15 +281,15 @@ def shop(database: object) -> tuple[int, int]:
         return manager.id, project.id
 
 
-@pytest.mark.parametrize("page", ["compare_responses.py", "judge_blind.py"])
+@pytest.mark.parametrize("page", ["compare_responses", "judge_blind"])
 def test_a_ticket_number_in_the_raw_text_does_not_reach_the_page(shop: tuple[int, int], page: str) -> None:
     with session() as s:
         assert SECRET in "".join(s.scalars(select(Response.text)))
-    at = app(page, *shop).run()
+    at = open_page(page, project_id=shop[1], by=shop[0])
     assert not at.exception
-    assert "Your parcel left." in everything(at)
-    assert SECRET not in everything(at)
-    assert "Kind regards" not in everything(at)
+    assert "Your parcel left." in sent(at)
+    assert SECRET not in sent(at)
+    assert "Kind regards" not in sent(at)
 
 
 def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: object) -> None:
@@ -314,15 +300,15 @@ def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: o
         human, model = a_human(s, project, name="Rosalind"), a_model(s, project, name="Model")
         a_comparison(s, a_response(s, prompt, human, text=SIGNED), a_response(s, prompt, model, text=PLAIN))
         project_id, manager_id = project.id, manager.id
-    at = app("tidy_texts.py", manager_id, project_id).run()
+    at = open_page("tidy_texts", project_id=project_id, by=manager_id)
     assert not at.exception
-    assert "No ranked pair tells yet" in everything(at)
+    assert "No ranked pair tells yet" in sent(at)
     at.selectbox[0].select(HiddenPart.PATTERN).run()
     at.text_input[0].input("(").run()
     assert "This pattern cannot be used" in at.error[0].value
     at.text_input[0].input(r"#\S+\d").run()
-    assert f"Ticket <del>#{SECRET} </del>is closed" in everything(at)
-    assert "<td>1 of 1</td>" in everything(at)
+    assert f"Ticket <del>#{SECRET} </del>is closed" in sent(at)
+    assert "<td>1 of 1</td>" in sent(at)
     at.text_input[1].input("[gone]").run()
     assert "the mark tells them apart" in at.warning[0].value
     at.button(key="tidy_add").click().run()
@@ -330,7 +316,7 @@ def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: o
     with session() as s:
         (stored,) = standing_rules(s, project_id=project_id)
         assert (stored.pattern, stored.replacement) == (r"#\S+\d", "[gone]")
-    assert "becomes “[gone]”" in everything(at)
+    assert "becomes “[gone]”" in sent(at)
     assert at.selectbox[0].value is None
     at.button(key=f"end_{stored.id}").click().run()
     with session() as s:
@@ -338,7 +324,7 @@ def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: o
 
 
 def test_the_page_keeps_the_rules_while_an_evaluation_is_open(shop: tuple[int, int]) -> None:
-    at = app("tidy_texts.py", *shop).run()
+    at = open_page("tidy_texts", project_id=shop[1], by=shop[0])
     assert not at.exception
     assert "“First” is open" in at.info[0].value
     assert [one.disabled for one in at.button if one.label == "End it"] == [True]

@@ -17,11 +17,11 @@ from tests.factories import a_reviewer
 from tests.test_recipes import changed
 from tests.test_training import a_snapshot
 from training import timing
-from training.preferences import Split
 from training.recipe import SMALL
 from training.rows import read_rows
 from training.run_folder import Listener, RecipeValues, RunInput, SampleReport, StepReport, WarningReport
 from training.snapshot import verify
+from training.terms import Split
 from training.timing import ROWS, STEPS, request_timing, timings, usual_rows
 
 

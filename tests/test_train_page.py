@@ -12,7 +12,6 @@ from db.models import (
     Loss,
     Method,
     Preference,
-    Role,
     RunStatus,
     Split,
     Timing,
@@ -22,12 +21,11 @@ from db.models import (
     TrainingWarning,
 )
 from db.session import reading, session
-from settings import ROOT
+from tests.app_pages import open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer
 from tests.test_training import a_snapshot, a_training
-from training.curves import CURVES, Point, minutes_left, points, samples, warnings
+from training.run_history import CURVES, Point, minutes_left, points, samples, warnings
 from ui.charts import CURVE_NOTES, CURVE_TABS
-from ui.frame import Me
 
 HERE: dict[str, int] = {}
 
@@ -41,11 +39,7 @@ def project(database: Path) -> None:
 
 def opened() -> AppTest:
     """The page as the manager sees it."""
-    page = AppTest.from_file(str(ROOT / "pages" / "train_model.py"), default_timeout=60)
-    page.session_state["me"] = Me(HERE["by"], "Mara", HERE["project"], "Project", frozenset({Role.MANAGER}))
-    page.run()
-    assert not page.exception
-    return page
+    return open_page("train_model", project_id=HERE["project"], by=HERE["by"])
 
 
 def set_to(page: AppTest, label: str, value: object) -> None:
@@ -54,19 +48,8 @@ def set_to(page: AppTest, label: str, value: object) -> None:
     assert not page.exception
 
 
-def press(page: AppTest, label: str) -> None:
-    next(one for one in page.button if one.label == label).click().run()
-    assert not page.exception
-
-
 def knobs(page: AppTest) -> set[str]:
     return {one.label for one in [*page.number_input, *page.selectbox, *page.toggle]}
-
-
-def said(page: AppTest) -> str:
-    """Everything in words on the page, without the marks that keep it from being Markdown."""
-    parts = [*page.markdown, *page.caption, *page.warning, *page.error, *page.info]
-    return "\n".join(one.value for one in parts).replace("\\", "")
 
 
 @pytest.mark.usefixtures("project")

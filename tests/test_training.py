@@ -33,8 +33,17 @@ from tests.factories import a_comparison, a_model, a_project, a_prompt, a_rankin
 from training import worker
 from training.estimate import estimate_minutes
 from training.feedback import refuse_held_out
-from training.preferences import (
-    PAIRS_PER_PROMPT,
+from training.knobs import KNOBS
+from training.preferences import derive
+from training.recipe import PRESETS, SMALL, command, start_training
+from training.rows import FILES, FrozenRow, content_sha256
+from training.run_folder import (
+    RecipeValues,
+    steps_of,
+)
+from training.selection import PAIRS_PER_PROMPT
+from training.snapshot import folder_of, freeze, mean_tokens, preview, verify
+from training.terms import (
     AskedPrompt,
     GivenCorrection,
     GivenRanking,
@@ -43,15 +52,7 @@ from training.preferences import (
     PreferenceRow,
     Preferences,
     Split,
-    derive,
 )
-from training.recipe import KNOBS, PRESETS, SMALL, command, start_training
-from training.rows import FILES, FrozenRow, content_sha256
-from training.run_folder import (
-    RecipeValues,
-    steps_of,
-)
-from training.snapshot import folder_of, freeze, mean_tokens, preview, verify
 
 # ------------------------------------------------------------------------------------------- pure: preferences
 

@@ -25,7 +25,6 @@ from settings import ROOT
 from template import PromptFormat, template_hash
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
-from training.preferences import Split
 from training.recipe import SMALL, start_training
 from training.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.run_folder import (
@@ -42,6 +41,7 @@ from training.run_folder import (
     step_of,
 )
 from training.snapshot import freeze
+from training.terms import Split
 
 pytestmark = pytest.mark.slow
 
@@ -75,32 +75,6 @@ def _one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         yield
-
-
-@pytest.fixture(scope="module")
-def tiny(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama with two layers and random weights, and SmolLM2's tokenizer and template."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
-
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer: Any = AutoTokenizer.from_pretrained(default_model)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,  # four bits come in blocks of 64
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any) -> Path:

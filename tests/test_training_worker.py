@@ -21,7 +21,6 @@ from jobs.progress import Progress, RunLost, unmanaged
 from model_folder import hash_weights
 from tests.test_training import a_training
 from training import worker
-from training.preferences import Split
 from training.run_folder import (
     MERGED,
     Listener,
@@ -31,6 +30,7 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
+from training.terms import Split
 from training.watching import Interrupted
 
 

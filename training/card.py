@@ -32,9 +32,9 @@ from db.models import (
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from model_folder import is_hub_id
-from training.preferences import LeftOut
-from training.recipe import ADAPTERS, KNOBS
+from training.knobs import ADAPTERS, KNOBS
 from training.run_folder import RecipeValues
+from training.terms import LeftOut
 from training.versions import Licence, ancestors, descendants, licence_of, the_model, training_of
 
 HUB_LICENCES = frozenset(

@@ -11,7 +11,7 @@ from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, Training
 from db.people import require
 from errors import NotFound, Refused
 from training.card import knobs, metrics, snapshot_in_words
-from training.curves import points
+from training.run_history import points
 
 LEAST, MOST = 2, 4
 NOTHING = "–"
@@ -43,7 +43,7 @@ class Point:
     step: int
     loss: float
     accuracy: float | None
-    """None where the page Train leaves it out too: at the first step all pairs are ties, which count as wrong."""
+    """None where the page Train leaves it out too: at the first steps all pairs are ties, which count as wrong."""
     margin: float | None
 
 

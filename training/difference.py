@@ -9,10 +9,10 @@ from db.models import Snapshot
 from errors import NotFound
 from template import Message
 from training.feedback import names
-from training.preferences import Split, reason_in_words
 from training.rows import FrozenRow, Rows, Thumbs
 from training.selection import BEFORE_CHOICES, Selection, in_words
 from training.snapshot import thumbs_of, verify
+from training.terms import Split, reason_in_words
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from db.models import (
     Reviewer,
 )
 from errors import Refused
-from training.preferences import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
+from training.terms import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
 
 _Row = Row[*tuple[Any, ...]]
 

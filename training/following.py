@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from errors import PickwellError
 from jobs.processes import die_with_parent
 from jobs.runs import collapse
-from training.preferences import Split
 from training.run_folder import (
     METRICS,
     SAMPLES,
@@ -22,6 +21,7 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
+from training.terms import Split
 
 LOG = "processes.log"
 """What the processes of the last attempt print; the attempt's own log gets a copy."""
@@ -86,7 +86,7 @@ class Silent:
 
 
 class Noting(Silent):
-    """Puts into the folder what the trainer does not write there itself."""
+    """Puts the stage where the follower looks: of two stages each writes into a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Reads what `training.inspection` looks at: a Snapshot's rows with their stories, and rows in a base model's tokens.
+"""Reads what `training.inspection` and `training.token_fit` look at: a Snapshot's rows and their stories, and tokens.
 
 The app's process counts tokens with the library tokenizers alone: no torch, no transformers.
 """
@@ -31,10 +31,11 @@ from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound
 from model_folder import ending_of, is_hub_id, special_tokens_of, template_of
 from template import Message, rendered
-from training.inspection import InspectedRow, Piece, RowTokens, Stance, pieces, text_of
-from training.preferences import LeftOut, Split
+from training.inspected_rows import InspectedRow, Stance, text_of
 from training.rows import FrozenRow, read_rows
 from training.snapshot import folder_of
+from training.terms import LeftOut, Split
+from training.token_fit import Piece, RowTokens, pieces
 
 CHUNK = 250
 """Rows that are tokenized at once."""

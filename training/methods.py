@@ -1,8 +1,8 @@
 """TRL's trainer for each method, set up for this machine and proved to see our rows.
 
 Loaded in the trainer's process only. Settings that differ from TRL's were measured on two cores (docs/experiments.md):
-no bf16 and no checkpointing of gradients (with them a step took minutes), one row at a time with the reference computed
-beforehand (3.6 s a pair instead of 9.6).
+no bf16 and no checkpointing of gradients (with them a step took minutes), one pair at a time in one pass, with the
+reference computed beforehand.
 """
 
 import math
@@ -19,9 +19,10 @@ from training import trackers
 from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes
 from training.guards import Encoded, check_seen
-from training.preferences import Split
 from training.reference import Kept, Told, with_kept_reference
 from training.run_folder import CHECKPOINTS, RunInput, steps_of
+from training.shared_prompt import with_shared_prompts
+from training.terms import Split
 from training.weights import lora_config, on_gpu
 
 CHECKPOINTS_KEPT = 2
@@ -71,6 +72,8 @@ def make_trainer(
         told: hears how many rows the reference model has scored.
     """
     trainer_class, config_class, more = _kind(given, told=told)
+    if given.method is Method.DPO and processes() == 1 and not on_gpu():  # elsewhere nobody has measured what it gives
+        trainer_class = with_shared_prompts(trainer_class, [one for one in (model, reference) if one is not None])
     arguments = config_class(**_common(folder, given, rows), **more)
     given_reference = {"ref_model": reference} if given.method in WITH_REFERENCE and reference is not None else {}
     trainer = trainer_class(

@@ -28,16 +28,7 @@ from errors import NotEnoughPreferences, NotFound
 from settings import settings
 from template import PromptFormat, text_hash
 from training.feedback import names, refuse_held_out, standing_corrections, standing_rankings
-from training.preferences import (
-    JudgedReply,
-    LeftOut,
-    PreferenceRow,
-    Preferences,
-    Split,
-    derive,
-    reason_in_words,
-    words_ahead,
-)
+from training.preferences import derive, words_ahead
 from training.rows import (
     Form,
     FrozenRow,
@@ -51,6 +42,7 @@ from training.rows import (
     zipped,
 )
 from training.selection import DEFAULTS, Selection, chosen_in_words
+from training.terms import JudgedReply, LeftOut, PreferenceRow, Preferences, Split, reason_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -269,7 +261,7 @@ def export(snapshot: Snapshot, form: Form) -> bytes:
 
 
 def mean_tokens(snapshot: Snapshot) -> float:
-    """About how many tokens a row's prompt and one of its replies have, for `training.recipe.estimate_minutes`.
+    """About how many tokens a row's prompt and one of its replies have, for `training.estimate.estimate_minutes`.
 
     Counts words, so no tokenizer is loaded. Raises `Refused` as `verify` does.
     """

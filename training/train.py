@@ -24,11 +24,10 @@ from errors import TrainingFailed
 from model_folder import hash_weights
 from template import template_hash
 from training import methods, trackers
-from training.curve import shared_rows
 from training.examples import WITH_REFERENCE, Example, examples
 from training.following import Silent, alone, is_first, processes
 from training.guards import Encoded, check_rows, check_space, encode
-from training.preferences import Split
+from training.learning_curve import shared_rows
 from training.rows import Rows, read_rows, read_thumbs, unpaired
 from training.run_folder import (
     ADAPTER,
@@ -51,6 +50,7 @@ from training.run_folder import (
     step_of,
     versions,
 )
+from training.terms import Split
 from training.watching import Learned, Shifted, Watch, Written, ending_asked, fixed_prompts
 from training.weights import (
     bytes_to_write,

@@ -15,12 +15,10 @@ from typing import Any
 
 from errors import TrainingFailed
 from files import read_json, write_json
-from template import token_ids
 from training.examples import WITH_REFERENCE, Example
-from training.following import is_first, processes
+from training.following import is_first, processes, write_whole
 from training.guards import check_finite, check_first_step
 from training.health import Best, findings
-from training.preferences import Split
 from training.run_folder import (
     BEST,
     METRICS,
@@ -35,6 +33,8 @@ from training.run_folder import (
     read_lines,
     step_of,
 )
+from training.sampling import sample_replies
+from training.terms import Split
 
 FIXED_PROMPTS = 3
 LEARNED = "learned.json"
@@ -53,7 +53,7 @@ class Written:
 
     def stage(self, text: str) -> None:
         """Keep it in place of the last."""
-        (self._folder / STAGE).write_text(text, encoding="utf-8")
+        write_whole(self._folder / STAGE, text)
         self._listener.stage(text)
 
     def step(self, said: StepReport) -> None:
@@ -290,42 +290,6 @@ class Watch:
             raise
         except Exception as problem:
             self.problem = problem
-
-
-def sample_replies(model: Any, tokenizer: Any, prompts: Sequence[Example], *, most: int) -> list[tuple[str, int, bool]]:
-    """Of each prompt the model's likeliest reply: text, tokens, and whether it came to its end by itself."""
-    import torch
-
-    given = [token_ids(tokenizer, one.prompt, reply_next=True) for one in prompts]
-    longest, pad = max(map(len, given)), tokenizer.pad_token_id or tokenizer.eos_token_id
-    ids = torch.tensor([[pad] * (longest - len(one)) + one for one in given], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in given], device=model.device)
-    ends = model.generation_config.eos_token_id
-    stops = set(ends) if isinstance(ends, list) else {ends, tokenizer.eos_token_id}
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            written = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=most,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                pad_token_id=pad,
-                use_cache=True,
-                synced_gpus=processes() > 1,
-            )
-    finally:
-        model.train(was_training)
-    replies = []
-    for row in written[:, longest:].tolist():
-        end = next((place for place, token in enumerate(row) if token in stops), None)
-        kept = row if end is None else row[:end]
-        replies.append((tokenizer.decode(kept, skip_special_tokens=True).strip(), len(kept), end is not None))
-    return replies
 
 
 @contextmanager

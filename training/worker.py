@@ -32,7 +32,6 @@ from model_folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training import trackers
 from training.launch import launch
-from training.preferences import Split
 from training.recipe import model_name_is_taken
 from training.run_folder import (
     ADAPTER,
@@ -47,6 +46,7 @@ from training.run_folder import (
     versions,
 )
 from training.snapshot import folder_of
+from training.terms import Split
 from training.watching import Interrupted
 
 WRITE_EVERY = 1.0

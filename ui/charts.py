@@ -10,7 +10,7 @@ from db.models import TrainingStep
 from eval.results import Contrast
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
-from training.curves import Point, points
+from training.run_history import Point, points
 from ui.safe import escaped
 
 GREEN, GREY, RED = "#0d9488", "#94a3b8", "#dc2626"
@@ -51,7 +51,7 @@ POINT = {"size": 16}
 CURVE_NOTES = {
     "Loss": "falls slowly; on validation rows too",
     "Reward margin": "rises, and stays below 2",
-    "Reward accuracy": "share of pairs in the right order; the first step, where all are ties, is left out",
+    "Reward accuracy": "share of pairs in the right order; the first steps, where all are ties, are left out",
     "Log-probability": "of whole replies: the chosen one's should not fall far",
     "Reward": "how much likelier than before training, times beta",
     "Learning rate": "rises, then falls along a cosine",

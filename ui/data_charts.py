@@ -6,18 +6,11 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from training.inspection import (
-    Bin,
-    Disagreement,
-    Fared,
-    Finding,
-    InspectedRow,
-    Labels,
-    Opening,
-    Piece,
-    Values,
-    bins,
-)
+from training.classes_and_values import Labels, Values
+from training.inspected_rows import Finding, InspectedRow
+from training.inspection import Bin, Disagreement, Fared, bins
+from training.repeats import Opening
+from training.token_fit import Piece
 from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
 from ui.safe import escaped, plain
 

@@ -15,7 +15,7 @@ COLOURS = ["#0d9488", "#d97706", "#3b82f6", "#c026d3"]
 DASHES = {"training": [1, 0], "validation": [5, 4]}
 CURVES = {
     "Loss": "lower fits the rows better; compare only the same loss and beta",
-    "Reward accuracy": "share of pairs in the right order; the first step, where all are ties, is left out",
+    "Reward accuracy": "share of pairs in the right order; the first steps, where all are ties, are left out",
     "Reward margin": "how far apart; above 2 is mostly over-fitting",
 }
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from db.models import Adapter, Loss, Method
 from training.advice import Advice
-from training.recipe import ADAPTERS, CHOICES, HAS_LOSSES, KNOBS, LOSSES, knobs_of
+from training.knobs import ADAPTERS, CHOICES, HAS_LOSSES, KNOBS, LOSSES, knobs_of
 from training.run_folder import RecipeValues
 from ui.safe import plain
 

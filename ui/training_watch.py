@@ -6,8 +6,8 @@ from streamlit.delta_generator import DeltaGenerator
 from db.catalog import training_steps
 from db.models import TrainingRun
 from db.session import reading
-from training.curves import Sampled, minutes_left, samples, warnings
-from training.recipe import METHODS
+from training.knobs import METHODS
+from training.run_history import Sampled, minutes_left, samples, warnings
 from ui.charts import training_curves
 from ui.run_status import show_run
 from ui.safe import escaped, plain

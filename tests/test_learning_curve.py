@@ -26,17 +26,15 @@ from db.models import (
     TrainingRun,
     TrainingStep,
 )
-from db.people import roles_of
 from db.session import reading, session
 from errors import NotAllowed, NotEnoughPreferences, NotFound, Refused
-from settings import ROOT
+from tests.app_pages import open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer, many_pairs
-from training import learning_curves
-from training.curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
-from training.learning_curves import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
+from training import curve_runs
+from training.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
+from training.learning_curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
 from training.recipe import SMALL
 from training.snapshot import folder_of, freeze
-from ui.frame import Me
 
 # ------------------------------------------------------------------------------------------------ pure: shares
 
@@ -295,7 +293,7 @@ def test_cancel_stops_every_training_that_has_not_ended(s: Session) -> None:
 
 def test_a_changed_snapshot_is_noticed(s: Session) -> None:
     snapshot = a_snapshot(s)
-    learning_curves._counts.cache_clear()
+    curve_runs._counts.cache_clear()
     file = folder_of(snapshot) / "train.jsonl"
     file.write_text(file.read_text().replace("left today", "left yesterday"))
     with pytest.raises(Refused, match="changed after it was frozen"):
@@ -306,7 +304,7 @@ def test_all_four_take_as_long_as_each_by_itself(s: Session, monkeypatch: pytest
     snapshot = a_snapshot(s)
     minutes = curve_minutes(snapshot, recipe=SMALL)
     assert minutes > 0
-    monkeypatch.setattr(learning_curves, "estimate_minutes", lambda pairs, **_: pairs)
+    monkeypatch.setattr(curve_runs, "estimate_minutes", lambda pairs, **_: pairs)
     assert curve_minutes(snapshot, recipe=SMALL) == sum((25, 50, 75, 99)) + 4 * 11
 
 
@@ -319,25 +317,8 @@ def test_simulated_rows_are_counted(s: Session) -> None:
 
 
 def opened(snapshot: Snapshot) -> AppTest:
-    by, project = snapshot.created_by_id, snapshot.project_id
-    with reading() as s:
-        roles = roles_of(s, reviewer_id=by, project_id=project)
-    page = AppTest.from_file(str(ROOT / "pages" / "learning_curve.py"), default_timeout=60)
-    page.session_state["me"] = Me(by, "Mara", project, "Project", roles)
-    page.run()
-    assert not page.exception
-    return page
-
-
-def press(page: AppTest, label: str) -> None:
-    next(one for one in page.button if one.label == label).click().run()
-    assert not page.exception
-
-
-def words(page: AppTest) -> str:
-    shown = [one.value for kind in (page.markdown, page.caption, page.error, page.info, page.subheader) for one in kind]
-    bodies = [str(one.proto.body) for one in page.get("html")]
-    return " ".join([*shown, *bodies]).replace("\\", "")
+    """The page as the person has it who froze the snapshot."""
+    return open_page("learning_curve", project_id=snapshot.project_id, by=snapshot.created_by_id)
 
 
 @pytest.mark.usefixtures("database")
@@ -345,14 +326,14 @@ def test_one_button_starts_all_four_and_another_cancels_them() -> None:
     with session() as s:
         snapshot = a_snapshot(s)
     page = opened(snapshot)
-    assert "Pairs: 25, 50, 75, 99. Validation pairs: 11." in words(page)
+    assert "Pairs: 25, 50, 75, 99. Validation pairs: 11." in said(page)
     press(page, "Start all four")
-    assert "needs a name" in words(page)
+    assert "needs a name" in said(page)
     next(one for one in page.text_input if one.label == "Name").set_value("First").run()
     press(page, "Start all four")
     with reading() as s:
         assert len(s.scalars(select(TrainingRun)).all()) == 4
-    assert "First" in words(page)
+    assert "First" in said(page)
     press(page, "Cancel all four")
     with reading() as s:
         assert set(s.scalars(select(TrainingRun.status))) == {RunStatus.CANCELLED}
@@ -368,11 +349,11 @@ def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -
             run.status = RunStatus.SUCCEEDED
             looked(s, run, right / 11)
     page = opened(snapshot)
-    said = words(page)
-    assert "From 75 to 100 % it rose by 9 points, and the intervals overlap" in said
-    assert "8 of 11" in said
-    assert "cannot tell it from guessing" in said
-    assert "simulated" not in said.lower().replace("0 simulated", "")
+    told = said(page)
+    assert "From 75 to 100 % it rose by 9 points, and the intervals overlap" in told
+    assert "8 of 11" in told
+    assert "cannot tell it from guessing" in told
+    assert "simulated" not in told.lower().replace("0 simulated", "")
     (chart,) = page.get("arrow_vega_lite_chart") or page.get("vega_lite_chart")
     assert "guessing" in json.dumps(str(chart.proto))
 
@@ -385,9 +366,9 @@ def test_a_curve_on_simulated_picks_says_so() -> None:
         run = standing(s, curve_id=curve.id).runs[0]
         run.status = RunStatus.SUCCEEDED
         looked(s, run, 6 / 11)
-    said = words(opened(snapshot))
-    assert "simulated picks, not people" in said
-    assert "99 of the 99 pairs to learn from and 11 of the 11 validation pairs" in said
+    told = said(opened(snapshot))
+    assert "simulated picks, not people" in told
+    assert "99 of the 99 pairs to learn from and 11 of the 11 validation pairs" in told
 
 
 @pytest.mark.usefixtures("database")
@@ -396,7 +377,7 @@ def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
         project = a_project(s)
         by = a_reviewer(s, project)
         snapshot = Snapshot(project_id=project.id, created_by_id=by.id)
-    assert "Freeze one on the page Freeze" in words(opened(snapshot))
+    assert "Freeze one on the page Freeze" in said(opened(snapshot))
 
 
 @pytest.mark.usefixtures("database")
@@ -414,6 +395,6 @@ def test_too_few_pairs_hide_no_older_curve() -> None:
             created_by_id=snapshot.created_by_id,
         )
         s.add(small)
-    said = words(opened(snapshot))
-    assert "was changed after it was frozen" in said
-    assert "Older" in said
+    told = said(opened(snapshot))
+    assert "was changed after it was frozen" in told
+    assert "Older" in told

@@ -1,0 +1,41 @@
+"""95 % intervals of rates: Wilson's, and one for a mean over judgments or rows that share their prompts. Pure.
+
+The prompt is the unit that was drawn, so what shares a prompt is one cluster: with several per prompt the naive
+interval covers far less than it says. Formulas: Wilson 1927 for one of each prompt; else Wilson's with the effective
+number of trials that the cluster-robust variance of the mean (Miller 2024, arXiv 2411.00640) amounts to, as for
+proportions in surveys (Korn and Graubard 1998, Survey Methodology 24). Simulated with 3 to 40 prompts, two or three
+judgments each and true rates of 0.5 to 0.9 it covers 95 % or more; the plain normal interval 79 to 96 %.
+"""
+
+from collections.abc import Collection, Sequence
+
+ROUNDING = 1e-20
+"""A variance below this is the rounding of one that is 0."""
+
+
+def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
+    """Interval of the mean of scores in [0, 1], given by prompt; all of [0, 1] where there are none."""
+    groups, n = len(clusters), sum(map(len, clusters))
+    if n == 0:
+        return 0.0, 1.0
+    rate = sum(map(sum, clusters)) / n
+    if groups in (1, n):
+        return wilson(rate, groups)
+    variance = groups / (groups - 1) * sum((sum(one) - rate * len(one)) ** 2 for one in clusters) / n**2
+    # as many independent trials as would vary as much; where all prompts agree, one for each prompt: a zero-width
+    # interval would claim certainty
+    trials = min(float(n), rate * (1 - rate) / variance) if variance > ROUNDING else float(groups)
+    return wilson(rate, trials, freedom=groups - 1)
+
+
+def wilson(rate: float, n: float, *, freedom: int | None = None) -> tuple[float, float]:
+    """Wilson's score interval for a rate in [0, 1] seen in n independent trials.
+
+    With degrees of freedom, Student's t takes the normal distribution's place: the variance itself was estimated.
+    """
+    from scipy.stats import norm, t
+    from statsmodels.stats.proportion import proportion_confint
+
+    alpha = 0.05 if freedom is None else 2 * float(norm.sf(t.ppf(0.975, freedom)))
+    low, high = proportion_confint(rate * n, n, alpha=alpha, method="wilson")
+    return float(low), float(high)

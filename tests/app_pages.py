@@ -1,0 +1,49 @@
+"""The app's pages as somebody has them in a tab, drawn by Streamlit's AppTest: no server, no browser."""
+
+from streamlit.testing.v1 import AppTest
+
+from db.models import Project, Reviewer, Role
+from db.people import roles_of
+from db.session import reading
+from settings import ROOT
+from ui.frame import Me
+
+
+def open_page(name: str, *, project_id: int, by: int, roles: frozenset[Role] | None = None) -> AppTest:
+    """``pages/<name>.py``, drawn once without a crash.
+
+    Args:
+        by: id of the Reviewer whose tab it is.
+        roles: what the tab takes theirs to be; those in the database unless said.
+    """
+    with reading() as s:
+        held = roles_of(s, reviewer_id=by, project_id=project_id) if roles is None else roles
+        me = Me(by, s.get_one(Reviewer, by).name, project_id, s.get_one(Project, project_id).name, held)
+    page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
+    page.session_state["me"] = me
+    page.run()
+    assert not page.exception
+    return page
+
+
+def press(page: AppTest, label: str) -> None:
+    """Click the first button with that label."""
+    next(one for one in page.button if one.label == label).click().run()
+    assert not page.exception
+
+
+def html(page: AppTest) -> str:
+    """All HTML on the page."""
+    return "\n".join(part.proto.body for part in page.get("html"))
+
+
+def said(page: AppTest) -> str:
+    """All words on the page, boxes to fill in apart, without the marks that keep them from being Markdown."""
+    texts = [*page.markdown, *page.caption, *page.subheader, *page.code]
+    boxes = [*page.success, *page.info, *page.warning, *page.error]
+    return "\n".join([html(page), *(one.value for one in [*texts, *boxes])]).replace("\\", "")
+
+
+def sent(page: AppTest) -> str:
+    """Everything that the last run sent to the browser, as its messages say it."""
+    return "\n".join(str(getattr(node, "proto", "")) for node in page._tree)

@@ -1,0 +1,175 @@
+"""What becomes of a Snapshot's rows at a longest row of so many tokens, and a row in the model's own tokens. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from template import Message
+from training.inspected_rows import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class RowTokens:
+    """A row's lengths in tokens, as the base model's own tokenizer and chat template have it."""
+
+    number: int
+    """Of the `InspectedRow`."""
+    prompt: int
+    chosen: int
+    rejected: int
+    ends: tuple[int | None, int | None]
+    """Where in the chosen and in the rejected reply its end-of-turn token stands, from 0; none without exactly one."""
+    apart: bool = False
+    """With its reply, the prompt does not begin as it does alone."""
+
+    @property
+    def replies(self) -> tuple[int, int]:
+        """Tokens of the chosen and of the rejected reply."""
+        return self.chosen, self.rejected
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt with the longer reply."""
+        return self.prompt + max(self.replies)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What becomes of the rows at a longest row of so many tokens."""
+
+    rows: int
+    limit: int
+    longest: int
+    """Tokens of the longest row; 0 without rows."""
+    too_long: tuple[int, ...]
+    """Numbers of the rows that our trainer refuses; it never cuts one."""
+    dropped: int
+    """Rows that TRL by itself drops, because the prompt alone fills the limit."""
+    cut: tuple[int, int]
+    """Chosen and rejected replies that TRL by itself cuts, of the rows that it keeps."""
+    endless: int
+    """Of the cut replies, those that lose their end-of-turn token too."""
+    lost_tokens: int
+    """Tokens of replies that TRL by itself cuts away or drops."""
+    apart: tuple[int, ...]
+    """Numbers of the rows whose prompt alone is not the beginning of the whole; refused too."""
+    unended: tuple[int, ...]
+    """Numbers of the rows with a reply that has no end-of-turn token, or several; refused too."""
+
+    @property
+    def finding(self) -> Finding:
+        """Whether a training with this limit would start."""
+        if not self.too_long:
+            return Finding(f"All {self.rows:,} rows fit into {self.limit:,} tokens; the longest has {self.longest:,}.")
+        several = f"{len(self.too_long):,} of {self.rows:,} rows"
+        return Finding(
+            f"{several} {_are(len(self.too_long))} longer than {self.limit:,} tokens, so a training would be refused: "
+            f"rows are never cut here. Choose a longest row of at least {self.longest:,} tokens.",
+            warns=True,
+        )
+
+    @property
+    def elsewhere(self) -> str | None:
+        """What TRL by itself would do to them without stopping; none where it would do nothing."""
+        parts = []
+        if self.dropped:
+            parts.append(f"drop {self.dropped:,} whose prompt alone fills it")
+        if any(self.cut):
+            parts.append(f"cut the tail off {self.cut[0]:,} chosen and {self.cut[1]:,} rejected replies")
+        if not parts:
+            return None
+        stops = f"; {self.endless:,} of the replies would lose their end-of-turn token too" if self.endless else ""
+        return f"Plain TRL would {' and '.join(parts)} ({self.lost_tokens:,} tokens){stops}."
+
+    @property
+    def refusals(self) -> tuple[Finding, ...]:
+        """Why a training would be refused at any limit."""
+        found = []
+        if self.apart:
+            found.append(
+                f"With their replies, {len(self.apart):,} prompts do not begin as they do alone, so a training would "
+                "be refused: this chat template is not fit for it. Choose another base model."
+            )
+        if self.unended:
+            found.append(
+                f"{len(self.unended):,} rows (the first is row {self.unended[0]}) have a reply without exactly one "
+                "end-of-turn token, so a training would be refused: a reply may show the model's own mark."
+            )
+        return tuple(Finding(sentence, warns=True) for sentence in found)
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def fit(tokens: Sequence[RowTokens], *, limit: int) -> Fit:
+    """What a longest row of ``limit`` tokens means for these rows, here and in TRL by itself (1.16, ``keep_start``)."""
+    dropped = [row for row in tokens if row.prompt >= limit]
+    kept = [row for row in tokens if row.prompt < limit]
+    over = [[row for row in kept if row.prompt + row.replies[side] > limit] for side in (0, 1)]
+    lost = sum(row.prompt + row.replies[side] - limit for side in (0, 1) for row in over[side])
+    return Fit(
+        rows=len(tokens),
+        limit=limit,
+        longest=max((row.length for row in tokens), default=0),
+        too_long=tuple(row.number for row in tokens if row.length > limit),
+        dropped=len(dropped),
+        cut=(len(over[0]), len(over[1])),
+        endless=sum(
+            (end := row.ends[side]) is not None and row.prompt + end >= limit for side in (0, 1) for row in over[side]
+        ),
+        lost_tokens=lost + sum(sum(row.replies) for row in dropped),
+        apart=tuple(row.number for row in tokens if row.apart),
+        unended=tuple(row.number for row in tokens if None in row.ends),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text as the model reads it."""
+
+    text: str
+    special: bool
+    """A token of its own kind, such as the end of a turn, that nobody typed."""
+    tokens: int = 1
+    """More than one where a character takes several."""
+
+
+def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[Piece, ...]:
+    """The text cut where its tokens end; every character is in exactly one piece, every token is counted once.
+
+    Args:
+        spans: each token's first character, the character after its last, and whether it is special.
+    """
+    found: list[Piece] = []
+    place, waiting = 0, 0
+    for _, end, special in spans:
+        if end > place:
+            found.append(Piece(text[place:end], special, 1 + waiting))
+            place, waiting = end, 0
+        elif found:  # a further token of a character that takes several
+            last = found[-1]
+            found[-1] = Piece(last.text, last.special, last.tokens + 1)
+        else:
+            waiting += 1
+    if place < len(text) or waiting:
+        found.append(Piece(text[place:], False, waiting))
+    return tuple(found)
+
+
+def joined(found: Sequence[Piece]) -> tuple[Piece, ...]:
+    """The same text with neighbours of one kind as one piece, for whoever does not care for single tokens."""
+    merged: list[Piece] = []
+    for one in found:
+        if merged and merged[-1].special == one.special and not one.special:
+            merged[-1] = Piece(merged[-1].text + one.text, False, merged[-1].tokens + one.tokens)
+        else:
+            merged.append(one)
+    return tuple(merged)
+
+
+def as_turns(turns: Sequence[Message]) -> tuple[Piece, ...]:
+    """Turns with their roles above, for where no model's template and tokenizer are at hand."""
+    found: list[Piece] = []
+    for turn in turns:
+        found += [Piece(f"[{turn['role']}]\n", True, 0), Piece(f"{turn['content']}\n", False, 0)]
+    return tuple(found)
