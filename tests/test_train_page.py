@@ -1,5 +1,6 @@
 """The page Train as a manager uses it, without a browser, and what a training is read back as."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from db.models import (
     TrainingWarning,
 )
 from db.session import reading, session
-from tests.app_pages import open_page, press, said
+from tests.app_pages import html, open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer
 from tests.test_training import a_snapshot, a_training
 from training.run_history import CURVES, Point, minutes_left, points, samples, warnings
@@ -186,10 +187,10 @@ def test_curves_warnings_and_samples_are_there_after_a_reload() -> None:
     told = said(page)
     assert "Stopped early: The validation loss rose." in told
     assert "Best at step 2, which was kept" in told
-    html = "\n".join(str(getattr(one, "proto", one)) for one in page.get("html"))
-    assert "Hi &lt;b&gt;there&lt;/b&gt;" in html
-    assert "Sorry." in html
-    assert "Dear Jo" not in html
+    shown = "\n".join(str(getattr(one, "proto", one)) for one in page.get("html"))
+    assert "Hi &lt;b&gt;there&lt;/b&gt;" in shown
+    assert "Sorry." in shown
+    assert "Dear Jo" not in shown
     slider = page.select_slider[0]
     assert (list(slider.options), slider.value) == (["2", "4"], 4)
     slider.set_value(2).run()
@@ -217,6 +218,47 @@ def test_ties_before_the_first_update_are_no_accuracy() -> None:
     assert points(steps, "Reward accuracy") == [Point(2, "training", 0.5), Point(2, "validation", 0.0)]
     assert len(points(steps, "Loss")) == 4
     assert points(steps, "Reward") == []
+
+
+def test_a_warm_up_begins_at_a_rate_of_0_so_the_second_step_is_of_ties_too() -> None:
+    steps = [a_step(step, accuracy, reward_margin=margin) for step, accuracy, margin in ((1, 0, 0), (2, 0, 0))]
+    steps += [a_step(1, 0.0, Split.VALIDATION, reward_margin=0.0), a_step(3, 0.0, reward_margin=-0.2)]
+    assert points(steps, "Reward accuracy") == [Point(3, "training", 0.0)], "wrong ones are no ties"
+
+
+def test_what_a_chart_of_two_replies_means_stands_above_it_and_is_drawn_whole() -> None:
+    def charts() -> None:
+        from db.models import Split, TrainingStep
+        from ui.charts import training_curves
+
+        steps = [
+            TrainingStep(step=step, split=split, loss=0.5, logps_chosen=-5.0, logps_rejected=-6.0)
+            for step in (1, 2)
+            for split in Split
+        ]
+        training_curves(steps, best_step=2)
+
+    page = AppTest.from_function(charts, default_timeout=60).run()
+    assert not page.exception
+    told = html(page)
+    assert told.count("</b>training</span>") == told.count("</b>validation</span>") == 2
+    assert told.count("</i>chosen reply</span>") == told.count("</i>rejected reply</span>") == 1
+    drawn = page.get("arrow_vega_lite_chart") or page.get("vega_lite_chart")
+    assert len(drawn) == 2
+    for chart in drawn:
+        lines = json.loads(chart.proto.spec)["layer"][0]["encoding"]
+        assert lines["color"]["legend"] is None
+        assert lines["strokeDash"].get("legend") is None
+
+
+@pytest.mark.usefixtures("database")
+def test_why_a_training_ended_early_is_said_once() -> None:
+    run_id = a_watched_run()
+    with session() as s:
+        s.get_one(TrainingRun, run_id).stopped = "Replies are half as long."
+    page = opened()
+    assert said(page).count("Replies are half as long") == 1
+    assert "Stopped early: Replies are half as long." in said(page)
 
 
 def test_both_replies_of_a_pair_are_lines_of_one_chart() -> None:

@@ -104,14 +104,16 @@ CURVES: dict[str, tuple[tuple[str, str], ...]] = {
 def points(steps: Sequence[TrainingStep], chart: str) -> list[Point]:
     """The chart's points by step; empty where the method has no such numbers.
 
-    Before the first update all rewards are ties, which count as wrong: that accuracy of 0 says nothing and is left out.
+    Before the first update, and before the second where the first was made at a learning rate of 0 (as a warm-up
+    begins), all rewards are ties, which count as wrong: that accuracy of 0 says nothing and is left out.
     """
     found = []
     for name, column in CURVES[chart]:
         told = [(one, getattr(one, column)) for one in steps if getattr(one, column) is not None]
         first = min((one.step for one, _ in told if one.split is Split.TRAIN), default=0)
         for one, value in told:
-            if chart == "Reward accuracy" and (one.step == 0 or (one.split is Split.TRAIN and one.step == first)):
+            untrained = one.step == 0 or (one.split is Split.TRAIN and one.step == first)
+            if chart == "Reward accuracy" and (untrained or (value == 0 and one.reward_margin == 0)):
                 continue
             rows = "validation" if one.split is Split.VALIDATION else "training"
             found.append(Point(one.step, f"{rows}, {name}" if name else rows, value))
