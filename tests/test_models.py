@@ -33,6 +33,7 @@ from db.models import (
     Evaluation,
     GenerationRun,
     Judgment,
+    Loss,
     ModelVersion,
     Pairing,
     ParityCheck,
@@ -67,6 +68,7 @@ from training.card import Card, card, escaped, markdown, selection_in_words
 from training.comparing import compare, differing_first, side_by_side
 from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from training.hub import PushFailed, missing, push
+from training.knobs import LOSSES
 from training.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
 from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, retire, set_licence
 from ui.model_card import contests_of
@@ -846,6 +848,8 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
     first = {row.label: row.values for row in found.settings if row.differs}
     assert first["Beta"] == ("0.5", "0.1")
     assert set(first) == {"Base", "Snapshot", "Beta"}
+    same = {row.label: row.values[0] for row in found.settings if not row.differs}
+    assert (same["Loss"], same["What is trained"]) == (LOSSES[Loss.SIGMOID].label, "LoRA"), "in the page Train's words"
     assert [row.differs for row in found.settings] == sorted((row.differs for row in found.settings), reverse=True)
     assert found.simulated
     assert "1 simulated" in first["Snapshot"][0]

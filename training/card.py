@@ -7,7 +7,6 @@ matter that model hubs read (https://huggingface.co/docs/hub/model-cards).
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func, select, union
@@ -32,7 +31,7 @@ from db.models import (
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from model_folder import is_hub_id
-from training.knobs import ADAPTERS, KNOBS
+from training.knobs import ADAPTERS, CHOICES, KNOBS
 from training.run_folder import RecipeValues
 from training.terms import LeftOut
 from training.versions import Licence, ancestors, descendants, licence_of, the_model, training_of
@@ -280,7 +279,7 @@ def knobs(recipe: Any) -> dict[str, str]:
     for knob in fields(RecipeValues):
         value = getattr(recipe, knob.name)
         label = KNOBS[knob.name].label if knob.name in KNOBS else knob.name.replace("_", " ").capitalize()
-        found[label] = _knob(value)
+        found[label] = CHOICES[knob.name][value].label if knob.name in CHOICES else _knob(value)
     return found
 
 
@@ -289,8 +288,6 @@ def _knob(value: object) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, StrEnum):
-        return value.value
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -79,7 +79,7 @@ def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = No
                 draw(_curve(name, found, best_step), height=220)
 
 
-def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.LayerChart:
+def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Chart | alt.LayerChart:
     frame = pd.DataFrame(
         [
             {
@@ -95,7 +95,7 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Laye
     both = frame["reply"].nunique() > 1
     x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d"))
     axis = alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis()
-    lines = (
+    lines: alt.Chart = (
         alt.Chart(frame)
         .mark_line(point=POINT)
         .encode(
@@ -111,11 +111,12 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Laye
             tooltip=["line", "step", alt.Tooltip(f"{name}:Q", format=".4g")],
         )
     )
-    layers: list[alt.Chart] = [lines]
-    if best_step is not None:
-        kept = pd.DataFrame([{"step": best_step, "what": f"step {best_step} was kept"}])
-        layers.append(alt.Chart(kept).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="step:Q", tooltip="what"))
-    return alt.layer(*layers)
+    if best_step is None:
+        return lines
+    kept = pd.DataFrame([{"step": best_step, "what": f"step {best_step} was kept"}])
+    rule = alt.Chart(kept).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="step:Q", tooltip="what")
+    both_layers: alt.LayerChart = lines + rule
+    return both_layers
 
 
 def win_rates(contrasts: Sequence[Contrast]) -> None:
