@@ -1,5 +1,6 @@
 """Find any comparison, open it with everything that was ever said of it, discard it, or make it a gold pair."""
 
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -96,7 +97,7 @@ def said(one: Said, names: dict[int, str]) -> str:
 
 
 def show_history(entries: list[Entry]) -> None:
-    """The audit trail: old and new values."""
+    """The audit trail, newest first: old and new values."""
     show_table(
         [
             {
@@ -106,7 +107,7 @@ def show_history(entries: list[Entry]) -> None:
                 "Before": values(entry.before),
                 "After": values(entry.after),
             }
-            for entry in reversed(entries)
+            for entry in sorted(entries, key=lambda one: one.at, reverse=True)
         ]
     )
 
@@ -114,10 +115,17 @@ def show_history(entries: list[Entry]) -> None:
 def values(some: dict[str, Any] | None) -> str:
     """Columns and values on one line, without what the other columns of the table say."""
     return ", ".join(
-        f"{WORDS.get(name, name)}: {'–' if value is None else value}"
+        f"{WORDS.get(name, name)}: {in_short(name, value)}"
         for name, value in (some or {}).items()
         if name not in SAID_BESIDE
     )
+
+
+def in_short(name: str, value: Any) -> str:
+    """A value of a column; times, whose columns end in ``_at``, to the minute."""
+    if value is None:
+        return "–"
+    return f"{datetime.fromisoformat(value):%d %b %Y %H:%M}" if name.endswith("_at") else str(value)
 
 
 def in_words(table: str) -> str:

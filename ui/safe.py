@@ -16,6 +16,8 @@ from errors import PickwellError
 
 FEW = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
+LONG = 60
+"""Characters from which on a cell's text breaks into lines."""
 _HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
 
@@ -45,11 +47,14 @@ def show_table(rows: Sequence[Mapping[str, object]], *, whole: bool = False) -> 
     if not rows:
         return
     head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escaped(str(cell))}</td>" for cell in row.values()) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(_cell(str(value)) for value in row.values()) + "</tr>" for row in rows)
     kind = "pw-table pw-whole" if whole else "pw-table"
     st.html(f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def _cell(text: str) -> str:
+    """A short text keeps to one line, a long one leaves room for the others."""
+    return f'<td class="pw-long">{escaped(text)}</td>' if len(text) > LONG else f"<td>{escaped(text)}</td>"
 
 
 def show_error(problem: PickwellError) -> None:

@@ -75,6 +75,7 @@ CSS = """
 .pw-table table {width: 100%; border-collapse: collapse;}
 .pw-table th {text-align: left; font-weight: 500; opacity: .65; white-space: nowrap;}
 .pw-table td:not(:last-child) {white-space: nowrap;}
+.pw-table td.pw-long {white-space: normal; min-width: 11rem;}
 .pw-table th, .pw-table td {padding: .35rem .8rem; vertical-align: top; overflow-wrap: anywhere;
   border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent);}
 .pw-table.pw-whole {max-height: none;}
