@@ -9,7 +9,6 @@ judgments each and true rates of 0.5 to 0.9 it covers 95 % or more; the plain no
 
 from collections.abc import Collection, Sequence
 
-
 ROUNDING = 1e-20
 """A variance below this is the rounding of one that is 0."""
 
