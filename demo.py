@@ -1,9 +1,10 @@
 """The whole loop without a person: emails, responses, rankings, DPO, held-out responses, blind evaluation.
 
-As in the case that this product is for, most emails come with two people's replies; others get two of the base model's.
-A simulated reviewer with the written rule of `simulated.py` ranks and judges, through the same functions as people do,
-seeing what they would see; a second one, which no training ever heard of, judges by nearness to people's replies. So
-nothing here is a human preference, and every name says "simulated".
+As in the case that this product is for, most emails come with two people's replies; others get two of the base model's,
+and where both of those are bad a person's reply corrects them. A simulated reviewer with the written rule of
+`simulated.py` ranks and judges, through the same functions as people do, seeing what they would see; a second one,
+which no training ever heard of, judges by nearness to people's replies. So nothing here is a human preference, and
+every name says "simulated".
 """
 
 import json
@@ -51,6 +52,7 @@ from intake.sample import FOLDER
 from jobs.local import a_worker, wait_for
 from jobs.runs import AnyRun
 from review.assignment import next_offer
+from review.corrections import correct
 from review.rankings import Choice, rank_pair
 from settings import settings
 from template import PromptFormat
@@ -67,9 +69,9 @@ class Size:
     """How much of the sample the demo uses."""
 
     prompts: int = 140
-    """Training emails, each with two people's replies."""
-    generated: int = 30
-    """Those of them that get two responses of the base model as well, to be ranked in a pair of their own."""
+    """Training emails."""
+    generated: int = 60
+    """Those of them that get two responses of the base model; the others come with two people's."""
     max_tokens: int = 160
     temperature: float = 0.7
     """Lower than for a larger model: at 0.9 most of a 135M model's samples are nonsense that never ends."""
@@ -103,7 +105,7 @@ def run_demo(*, size: Size, say: Say, watch: Callable[[AnyRun], None]) -> dict[s
     with a_worker():
         with stage("Responses of the base model"):
             base = _generate_base(project_id, judge_id, size, watch)
-        with stage("Rankings by the simulated reviewer"):
+        with stage("Rankings and corrections by the simulated reviewer"):
             choices = _rank(project_id, judge_id)
         snapshot_id = _freeze(project_id, judge_id)
         for seed in range(size.seeds):
@@ -151,19 +153,23 @@ def _emails(size: Size) -> tuple[int, int]:
             by=by,
         )
         ensure_role(s, project_id=project.id, reviewer_id=by, role=Role.REVIEWER)
-        for name, held_out in (("train.jsonl", HeldOut.NONE), ("heldout.jsonl", HeldOut.ALL)):
-            lines = (FOLDER / name).read_bytes().splitlines(keepends=True)
-            content = b"".join(lines if held_out is HeldOut.ALL else lines[: size.prompts])
+        train, held_out = (_lines_of(name) for name in ("train.jsonl", "heldout.jsonl"))
+        for name, lines, people, side in (
+            ("train, to be answered.jsonl", train[: size.generated], {}, HeldOut.NONE),
+            ("train.jsonl", train[size.generated : size.prompts], about["people"], HeldOut.NONE),
+            ("heldout.jsonl", held_out, about["people"], HeldOut.ALL),
+        ):
+            content = b"".join(lines)
             table = read_table(content, file_name=name, max_cell=settings().max_cell_kb * 1024)
             mapping = ColumnMapping(
-                prompt="email",
-                topic="topic",
-                responses=about["people"],
-                responses_simulated=True,
-                held_out=held_out,
+                prompt="email", topic="topic", responses=people, responses_simulated=True, held_out=side
             )
             save_import(s, by=by, project_id=project.id, table=table, content=content, mapping=mapping)
         return project.id, by
+
+
+def _lines_of(name: str) -> list[bytes]:
+    return (FOLDER / name).read_bytes().splitlines(keepends=True)
 
 
 def _generate_base(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]) -> dict[str, int]:
@@ -198,8 +204,14 @@ def _answer_held_out(responder_ids: Sequence[int], by: int, seed: int, watch: Ca
 
 
 def _rank(project_id: int, by: int) -> dict[str, int]:
-    """Rank every pair by the rule, one at a time, as a person would be given them, on the texts as they were given."""
-    counts = dict.fromkeys([choice.value for choice in Choice], 0)
+    """Rank every pair by the rule, one at a time, as a person would be given them, on the texts as they were given.
+
+    Where both replies are bad the nearer one is corrected, by the better of the sample's two to that email. Gives how
+    often each was said, and how many were corrected.
+    """
+    rows = [json.loads(line) for line in _lines_of("train.jsonl")]
+    written = {_words(row["email"]): (row["reply_rosalind"], row["reply_dev"]) for row in rows}
+    counts = dict.fromkeys([*(choice.value for choice in Choice), "corrected"], 0)
     while True:
         with session() as s:
             pair = next_offer(s, project_id=project_id, reviewer_id=by)
@@ -221,6 +233,20 @@ def _rank(project_id: int, by: int) -> dict[str, int]:
                 reason="Simulated: the written rule decided.",
             )
             counts[said.value] += 1
+            if said is Verdict.BOTH_BAD and left.responder.kind is not ResponderKind.HUMAN:
+                worth = partial(simulated.points, pair.prompt, finish_reason=None)
+                correct(
+                    s,
+                    by=by,
+                    response_id=max((left, right), key=lambda reply: worth(reply.text)).id,
+                    text=max(written[_words(pair.prompt)], key=worth),
+                    reason="Simulated: the sample's reply to this email that the written rule likes better.",
+                )
+                counts["corrected"] += 1
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 def _freeze(project_id: int, by: int) -> int:
