@@ -7,6 +7,7 @@ import pytest
 
 from db.models import Adapter
 from tests.test_training_slow import a_run
+from training import methods
 from training.methods import _kept
 from training.reference import Kept
 from training.run_folder import RunInput
@@ -44,3 +45,15 @@ def test_a_model_in_four_bits_and_the_same_one_as_a_whole_reference_share_no_sco
     assert _kept(replace(given, base_model=start, reference_model=base)).get("row") is None
     (tmp_path / "base" / "config.json").write_text('{"rope_theta": 1}')
     assert _kept(given).get("row") is None, "the same weights under another configuration score otherwise"
+
+
+def test_another_commit_of_a_hub_model_has_scores_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(
+        RunInput.read(a_run(tmp_path / "run", tmp_path)), base_model="maker/model", kept=str(tmp_path / "kept")
+    )
+    monkeypatch.setattr(methods, "revision_of", lambda location: "first")
+    _kept(given).add({"row": (-1.0,)})
+    assert _kept(given).get("row") is not None
+    for commit in ("second", None):
+        monkeypatch.setattr(methods, "revision_of", lambda location, commit=commit: commit)
+        assert _kept(given).get("row") is None

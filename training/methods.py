@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from db.models import Adapter, Loss, Method
 from files import file_sha256
@@ -23,7 +24,7 @@ from training.reference import Kept, Told, with_kept_reference
 from training.run_folder import CHECKPOINTS, RunInput, steps_of
 from training.shared_prompt import with_shared_prompts
 from training.terms import Split
-from training.weights import lora_config, on_gpu
+from training.weights import lora_config, on_gpu, revision_of
 
 CHECKPOINTS_KEPT = 2
 TRL_LOSSES: Mapping[Loss, str] = {
@@ -193,7 +194,8 @@ def _common(folder: Path, given: RunInput, rows: Examples) -> dict[str, Any]:
 def _kept(given: RunInput) -> Kept:
     """Where the reference's log-probabilities are kept, for all that decides them."""
     location = given.reference_model or given.base_model
-    weights = location if is_hub_id(location) else hash_weights(Path(location))
+    # where the hub's cache cannot tell the commit, no other training may rely on what this one finds
+    weights = f"{location}@{revision_of(location) or uuid4()}" if is_hub_id(location) else hash_weights(Path(location))
     # another reference than the model in training is loaded whole
     precision = "QLORA" if given.adapter is Adapter.QLORA and given.reference_model is None else "float32"
     config = Path(location) / "config.json"
