@@ -105,6 +105,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     both_bad = np.bincount(c.pair[votes.verdict == BOTH_BAD], minlength=m)
     prompt_means = _prompt_means(votes)
     names = votes.responders
+    first = [primary is not None and {names[one], names[other]} == set(primary) for one, other in c.pairs]
     found = []
     for at, (one, other) in enumerate(c.pairs):
         means_here = prompt_means[at]
@@ -129,9 +130,9 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
                 ),
                 p_value=sign_test(means_here),
                 p_value_holm=NO_DECISION,
-                primary=primary is not None and {names[one], names[other]} == set(primary),
+                primary=first[at],
                 flips_to_change_winner=flips(int(wins[at]), int(losses[at])),
-                evidence=evidence(means_here, contrasts=m),
+                evidence=evidence(means_here, contrasts=1 if first[at] else m - sum(first)),
             )
         )
     return _corrected(found)

@@ -34,7 +34,7 @@ class Evidence:
     mixture: float
     """E-value of the beta(1, 1) mixture over prompts that lean to one side."""
     enough: float
-    """20 for each contrast that is looked at."""
+    """20 for each contrast that is looked at; 20 for one that was named before the votes."""
     stop: bool
     """Whether `betting` has reached `enough`: the judging may end here with a finding."""
     interval: Estimated[Interval]

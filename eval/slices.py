@@ -70,7 +70,7 @@ def sliced(votes: Votes, part: Codes, names: tuple[str, ...], *, by: str) -> lis
         one, other = c.pairs[key // k]
         enough = found.clusters[i] >= LEAST_PROMPTS
         number = int(found.clusters[i])
-        few = CannotEstimate(f"{number} prompt{'s' * (number > 1)} here; it takes {LEAST_PROMPTS}.")
+        few = CannotEstimate(f"prompts here: {number}; it takes {LEAST_PROMPTS}.")
         slices_.append(
             Slice(
                 candidate=votes.responders[one],

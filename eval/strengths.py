@@ -30,6 +30,7 @@ Fit: TypeAlias = Callable[[Numbers, Numbers], tuple[Numbers, Numbers, Flags]]
 """Strengths (R, k) and log nu (R,) from wins (R, k, k) and ties (R, k, k), and which of the R need the penalty."""
 NO_TIES, ONLY_TIES = -30.0, 30.0
 """Log nu that stands for none and for infinite."""
+FEW = CannotEstimate(f"a bootstrap needs {LEAST_PROMPTS} prompts or more.")
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class Strength:
     log_strength: float
     """Natural log; all of one model sum to zero. A difference of 0.69 is 2 to 1."""
     interval: Estimated[Interval]
-    """95 %, bootstrap by prompt."""
-    best: Estimated[float]
+    """95 %, bootstrap by prompt; none for whoever is unbounded."""
+    probability_best: Estimated[float]
     """Share of the resamples in which it is the strongest."""
-    unbounded: str
+    unbounded_because: str
     """Empty; or why the number is held finite by a weak penalty only, and means no more than its direction."""
 
     @property
@@ -59,10 +60,10 @@ class Strengths:
     model: str
     """Bradley-Terry with half ties, or Davidson."""
     responders: tuple[Strength, ...]
-    tie_parameter: float | None
+    tie_parameter: Estimated[float] | None
     """Davidson's nu: 2 would make a tie as likely as a decision between equals; None for Bradley-Terry."""
     tie_interval: Estimated[Interval] | None
-    stronger: dict[str, dict[str, float]] | None
+    probability_stronger: dict[str, dict[str, float]] | None
     """Name to name to the share of resamples in which the first is the stronger; None without a bootstrap."""
     resamples: int
     penalised_resamples: int
@@ -113,9 +114,8 @@ def fit_bradley_terry(wins: Numbers, ties: Numbers) -> tuple[Numbers, Numbers, F
         here = theta[active]
         chance = 1 / (1 + np.exp(-(here[:, :, None] - here[:, None, :])))
         gradient = (points[active] - games[active] * chance).sum(axis=2) - ridge[active, None] * here
-        step = np.linalg.solve(_laplacian(games[active] * chance * (1 - chance), ridge[active]), gradient[:, :, None])[
-            :, :, 0
-        ]
+        curvature = _laplacian(games[active] * chance * (1 - chance), ridge[active])
+        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
         theta[active] += _shortened(step)
         active = active[np.abs(step).max(axis=1) > 1e-8]
         if not len(active):
@@ -154,7 +154,7 @@ def fit_davidson(wins: Numbers, ties: Numbers) -> tuple[Numbers, Numbers, Flags]
         hessian[:, :k, k] = hessian[:, k, :k] = cross
         hessian[:, k, k] = np.where(fixed[active], 1.0, (n * tied * (1 - tied)).sum(axis=(1, 2)) / 2)
         gradient = np.concatenate([surplus, tie_surplus[:, None]], axis=1)
-        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         short = _shortened(step)
         theta[active] += short[:, :k]
         log_nu[active] += short[:, k]
@@ -211,6 +211,20 @@ def _cannot(votes: Votes, games: Numbers) -> CannotEstimate | None:
     return None
 
 
+@dataclass(frozen=True, eq=False)
+class _Bootstrap:
+    """What the resamples say by one model; arrays of one entry, or row, for each responder."""
+
+    low: Numbers
+    high: Numbers
+    best: Numbers
+    stronger: Numbers
+    """(k, k)"""
+    log_nu: Numbers
+    """(resamples,)"""
+    penalised: int
+
+
 def _described(
     votes: Votes,
     wins: Numbers,
@@ -222,51 +236,78 @@ def _described(
     has_ties: bool,
 ) -> Strengths:
     theta, log_nu, penalised = fit(wins[None], ties[None])
-    k = len(votes.responders)
-    few = CannotEstimate(f"a bootstrap needs {LEAST_PROMPTS} prompts or more.")
+    one_way = has_ties and not _has_circle(wins[None] > 0)[0] and ties.any()
     why = unbounded(votes) if penalised[0] else {}
-    if penalised[0] and not why:  # Davidson alone, where wins run in no circle
+    if one_way and penalised[0] and not why:
         why = dict.fromkeys(votes.responders, "wins run one way only, so ties and strengths grow together")
-    low = high = best = None
-    tie_interval: Estimated[Interval] | None = None
-    stronger, needed = None, 0
-    if drawn is not None:
-        samples, logs, held = _in_batches(fit, *drawn)
-        low, high = np.percentile(samples, [2.5, 97.5], axis=0)
-        top = samples >= samples.max(axis=1, keepdims=True) - 1e-9
-        best = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
-        stronger = {}
-        for i, one in enumerate(votes.responders):
-            gap = samples[:, i, None] - samples
-            share = ((gap > 1e-9) + 0.5 * (np.abs(gap) <= 1e-9)).mean(axis=0)
-            stronger[one] = {other: float(share[j]) for j, other in enumerate(votes.responders) if j != i}
-        needed = int(held.sum())
-        tie_interval = Interval(*(float(v) for v in np.exp(np.percentile(logs, [2.5, 97.5])))) if has_ties else None
-    elif has_ties:
-        tie_interval = few
+    boot = None if drawn is None else _bootstrap(fit, *drawn)
+    names = votes.responders
+    parameter: Estimated[float] | None = None
+    interval: Estimated[Interval] | None = None
+    if has_ties:
+        parameter, interval = _ties(float(log_nu[0]), boot, one_way=bool(one_way))
     found = [
         Strength(
             responder=name,
             log_strength=float(theta[0, i]),
-            interval=few if low is None or high is None else Interval(float(low[i]), float(high[i])),
-            best=few if best is None else float(best[i]),
-            unbounded=why.get(name, ""),
+            interval=_interval(boot, i, why.get(name, "")),
+            probability_best=FEW if boot is None else float(boot.best[i]),
+            unbounded_because=why.get(name, ""),
         )
-        for i, name in enumerate(votes.responders)
+        for i, name in enumerate(names)
     ]
     return Strengths(
         model=model,
-        responders=tuple(sorted(found, key=lambda one: -one.log_strength)) if k else (),
-        tie_parameter=_nu(float(log_nu[0])) if has_ties else None,
-        tie_interval=tie_interval,
-        stronger=stronger,
+        responders=tuple(sorted(found, key=lambda one: -one.log_strength)),
+        tie_parameter=parameter,
+        tie_interval=interval,
+        probability_stronger=None
+        if boot is None
+        else {
+            one: {other: float(boot.stronger[i, j]) for j, other in enumerate(names) if j != i}
+            for i, one in enumerate(names)
+        },
         resamples=0 if drawn is None else len(drawn[0]),
-        penalised_resamples=needed,
+        penalised_resamples=0 if boot is None else boot.penalised,
     )
 
 
+def _bootstrap(fit: Fit, wins: Numbers, ties: Numbers) -> _Bootstrap:
+    theta, log_nu, penalised = _in_batches(fit, wins, ties)
+    low, high = np.percentile(theta, [2.5, 97.5], axis=0)
+    top = theta >= theta.max(axis=1, keepdims=True) - 1e-9
+    gaps = (theta[:, i, None] - theta for i in range(theta.shape[1]))
+    return _Bootstrap(
+        low=low,
+        high=high,
+        best=(top / top.sum(axis=1, keepdims=True)).mean(axis=0),
+        stronger=np.array([((gap > 1e-9) + 0.5 * (np.abs(gap) <= 1e-9)).mean(axis=0) for gap in gaps]),
+        log_nu=log_nu,
+        penalised=int(penalised.sum()),
+    )
+
+
+def _interval(boot: _Bootstrap | None, i: int, why: str) -> Estimated[Interval]:
+    if why:
+        return CannotEstimate(f"{why}, so no end is known.")
+    return FEW if boot is None else Interval(float(boot.low[i]), float(boot.high[i]))
+
+
+def _ties(log_nu: float, boot: _Bootstrap | None, *, one_way: bool) -> tuple[Estimated[float], Estimated[Interval]]:
+    """Davidson's nu with its interval."""
+    if one_way:
+        none = CannotEstimate("wins run one way only, so ties and strengths grow together.")
+        return none, none
+    if boot is None:
+        return _nu(log_nu), FEW
+    low, high = (float(value) for value in np.percentile(boot.log_nu, [2.5, 97.5]))
+    if high > ONLY_TIES / 2:
+        return _nu(log_nu), CannotEstimate("too few votes are decided.")
+    return _nu(log_nu), Interval(_nu(low), _nu(high))
+
+
 def _nu(log_nu: float) -> float:
-    return 0.0 if log_nu <= NO_TIES else float(np.exp(log_nu))
+    return 0.0 if log_nu < NO_TIES / 2 else float(np.exp(log_nu))
 
 
 def _resampled(votes: Votes, rounds: int, seed: int) -> tuple[Numbers, Numbers]:
@@ -290,7 +331,7 @@ def _resampled(votes: Votes, rounds: int, seed: int) -> tuple[Numbers, Numbers]:
     place = np.full(len(votes.prompts), -1)
     place[present[example]] = np.arange(len(size))
     kept = place[row] >= 0
-    table = csr_array((times[kept].astype(float), (column[kept], place[row[kept]])), shape=(3 * m, len(size)))
+    table = csr_array((times[kept].astype(np.float32), (column[kept], place[row[kept]])), shape=(3 * m, len(size)))
     drawn = np.concatenate(
         [(table @ np.ascontiguousarray(some.T)).T for some in resamples(size, rounds=rounds, rng=rng)]
     )

@@ -112,7 +112,7 @@ def _alpha_with_interval(
         return alpha, CannotEstimate(f"a bootstrap needs {LEAST_PROMPTS} shared prompts or more.")
     kinds, size = np.unique(np.round(by_prompt, 9), axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
-    drawn = np.concatenate([_alphas(some @ kinds) for some in resamples(size, rounds=rounds, rng=rng)])
+    drawn = np.concatenate([_alphas(some.astype(float) @ kinds) for some in resamples(size, rounds=rounds, rng=rng)])
     drawn = drawn[np.isfinite(drawn)]
     if len(drawn) < rounds * 0.9:
         return alpha, CannotEstimate("too few votes differ for a bootstrap.")

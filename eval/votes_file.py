@@ -1,8 +1,9 @@
 """A file of votes into columns: one line for each verdict, every problem named by its line. Nothing is saved.
 
 Columns: prompt, reviewer, left, right (names of the two responders), verdict (left, right, tie, both_bad). Optional:
-left_length and right_length, or left_text and right_text (their lengths in characters are taken), tag, and kind (person
-or model: whose verdict it is). Others are ignored. A million lines take a second or two: texts are never all in memory.
+left_length and right_length, or left_text and right_text (their lengths in characters are taken), tag, and judged_by
+(person or model: whose verdict it is). Others are ignored. A million lines take a second or two: texts are never all
+in memory.
 """
 
 import csv
@@ -79,6 +80,7 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
         raise BadFile(f"There is no responder “{candidate}” in {file.name}. There are: {there}.")
     lengths, unit = _lengths(table, columns, fail)
     tag, tags = names.get("tag", (None, ()))
+    tags = tuple(name or "(no tag)" for name in tags)
     votes = Votes(
         prompt=names["prompt"][0],
         reviewer=names["reviewer"][0],
@@ -92,7 +94,7 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
         right_length=lengths[1],
         tag=tag,
         tags=tags,
-        by_model=_by_model(names["kind"], fail) if "kind" in names else None,
+        by_model=_by_model(names["judged_by"], fail) if "judged_by" in names else None,
     )
     repeated = duplicates(votes)
     where = np.flatnonzero(repeated)
@@ -125,7 +127,7 @@ def _columns(header: list[str], file: Path) -> dict[str, str]:
     spelt: dict[str, str] = {}
     for name in header:
         word = name.strip().lower().replace(" ", "_")
-        if word in spelt and word in (*NEEDED, *LENGTHS, *TEXTS, "tag", "kind"):
+        if word in spelt and word in (*NEEDED, *LENGTHS, *TEXTS, "tag", "judged_by"):
             raise BadFile(f"{file.name} has two columns “{word}”. Rename one of them.")
         spelt.setdefault(word, name)
     missing = [word for word in NEEDED if word not in spelt]
@@ -134,7 +136,7 @@ def _columns(header: list[str], file: Path) -> dict[str, str]:
             f"{file.name} has no column {', '.join(f'“{word}”' for word in missing)}; line 1 has "
             f"{', '.join(f'“{name}”' for name in header[:20])}. Name the columns {', '.join(NEEDED)}."
         )
-    wanted = [*NEEDED, *(word for word in ("tag", "kind") if word in spelt)]
+    wanted = [*NEEDED, *(word for word in ("tag", "judged_by") if word in spelt)]
     for pair in (LENGTHS, TEXTS):
         if all(word in spelt for word in pair):
             wanted += pair
@@ -216,7 +218,7 @@ def _lines(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 def _lines_of(file: Path, delimiter: str, rows: Sequence[int]) -> tuple[int, ...]:
     """Where data rows, counted from 0 and rising, begin."""
     found: list[int] = []
-    with file.open(encoding="utf-8-sig", newline="") as stream:
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         lines = _lines(stream, delimiter)
         next(lines)
         for row, (number, _) in enumerate(lines):
@@ -264,7 +266,7 @@ def _by_model(
     known = np.array([KINDS.index(name.lower()) if name.lower() in KINDS else -1 for name in names])
     if (known[codes] < 0).any():
         row = int(np.argmax(known[codes] < 0))
-        raise fail(row, f"has “{names[codes[row]]}” under “kind”. Use person or model, for whose verdict it is.")
+        raise fail(row, f"has “{names[codes[row]]}” under “judged_by”. Use person or model, for whose verdict it is.")
     return np.asarray(known[codes] == 1)
 
 

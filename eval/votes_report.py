@@ -21,7 +21,7 @@ from eval.reply_length import Lengths, lengths
 from eval.resampling import ROUNDS
 from eval.sample_size import SampleSize, sample_size
 from eval.slices import Slice, slices
-from eval.strengths import BothStrengths, strengths
+from eval.strengths import BothStrengths, Strength, strengths
 from eval.vote_agreement import VoteAgreement, vote_agreement
 from eval.votes import BOTH_BAD, TIE, VERDICTS, Votes
 from eval.votes_file import VotesFile
@@ -106,7 +106,7 @@ def report(
         responders=counted.responders,
         verdicts={word: int((counted.verdict == code).sum()) for code, word in enumerate(VERDICTS)},
         judged_by="people" if people.n else "a model",
-        notes=notes,
+        notes=(*notes, *_undefeated(both)),
         contrasts=found,
         strengths=both,
         position=side,
@@ -146,8 +146,8 @@ def as_json(found: VotesReport, file: VotesFile, source: Path, *, seed: int = 0)
 def summary(found: VotesReport, file: VotesFile) -> list[str]:
     """A few lines for a person."""
     lines = [
-        f"{found.votes:,} votes by {found.judged_by} on {found.prompts:,} prompts, {found.reviewers:,} reviewer"
-        f"{'s' * (found.reviewers != 1)}, {len(found.responders)} responders."
+        f"{_many(found.votes, 'vote')} by {found.judged_by} on {_many(found.prompts, 'prompt')}, "
+        f"{_many(found.reviewers, 'reviewer')}, {len(found.responders)} responders."
     ]
     if file.duplicates:
         first = ", ".join(str(line) for line in file.duplicate_lines)
@@ -178,8 +178,13 @@ def summary(found: VotesReport, file: VotesFile) -> list[str]:
     else:
         lines.append(f"Agreement: {found.agreement.alpha}")
     if not isinstance(found.position.left_rate, CannotEstimate):
-        lines.append(f"The left reply won {found.position.left_rate:.1%} of the decided votes.")
+        decided = _many(found.position.left + found.position.right, "decided vote")
+        lines.append(f"The left reply won {found.position.left_rate:.1%} of {decided}.")
     return lines
+
+
+def _many(n: int, thing: str) -> str:
+    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
 def _more(one: HeadToHead) -> list[str]:
@@ -187,7 +192,8 @@ def _more(one: HeadToHead) -> list[str]:
     if not isinstance(one.p_value, CannotEstimate):
         lines.append(f"Exact sign test over prompts: p = {one.p_value:.4g}.")
     if one.flips_to_change_winner:
-        lines.append(f"{one.flips_to_change_winner} votes would have to go to the other to change the winner.")
+        flips = _many(one.flips_to_change_winner, "vote")
+        lines.append(f"{flips} would have to go to the other to change the winner.")
     if isinstance(one.interval_any_reviewer, CannotEstimate):
         lines.append(f"For other reviewers: {one.interval_any_reviewer}")
     else:
@@ -216,10 +222,21 @@ def _notes(votes: Votes, judge: Votes | None) -> tuple[str, ...]:
     if lone:
         names = ", ".join(f"“{name}”" for name in lone[:5]) + (" …" if len(lone) > 5 else "")
         notes.append(
-            f"{len(lone)} reviewer{'s' * (len(lone) > 1)} gave one vote only ({names}): it counts, but nothing can be "
+            f"{_many(len(lone), 'reviewer')} gave one vote only ({names}): it counts, but nothing can be "
             "said of whoever gave it."
         )
     return tuple(notes)
+
+
+def _undefeated(both: BothStrengths) -> tuple[str, ...]:
+    if isinstance(both.bradley_terry, CannotEstimate):
+        return ()
+    return tuple(
+        f"“{one.responder}”: {one.unbounded_because}, so its strength has no finite estimate; the one given is held by "
+        "a weak penalty and means no more than its direction."
+        for one in both.bradley_terry.responders
+        if one.unbounded_because
+    )
 
 
 def _planned(tie_rate: float, per_prompt: float, alike: float | None) -> tuple[Planned, ...]:
@@ -243,6 +260,8 @@ def _plain(value: Any) -> Any:
         found = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
         if isinstance(value, HeadToHead):
             found |= {"votes": value.n, "finding": value.finding}
+        if isinstance(value, Strength):
+            found["elo"] = value.elo
         return found
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}

@@ -363,6 +363,19 @@ def test_several_contrasts_need_more_evidence() -> None:
     assert evidence(means_, contrasts=6).enough == 120
 
 
+def test_the_bootstrap_is_as_wide_as_the_clustered_error_says() -> None:
+    once = [(n, n % 4, 0, 1, "left" if n < 260 else "right") for n in range(400)]
+    votes = votes_of(once + [(p, r + 4, a, b, v) for p, r, a, b, v in once])
+    error = only(votes).standard_error
+    assert isinstance(error, float)
+    found = strengths(votes).bradley_terry
+    assert isinstance(found, Strengths)
+    interval = found.responders[0].interval
+    assert isinstance(interval, Interval)
+    # of the two strengths each is half the gap, whose error is that of the rate's log odds
+    assert interval.high - interval.low == pytest.approx(1.96 * error / (0.65 * 0.35), rel=0.1)
+
+
 # what may never change a figure
 
 
@@ -419,7 +432,7 @@ def test_strengths_sum_to_zero_or_are_not_given(seen: list[Row]) -> None:
         if isinstance(model, Strengths):
             assert sum(one.log_strength for one in model.responders) == pytest.approx(0, abs=1e-7)
             assert all(np.isfinite(one.log_strength) for one in model.responders)
-            best = [one.best for one in model.responders if isinstance(one.best, float)]
+            best = [one.probability_best for one in model.responders if isinstance(one.probability_best, float)]
             assert not best or sum(best) == pytest.approx(1)
         else:
             assert len(parts(votes)) > 1 or set(votes.verdict) <= {2, 3}
@@ -441,7 +454,8 @@ def test_undefeated_responders_are_named_and_kept_finite() -> None:
     assert isinstance(found, Strengths)
     assert found.responders[0].responder == "A"
     assert 1 < found.responders[0].log_strength < 10
-    assert found.responders[0].unbounded
+    assert found.responders[0].unbounded_because
+    assert isinstance(found.responders[0].interval, CannotEstimate)
     assert found.penalised_resamples == found.resamples
     assert isinstance(position(votes).effect, CannotEstimate)
 
@@ -471,6 +485,16 @@ def test_nothing_but_ties_has_a_rate_and_no_winner() -> None:
     assert isinstance(both.bradley_terry, Strengths)
     assert isinstance(position(votes).left_rate, CannotEstimate)
     assert isinstance(report(votes).planned[0].needed, CannotEstimate)
+
+
+def test_ties_and_wins_of_one_alone_give_no_tie_parameter() -> None:
+    found = strengths(two(20, 10, 0)).davidson
+    assert isinstance(found, Strengths)
+    assert isinstance(found.tie_parameter, CannotEstimate)
+    assert all(one.unbounded_because for one in found.responders)
+    none = strengths(two(20, 0, 10)).davidson
+    assert isinstance(none, Strengths)
+    assert (none.tie_parameter, none.tie_interval) == (0.0, Interval(0.0, 0.0))
 
 
 def test_one_prompt_has_no_interval() -> None:
@@ -507,6 +531,7 @@ def test_the_contrast_named_before_the_votes_is_not_corrected() -> None:
     (first,) = [one for one in found if one.primary]
     assert (first.candidate, first.baseline) == ("A", "D")
     assert first.p_value_holm == first.p_value
+    assert (first.evidence.enough, found[0].evidence.enough) == (20, 100)
     rest = [one for one in found if not one.primary]
     assert [one.p_value_holm for one in rest] == pytest.approx(holm([float(str(one.p_value)) for one in rest]))
 

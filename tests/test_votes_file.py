@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from errors import BadFile, NotFound
 from eval.votes import VERDICTS
 from eval.votes_file import read_votes
 from eval.votes_report import as_json, report, summary
+from settings import ROOT
 
 HEADER = "prompt,reviewer,left,right,verdict"
 
@@ -215,6 +217,14 @@ def test_what_votes_cannot_tell_is_a_reason_and_no_number(csv: Callable[..., Pat
     assert found[key].keys() == {"cannot_be_estimated"}
 
 
+def test_an_undefeated_responder_is_said_to_be(csv: Callable[..., Path]) -> None:
+    found = told(csv(*a_hundred(), *(f"p{n},r{n % 5},SFT,Base,left" for n in range(20))))
+    assert any("“Base”: it never won or tied" in note for note in found["notes"])
+    ranked = found["strengths"]["bradley_terry"]
+    assert ranked["responders"][-1]["responder"] == "Base"
+    assert ranked["penalised_resamples"] == ranked["resamples"] == 100
+
+
 def test_separate_pairs_are_counted_and_not_ranked(csv: Callable[..., Path]) -> None:
     found = told(csv(*a_hundred(), *(line.replace("DPO", "KTO").replace("SFT", "Base") for line in a_hundred())))
     assert len(found["contrasts"]) == 2
@@ -241,14 +251,30 @@ def test_tags_and_a_models_verdicts_are_kept_apart(csv: Callable[..., Path]) -> 
     lines = [f"{line},{'billing' if n % 3 else 'orders'},person" for n, line in enumerate(a_hundred())]
     lines += [f"{re.sub(',r[0-9]', ',judge', line)},,model" for line in a_hundred(50, 10, 40)]
     lines += [f"{re.sub(',r[0-9]', ',judge', line.replace('p', 'q'))},,model" for line in a_hundred(40, 10, 50)]
-    found = told(csv(*lines, header=HEADER + ",tag,kind"))
+    found = told(csv(*lines, header=HEADER + ",tag,judged_by"))
     assert found["votes"] == 100
     assert found["contrasts"][0]["rate"] == 0.65
     assert {one["part"] for one in found["slices"] if one["by"] == "tag"} == {"billing", "orders"}
     assert found["with_judge"][0]["both"] == 100
     assert any("200 verdicts of a model" in note for note in found["notes"])
-    with pytest.raises(BadFile, match="under “kind”"):
-        read_votes(csv("p,r,a,b,left,robot", header=HEADER + ",kind"))
+    with pytest.raises(BadFile, match="under “judged_by”"):
+        read_votes(csv("p,r,a,b,left,robot", header=HEADER + ",judged_by"))
+
+
+@pytest.mark.slow
+def test_the_benchmark_gives_its_figures() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.evaluation", "--most", "1000"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    (found,) = json.loads(run.stdout)["runs"]
+    assert found["votes"] == 1000
+    assert found["seconds"] > 0
+    assert found["peak_memory_mb"] > 0
 
 
 def test_the_benchmarks_votes_are_read_and_its_simulations_run(tmp_path: Path) -> None:
