@@ -38,15 +38,17 @@ from settings import ROOT, settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
+WITHOUT_DATABASE = {"winrate"}
+"""Commands that read and write files only."""
 
 InProject = Annotated[str, typer.Option("--project", "-p", help="Project name; not needed if there is only one.")]
 AsPerson = Annotated[str, typer.Option("--as", help="Your name; you need the role in the project.")]
 
 
 @app.callback()
-def _begin() -> None:
+def _begin(context: typer.Context) -> None:
     """The same functions as on the pages, from a shell."""
-    if "--help" not in sys.argv:
+    if "--help" not in sys.argv and context.invoked_subcommand not in WITHOUT_DATABASE:
         migrate()
 
 
@@ -421,6 +423,43 @@ def evaluate(
                 *(str(count) for count in (r.wins, r.ties, r.losses, r.n)),
             )
     console.print(grid)
+
+
+@app.command()
+def winrate(
+    file: Annotated[Path, typer.Argument(help="CSV with prompt, reviewer, left, right, verdict.")],
+    to: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
+    candidate: Annotated[str, typer.Option(help="Whose rate is given; else whoever comes first by name.")] = "",
+    against: Annotated[
+        str, typer.Option(help="Baseline of the one contrast that was named before the votes; with --candidate.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of the prompts.")] = 1000,
+    seed: int = 0,
+) -> None:
+    """Win rates, strengths, agreement and more from a file of blind verdicts; reads nothing else."""
+    from eval.votes_file import read_votes
+    from eval.votes_report import as_json, report, summary
+    from files import write_json
+
+    if to is not None and not to.parent.is_dir():
+        raise NotFound(f"There is no folder {to.parent} to write {to.name} to. Make it first.")
+    if to is not None and to.exists() and to.resolve() == file.resolve():
+        raise BadFile(f"{to.name} is the file of the votes itself. Write the figures to another one.")
+    if against and not candidate:
+        raise BadFile("The contrast named before the votes has two sides. Give --candidate too.")
+    with console.status("Reading …") as shown:
+        read = read_votes(file, candidate=candidate)
+        if against and (against not in read.votes.responders or against == candidate):
+            raise BadFile(f"There is no other responder “{against}” in {file.name}. Check --against.")
+        primary = (candidate, against) if against else None
+        found = report(
+            read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
+        )
+    for line in summary(found, read):
+        console.print(line, markup=False, highlight=False)
+    if to is not None:
+        write_json(to, as_json(found, read, file, seed=seed))
+        console.print(f"Every figure is in {to}.", markup=False, highlight=False)
 
 
 @app.command()

@@ -8,6 +8,12 @@ judgments each and true rates of 0.5 to 0.9 it covers 95 % or more; the plain no
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers: TypeAlias = NDArray[Any]
 
 ROUNDING = 1e-20
 """A variance below this is the rounding of one that is 0."""
@@ -22,20 +28,38 @@ def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
     if groups in (1, n):
         return wilson(rate, groups)
     variance = groups / (groups - 1) * sum((sum(one) - rate * len(one)) ** 2 for one in clusters) / n**2
+    low, high = of_variances(np.array([rate]), np.array([variance]), n=np.array([n]), freedom=np.array([groups - 1]))
+    return float(low[0]), float(high[0])
+
+
+def of_variances(rate: Numbers, variance: Numbers, *, n: Numbers, freedom: Numbers) -> tuple[Numbers, Numbers]:
+    """Intervals of several rates in [0, 1] at once, from the variances of these rates; all arrays of one shape.
+
+    Args:
+        n: votes behind each rate.
+        freedom: degrees of freedom of each variance, 1 or more: clusters less one.
+    """
     # as many independent trials as would vary as much; where all prompts agree, one for each prompt: a zero-width
     # interval would claim certainty
-    trials = min(float(n), rate * (1 - rate) / variance) if variance > ROUNDING else float(groups)
-    return wilson(rate, trials, freedom=groups - 1)
+    some = variance > ROUNDING
+    trials = np.where(some, np.minimum(n, rate * (1 - rate) / np.where(some, variance, 1.0)), freedom + 1)
+    return wilsons(rate, trials, freedom=freedom)
 
 
-def wilson(rate: float, n: float, *, freedom: int | None = None) -> tuple[float, float]:
-    """Wilson's score interval for a rate in [0, 1] seen in n independent trials.
+def wilsons(rate: Numbers, n: Numbers, *, freedom: Numbers | None = None) -> tuple[Numbers, Numbers]:
+    """Wilson's score intervals of several rates in [0, 1], each seen in n independent trials.
 
     With degrees of freedom, Student's t takes the normal distribution's place: the variance itself was estimated.
     """
     from scipy.stats import norm, t
     from statsmodels.stats.proportion import proportion_confint
 
-    alpha = 0.05 if freedom is None else 2 * float(norm.sf(t.ppf(0.975, freedom)))
+    alpha = 0.05 if freedom is None else 2 * norm.sf(t.ppf(0.975, freedom))
     low, high = proportion_confint(rate * n, n, alpha=alpha, method="wilson")
-    return float(low), float(high)
+    return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+
+
+def wilson(rate: float, n: float) -> tuple[float, float]:
+    """Wilson's score interval of one rate in [0, 1] seen in n independent trials."""
+    low, high = wilsons(np.array([rate]), np.array([n]))
+    return float(low[0]), float(high[0])

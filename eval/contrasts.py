@@ -1,0 +1,202 @@
+"""Every pair of responders that was judged against each other: counts, win rate, intervals, tests. Pure.
+
+Two questions are kept apart: how would *these reviewers* judge other prompts like these (clustered by prompt), and how
+would *reviewers like these* (two-way; not with fewer than five of them). The test is an exact sign test over prompts,
+each leaning to whoever its votes prefer; Holm's correction (1979, Scandinavian Journal of Statistics 6) over all but
+the one contrast that was named before the votes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eval.clusters import Means, means, two_ways
+from eval.estimates import CannotEstimate, Estimated, Interval
+from eval.sequential import Evidence, evidence
+from eval.votes import BOTH_BAD, LEFT, RIGHT, Numbers, Votes
+
+ENOUGH_REVIEWERS = 5
+"""From so many on one may speak of reviewers like these."""
+NO_DECISION = CannotEstimate("no vote prefers either reply, so nothing speaks for one or the other.")
+ONE_PROMPT = CannotEstimate(
+    "all votes are on one prompt, so nothing shows how it would be on another. Judge more prompts."
+)
+
+
+@dataclass(frozen=True)
+class HeadToHead:
+    """What votes say of a candidate against one baseline."""
+
+    candidate: str
+    baseline: str
+    wins: int
+    ties: int
+    """Both good and both bad together."""
+    losses: int
+    both_bad: int
+    """Those of the ties where neither reply could be sent."""
+    prompts: int
+    reviewers: int
+    rate: float
+    """(wins + ties/2) / n, in [0, 1]."""
+    rate_each_prompt_once: float
+    """Mean of the prompts' own rates: the same where every prompt has equally many votes."""
+    interval: Estimated[Interval]
+    """95 %, clustered by prompt, as the WinRate's: these reviewers, other prompts."""
+    naive_standard_error: float
+    """As if all votes were independent; only to show what clustering changes."""
+    standard_error: Estimated[float]
+    """Clustered by prompt."""
+    interval_any_reviewer: Estimated[Interval]
+    """95 %, for other prompts and other reviewers like these; t with the fewer of the two, less one."""
+    p_value: Estimated[float]
+    """Exact two-sided sign test over prompts."""
+    p_value_holm: Estimated[float]
+    """The same, corrected for the number of contrasts; the primary contrast keeps its own."""
+    primary: bool
+    """Whether this contrast was named before the votes."""
+    flips_to_change_winner: int | None
+    """How many of the winner's votes would have to be the other's for the other to lead; None without a winner."""
+    evidence: Evidence
+    """What may be said even if somebody looked all the time."""
+
+    @property
+    def n(self) -> int:
+        """Votes."""
+        return self.wins + self.ties + self.losses
+
+    @property
+    def finding(self) -> str:
+        """In words that claim no more than the interval and the corrected test allow."""
+        if isinstance(self.interval, CannotEstimate):
+            return str(self.interval)
+        if self.interval.low <= 0.5 <= self.interval.high:
+            return "No difference can be told: the interval includes 50 %."
+        winner, loser = (self.candidate, self.baseline) if self.rate > 0.5 else (self.baseline, self.candidate)
+        more, fewer = max(self.wins, self.losses), min(self.wins, self.losses)
+        odds = f"{more / fewer:.1f} to 1 in decided votes" if fewer else "in every decided vote"
+        p = self.p_value_holm
+        if isinstance(p, CannotEstimate) or p >= 0.05:
+            told = p.reason if isinstance(p, CannotEstimate) else f"the exact test, corrected, has p = {p:.2g}."
+            return f"“{winner}” is ahead of “{loser}”, {odds}, but that is no finding: {told}"
+        return f"“{winner}” is preferred to “{loser}”, {odds}."
+
+
+def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[HeadToHead, ...]:
+    """All pairs with votes, by candidate and baseline in the order of `votes.responders`.
+
+    Args:
+        votes: people's or a model's, never both.
+        primary: names of the two responders whose contrast was named before the votes, in either order.
+    """
+    if votes.n == 0:
+        return ()
+    c = votes.contests
+    m = len(c.pairs)
+    by_prompt = means(c.pair, votes.prompt, c.score, groups=m)
+    by_reviewer = means(c.pair, votes.reviewer, c.score, groups=m)
+    low, high = by_prompt.intervals
+    any_low, any_high = _any_reviewer(by_prompt.rate, two_ways(by_prompt, by_reviewer), by_prompt, by_reviewer)
+    decided = votes.verdict <= RIGHT
+    won = decided & ((votes.verdict == LEFT) == c.candidate_left)
+    wins = np.bincount(c.pair[won], minlength=m)
+    losses = np.bincount(c.pair[decided & ~won], minlength=m)
+    both_bad = np.bincount(c.pair[votes.verdict == BOTH_BAD], minlength=m)
+    prompt_means = _prompt_means(votes)
+    names = votes.responders
+    first = [primary is not None and {names[one], names[other]} == set(primary) for one, other in c.pairs]
+    found = []
+    for at, (one, other) in enumerate(c.pairs):
+        means_here = prompt_means[at]
+        several = by_prompt.clusters[at] > 1
+        found.append(
+            HeadToHead(
+                candidate=names[one],
+                baseline=names[other],
+                wins=int(wins[at]),
+                ties=int(by_prompt.n[at] - wins[at] - losses[at]),
+                losses=int(losses[at]),
+                both_bad=int(both_bad[at]),
+                prompts=int(by_prompt.clusters[at]),
+                reviewers=int(by_reviewer.clusters[at]),
+                rate=float(by_prompt.rate[at]),
+                rate_each_prompt_once=float(by_prompt.each_once[at]),
+                interval=ONE_PROMPT if np.isnan(low[at]) else Interval(float(low[at]), float(high[at])),
+                naive_standard_error=float(np.sqrt(by_prompt.independent[at])),
+                standard_error=float(np.sqrt(by_prompt.variance[at])) if several else ONE_PROMPT,
+                interval_any_reviewer=_general(
+                    float(any_low[at]), float(any_high[at]), int(by_reviewer.clusters[at]), several=bool(several)
+                ),
+                p_value=sign_test(means_here),
+                p_value_holm=NO_DECISION,
+                primary=first[at],
+                flips_to_change_winner=flips(int(wins[at]), int(losses[at])),
+                evidence=evidence(means_here, contrasts=1 if first[at] else m - sum(first)),
+            )
+        )
+    return _corrected(found)
+
+
+def sign_test(prompt_means: Numbers) -> Estimated[float]:
+    """Exact two-sided p over prompts that lean to one side, from their mean scores (P,) in [0, 1]."""
+    from scipy.stats import binomtest
+
+    leans = np.sign(np.round(prompt_means - 0.5, 9))
+    up, down = int((leans > 0).sum()), int((leans < 0).sum())
+    return float(binomtest(up, up + down).pvalue) if up + down else NO_DECISION
+
+
+def flips(wins: int, losses: int) -> int | None:
+    """Votes that would have to go to the other side for the other to lead (fragility, as in arXiv 2508.11847)."""
+    return abs(wins - losses) // 2 + 1 if wins != losses else None
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's corrected p values, in the same order; as statsmodels' `multipletests`, which empties the memory first."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return [float(one) for one in corrected]
+
+
+def _prompt_means(votes: Votes) -> list[Numbers]:
+    """For each pair the mean score of each of its prompts."""
+    c = votes.contests
+    cells, cell = np.unique(c.pair * len(votes.prompts) + votes.prompt, return_inverse=True)
+    mean = np.bincount(cell, c.score) / np.bincount(cell)
+    return np.split(mean, np.searchsorted(cells // len(votes.prompts), np.arange(1, len(c.pairs))))
+
+
+def _any_reviewer(rate: Numbers, variance: Numbers, prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
+    from intervals import of_variances
+
+    low, high = np.full(len(rate), np.nan), np.full(len(rate), np.nan)
+    fewer = np.minimum(prompts.clusters, reviewers.clusters)
+    enough = (fewer > 1) & (reviewers.clusters >= ENOUGH_REVIEWERS)
+    if enough.any():
+        low[enough], high[enough] = of_variances(
+            rate[enough], variance[enough], n=prompts.n[enough], freedom=fewer[enough] - 1
+        )
+    return low, high
+
+
+def _general(low: float, high: float, reviewers: int, *, several: bool) -> Estimated[Interval]:
+    if reviewers < ENOUGH_REVIEWERS:
+        who = "one reviewer" if reviewers == 1 else f"{reviewers} reviewers"
+        return CannotEstimate(
+            f"the votes are of {who}; with fewer than {ENOUGH_REVIEWERS} they speak for these reviewers only."
+        )
+    return Interval(low, high) if several else ONE_PROMPT
+
+
+def _corrected(found: list[HeadToHead]) -> tuple[HeadToHead, ...]:
+    rest = [at for at, one in enumerate(found) if not one.primary]
+    # a contrast without a decision is one of the family all the same
+    p_values = [p if isinstance(p := found[at].p_value, float) else 1.0 for at in rest]
+    for at, p in zip(rest, holm(p_values), strict=True):
+        if isinstance(found[at].p_value, float):
+            found[at] = replace(found[at], p_value_holm=p)
+    return tuple(replace(one, p_value_holm=one.p_value) if one.primary else one for one in found)

@@ -1,0 +1,293 @@
+"""A file of votes into columns: one line for each verdict, every problem named by its line. Nothing is saved.
+
+Columns: prompt, reviewer, left, right (names of the two responders), verdict (left, right, tie, both_bad). Optional:
+left_length and right_length, or left_text and right_text (their lengths in characters are taken), tag, and judged_by
+(person or model: whose verdict it is). Others are ignored. A million lines take a second or two: texts are never all
+in memory.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from errors import BadFile, NotFound
+from eval.votes import VERDICTS, Codes, Numbers, Votes, duplicates
+
+NEEDED = ("prompt", "reviewer", "left", "right", "verdict")
+LENGTHS = ("left_length", "right_length")
+TEXTS = ("left_text", "right_text")
+KINDS = ("person", "model")
+BLOCK = 16 * 2**20
+"""Bytes read at once; a line has to be shorter."""
+
+
+@dataclass(frozen=True, eq=False)
+class VotesFile:
+    """What a file says."""
+
+    votes: Votes
+    rows: int
+    """Data lines."""
+    duplicates: int
+    """Lines left out because an earlier one has the same prompt, reviewer, sides and verdict."""
+    duplicate_lines: tuple[int, ...]
+    """The first few of them, as `line` counts."""
+    length_unit: str
+    """Empty without lengths; "characters" where they were taken from the texts, else "as given"."""
+
+
+def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
+    """Read VOTES.csv.
+
+    Args:
+        file: CSV in UTF-8, with a header; comma, semicolon or tab between cells.
+        candidate: the responder that is the candidate of its pairs; otherwise whoever comes first by name.
+
+    Raises `NotFound` or `BadFile`, in one sentence with the line and the remedy.
+    """
+    header, delimiter = _header(file)
+    columns = _columns(header, file)
+    table = _table(file, columns, delimiter)
+    if not table.num_rows:
+        raise BadFile(f"{file.name} has a header but no votes. Add at least one line.")
+
+    def fail(row: int, what: str) -> BadFile:
+        (line,) = _lines_of(file, delimiter, [row])
+        return BadFile(f"Line {line} of {file.name} {what}")
+
+    names: dict[str, tuple[Codes, tuple[str, ...]]] = {
+        word: _coded(table, column, first=candidate if word in ("left", "right") else "")
+        for word, column in columns.items()
+        if word not in (*LENGTHS, *TEXTS)
+    }
+    for word in NEEDED:
+        codes, found = names[word]
+        if "" in found:
+            row = int(np.argmax(codes == found.index("")))
+            raise fail(row, f"has nothing under “{word}”. Fill it in, or leave the line out.")
+    verdict = _verdicts(*names["verdict"], fail)
+    left, right, responders = _responders(names["left"], names["right"], candidate)
+    if (left == right).any():
+        row = int(np.argmax(left == right))
+        raise fail(row, f"has “{responders[left[row]]}” on both sides. Put in two different responders.")
+    if candidate and candidate not in responders:
+        there = ", ".join(f"“{name}”" for name in responders[:20])
+        raise BadFile(f"There is no responder “{candidate}” in {file.name}. There are: {there}.")
+    lengths, unit = _lengths(table, columns, fail)
+    tag, tags = names.get("tag", (None, ()))
+    tags = tuple(name or "(no tag)" for name in tags)
+    votes = Votes(
+        prompt=names["prompt"][0],
+        reviewer=names["reviewer"][0],
+        left=left,
+        right=right,
+        verdict=verdict,
+        prompts=names["prompt"][1],
+        reviewers=names["reviewer"][1],
+        responders=responders,
+        left_length=lengths[0],
+        right_length=lengths[1],
+        tag=tag,
+        tags=tags,
+        by_model=_by_model(names["judged_by"], fail) if "judged_by" in names else None,
+    )
+    repeated = duplicates(votes)
+    where = np.flatnonzero(repeated)
+    return VotesFile(
+        votes=votes.where(~repeated) if len(where) else votes,
+        rows=votes.n,
+        duplicates=len(where),
+        duplicate_lines=_lines_of(file, delimiter, where[:5].tolist()),
+        length_unit=unit,
+    )
+
+
+def _header(file: Path) -> tuple[list[str], str]:
+    if not file.is_file():
+        raise NotFound(f"There is no file {file}. Check the path.")
+    with file.open("rb") as stream:
+        start = stream.read(2**16)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadFile(f"{file.name} is UTF-16, not UTF-8. Save it again as “CSV UTF-8” (Excel) or with encoding UTF-8.")
+    text = start.decode("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise BadFile(f"{file.name} is empty. It needs a header with {', '.join(NEEDED)}, and a line for each verdict.")
+    first = text.lstrip("\r\n").splitlines()[0]
+    delimiter = max(",;\t", key=first.count)
+    return next(csv.reader([first], delimiter=delimiter)), delimiter
+
+
+def _columns(header: list[str], file: Path) -> dict[str, str]:
+    """Our word to the header's own spelling."""
+    spelt: dict[str, str] = {}
+    for name in header:
+        word = name.strip().lower().replace(" ", "_")
+        if word in spelt and word in (*NEEDED, *LENGTHS, *TEXTS, "tag", "judged_by"):
+            raise BadFile(f"{file.name} has two columns “{word}”. Rename one of them.")
+        spelt.setdefault(word, name)
+    missing = [word for word in NEEDED if word not in spelt]
+    if missing:
+        raise BadFile(
+            f"{file.name} has no column {', '.join(f'“{word}”' for word in missing)}; line 1 has "
+            f"{', '.join(f'“{name}”' for name in header[:20])}. Name the columns {', '.join(NEEDED)}."
+        )
+    wanted = [*NEEDED, *(word for word in ("tag", "judged_by") if word in spelt)]
+    for pair in (LENGTHS, TEXTS):
+        if all(word in spelt for word in pair):
+            wanted += pair
+            break
+    return {word: spelt[word] for word in wanted}
+
+
+def _table(file: Path, columns: dict[str, str], delimiter: str) -> Any:
+    """An Arrow table: names as dictionaries, texts as their lengths only."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
+    from pyarrow import csv as arrow_csv
+
+    words = pa.dictionary(pa.int32(), pa.string())
+    types = {column: pa.string() if word in (*LENGTHS, *TEXTS) else words for word, column in columns.items()}
+    batches = []
+    try:
+        with arrow_csv.open_csv(
+            file,
+            read_options=arrow_csv.ReadOptions(block_size=BLOCK),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                include_columns=list(columns.values()),
+                column_types=types,
+                strings_can_be_null=False,
+            ),
+        ) as reader:
+            for batch in reader:
+                arrays = [
+                    pc.utf8_length(batch.column(column)) if word in TEXTS else batch.column(column)
+                    for word, column in columns.items()
+                ]
+                batches.append(pa.RecordBatch.from_arrays(arrays, names=list(columns.values())))
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as problem:
+        raise _why(file, delimiter, str(problem)) from None
+    if not batches:
+        raise BadFile(f"{file.name} has a header but no votes. Add at least one line.")
+    return pa.Table.from_batches(batches).unify_dictionaries()
+
+
+def _why(file: Path, delimiter: str, told: str) -> BadFile:
+    """The first line that cannot be read, found by reading slowly what could not be read quickly."""
+    content = file.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content[: problem.start].count(b"\n") + 1
+        return BadFile(
+            f"{file.name} is not UTF-8: line {line} has the byte 0x{content[problem.start]:02X}. "
+            "Save it again as “CSV UTF-8” (Excel) or with encoding UTF-8 (any editor)."
+        )
+    width = rows = 0
+    try:
+        for number, cells in _lines(io.StringIO(text, newline=""), delimiter):
+            width, rows = width or len(cells), rows + 1
+            if len(cells) != width:
+                return BadFile(
+                    f"Line {number} of {file.name} has {len(cells)} cells but the header has {width}. Put text that "
+                    "holds a comma or a line break between double quotes."
+                )
+    except csv.Error as problem:
+        return BadFile(f"{file.name} is no readable CSV: {problem}. Look for a double quote that is never closed.")
+    if rows < 2:
+        return BadFile(f"{file.name} has a header but no votes. Add at least one line.")
+    return BadFile(f"{file.name} is no readable CSV: {told.splitlines()[0]} Export it again.")
+
+
+def _lines(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number, as an editor shows it, at which each row begins, header included; empty lines are skipped."""
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    before = 0
+    for cells in reader:
+        if cells:
+            yield before + 1, cells
+        before = reader.line_num
+
+
+def _lines_of(file: Path, delimiter: str, rows: Sequence[int]) -> tuple[int, ...]:
+    """Where data rows, counted from 0 and rising, begin."""
+    found: list[int] = []
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        lines = _lines(stream, delimiter)
+        next(lines)
+        for row, (number, _) in enumerate(lines):
+            if len(found) == len(rows):
+                break
+            if row == rows[len(found)]:
+                found.append(number)
+    return tuple(found)
+
+
+def _coded(table: Any, column: str, *, first: str) -> tuple[Codes, tuple[str, ...]]:
+    """Codes into sorted names without white space round them."""
+    chunked = table.column(column)
+    dictionary = chunked.chunk(0).dictionary.to_pylist()
+    names = sorted({name.strip() for name in dictionary}, key=lambda name: (name != first, name))
+    place = {name: at for at, name in enumerate(names)}
+    to = np.array([place[name.strip()] for name in dictionary], dtype=np.int64)
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in chunked.chunks])
+    return to[codes], tuple(names)
+
+
+def _verdicts(codes: Codes, names: tuple[str, ...], fail: Callable[[int, str], BadFile]) -> Codes:
+    known = {word: at for at, word in enumerate(VERDICTS)}
+    to = np.array([known.get(name.lower().replace(" ", "_").replace("-", "_"), -1) for name in names])
+    verdict: Codes = to[codes]
+    if (verdict < 0).any():
+        row = int(np.argmax(verdict < 0))
+        raise fail(row, f"has the verdict “{names[codes[row]]}”. Use {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]}.")
+    return verdict
+
+
+def _responders(
+    left: tuple[Codes, tuple[str, ...]], right: tuple[Codes, tuple[str, ...]], candidate: str
+) -> tuple[Codes, Codes, tuple[str, ...]]:
+    names = sorted({*left[1], *right[1]}, key=lambda name: (name != candidate, name))
+    place = {name: at for at, name in enumerate(names)}
+    both = [np.array([place[name] for name in own], dtype=np.int64)[codes] for codes, own in (left, right)]
+    return both[0], both[1], tuple(names)
+
+
+def _by_model(
+    kind: tuple[Codes, tuple[str, ...]], fail: Callable[[int, str], BadFile]
+) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    codes, names = kind
+    known = np.array([KINDS.index(name.lower()) if name.lower() in KINDS else -1 for name in names])
+    if (known[codes] < 0).any():
+        row = int(np.argmax(known[codes] < 0))
+        raise fail(row, f"has “{names[codes[row]]}” under “judged_by”. Use person or model, for whose verdict it is.")
+    return np.asarray(known[codes] == 1)
+
+
+def _lengths(
+    table: Any, columns: dict[str, str], fail: Callable[[int, str], BadFile]
+) -> tuple[tuple[Numbers | None, Numbers | None], str]:
+    """Both lengths, not a number where a cell is empty, and their unit."""
+    if "left_text" in columns:
+        left, right = (table.column(columns[word]).to_numpy().astype(float) for word in TEXTS)
+        return (left, right), "characters"
+    if "left_length" not in columns:
+        return (None, None), ""
+    import pandas as pd
+
+    found = []
+    for word in LENGTHS:
+        cells = table.column(columns[word]).to_pandas().str.strip()
+        number = np.array(pd.to_numeric(cells, errors="coerce"), dtype=float, copy=True)
+        wrong = (cells != "").to_numpy(dtype=bool) & ~((number >= 0) & np.isfinite(number))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise fail(row, f"has “{cells.iloc[row]}” under “{word}”. Use a number, 0 or more, or leave it empty.")
+        found.append(number)
+    return (found[0], found[1]), "as given"
