@@ -156,7 +156,9 @@ def test_one_tab_is_one_person_at_a_time(address: str, page: Page) -> None:
     page.get_by_role("link", name="Compare").click()
     press_until(page, "ArrowLeft", "1 of 200 pairs ranked by you")
     press_until(page, "u", "0 of 200 pairs ranked by you")
-    page.get_by_role("combobox", name="Project").click()
+    chooser = page.get_by_role("combobox", name="Project")
+    chooser.scroll_into_view_if_needed()  # a list that is open closes when the sidebar scrolls
+    chooser.click()
     page.get_by_role("option", name="Another").click()
     expect(page.get_by_role("heading", name="Who are you?")).to_be_visible()
     page.get_by_role("button", name="Nora Example").click()
