@@ -29,7 +29,13 @@ STANDING_WORDS: dict[Standing | None, str] = {
     Standing.NEAR_IDENTICAL: "nearly the same replies, never offered",
     Standing.DISCARDED: "discarded",
 }
-WORDS = {"model_version": "model", "retired_at": "retired"}
+WORDS = {
+    "model_version": "model",
+    "retired_at": "retired",
+    "discarded_at": "discarded",
+    "discarded_by_id": "by person number",
+    "reveal": "opened, with all that was said, comparison and person",
+}
 """Of tables and columns, where their own names are not the screen's."""
 SAID_BESIDE = ("project_id", "comparison_id", "reviewer_id", "created_at")
 STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}

@@ -129,7 +129,7 @@ def test_a_reply_is_written_from_an_empty_box_and_any_comparison_is_found_and_op
     page.get_by_role("button", name="Discard it").click()
     expect(page.get_by_role("button", name="Bring it back")).to_be_visible()
     page.get_by_text("Everything that changed").click()
-    expect(page.get_by_text("discarded_at: None")).to_be_visible()
+    expect(page.get_by_text("discarded: –, by person number: –")).to_be_visible()
     assert page.title().startswith("Find")
     assert foreign == []
 
