@@ -8,7 +8,7 @@ from db.catalog import Judged, evaluations
 from db.models import Evaluation, ResponderKind, Role
 from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation, readiness, routed_held_out
-from ui.evaluation_results import download_verdicts, show_results, told_results
+from ui.evaluation_results import download_report, download_verdicts, show_results, told_results
 from ui.frame import page
 from ui.safe import errors_shown, plain
 
@@ -26,6 +26,8 @@ def show_closed(ended: list[Evaluation]) -> None:
     st.subheader(plain(chosen.name))
     found = told_results(chosen.id)
     show_results(found)
+    if manager:
+        download_report(found, by=me.reviewer_id)
     if not manager and any(entry.evaluation.closed_at is None for entry in known):
         st.caption("The texts with their authors can be had once no evaluation is open: others may use the same ones.")
         return

@@ -2,16 +2,37 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Judgment, Pairing, Project, Responder, Reviewer, Role, Verdict, now
+from db.models import (
+    Evaluation,
+    Judgment,
+    Pairing,
+    Preference,
+    Project,
+    Ranking,
+    Recipe,
+    Responder,
+    Reviewer,
+    Role,
+    Snapshot,
+    Split,
+    TrainingRun,
+    Verdict,
+    now,
+)
+from errors import BadFile, NotAllowed, Refused
 from eval.contrasts import contrasts
 from eval.estimates import CannotEstimate
+from eval.methods import methods, took_part
 from eval.results import Verdicts, as_columns, results
 from eval.telling import telling
 from eval.vote_agreement import ceiling_of
@@ -19,8 +40,12 @@ from eval.votes import as_votes
 from eval.votes_file import read_votes
 from eval.votes_report import as_json, report
 from tests.app_pages import html, open_page, said
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from ui.evaluation_results import tell
 from ui.export import csv_bytes
+from ui.report_file import report_html
+
+VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
 class Judged:
@@ -179,8 +204,6 @@ def test_a_tie_that_nobody_gave_cannot_be_anything_else(tmp_path: Path) -> None:
         rows = csv.writer(stream)
         rows.writerow(["prompt", "reviewer", "left", "right", "verdict", "judged_by"])
         rows.writerow(["1", "x", "a", "b", "left", "nobody"])
-    from errors import BadFile
-
     with pytest.raises(BadFile, match="has a verdict that nobody gave"):
         read_votes(file)
 
@@ -240,3 +263,114 @@ def test_names_of_responders_never_become_html(s: Session) -> None:
     page = open_page("evaluate_models", project_id=judged.project.id, by=judged.manager.id)
     assert "<img" not in html(page)
     assert "<script>1" not in html(page)
+
+
+def test_the_report_is_one_file_that_asks_nobody_for_anything(s: Session) -> None:
+    judged = Judged(s, simulated=1)
+    judged.baselines[2].name = "<script>alert(1)</script>"
+    s.flush()
+    text = the_report(s, judged)
+    assert not re.findall(r"""<script|<img|<link|@import|url\(|(?:src|href)=["']""", text)
+    assert "&lt;script&gt;" in text
+    assert text.count("<svg") >= 6
+    ElementTree.fromstring(
+        text.replace("<!doctype html>", "").replace('<meta charset="utf-8">', "").replace(VIEWPORT, "")
+    )
+
+
+def test_the_report_of_a_rule_s_verdicts_says_so_before_anything_else(s: Session) -> None:
+    text = the_report(s, Judged(s, reviewers=0, simulated=1))
+    assert text.index("simulated reviewers, who are no people") < text.index('class="finding"')
+    assert "By a written rule, not by people (simulated)" in text
+
+
+def test_the_appendix_leads_from_the_win_rate_to_whoever_ranked(s: Session) -> None:
+    judged = Judged(s)
+    ranker = trained(s, judged)
+    text = the_report(s, judged)
+    version = judged.candidate.model_version
+    assert version is not None
+    for part in (
+        *("5" * 64, "6" * 64, "7" * 64),
+        f"Word of {ranker.label}",
+        f"{version.name} (id {version.id}",
+        "1: " + str(s.scalars(select(Ranking.id)).one()),
+        "0 of these prompts or near-duplicates of them",
+        *(one.label for one in judged.judges),
+        "temperature 0.9, top-p 0.95",
+        "rows of f.csv",
+        "scipy",
+    ):
+        assert part in text
+
+
+@pytest.mark.both_databases
+def test_methods_are_for_managers_and_closed_evaluations(s: Session) -> None:
+    judged = Judged(s, prompts=2)
+    trained(s, judged)
+    assert methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    with pytest.raises(NotAllowed):
+        methods(s, by=judged.judges[0].id, evaluation_id=judged.evaluation.id)
+    judged.evaluation.closed_at = None
+    with pytest.raises(Refused, match="Close it first"):
+        methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+
+
+@pytest.mark.both_databases
+def test_a_model_knows_the_evaluations_it_was_in_on_either_side(s: Session) -> None:
+    judged = Judged(s, prompts=4)
+    found = {}
+    for one in (judged.candidate, judged.baselines[2]):
+        assert one.model_version_id is not None
+        (found[one.id],) = took_part(s, model_version_id=one.model_version_id)
+    assert [found[one.id].candidate for one in (judged.candidate, judged.baselines[2])] == [True, False]
+    assert {one.pairings for one in found.values()} == {4, 8}
+
+
+def the_report(s: Session, judged: Judged) -> str:
+    """The file as a manager takes it away."""
+    sections = methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    return report_html(tell(results(s, evaluation_id=judged.evaluation.id)), sections)
+
+
+def trained(s: Session, judged: Judged) -> Reviewer:
+    """A training that the candidate's model came from, on one ranking; gives whose ranking."""
+    ranker = a_reviewer(s, judged.project, Role.ANNOTATOR)
+    prompt = a_prompt(s, judged.project)
+    one, two = (a_response(s, prompt, judged.baselines[n]) for n in (0, 1))
+    ranking = a_ranking(s, a_comparison(s, one, two), ranker, one, two)
+    snapshot = Snapshot(project_id=judged.project.id, instructions="", folder="x", sha256="5" * 64, row_count=1)
+    snapshot.simulated_count, snapshot.created_by_id = 0, judged.manager.id
+    snapshot.preferences = [
+        Preference(
+            row=0, split=Split.TRAIN, prompt_id=prompt.id, chosen_id=one.id, rejected_id=two.id, ranking_id=ranking.id
+        )
+    ]
+    recipe = Recipe(name="Gentle")
+    s.add_all([snapshot, recipe])
+    s.flush()
+    version = judged.candidate.model_version
+    assert version is not None
+    version.sha256 = "6" * 64
+    s.add(
+        TrainingRun(
+            project_id=judged.project.id,
+            snapshot_id=snapshot.id,
+            recipe_id=recipe.id,
+            base_model_id=judged.baselines[2].model_version_id,
+            model_name=version.name,
+            model_version_id=version.id,
+            requested_by_id=judged.manager.id,
+        )
+    )
+    s.flush()
+    return ranker
+
+
+def test_a_model_s_page_tells_the_evaluations_that_judged_it(s: Session) -> None:
+    judged = Judged(s, wins=0.95, prompts=40)
+    s.commit()
+    page = open_page("trained_models", project_id=judged.project.id, by=judged.manager.id)
+    page.selectbox(key="trained_model").set_value(judged.candidate.model_version_id).run()
+    assert f"{judged.evaluation.name} (id {judged.evaluation.id})" in said(page)
+    assert "is preferred to “People, together”" in said(page)

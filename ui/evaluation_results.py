@@ -1,40 +1,31 @@
 """A closed Evaluation on the screen: a sentence, a picture, what it rests on, what could be wrong, the details."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 import streamlit as st
 
 from db.session import reading
-from eval.contrasts import HeadToHead
 from eval.estimates import CannotEstimate
-from eval.results import Results, Verdicts, as_columns, results
-from eval.telling import PARTS, Telling, p_in_words, percent, span, telling
-from eval.votes_report import VotesReport
+from eval.methods import methods
+from eval.results import Results, as_columns, results
+from eval.telling import PARTS, Telling, telling
 from ui.evaluation_charts import outcome_bars, rates, strength_dots
+from ui.evaluation_figures import (
+    Table,
+    Told,
+    ToldResults,
+    agreement_tables,
+    contrast_row,
+    length_table,
+    scale_of,
+    strength_table,
+)
 from ui.export import csv_bytes
+from ui.report_file import report_html
 from ui.safe import escaped, plain, show_table
 
 SIMULATED = '<span class="pw-simulated">simulated reviewer, not people</span>'
 KEPT = 3
 """Evaluations whose figures a tab keeps."""
-
-
-@dataclass(frozen=True, eq=False)
-class Told:
-    """One kind of reviewer's verdicts with all their figures."""
-
-    verdicts: Verdicts
-    figures: VotesReport
-    telling: Telling
-
-
-@dataclass(frozen=True, eq=False)
-class ToldResults:
-    """A closed Evaluation, reckoned."""
-
-    results: Results
-    told: tuple[Told, ...]
 
 
 def told_results(evaluation_id: int) -> ToldResults:
@@ -43,14 +34,19 @@ def told_results(evaluation_id: int) -> ToldResults:
     if evaluation_id not in kept:
         with st.spinner("Reckoning intervals and strengths …"), reading() as s:
             found = results(s, evaluation_id=evaluation_id)
-            told = []
-            for verdicts in found.verdicts:
-                figures = verdicts.figures(primary=found.stated.primary)
-                told.append(Told(verdicts, figures, telling(verdicts, figures)))
-        while len(kept) >= KEPT:
+            kept[evaluation_id] = tell(found)
+        while len(kept) > KEPT:
             kept.pop(next(iter(kept)))
-        kept[evaluation_id] = ToldResults(found, tuple(told))
     return kept[evaluation_id]
+
+
+def tell(found: Results) -> ToldResults:
+    """All figures and words."""
+    told = []
+    for verdicts in found.verdicts:
+        figures = verdicts.figures(primary=found.stated.primary)
+        told.append(Told(verdicts, figures, telling(verdicts, figures)))
+    return ToldResults(found, tuple(told))
 
 
 def show_results(found: ToldResults) -> None:
@@ -108,31 +104,9 @@ def show_checks(said: Telling) -> None:
     st.html("".join(lines))
 
 
-def contrast_row(one: HeadToHead) -> dict[str, object]:
-    """A contrast in a table."""
-    return {
-        "Against": one.baseline,
-        "Win rate": f"{one.rate:.1%}",
-        "These reviewers, 95 %": span(one.interval),
-        "Reviewers like these, 95 %": span(one.interval_any_reviewer),
-        "Won": one.wins,
-        "Tied": one.ties,
-        "of them both bad": one.both_bad,
-        "of them same text": one.unasked,
-        "Lost": one.losses,
-        "Verdicts": one.n,
-        "Prompts": one.prompts,
-        "Reviewers": one.reviewers,
-        "p": p_in_words(one.p_value),
-        "p corrected": p_in_words(one.p_value_holm),
-        "E-value": f"{one.evidence.betting:.3g}",
-        "Flips to turn it": "" if one.flips_to_change_winner is None else one.flips_to_change_winner,
-    }
-
-
 def show_parts(told: Told) -> None:
     """Each kind of part as a picture; then the win rate at equal lengths beside the raw one."""
-    said, head = told.telling, told.verdicts.head
+    said = told.telling
     for name in PARTS.values():
         if name not in said.parts:
             st.caption(f"{name}: there is one part only, or nothing to part by.")
@@ -140,82 +114,52 @@ def show_parts(told: Told) -> None:
         st.markdown(f"**{name}**")
         rates(said.parts[name], title="win rate of the candidate, ties as half")
     st.caption("Parts are for looking: none of these intervals is corrected for their number.")
-    length = said.length
-    if isinstance(length, CannotEstimate):
-        st.caption(plain(str(length)))
-        return
     st.markdown("**Beside each other**")
-    shown = [{"Win rate": "as judged", "Value": f"{length.raw_rate:.1%}", "95 %": span(head.interval)}]
-    shown.append({"Win rate": "at equal lengths", "Value": percent(length.rate), "95 %": span(length.interval)})
-    show_table(shown, whole=True)
+    show_rows(length_table(told))
 
 
 def show_agreement(told: Told) -> None:
     """Each reviewer beside the others, as a picture and in figures."""
-    said, agreed = told.telling, told.figures.agreement
-    if any(dot.rate is not None for dot in said.agreement):
-        rates(said.agreement, title="says what most of the others say")
-    seconds = told.verdicts.median_seconds()
-    show_table(
-        [
-            {
-                "Reviewer": one.reviewer,
-                "Verdicts": one.votes,
-                "Shared": one.shared,
-                "With the rest": percent(one.with_the_rest),
-                "Same again": percent(one.same_again),
-                "Left": percent(one.left_rate),
-                "Ties": f"{one.tie_rate:.0%}",
-                "Median seconds": f"{seconds[one.reviewer]:.0f}" if one.reviewer in seconds else "not timed",
-            }
-            for one in agreed.reviewers
-        ],
-        whole=True,
-    )
-    alpha = agreed.alpha if isinstance(agreed.alpha, CannotEstimate) else f"{agreed.alpha:.3f}"
-    lies = agreed.alpha_interval
-    interval = lies if isinstance(lies, CannotEstimate) else f"{lies.low:.3f} to {lies.high:.3f}"
-    show_table(
-        [
-            {"What": "Krippendorff's alpha, nominal", "Value": str(alpha)},
-            {"What": "95 %, by prompt", "Value": str(interval)},
-            {"What": "Say the same", "Value": percent(agreed.raw)},
-            {"What": "Say the same, decided verdicts", "Value": percent(agreed.without_ties)},
-            {"What": "Most that this leaves to any model", "Value": percent(agreed.ceiling)},
-            {"What": "Pairs of replies judged by several", "Value": f"{agreed.units:,}"},
-        ],
-        whole=True,
-    )
-    st.caption(
-        "Low agreement says something about the task or its guideline; it is no reason to drop anybody's verdicts."
-    )
+    if any(dot.rate is not None for dot in told.telling.agreement):
+        rates(told.telling.agreement, title="says what most of the others say")
+    together, each = agreement_tables(told)
+    show_rows(each)
+    show_rows(together)
+    st.caption("Low agreement says something about the task or its guideline; it is no reason to drop a verdict.")
 
 
 def show_strengths(told: Told) -> None:
-    """Davidson's strengths with ties as an outcome, and the chance of being the best."""
-    both = told.figures.strengths
-    found = both.bradley_terry if isinstance(both.davidson, CannotEstimate) else both.davidson
-    if isinstance(found, CannotEstimate):
-        st.caption(plain(str(found)))
-        return
-    strength_dots(found)
-    show_table(
-        [
-            {
-                "Responder": one.responder,
-                "Elo": f"{one.elo:.0f}",
-                "Log strength": f"{one.log_strength:.3f}",
-                "95 %": str(one.interval)
-                if isinstance(one.interval, CannotEstimate)
-                else f"{one.interval.low:.3f} to {one.interval.high:.3f}",
-                "Best": percent(one.probability_best),
-                "Note": one.unbounded_because,
-            }
-            for one in found.responders
-        ],
-        whole=True,
+    """Strengths with ties as an outcome, and the chance of being the best."""
+    found = scale_of(told)
+    if not isinstance(found, CannotEstimate):
+        strength_dots(found)
+    show_rows(strength_table(told))
+    if not isinstance(found, CannotEstimate):
+        st.caption(plain(f"{found.model}; {found.resamples:,} resamples of the prompts."))
+
+
+def show_rows(rows: Table) -> None:
+    """A table, or why there is none."""
+    if isinstance(rows, str):
+        st.caption(plain(rows))
+    else:
+        show_table(rows, whole=True)
+
+
+def download_report(found: ToldResults, *, by: int) -> None:
+    """One file with a page for a manager and the methods; a browser prints it as PDF."""
+    evaluation_id = found.results.evaluation.id
+    with reading() as s:
+        sections = methods(s, by=by, evaluation_id=evaluation_id)
+    simulated = "-simulated" if any(one.verdicts.simulated for one in found.told) else ""
+    st.download_button(
+        "The report as one HTML file",
+        report_html(found, sections).encode(),
+        file_name=f"evaluation-{evaluation_id}{simulated}-report.html",
+        mime="text/html",
+        icon=":material/description:",
+        help="One page for a manager, then the methods. Open it in a browser and print it to have a PDF.",
     )
-    st.caption(plain(f"{found.model}; {found.resamples:,} resamples of the prompts."))
 
 
 def download_verdicts(found: ToldResults) -> None:

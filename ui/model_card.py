@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, Responder
 from eval.contrasts import HeadToHead
 from eval.estimates import CannotEstimate
-from eval.results import Verdicts, results
+from eval.methods import TookPart, took_part
+from eval.results import Results, Verdicts, results
 from training.card import Card, Contest
 from ui.safe import escaped, plain, show_table
 
@@ -46,6 +47,44 @@ def _baseline(by: Verdicts, one: HeadToHead) -> str:
     if one is by.together or not by.is_people(one):
         return one.baseline
     return "a person's replies" + (" (simulated)" if one.baseline.endswith("(simulated)") else "")
+
+
+def show_evaluations(s: Session, *, model_version_id: int) -> None:
+    """Every Evaluation that the model took part in, also as a baseline, with what the closed ones found."""
+    found = took_part(s, model_version_id=model_version_id)
+    if not found:
+        st.caption("It was in no blind evaluation yet.")
+        return
+    told = {
+        one.evaluation.id: results(s, evaluation_id=one.evaluation.id)
+        for one in found
+        if one.evaluation.closed_at is not None
+    }
+    show_table(
+        [
+            {
+                "Evaluation": f"{one.evaluation.name} (id {one.evaluation.id})",
+                "As": f"{'candidate' if one.candidate else 'baseline'}, by the name {one.responder}",
+                "Pairs": f"{one.pairings:,}",
+                "Found": _finding(told.get(one.evaluation.id), one),
+            }
+            for one in found
+        ],
+        whole=True,
+    )
+
+
+def _finding(closed: Results | None, took: TookPart) -> str:
+    """The headline, or of a baseline its own contrast with the candidate."""
+    if closed is None:
+        return "still open"
+    said = []
+    for by in closed.verdicts:
+        one = by.head
+        if not took.candidate:
+            one = next((c for c in by.each if c.baseline == took.responder), by.head)
+        said.append(f"{'Judged by a written rule (simulated): ' if by.simulated else ''}{one.finding}")
+    return " ".join(said)
 
 
 def show_card(card: Card) -> None:
