@@ -8,6 +8,8 @@ from db.catalog import Judged, evaluations
 from db.models import Evaluation, ResponderKind, Role
 from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation, readiness, routed_held_out
+from eval.losses import may_read
+from ui.evaluation_pairs import show_pairs
 from ui.evaluation_results import download_report, download_verdicts, show_results, told_results
 from ui.frame import page
 from ui.safe import errors_shown, plain
@@ -28,10 +30,13 @@ def show_closed(ended: list[Evaluation]) -> None:
     show_results(found)
     if manager:
         download_report(found, by=me.reviewer_id)
-    if not manager and any(entry.evaluation.closed_at is None for entry in known):
+    with reading() as s:
+        readable = may_read(s, by=me.reviewer_id, project_id=me.project_id)
+    if not readable:
         st.caption("The texts with their authors can be had once no evaluation is open: others may use the same ones.")
         return
     download_verdicts(found)
+    show_pairs(found, by=me.reviewer_id)
 
 
 def show_open(entry: Judged) -> None:
