@@ -6,6 +6,7 @@ model → training → snapshot → ranking → person, with ids. No reply and n
 """
 
 import platform
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from db.models import (
 from db.people import require
 from errors import Refused
 from eval.stated import stated
+from settings import ROOT
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
@@ -147,6 +149,8 @@ def _prompts(s: Session, evaluation: Evaluation, taking_part: Sequence[Responder
     if set(topics) != {None}:
         found.append(("Topics", ", ".join(f"{topic or 'none'} {count:,}" for topic, count in topics.most_common(30))))
     same = s.scalar(select(func.count(Pairing.id)).where(Pairing.evaluation_id == evaluation.id, Pairing.identical))
+    pairs = s.scalar(select(func.count(Pairing.id)).where(Pairing.evaluation_id == evaluation.id))
+    found.append(("Pairs of replies", f"{pairs or 0:,}"))
     found.append(("Pairs with the same text twice", f"{same or 0:,}: shown to nobody, counted as ties"))
     learned = _learned(s, evaluation, taking_part)
     found.append(("In the training rows of any model here", f"{learned:,} of these prompts or near-duplicates of them"))
@@ -318,7 +322,8 @@ def _whose_word(s: Session, snapshots: Sequence[int]) -> list[tuple[Reviewer, in
 
 
 def _code() -> Section:
-    rows = [("Python", platform.python_version())]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    rows = [("Pickwell", str(project["version"])), ("Python", platform.python_version())]
     rows += [(name, version_of(name)) for name in LIBRARIES]
     note = "The verdicts as CSV give the same figures with: python cli.py winrate FILE --candidate NAME --json OUT."
     return Section("Reckoned with", tuple(rows), note)

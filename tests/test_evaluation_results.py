@@ -374,3 +374,23 @@ def test_a_model_s_page_tells_the_evaluations_that_judged_it(s: Session) -> None
     page.selectbox(key="trained_model").set_value(judged.candidate.model_version_id).run()
     assert f"{judged.evaluation.name} (id {judged.evaluation.id})" in said(page)
     assert "is preferred to “People, together”" in said(page)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"prompts": 4, "same": 4}, "nobody was asked about"),
+        ({"prompts": 1}, "all votes are on one prompt"),
+        ({"prompts": 2, "reviewers": 1}, "no pair was judged twice"),
+        ({"prompts": 4}, "a bootstrap needs 10 prompts or more"),
+    ],
+)
+def test_what_cannot_be_estimated_says_why_on_the_page_and_in_the_file(
+    s: Session, shape: dict[str, Any], words: str
+) -> None:
+    judged = Judged(s, **shape)
+    text = the_report(s, judged)
+    assert words in text
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+    s.commit()
+    assert words in said(open_page("evaluate_models", project_id=judged.project.id, by=judged.manager.id))

@@ -178,4 +178,4 @@ def test_a_reviewer_gets_neither_pairs_nor_files_while_an_evaluation_is_open(s: 
     page = open_page("evaluate_models", project_id=judged.project.id, by=judged.judges[0].id)
     assert "can be had once no evaluation is open" in said(page)
     assert not page.toggle
-    assert not [one for one in page.get("download_button")]
+    assert not list(page.get("download_button"))

@@ -68,6 +68,46 @@ def length_table(told: Told) -> Table:
     ]
 
 
+def side_table(told: Told) -> Table:
+    """Left and right: counts, the exact test, and the favour between equals with its standard error."""
+    side = told.figures.position
+    rows = [
+        {"What": "Left reply won", "Value": f"{side.left:,}"},
+        {"What": "Right reply won", "Value": f"{side.right:,}"},
+        {"What": "Left rate", "Value": percent(side.left_rate)},
+        {"What": "95 %, by prompt", "Value": span(side.interval)},
+        {"What": "Exact test", "Value": p_in_words(side.p_value)},
+    ]
+    if isinstance(side.effect, CannotEstimate):
+        return [*rows, {"What": "Favour of the left between equals", "Value": str(side.effect)}]
+    error = (
+        f"{side.effect.log_odds:.3f} (standard error {side.effect.standard_error:.3f}, by {side.effect.clustered_by})"
+    )
+    return [
+        *rows,
+        {"What": "Favour of the left between equals, log odds", "Value": error},
+        {"What": "Test of that", "Value": p_in_words(side.effect.p_value)},
+    ]
+
+
+def planned_table(told: Told) -> Table:
+    """Verdicts that the next evaluation needs, with the ties and the likeness of verdicts measured in this one."""
+    rows: list[dict[str, object]] = []
+    for one in told.figures.planned:
+        if isinstance(one.needed, CannotEstimate):
+            return str(one.needed)
+        rows.append(
+            {
+                "To find": f"{one.odds:.3g} to 1",
+                "With a chance of": f"{one.power:.0%}",
+                "Decided verdicts": f"{one.needed.decided:,}",
+                "Verdicts in all": f"{one.needed.votes:,}",
+                "Prompts": f"{one.needed.prompts:,}",
+            }
+        )
+    return rows or "Nothing to plan by."
+
+
 def agreement_tables(told: Told) -> tuple[Table, Table]:
     """All together, and each reviewer beside the others."""
     agreed, seconds = told.figures.agreement, told.verdicts.median_seconds()

@@ -16,7 +16,9 @@ from ui.evaluation_figures import (
     agreement_tables,
     contrast_row,
     length_table,
+    planned_table,
     scale_of,
+    side_table,
     strength_table,
 )
 from ui.export import csv_bytes
@@ -87,8 +89,13 @@ def _show_told(told: Told) -> None:
         show_parts(told)
     with st.expander("How far reviewers agree", icon=":material/handshake:"):
         show_agreement(told)
+    with st.expander("Left and right", icon=":material/swap_horiz:"):
+        show_rows(side_table(told))
     with st.expander("All on one scale", icon=":material/format_list_numbered:"):
         show_strengths(told)
+    with st.expander("What the next evaluation needs", icon=":material/straighten:"):
+        show_rows(planned_table(told))
+        st.caption("One contrast, two-sided at 5 %; ties and how alike verdicts on a prompt are as measured here.")
 
 
 def show_checks(said: Telling) -> None:

@@ -19,6 +19,8 @@ from ui.evaluation_figures import (
     agreement_tables,
     contrast_row,
     length_table,
+    planned_table,
+    side_table,
     strength_table,
 )
 from ui.safe import escaped
@@ -94,9 +96,11 @@ def _figures(told: Told) -> str:
         parts.append("<p>There is one part only.</p>")
     parts.append('<p class="note">None of these intervals is corrected for the number of parts.</p>')
     tables = [
+        ("left and right", side_table(told)),
         ("at equal lengths", length_table(told)),
         *(("agreement", table) for table in agreement_tables(told)),
         ("on one scale", strength_table(told)),
+        ("what the next evaluation needs", planned_table(told)),
     ]
     parts += [f"<h2>{whose}: {escaped(title)}</h2>{_table(table)}" for title, table in tables]
     notes = _list(told.figures.notes)
