@@ -387,6 +387,7 @@ def evaluate(
     """Set up a blind evaluation, close it, or print a closed one's win rates."""
     import secrets
 
+    from eval.estimates import CannotEstimate
     from eval.evaluations import close_evaluation, create_evaluation
     from eval.results import results
 
@@ -413,15 +414,15 @@ def evaluate(
         grid = Grid(
             "Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=escape(f"{outcome.candidate}: {name}")
         )
-        for c in outcome.contrasts:
-            judged = " (simulated judge)" if c.simulated_judges else ""
-            r = c.rate
-            grid.add_row(
-                escape(c.baseline) + judged,
-                f"{r.rate:.1%}",
-                f"{r.low:.1%} to {r.high:.1%}",
-                *(str(count) for count in (r.wins, r.ties, r.losses, r.n)),
-            )
+        for verdicts in outcome.verdicts:
+            judged = " (simulated judge)" if verdicts.simulated else ""
+            for one in verdicts.contrasts:
+                grid.add_row(
+                    escape(one.baseline) + judged,
+                    f"{one.rate:.1%}",
+                    "none" if isinstance(one.interval, CannotEstimate) else one.interval.percent,
+                    *(str(count) for count in (one.wins, one.ties, one.losses, one.n)),
+                )
     console.print(grid)
 
 

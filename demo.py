@@ -39,6 +39,7 @@ from db.models import (
 from db.people import create_project, ensure_reviewer, ensure_role
 from db.session import reading, session
 from errors import PickwellError
+from eval.estimates import CannotEstimate
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.results import results
@@ -406,18 +407,19 @@ def _lines(s: Session, judged: Judged) -> list[dict[str, Any]]:
             "seed": judged.seed,
             "how": judged.how,
             "candidate": found.candidate,
-            "against": contrast.baseline,
+            "against": one.baseline,
             "judge": f"{judged.judge} (simulated)",
-            "simulated_judge": contrast.simulated_judges,
-            "win_rate": round(contrast.rate.rate, 4),
-            "low": round(contrast.rate.low, 4),
-            "high": round(contrast.rate.high, 4),
-            "wins": contrast.rate.wins,
-            "ties": contrast.rate.ties,
-            "both_bad": contrast.rate.both_bad,
-            "losses": contrast.rate.losses,
-            "n": contrast.rate.n,
+            "simulated_judge": verdicts.simulated,
+            "win_rate": round(one.rate, 4),
+            "low": None if isinstance(one.interval, CannotEstimate) else round(one.interval.low, 4),
+            "high": None if isinstance(one.interval, CannotEstimate) else round(one.interval.high, 4),
+            "wins": one.wins,
+            "ties": one.ties,
+            "both_bad": one.both_bad,
+            "losses": one.losses,
+            "n": one.n,
             "protocol_sha256": found.evaluation.protocol_sha256,
         }
-        for contrast in found.contrasts
+        for verdicts in found.verdicts
+        for one in verdicts.contrasts
     ]

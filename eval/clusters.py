@@ -72,9 +72,13 @@ def means(group: Codes, cluster: Codes, score: Numbers, *, groups: int) -> Means
 
 
 def two_ways(prompts: Means, reviewers: Means) -> Numbers:
-    """Variance of the mean for prompts and reviewers like these, from the same votes clustered by each."""
-    both = prompts.variance + reviewers.variance - prompts.independent
-    return np.asarray(np.maximum(both, np.maximum(prompts.variance, reviewers.variance)))
+    """Variance of the mean for prompts and reviewers like these, from the same votes clustered by each.
+
+    Votes that no reviewer gave may be among the prompts' alone: they vary by prompt and by nothing else.
+    """
+    share = (reviewers.n / np.maximum(prompts.n, 1)) ** 2
+    both = prompts.variance + share * (reviewers.variance - reviewers.independent)
+    return np.asarray(np.maximum(both, np.maximum(prompts.variance, share * reviewers.variance)))
 
 
 def correlation(group: Codes, cluster: Codes, score: Numbers) -> float | None:

@@ -36,6 +36,8 @@ class HeadToHead:
     losses: int
     both_bad: int
     """Those of the ties where neither reply could be sent."""
+    unasked: int
+    """Those of the ties that nobody was asked about, since both texts are the same."""
     prompts: int
     reviewers: int
     rate: float
@@ -95,7 +97,8 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     c = votes.contests
     m = len(c.pairs)
     by_prompt = means(c.pair, votes.prompt, c.score, groups=m)
-    by_reviewer = means(c.pair, votes.reviewer, c.score, groups=m)
+    asked = np.ones(votes.n, bool) if votes.unasked is None else ~votes.unasked
+    by_reviewer = means(c.pair[asked], votes.reviewer[asked], c.score[asked], groups=m)
     low, high = by_prompt.intervals
     any_low, any_high = _any_reviewer(by_prompt.rate, two_ways(by_prompt, by_reviewer), by_prompt, by_reviewer)
     decided = votes.verdict <= RIGHT
@@ -103,6 +106,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     wins = np.bincount(c.pair[won], minlength=m)
     losses = np.bincount(c.pair[decided & ~won], minlength=m)
     both_bad = np.bincount(c.pair[votes.verdict == BOTH_BAD], minlength=m)
+    unasked = np.bincount(c.pair[~asked], minlength=m)
     prompt_means = _prompt_means(votes)
     names = votes.responders
     first = [primary is not None and {names[one], names[other]} == set(primary) for one, other in c.pairs]
@@ -118,6 +122,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
                 ties=int(by_prompt.n[at] - wins[at] - losses[at]),
                 losses=int(losses[at]),
                 both_bad=int(both_bad[at]),
+                unasked=int(unasked[at]),
                 prompts=int(by_prompt.clusters[at]),
                 reviewers=int(by_reviewer.clusters[at]),
                 rate=float(by_prompt.rate[at]),
@@ -185,7 +190,7 @@ def _any_reviewer(rate: Numbers, variance: Numbers, prompts: Means, reviewers: M
 
 def _general(low: float, high: float, reviewers: int, *, several: bool) -> Estimated[Interval]:
     if reviewers < ENOUGH_REVIEWERS:
-        who = "one reviewer" if reviewers == 1 else f"{reviewers} reviewers"
+        who = "one reviewer" if reviewers == 1 else f"{reviewers or 'no'} reviewers"
         return CannotEstimate(
             f"the votes are of {who}; with fewer than {ENOUGH_REVIEWERS} they speak for these reviewers only."
         )

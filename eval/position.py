@@ -69,6 +69,7 @@ def position(votes: Votes) -> Position:
 
 def left_effect(votes: Votes) -> Estimated[LeftEffect]:
     """The intercept with its standard error, and strengths corrected for it."""
+    votes = votes.asked
     if len(parts(votes)) > 1:
         return CannotEstimate("some responders were never judged against the others, so there is no common scale.")
     if unbounded(votes):

@@ -41,8 +41,9 @@ class Slice:
 def slices(votes: Votes) -> tuple[Slice, ...]:
     """All parts that the columns allow; a kind of part with one part only says nothing and is left out."""
     found: list[Slice] = []
-    if len(np.unique(votes.reviewer)) > 1:
-        found += sliced(votes, votes.reviewer, votes.reviewers, by="reviewer")
+    asked = votes.asked
+    if len(np.unique(asked.reviewer)) > 1:
+        found += sliced(asked, asked.reviewer, asked.reviewers, by="reviewer")
     if votes.tag is not None and len(np.unique(votes.tag)) > 1:
         found += sliced(votes, votes.tag, votes.tags, by="tag")
     if votes.left_length is not None and votes.right_length is not None:

@@ -58,6 +58,9 @@ class VoteAgreement:
     """1 is full agreement, 0 what chance would give."""
     alpha_interval: Estimated[Interval]
     """95 %."""
+    ceiling: Estimated[float]
+    """No candidate can win a larger share of decided votes than this, and no judge say more often what a reviewer says;
+    see `ceiling_of`."""
     reviewers: tuple[ReviewerAgreement, ...]
 
 
@@ -65,6 +68,7 @@ def vote_agreement(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> Vote
     """Agreement in all and of each reviewer. Of several votes of one reviewer on a unit the majority is what they say;
     whoever says both prefers neither.
     """
+    votes = votes.asked
     said = _opinions(votes)
     table = np.bincount(said.unit * 3 + said.value, minlength=len(said.unit_prompt) * 3).reshape(-1, 3).astype(float)
     shared = table.sum(axis=1) > 1
@@ -79,17 +83,30 @@ def vote_agreement(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> Vote
     interval: Estimated[Interval] = NO_OVERLAP
     if len(counts):
         alpha, interval = _alpha_with_interval(counts, prompt, rounds, seed)
+    without_ties: Estimated[float] = CannotEstimate("no pair has two decided votes.")
+    if decided_both:
+        without_ties = float((decided * (decided - 1) / 2).sum() / decided_both)
     return VoteAgreement(
         units=len(counts),
         pairs_of_votes=int(both.sum()),
         raw=float(same.sum() / both.sum()) if len(counts) else NO_OVERLAP,
-        without_ties=float((decided * (decided - 1) / 2).sum() / decided_both)
-        if decided_both
-        else CannotEstimate("no pair has two decided votes."),
+        without_ties=without_ties,
         alpha=alpha,
         alpha_interval=interval,
+        ceiling=without_ties if isinstance(without_ties, CannotEstimate) else ceiling_of(without_ties),
         reviewers=_reviewers(votes, said, table[said.unit]),
     )
+
+
+def ceiling_of(agreement: float) -> Estimated[float]:
+    """The most that agreement without ties, in [0, 1], leaves to anybody: q = (1 + sqrt(2a - 1)) / 2.
+
+    Where a reviewer prefers one reply of a pair with chance p, two agree with a = E[p^2 + (1-p)^2], and whoever always
+    says the likelier one agrees with a reviewer with E[max(p, 1-p)], at most q by Jensen's inequality.
+    """
+    if agreement < 0.5:
+        return CannotEstimate("reviewers agree less often than two coins would, so there is no ceiling to speak of.")
+    return float((1 + np.sqrt(2 * agreement - 1)) / 2)
 
 
 def alpha_of(counts: Numbers) -> float | None:

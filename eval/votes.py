@@ -47,6 +47,8 @@ class Votes:
     tags: tuple[str, ...] = ()
     by_model: Flags | None = None
     """Which verdicts are a model's. They are never pooled with people's; `person_votes` leaves them out."""
+    unasked: Flags | None = None
+    """Ties that nobody was asked about, because both texts are the same; the reviewer's name means nothing there."""
 
     @property
     def n(self) -> int:
@@ -64,9 +66,14 @@ class Votes:
         cut: dict[str, Any] = {name: a[keep] for name, a in columns.items() if isinstance(a, np.ndarray)}
         return replace(self, **cut)
 
+    @cached_property
+    def asked(self) -> "Votes":
+        """The votes that somebody gave, without ties of texts that are the same."""
+        return self if self.unasked is None else self.where(~self.unasked)
+
     @property
     def person_votes(self) -> "Votes":
-        """People's verdicts alone."""
+        """All but models' verdicts."""
         return self if self.by_model is None else self.where(~self.by_model)
 
     @property
@@ -102,6 +109,7 @@ def as_votes(
     right_lengths: Sequence[float] | None = None,
     tags: Sequence[str] | None = None,
     by_model: Sequence[bool] | None = None,
+    unasked: Sequence[bool] | None = None,
 ) -> Votes:
     """Votes from sequences of equal length; names are compared as text.
 
@@ -134,6 +142,7 @@ def as_votes(
         tag,
         tag_names,
         None if by_model is None else np.asarray(by_model, dtype=bool),
+        None if unasked is None else np.asarray(unasked, dtype=bool),
     )
 
 

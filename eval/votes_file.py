@@ -2,8 +2,8 @@
 
 Columns: prompt, reviewer, left, right (names of the two responders), verdict (left, right, tie, both_bad). Optional:
 left_length and right_length, or left_text and right_text (their lengths in characters are taken), tag, and judged_by
-(person or model: whose verdict it is). Others are ignored. A million lines take a second or two: texts are never all
-in memory.
+(person or model: whose verdict it is; nobody: a tie that nobody was asked about, since both texts are the same).
+Others are ignored. A million lines take a second or two: texts are never all in memory.
 """
 
 import csv
@@ -16,12 +16,12 @@ from typing import Any, TextIO
 import numpy as np
 
 from errors import BadFile, NotFound
-from eval.votes import VERDICTS, Codes, Numbers, Votes, duplicates
+from eval.votes import TIE, VERDICTS, Codes, Numbers, Votes, duplicates
 
 NEEDED = ("prompt", "reviewer", "left", "right", "verdict")
 LENGTHS = ("left_length", "right_length")
 TEXTS = ("left_text", "right_text")
-KINDS = ("person", "model")
+KINDS = ("person", "model", "nobody")
 BLOCK = 16 * 2**20
 """Bytes read at once; a line has to be shorter."""
 
@@ -79,6 +79,7 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
         there = ", ".join(f"“{name}”" for name in responders[:20])
         raise BadFile(f"There is no responder “{candidate}” in {file.name}. There are: {there}.")
     lengths, unit = _lengths(table, columns, fail)
+    judged_by = _judged_by(names["judged_by"], verdict, fail) if "judged_by" in names else None
     tag, tags = names.get("tag", (None, ()))
     tags = tuple(name or "(no tag)" for name in tags)
     votes = Votes(
@@ -94,7 +95,8 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
         right_length=lengths[1],
         tag=tag,
         tags=tags,
-        by_model=_by_model(names["judged_by"], fail) if "judged_by" in names else None,
+        by_model=None if judged_by is None else judged_by == KINDS.index("model"),
+        unasked=None if judged_by is None else judged_by == KINDS.index("nobody"),
     )
     repeated = duplicates(votes)
     where = np.flatnonzero(repeated)
@@ -259,15 +261,20 @@ def _responders(
     return both[0], both[1], tuple(names)
 
 
-def _by_model(
-    kind: tuple[Codes, tuple[str, ...]], fail: Callable[[int, str], BadFile]
-) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+def _judged_by(kind: tuple[Codes, tuple[str, ...]], verdict: Codes, fail: Callable[[int, str], BadFile]) -> Codes:
+    """Codes into `KINDS`."""
     codes, names = kind
     known = np.array([KINDS.index(name.lower()) if name.lower() in KINDS else -1 for name in names])
     if (known[codes] < 0).any():
         row = int(np.argmax(known[codes] < 0))
-        raise fail(row, f"has “{names[codes[row]]}” under “judged_by”. Use person or model, for whose verdict it is.")
-    return np.asarray(known[codes] == 1)
+        raise fail(
+            row, f"has “{names[codes[row]]}” under “judged_by”. Use person, model or nobody, for whose verdict it is."
+        )
+    judged_by = np.asarray(known[codes])
+    odd = (judged_by == KINDS.index("nobody")) & (verdict != TIE)
+    if odd.any():
+        raise fail(int(np.argmax(odd)), "has a verdict that nobody gave. Only a tie of two texts that are the same is.")
+    return judged_by
 
 
 def _lengths(

@@ -51,6 +51,8 @@ class VotesReport:
     reviewers: int
     responders: tuple[str, ...]
     verdicts: dict[str, int]
+    unasked: int
+    """Those of the ties that nobody was asked about, since both texts are the same."""
     judged_by: str
     """people, or a model where the file has no other verdicts."""
     notes: tuple[str, ...]
@@ -83,8 +85,10 @@ def report(
 ) -> VotesReport:
     """Every figure that the columns allow; `say` is told what is being reckoned."""
     people, judge = votes.person_votes, votes.model_votes
-    counted = people if people.n else judge
-    notes = _notes(counted, judge if people.n else None)
+    by_people = people.asked.n > 0 or not judge.n
+    counted = people if by_people else votes
+    asked = counted.asked
+    notes = _notes(counted, judge if by_people else None)
     tie_rate = float((counted.verdict >= TIE).mean()) if counted.n else 0.0
     c = counted.contests
     cells = len(np.unique(c.pair * max(len(counted.prompts), 1) + counted.prompt))
@@ -102,10 +106,11 @@ def report(
     return VotesReport(
         votes=counted.n,
         prompts=len(np.unique(counted.prompt)),
-        reviewers=len(np.unique(counted.reviewer)),
+        reviewers=len(np.unique(asked.reviewer)),
         responders=counted.responders,
         verdicts={word: int((counted.verdict == code).sum()) for code, word in enumerate(VERDICTS)},
-        judged_by="people" if people.n else "a model",
+        unasked=counted.n - asked.n,
+        judged_by="people" if by_people else "a model",
         notes=(*notes, *_undefeated(both)),
         contrasts=found,
         strengths=both,
@@ -117,7 +122,7 @@ def report(
         votes_per_prompt=per_prompt,
         same_prompt_correlation=alike,
         planned=_planned(tie_rate, per_prompt, alike),
-        with_judge=with_judge(people, judge) if people.n and judge.n else (),
+        with_judge=with_judge(people, judge) if by_people and judge.n else (),
     )
 
 
@@ -208,16 +213,19 @@ def _notes(votes: Votes, judge: Votes | None) -> tuple[str, ...]:
     """What the votes lack, in sentences."""
     notes: list[str] = []
     if judge is None:
-        notes.append("All verdicts are a model's: nobody here says what people prefer.")
+        notes.append("All verdicts are a model's or a rule's: nobody here says what people prefer.")
     elif judge.n:
         notes.append(f"{judge.n:,} verdicts of a model are in no figure but the ones beside people's.")
+    unasked = votes.n - votes.asked.n
+    if unasked:
+        notes.append(f"{_many(unasked, 'tie')} nobody was asked about: both texts are the same.")
     if (votes.verdict == BOTH_BAD).any():
         notes.append("Both bad counts as a tie in every rate.")
     if (votes.verdict >= TIE).all():
         notes.append("Every vote is a tie: nothing speaks for anybody.")
     if len(np.unique(votes.prompt)) == 1:
         notes.append("All votes are on one prompt: nothing shows how it would be on another.")
-    number = np.bincount(votes.reviewer, minlength=len(votes.reviewers))
+    number = np.bincount(votes.asked.reviewer, minlength=len(votes.reviewers))
     lone = [name for name, n in zip(votes.reviewers, number, strict=True) if n == 1]
     if lone:
         names = ", ".join(f"“{name}”" for name in lone[:5]) + (" …" if len(lone) > 5 else "")

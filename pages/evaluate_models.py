@@ -1,82 +1,48 @@
-"""Set up an Evaluation, close it, read its win rates."""
+"""Set up an Evaluation, close it, read what it found."""
 
 import secrets
-from dataclasses import asdict
 
-import pandas as pd
 import streamlit as st
 
 from db.catalog import Judged, evaluations
-from db.models import ResponderKind, Role
+from db.models import Evaluation, ResponderKind, Role
 from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation, readiness, routed_held_out
-from eval.results import Results, results
-from ui.charts import outcome_bars, win_rates
-from ui.export import csv_bytes
+from eval.losses import may_read
+from ui.evaluation_pairs import show_pairs
+from ui.evaluation_results import download_report, download_verdicts, show_results, told_results
 from ui.frame import page
-from ui.safe import errors_shown, escaped, plain
+from ui.safe import errors_shown, plain
 
 me = page("Evaluate", Role.MANAGER, Role.REVIEWER)
 manager = me.has(Role.MANAGER)
 
 
-def show_results(found: Results) -> None:
-    """A sentence, a picture, the numbers, the raw verdicts."""
-    for simulated in sorted({c.simulated_judges for c in found.contrasts}):
-        some = [c for c in found.contrasts if c.simulated_judges is simulated]
-        mark = '<span class="pw-simulated">simulated reviewer, not people</span>' if simulated else ""
-        head = some[0]
-        rate = f"{head.rate.rate:.0%} [{head.rate.low:.0%} to {head.rate.high:.0%}]"
-        st.html(
-            f'<div class="pw-sentence">{escaped(found.candidate)} against {escaped(head.baseline)}: '
-            f"win rate {rate}, n = {head.rate.n}.{mark}</div><div>{escaped(head.rate.sentence)}</div>"
-        )
-        win_rates(some)
-        outcome_bars(some)
-        rows = [
-            {
-                "Against": c.baseline,
-                "Win rate": f"{c.rate.rate:.1%}",
-                "95 % interval": f"{c.rate.low:.1%} to {c.rate.high:.1%}",
-                "Wins": c.rate.wins,
-                "Ties": c.rate.ties,
-                "of them both bad": c.rate.both_bad,
-                "Losses": c.rate.losses,
-                "n": c.rate.n,
-                "of them same text": c.identical,
-                "Prompts": c.rate.prompts,
-                "Left preferred": f"{c.left} of {c.decided}",
-            }
-            for c in some
-        ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
-    st.caption(
-        "Win rate = (wins + ties / 2) / n; both bad counts as a tie. The interval treats each prompt as one draw. "
-        f"Protocol {found.evaluation.protocol_sha256[:12]}, fixed before the first verdict."
-    )
-    if not manager and any(entry.evaluation.closed_at is None for entry in known):
+def show_closed(ended: list[Evaluation]) -> None:
+    """What one closed evaluation found."""
+    chosen = ended[0]
+    if len(ended) > 1:
+        names = {one.id: f"{one.name} ({one.closed_at:%d %b %Y})" for one in ended}
+        which = st.selectbox("Closed evaluation", list(names), format_func=names.__getitem__, key="closed_evaluation")
+        chosen = next(one for one in ended if one.id == which)
+    st.subheader(plain(chosen.name))
+    found = told_results(chosen.id)
+    show_results(found)
+    if manager:
+        download_report(found, by=me.reviewer_id)
+    with reading() as s:
+        readable = may_read(s, by=me.reviewer_id, project_id=me.project_id)
+    if not readable:
         st.caption("The texts with their authors can be had once no evaluation is open: others may use the same ones.")
         return
-    table = pd.DataFrame([asdict(row) for row in found.judgments])
-    st.download_button(
-        "Every verdict as CSV",
-        csv_bytes(table),
-        file_name=f"evaluation-{found.evaluation.id}{'-simulated' if table['simulated'].any() else ''}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-    )
+    download_verdicts(found)
+    show_pairs(found, by=me.reviewer_id)
 
 
-def show_evaluation(entry: Judged) -> None:
-    """One evaluation: how far the judging is, or what it found."""
+def show_open(entry: Judged) -> None:
+    """How far the judging of one is."""
     evaluation = entry.evaluation
     with st.container(border=True):
-        if evaluation.closed_at is not None:
-            st.subheader(plain(evaluation.name))
-            with reading() as s:
-                found = results(s, evaluation_id=evaluation.id)
-            show_results(found)
-            return
         st.subheader(plain(evaluation.name) if manager else f"Evaluation {evaluation.id}")
         st.progress(
             entry.judged / entry.pairings if entry.pairings else 1.0,
@@ -154,4 +120,7 @@ if manager:
 elif not known:
     st.info("There is no evaluation yet. A manager sets one up.")
 for entry in known:
-    show_evaluation(entry)
+    if entry.evaluation.closed_at is None:
+        show_open(entry)
+if ended := [entry.evaluation for entry in known if entry.evaluation.closed_at is not None]:
+    show_closed(ended)

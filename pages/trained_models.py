@@ -17,7 +17,7 @@ from training.export import TEMPLATE, Form, Part, commands, exports, exports_fol
 from training.hub import hub_address, may_push, missing, push
 from training.versions import bring_back, licence_of, retire, set_licence
 from ui.frame import page
-from ui.model_card import contests_of, show_card
+from ui.model_card import contests_of, show_card, show_evaluations
 from ui.model_compare import show_comparison
 from ui.model_work import show_work, start, work_of
 from ui.safe import FEW, errors_shown, errors_toasted, plain, show_table
@@ -154,6 +154,8 @@ def one_model(version: ModelVersion) -> None:
                 args=(version, key),
                 help="As its card names it, such as apache-2.0. Every model made from it has the same.",
             )
+    with st.expander("Blind evaluations it took part in", icon=":material/balance:"), reading() as s:
+        show_evaluations(s, model_version_id=version.id)
     with st.expander("Export", expanded=work_of(version.id) is not None, icon=":material/download:"):
         show_exports(version)
     if version.retired_at is not None:

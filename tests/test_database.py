@@ -93,7 +93,7 @@ def test_a_populated_older_file_keeps_every_row_and_its_results(home: Path) -> N
         assert [(g.version, g.text) for g in s.scalars(select(Guideline))] == [(1, "Say sorry.")]
         for table in Base.metadata.sorted_tables:
             s.execute(select(table)).all()
-        found = results(s, evaluation_id=1).contrasts[0].rate
+        found = results(s, evaluation_id=1).verdicts[0].head
     assert (found.wins, found.ties, found.losses, found.n) == (1, 1, 2, 4)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import random
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given
@@ -32,33 +33,60 @@ from db.models import (
 from db.session import session
 from errors import NotAllowed, Refused
 from eval.blinding import Outcome, draw_side, outcome
+from eval.contrasts import HeadToHead, contrasts
+from eval.estimates import Interval
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view, progress, undo_last
+from eval.position import position
 from eval.results import results
-from eval.winrate import Observation, win_rate
+from eval.votes import as_votes
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
-OBSERVATIONS = st.lists(st.builds(Observation, st.integers(0, 9), st.sampled_from(Outcome)), max_size=60)
+WORDS = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}
+Observation: TypeAlias = tuple[int, Outcome]
+OBSERVATIONS = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(Outcome)), min_size=1, max_size=60)
 
 
 def judged(wins: int, ties: int, losses: int) -> list[Observation]:
     outcomes = [Outcome.WIN] * wins + [Outcome.TIE] * ties + [Outcome.LOSS] * losses
-    return [Observation(prompt, one) for prompt, one in enumerate(outcomes)]
+    return list(enumerate(outcomes))
+
+
+def win_rate(seen: list[Observation]) -> HeadToHead:
+    """One reviewer's judgments, the candidate always left."""
+    n = len(seen)
+    words = [WORDS[one] for _, one in seen]
+    votes = as_votes(
+        prompts=[prompt for prompt, _ in seen],
+        reviewers=[1] * n,
+        lefts=["candidate"] * n,
+        rights=["baseline"] * n,
+        verdicts=words,
+        candidate="candidate",
+    )
+    (found,) = contrasts(votes)
+    return found
+
+
+def ends(found: HeadToHead) -> tuple[float, float]:
+    """The interval's ends; a test that gets a sentence instead fails."""
+    assert isinstance(found.interval, Interval), found.interval
+    return found.interval.low, found.interval.high
 
 
 def test_60_wins_10_ties_30_losses_give_the_published_interval() -> None:
     found = win_rate(judged(60, 10, 30))
     assert found.rate == 0.65
-    assert found.low == pytest.approx(0.552544, abs=1e-6)
-    assert found.high == pytest.approx(0.736358, abs=1e-6)
+    assert ends(found) == pytest.approx((0.552544, 0.736358), abs=1e-6)
 
 
 def test_two_judgments_of_each_prompt_that_agree_do_not_narrow_the_interval() -> None:
     once = win_rate(judged(30, 0, 10))
     twice = win_rate(judged(30, 0, 10) * 2)
     assert twice.n == 80
-    assert twice.high - twice.low > 0.9 * (once.high - once.low)
+    width = {found.n: ends(found)[1] - ends(found)[0] for found in (once, twice)}
+    assert width[80] > 0.9 * width[40]
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.7, 0.9])
@@ -71,37 +99,42 @@ def test_the_interval_of_prompts_that_two_people_judged_holds_the_truth_as_often
     for _ in range(200):
         ease = [chance.betavariate(2 * rate, 2 - 2 * rate) for _ in range(prompts)]
         seen = [
-            Observation(prompt, Outcome.WIN if chance.random() < p else Outcome.LOSS)
+            (prompt, Outcome.WIN if chance.random() < p else Outcome.LOSS)
             for prompt, p in enumerate(ease)
             for _ in range(2)
         ]
-        found = win_rate(seen)
-        held += found.low <= rate <= found.high
+        low, high = ends(win_rate(seen))
+        held += low <= rate <= high
     assert held >= 0.92 * 200  # 95 %, less two standard errors
 
 
 def test_a_second_look_at_one_prompt_does_not_narrow_the_interval() -> None:
     once = win_rate(judged(38, 0, 1))
-    again = win_rate([*judged(38, 0, 1), Observation(0, Outcome.WIN)])
-    assert again.low == pytest.approx(once.low, abs=0.02)
-    assert win_rate([Observation(n % 2, o) for n, o in enumerate([Outcome.WIN] * 3 + [Outcome.TIE])]).low < 0.5
+    again = win_rate([*judged(38, 0, 1), (0, Outcome.WIN)])
+    assert ends(again)[0] == pytest.approx(ends(once)[0], abs=0.02)
+    assert ends(win_rate([(n % 2, o) for n, o in enumerate([Outcome.WIN] * 3 + [Outcome.TIE])]))[0] < 0.5
 
 
 @given(OBSERVATIONS)
 def test_swapping_candidate_and_baseline_gives_one_minus_the_rate(observations: list[Observation]) -> None:
     found = win_rate(observations)
-    turned = win_rate([Observation(o.prompt, OPPOSITE.get(o.outcome, o.outcome)) for o in observations])
+    turned = win_rate([(prompt, OPPOSITE.get(one, one)) for prompt, one in observations])
     assert turned.rate == pytest.approx(1 - found.rate)
-    assert turned.low == pytest.approx(1 - found.high, abs=1e-9)
+    if isinstance(found.interval, Interval):
+        assert ends(turned)[0] == pytest.approx(1 - ends(found)[1], abs=1e-9)
 
 
 @given(OBSERVATIONS)
 def test_the_interval_holds_the_rate_and_stays_between_0_and_1(observations: list[Observation]) -> None:
     found = win_rate(observations)
-    assert 0 <= found.low <= found.rate + 1e-12
-    assert found.rate - 1e-12 <= found.high <= 1
-    assert found.high > found.low
     assert found.n == len(observations)
+    if len({prompt for prompt, _ in observations}) == 1 < found.n:
+        assert "all votes are on one prompt" in str(found.interval)
+        return
+    low, high = ends(found)
+    assert 0 <= low <= found.rate + 1e-12
+    assert found.rate - 1e-12 <= high <= 1
+    assert high > low
 
 
 @given(st.sampled_from(Verdict))
@@ -179,10 +212,10 @@ def test_a_candidate_that_always_wins_has_rate_1_whatever_its_side(s: Session) -
     evaluation = contest.open()
     contest.judge_all(evaluation)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    found = results(s, evaluation_id=evaluation.id)
-    together = found.contrasts[0]
-    assert (together.baseline, together.rate.n, together.rate.rate) == ("People, together", 12, 1.0)
-    assert {(c.baseline, c.rate.n) for c in found.contrasts[1:]} == {("Rosalind Achterberg", 6), ("Dev Malhotra", 6)}
+    (found,) = results(s, evaluation_id=evaluation.id).verdicts
+    together = found.head
+    assert (together.baseline, together.n, together.rate) == ("People, together", 12, 1.0)
+    assert {(c.baseline, c.n) for c in found.contrasts[1:]} == {("Rosalind Achterberg", 6), ("Dev Malhotra", 6)}
 
 
 def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
@@ -190,9 +223,9 @@ def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
     evaluation = contest.open()
     contest.judge_all(evaluation, Verdict.LEFT)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    together = results(s, evaluation_id=evaluation.id).contrasts[0]
-    assert 0.3 <= together.rate.rate <= 0.7
-    assert together.left == together.decided == 12
+    (found,) = results(s, evaluation_id=evaluation.id).verdicts
+    assert 0.3 <= found.head.rate <= 0.7
+    assert (position(found.votes).left, position(found.votes).right) == (12, 0)
 
 
 def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(s: Session) -> None:
@@ -244,9 +277,11 @@ def test_where_all_replies_are_the_same_nobody_has_to_judge(s: Session) -> None:
     evaluation = contest.open()
     assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) is None
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    found = results(s, evaluation_id=evaluation.id)
-    assert (found.contrasts[0].rate.rate, found.contrasts[0].identical) == (0.5, 2)
-    assert [row.verdict for row in found.judgments] == ["SAME_TEXT", "SAME_TEXT"]
+    (found,) = results(s, evaluation_id=evaluation.id).verdicts
+    assert (found.head.rate, found.head.unasked, found.head.reviewers) == (0.5, 2, 0)
+    assert [(row.verdict, row.judged_by, row.reviewer) for row in found.rows] == [
+        ("tie", "nobody", "(nobody: same text)")
+    ] * 2
 
 
 @pytest.mark.parametrize(
@@ -264,7 +299,7 @@ def test_people_whose_replies_were_made_up_are_said_to_be(s: Session, simulated:
     evaluation = contest.open()
     contest.judge_all(evaluation)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    assert results(s, evaluation_id=evaluation.id).contrasts[0].baseline == label
+    assert results(s, evaluation_id=evaluation.id).verdicts[0].head.baseline == label
 
 
 def test_people_s_and_simulated_verdicts_are_counted_apart(s: Session) -> None:
@@ -357,8 +392,8 @@ def test_identical_replies_are_never_shown_and_count_as_ties(s: Session) -> None
     evaluation = contest.open()
     contest.judge_all(evaluation)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    together = results(s, evaluation_id=evaluation.id).contrasts[0]
-    assert (together.rate.wins, together.rate.ties, together.identical) == (2, 2, 2)
+    together = results(s, evaluation_id=evaluation.id).verdicts[0].head
+    assert (together.wins, together.ties, together.unasked) == (2, 2, 2)
 
 
 def test_verdicts_of_a_rule_and_of_people_are_never_pooled(s: Session) -> None:
@@ -368,8 +403,10 @@ def test_verdicts_of_a_rule_and_of_people_are_never_pooled(s: Session) -> None:
     contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
     contest.judge_all(evaluation, Verdict.TIE)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    rates = {c.simulated_judges: c.rate.rate for c in results(s, evaluation_id=evaluation.id).contrasts if c.is_people}
-    assert rates == {False: 1.0, True: 0.5}
+    assert {one.simulated: one.head.rate for one in results(s, evaluation_id=evaluation.id).verdicts} == {
+        False: 1.0,
+        True: 0.5,
+    }
 
 
 def test_a_responder_with_gaps_cannot_take_part(s: Session) -> None:

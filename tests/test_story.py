@@ -52,7 +52,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
     with reading() as s:
         found = results(s, evaluation_id=contest.id)
         now = story(s, project_id=project.id)
-    assert (found.contrasts[0].rate.n, found.contrasts[0].rate.rate) == (40, 0.5)
+    assert (found.verdicts[0].head.n, found.verdicts[0].head.rate) == (40, 0.5)
     assert (now.prompts, now.held_out, now.judgments, now.closed_evaluations) == (240, 40, 40, 1)
 
 

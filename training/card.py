@@ -54,9 +54,8 @@ class Contest:
     ties: int
     losses: int
     rate: float
-    low: float
-    high: float
-    """95 % interval."""
+    interval: tuple[float, float] | None
+    """95 %; none where all verdicts are on one prompt."""
     simulated_judges: bool
     """A written rule judged, not people."""
 
@@ -64,8 +63,11 @@ class Contest:
     def sentence(self) -> str:
         """The finding with its counts."""
         judges = "a written rule, which is simulated and no person," if self.simulated_judges else "people"
+        lies = "no interval, for all are on one prompt"
+        if self.interval is not None:
+            lies = "95 % interval {:.1%} to {:.1%}".format(*self.interval)
         return (
-            f"win rate {self.rate:.1%} (95 % interval {self.low:.1%} to {self.high:.1%}); {self.wins} wins, "
+            f"win rate {self.rate:.1%} ({lies}); {self.wins} wins, "
             f"{self.ties} ties, {self.losses} losses, n = {self.wins + self.ties + self.losses}; judged by {judges} "
             "without knowing whose reply was whose"
         )

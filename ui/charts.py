@@ -1,4 +1,4 @@
-"""Charts: training curves, win rates with intervals. One look, both themes."""
+"""Charts: training curves, rankings, lengths. One look, both themes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from db.models import TrainingStep
-from eval.results import Contrast
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
 from training.run_history import Point, points
@@ -119,37 +118,6 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Char
     return both_layers
 
 
-def win_rates(contrasts: Sequence[Contrast]) -> None:
-    """Win rate and interval against each baseline, with the half-way line."""
-    frame = pd.DataFrame(
-        [
-            {"against": c.baseline, "rate": c.rate.rate, "low": c.rate.low, "high": c.rate.high, "n": c.rate.n}
-            for c in contrasts
-        ]
-    )
-    x = alt.Scale(domain=[0, 1])
-    y = alt.Y("against:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
-    percent = alt.Axis(format="%")
-    tips = ["against", *(alt.Tooltip(f"{c}:Q", format=".1%") for c in ("rate", "low", "high")), "n"]
-    bars = (
-        alt.Chart(frame)
-        .mark_rule(strokeWidth=5, color=GREEN, opacity=0.5)
-        .encode(
-            x=alt.X("low:Q", scale=x, axis=percent, title="win rate of the candidate, ties as half"),
-            x2="high:Q",
-            y=y,
-            tooltip=tips,
-        )
-    )
-    points = (
-        alt.Chart(frame)
-        .mark_point(filled=True, size=160, color=GREEN, opacity=1)
-        .encode(x=alt.X("rate:Q", scale=x), y=y, tooltip=tips)
-    )
-    half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
-    draw(half + bars + points, height=60 + 46 * len(frame))
-
-
 def responder_bars(standings: Sequence[Standing]) -> None:
     """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
     colours = {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED}
@@ -174,37 +142,6 @@ def responder_bars(standings: Sequence[Standing]) -> None:
     )
     st.html(legend(colours))
     draw(chart, height=60 + 46 * len(standings))
-
-
-def outcome_bars(contrasts: Sequence[Contrast]) -> None:
-    """Wins, ties, both bad and losses as one bar for each baseline."""
-    colours = {"win": GREEN, "tie": PALE, "both bad": GREY, "loss": RED}
-    order = list(colours)
-    frame = pd.DataFrame(
-        [
-            {"against": c.baseline, "outcome": name, "judgments": count, "order": order.index(name)}
-            for c in contrasts
-            for name, count in (
-                ("win", c.rate.wins),
-                ("tie", c.rate.ties - c.rate.both_bad),
-                ("both bad", c.rate.both_bad),
-                ("loss", c.rate.losses),
-            )
-        ]
-    )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("judgments:Q", title="judgments"),
-            y=alt.Y("against:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=coloured("outcome:N", colours),
-            order="order:Q",
-            tooltip=["against", "outcome", "judgments"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=60 + 46 * len(contrasts))
 
 
 def length_spreads(spreads: Sequence[Spread]) -> None:

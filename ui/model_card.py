@@ -5,11 +5,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, Responder
-from eval.results import Contrast, results
+from eval.contrasts import HeadToHead
+from eval.estimates import CannotEstimate
+from eval.methods import TookPart, took_part
+from eval.results import Results, Verdicts, results
 from training.card import Card, Contest
 from ui.safe import escaped, plain, show_table
-
-TOGETHER = "People, together"
 
 
 def contests_of(s: Session, *, model_version_id: int) -> list[Contest]:
@@ -24,30 +25,66 @@ def contests_of(s: Session, *, model_version_id: int) -> list[Contest]:
 
 
 def _of(s: Session, evaluation: Evaluation) -> list[Contest]:
-    found = results(s, evaluation_id=evaluation.id).contrasts
-    together = {one.simulated_judges for one in found if one.baseline.startswith(TOGETHER)}
     return [
         Contest(
             evaluation=evaluation.name,
-            baseline=_baseline(one),
-            wins=one.rate.wins,
-            ties=one.rate.ties,
-            losses=one.rate.losses,
-            rate=one.rate.rate,
-            low=one.rate.low,
-            high=one.rate.high,
-            simulated_judges=one.simulated_judges,
+            baseline=_baseline(by, one),
+            wins=one.wins,
+            ties=one.ties,
+            losses=one.losses,
+            rate=one.rate,
+            interval=None if isinstance(one.interval, CannotEstimate) else (one.interval.low, one.interval.high),
+            simulated_judges=by.simulated,
         )
-        for one in found
+        for by in results(s, evaluation_id=evaluation.id).verdicts
+        for one in by.contrasts
         # several people are reported together, so that no card tells how one of them did
-        if not one.is_people or one.baseline.startswith(TOGETHER) or one.simulated_judges not in together
+        if one is by.together or not (by.together and by.is_people(one))
     ]
 
 
-def _baseline(one: Contrast) -> str:
-    if not one.is_people or one.baseline.startswith(TOGETHER):
+def _baseline(by: Verdicts, one: HeadToHead) -> str:
+    if one is by.together or not by.is_people(one):
         return one.baseline
     return "a person's replies" + (" (simulated)" if one.baseline.endswith("(simulated)") else "")
+
+
+def show_evaluations(s: Session, *, model_version_id: int) -> None:
+    """Every Evaluation that the model took part in, also as a baseline, with what the closed ones found."""
+    found = took_part(s, model_version_id=model_version_id)
+    if not found:
+        st.caption("It was in no blind evaluation yet.")
+        return
+    told = {
+        one.evaluation.id: results(s, evaluation_id=one.evaluation.id)
+        for one in found
+        if one.evaluation.closed_at is not None
+    }
+    show_table(
+        [
+            {
+                "Evaluation": f"{one.evaluation.name} (id {one.evaluation.id})",
+                "As": f"{'candidate' if one.candidate else 'baseline'}, by the name {one.responder}",
+                "Pairs": f"{one.pairings:,}",
+                "Found": _finding(told.get(one.evaluation.id), one),
+            }
+            for one in found
+        ],
+        whole=True,
+    )
+
+
+def _finding(closed: Results | None, took: TookPart) -> str:
+    """The headline, or of a baseline its own contrast with the candidate."""
+    if closed is None:
+        return "still open"
+    said = []
+    for by in closed.verdicts:
+        one = by.head
+        if not took.candidate:
+            one = next((c for c in by.each if c.baseline == took.responder), by.head)
+        said.append(f"{'Judged by a written rule (simulated): ' if by.simulated else ''}{one.finding}")
+    return " ".join(said)
 
 
 def show_card(card: Card) -> None:

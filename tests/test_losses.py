@@ -1,0 +1,181 @@
+"""Where a candidate loses: pair after pair with everything behind it, and what changed since an earlier model."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.orm import Session
+
+from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing, Role, Verdict, now
+from errors import NotAllowed, Refused
+from eval.blinding import Outcome
+from eval.losses import Case, Change, Fate, Reply, Said, cases, changes, chosen, earlier, may_read, passed
+from tests.app_pages import html, open_page, press, said
+from tests.factories import a_model, a_response, a_reviewer
+from tests.test_evaluation_results import Judged
+
+
+def a_case(number: int, *outcomes: Outcome, topic: str = "orders", baseline: int = 0) -> Case:
+    """One pair of prompt `number`, judged by as many reviewers as outcomes."""
+    mine = Reply(number, 1, "candidate", "model-1 (model 1)", "mine", (), 0)
+    other = Reply(baseline or 1000 + number, 2, "baseline", "", "theirs", (), 0)
+    heard = tuple(Said(f"r{at}", one, "", None) for at, one in enumerate(outcomes))
+    return Case(number, number, "Where is it?", None, topic, mine, other, heard)
+
+
+@given(st.lists(st.lists(st.sampled_from(Outcome), min_size=1, max_size=4), max_size=20))
+def test_losses_come_first_then_ties_then_wins_and_none_is_left_out(seen: list[list[Outcome]]) -> None:
+    found = chosen([a_case(n, *outcomes) for n, outcomes in enumerate(seen)])
+    fates = [list(Fate).index(case.fate) for case in found]
+    assert fates == sorted(fates)
+    assert {case.pairing_id for case in found} == set(range(len(seen)))
+
+
+def test_with_a_reviewer_chosen_only_their_word_decides() -> None:
+    case = a_case(1, Outcome.LOSS, Outcome.WIN, Outcome.WIN)
+    assert case.fate is Fate.WON
+    (theirs,) = chosen([case], reviewer="r0")
+    assert (theirs.fate, [one.reviewer for one in theirs.said]) == (Fate.LOST, ["r0"])
+    assert chosen([case], reviewer="somebody") == ()
+    assert chosen([case], topic="returns") == ()
+
+
+def test_a_loss_is_fixed_broken_or_still_there() -> None:
+    then = [a_case(n, one) for n, one in enumerate((Outcome.LOSS, Outcome.WIN, Outcome.LOSS, Outcome.WIN))]
+    new = [a_case(n, one) for n, one in enumerate((Outcome.TIE, Outcome.LOSS, Outcome.LOSS, Outcome.WIN))]
+    found = changes([*new, a_case(9, Outcome.LOSS)], then)
+    assert {n: kind for n, (kind, _) in found.items()} == {0: Change.FIXED, 1: Change.BROKE, 2: Change.STILL_LOST}
+    assert changes([a_case(0, Outcome.WIN, baseline=77)], then) == {}, "another reply of the baseline is another pair"
+
+
+def test_each_case_names_both_authors_and_the_checks_that_failed(s: Session) -> None:
+    judged = Judged(s, prompts=4, same=1)
+    first = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)[0]
+    kept = Assertion(
+        project_id=judged.project.id, name="No sorry", claim=Claim.LACKS, value="Sorry", created_by_id=judged.manager.id
+    )
+    s.add(kept)
+    s.flush()
+    for response_id, good in ((first.candidate.response_id, False), (first.baseline.response_id, True)):
+        s.add(AssertionResult(assertion_id=kept.id, response_id=response_id, passed=good, detail="found “Sorry”"))
+    s.flush()
+    found = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    assert len(found) == 6, "pairs of one text were judged by nobody"
+    assert found[0].candidate.failed == ("No sorry: found “Sorry”",)
+    assert (found[0].baseline.failed, found[0].baseline.checked) == ((), 1)
+    assert found[0].candidate.responder == judged.candidate.label
+    assert judged.candidate.model_version is not None
+    assert judged.candidate.model_version.name in found[0].candidate.made_by
+    assert [(one.responder, one.passed, one.checked) for one in passed(s, found=found)] == [
+        (judged.candidate.label, 0, 1),
+        (first.baseline.responder, 1, 1),
+    ]
+
+
+def test_simulated_verdicts_are_read_apart(s: Session) -> None:
+    judged = Judged(s, prompts=2, reviewers=1, simulated=2)
+    for simulated, reviewers in ((False, 1), (True, 2)):
+        found = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id, simulated=simulated)
+        assert {len(case.said) for case in found} == {reviewers}
+        assert all(one.reviewer.endswith("(simulated)") == simulated for case in found for one in case.said)
+
+
+@pytest.mark.both_databases
+def test_a_reviewer_reads_authors_only_while_nothing_is_open(s: Session) -> None:
+    judged = Judged(s, prompts=2)
+    reviewer = judged.judges[0]
+    assert cases(s, by=reviewer.id, evaluation_id=judged.evaluation.id)
+    still = an_open_one(s, judged)
+    assert not may_read(s, by=reviewer.id, project_id=judged.project.id)
+    with pytest.raises(Refused, match="when no evaluation is open"):
+        cases(s, by=reviewer.id, evaluation_id=judged.evaluation.id)
+    assert cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    with pytest.raises(Refused, match="when no evaluation is open"):
+        cases(s, by=judged.manager.id, evaluation_id=still.id)
+    stranger = a_reviewer(s, judged.project, Role.ANNOTATOR)
+    with pytest.raises(NotAllowed):
+        cases(s, by=stranger.id, evaluation_id=judged.evaluation.id)
+
+
+@pytest.mark.both_databases
+def test_the_earlier_evaluation_is_the_newest_of_an_earlier_model_beside_the_same_replies(s: Session) -> None:
+    judged = Judged(s, prompts=4)
+    assert earlier(s, evaluation_id=judged.evaluation.id) is None
+    later = a_later_one(s, judged, Verdict.RIGHT)
+    found = earlier(s, evaluation_id=later.id)
+    assert found is not None
+    assert (found.evaluation.id, found.candidate, found.shared) == (judged.evaluation.id, judged.candidate.label, 4)
+    new = cases(s, by=judged.manager.id, evaluation_id=later.id)
+    then = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    assert {kind for kind, _ in changes(new, then).values()} <= {Change.BROKE, Change.STILL_LOST}
+
+
+def test_the_page_walks_through_the_losses(s: Session) -> None:
+    judged = Judged(s, prompts=6, wins=0.4)
+    a_later_one(s, judged, Verdict.RIGHT)
+    s.commit()
+    page = open_page("evaluate_models", project_id=judged.project.id, by=judged.manager.id)
+    page.toggle(key="read_pairs").set_value(True).run()
+    assert not page.exception
+    assert "losses fixed" in said(page)
+    assert "The candidate lost" in said(page)
+    assert "**1** of 6" in said(page)
+    first = html(page)
+    press(page, "Next")
+    assert "**2** of 6" in said(page)
+    assert html(page) != first
+    page.selectbox(key="pairs_shown").set_value(Change.FIXED.value).run()
+    assert "No pair is like that" in said(page)
+
+
+def an_open_one(s: Session, judged: Judged) -> Evaluation:
+    """Another evaluation that still takes verdicts."""
+    found = Evaluation(
+        project_id=judged.project.id,
+        name="Open",
+        candidate_id=judged.candidate.id,
+        seed=1,
+        protocol_sha256="1" * 64,
+        created_by_id=judged.manager.id,
+    )
+    s.add(found)
+    s.flush()
+    return found
+
+
+def a_later_one(s: Session, judged: Judged, verdict: Verdict) -> Evaluation:
+    """A closed one of a newer model beside the people's replies, the candidate always left."""
+    newer = a_model(s, judged.project)
+    found = an_open_one(s, judged)
+    found.candidate_id, found.closed_at = newer.id, now()
+    first = {one.prompt_id: one for one in reversed(judged.evaluation.pairings)}
+    for pairing in first.values():
+        mine = a_response(s, pairing.prompt, newer)
+        again = Pairing(
+            evaluation_id=found.id,
+            prompt_id=pairing.prompt_id,
+            candidate_response_id=mine.id,
+            baseline_response_id=pairing.baseline_response_id,
+        )
+        s.add(again)
+        s.flush()
+        s.add(
+            Judgment(
+                pairing_id=again.id,
+                reviewer_id=judged.judges[0].id,
+                candidate_left=True,
+                verdict=verdict,
+                judged_at=now(),
+            )
+        )
+    s.flush()
+    return found
+
+
+def test_a_reviewer_gets_neither_pairs_nor_files_while_an_evaluation_is_open(s: Session) -> None:
+    judged = Judged(s, prompts=4, wins=0.4)
+    an_open_one(s, judged)
+    s.commit()
+    page = open_page("evaluate_models", project_id=judged.project.id, by=judged.judges[0].id)
+    assert "can be had once no evaluation is open" in said(page)
+    assert not page.toggle
+    assert not list(page.get("download_button"))

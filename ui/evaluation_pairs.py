@@ -1,0 +1,182 @@
+"""The judged pairs of a closed Evaluation, one after another: the candidate's losses first, with all behind them."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from db.session import reading
+from eval.blinding import Outcome
+from eval.losses import Case, Change, Earlier, Fate, Reply, cases, changes, chosen, earlier, may_read, passed
+from generation.asserting import Share, assertions
+from ui.checks import share_table
+from ui.evaluation_figures import ToldResults
+from ui.pairs import show_prompt
+from ui.safe import errors_shown, escaped, plain, show_table
+
+WORDS = {Outcome.WIN: "won", Outcome.LOSS: "lost", Outcome.TIE: "both good", Outcome.BOTH_BAD: "both bad"}
+EVERYTHING = "everything, losses first"
+KIND = {False: "people", True: "simulated reviewers"}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one tab reads."""
+
+    key: tuple[int, bool]
+    cases: tuple[Case, ...]
+    earlier: Earlier | None
+    changes: dict[int, tuple[Change, Case]]
+    shares: tuple[Share, ...]
+
+
+def show_pairs(found: ToldResults, *, by: int) -> None:
+    """A switch, and behind it the pairs: texts are read from the database only when somebody wants them."""
+    st.divider()
+    if st.toggle("Read the judged pairs one after another, losses first", key="read_pairs"):
+        kinds = tuple(one.verdicts.simulated for one in found.told)
+        _pairs(found.results.evaluation.id, found.results.evaluation.project_id, kinds, by)
+
+
+@st.fragment
+def _pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
+    with errors_shown():
+        _walk(evaluation_id, project_id, kinds, by)
+
+
+def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
+    simulated = kinds[0]
+    if len(kinds) > 1:
+        simulated = st.radio("Verdicts of", kinds, format_func=KIND.__getitem__, horizontal=True, on_change=_first)
+    elif simulated:
+        st.html('<span class="pw-simulated">verdicts of simulated reviewers, not people</span>')
+    read = _read(evaluation_id, project_id, simulated, by)
+    _show_changes(read)
+    if read.shares:
+        with st.expander("Checks by responder, on the judged replies", icon=":material/rule:"), reading() as s:
+            known = {one.assertion_id for one in read.shares}
+            share_table([one for one in assertions(s, project_id=project_id) if one.id in known], read.shares)
+    found = _filtered(read)
+    if not found:
+        st.info("No pair is like that. Choose otherwise above.")
+        return
+    at = min(int(st.session_state.get("pair_at", 0)), len(found) - 1)
+    _bar(at, len(found))
+    _show_case(found[at], read)
+
+
+def _read(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _Read:
+    kept = st.session_state.get("pairs_read")
+    with reading() as s:
+        same = isinstance(kept, _Read) and kept.key == (evaluation_id, simulated)
+        if isinstance(kept, _Read) and same and may_read(s, by=by, project_id=project_id):
+            return kept
+        now = cases(s, by=by, evaluation_id=evaluation_id, simulated=simulated)
+        before = earlier(s, evaluation_id=evaluation_id)
+        then = cases(s, by=by, evaluation_id=before.evaluation.id, simulated=simulated) if before else ()
+        shares = tuple(
+            Share(one.assertion_id, one.responder_id, one.responder, one.passed, one.checked)
+            for one in passed(s, found=now)
+        )
+    read = _Read((evaluation_id, simulated), now, before, changes(now, then), shares)
+    st.session_state["pairs_read"] = read
+    st.session_state["pair_at"] = 0
+    return read
+
+
+def _show_changes(read: _Read) -> None:
+    if read.earlier is None:
+        st.caption("There is no earlier evaluation of an earlier model beside the same replies to compare with.")
+        return
+    kinds = [kind for kind, _ in read.changes.values()]
+    before = read.earlier
+    st.markdown(
+        plain(
+            f"Since “{before.evaluation.name}” with {before.candidate}, on {before.shared:,} pairs with the same reply "
+            f"of the baseline: {kinds.count(Change.FIXED):,} losses fixed, {kinds.count(Change.BROKE):,} broke, "
+            f"{kinds.count(Change.STILL_LOST):,} still lost."
+        )
+    )
+
+
+def _first() -> None:
+    st.session_state["pair_at"] = 0
+
+
+def _step(by: int) -> None:
+    st.session_state["pair_at"] = max(0, int(st.session_state.get("pair_at", 0)) + by)
+
+
+def _filtered(read: _Read) -> tuple[Case, ...]:
+    """The boxes, and what they leave."""
+    everywhere, everybody = "all topics", "all reviewers"
+    topics = [everywhere, *sorted({case.topic for case in read.cases})]
+    reviewers = [everybody, *sorted({one.reviewer for case in read.cases for one in case.said})]
+    shown = [EVERYTHING, *(fate.value for fate in Fate), *(change.value for change in Change if read.earlier)]
+    left, middle, right = st.columns(3)
+    which = left.selectbox("Show", shown, on_change=_first, key="pairs_shown")
+    topic = middle.selectbox("Topic", topics, on_change=_first, key="pairs_topic")
+    reviewer = right.selectbox("Reviewer", reviewers, on_change=_first, key="pairs_reviewer")
+    found = chosen(
+        read.cases,
+        topic="" if topic == everywhere else topic,
+        reviewer="" if reviewer == everybody else reviewer,
+        commented=st.checkbox("Only with a comment", on_change=_first, key="pairs_commented")
+        if any(one.comment for case in read.cases for one in case.said)
+        else False,
+    )
+    if which in set(Fate):
+        return tuple(case for case in found if case.fate == which)
+    if which in set(Change):
+        return tuple(case for case in found if read.changes.get(case.pairing_id, ("",))[0] == which)
+    return found
+
+
+def _bar(at: int, total: int) -> None:
+    """Back and on, with the arrow keys."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Previous", shortcut="Left", on_click=_step, args=(-1,), disabled=at == 0, key="pairs_previous")
+        st.button("Next", shortcut="Right", on_click=_step, args=(1,), disabled=at == total - 1, key="pairs_next")
+        st.markdown(f"**{at + 1}** of {total:,}")
+
+
+def _show_case(case: Case, read: _Read) -> None:
+    show_prompt(case.prompt, case.context, compact=True)
+    sides = [("Candidate", case.candidate), ("Baseline", case.baseline)]
+    changed = read.changes.get(case.pairing_id)
+    if changed and read.earlier:
+        sides.insert(1, (f"Candidate then, {changed[0].value}", changed[1].candidate))
+    cards = "".join(_card(role, reply) for role, reply in sides)
+    columns = f"grid-template-columns: repeat({len(sides)}, minmax(0, 1fr))"
+    st.html(f'<div class="pw-pair" style="{columns}">{cards}</div>')
+    st.markdown(f"**The candidate {case.fate.value}**")
+    show_table(
+        [
+            {
+                "Reviewer": one.reviewer,
+                "Said": WORDS[one.outcome],
+                "Seconds": "" if one.seconds is None else f"{one.seconds:.0f}",
+                "Comment": one.comment,
+            }
+            for one in case.said
+        ],
+        whole=True,
+    )
+    st.caption(
+        plain(
+            f"Topic: {case.topic}. Prompt {case.prompt_id}, pairing {case.pairing_id}, responses "
+            f"{case.candidate.response_id} and {case.baseline.response_id}."
+        )
+    )
+
+
+def _card(role: str, reply: Reply) -> str:
+    made = f" · {reply.made_by}" if reply.made_by else ""
+    note = ""
+    if reply.failed:
+        note = f'<div class="pw-label"><span class="pw-note">{escaped("; ".join(reply.failed))}</span></div>'
+    elif reply.checked:
+        note = f'<div class="pw-label">{reply.checked} checks passed</div>'
+    return (
+        f'<div class="pw-card"><div class="pw-label">{escaped(f"{role}: {reply.responder}{made}")}</div>{note}'
+        f'<div class="pw-text">{escaped(reply.text)}</div></div>'
+    )
