@@ -265,7 +265,13 @@ def _train(
             project_id=project_id,
             snapshot_id=snapshot_id,
             base_model_id=register_base_model(s).id,
-            recipe=replace(SMALL, max_steps=size.max_steps, seed=seed),
+            # one that is cut short needs one look, at its end
+            recipe=replace(
+                SMALL,
+                max_steps=size.max_steps,
+                seed=seed,
+                evaluations=1 if size.max_steps else SMALL.evaluations,
+            ),
             model_name=f"Tuned on the rule, {now():%Y-%m-%d %H:%M:%S}",
         )
     done = wait_for("training", run.id, watch=watch)
