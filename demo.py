@@ -41,6 +41,7 @@ from db.session import reading, session
 from errors import PickwellError
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
+from eval.protocol import Undecided
 from eval.results import results
 from generation.base_model import register_base_model
 from generation.plan import start_generation, start_together
@@ -314,6 +315,7 @@ def _evaluate(project_id: int, by: int, trained: Trained, base: Mapping[str, int
                     candidate_id=candidate,
                     baseline_ids=[*(people if with_people else ()), base[how]],
                     seed=trained.seed,
+                    undecided=Undecided.KEEP,  # a rule does not know what names a model
                 )
             _judge_all(evaluation.id, judge_id, says, by)
             yield Judged(evaluation.id, trained.seed, how, name)

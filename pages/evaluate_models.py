@@ -9,7 +9,8 @@ import streamlit as st
 from db.catalog import Judged, evaluations
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from eval.evaluations import close_evaluation, create_evaluation, readiness, routed_held_out
+from eval.contestants import readiness, routed_held_out
+from eval.evaluations import close_evaluation, create_evaluation
 from eval.results import Results, results
 from ui.charts import outcome_bars, win_rates
 from ui.export import csv_bytes
