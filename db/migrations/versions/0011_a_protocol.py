@@ -53,7 +53,8 @@ def _fixed() -> None:
     """The database itself refuses to change a protocol or its pairings, and to add one once judging has begun."""
     judged = (
         "EXISTS (SELECT 1 FROM judgment j JOIN pairing p ON p.id = j.pairing_id "
-        "WHERE p.evaluation_id = NEW.evaluation_id)"
+        "JOIN evaluation e ON e.id = p.evaluation_id "
+        "WHERE p.evaluation_id = NEW.evaluation_id AND e.protocol IS NOT NULL)"
     )
     if op.get_bind().dialect.name == "postgresql":
         changed = " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in FIXED)
