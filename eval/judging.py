@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, or_, select, union_all
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -78,23 +78,23 @@ def _may_judge(evaluation_id: int, reviewer_id: int) -> Select[int]:
             Pairing.identical.is_(False),
             func.coalesce(first.reviewer_id, 0) != reviewer_id,
             func.coalesce(second.reviewer_id, 0) != reviewer_id,
-            ~_has_dealt_with(reviewer_id),
+            Pairing.candidate_response_id.not_in(_dealt_with(reviewer_id)),
+            Pairing.baseline_response_id.not_in(_dealt_with(reviewer_id)),
         )
     )
 
 
-def _has_dealt_with(reviewer_id: int) -> ColumnElement[bool]:
-    """Whether a reply of a Pairing is one that the reviewer ranked, undone or not, corrected, or saw revealed."""
-    offered = ComparisonResponse.response_id.in_((Pairing.candidate_response_id, Pairing.baseline_response_id))
-    corrected = Correction.response_id.in_((Pairing.candidate_response_id, Pairing.baseline_response_id))
-    return or_(
-        exists().where(
-            offered, Ranking.comparison_id == ComparisonResponse.comparison_id, Ranking.reviewer_id == reviewer_id
+def _dealt_with(reviewer_id: int) -> CompoundSelect[int]:
+    """Ids of responses that the reviewer ranked, undone or not, corrected, or saw revealed; found once for a query."""
+    offered = select(ComparisonResponse.response_id)
+    return union_all(
+        offered.join(Ranking, Ranking.comparison_id == ComparisonResponse.comparison_id).where(
+            Ranking.reviewer_id == reviewer_id
         ),
-        exists().where(
-            offered, Reveal.comparison_id == ComparisonResponse.comparison_id, Reveal.reviewer_id == reviewer_id
+        offered.join(Reveal, Reveal.comparison_id == ComparisonResponse.comparison_id).where(
+            Reveal.reviewer_id == reviewer_id
         ),
-        exists().where(corrected, Correction.reviewer_id == reviewer_id),
+        select(Correction.response_id).where(Correction.reviewer_id == reviewer_id),
     )
 
 
