@@ -33,6 +33,7 @@ from db.models import (
 from db.people import ensure_reviewer, has_manager, join
 from db.session import migrate, reading, session
 from errors import BadFile, BadSetting, NotAllowed, NotFound, PickwellError
+from eval.protocol import Undecided
 from jobs.runs import AnyRun
 from settings import ROOT, settings
 
@@ -382,7 +383,11 @@ def evaluate(
     by: AsPerson = "",
     candidate: Annotated[str, typer.Option(help="Responder; needed to set one up.")] = "",
     against: Annotated[list[str], typer.Option(help="Baseline; repeat for several.")] = [],  # noqa: B006
+    telling: Annotated[
+        Undecided, typer.Option(help="Replies that tell who wrote them: refuse and say so, keep, or leave out.")
+    ] = Undecided.ASK,
     close: Annotated[bool, typer.Option("--close", help="End the judging.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, where it ends before what was planned.")] = "",
 ) -> None:
     """Set up a blind evaluation, close it, or print a closed one's win rates."""
     import secrets
@@ -402,6 +407,7 @@ def evaluate(
                 candidate_id=_responder(s, found, candidate).id,
                 baseline_ids=[_responder(s, found, one).id for one in against],
                 seed=secrets.randbelow(2**31),
+                undecided=telling,
             )
             console.print(f"Open for judging: {len(made.pairings)} pairs, protocol {made.protocol_sha256[:12]}.")
             return
@@ -409,7 +415,7 @@ def evaluate(
         if name not in known:
             raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
         if close:
-            close_evaluation(s, by=_person(s, by, found), evaluation_id=known[name].id)
+            close_evaluation(s, by=_person(s, by, found), evaluation_id=known[name].id, reason=reason)
         outcome = results(s, evaluation_id=known[name].id)
         grid = Grid(
             "Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=escape(f"{outcome.candidate}: {name}")

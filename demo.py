@@ -42,6 +42,7 @@ from errors import PickwellError
 from eval.estimates import CannotEstimate
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
+from eval.protocol import Undecided
 from eval.results import results
 from generation.base_model import register_base_model
 from generation.plan import start_generation, start_together
@@ -321,6 +322,7 @@ def _evaluate(project_id: int, by: int, trained: Trained, base: Mapping[str, int
                     candidate_id=candidate,
                     baseline_ids=[*(people if with_people else ()), base[how]],
                     seed=trained.seed,
+                    undecided=Undecided.KEEP,  # a rule does not know what names a model
                 )
             _judge_all(evaluation.id, judge_id, says, by)
             yield Judged(evaluation.id, trained.seed, how, name)

@@ -29,6 +29,7 @@ from db.models import (
     Membership,
     ModelVersion,
     Pairing,
+    Peek,
     Project,
     Prompt,
     Ranking,
@@ -36,6 +37,7 @@ from db.models import (
     Response,
     Reveal,
     RoutingRule,
+    Tag,
     TextRule,
     now,
 )
@@ -53,16 +55,18 @@ KEPT = (
     Judgment,
     Membership,
     ModelVersion,
+    Peek,
     Project,
     Ranking,
     Responder,
     Reveal,
     RoutingRule,
+    Tag,
     TextRule,
 )
 """Tables whose every change is kept."""
-COUNTED = frozenset({"people", "contested", "state", "draw"})
-"""Columns that only sum up others."""
+LEFT_OUT = frozenset({"people", "contested", "state", "draw", "protocol"})
+"""Columns that only sum up others, and one that is long and whose hash is kept."""
 _BY = "acting reviewer"
 
 
@@ -112,7 +116,7 @@ def _deleted(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
 
 
 def _columns(item: Base) -> list[str]:
-    return [name for name in inspect(item).mapper.column_attrs.keys() if name not in COUNTED and name != "id"]  # noqa: SIM118
+    return [name for name in inspect(item).mapper.column_attrs.keys() if name not in LEFT_OUT and name != "id"]  # noqa: SIM118
 
 
 def _row(item: Base) -> dict[str, str]:
@@ -144,6 +148,12 @@ def _about(s: Session, item: Base) -> dict[str, int | None]:
         case Judgment():
             of = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
             project = connection.scalar(of.where(Pairing.id == item.pairing_id))
+        case Tag():
+            of = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
+            judged = of.join(Judgment, Judgment.pairing_id == Pairing.id).where(Judgment.id == item.judgment_id)
+            project = connection.scalar(judged)
+        case Peek():
+            project = connection.scalar(select(Evaluation.project_id).where(Evaluation.id == item.evaluation_id))
         case Project():
             project = item.id
         case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder():

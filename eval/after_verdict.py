@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing
-from eval.judging import BlindView, judged_view
+from eval.judging import BlindView, judged_view, still_to_judge
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,10 @@ def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | No
 
 def _comes_back(s: Session, *, reviewer_id: int, response_ids: tuple[int, int]) -> bool:
     """Whether the reviewer may still be asked for a verdict on one of the responses."""
-    given = select(Judgment.id).where(
-        Judgment.pairing_id == Pairing.id, Judgment.reviewer_id == reviewer_id, Judgment.verdict.is_not(None)
+    holding = or_(Pairing.candidate_response_id.in_(response_ids), Pairing.baseline_response_id.in_(response_ids))
+    open_ones = select(Evaluation.id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
+    ids = s.scalars(open_ones.where(holding, Evaluation.closed_at.is_(None)).distinct()).all()
+    return any(
+        s.scalar(still_to_judge(s, evaluation_id=one, reviewer_id=reviewer_id).where(holding).limit(1)) is not None
+        for one in ids
     )
-    waiting = (
-        select(Pairing.id)
-        .join(Evaluation, Evaluation.id == Pairing.evaluation_id)
-        .where(
-            or_(Pairing.candidate_response_id.in_(response_ids), Pairing.baseline_response_id.in_(response_ids)),
-            Pairing.identical.is_(False),
-            Evaluation.closed_at.is_(None),
-            ~given.correlate(Pairing).exists(),
-        )
-    )
-    return s.scalar(waiting.limit(1)) is not None

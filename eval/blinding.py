@@ -16,6 +16,10 @@ class Outcome(StrEnum):
     """A tie that is reported by itself."""
 
 
+SCORE = {Outcome.WIN: 1.0, Outcome.TIE: 0.5, Outcome.BOTH_BAD: 0.5, Outcome.LOSS: 0.0}
+"""What an outcome adds to the candidate's score: ties are half."""
+
+
 def draw_side(*, lefts: int, rights: int, seed: str) -> bool:
     """Whether the candidate stands left: a fair coin, but never more than two apart in the counts so far.
 

@@ -1,79 +1,35 @@
-"""Setting up an Evaluation, whose pairings are fixed before the first judgment, and closing it."""
+"""Setting up an Evaluation, whose protocol is fixed before the first judgment, and closing it."""
 
 import hashlib
 import json
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Evaluation,
-    Judgment,
-    Pairing,
-    Preference,
-    Project,
-    Prompt,
-    Responder,
-    ResponderKind,
-    Response,
-    Role,
-    TrainingRun,
-    now,
-)
+from db.models import Evaluation, Judgment, Pairing, Peek, Project, Prompt, Responder, Response, Reviewer, Role, now
 from db.people import require
-from db.text_rules import as_shown
+from db.reasons import comment
 from errors import AlreadyThere, NotFound, Refused
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Whether a Responder can take part: it needs a response to every held-out prompt that a model should answer.
-
-    Prompts that a rule routes to people have no reply of a model to be compared with, so they are in no count.
-    """
-
-    responder: Responder
-    answered: int
-    held_out: int
-
-    @property
-    def complete(self) -> bool:
-        """All of these prompts are answered."""
-        return self.held_out > 0 and self.answered == self.held_out
-
-
-def _judged(project_id: int) -> ColumnElement[bool]:
-    """Whether a Prompt is one to judge on: held out, and not routed to people."""
-    return and_(Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_(None))
-
-
-def routed_held_out(s: Session, *, project_id: int) -> int:
-    """How many held-out prompts people answer and no model does, so that no evaluation has them."""
-    routed = Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_not(None)
-    return s.scalar(select(func.count()).select_from(Prompt).where(*routed)) or 0
-
-
-def readiness(s: Session, *, project_id: int) -> list[Ready]:
-    """Every Responder of the project and how many of the held-out prompts to judge on it has answered."""
-    held_out = s.scalar(select(func.count()).select_from(Prompt).where(_judged(project_id))) or 0
-    rows = s.execute(
-        select(Responder, func.count(func.distinct(Prompt.id)))
-        .outerjoin(Response, Response.responder_id == Responder.id)
-        .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & _judged(project_id))
-        .where(Responder.project_id == project_id, Responder.kept)
-        .group_by(Responder.id)
-        .order_by(Responder.id)
-    ).all()
-    # a retired model is offered for nothing new
-    return [
-        Ready(responder, answered, held_out)
-        for responder, answered in rows
-        if responder.model_version is None or responder.model_version.retired_at is None
-    ]
+from eval.contestants import LookedOver, Telling, look_over
+from eval.forecast import ALPHA, Forecast, forecast
+from eval.live import stands
+from eval.protocol import (
+    Contestant,
+    Fixed,
+    LeftOut,
+    Plan,
+    Protocol,
+    Stopping,
+    Undecided,
+    canonical,
+    check_plan,
+    draw_overlap,
+    hash_of,
+    read_protocol,
+)
 
 
 def create_evaluation(
@@ -85,65 +41,68 @@ def create_evaluation(
     candidate_id: int,
     baseline_ids: Sequence[int],
     seed: int,
-    one_person_a_prompt: bool = True,
+    plan: Plan | None = None,
+    leave_out: Collection[int] = (),
+    keep: Collection[int] = (),
+    undecided: Undecided = Undecided.ASK,
 ) -> Evaluation:
-    """Fix candidate, baselines and pairings over the held-out prompts; texts that look the same are nobody's to judge.
+    """Fix the protocol: candidate, baselines, pairings over the held-out prompts, and the plan.
 
-    Prompts that a rule routes to people are left out.
+    Nothing changes it later. Prompts that a rule routes to people are left out.
 
     Args:
-        seed: draws the order of pairings, the sides, and whose reply stands for the people.
-        one_person_a_prompt: with several human baselines, take one person's reply for each prompt, each person's
-            equally often, so that "our people" are judged once per prompt.
+        seed: draws the order of pairings, the sides, whose reply stands for the people, and the overlap.
+        plan: the least there is, one verdict for each pairing, unless told.
+        leave_out: ids of responses that tell who wrote them, whose pairings nobody judges.
+        keep: ids of such responses that take part on purpose.
+        undecided: what becomes of such responses that are in neither list.
 
-    Raises `Refused` when a Responder has not answered every one of them, or baselines are missing.
+    Raises `Refused` when a Responder has not answered every prompt, baselines are missing, or a reply that tells who
+    wrote it is undecided; `BadSetting` for a plan that cannot be.
     """
+    plan = plan or Plan()
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     clean = " ".join(name.split())
     if not clean:
         raise Refused("An evaluation needs a name. Type one.")
-    chosen = list(dict.fromkeys(baseline_ids))
-    if not chosen:
-        raise Refused("Choose at least one baseline to compare the candidate with.")
-    if candidate_id in chosen:
-        raise Refused("The candidate cannot be its own baseline. Take it out of the baselines.")
-    ready = {entry.responder.id: entry for entry in readiness(s, project_id=project_id)}
-    for responder_id in (candidate_id, *chosen):
-        if responder_id not in ready:
-            raise NotFound("That responder is not part of this project, or its model is retired. Reload the page.")
-        entry = ready[responder_id]
-        if not entry.held_out:
-            raise Refused("This project has no held-out prompts that models answer. Import some as held out first.")
-        if not entry.complete:
-            raise Refused(
-                f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts. "
-                "Generate or import the rest first."
-            )
-        _refuse_seen(s, entry.responder)
     # whoever ends or adds a text rule meanwhile waits, and then finds the evaluation open
     s.get(Project, project_id, with_for_update={"read": True})
-    shown = as_shown(s, project_id=project_id)
-    replies = _replies(s, project_id=project_id, responder_ids=[candidate_id, *chosen])
-    people = [i for i in chosen if ready[i].responder.kind is ResponderKind.HUMAN]
-    drawn = _draw_pairs(sorted(replies), chosen, people if one_person_a_prompt else [], seed)
+    looked = look_over(
+        s,
+        by=by,
+        project_id=project_id,
+        candidate_id=candidate_id,
+        baseline_ids=baseline_ids,
+        seed=seed,
+        one_person_a_prompt=plan.one_person_a_prompt,
+    )
+    plan = replace(plan, primary=plan.primary or looked.contrasts[:1])
+    waiting = {one.response_id for one in looked.telling} - {*leave_out, *keep}
+    if undecided is Undecided.ASK:
+        _refuse_undecided([one for one in looked.telling if one.response_id in waiting])
+    _check(looked, plan)
+    left_out = frozenset(leave_out) | (frozenset(waiting) if undecided is Undecided.LEAVE_OUT else frozenset())
+    protocol = _fix(s, project_id=project_id, looked=looked, plan=plan, seed=seed, leave_out=left_out)
+    text = canonical(protocol)
     evaluation = Evaluation(
         project_id=project_id,
         name=clean,
         candidate_id=candidate_id,
         seed=seed,
-        protocol_sha256=hashlib.sha256(json.dumps([candidate_id, chosen, drawn, seed]).encode()).hexdigest(),
+        protocol=text,
+        protocol_sha256=hash_of(text),
         created_by_id=by,
-    )
-    for prompt_id, baseline_id in drawn:
-        candidate, baseline = replies[prompt_id][candidate_id], replies[prompt_id][baseline_id]
-        evaluation.pairings.append(
+        pairings=[
             Pairing(
-                prompt_id=prompt_id,
-                candidate_response_id=candidate.id,
-                baseline_response_id=baseline.id,
-                identical=shown(candidate.text).split() == shown(baseline.text).split(),
+                prompt_id=one.prompt_id,
+                candidate_response_id=one.candidate_response_id,
+                baseline_response_id=one.baseline_response_id,
+                identical=one.identical,
+                wanted=one.wanted,
             )
-        )
+            for one in protocol.pairings
+        ],
+    )
     s.add(evaluation)
     try:
         with s.begin_nested():
@@ -153,72 +112,189 @@ def create_evaluation(
     return evaluation
 
 
-def _refuse_seen(s: Session, responder: Responder) -> None:
-    """Raise `Refused` where the Responder's model, or one that it was trained from, learned from a held-out prompt.
-
-    Within a project that cannot be; another project may train on what this one holds out.
-    """
-    held_out = s.execute(
-        select(Prompt.content_hash, Prompt.cluster).where(Prompt.project_id == responder.project_id, Prompt.held_out)
-    ).all()
-    hashes, clusters = {row.content_hash for row in held_out}, {row.cluster for row in held_out}
-    version = responder.model_version
-    while version is not None:
-        learned = s.execute(
-            select(Prompt.content_hash, Prompt.cluster)
-            .join(Preference, Preference.prompt_id == Prompt.id)
-            .join(TrainingRun, TrainingRun.snapshot_id == Preference.snapshot_id)
-            .where(TrainingRun.model_version_id == version.id)
-            .distinct()
-        ).all()
-        seen = sum(row.content_hash in hashes or row.cluster in clusters for row in learned)
-        if seen:
-            raise Refused(
-                f"{responder.label} learned from {seen} of these held-out prompts: {version.name} was trained on them "
-                "in another project. Choose another responder, or hold out prompts that it has not seen."
-            )
-        version = version.parent
+def _check(looked: LookedOver, plan: Plan) -> None:
+    check_plan(plan, known=looked.contrasts)
+    if plan.ask_machine and not any(one.kind == "HUMAN" for one in looked.baselines):
+        raise Refused("No baseline is a person, so there is no machine to guess. Leave that question out.")
 
 
-def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[int, dict[int, Response]]:
-    rows = s.scalars(
-        select(Response)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(_judged(project_id), Response.responder_id.in_(responder_ids), Response.sample == 0)
+def _refuse_undecided(undecided: Sequence[Telling]) -> None:
+    if undecided:
+        how = ", ".join(dict.fromkeys(mark.tells.value for one in undecided for mark in one.marks))
+        raise Refused(
+            f"{len(undecided)} {'reply tells' if len(undecided) == 1 else 'replies tell'} who wrote "
+            f"{'it' if len(undecided) == 1 else 'them'} ({how}). Say for each whether to leave it out or to keep it."
+        )
+
+
+def _fix(
+    s: Session, *, project_id: int, looked: LookedOver, plan: Plan, seed: int, leave_out: frozenset[int]
+) -> Protocol:
+    kept = looked.left_with(leave_out)
+    if not kept.pairs:
+        raise Refused("With those replies left out nothing is there to judge. Keep some, or hold out more prompts.")
+    second = draw_overlap([kept.to_judge(one) for one in kept.contrasts], share=plan.overlap, seed=seed)
+    pairings = tuple(
+        Fixed(
+            pair.prompt_id,
+            *pair.replies,
+            pair.identical,
+            0 if pair.identical else plan.judgments + (place in second),
+        )
+        for place, pair in enumerate(kept.pairs)
     )
-    found: dict[int, dict[int, Response]] = {}
-    for response in rows:
-        found.setdefault(response.prompt_id, {})[response.responder_id] = response
+    cast = forecasts(kept, plan)
+    return Protocol(
+        project_id=project_id,
+        candidate=_contestant(looked.candidate),
+        baselines=tuple(_contestant(one) for one in looked.baselines),
+        plan=plan,
+        seed=seed,
+        alpha=ALPHA / len(plan.primary),
+        needed_decided=max(one.needed.decided for one in cast),
+        expected_decided=min(one.decided for one in cast),
+        left_out=tuple(
+            LeftOut(pair.prompt_id, *pair.replies) for pair in looked.pairs if leave_out.intersection(pair.replies)
+        ),
+        kept_telltales=tuple(one.response_id for one in looked.telling if one.response_id not in leave_out),
+        texts_sha256=_texts_hash(s, pairings),
+        pairings=pairings,
+    )
+
+
+def forecasts(looked: LookedOver, plan: Plan) -> list[Forecast]:
+    """For each primary contrast whether the pairs that are left give what it needs."""
+    found = []
+    for contrast in plan.primary or looked.contrasts[:1]:
+        places = looked.to_judge(contrast)
+        second = draw_overlap([places], share=plan.overlap, seed=0)
+        found.append(
+            forecast(
+                plan,
+                prompts=len({looked.pairs[place].prompt_id for place in places}),
+                verdicts=len(places) * plan.judgments + len(second),
+                contrasts=max(1, len(plan.primary)),
+            )
+        )
     return found
 
 
-def _draw_pairs(
-    prompt_ids: Sequence[int], baselines: Sequence[int], people: Sequence[int], seed: int
-) -> list[tuple[int, int]]:
-    """(prompt, baseline) pairs in a drawn order; several people share the prompts out equally."""
-    chance = random.Random(seed)
-    order = list(prompt_ids)
-    chance.shuffle(order)
-    pairs = [
-        (prompt_id, baseline_id)
-        for prompt_id in order
-        for baseline_id in baselines
-        if len(people) < 2 or baseline_id not in people
+def _contestant(responder: Responder) -> Contestant:
+    version = responder.model_version
+    return Contestant(
+        id=responder.id,
+        label=responder.label,
+        kind=responder.kind.value,
+        model=version.name if version else None,
+        weights_sha256=version.sha256 if version else None,
+    )
+
+
+def _texts_hash(s: Session, pairings: Sequence[Fixed]) -> str:
+    prompts = {one.prompt_id for one in pairings}
+    asked = {
+        row.id: [row.text, row.context]
+        for row in s.execute(select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.id.in_(prompts)))
+    }
+    replies = {i for one in pairings for i in (one.candidate_response_id, one.baseline_response_id)}
+    said = {row.id: row.text for row in s.execute(select(Response.id, Response.text).where(Response.id.in_(replies)))}
+    texts = [
+        [asked[one.prompt_id], said[one.candidate_response_id], said[one.baseline_response_id]] for one in pairings
     ]
-    if len(people) >= 2:
-        pairs += [(prompt_id, people[turn % len(people)]) for turn, prompt_id in enumerate(order)]
-    chance.shuffle(pairs)
-    return pairs
+    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()
 
 
-def close_evaluation(s: Session, *, by: int, evaluation_id: int) -> Evaluation:
-    """End the judging; from now on names and results may be seen, and no verdict changes."""
+def protocol_of(evaluation: Evaluation) -> Protocol | None:
+    """What was fixed; none where the evaluation is older than protocols."""
+    return read_protocol(evaluation.protocol) if evaluation.protocol is not None else None
+
+
+def verify_protocol(s: Session, *, evaluation_id: int) -> None:
+    """Raise `Refused` where protocol, pairings or texts are not what was hashed: somebody changed the database."""
+    evaluation = s.get_one(Evaluation, evaluation_id)
+    protocol = protocol_of(evaluation)
+    if protocol is None or evaluation.protocol is None:
+        return
+    rows = s.scalars(select(Pairing).where(Pairing.evaluation_id == evaluation_id).order_by(Pairing.id)).all()
+    there = tuple(
+        Fixed(p.prompt_id, p.candidate_response_id, p.baseline_response_id, p.identical, p.wanted or 0) for p in rows
+    )
+    if (
+        hash_of(evaluation.protocol) != evaluation.protocol_sha256
+        or there != protocol.pairings
+        or _texts_hash(s, there) != protocol.texts_sha256
+    ):
+        raise Refused(
+            f"What “{evaluation.name}” was set up with is not what it was: its protocol, pairings or texts were "
+            "changed in the database. Its verdicts prove nothing any more; set up a new evaluation."
+        )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How far an evaluation's judging is."""
+
+    planned: int | None
+    """People's verdicts wanted; none where no number was planned."""
+    given: int
+    """People's verdicts that count towards it."""
+    verdicts: int
+    """People's verdicts in all."""
+    by_rule_alone: bool
+    """No person judged anything, and a simulated reviewer judged every pairing."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was planned is there."""
+        return self.planned is None or self.given >= self.planned or self.by_rule_alone
+
+    @property
+    def missing(self) -> int:
+        """Verdicts that are planned and not there."""
+        return max(0, (self.planned or 0) - self.given)
+
+
+def counted(s: Session, *, evaluation_id: int) -> Counted:
+    """How many verdicts there are of those that the protocol wants."""
+    given = Judgment.verdict.is_not(None)
+    rows = s.execute(
+        select(
+            Pairing.wanted,
+            Pairing.identical,
+            func.count(Judgment.id).filter(given, Reviewer.simulated.is_(False)),
+            func.count(Judgment.id).filter(given, Reviewer.simulated),
+        )
+        .outerjoin(Judgment, Judgment.pairing_id == Pairing.id)
+        .outerjoin(Reviewer, Reviewer.id == Judgment.reviewer_id)
+        .where(Pairing.evaluation_id == evaluation_id)
+        .group_by(Pairing.id, Pairing.wanted, Pairing.identical)
+    ).all()
+    people = sum(row[2] for row in rows)
+    unplanned = any(wanted is None for wanted, *_ in rows)
+    return Counted(
+        planned=None if unplanned else sum(wanted or 0 for wanted, *_ in rows),
+        given=sum(min(wanted or 0, by_people) for wanted, _, by_people, _ in rows),
+        verdicts=people,
+        by_rule_alone=not people and all(identical or by_rule for _, identical, _, by_rule in rows),
+    )
+
+
+def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | None = None) -> Evaluation:
+    """End the judging; from now on names and results may be seen, and no verdict changes.
+
+    Args:
+        reason: why, where it ends before what was planned; kept, and told with the result.
+
+    Raises `Refused` where planned verdicts are missing and there is no reason, unless the evaluation may stop at any
+    time, somebody looked, and the evidence is enough.
+    """
     evaluation = s.get(Evaluation, evaluation_id, with_for_update=True, populate_existing=True)
     if evaluation is None:
         raise NotFound("That evaluation is not in the database any more. Reload the page.")
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed already.")
+    verify_protocol(s, evaluation_id=evaluation_id)
     judged = s.scalar(
         select(func.count(Judgment.id))
         .join(Pairing, Pairing.id == Judgment.pairing_id)
@@ -226,6 +302,23 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int) -> Evaluation:
     )
     if not judged and not all(pairing.identical for pairing in evaluation.pairings):
         raise Refused("Nothing has been judged yet, so there is no result to open. Judge at least one pair first.")
+    count = counted(s, evaluation_id=evaluation_id)
+    if not count.complete and not _found_enough(s, evaluation, by=by):
+        why = comment(reason)
+        if why is None:
+            raise Refused(
+                f"{count.missing} of {count.planned} planned verdicts are missing. Judge the rest, or give a reason "
+                "for closing early: it is told with the result."
+            )
+        evaluation.closed_early = why
     evaluation.closed_at = now()
     s.flush()
     return evaluation
+
+
+def _found_enough(s: Session, evaluation: Evaluation, *, by: int) -> bool:
+    """Whether the stopping rule says so to somebody who may know: a judge who tries to close must learn nothing."""
+    protocol = protocol_of(evaluation)
+    if protocol is None or protocol.plan.stopping is not Stopping.ANYTIME:
+        return False
+    return s.get(Peek, (evaluation.id, by)) is not None and stands(s, evaluation_id=evaluation.id).enough

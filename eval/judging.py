@@ -3,19 +3,42 @@
 What leaves this file for a page is in `BlindView`, and nothing in it tells who wrote what: the id is the judgment's.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, or_, select, union_all
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Evaluation, Judgment, Pairing, Responder, Response, Reviewer, Role, Verdict, now
+from db.models import (
+    ComparisonResponse,
+    Correction,
+    Evaluation,
+    Guess,
+    Judgment,
+    Pairing,
+    Peek,
+    Ranking,
+    Responder,
+    Response,
+    Reveal,
+    Reviewer,
+    Role,
+    Tag,
+    Verdict,
+    now,
+)
 from db.people import require
+from db.reasons import chosen, comment
 from db.text_rules import as_shown
 from errors import NotFound, Refused
 from eval.blinding import draw_side
+from eval.protocol import read_protocol
 
 JUDGES = (Role.REVIEWER, Role.MANAGER)
+HELD_FOR = timedelta(minutes=10)
+"""So long a pairing that somebody has on the screen is offered to nobody else in their place."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +58,13 @@ class JudgingProgress:
 
     done: int
     total: int
+    """Those, and what still wants a verdict that may be theirs."""
 
 
 def _may_judge(evaluation_id: int, reviewer_id: int) -> Select[int]:
-    """Ids of pairings that the reviewer may see: none that holds a reply of theirs, none with identical replies."""
+    """Ids of pairings that the reviewer may see: none with identical replies, none that holds a reply of theirs, or one
+    that they ranked, corrected or saw the author of.
+    """
     candidate, baseline = aliased(Response), aliased(Response)
     first, second = aliased(Responder), aliased(Responder)
     return (
@@ -52,8 +78,48 @@ def _may_judge(evaluation_id: int, reviewer_id: int) -> Select[int]:
             Pairing.identical.is_(False),
             func.coalesce(first.reviewer_id, 0) != reviewer_id,
             func.coalesce(second.reviewer_id, 0) != reviewer_id,
+            Pairing.candidate_response_id.not_in(_dealt_with(reviewer_id)),
+            Pairing.baseline_response_id.not_in(_dealt_with(reviewer_id)),
         )
     )
+
+
+def _dealt_with(reviewer_id: int) -> CompoundSelect[int]:
+    """Ids of responses that the reviewer ranked, undone or not, corrected, or saw revealed; found once for a query."""
+    offered = select(ComparisonResponse.response_id)
+    return union_all(
+        offered.join(Ranking, Ranking.comparison_id == ComparisonResponse.comparison_id).where(
+            Ranking.reviewer_id == reviewer_id
+        ),
+        offered.join(Reveal, Reveal.comparison_id == ComparisonResponse.comparison_id).where(
+            Reveal.reviewer_id == reviewer_id
+        ),
+        select(Correction.response_id).where(Correction.reviewer_id == reviewer_id),
+    )
+
+
+def _wants_more(reviewer: Reviewer, *, or_held: bool = False) -> ColumnElement[bool]:
+    """Whether a Pairing wants a verdict beside other people's; simulated reviewers fill no quota and meet none.
+
+    Args:
+        or_held: take for a verdict what somebody else has on the screen.
+    """
+    if reviewer.simulated:
+        return Pairing.id.is_not(None)
+    taken: ColumnElement[bool] = Judgment.verdict.is_not(None)
+    if or_held:
+        taken = or_(taken, Judgment.drawn_at > now() - HELD_FOR)
+    other = aliased(Reviewer)
+    others = (
+        select(func.count(Judgment.id))
+        .join(other, other.id == Judgment.reviewer_id)
+        .where(
+            Judgment.pairing_id == Pairing.id, Judgment.reviewer_id != reviewer.id, other.simulated.is_(False), taken
+        )
+        .correlate(Pairing)
+        .scalar_subquery()
+    )
+    return or_(Pairing.wanted.is_(None), others < Pairing.wanted)
 
 
 def open_evaluations(s: Session, *, project_id: int) -> list[Evaluation]:
@@ -67,43 +133,60 @@ def open_evaluations(s: Session, *, project_id: int) -> list[Evaluation]:
     )
 
 
+def still_to_judge(s: Session, *, evaluation_id: int, reviewer_id: int) -> Select[int]:
+    """Ids of the pairings that want a verdict which may be this reviewer's."""
+    given = select(Judgment.pairing_id).where(Judgment.reviewer_id == reviewer_id, Judgment.verdict.is_not(None))
+    reviewer = s.get_one(Reviewer, reviewer_id)
+    return _may_judge(evaluation_id, reviewer_id).where(Pairing.id.not_in(given), _wants_more(reviewer))
+
+
 def progress(s: Session, *, evaluation_id: int, reviewer_id: int) -> JudgingProgress:
-    """How many pairings the reviewer has judged of those they may judge."""
-    allowed = _may_judge(evaluation_id, reviewer_id).subquery()
-    total = s.scalar(select(func.count()).select_from(allowed)) or 0
-    done = (
-        s.scalar(
-            select(func.count(Judgment.id)).where(
-                Judgment.pairing_id.in_(select(allowed.c.id)),
-                Judgment.reviewer_id == reviewer_id,
-                Judgment.verdict.is_not(None),
-            )
+    """How many pairings the reviewer has judged, and how many may still be theirs."""
+    done = s.scalar(
+        select(func.count(Judgment.id))
+        .join(Pairing, Pairing.id == Judgment.pairing_id)
+        .where(
+            Pairing.evaluation_id == evaluation_id,
+            Judgment.reviewer_id == reviewer_id,
+            Judgment.verdict.is_not(None),
         )
-        or 0
     )
-    return JudgingProgress(done=done, total=total)
+    waiting = still_to_judge(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id).subquery()
+    return JudgingProgress(
+        done=done or 0, total=(done or 0) + (s.scalar(select(func.count()).select_from(waiting)) or 0)
+    )
 
 
 def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
-    """The next pairing for this reviewer, its sides drawn and stored before it is shown; none when all are judged.
+    """The next pairing for this reviewer, its sides drawn and stored before it is shown.
 
-    Pairings with the fewest verdicts come first, so that several reviewers share the work before they overlap.
+    None when all that is theirs is judged, or others have the last ones on the screen. Pairings with the fewest
+    verdicts come first, so that several reviewers share the work before they overlap; one with enough is offered to
+    nobody.
     """
-    evaluation = _open(s, by=by, evaluation_id=evaluation_id)
     # one of this person's tabs at a time: PostgreSQL shows each query what others committed since the one before
     s.execute(select(Reviewer.id).where(Reviewer.id == by).with_for_update(key_share=True))
+    # one person at a time draws, so that two never take the last place of a pairing
+    evaluation = _open(s, by=by, evaluation_id=evaluation_id, draw=True)
+    reviewer = s.get_one(Reviewer, by)
+    mine = select(Judgment.pairing_id).where(Judgment.reviewer_id == by)
+    theirs = _may_judge(evaluation_id, by)
     begun = s.scalars(
         select(Judgment)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .where(
-            Pairing.evaluation_id == evaluation_id,
             Judgment.reviewer_id == by,
             Judgment.verdict.is_(None),
+            Pairing.id.in_(theirs),
+            _wants_more(reviewer, or_held=True),
         )
         .order_by(Judgment.id)
         .limit(1)
     ).first()
     if begun is not None:
+        if begun.drawn_at < now() - HELD_FOR / 2:
+            begun.drawn_at = now()  # kept for them a while longer
+            s.flush()
         return _view(s, begun)
     verdicts = (
         select(func.count(Judgment.id))
@@ -111,9 +194,10 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
         .correlate(Pairing)
         .scalar_subquery()
     )
-    mine = select(Judgment.pairing_id).where(Judgment.reviewer_id == by)
     pairing_id = s.scalar(
-        _may_judge(evaluation_id, by).where(Pairing.id.not_in(mine)).order_by(verdicts, Pairing.id).limit(1)
+        theirs.where(Pairing.id.not_in(mine), _wants_more(reviewer, or_held=True))
+        .order_by(verdicts, Pairing.id)
+        .limit(1)
     )
     if pairing_id is None:
         return None
@@ -170,11 +254,19 @@ def _view(s: Session, judgment: Judgment) -> BlindView:
 def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
     """Save the verdict on one's own drawn judgment.
 
-    Raises `Refused` when it was judged already (a held key, a second tab) or the evaluation is closed.
+    Raises `Refused` when it was judged already (a held key, a second tab), the pairing has enough verdicts by others,
+    it is not theirs to judge any more, or the evaluation is closed.
     """
     judgment = _own(s, by=by, judgment_id=judgment_id)
     if judgment.verdict is not None:
         raise Refused("You have judged this pair already. Undo first if you want to change it.")
+    # the count below holds until this transaction ends
+    this = select(Pairing.id).where(Pairing.id == judgment.pairing_id)
+    s.execute(this.with_for_update(key_share=True))
+    if s.scalar(this.where(_wants_more(s.get_one(Reviewer, by)))) is None:
+        raise Refused("Somebody else judged this pair meanwhile, so it needs no other verdict. Here is the next.")
+    if s.scalar(_may_judge(judgment.pairing.evaluation_id, by).where(Pairing.id == judgment.pairing_id)) is None:
+        raise Refused("You have ranked, corrected or looked up one of these replies, so this pair is not yours.")
     judgment.verdict = verdict
     judgment.judged_at = now()
     judgment.seconds = seconds
@@ -207,6 +299,49 @@ def judged_view(s: Session, *, by: int, judgment_id: int) -> BlindView:
     return _view(s, judgment)
 
 
+def pending_guess(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
+    """The reviewer's newest judged pair, where they are still to be asked which side was the machine."""
+    evaluation = s.get(Evaluation, evaluation_id)
+    if evaluation is None or evaluation.closed_at is not None or not _asks(evaluation):
+        return None
+    last = last_verdict(s, reviewer_id=by, evaluation_id=evaluation_id)
+    return _view(s, last) if last is not None and last.guess is None else None
+
+
+def say_which(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
+    """Save which side the reviewer took for the machine, after their own verdict, and once: it tests blindness."""
+    judgment = _own_judged(s, by=by, judgment_id=judgment_id)
+    if not _asks(judgment.pairing.evaluation):
+        raise Refused("This evaluation does not ask which side was the machine.")
+    if judgment.guess is not None:
+        raise Refused("You have answered that for this pair already.")
+    judgment.guess = guess
+    s.flush()
+
+
+def explain(s: Session, *, by: int, judgment_id: int, text: str | None) -> None:
+    """Keep, change or (with nothing) take away the comment on one's own verdict. Raises `Refused` for one too long."""
+    judgment = _own_judged(s, by=by, judgment_id=judgment_id)
+    judgment.comment = comment(text)
+    s.flush()
+
+
+def tags_of(s: Session, *, judgment_id: int) -> list[str]:
+    """The tags put on a judgment."""
+    return list(s.scalars(select(Tag.label).where(Tag.judgment_id == judgment_id).order_by(Tag.label)))
+
+
+def set_tags(s: Session, *, by: int, judgment_id: int, praise: Collection[str], faults: Collection[str]) -> None:
+    """Put exactly these tags on one's own verdict. Raises `Refused` for a word that is none."""
+    judgment = _own_judged(s, by=by, judgment_id=judgment_id)
+    wanted = chosen(praise, faults)
+    there = {tag.label: tag for tag in s.scalars(select(Tag).where(Tag.judgment_id == judgment.id))}
+    for label in there.keys() - wanted.keys():
+        s.delete(there[label])
+    s.add_all(Tag(judgment_id=judgment.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())
+    s.flush()
+
+
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     """Take back one's newest verdict in an open evaluation, so that the same pair, same sides, comes again."""
     _open(s, by=by, evaluation_id=evaluation_id, lock=True)
@@ -216,20 +351,33 @@ def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     judgment.verdict = None
     judgment.judged_at = None
     judgment.seconds = None
+    judgment.guess = None
+    judgment.drawn_at = now()  # theirs for a while, before somebody else is given it
+    for tag in s.scalars(select(Tag).where(Tag.judgment_id == judgment.id)):
+        s.delete(tag)  # they spoke of the better one, which may be the other now
     s.flush()
     return True
 
 
-def _open(s: Session, *, by: int, evaluation_id: int, lock: bool = False) -> Evaluation:
-    """An evaluation that takes verdicts; locked, nobody closes it before this transaction ends."""
-    evaluation = s.get(
-        Evaluation, evaluation_id, with_for_update={"read": True} if lock else None, populate_existing=lock
-    )
+def _asks(evaluation: Evaluation) -> bool:
+    return evaluation.protocol is not None and read_protocol(evaluation.protocol).plan.ask_machine
+
+
+def _open(s: Session, *, by: int, evaluation_id: int, lock: bool = False, draw: bool = False) -> Evaluation:
+    """An evaluation that takes this person's verdicts; locked, nobody closes it before this transaction ends.
+
+    Args:
+        draw: locked for whoever draws a pairing, so that others who draw wait too.
+    """
+    how = {"key_share": True} if draw else {"read": True} if lock else None
+    evaluation = s.get(Evaluation, evaluation_id, with_for_update=how, populate_existing=how is not None)
     if evaluation is None:
         raise NotFound("That evaluation is not in the database any more. Reload the page.")
     require(s, by=by, project_id=evaluation.project_id, roles=JUDGES)
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed, so it takes no more verdicts.")
+    if s.get(Peek, (evaluation_id, by)) is not None:
+        raise Refused("You have looked at how this evaluation stands, so it is not yours to judge any more.")
     return evaluation
 
 
@@ -238,4 +386,11 @@ def _own(s: Session, *, by: int, judgment_id: int) -> Judgment:
     if judgment is None or judgment.reviewer_id != by:
         raise NotFound("That pair was not drawn for you. Reload the page.")
     _open(s, by=by, evaluation_id=judgment.pairing.evaluation_id, lock=True)
+    return judgment
+
+
+def _own_judged(s: Session, *, by: int, judgment_id: int) -> Judgment:
+    judgment = _own(s, by=by, judgment_id=judgment_id)
+    if judgment.verdict is None:
+        raise Refused("Give your verdict on this pair first.")
     return judgment

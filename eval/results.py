@@ -211,7 +211,8 @@ def verdicts_of(
         mark = {frozenset({True}): " (simulated)", frozenset({True, False}): " (partly simulated)"}
         name = TOGETHER + mark.get(frozenset(made_up), "")
         pooled = votes_of(rows, candidate=candidate, as_one=(people, name))
-        together = next((one for one in contrasts(pooled, primary=primary) if one.baseline == name), None)
+        named = (candidate, name) if primary == (candidate, TOGETHER) else primary
+        together = next((one for one in contrasts(pooled, primary=named) if one.baseline == name), None)
     return Verdicts(simulated, rows, votes, pooled, together, tuple(each), frozenset(people))
 
 

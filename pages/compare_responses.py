@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from db.models import ComparisonState, Project, Role
 from db.people import guideline_of
+from db.reasons import LONGEST_COMMENT
 from db.session import reading, session
 from review.assignment import Offer, RankingProgress, progress
 from review.cards import ManyOffer, original
-from review.comments import LONGEST_COMMENT
 from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.flags import flag
 from review.orders import rank_order

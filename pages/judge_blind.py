@@ -2,15 +2,25 @@
 
 import streamlit as st
 
-from db.models import Role, Verdict
+from db.models import Guess, Role, Verdict
 from db.session import reading, session
 from errors import PickwellError
 from eval.after_verdict import after_verdict
-from eval.judging import BlindView, judge, last_verdict, next_view, open_evaluations, progress, undo_last
+from eval.judging import (
+    BlindView,
+    JudgingProgress,
+    judge,
+    last_verdict,
+    next_view,
+    open_evaluations,
+    pending_guess,
+    progress,
+    say_which,
+    undo_last,
+)
 from ui.checks import told_in_words
 from ui.frame import page
 from ui.pairs import (
-    CHOICE_WORDS,
     choice_bar,
     forget_choice,
     go_on_after_the_pause,
@@ -20,14 +30,29 @@ from ui.pairs import (
     show_prompt,
 )
 from ui.safe import errors_toasted, plain, show_error
+from ui.verdict_reasons import why_verdict
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
+
+WHICH = (
+    (Guess.LEFT.value, "Left was the machine", "Left"),
+    (Guess.CANNOT_TELL.value, "Cannot tell", "Down"),
+    (Guess.RIGHT.value, "Right was the machine", "Right"),
+)
 
 
 def give_verdict(judgment_id: int, choice: str) -> bool:
     """Save a verdict; the next pair appears by itself."""
     with errors_toasted(), session() as s:
         judge(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
+        return True
+    return False
+
+
+def give_guess(item_id: int, choice: str) -> bool:
+    """Save which side was taken for the machine."""
+    with errors_toasted(), session() as s:
+        say_which(s, by=me.reviewer_id, judgment_id=-item_id, guess=Guess(choice))
         return True
     return False
 
@@ -46,42 +71,68 @@ def judging(evaluation_id: int) -> None:
     try:
         with session() as s:
             chosen = just_chosen(BlindView)
-            view: BlindView | None
-            view = chosen.shown if chosen else next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+            # what is guessed is another item than the verdict before it, so that one press never answers both
+            asked = chosen.shown if chosen and chosen.item_id < 0 else None
+            view: BlindView | None = chosen.shown if chosen else None
+            if chosen is None:
+                asked = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+                view = asked or next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
             done = progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     except PickwellError as problem:
         show_error(problem)
         return
     if not done.total:
-        st.info("No pair here is yours to judge: each holds a reply that you wrote, or the same text twice.")
+        st.info(
+            "No pair here is yours to judge: each holds a reply that you wrote, ranked or corrected, the same text "
+            "twice, or has all the verdicts that it needs."
+        )
         return
     st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs judged by you")
     if view is None:
-        st.success(
-            "You have judged every pair. Thank you! Results open when a manager closes the evaluation.",
-            icon=":material/done_all:",
-        )
+        nothing_left(done)
+        undo_button(evaluation_id, done.done)
     else:
         show_prompt(view.prompt, view.context)
         show_pair(view.left, view.right, chosen=chosen.choice if chosen else None)
-        choice_bar(view.judgment_id, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
-    if view is None:
-        undo_button(evaluation_id, done.done)
-    tell_last(evaluation_id)
+        if asked is not None:
+            st.caption("Your verdict is saved. Which side, do you think, was written by the machine?")
+            choice_bar(
+                -view.judgment_id,
+                view,
+                give_guess,
+                beside=lambda: undo_button(evaluation_id, done.done),
+                keys=WHICH,
+                name="which",
+            )
+        else:
+            choice_bar(view.judgment_id, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
+    if asked is None:
+        tell_last(evaluation_id)
     go_on_after_the_pause(chosen)
 
 
+def nothing_left(done: JudgingProgress) -> None:
+    """Thanks, or to come back."""
+    if done.done < done.total:
+        st.info("Others have the last pairs on their screens. Look again in ten minutes: what they leave is yours.")
+        return
+    st.success(
+        "You have judged every pair. Thank you! Results open when a manager closes the evaluation.",
+        icon=":material/done_all:",
+    )
+
+
 def tell_last(evaluation_id: int) -> None:
-    """One's last verdict, and only now what was checked about that pair."""
+    """One's last verdict, why, and only now what was checked about that pair."""
     with reading() as s:
         last = last_verdict(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
-        if last is None or last.verdict is None:
+        asking = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id) is not None
+        if last is None or asking:  # what was checked could tell which one is the machine
             return
         told = after_verdict(s, by=me.reviewer_id, judgment_id=last.id)
-    words = f"Your last choice: {CHOICE_WORDS[last.verdict.value]}."
+    why_verdict(me, last)
     if told is not None and (found := told_in_words(told)):
-        words += f" That pair was checked. {found}"
-    st.caption(plain(words))
+        st.caption(plain(f"That pair was checked. {found}"))
 
 
 def undo_button(evaluation_id: int, done: int) -> None:

@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from db.comparisons import FEWEST, MOST
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
+from db.reasons import comment
 from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.assignment import Offer
 from review.cards import ManyOffer, offer_any
-from review.comments import comment
 from review.queue import release
 
 FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Drawn, Placement, Project, Ranking, Response, Reveal, Role, now
 from db.people import guideline_of, require
+from db.reasons import comment
 from errors import NotFound, Refused
 from review.assignment import ranked_by
 from review.cards import drawn_order
-from review.comments import comment
 from review.queue import check_quota, drawn_for, lease_again, release
 
 RANKERS = (Role.MANAGER, Role.ANNOTATOR)

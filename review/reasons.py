@@ -7,13 +7,9 @@ from sqlalchemy.orm import Session
 
 from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
 from db.people import require
+from db.reasons import chosen
 from errors import NotFound, Refused
 from review.rankings import Choice, own_ranking
-
-PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
-"""What the better reply did well."""
-FAULTS = ("Misspelling", "Too long", "Repetition", "Inconsistent", "Hallucination", "Wrong policy", "Tone")
-"""What was wrong with the other."""
 
 
 def chips_of(s: Session, *, ranking_id: int) -> list[str]:
@@ -24,11 +20,8 @@ def chips_of(s: Session, *, ranking_id: int) -> list[str]:
 def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
-    strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
-    if strange:
-        raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
+    wanted = chosen(praise, faults)
     there = {chip.label: chip for chip in s.scalars(select(Chip).where(Chip.ranking_id == ranking.id))}
-    wanted = dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
     for label in there.keys() - wanted.keys():
         s.delete(there[label])
     s.add_all(Chip(ranking_id=ranking.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())

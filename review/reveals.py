@@ -158,7 +158,7 @@ def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) ->
             (Change.project_id == project_id) | (Change.table == ModelVersion.__tablename__),
             Change.comparison_id.is_(None),
             Change.response_id.is_(None),
-            Change.table != "judgment",
+            Change.table.not_in(("judgment", "tag")),
         )
         .order_by(Change.id.desc())
         .limit(limit)

@@ -706,9 +706,10 @@ def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_a
         judge(s, by=contest.judge.id, judgment_id=judgment.id, verdict=Verdict.RIGHT)
     page.run()
     assert not page.exception
-    told = next(one.value for one in page.caption if "last choice" in one.value).replace("\\", "")
+    assert any(one.label.startswith("Your last choice: right is better.") for one in page.text_input)
+    told = next(one.value for one in page.caption if "was checked" in one.value).replace("\\", "")
     side = "Left" if model_left else "Right"
-    assert told.startswith("Your last choice: right is better. That pair was checked.")
+    assert told.startswith("That pair was checked.")
     assert f"{side}: 2 checks failed (No invented numbers: 4711; Has these words: missing: regards)." in told
     assert "Secret Model" not in sent(page)
     assert "Rosalind" not in sent(page)

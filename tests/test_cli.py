@@ -82,7 +82,9 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
         assert pair is not None
         rank_pair(s, by=mara, comparison_id=pair.comparison_id, choice=Choice.LEFT)
     assert "1 usable preferences; training needs at least 10" in shell("train", "First", fails=True)
-    assert "Open for judging: 2 pairs" in shell("evaluate", "One", "--candidate", "Base model", "--against", "Ann")
+    assert "Open for judging: 2 pairs" in shell(
+        "evaluate", "One", "--candidate", "Base model", "--against", "Ann", "--telling", "keep"
+    )
     assert "closed" in shell("evaluate", "One", fails=True)
     with session() as s:
         rae = s.scalars(select(Reviewer.id).where(Reviewer.name == "Rae")).one()

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from db.comparisons import nearly_same
 from db.corrections import corrected_further
 from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
+from db.reasons import cleaned
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
-from review.comments import cleaned
 from review.corrections import (
     correct,
     give_up_ranking,

@@ -14,7 +14,8 @@ from db.models import Change, Project, Prompt, Reviewer, Role, RoutingRule, Scop
 from db.routing import DOUBTS, apply_classifiers, by_pattern, compiled, finds, rule_counts, says
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
-from eval.evaluations import create_evaluation, readiness, routed_held_out
+from eval.contestants import readiness, routed_held_out
+from eval.evaluations import create_evaluation
 from generation.plan import missing, start_generation
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import

@@ -15,6 +15,7 @@ from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
+from eval.protocol import Undecided
 from eval.results import results
 from generation.plan import start_generation
 from generation.worker import run as generate
@@ -45,7 +46,14 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
         verify(snapshot)
         people = [r.id for r in s.query(type(model)).filter_by(project_id=project.id, kind="HUMAN")]
         contest = create_evaluation(
-            s, by=me.id, project_id=project.id, name="x", candidate_id=model.id, baseline_ids=people, seed=1
+            s,
+            by=me.id,
+            project_id=project.id,
+            name="x",
+            candidate_id=model.id,
+            baseline_ids=people,
+            seed=1,
+            undecided=Undecided.KEEP,
         )
         while view := next_view(s, by=me.id, evaluation_id=contest.id):
             judge(s, by=me.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)

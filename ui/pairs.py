@@ -1,7 +1,7 @@
 """A prompt above two texts, side by side: same font, width and height, scrolled together."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,8 @@ def choice_bar(
     on_again: Callable[[int], bool] | None = None,
     disabled: bool = False,
     beside: Callable[[], None] = lambda: None,
+    keys: Sequence[tuple[str, str, str]] = KEYS,
+    name: str = "choose",
 ) -> None:
     """The four buttons with their keys, in a bar that stays at the window's foot.
 
@@ -109,15 +111,17 @@ def choice_bar(
         on_again: called when LEFT or RIGHT is pressed twice within the pause.
         disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
         beside: draws what else stands in the bar.
+        keys: choice, label and key of each button, where it is another question than which is better.
+        name: of that question, for the buttons' own keys.
     """
     appeared(item_id)
     chosen = just_chosen(type(shown))
     with st.container(key="choice_bar", horizontal=True):
-        for choice, label, key in KEYS:
+        for choice, label, key in keys:
             mine = chosen is not None and chosen.choice == choice
             st.button(
                 label.replace("better", "much better") if mine and chosen is not None and chosen.much else label,
-                key=f"choose_{choice}",
+                key=f"{name}_{choice}",
                 shortcut=key,
                 type="primary" if mine else "secondary",
                 width="stretch",

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
+from db.reasons import FAULTS, LONGEST_COMMENT, PRAISE
 from db.session import reading, session
-from review.comments import LONGEST_COMMENT
 from review.rankings import Choice, LastRanking, give_reason
-from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
+from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips
 from ui.frame import Me
 from ui.keys import alternating
 from ui.pairs import CHOICE_WORDS

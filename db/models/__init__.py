@@ -16,7 +16,7 @@ from db.models.comparisons import (
     Reveal,
     draw_of,
 )
-from db.models.evaluation import Evaluation, Judgment, Pairing, Verdict
+from db.models.evaluation import Evaluation, Guess, Judgment, Pairing, Peek, Tag, Verdict
 from db.models.feedback import (
     Chip,
     Correction,
@@ -72,6 +72,7 @@ __all__ = [
     "Example",
     "Flag",
     "GenerationRun",
+    "Guess",
     "Guideline",
     "HiddenPart",
     "Judgment",
@@ -86,6 +87,7 @@ __all__ = [
     "NextBy",
     "Pairing",
     "ParityCheck",
+    "Peek",
     "Placement",
     "Preference",
     "Project",
@@ -108,6 +110,7 @@ __all__ = [
     "SnapshotLeftOut",
     "Split",
     "StoredText",
+    "Tag",
     "TextRule",
     "Thumb",
     "Timing",

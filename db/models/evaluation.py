@@ -25,12 +25,17 @@ class Evaluation(Base):
     candidate_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
     seed: Mapped[int]
     """For drawing the order of pairings and the sides."""
+    protocol: Mapped[str | None]
+    """Everything that was fixed before the first judgment, as canonical JSON (`eval.protocol`); none before 0011."""
     protocol_sha256: Mapped[str]
-    """Hash of candidate, baselines, pairings and seed, taken before the first judgment."""
+    """Of the protocol; without one, of candidate, baselines, pairings and seed. The database refuses to change either,
+    or a pairing."""
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     closed_at: Mapped[datetime | None]
     """Results and names are shown only after this."""
+    closed_early: Mapped[str | None]
+    """Why it was closed before what the protocol planned; none where it ran to its end."""
 
     candidate: Mapped[Responder] = relationship()
     pairings: Mapped[list["Pairing"]] = relationship(order_by="Pairing.id", back_populates="evaluation")
@@ -43,6 +48,7 @@ class Pairing(Base):
     __table_args__ = (
         UniqueConstraint("evaluation_id", "candidate_response_id", "baseline_response_id"),
         CheckConstraint("candidate_response_id <> baseline_response_id", name="two_responses"),
+        CheckConstraint("wanted >= 0", name="wanted"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -52,6 +58,8 @@ class Pairing(Base):
     baseline_response_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
     identical: Mapped[bool] = mapped_column(default=False)
     """Both texts are the same: never shown, counted as a tie."""
+    wanted: Mapped[int | None]
+    """How many people's verdicts it gets; none where everybody may judge it (before 0011)."""
 
     evaluation: Mapped[Evaluation] = relationship(back_populates="pairings")
     prompt: Mapped[Prompt] = relationship()
@@ -71,6 +79,14 @@ class Verdict(StrEnum):
     """Neither could be sent; counts as a tie and is reported."""
 
 
+class Guess(StrEnum):
+    """Which side a reviewer took for the machine, asked after their verdict."""
+
+    LEFT = "LEFT"
+    RIGHT = "RIGHT"
+    CANNOT_TELL = "CANNOT_TELL"
+
+
 class Judgment(Base):
     """One Reviewer's look at one Pairing, with its own left/right order, drawn before it is shown."""
 
@@ -78,6 +94,7 @@ class Judgment(Base):
     __table_args__ = (
         UniqueConstraint("pairing_id", "reviewer_id"),
         CheckConstraint("(verdict IS NULL) = (judged_at IS NULL)", name="judged_has_verdict"),
+        CheckConstraint("guess IS NULL OR verdict IS NOT NULL", name="guess_after_verdict"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -89,6 +106,31 @@ class Judgment(Base):
     drawn_at: Mapped[datetime] = mapped_column(default=now)
     judged_at: Mapped[datetime | None]
     seconds: Mapped[float | None]
+    guess: Mapped[Guess | None] = mapped_column(enum(Guess))
+    """None where it was not asked, or not answered."""
+    comment: Mapped[str | None]
+    """Why, in the reviewer's words, typed after the verdict."""
 
     pairing: Mapped[Pairing] = relationship(back_populates="judgments")
     reviewer: Mapped[Reviewer] = relationship()
+
+
+class Tag(Base):
+    """A short reason put on a Judgment after the verdict."""
+
+    __tablename__ = "tag"
+
+    judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    praise: Mapped[bool]
+    """Of the better response; else a fault of the other."""
+
+
+class Peek(Base):
+    """A manager's look at how an open Evaluation stands; from then on it is not theirs to judge."""
+
+    __tablename__ = "peek"
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), primary_key=True)
+    reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,72 @@
+"""How often reviewers who were asked knew which side was the machine: the test of blindness. Pure."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from eval.estimates import CannotEstimate, Estimated, Interval
+from intervals import clustered
+
+NO_GUESS = CannotEstimate("nobody said which side was the machine. Ask reviewers, and have them guess where they can.")
+
+
+@dataclass(frozen=True)
+class Guessed:
+    """One answer to which side was the machine, where exactly one was."""
+
+    prompt: Hashable
+    right: bool | None
+    """None for "cannot tell"."""
+
+
+@dataclass(frozen=True)
+class GuessAccuracy:
+    """The answers together; half right is what a coin gets, so blindness held where the interval holds a half."""
+
+    right: int
+    wrong: int
+    cannot_tell: int
+    rate: Estimated[float]
+    """Right of those who named a side, in [0, 1]."""
+    interval: Estimated[Interval]
+    """95 %, clustered by prompt."""
+
+    @property
+    def asked(self) -> int:
+        """Answers in all."""
+        return self.right + self.wrong + self.cannot_tell
+
+    @property
+    def sentence(self) -> str:
+        """What it says of the blindness, for a person."""
+        if isinstance(self.rate, CannotEstimate) or isinstance(self.interval, CannotEstimate):
+            return (
+                f"Which side was the machine: {self.rate if isinstance(self.rate, CannotEstimate) else self.interval}"
+            )
+        named = self.right + self.wrong
+        head = (
+            f"Asked which side was the machine, reviewers were right in {self.right} of {named} "
+            f"({self.rate:.0%}, {self.interval.percent}) and could not tell in {self.cannot_tell}"
+        )
+        if self.interval.low > 0.5:
+            return f"{head}: they could often tell, so the verdicts were not fully blind."
+        if self.interval.high < 0.5:
+            return f"{head}: they took people for the machine."
+        return f"{head}: no better than a coin, as far as these answers show."
+
+
+def guess_accuracy(guesses: Iterable[Guessed]) -> GuessAccuracy:
+    """Accuracy of the guesses with its interval."""
+    by_prompt: dict[Hashable, list[float]] = defaultdict(list)
+    cannot_tell = 0
+    for guess in guesses:
+        if guess.right is None:
+            cannot_tell += 1
+        else:
+            by_prompt[guess.prompt].append(float(guess.right))
+    right = int(sum(map(sum, by_prompt.values())))
+    named = sum(map(len, by_prompt.values()))
+    if not named:
+        return GuessAccuracy(0, 0, cannot_tell, NO_GUESS, NO_GUESS)
+    low, high = clustered(list(by_prompt.values()))
+    return GuessAccuracy(right, named - right, cannot_tell, right / named, Interval(low, high))

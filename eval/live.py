@@ -1,0 +1,142 @@
+"""How an open Evaluation stands, where its protocol lets managers who do not judge in it look: evidence that holds at
+every look. People's verdicts on the primary contrasts only; a simulated reviewer's are no evidence of anything.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from db.models import Evaluation, Judgment, Pairing, Peek, Role
+from db.people import require
+from errors import NotFound, Refused
+from eval.blinding import SCORE, outcome
+from eval.estimates import CannotEstimate
+from eval.protocol import Protocol, Stopping, read_protocol
+from eval.sequential import Evidence, evidence
+
+
+@dataclass(frozen=True)
+class LiveContrast:
+    """One primary contrast as it stands."""
+
+    label: str
+    """The baselines."""
+    evidence: Evidence
+    """From prompts whose planned verdicts are all in."""
+    decided: int
+    """Of those prompts, how many lean to one side."""
+    unfinished: int
+    """Prompts with some of their verdicts; they count once all are there."""
+
+    @property
+    def sentence(self) -> str:
+        """What may be done, for a person."""
+        e = self.evidence
+        if not e.prompts:
+            return "No prompt has all its verdicts yet."
+        if not self.decided:
+            return f"None of {e.prompts} prompts leans to either side, so nothing speaks for one yet. Judge more."
+        if e.stop:
+            return (
+                f"Enough: the evidence is {e.betting:,.1f} to 1, and {e.enough:g} was asked for. The judging may end."
+            )
+        return f"Not enough yet: the evidence is {e.betting:,.1f} to 1 of the {e.enough:g} asked for. Go on judging."
+
+
+@dataclass(frozen=True)
+class Live:
+    """An open evaluation as it stands."""
+
+    candidate: str
+    contrasts: tuple[LiveContrast, ...]
+
+    @property
+    def enough(self) -> bool:
+        """Whether every primary contrast has enough evidence."""
+        return all(one.evidence.stop for one in self.contrasts)
+
+
+def has_peeked(s: Session, *, evaluation_id: int, reviewer_id: int) -> bool:
+    """Whether somebody has looked at how it stands, and judges in it no more."""
+    return s.get(Peek, (evaluation_id, reviewer_id)) is not None
+
+
+def peek(s: Session, *, by: int, evaluation_id: int) -> None:
+    """Note that a manager looks at how an open evaluation stands; it is not theirs to judge from then on.
+
+    Raises `Refused` where nobody may know before the end.
+    """
+    # a verdict of theirs that is being saved in another tab comes first
+    evaluation = s.get(Evaluation, evaluation_id, with_for_update=True, populate_existing=True)
+    _may_look(s, evaluation, by=by)
+    if not has_peeked(s, evaluation_id=evaluation_id, reviewer_id=by):
+        s.add(Peek(evaluation_id=evaluation_id, reviewer_id=by))
+        s.flush()
+
+
+def live(s: Session, *, by: int, evaluation_id: int) -> Live:
+    """How it stands, for a manager who gave up judging in it.
+
+    Raises `Refused` for anybody else, and where the protocol keeps the result shut until the planned end.
+    """
+    _may_look(s, s.get(Evaluation, evaluation_id), by=by)
+    if not has_peeked(s, evaluation_id=evaluation_id, reviewer_id=by):
+        raise Refused("Whoever looks at how it stands judges in it no more. Say first that you give that up.")
+    return stands(s, evaluation_id=evaluation_id)
+
+
+def _may_look(s: Session, evaluation: Evaluation | None, *, by: int) -> Protocol:
+    if evaluation is None:
+        raise NotFound("That evaluation is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
+    if evaluation.closed_at is not None:
+        raise Refused("This evaluation is closed: read its result.")
+    protocol = read_protocol(evaluation.protocol) if evaluation.protocol else None
+    if protocol is None or protocol.plan.stopping is not Stopping.ANYTIME:
+        raise Refused("This evaluation stays shut until its planned verdicts are there: looking earlier would sway it.")
+    return protocol
+
+
+def stands(s: Session, *, evaluation_id: int) -> Live:
+    """The evidence as it is, whoever asks; nobody who judges may be shown it. The evaluation must have a protocol."""
+    evaluation = s.get_one(Evaluation, evaluation_id)
+    protocol = read_protocol(evaluation.protocol or "")
+    pairings = s.scalars(
+        select(Pairing)
+        .where(Pairing.evaluation_id == evaluation_id)
+        .options(
+            selectinload(Pairing.judgments).selectinload(Judgment.reviewer), selectinload(Pairing.baseline_response)
+        )
+        .order_by(Pairing.id)
+    ).all()
+    found = []
+    for contrast in protocol.plan.primary:
+        scores: list[float] = []
+        unfinished = 0
+        for pairing in pairings:
+            if pairing.baseline_response.responder_id not in contrast:
+                continue
+            given = [
+                SCORE[outcome(one.verdict, candidate_left=one.candidate_left)]
+                for one in pairing.judgments
+                if one.verdict is not None and not one.reviewer.simulated
+            ]
+            if pairing.identical:
+                scores.append(0.5)
+            elif len(given) >= (pairing.wanted or 1):
+                scores.append(sum(given) / len(given))
+            else:
+                unfinished += bool(given)
+        seen = evidence(np.array(scores, dtype=float), contrasts=len(protocol.plan.primary))
+        decided = sum(abs(score - 0.5) > 1e-9 for score in scores)
+        found.append(LiveContrast(protocol.label_of(contrast), seen, decided, unfinished))
+    return Live(protocol.candidate.label, tuple(found))
+
+
+def interval_words(seen: Evidence) -> str:
+    """The interval that holds at every look, for a person."""
+    if isinstance(seen.interval, CannotEstimate):
+        return str(seen.interval)
+    return seen.interval.percent

@@ -1,0 +1,109 @@
+"""Places in a reply that name or betray who wrote it, looked for in the text as reviewers see it. Pure.
+
+A reply that calls itself a language model, or is signed, makes a blind verdict a verdict on its author. It is a manager
+who decides what becomes of it, before judging opens: no list of patterns knows every context.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tells(StrEnum):
+    """How a place betrays its author; the values are shown."""
+
+    MACHINE = "calls itself a machine"
+    PERSON = "calls itself a person"
+    NAME = "a responder's name"
+    SIGNATURE = "a signature"
+    TEMPLATE = "marks of a model's template"
+
+
+@dataclass(frozen=True)
+class Telltale:
+    """One such place."""
+
+    start: int
+    """Characters from the beginning of the text as shown."""
+    end: int
+    tells: Tells
+
+
+_MACHINE_NOUN = (
+    r"(?:AI|A\.I\.|artificial intelligence|(?:large )?language model|LLM|chat ?bot|bot|"
+    r"(?:virtual|digital|automated|AI)[ -](?:assistant|agent|system))"
+)
+_PATTERNS = (
+    (
+        Tells.MACHINE,
+        rf"\b(?:as|being|I am|I['’]m|I am only|I['’]m just) an? (?:[\w-]+,? ){{0,2}}?{_MACHINE_NOUN}"
+        r"(?: (?:language )?model| assistant)?\b|\b(?:large )?language models?\b|\bAI (?:assistant|model)\b"
+        r"|\bmy (?:training data|knowledge cut-?off)\b|\bI was (?:trained|developed|created) by\b"
+        r"|\b(?:ChatGPT|OpenAI|Anthropic)\b",
+    ),
+    (
+        Tells.PERSON,
+        r"\b(?:as|I am|I['’]m) an? (?:actual |real |fellow )?(?:human(?: being)?|real person)\b"
+        r"|\bsent from my (?:iphone|phone|ipad)\b",
+    ),
+    (
+        Tells.TEMPLATE,
+        r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|^#{2,4} ?(?:Response|Instruction|Answer|Input):?"
+        r"|^(?:assistant|AI): ",
+    ),
+)
+_FOUND = tuple((tells, re.compile(pattern, re.IGNORECASE | re.MULTILINE)) for tells, pattern in _PATTERNS)
+_SIGNED = re.compile(
+    r"(?:^|(?<=[.!?]))[ \t]*(?P<sign>(?:(?:with )?(?:very |my )?(?:kind|kindest|best|good|warm|warmest|many)? ?"
+    r"(?:regards|wishes)|yours(?: (?:sincerely|faithfully|truly))?|(?:sincerely|faithfully)(?: yours)?|cheers|warmly"
+    r"|cordially),[ \t]*\n?\s*(?P<who>[^\n]{1,60}(?:\n[^\n]{1,60}){0,2}))\s*\Z",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TAIL = 250
+"""Characters at the end in which a signature is looked for."""
+_ORDINARY = frozenset(
+    "agent assistant base best candidate customer desk human instruct model my new old our people person prompt "
+    "prompted reply response service small staff support team test the tuned with".split()
+)
+
+
+def telltales(text: str, *, names: Collection[str] = ()) -> tuple[Telltale, ...]:
+    """The places, in order and without overlap.
+
+    Args:
+        text: as shown to reviewers: names of human Responders are hidden there already.
+        names: of Responders and models that take part.
+    """
+    found = [Telltale(*one.span(), tells) for tells, pattern in _FOUND for one in pattern.finditer(text)]
+    tail = max(0, len(text) - _TAIL)
+    if signed := _SIGNED.search(text, tail):
+        found.append(Telltale(*signed.span("sign"), Tells.SIGNATURE))
+    for name in names:
+        if pattern := _name(name):
+            found += [Telltale(*one.span(), Tells.NAME) for one in pattern.finditer(text)]
+    kept: list[Telltale] = []
+    for one in sorted(found, key=lambda t: (t.start, -t.end)):
+        if not kept or one.start >= kept[-1].end:
+            kept.append(one)
+    return tuple(kept)
+
+
+def pieces(text: str, marks: Sequence[Telltale]) -> list[tuple[str, Telltale | None]]:
+    """The text cut at the marks, for a page to show."""
+    cut: list[tuple[str, Telltale | None]] = []
+    at = 0
+    for mark in marks:
+        cut += [(text[at : mark.start], None), (text[mark.start : mark.end], mark)]
+        at = mark.end
+    return [(part, mark) for part, mark in [*cut, (text[at:], None)] if part]
+
+
+def _name(name: str) -> re.Pattern[str] | None:
+    """What finds the whole name; none for one that any text may hold ("Base model")."""
+    clean = " ".join(name.split())
+    words = re.findall(r"[^\W_]+", clean.casefold())
+    if len(clean) < 3 or not words or all(word in _ORDINARY or word.isdigit() for word in words):
+        return None
+    flags = re.IGNORECASE if len(words) > 1 else re.NOFLAG
+    return re.compile(rf"(?<!\w){re.escape(clean)}(?!\w)", flags)

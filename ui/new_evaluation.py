@@ -1,0 +1,264 @@
+"""The form for a new Evaluation: who is compared, what is planned, whether that is enough, what tells an author."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from db.catalog import evaluations
+from db.models import Responder, ResponderKind
+from db.session import reading, session
+from eval.contestants import LookedOver, Telling, look_over, readiness, routed_held_out
+from eval.evaluations import create_evaluation, forecasts, protocol_of
+from eval.protocol import ADVISED_OVERLAP, MOST_BASELINES, MOST_JUDGMENTS, Contrast, Plan, Protocol, Stopping
+from eval.stated import STOPPING_WORDS
+from eval.telltales import pieces
+from ui.frame import Me
+from ui.safe import errors_shown, escaped, plain
+
+MOST_SHOWN = 50
+"""Replies that tell their author, one below the other."""
+
+
+@dataclass(frozen=True)
+class _Contestants:
+    candidate: Responder
+    baselines: Sequence[Responder]
+    shared: bool
+
+
+def new_evaluation(me: Me) -> None:
+    """Who, what is planned, whether it is enough, and the button that fixes all of it."""
+    with reading() as s:
+        ready = readiness(s, project_id=me.project_id)
+        routed = routed_held_out(s, project_id=me.project_id)
+        known = {entry.evaluation.id: entry.evaluation for entry in evaluations(s, project_id=me.project_id)}
+    if routed:
+        st.caption(f"Held-out prompts that people answer and no model does: {routed}. No evaluation has them.")
+    complete = [entry.responder for entry in ready if entry.complete]
+    for entry in ready:
+        if not entry.complete and entry.responder.kind is not ResponderKind.HUMAN:
+            st.caption(
+                plain(
+                    f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts; "
+                    "generate the rest to let it take part."
+                )
+            )
+    if len(complete) < 2 or all(one.kind is ResponderKind.HUMAN for one in complete):
+        st.info("Two responders with a response to every held-out prompt are needed, one of them a model.")
+        return
+    earlier = {i: found for i, one in known.items() if (found := protocol_of(one)) is not None}
+    if st.session_state.get("evaluation_like") not in earlier:  # of another project
+        st.session_state.pop("evaluation_like", None)
+    like: Protocol | None = None
+    if earlier:
+        names = {i: known[i].name for i in earlier}
+        chosen = st.selectbox(
+            "Start with the values of",
+            [None, *earlier],
+            format_func=lambda i: "nothing" if i is None else names[i],
+            key="evaluation_like",
+            help="An evaluation never changes; this starts another one with its values.",
+        )
+        like = earlier.get(chosen) if chosen is not None else None
+    # with other values to start from, every box begins anew
+    turn = str(st.session_state.get("evaluation_like") or 0)
+    contestants = _contestants(complete, like, turn)
+    name = st.text_input("Name", placeholder="First model against our people", max_chars=120, key=f"ev_name_{turn}")
+    if not contestants.baselines:
+        st.info("Choose at least one baseline to compare the candidate with.")
+        return
+    counts = tuple((entry.responder.id, entry.answered, entry.held_out) for entry in ready)
+    with errors_shown(stop=False):
+        looked = _looked(me, contestants, counts)
+        plan = _plan(looked, contestants, like, turn)
+        leave_out, keep = _telling(looked.telling, turn)
+        for contrast, cast in zip(
+            plan.primary or looked.contrasts[:1], forecasts(looked.left_with(frozenset(leave_out)), plan), strict=True
+        ):
+            tell = st.success if cast.enough else st.warning
+            tell(plain(f"{contestants.candidate.label} against {looked.label_of(contrast)}: {cast.sentence}"))
+        if st.button("Fix it and open the judging", type="primary", key="ev_open"):
+            with session() as s:
+                create_evaluation(
+                    s,
+                    by=me.reviewer_id,
+                    project_id=me.project_id,
+                    name=name,
+                    candidate_id=contestants.candidate.id,
+                    baseline_ids=[one.id for one in contestants.baselines],
+                    seed=_seed(),
+                    plan=plan,
+                    leave_out=leave_out,
+                    keep=keep,
+                )
+            for used in ("evaluation_seed", "evaluation_looked", "evaluation_like"):
+                st.session_state.pop(used, None)
+            st.rerun()
+
+
+def _seed() -> int:
+    """Drawn once for the form: what is shown is what will be fixed."""
+    return int(st.session_state.setdefault("evaluation_seed", secrets.randbelow(2**31)))
+
+
+def _contestants(complete: Sequence[Responder], like: Protocol | None, turn: str) -> _Contestants:
+    machines = [one for one in complete if one.kind is not ResponderKind.HUMAN]
+    places = {one.id: place for place, one in enumerate(machines)}
+    candidate = st.selectbox(
+        "Candidate",
+        machines,
+        index=places.get(like.candidate.id, len(machines) - 1) if like else len(machines) - 1,
+        format_func=lambda one: one.label,
+        help="What you hope is better.",
+        key=f"ev_candidate_{turn}",
+    )
+    others = [one for one in complete if one.id != candidate.id]
+    wanted = {one.id for one in like.baselines} if like else set()
+    first = [one for one in others if (one.id in wanted if like else one.kind is ResponderKind.HUMAN)]
+    baselines = st.multiselect(
+        "Against",
+        others,
+        default=first[:MOST_BASELINES],
+        format_func=lambda one: one.label,
+        max_selections=MOST_BASELINES,
+        key=f"ev_baselines_{turn}_{candidate.id}",
+        help="One to five: people, the prompted model, a supervised one, a remote one.",
+    )
+    shared = True
+    if sum(one.kind is ResponderKind.HUMAN for one in baselines) > 1:
+        shared = st.checkbox(
+            "One person's reply for each prompt stands for all of them, each person's equally often",
+            value=like.plan.one_person_a_prompt if like else True,
+            key=f"ev_shared_{turn}",
+        )
+    return _Contestants(candidate, baselines, shared)
+
+
+def _looked(me: Me, who: _Contestants, counts: object) -> LookedOver:
+    """Looked over once for each choice: with long texts it takes a second or two."""
+    chosen = (who.candidate.id, tuple(one.id for one in who.baselines), who.shared, _seed(), counts, me.project_id)
+    held = st.session_state.get("evaluation_looked")
+    if held is None or held[0] != chosen:
+        with st.spinner("Looking the replies over"), reading() as s:
+            found = look_over(
+                s,
+                by=me.reviewer_id,
+                project_id=me.project_id,
+                candidate_id=who.candidate.id,
+                baseline_ids=[one.id for one in who.baselines],
+                seed=_seed(),
+                one_person_a_prompt=who.shared,
+            )
+        held = st.session_state["evaluation_looked"] = (chosen, found)
+    looked: LookedOver = held[1]
+    return looked
+
+
+def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: str) -> Plan:
+    old = like.plan if like else Plan(overlap=ADVISED_OVERLAP)
+    primary: list[Contrast] = list(looked.contrasts)
+    if len(looked.contrasts) > 1:
+        primary = st.multiselect(
+            "Primary contrast",
+            looked.contrasts,
+            default=[one for one in old.primary if one in looked.contrasts] or looked.contrasts[:1],
+            format_func=looked.label_of,
+            key=f"ev_primary_{turn}_{hash(looked.contrasts)}",
+            help="Named before any verdict: its result is the finding, the others are asides. With several, each needs "
+            "more evidence.",
+        )
+    one, two, three = st.columns(3)
+    judgments = one.number_input(
+        "Judgments for each pair", 1, MOST_JUDGMENTS, old.judgments, key=f"ev_judgments_{turn}", help="By people."
+    )
+    overlap = two.slider(
+        "Judged by one person more, %",
+        0,
+        100,
+        round(old.overlap * 100),
+        5,
+        key=f"ev_overlap_{turn}",
+        help="10 to 20 % is enough to measure how far people agree.",
+    )
+    odds = three.number_input(
+        "Smallest difference that matters, to 1",
+        value=float(old.odds),
+        step=0.25,
+        key=f"ev_odds_{turn}",
+        help="2 means: preferred twice as often as not.",
+    )
+    ties = one.slider("Ties expected, %", 0, 90, round(old.tie_rate * 100), 5, key=f"ev_ties_{turn}")
+    alike = two.slider(
+        "Verdicts on one prompt alike by",
+        0.0,
+        1.0,
+        float(old.correlation),
+        0.1,
+        key=f"ev_alike_{turn}",
+        help="Two people's verdicts on one prompt are worth less than two on different prompts. 0.3 is usual.",
+    )
+    stopping = three.radio(
+        "It ends",
+        list(Stopping),
+        index=list(Stopping).index(old.stopping),
+        format_func=lambda way: STOPPING_WORDS[way],
+        key=f"ev_stopping_{turn}",
+    )
+    ask = False
+    if any(entry.kind is ResponderKind.HUMAN for entry in who.baselines):
+        ask = st.checkbox(
+            "Ask reviewers after each verdict which side was the machine",
+            value=old.ask_machine,
+            key=f"ev_ask_{turn}",
+            help="A test of how blind the judging was; one more key a pair.",
+        )
+    return Plan(
+        judgments=int(judgments),
+        overlap=overlap / 100,
+        primary=tuple(primary),
+        odds=float(odds),
+        tie_rate=ties / 100,
+        correlation=float(alike),
+        stopping=stopping or old.stopping,
+        ask_machine=ask,
+        one_person_a_prompt=who.shared,
+    )
+
+
+def _telling(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int]]:
+    """Ids of the replies to leave out and to keep; those that nobody decided on are in neither."""
+    if not telling:
+        return [], []
+    ids = [one.response_id for one in telling]
+    st.warning(
+        f"{len(telling)} of the replies {'tells' if len(telling) == 1 else 'tell'} who wrote them, so a verdict on one "
+        "is no blind one. A pair that is left out is counted and judged by nobody.",
+        icon=":material/visibility:",
+    )
+    way = st.segmented_control(
+        "What becomes of them", ["Leave all out", "Keep all on purpose", "One by one"], key=f"ev_telling_{turn}"
+    )
+    one_by_one = way == "One by one"
+    kept: list[int] = []
+    with st.container(height=420 if len(telling) > 2 else "content"):
+        for one in telling[:MOST_SHOWN]:
+            st.html(f'<div class="pw-card pw-text">{_marked(one)}</div>')
+            st.caption("; ".join(dict.fromkeys(mark.tells.value for mark in one.marks)))
+            if one_by_one and st.checkbox("Keep it on purpose", key=f"ev_keep_{one.response_id}"):
+                kept.append(one.response_id)
+    if len(telling) > MOST_SHOWN:
+        st.caption(f"{len(telling) - MOST_SHOWN} more are not shown; one by one, they are left out.")
+    if way is None:
+        return [], []
+    if one_by_one:
+        return [i for i in ids if i not in kept], kept
+    return (ids, []) if way == "Leave all out" else ([], ids)
+
+
+def _marked(one: Telling) -> str:
+    return "".join(
+        f"<mark>{escaped(part)}</mark>" if mark is not None else escaped(part)
+        for part, mark in pieces(one.text, one.marks)
+    )
