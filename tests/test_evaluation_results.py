@@ -311,9 +311,9 @@ def test_methods_are_for_managers_and_closed_evaluations(s: Session) -> None:
     assert methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
     with pytest.raises(NotAllowed):
         methods(s, by=judged.judges[0].id, evaluation_id=judged.evaluation.id)
-    judged.evaluation.closed_at = None
+    open_one = Judged(s, prompts=2, closed=False)
     with pytest.raises(Refused, match="Close it first"):
-        methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+        methods(s, by=open_one.manager.id, evaluation_id=open_one.evaluation.id)
 
 
 @pytest.mark.both_databases

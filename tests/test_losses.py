@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing, Role, Verdict, now
+from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing, Responder, Role, Verdict, now
 from errors import NotAllowed, Refused
 from eval.blinding import Outcome
 from eval.losses import Case, Change, Fate, Reply, Said, cases, changes, chosen, earlier, may_read, passed
@@ -127,12 +127,12 @@ def test_the_page_walks_through_the_losses(s: Session) -> None:
     assert "No pair is like that" in said(page)
 
 
-def an_open_one(s: Session, judged: Judged) -> Evaluation:
+def an_open_one(s: Session, judged: Judged, candidate: Responder | None = None) -> Evaluation:
     """Another evaluation that still takes verdicts."""
     found = Evaluation(
         project_id=judged.project.id,
         name="Open",
-        candidate_id=judged.candidate.id,
+        candidate_id=(candidate or judged.candidate).id,
         seed=1,
         protocol_sha256="1" * 64,
         created_by_id=judged.manager.id,
@@ -145,8 +145,7 @@ def an_open_one(s: Session, judged: Judged) -> Evaluation:
 def a_later_one(s: Session, judged: Judged, verdict: Verdict) -> Evaluation:
     """A closed one of a newer model beside the people's replies, the candidate always left."""
     newer = a_model(s, judged.project)
-    found = an_open_one(s, judged)
-    found.candidate_id, found.closed_at = newer.id, now()
+    found = an_open_one(s, judged, newer)
     first = {one.prompt_id: one for one in reversed(judged.evaluation.pairings)}
     for pairing in first.values():
         mine = a_response(s, pairing.prompt, newer)
@@ -167,6 +166,7 @@ def a_later_one(s: Session, judged: Judged, verdict: Verdict) -> Evaluation:
                 judged_at=now(),
             )
         )
+    found.closed_at = now()
     s.flush()
     return found
 
