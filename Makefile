@@ -14,7 +14,7 @@ help:
 	@echo "make run        set everything up and serve the app on 127.0.0.1"
 	@echo "make test       set up what tests need and run them all"
 	@echo "make setup      packages, database, default model, sample project"
-	@echo "make demo       the whole loop without a person (simulated); 12 to 15 minutes on two cores"
+	@echo "make demo       the whole loop without a person (simulated); about 20 minutes on two cores"
 	@echo "make people     serve only ranking, judging and results: no torch, for a laptop"
 	@echo "make test-fast  the tests that take seconds"
 	@echo "make check      ruff, ruff format, mypy"

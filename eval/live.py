@@ -12,7 +12,6 @@ from db.models import Evaluation, Judgment, Pairing, Peek, Role
 from db.people import require
 from errors import NotFound, Refused
 from eval.blinding import SCORE, outcome
-from eval.estimates import CannotEstimate
 from eval.protocol import Protocol, Stopping, read_protocol
 from eval.sequential import Evidence, evidence
 
@@ -133,10 +132,3 @@ def stands(s: Session, *, evaluation_id: int) -> Live:
         decided = sum(abs(score - 0.5) > 1e-9 for score in scores)
         found.append(LiveContrast(protocol.label_of(contrast), seen, decided, unfinished))
     return Live(protocol.candidate.label, tuple(found))
-
-
-def interval_words(seen: Evidence) -> str:
-    """The interval that holds at every look, for a person."""
-    if isinstance(seen.interval, CannotEstimate):
-        return str(seen.interval)
-    return seen.interval.percent

@@ -15,10 +15,8 @@ from sqlalchemy.orm import Session, joinedload
 from db.models import Assertion, AssertionResult, Evaluation, ModelVersion, Pairing, Responder, Response, Role
 from db.people import require, roles_of
 from errors import Refused
-from eval.blinding import Outcome, outcome
+from eval.blinding import SCORE, Outcome, outcome
 from eval.results import NO_TAG, comment_of, names_of, pairings_of
-
-SCORE = {Outcome.WIN: 1, Outcome.LOSS: -1, Outcome.TIE: 0, Outcome.BOTH_BAD: 0}
 
 
 class Fate(StrEnum):
@@ -82,7 +80,7 @@ class Case:
     @property
     def score(self) -> float:
         """Wins less losses over verdicts, in [-1, 1]."""
-        return sum(SCORE[one.outcome] for one in self.said) / len(self.said)
+        return 2 * sum(SCORE[one.outcome] for one in self.said) / len(self.said) - 1
 
     @property
     def fate(self) -> Fate:

@@ -40,20 +40,12 @@ from db.models import (
 from db.people import require
 from errors import Refused
 from eval.stated import stated
+from sections import Section
 from settings import ROOT
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
 """So many ids are named before the rest is counted."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the appendix: names and values, all of them plain text."""
-
-    title: str
-    rows: tuple[tuple[str, str], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,25 @@ import pytest
 from settings import ROOT
 
 STAGES = {"intake", "generation", "review", "training", "eval"}
-GROUND = {"db", "settings", "errors", "template", "files", "model_folder", "shown_text", "merging", "intervals"}
+GROUND = {
+    "db",
+    "settings",
+    "errors",
+    "template",
+    "files",
+    "model_folder",
+    "shown_text",
+    "merging",
+    "intervals",
+    "sections",
+}
 MAY_IMPORT = {
     "settings": {"errors"},
     "errors": set(),
     "template": {"errors"},
     "files": set(),
     "intervals": set(),
+    "sections": set(),
     "shown_text": set(),
     "model_folder": {"files", "settings", "errors"},
     "merging": {"files", "model_folder", "template", "errors"},

@@ -31,6 +31,7 @@ from db.models import (
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from model_folder import is_hub_id
+from sections import Section
 from training.knobs import ADAPTERS, CHOICES, KNOBS
 from training.run_folder import RecipeValues
 from training.terms import LeftOut
@@ -71,16 +72,6 @@ class Contest:
             f"{self.ties} ties, {self.losses} losses, n = {self.wins + self.ties + self.losses}; judged by {judges} "
             "without knowing whose reply was whose"
         )
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the card: names and values, all of them plain text."""
-
-    title: str
-    rows: tuple[tuple[str, str], ...]
-    note: str = ""
-    """A paragraph below."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from db.reasons import FAULTS, LONGEST_COMMENT, PRAISE
 from db.session import reading, session
 from review.rankings import Choice, LastRanking, give_reason
 from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips
 from ui.frame import Me
 from ui.keys import alternating
 from ui.pairs import CHOICE_WORDS
+from ui.reason_boxes import TITLES, reason_boxes
 from ui.safe import errors_toasted, plain
 from ui.slots import words_of
 
@@ -21,35 +21,31 @@ def why(me: Me, last: LastRanking) -> None:
         criteria = criteria_of(s, project_id=me.project_id) if last.choice is not None else []
         said = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
+
+    def save_reason(text: str) -> None:
+        with session() as s:
+            give_reason(s, by=me.reviewer_id, ranking_id=last.ranking_id, reason=text)
+
+    def save_chips(praise: list[str], faults: list[str]) -> None:
+        with session() as s:
+            set_chips(s, by=me.reviewer_id, ranking_id=last.ranking_id, praise=praise, faults=faults)
+
     with st.container(border=True, key="why"):
         strong = " (much)" if last.strength == 2 else ""
         if last.choice is None:
             choice, titles = words_of(last.places, none_good=last.both_bad), ("The best is", "Wrong with the others")
         else:
-            choice, titles = CHOICE_WORDS[last.choice.value], ("The better one is", "Wrong with the other")
-        st.text_input(
-            f"Your last choice: {choice}{strong}. Why? (optional, Enter saves)",
-            value=last.reason or "",
-            key=(key := alternating("reason", last.ranking_id)),
-            max_chars=LONGEST_COMMENT,
-            on_change=_save_reason,
-            args=(me, last.ranking_id, key),
+            choice, titles = CHOICE_WORDS[last.choice.value], TITLES
+        reason_boxes(
+            f"{choice}{strong}",
+            kind="ranking",
+            item_id=last.ranking_id,
+            comment=last.reason,
+            chips=chips,
+            titles=titles,
+            save_comment=save_reason,
+            save_chips=save_chips,
         )
-        good, bad = st.columns(2)
-        keys = alternating("praise", last.ranking_id), alternating("faults", last.ranking_id)
-        for column, key, title, labels in (
-            (good, keys[0], titles[0], PRAISE),
-            (bad, keys[1], titles[1], FAULTS),
-        ):
-            column.pills(
-                title,
-                labels,
-                selection_mode="multi",
-                default=[chip for chip in chips if chip in labels],
-                key=key,
-                on_change=_save_chips,
-                args=(me, last.ranking_id, keys),
-            )
         for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
             column.segmented_control(
                 plain(criterion.name),
@@ -59,20 +55,6 @@ def why(me: Me, last: LastRanking) -> None:
                 on_change=_save_criterion,
                 args=(me, last.ranking_id, criterion.id, key),
             )
-
-
-def _save_reason(me: Me, ranking_id: int, key: str) -> None:
-    text = st.session_state.get(key, "")
-    with errors_toasted():
-        with session() as s:
-            give_reason(s, by=me.reviewer_id, ranking_id=ranking_id, reason=text)
-        st.toast("Reason saved.")
-
-
-def _save_chips(me: Me, ranking_id: int, keys: tuple[str, str]) -> None:
-    praise, faults = (st.session_state.get(key, []) for key in keys)
-    with errors_toasted(), session() as s:
-        set_chips(s, by=me.reviewer_id, ranking_id=ranking_id, praise=praise, faults=faults)
 
 
 def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> None:

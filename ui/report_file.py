@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 
 from eval.contrasts import HeadToHead
-from eval.methods import Section
 from eval.telling import Dot, Telling
+from sections import Section
 from ui.charts import GREEN, GREY
 from ui.evaluation_charts import OUTCOMES, outcomes
 from ui.evaluation_figures import (
