@@ -28,6 +28,7 @@ from training.examples import WITH_REFERENCE, Example, examples
 from training.following import Silent, alone, is_first, processes
 from training.guards import Encoded, check_rows, check_space, encode
 from training.learning_curve import shared_rows
+from training.onednn import use_onednn
 from training.rows import Rows, read_rows, read_thumbs, unpaired
 from training.run_folder import (
     ADAPTER,
@@ -86,6 +87,7 @@ def train(folder: Path, listener: Listener) -> None:
     _set_environment(folder, given)
     try:
         use_every_core()
+        use_onednn()
         if is_first() and not _in_two_stages(given):
             # whoever listens may have missed what the last attempt said at its end
             forget_steps_after(folder, step_of(last_checkpoint(folder)))
