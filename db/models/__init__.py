@@ -5,7 +5,16 @@ the file that a prompt came from.
 """
 
 from db.models.base import Base, StoredText, UtcDateTime, now
-from db.models.checks import Assertion, AssertionResult, Claim, HiddenPart, ParityCheck, TextRule
+from db.models.checks import (
+    Assertion,
+    AssertionResult,
+    BenchmarkRun,
+    BenchmarkScore,
+    Claim,
+    HiddenPart,
+    ParityCheck,
+    TextRule,
+)
 from db.models.comparisons import (
     Comparison,
     ComparisonResponse,
@@ -16,7 +25,18 @@ from db.models.comparisons import (
     Reveal,
     draw_of,
 )
-from db.models.evaluation import Evaluation, Guess, Judgment, Pairing, Peek, Tag, Verdict
+from db.models.evaluation import (
+    Evaluation,
+    Guess,
+    JudgeRun,
+    JudgeVerdict,
+    Judgment,
+    Pairing,
+    Peek,
+    Tag,
+    Verdict,
+    WantedCorrection,
+)
 from db.models.feedback import (
     Chip,
     Correction,
@@ -56,6 +76,8 @@ __all__ = [
     "Assertion",
     "AssertionResult",
     "Base",
+    "BenchmarkRun",
+    "BenchmarkScore",
     "Change",
     "Chip",
     "Claim",
@@ -75,6 +97,8 @@ __all__ = [
     "Guess",
     "Guideline",
     "HiddenPart",
+    "JudgeRun",
+    "JudgeVerdict",
     "Judgment",
     "Launcher",
     "Layout",
@@ -121,6 +145,7 @@ __all__ = [
     "TrialPrompt",
     "UtcDateTime",
     "Verdict",
+    "WantedCorrection",
     "Worker",
     "draw_of",
     "now",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index
+from sqlalchemy import JSON, CheckConstraint, Double, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -41,6 +41,51 @@ class ParityCheck(Run, Base):
     """None where a training asked for it."""
 
     model_version: Mapped[ModelVersion] = relationship()
+
+
+class BenchmarkRun(Run, Base):
+    """Public benchmarks on a ModelVersion, so that a gain in the project's task does not hide a loss elsewhere."""
+
+    __tablename__ = "benchmark_run"
+    __table_args__ = (CheckConstraint("examples > 0", name="examples"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    """Where it was asked for."""
+    model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"), index=True)
+    tasks: Mapped[list[str]] = mapped_column(JSON)
+    """lm-eval's names, or paths of local task files."""
+    examples: Mapped[int | None]
+    """At most so many of each task, the first ones; none for all."""
+    quantised: Mapped[bool] = mapped_column(default=False)
+    """Loaded in four bits (bitsandbytes NF4) instead of as it is stored."""
+    library: Mapped[str | None]
+    """What measured it, with its version."""
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+
+    model_version: Mapped[ModelVersion] = relationship()
+    scores: Mapped[list["BenchmarkScore"]] = relationship(
+        order_by="BenchmarkScore.task", back_populates="run", cascade="all, delete-orphan"
+    )
+
+
+class BenchmarkScore(Base):
+    """One metric of one task in a BenchmarkRun."""
+
+    __tablename__ = "benchmark_score"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("benchmark_run.id"), primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    """As lm-eval calls it, without its filter (acc, acc_norm, exact_match)."""
+    value: Mapped[float] = mapped_column(Double)
+    standard_error: Mapped[float | None] = mapped_column(Double)
+    examples: Mapped[int]
+    higher_is_better: Mapped[bool]
+    by_example: Mapped[dict[str, float] | None] = mapped_column(JSON)
+    """The metric of each example by the hash of its text, for paired differences; none where it has none."""
+
+    run: Mapped[BenchmarkRun] = relationship(back_populates="scores")
 
 
 class Claim(StrEnum):

@@ -1,4 +1,4 @@
-"""Blind judging: Evaluations, their Pairings and the Judgments on them."""
+"""Blind judging: Evaluations, their Pairings and the Judgments on them, by people and by model judges."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ from db.models.people import Reviewer
 from db.models.prompts import Prompt
 from db.models.responders import Responder
 from db.models.responses import Response
+from db.models.runs import Run
 
 
 class Evaluation(Base):
@@ -134,3 +135,59 @@ class Peek(Base):
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), primary_key=True)
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class JudgeRun(Run, Base):
+    """A model's pass over an Evaluation as its judge: every pair in both orders; never counted among people's words."""
+
+    __tablename__ = "judge_run"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), index=True)
+    responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
+    """The judge: model, instructions and settings; not `kept`, since it answers no prompts."""
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+
+    evaluation: Mapped[Evaluation] = relationship()
+    responder: Mapped[Responder] = relationship()
+    verdicts: Mapped[list["JudgeVerdict"]] = relationship(back_populates="run")
+
+
+class JudgeVerdict(Base):
+    """What a model judge said of two Responses to one held-out Prompt, in one of the two orders."""
+
+    __tablename__ = "judge_verdict"
+    __table_args__ = (CheckConstraint("candidate_response_id <> baseline_response_id", name="two_responses"),)
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("judge_run.id"), primary_key=True)
+    candidate_response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True)
+    baseline_response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True)
+    candidate_left: Mapped[bool] = mapped_column(primary_key=True)
+    verdict: Mapped[Verdict | None] = mapped_column(enum(Verdict))
+    """None where what it said names no verdict."""
+    said: Mapped[str]
+    """Its own words, cut to what is needed."""
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    run: Mapped[JudgeRun] = relationship(back_populates="verdicts")
+    candidate_response: Mapped[Response] = relationship(foreign_keys=[candidate_response_id])
+    baseline_response: Mapped[Response] = relationship(foreign_keys=[baseline_response_id])
+
+
+class WantedCorrection(Base):
+    """A training Prompt that should get a better reply because the candidate lost on a held-out one like it.
+
+    It waits in the queue of corrections until somebody has corrected a reply to it or written one since.
+    """
+
+    __tablename__ = "wanted_correction"
+
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
+    pairing_id: Mapped[int] = mapped_column(ForeignKey("pairing.id"), primary_key=True)
+    """The lost one; its own Prompt stays held out."""
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+    prompt: Mapped[Prompt] = relationship()
+    pairing: Mapped[Pairing] = relationship()
