@@ -25,6 +25,7 @@ from db.models import (
     Reveal,
     Reviewer,
     Role,
+    SecondLook,
     Tag,
     Verdict,
     now,
@@ -33,6 +34,7 @@ from db.people import require
 from db.reasons import chosen, comment
 from db.text_rules import as_shown
 from errors import NotFound, Refused
+from eval import second_looks
 from eval.blinding import draw_side
 from eval.protocol import read_protocol
 
@@ -50,6 +52,8 @@ class BlindView:
     context: str | None
     left: str
     right: str
+    again: bool = False
+    """A second look at a pair that they have judged; never told."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class JudgingProgress:
 
     done: int
     total: int
-    """Those, and what still wants a verdict that may be theirs."""
+    """Those, and what still wants a verdict that may be theirs. Second looks count like any other, untold."""
 
 
 def _may_judge(evaluation_id: int, reviewer_id: int) -> Select[int]:
@@ -151,10 +155,17 @@ def progress(s: Session, *, evaluation_id: int, reviewer_id: int) -> JudgingProg
             Judgment.verdict.is_not(None),
         )
     )
-    waiting = still_to_judge(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id).subquery()
-    return JudgingProgress(
-        done=done or 0, total=(done or 0) + (s.scalar(select(func.count()).select_from(waiting)) or 0)
+    waiting = s.scalars(still_to_judge(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id)).all()
+    evaluation = s.get_one(Evaluation, evaluation_id)
+    share = second_looks.share_of(evaluation)
+    looks = second_looks.pending(s, evaluation=evaluation, reviewer_id=reviewer_id)
+    given = (done or 0) + looks.done
+    if not waiting:
+        return JudgingProgress(done=given, total=given + (looks.due is not None))
+    later = sum(
+        second_looks.comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=one, share=share) for one in waiting
     )
+    return JudgingProgress(done=given, total=given + len(waiting) + looks.expected + later)
 
 
 def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
@@ -188,6 +199,10 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
             begun.drawn_at = now()  # kept for them a while longer
             s.flush()
         return _view(s, begun)
+    due = second_looks.pending(s, evaluation=evaluation, reviewer_id=by).due
+    if due is not None:
+        look = second_looks.draw_again(s, due)
+        return _view(s, s.get_one(Judgment, look.judgment_id), look=look)
     verdicts = (
         select(func.count(Judgment.id))
         .where(Judgment.pairing_id == Pairing.id, Judgment.verdict.is_not(None))
@@ -237,17 +252,19 @@ def _draw(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: 
     )
 
 
-def _view(s: Session, judgment: Judgment) -> BlindView:
+def _view(s: Session, judgment: Judgment, *, look: SecondLook | None = None) -> BlindView:
     pairing = judgment.pairing
     shown = as_shown(s, project_id=pairing.prompt.project_id)
     candidate, baseline = pairing.candidate_response.text, pairing.baseline_response.text
-    left, right = (candidate, baseline) if judgment.candidate_left else (baseline, candidate)
+    candidate_left = judgment.candidate_left if look is None else look.candidate_left
+    left, right = (candidate, baseline) if candidate_left else (baseline, candidate)
     return BlindView(
         judgment_id=judgment.id,
         prompt=pairing.prompt.text,
         context=pairing.prompt.context,
         left=shown(left),
         right=shown(right),
+        again=look is not None,
     )
 
 
@@ -273,6 +290,15 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
     s.flush()
 
 
+def judge_again(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
+    """Save the verdict of a second look. Raises `Refused` where there is one, or the evaluation is closed."""
+    judgment = _own(s, by=by, judgment_id=judgment_id)
+    look = s.get(SecondLook, judgment.id)
+    if look is None:
+        raise NotFound("That pair was not drawn for you a second time. Reload the page.")
+    second_looks.say_again(s, look=look, verdict=verdict, seconds=seconds)
+
+
 def last_verdict(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
     """The reviewer's newest judgment with a verdict."""
     return s.scalars(
@@ -286,6 +312,13 @@ def last_verdict(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgmen
         .order_by(Judgment.judged_at.desc(), Judgment.id.desc())
         .limit(1)
     ).first()
+
+
+def explainable(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
+    """The reviewer's newest judgment, which they may say why of; none where a second look came after it."""
+    last = last_verdict(s, reviewer_id=reviewer_id, evaluation_id=evaluation_id)
+    look = second_looks.newest_again(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id)
+    return None if last is not None and look is not None and _after(look, last) else last
 
 
 def judged_view(s: Session, *, by: int, judgment_id: int) -> BlindView:
@@ -348,6 +381,11 @@ def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     judgment = last_verdict(s, reviewer_id=by, evaluation_id=evaluation_id)
     if judgment is None:
         return False
+    look = second_looks.newest_again(s, evaluation_id=evaluation_id, reviewer_id=by)
+    if look is not None and _after(look, judgment):
+        look.verdict = look.judged_at = look.seconds = None
+        s.flush()
+        return True
     judgment.verdict = None
     judgment.judged_at = None
     judgment.seconds = None
@@ -357,6 +395,10 @@ def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
         s.delete(tag)  # they spoke of the better one, which may be the other now
     s.flush()
     return True
+
+
+def _after(look: SecondLook, judgment: Judgment) -> bool:
+    return bool(look.judged_at and judgment.judged_at and look.judged_at > judgment.judged_at)
 
 
 def _asks(evaluation: Evaluation) -> bool:

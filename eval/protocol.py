@@ -64,6 +64,8 @@ class Plan:
     stopping: Stopping = Stopping.FIXED
     ask_machine: bool = False
     """Ask reviewers after their verdict which side was the machine."""
+    again: float = 0.0
+    """Share of a reviewer's pairs, in [0, 1], that come to them once more, unannounced and with the sides swapped."""
     one_person_a_prompt: bool = True
     """With several human baselines, one person's reply stands for all at each prompt, each person's equally often."""
 
@@ -200,6 +202,10 @@ def check_plan(plan: Plan, *, known: Sequence[Contrast]) -> None:
     if not 0 <= plan.overlap <= 1:
         raise BadSetting(
             f"An overlap of {100 * plan.overlap:.0f} % is no share. Give 0 to 100 %; 10 to 20 % is enough."
+        )
+    if not 0 <= plan.again <= 0.5:
+        raise BadSetting(
+            f"{100 * plan.again:.0f} % of the pairs cannot be given twice. Give 0 to 50 %; 5 to 10 % is enough."
         )
     if any(one not in known for one in plan.primary) or len(set(plan.primary)) < len(plan.primary):
         raise Refused("The primary contrast is not one of this evaluation's. Choose one of its baselines.")

@@ -5,7 +5,7 @@ those of `python cli.py winrate`, so an export gives there, to the digit, what s
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
-from db.models import Evaluation, Judgment, Pairing, Responder, ResponderKind, Response
+from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from db.text_rules import as_shown
 from errors import Refused
 from eval.blinding import Outcome, outcome
 from eval.contrasts import HeadToHead, contrasts
+from eval.guess_results import guesses_of
+from eval.guesses import Guessed
+from eval.second_looks import Twice, looks_of
 from eval.stated import Stated, stated
 from eval.votes import Votes, as_votes
 from eval.votes_report import VotesReport, report
@@ -60,6 +63,8 @@ class JudgmentRow:
     judgment_id: int | None
     left_response_id: int
     right_response_id: int
+    prompt_set: str
+    """The file that the prompt was imported from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,10 @@ class Verdicts:
     """The candidate against every baseline, people first."""
     people: frozenset[str]
     """Labels of the baselines whose replies people wrote."""
+    guesses: tuple[Guessed, ...] = ()
+    """What people took for the machine, where they were asked."""
+    twice: tuple[Twice, ...] = ()
+    """Pairs that reviewers of this kind judged twice."""
 
     @property
     def contrasts(self) -> tuple[HeadToHead, ...]:
@@ -140,19 +149,28 @@ def results(s: Session, *, evaluation_id: int) -> Results:
     }
     baselines = {pairing.baseline_response.responder for pairing in pairings}
     people = {names[one.id]: one.simulated for one in baselines if one.kind is ResponderKind.HUMAN}
+    found = [
+        verdicts_of(
+            tuple(_rows(pairings, names, length, simulated=simulated)),
+            simulated=simulated,
+            people=people,
+            candidate=names[evaluation.candidate_id],
+            primary=protocol.primary,
+        )
+        for simulated in sorted(kinds)
+    ]
+    guesses = tuple(guesses_of(s, evaluation_id=evaluation_id))
     return Results(
         evaluation=evaluation,
         candidate=names[evaluation.candidate_id],
         stated=protocol,
         verdicts=tuple(
-            verdicts_of(
-                tuple(_rows(pairings, names, length, simulated=simulated)),
-                simulated=simulated,
-                people=people,
-                candidate=names[evaluation.candidate_id],
-                primary=protocol.primary,
+            replace(
+                one,
+                guesses=() if one.simulated else guesses,
+                twice=looks_of(s, evaluation_id=evaluation_id, simulated=one.simulated),
             )
-            for simulated in sorted(kinds)
+            for one in found
         ),
     )
 
@@ -164,7 +182,7 @@ def pairings_of(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
         .where(Pairing.evaluation_id == evaluation_id)
         .options(
             selectinload(Pairing.judgments).joinedload(Judgment.reviewer),
-            joinedload(Pairing.prompt),
+            joinedload(Pairing.prompt).joinedload(Prompt.prompt_set),
             joinedload(Pairing.candidate_response).joinedload(Response.responder),
             joinedload(Pairing.baseline_response).joinedload(Response.responder),
         )
@@ -286,4 +304,5 @@ def _rows(
                 judgment_id=look.id if look else None,
                 left_response_id=sides[0].id,
                 right_response_id=sides[1].id,
+                prompt_set=pairing.prompt.prompt_set.file_name,
             )

@@ -33,6 +33,7 @@ def protocol_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Expected", f"{plan.tie_rate:.0%} ties, verdicts on one prompt alike by {plan.correlation:g}"),
         ("It ends", STOPPING_WORDS[plan.stopping]),
         ("Asked after each verdict", "which side was the machine" if plan.ask_machine else "nothing"),
+        ("Pairs given twice", f"{plan.again:.0%} of each reviewer's, unannounced" if plan.again else "none"),
         ("Replies that tell who wrote them", _telling(fixed)),
         ("Hash", evaluation.protocol_sha256),
     ]

@@ -10,10 +10,13 @@ import numpy as np
 
 from eval.contrasts import ENOUGH_REVIEWERS, HeadToHead
 from eval.estimates import CannotEstimate, Estimated, Interval
+from eval.guesses import guess_accuracy
 from eval.position import position
 from eval.reply_length import LengthControlled, lengths
 from eval.results import Verdicts
-from eval.slices import slices
+from eval.second_looks import consistency
+from eval.slices import Slice, sliced, slices
+from eval.votes import coded
 from eval.votes_report import VotesReport
 
 LOW_ALPHA = 0.2
@@ -24,7 +27,9 @@ MANY_BAD = 0.1
 """Share of verdicts in which neither reply could be sent, from which on it is worth saying."""
 UNEVEN = 0.02
 """Difference of the rates with and without equal weight of prompts."""
-PARTS = {"reviewer": "By reviewer", "tag": "By topic", "length": "By which reply is longer"}
+INCONSISTENT = 0.7
+"""Share of second looks that say the same; below it a verdict is little more than that day's mood."""
+PARTS = {"reviewer": "By reviewer", "tag": "By topic", "import": "By import", "length": "By which reply is longer"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def telling(verdicts: Verdicts, figures: VotesReport) -> Telling:
     """Words and rows for one kind of reviewer; `figures` are those of the same votes."""
     head = verdicts.head
     length = _length(verdicts, head)
-    found = [one for one in slices(verdicts.pooled) if one.baseline == head.baseline]
+    every = (*slices(verdicts.pooled), *_by_import(verdicts))
+    found = [one for one in every if one.baseline == head.baseline]
     return Telling(
         simulated=verdicts.simulated,
         finding=finding(verdicts),
@@ -124,6 +130,12 @@ def _bracket(one: HeadToHead) -> str:
     if isinstance(one.interval, CannotEstimate):
         return "(no interval)"
     return f"[{one.interval.low:.0%} to {one.interval.high:.0%}]"
+
+
+def _by_import(verdicts: Verdicts) -> Sequence[Slice]:
+    """The votes by the file that their prompts were imported from; nothing where there is one file."""
+    part, names = coded([row.prompt_set for row in verdicts.rows])
+    return sliced(verdicts.pooled, part, names, by="import") if len(names) > 1 else ()
 
 
 def _dot(name: str, rate: Estimated[float], interval: Estimated[Interval], n: int) -> Dot:
@@ -189,6 +201,8 @@ def _checks(
     found = [_fragile(head), *_reviewers(verdicts, head), _sides(verdicts, head)]
     found += _length_checks(verdicts, length)
     found += _agreement(figures)
+    found += _blindness(verdicts)
+    found += _consistency(verdicts)
     decided = head.both_bad / head.n if head.n else 0.0
     if decided >= MANY_BAD:
         found.append(
@@ -206,6 +220,23 @@ def _checks(
             )
         )
     return found
+
+
+def _blindness(verdicts: Verdicts) -> list[Check]:
+    """Whether those who were asked knew the machine; nothing where nobody was asked."""
+    if not verdicts.guesses:
+        return []
+    found = guess_accuracy(verdicts.guesses)
+    knew = isinstance(found.interval, Interval) and found.interval.low > 0.5
+    return [Check(knew, found.sentence)]
+
+
+def _consistency(verdicts: Verdicts) -> list[Check]:
+    """Whether reviewers say the same of a pair that comes again; nothing where none did."""
+    if not verdicts.twice:
+        return []
+    found = consistency(verdicts.twice)
+    return [Check(found.same < INCONSISTENT * found.n, found.sentence)]
 
 
 def _fragile(head: HeadToHead) -> Check:

@@ -16,6 +16,7 @@ from review.corrections import (
 )
 from review.diff import word_diff
 from review.drafts import draft_of, save_draft
+from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
 from ui.correcting import Subject, correction_box
 from ui.editor import editor, now_in, restart
@@ -64,6 +65,36 @@ def rejected() -> None:
 
 
 @st.fragment
+def after_losses() -> None:
+    """Training prompts like the ones that a model lost on, one after another."""
+    with reading() as s:
+        found = next_wanted(
+            s, by=me.reviewer_id, project_id=me.project_id, later=st.session_state.get(f"{LATER}_wanted", [])
+        )
+        left = wanted_count(s, project_id=me.project_id)
+    if found is None:
+        st.success(
+            "Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.",
+            icon=":material/done_all:",
+        )
+        return
+    head, later = st.columns([5, 1], vertical_alignment="center")
+    head.caption(f"Prompts like those that a model lost on: {left}. Write the reply that should have been sent.")
+    later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("wanted", found.prompt_id))
+    show_prompt(found.prompt, found.context, compact=True, synthetic=found.synthetic)
+    names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]
+    empty = "An empty box"
+    chosen = st.segmented_control(
+        "Start from", [*names, empty], default=[*names, empty][0], key=f"start_wanted_{found.prompt_id}", required=True
+    )
+    if chosen in names:
+        response_id, text = found.replies[names.index(chosen)]
+        correction_box(me, Subject(found.prompt_id, response_id, text))
+    else:
+        writing_box(found.prompt_id)
+
+
+@st.fragment
 def unanswered() -> None:
     """Prompts that want another person's reply, from an empty box."""
     held_out = (
@@ -99,13 +130,18 @@ def unanswered() -> None:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for other in found.others:
                 st.html(f'<div class="pw-card pw-text">{escaped(other)}</div>')
-    key = f"write_{found.prompt_id}"
+    writing_box(found.prompt_id)
+
+
+def writing_box(prompt_id: int) -> None:
+    """An empty box for a reply of one's own, kept as a draft while it is typed."""
+    key = f"write_{prompt_id}"
     with reading() as s:
-        draft = draft_of(s, reviewer_id=me.reviewer_id, prompt_id=found.prompt_id, response_id=None)
+        draft = draft_of(s, reviewer_id=me.reviewer_id, prompt_id=prompt_id, response_id=None)
 
     def typed(text: str) -> None:
         with errors_toasted(), session() as s:
-            save_draft(s, by=me.reviewer_id, prompt_id=found.prompt_id, response_id=None, text=text)
+            save_draft(s, by=me.reviewer_id, prompt_id=prompt_id, response_id=None, text=text)
 
     text = editor(key, label="Your reply", start=draft or "", on_typed=typed)
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))
@@ -115,7 +151,7 @@ def unanswered() -> None:
         shortcut="Ctrl+Enter",
         key=f"save_{key}",
         on_click=save_reply,
-        args=(found.prompt_id, draft or "", key),
+        args=(prompt_id, draft or "", key),
     )
 
 
@@ -185,7 +221,8 @@ def correct_further(one: Corrected) -> None:
 with reading() as s:
     guideline = guideline_of(s, project_id=me.project_id)
     waiting = rejected_count(s, project_id=me.project_id)
-    wanted = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+    to_write = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+    wanted = wanted_count(s, project_id=me.project_id)
 if guideline is not None and guideline.text:
     with st.expander(
         f"Guideline: what makes a reply better (version {guideline.version})", icon=":material/menu_book:"
@@ -193,7 +230,8 @@ if guideline is not None and guideline.text:
         st.text(guideline.text)
 PARTS = {
     "rejected": (rejected, f"Nobody would send ({waiting})"),
-    "unanswered": (unanswered, f"Write replies ({wanted})"),
+    "wanted": (after_losses, f"Like lost ones ({wanted})"),
+    "unanswered": (unanswered, f"Write replies ({to_write})"),
     "corrected": (corrected, "Corrections so far"),
 }
 part = st.segmented_control(

@@ -9,8 +9,9 @@ from eval.after_verdict import after_verdict
 from eval.judging import (
     BlindView,
     JudgingProgress,
+    explainable,
     judge,
-    last_verdict,
+    judge_again,
     next_view,
     open_evaluations,
     pending_guess,
@@ -41,10 +42,21 @@ WHICH = (
 )
 
 
-def give_verdict(judgment_id: int, choice: str) -> bool:
+VERDICT, GUESS, AGAIN = range(3)
+"""What is asked of a judgment: each is an item of its own, so that one press never answers two."""
+
+
+def item(judgment_id: int, asked: int) -> int:
+    """One number for both, which never leaves the server."""
+    return judgment_id * 3 + asked
+
+
+def give_verdict(item_id: int, choice: str) -> bool:
     """Save a verdict; the next pair appears by itself."""
+    judgment_id, asked = divmod(item_id, 3)
+    save = judge_again if asked == AGAIN else judge
     with errors_toasted(), session() as s:
-        judge(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
+        save(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
         return True
     return False
 
@@ -52,7 +64,7 @@ def give_verdict(judgment_id: int, choice: str) -> bool:
 def give_guess(item_id: int, choice: str) -> bool:
     """Save which side was taken for the machine."""
     with errors_toasted(), session() as s:
-        say_which(s, by=me.reviewer_id, judgment_id=-item_id, guess=Guess(choice))
+        say_which(s, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
         return True
     return False
 
@@ -71,8 +83,7 @@ def judging(evaluation_id: int) -> None:
     try:
         with session() as s:
             chosen = just_chosen(BlindView)
-            # what is guessed is another item than the verdict before it, so that one press never answers both
-            asked = chosen.shown if chosen and chosen.item_id < 0 else None
+            asked = chosen.shown if chosen and chosen.item_id % 3 == GUESS else None
             view: BlindView | None = chosen.shown if chosen else None
             if chosen is None:
                 asked = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
@@ -97,7 +108,7 @@ def judging(evaluation_id: int) -> None:
         if asked is not None:
             st.caption("Your verdict is saved. Which side, do you think, was written by the machine?")
             choice_bar(
-                -view.judgment_id,
+                item(view.judgment_id, GUESS),
                 view,
                 give_guess,
                 beside=lambda: undo_button(evaluation_id, done.done),
@@ -105,7 +116,8 @@ def judging(evaluation_id: int) -> None:
                 name="which",
             )
         else:
-            choice_bar(view.judgment_id, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
+            which = item(view.judgment_id, AGAIN if view.again else VERDICT)
+            choice_bar(which, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
     if asked is None:
         tell_last(evaluation_id)
     go_on_after_the_pause(chosen)
@@ -125,7 +137,7 @@ def nothing_left(done: JudgingProgress) -> None:
 def tell_last(evaluation_id: int) -> None:
     """One's last verdict, why, and only now what was checked about that pair."""
     with reading() as s:
-        last = last_verdict(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
+        last = explainable(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
         asking = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id) is not None
         if last is None or asking:  # what was checked could tell which one is the machine
             return

@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 
 from db.models import (
     Evaluation,
+    Guess,
     Judgment,
     Pairing,
     Preference,
     Project,
+    PromptSet,
     Ranking,
     Recipe,
     Responder,
@@ -224,6 +226,20 @@ def test_the_words_claim_a_winner_only_where_interval_and_test_do(s: Session) ->
         found = telling(people, people.figures())
         assert words in found.finding
         assert found.numbers.startswith(f"{judged.candidate.label} against People, together: win rate ")
+
+
+def test_the_result_tells_whether_reviewers_knew_the_machine_and_the_rate_by_import(s: Session) -> None:
+    judged = Judged(s, prompts=30)
+    for judgment in s.scalars(select(Judgment)):
+        machine_left = judgment.candidate_left
+        judgment.guess = Guess.LEFT if machine_left else Guess.RIGHT
+    for n, prompt_set in enumerate(s.scalars(select(PromptSet))):
+        prompt_set.file_name = ("spring.csv", "autumn.csv")[n % 2]
+    s.flush()
+    (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
+    found = telling(people, people.figures())
+    assert any(check.warns and "they could often tell" in check.sentence for check in found.checks)
+    assert {dot.name for dot in found.parts["By import"]} == {"spring.csv", "autumn.csv"}
 
 
 def test_every_responder_is_in_the_order_once_and_people_together(s: Session) -> None:

@@ -28,7 +28,7 @@ from training.examples import WITH_REFERENCE, Example, examples
 from training.following import Silent, alone, is_first, processes
 from training.guards import Encoded, check_rows, check_space, encode
 from training.learning_curve import shared_rows
-from training.onednn import use_onednn
+from training.on_cpu import score_replies_only, use_every_core, use_onednn
 from training.rows import Rows, read_rows, read_thumbs, unpaired
 from training.run_folder import (
     ADAPTER,
@@ -61,7 +61,6 @@ from training.weights import (
     load_tokenizer,
     on_gpu,
     stop_ids,
-    use_every_core,
 )
 
 TELL_EVERY = 1.0
@@ -88,6 +87,7 @@ def train(folder: Path, listener: Listener) -> None:
     try:
         use_every_core()
         use_onednn()
+        score_replies_only()
         if is_first() and not _in_two_stages(given):
             # whoever listens may have missed what the last attempt said at its end
             forget_steps_after(folder, step_of(last_checkpoint(folder)))

@@ -1,6 +1,5 @@
 """Model folders as the trainer needs them: load a base model, merge an adapter into it, save the result whole."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,6 @@ def device_name() -> str:
     import torch
 
     return torch.cuda.get_device_name() if on_gpu() else f"CPU, {torch.get_num_threads()} threads"
-
-
-def use_every_core() -> None:
-    """As many threads as there are cores that this process may use, unless OMP_NUM_THREADS says otherwise.
-
-    More would wait for each other, and hyper-threads bring nothing.
-    """
-    import psutil
-    import torch
-
-    if not on_gpu() and "OMP_NUM_THREADS" not in os.environ:
-        allowed = len(psutil.Process().cpu_affinity() or []) or 1
-        torch.set_num_threads(min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
 def load_tokenizer(location: str, *, expected: str | None) -> Any:

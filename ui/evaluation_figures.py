@@ -7,6 +7,7 @@ from typing import TypeAlias
 from eval.contrasts import HeadToHead
 from eval.estimates import CannotEstimate, Estimated, Interval
 from eval.results import Results, Verdicts
+from eval.second_looks import consistency
 from eval.strengths import Strengths
 from eval.telling import Telling, p_in_words, percent, span
 from eval.votes_report import VotesReport
@@ -125,7 +126,7 @@ def agreement_tables(told: Told) -> tuple[Table, Table]:
             "Verdicts": one.votes,
             "Shared": one.shared,
             "With the rest": percent(one.with_the_rest),
-            "Same again": percent(one.same_again),
+            "Same again": _same_again(told, one.reviewer, one.same_again),
             "Left": percent(one.left_rate),
             "Ties": f"{one.tie_rate:.0%}",
             "Median seconds": f"{seconds[one.reviewer]:.0f}" if one.reviewer in seconds else "not timed",
@@ -133,6 +134,12 @@ def agreement_tables(told: Told) -> tuple[Table, Table]:
         for one in agreed.reviewers
     ]
     return together, each or "Nobody was asked."
+
+
+def _same_again(told: Told, reviewer: str, of_votes: Estimated[float]) -> str:
+    """By second looks where pairs came twice, else by votes on one pair that a file has several times."""
+    found = consistency([look for look in told.verdicts.twice if look.reviewer == reviewer], reviewer=reviewer)
+    return f"{found.same} of {found.n}" if found.n else percent(of_votes)
 
 
 def scale_of(told: Told) -> Estimated[Strengths]:

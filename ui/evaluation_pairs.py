@@ -12,6 +12,7 @@ from ui.checks import share_table
 from ui.evaluation_figures import ToldResults
 from ui.pairs import show_prompt
 from ui.safe import errors_shown, escaped, plain, show_table
+from ui.wanted import offer_like
 
 WORDS = {Outcome.WIN: "won", Outcome.LOSS: "lost", Outcome.TIE: "both good", Outcome.BOTH_BAD: "both bad"}
 EVERYTHING = "everything, losses first"
@@ -62,6 +63,8 @@ def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int)
     at = min(int(st.session_state.get("pair_at", 0)), len(found) - 1)
     _bar(at, len(found))
     _show_case(found[at], read)
+    if found[at].fate is Fate.LOST:
+        offer_like(found[at].pairing_id, project_id, by)
 
 
 def _read(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _Read:

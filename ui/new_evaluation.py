@@ -206,6 +206,16 @@ def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: st
         format_func=lambda way: STOPPING_WORDS[way],
         key=f"ev_stopping_{turn}",
     )
+    again = st.slider(
+        "Given to the same reviewer twice, %",
+        0,
+        50,
+        round(old.again * 100),
+        5,
+        key=f"ev_again_{turn}",
+        help="Unannounced, sides swapped, at least ten pairs later: how consistent each reviewer is. 5 to 10 % is "
+        "enough; these verdicts count for nothing else.",
+    )
     ask = False
     if any(entry.kind is ResponderKind.HUMAN for entry in who.baselines):
         ask = st.checkbox(
@@ -223,6 +233,7 @@ def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: st
         correlation=float(alike),
         stopping=stopping or old.stopping,
         ask_machine=ask,
+        again=again / 100,
         one_person_a_prompt=who.shared,
     )
 

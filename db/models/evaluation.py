@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -114,6 +114,26 @@ class Judgment(Base):
 
     pairing: Mapped[Pairing] = relationship(back_populates="judgments")
     reviewer: Mapped[Reviewer] = relationship()
+
+
+class SecondLook(Base):
+    """The same pair given to the same Reviewer once more, unannounced, sides swapped: how consistent they are.
+
+    Its verdict counts for nothing else.
+    """
+
+    __tablename__ = "second_look"
+    __table_args__ = (CheckConstraint("(verdict IS NULL) = (judged_at IS NULL)", name="judged_has_verdict"),)
+
+    judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True)
+    candidate_left: Mapped[bool]
+    """Always the other side than at first."""
+    verdict: Mapped[Verdict | None] = mapped_column(enum(Verdict))
+    drawn_at: Mapped[datetime] = mapped_column(default=now)
+    judged_at: Mapped[datetime | None]
+    seconds: Mapped[float | None] = mapped_column(Double)
+
+    judgment: Mapped[Judgment] = relationship()
 
 
 class Tag(Base):

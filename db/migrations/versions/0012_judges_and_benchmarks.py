@@ -1,4 +1,4 @@
-"""models as judges, public benchmarks, and corrections wanted because a model failed on prompts like these.
+"""models as judges, second looks, public benchmarks, corrections wanted because a model failed on prompts like these.
 
 Revision 0012, after 0011.
 """
@@ -128,6 +128,21 @@ def upgrade() -> None:
             ['requested_by_id'], ['reviewer.id'], name=op.f('fk_wanted_correction_requested_by_id')
         ),
         sa.PrimaryKeyConstraint('prompt_id', 'pairing_id', name=op.f('pk_wanted_correction')),
+    )
+    op.create_table(
+        'second_look',
+        sa.Column('judgment_id', sa.Integer(), nullable=False),
+        sa.Column('candidate_left', sa.Boolean(), nullable=False),
+        sa.Column('verdict', sa.Enum('LEFT', 'RIGHT', 'TIE', 'BOTH_BAD', name='verdict', native_enum=False,
+                                     create_constraint=True, length=20), nullable=True),
+        sa.Column('drawn_at', sa.DateTime(), nullable=False),
+        sa.Column('judged_at', sa.DateTime(), nullable=True),
+        sa.Column('seconds', sa.Double(), nullable=True),
+        sa.CheckConstraint(
+            '(verdict IS NULL) = (judged_at IS NULL)', name=op.f('ck_second_look_judged_has_verdict')
+        ),
+        sa.ForeignKeyConstraint(['judgment_id'], ['judgment.id'], name=op.f('fk_second_look_judgment_id')),
+        sa.PrimaryKeyConstraint('judgment_id', name=op.f('pk_second_look')),
     )
     for table in ('judge_run', 'benchmark_run'):
         for column in ('project_id', 'status'):

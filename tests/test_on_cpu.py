@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training import onednn
+from training import on_cpu
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def by_onednn() -> Iterator[None]:
     """In this test matrices are multiplied by oneDNN, whoever made the processor."""
-    library = onednn.replaced()
+    library = on_cpu.replaced()
     yield
     library._destroy()
 
@@ -83,12 +83,30 @@ def test_a_product_can_be_written_into_a_part_of_another_matrix(by_onednn: None)
     assert not room[:, [0, 4, 5]].any()
 
 
+@pytest.mark.parametrize(("beta", "alpha"), [(1, 1), (0, 1), (0.5, 2), (1, -1)])
+def test_sums_with_a_product_are_pytorch_s_own(by_onednn: None, beta: float, alpha: float) -> None:
+    import torch
+
+    left, right, bias = torch.randn(5, 7), torch.randn(7, 3), torch.randn(3)
+    exact = (beta * bias.double() + alpha * (left.double() @ right.double())).float()
+    assert torch.allclose(torch.addmm(bias, left, right, beta=beta, alpha=alpha), exact, atol=1e-5)
+    here = bias.repeat(5, 1)
+    assert torch.allclose(here.addmm_(left, right, beta=beta, alpha=alpha), exact, atol=1e-5)
+    assert torch.allclose(here, exact, atol=1e-5)
+    layer = torch.nn.Linear(7, 3)
+    layer(left).sum().backward()
+    assert torch.allclose(layer.weight.grad[0], left.sum(0), atol=1e-5)
+    assert layer.bias.grad.tolist() == [5, 5, 5]
+    whole = torch.ones(2, 2, dtype=torch.long)
+    assert torch.addmm(whole, whole, whole).tolist() == [[3, 3], [3, 3]]
+
+
 def test_only_a_processor_that_mkl_slows_down_is_helped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     about = tmp_path / "cpuinfo"
-    monkeypatch.setattr(onednn, "PROCESSORS", about)
+    monkeypatch.setattr(on_cpu, "PROCESSORS", about)
     monkeypatch.setattr("platform.processor", lambda: "")
-    assert not onednn.pays()
+    assert not on_cpu.pays()
     about.write_text("vendor_id\t: GenuineIntel\n")
-    assert not onednn.pays()
+    assert not on_cpu.pays()
     about.write_text("vendor_id\t: AuthenticAMD\n")
-    assert onednn.pays()
+    assert on_cpu.pays()

@@ -1,0 +1,196 @@
+"""From a lost judgment to new training data: training prompts like the lost one wait for a correction.
+
+The lost prompt itself is held out and stays so. What is asked for is a better reply to *other* prompts of its kind
+(as in error analysis: add data where the model fails), which the next Snapshot learns from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from db.models import (
+    Correction,
+    Evaluation,
+    ModelVersion,
+    Pairing,
+    Prompt,
+    Responder,
+    ResponderKind,
+    Response,
+    Reviewer,
+    Role,
+    WantedCorrection,
+)
+from db.people import require
+from errors import NotFound, Refused
+from review.corrections import CORRECTORS
+
+MOST_TO_START_FROM = 3
+"""Replies offered as a beginning; more would be read rather than written."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """A training prompt like a held-out one."""
+
+    prompt_id: int
+    text: str
+    topic: str | None
+    similarity: float
+    """Cosine of the two texts' weighted words: 0 for none in common, 1 for all."""
+    waits: bool
+    """It waits for a correction already."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A training prompt that waits for a better reply; no word of who wrote its replies."""
+
+    prompt_id: int
+    prompt: str
+    context: str | None
+    replies: Sequence[tuple[int, str]]
+    """Response id and text, the failing model's own first; empty where nobody has answered it."""
+    synthetic: bool
+    """The prompt was made up by a rule or a model."""
+
+
+def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]:
+    """The training prompts that have most words in common with a judged pair's prompt, the nearest first.
+
+    Words weigh the more the fewer prompts have them (TF-IDF, scikit-learn's TfidfVectorizer). Prompts without any in
+    common are left out. For managers, once the Evaluation is closed.
+    """
+    pairing = _closed(s, by=by, pairing_id=pairing_id)
+    rows = s.execute(
+        select(Prompt.id, Prompt.text, Prompt.topic)
+        .where(Prompt.project_id == pairing.evaluation.project_id, Prompt.held_out.is_(False))
+        .order_by(Prompt.id)
+    ).all()
+    near = nearest(pairing.prompt.text, [row.text for row in rows], most=most)
+    waiting = _waiting_ids(s, project_id=pairing.evaluation.project_id)
+    return [
+        Alike(rows[n].id, rows[n].text, rows[n].topic, similarity, waits=rows[n].id in waiting)
+        for n, similarity in near
+    ]
+
+
+def nearest(text: str, others: Sequence[str], *, most: int) -> list[tuple[int, float]]:
+    """Index and similarity of at most so many of the others, the nearest first. Pure."""
+    # imported here: scikit-learn takes a second
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if not others:
+        return []
+    words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    try:
+        known = words.fit_transform(others)
+    except ValueError:  # texts without a single word
+        return []
+    similarity = (known @ words.transform([text]).T).toarray().ravel()
+    best = (-similarity).argsort(kind="stable")[:most]
+    return [(int(n), float(similarity[n])) for n in best if similarity[n] > 0]
+
+
+def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequence[int]) -> int:
+    """Put training prompts into the queue of corrections, because of this lost pair; gives how many are new there.
+
+    Raises `Refused` for a held-out prompt, one of another project, or while the Evaluation is open.
+    """
+    pairing = _closed(s, by=by, pairing_id=pairing_id)
+    project_id = pairing.evaluation.project_id
+    found = s.scalars(select(Prompt).where(Prompt.id.in_(list(prompt_ids)), Prompt.project_id == project_id)).all()
+    if len(found) != len(set(prompt_ids)):
+        raise NotFound("One of these prompts is not in this project any more. Reload the page.")
+    if any(prompt.held_out for prompt in found):
+        raise Refused("A held-out prompt stays out of training. Choose training prompts that are like it.")
+    waiting = _waiting_ids(s, project_id=project_id)
+    new = sorted({prompt.id for prompt in found} - waiting)
+    for prompt_id in new:
+        row = s.get(WantedCorrection, (prompt_id, pairing_id))
+        if row is not None:  # corrected since, and wanted once more
+            s.delete(row)
+            s.flush()
+        s.add(WantedCorrection(prompt_id=prompt_id, pairing_id=pairing_id, requested_by_id=by))
+        s.flush()
+    return len(new)
+
+
+def wanted_count(s: Session, *, project_id: int) -> int:
+    """How many training prompts wait for a correction because a model lost on others like them."""
+    rows = select(func.count(func.distinct(WantedCorrection.prompt_id))).join(WantedCorrection.prompt)
+    return s.scalar(rows.where(*_waits(project_id))) or 0
+
+
+def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> Wanted | None:
+    """The next prompt that waits, those wanted by most losses first; those put off come when nothing else is left."""
+    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    rows = (
+        select(WantedCorrection.prompt_id)
+        .join(WantedCorrection.prompt)
+        .where(*_waits(project_id))
+        .group_by(WantedCorrection.prompt_id)
+        .order_by(func.count().desc(), WantedCorrection.prompt_id)
+        .limit(1)
+    )
+    found = s.scalar(rows.where(WantedCorrection.prompt_id.not_in(list(later))))
+    for put_off in later:
+        found = found or s.scalar(rows.where(WantedCorrection.prompt_id == put_off))
+    if found is None:
+        return None
+    prompt = s.get_one(Prompt, found)
+    return Wanted(prompt.id, prompt.text, prompt.context, _replies(s, prompt), prompt.synthetic)
+
+
+def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
+    """Different texts to start from: of the model that lost, of other models the newest first, then of people."""
+    lost = select(Evaluation.candidate_id).join(Pairing).join(WantedCorrection)
+    by_loser = Responder.id.in_(lost.where(WantedCorrection.prompt_id == prompt.id))
+    order = case((by_loser, 0), (Responder.kind != ResponderKind.HUMAN, 1), else_=2)
+    rows = (
+        select(Response.id, Response.text)
+        .join(Responder, Responder.id == Response.responder_id)
+        .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
+        .where(Response.prompt_id == prompt.id, func.trim(Response.text) != "")
+        .order_by(order, Response.id.desc())
+    )
+    texts: dict[str, int] = {}
+    for response_id, text in s.execute(rows):
+        texts.setdefault(text, response_id)
+    return [(response_id, text) for text, response_id in list(texts.items())[:MOST_TO_START_FROM]]
+
+
+def _closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
+    pairing = s.get(Pairing, pairing_id)
+    if pairing is None:
+        raise NotFound("That pair is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=pairing.evaluation.project_id, roles=(Role.MANAGER,))
+    if pairing.evaluation.closed_at is None:
+        raise Refused("This evaluation is still open. Close it first: what it found may not steer anything before.")
+    return pairing
+
+
+def _waiting_ids(s: Session, *, project_id: int) -> set[int]:
+    rows = select(WantedCorrection.prompt_id).join(WantedCorrection.prompt).where(*_waits(project_id))
+    return set(s.scalars(rows))
+
+
+def _waits(project_id: int) -> list[ColumnElement[bool]]:
+    """Wanted, and neither corrected nor answered by a person since."""
+    corrected = exists().where(
+        Response.prompt_id == WantedCorrection.prompt_id,
+        Correction.response_id == Response.id,
+        Correction.created_at > WantedCorrection.created_at,
+        Correction.undone_at.is_(None),
+        Reviewer.id == Correction.reviewer_id,
+        Reviewer.simulated.is_(False),
+    )
+    written = exists().where(
+        Response.prompt_id == WantedCorrection.prompt_id,
+        Responder.id == Response.responder_id,
+        and_(Responder.kind == ResponderKind.HUMAN, Responder.reviewer_id.is_not(None)),
+        Response.created_at > WantedCorrection.created_at,
+    )
+    return [Prompt.project_id == project_id, Prompt.held_out.is_(False), ~or_(corrected, written)]

@@ -1,0 +1,138 @@
+"""Pairs that come to the same reviewer twice: unannounced, sides swapped, counted for nothing but consistency."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import Evaluation, Judgment, Reviewer, SecondLook, Verdict
+from errors import BadSetting, NotFound, Refused
+from eval.estimates import CannotEstimate, Interval
+from eval.evaluations import close_evaluation, counted
+from eval.judging import BlindView, explainable, judge, judge_again, progress, undo_last
+from eval.protocol import Plan
+from eval.results import results
+from eval.second_looks import APART, Twice, consistency, looks_of
+from eval.telling import telling
+from tests.test_protocol import Contest
+
+HALF = Plan(again=0.5)
+
+
+def say(s: Session, view: BlindView, who: Reviewer, verdict: Verdict) -> None:
+    (judge_again if view.again else judge)(s, by=who.id, judgment_id=view.judgment_id, verdict=verdict)
+
+
+def for_candidate(s: Session, view: BlindView) -> Verdict:
+    """The verdict that says the candidate is better, on whichever side it stands."""
+    first = s.get_one(Judgment, view.judgment_id).candidate_left
+    return Verdict.LEFT if first is not view.again else Verdict.RIGHT
+
+
+def all_judged(s: Session, contest: Contest, evaluation: Evaluation, who: Reviewer) -> list[BlindView]:
+    seen = []
+    while view := contest.draw(evaluation, who):
+        say(s, view, who, for_candidate(s, view))
+        seen.append(view)
+    return seen
+
+
+@pytest.mark.both_databases
+def test_a_pair_comes_again_after_ten_others_with_its_sides_swapped(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    seen = all_judged(s, contest, evaluation, contest.judges[0])
+    again = [place for place, view in enumerate(seen) if view.again]
+    assert 5 <= len(again) <= 20
+    for place in again:
+        look = seen[place]
+        first = next(n for n, view in enumerate(seen) if view.judgment_id == look.judgment_id and not view.again)
+        assert sum(not view.again for view in seen[first + 1 : place]) >= APART
+        assert (look.left, look.right) == (seen[first].right, seen[first].left)
+    assert len({view.judgment_id for view in seen if view.again}) == len(again), "each comes a second time at most"
+
+
+def test_progress_counts_a_second_look_like_any_pair_so_nothing_announces_it(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    me = contest.judges[0]
+    told = []
+    while view := contest.draw(evaluation, me):
+        told.append(progress(s, evaluation_id=evaluation.id, reviewer_id=me.id).done)
+        say(s, view, me, Verdict.TIE)
+    assert told == list(range(len(told)))
+    end = progress(s, evaluation_id=evaluation.id, reviewer_id=me.id)
+    assert end.done == end.total == len(told)
+
+
+def test_second_verdicts_count_for_nothing_but_consistency(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    seen = all_judged(s, contest, evaluation, contest.judges[0])
+    twice = sum(view.again for view in seen)
+    assert counted(s, evaluation_id=evaluation.id).verdicts == 30
+    with pytest.raises(Refused, match="once the evaluation is closed"):
+        looks_of(s, evaluation_id=evaluation.id, simulated=False)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    (people,) = results(s, evaluation_id=evaluation.id).verdicts
+    assert (people.head.n, people.head.wins, len(people.twice)) == (30, 30, twice)
+    said = [check.sentence for check in telling(people, people.figures()).checks]
+    assert any(f"said the same of {twice}" in sentence for sentence in said)
+
+
+def test_whoever_follows_a_side_is_found_out(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    while view := contest.draw(evaluation, contest.judges[0]):
+        say(s, view, contest.judges[0], Verdict.LEFT)
+    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    (people,) = results(s, evaluation_id=evaluation.id).verdicts
+    found = consistency(people.twice)
+    assert (found.same, found.followed_side) == (0, found.n)
+    checks = telling(people, people.figures()).checks
+    assert any(check.warns and "same side again" in check.sentence for check in checks)
+
+
+def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    me = contest.judges[0]
+    while (view := contest.draw(evaluation, me)) and not view.again:
+        say(s, view, me, Verdict.LEFT)
+    assert view is not None
+    say(s, view, me, Verdict.RIGHT)
+    assert explainable(s, reviewer_id=me.id, evaluation_id=evaluation.id) is None, "no reasons of another pair"
+    with pytest.raises(Refused, match="already"):
+        say(s, view, me, Verdict.LEFT)
+    assert undo_last(s, by=me.id, evaluation_id=evaluation.id)
+    assert contest.draw(evaluation, me) == view
+    assert s.scalar(select(func.count(Judgment.id)).where(Judgment.verdict.is_not(None))) == APART + 1
+    assert s.scalar(select(func.count()).select_from(SecondLook).where(SecondLook.verdict.is_not(None))) == 0
+
+
+def test_nothing_comes_again_unless_the_protocol_says_so(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    seen = all_judged(s, contest, contest.open(), contest.judges[0])
+    assert not any(view.again for view in seen)
+    with pytest.raises(NotFound, match="second time"):
+        judge_again(s, by=contest.judges[0].id, judgment_id=seen[0].judgment_id, verdict=Verdict.TIE)
+
+
+def test_more_than_half_cannot_be_given_twice(s: Session) -> None:
+    with pytest.raises(BadSetting, match="5 to 10 % is enough"):
+        Contest(s).open(Plan(again=0.9))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), max_size=30))
+def test_consistency_counts_and_its_interval_holds_the_share(given_: list[tuple[int, bool, bool]]) -> None:
+    looks = [Twice("Ann", prompt, same, side and not same) for prompt, same, side in given_]
+    found = consistency(looks)
+    assert (found.n, found.same) == (len(looks), Counter(look.same for look in looks)[True])
+    if not looks:
+        assert isinstance(found.interval, CannotEstimate)
+        return
+    assert isinstance(found.interval, Interval)
+    assert 0 <= found.interval.low <= found.same / found.n <= found.interval.high <= 1
