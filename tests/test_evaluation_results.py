@@ -153,7 +153,8 @@ def test_the_file_begins_with_the_command_s_columns_and_ends_with_the_lineage(s:
     assert names[:9] == [
         *("prompt", "reviewer", "left", "right", "verdict", "left_length", "right_length", "tag", "judged_by")
     ]
-    assert names[-5:] == ["evaluation_id", "pairing_id", "judgment_id", "left_response_id", "right_response_id"]
+    ids = ["evaluation_id", "pairing_id", "judgment_id", "left_response_id", "right_response_id"]
+    assert names[-6:] == [*ids, "prompt_set"]
 
 
 def test_people_together_is_a_contrast_of_the_same_verdicts(s: Session) -> None:

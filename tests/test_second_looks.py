@@ -103,13 +103,14 @@ def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Ses
     while (view := contest.draw(evaluation, me)) and not view.again:
         say(s, view, me, Verdict.LEFT)
     assert view is not None
+    judged = s.scalar(select(func.count(Judgment.id)).where(Judgment.verdict.is_not(None)))
     say(s, view, me, Verdict.RIGHT)
     assert explainable(s, reviewer_id=me.id, evaluation_id=evaluation.id) is None, "no reasons of another pair"
     with pytest.raises(Refused, match="already"):
         say(s, view, me, Verdict.LEFT)
     assert undo_last(s, by=me.id, evaluation_id=evaluation.id)
     assert contest.draw(evaluation, me) == view
-    assert s.scalar(select(func.count(Judgment.id)).where(Judgment.verdict.is_not(None))) == APART + 1
+    assert s.scalar(select(func.count(Judgment.id)).where(Judgment.verdict.is_not(None))) == judged
     assert s.scalar(select(func.count()).select_from(SecondLook).where(SecondLook.verdict.is_not(None))) == 0
 
 
@@ -135,4 +136,6 @@ def test_consistency_counts_and_its_interval_holds_the_share(given_: list[tuple[
         assert isinstance(found.interval, CannotEstimate)
         return
     assert isinstance(found.interval, Interval)
-    assert 0 <= found.interval.low <= found.same / found.n <= found.interval.high <= 1
+    rounding = 1e-12
+    assert 0 <= found.interval.low <= found.same / found.n + rounding
+    assert found.same / found.n - rounding <= found.interval.high <= 1
