@@ -20,6 +20,8 @@ from db.models import (
     Evaluation,
     GenerationRun,
     Guideline,
+    JudgeRun,
+    JudgeVerdict,
     Judgment,
     ModelVersion,
     Pairing,
@@ -42,6 +44,7 @@ from errors import Refused
 from eval.stated import stated
 from sections import Section
 from settings import ROOT
+from template import text_hash
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
@@ -72,6 +75,7 @@ def methods(s: Session, *, by: int, evaluation_id: int) -> tuple[Section, ...]:
         _task(s, evaluation),
         _prompts(s, evaluation, taking_part),
         _reviewers(s, evaluation, taking_part),
+        *_model_judges(s, evaluation),
         *(_responder(s, evaluation, one) for one in taking_part),
         *_trainings(s, taking_part),
         _code(),
@@ -201,6 +205,31 @@ def _reviewers(s: Session, evaluation: Evaluation, taking_part: Sequence[Respond
         "not judged are in no figure."
     )
     return Section("Reviewers", tuple(found), note)
+
+
+def _model_judges(s: Session, evaluation: Evaluation) -> list[Section]:
+    """Every model that was asked to judge as well; how far each goes with people stands among the figures."""
+    runs = s.scalars(select(JudgeRun).where(JudgeRun.evaluation_id == evaluation.id).order_by(JudgeRun.id)).all()
+    found = []
+    for run in runs:
+        judge = run.responder
+        answers = select(func.count()).select_from(JudgeVerdict).where(JudgeVerdict.run_id == run.id)
+        nothing = s.scalar(answers.where(JudgeVerdict.verdict.is_(None))) or 0
+        rows = [
+            ("Responder", f"{judge.name} (id {judge.id}), judge run {run.id}: {run.status.value.lower()}"),
+            ("Asked for by", f"{s.get_one(Reviewer, run.requested_by_id).label}, {run.created_at:%d %B %Y, %H:%M} UTC"),
+            ("Answers", f"{s.scalar(answers) or 0:,}, {nothing:,} of them without a verdict"),
+            ("Decoding", f"temperature {judge.temperature:g}, at most {judge.max_tokens:,} tokens"),
+            ("Sha256 of its instructions", text_hash(judge.instructions or "")),
+            ("Instructions", judge.instructions or "empty"),
+        ]
+        if judge.endpoint_url:
+            rows.append(("Endpoint", f"{judge.endpoint_model} at {judge.endpoint_url}"))
+        if judge.model_version is not None:
+            rows += _model(judge.model_version)
+        note = "A model, no reviewer: each pair in both orders, blind; in no figure of people's."
+        found.append(Section(f"Model judge: {judge.name}", tuple(rows), note))
+    return found
 
 
 def _responder(s: Session, evaluation: Evaluation, one: Responder) -> Section:

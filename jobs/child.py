@@ -20,6 +20,7 @@ STAGES = {
     "training": "training.worker",
     "parity": "generation.parity_check",
     "timing": "training.timing",
+    "judge": "generation.judge_run",
 }
 """The module that carries each kind of run, by its ``run(progress)``."""
 

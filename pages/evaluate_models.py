@@ -9,6 +9,7 @@ from eval.losses import may_read
 from ui.evaluation_pairs import show_pairs
 from ui.evaluation_results import download_report, download_verdicts, show_results, told_results
 from ui.frame import page
+from ui.model_judge import judge_section, show_judges
 from ui.new_evaluation import new_evaluation
 from ui.open_evaluation import show_open_evaluation
 from ui.safe import plain
@@ -27,6 +28,8 @@ def show_closed(ended: list[Evaluation]) -> None:
     st.subheader(plain(chosen.name))
     found = told_results(chosen.id)
     show_results(found)
+    show_judges(found, me)
+    judge_section(chosen, me)
     if manager:
         download_report(found, by=me.reviewer_id)
     with reading() as s:
@@ -50,5 +53,6 @@ for entry in known:
     if entry.evaluation.closed_at is None:
         with st.container(border=True):
             show_open_evaluation(entry, me)
+            judge_section(entry.evaluation, me)
 if ended := [entry.evaluation for entry in known if entry.evaluation.closed_at is not None]:
     show_closed(ended)

@@ -22,6 +22,7 @@ from ui.evaluation_figures import (
     strength_table,
 )
 from ui.export import csv_bytes
+from ui.model_judge import told_judges
 from ui.report_file import report_html
 from ui.safe import escaped, plain, show_table
 
@@ -161,7 +162,7 @@ def download_report(found: ToldResults, *, by: int) -> None:
     simulated = "-simulated" if any(one.verdicts.simulated for one in found.told) else ""
     st.download_button(
         "The report as one HTML file",
-        report_html(found, sections).encode(),
+        report_html(found, sections, told_judges(found)).encode(),
         file_name=f"evaluation-{evaluation_id}{simulated}-report.html",
         mime="text/html",
         icon=":material/description:",

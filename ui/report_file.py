@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 
 from eval.contrasts import HeadToHead
+from eval.judge_telling import LEFT_BY_LOT, JudgeTold, used_in_words
 from eval.telling import Dot, Telling
 from sections import Section
 from ui.charts import GREEN, GREY
@@ -53,11 +54,13 @@ th, td {text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; o
 """
 
 
-def report_html(found: ToldResults, sections: Sequence[Section]) -> str:
-    """The whole file. People's verdicts come first, simulated reviewers' after them, each with its own figures."""
+def report_html(found: ToldResults, sections: Sequence[Section], judges: Sequence[JudgeTold] = ()) -> str:
+    """The whole file. People's verdicts come first, simulated reviewers' after them, each with its own figures; how
+    far model judges go with them, in a part of its own.
+    """
     evaluation = found.results.evaluation
     front = "".join(_front(told) for told in found.told)
-    figures = "".join(_figures(told) for told in found.told)
+    figures = "".join(_figures(told) for told in found.told) + "".join(_judge(one) for one in judges)
     methods = "".join(_section(one) for one in sections)
     simulated = any(told.verdicts.simulated for told in found.told)
     mark = '<span class="simulated">has verdicts of simulated reviewers, who are no people</span>' if simulated else ""
@@ -105,6 +108,22 @@ def _figures(told: Told) -> str:
     parts += [f"<h2>{whose}: {escaped(title)}</h2>{_table(table)}" for title, table in tables]
     notes = _list(told.figures.notes)
     return "".join(parts) + (f"<h2>{whose}: to know beforehand</h2>{notes}" if told.figures.notes else "")
+
+
+def _judge(one: JudgeTold) -> str:
+    parts = [f"<h2>{escaped(one.title)}</h2>", _pairs("Who it is", [*one.who, ("Used", used_in_words(one))])]
+    for beside in one.beside:
+        mark = '<p><span class="simulated">beside a simulated reviewer, not people</span></p>'
+        parts += [f"<p>{escaped(beside.sentence)}</p>", mark if beside.simulated else ""]
+        parts += [dots_svg(beside.dots, title="say the same"), _pairs("Figures", beside.rows)]
+        for contrast in beside.help:
+            grey = f'<p class="note">{escaped(contrast.grey)}</p>' if contrast.grey else ""
+            parts.append(f"<h3>Against {escaped(contrast.against)}</h3>{grey}<p>{escaped(contrast.sentence)}</p>")
+            if contrast.dots:
+                parts.append(dots_svg(contrast.dots, title="win rate of the candidate, ties as half"))
+        if any(contrast.dots for contrast in beside.help):
+            parts.append(f'<p class="note">{escaped(LEFT_BY_LOT)}</p>')
+    return "".join(parts) + (f"<h3>To know</h3>{_list(one.cautions)}" if one.cautions else "")
 
 
 def dots_svg(dots: Sequence[Dot], *, title: str) -> str:

@@ -1,0 +1,128 @@
+"""Which pairs of replies a model judge reads: an Evaluation's own, and those that were left over by lot.
+
+The judge's verdicts help people's only where the prompts that people judged are a random part of all that it judged. An
+Evaluation takes every held-out prompt there is, so hardly anything is left over: where several people wrote the
+baselines, each prompt goes by lot to one of them, and the candidate's pairs with the others' replies are as good as
+drawn. Held-out prompts that came later, that people answer, or whose replies tell who wrote them were not drawn, and
+are left out here and counted.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased, joinedload
+
+from db.models import Evaluation, Pairing, Prompt, ResponderKind, Response
+from db.text_rules import as_shown
+
+
+@dataclass(frozen=True)
+class JudgedPair:
+    """Two replies to one prompt, as reviewers are shown them."""
+
+    candidate_response_id: int
+    baseline_response_id: int
+    prompt: str
+    context: str | None
+    candidate: str
+    baseline: str
+    identical: bool
+    """Both look the same: a tie that nobody is asked about."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Everything that a judge reads of one Evaluation."""
+
+    pairs: tuple[JudgedPair, ...]
+    """The Evaluation's own in the order in which they were drawn, then those left over by lot."""
+    later: int
+    """Held-out prompts with a reply of the candidate and of a baseline that no lot left over."""
+    telling: int
+    """Pairs that nobody judges, since a reply tells who wrote it."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What is not asked about, and why, in sentences."""
+        found = []
+        if self.later:
+            found.append(
+                f"{self.later:,} more held-out {'prompt has' if self.later == 1 else 'prompts have'} both replies but "
+                "came later, or a rule gives them to people. They may be of another kind than those that people "
+                "judged, so the model judge is not asked about them."
+            )
+        if self.telling:
+            found.append(
+                f"{self.telling:,} {'pair was' if self.telling == 1 else 'pairs were'} left out because a reply tells "
+                "who wrote it. The model judge is not asked about them, nor about pairs that nobody looked through "
+                "for such replies."
+            )
+        return tuple(found)
+
+
+def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
+    """The pairs, with their texts by the project's TextRules as they are now."""
+    evaluation = s.get_one(Evaluation, evaluation_id)
+    drawn = s.scalars(
+        select(Pairing)
+        .where(Pairing.evaluation_id == evaluation_id)
+        .options(
+            joinedload(Pairing.prompt),
+            joinedload(Pairing.candidate_response),
+            joinedload(Pairing.baseline_response).joinedload(Response.responder),
+        )
+        .order_by(Pairing.id)
+    ).all()
+    shown = as_shown(s, project_id=evaluation.project_id)
+    telling = _telling(evaluation)
+    by_lot = _left_by_lot(s, drawn) if evaluation.protocol is not None and not telling else []
+    found = []
+    for one, reply in [*((one, one.baseline_response) for one in drawn), *by_lot]:
+        candidate, baseline = shown(one.candidate_response.text), shown(reply.text)
+        same = one.identical if reply is one.baseline_response else candidate.split() == baseline.split()
+        ids = one.candidate_response_id, reply.id
+        found.append(JudgedPair(*ids, one.prompt.text, one.prompt.context, candidate, baseline, same))
+    known = {one.prompt_id for one in drawn} | {one["prompt_id"] for one in telling}
+    return Pairs(tuple(found), later=_later(s, evaluation, drawn, known), telling=len(telling))
+
+
+def _telling(evaluation: Evaluation) -> Sequence[dict[str, Any]]:
+    """The pairs that the protocol leaves out."""
+    return list(json.loads(evaluation.protocol).get("left_out", ())) if evaluation.protocol is not None else []
+
+
+def _left_by_lot(s: Session, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:
+    """Pairings of which another person's reply might have been drawn as well, each with such a reply."""
+    by_people = [one for one in drawn if one.baseline_response.responder.kind is ResponderKind.HUMAN]
+    people = {one.baseline_response.responder_id for one in by_people}
+    of_prompt = Counter(one.prompt_id for one in by_people)
+    if len(people) < 2 or max(of_prompt.values()) > 1:
+        return []
+    replies = s.scalars(
+        select(Response)
+        .where(Response.responder_id.in_(people), Response.sample == 0, Response.prompt_id.in_(of_prompt))
+        .order_by(Response.id)
+    ).all()
+    pairing_of = {one.prompt_id: one for one in by_people}
+    return [
+        (pairing_of[reply.prompt_id], reply)
+        for reply in replies
+        if reply.id != pairing_of[reply.prompt_id].baseline_response_id and reply.text.strip()
+    ]
+
+
+def _later(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing], known: Collection[int]) -> int:
+    """How many other held-out prompts have both replies."""
+    baselines = {one.baseline_response.responder_id for one in drawn}
+    mine, other = aliased(Response), aliased(Response)
+    rows = s.scalars(
+        select(func.distinct(Prompt.id))
+        .join(mine, (mine.prompt_id == Prompt.id) & (mine.responder_id == evaluation.candidate_id))
+        .join(other, (other.prompt_id == Prompt.id) & other.responder_id.in_(baselines))
+        .where(Prompt.project_id == evaluation.project_id, Prompt.held_out, mine.sample == 0, other.sample == 0)
+    )
+    return len(set(rows) - set(known))

@@ -1,0 +1,182 @@
+"""A model as judge: having one judge an Evaluation, and how far it goes with people once that is closed."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from db.catalog import models
+from db.models import Evaluation, JudgeRun, Role, RunStatus
+from db.session import reading, session
+from eval.judge_results import JudgeFound, as_columns, judge_label, judges, runs_of, unreadable
+from eval.judge_telling import LEFT_BY_LOT, BesideTold, HelpTold, JudgeTold, told
+from eval.results import Results
+from generation.judge_pairs import pairs_of
+from generation.judge_run import SAMPLING, instructions_for, judge_runs, request_judge
+from template import PromptFormat
+from ui.contestant import Start, contestant_boxes
+from ui.evaluation_charts import rates
+from ui.evaluation_figures import ToldResults
+from ui.export import csv_bytes
+from ui.frame import Me
+from ui.run_status import show_run
+from ui.safe import errors_shown, escaped, plain, show_table, show_text
+
+SIMULATED = '<span class="pw-simulated">beside a simulated reviewer, not people</span>'
+KEPT = 3
+"""Evaluations whose judges a tab keeps."""
+
+
+def judge_section(evaluation: Evaluation, me: Me) -> None:
+    """For managers: the runs over one Evaluation and how far they are, and the boxes that ask for another."""
+    if not me.has(Role.MANAGER):
+        return
+    _runs(evaluation, me)
+    with st.expander("A model as judge", icon=":material/gavel:"):
+        _ask(evaluation, me)
+
+
+def _runs(evaluation: Evaluation, me: Me) -> None:
+    """Of a closed one only what has not come to its end: the rest is among the figures."""
+
+    def to_show() -> Sequence[JudgeRun]:
+        with reading() as s:
+            found = judge_runs(s, evaluation_id=evaluation.id)
+        still_open = evaluation.closed_at is None
+        return [run for run in found if still_open or run.status is not RunStatus.SUCCEEDED]
+
+    first = to_show()
+    if not first:
+        return
+    busy = any(not run.status.ended for run in first)
+
+    @st.fragment(run_every="2s" if busy else None)
+    def watch() -> None:
+        found = to_show()
+        if busy and all(run.status.ended for run in found):
+            st.rerun()
+        for run in found:
+            note = "What it said is told once the evaluation is closed." if evaluation.closed_at is None else ""
+            show_run(run, f"Model judge: {judge_label(run.responder)}", by=me.reviewer_id, note=note)
+
+    watch()
+
+
+def _ask(evaluation: Evaluation, me: Me) -> None:
+    st.caption(
+        "A model reads every pair twice, in both orders, blind like people. Its verdicts are counted among nobody's: "
+        "once the evaluation is closed they are compared with people's, and where they go with them well enough they "
+        "narrow people's interval."
+    )
+    with reading() as s:
+        known = models(s)
+        instructions = instructions_for(s, project_id=me.project_id)
+    if not known:
+        st.info("There is no model on this machine yet: add one on the Generate page, or name an endpoint here.")
+    other = next((one.id for one in known if one.id != evaluation.candidate.model_version_id), None)
+    start = Start(other, PromptFormat(instructions), SAMPLING)
+    contestant = contestant_boxes(f"judge_{evaluation.id}", known, start, columns=(), rich=False)
+    if st.button(
+        "Have this model judge", key=f"ask_judge_{evaluation.id}", icon=":material/gavel:", disabled=contestant is None
+    ):
+        with errors_shown():
+            assert contestant is not None
+            with st.spinner("Reading the pairs …"), session() as s:
+                request_judge(s, by=me.reviewer_id, evaluation_id=evaluation.id, contestant=contestant)
+            st.rerun()
+
+
+# ------------------------------------------------------------------------------------------------ the closed one
+
+
+def told_judges(found: ToldResults) -> tuple[JudgeTold, ...]:
+    """Every judge of a closed Evaluation in words and figures; reckoned again when a run has changed."""
+    evaluation_id = found.results.evaluation.id
+    kept: dict[int, tuple[object, tuple[JudgeTold, ...]]] = st.session_state.setdefault("told_judges", {})
+    with reading() as s:
+        runs = runs_of(s, evaluation_id=evaluation_id)
+        stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs if run.status.ended)
+        if evaluation_id not in kept or kept[evaluation_id][0] != stamp:
+            with st.spinner("Comparing the model judge with people …"):
+                all_told: tuple[JudgeTold, ...] = ()
+                if stamp:
+                    left_out = pairs_of(s, evaluation_id=evaluation_id).left_out
+                    all_told = tell(found, judges(s, found=found.results), left_out)
+            kept[evaluation_id] = stamp, all_told
+    while len(kept) > KEPT:
+        kept.pop(next(iter(kept)))
+    return kept[evaluation_id][1]
+
+
+def tell(found: ToldResults, judged: Sequence[JudgeFound], left_out: Sequence[str]) -> tuple[JudgeTold, ...]:
+    """All judges in words, numbered as they were asked for.
+
+    Args:
+        left_out: sentences on pairs that no judge was asked about.
+    """
+    own = {one.verdicts.simulated: one.figures.agreement for one in found.told}
+    return tuple(told(one, own, left_out=left_out, number=at, of=len(judged)) for at, one in enumerate(judged, start=1))
+
+
+def show_judges(found: ToldResults, me: Me) -> None:
+    """How far each model judge goes with people, and people's figure with its help where that is worth it."""
+    all_told = told_judges(found)
+    if not all_told:
+        return
+    with st.container(border=True):
+        st.markdown("**Model judge**")
+        chosen = all_told[0]
+        if len(all_told) > 1:
+            titles = {one.run_id: one.title for one in all_told}
+            key = f"which_judge_{found.results.evaluation.id}"
+            run_id = st.selectbox("Which one", list(titles), format_func=titles.__getitem__, key=key)
+            chosen = next(one for one in all_told if one.run_id == run_id)
+        else:
+            st.caption(plain(chosen.title))
+        _show(chosen, found.results, me)
+
+
+def _show(one: JudgeTold, results: Results, me: Me) -> None:
+    with reading() as s:
+        words = unreadable(s, run_id=one.run_id)
+    for beside in one.beside:
+        _show_beside(beside)
+    if one.cautions:
+        lines = "".join(f"<li>{escaped(line)}</li>" for line in one.cautions)
+        st.html(f"<ul>{lines}</ul>")
+    with st.expander("The model judge: what it is and what it was told", icon=":material/badge:"):
+        show_table([{"What": name, "Value": value} for name, value in one.who], whole=True)
+        show_text(one.instructions)
+        if words:
+            st.caption("Its words that name no verdict, the most frequent first:")
+            show_table([{"It said": said or "(nothing)", "Times": count} for said, count in words])
+    if me.has(Role.MANAGER):
+        with reading() as s:
+            table = pd.DataFrame(as_columns(s, found=results, run_id=one.run_id))
+        st.download_button(
+            "The model judge's answers as CSV",
+            csv_bytes(table),
+            file_name=f"evaluation-{results.evaluation.id}-model-judge-{one.run_id}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            key=f"judge_answers_{one.run_id}",
+            help="A file of their own: no verdict of a person is in it, and none of these in theirs.",
+        )
+
+
+def _show_beside(one: BesideTold) -> None:
+    mark = SIMULATED if one.simulated else ""
+    st.html(f"<div>{escaped(one.sentence)} {mark}</div>")
+    rates(one.dots, title="say the same")
+    for help_ in one.help:
+        _show_help(help_)
+    dots = [dot for help_ in one.help for dot in help_.dots]
+    if dots:
+        rates(dots, title="win rate of the candidate, ties as half")
+        st.caption(LEFT_BY_LOT)
+    show_table([{"Model judge": name, "Value": value} for name, value in one.rows], whole=True)
+
+
+def _show_help(one: HelpTold) -> None:
+    grey = f'<div class="pw-faded">{escaped(one.grey)}</div>' if one.grey else ""
+    st.html(f"<div><b>Against {escaped(one.against)}</b> {grey}<div>{escaped(one.sentence)}</div></div>")
