@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.catalog import refuse_retired
 from db.comparisons import nearly_same
-from db.models import Example, ModelVersion, Prompt, Responder, ResponderKind, Role
+from db.models import Example, JudgeRun, ModelVersion, Prompt, Responder, ResponderKind, Role
 from db.people import require
 from db.responders import prompt_format
 from errors import AlreadyThere, NotFound, Refused
@@ -142,10 +142,11 @@ def contestant_of(responder: Responder) -> Contestant:
 
 
 def model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
-    """Every model Responder of the project, tried ones too, newest first."""
+    """Every model Responder of the project that answers prompts, tried ones too, newest first; no judges."""
+    judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == project_id)
     return s.scalars(
         select(Responder)
-        .where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN)
+        .where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN, Responder.id.not_in(judges))
         .order_by(Responder.id.desc())
         .options(selectinload(Responder.examples), selectinload(Responder.model_version))
     ).all()

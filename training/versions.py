@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from db.models import (
     Companion,
     GenerationRun,
+    JudgeRun,
     ModelVersion,
     ParityCheck,
     Responder,
@@ -168,6 +169,7 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
         ("the measuring of a training, run {}", Timing, Timing.base_model_id == version.id),
         ("generation run {}", GenerationRun, GenerationRun.responder_id.in_(answers) | GenerationRun.id.in_(beside)),
         ("the check of how it is served, run {}", ParityCheck, ParityCheck.model_version_id == version.id),
+        ("the model judge, run {}", JudgeRun, JudgeRun.responder_id.in_(answers)),
     ):
         found = s.scalar(select(model.id).where(uses, model.status.in_(going)).order_by(model.id))
         if found is not None:

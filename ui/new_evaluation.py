@@ -206,7 +206,7 @@ def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: st
         format_func=lambda way: STOPPING_WORDS[way],
         key=f"ev_stopping_{turn}",
     )
-    again = st.slider(
+    again = one.slider(
         "Given to the same reviewer twice, %",
         0,
         50,
