@@ -20,6 +20,7 @@ STAGES = {
     "training": "training.worker",
     "parity": "generation.parity_check",
     "timing": "training.timing",
+    "benchmark": "training.benchmarking",
 }
 """The module that carries each kind of run, by its ``run(progress)``."""
 

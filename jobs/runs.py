@@ -11,12 +11,12 @@ from typing import NamedTuple, cast
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, ParityCheck, Role, RunStatus, Timing, TrainingRun, Worker, now
+from db.models import BenchmarkRun, GenerationRun, ParityCheck, Role, RunStatus, Timing, TrainingRun, Worker, now
 from db.people import require
 from errors import NotFound, Refused
 from settings import settings
 
-AnyRun = GenerationRun | TrainingRun | ParityCheck | Timing
+AnyRun = GenerationRun | TrainingRun | ParityCheck | Timing | BenchmarkRun
 
 ALIVE = timedelta(seconds=15)
 """A worker beats every few seconds; one that has been silent for longer is taken for dead."""
@@ -32,7 +32,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Kind(NamedTuple):
     """One kind of run."""
 
-    model: type[GenerationRun] | type[TrainingRun] | type[ParityCheck] | type[Timing]
+    model: type[GenerationRun] | type[TrainingRun] | type[ParityCheck] | type[Timing] | type[BenchmarkRun]
     title: str
     """As people read it."""
 
@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "training": Kind(TrainingRun, "Training run"),
     "parity": Kind(ParityCheck, "Check of how a model is served"),
     "timing": Kind(Timing, "Timed step"),
+    "benchmark": Kind(BenchmarkRun, "Benchmark"),
 }
 """Every kind of run by its short name, as in folder names, logs and the command of a child."""
 
