@@ -36,7 +36,7 @@ from jobs.runs import cancel, try_again
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_project, a_reviewer
 from tests.test_models import a_folder, a_training
-from training import measuring
+from training import benchmarking, measuring
 from training.benchmark_tasks import (
     DEFAULT,
     EXAMPLES,
@@ -633,10 +633,8 @@ def test_an_unknown_benchmark_is_named_with_what_may_be_meant() -> None:
 
 
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "find_spec", lambda name: None)
-    with pytest.raises(
-        BenchmarkFailed, match=r"pip install --no-deps -r .*requirements-benchmarks\.txt, and press Try again"
-    ):
+    monkeypatch.setattr(benchmarking, "find_spec", lambda name: None)
+    with pytest.raises(BenchmarkFailed, match=r"pip install --no-deps -r .*requirements-benchmarks\.txt and try again"):
         measuring.measure(Asked("folder", ("mmlu",), 10, quantised=False), Silent())
 
 
@@ -762,6 +760,31 @@ def test_a_wrong_task_is_named_on_the_screen_and_nothing_can_be_started(home: Pa
     own.set_value("/nowhere/<b>task.yaml").run()
     assert "There is no task file /nowhere/<b>task.yaml" in said(page)
     assert next(one for one in page.button if one.label == "Run benchmarks").disabled
+
+
+@pytest.mark.usefixtures("database")
+def test_the_screen_names_the_command_where_lm_eval_is_not_installed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session() as s:
+        project, by, _ = measured_models(s, home)
+    monkeypatch.setattr(benchmarking, "find_spec", lambda name: None)
+    page = open_page("trained_models", project_id=project.id, by=by.id)
+    assert "Install it with" in said(page)
+    assert "requirements-benchmarks.txt" in said(page)
+    assert "Run benchmarks" not in [one.label for one in page.button]
+    assert "Lost 30.0 points" in said(page), "what is known is shown"
+
+
+@pytest.mark.usefixtures("database")
+def test_values_of_two_trainings_stand_beside_each_other(home: Path) -> None:
+    with session() as s:
+        project, by, _ = measured_models(s, home)
+        a_training(s, project, by, home, "Other")
+    words = said(open_page("trained_models", project_id=project.id, by=by.id))
+    assert "Public benchmarks" in words
+    assert "0.6 on 100 examples" in words
+    assert "against the one it was made from" in words
 
 
 def test_the_card_has_the_values_and_what_they_show(s: Session, home: Path) -> None:

@@ -29,7 +29,7 @@ TOKENS_A_CHOICE = 60
 """Prompt and one choice of a task nobody here knows."""
 SECONDS_A_TOKEN = 0.0045
 """Read once by a model of 135 million parameters on two cores: half of 0.009 s for a pair of replies (estimate.py)."""
-FIXED_SECONDS = 60.0
+FIXED_SECONDS = 30.0
 """Loading libraries, tasks and model."""
 READING_MB = 500.0
 """Of four texts at once: the chances of every token of a vocabulary of 50,000, twice."""

@@ -4,9 +4,11 @@ Each task's scores are kept as it ends, so that an attempt after a failure asks 
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from errors import BrokenModel, NotFound, PickwellError, Refused
 from files import MANIFEST, write_json
 from jobs.progress import Progress
 from model_folder import check_model_folder
+from settings import ROOT
 from training.benchmark_tasks import checked_tasks, label_of
 from training.paired_scores import Difference, NotComparable, Score, differences
 from training.versions import the_model
@@ -34,6 +37,14 @@ MOST_EXAMPLES = 100_000
 
 class BenchmarkFailed(PickwellError):
     """A benchmark that cannot go on, or some of whose tasks cannot be asked."""
+
+
+def not_installed() -> str | None:
+    """What to do where lm-eval is not installed, which is optional; none where it is."""
+    if find_spec("lm_eval") is not None:
+        return None
+    command = f"{sys.executable} -m pip install --no-deps -r {ROOT / 'requirements-benchmarks.txt'}"
+    return f"Benchmarks need lm-eval, which is not installed here. Install it with {command} and try again."
 
 
 # ------------------------------------------------------------------------------------------------------- asking for one

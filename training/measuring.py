@@ -26,7 +26,7 @@ from jobs.progress import RunLost
 from model_folder import is_hub_id
 from settings import ROOT
 from training.benchmark_tasks import is_local, local_task
-from training.benchmarking import Asked, BenchmarkFailed, Listener
+from training.benchmarking import Asked, BenchmarkFailed, Listener, not_installed
 from training.paired_scores import Score
 
 SEED = 1234
@@ -46,11 +46,8 @@ log = logging.getLogger("training.measuring")
 
 def measure(given: Asked, listener: Listener) -> None:
     """Ask the model every task that is still to be asked. Raises `BenchmarkFailed` and `BrokenModel`."""
-    if find_spec("lm_eval") is None:
-        raise BenchmarkFailed(
-            "Benchmarks need lm-eval, which is not installed here. Install it with "
-            f"{sys.executable} -m pip install --no-deps -r {ROOT / 'requirements-benchmarks.txt'}, and press Try again."
-        )
+    if lacking := not_installed():
+        raise BenchmarkFailed(lacking)
     todo = listener.begin(library())
     if not todo:
         return

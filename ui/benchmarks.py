@@ -17,6 +17,7 @@ from training.benchmarking import (
     labels,
     named,
     newest,
+    not_installed,
     request_benchmark,
     scores_of,
     there_already,
@@ -232,6 +233,9 @@ def _list(runs: Sequence[BenchmarkRun]) -> None:
 
 def _form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> None:
     """What to ask, and of which models; what was asked already is not asked again."""
+    if lacking := not_installed():
+        st.warning(plain(lacking), icon=":material/download:")
+        return
     key = version.id
     chosen = st.multiselect(
         "Benchmarks",
