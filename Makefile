@@ -39,9 +39,10 @@ else
 	@$(PIP) install --progress-bar on -q --no-deps -r requirements-cpu-engine.txt && touch $@ .venv/app
 endif
 
-.venv/dev: .venv/full requirements-dev.txt requirements-ray.txt constraints.txt
+.venv/dev: .venv/full requirements-dev.txt requirements-ray.txt requirements-benchmarks.txt constraints.txt
 	@echo "Installing what tests need ..."
-	@$(PIP) install -q -r requirements-dev.txt && touch $@
+	@$(PIP) install -q -r requirements-dev.txt
+	@$(PIP) install -q --no-deps -r requirements-benchmarks.txt && touch $@
 
 setup: .venv/full
 	@$(BIN)/python cli.py setup

@@ -377,6 +377,65 @@ def train(
 
 
 @app.command()
+def benchmark(
+    model_name: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, or that of who answers with it.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    task: Annotated[
+        list[str] | None, typer.Option(help="lm-eval's name or a YAML file; repeat for several. Else the usual three.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, help="At most so many of each task; minutes with the default.")] = 100,
+    base: Annotated[bool, typer.Option(help="Also of the model that it was made from, to compare them.")] = True,
+    four_bits: Annotated[bool, typer.Option("--four-bits", help="Also of the model loaded in four bits.")] = False,
+) -> None:
+    """Ask a model and its base public benchmarks, wait, and print what was lost or gained."""
+    from training.benchmark_tasks import DEFAULT, checked_tasks
+    from training.benchmarking import benchmarks, contrasts, model_named, named, request_benchmark, there_already
+
+    with session() as s:
+        found = project_named(s, project)
+        person = _person(s, by, found)
+        version = model_named(s, project_id=found.id, name=model_name)
+        tasks = checked_tasks(task or DEFAULT)
+        wanted = [(version, False)]
+        wanted += [(version.parent, False)] if base and version.parent is not None else []
+        wanted += [(version, True)] if four_bits else []
+        waiting = []
+        for of, four in wanted:
+            runs = benchmarks(s, model_version_ids=[of.id])
+            there = there_already(runs, model_version_id=of.id, tasks=tasks, examples=examples, quantised=four)
+            if there is not None:
+                console.print(f"{named(of, quantised=four)} has been asked this already.", markup=False)
+            else:
+                there = request_benchmark(
+                    s,
+                    by=person,
+                    project_id=found.id,
+                    model_version_id=of.id,
+                    tasks=tasks,
+                    examples=examples,
+                    quantised=four,
+                )
+            if not there.status.ended:
+                waiting.append(there.id)
+    for run_id in waiting:
+        _wait("benchmark", run_id)
+    with reading() as s:
+        for contrast in contrasts(s, version=s.get_one(ModelVersion, version.id)):
+            console.print(f"{contrast.model} against {contrast.reference}:", markup=False)
+            for difference in contrast.told:
+                console.print(
+                    f"  {difference.task}, {difference.metric}: {difference.sentence}", markup=False, highlight=False
+                )
+            for refused in contrast.untold:
+                console.print(
+                    f"  {refused.task}, {refused.metric}: not compared, {refused.reason}",
+                    markup=False,
+                    highlight=False,
+                )
+
+
+@app.command()
 def evaluate(
     name: Annotated[str, typer.Argument(help="The evaluation's name.")],
     project: InProject = "",

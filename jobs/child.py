@@ -21,6 +21,7 @@ STAGES = {
     "parity": "generation.parity_check",
     "timing": "training.timing",
     "judge": "generation.judge_run",
+    "benchmark": "training.benchmarking",
 }
 """The module that carries each kind of run, by its ``run(progress)``."""
 

@@ -12,7 +12,13 @@ from errors import EngineFailed, Refused, TrainingFailed
 from jobs.runs import AnyRun, the_run, worker_alive
 from settings import ROOT, settings
 
-FAILED = {"generation": EngineFailed, "training": TrainingFailed, "parity": EngineFailed, "timing": TrainingFailed}
+FAILED = {
+    "generation": EngineFailed,
+    "training": TrainingFailed,
+    "parity": EngineFailed,
+    "timing": TrainingFailed,
+    "benchmark": TrainingFailed,
+}
 
 
 PATIENCE = 30.0

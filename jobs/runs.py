@@ -11,12 +11,23 @@ from typing import NamedTuple, cast
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, JudgeRun, ParityCheck, Role, RunStatus, Timing, TrainingRun, Worker, now
+from db.models import (
+    BenchmarkRun,
+    GenerationRun,
+    JudgeRun,
+    ParityCheck,
+    Role,
+    RunStatus,
+    Timing,
+    TrainingRun,
+    Worker,
+    now,
+)
 from db.people import require
 from errors import NotFound, Refused
 from settings import settings
 
-AnyRun = GenerationRun | TrainingRun | ParityCheck | Timing | JudgeRun
+AnyRun = GenerationRun | TrainingRun | ParityCheck | Timing | JudgeRun | BenchmarkRun
 
 ALIVE = timedelta(seconds=15)
 """A worker beats every few seconds; one that has been silent for longer is taken for dead."""
@@ -32,7 +43,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Kind(NamedTuple):
     """One kind of run."""
 
-    model: type[GenerationRun] | type[TrainingRun] | type[ParityCheck] | type[Timing] | type[JudgeRun]
+    model: type[AnyRun]
     title: str
     """As people read it."""
 
@@ -43,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "parity": Kind(ParityCheck, "Check of how a model is served"),
     "timing": Kind(Timing, "Timed step"),
     "judge": Kind(JudgeRun, "Model judge"),
+    "benchmark": Kind(BenchmarkRun, "Benchmark"),
 }
 """Every kind of run by its short name, as in folder names, logs and the command of a child."""
 

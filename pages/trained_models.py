@@ -16,6 +16,7 @@ from training.comparing import LEAST, MOST, compare, label_of
 from training.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
 from training.hub import hub_address, may_push, missing, push
 from training.versions import bring_back, licence_of, retire, set_licence
+from ui.benchmarks import show_benchmarks, show_beside
 from ui.frame import page
 from ui.model_card import contests_of, show_card, show_evaluations
 from ui.model_compare import show_comparison
@@ -156,6 +157,8 @@ def one_model(version: ModelVersion) -> None:
             )
     with st.expander("Blind evaluations it took part in", icon=":material/balance:"), reading() as s:
         show_evaluations(s, model_version_id=version.id)
+    with st.expander("Public benchmarks", icon=":material/speed:"):
+        show_benchmarks(version, me)
     with st.expander("Export", expanded=work_of(version.id) is not None, icon=":material/download:"):
         show_exports(version)
     if version.retired_at is not None:
@@ -215,6 +218,8 @@ def comparison() -> None:
         return
     with errors_shown(), reading() as s:
         show_comparison(compare(s, by=me.reviewer_id, project_id=me.project_id, run_ids=chosen))
+    beside = {run.id: run for run in runs}
+    show_beside([beside[one] for one in chosen], [labels[one] for one in chosen])
 
 
 models_tab, compare_tab = st.tabs(["Models", "Compare trainings"])

@@ -41,7 +41,19 @@ MAY_IMPORT = {
     "app": GROUND | {"ui"},
 }
 """Which of our own rooms each room may import. jobs.child starts the stage that it is told to, by name."""
-HEAVY = {"torch", "transformers", "trl", "peft", "vllm", "datasets", "accelerate", "gguf", "ray", "bitsandbytes"}
+HEAVY = {
+    "lm_eval",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "vllm",
+    "datasets",
+    "accelerate",
+    "gguf",
+    "ray",
+    "bitsandbytes",
+}
 ROOMS = set(MAY_IMPORT) | {"cli", "demo", "tests"}
 
 

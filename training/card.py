@@ -32,6 +32,7 @@ from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from model_folder import is_hub_id
 from sections import Section
+from training.benchmarking import contrasts, newest, scores_of
 from training.knobs import ADAPTERS, CHOICES, KNOBS
 from training.run_folder import RecipeValues
 from training.terms import LeftOut
@@ -107,7 +108,7 @@ def card(s: Session, *, model_version_id: int, contests: Sequence[Contest] = ())
     sections = [_origin(s, version, licence)]
     if run is not None:
         sections += [_data(s, run), _recipe(run), _training(s, run)]
-    sections += [_prompt(s, version, run), _contests(contests), _lineage(s, version)]
+    sections += [_prompt(s, version, run), _contests(contests), *_benchmarks(s, version), _lineage(s, version)]
     return Card(
         name=version.name,
         summary=_summary(s, version, run),
@@ -349,6 +350,27 @@ def _contests(contests: Sequence[Contest]) -> Section:
         "counted together."
     )
     return Section("Blind evaluations", rows, note if rows else "It was in no blind evaluation that is closed.")
+
+
+def _benchmarks(s: Session, version: ModelVersion) -> list[Section]:
+    """Newest values, and what they show against the model that it was made from; nothing where none was measured."""
+    alone = newest(scores_of(s, model_version_id=version.id))
+    rows = [
+        (f"{one.task}, {one.metric}", f"{one.value:.4g} on {one.examples:,} examples (standard error {error})")
+        for one in alone
+        for error in [f"{one.standard_error:.2g}" if one.standard_error is not None else "not known"]
+    ]
+    found = []
+    if rows:
+        with_what = "; ".join(sorted({one.library for one in alone if one.library}))
+        note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
+        found.append(Section("Public benchmarks", tuple(rows), note))
+    for contrast in contrasts(s, version=version):
+        told = [(f"{one.task}, {one.metric}", one.sentence) for one in contrast.told]
+        untold = [(f"{one.task}, {one.metric}", f"not compared: {one.reason}") for one in contrast.untold]
+        note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
+        found.append(Section(f"Benchmarks: {contrast.model} against {contrast.reference}", (*told, *untold), note))
+    return found
 
 
 def _lineage(s: Session, version: ModelVersion) -> Section:

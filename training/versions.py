@@ -8,6 +8,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from db.models import (
+    BenchmarkRun,
     Companion,
     GenerationRun,
     JudgeRun,
@@ -170,6 +171,7 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
         ("generation run {}", GenerationRun, GenerationRun.responder_id.in_(answers) | GenerationRun.id.in_(beside)),
         ("the check of how it is served, run {}", ParityCheck, ParityCheck.model_version_id == version.id),
         ("the model judge, run {}", JudgeRun, JudgeRun.responder_id.in_(answers)),
+        ("benchmark run {}", BenchmarkRun, BenchmarkRun.model_version_id == version.id),
     ):
         found = s.scalar(select(model.id).where(uses, model.status.in_(going)).order_by(model.id))
         if found is not None:

@@ -1,0 +1,207 @@
+"""Which benchmarks there are: lm-eval's, offered by name, and task files of one's own. Loads no lm-eval.
+
+A task file is lm-eval's own form (https://github.com/EleutherAI/lm-evaluation-harness, docs/new_task_guide.md): YAML
+beside its data in JSONL, CSV or Parquet. Program code in it is never run.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped,unused-ignore]
+
+from errors import BadFile, NotFound, Refused
+from training.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, LIBRARIES_MB
+
+EXAMPLES = 100
+"""Of each task, unless said otherwise: minutes on two cores, and differences of ten points are seen."""
+TASK_NAME = re.compile(r"[\w.:+-]{1,100}")
+"""What lm-eval's tasks are called."""
+FORMATS = ("json", "csv", "parquet")
+"""Of data in files, by the name that `datasets` has for them."""
+CODE = ("class", "process_docs", "process_results", "custom_dataset", "unsafe_code", "use_prompt")
+"""Entries that name program code or a foreign template."""
+TOKENS_A_CHOICE = 60
+"""Prompt and one choice of a task nobody here knows."""
+SECONDS_A_TOKEN = 0.0045
+"""Read once by a model of 135 million parameters on two cores: half of 0.009 s for a pair of replies (estimate.py)."""
+FIXED_SECONDS = 30.0
+"""Loading libraries, tasks and model."""
+READING_MB = 500.0
+"""Of four texts at once: the chances of every token of a vocabulary of 50,000, twice."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A task of lm-eval that the screen offers."""
+
+    task: str
+    """lm-eval's name."""
+    label: str
+    says: str
+    """What it asks, in words."""
+    tokens: float
+    """Read for an example: every choice with its prompt, guessed from the published data."""
+
+
+PRESETS = (
+    Preset("arc_easy", "ARC, easy", "Questions of school science, four choices (Clark et al. 2018, CC BY-SA 4.0)", 140),
+    Preset("arc_challenge", "ARC, challenge", "Those of them that word counts get wrong", 180),
+    Preset("hellaswag", "HellaSwag", "Which end an everyday scene has (Zellers et al. 2019, MIT)", 440),
+    Preset("mmlu", "MMLU", "57 subjects, as many questions of each (Hendrycks et al. 2021, MIT)", 120),
+    Preset("truthfulqa_mc1", "TruthfulQA", "Questions that people get wrong (Lin et al. 2022, Apache-2.0)", 1100),
+)
+"""What is often asked of small models; data is fetched from the Hugging Face hub, or from its cache in HF_HOME."""
+DEFAULT = ("arc_easy", "hellaswag", "mmlu")
+"""Chosen at first: knowledge, common sense, many subjects."""
+
+
+def is_local(task: str) -> bool:
+    """Whether a task is a file of one's own and not lm-eval's."""
+    return task.endswith((".yaml", ".yml")) or "/" in task
+
+
+def checked_tasks(tasks: Iterable[str]) -> list[str]:
+    """The tasks without repeats, files by their whole path; lm-eval's names are looked up when it runs.
+
+    Raises `Refused`, `NotFound` and `BadFile`.
+    """
+    found: list[str] = []
+    for task in filter(None, (one.strip() for one in tasks)):
+        if is_local(task):
+            found.append(str(Path(task).expanduser().resolve()))
+            local_task(found[-1])
+        elif TASK_NAME.fullmatch(task):
+            found.append(task)
+        else:
+            raise Refused(f"“{task[:60]}” is no name of a task. Take one of lm-eval's, or a path that ends in .yaml.")
+    if not found:
+        raise Refused("Choose at least one benchmark.")
+    named = [label_of(task) for task in dict.fromkeys(found)]
+    if len(set(named)) < len(named):
+        raise Refused("Two of these tasks have one name. Rename one in its file, under task.")
+    return list(dict.fromkeys(found))
+
+
+def label_of(task: str) -> str:
+    """The name under which a task's scores are kept."""
+    return str(local_task(task)["task"]) if is_local(task) else task
+
+
+def local_task(path: str) -> dict[str, Any]:
+    """A task file as lm-eval takes it, its data named by whole paths. Raises `NotFound` and `BadFile`."""
+    file = Path(path)
+    if not file.is_file():
+        raise NotFound(f"There is no task file {path}. Check the path; it is read on this machine.")
+    try:
+        task = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        if "!function" in str(problem):
+            raise _code(file, "!function") from None
+        line = getattr(getattr(problem, "problem_mark", None), "line", None)
+        where = f" at line {line + 1}" if line is not None else ""
+        raise BadFile(f"{file.name} is no YAML that can be read{where}. Correct it and try again.") from None
+    if not isinstance(task, dict) or not TASK_NAME.fullmatch(str(task.get("task", ""))):
+        raise BadFile(
+            f"{file.name} has no line “task: name” with letters, digits and underscores. Give the task a name."
+        )
+    for name in CODE:
+        if task.get(name):
+            raise _code(file, name)
+    if "include" in task:
+        raise BadFile(f"{file.name} includes another file. Put everything into this one.")
+    metrics = task.get("metric_list") or []
+    if any(not isinstance(one, dict) or one.get("hf_evaluate") for one in metrics):
+        raise BadFile(f"{file.name} names a metric that is fetched as program code. Take one of lm-eval's own, as acc.")
+    return task | {"dataset_kwargs": {"data_files": _data_files(file, task)}}
+
+
+def _code(file: Path, entry: str) -> BadFile:
+    return BadFile(f"{file.name} brings program code ({entry}), which is never run here. Say it in templates instead.")
+
+
+def _data_files(file: Path, task: dict[str, Any]) -> dict[str, str]:
+    """The file of each split by its whole path. Raises `BadFile` for one that is missing or empty."""
+    kind = task.get("dataset_path")
+    given = (task.get("dataset_kwargs") or {}).get("data_files")
+    if kind not in FORMATS or not given:
+        raise BadFile(
+            f"{file.name} does not say where its data is. Write “dataset_path: json” and, under dataset_kwargs, "
+            "“data_files: {test: questions.jsonl}”."
+        )
+    splits = {"train": given} if isinstance(given, str) else given
+    if not isinstance(splits, dict) or not all(isinstance(one, str) for one in splits.values()):
+        raise BadFile(f"{file.name} has to name one file for each split under data_files.")
+    wanted = {task.get(name) for name in ("test_split", "validation_split", "training_split")} - {None}
+    if not {task.get("test_split"), task.get("validation_split")} - {None} or wanted - splits.keys():
+        raise BadFile(
+            f"{file.name} has to name a split of its data_files ({', '.join(splits)}) as test_split or "
+            "validation_split."
+        )
+    found = {}
+    for split, name in splits.items():
+        place = (file.parent / Path(name).expanduser()).resolve()
+        if not place.is_file():
+            raise BadFile(f"{file.name} wants its data in {place}, and there is no such file. Put it there.")
+        _refuse_empty(place, str(kind))
+        found[str(split)] = str(place)
+    return found
+
+
+def _refuse_empty(place: Path, kind: str) -> None:
+    """Raise `BadFile` unless the file has a first row; Parquet's is left to whoever opens it."""
+    if kind == "parquet":
+        return
+    try:
+        with place.open(encoding="utf-8", newline="") as stream:
+            if kind == "csv":
+                rows = csv.reader(stream)
+                if next(rows, None) is None or next(rows, None) is None:
+                    raise BadFile(f"{place.name} has no rows, so there is nothing to ask. Put questions into it.")
+                return
+            first = next((line for line in stream if line.strip()), None)
+    except UnicodeDecodeError:
+        raise BadFile(f"{place.name} is not UTF-8. Save it again with that encoding.") from None
+    if first is None:
+        raise BadFile(f"{place.name} is empty, so there is nothing to ask. Put one question on each line.")
+    try:
+        row = json.loads(first)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise BadFile(f"{place.name} is no JSONL: its first line is no object. Put one question on each line.")
+
+
+def minutes(tasks: Sequence[str], *, examples: int, parameters: float | None) -> float:
+    """About how long one measurement takes on two CPU cores.
+
+    Args:
+        parameters: of the model, in millions; none takes it for the default one's 135.
+    """
+    known = {one.task: one.tokens for one in PRESETS}
+    tokens = sum(known.get(task, 4 * TOKENS_A_CHOICE) for task in tasks) * examples
+    return (FIXED_SECONDS + SECONDS_A_TOKEN * tokens * (parameters or 135) / 135) / 60
+
+
+def memory_caution(parameters: Sequence[tuple[float | None, bool]], *, free_mb: float) -> str | None:
+    """What to say where the largest of these models hardly fits into memory; none where it does.
+
+    Args:
+        parameters: in millions, and whether it is loaded in four bits; None for a model that does not say.
+    """
+    sizes = [
+        LIBRARIES_MB + (BYTES_A_PARAMETER_4BIT if four else BYTES_A_PARAMETER) * millions * 1e6 / 2**20 + READING_MB
+        for millions, four in parameters
+        if millions is not None
+    ]
+    largest = max(sizes, default=0.0)
+    if largest <= free_mb:
+        return None
+    return (
+        f"The largest of these models takes about {largest / 1024:.1f} GB of memory and {free_mb / 1024:.1f} are free "
+        "now: close what else runs here first, or it may be ended half-way."
+    )
