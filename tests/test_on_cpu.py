@@ -93,7 +93,7 @@ def test_sums_with_a_product_are_pytorch_s_own(by_onednn: None, beta: float, alp
     here = bias.repeat(5, 1)
     assert torch.allclose(here.addmm_(left, right, beta=beta, alpha=alpha), exact, atol=1e-5)
     assert torch.allclose(here, exact, atol=1e-5)
-    layer = torch.nn.Linear(7, 3)
+    layer: Any = torch.nn.Linear(7, 3)
     layer(left).sum().backward()
     assert torch.allclose(layer.weight.grad[0], left.sum(0), atol=1e-5)
     assert layer.bias.grad.tolist() == [5, 5, 5]

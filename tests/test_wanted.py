@@ -73,7 +73,8 @@ def test_the_training_prompts_with_most_of_the_words_come_first(s: Session) -> N
 def test_texts_without_a_word_are_like_nothing() -> None:
     assert nearest("???", ["!!!", "..."], most=3) == []
     assert nearest("words", [], most=3) == []
-    assert nearest("same words", ["same words", "others"], most=1) == [(0, pytest.approx(1))]
+    ((place, similarity),) = nearest("same words", ["same words", "others"], most=1)
+    assert (place, round(similarity, 9)) == (0, 1)
 
 
 @pytest.mark.both_databases
@@ -104,10 +105,10 @@ def test_a_reply_written_from_an_empty_box_is_enough(s: Session) -> None:
 
 def test_what_was_corrected_can_be_wanted_once_more(s: Session) -> None:
     here = setting(s)
-    given = {"by": here.manager.id, "pairing_id": here.pairing.id, "prompt_ids": [here.ids[0]]}
-    want_corrections(s, **given)
+    by, pairing, ids = here.manager.id, here.pairing.id, here.ids[:1]
+    want_corrections(s, by=by, pairing_id=pairing, prompt_ids=ids)
     correct(s, by=here.manager.id, response_id=here.replies[0].id, text="A better one.")
-    assert want_corrections(s, **given) == 1
+    assert want_corrections(s, by=by, pairing_id=pairing, prompt_ids=ids) == 1
     assert wanted_count(s, project_id=here.project.id) == 1
 
 

@@ -280,7 +280,8 @@ def _model(given: Asked) -> Any:
     """The model as lm-eval takes it: float32 on a CPU, bfloat16 on a GPU, or in four bits (NF4)."""
     from lm_eval.models.huggingface import HFLM  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-    from training.weights import load_model, load_tokenizer, on_gpu, use_every_core
+    from training.on_cpu import use_every_core, use_onednn
+    from training.weights import load_model, load_tokenizer, on_gpu
 
     if given.quantised and find_spec("bitsandbytes") is None:
         raise BenchmarkFailed(
@@ -288,6 +289,7 @@ def _model(given: Asked) -> Any:
             f"{sys.executable} -m pip install -r {ROOT / 'requirements-train.txt'}, and press Try again."
         )
     use_every_core()
+    use_onednn()
     tokenizer = load_tokenizer(given.location, expected=None)
     model = load_model(given.location, adapter=Adapter.QLORA if given.quantised else Adapter.LORA)
     if on_gpu() and not given.quantised:

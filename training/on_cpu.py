@@ -31,7 +31,9 @@ def score_replies_only() -> None:
     shape (`trl.trainer.utils.add_fused_lm_head`); a CPU does not. Half of the tokens of a short email are its prompt. A
     version of TRL that is made otherwise scores everything, as always.
     """
-    import trl.trainer.utils as of_trl
+    from trl.trainer import utils
+
+    of_trl: Any = utils
 
     scores_chosen_places: Any = getattr(of_trl, "_use_triton", None)
     if scores_chosen_places is not None and not getattr(scores_chosen_places, "ours", False):

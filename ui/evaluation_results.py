@@ -63,9 +63,8 @@ def show_results(found: ToldResults) -> None:
 def _show_told(told: Told) -> None:
     said, verdicts = told.telling, told.verdicts
     mark = SIMULATED if said.simulated else ""
-    st.html(
-        f'<div class="pw-sentence">{escaped(said.finding).replace(" %", "&nbsp;%")}{mark}</div><div>{escaped(said.numbers)}</div>'
-    )
+    finding = escaped(said.finding).replace(" %", "&nbsp;%")
+    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escaped(said.numbers)}</div>')
     if len(said.order) > 2:
         rates(
             said.order,
