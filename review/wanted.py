@@ -58,7 +58,7 @@ class Wanted:
 
 
 def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]:
-    """The training prompts that have most words in common with a judged pair's prompt, the nearest first.
+    """The training prompts that are most like a judged pair's: of its topic first, and those with most words in common.
 
     Words weigh the more the fewer prompts have them (TF-IDF, scikit-learn's TfidfVectorizer). Prompts without any in
     common are left out. For managers, once the Evaluation is closed.
@@ -69,7 +69,9 @@ def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]
         .where(Prompt.project_id == pairing.evaluation.project_id, Prompt.held_out.is_(False))
         .order_by(Prompt.id)
     ).all()
-    near = nearest(pairing.prompt.text, [row.text for row in rows], most=most)
+    topic = pairing.prompt.topic
+    near = nearest(pairing.prompt.text, [row.text for row in rows])
+    near = sorted(near, key=lambda found: topic is None or rows[found[0]].topic != topic)[:most]  # keeps the order else
     waiting = _waiting_ids(s, project_id=pairing.evaluation.project_id)
     return [
         Alike(rows[n].id, rows[n].text, rows[n].topic, similarity, waits=rows[n].id in waiting)
@@ -77,8 +79,8 @@ def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]
     ]
 
 
-def nearest(text: str, others: Sequence[str], *, most: int) -> list[tuple[int, float]]:
-    """Index and similarity of at most so many of the others, the nearest first. Pure."""
+def nearest(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
+    """Index and similarity of the others that have a word in common, the nearest first. Pure."""
     # imported here: scikit-learn takes a second
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -90,7 +92,7 @@ def nearest(text: str, others: Sequence[str], *, most: int) -> list[tuple[int, f
     except ValueError:  # texts without a single word
         return []
     similarity = (known @ words.transform([text]).T).toarray().ravel()
-    best = (-similarity).argsort(kind="stable")[:most]
+    best = (-similarity).argsort(kind="stable")
     return [(int(n), float(similarity[n])) for n in best if similarity[n] > 0]
 
 

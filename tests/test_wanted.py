@@ -70,10 +70,17 @@ def test_the_training_prompts_with_most_of_the_words_come_first(s: Session) -> N
     assert 1 > found[0].similarity > found[2].similarity > 0
 
 
+def test_prompts_of_the_same_topic_come_before_others(s: Session) -> None:
+    here = setting(s)
+    here.pairing.prompt.topic, here.train[1].topic = "parcels", "parcels"
+    s.flush()
+    assert alike(s, by=here.manager.id, pairing_id=here.pairing.id, most=2)[0].text == TRAIN[1]
+
+
 def test_texts_without_a_word_are_like_nothing() -> None:
-    assert nearest("???", ["!!!", "..."], most=3) == []
-    assert nearest("words", [], most=3) == []
-    ((place, similarity),) = nearest("same words", ["same words", "others"], most=1)
+    assert nearest("???", ["!!!", "..."]) == []
+    assert nearest("words", []) == []
+    ((place, similarity),) = nearest("same words", ["same words", "others"])
     assert (place, round(similarity, 9)) == (0, 1)
 
 
