@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class CannotEstimate:
 
     reason: str
     """One sentence for a person; says what would help where something would."""
+    BEGINNING: ClassVar[str] = "Cannot be estimated: "
 
     def __str__(self) -> str:
-        return f"Cannot be estimated: {self.reason}"
+        return f"{self.BEGINNING}{self.reason}"
 
 
 T = TypeVar("T")

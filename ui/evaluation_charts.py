@@ -30,9 +30,9 @@ def rates(dots: Sequence[Dot], *, title: str, candidate: str = "") -> None:
         if colours:
             st.html(legend(colours))
         draw(_rates(shown, title=title, coloured_candidate=bool(candidate)), height=60 + 40 * len(shown))
-    for dot in dots:
-        if dot.missing and not dot.is_candidate:
-            st.caption(f"{plain(dot.name)}: {plain(dot.missing)}")
+    for reason in dict.fromkeys(dot.missing for dot in dots if dot.missing and not dot.is_candidate):
+        names = ", ".join(dot.name for dot in dots if dot.missing == reason and not dot.is_candidate)
+        st.caption(plain(f"{names}: {reason}"))
 
 
 def _rates(dots: Sequence[Dot], *, title: str, coloured_candidate: bool) -> alt.LayerChart:

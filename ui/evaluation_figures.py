@@ -58,6 +58,20 @@ def contrast_row(one: HeadToHead) -> dict[str, object]:
     }
 
 
+def without_reasons(rows: Sequence[dict[str, object]]) -> tuple[list[dict[str, object]], list[str]]:
+    """A table's rows with a dash where something cannot be estimated, and each reason once, for below the table."""
+    reasons: dict[str, None] = {}
+    found = []
+    for row in rows:
+        cells = dict(row)
+        for name, cell in row.items():
+            if isinstance(cell, str) and cell.startswith(CannotEstimate.BEGINNING):
+                cells[name] = "–"
+                reasons[f"{name} – {cell}"] = None
+        found.append(cells)
+    return found, list(reasons)
+
+
 def length_table(told: Told) -> Table:
     """The win rate at equal lengths beside the one as judged, on the same votes."""
     length = told.telling.length

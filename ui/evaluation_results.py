@@ -20,6 +20,7 @@ from ui.evaluation_figures import (
     scale_of,
     side_table,
     strength_table,
+    without_reasons,
 )
 from ui.export import csv_bytes
 from ui.model_judge import told_judges
@@ -82,7 +83,10 @@ def _show_told(told: Told) -> None:
         show_checks(said)
     with st.expander("Against each baseline", icon=":material/compare_arrows:"):
         outcome_bars(verdicts.contrasts)
-        show_table([contrast_row(one) for one in verdicts.contrasts], whole=True)
+        rows, reasons = without_reasons([contrast_row(one) for one in verdicts.contrasts])
+        show_table(rows, whole=True)
+        for reason in reasons:
+            st.caption(plain(reason))
         st.caption(
             "Win rate = (wins + ties / 2) / n; both bad counts as a tie. People together are one more way to count the "
             "same verdicts; p is corrected among the others without it."
