@@ -66,6 +66,11 @@ Says = Callable[[str, str, str], Verdict]
 """A judge: what it says of prompt, left and right reply."""
 
 
+RECIPE = replace(SMALL, sft_epochs=3.0, evaluations=1, stop_early=False)
+"""A supervised stage, which brings the picks' manner, then gentle DPO. Found on training emails alone: DPO from the base
+model's own replies made them a few words long, and the supervised stage alone repeats itself (docs/experiments.md)."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How much of the sample the demo uses."""
@@ -266,12 +271,9 @@ def _train(
             project_id=project_id,
             snapshot_id=snapshot_id,
             base_model_id=register_base_model(s).id,
-            # one that is cut short needs one look, at its end
+            # one that is cut short is of DPO alone
             recipe=replace(
-                SMALL,
-                max_steps=size.max_steps,
-                seed=seed,
-                evaluations=1 if size.max_steps else SMALL.evaluations,
+                RECIPE, max_steps=size.max_steps, seed=seed, sft_epochs=0.0 if size.max_steps else RECIPE.sft_epochs
             ),
             model_name=f"Tuned on the rule, {now():%Y-%m-%d %H:%M:%S}",
         )

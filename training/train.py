@@ -67,8 +67,8 @@ TELL_EVERY = 1.0
 """Seconds between two words on how far the scoring is, at least."""
 SUPERVISED, PREFERRED = "supervised", "preferred"
 """Folders of the two stages, each a training of its own."""
-SUPERVISED_RATE = 1e-4
-"""Least learning rate of an adapter in the supervised stage, which takes more than DPO (alignment-handbook: 2e-4)."""
+SUPERVISED_RATE = 2e-4
+"""Least learning rate of an adapter in the supervised stage, which takes more than DPO: alignment-handbook's."""
 
 
 def train(folder: Path, listener: Listener) -> None:
