@@ -67,8 +67,8 @@ Says = Callable[[str, str, str], Verdict]
 
 
 RECIPE = replace(SMALL, sft_epochs=3.0, evaluations=1, stop_early=False)
-"""A supervised stage, which brings the picks' manner, then DPO. Found on training emails alone: DPO from the base model's
-own replies made them a few words long, and the supervised stage alone goes round in circles (docs/experiments.md)."""
+"""A supervised stage, which brings the picks' manner, then DPO. Found on training emails alone: DPO from the base
+model's own replies made them a few words long; the supervised stage alone goes in circles (docs/experiments.md)."""
 
 
 @dataclass(frozen=True)
