@@ -339,7 +339,7 @@ def test_without_a_measurement_the_estimate_says_that_it_is_a_guess() -> None:
     guess = estimated(found=None)
     assert guess.is_guess
     assert "a guess from another machine" in guess.sentence
-    assert 3 < guess.minutes < 9
+    assert 1.5 < guess.minutes < 5
     assert 1000 < guess.memory_mb < 4000
 
 

@@ -26,16 +26,16 @@ from template import Message
 from training.run_folder import RecipeValues, steps_of
 from training.snapshot import TOKENS_PER_WORD, verify
 
-SECONDS_PER_TOKEN = 0.0137
-"""Of a pair's longer side, forward and backward, 135M on two cores: 2.0 s at 145 tokens, 3.7 s at 280."""
-REFERENCE_SECONDS_PER_TOKEN = 0.009
-"""The base model's own pass over each pair, once: 1.1 to 1.5 s at 145 tokens, 2.7 s at 280."""
+SECONDS_PER_TOKEN = 0.0046
+"""Of a pair's longer side, forward and backward, 135M on two cores: 1.15 s at 250 tokens (docs/experiments.md)."""
+REFERENCE_SECONDS_PER_TOKEN = 0.0022
+"""The base model's own pass over each pair, once: 0.54 s at 250 tokens."""
 FORWARD_SHARE = REFERENCE_SECONDS_PER_TOKEN / SECONDS_PER_TOKEN
 """Of a training step's time, what a look without learning takes; where no reference pass was measured."""
 FIXED_SECONDS = 60.0
 """Loading libraries and model, merging, saving."""
-ROWS_A_SAMPLING = 8.0
-"""Rows trained in the time of three sample replies: a guess, from 20 tokens written a second on the same machine."""
+ROWS_A_SAMPLING = 10.0
+"""Rows trained in the time of three sample replies of 160 tokens, 12 s on the same machine."""
 
 LIBRARIES_MB = 1200.0
 """torch, transformers and TRL loaded, without a model."""
