@@ -37,8 +37,10 @@ from db.models import (
     Response,
     Reveal,
     RoutingRule,
+    SecondLook,
     Tag,
     TextRule,
+    WantedCorrection,
     now,
 )
 
@@ -61,8 +63,10 @@ KEPT = (
     Responder,
     Reveal,
     RoutingRule,
+    SecondLook,
     Tag,
     TextRule,
+    WantedCorrection,
 )
 """Tables whose every change is kept."""
 LEFT_OUT = frozenset({"people", "contested", "state", "draw", "protocol"})
@@ -148,12 +152,14 @@ def _about(s: Session, item: Base) -> dict[str, int | None]:
         case Judgment():
             of = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
             project = connection.scalar(of.where(Pairing.id == item.pairing_id))
-        case Tag():
+        case Tag() | SecondLook():
             of = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
             judged = of.join(Judgment, Judgment.pairing_id == Pairing.id).where(Judgment.id == item.judgment_id)
             project = connection.scalar(judged)
         case Peek():
             project = connection.scalar(select(Evaluation.project_id).where(Evaluation.id == item.evaluation_id))
+        case WantedCorrection():
+            project = connection.scalar(select(Prompt.project_id).where(Prompt.id == item.prompt_id))
         case Project():
             project = item.id
         case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder():

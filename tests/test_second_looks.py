@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Judgment, Reviewer, SecondLook, Verdict
+from db.models import Change, Evaluation, Judgment, Reviewer, SecondLook, Verdict
 from errors import BadSetting, NotFound, Refused
 from eval.estimates import CannotEstimate, Interval
 from eval.evaluations import close_evaluation, counted
@@ -125,6 +125,20 @@ def test_nothing_comes_again_unless_the_protocol_says_so(s: Session) -> None:
 def test_more_than_half_cannot_be_given_twice(s: Session) -> None:
     with pytest.raises(BadSetting, match="5 to 10 % is enough"):
         Contest(s).open(Plan(again=0.9))
+
+
+def test_the_audit_trail_keeps_a_second_look_and_its_undoing(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    me = contest.judges[0]
+    while (view := contest.draw(evaluation, me)) and not view.again:
+        say(s, view, me, Verdict.LEFT)
+    assert view is not None
+    say(s, view, me, Verdict.RIGHT)
+    undo_last(s, by=me.id, evaluation_id=evaluation.id)
+    kept = s.scalars(select(Change).where(Change.table == "second_look").order_by(Change.id)).all()
+    assert [(line.after or {}).get("verdict") for line in kept] == [None, "RIGHT", None]
+    assert {line.project_id for line in kept} == {contest.project.id}
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), max_size=30))
