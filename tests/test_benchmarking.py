@@ -78,7 +78,7 @@ def a_score(values: Sequence[float], *, task: str = "arc_easy", asked: str = "ab
         examples=len(values),
         higher_is_better=True,
         by_example={f"{asked}-{n:04}": value for n, value in enumerate(values)},
-        library=LIBRARY,
+        measured_by=LIBRARY,
     )
     return replace(found, **changes)
 
@@ -182,7 +182,7 @@ def test_mcnemars_test_is_the_binomial_one() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"library": "lm-eval 8.0, float32 on a CPU"}, "measured with lm-eval 9.9.*other with lm-eval 8.0"),
+        ({"measured_by": "lm-eval 8.0, float32 on a CPU"}, "measured with lm-eval 9.9.*other with lm-eval 8.0"),
         ({"by_example": None}, "no value for each example"),
         ({"by_example": {f"ffff-{n:04}": 1.0 for n in range(100)}}, "two versions or in other words"),
         ({"by_example": {f"abcd-{n:04}": 1.0 for n in range(50)}}, "100 examples here and 50 there"),
@@ -463,14 +463,14 @@ def test_a_model_is_found_by_its_name_or_its_responders_and_a_foreign_one_has_no
 class Fake:
     """Measures without a model: these scores for each task, or a sentence why not."""
 
-    def __init__(self, scores: Mapping[str, Sequence[Score] | str], *, library: str = LIBRARY) -> None:
-        self.scores, self.library = scores, library
+    def __init__(self, scores: Mapping[str, Sequence[Score] | str], *, measured_by: str = LIBRARY) -> None:
+        self.scores, self.measured_by = scores, measured_by
         self.asked: list[str] = []
         self.given: Asked | None = None
 
     def __call__(self, given: Asked, listener: Listener) -> None:
         self.given = given
-        for task in listener.begin(self.library):
+        for task in listener.begin(self.measured_by):
             self.asked.append(task)
             listener.say(task, 1, 2)
             what = self.scores[task]
@@ -497,7 +497,7 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(tmp_path
     with session() as s:
         row = s.get_one(BenchmarkRun, run_id)
         assert [(one.task, one.value, len(one.by_example or {})) for one in row.scores] == [("arc_easy", 0.97, 100)]
-        assert row.library == LIBRARY
+        assert row.measured_by == LIBRARY
         row.status = RunStatus.FAILED
         try_again(s, by=by, kind="benchmark", run_id=run_id)
     again = Fake({"mmlu": [hard]})
@@ -518,7 +518,7 @@ def test_what_another_library_measured_is_measured_again(tmp_path: Path) -> None
     with session() as s:
         s.get_one(BenchmarkRun, run_id).status = RunStatus.FAILED
         try_again(s, by=by, kind="benchmark", run_id=run_id)
-    newer = Fake({"arc_easy": [a_score(right(4))], "mmlu": [a_score(right(1), task="mmlu")]}, library="lm-eval 10")
+    newer = Fake({"arc_easy": [a_score(right(4))], "mmlu": [a_score(right(1), task="mmlu")]}, measured_by="lm-eval 10")
     run(unmanaged("benchmark", run_id), newer)
     assert newer.asked == ["arc_easy", "mmlu"]
     with reading() as s:
@@ -575,7 +575,7 @@ class Silent:
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
 
-    def begin(self, library: str) -> Sequence[str]:
+    def begin(self, measured_by: str) -> Sequence[str]:
         return []
 
     def say(self, stage: str, done: int, total: int) -> None:
@@ -659,7 +659,7 @@ def a_measured(
         tasks=sorted({one.task for one in scores}),
         examples=100,
         quantised=quantised,
-        library=LIBRARY,
+        measured_by=LIBRARY,
         requested_by_id=by.id,
         status=RunStatus.SUCCEEDED,
         finished_at=now(),
@@ -891,7 +891,7 @@ def test_real_lm_eval_asks_a_model_its_base_and_itself_in_four_bits(
     with reading() as s:
         of_base = s.get_one(BenchmarkRun, three[0])
         assert (of_base.status, of_base.done, of_base.total) == (RunStatus.SUCCEEDED, 16, 16)
-        assert "lm-eval 0." in (of_base.library or "")
+        assert "lm-eval 0." in (of_base.measured_by or "")
         values = {(one.task, one.metric): one for one in of_base.scores}
         assert set(values) == {("sums", "acc"), ("sums", "acc_norm"), ("writes", "exact_match")}
         acc = values["sums", "acc"]

@@ -155,7 +155,7 @@ def there_already(
 def scores_of(s: Session, *, model_version_id: int, quantised: bool = False) -> list[Score]:
     """What was measured of a model in any project, newest first; tasks of runs that failed later count too."""
     rows = s.execute(
-        select(BenchmarkScore, BenchmarkRun.library)
+        select(BenchmarkScore, BenchmarkRun.measured_by)
         .join(BenchmarkRun, BenchmarkRun.id == BenchmarkScore.run_id)
         .where(BenchmarkRun.model_version_id == model_version_id, BenchmarkRun.quantised.is_(quantised))
         .order_by(BenchmarkRun.id.desc(), BenchmarkScore.task, BenchmarkScore.metric)
@@ -169,9 +169,9 @@ def scores_of(s: Session, *, model_version_id: int, quantised: bool = False) -> 
             examples=row.examples,
             higher_is_better=row.higher_is_better,
             by_example=row.by_example,
-            library=library or "",
+            measured_by=measured_by or "",
         )
-        for row, library in rows
+        for row, measured_by in rows
     ]
 
 
@@ -235,7 +235,7 @@ class Asked:
 class Listener(Protocol):
     """Hears what a measurement finds, as it finds it. Whatever it raises ends the measurement."""
 
-    def begin(self, library: str) -> Sequence[str]:
+    def begin(self, measured_by: str) -> Sequence[str]:
         """Note what measures, with version and precision; gives the tasks that are still to be asked."""
 
     def say(self, stage: str, done: int, total: int) -> None:
@@ -266,7 +266,9 @@ def run(progress: Progress, measure: Measure | None = None) -> None:
     if kept.problems:
         tasks = f"{len(kept.done)} of {len(given.tasks)} benchmarks are done and kept. " if kept.done else ""
         raise BenchmarkFailed(f"{tasks}{' '.join(kept.problems.values())}")
-    write_json(progress.folder / MANIFEST, {"library": kept.library, "examples": given.examples, "tasks": kept.done})
+    write_json(
+        progress.folder / MANIFEST, {"measured_by": kept.measured_by, "examples": given.examples, "tasks": kept.done}
+    )
     with session() as s:
         progress.succeed(s)
 
@@ -305,7 +307,7 @@ class Kept:
     def __init__(self, progress: Progress, given: Asked) -> None:
         self._progress, self._given = progress, given
         self._said, self._stage = float("-inf"), ""
-        self.library = ""
+        self.measured_by = ""
         """What measures, with version and precision."""
         self.done: dict[str, Mapping[str, object]] = {}
         """Tasks that were asked to their end, by this attempt or an earlier one, and how."""
@@ -316,18 +318,18 @@ class Kept:
     def _file(self) -> Path:
         return self._progress.folder / FINISHED
 
-    def begin(self, library: str) -> Sequence[str]:
+    def begin(self, measured_by: str) -> Sequence[str]:
         """Note the library; what an earlier attempt measured with another one is measured again."""
-        self.library = library
+        self.measured_by = measured_by
         with session() as s:
             self._progress.guard(s)
             row = s.get_one(BenchmarkRun, self._progress.run_id)
-            if row.library == library and row.scores:
+            if row.measured_by == measured_by and row.scores:
                 self.done = _read(self._file)
             else:
                 self._file.unlink(missing_ok=True)
                 s.execute(delete(BenchmarkScore).where(BenchmarkScore.run_id == row.id))
-            row.library = library
+            row.measured_by = measured_by
         return [task for task in self._given.tasks if task not in self.done]
 
     def say(self, stage: str, done: int, total: int) -> None:

@@ -362,7 +362,7 @@ def _benchmarks(s: Session, version: ModelVersion) -> list[Section]:
     ]
     found = []
     if rows:
-        with_what = "; ".join(sorted({one.library for one in alone if one.library}))
+        with_what = "; ".join(sorted({one.measured_by for one in alone if one.measured_by}))
         note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
         found.append(Section("Public benchmarks", tuple(rows), note))
     for contrast in contrasts(s, version=version):

@@ -48,7 +48,7 @@ def measure(given: Asked, listener: Listener) -> None:
     """Ask the model every task that is still to be asked. Raises `BenchmarkFailed` and `BrokenModel`."""
     if lacking := not_installed():
         raise BenchmarkFailed(lacking)
-    todo = listener.begin(library())
+    todo = listener.begin(measured_by())
     if not todo:
         return
     foreign = [task for task in todo if not is_local(task)]
@@ -72,7 +72,7 @@ def measure(given: Asked, listener: Listener) -> None:
             done += one.examples
 
 
-def library() -> str:
+def measured_by() -> str:
     """What measures here: lm-eval with its version, the precision and how tasks are asked."""
     import torch
 

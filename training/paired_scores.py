@@ -32,7 +32,7 @@ class Score:
     higher_is_better: bool
     by_example: Mapping[str, float] | None
     """The value of each example. A key is ``task's hash-example's hash``; none where an example has no value alone."""
-    library: str = ""
+    measured_by: str = ""
     """What measured it, with version and precision."""
 
 
@@ -162,10 +162,10 @@ def difference(reference: Score, model: Score) -> Difference | NotComparable:
 
 def _unlike(reference: Score, model: Score) -> str | None:
     """Why two scores are not of the same examples, measured alike; none where they are."""
-    if reference.library != model.library:
+    if reference.measured_by != model.measured_by:
         return (
-            f"one was measured with {model.library or 'a library nobody noted'}, the other with "
-            f"{reference.library or 'a library nobody noted'}; run the older one again."
+            f"one was measured with {model.measured_by or 'a library nobody noted'}, the other with "
+            f"{reference.measured_by or 'a library nobody noted'}; run the older one again."
         )
     before, after = reference.by_example, model.by_example
     if before is None or after is None or reference.higher_is_better is not model.higher_is_better:

@@ -223,7 +223,7 @@ def _list(runs: Sequence[BenchmarkRun]) -> None:
                     "Examples": "all" if run.examples is None else f"{run.examples:,} each",
                     "When": f"{run.created_at:%d %b %Y %H:%M}",
                     "": WORDS[run.status],
-                    "Measured with": run.library or "–",
+                    "Measured with": run.measured_by or "–",
                 }
                 for run in runs[:SHOWN]
             ],

@@ -59,7 +59,7 @@ class BenchmarkRun(Run, Base):
     """At most so many of each task, the first ones; none for all."""
     quantised: Mapped[bool] = mapped_column(default=False)
     """Loaded in four bits (bitsandbytes NF4) instead of as it is stored."""
-    library: Mapped[str | None]
+    measured_by: Mapped[str | None]
     """What measured it, with its version."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 

@@ -76,7 +76,7 @@ def upgrade() -> None:
         sa.Column('tasks', sa.JSON(), nullable=False),
         sa.Column('examples', sa.Integer(), nullable=True),
         sa.Column('quantised', sa.Boolean(), nullable=False),
-        sa.Column('library', sa.Text(), nullable=True),
+        sa.Column('measured_by', sa.Text(), nullable=True),
         sa.Column('requested_by_id', sa.Integer(), nullable=False),
         sa.Column('status', sa.Enum('QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED', name='runstatus',
                                     native_enum=False, create_constraint=True, length=20), nullable=False),
