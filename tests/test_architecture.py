@@ -54,7 +54,7 @@ HEAVY = {
     "ray",
     "bitsandbytes",
 }
-ROOMS = set(MAY_IMPORT) | {"cli", "demo", "tests"}
+ROOMS = set(MAY_IMPORT) | {"cli", "commands", "demo", "tests"}
 
 
 def files() -> list[Path]:

@@ -1,0 +1,1 @@
+"""What ``cli.py`` can be told, each command in the file of its subject."""

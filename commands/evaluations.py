@@ -1,0 +1,109 @@
+"""Blind evaluations of a project, and figures for a file of votes from elsewhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from commands.shell import AsPerson, InProject, acting, console, responder_of
+from db.catalog import evaluations, project_named
+from db.session import session
+from errors import BadFile, NotFound
+from eval.protocol import Undecided
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    name: Annotated[str, typer.Argument(help="The evaluation's name.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    candidate: Annotated[str, typer.Option(help="Responder; needed to set one up.")] = "",
+    against: Annotated[list[str], typer.Option(help="Baseline; repeat for several.")] = [],  # noqa: B006
+    telling: Annotated[
+        Undecided, typer.Option(help="Replies that tell who wrote them: refuse and say so, keep, or leave out.")
+    ] = Undecided.ASK,
+    close: Annotated[bool, typer.Option("--close", help="End the judging.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, where it ends before what was planned.")] = "",
+) -> None:
+    """Set up a blind evaluation, close it, or print a closed one's win rates."""
+    import secrets
+
+    from eval.estimates import CannotEstimate
+    from eval.evaluations import close_evaluation, create_evaluation
+    from eval.results import results
+
+    with session() as s:
+        found = project_named(s, project)
+        if candidate:
+            made = create_evaluation(
+                s,
+                by=acting(s, by, found),
+                project_id=found.id,
+                name=name,
+                candidate_id=responder_of(s, found, candidate).id,
+                baseline_ids=[responder_of(s, found, one).id for one in against],
+                seed=secrets.randbelow(2**31),
+                undecided=telling,
+            )
+            console.print(f"Open for judging: {len(made.pairings)} pairs, protocol {made.protocol_sha256[:12]}.")
+            return
+        known = {entry.evaluation.name: entry.evaluation for entry in evaluations(s, project_id=found.id)}
+        if name not in known:
+            raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
+        if close:
+            close_evaluation(s, by=acting(s, by, found), evaluation_id=known[name].id, reason=reason)
+        outcome = results(s, evaluation_id=known[name].id)
+        grid = Grid(
+            "Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=escape(f"{outcome.candidate}: {name}")
+        )
+        for verdicts in outcome.verdicts:
+            judged = " (simulated judge)" if verdicts.simulated else ""
+            for one in verdicts.contrasts:
+                grid.add_row(
+                    escape(one.baseline) + judged,
+                    f"{one.rate:.1%}",
+                    "none" if isinstance(one.interval, CannotEstimate) else one.interval.percent,
+                    *(str(count) for count in (one.wins, one.ties, one.losses, one.n)),
+                )
+    console.print(grid)
+
+
+@app.command()
+def winrate(
+    file: Annotated[Path, typer.Argument(help="CSV with prompt, reviewer, left, right, verdict.")],
+    to: Annotated[Path | None, typer.Option("--json", help="Write every figure to this file.")] = None,
+    candidate: Annotated[str, typer.Option(help="Whose rate is given; else whoever comes first by name.")] = "",
+    against: Annotated[
+        str, typer.Option(help="Baseline of the one contrast that was named before the votes; with --candidate.")
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of the prompts.")] = 1000,
+    seed: int = 0,
+) -> None:
+    """Win rates, strengths, agreement and more from a file of blind verdicts; reads nothing else."""
+    from eval.votes_file import read_votes
+    from eval.votes_report import as_json, report, summary
+    from files import write_json
+
+    if to is not None and not to.parent.is_dir():
+        raise NotFound(f"There is no folder {to.parent} to write {to.name} to. Make it first.")
+    if to is not None and to.exists() and to.resolve() == file.resolve():
+        raise BadFile(f"{to.name} is the file of the votes itself. Write the figures to another one.")
+    if against and not candidate:
+        raise BadFile("The contrast named before the votes has two sides. Give --candidate too.")
+    with console.status("Reading …") as shown:
+        read = read_votes(file, candidate=candidate)
+        if against and (against not in read.votes.responders or against == candidate):
+            raise BadFile(f"There is no other responder “{against}” in {file.name}. Check --against.")
+        primary = (candidate, against) if against else None
+        found = report(
+            read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
+        )
+    for line in summary(found, read):
+        console.print(line, markup=False, highlight=False)
+    if to is not None:
+        write_json(to, as_json(found, read, file, seed=seed))
+        console.print(f"Every figure is in {to}.", markup=False, highlight=False)

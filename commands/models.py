@@ -1,0 +1,159 @@
+"""Replies, trainings, and what public benchmarks say of a model."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from commands.shell import AsPerson, InProject, acting, console, responder_of, wait
+from db.catalog import project_named
+from db.models import Adapter, Loss, Method, ModelVersion, Scope, Snapshot
+from db.session import reading, session
+from errors import NotFound
+
+app = typer.Typer()
+
+
+@app.command()
+def generate(
+    responder: Annotated[str, typer.Argument(help="Its name; made with the base model if new.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    scope: Scope = Scope.ALL,
+    samples: int = 2,
+    limit: Annotated[int | None, typer.Option(help="At most so many training prompts.")] = None,
+) -> None:
+    """Generate a responder's missing responses and wait for them."""
+    from generation.base_model import register_base_model
+    from generation.plan import start_generation
+    from generation.responders import Contestant, create_responder
+    from template import PromptFormat
+
+    with session() as s:
+        found = project_named(s, project)
+        person = acting(s, by, found)
+        try:
+            who = responder_of(s, found, responder)
+        except NotFound:
+            contestant = Contestant(register_base_model(s).id, PromptFormat(found.instructions))
+            who = create_responder(s, by=person, project_id=found.id, name=responder, contestant=contestant)
+        started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
+    wait("generation", started.id)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="Name of the new model.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    snapshot: Annotated[int | None, typer.Option(help="Snapshot id; a fresh one is frozen if left out.")] = None,
+    base: Annotated[str, typer.Option(help="Model to start from; the base model if left out.")] = "",
+    recipe: Annotated[
+        int, typer.Option(min=0, max=2, help="1: a small model, no GPU; 2: 7B on a GPU; 0: as the Train page advises.")
+    ] = 1,
+    method: Annotated[Method, typer.Option(case_sensitive=False, help="With recipe 0.")] = Method.DPO,
+    loss: Annotated[Loss, typer.Option(case_sensitive=False, help="Of DPO, with recipe 0.")] = Loss.SIGMOID,
+    adapter: Annotated[Adapter, typer.Option(case_sensitive=False, help="With recipe 0.")] = Adapter.LORA,
+    max_steps: int | None = None,
+) -> None:
+    """Freeze the preferences, train a model on them, wait for it."""
+    from generation.base_model import register_base_model
+    from training.advice import advised
+    from training.estimate import has_gpu, lengths, parameters_of
+    from training.recipe import PRESETS, start_training
+    from training.snapshot import freeze
+
+    with session() as s:
+        found = project_named(s, project)
+        person = acting(s, by, found)
+        frozen = s.get(Snapshot, snapshot) if snapshot is not None else freeze(s, by=person, project_id=found.id)
+        if frozen is None:
+            raise NotFound(f"There is no snapshot {snapshot}. Leave --snapshot out to freeze one.")
+        start = s.scalar(select(ModelVersion).where(ModelVersion.name == base)) if base else register_base_model(s)
+        if start is None:
+            raise NotFound(f"There is no model “{base}”. Leave --base out for the base model.")
+        console.print(f"Snapshot {frozen.id}: {frozen.row_count} preferences, {frozen.simulated_count} simulated.")
+        if recipe:
+            values = PRESETS[recipe - 1]
+        else:
+            size = lengths(frozen)
+            values = advised(
+                pairs=size.rows,
+                parameters=parameters_of(location=start.location, name=start.name),
+                gpu=has_gpu(),
+                method=method,
+                loss=loss,
+                adapter=adapter,
+                longest=size.longest,
+                validation=size.validation,
+            ).values
+        started = start_training(
+            s,
+            by=person,
+            project_id=found.id,
+            snapshot_id=frozen.id,
+            base_model_id=start.id,
+            recipe=replace(values, max_steps=max_steps),
+            model_name=name,
+        )
+    wait("training", started.id)
+
+
+@app.command()
+def benchmark(
+    model_name: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, or that of who answers with it.")],
+    project: InProject = "",
+    by: AsPerson = "",
+    task: Annotated[
+        list[str] | None, typer.Option(help="lm-eval's name or a YAML file; repeat for several. Else the usual three.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, help="At most so many of each task; minutes with the default.")] = 100,
+    base: Annotated[bool, typer.Option(help="Also of the model that it was made from, to compare them.")] = True,
+    four_bits: Annotated[bool, typer.Option("--four-bits", help="Also of the model loaded in four bits.")] = False,
+) -> None:
+    """Ask a model and its base public benchmarks, wait, and print what was lost or gained."""
+    from training.benchmark_tasks import DEFAULT, checked_tasks
+    from training.benchmarking import benchmarks, contrasts, model_named, named, request_benchmark, there_already
+
+    with session() as s:
+        found = project_named(s, project)
+        person = acting(s, by, found)
+        version = model_named(s, project_id=found.id, name=model_name)
+        tasks = checked_tasks(task or DEFAULT)
+        wanted = [(version, False)]
+        wanted += [(version.parent, False)] if base and version.parent is not None else []
+        wanted += [(version, True)] if four_bits else []
+        waiting = []
+        for of, four in wanted:
+            runs = benchmarks(s, model_version_ids=[of.id])
+            there = there_already(runs, model_version_id=of.id, tasks=tasks, examples=examples, quantised=four)
+            if there is not None:
+                console.print(f"{named(of, quantised=four)} has been asked this already.", markup=False)
+            else:
+                there = request_benchmark(
+                    s,
+                    by=person,
+                    project_id=found.id,
+                    model_version_id=of.id,
+                    tasks=tasks,
+                    examples=examples,
+                    quantised=four,
+                )
+            if not there.status.ended:
+                waiting.append(there.id)
+    for run_id in waiting:
+        wait("benchmark", run_id)
+    with reading() as s:
+        for contrast in contrasts(s, version=s.get_one(ModelVersion, version.id)):
+            console.print(f"{contrast.model} against {contrast.reference}:", markup=False)
+            for difference in contrast.told:
+                console.print(
+                    f"  {difference.task}, {difference.metric}: {difference.sentence}", markup=False, highlight=False
+                )
+            for refused in contrast.untold:
+                console.print(
+                    f"  {refused.task}, {refused.metric}: not compared, {refused.reason}",
+                    markup=False,
+                    highlight=False,
+                )

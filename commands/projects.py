@@ -1,0 +1,140 @@
+"""People, projects and prompts."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from commands.shell import AsPerson, InProject, acting, console, text_of
+from db.catalog import project_named, responders, story
+from db.models import Role
+from db.people import create_project, ensure_reviewer, has_manager, join
+from db.session import reading, session
+from errors import NotFound
+from settings import settings
+
+app = typer.Typer()
+
+
+@app.command("join")
+def join_project(
+    name: str,
+    project: InProject = "",
+    role: Annotated[list[Role], typer.Option(help="Repeat for several.")] = [Role.MANAGER],  # noqa: B006
+    by: AsPerson = "",
+) -> None:
+    """Add somebody to a project."""
+    with session() as s:
+        found = project_named(s, project)
+        actor = acting(s, by, found) if has_manager(s, project_id=found.id) and by else None
+        for one in role:
+            join(s, project_id=found.id, name=name, role=one, by=actor)
+
+
+@app.command("new-project")
+def new_project(
+    name: str,
+    by: AsPerson,
+    task: str = "",
+    instructions: str = "",
+    guideline: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A text file.")] = None,
+) -> None:
+    """Make a project; you become its manager."""
+    with session() as s:
+        create_project(
+            s,
+            name=name,
+            task=task,
+            instructions=instructions,
+            guideline=text_of(guideline) if guideline else "",
+            by=ensure_reviewer(s, name=by).id,
+        )
+
+
+@app.command("status")
+def show_status(project: InProject = "") -> None:
+    """How far a project is, and who answers in it."""
+    with reading() as s:
+        found = project_named(s, project)
+        now = story(s, project_id=found.id)
+        grid = Grid("Responder", "Kind", "Training", "Held out", title=escape(found.name))
+        for entry in responders(s, project_id=found.id):
+            grid.add_row(
+                escape(entry.responder.label),
+                entry.responder.kind.value.lower(),
+                str(entry.training),
+                str(entry.held_out),
+            )
+    console.print(grid)
+    console.print(
+        f"{now.prompts} prompts ({now.held_out} held out), {now.comparisons} pairs, {now.ranked_by_people} ranked by "
+        f"people, {now.ranked_simulated} by simulated reviewers only, {now.corrections} corrections."
+    )
+    if now.synthetic or now.routed:
+        console.print(f"Beside them {now.synthetic} synthetic prompts. Routed to people: {now.routed} prompts.")
+    console.print(f"Next: {now.next_step}", markup=False)
+
+
+@app.command("import")
+def import_file(
+    file: Path,
+    project: InProject = "",
+    by: AsPerson = "",
+    prompt: Annotated[str, typer.Option(help="Column of the text to answer; guessed if left out.")] = "",
+    held_out: Annotated[str, typer.Option(help="none, all, share or column.")] = "",
+    share: Annotated[float, typer.Option(help="Held-out share, with --held-out share.")] = 0.2,
+    column: Annotated[str, typer.Option(help="Column, with --held-out column.")] = "",
+    reply: Annotated[list[str], typer.Option(help="COLUMN=NAME of who wrote it; repeat for several.")] = [],  # noqa: B006
+    picks: Annotated[str, typer.Option(help="Column of the picks.")] = "",
+    picked_by: str = "",
+    simulated: Annotated[bool, typer.Option(help="Replies and picks were made up.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
+) -> None:
+    """Import prompts from CSV or JSONL: shows what would happen, saves after a yes."""
+    from intake.mapping import HeldOut, guess_mapping
+    from intake.plan import plan_import
+    from intake.prompts import save_import
+    from intake.reading import read_table
+
+    if not file.is_file():
+        raise NotFound(f"There is no file {file}. Check the path.")
+    content = file.read_bytes()
+    table = read_table(content, file_name=file.name, max_cell=settings().max_cell_kb * 1024)
+    mapping = replace(guess_mapping(table.columns), picked_by=picked_by)
+    changes: dict[str, Any] = {"responses_simulated": simulated, "picks_simulated": simulated, "held_out_share": share}
+    if prompt:
+        changes["prompt"] = prompt
+    if held_out:
+        try:
+            changes["held_out"] = HeldOut(held_out.upper())
+        except ValueError:
+            raise NotFound(f"--held-out cannot be “{held_out}”. Use none, all, share or column.") from None
+    if column:
+        changes["held_out_column"] = column
+    if reply:
+        changes["responses"] = {one.partition("=")[0]: one.partition("=")[2] or one for one in reply}
+    if picks:
+        changes["picked"] = picks
+    mapping = replace(mapping, **changes)
+    with reading() as s:
+        found = project_named(s, project)
+        plan = plan_import(s, project_id=found.id, table=table, mapping=mapping)
+    console.print(f"Prompts from the column “{mapping.prompt}”.", markup=False)
+    for problem in plan.problems:
+        console.print(f"Row {problem.row} {problem.message}", markup=False)
+    console.print(f"{plan.new} new prompts, {plan.held_out} of them held out; {plan.skipped} rows left out.")
+    if not yes:
+        typer.confirm("Save this?", abort=True)
+    with session() as s:
+        done, _ = save_import(
+            s,
+            by=acting(s, by, found),
+            project_id=found.id,
+            table=table,
+            content=content,
+            mapping=mapping,
+        )
+    console.print(f"Saved {done.prompts} prompts, {done.responses} replies, {done.rankings} picks.")

@@ -1,0 +1,99 @@
+"""Set up, serve, and the loop without a person."""
+
+import ipaddress
+import json
+import subprocess
+import sys
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.shell import console, watcher
+from db.session import session
+from errors import BadSetting, NotFound
+from settings import ROOT, settings
+
+app = typer.Typer()
+
+
+def _check_host() -> None:
+    host = settings().host
+    try:
+        inside = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        inside = False
+    if not inside:
+        raise BadSetting(
+            f"PICKWELL_HOST is {host}, but without accounts the app answers on this machine only. Use 127.0.0.1."
+        )
+
+
+@app.command()
+def setup(sample: Annotated[bool, typer.Option(help="Load the sample project.")] = True) -> None:
+    """Database, sample project and default model; does nothing that is done already."""
+    _check_host()
+    if sample:
+        from intake.sample import load_sample
+
+        console.print("Sample project …")
+        with session() as s:
+            load_sample(s)
+    model()
+
+
+@app.command()
+def model() -> None:
+    """The default model, unpacked once; needs the full requirements, not only the app's."""
+    if settings().base_model or settings().engine.value == "echo" or settings().engine_url:
+        return
+    if not find_spec("transformers"):
+        console.print("No transformers here: people can rank and judge; generating and training need the full set.")
+        return
+    # a process of its own: this one stays free of torch
+    if subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=ROOT).returncode:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run() -> None:
+    """Serve the app, with a worker beside it where the full set is installed; Ctrl+C ends both."""
+    _check_host()
+    from jobs.local import a_worker
+
+    address = f"http://{settings().host}:{settings().port}"
+    console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
+    # without the full set a worker could only take up what it must fail at; the pages say that none is there
+    with a_worker() if find_spec("transformers") else nullcontext():
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+        command += ["--server.address", settings().host, "--server.port", str(settings().port)]
+        try:
+            raise typer.Exit(subprocess.run(command, cwd=ROOT).returncode)
+        except KeyboardInterrupt:
+            console.print("Ended.")
+
+
+@app.command()
+def demo(
+    to: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
+    prompts: Annotated[int, typer.Option(help="Training emails to use.")] = 140,
+    generated: Annotated[int, typer.Option(help="Those of them that the base model answers, not people.")] = 60,
+    max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings, each with a seed of its own.")] = 1,
+) -> None:
+    """The whole loop without a person; a written rule ranks and judges, and everything says simulated."""
+    from demo import Size, run_demo
+
+    if to is not None and not to.parent.is_dir():
+        raise NotFound(f"There is no folder {to.parent} to write {to.name} to. Make it first.")
+    model()
+    bar, watch = watcher()
+    with bar:
+        size = Size(prompts=prompts, generated=generated, max_steps=max_steps, seeds=seeds)
+        report = run_demo(size=size, say=lambda t: console.print(t), watch=watch)
+    console.print_json(json.dumps({key: report[key] for key in ("seconds", "snapshot", "win_rates")}))
+    console.print("No person ranked or judged anything here: a written rule did (simulated).")
+    if to:
+        to.write_text(json.dumps(report, indent=2) + "\n")
