@@ -42,7 +42,7 @@ from settings import ROOT
 from template import PromptFormat, template_hash
 from tests.factories import a_project, a_prompt, a_reviewer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 ADAPTERS: Mapping[str, dict[str, Any]] = {
     "LORA": {"lora_alpha": 64},
     "RSLORA": {"use_rslora": True, "r": 4},

@@ -25,7 +25,7 @@ from settings import ROOT
 from template import PromptFormat, template_hash
 from tests.factories import a_project, a_prompt, a_reviewer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
 END_OF_TURN = 2
 EMAILS = (

@@ -27,7 +27,7 @@ from training.ray_job import JOB
 from training.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
 from training.terms import Split
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
 SAME = 1e-5
 """How far losses may differ, of about 6: the order of sums is another."""

@@ -11,7 +11,7 @@ from merging import NotFinite, ZeroAdapter, merge
 from model_folder import check_model_folder, dtype_of, hash_weights, template_of
 from template import template_hash
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
 
 @pytest.fixture(scope="module")

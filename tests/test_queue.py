@@ -260,6 +260,7 @@ def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], 
 
 
 @pytest.mark.slow
+@pytest.mark.whole_machine
 @pytest.mark.usefixtures("database")
 def test_eight_processes_of_500_turns_keep_every_quota_and_lose_nothing(tmp_path: Path) -> None:
     with session() as s:
@@ -285,6 +286,7 @@ def test_eight_processes_of_500_turns_keep_every_quota_and_lose_nothing(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.whole_machine
 @pytest.mark.usefixtures("database")
 def test_leases_that_run_out_are_given_on_while_all_work_and_late_rankings_count_only_where_there_is_room(
     tmp_path: Path,

@@ -66,6 +66,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.whole_machine
 def test_the_story_on_the_real_engine_trainer_and_model(
     default_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,7 +240,7 @@ def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Liste
     early = supervised.stopped if supervised else None
     if given.makes_model:
         shutil.rmtree(folder / MERGED, ignore_errors=True)
-        shutil.copytree(folder / PREFERRED / MERGED, folder / MERGED)
+        shutil.copytree(folder / PREFERRED / MERGED, folder / MERGED, copy_function=_link_or_copy)
     replace(
         done,
         base_model=given.base_model,
@@ -252,6 +252,17 @@ def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Liste
         adapter=None,  # one for the model that the supervised stage made fits no other, and that one is not kept
     ).write(folder)
     _clear(folder)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """A second name for a file, which takes no room on the disk; a copy where the disk knows no second names.
+
+    Not moved: whoever is killed between that and the manifest could not go on.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _say_again(folder: Path, listener: Listener) -> None:
