@@ -71,14 +71,22 @@ def means(group: Codes, cluster: Codes, score: Numbers, *, groups: int) -> Means
     return Means(n, clusters, rate, independent, np.where(variance < 1e-24, 0.0, variance), each_once)
 
 
-def two_ways(prompts: Means, reviewers: Means) -> Numbers:
-    """Variance of the mean for prompts and reviewers like these, from the same votes clustered by each.
+def two_ways(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
+    """Variance of the mean for prompts and reviewers like these, from the same votes clustered by each, and its degrees
+    of freedom (Satterthwaite 1946, Biometrics Bulletin 2): those of the smaller kind where it makes up the variance,
+    more where the other does. NaN where either kind has a single cluster.
 
     Votes that no reviewer gave may be among the prompts' alone: they vary by prompt and by nothing else.
     """
-    share = (reviewers.n / np.maximum(prompts.n, 1)) ** 2
-    both = prompts.variance + share * (reviewers.variance - reviewers.independent)
-    return np.asarray(np.maximum(both, np.maximum(prompts.variance, share * reviewers.variance)))
+    of_reviewers = (reviewers.n / np.maximum(prompts.n, 1)) ** 2 * reviewers.variance
+    chance = (reviewers.n / np.maximum(prompts.n, 1)) ** 2 * reviewers.independent
+    larger = np.maximum(prompts.variance, of_reviewers)
+    variance = np.maximum(prompts.variance + of_reviewers - chance, larger)
+    least = np.minimum(prompts.clusters, reviewers.clusters) - 1.0
+    parts = prompts.variance**2 / np.maximum(prompts.clusters - 1, 1)
+    parts += of_reviewers**2 / np.maximum(reviewers.clusters - 1, 1)
+    freedom = np.divide(variance**2, parts, out=least.copy(), where=parts > 0)
+    return variance, np.maximum(freedom, least)
 
 
 def correlation(group: Codes, cluster: Codes, score: Numbers) -> float | None:

@@ -51,7 +51,7 @@ class HeadToHead:
     standard_error: Estimated[float]
     """Clustered by prompt."""
     interval_any_reviewer: Estimated[Interval]
-    """95 %, for other prompts and other reviewers like these; t with the fewer of the two, less one."""
+    """95 %, for other prompts and other reviewers like these; t with degrees of freedom after Satterthwaite (`eval.clusters.two_ways`)."""
     p_value: Estimated[float]
     """Exact two-sided sign test over prompts."""
     p_value_holm: Estimated[float]
@@ -100,7 +100,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     asked = np.ones(votes.n, bool) if votes.unasked is None else ~votes.unasked
     by_reviewer = means(c.pair[asked], votes.reviewer[asked], c.score[asked], groups=m)
     low, high = by_prompt.intervals
-    any_low, any_high = _any_reviewer(by_prompt.rate, two_ways(by_prompt, by_reviewer), by_prompt, by_reviewer)
+    any_low, any_high = _any_reviewer(by_prompt, by_reviewer)
     decided = votes.verdict <= RIGHT
     won = decided & ((votes.verdict == LEFT) == c.candidate_left)
     wins = np.bincount(c.pair[won], minlength=m)
@@ -175,15 +175,15 @@ def _prompt_means(votes: Votes) -> list[Numbers]:
     return np.split(mean, np.searchsorted(cells // len(votes.prompts), np.arange(1, len(c.pairs))))
 
 
-def _any_reviewer(rate: Numbers, variance: Numbers, prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
+def _any_reviewer(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
     from intervals import of_variances
 
-    low, high = np.full(len(rate), np.nan), np.full(len(rate), np.nan)
-    fewer = np.minimum(prompts.clusters, reviewers.clusters)
-    enough = (fewer > 1) & (reviewers.clusters >= ENOUGH_REVIEWERS)
+    variance, freedom = two_ways(prompts, reviewers)
+    low, high = np.full(len(variance), np.nan), np.full(len(variance), np.nan)
+    enough = (prompts.clusters > 1) & (reviewers.clusters >= ENOUGH_REVIEWERS)
     if enough.any():
         low[enough], high[enough] = of_variances(
-            rate[enough], variance[enough], n=prompts.n[enough], freedom=fewer[enough] - 1
+            prompts.rate[enough], variance[enough], n=prompts.n[enough], freedom=freedom[enough]
         )
     return low, high
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from db.models import Verdict
 from errors import BadFile, BadSetting
@@ -291,8 +292,21 @@ def test_the_clustered_error_is_millers() -> None:
     assert found.variance[0] == pytest.approx(groups / (groups - 1) * total / 100**2)
     assert found.independent[0] == pytest.approx(((y - y.mean()) ** 2).sum() / 100**2)
     by_reviewer = means(np.zeros(100, int), reviewer, y, groups=1)
-    both = two_ways(found, by_reviewer)[0]
-    assert both >= max(found.variance[0], by_reviewer.variance[0])
+    both, _ = two_ways(found, by_reviewer)
+    assert both[0] >= max(found.variance[0], by_reviewer.variance[0])
+
+
+def test_the_kind_that_varies_gives_the_degrees_of_freedom() -> None:
+    prompt, reviewer = np.repeat(np.arange(40), 5), np.tile(np.arange(5), 40)
+    none = np.zeros(200, int)
+
+    def freedom(y: NDArray[Any]) -> float:
+        return float(two_ways(means(none, prompt, y, groups=1), means(none, reviewer, y, groups=1))[1][0])
+
+    assert freedom((reviewer % 2).astype(float)) == pytest.approx(4), "five reviewers, each with a habit of their own"
+    assert freedom((prompt % 2).astype(float)) == pytest.approx(39), "they all agree, prompts differ"
+    assert freedom(np.random.default_rng(0).choice([0, 0.5, 1], 200)) > 4
+    assert freedom(np.ones(200)) == 4, "nothing varies"
 
 
 def test_copies_of_every_vote_leave_the_interval_as_it_was() -> None:
