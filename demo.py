@@ -1,15 +1,15 @@
-"""The whole loop without a person: emails, responses, rankings, DPO, held-out responses, blind evaluation.
+"""The whole loop without a person, in two rounds: rankings of people's replies, and a supervised model that writes like
+the better ones; then rankings of that model's own replies, DPO on all of them, a blind evaluation on held-out emails.
 
-As in the case that this product is for, most emails come with two people's replies; others get two of the base model's,
-and where both of those are bad a person's reply corrects them. A simulated reviewer with the written rule of
-`simulated.py` ranks and judges, through the same functions as people do, seeing what they would see; a second one,
-which no training ever heard of, judges by nearness to people's replies. So nothing here is a human preference, and
-every name says "simulated".
+As in the case that this product is for, emails come with two people's replies. Where both replies of the supervised
+model are bad, a person's corrects one. A simulated reviewer with the written rule of `simulated.py` ranks and judges,
+through the same functions as people do, seeing what they would see; a second one, which no training ever heard of,
+judges by nearness to people's replies. So nothing here is a human preference, and every name says "simulated".
 """
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ import simulated
 from db.catalog import training_steps
 from db.models import (
     GenerationRun,
+    Method,
     ModelVersion,
     Project,
     Prompt,
@@ -45,7 +46,8 @@ from eval.judging import judge, next_view
 from eval.protocol import Undecided
 from eval.results import results
 from generation.base_model import register_base_model
-from generation.plan import start_generation, start_together
+from generation.pairing import offer_for_ranking
+from generation.plan import start_together
 from generation.responders import Contestant, Sampling, create_responder
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import
@@ -59,6 +61,7 @@ from review.rankings import Choice, rank_pair
 from settings import settings
 from template import PromptFormat
 from training.recipe import SMALL, start_training
+from training.run_folder import RecipeValues
 from training.snapshot import freeze
 
 Say = Callable[[str], None]
@@ -66,9 +69,13 @@ Says = Callable[[str, str, str], Verdict]
 """A judge: what it says of prompt, left and right reply."""
 
 
-RECIPE = replace(SMALL, sft_epochs=3.0, evaluations=1, stop_early=False)
-"""A supervised stage, which brings the picks' manner, then DPO. Found on training emails alone: DPO from the base
-model's own replies made them a few words long; the supervised stage alone goes in circles (docs/experiments.md)."""
+SUPERVISED = replace(
+    SMALL, name="Supervised", method=Method.SFT, epochs=3.0, learning_rate=2e-4, evaluations=1, stop_early=False
+)
+"""First round: brings the picks' manner, and goes in circles where it always says the likeliest word."""
+PREFERRED = replace(SMALL, name="DPO", evaluations=1, stop_early=False)
+"""Second round: DPO on what that model itself writes, which takes those circles back. Found on training emails alone
+(docs/experiments.md); on replies of the base model instead, DPO made its own a few words long."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,15 @@ class Size:
     """How much of the sample the demo uses."""
 
     prompts: int = 140
-    """Training emails."""
-    generated: int = 60
-    """Those of them that get two responses of the base model; the others come with two people's."""
+    """Training emails, each with two people's replies."""
+    generated: int = 140
+    """Those of them that the supervised model answers too, twice."""
     max_tokens: int = 160
     temperature: float = 0.7
     """Lower than for a larger model: at 0.9 most of a 135M model's samples are nonsense that never ends."""
     max_steps: int | None = None
     seeds: int = 1
-    """Trainings on the same picks, each with a seed of its own."""
+    """DPO trainings on the same picks, each with a seed of its own."""
 
     def contestants(self, model_id: int, prompt: PromptFormat) -> dict[str, Contestant]:
         """A model's two ways to answer: drawn at random, and always the likeliest word."""
@@ -108,22 +115,38 @@ def run_demo(*, size: Size, say: Say, watch: Callable[[AnyRun], None]) -> dict[s
 
     with stage("Emails and people's replies"):
         project_id, judge_id = _emails(size)
+    with stage("Rankings of people's replies by the simulated reviewer"):
+        choices = Counter(_rank(project_id, judge_id))
     trained: list[Trained] = []
     with a_worker():
-        with stage("Responses of the base model"):
-            base = _generate_base(project_id, judge_id, size, watch)
+        with stage("Training on the better replies (supervised)"):
+            with session() as s:
+                base_id = register_base_model(s).id
+            first = _train(project_id, judge_id, _freeze(project_id, judge_id), base_id, SUPERVISED, size, watch)
+            supervised = _model_of(first)
+        with stage("Responses of the base model and the supervised model"):
+            early = _responders(project_id, judge_id, supervised, size)
+            _generate(judge_id, early, watch, scope=Scope.ALL, prompt_limit=size.generated)
+            base = _responders(project_id, judge_id, base_id, size)
+            _generate(judge_id, base, watch)
         with stage("Rankings and corrections by the simulated reviewer"):
-            choices = _rank(project_id, judge_id)
+            with session() as s:
+                offer_for_ranking(
+                    s, by=judge_id, project_id=project_id, responder_ids=list(early.values()), together=False
+                )
+            choices.update(_rank(project_id, judge_id))
         snapshot_id = _freeze(project_id, judge_id)
         for seed in range(size.seeds):
             of = f", seed {seed}" if size.seeds > 1 else ""
             with stage(f"Training (DPO){of}"):
-                run = _train(project_id, judge_id, size, snapshot_id, seed, watch)
+                run = _train(project_id, judge_id, snapshot_id, supervised, replace(PREFERRED, seed=seed), size, watch)
             with stage(f"Held-out responses of the tuned model{of}"):
-                trained.append(Trained(seed, run.id, _generate_tuned(run, judge_id, size, seed, watch)))
+                tuned = _responders(project_id, judge_id, _model_of(run), size)
+                _generate(judge_id, tuned, watch, seed=seed)
+                trained.append(Trained(seed, run.id, tuned))
     with stage("Blind evaluations by simulated reviewers"):
-        evaluations = [found for one in trained for found in _evaluate(project_id, judge_id, one, base)]
-    return _report(project_id, trained, evaluations, choices, took)
+        evaluations = [found for one in trained for found in _evaluate(project_id, judge_id, one, base, early)]
+    return _report(project_id, base_id, first.id, trained, evaluations, choices, took)
 
 
 @dataclass(frozen=True)
@@ -161,15 +184,14 @@ def _emails(size: Size) -> tuple[int, int]:
         )
         ensure_role(s, project_id=project.id, reviewer_id=by, role=Role.REVIEWER)
         train, held_out = (_lines_of(name) for name in ("train.jsonl", "heldout.jsonl"))
-        for name, lines, people, side in (
-            ("train, to be answered.jsonl", train[: size.generated], {}, HeldOut.NONE),
-            ("train.jsonl", train[size.generated : size.prompts], about["people"], HeldOut.NONE),
-            ("heldout.jsonl", held_out, about["people"], HeldOut.ALL),
+        for name, lines, side in (
+            ("train.jsonl", train[: size.prompts], HeldOut.NONE),
+            ("heldout.jsonl", held_out, HeldOut.ALL),
         ):
             content = b"".join(lines)
             table = read_table(content, file_name=name, max_cell=settings().max_cell_kb * 1024)
             mapping = ColumnMapping(
-                prompt="email", topic="topic", responses=people, responses_simulated=True, held_out=side
+                prompt="email", topic="topic", responses=about["people"], responses_simulated=True, held_out=side
             )
             save_import(s, by=by, project_id=project.id, table=table, content=content, mapping=mapping)
         return project.id, by
@@ -179,33 +201,37 @@ def _lines_of(name: str) -> list[bytes]:
     return (FOLDER / name).read_bytes().splitlines(keepends=True)
 
 
-def _generate_base(project_id: int, by: int, size: Size, watch: Callable[[AnyRun], None]) -> dict[str, int]:
-    """Two samples of some training emails, and held-out replies both ways; gives the responders by how they answer."""
+def _responders(project_id: int, by: int, model_id: int, size: Size) -> dict[str, int]:
+    """Who answers with a model, by how they answer."""
     with session() as s:
-        version = register_base_model(s)
+        version = s.get_one(ModelVersion, model_id)
+        what = f"{version.name} as it comes" if version.parent_id is None else version.name
         prompt = PromptFormat(s.get_one(Project, project_id).instructions)
-        responders = {
-            how: create_responder(
-                s, by=by, project_id=project_id, name=f"{version.name} as it comes, {how}", contestant=contestant
-            ).id
-            for how, contestant in size.contestants(version.id, prompt).items()
+        return {
+            how: create_responder(s, by=by, project_id=project_id, name=f"{what}, {how}", contestant=contestant).id
+            for how, contestant in size.contestants(model_id, prompt).items()
         }
-        pairs = start_generation(
+
+
+def _generate(
+    by: int,
+    responders: Mapping[str, int],
+    watch: Callable[[AnyRun], None],
+    *,
+    scope: Scope = Scope.HELD_OUT,
+    prompt_limit: int | None = None,
+    seed: int = 0,
+) -> None:
+    with session() as s:
+        runs = start_together(
             s,
             by=by,
-            responder_id=responders["sampled"],
-            scope=Scope.ALL,
-            samples=2,
-            prompt_limit=size.generated,
+            responder_ids=list(responders.values()),
+            scope=scope,
+            samples=1,
+            prompt_limit=prompt_limit,
+            seed=seed,
         )
-    wait_for("generation", pairs.id, watch=watch)
-    _answer_held_out([responders["greedy"]], by, 0, watch)
-    return responders
-
-
-def _answer_held_out(responder_ids: Sequence[int], by: int, seed: int, watch: Callable[[AnyRun], None]) -> None:
-    with session() as s:
-        runs = start_together(s, by=by, responder_ids=responder_ids, scope=Scope.HELD_OUT, samples=1, seed=seed)
     for run in runs:
         wait_for("generation", run.id, watch=watch)
 
@@ -262,7 +288,13 @@ def _freeze(project_id: int, by: int) -> int:
 
 
 def _train(
-    project_id: int, by: int, size: Size, snapshot_id: int, seed: int, watch: Callable[[AnyRun], None]
+    project_id: int,
+    by: int,
+    snapshot_id: int,
+    start_id: int,
+    recipe: RecipeValues,
+    size: Size,
+    watch: Callable[[AnyRun], None],
 ) -> TrainingRun:
     with session() as s:
         run = start_training(
@@ -270,36 +302,27 @@ def _train(
             by=by,
             project_id=project_id,
             snapshot_id=snapshot_id,
-            base_model_id=register_base_model(s).id,
-            # one that is cut short is of DPO alone
-            recipe=replace(
-                RECIPE, max_steps=size.max_steps, seed=seed, sft_epochs=0.0 if size.max_steps else RECIPE.sft_epochs
-            ),
-            model_name=f"Tuned on the rule, {now():%Y-%m-%d %H:%M:%S}",
+            base_model_id=start_id,
+            recipe=replace(recipe, max_steps=size.max_steps),
+            model_name=f"{recipe.name} on the rule's picks, {now():%Y-%m-%d %H:%M:%S}",
         )
     done = wait_for("training", run.id, watch=watch)
     assert isinstance(done, TrainingRun)
     return done
 
 
-def _generate_tuned(
-    run: TrainingRun, by: int, size: Size, seed: int, watch: Callable[[AnyRun], None]
-) -> dict[str, int]:
+def _model_of(run: TrainingRun) -> int:
     if run.model_version_id is None:
         raise PickwellError(f"Training run {run.id} ended without a model. Look at its log.")
-    with session() as s:
-        name = s.get_one(ModelVersion, run.model_version_id).name
-        prompt = PromptFormat(s.get_one(Project, run.project_id).instructions)
-        responders = {
-            how: create_responder(s, by=by, project_id=run.project_id, name=f"{name}, {how}", contestant=contestant).id
-            for how, contestant in size.contestants(run.model_version_id, prompt).items()
-        }
-    _answer_held_out(list(responders.values()), by, seed, watch)
-    return responders
+    return run.model_version_id
 
 
-def _evaluate(project_id: int, by: int, trained: Trained, base: Mapping[str, int]) -> Iterator[Judged]:
-    """Each way to answer against the base model's same way by both judges, and once against people by the rule."""
+def _evaluate(
+    project_id: int, by: int, trained: Trained, base: Mapping[str, int], supervised: Mapping[str, int]
+) -> Iterator[Judged]:
+    """Each way to answer against the base model's same way by both judges; by the rule against the supervised model's
+    too, and once against people.
+    """
     with session() as s:
         nearest = ensure_reviewer(s, name=simulated.SECOND, simulated=True, rule=simulated.NEAREST).id
         ensure_role(s, project_id=project_id, reviewer_id=nearest, role=Role.REVIEWER)
@@ -314,7 +337,8 @@ def _evaluate(project_id: int, by: int, trained: Trained, base: Mapping[str, int
     }
     for how, candidate in trained.responders.items():
         for name, (judge_id, says) in judges.items():
-            with_people = how == "sampled" and name == simulated.NAME
+            by_rule = name == simulated.NAME
+            others = [*(people if how == "sampled" else ()), supervised[how]] if by_rule else []
             with session() as s:
                 evaluation = create_evaluation(
                     s,
@@ -322,7 +346,7 @@ def _evaluate(project_id: int, by: int, trained: Trained, base: Mapping[str, int
                     project_id=project_id,
                     name=f"Tuned model with seed {trained.seed}, {how}, judged by {name.lower()} (simulated)",
                     candidate_id=candidate,
-                    baseline_ids=[*(people if with_people else ()), base[how]],
+                    baseline_ids=[*others, base[how]],
                     seed=trained.seed,
                     undecided=Undecided.KEEP,  # a rule does not know what names a model
                 )
@@ -367,15 +391,16 @@ def _nearest(project_id: int) -> Says:
 
 def _report(
     project_id: int,
+    base_id: int,
+    supervised_id: int,
     trained: Sequence[Trained],
     evaluations: Sequence[Judged],
-    choices: dict[str, int],
+    choices: Mapping[str, int],
     took: dict[str, float],
 ) -> dict[str, Any]:
     with reading() as s:
         runs = [s.get_one(TrainingRun, one.run_id) for one in trained]
-        first = runs[0]
-        snapshot, base = s.get_one(Snapshot, first.snapshot_id), s.get_one(ModelVersion, first.base_model_id)
+        snapshot = s.get_one(Snapshot, runs[0].snapshot_id)
         generations = s.scalars(select(GenerationRun).where(GenerationRun.project_id == project_id)).all()
         return {
             "simulated": True,
@@ -385,13 +410,14 @@ def _report(
             "seconds": took,
             "seconds_in_all": round(sum(took.values()), 1),
             "generated_tokens": sum(generation.tokens for generation in generations),
-            "simulated_rankings": choices,
+            "simulated_rankings": dict(choices),
             "snapshot": {
                 "sha256": snapshot.sha256,
                 "rows": snapshot.row_count,
                 "left_out": {entry.reason: entry.count for entry in snapshot.left_out},
             },
-            "base_model": _model(base),
+            "base_model": _model(s.get_one(ModelVersion, base_id)),
+            "supervised": _training(s, s.get_one(TrainingRun, supervised_id)),
             "trainings": [_training(s, run) | {"seed": one.seed} for one, run in zip(trained, runs, strict=True)],
             "win_rates": [line for one in evaluations for line in _lines(s, one)],
         }

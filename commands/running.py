@@ -79,7 +79,7 @@ def run() -> None:
 def demo(
     to: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
     prompts: Annotated[int, typer.Option(help="Training emails to use.")] = 140,
-    generated: Annotated[int, typer.Option(help="Those of them that the base model answers, not people.")] = 60,
+    generated: Annotated[int, typer.Option(help="Those of them that the supervised model answers too.")] = 140,
     max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings, each with a seed of its own.")] = 1,
 ) -> None:

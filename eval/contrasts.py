@@ -51,7 +51,7 @@ class HeadToHead:
     standard_error: Estimated[float]
     """Clustered by prompt."""
     interval_any_reviewer: Estimated[Interval]
-    """95 %, for other prompts and other reviewers like these; t with degrees of freedom after Satterthwaite (`eval.clusters.two_ways`)."""
+    """95 %, for other prompts and other reviewers like these; t as `two_ways` says."""
     p_value: Estimated[float]
     """Exact two-sided sign test over prompts."""
     p_value_holm: Estimated[float]

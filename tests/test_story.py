@@ -82,14 +82,15 @@ def test_the_story_on_the_real_engine_trainer_and_model(
     assert happened["rule"] == simulated.RULE
     (training,) = happened["trainings"]
     assert len(training["losses"]) == 3
-    assert training["model"]["template_hash"] == happened["base_model"]["template_hash"]
-    assert training["model"]["sha256"] != happened["base_model"]["sha256"]
+    made = (happened["base_model"], happened["supervised"]["model"], training["model"])
+    assert len({model["template_hash"] for model in made}) == 1
+    assert len({model["sha256"] for model in made}) == 3
     rule, second = f"{simulated.NAME} (simulated)", f"{simulated.SECOND} (simulated)"
     assert Counter((entry["how"], entry["judge"], entry["n"]) for entry in happened["win_rates"]) == {
         ("sampled", rule, 20): 2,  # each of two people
-        ("sampled", rule, 40): 2,  # people together, and the base model
+        ("sampled", rule, 40): 3,  # people together, the supervised model and the base model
         ("sampled", second, 40): 1,
-        ("greedy", rule, 40): 1,
+        ("greedy", rule, 40): 2,
         ("greedy", second, 40): 1,
     }
     assert all(entry["simulated_judge"] for entry in happened["win_rates"])
