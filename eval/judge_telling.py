@@ -16,8 +16,8 @@ FAVOURED = 0.05
 """p below which a judge favours a place more than chance would."""
 LEFT_BY_LOT = (
     "What the model judged alone was left over by lot: pairs are given out in a drawn order and these were not "
-    "reached, or the prompt was drawn for another person's reply. Each prompt counts once here, and both intervals "
-    "are normal ones; the result by itself has its own."
+    "reached, or the prompt was drawn for another person's reply. Each prompt counts once here, in both intervals; the "
+    "result by itself has its own."
 )
 """To stand below figures with a judge's help."""
 

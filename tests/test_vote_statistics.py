@@ -15,7 +15,7 @@ from db.models import Verdict
 from errors import BadFile, BadSetting
 from eval.clusters import correlation, means, two_ways
 from eval.contrasts import HeadToHead, contrasts, flips, holm, sign_test
-from eval.estimates import CannotEstimate, Interval
+from eval.estimates import CannotEstimate, Estimated, Interval
 from eval.judge_labels import WithJudge, prediction_powered_mean, with_judge
 from eval.logistic import cluster_scores, clustered_covariance, fit
 from eval.position import LeftEffect, position
@@ -33,7 +33,7 @@ from eval.sequential import (
 from eval.slices import slices
 from eval.strengths import ELO, Strengths, counts, fit_bradley_terry, fit_davidson, parts, strengths, unbounded
 from eval.vote_agreement import alpha_of, vote_agreement
-from eval.votes import VERDICTS, Votes, as_votes, duplicates, turned
+from eval.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
 from eval.votes_report import _plain, report
 
 FEW = settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -695,6 +695,40 @@ def test_a_judge_narrows_the_interval_and_never_bends_it() -> None:
     correlation_ = np.corrcoef(truth, judge)[0, 1]
     factor = np.mean(powered) ** 2 / np.mean(plain) ** 2
     assert factor == pytest.approx(1 - correlation_**2 * 2000 / 2200, abs=0.06)
+
+
+def by_people_and_model(people: Numbers, judge: Numbers) -> Estimated[WithJudge]:
+    """People's scores (0 or 1) of the first prompts and a model's of all, as votes."""
+    seen = [(p, 9, 0, 1, "left" if score else "right") for p, score in enumerate(judge)]
+    seen += [(p, 1, 0, 1, "left" if score else "right") for p, score in enumerate(people)]
+    votes = votes_of(seen, by_model=[True] * len(judge) + [False] * len(people))
+    (found,) = with_judge(votes.person_votes, votes.model_votes)
+    return found
+
+
+def test_a_judge_that_says_what_people_say_is_worth_no_more_than_people_on_all_pairs() -> None:
+    scores = np.ones(40)
+    scores[3] = 0
+    found = by_people_and_model(scores[:20], scores)
+    assert isinstance(found, WithJudge)
+    assert found.gain == pytest.approx(2.0)
+    assert 0 <= found.interval.low < found.rate <= found.interval.high <= 1
+    assert found.interval.high - found.interval.low > 0.1
+
+
+def test_with_few_prompts_and_a_clear_winner_the_help_still_covers_the_truth() -> None:
+    rng = np.random.default_rng(5)
+    held = seen = 0
+    for both, more in [(20, 20), (44, 26), (80, 220)] * 100:
+        truth = (rng.random(both + more) < 0.93).astype(float)
+        judge = np.where(rng.random(both + more) < 0.97, truth, 1 - truth)
+        found = by_people_and_model(truth[:both], judge)
+        if isinstance(found, WithJudge):
+            assert found.gain <= 1 + more / both + 1e-9
+            seen += 1
+            held += found.interval.low <= 0.93 <= found.interval.high
+    assert seen > 200
+    assert held / seen >= 0.93
 
 
 def test_a_models_verdicts_help_and_are_not_counted() -> None:
