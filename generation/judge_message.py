@@ -18,8 +18,11 @@ QUESTION = "Which reply is better? Answer with exactly one of: A, B, TIE, BOTH B
 
 _TAGS = ("message", "reply_a", "reply_b")
 _TAKEN = re.compile(r"\{(?=\{)|(?<=\})\}")
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_THOUGHT = re.compile(r".*</think>|<think>.*", re.DOTALL)
+"""Reasoning, also where the chat template has begun it, or no end of it came."""
 _DECORATION = " \t*_`'\"“”‘’()[]{}.!:#>"
+_HEADING = re.compile(rf":[{re.escape(_DECORATION)}]*\Z")
+"""The end of a line that only says what the next ones are about, as "Reply A:"."""
 _ANSWER = re.compile(
     r"(?:(?:my |the |final )*(?:answer|verdict|choice)(?: is)?[\s*_:=]+)?"
     r"(?:(?:the )?(?:better )?(?:reply|response) (?:is )?)?"
@@ -85,6 +88,7 @@ def verdict_in(said: str, *, cut: bool = False) -> Verdict | None:
         cut: the answer ran into its longest length, so that its last line may have meant to go on.
     """
     lines = _THOUGHT.sub("", said).split("\n")
-    found = [_ANSWER.fullmatch(line.strip(_DECORATION)) for line in (lines[:-1] if cut else lines)]
+    whole = [line for line in (lines[:-1] if cut else lines) if not _HEADING.search(line)]
+    found = [_ANSWER.fullmatch(line.strip(_DECORATION)) for line in whole]
     named = {ANSWERS[re.sub(r"[_-]", " ", one.group(1).upper())] for one in found if one is not None}
     return named.pop() if len(named) == 1 else None

@@ -148,6 +148,11 @@ def test_the_judge_is_told_task_guideline_and_what_it_may_answer() -> None:
         ("<think>A", None),
         ("A, B, TIE, BOTH BAD", None),
         ("C", None),
+        ("<think>\nA\nbut then", None),
+        ("Perhaps\nA\n</think>\n\nB", RIGHT),
+        ("<think>A</think><think>\nB", None),
+        ("Reply A:\nIt says when.", None),
+        ("**A:**\nIt says when.\n\nB", RIGHT),
     ],
 )
 def test_only_a_line_that_is_a_verdict_and_nothing_else_is_one(words: str, verdict: Verdict | None) -> None:
