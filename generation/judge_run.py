@@ -33,6 +33,7 @@ from db.models import (
     now,
 )
 from db.people import guideline_of, require
+from db.reasons import cleaned
 from db.session import reading, session
 from errors import EngineFailed, NotFound, Refused
 from generation import worker
@@ -281,7 +282,7 @@ class Judging(Work):
         for gap, answer in batch:
             (one,) = answer.samples
             verdict = verdict_in(one.text, cut=one.finish_reason == "length")
-            rows.append((by_number[gap.prompt_id], verdict, one.text.strip()))
+            rows.append((by_number[gap.prompt_id], verdict, one.text))
         self._keep(rows)
         self._open -= len(rows)
         self.answered += len(rows)
@@ -302,7 +303,7 @@ class Judging(Work):
                         "baseline_response_id": baseline,
                         "candidate_left": left,
                         "verdict": verdict,
-                        "said": said[:LONGEST_SAID],
+                        "said": cleaned(said)[:LONGEST_SAID],  # a database takes no half characters
                         "created_at": at,
                     }
                     for (candidate, baseline, left), verdict, said in rows

@@ -563,6 +563,15 @@ def test_words_that_name_no_verdict_are_kept_and_not_guessed_from(there: FakeEnd
 
 
 def test_the_echo_engine_carries_a_judge_whose_answers_are_all_words(s: Session) -> None:
+@pytest.mark.both_databases
+def test_half_characters_and_nuls_in_an_answer_stop_no_run(there: FakeEndpoint) -> None:
+    there.act = saying(lambda body: "\ud83d \0 I would say A")
+    with session() as s:
+        run_id = asked(s, Contest(s, prompts=2), remote(there))
+    carried(run_id)
+    assert {(row.verdict, row.said) for row in verdicts_of(run_id)} == {(None, "I would say A")}
+
+
     contest = Contest(s, prompts=2)
     model = a_model(s, contest.project)
     assert model.model_version_id is not None
