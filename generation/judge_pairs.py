@@ -79,7 +79,7 @@ def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
     ).all()
     shown = as_shown(s, project_id=evaluation.project_id)
     telling = _telling(evaluation)
-    by_lot = _left_by_lot(s, drawn) if evaluation.protocol is not None and not telling else []
+    by_lot = _left_by_lot(s, evaluation, drawn) if evaluation.protocol is not None and not telling else []
     found = []
     for one, reply in [*((one, one.baseline_response) for one in drawn), *by_lot]:
         candidate, baseline = shown(one.candidate_response.text), shown(reply.text)
@@ -95,7 +95,7 @@ def _telling(evaluation: Evaluation) -> Sequence[dict[str, Any]]:
     return list(json.loads(evaluation.protocol).get("left_out", ())) if evaluation.protocol is not None else []
 
 
-def _left_by_lot(s: Session, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:
+def _left_by_lot(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:
     """Pairings of which another person's reply might have been drawn as well, each with such a reply."""
     by_people = [one for one in drawn if one.baseline_response.responder.kind is ResponderKind.HUMAN]
     people = {one.baseline_response.responder_id for one in by_people}
@@ -104,7 +104,12 @@ def _left_by_lot(s: Session, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Re
         return []
     replies = s.scalars(
         select(Response)
-        .where(Response.responder_id.in_(people), Response.sample == 0, Response.prompt_id.in_(of_prompt))
+        .where(
+            Response.responder_id.in_(people),
+            Response.sample == 0,
+            Response.prompt_id.in_(of_prompt),
+            Response.created_at <= evaluation.created_at,  # what came later was in no lot
+        )
         .order_by(Response.id)
     ).all()
     pairing_of = {one.prompt_id: one for one in by_people}

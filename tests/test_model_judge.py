@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -816,6 +817,25 @@ def everything_about(s: Session, contest: Contest) -> dict[str, str]:
         for one in closed.verdicts:
             found |= {
                 f"rows {one.simulated}": repr(one.rows),
+def test_a_reply_that_came_after_the_draw_was_not_left_over_by_lot(s: Session) -> None:
+    contest = Contest(s, prompts=4)
+    (first,) = (one for one in contest.people if one.name == "Rosalind")
+    again = s.scalars(
+        select(Pairing)
+        .join(Response, Response.id == Pairing.baseline_response_id)
+        .where(Response.responder_id != first.id)
+    ).all()
+    assert again
+    for one in again:
+        late = s.scalars(
+            select(Response).where(Response.prompt_id == one.prompt_id, Response.responder_id == first.id)
+        ).one()
+        late.created_at = now() + timedelta(seconds=1)
+    s.flush()
+    found = pairs_of(s, evaluation_id=contest.evaluation.id)
+    assert len(found.pairs) == 8 - len(again)
+
+
                 f"csv {one.simulated}": repr(as_columns(one.rows)),
                 f"contrasts {one.simulated}": repr(one.contrasts),
                 f"figures {one.simulated}": repr(one.figures(primary=closed.stated.primary)),
