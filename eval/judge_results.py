@@ -61,7 +61,7 @@ class Judge:
     """Asked for when people's verdicts could be read already."""
     status: RunStatus
     kin: bool
-    """It was trained from a model that takes part, or such a model from it."""
+    """It is a model that takes part, trained from one, made from the same as one, or called like one."""
 
 
 @dataclass(frozen=True)
@@ -206,10 +206,7 @@ def _judge(s: Session, run: JudgeRun, evaluation: Evaluation, pairings: Sequence
     taking_part = {evaluation.candidate, *(one.baseline_response.responder for one in pairings)}
     version = responder.model_version
     line = _line(version)
-    kin = version is not None and any(
-        one.model_version is not None and (one.model_version.id in line or version.id in _line(one.model_version))
-        for one in taking_part
-    )
+    kin = any(line & _line(one.model_version) or _called(one) == _called(responder) for one in taking_part)
     return Judge(
         run_id=run.id,
         name=responder.name,
@@ -223,6 +220,12 @@ def _judge(s: Session, run: JudgeRun, evaluation: Evaluation, pairings: Sequence
         status=run.status,
         kin=kin,
     )
+
+
+def _called(responder: Responder) -> str | object:
+    """What the model is called, at whichever address; nobody else's where no model answers."""
+    name = responder.model_version.name if responder.model_version is not None else responder.endpoint_model
+    return name.rpartition("/")[2].casefold() if name else object()
 
 
 def _line(version: ModelVersion | None) -> set[int]:

@@ -47,6 +47,7 @@ from generation.judge_pairs import JudgedPair, pairs_of
 from generation.plan import Missing, refuse_unfit
 from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
 from jobs.progress import Progress
+from shown_text import mask_names
 
 SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=8)
 """How a judge answers unless a manager gives it more room, as models need that reason first."""
@@ -158,11 +159,24 @@ def _check(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
         )
     names = {one.name for one in taking_part}
     names |= {one.model_version.name for one in taking_part if one.model_version is not None}
-    for name in sorted(name for name in names if len(name) >= SHORTEST_NAME):
-        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", prompt.instructions):
-            raise Refused(
-                f"The instructions name “{name}”, who takes part, and a judge is not told who wrote what. Take it out."
-            )
+    said = prompt.instructions
+    named = [
+        *(
+            name
+            for name in sorted(names)
+            if len(name) >= SHORTEST_NAME and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said, re.IGNORECASE)
+        ),
+        # of people's names each part tells, as in the replies
+        *(
+            one.name
+            for one in taking_part
+            if one.kind is ResponderKind.HUMAN and mask_names(said, [one.name]) != mask_names(said, [])
+        ),
+    ]
+    if named:
+        raise Refused(
+            f"The instructions name “{named[0]}”, who takes part, and a judge is not told who wrote what. Take it out."
+        )
 
 
 def _refuse_own_cause(contestant: Contestant, version: ModelVersion | None, taking_part: Sequence[Responder]) -> None:

@@ -563,7 +563,6 @@ def test_words_that_name_no_verdict_are_kept_and_not_guessed_from(there: FakeEnd
     assert (found.orders.pairs, found.orders.read, found.orders.unreadable) == (6, 0, 12)
 
 
-def test_the_echo_engine_carries_a_judge_whose_answers_are_all_words(s: Session) -> None:
 @pytest.mark.both_databases
 def test_half_characters_and_nuls_in_an_answer_stop_no_run(there: FakeEndpoint) -> None:
     there.act = saying(lambda body: "\ud83d \0 I would say A")
@@ -573,6 +572,7 @@ def test_half_characters_and_nuls_in_an_answer_stop_no_run(there: FakeEndpoint) 
     assert {(row.verdict, row.said) for row in verdicts_of(run_id)} == {(None, "I would say A")}
 
 
+def test_the_echo_engine_carries_a_judge_whose_answers_are_all_words(s: Session) -> None:
     contest = Contest(s, prompts=2)
     model = a_model(s, contest.project)
     assert model.model_version_id is not None
@@ -670,6 +670,45 @@ def test_whoever_takes_part_is_no_judge_of_its_own_cause(s: Session) -> None:
     for version in (own, copy):
         with pytest.raises(Refused, match="models prefer their own texts"):
             asked(s, contest, replace(a_judge(s, contest), model=version.id))
+
+
+def test_a_judge_made_from_the_same_model_as_one_that_takes_part_is_told_as_kin(database: Path) -> None:
+    with session() as s:
+        contest = Contest(s, prompts=4)
+        version = contest.candidate.model_version
+        assert version is not None
+        base = ModelVersion(name="the base", location="echo", sha256="7" * 64)
+        s.add(base)
+        s.flush()
+        version.parent = base
+        sibling = a_judge(s, contest)
+        s.get_one(ModelVersion, sibling.model).parent = base
+        s.flush()
+        contest.judged(s)
+        run_id = asked(s, contest, sibling)
+        written(s, contest, run_id)
+        contest.close(s)
+    assert any("same family as a model that takes part" in one for one in told_of(contest).cautions)
+
+
+def test_a_remote_judge_that_is_called_like_a_model_that_takes_part_is_told_as_kin(database: Path) -> None:
+    contest, _ = a_judged_contest(prompts=4)
+    assert not any("same family" in one for one in told_of(contest).cautions)
+    with session() as s:
+        candidate = s.get_one(Evaluation, contest.evaluation.id).candidate
+        assert candidate.model_version is not None
+        candidate.model_version.name = "openai/GPT-fake"
+    assert any("same family as a model that takes part" in one for one in told_of(contest).cautions)
+
+
+def test_names_of_who_takes_part_are_no_part_of_the_instructions_however_written(s: Session) -> None:
+    contest = Contest(s, prompts=2)
+    contest.people[0].name = "Rosalind Franklin"
+    s.flush()
+    for words in ("zebra nine writes well.", "Prefer Rosalind."):
+        with pytest.raises(Refused, match="who takes part"):
+            asked(s, contest, replace(a_judge(s, contest), prompt=PromptFormat(words)))
+    asked(s, contest, replace(a_judge(s, contest), prompt=PromptFormat("Nine lines at most; a zebra is an animal.")))
 
 
 def test_a_remote_model_that_takes_part_is_no_judge_under_another_spelling(s: Session) -> None:
@@ -778,6 +817,25 @@ def test_prompts_that_came_later_were_not_drawn_and_are_left_out(s: Session) -> 
     assert "2 more held-out prompts have both replies but came later" in found.left_out[0]
 
 
+def test_a_reply_that_came_after_the_draw_was_not_left_over_by_lot(s: Session) -> None:
+    contest = Contest(s, prompts=4)
+    (first,) = (one for one in contest.people if one.name == "Rosalind")
+    again = s.scalars(
+        select(Pairing)
+        .join(Response, Response.id == Pairing.baseline_response_id)
+        .where(Response.responder_id != first.id)
+    ).all()
+    assert again
+    for one in again:
+        late = s.scalars(
+            select(Response).where(Response.prompt_id == one.prompt_id, Response.responder_id == first.id)
+        ).one()
+        late.created_at = now() + timedelta(seconds=1)
+    s.flush()
+    found = pairs_of(s, evaluation_id=contest.evaluation.id)
+    assert len(found.pairs) == 8 - len(again)
+
+
 def test_where_telling_replies_were_left_out_nothing_counts_as_left_over_by_lot(s: Session) -> None:
     contest = Contest(s, prompts=4)
     telling = s.scalars(select(Response).where(Response.responder_id == contest.candidate.id)).first()
@@ -817,25 +875,6 @@ def everything_about(s: Session, contest: Contest) -> dict[str, str]:
         for one in closed.verdicts:
             found |= {
                 f"rows {one.simulated}": repr(one.rows),
-def test_a_reply_that_came_after_the_draw_was_not_left_over_by_lot(s: Session) -> None:
-    contest = Contest(s, prompts=4)
-    (first,) = (one for one in contest.people if one.name == "Rosalind")
-    again = s.scalars(
-        select(Pairing)
-        .join(Response, Response.id == Pairing.baseline_response_id)
-        .where(Response.responder_id != first.id)
-    ).all()
-    assert again
-    for one in again:
-        late = s.scalars(
-            select(Response).where(Response.prompt_id == one.prompt_id, Response.responder_id == first.id)
-        ).one()
-        late.created_at = now() + timedelta(seconds=1)
-    s.flush()
-    found = pairs_of(s, evaluation_id=contest.evaluation.id)
-    assert len(found.pairs) == 8 - len(again)
-
-
                 f"csv {one.simulated}": repr(as_columns(one.rows)),
                 f"contrasts {one.simulated}": repr(one.contrasts),
                 f"figures {one.simulated}": repr(one.figures(primary=closed.stated.primary)),
