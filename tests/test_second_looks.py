@@ -114,6 +114,26 @@ def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Ses
     assert s.scalar(select(func.count()).select_from(SecondLook).where(SecondLook.verdict.is_not(None))) == 0
 
 
+def test_a_look_that_was_drawn_waits_for_ten_others_again_once_the_first_verdict_was_taken_back(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    me = contest.judges[0]
+    while (view := contest.draw(evaluation, me)) and not view.again:
+        say(s, view, me, Verdict.LEFT)
+    assert view is not None
+    while s.get_one(Judgment, view.judgment_id).verdict is not None:
+        undo_last(s, by=me.id, evaluation_id=evaluation.id)
+    judge(s, by=me.id, judgment_id=view.judgment_id, verdict=Verdict.RIGHT)
+    others = 0
+    while (found := contest.draw(evaluation, me)) and found.judgment_id != view.judgment_id:
+        others += not found.again
+        say(s, found, me, Verdict.LEFT)
+        told = progress(s, evaluation_id=evaluation.id, reviewer_id=me.id)
+        assert told.done < told.total
+    assert found == view
+    assert others >= APART
+
+
 def test_nothing_comes_again_unless_the_protocol_says_so(s: Session) -> None:
     contest = Contest(s, prompts=30)
     seen = all_judged(s, contest, contest.open(), contest.judges[0])
