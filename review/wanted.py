@@ -66,7 +66,7 @@ def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]
     pairing = _closed(s, by=by, pairing_id=pairing_id)
     rows = s.execute(
         select(Prompt.id, Prompt.text, Prompt.topic)
-        .where(Prompt.project_id == pairing.evaluation.project_id, Prompt.held_out.is_(False))
+        .where(*_learnable(pairing.evaluation.project_id))
         .order_by(Prompt.id)
     ).all()
     topic = pairing.prompt.topic
@@ -99,7 +99,7 @@ def nearest(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
 def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequence[int]) -> int:
     """Put training prompts into the queue of corrections, because of this lost pair; gives how many are new there.
 
-    Raises `Refused` for a held-out prompt, one of another project, or while the Evaluation is open.
+    Raises `Refused` for a held-out prompt, one that a rule routes to people, or while the Evaluation is open.
     """
     pairing = _closed(s, by=by, pairing_id=pairing_id)
     project_id = pairing.evaluation.project_id
@@ -108,6 +108,8 @@ def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequen
         raise NotFound("One of these prompts is not in this project any more. Reload the page.")
     if any(prompt.held_out for prompt in found):
         raise Refused("A held-out prompt stays out of training. Choose training prompts that are like it.")
+    if any(prompt.routing_rule_id is not None for prompt in found):
+        raise Refused("A prompt that a rule routes to people trains no model. Choose others that are like it.")
     waiting = _waiting_ids(s, project_id=project_id)
     new = sorted({prompt.id for prompt in found} - waiting)
     for prompt_id in new:
@@ -195,4 +197,9 @@ def _waits(project_id: int) -> list[ColumnElement[bool]]:
         and_(Responder.kind == ResponderKind.HUMAN, Responder.reviewer_id.is_not(None)),
         Response.created_at > WantedCorrection.created_at,
     )
-    return [Prompt.project_id == project_id, Prompt.held_out.is_(False), ~or_(corrected, written)]
+    return [*_learnable(project_id), ~or_(corrected, written)]
+
+
+def _learnable(project_id: int) -> list[ColumnElement[bool]]:
+    """A model may learn from the prompt: it is neither held out nor routed to people."""
+    return [Prompt.project_id == project_id, Prompt.held_out.is_(False), Prompt.routing_rule_id.is_(None)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Pairing, Project, Prompt, Response, Reviewer, Role, now
+from db.models import Evaluation, Pairing, Project, Prompt, Response, Reviewer, Role, RoutingRule, now
 from db.session import session
 from errors import NotAllowed, NotFound, PickwellError, Refused
 from review.corrections import correct, withdraw
@@ -75,6 +75,22 @@ def test_prompts_of_the_same_topic_come_before_others(s: Session) -> None:
     here.pairing.prompt.topic, here.train[1].topic = "parcels", "parcels"
     s.flush()
     assert alike(s, by=here.manager.id, pairing_id=here.pairing.id, most=2)[0].text == TRAIN[1]
+
+
+def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_for_a_better_reply(s: Session) -> None:
+    here = setting(s)
+    want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[1].id])
+    rule = RoutingRule(project_id=here.project.id, pattern="invoice", reason="money", created_by_id=here.manager.id)
+    s.add(rule)
+    s.flush()
+    for routed in here.train[:2]:
+        routed.routing_rule_id = rule.id
+    s.flush()
+    assert [one.text for one in alike(s, by=here.manager.id, pairing_id=here.pairing.id)] == [TRAIN[2]]
+    assert wanted_count(s, project_id=here.project.id) == 0
+    assert next_wanted(s, by=here.manager.id, project_id=here.project.id) is None
+    with pytest.raises(Refused, match="routes to people"):
+        want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[0].id])
 
 
 def test_texts_without_a_word_are_like_nothing() -> None:
