@@ -80,7 +80,9 @@ def test_prompts_of_the_same_topic_come_before_others(s: Session) -> None:
 def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_for_a_better_reply(s: Session) -> None:
     here = setting(s)
     want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[1].id])
-    rule = RoutingRule(project_id=here.project.id, pattern="invoice", reason="money", created_by_id=here.manager.id)
+    rule = RoutingRule(
+        project_id=here.project.id, pattern="invoice|broken", reason="money", created_by_id=here.manager.id
+    )
     s.add(rule)
     s.flush()
     for routed in here.train[:2]:
