@@ -266,6 +266,16 @@ def test_a_task_file_names_its_data_by_whole_paths(tmp_path: Path) -> None:
         ({"rows": []}, "questions.jsonl is empty"),
         ({"rows": ["text"]}, "questions.jsonl is no JSONL"),
         ({"metric_list": "[{metric: bleu, hf_evaluate: true}]"}, "fetched as program code"),
+        ({"metric_list": "5"}, "metric_list"),
+        ({"generation_kwargs": "{custom_generate: ., trust_remote_code: true}"}, "custom_generate"),
+        ({"generation_kwargs": "greedy"}, "generation_kwargs"),
+        ({"dataset_kwargs": "questions.jsonl"}, "does not say where its data is"),
+        ({"dataset_kwargs": "{data_files: {1: questions.jsonl}}"}, "one file for each split"),
+        ({"dataset_kwargs": '{data_files: {test: "a\\0b"}}'}, "there is no such file"),
+        ({"dataset_kwargs": "{data_files: {test: ~nobody-here/x}}"}, "there is no such file"),
+        ({"test_split": "[test]"}, "as test_split or validation_split"),
+        ({"text": "task: " + "[" * 9000}, "no YAML that can be read"),
+        ({"text": "#" * 1_000_001}, "too large for a task file"),
     ],
 )
 def test_a_task_file_that_cannot_work_is_refused_with_one_sentence(

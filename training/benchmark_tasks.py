@@ -23,6 +23,13 @@ TASK_NAME = re.compile(r"[\w.:+-]{1,100}")
 """What lm-eval's tasks are called."""
 FORMATS = ("json", "csv", "parquet")
 """Of data in files, by the name that `datasets` has for them."""
+GENERATION = frozenset(
+    "do_sample temperature top_p top_k min_p num_beams length_penalty repetition_penalty no_repeat_ngram_size until "
+    "max_gen_toks max_new_tokens max_tokens max_completion_tokens".split()
+)
+"""What a task may say of how replies are written: transformers' `generate` runs code that other settings name."""
+LARGEST = 1_000_000
+"""Bytes of a task file; what is larger is data."""
 CODE = ("class", "process_docs", "process_results", "custom_dataset", "unsafe_code", "use_prompt")
 """Entries that name program code or a foreign template."""
 TOKENS_A_CHOICE = 60
@@ -114,7 +121,16 @@ def local_task(path: str) -> dict[str, Any]:
             raise _code(file, name)
     if "include" in task:
         raise BadFile(f"{file.name} includes another file. Put everything into this one.")
-    metrics = task.get("metric_list") or []
+    metrics, written = task.get("metric_list") or [], task.get("generation_kwargs") or {}
+    if not isinstance(metrics, list):
+        raise BadFile(f"{file.name} has to name its metrics as a list under metric_list, as [{{metric: acc}}].")
+    if not isinstance(written, dict):
+        raise BadFile(f"{file.name} has to name each setting under generation_kwargs, as {{do_sample: false}}.")
+    if strange := sorted(map(str, written.keys() - GENERATION)):
+        raise BadFile(
+            f"{file.name} has {strange[0][:40]} under generation_kwargs, which is not allowed here. Allowed are "
+            f"{', '.join(sorted(GENERATION))}."
+        )
     if any(not isinstance(one, dict) or one.get("hf_evaluate") for one in metrics):
         raise BadFile(f"{file.name} names a metric that is fetched as program code. Take one of lm-eval's own, as acc.")
     return task | {"dataset_kwargs": {"data_files": _data_files(file, task)}}
