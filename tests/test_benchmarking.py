@@ -288,6 +288,9 @@ def test_a_task_file_that_cannot_work_is_refused_with_one_sentence(
 def test_names_that_cannot_be_and_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no task file"):
         checked_tasks([str(tmp_path / "gone.yaml")])
+    for impossible in ("/" + "a" * 400 + ".yaml", "~nobody-here/task.yaml", "/tmp/a\0b.yaml"):
+        with pytest.raises(NotFound, match="no task file"):
+            checked_tasks([impossible])
     with pytest.raises(Refused, match="no name of a task"):
         checked_tasks(["arc easy; rm"])
     with pytest.raises(Refused, match="at least one"):

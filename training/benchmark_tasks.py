@@ -80,7 +80,7 @@ def checked_tasks(tasks: Iterable[str]) -> list[str]:
     found: list[str] = []
     for task in filter(None, (one.strip() for one in tasks)):
         if is_local(task):
-            found.append(str(Path(task).expanduser().resolve()))
+            found.append(str(_file(task) or task))
             local_task(found[-1])
         elif TASK_NAME.fullmatch(task):
             found.append(task)
@@ -101,12 +101,14 @@ def label_of(task: str) -> str:
 
 def local_task(path: str) -> dict[str, Any]:
     """A task file as lm-eval takes it, its data named by whole paths. Raises `NotFound` and `BadFile`."""
-    file = Path(path)
-    if not file.is_file():
+    file = _file(path)
+    if file is None:
         raise NotFound(f"There is no task file {path}. Check the path; it is read on this machine.")
+    if file.stat().st_size > LARGEST:
+        raise BadFile(f"{file.name} is too large for a task file. Name the YAML file, not its data.")
     try:
         task = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as problem:
         if "!function" in str(problem):
             raise _code(file, "!function") from None
         line = getattr(getattr(problem, "problem_mark", None), "line", None)
@@ -136,6 +138,15 @@ def local_task(path: str) -> dict[str, Any]:
     return task | {"dataset_kwargs": {"data_files": _data_files(file, task)}}
 
 
+def _file(name: str, folder: Path = Path()) -> Path | None:
+    """The file of this name by its whole path; none where there is none, or can be none."""
+    try:
+        place = (folder / Path(name).expanduser()).resolve()
+        return place if place.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long a name, one with a NUL, the home of nobody
+        return None
+
+
 def _code(file: Path, entry: str) -> BadFile:
     return BadFile(f"{file.name} brings program code ({entry}), which is never run here. Say it in templates instead.")
 
@@ -143,26 +154,29 @@ def _code(file: Path, entry: str) -> BadFile:
 def _data_files(file: Path, task: dict[str, Any]) -> dict[str, str]:
     """The file of each split by its whole path. Raises `BadFile` for one that is missing or empty."""
     kind = task.get("dataset_path")
-    given = (task.get("dataset_kwargs") or {}).get("data_files")
+    given = task["dataset_kwargs"].get("data_files") if isinstance(task.get("dataset_kwargs"), dict) else None
     if kind not in FORMATS or not given:
         raise BadFile(
             f"{file.name} does not say where its data is. Write “dataset_path: json” and, under dataset_kwargs, "
             "“data_files: {test: questions.jsonl}”."
         )
     splits = {"train": given} if isinstance(given, str) else given
-    if not isinstance(splits, dict) or not all(isinstance(one, str) for one in splits.values()):
+    if not isinstance(splits, dict) or not all(isinstance(one, str) for pair in splits.items() for one in pair):
         raise BadFile(f"{file.name} has to name one file for each split under data_files.")
-    wanted = {task.get(name) for name in ("test_split", "validation_split", "training_split")} - {None}
-    if not {task.get("test_split"), task.get("validation_split")} - {None} or wanted - splits.keys():
+    asked = [task[name] for name in ("test_split", "validation_split") if task.get(name)]
+    wanted = {str(one) for one in (*asked, task.get("training_split")) if one}
+    if not asked or wanted - splits.keys():
         raise BadFile(
             f"{file.name} has to name a split of its data_files ({', '.join(splits)}) as test_split or "
             "validation_split."
         )
     found = {}
     for split, name in splits.items():
-        place = (file.parent / Path(name).expanduser()).resolve()
-        if not place.is_file():
-            raise BadFile(f"{file.name} wants its data in {place}, and there is no such file. Put it there.")
+        place = _file(name, file.parent)
+        if place is None:
+            raise BadFile(
+                f"{file.name} wants its data in {file.parent / name}, and there is no such file. Put it there."
+            )
         _refuse_empty(place, str(kind))
         found[str(split)] = str(place)
     return found
@@ -182,11 +196,13 @@ def _refuse_empty(place: Path, kind: str) -> None:
             first = next((line for line in stream if line.strip()), None)
     except UnicodeDecodeError:
         raise BadFile(f"{place.name} is not UTF-8. Save it again with that encoding.") from None
+    except (csv.Error, OSError) as problem:
+        raise BadFile(f"{place.name} cannot be read ({problem}). Check it and its permissions.") from None
     if first is None:
         raise BadFile(f"{place.name} is empty, so there is nothing to ask. Put one question on each line.")
     try:
         row = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
         raise BadFile(f"{place.name} is no JSONL: its first line is no object. Put one question on each line.")
