@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -692,6 +693,19 @@ def a_measured(
     s.add(done)
     s.flush()
     return done
+
+
+def test_a_template_that_fails_at_a_later_example_leaves_the_other_tasks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jinja2 import UndefinedError
+
+    def breaks(**_: object) -> None:
+        raise UndefinedError("'choices' is undefined")
+
+    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=breaks))
+    listener = Silent()
+    task: Any = SimpleNamespace(asked="own.yaml", name="own", objects=[], manager=None, limit=1, by_chat=False)
+    measuring._ask(None, task, listener)
+    assert listener.problems == {"own.yaml": "own cannot be asked ('choices' is undefined). The log says where."}
 
 
 def measured_models(s: Session, home: Path) -> tuple[Project, Reviewer, ModelVersion]:

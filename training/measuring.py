@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ VOLATILE = ("metadata", "dataset_kwargs", "dataset_path", "task_alias", "tag")
 """Of a task's configuration, what says nothing of how it asks: where its file and data are, and how it is called."""
 REACHED = 10.0
 """Seconds to wait for a word from the hub."""
+
+WRONG_IN_A_TASK = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, re.error)
+"""What foreign wording, data and patterns raise as they are asked, beside errors of their templates."""
 
 log = logging.getLogger("training.measuring")
 
@@ -300,6 +304,7 @@ def _model(given: Asked) -> Any:
 
 def _ask(lm: Any, task: _Task, listener: Listener) -> None:
     """Ask one task and tell the listener its scores."""
+    from jinja2 import TemplateError
     from lm_eval import simple_evaluate
 
     try:
@@ -316,7 +321,7 @@ def _ask(lm: Any, task: _Task, listener: Listener) -> None:
             torch_random_seed=SEED,
             fewshot_random_seed=SEED,
         )
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as problem:
+    except (*WRONG_IN_A_TASK, TemplateError) as problem:
         log.exception("%s cannot be asked.", task.asked)
         said = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         listener.failed(task.asked, f"{task.name} cannot be asked ({said}). The log says where.")
