@@ -442,6 +442,52 @@ def test_only_a_manager_asks_and_the_same_is_not_asked_twice(s: Session, tmp_pat
 def test_what_cannot_be_benchmarked_is_refused_with_one_sentence(s: Session, tmp_path: Path) -> None:
     project, by, model = a_pair(s, tmp_path)
     with pytest.raises(NotFound, match="Reload the page"):
+def test_what_was_measured_otherwise_since_or_of_a_task_file_that_changed_can_be_asked_again(
+    s: Session, tmp_path: Path
+) -> None:
+    project, by, model = a_pair(s, tmp_path)
+    assert model.parent is not None
+    file = str(a_task(tmp_path / "own"))
+    sums, easy = a_score(right(3), task=file), a_score(right(3))
+
+    def there(*tasks: str) -> BenchmarkRun | None:
+        runs = benchmarks(s, model_version_ids=[model.id, model.parent_id or 0])
+        return there_already(runs, model_version_id=model.id, tasks=tasks, examples=100, quantised=False)
+
+    old = a_measured(s, project, by, model, sums, easy)
+    old.started_at = now()
+    s.flush()
+    assert there("arc_easy") is there(file) is old
+    (tmp_path / "own" / "questions.jsonl").write_text(json.dumps(QUESTIONS[0]))
+    later = now() + timedelta(seconds=5)
+    os.utime(tmp_path / "own" / "questions.jsonl", (later.timestamp(), later.timestamp()))
+    assert (there("arc_easy"), there(file)) == (old, None)
+    newer = a_measured(s, project, by, model.parent, easy)
+    newer.measured_by = "lm-eval 10"
+    s.flush()
+    assert there("arc_easy") is None
+
+
+@pytest.mark.both_databases
+@pytest.mark.usefixtures("database")
+def test_the_same_that_two_tabs_ask_for_at_once_is_asked_once(tmp_path: Path) -> None:
+    with session() as s:
+        project, by, model = a_pair(s, tmp_path)
+    start = Barrier(4, timeout=60)
+
+    def ask(_: int) -> bool:
+        start.wait()
+        try:
+            with session() as s:
+                asked(s, project, by, model)
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(ask, range(4))) == 1
+
+
         request_benchmark(s, by=by.id, project_id=project.id, model_version_id=999, tasks=["mmlu"], examples=10)
     with pytest.raises(Refused, match="between 1 and 100,000"):
         asked(s, project, by, model, examples=0)

@@ -76,6 +76,8 @@ def request_benchmark(
         raise Refused(f"Ask between 1 and {MOST_EXAMPLES:,} examples of each task.")
     wanted = checked_tasks(tasks)
     _whole_or_mergeable(version)
+    # two tabs that ask for the same at once wait for each other
+    s.get(ModelVersion, version.id, with_for_update={"key_share": True})
     for one in benchmarks(s, model_version_ids=[version.id]):
         if not one.status.ended and (one.quantised, one.examples, set(one.tasks)) == (quantised, examples, set(wanted)):
             raise Refused(f"{named(version, quantised=quantised)} is being asked this already. Wait for the result.")
