@@ -125,8 +125,8 @@ def benchmark(
         wanted += [(version.parent, False)] if base and version.parent is not None else []
         wanted += [(version, True)] if four_bits else []
         waiting = []
+        runs = benchmarks(s, model_version_ids=[of.id for of, _ in wanted])
         for of, four in wanted:
-            runs = benchmarks(s, model_version_ids=[of.id])
             there = there_already(runs, model_version_id=of.id, tasks=tasks, examples=examples, quantised=four)
             if there is not None:
                 console.print(f"{named(of, quantised=four)} has been asked this already.", markup=False)

@@ -2,13 +2,16 @@
 
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from datetime import timedelta
+from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -439,9 +442,6 @@ def test_only_a_manager_asks_and_the_same_is_not_asked_twice(s: Session, tmp_pat
     assert in_use(s, model) == f"benchmark run {one.id}"
 
 
-def test_what_cannot_be_benchmarked_is_refused_with_one_sentence(s: Session, tmp_path: Path) -> None:
-    project, by, model = a_pair(s, tmp_path)
-    with pytest.raises(NotFound, match="Reload the page"):
 def test_what_was_measured_otherwise_since_or_of_a_task_file_that_changed_can_be_asked_again(
     s: Session, tmp_path: Path
 ) -> None:
@@ -488,6 +488,9 @@ def test_the_same_that_two_tabs_ask_for_at_once_is_asked_once(tmp_path: Path) ->
         assert sum(pool.map(ask, range(4))) == 1
 
 
+def test_what_cannot_be_benchmarked_is_refused_with_one_sentence(s: Session, tmp_path: Path) -> None:
+    project, by, model = a_pair(s, tmp_path)
+    with pytest.raises(NotFound, match="Reload the page"):
         request_benchmark(s, by=by.id, project_id=project.id, model_version_id=999, tasks=["mmlu"], examples=10)
     with pytest.raises(Refused, match="between 1 and 100,000"):
         asked(s, project, by, model, examples=0)
@@ -692,6 +695,19 @@ def test_an_unknown_benchmark_is_named_with_what_may_be_meant() -> None:
     assert "no benchmark called zzz" in why_not("zzz")
 
 
+def test_a_template_that_fails_at_a_later_example_leaves_the_other_tasks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jinja2 import UndefinedError
+
+    def breaks(**_: object) -> None:
+        raise UndefinedError("'choices' is undefined")
+
+    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=breaks))
+    listener = Silent()
+    task: Any = SimpleNamespace(asked="own.yaml", name="own", objects=[], manager=None, limit=1, by_chat=False)
+    measuring._ask(None, task, listener)
+    assert listener.problems == {"own.yaml": "own cannot be asked ('choices' is undefined). The log says where."}
+
+
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarking, "find_spec", lambda name: None)
     with pytest.raises(BenchmarkFailed, match=r"pip install --no-deps -r .*requirements-benchmarks\.txt and try again"):
@@ -739,19 +755,6 @@ def a_measured(
     s.add(done)
     s.flush()
     return done
-
-
-def test_a_template_that_fails_at_a_later_example_leaves_the_other_tasks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from jinja2 import UndefinedError
-
-    def breaks(**_: object) -> None:
-        raise UndefinedError("'choices' is undefined")
-
-    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=breaks))
-    listener = Silent()
-    task: Any = SimpleNamespace(asked="own.yaml", name="own", objects=[], manager=None, limit=1, by_chat=False)
-    measuring._ask(None, task, listener)
-    assert listener.problems == {"own.yaml": "own cannot be asked ('choices' is undefined). The log says where."}
 
 
 def measured_models(s: Session, home: Path) -> tuple[Project, Reviewer, ModelVersion]:

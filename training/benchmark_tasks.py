@@ -9,12 +9,13 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
-from errors import BadFile, NotFound, Refused
+from errors import BadFile, NotFound, PickwellError, Refused
 from training.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, LIBRARIES_MB
 
 EXAMPLES = 100
@@ -97,6 +98,17 @@ def checked_tasks(tasks: Iterable[str]) -> list[str]:
 def label_of(task: str) -> str:
     """The name under which a task's scores are kept."""
     return str(local_task(task)["task"]) if is_local(task) else task
+
+
+def changed_since(task: str, when: datetime) -> bool:
+    """Whether a task file or its data was written after that moment; lm-eval's own never are."""
+    if not is_local(task):
+        return False
+    try:
+        files = [task, *local_task(task)["dataset_kwargs"]["data_files"].values()]
+        return any(Path(file).stat().st_mtime > when.timestamp() for file in files)
+    except (PickwellError, OSError):
+        return False
 
 
 def local_task(path: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from files import MANIFEST, write_json
 from jobs.progress import Progress
 from model_folder import check_model_folder
 from settings import ROOT
-from training.benchmark_tasks import checked_tasks, label_of
+from training.benchmark_tasks import changed_since, checked_tasks, label_of
 from training.paired_scores import Difference, NotComparable, Score, differences
 from training.versions import the_model
 
@@ -141,17 +141,27 @@ def benchmarks(s: Session, *, model_version_ids: Sequence[int]) -> Sequence[Benc
 def there_already(
     runs: Iterable[BenchmarkRun], *, model_version_id: int, tasks: Sequence[str], examples: int | None, quantised: bool
 ) -> BenchmarkRun | None:
-    """The run that asks or has asked a model all of this already, so that nobody does it twice."""
-    return next(
-        (
-            run
-            for run in runs
-            if (run.model_version_id, run.quantised, run.examples) == (model_version_id, quantised, examples)
-            and set(tasks) <= set(run.tasks)
-            and run.status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCEEDED)
-        ),
-        None,
-    )
+    """The run that asks or has asked a model all of this already, so that nobody does it twice.
+
+    What was measured with another library or precision than the newest does not count, nor what was asked of a task
+    file that has changed: neither can be compared.
+
+    Args:
+        runs: of the models that are compared, newest first.
+    """
+    every = list(runs)
+    newest_by = next((run.measured_by for run in every if run.status is RunStatus.SUCCEEDED), None)
+    for run in every:
+        same = (run.model_version_id, run.quantised, run.examples) == (model_version_id, quantised, examples)
+        if not same or not set(tasks) <= set(run.tasks):
+            continue
+        if run.status is RunStatus.SUCCEEDED:
+            since = run.started_at or run.created_at
+            if run.measured_by == newest_by and not any(changed_since(task, since) for task in tasks):
+                return run
+        elif not run.status.ended:
+            return run
+    return None
 
 
 def scores_of(s: Session, *, model_version_id: int, quantised: bool = False) -> list[Score]:
