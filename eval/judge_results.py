@@ -325,7 +325,7 @@ def _helped(
         if one.baseline in members
     ]
     found = measures(votes, mine)
-    places = [one for one in pairings if not one.identical and names[one.baseline_response.responder_id] in members]
+    places = [one for one in pairings if names[one.baseline_response.responder_id] in members]
     figure = _figure(run, verdicts, contrast, votes, mine, places)
     useless = "" if isinstance(figure, CannotEstimate) else why_not(found)
     return Helped(contrast.candidate, contrast.baseline, found, figure, useless)
@@ -347,15 +347,20 @@ def _figure(
     who = "The simulated reviewer" if verdicts.simulated else "People"
     if run.status is not RunStatus.SUCCEEDED:
         return CannotEstimate("the model judge has not come to its end. Let it go on where it stands.")
+    given = {one.pairing_id for one in verdicts.rows if one.judgment_id is not None}
+    reached = max((one.id for one in places if one.id in given), default=0)
+    unjudged = any(not one.identical and one.id not in given for one in places)
+    # pairs of the same text are ties from the start; those behind the last judged one are no part of those judged
+    behind = {str(one.prompt_id) for one in places if unjudged and one.identical and one.id > reached}
+    votes = [one for one in votes if one.asked or one.prompt not in behind]
     theirs = {one.prompt for one in votes}
     if not any(one.prompt not in theirs for one in judged):
         return CannotEstimate(
             f"{who[0].lower()}{who[1:]} judged every pair that the model judge did, so it has nothing to add. It helps "
             "where an evaluation ends before all pairs are judged, or where several people wrote the replies."
         )
-    given = {one.pairing_id for one in verdicts.rows if one.judgment_id is not None}
     by = {one.reviewer for one in verdicts.rows if one.judgment_id is not None}
-    holes = passed_over([one.id in given for one in places])
+    holes = passed_over([one.id in given for one in places if not one.identical])
     if holes > max(1, len(by)):
         return CannotEstimate(
             f"{holes} pairs were passed over while later ones were judged, so those judged are no random part of all, "

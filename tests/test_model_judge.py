@@ -939,6 +939,24 @@ def test_a_good_judge_of_an_evaluation_that_ended_early_narrows_people_s_interva
     assert sum(row["pairing_id"] != "" for row in rows) == 140
 
 
+def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(database: Path) -> None:
+    with session() as s:
+        contest = Contest(s, prompts=90, same=40)
+        contest.judged(s, 25)
+        run_id = asked(s, contest, Contestant(Remote("https://x.example.com/v1", "m"), PromptFormat("Say A."), SAMPLING))
+        written(s, contest, run_id)
+        contest.close(s)
+        drawn = s.scalars(select(Pairing).order_by(Pairing.id)).all()
+        reached = max(one.pairing_id for one in s.scalars(select(Judgment)))
+        both = sum(one.id <= reached for one in drawn)
+    with reading() as s:
+        (found,) = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
+    together = found.beside[0].contrasts[0].figure
+    assert isinstance(together, WithJudge)
+    assert both < 65, "25 judged and less than all 40 that are the same"
+    assert (together.both, together.judge_only) == (both, 90 - both)
+
+
 def test_where_people_judged_every_pair_a_judge_adds_nothing_to_all_of_them_together(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=30)
     with reading() as s:
