@@ -17,6 +17,7 @@ from openai import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from openai.types import CompletionUsage
 
 from db.models import Responder
 from db.responders import prompt_format
@@ -37,7 +38,7 @@ LIMITS = ("context length", "maximum context", "max_model_len", "too long", "max
 
 @dataclass(frozen=True)
 class Sampled:
-    """One generated text, exactly as decoded."""
+    """One generated text, as decoded but for what no database takes."""
 
     sample: int
     text: str
@@ -137,16 +138,15 @@ async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, gap: Miss
         answer = await _sent(client, endpoint, turns, options)
         if answer is None:
             continue
-        if not answer.choices:
-            raise Trouble("The endpoint answered without a text.")
-        usage = answer.usage
-        for place, choice in enumerate(answer.choices[:count]):  # one that ignores n is asked again for the rest
+        choices = _choices(answer)
+        usage = answer.usage if isinstance(answer.usage, CompletionUsage) else None
+        for place, choice in enumerate(choices[:count]):  # one that ignores n is asked again for the rest
             ids = getattr(choice, "token_ids", None)
-            alone = usage.completion_tokens if usage and len(answer.choices) == 1 else None
+            alone = usage.completion_tokens if usage and len(choices) == 1 else None
             found.append(
                 Sampled(
                     sample=left.pop(0),
-                    text=choice.message.content or "",
+                    text=_storable(choice.message.content or ""),
                     token_ids=ids,
                     prompt_tokens=usage.prompt_tokens if usage else None,
                     completion_tokens=len(ids) if ids is not None else alone,
@@ -156,7 +156,7 @@ async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, gap: Miss
                     seconds=time.monotonic() - began,
                 )
             )
-        tokens += usage.completion_tokens if usage else 0
+        tokens += (usage.completion_tokens or 0) if usage else 0
     return Answer(found, turns, tokens)
 
 
@@ -202,6 +202,23 @@ async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message
         raise Trouble(f"The endpoint gave no answer within {TIMEOUT / 60:.0f} minutes.") from None
     except APIConnectionError:
         raise Gone from None
+
+
+def _storable(text: str) -> str:
+    """Without what no database takes: NULs and half characters, as a reply that was cut may end in."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
+
+
+def _choices(answer: Any) -> Sequence[Any]:
+    """The texts in an answer, which the protocol's client does not check. Raises `Trouble` where it holds none."""
+    found = getattr(answer, "choices", None)
+    if not isinstance(found, list) or not found or not all(_is_text(one) for one in found):
+        raise Trouble("The endpoint answered with something that is no reply. Check that its address ends in /v1.")
+    return found
+
+
+def _is_text(choice: Any) -> bool:
+    return isinstance(getattr(getattr(choice, "message", None), "content", ...), str | None)
 
 
 def _own_top_p(endpoint: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -571,6 +571,30 @@ def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.Mon
         pass
 
 
+@pytest.mark.parametrize(("said", "kept"), [("Hi \ud83d", "Hi "), ("a\0b", "ab"), ("\U0001f600 ü", "\U0001f600 ü")])
+def test_a_reply_keeps_all_that_a_database_takes(said: str, kept: str) -> None:
+    from openai import AsyncOpenAI
+
+    from generation.client import Asking, ask
+    from generation.plan import Missing
+    from tests.fake_endpoint import FakeEndpoint, ordinary, serving
+
+    def act(body: dict[str, Any]) -> Any:
+        status, whole = ordinary(body)
+        whole["choices"][0]["message"]["content"] = said
+        return status, whole
+
+    async def asked(url: str) -> str:
+        async with AsyncOpenAI(base_url=url, api_key="none") as client:
+            gap = Missing(1, "Where is my parcel?", None, None, (0,), 1)
+            found = await ask(client, Endpoint(url, "m", "none"), Asking(PromptFormat(""), 0.0, 1.0, 60), gap, seed=7)
+        return found.samples[0].text
+
+    with serving(FakeEndpoint()) as endpoint:
+        endpoint.act = act
+        assert asyncio.run(asked(endpoint.url)) == kept
+
+
 def test_an_endpoint_that_ignores_n_is_asked_again_for_the_rest(tmp_path: Path) -> None:
     from openai import AsyncOpenAI
 

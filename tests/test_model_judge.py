@@ -563,6 +563,40 @@ def test_words_that_name_no_verdict_are_kept_and_not_guessed_from(there: FakeEnd
     assert (found.orders.pairs, found.orders.read, found.orders.unreadable) == (6, 0, 12)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Welcome!</html>",
+        {"choices": None},
+        {"choices": "A"},
+        {"choices": ["A"]},
+        {"choices": [{"index": 0, "message": None}]},
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": ["A"]}}]},
+    ],
+)
+def test_an_answer_that_is_none_fails_the_run_with_a_sentence(there: FakeEndpoint, body: Any) -> None:
+    there.act = lambda _: (200, body)
+    with session() as s:
+        run_id = asked(s, Contest(s, prompts=2), remote(there))
+    with pytest.raises(EngineFailed, match=r"answered nothing.*something that is no reply"):
+        carried(run_id)
+    assert verdicts_of(run_id) == []
+
+
+def test_a_refusal_is_an_answer_that_names_no_verdict(there: FakeEndpoint) -> None:
+    def refuses(body: dict[str, Any]) -> Reply:
+        status, said = ordinary(body)
+        said["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+        said["usage"] = 5
+        return status, said
+
+    there.act = refuses
+    with session() as s:
+        run_id = asked(s, Contest(s, prompts=2), remote(there))
+    carried(run_id)
+    assert {(row.verdict, row.said) for row in verdicts_of(run_id)} == {(None, "")}
+
+
 @pytest.mark.both_databases
 def test_half_characters_and_nuls_in_an_answer_stop_no_run(there: FakeEndpoint) -> None:
     there.act = saying(lambda body: "\ud83d \0 I would say A")
@@ -943,7 +977,9 @@ def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(datab
     with session() as s:
         contest = Contest(s, prompts=90, same=40)
         contest.judged(s, 25)
-        run_id = asked(s, contest, Contestant(Remote("https://x.example.com/v1", "m"), PromptFormat("Say A."), SAMPLING))
+        run_id = asked(
+            s, contest, Contestant(Remote("https://x.example.com/v1", "m"), PromptFormat("Say A."), SAMPLING)
+        )
         written(s, contest, run_id)
         contest.close(s)
         drawn = s.scalars(select(Pairing).order_by(Pairing.id)).all()
