@@ -708,6 +708,18 @@ def test_a_template_that_fails_at_a_later_example_leaves_the_other_tasks_alone(m
     assert listener.problems == {"own.yaml": "own cannot be asked ('choices' is undefined). The log says where."}
 
 
+def test_a_benchmark_without_any_figure_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = a_result({"own": [{"acc": 1.0}]})
+    result["results"]["own"] = {"alias": "own"}
+    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=lambda **_: result))
+    listener = Silent()
+    task: Any = SimpleNamespace(
+        asked="own.yaml", name="own", objects=[], manager=None, limit=1, by_chat=False, is_one_score=False
+    )
+    measuring._ask(None, task, listener)
+    assert "own gave no figure" in listener.problems["own.yaml"]
+
+
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmarking, "find_spec", lambda name: None)
     with pytest.raises(BenchmarkFailed, match=r"pip install --no-deps -r .*requirements-benchmarks\.txt and try again"):

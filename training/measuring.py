@@ -327,6 +327,9 @@ def _ask(lm: Any, task: _Task, listener: Listener) -> None:
         listener.failed(task.asked, f"{task.name} cannot be asked ({said}). The log says where.")
         return
     scores = found_in(results, task.name if task.is_one_score else None, by_chat=task.by_chat)
+    if not scores:
+        listener.failed(task.asked, f"{task.name} gave no figure. Name metrics that are numbers in its metric_list.")
+        return
     about = {
         "versions": {name: str(number) for name, number in results["versions"].items()},
         "shown_before": results["n-shot"],
