@@ -372,6 +372,17 @@ def test_another_version_other_words_or_the_chat_template_make_it_another_questi
     assert "two versions or in other words" in refused.reason
 
 
+def test_other_examples_shown_before_a_question_make_it_another_one() -> None:
+    def keys(prompt: str, *, by_chat: bool) -> set[str]:
+        result = a_result({"arc_easy": [{"acc": 1.0}]})
+        result["samples"]["arc_easy"][0]["prompt_hash"] = prompt
+        (found,) = found_in(result, None, by_chat=by_chat)
+        return set(found.by_example or ())
+
+    assert keys("one", by_chat=False) == keys("one", by_chat=False) != keys("two", by_chat=False)
+    assert keys("one", by_chat=True) == keys("two", by_chat=True), "chat templates may hold the day"
+
+
 def test_a_question_asked_twice_counts_twice_and_a_pair_of_numbers_is_no_value() -> None:
     result = a_result({"arc": [{"acc": 1.0, "brier": (0, 0.3)}, {"acc": 0.0, "brier": (1, 0.2)}]})
     for sample in result["samples"]["arc"]:

@@ -431,7 +431,9 @@ def _by_example(
             continue
         if not _is_number(sample.get(metric)):
             return None
-        text = sha256(f"{sample['doc_hash']}{sample['target_hash']}".encode()).hexdigest()[:16]
+        # what was shown before it belongs to a question; a chat template may hold the day
+        whole = "" if by_chat else sample.get("prompt_hash", "")
+        text = sha256(f"{sample['doc_hash']}{sample['target_hash']}{whole}".encode()).hexdigest()[:16]
         key = f"{asked}-{text}"
         again = 2
         while key in found:  # the same question twice in the data
