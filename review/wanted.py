@@ -110,6 +110,8 @@ def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequen
         raise Refused("A held-out prompt stays out of training. Choose training prompts that are like it.")
     if any(prompt.routing_rule_id is not None for prompt in found):
         raise Refused("A prompt that a rule routes to people trains no model. Choose others that are like it.")
+    # two tabs that send the same at once wait for each other
+    s.get(Pairing, pairing_id, with_for_update={"key_share": True})
     waiting = _waiting_ids(s, project_id=project_id)
     new = sorted({prompt.id for prompt in found} - waiting)
     for prompt_id in new:

@@ -1,6 +1,8 @@
 """A lost judgment sends training prompts like it to the queue of corrections, and never the held-out one."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 
 import pytest
 from sqlalchemy.orm import Session
@@ -93,6 +95,22 @@ def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_f
     assert next_wanted(s, by=here.manager.id, project_id=here.project.id) is None
     with pytest.raises(Refused, match="routes to people"):
         want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[0].id])
+
+
+@pytest.mark.both_databases
+@pytest.mark.usefixtures("database")
+def test_two_tabs_that_send_the_same_prompts_send_them_once() -> None:
+    with session() as s:
+        here = setting(s)
+    start = Barrier(4, timeout=60)
+
+    def send(_: int) -> int:
+        start.wait()
+        with session() as s:
+            return want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:2])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(send, range(4))) == [0, 0, 0, 2]
 
 
 def test_texts_without_a_word_are_like_nothing() -> None:
