@@ -157,6 +157,8 @@ def _check(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
         raise Refused(
             "The judge's instructions are sent as they are, without fields. Take the double braces out of them."
         )
+    if prompt.examples:
+        raise Refused("A judge is shown no examples: they could tell who writes how. Take them out.")
     names = {one.name for one in taking_part}
     names |= {one.model_version.name for one in taking_part if one.model_version is not None}
     said = prompt.instructions

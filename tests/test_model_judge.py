@@ -799,6 +799,13 @@ def test_settings_and_instructions_that_a_judge_may_not_have_are_refused(
         asked(s, contest, replace(a_judge(s, contest), prompt=PromptFormat(prompt), sampling=sampling))
 
 
+def test_a_judge_is_shown_no_examples_for_those_could_tell_who_writes_how(s: Session) -> None:
+    contest = Contest(s, prompts=2)
+    prompt = PromptFormat("Say A or B.", examples=[("Zebra Nine wrote A", "A")])
+    with pytest.raises(Refused, match="shown no examples"):
+        asked(s, contest, replace(a_judge(s, contest), prompt=prompt))
+
+
 def test_the_same_judge_is_asked_once(s: Session) -> None:
     contest = Contest(s, prompts=2)
     contestant = a_judge(s, contest)
