@@ -29,7 +29,7 @@ class Pending:
     """What is still to come to one reviewer."""
 
     due: SecondLook | Judgment | None
-    """A second look that was drawn and not judged, else the Judgment that comes again now, else none."""
+    """A second look that was drawn and not judged, or the Judgment that comes again now; none where nothing does."""
     done: int
     """Second verdicts given."""
     expected: int
@@ -57,18 +57,18 @@ def pending(s: Session, *, evaluation: Evaluation, reviewer_id: int) -> Pending:
         )
         .order_by(Judgment.judged_at, Judgment.id)
     ).all()
-    drawn = [look for _, look in rows if look is not None]
-    open_ = next((look for look in drawn if look.verdict is None), None)
-    done = sum(look.verdict is not None for look in drawn)
+    done = sum(look is not None and look.verdict is not None for _, look in rows)
     waiting = [
-        (place, judgment)
+        (place, look or judgment)
         for place, (judgment, look) in enumerate(rows)
-        if look is None
-        and comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share)
+        if (look is not None and look.verdict is None)
+        or (
+            look is None
+            and comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share)
+        )
     ]
-    if open_ is not None:
-        return Pending(open_, done, len(waiting) + 1)
-    due = next((judgment for place, judgment in waiting if len(rows) - 1 - place >= APART), None)
+    # one that was drawn is no exception: the verdicts between may have been taken back since
+    due = next((what for place, what in waiting if len(rows) - 1 - place >= APART), None)
     return Pending(due, done, len(waiting))
 
 

@@ -585,6 +585,7 @@ def test_an_answer_that_is_none_fails_the_run_with_a_sentence(there: FakeEndpoin
 
 def test_a_refusal_is_an_answer_that_names_no_verdict(there: FakeEndpoint) -> None:
     def refuses(body: dict[str, Any]) -> Reply:
+        said: Any
         status, said = ordinary(body)
         said["choices"][0]["message"] = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
         said["usage"] = 5

@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from db.models import Change, Evaluation, Judgment, Reviewer, SecondLook, Verdict
+from db.models import Change, Evaluation, Judgment, Reviewer, SecondLook, Verdict, now
 from errors import BadSetting, NotFound, Refused
 from eval.estimates import CannotEstimate, Interval
 from eval.evaluations import close_evaluation, counted
-from eval.judging import BlindView, explainable, judge, judge_again, progress, undo_last
+from eval.judging import HELD_FOR, BlindView, explainable, judge, judge_again, progress, undo_last
 from eval.protocol import Plan
 from eval.results import results
 from eval.second_looks import APART, Twice, consistency, looks_of
@@ -132,6 +132,27 @@ def test_a_look_that_was_drawn_waits_for_ten_others_again_once_the_first_verdict
         assert told.done < told.total
     assert found == view
     assert others >= APART
+
+
+def test_a_look_that_was_drawn_stays_away_where_others_took_the_pairs_between(s: Session) -> None:
+    contest = Contest(s, prompts=30)
+    evaluation = contest.open(HALF)
+    me, other = contest.judges
+    while (view := contest.draw(evaluation, me)) and not view.again:
+        say(s, view, me, Verdict.LEFT)
+    assert view is not None
+    while s.get_one(Judgment, view.judgment_id).verdict is not None:
+        undo_last(s, by=me.id, evaluation_id=evaluation.id)
+    long_ago = update(Judgment).where(Judgment.reviewer_id == me.id, Judgment.id != view.judgment_id)
+    s.execute(long_ago.values(drawn_at=now() - 2 * HELD_FOR))
+    all_judged(s, contest, evaluation, other)
+    first = contest.draw(evaluation, me)
+    assert first is not None
+    assert (first.judgment_id, first.again) == (view.judgment_id, False)
+    say(s, first, me, Verdict.RIGHT)
+    assert contest.draw(evaluation, me) is None
+    end = progress(s, evaluation_id=evaluation.id, reviewer_id=me.id)
+    assert end.done == end.total
 
 
 def test_nothing_comes_again_unless_the_protocol_says_so(s: Session) -> None:
