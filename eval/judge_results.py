@@ -348,11 +348,6 @@ def _figure(
     if run.status is not RunStatus.SUCCEEDED:
         return CannotEstimate("the model judge has not come to its end. Let it go on where it stands.")
     given = {one.pairing_id for one in verdicts.rows if one.judgment_id is not None}
-    reached = max((one.id for one in places if one.id in given), default=0)
-    unjudged = any(not one.identical and one.id not in given for one in places)
-    # pairs of the same text are ties from the start; those behind the last judged one are no part of those judged
-    behind = {str(one.prompt_id) for one in places if unjudged and one.identical and one.id > reached}
-    votes = [one for one in votes if one.asked or one.prompt not in behind]
     theirs = {one.prompt for one in votes}
     if not any(one.prompt not in theirs for one in judged):
         return CannotEstimate(

@@ -13,6 +13,7 @@ from db.people import require
 from errors import NotFound, Refused
 from eval.blinding import SCORE, outcome
 from eval.protocol import Protocol, Stopping, read_protocol
+from eval.results import reached
 from eval.sequential import Evidence, evidence
 
 
@@ -114,16 +115,20 @@ def stands(s: Session, *, evaluation_id: int) -> Live:
     for contrast in protocol.plan.primary:
         scores: list[float] = []
         unfinished = 0
-        for pairing in pairings:
-            if pairing.baseline_response.responder_id not in contrast:
-                continue
-            given = [
+        places = [one for one in pairings if one.baseline_response.responder_id in contrast]
+        said = {
+            pairing.id: [
                 SCORE[outcome(one.verdict, candidate_left=one.candidate_left)]
                 for one in pairing.judgments
                 if one.verdict is not None and not one.reviewer.simulated
             ]
+            for pairing in places
+        }
+        last = reached(places, {pairing_id for pairing_id, given in said.items() if given})
+        for pairing in places:
+            given = said[pairing.id]
             if pairing.identical:
-                scores.append(0.5)
+                scores += [0.5] if last is None or pairing.id < last else []
             elif len(given) >= (pairing.wanted or 1):
                 scores.append(sum(given) / len(given))
             else:

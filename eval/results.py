@@ -266,13 +266,35 @@ def _cell(value: Any) -> Any:
     return value.value if isinstance(value, Outcome) else value
 
 
+def reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | None:
+    """Id of the Pairing up to which those of the same text count as ties; none for all of them.
+
+    They are ties from the start, and pairs come to people in a drawn order. Where not all came, those behind the last
+    judged one would make the rate of the others look more even than people found it.
+
+    Args:
+        judged: ids of the pairings with a verdict.
+    """
+    asked = {pairing.id for pairing in pairings if not pairing.identical}
+    return None if asked <= set(judged) else max(judged, default=0)
+
+
 def _rows(
-    pairings: Iterable[Pairing], names: Mapping[int, str], length: Mapping[int, int], *, simulated: bool
+    pairings: Sequence[Pairing], names: Mapping[int, str], length: Mapping[int, int], *, simulated: bool
 ) -> Iterable[JudgmentRow]:
+    verdicts = {
+        pairing.id: sorted(
+            (one for one in pairing.judgments if one.verdict is not None and one.reviewer.simulated == simulated),
+            key=lambda judgment: judgment.id,
+        )
+        for pairing in pairings
+    }
+    last = reached(pairings, {pairing_id for pairing_id, given in verdicts.items() if given})
     for pairing in pairings:
+        if pairing.identical and last is not None and pairing.id > last:
+            continue
         candidate, baseline = pairing.candidate_response, pairing.baseline_response
-        given = [j for j in pairing.judgments if j.verdict is not None and j.reviewer.simulated == simulated]
-        given.sort(key=lambda judgment: judgment.id)
+        given = verdicts[pairing.id]
         looks: list[Judgment | None] = [None] if pairing.identical else [*given]
         for look in looks:
             sides = (candidate, baseline) if look is None or look.candidate_left else (baseline, candidate)

@@ -61,7 +61,8 @@ class Judged:
         reviewers: int = 2,
         simulated: int = 0,
         wins: float = 0.75,
-        same: int = 0,
+        same: int | range = 0,
+        come: int | None = None,
         project: Project | None = None,
         closed: bool = True,
     ) -> None:
@@ -87,7 +88,7 @@ class Judged:
             prompt = a_prompt(s, self.project, held_out=True, topic=("orders", "returns")[n % 2])
             mine = a_response(s, prompt, self.candidate, text=f"Sent on day {n}." + " Sorry." * (n % 5))
             for k, baseline in enumerate((self.baselines[n % 2], self.baselines[2])):
-                identical = n < same
+                identical = n in (range(same) if isinstance(same, int) else same)
                 text = mine.text if identical else f"It left, {n}." + " Kindly." * (n % 3 + k)
                 other = a_response(s, prompt, baseline, text=text)
                 pairing = Pairing(
@@ -99,7 +100,7 @@ class Judged:
                 )
                 s.add(pairing)
                 s.flush()
-                if not identical:
+                if not identical and (come is None or n < come):
                     for j, judge in enumerate(self.judges):
                         self.judge(s, pairing, judge, n=n * 7 + j * 3 + k, wins=wins)
         s.flush()
@@ -129,6 +130,17 @@ def told_by_the_command(verdicts: Verdicts, tmp_path: Path) -> dict[str, Any]:
     read = read_votes(file, candidate=verdicts.head.candidate)
     again: dict[str, Any] = json.loads(json.dumps(as_json(report(read.votes), read, file)))
     return again
+
+
+def test_pairs_of_the_same_text_count_only_as_far_as_people_came(s: Session) -> None:
+    def of(contest: Judged) -> list[tuple[int, int]]:
+        (verdicts,) = results(s, evaluation_id=contest.evaluation.id).verdicts
+        return [(one.n, one.ties) for one in verdicts.contrasts if one.baseline == contest.baselines[2].name]
+
+    ended_early = Judged(s, prompts=20, reviewers=1, wins=1.0, same=range(4, 20, 4), come=10)
+    assert of(ended_early) == [(10, 3)], "two of the same text before the tenth prompt, and a tie of the reviewer"
+    all_judged = Judged(s, prompts=20, reviewers=1, wins=1.0, same=range(4, 20, 4))
+    assert of(all_judged) == [(20, 6)]
 
 
 @pytest.mark.parametrize("reviewers", [2, 5])
