@@ -86,6 +86,8 @@ class Size:
     """Training emails, each with two people's replies."""
     generated: int = 140
     """Those of them that the supervised model answers too, twice."""
+    held_out: int = 40
+    """Emails for the blind evaluations."""
     max_tokens: int = 160
     temperature: float = 0.7
     """Lower than for a larger model: at 0.9 most of a 135M model's samples are nonsense that never ends."""
@@ -186,7 +188,7 @@ def _emails(size: Size) -> tuple[int, int]:
         train, held_out = (_lines_of(name) for name in ("train.jsonl", "heldout.jsonl"))
         for name, lines, side in (
             ("train.jsonl", train[: size.prompts], HeldOut.NONE),
-            ("heldout.jsonl", held_out, HeldOut.ALL),
+            ("heldout.jsonl", held_out[: size.held_out], HeldOut.ALL),
         ):
             content = b"".join(lines)
             table = read_table(content, file_name=name, max_cell=settings().max_cell_kb * 1024)

@@ -80,6 +80,7 @@ def demo(
     to: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
     prompts: Annotated[int, typer.Option(help="Training emails to use.")] = 140,
     generated: Annotated[int, typer.Option(help="Those of them that the supervised model answers too.")] = 140,
+    held_out: Annotated[int, typer.Option(help="Emails to judge on.")] = 40,
     max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings, each with a seed of its own.")] = 1,
 ) -> None:
@@ -91,7 +92,7 @@ def demo(
     model()
     bar, watch = watcher()
     with bar:
-        size = Size(prompts=prompts, generated=generated, max_steps=max_steps, seeds=seeds)
+        size = Size(prompts=prompts, generated=generated, held_out=held_out, max_steps=max_steps, seeds=seeds)
         report = run_demo(size=size, say=lambda t: console.print(t), watch=watch)
     console.print_json(json.dumps({key: report[key] for key in ("seconds", "snapshot", "win_rates")}))
     console.print("No person ranked or judged anything here: a written rule did (simulated).")

@@ -73,8 +73,8 @@ def test_the_story_on_the_real_engine_trainer_and_model(
     monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
     report = tmp_path / "demo.json"
-    command = [sys.executable, "cli.py", "demo", "--prompts", "36", "--generated", "6", "--max-steps", "3"]
-    command += ["--json", str(report)]
+    command = [sys.executable, "cli.py", "demo", "--prompts", "36", "--generated", "6", "--held-out", "12"]
+    command += ["--max-steps", "3", "--json", str(report)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     happened = json.loads(report.read_text())
@@ -87,11 +87,11 @@ def test_the_story_on_the_real_engine_trainer_and_model(
     assert len({model["sha256"] for model in made}) == 3
     rule, second = f"{simulated.NAME} (simulated)", f"{simulated.SECOND} (simulated)"
     assert Counter((entry["how"], entry["judge"], entry["n"]) for entry in happened["win_rates"]) == {
-        ("sampled", rule, 20): 2,  # each of two people
-        ("sampled", rule, 40): 3,  # people together, the supervised model and the base model
-        ("sampled", second, 40): 1,
-        ("greedy", rule, 40): 2,
-        ("greedy", second, 40): 1,
+        ("sampled", rule, 6): 2,  # each of two people
+        ("sampled", rule, 12): 3,  # people together, the supervised model and the base model
+        ("sampled", second, 12): 1,
+        ("greedy", rule, 12): 2,
+        ("greedy", second, 12): 1,
     }
     assert all(entry["simulated_judge"] for entry in happened["win_rates"])
 
