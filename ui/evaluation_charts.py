@@ -29,7 +29,7 @@ def rates(dots: Sequence[Dot], *, title: str, candidate: str = "") -> None:
         colours = {candidate: GREEN, "the others": GREY} if candidate else {}
         if colours:
             st.html(legend(colours))
-        draw(_rates(shown, title=title, coloured_candidate=bool(candidate)), height=60 + 40 * len(shown))
+        draw(_rates(shown, title=title, coloured_candidate=bool(candidate)), height=80 + 40 * len(shown))
     for reason in dict.fromkeys(dot.missing for dot in dots if dot.missing and not dot.is_candidate):
         names = ", ".join(dot.name for dot in dots if dot.missing == reason and not dot.is_candidate)
         st.caption(plain(f"{names}: {reason}"))
