@@ -152,6 +152,14 @@ def _beside(one: Beside, own: VoteAgreement, orders: Orders) -> BesideTold:
                 f"; with a single verdict it goes in {percent(m.with_one)} of the cases, where two reviewers go with "
                 f"each other in {own.raw:.1%}."
             )
+    turned = ("Verdicts that turn with the order", f"{percent(orders.turned_share)} of {orders.read:,} pairs")
+    unread = ("Answers that name no verdict", f"{orders.unreadable:,} of {2 * orders.pairs:,}")
+    help_ = tuple(_help(contrast, simulated=one.simulated) for contrast in one.contrasts)
+    if isinstance(m.agreement, CannotEstimate):
+        # each row would only say again why there is none
+        return BesideTold(
+            one.simulated, sentence, dots=(), rows=(turned, unread) if orders.read else (unread,), help=help_
+        )
     yardstick = (
         _dot("two reviewers, ties too", own.raw, None, own.pairs_of_votes),
         _dot("two reviewers, decided pairs", own.without_ties, None, own.pairs_of_votes),
@@ -179,14 +187,14 @@ def _beside(one: Beside, own: VoteAgreement, orders: Orders) -> BesideTold:
             ("Krippendorff's alpha, judge and majority", _alpha(m.alpha, m.alpha_interval)),
             ("Krippendorff's alpha among reviewers", _alpha(own.alpha, own.alpha_interval)),
             ("r between the scores of a pair", _number(m.correlation)),
-            ("Verdicts that turn with the order", f"{percent(orders.turned_share)} of {orders.read:,} pairs"),
+            turned,
             (
                 "Always the first, always the second reply",
                 f"{orders.always_first:,} and {orders.always_second:,}; {p_in_words(orders.p_value)}",
             ),
-            ("Answers that name no verdict", f"{orders.unreadable:,} of {2 * orders.pairs:,}"),
+            unread,
         ),
-        help=tuple(_help(contrast, simulated=one.simulated) for contrast in one.contrasts),
+        help=help_,
     )
 
 

@@ -1033,6 +1033,14 @@ def test_a_judge_that_keeps_to_one_place_is_found_out(database: Path) -> None:
     assert dict(told.beside[0].rows)["Verdicts that turn with the order"] == "100.0% of 48 pairs"
 
 
+def test_a_judge_that_names_no_verdict_has_one_row_and_no_row_of_reasons(database: Path) -> None:
+    contest, _ = a_judged_contest(prompts=24, people=20, words=lambda body: "Well")
+    told = told_of(contest).beside[0]
+    assert told.rows == (("Answers that name no verdict", "96 of 96"),)
+    assert "cannot be told" in told.sentence
+    assert told.dots == ()
+
+
 def test_people_s_own_agreement_is_the_yardstick(database: Path) -> None:
     with session() as s:
         contest = Contest(s, prompts=12, plan=Plan(judgments=2))
