@@ -22,6 +22,14 @@ from tests.test_protocol import Contest
 HALF = Plan(again=0.5)
 
 
+def first_look(s: Session, contest: Contest, evaluation: Evaluation, me: Reviewer) -> BlindView:
+    """Judge until the first pair comes again."""
+    while (view := contest.draw(evaluation, me)) and not view.again:
+        say(s, view, me, Verdict.LEFT)
+    assert view is not None
+    return view
+
+
 def say(s: Session, view: BlindView, who: Reviewer, verdict: Verdict) -> None:
     (judge_again if view.again else judge)(s, by=who.id, judgment_id=view.judgment_id, verdict=verdict)
 
@@ -100,9 +108,7 @@ def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Ses
     contest = Contest(s, prompts=30)
     evaluation = contest.open(HALF)
     me = contest.judges[0]
-    while (view := contest.draw(evaluation, me)) and not view.again:
-        say(s, view, me, Verdict.LEFT)
-    assert view is not None
+    view = first_look(s, contest, evaluation, me)
     judged = s.scalar(select(func.count(Judgment.id)).where(Judgment.verdict.is_not(None)))
     say(s, view, me, Verdict.RIGHT)
     assert explainable(s, reviewer_id=me.id, evaluation_id=evaluation.id) is None, "no reasons of another pair"
@@ -118,9 +124,7 @@ def test_a_look_that_was_drawn_waits_for_ten_others_again_once_the_first_verdict
     contest = Contest(s, prompts=30)
     evaluation = contest.open(HALF)
     me = contest.judges[0]
-    while (view := contest.draw(evaluation, me)) and not view.again:
-        say(s, view, me, Verdict.LEFT)
-    assert view is not None
+    view = first_look(s, contest, evaluation, me)
     while s.get_one(Judgment, view.judgment_id).verdict is not None:
         undo_last(s, by=me.id, evaluation_id=evaluation.id)
     judge(s, by=me.id, judgment_id=view.judgment_id, verdict=Verdict.RIGHT)
@@ -138,9 +142,7 @@ def test_a_look_that_was_drawn_stays_away_where_others_took_the_pairs_between(s:
     contest = Contest(s, prompts=30)
     evaluation = contest.open(HALF)
     me, other = contest.judges
-    while (view := contest.draw(evaluation, me)) and not view.again:
-        say(s, view, me, Verdict.LEFT)
-    assert view is not None
+    view = first_look(s, contest, evaluation, me)
     while s.get_one(Judgment, view.judgment_id).verdict is not None:
         undo_last(s, by=me.id, evaluation_id=evaluation.id)
     long_ago = update(Judgment).where(Judgment.reviewer_id == me.id, Judgment.id != view.judgment_id)
@@ -172,9 +174,7 @@ def test_the_audit_trail_keeps_a_second_look_and_its_undoing(s: Session) -> None
     contest = Contest(s, prompts=30)
     evaluation = contest.open(HALF)
     me = contest.judges[0]
-    while (view := contest.draw(evaluation, me)) and not view.again:
-        say(s, view, me, Verdict.LEFT)
-    assert view is not None
+    view = first_look(s, contest, evaluation, me)
     say(s, view, me, Verdict.RIGHT)
     undo_last(s, by=me.id, evaluation_id=evaluation.id)
     kept = s.scalars(select(Change).where(Change.table == "second_look").order_by(Change.id)).all()

@@ -86,16 +86,16 @@ def pays() -> bool:
 
 def replaced() -> Any:
     """Let `product` multiply this process's matrices; lasts until the library object that it gives is destroyed."""
-    import torch
+    from torch import library
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it says that a kernel is replaced, which is the purpose
-        library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-        library.impl("mm", product, "CPU")
-        library.impl("mm.out", product_into, "CPU")
-        library.impl("addmm", sum_with_product, "CPU")
-        library.impl("addmm_", add_product, "CPU")
-    return library
+        kept: Any = library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+        kept.impl("mm", product, "CPU")
+        kept.impl("mm.out", product_into, "CPU")
+        kept.impl("addmm", sum_with_product, "CPU")
+        kept.impl("addmm_", add_product, "CPU")
+    return kept
 
 
 def product(left: Any, right: Any) -> Any:
