@@ -17,10 +17,10 @@ from db.models import (
     TrainingRun,
 )
 from db.people import require
-from db.text_rules import as_shown
 from errors import NotFound, Refused
 from eval.protocol import Contrast, check_baselines, contrasts
 from eval.telltales import Telltale, telltales
+from texts.rules import as_shown
 
 
 @dataclass(frozen=True)

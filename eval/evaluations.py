@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from db.models import Evaluation, Judgment, Pairing, Peek, Project, Prompt, Responder, Response, Reviewer, Role, now
 from db.people import require
-from db.reasons import comment
 from errors import AlreadyThere, NotFound, Refused
 from eval.contestants import LookedOver, Telling, look_over
 from eval.forecast import ALPHA, Forecast, forecast
@@ -30,6 +29,7 @@ from eval.protocol import (
     hash_of,
     read_protocol,
 )
+from texts.typed import comment
 
 
 def create_evaluation(

@@ -23,7 +23,6 @@ from db.models import (
     RunStatus,
     Verdict,
 )
-from db.text_rules import as_shown
 from errors import Refused
 from eval.contrasts import HeadToHead
 from eval.estimates import CannotEstimate, Estimated
@@ -41,6 +40,7 @@ from eval.model_judge import (
 from eval.protocol import Stopping, read_protocol
 from eval.results import Results, Verdicts, names_of, pairings_of
 from template import text_hash
+from texts.rules import as_shown
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,13 @@ from db.models import (
     now,
 )
 from db.people import require
-from db.reasons import chosen, comment
-from db.text_rules import as_shown
 from errors import NotFound, Refused
 from eval import second_looks
 from eval.blinding import draw_side
 from eval.protocol import read_protocol
+from review.reasons import chosen
+from texts.rules import as_shown
+from texts.typed import comment
 
 JUDGES = (Role.REVIEWER, Role.MANAGER)
 HELD_FOR = timedelta(minutes=10)

@@ -14,7 +14,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
-from db.text_rules import as_shown
 from errors import Refused
 from eval.blinding import Outcome, outcome
 from eval.contrasts import HeadToHead, contrasts
@@ -24,6 +23,7 @@ from eval.second_looks import Twice, looks_of
 from eval.stated import Stated, stated
 from eval.votes import Votes, as_votes
 from eval.votes_report import VotesReport, report
+from texts.rules import as_shown
 
 TOGETHER = "People, together"
 NOBODY = "(nobody: same text)"

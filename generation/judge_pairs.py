@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from db.models import Evaluation, Pairing, Prompt, ResponderKind, Response
-from db.text_rules import as_shown
+from texts.rules import as_shown
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from db.models import (
     now,
 )
 from db.people import guideline_of, require
-from db.reasons import cleaned
 from db.session import reading, session
 from errors import EngineFailed, NotFound, Refused
 from generation import worker
@@ -47,7 +46,8 @@ from generation.judge_pairs import JudgedPair, pairs_of
 from generation.plan import Missing, refuse_unfit
 from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
 from jobs.progress import Progress
-from shown_text import mask_names
+from texts.shown import mask_names
+from texts.typed import cleaned
 
 SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=8)
 """How a judge answers unless a manager gives it more room, as models need that reason first."""

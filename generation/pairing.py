@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from db.comparisons import MOST, comparison_key, nearly_same
 from db.models import Comparison, ComparisonResponse, ComparisonState, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
-from db.text_rules import as_shown
 from errors import Refused
+from texts.rules import as_shown
 
 
 @dataclass(frozen=True)

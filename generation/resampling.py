@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
 from db.models import Prompt, Responder, Response
-from db.text_rules import as_shown
 from generation.pairing import Reply, offered
 from generation.plan import Missing
+from texts.rules import as_shown
 
 ROUNDS = 2
 """How often one sample is drawn again."""

@@ -25,12 +25,12 @@ from db.models import (
 )
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
 from db.routing import route
-from db.text_rules import as_shown
 from errors import Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
 from intake.reading import Table
-from shown_text import AsShown
+from texts.rules import as_shown
+from texts.shown import AsShown
 
 
 @dataclass(frozen=True)

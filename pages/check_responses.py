@@ -26,10 +26,11 @@ from generation.asserting import (
 from generation.assertions import LONGEST_VALUE, TITLES, cleaned_value, languages, sentence
 from generation.similarity import left_to_compare, measured
 from review.reveals import reveal
+from texts.escape import escaped
 from ui.checks import share_table
 from ui.frame import page
 from ui.pairs import show_prompt
-from ui.safe import errors_shown, errors_toasted, escaped, plain
+from ui.safe import errors_shown, errors_toasted, plain
 
 me = page("Check", Role.MANAGER)
 ON_OPENING = 2000

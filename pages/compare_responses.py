@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from db.models import ComparisonState, Project, Role
 from db.people import guideline_of
-from db.reasons import LONGEST_COMMENT
 from db.session import reading, session
 from review.assignment import Offer, RankingProgress, progress
 from review.cards import ManyOffer, original
@@ -19,6 +18,8 @@ from review.orders import rank_order
 from review.queue import claim, held_by_others, own_rankings, release
 from review.rankings import Choice, LastRanking, last_ranking, rank_pair, strengthen, undo
 from review.slots import letter
+from texts.escape import escaped
+from texts.typed import LONGEST_COMMENT
 from ui.correcting import Subject, correction_box
 from ui.frame import page
 from ui.keys import alternating
@@ -34,7 +35,7 @@ from ui.pairs import (
     show_prompt,
 )
 from ui.reasons import why
-from ui.safe import errors_toasted, escaped, plain
+from ui.safe import errors_toasted, plain
 from ui.slots import order_cards
 
 T = TypeVar("T")

@@ -14,15 +14,16 @@ from review.corrections import (
     rejected_count,
     standing_corrections,
 )
-from review.diff import word_diff
 from review.drafts import draft_of, save_draft
 from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
+from texts.diff import word_diff
+from texts.escape import escaped
 from ui.correcting import Subject, correction_box
 from ui.editor import editor, now_in, restart
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_toasted, escaped, plain
+from ui.safe import errors_toasted, plain
 
 me = page("Correct", Role.MANAGER, Role.ANNOTATOR)
 LATER = f"correct_later_{me.project_id}_{me.reviewer_id}"

@@ -10,13 +10,14 @@ from db.models import ComparisonState, Role
 from db.session import reading, session
 from review.assignment import offer
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.diff import word_diff
 from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.rankings import Choice
 from review.reveals import Entry, Opened, Said, opened, project_history, reveal
+from texts.diff import word_diff
+from texts.escape import escaped
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_shown, errors_toasted, escaped, plain, show_table
+from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 me = page("Find", Role.MANAGER)
 STANDING_WORDS: dict[Standing | None, str] = {

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from db.models import Role
 from db.session import reading, session
 from generation.responders import model_responders
+from texts.escape import escaped
 from training.difference import Difference, compare
 from training.feedback import Choosable, choosable
 from training.rows import Form
@@ -17,7 +18,7 @@ from training.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
 from training.snapshot import Listed, SnapshotPreview, export, freeze, listed, preview
 from ui.frame import page
 from ui.freeze_charts import longer_bar, share_bars, side_lengths
-from ui.safe import errors_shown, escaped, plain, show_table
+from ui.safe import errors_shown, plain, show_table
 
 me = page("Freeze", Role.MANAGER)
 SHOWN = 200

@@ -24,8 +24,8 @@ from intake.synthetic import (
     save_taken,
     save_variations,
 )
-from review.diff import word_diff
 from settings import settings
+from texts.diff import word_diff
 from ui.frame import page
 from ui.pairs import show_diff
 from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table, show_text

@@ -6,6 +6,7 @@ from db.catalog import models, snapshots, training_runs
 from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
 from errors import PickwellError
+from texts.escape import escaped
 from training.curve_runs import (
     Standing,
     cancel_curve,
@@ -22,7 +23,7 @@ from training.recipe import PRESETS
 from ui.curve_chart import learning_curve
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import errors_shown, errors_toasted, escaped, plain, show_error, show_table
+from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table
 
 me = page("Learning curve", Role.MANAGER)
 RECIPES = [preset for preset in PRESETS if preset.method in PAIRED]

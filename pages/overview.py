@@ -5,8 +5,8 @@ import streamlit as st
 from db.catalog import story
 from db.models import Project
 from db.session import reading
+from texts.escape import escaped
 from ui.frame import page
-from ui.safe import escaped
 
 me = page("Overview")
 with reading() as s:

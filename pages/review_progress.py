@@ -22,10 +22,11 @@ from review.progress import (
     opinions_by_criterion,
     pace,
 )
+from texts.escape import escaped
 from ui.charts import GREEN, responder_bars
 from ui.frame import page
 from ui.pairs import show_pair, show_prompt
-from ui.safe import errors_toasted, escaped, plain, show_table
+from ui.safe import errors_toasted, plain, show_table
 from ui.slots import show_cards
 
 me = page("Progress", Role.MANAGER)

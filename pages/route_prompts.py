@@ -17,8 +17,9 @@ from intake.routing import (
     routed_prompts,
     usual_answers,
 )
+from texts.escape import escaped
 from ui.frame import page
-from ui.safe import errors_toasted, escaped, plain, show_error, show_table, show_text
+from ui.safe import errors_toasted, plain, show_error, show_table, show_text
 
 me = page("Route", Role.MANAGER)
 KINDS = {"pattern": "Words or a pattern in the text", "classifier": "What a model says of the prompt"}

@@ -4,7 +4,10 @@ import streamlit as st
 
 from db.models import HiddenPart, Role, TextRule
 from db.session import reading, session
-from db.text_rules import (
+from review.lengths import length_balance
+from texts.diff import Change, word_diff
+from texts.escape import escaped
+from texts.rules import (
     EACH,
     LONGEST_REPLACEMENT,
     Preview,
@@ -16,13 +19,11 @@ from db.text_rules import (
     rule_of,
     standing_rules,
 )
-from review.diff import Change, word_diff
-from review.lengths import length_balance
-from shown_text import LONGEST_PATTERN, Rule
+from texts.shown import LONGEST_PATTERN, Rule
 from ui.charts import length_spreads, longer_bars
 from ui.frame import page
 from ui.pairs import show_diff
-from ui.safe import errors_shown, errors_toasted, escaped, plain, show_table
+from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 me = page("Tidy texts", Role.MANAGER)
 PART, PATTERN, INSTEAD = (f"tidy_{name}_{me.project_id}" for name in ("part", "pattern", "instead"))

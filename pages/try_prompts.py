@@ -19,13 +19,14 @@ from generation.trials import (
     training_prompts,
     tried,
 )
-from review.diff import word_diff
 from template import PromptFormat
+from texts.diff import word_diff
+from texts.escape import escaped, visible
 from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.pairs import show_diff
 from ui.run_status import show_run
-from ui.safe import errors_shown, errors_toasted, escaped, plain, visible
+from ui.safe import errors_shown, errors_toasted, plain
 
 me = page("Try prompts", Role.MANAGER)
 HANDFUL = 5

@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.models import Comparison, ComparisonState, Drawn, Ranking, Reveal, Reviewer, Role, now
 from db.people import require
-from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.assignment import Offer, ranked_by
 from review.cards import ManyOffer, offer_any
 from review.orders import new_order
 from review.rankings import Choice, choice_of, new_ranking
 from review.reveals import reveal
+from texts.rules import as_shown
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from db.models import (
     Reveal,
     Reviewer,
 )
-from db.text_rules import as_shown
-from shown_text import AsShown
+from texts.rules import as_shown
+from texts.shown import AsShown
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db.models import Comparison, Response
-from db.text_rules import as_shown
 from review.assignment import Offer, left_first, offer
-from shown_text import AsShown
+from texts.rules import as_shown
+from texts.shown import AsShown
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from db.models import (
     now,
 )
 from db.people import require
-from db.reasons import LONGEST_REPLY, cleaned, comment, short_enough
 from errors import NotFound, Refused
 from review.assignment import ranked_by
 from review.drafts import forget_draft
 from review.reveals import note_look
 from template import TURN_MARK
+from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
 
 CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)
 

@@ -5,8 +5,8 @@ from sqlalchemy.orm import Session
 
 from db.models import Draft, Prompt, Response, Role, now
 from db.people import require
-from db.reasons import LONGEST_REPLY, cleaned, short_enough
 from errors import NotFound
+from texts.typed import LONGEST_REPLY, cleaned, short_enough
 
 WRITERS = (Role.MANAGER, Role.ANNOTATOR)
 

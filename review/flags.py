@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 from db.comparisons import FEWEST, MOST
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
-from db.reasons import comment
-from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.assignment import Offer
 from review.cards import ManyOffer, offer_any
 from review.queue import release
+from texts.rules import as_shown
+from texts.typed import comment
 
 FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)
 

@@ -25,8 +25,8 @@ from db.models import (
     Role,
 )
 from db.people import require
-from db.text_rules import as_shown
-from shown_text import AsShown
+from texts.rules import as_shown
+from texts.shown import AsShown
 
 EACH = 300
 """Texts of each Responder that are measured, spread over all of theirs."""

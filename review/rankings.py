@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Drawn, Placement, Project, Ranking, Response, Reveal, Role, now
 from db.people import guideline_of, require
-from db.reasons import comment
 from errors import NotFound, Refused
 from review.assignment import ranked_by
 from review.cards import drawn_order
 from review.queue import check_quota, drawn_for, lease_again, release
+from texts.typed import comment
 
 RANKERS = (Role.MANAGER, Role.ANNOTATOR)
 

@@ -7,9 +7,13 @@ from sqlalchemy.orm import Session
 
 from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
 from db.people import require
-from db.reasons import chosen
 from errors import NotFound, Refused
 from review.rankings import Choice, own_ranking
+
+PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
+"""What the better reply did well."""
+FAULTS = ("Misspelling", "Too long", "Repetition", "Inconsistent", "Hallucination", "Wrong policy", "Tone")
+"""What was wrong with the other."""
 
 
 def chips_of(s: Session, *, ranking_id: int) -> list[str]:
@@ -93,3 +97,11 @@ def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Choice]:
     )
     side = {0: Choice.LEFT, 1: Choice.RIGHT, None: Choice.TIE}
     return {criterion_id: side[position] for criterion_id, position in rows}
+
+
+def chosen(praise: Collection[str], faults: Collection[str]) -> dict[str, bool]:
+    """Each reason with whether it is praise. Raises `Refused` for a word that is none."""
+    strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
+    if strange:
+        raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
+    return dict.fromkeys(praise, True) | dict.fromkeys(faults, False)

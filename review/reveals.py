@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.models import Change, Comparison, Correction, ModelVersion, Prompt, Ranking, Reveal, Reviewer, Role
 from db.people import require
-from db.text_rules import as_shown
 from errors import NotFound
 from review.queue import release
+from texts.rules import as_shown
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session
 from db.comparisons import ensure_comparison, nearly_same
 from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role, RoutingRule
 from db.people import require
-from db.reasons import LONGEST_REPLY, cleaned, short_enough
 from db.routing import has_reply_of_person
-from db.text_rules import as_shown
 from errors import NotFound, Refused
 from review.corrections import same_words
 from review.drafts import forget_draft
 from template import TURN_MARK
+from texts.rules import as_shown
+from texts.typed import LONGEST_REPLY, cleaned, short_enough
 
 WRITERS = (Role.MANAGER, Role.ANNOTATOR)
 ENOUGH = 2

@@ -18,7 +18,7 @@ CHAPTERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "files", "sections", "intervals"}),
     frozenset({"settings"}),
     frozenset({"stats"}),
-    frozenset({"template", "shown_text"}),
+    frozenset({"template"}),
     frozenset({"db"}),
     frozenset({"jobs", "texts"}),
     frozenset({"llm", "model_folder"}),

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from db.comparisons import nearly_same
 from db.corrections import corrected_further
 from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
-from db.reasons import cleaned
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
 from review.corrections import (
@@ -20,12 +19,13 @@ from review.corrections import (
     standing_corrections,
     withdraw,
 )
-from review.diff import word_diff, words_changed
 from review.drafts import draft_of, save_draft
 from review.rankings import Choice, rank_pair, undo
 from review.reveals import project_history
 from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from texts.diff import word_diff, words_changed
+from texts.typed import cleaned
 from training.feedback import standing_corrections as given_corrections
 from training.preferences import derive
 from training.terms import LeftOut

@@ -4,12 +4,12 @@ import pytest
 from sqlalchemy.orm import Session
 
 from db.models import Comparison, Project, Reviewer, Role
-from db.reasons import LONGEST_COMMENT
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer, progress
 from review.flags import flag, open_flags, settle
 from review.rankings import Choice, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from texts.typed import LONGEST_COMMENT
 from training.feedback import standing_rankings
 
 pytestmark = pytest.mark.both_databases

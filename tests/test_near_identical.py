@@ -5,9 +5,9 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison
 from db.models import Comparison, ComparisonState, HiddenPart, Project, Reviewer
-from db.text_rules import add_rule, end_rule
 from review.rankings import Choice, rank_pair
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from texts.rules import add_rule, end_rule
 
 pytestmark = pytest.mark.both_databases
 

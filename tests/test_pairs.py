@@ -5,7 +5,7 @@ import time
 import pytest
 import streamlit as st
 
-from review.oddities import oddities
+from texts.shown import oddities
 from ui.pairs import Chosen, go_on_after_the_pause, noted
 
 

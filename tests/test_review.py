@@ -11,7 +11,6 @@ from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
-from review.diff import Change, word_diff, words_changed
 from review.queue import claim
 from review.rankings import Choice, give_reason, last_ranking, rank_pair, strengthen, undo
 from review.reasons import (
@@ -23,6 +22,7 @@ from review.reasons import (
     set_criteria,
 )
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from texts.diff import Change, word_diff, words_changed
 
 pytestmark = pytest.mark.both_databases
 

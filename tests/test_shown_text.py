@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shown_text import (
+from texts.shown import (
     BadPattern,
     GreetingName,
     Pattern,

@@ -6,10 +6,9 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-import db.text_rules
+import texts.rules
 from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule, Verdict
 from db.session import engine, session
-from db.text_rules import add_rule, as_shown, end_rule, preview, standing_rules
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
@@ -21,9 +20,10 @@ from review.queue import claim
 from review.rankings import Choice, rank_pair
 from review.reveals import opened, reveal
 from review.writing import write_reply
-from shown_text import GreetingName, Pattern, TicketNumber
 from tests.app_pages import open_page, sent
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from texts.rules import add_rule, as_shown, end_rule, preview, standing_rules
+from texts.shown import GreetingName, Pattern, TicketNumber
 from training.feedback import standing_rankings
 from training.preferences import derive
 
@@ -217,7 +217,7 @@ def test_a_bad_rule_is_refused_with_the_reason(
 def test_there_are_not_more_rules_than_anybody_can_look_over(
     s: Session, project: Project, manager: Reviewer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db.text_rules, "MOST_RULES", 1)
+    monkeypatch.setattr(texts.rules, "MOST_RULES", 1)
     hide_numbers(s, project, manager)
     with pytest.raises(Refused, match="1 rules already"):
         add_rule(s, by=manager.id, project_id=project.id, part=HiddenPart.GREETING_NAME)

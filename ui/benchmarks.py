@@ -9,6 +9,7 @@ import streamlit as st
 from db.models import BenchmarkRun, ModelVersion, TrainingRun
 from db.session import reading, session
 from errors import PickwellError
+from texts.escape import escaped
 from training.benchmark_tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, memory_caution, minutes
 from training.benchmarking import (
     Contrast,
@@ -27,7 +28,7 @@ from training.paired_scores import Difference, Outcome, Score
 from ui.charts import GREEN, GREY, INK, RED, coloured, draw, legend
 from ui.frame import Me
 from ui.run_status import WORDS, show_run
-from ui.safe import errors_shown, escaped, plain, show_table
+from ui.safe import errors_shown, plain, show_table
 
 COLOURS = {Outcome.LOST: RED, Outcome.GAINED: GREEN, Outcome.NOT_SHOWN: GREY}
 WHAT = {

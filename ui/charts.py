@@ -9,8 +9,8 @@ import streamlit as st
 from db.models import TrainingStep
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
+from texts.escape import escaped
 from training.run_history import Point, points
-from ui.safe import escaped
 
 GREEN, GREY, RED = "#0d9488", "#94a3b8", "#dc2626"
 PALE = "#cbd5e1"

@@ -9,7 +9,7 @@ from db.models import Assertion
 from eval.after_verdict import AfterVerdict
 from generation.asserting import Share
 from generation.assertions import Finding, check
-from ui.safe import escaped
+from texts.escape import escaped
 
 
 def failed_checks(told: AfterVerdict) -> tuple[list[str], list[str]]:

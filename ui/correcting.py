@@ -7,12 +7,13 @@ import streamlit as st
 
 from db.session import reading, session
 from review.corrections import correct, same_words, standing_correction, withdraw
-from review.diff import word_diff, words_changed
 from review.drafts import draft_of, forget_draft, save_draft
+from texts.diff import word_diff, words_changed
+from texts.escape import escaped
 from ui.editor import editor, now_in, restart
 from ui.frame import Me
 from ui.pairs import show_diff
-from ui.safe import errors_toasted, escaped
+from ui.safe import errors_toasted
 
 
 @dataclass(frozen=True)

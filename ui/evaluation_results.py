@@ -8,6 +8,7 @@ from eval.estimates import CannotEstimate
 from eval.methods import methods
 from eval.results import Results, as_columns, results
 from eval.telling import PARTS, Telling, telling
+from texts.escape import escaped
 from ui.evaluation_charts import outcome_bars, rates, strength_dots
 from ui.evaluation_figures import (
     Table,
@@ -25,7 +26,7 @@ from ui.evaluation_figures import (
 from ui.export import csv_bytes
 from ui.model_judge import told_judges
 from ui.report_file import report_html
-from ui.safe import escaped, plain, show_table
+from ui.safe import plain, show_table
 
 SIMULATED = '<span class="pw-simulated">simulated reviewer, not people</span>'
 KEPT = 3

@@ -9,8 +9,9 @@ from eval.contrasts import HeadToHead
 from eval.estimates import CannotEstimate
 from eval.methods import TookPart, took_part
 from eval.results import Results, Verdicts, results
+from texts.escape import escaped
 from training.card import Card, Contest
-from ui.safe import escaped, plain, show_table
+from ui.safe import plain, show_table
 
 
 def contests_of(s: Session, *, model_version_id: int) -> list[Contest]:

@@ -6,9 +6,10 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from texts.escape import escaped
 from training.comparing import ROWS, Compared, Difference, Point, Samples
 from ui.charts import POINT, coloured, draw, legend
-from ui.safe import escaped, plain, show_table
+from ui.safe import plain, show_table
 
 COLOURS = ["#0d9488", "#d97706", "#3b82f6", "#c026d3"]
 """One for each run that can be compared; to be told apart on white and on black."""

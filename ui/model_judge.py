@@ -14,13 +14,14 @@ from eval.results import Results
 from generation.judge_pairs import pairs_of
 from generation.judge_run import SAMPLING, instructions_for, judge_runs, request_judge
 from template import PromptFormat
+from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes
 from ui.evaluation_charts import rates
 from ui.evaluation_figures import ToldResults
 from ui.export import csv_bytes
 from ui.frame import Me
 from ui.run_status import show_run
-from ui.safe import errors_shown, escaped, plain, show_table, show_text
+from ui.safe import errors_shown, plain, show_table, show_text
 
 SIMULATED = '<span class="pw-simulated">beside a simulated reviewer, not people</span>'
 KEPT = 3

@@ -14,8 +14,9 @@ from eval.evaluations import create_evaluation, forecasts, protocol_of
 from eval.protocol import ADVISED_OVERLAP, MOST_BASELINES, MOST_JUDGMENTS, Contrast, Plan, Protocol, Stopping
 from eval.stated import STOPPING_WORDS
 from eval.telltales import pieces
+from texts.escape import escaped
 from ui.frame import Me
-from ui.safe import errors_shown, escaped, plain
+from ui.safe import errors_shown, plain
 
 MOST_SHOWN = 50
 """Replies that tell their author, one below the other."""

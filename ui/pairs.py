@@ -7,10 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from review.diff import Change, Piece
-from review.oddities import oddities
+from texts.diff import Change, Piece
+from texts.escape import escaped
+from texts.shown import oddities
 from ui.keys import one_press_a_key
-from ui.safe import escaped
 
 TOO_SOON = 0.3
 """Seconds after a pair appears, or after any press, in which a press is a leftover (a held key, a double click)."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection
 
 import streamlit as st
 
-from db.reasons import FAULTS, LONGEST_COMMENT, PRAISE
+from review.reasons import FAULTS, PRAISE
+from texts.typed import LONGEST_COMMENT
 from ui.keys import alternating
 from ui.safe import errors_toasted
 

@@ -11,6 +11,7 @@ from eval.contrasts import HeadToHead
 from eval.judge_telling import LEFT_BY_LOT, JudgeTold, used_in_words
 from eval.telling import Dot, Telling
 from sections import Section
+from texts.escape import escaped
 from ui.charts import GREEN, GREY
 from ui.evaluation_charts import OUTCOMES, outcomes
 from ui.evaluation_figures import (
@@ -24,7 +25,6 @@ from ui.evaluation_figures import (
     side_table,
     strength_table,
 )
-from ui.safe import escaped
 
 LABEL, RULER, ROW = 220, 420, 34
 """Widths of a picture's names and of its scale, and the height of a row, in its own units."""

@@ -5,7 +5,6 @@ and when, and could betray a reply's author. So such text is escaped and shown a
 Streamlit insists on Markdown (labels, messages) every mark that means something is escaped.
 """
 
-import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,23 +12,13 @@ from contextlib import contextmanager
 import streamlit as st
 
 from errors import PickwellError
+from texts.escape import escaped, visible
 
 FEW = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
 LONG = 60
 """Characters from which on a cell's text breaks into lines."""
-_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
-
-
-def visible(text: str) -> str:
-    """Direction overrides and zero-width characters, which could hide or reorder words, made visible."""
-    return _HIDDEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
-
-
-def escaped(text: str) -> str:
-    """Text as HTML that shows exactly the text."""
-    return html.escape(visible(text))
 
 
 def plain(text: str) -> str:

@@ -15,9 +15,9 @@ import streamlit as st
 
 from review.cards import ManyOffer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
+from texts.escape import escaped
 from ui.keys import one_press_a_key
 from ui.pairs import TOO_SOON, Chosen, appeared, noted, seconds_drawn, seconds_shown
-from ui.safe import escaped
 
 REPEAT = 0.1
 """Seconds within which the same digit again is a held key or a double click, not a tie."""

@@ -6,11 +6,12 @@ from streamlit.delta_generator import DeltaGenerator
 from db.catalog import training_steps
 from db.models import TrainingRun
 from db.session import reading
+from texts.escape import escaped
 from training.knobs import METHODS
 from training.run_history import Sampled, minutes_left, samples, warnings
 from ui.charts import training_curves
 from ui.run_status import show_run
-from ui.safe import escaped, plain
+from ui.safe import plain
 
 
 def show_training(run: TrainingRun, *, by: int, opened: bool) -> None:

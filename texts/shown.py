@@ -398,3 +398,19 @@ def check_pattern(pattern: str, samples: Collection[str] = ()) -> None:
                 raise BadPattern("it finds places where there is nothing, so everything would be a match")
         except TimeoutError:
             raise BadPattern("it takes too long with some texts; avoid a repeat within a repeat, as in (a+)+") from None
+
+
+_FOUND = (
+    (re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"), "hidden characters, made visible"),
+    (re.compile(r"!\[[^\]]*\]\([^)]*\)"), "an image link, not loaded"),
+    (re.compile(r"<\s*(script|img|iframe|a|style|svg|object|embed|form)\b", re.IGNORECASE), "HTML, shown as text"),
+    (
+        re.compile(r"\b(as|i am|i'm) an? (ai|artificial intelligence|language model|chat ?bot)\b", re.IGNORECASE),
+        "says that it is an AI",
+    ),
+)
+
+
+def oddities(text: str) -> list[str]:
+    """Short notes, in a fixed order; empty for an ordinary text."""
+    return [note for pattern, note in _FOUND if pattern.search(text)]

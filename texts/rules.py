@@ -8,10 +8,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, HiddenPart, Project, Responder, ResponderKind, Response, Role, TextRule, now
-from db.near_identical import look_again
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
-from shown_text import AsShown, BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, shown
+from texts.near_identical import look_again
+from texts.shown import AsShown, BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, shown
 
 EACH = 100
 """So many texts of each Responder are looked at before a rule is added."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, nearly_same, of_at_most
 from db.models import Comparison, ComparisonResponse, Ranking, Response
-from shown_text import AsShown
+from texts.shown import AsShown
 
 CHUNK = 500
 """Pairs whose texts are in memory at once."""

@@ -1,14 +1,9 @@
 """What people say of their choice after it: short reasons to choose from, and what they type. Pure."""
 
 import re
-from collections.abc import Collection
 
 from errors import Refused
 
-PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
-"""What the better reply did well."""
-FAULTS = ("Misspelling", "Too long", "Repetition", "Inconsistent", "Hallucination", "Wrong policy", "Tone")
-"""What was wrong with the other."""
 LONGEST_COMMENT = 2000
 """Characters of a reason or a note."""
 LONGEST_REPLY = 100_000
@@ -34,11 +29,3 @@ def short_enough(text: str, longest: int, what: str) -> str:
     if len(text) > longest:
         raise Refused(f"{what} has {len(text):,} characters; at most {longest:,} are kept. Shorten it.")
     return text
-
-
-def chosen(praise: Collection[str], faults: Collection[str]) -> dict[str, bool]:
-    """Each reason with whether it is praise. Raises `Refused` for a word that is none."""
-    strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
-    if strange:
-        raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
-    return dict.fromkeys(praise, True) | dict.fromkeys(faults, False)

@@ -1,0 +1,1 @@
+"""Texts as people see, type and compare them."""
