@@ -40,7 +40,6 @@ from db.models import (
 from db.people import create_project, ensure_reviewer, ensure_role
 from db.session import reading, session
 from errors import PickwellError
-from eval.estimates import CannotEstimate
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.protocol import Undecided
@@ -59,6 +58,7 @@ from review.assignment import next_offer
 from review.corrections import correct
 from review.rankings import Choice, rank_pair
 from settings import settings
+from stats.estimates import CannotEstimate
 from template import PromptFormat
 from training.recipe import SMALL, start_training
 from training.run_folder import RecipeValues

@@ -23,11 +23,11 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.generation import machine, told
-from eval.contrasts import contrasts
-from eval.estimates import Interval
-from eval.sequential import ENOUGH, running_e_values
-from eval.votes import VERDICTS, Votes
 from settings import ROOT
+from stats.contrasts import contrasts
+from stats.estimates import Interval
+from stats.sequential import ENOUGH, running_e_values
+from stats.votes import VERDICTS, Votes
 
 RESPONDERS, REVIEWERS, VOTES_PER_PROMPT = 20, 20, 3
 WANTED_SECONDS, WANTED_MB = 20.0, 2000

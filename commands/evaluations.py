@@ -32,9 +32,9 @@ def evaluate(
     """Set up a blind evaluation, close it, or print a closed one's win rates."""
     import secrets
 
-    from eval.estimates import CannotEstimate
     from eval.evaluations import close_evaluation, create_evaluation
     from eval.results import results
+    from stats.estimates import CannotEstimate
 
     with session() as s:
         found = project_named(s, project)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import floor
 
 from eval.protocol import Plan
-from eval.sample_size import SampleSize, sample_size, sign_test_power
+from stats.sample_size import SampleSize, sample_size, sign_test_power
 
 ALPHA = 0.05
 """Chance, in all, to find something where nothing is; shared out among the primary contrasts."""

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
-from eval.estimates import CannotEstimate, Estimated, Interval
-from intervals import clustered
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.intervals import clustered
 
 NO_GUESS = CannotEstimate("nobody said which side was the machine. Ask reviewers, and have them guess where they can.")
 

@@ -24,9 +24,6 @@ from db.models import (
     Verdict,
 )
 from errors import Refused
-from eval.contrasts import HeadToHead
-from eval.estimates import CannotEstimate, Estimated
-from eval.judge_labels import WithJudge
 from eval.model_judge import (
     Measures,
     Orders,
@@ -39,6 +36,9 @@ from eval.model_judge import (
 )
 from eval.protocol import Stopping, read_protocol
 from eval.results import Results, Verdicts, names_of, pairings_of
+from stats.contrasts import HeadToHead
+from stats.estimates import CannotEstimate, Estimated
+from stats.judge_labels import WithJudge
 from template import text_hash
 from texts.rules import as_shown
 

@@ -6,11 +6,11 @@ Its own win rate is told nowhere: only how far it goes with people, and what peo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.estimates import CannotEstimate, Estimated, Interval
 from eval.judge_results import Beside, Helped, JudgeFound
 from eval.model_judge import Orders, gain_in_words
 from eval.telling import Dot, p_in_words, percent, span
-from eval.vote_agreement import VoteAgreement
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.vote_agreement import VoteAgreement
 
 FAVOURED = 0.05
 """p below which a judge favours a place more than chance would."""

@@ -14,7 +14,7 @@ from errors import NotFound, Refused
 from eval.blinding import SCORE, outcome
 from eval.protocol import Protocol, Stopping, read_protocol
 from eval.results import reached
-from eval.sequential import Evidence, evidence
+from stats.sequential import Evidence, evidence
 
 
 @dataclass(frozen=True)

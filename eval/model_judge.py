@@ -2,7 +2,7 @@
 
 A verdict that turns when the replies change places is a tie, as in MT-bench (Zheng et al. 2023, arXiv 2306.05685). The
 judge's own win rate is no figure here: in simulation a judge alone covered the truth in 3.7 % of 95 % intervals. What
-it can do is narrow people's interval (`eval.judge_labels`), where it goes with them well enough to be worth it.
+it can do is narrow people's interval (`stats.judge_labels`), where it goes with them well enough to be worth it.
 """
 
 from collections import Counter, defaultdict
@@ -13,11 +13,11 @@ import numpy as np
 
 from db.models import Verdict
 from eval.blinding import SCORE, Outcome, outcome
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.judge_labels import LEAST_PROMPTS, WithJudge, with_judge
-from eval.vote_agreement import vote_agreement
-from eval.votes import Votes, as_votes
-from intervals import clustered
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.intervals import clustered
+from stats.judge_labels import LEAST_PROMPTS, WithJudge, with_judge
+from stats.vote_agreement import vote_agreement
+from stats.votes import Votes, as_votes
 
 JUDGE, PEOPLE = "model judge", "people"
 _WORD = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}

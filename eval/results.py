@@ -16,13 +16,13 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from errors import Refused
 from eval.blinding import Outcome, outcome
-from eval.contrasts import HeadToHead, contrasts
 from eval.guess_results import guesses_of
 from eval.guesses import Guessed
 from eval.second_looks import Twice, looks_of
 from eval.stated import Stated, stated
-from eval.votes import Votes, as_votes
 from eval.votes_report import VotesReport, report
+from stats.contrasts import HeadToHead, contrasts
+from stats.votes import Votes, as_votes
 from texts.rules import as_shown
 
 TOGETHER = "People, together"

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session, joinedload
 from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook, Verdict, now
 from errors import Refused
 from eval.blinding import outcome
-from eval.estimates import CannotEstimate, Estimated, Interval
 from eval.protocol import read_protocol
-from intervals import clustered
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.intervals import clustered
 
 APART = 10
 """Verdicts of the same reviewer between the two looks at a pair, at least."""

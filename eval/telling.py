@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.contrasts import ENOUGH_REVIEWERS, HeadToHead
-from eval.estimates import CannotEstimate, Estimated, Interval
 from eval.guesses import guess_accuracy
-from eval.position import position
-from eval.reply_length import LengthControlled, lengths
 from eval.results import Verdicts
 from eval.second_looks import consistency
-from eval.slices import Slice, sliced, slices
-from eval.votes import coded
 from eval.votes_report import VotesReport
+from stats.contrasts import ENOUGH_REVIEWERS, HeadToHead
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.position import position
+from stats.reply_length import LengthControlled, lengths
+from stats.slices import Slice, sliced, slices
+from stats.votes import coded
 
 LOW_ALPHA = 0.2
 """Below it reviewers agree little more than by chance."""

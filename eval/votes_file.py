@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from errors import BadFile, NotFound
-from eval.votes import TIE, VERDICTS, Codes, Numbers, Votes, duplicates
+from stats.votes import TIE, VERDICTS, Codes, Numbers, Votes, duplicates
 
 NEEDED = ("prompt", "reviewer", "left", "right", "verdict")
 LENGTHS = ("left_length", "right_length")

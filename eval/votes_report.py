@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from eval.clusters import correlation
-from eval.contrasts import HeadToHead, contrasts
-from eval.estimates import CannotEstimate, Estimated
-from eval.judge_labels import WithJudge, with_judge
-from eval.position import Position, position
-from eval.reply_length import Lengths, lengths
-from eval.resampling import ROUNDS
-from eval.sample_size import SampleSize, sample_size
-from eval.slices import Slice, slices
-from eval.strengths import BothStrengths, Strength, strengths
-from eval.vote_agreement import VoteAgreement, vote_agreement
-from eval.votes import BOTH_BAD, TIE, VERDICTS, Votes
 from eval.votes_file import VotesFile
+from stats.clusters import correlation
+from stats.contrasts import HeadToHead, contrasts
+from stats.estimates import CannotEstimate, Estimated
+from stats.judge_labels import WithJudge, with_judge
+from stats.position import Position, position
+from stats.reply_length import Lengths, lengths
+from stats.resampling import ROUNDS
+from stats.sample_size import SampleSize, sample_size
+from stats.slices import Slice, slices
+from stats.strengths import BothStrengths, Strength, strengths
+from stats.vote_agreement import VoteAgreement, vote_agreement
+from stats.votes import BOTH_BAD, TIE, VERDICTS, Votes
 
 FORMAT = 1
 """Of the JSON; a key that changes its meaning makes it 2."""

@@ -10,7 +10,6 @@ import streamlit as st
 from db.models import Drawn, Role
 from db.routing import rule_counts
 from db.session import reading, session
-from review.agreement import agreement, with_others
 from review.cards import ManyOffer
 from review.flags import Flagged, open_flags, settle
 from review.progress import (
@@ -22,6 +21,7 @@ from review.progress import (
     opinions_by_criterion,
     pace,
 )
+from stats.agreement import agreement, with_others
 from texts.escape import escaped
 from ui.charts import GREEN, responder_bars
 from ui.frame import page

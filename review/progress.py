@@ -26,7 +26,7 @@ from db.models import (
     Response,
     Reviewer,
 )
-from review.agreement import Opinion
+from stats.agreement import Opinion
 
 
 @dataclass(frozen=True)

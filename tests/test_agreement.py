@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from db.models import Role
-from review.agreement import Opinion, agreement, with_others
 from review.progress import coverage, opinions, opinions_by_criterion, pace
 from review.rankings import Choice, rank_pair, undo
 from review.reasons import criteria_of, judge_criterion, set_criteria
+from stats.agreement import Opinion, agreement, with_others
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 
 TABLE = (

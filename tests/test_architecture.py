@@ -15,9 +15,8 @@ from pathlib import Path
 from settings import ROOT
 
 CHAPTERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "files", "sections", "intervals"}),
-    frozenset({"settings"}),
-    frozenset({"stats"}),
+    frozenset({"errors", "files", "sections"}),
+    frozenset({"settings", "stats"}),
     frozenset({"template"}),
     frozenset({"db"}),
     frozenset({"jobs", "texts"}),

@@ -37,6 +37,7 @@ from db.session import reading, session
 from errors import BadFile, BrokenModel, NotAllowed, NotFound, PickwellError, Refused
 from jobs.progress import RunLost, unmanaged
 from jobs.runs import cancel, try_again
+from stats.paired import Difference, NotComparable, Outcome, Score, difference, differences, mcnemar
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_project, a_reviewer
 from tests.test_models import a_folder, a_training
@@ -66,7 +67,6 @@ from training.benchmarking import (
 )
 from training.card import card
 from training.measuring import found_in, hub_answers
-from training.paired_scores import Difference, NotComparable, Outcome, Score, difference, differences, mcnemar
 from training.versions import in_use, retire
 
 LIBRARY = "lm-eval 9.9, float32 on a CPU"

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-import intervals
 from db.catalog import evaluations, story
 from db.models import (
     Evaluation,
@@ -33,13 +32,14 @@ from db.models import (
 from db.session import session
 from errors import NotAllowed, Refused
 from eval.blinding import Outcome, draw_side, outcome
-from eval.contrasts import HeadToHead, contrasts
-from eval.estimates import Interval
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view, progress, undo_last
-from eval.position import position
 from eval.results import results
-from eval.votes import as_votes
+from stats import intervals
+from stats.contrasts import HeadToHead, contrasts
+from stats.estimates import Interval
+from stats.position import position
+from stats.votes import as_votes
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}

@@ -32,15 +32,15 @@ from db.models import (
     now,
 )
 from errors import BadFile, NotAllowed, Refused
-from eval.contrasts import contrasts
-from eval.estimates import CannotEstimate
 from eval.methods import methods, took_part
 from eval.results import Verdicts, as_columns, results
 from eval.telling import telling
-from eval.vote_agreement import ceiling_of
-from eval.votes import as_votes
 from eval.votes_file import read_votes
 from eval.votes_report import as_json, report
+from stats.contrasts import contrasts
+from stats.estimates import CannotEstimate
+from stats.vote_agreement import ceiling_of
+from stats.votes import as_votes
 from tests.app_pages import html, open_page, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from ui.evaluation_results import tell

@@ -38,9 +38,7 @@ from db.session import reading, session
 from errors import EngineFailed, NotAllowed, NotFound, Refused
 from eval.blinding import Outcome
 from eval.contestants import readiness
-from eval.estimates import CannotEstimate, Interval
 from eval.evaluations import create_evaluation
-from eval.judge_labels import WithJudge
 from eval.judge_results import as_columns as judge_columns
 from eval.judge_results import judges, passed_over
 from eval.judge_telling import used_in_words
@@ -68,6 +66,8 @@ from generation.judge_run import SAME_TEXT, SAMPLING, instructions_for, question
 from generation.responders import Contestant, Remote, Sampling
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import KINDS, cancel, pause, try_again
+from stats.estimates import CannotEstimate, Interval
+from stats.judge_labels import WithJudge
 from template import TURN_MARK, PromptFormat
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said

@@ -34,7 +34,6 @@ from db.models import (
 from db.session import session
 from errors import BadSetting, NotAllowed, Refused
 from eval.contestants import look_over
-from eval.estimates import CannotEstimate, Interval
 from eval.evaluations import close_evaluation, counted, create_evaluation, forecasts, protocol_of, verify_protocol
 from eval.forecast import forecast
 from eval.guess_results import guesses_of
@@ -55,6 +54,7 @@ from eval.judging import (
 from eval.live import live, peek
 from eval.protocol import Plan, Stopping, Undecided, canonical, draw_overlap, hash_of, read_protocol
 from eval.telltales import Tells, pieces, telltales
+from stats.estimates import CannotEstimate, Interval
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from db.models import Change, Evaluation, Judgment, Reviewer, SecondLook, Verdict, now
 from errors import BadSetting, NotFound, Refused
-from eval.estimates import CannotEstimate, Interval
 from eval.evaluations import close_evaluation, counted
 from eval.judging import HELD_FOR, BlindView, explainable, judge, judge_again, progress, undo_last
 from eval.protocol import Plan
 from eval.results import results
 from eval.second_looks import APART, Twice, consistency, looks_of
 from eval.telling import telling
+from stats.estimates import CannotEstimate, Interval
 from tests.test_protocol import Contest
 
 HALF = Plan(again=0.5)

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from db.models import Verdict
 from errors import BadFile, BadSetting
-from eval.clusters import correlation, means, two_ways
-from eval.contrasts import HeadToHead, contrasts, flips, holm, sign_test
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.judge_labels import WithJudge, prediction_powered_mean, with_judge
-from eval.logistic import cluster_scores, clustered_covariance, fit
-from eval.position import LeftEffect, position
-from eval.reply_length import Lengths, lengths
-from eval.sample_size import sample_size, sign_test_power
-from eval.sequential import (
+from eval.votes_report import _plain, report
+from stats.clusters import correlation, means, two_ways
+from stats.contrasts import HeadToHead, contrasts, flips, holm, sign_test
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.judge_labels import WithJudge, prediction_powered_mean, with_judge
+from stats.logistic import cluster_scores, clustered_covariance, fit
+from stats.position import LeftEffect, position
+from stats.reply_length import Lengths, lengths
+from stats.sample_size import sample_size, sign_test_power
+from stats.sequential import (
     ENOUGH,
     anytime_interval,
     betting_e_value,
@@ -30,11 +31,10 @@ from eval.sequential import (
     mixture_e_value,
     running_e_values,
 )
-from eval.slices import slices
-from eval.strengths import ELO, Strengths, counts, fit_bradley_terry, fit_davidson, parts, strengths, unbounded
-from eval.vote_agreement import alpha_of, vote_agreement
-from eval.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
-from eval.votes_report import _plain, report
+from stats.slices import slices
+from stats.strengths import ELO, Strengths, counts, fit_bradley_terry, fit_davidson, parts, strengths, unbounded
+from stats.vote_agreement import alpha_of, vote_agreement
+from stats.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
 
 FEW = settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 Row = tuple[int, int, int, int, str]

@@ -14,10 +14,10 @@ import pytest
 import cli
 from benchmarks.evaluation import DESIGNS, coverage, false_winners, write_votes
 from errors import BadFile, NotFound
-from eval.votes import VERDICTS
 from eval.votes_file import read_votes
 from eval.votes_report import as_json, report, summary
 from settings import ROOT
+from stats.votes import VERDICTS
 
 HEADER = "prompt,reviewer,left,right,verdict"
 

@@ -24,8 +24,8 @@ from files import MANIFEST, write_json
 from jobs.progress import Progress
 from model_folder import check_model_folder
 from settings import ROOT
+from stats.paired import Difference, NotComparable, Score, differences
 from training.benchmark_tasks import changed_since, checked_tasks, label_of
-from training.paired_scores import Difference, NotComparable, Score, differences
 from training.versions import the_model
 
 WRITE_EVERY = 1.0

@@ -1,7 +1,7 @@
 """A Snapshot's rows as they are looked at before anything is trained on them, and how what is found is said. Pure.
 
 A `Finding` is one sentence that claims no more than the rows allow. What rests on a simulated reviewer's word says so.
-Intervals are 95 % and clustered by prompt, since a prompt may give several rows (`intervals.clustered`, as in
+Intervals are 95 % and clustered by prompt, since a prompt may give several rows (`stats.intervals.clustered`, as in
 evaluations).
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from intervals import clustered
+from stats.intervals import clustered
 from template import Message
 from training.rows import FrozenRow
 from training.terms import Split

@@ -26,9 +26,9 @@ from errors import PickwellError
 from jobs.progress import RunLost
 from model_folder import is_hub_id
 from settings import ROOT
+from stats.paired import Score
 from training.benchmark_tasks import is_local, local_task
 from training.benchmarking import Asked, BenchmarkFailed, Listener, not_installed
-from training.paired_scores import Score
 
 SEED = 1234
 """Of everything that lm-eval draws: which examples are shown before a question, above all."""

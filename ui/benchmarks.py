@@ -9,6 +9,7 @@ import streamlit as st
 from db.models import BenchmarkRun, ModelVersion, TrainingRun
 from db.session import reading, session
 from errors import PickwellError
+from stats.paired import Difference, Outcome, Score
 from texts.escape import escaped
 from training.benchmark_tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, memory_caution, minutes
 from training.benchmarking import (
@@ -24,7 +25,6 @@ from training.benchmarking import (
     there_already,
 )
 from training.estimate import has_gpu, memory_here, parameters_of
-from training.paired_scores import Difference, Outcome, Score
 from ui.charts import GREEN, GREY, INK, RED, coloured, draw, legend
 from ui.frame import Me
 from ui.run_status import WORDS, show_run

@@ -6,10 +6,10 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from eval.contrasts import HeadToHead
-from eval.estimates import CannotEstimate
-from eval.strengths import ELO, Strengths
 from eval.telling import Dot
+from stats.contrasts import HeadToHead
+from stats.estimates import CannotEstimate
+from stats.strengths import ELO, Strengths
 from ui.charts import GREEN, GREY, INK, PALE, RED, coloured, draw, legend
 from ui.safe import plain
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eval.contrasts import HeadToHead
-from eval.estimates import CannotEstimate, Estimated, Interval
 from eval.results import Results, Verdicts
 from eval.second_looks import consistency
-from eval.strengths import Strengths
 from eval.telling import Telling, p_in_words, percent, span
 from eval.votes_report import VotesReport
+from stats.contrasts import HeadToHead
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.strengths import Strengths
 
 Table: TypeAlias = Sequence[Mapping[str, object]] | str
 """Rows with the same names, at least one; or why there are none."""

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from db.session import reading
-from eval.estimates import CannotEstimate
 from eval.methods import methods
 from eval.results import Results, as_columns, results
 from eval.telling import PARTS, Telling, telling
+from stats.estimates import CannotEstimate
 from texts.escape import escaped
 from ui.evaluation_charts import outcome_bars, rates, strength_dots
 from ui.evaluation_figures import (

@@ -5,10 +5,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, Responder
-from eval.contrasts import HeadToHead
-from eval.estimates import CannotEstimate
 from eval.methods import TookPart, took_part
 from eval.results import Results, Verdicts, results
+from stats.contrasts import HeadToHead
+from stats.estimates import CannotEstimate
 from texts.escape import escaped
 from training.card import Card, Contest
 from ui.safe import plain, show_table

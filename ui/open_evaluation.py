@@ -7,10 +7,10 @@ import streamlit as st
 from db.catalog import Judged
 from db.models import Role
 from db.session import reading, session
-from eval.estimates import CannotEstimate
 from eval.evaluations import close_evaluation, counted, protocol_of
 from eval.live import LiveContrast, has_peeked, live, peek
 from eval.protocol import Stopping
+from stats.estimates import CannotEstimate
 from ui.frame import Me
 from ui.protocol import show_protocol
 from ui.safe import errors_shown, plain

@@ -7,10 +7,10 @@ Every text is escaped. No reply or prompt is in it; the verdicts as CSV have tho
 import json
 from collections.abc import Sequence
 
-from eval.contrasts import HeadToHead
 from eval.judge_telling import LEFT_BY_LOT, JudgeTold, used_in_words
 from eval.telling import Dot, Telling
 from sections import Section
+from stats.contrasts import HeadToHead
 from texts.escape import escaped
 from ui.charts import GREEN, GREY
 from ui.evaluation_charts import OUTCOMES, outcomes

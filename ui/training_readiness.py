@@ -7,8 +7,8 @@ import streamlit as st
 from sqlalchemy.orm import Session
 from streamlit.errors import StreamlitPageNotFoundError
 
-from review.agreement import Opinion, agreement
 from review.progress import by_responder, opinions
+from stats.agreement import Opinion, agreement
 from training.advice import FEW_REPEATS, Repeats, repeats
 from training.readiness import DIFFERENCES, Facts, Item, State, report
 from ui.safe import plain

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.clusters import means
-from eval.contrasts import ENOUGH_REVIEWERS
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.logistic import cluster_scores, clustered_covariance, fit
-from eval.strengths import parts, unbounded
-from eval.votes import LEFT, LEFT_SCORE, RIGHT, Votes
+from stats.clusters import means
+from stats.contrasts import ENOUGH_REVIEWERS
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.logistic import cluster_scores, clustered_covariance, fit
+from stats.strengths import parts, unbounded
+from stats.votes import LEFT, LEFT_SCORE, RIGHT, Votes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.votes import Codes, Numbers
+from stats.votes import Codes, Numbers
 
 STEPS = 100
 """Newton steps at most."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eval.clusters import Means, means, two_ways
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.sequential import Evidence, evidence
-from eval.votes import BOTH_BAD, LEFT, RIGHT, Numbers, Votes
+from stats.clusters import Means, means, two_ways
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.sequential import Evidence, evidence
+from stats.votes import BOTH_BAD, LEFT, RIGHT, Numbers, Votes
 
 ENOUGH_REVIEWERS = 5
 """From so many on one may speak of reviewers like these."""
@@ -176,7 +176,7 @@ def _prompt_means(votes: Votes) -> list[Numbers]:
 
 
 def _any_reviewer(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
-    from intervals import of_variances
+    from stats.intervals import of_variances
 
     variance, freedom = two_ways(prompts, reviewers)
     low, high = np.full(len(variance), np.nan), np.full(len(variance), np.nan)

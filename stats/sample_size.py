@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 
 from errors import BadSetting
-from eval.votes import Codes, Numbers
+from stats.votes import Codes, Numbers
 
 STEADY = 12
 """Sample sizes in a row that must have the power."""
@@ -49,7 +49,7 @@ def sample_size(
         alpha: chance to find something where nothing is, two-sided; divide it by the number of contrasts for several.
         tie_rate: share of votes that decide nothing, in [0, 1).
         votes_per_prompt: m, 1 or more.
-        correlation: how alike votes on one prompt are, 0 to 1 (`eval.clusters.correlation` measures it).
+        correlation: how alike votes on one prompt are, 0 to 1 (`stats.clusters.correlation` measures it).
 
     Source: evaluation.md 4.10; Miller 2024 (arXiv 2411.00640) for the design effect.
     """

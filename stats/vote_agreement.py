@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.clusters import means
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.resampling import LEAST_PROMPTS, ROUNDS, resamples
-from eval.votes import LEFT, RIGHT, TIE, Codes, Numbers, Votes
+from stats.clusters import means
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.resampling import LEAST_PROMPTS, ROUNDS, resamples
+from stats.votes import LEFT, RIGHT, TIE, Codes, Numbers, Votes
 
 NO_OVERLAP = CannotEstimate(
     "no pair was judged twice. Give 10 to 20 % of the pairs to several reviewers to know how far they agree."

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.clusters import means
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.logistic import cluster_scores, clustered_covariance, fit
-from eval.votes import LEFT, RIGHT, Codes, Flags, Numbers, Votes
+from stats.clusters import means
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.logistic import cluster_scores, clustered_covariance, fit
+from stats.votes import LEFT, RIGHT, Codes, Flags, Numbers, Votes
 
 LEAST_SHARE = 0.2
 """In so many pairs each of the two has to be the longer one."""

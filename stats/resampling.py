@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.votes import Codes
+from stats.votes import Codes
 
 ROUNDS = 1000
 """Resamples."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.votes import Codes, Numbers
+from stats.votes import Codes, Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Means:
     @property
     def intervals(self) -> tuple[Numbers, Numbers]:
         """95 % intervals as for the WinRate; Wilson's where no cluster has two votes, not a number for one cluster."""
-        from intervals import of_variances, wilsons
+        from stats.intervals import of_variances, wilsons
 
         low, high = np.full(len(self.n), np.nan), np.full(len(self.n), np.nan)
         single = (self.clusters == self.n) & (self.n > 0)

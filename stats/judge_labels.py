@@ -5,9 +5,9 @@ judge is, and narrower where it is good (Angelopoulos et al. 2023, Science 382; 
 arXiv 2311.01453). A judge alone covered 3.7 % in simulation. An extra beside the people's own figure; the two kinds of
 verdict are never pooled otherwise.
 
-Intervals are as everywhere (`intervals.of_variances`): simulated with 20 to 80 prompts judged by people they cover 93
-to 99 %, normal ones 65 to 95 %. Help is taken for no more than if people had judged all that the model judged: where
-both say nearly the same of everything, the sample's own variance promises more.
+Intervals are as everywhere (`stats.intervals.of_variances`): simulated with 20 to 80 prompts judged by people they
+cover 93 to 99 %, normal ones 65 to 95 %. Help is taken for no more than if people had judged all that the model judged:
+where both say nearly the same of everything, the sample's own variance promises more.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.votes import Numbers, Votes
-from intervals import of_variances
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.intervals import of_variances
+from stats.votes import Numbers, Votes
 
 Scores: TypeAlias = dict[int, tuple[float, int]]
 """By prompt the mean score for the candidate, and of how many votes."""

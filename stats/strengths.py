@@ -16,9 +16,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.resampling import LEAST_PROMPTS, MEMORY, ROUNDS, resamples
-from eval.votes import LEFT, RIGHT, Flags, Numbers, Votes
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.resampling import LEAST_PROMPTS, MEMORY, ROUNDS, resamples
+from stats.votes import LEFT, RIGHT, Flags, Numbers, Votes
 
 RIDGE = 0.1
 """Penalty on squared strengths that keeps undefeated responders finite; used for nothing else."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.votes import Flags, Numbers
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.votes import Flags, Numbers
 
 STAKE = 1 / 3
 """Share of the money bet on each prompt; best where the truth is 2 to 1."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.clusters import means
-from eval.estimates import CannotEstimate, Estimated, Interval
-from eval.votes import Codes, Numbers, Votes
+from stats.clusters import means
+from stats.estimates import CannotEstimate, Estimated, Interval
+from stats.votes import Codes, Numbers, Votes
 
 LEAST_PROMPTS = 5
 """With fewer prompts a part has no rate worth showing."""
