@@ -54,12 +54,12 @@ from intake.reading import read_table
 from intake.sample import FOLDER
 from jobs.local import a_worker, wait_for
 from jobs.runs import AnyRun
+from llm.template import PromptFormat
 from review.assignment import next_offer
 from review.corrections import correct
 from review.rankings import Choice, rank_pair
 from settings import settings
 from stats.estimates import CannotEstimate
-from template import PromptFormat
 from training.recipe import SMALL, start_training
 from training.run_folder import RecipeValues
 from training.snapshot import freeze

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.work import RUN_SEED, Done, Took, Work, read_work, until_the_end
-from generation.nucleus import ARGUMENT
+from llm.nucleus import ARGUMENT
 
 
 def project(work: Work) -> Done:

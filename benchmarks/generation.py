@@ -30,8 +30,8 @@ from rich.console import Console
 
 from benchmarks.work import Done, Took, Work, read_done
 from errors import PickwellError
-from generation.nucleus import NAME as NUCLEUS
 from jobs.child import QUIET
+from llm.nucleus import NAME as NUCLEUS
 from settings import ROOT, Engine, settings
 
 WANTED_OF_VLLM = 0.95
@@ -245,7 +245,7 @@ def _model(engine: Engine) -> str:
     """The base model of the settings, which has to be there unless nothing is loaded."""
     if settings().base_model or engine is Engine.echo:
         return settings().base_model or str(settings().default_model_dir)
-    from generation.default_model import ensure
+    from llm.default_model import ensure
 
     return str(ensure())
 

@@ -17,16 +17,16 @@ from db.people import create_project, ensure_reviewer
 from db.session import migrate, reading, session
 from generation import worker
 from generation.base_model import register_base_model
-from generation.client import seed_of
-from generation.engine import serve
 from generation.plan import start_generation
 from generation.responders import Contestant, Sampling, create_responder
 from intake.mapping import ColumnMapping
 from intake.prompts import save_import
 from intake.reading import read_table
 from jobs.progress import unmanaged
+from llm.client import seed_of
+from llm.engine import serve
+from llm.template import PromptFormat
 from settings import settings
-from template import PromptFormat
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -264,7 +264,7 @@ def _model() -> str:
     """The base model of the settings, else the default one, made first if it is not there."""
     if settings().base_model:
         return str(settings().base_model)
-    from generation.default_model import ensure
+    from llm.default_model import ensure
 
     return str(ensure())
 

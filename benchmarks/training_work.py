@@ -15,7 +15,7 @@ from benchmarks.work import SAMPLE
 from db.models import Verdict
 from errors import Refused
 from files import read_json, write_json
-from template import Message, PromptFormat
+from llm.template import Message, PromptFormat
 from training.rows import FrozenRow, Rows
 from training.terms import Split
 

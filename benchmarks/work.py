@@ -38,7 +38,7 @@ class Work:
     batch: int = 0
     """Prompts in one batch, for transformers."""
     our_top_p: bool = False
-    """Whether vLLM itself is to use `generation.nucleus` for its top-p."""
+    """Whether vLLM itself is to use `llm.nucleus` for its top-p."""
 
 
 @dataclass(frozen=True)

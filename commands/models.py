@@ -28,7 +28,7 @@ def generate(
     from generation.base_model import register_base_model
     from generation.plan import start_generation
     from generation.responders import Contestant, create_responder
-    from template import PromptFormat
+    from llm.template import PromptFormat
 
     with session() as s:
         found = project_named(s, project)

@@ -53,7 +53,7 @@ def model() -> None:
         console.print("No transformers here: people can rank and judge; generating and training need the full set.")
         return
     # a process of its own: this one stays free of torch
-    if subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=ROOT).returncode:
+    if subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=ROOT).returncode:
         raise typer.Exit(1)
 
 

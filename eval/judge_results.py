@@ -36,10 +36,10 @@ from eval.model_judge import (
 )
 from eval.protocol import Stopping, read_protocol
 from eval.results import Results, Verdicts, names_of, pairings_of
+from llm.template import text_hash
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate, Estimated
 from stats.judge_labels import WithJudge
-from template import text_hash
 from texts.rules import as_shown
 
 

@@ -42,9 +42,9 @@ from db.models import (
 from db.people import require
 from errors import Refused
 from eval.stated import stated
+from llm.template import text_hash
 from sections import Section
 from settings import ROOT
-from template import text_hash
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12

@@ -17,10 +17,10 @@ from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require
 from errors import AlreadyThere, BrokenModel, NotFound
 from files import read_json
-from generation.engine import RANKS, Weights, can_load_adapters
-from model_folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
+from llm.engine import RANKS, Weights, can_load_adapters
+from llm.folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
+from llm.template import template_hash
 from settings import ROOT, settings
-from template import template_hash
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 REWRITING = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
@@ -161,7 +161,7 @@ def _ensure_whole(version: ModelVersion | None) -> None:
         return
     _ensure_whole(version.parent)
     given = [version.parent.location, version.adapter_folder, version.location]
-    done = subprocess.run([sys.executable, "-m", "merging", *given], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "llm.merging", *given], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise BrokenModel(f"The adapter of {version.name} could not be merged into its base: {said[0]}")

@@ -17,15 +17,16 @@ from db.models import GenerationRun, Responder, Response
 from db.session import reading, session
 from errors import EngineFailed
 from generation.adapters import weights_of
-from generation.client import Answer, Asking, Gone, Hopeless, Trouble, Unanswerable, ask, client_for
-from generation.endpoints import Endpoint
-from generation.engine import Weights
-from generation.plan import Missing, missing, missing_in_trial
+from generation.plan import missing, missing_in_trial
 from generation.resampling import to_draw_again
+from generation.responders import prompt_format
 from jobs.progress import Progress
-from model_folder import stop_tokens_of, template_of
+from llm.client import Answer, Asking, Gone, Hopeless, Missing, Trouble, Unanswerable, ask, client_for
+from llm.endpoints import Endpoint
+from llm.engine import Weights
+from llm.folder import stop_tokens_of, template_of
+from llm.template import system_hash, template_hash
 from settings import Engine, settings
-from template import system_hash, template_hash
 
 TRIES = 3
 """How often a prompt may fail."""
@@ -298,7 +299,7 @@ def answerers_of(s: Session, responder_ids: Collection[int]) -> dict[int, Answer
     found: dict[int, Answerer] = {}
     for one in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
         weights = weights_of(one.model_version) if one.model_version is not None else None
-        found[one.id] = Answerer(one.label, Asking.of(one), weights, Rendered.by(weights))
+        found[one.id] = Answerer(one.label, Asking.of(one, prompt_format(one)), weights, Rendered.by(weights))
     return found
 
 

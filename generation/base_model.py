@@ -12,7 +12,7 @@ from db.models import Layout, ModelVersion, Role
 from db.people import require
 from errors import AlreadyThere, BrokenModel, Refused
 from files import MANIFEST, write_json
-from model_folder import (
+from llm.folder import (
     check_model_folder,
     dtype_of,
     is_hub_id,
@@ -21,8 +21,8 @@ from model_folder import (
     template_of,
     weights_sha256,
 )
+from llm.template import LAYOUTS, check_system_prompt, template_hash
 from settings import Engine, settings
-from template import LAYOUTS, check_system_prompt, template_hash
 
 
 def check_loadable(location: str) -> None:

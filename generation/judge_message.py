@@ -8,7 +8,7 @@ import html
 import re
 
 from db.models import Verdict
-from template import TURN_MARK, user_text
+from llm.template import TURN_MARK, user_text
 
 LONGEST_SAID = 200
 """Characters of an answer that are kept."""

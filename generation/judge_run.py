@@ -38,14 +38,14 @@ from errors import EngineFailed, NotFound, Refused
 from generation import worker
 from generation.adapters import ensure_merged
 from generation.answering import Endpoints, EngineDied, Work, answerers_of
-from generation.client import Answer
-from generation.endpoints import remote_endpoint
-from generation.engine import serve, tail
 from generation.judge_message import LONGEST_SAID, default_instructions, judge_message, verdict_in
 from generation.judge_pairs import JudgedPair, pairs_of
-from generation.plan import Missing, refuse_unfit
+from generation.plan import refuse_unfit
 from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
 from jobs.progress import Progress
+from llm.client import Answer, Missing
+from llm.endpoints import remote_endpoint
+from llm.engine import serve, tail
 from texts.shown import mask_names
 from texts.typed import cleaned
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, quantiles
 
-from template import Message, PromptFormat
+from llm.template import Message, PromptFormat
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.5}
 """Nats by which two log-probabilities of one token may differ: all of them in float32, 99 of 100 in half precision.

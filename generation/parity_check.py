@@ -20,13 +20,13 @@ from db.people import require
 from db.session import reading, session
 from errors import BadTemplate, BrokenModel, EngineFailed, NotFound, Refused
 from generation.adapters import ensure_merged, weights_of
-from generation.endpoints import TOKEN_IDS, Endpoint
-from generation.engine import Weights, chosen_engine, engine_version, on_gpu, serve
 from generation.parity import CONVERSATIONS, TOLERANCE, Heard, Parity, Seen, alone, compared, conversations
 from jobs.progress import Progress
-from model_folder import ending_of, is_hub_id, special_tokens_of, template_of
+from llm.endpoints import TOKEN_IDS, Endpoint
+from llm.engine import Weights, chosen_engine, engine_version, on_gpu, serve
+from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
+from llm.template import Message, check_system_prompt, template_hash
 from settings import ROOT, Engine, settings
-from template import Message, check_system_prompt, template_hash
 
 log = logging.getLogger("generation.parity_check")
 

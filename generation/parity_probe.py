@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from template import token_ids
+from llm.template import token_ids
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:

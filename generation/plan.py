@@ -1,9 +1,7 @@
 """What is still to be answered, and asking for it."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -28,23 +26,7 @@ from db.routing import answered_by_model
 from errors import NotFound, Refused
 from generation.adapters import engine_of
 from generation.base_model import check_loadable
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A prompt and the sample numbers it still lacks from one Responder."""
-
-    prompt_id: int
-    text: str
-    context: str | None
-    extra: Mapping[str, Any] | None
-    """Further columns of the prompt, for templates."""
-    samples: tuple[int, ...]
-    responder_id: int
-    temperature: float | None = None
-    """Other than the Responder's own, where the sample is drawn again."""
-    replaces_id: int | None = None
-    """The Response that it is drawn in place of."""
+from llm.client import Missing
 
 
 def missing_samples(wanted: Mapping[int, int], existing: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:

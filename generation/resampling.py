@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.comparisons import nearly_same
 from db.models import Prompt, Responder, Response
 from generation.pairing import Reply, offered
-from generation.plan import Missing
+from llm.client import Missing
 from texts.rules import as_shown
 
 ROUNDS = 2

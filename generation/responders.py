@@ -13,10 +13,9 @@ from db.catalog import refuse_retired
 from db.comparisons import nearly_same
 from db.models import Example, JudgeRun, ModelVersion, Prompt, Responder, ResponderKind, Role
 from db.people import require
-from db.responders import prompt_format
 from errors import AlreadyThere, NotFound, Refused
-from generation.endpoints import KEY_PREFIX
-from template import TURN_MARK, PromptFormat, user_text
+from llm.endpoints import KEY_PREFIX
+from llm.template import TURN_MARK, PromptFormat, user_text
 
 KEY_VARIABLE = re.compile(rf"{KEY_PREFIX}[A-Z0-9_]+")
 PRICE_MOST = 10_000.0
@@ -264,3 +263,13 @@ def _refuse_held_out(s: Session, *, project_id: int, examples: Sequence[tuple[st
                 raise Refused(
                     "An example stands among the held-out prompts, which models are judged by. Take another one."
                 )
+
+
+def prompt_format(responder: Responder) -> PromptFormat:
+    """Everything by which this Responder's prompts are rendered."""
+    return PromptFormat(
+        instructions=responder.instructions or "",
+        user_template=responder.user_template,
+        fields=dict(responder.fields or {}),
+        examples=tuple((example.prompt, example.reply) for example in responder.examples),
+    )

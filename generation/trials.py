@@ -31,8 +31,8 @@ from generation.responders import (
     new_version,
     tidied,
 )
-from model_folder import special_tokens_of, template_of
-from template import rendered
+from llm.folder import special_tokens_of, template_of
+from llm.template import rendered
 
 MOST = 20
 """Prompts in one try: a handful tells what to change; more is what an evaluation is for."""

@@ -21,12 +21,12 @@ from generation import similarity
 from generation.adapters import ensure_merged
 from generation.answering import Endpoints, EngineDied, Work, answerers_of
 from generation.asserting import check_new
-from generation.endpoints import remote_endpoint
-from generation.engine import serve, tail
 from generation.pairing import make_comparisons
-from generation.plan import Missing
 from jobs.progress import Progress
 from jobs.runs import KINDS
+from llm.client import Missing
+from llm.endpoints import remote_endpoint
+from llm.engine import serve, tail
 
 RESTARTS = 3
 """How often an engine that dies is started again without an answer in between."""

@@ -18,7 +18,7 @@ from db.models import (
 from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
 from intake.near_duplicates import clusters
 from intake.reading import Problem, Row, Table
-from template import TURN_MARK
+from llm.template import TURN_MARK
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from errors import NotFound, Refused
 from intake.near_duplicates import near_ones, similar_pairs
 from intake.perturb import RATE, Way, perturbed
 from intake.plan import content_hash
-from template import TURN_MARK
+from llm.template import TURN_MARK
 
 MOST = 2000
 """Prompts made at once."""

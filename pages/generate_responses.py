@@ -12,7 +12,7 @@ from generation.pairing import Paired, offer_for_ranking
 from generation.parity_check import request_check
 from generation.plan import start_together, who_answers
 from generation.responders import Sampling, create_responder
-from template import PromptFormat
+from llm.template import PromptFormat
 from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.run_status import show_run

@@ -19,7 +19,7 @@ from generation.trials import (
     training_prompts,
     tried,
 )
-from template import PromptFormat
+from llm.template import PromptFormat
 from texts.diff import word_diff
 from texts.escape import escaped, visible
 from ui.contestant import Start, contestant_boxes

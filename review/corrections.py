@@ -24,10 +24,10 @@ from db.models import (
 )
 from db.people import require
 from errors import NotFound, Refused
+from llm.template import TURN_MARK
 from review.assignment import ranked_by
 from review.drafts import forget_draft
 from review.reveals import note_look
-from template import TURN_MARK
 from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
 
 CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)

@@ -11,9 +11,9 @@ from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role
 from db.people import require
 from db.routing import has_reply_of_person
 from errors import NotFound, Refused
+from llm.template import TURN_MARK
 from review.corrections import same_words
 from review.drafts import forget_draft
-from template import TURN_MARK
 from texts.rules import as_shown
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
 

@@ -51,7 +51,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def default_model() -> Path:
     """The default model's folder in this checkout, made by the command that the README names if it is not there."""
     home = ROOT / "var"
-    command = [sys.executable, "-m", "generation.default_model"]
+    command = [sys.executable, "-m", "llm.default_model"]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "PICKWELL_HOME": str(home)}, check=True)
     return home / "models" / "smollm2-135m-instruct"
 

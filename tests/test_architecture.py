@@ -17,11 +17,9 @@ from settings import ROOT
 CHAPTERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "files", "sections"}),
     frozenset({"settings", "stats"}),
-    frozenset({"template"}),
     frozenset({"db"}),
     frozenset({"jobs", "texts"}),
-    frozenset({"llm", "model_folder"}),
-    frozenset({"merging"}),
+    frozenset({"llm"}),
     frozenset({"intake"}),
     frozenset({"generation", "review"}),
     frozenset({"training"}),

@@ -29,17 +29,17 @@ from db.session import reading, session
 from generation import parity_check, worker
 from generation.adapters import add_adapter
 from generation.base_model import register_base_model
-from generation.endpoints import Endpoint
-from generation.engine import SERVED_NAME, Weights, serve
-from generation.nucleus import ARGUMENT
 from generation.parity import CONVERSATIONS, Seen, conversations
 from generation.parity_check import request_check
 from generation.plan import start_generation, start_together
 from generation.responders import Contestant, Remote, Sampling, create_responder
 from jobs.progress import unmanaged
-from model_folder import template_of
+from llm.endpoints import Endpoint
+from llm.engine import SERVED_NAME, Weights, serve
+from llm.folder import template_of
+from llm.nucleus import ARGUMENT
+from llm.template import PromptFormat, template_hash
 from settings import ROOT
-from template import PromptFormat, template_hash
 from tests.factories import a_project, a_prompt, a_reviewer
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
@@ -182,7 +182,7 @@ class Served:
 
     @contextmanager
     def serve(self, *together: Weights, log: Path, **_: object) -> Iterator[Sequence[Endpoint]]:
-        """In place of `generation.engine.serve`, which takes most of a minute: the same for what is served already."""
+        """In place of `llm.engine.serve`, which takes most of a minute: the same for what is served already."""
         yield [self.endpoints[one.adapter_folder] for one in together]
 
 

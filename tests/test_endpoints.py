@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from db.models import GenerationRun, Responder, Response, RunStatus, Scope
 from db.session import reading, session
 from errors import EngineFailed, Refused
-from generation import client, worker
+from generation import worker
 from generation.plan import start_generation
 from generation.responders import Contestant, Remote, checked, create_responder
 from jobs.progress import Progress, unmanaged
-from template import PromptFormat
+from llm import client
+from llm.template import PromptFormat
 from tests.factories import a_project, a_prompt, a_reviewer
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, serving
 
@@ -203,6 +204,6 @@ def test_an_endpoint_that_cannot_work_or_is_not_safe_is_refused(fields: dict[str
 
 
 def test_a_key_stays_out_of_an_endpoints_description(there: FakeEndpoint, s: Session) -> None:
-    from generation.endpoints import Endpoint
+    from llm.endpoints import Endpoint
 
     assert "sk-" not in repr(Endpoint("https://api.example.com/v1", "gpt-4", KEY))

@@ -19,19 +19,20 @@ import settings as settings_module
 from db.models import Comparison, GenerationRun, ModelVersion, Project, Responder, Response, Role, RunStatus, Scope
 from db.session import reading, session
 from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
-from generation import default_model, engine, resampling, worker
+from generation import resampling, worker
 from generation.answering import Endpoints, Work
 from generation.base_model import register_base_model
-from generation.client import Gone, first_block, seed_of
-from generation.endpoints import Endpoint
-from generation.engine import Weights
 from generation.pairing import Paired, make_comparisons, offer_for_ranking
 from generation.plan import missing_samples, start_generation
 from generation.responders import Contestant, Sampling, create_responder
 from jobs.progress import Progress, RunLost, unmanaged
-from model_folder import check_model_folder, template_of, weights_sha256
+from llm import default_model, engine
+from llm.client import Gone, first_block, seed_of
+from llm.endpoints import Endpoint
+from llm.engine import Weights
+from llm.folder import check_model_folder, template_of, weights_sha256
+from llm.template import PromptFormat
 from settings import ROOT, settings
-from template import PromptFormat
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
 # ------------------------------------------------------------------------------------------------ what is missing
@@ -535,7 +536,7 @@ def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.Monkey
 
 def test_an_engine_dies_with_whoever_started_it(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from generation.engine import Weights, serve\n"
+        "import sys, time; from pathlib import Path; from llm.engine import Weights, serve\n"
         f"with serve(Weights('echo', 'echo'), log=Path({str(tmp_path / 'log')!r})) as (endpoint,):\n"
         "    print(endpoint.base_url, flush=True); sys.stdin.read()"
     )
@@ -575,8 +576,7 @@ def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.Mon
 def test_a_reply_keeps_all_that_a_database_takes(said: str, kept: str) -> None:
     from openai import AsyncOpenAI
 
-    from generation.client import Asking, ask
-    from generation.plan import Missing
+    from llm.client import Asking, Missing, ask
     from tests.fake_endpoint import FakeEndpoint, ordinary, serving
 
     def act(body: dict[str, Any]) -> Any:
@@ -598,8 +598,7 @@ def test_a_reply_keeps_all_that_a_database_takes(said: str, kept: str) -> None:
 def test_an_endpoint_that_ignores_n_is_asked_again_for_the_rest(tmp_path: Path) -> None:
     from openai import AsyncOpenAI
 
-    from generation.client import Asking, ask
-    from generation.plan import Missing
+    from llm.client import Asking, Missing, ask
 
     async def both(endpoint: Endpoint) -> list[list[str]]:
         async with AsyncOpenAI(base_url=endpoint.base_url, api_key="none") as client:

@@ -20,9 +20,9 @@ from generation.base_model import register_base_model
 from generation.plan import start_generation
 from generation.responders import Contestant, Sampling, create_responder
 from jobs.progress import unmanaged
-from model_folder import hash_weights
+from llm.folder import hash_weights
+from llm.template import PromptFormat, template_hash
 from settings import ROOT
-from template import PromptFormat, template_hash
 from tests.factories import a_project, a_prompt, a_reviewer
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
@@ -76,7 +76,7 @@ def test_the_default_model_is_whole_and_asking_for_it_again_loads_nothing(defaul
     assert json.loads((default_model / "generation_config.json").read_text())["eos_token_id"] == END_OF_TURN
     assert "quantization_config" not in json.loads((default_model / "config.json").read_text())
     environment = {**os.environ, "PICKWELL_HOME": str(default_model.parent.parent)}
-    command = [sys.executable, "-X", "importtime", "-m", "generation.default_model"]
+    command = [sys.executable, "-X", "importtime", "-m", "llm.default_model"]
     again = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     assert "ready in" in again.stdout
     assert "torch" not in again.stderr

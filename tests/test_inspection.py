@@ -19,8 +19,8 @@ from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
 from errors import BadTemplate, BrokenModel, NotAllowed, NotFound, Refused
 from intake.sample import FOLDER, load_sample
+from llm.template import PromptFormat
 from settings import ROOT
-from template import PromptFormat
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.classes_and_values import Labels, Values, amount, task_of

@@ -7,9 +7,9 @@ import pytest
 
 from errors import BrokenModel
 from files import MANIFEST, read_json
-from merging import NotFinite, ZeroAdapter, merge
-from model_folder import check_model_folder, dtype_of, hash_weights, template_of
-from template import template_hash
+from llm.folder import check_model_folder, dtype_of, hash_weights, template_of
+from llm.merging import NotFinite, ZeroAdapter, merge
+from llm.template import template_hash
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 

@@ -59,16 +59,17 @@ from eval.model_judge import (
 )
 from eval.protocol import Plan, Stopping, Undecided
 from eval.results import as_columns, results
-from generation import client, worker
+from generation import worker
 from generation.judge_message import ANSWERS, QUESTION, default_instructions, judge_message, verdict_in
 from generation.judge_pairs import pairs_of
 from generation.judge_run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
 from generation.responders import Contestant, Remote, Sampling
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import KINDS, cancel, pause, try_again
+from llm import client
+from llm.template import TURN_MARK, PromptFormat
 from stats.estimates import CannotEstimate, Interval
 from stats.judge_labels import WithJudge
-from template import TURN_MARK, PromptFormat
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer

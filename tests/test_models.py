@@ -58,8 +58,9 @@ from db.models import (
 from db.session import reading, session
 from errors import BadSetting, BrokenModel, NotAllowed, Refused
 from files import MANIFEST, file_sha256, write_json
-from generation import engine
-from model_folder import check_model_folder, hash_weights
+from llm import engine
+from llm.folder import check_model_folder, hash_weights
+from llm.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
 from settings import ROOT, Tracker
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
@@ -69,7 +70,6 @@ from training.comparing import compare, differing_first, side_by_side
 from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from training.hub import PushFailed, missing, push
 from training.knobs import LOSSES
-from training.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
 from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, retire, set_licence
 from ui.model_card import contests_of
 from ui.model_work import work_of

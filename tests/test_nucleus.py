@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from generation.nucleus import keep_nucleus
+from llm.nucleus import keep_nucleus
 
 torch = pytest.importorskip("torch")
 

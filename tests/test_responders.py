@@ -14,16 +14,24 @@ from sqlalchemy.orm import Session
 
 from db.catalog import responders
 from db.models import GenerationRun, Layout, ModelVersion, Prompt, Responder, ResponderKind, Response, RunStatus, Scope
-from db.responders import prompt_format
 from db.session import reading, session
 from errors import AlreadyThere, BadTemplate, BrokenModel, Refused
 from generation import worker
 from generation.base_model import add_model
 from generation.plan import start_generation
-from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, keep, new_version
+from generation.responders import (
+    Contestant,
+    Remote,
+    Sampling,
+    contestant_of,
+    create_responder,
+    keep,
+    new_version,
+    prompt_format,
+)
 from generation.trials import answers, cost_of, differences, read_by_model, start_trial, tried
 from jobs.progress import unmanaged
-from template import LAYOUTS, PromptFormat, check_system_prompt, filled, rendered, system_hash
+from llm.template import LAYOUTS, PromptFormat, check_system_prompt, filled, rendered, system_hash
 from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer
 from training.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
 

@@ -31,14 +31,15 @@ from db.models import (
 )
 from db.session import reading, session
 from errors import NotAllowed, Refused
-from generation import adapters, answering, endpoints, engine, resampling, similarity, worker
+from generation import adapters, answering, resampling, similarity, worker
 from generation.answering import Work
 from generation.asserting import add_assertion
-from generation.endpoints import Endpoint
-from generation.engine import Weights, served_names
 from generation.plan import start_generation, start_together, who_answers
 from jobs.progress import Progress, unmanaged
 from jobs.runs import cancel, try_again
+from llm import endpoints, engine
+from llm.endpoints import Endpoint
+from llm.engine import Weights, served_names
 from tests.factories import a_human, a_project, a_prompt, a_response, a_reviewer
 from tests.fake_endpoint import FakeEndpoint, failed, serving
 

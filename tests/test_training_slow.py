@@ -20,9 +20,9 @@ from db.session import reading, session
 from errors import TrainingFailed
 from files import MANIFEST
 from jobs.progress import unmanaged
-from model_folder import check_model_folder, hash_weights, weights_sha256
+from llm.folder import check_model_folder, hash_weights, weights_sha256
+from llm.template import PromptFormat, template_hash
 from settings import ROOT
-from template import PromptFormat, template_hash
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
 from training.recipe import SMALL, start_training

@@ -18,7 +18,7 @@ from db.models import (
 from db.session import reading, session
 from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
-from model_folder import hash_weights
+from llm.folder import hash_weights
 from tests.test_training import a_training
 from training import worker
 from training.run_folder import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from generation.parity_probe import look
-from template import Message, token_ids
+from llm.template import Message, token_ids
 
 
 def make_adapter(model: Any, place: str, *, seed: int, more: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from db.session import reading, session
 from errors import BrokenModel, NotFound, PickwellError, Refused
 from files import MANIFEST, write_json
 from jobs.progress import Progress
-from model_folder import check_model_folder
+from llm.folder import check_model_folder
 from settings import ROOT
 from stats.paired import Difference, NotComparable, Score, differences
 from training.benchmark_tasks import changed_since, checked_tasks, label_of

@@ -30,7 +30,7 @@ from db.models import (
 )
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
-from model_folder import is_hub_id
+from llm.folder import is_hub_id
 from sections import Section
 from training.benchmarking import contrasts, newest, scores_of
 from training.knobs import ADAPTERS, CHOICES, KNOBS

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Snapshot
 from errors import NotFound
-from template import Message
+from llm.template import Message
 from training.feedback import names
 from training.rows import FrozenRow, Rows, Thumbs
 from training.selection import BEFORE_CHOICES, Selection, in_words

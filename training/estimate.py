@@ -21,8 +21,8 @@ from db import models
 from db.models import Adapter, Method, Recipe, RunStatus, Split, Timing, TrainingRun, TrainingStep
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
-from model_folder import is_hub_id, shapes
-from template import Message
+from llm.folder import is_hub_id, shapes
+from llm.template import Message
 from training.run_folder import RecipeValues, steps_of
 from training.snapshot import TOKENS_PER_WORD, verify
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.models import Method
-from template import Message
+from llm.template import Message
 from training.rows import FrozenRow
 
 PAIRED = (Method.DPO, Method.ORPO, Method.SIMPO)

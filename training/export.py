@@ -24,10 +24,10 @@ from db.models import ModelVersion, Role, TrainingRun, now
 from db.people import require
 from errors import BrokenModel, Refused
 from files import MANIFEST, read_json
-from model_folder import check_model_folder, hash_weights, is_hub_id, template_of
+from llm.folder import check_model_folder, hash_weights, is_hub_id, template_of
+from llm.serving import Served, ask_command, served_name, vllm_command
 from settings import settings
 from training.card import Card, Contest, card, markdown
-from training.serving import Served, ask_command, served_name, vllm_command
 from training.versions import ancestors, the_model, training_of
 
 CARD = "README.md"

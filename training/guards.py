@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import TrainingFailed
-from template import Message, token_ids
+from llm.template import Message, token_ids
 
 TOLERANCE = 1e-3
 """Of the first step's rewards and loss; measured differences are 0 in float32."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from llm.template import Message
 from stats.intervals import clustered
-from template import Message
 from training.rows import FrozenRow
 from training.terms import Split
 

@@ -29,8 +29,8 @@ from db.models import (
 )
 from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound
-from model_folder import ending_of, is_hub_id, special_tokens_of, template_of
-from template import Message, rendered
+from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
+from llm.template import Message, rendered
 from training.inspected_rows import InspectedRow, Stance, text_of
 from training.rows import FrozenRow, read_rows
 from training.snapshot import folder_of

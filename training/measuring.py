@@ -24,7 +24,7 @@ from typing import Any
 from db.models import Adapter
 from errors import PickwellError
 from jobs.progress import RunLost
-from model_folder import is_hub_id
+from llm.folder import is_hub_id
 from settings import ROOT
 from stats.paired import Score
 from training.benchmark_tasks import is_local, local_task
@@ -114,7 +114,7 @@ def hub_answers() -> bool:
 
 
 def _merge_first(given: Asked) -> None:
-    from merging import merge
+    from llm.merging import merge
 
     for base, adapter, place in given.adapters:
         Path(place).parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from db.models import Adapter, Loss, Method
 from files import file_sha256
-from model_folder import hash_weights, is_hub_id
+from llm.folder import hash_weights, is_hub_id
 from training import trackers
 from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes

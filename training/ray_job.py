@@ -45,7 +45,7 @@ STOPPING = 15.0
 NOT_SEEN = "pickwell: the run's folder is not there"
 TAIL_CHARACTERS = 3000
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "WANDB_MODE": "disabled"}
-NEEDED = ("db", "jobs", "training", "generation")
+NEEDED = ("db", "jobs", "texts", "stats", "llm", "generation", "training")
 """Folders of the program that a training imports from; the rest stays here."""
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from errors import Refused
 from files import MANIFEST, file_sha256, write_json
-from template import Message
+from llm.template import Message
 from training.preferences import plain
 from training.terms import Split
 

@@ -214,7 +214,7 @@ class RunManifest:
     base_model: str
     snapshot_sha256: str
     weights_sha256: str
-    """Hash of the merged weights, see `model_folder.hash_weights`; empty where none were wanted."""
+    """Hash of the merged weights, see `llm.folder.hash_weights`; empty where none were wanted."""
     template_hash: str
     steps: int
     pairs: int

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from template import token_ids
+from llm.template import token_ids
 from training.examples import Example
 from training.following import processes
 from training.weights import on_gpu

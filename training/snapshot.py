@@ -23,10 +23,10 @@ from db.models import (
     SnapshotLeftOut,
 )
 from db.people import require
-from db.responders import prompt_format
 from errors import NotEnoughPreferences, NotFound
+from generation.responders import prompt_format
+from llm.template import PromptFormat, text_hash
 from settings import settings
-from template import PromptFormat, text_hash
 from training.feedback import names, refuse_held_out, standing_corrections, standing_rankings
 from training.preferences import derive, words_ahead
 from training.rows import (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from template import Message
+from llm.template import Message
 from training.inspected_rows import Finding
 
 

@@ -21,8 +21,8 @@ from typing import Any
 
 from db.models import Method, Reference
 from errors import TrainingFailed
-from model_folder import hash_weights
-from template import template_hash
+from llm.folder import hash_weights
+from llm.template import template_hash
 from training import methods, trackers
 from training.examples import WITH_REFERENCE, Example, examples
 from training.following import Silent, alone, is_first, processes

@@ -24,7 +24,7 @@ from db.models import (
 from db.people import require
 from errors import NotFound, Refused
 from files import MANIFEST, read_json
-from model_folder import is_hub_id
+from llm.folder import is_hub_id
 
 NOT_KNOWN = "not known: ask"
 """Said of a licence that neither a manager nor the base's folder names."""

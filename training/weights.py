@@ -7,9 +7,9 @@ from typing import Any
 from db.models import Adapter
 from errors import BrokenModel, TrainingFailed
 from files import MANIFEST, read_json, write_json
-from merging import NotFinite, ZeroAdapter, merge
-from model_folder import hash_weights, is_hub_id
-from template import template_hash
+from llm.folder import hash_weights, is_hub_id
+from llm.merging import NotFinite, ZeroAdapter, merge
+from llm.template import template_hash
 from training.run_folder import ADAPTER, BEST, CHECKPOINTS, MERGED, METRICS, RunInput, StepReport, read_lines
 
 ADAM_COPIES = 3

@@ -28,7 +28,7 @@ from db.models import (
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost
-from model_folder import dtype_of, hash_weights, stop_tokens_of
+from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training import trackers
 from training.launch import launch

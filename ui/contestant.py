@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from db.models import ModelVersion
-from generation.endpoints import KEY_PREFIX
 from generation.responders import Contestant, Remote, Sampling
-from template import PromptFormat
+from llm.endpoints import KEY_PREFIX
+from llm.template import PromptFormat
 
 ELSEWHERE = "A model behind an endpoint …"
 FIELDS, EXAMPLES = ("Field", "Text"), ("Prompt", "Reply")

@@ -13,7 +13,7 @@ from eval.judge_telling import LEFT_BY_LOT, BesideTold, HelpTold, JudgeTold, tol
 from eval.results import Results
 from generation.judge_pairs import pairs_of
 from generation.judge_run import SAMPLING, instructions_for, judge_runs, request_judge
-from template import PromptFormat
+from llm.template import PromptFormat
 from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes
 from ui.evaluation_charts import rates

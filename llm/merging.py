@@ -1,6 +1,6 @@
 """Merge an adapter into a copy of its base, in a process of its own; loads torch and no database.
 
-    python -m merging BASE ADAPTER PLACE
+    python -m llm.merging BASE ADAPTER PLACE
 
 The copy keeps the base's tokenizer, chat template and generation settings; its manifest is written last.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from errors import BrokenModel
 from files import MANIFEST, write_json
-from model_folder import hash_weights
-from template import template_hash
+from llm.folder import hash_weights
+from llm.template import template_hash
 
 
 class ZeroAdapter(BrokenModel):

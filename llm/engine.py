@@ -21,9 +21,9 @@ import httpx
 import psutil
 
 from errors import EngineFailed
-from generation import nucleus
-from generation.endpoints import NO_KEY, TOKEN_IDS, Endpoint, endpoint_elsewhere
-from model_folder import check_model_folder, dtype_of, ending_of
+from llm import nucleus
+from llm.endpoints import NO_KEY, TOKEN_IDS, Endpoint, endpoint_elsewhere
+from llm.folder import check_model_folder, dtype_of, ending_of
 from settings import ROOT, Adapters, Engine, settings
 
 START_LIMIT = 600.0
@@ -178,7 +178,7 @@ def _command(engine: Engine, together: Sequence[Weights], port: int) -> tuple[Se
     """The engine's command line and the environment variables it needs."""
     address, location = ["--host", "127.0.0.1", "--port", str(port)], together[0].location
     if engine is Engine.echo:
-        return [sys.executable, "-m", "generation.echo_server", "--port", str(port)], {}
+        return [sys.executable, "-m", "llm.echo_server", "--port", str(port)], {}
     if engine is Engine.transformers:
         return [sys.executable, "-m", "transformers.cli.transformers", "serve", location, *address], {}
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", location, *address]

@@ -1,4 +1,4 @@
-"""A server that speaks the engine's protocol without a model, for tests: ``python -m generation.echo_server``.
+"""A server that speaks the engine's protocol without a model, for tests: ``python -m llm.echo_server``.
 
 Its replies are made from the prompt's own words by a seeded draw: the same request gives the same texts, another
 sample or model another one, and at temperature 0 all samples are alike. Some are cut at the token limit, as a real

@@ -1,6 +1,6 @@
 """Top-p for vLLM on CPUs without sorting the vocabulary for every token, which costs more than a small model itself.
 
-    python -m vllm.entrypoints.openai.api_server ... --logits-processors generation.nucleus:Nucleus
+    python -m vllm.entrypoints.openai.api_server ... --logits-processors llm.nucleus:Nucleus
 
 A request says ``"top_p": 1, "vllm_xargs": {"nucleus": 0.95}``. It keeps the tokens that vLLM's own
 top-p keeps, so a seed gives the same text: only the likeliest tokens are sorted, and more where they do not suffice.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "generation.nucleus:Nucleus"
+NAME = "llm.nucleus:Nucleus"
 """What vLLM's option --logits-processors is told."""
 ARGUMENT = "nucleus"
 """Under which name a request gives its top-p."""

