@@ -1,4 +1,10 @@
-"""Processes that are proved to be who we think: a pid alone may be somebody else's by now."""
+"""Processes that are proved to be who we think, for a pid alone may be somebody else's by now; and that outlive nobody.
+
+    python -m jobs.processes PARENT SIGNAL COMMAND ...
+
+becomes the command, which gets the signal when process PARENT ends, even one that was killed outright. The command's
+own children find its pid in their environment under `TIED` and can do the same with `die_with_parent`.
+"""
 
 import ctypes
 import os
@@ -7,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +22,9 @@ import psutil
 
 SAME_START = 2.0
 """Seconds that two readings of one process's start may differ: the clock is set now and then."""
+
+TIED = "PICKWELL_TIED_TO"
+"""Environment variable with the pid of the command that `tied` became."""
 
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, ProcessLookupError)
 
@@ -25,18 +35,23 @@ def boot_id() -> str:
     return file.read_text().strip() if file.exists() else f"{platform.node()}-{psutil.boot_time():.0f}"
 
 
-def die_with_parent(parent: int) -> None:
-    """Have this process killed when the thread that started it ends, and exit now if that has happened already.
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have this process get the signal when the thread that started it ends, and exit now if that has happened already.
 
     ``parent`` is the pid of the process that started this one. Only Linux can do this; elsewhere a worker that takes
     the run up again ends what is left.
     """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
-        if ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0) != 0:
+        if ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, number, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
-        sys.exit("The worker that started this process is gone, so it ends.")
+        sys.exit("The process that started this one is gone, so it ends.")
+
+
+def tied(command: Sequence[str], *, by: signal.Signals) -> list[str]:
+    """The command line of a command that gets the signal when this process ends."""
+    return [sys.executable, "-m", "jobs.processes", str(os.getpid()), str(by.value), *command]
 
 
 @dataclass(frozen=True)
@@ -121,3 +136,15 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except GONE:
         return False
+
+
+def main() -> None:
+    """Tie this process to its parent and become the command; see the module."""
+    parent, number, *command = sys.argv[1:]
+    die_with_parent(int(parent), signal.Signals(int(number)))
+    os.environ[TIED] = str(os.getpid())
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

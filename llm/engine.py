@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import httpx
 import psutil
 
 from errors import EngineFailed
+from jobs.processes import tied
 from llm import nucleus
 from llm.endpoints import NO_KEY, TOKEN_IDS, Endpoint, endpoint_elsewhere
 from llm.folder import check_model_folder, dtype_of, ending_of
@@ -108,12 +110,11 @@ def serve(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command, environment = _command(engine, together, port)
-    launch = [sys.executable, "-m", "generation.launch", str(os.getpid()), *command]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         # the same process group as this process: cancelling the run takes the engine along
         process = subprocess.Popen(
-            launch,
+            tied(command, by=signal.SIGTERM),  # it is told, not killed, so that it can end what is below it
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -750,7 +750,7 @@ def test_a_child_whose_worker_is_gone_does_nothing() -> None:
         text=True,
     )
     assert orphan.returncode == 1
-    assert "worker that started this process is gone" in orphan.stderr
+    assert "process that started this one is gone" in orphan.stderr
 
 
 def test_every_kind_has_its_stage(run_id: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from errors import PickwellError
-from jobs.processes import die_with_parent
+from jobs.processes import TIED, die_with_parent
 from jobs.runs import collapse
 from training.run_folder import (
     METRICS,
@@ -27,8 +27,6 @@ LOG = "processes.log"
 """What the processes of the last attempt print; the attempt's own log gets a copy."""
 FAILED = "failed.txt"
 """The sentence with which a training in processes of its own gave up."""
-LEASH = "PICKWELL_LEASH"
-"""Environment variable with the pid that a training's process must not outlive."""
 TAIL_LINES = 30
 LAUNCHER_SPEAKS = "torch/distributed/elastic"
 """In the first line with which torch's launcher says that a process failed: what that printed is before it."""
@@ -42,9 +40,9 @@ def alone(folder: Path, train: Callable[[Path, Listener], None]) -> None:
     What goes on is printed and put into the folder, and so is the sentence of a failure. Ends with the process that
     started it.
     """
-    leash = int(os.environ.get(LEASH, os.getpid()))
-    if leash != os.getpid():  # which is tied already
-        die_with_parent(leash)
+    parent = int(os.environ.get(TIED, os.getpid()))
+    if parent != os.getpid():  # which is tied already
+        die_with_parent(parent)
     try:
         train(folder, Noting(folder) if is_first() else Silent())
     except PickwellError as problem:

@@ -10,6 +10,7 @@ for which accelerate has no FSDP, each holds all of it and they share the rows o
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from db.models import Launcher, Method
 from errors import TrainingFailed
 from files import write_json
 from jobs.attempts import why
+from jobs.processes import tied
 from settings import ROOT
 from training.following import LOG, Following, alone, begin_anew, failure, log_end
 from training.run_folder import Listener, RunInput, finished, forget_steps_after, last_checkpoint, step_of
@@ -176,7 +178,7 @@ def follow(
     following = Following(folder, listener)
     with (folder / LOG).open("ab") as output:
         process = psutil.Popen(
-            [sys.executable, "-m", "training.leash", str(os.getpid()), *command],
+            tied(command, by=signal.SIGKILL),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
