@@ -20,7 +20,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import simulated
-from db.catalog import training_steps
 from db.models import (
     GenerationRun,
     Method,
@@ -62,6 +61,7 @@ from settings import settings
 from stats.estimates import CannotEstimate
 from training.recipe import SMALL, start_training
 from training.run_folder import RecipeValues
+from training.runs import training_steps
 from training.snapshot import freeze
 
 Say = Callable[[str], None]

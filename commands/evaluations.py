@@ -8,9 +8,10 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from commands.shell import AsPerson, InProject, acting, console, responder_of
-from db.catalog import evaluations, project_named
+from db.lookup import project_named
 from db.session import session
 from errors import BadFile, NotFound
+from eval.evaluations import evaluations
 from eval.protocol import Undecided
 
 app = typer.Typer()

@@ -7,7 +7,7 @@ import typer
 from sqlalchemy import select
 
 from commands.shell import AsPerson, InProject, acting, console, responder_of, wait
-from db.catalog import project_named
+from db.lookup import project_named
 from db.models import Adapter, Loss, Method, ModelVersion, Scope, Snapshot
 from db.session import reading, session
 from errors import NotFound

@@ -9,12 +9,14 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from commands.shell import AsPerson, InProject, acting, console, text_of
-from db.catalog import project_named, responders, story
+from db.lookup import project_named
 from db.models import Role
 from db.people import create_project, ensure_reviewer, has_manager, join
 from db.session import reading, session
 from errors import NotFound
+from generation.responders import responders
 from settings import settings
+from ui.story import story
 
 app = typer.Typer()
 

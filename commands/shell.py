@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from sqlalchemy import select
 
-from db.catalog import responders
 from db.models import Project, Responder, Reviewer, Role
 from db.people import members
 from errors import BadFile, NotAllowed, NotFound
+from generation.responders import responders
 from jobs.runs import AnyRun
 
 console = Console()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.models import Evaluation, Judgment, Pairing, Peek, Project, Prompt, Responder, Response, Reviewer, Role, now
 from db.people import require
@@ -322,3 +322,39 @@ def _found_enough(s: Session, evaluation: Evaluation, *, by: int) -> bool:
     if protocol is None or protocol.plan.stopping is not Stopping.ANYTIME:
         return False
     return s.get(Peek, (evaluation.id, by)) is not None and stands(s, evaluation_id=evaluation.id).enough
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An Evaluation and how far its judging is."""
+
+    evaluation: Evaluation
+    pairings: int
+    judged: int
+    """Pairings with at least one verdict by a person."""
+    verdicts: int
+    """By people."""
+    simulated: int
+    """Verdicts by simulated reviewers."""
+
+
+def evaluations(s: Session, *, project_id: int) -> Sequence[Judged]:
+    """The project's Evaluations, newest first."""
+    given = Judgment.verdict.is_not(None)
+    rows = s.execute(
+        select(
+            Evaluation,
+            func.count(func.distinct(Pairing.id)).filter(Pairing.identical.is_(False)),
+            func.count(func.distinct(Judgment.pairing_id)).filter(given, Reviewer.simulated.is_(False)),
+            func.count(Judgment.id).filter(given, Reviewer.simulated.is_(False)),
+            func.count(Judgment.id).filter(given, Reviewer.simulated),
+        )
+        .join(Pairing, Pairing.evaluation_id == Evaluation.id)
+        .outerjoin(Judgment, Judgment.pairing_id == Pairing.id)
+        .outerjoin(Reviewer, Reviewer.id == Judgment.reviewer_id)
+        .where(Evaluation.project_id == project_id)
+        .group_by(Evaluation.id)
+        .order_by(Evaluation.id.desc())
+        .options(selectinload(Evaluation.candidate))
+    ).all()
+    return [Judged(*row) for row in rows]

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.catalog import refuse_retired
+from db.lookup import refuse_retired
 from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require
 from errors import AlreadyThere, BrokenModel, NotFound

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, joinedload
 
-from db.catalog import refuse_retired
+from db.lookup import refuse_retired
 from db.models import (
     Evaluation,
     JudgeRun,

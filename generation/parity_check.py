@@ -14,7 +14,7 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.catalog import refuse_retired
+from db.lookup import refuse_retired
 from db.models import ModelVersion, ParityCheck, Role, RunStatus
 from db.people import require
 from db.session import reading, session

@@ -4,9 +4,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
-from db.catalog import refuse_retired
+from db.lookup import refuse_retired
 from db.models import (
     Companion,
     GenerationRun,
@@ -22,10 +22,10 @@ from db.models import (
     TrialPrompt,
 )
 from db.people import require
-from db.routing import answered_by_model
 from errors import NotFound, Refused
 from generation.adapters import engine_of
 from generation.base_model import check_loadable
+from intake.routing import answered_by_model
 from llm.client import Missing
 
 
@@ -207,3 +207,13 @@ def who_answers(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
     ):
         found.setdefault(run_id, []).append(responder.label)
     return found
+
+
+def generation_runs(s: Session, *, project_id: int) -> Sequence[GenerationRun]:
+    """The project's GenerationRuns, newest first."""
+    return s.scalars(
+        select(GenerationRun)
+        .where(GenerationRun.project_id == project_id)
+        .order_by(GenerationRun.id.desc())
+        .options(selectinload(GenerationRun.responder))
+    ).all()

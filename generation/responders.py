@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.catalog import refuse_retired
 from db.comparisons import nearly_same
-from db.models import Example, JudgeRun, ModelVersion, Prompt, Responder, ResponderKind, Role
+from db.lookup import refuse_retired
+from db.models import Example, JudgeRun, ModelVersion, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 from llm.endpoints import KEY_PREFIX
@@ -273,3 +273,31 @@ def prompt_format(responder: Responder) -> PromptFormat:
         fields=dict(responder.fields or {}),
         examples=tuple((example.prompt, example.reply) for example in responder.examples),
     )
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A Responder and what it has answered."""
+
+    responder: Responder
+    training: int
+    """Responses to training prompts."""
+    held_out: int
+
+
+def responders(s: Session, *, project_id: int) -> Sequence[Answered]:
+    """The project's Responders, oldest first, without those that were only tried out."""
+    rows = s.execute(
+        select(
+            Responder,
+            func.count(Prompt.id).filter(Prompt.held_out.is_(False)),
+            func.count(Prompt.id).filter(Prompt.held_out),
+        )
+        .outerjoin(Response, Response.responder_id == Responder.id)
+        .outerjoin(Prompt, Prompt.id == Response.prompt_id)
+        .where(Responder.project_id == project_id, Responder.kept)
+        .group_by(Responder.id)
+        .order_by(Responder.id)
+        .options(selectinload(Responder.model_version))
+    ).all()
+    return [Answered(responder, training, held_out) for responder, training, held_out in rows]

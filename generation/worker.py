@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from db.models import GenerationRun, Responder, Response, RunStatus
-from db.routing import apply_classifiers
 from db.session import reading, session
 from errors import EngineFailed
 from generation import similarity
@@ -22,6 +21,7 @@ from generation.adapters import ensure_merged
 from generation.answering import Endpoints, EngineDied, Work, answerers_of
 from generation.asserting import check_new
 from generation.pairing import make_comparisons
+from intake.routing import apply_classifiers
 from jobs.progress import Progress
 from jobs.runs import KINDS
 from llm.client import Missing

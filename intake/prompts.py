@@ -5,6 +5,7 @@ between; importing the same file twice adds nothing.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -24,11 +25,11 @@ from db.models import (
     now,
 )
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
-from db.routing import route
 from errors import Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
 from intake.reading import Table
+from intake.routing import route
 from texts.rules import as_shown
 from texts.shown import AsShown
 
@@ -230,3 +231,8 @@ def _ensure_comparison_and_pick(
     s.add(ranking)
     s.flush()
     return 1
+
+
+def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
+    """The project's imports, newest first."""
+    return s.scalars(select(PromptSet).where(PromptSet.project_id == project_id).order_by(PromptSet.id.desc())).all()

@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 
 from db.models import Prompt, PromptSet, Responder, ResponderKind, Response, Role
 from db.people import require
-from db.routing import lock, route
 from errors import NotFound, Refused
 from intake.near_duplicates import near_ones, similar_pairs
 from intake.perturb import RATE, Way, perturbed
 from intake.plan import content_hash
+from intake.routing import lock, route
 from llm.template import TURN_MARK
 
 MOST = 2000

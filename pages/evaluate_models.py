@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from db.catalog import evaluations
 from db.models import Evaluation, Role
 from db.session import reading
+from eval.evaluations import evaluations
 from eval.losses import may_read
 from ui.evaluation_pairs import show_pairs
 from ui.evaluation_results import download_report, download_verdicts, show_results, told_results

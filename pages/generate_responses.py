@@ -2,16 +2,16 @@
 
 import streamlit as st
 
-from db.catalog import generation_runs, models, newest_checks, responders
 from db.comparisons import MOST
+from db.lookup import models, newest_checks
 from db.models import GenerationRun, Layout, ParityCheck, Project, Responder, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.adapters import add_adapter
 from generation.base_model import add_model, register_base_model
 from generation.pairing import Paired, offer_for_ranking
 from generation.parity_check import request_check
-from generation.plan import start_together, who_answers
-from generation.responders import Sampling, create_responder
+from generation.plan import generation_runs, start_together, who_answers
+from generation.responders import Sampling, create_responder, responders
 from llm.template import PromptFormat
 from ui.contestant import Start, contestant_boxes
 from ui.frame import page

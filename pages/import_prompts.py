@@ -6,14 +6,14 @@ import pandas as pd
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from db.catalog import prompt_sets, responders, story
 from db.models import ResponderKind, Role
 from db.session import reading, session
 from errors import PickwellError
+from generation.responders import responders
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, person_of
 from intake.perturb import RATE, Way
 from intake.plan import ImportPlan, plan_import
-from intake.prompts import save_import
+from intake.prompts import prompt_sets, save_import
 from intake.reading import Problem, Table, read_table
 from intake.synthetic import (
     MOST,
@@ -29,6 +29,7 @@ from texts.diff import word_diff
 from ui.frame import page
 from ui.pairs import show_diff
 from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table, show_text
+from ui.story import story
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from db.catalog import models, snapshots, training_runs
+from db.lookup import models
 from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
 from errors import PickwellError
@@ -20,6 +20,8 @@ from training.curve_runs import (
 from training.examples import PAIRED
 from training.learning_curve import finding, told_from_chance
 from training.recipe import PRESETS
+from training.runs import training_runs
+from training.snapshot import snapshots
 from ui.curve_chart import learning_curve
 from ui.frame import page
 from ui.run_status import show_run

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from db.catalog import models, snapshots
+from db.lookup import models
 from db.models import ModelVersion, Role, Snapshot
 from db.session import reading, session
 from errors import PickwellError
@@ -14,7 +14,7 @@ from training.inspected_rows import InspectedRow, Whose, among, of_whom
 from training.inspecting import Inspected, Reader, count_tokens, inspected, reader_of
 from training.inspection import Figures, Which, bins, figures, to_read
 from training.recipe import SMALL
-from training.snapshot import folder_of
+from training.snapshot import folder_of, snapshots
 from training.token_fit import RowTokens, as_turns, fit, joined
 from ui.data_charts import (
     difference_bars,

@@ -3,10 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from db.catalog import responders
 from db.models import NextBy, Project, ResponderKind, Role
 from db.people import create_project, edit_project, guideline_of, join, leave, members, set_author
 from db.session import reading, session
+from generation.responders import responders
 from review.queue import MOST_REPEATS, set_queue
 from review.reasons import criteria_of, set_criteria
 from ui.frame import ROLE_WORDS, page

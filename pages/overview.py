@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from db.catalog import story
 from db.models import Project
 from db.session import reading
 from texts.escape import escaped
 from ui.frame import page
+from ui.story import story
 
 me = page("Overview")
 with reading() as s:

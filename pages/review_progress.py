@@ -8,8 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Drawn, Role
-from db.routing import rule_counts
 from db.session import reading, session
+from intake.routing import rule_counts
 from review.cards import ManyOffer
 from review.flags import Flagged, open_flags, settle
 from review.progress import (

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from db.catalog import responders
 from db.models import ResponderKind, Role
-from db.routing import LONGEST_PATTERN, rule_counts
 from db.session import reading, session
 from errors import PickwellError
+from generation.responders import responders
 from intake.routing import (
+    LONGEST_PATTERN,
     LONGEST_REASON,
     NewRule,
     RoutingPreview,
@@ -15,6 +15,7 @@ from intake.routing import (
     end_rule,
     preview,
     routed_prompts,
+    rule_counts,
     usual_answers,
 )
 from texts.escape import escaped

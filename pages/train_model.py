@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from db.catalog import models, snapshots, training_runs
+from db.lookup import models
 from db.models import Role, Snapshot
 from db.session import reading, session
 from generation.base_model import register_base_model
@@ -11,6 +11,8 @@ from training.estimate import Lengths, estimate, has_gpu, lengths, measured, mem
 from training.knobs import EXPERIMENTAL, METHODS
 from training.readiness import facts
 from training.recipe import start_training
+from training.runs import training_runs
+from training.snapshot import snapshots
 from training.timing import request_timing, timings
 from ui.frame import page
 from ui.run_status import show_run

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from db.catalog import Trained, models_of, training_runs
 from db.models import ModelVersion, Role, RunStatus, TrainingRun
 from db.session import reading, session
 from files import MANIFEST, read_json
@@ -15,7 +14,8 @@ from training.card import card
 from training.comparing import LEAST, MOST, compare, label_of
 from training.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
 from training.hub import hub_address, may_push, missing, push
-from training.versions import bring_back, licence_of, retire, set_licence
+from training.runs import training_runs
+from training.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
 from ui.benchmarks import show_benchmarks, show_beside
 from ui.frame import page
 from ui.model_card import contests_of, show_card, show_evaluations

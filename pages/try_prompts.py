@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from db.catalog import generation_runs, models
+from db.lookup import models
 from db.models import Project, Prompt, Responder, Role
 from db.session import reading, session
 from generation.base_model import register_base_model
+from generation.plan import generation_runs
 from generation.responders import Sampling, columns_of, contestant_of, keep, model_responders
 from generation.trials import (
     MOST,

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from db.comparisons import ensure_comparison, nearly_same
 from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role, RoutingRule
 from db.people import require
-from db.routing import has_reply_of_person
 from errors import NotFound, Refused
+from intake.routing import has_reply_of_person
 from llm.template import TURN_MARK
 from review.corrections import same_words
 from review.drafts import forget_draft

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.catalog import evaluations, story
 from db.models import (
     Evaluation,
     Judgment,
@@ -32,7 +31,7 @@ from db.models import (
 from db.session import session
 from errors import NotAllowed, Refused
 from eval.blinding import Outcome, draw_side, outcome
-from eval.evaluations import close_evaluation, create_evaluation
+from eval.evaluations import close_evaluation, create_evaluation, evaluations
 from eval.judging import judge, next_view, progress, undo_last
 from eval.results import results
 from stats import intervals
@@ -41,6 +40,7 @@ from stats.estimates import Interval
 from stats.position import position
 from stats.votes import as_votes
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from ui.story import story
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
 WORDS = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}

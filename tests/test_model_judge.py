@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
 import settings as settings_module
-from db.catalog import evaluations, story
 from db.models import (
     Evaluation,
     Guideline,
@@ -38,7 +37,7 @@ from db.session import reading, session
 from errors import EngineFailed, NotAllowed, NotFound, Refused
 from eval.blinding import Outcome
 from eval.contestants import readiness
-from eval.evaluations import create_evaluation
+from eval.evaluations import create_evaluation, evaluations
 from eval.judge_results import as_columns as judge_columns
 from eval.judge_results import judges, passed_over
 from eval.judge_telling import used_in_words
@@ -77,6 +76,7 @@ from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
 from ui.evaluation_results import tell
 from ui.model_judge import tell as tell_judges
 from ui.report_file import report_html
+from ui.story import story
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
 LEFT, RIGHT, TIE, BAD = Verdict.LEFT, Verdict.RIGHT, Verdict.TIE, Verdict.BOTH_BAD

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 import settings as settings_module
-from db.catalog import models, models_of, refuse_retired
+from db.lookup import models, refuse_retired
 from db.models import (
     Adapter,
     Companion,
@@ -70,7 +70,7 @@ from training.comparing import compare, differing_first, side_by_side
 from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from training.hub import PushFailed, missing, push
 from training.knobs import LOSSES
-from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, retire, set_licence
+from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
 from ui.model_card import contests_of
 from ui.model_work import work_of
 

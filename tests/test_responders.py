@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.catalog import responders
 from db.models import GenerationRun, Layout, ModelVersion, Prompt, Responder, ResponderKind, Response, RunStatus, Scope
 from db.session import reading, session
 from errors import AlreadyThere, BadTemplate, BrokenModel, Refused
@@ -28,6 +27,7 @@ from generation.responders import (
     keep,
     new_version,
     prompt_format,
+    responders,
 )
 from generation.trials import answers, cost_of, differences, read_by_model, start_trial, tried
 from jobs.progress import unmanaged

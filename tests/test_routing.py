@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.catalog import story
 from db.models import Change, Project, Prompt, Reviewer, Role, RoutingRule, Scope
-from db.routing import DOUBTS, apply_classifiers, by_pattern, compiled, finds, rule_counts, says
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
 from eval.contestants import readiness, routed_held_out
@@ -20,7 +18,21 @@ from generation.plan import missing, start_generation
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import
 from intake.reading import read_table
-from intake.routing import NewRule, add_rule, end_rule, preview, routed_prompts, usual_answers
+from intake.routing import (
+    DOUBTS,
+    NewRule,
+    add_rule,
+    apply_classifiers,
+    by_pattern,
+    compiled,
+    end_rule,
+    finds,
+    preview,
+    routed_prompts,
+    rule_counts,
+    says,
+    usual_answers,
+)
 from review.corrections import correct
 from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.app_pages import open_page, press, said
@@ -36,6 +48,7 @@ from tests.factories import (
 )
 from training.snapshot import preview as snapshot_preview
 from training.terms import LeftOut
+from ui.story import story
 
 both = pytest.mark.both_databases
 LEGAL = NewRule(reason=" legal  threats ", pattern="solicitor|small claims")

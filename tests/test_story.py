@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import simulated
-from db.catalog import story
 from db.models import Role, Scope, Verdict
 from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
@@ -26,6 +25,7 @@ from review.rankings import Choice, rank_pair
 from settings import ROOT
 from tests.factories import a_model
 from training.snapshot import freeze, verify
+from ui.story import story
 
 
 def test_the_story_on_the_echo_engine(database: Path) -> None:

@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.catalog import story
 from db.models import Project, Prompt, PromptSet, Reviewer, Role
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
@@ -46,6 +45,7 @@ from tests.factories import (
 )
 from training import snapshot as snapshots
 from training.rows import FILES
+from ui.story import story
 
 both = pytest.mark.both_databases
 EMAILS = [json.loads(line)["email"] for line in (FOLDER / "train.jsonl").open()]

@@ -15,7 +15,7 @@ from typing import Protocol
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.catalog import refuse_retired
+from db.lookup import refuse_retired, the_model
 from db.models import BenchmarkRun, BenchmarkScore, ModelVersion, Responder, Role, RunStatus
 from db.people import require
 from db.session import reading, session
@@ -26,7 +26,6 @@ from llm.folder import check_model_folder
 from settings import ROOT
 from stats.paired import Difference, NotComparable, Score, differences
 from training.benchmark_tasks import changed_since, checked_tasks, label_of
-from training.versions import the_model
 
 WRITE_EVERY = 1.0
 """Seconds between two words on the progress, at least."""

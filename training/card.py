@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session
 
-from db.catalog import newest_checks
+from db.lookup import newest_checks, the_model
 from db.models import (
     Correction,
     ModelVersion,
@@ -36,7 +36,7 @@ from training.benchmarking import contrasts, newest, scores_of
 from training.knobs import ADAPTERS, CHOICES, KNOBS
 from training.run_folder import RecipeValues
 from training.terms import LeftOut
-from training.versions import Licence, ancestors, descendants, licence_of, the_model, training_of
+from training.versions import Licence, ancestors, descendants, licence_of, training_of
 
 HUB_LICENCES = frozenset(
     "apache-2.0 mit bsd-2-clause bsd-3-clause mpl-2.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 openrail bigscience-"

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
+from db.lookup import the_model
 from db.models import ModelVersion, Role, TrainingRun, now
 from db.people import require
 from errors import BrokenModel, Refused
@@ -28,7 +29,7 @@ from llm.folder import check_model_folder, hash_weights, is_hub_id, template_of
 from llm.serving import Served, ask_command, served_name, vllm_command
 from settings import settings
 from training.card import Card, Contest, card, markdown
-from training.versions import ancestors, the_model, training_of
+from training.versions import ancestors, training_of
 
 CARD = "README.md"
 TEMPLATE = "chat_template.jinja"

@@ -9,7 +9,7 @@ import psutil
 from sqlalchemy import exists, null, or_, select
 from sqlalchemy.orm import Session
 
-from db.catalog import refuse_retired
+from db.lookup import refuse_retired
 from db.models import (
     Adapter,
     Launcher,

@@ -7,10 +7,9 @@ from pathlib import Path
 from statistics import fmean, quantiles
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db import models
-from db.catalog import snapshots
 from db.models import (
     Preference,
     Project,
@@ -420,3 +419,13 @@ def _write(snapshot: Snapshot, rows: Rows, thumbs: Thumbs, project: str) -> None
         },
         thumbs=thumbs,
     )
+
+
+def snapshots(s: Session, *, project_id: int) -> Sequence[Snapshot]:
+    """The project's Snapshots, newest first."""
+    return s.scalars(
+        select(Snapshot)
+        .where(Snapshot.project_id == project_id)
+        .order_by(Snapshot.id.desc())
+        .options(selectinload(Snapshot.left_out))
+    ).all()

@@ -1,12 +1,14 @@
 """ModelVersions over time: where one comes from and what came of it, its licence, and retiring it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from db.lookup import models, the_model
 from db.models import (
     BenchmarkRun,
     Companion,
@@ -22,9 +24,10 @@ from db.models import (
     now,
 )
 from db.people import require
-from errors import NotFound, Refused
+from errors import Refused
 from files import MANIFEST, read_json
 from llm.folder import is_hub_id
+from training.runs import training_runs
 
 NOT_KNOWN = "not known: ask"
 """Said of a licence that neither a manager nor the base's folder names."""
@@ -47,14 +50,6 @@ class Licence:
     def known(self) -> bool:
         """Whether anybody said."""
         return self.text != NOT_KNOWN
-
-
-def the_model(s: Session, model_version_id: int) -> ModelVersion:
-    """The ModelVersion. Raises `NotFound`."""
-    found = s.get(ModelVersion, model_version_id)
-    if found is None:
-        raise NotFound("That model is not in the database any more. Reload the page.")
-    return found
 
 
 def ancestors(version: ModelVersion) -> list[ModelVersion]:
@@ -177,3 +172,17 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
         if found is not None:
             return words.format(found)
     return None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A ModelVersion with the project's training that made it, if one did."""
+
+    version: ModelVersion
+    run: TrainingRun | None
+
+
+def models_of(s: Session, *, project_id: int) -> Sequence[Trained]:
+    """Every model there is, retired ones too, newest first, with the project's training where that made it."""
+    made = {run.model_version_id: run for run in training_runs(s, project_id=project_id)}
+    return [Trained(version, made.get(version.id)) for version in reversed(models(s, include_retired=True))]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from db.catalog import models
+from db.lookup import models
 from db.models import Evaluation, JudgeRun, Role, RunStatus
 from db.session import reading, session
 from eval.judge_results import JudgeFound, as_columns, judge_label, judges, runs_of, unreadable

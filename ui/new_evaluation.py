@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from db.catalog import evaluations
 from db.models import Responder, ResponderKind
 from db.session import reading, session
 from eval.contestants import LookedOver, Telling, look_over, readiness, routed_held_out
-from eval.evaluations import create_evaluation, forecasts, protocol_of
+from eval.evaluations import create_evaluation, evaluations, forecasts, protocol_of
 from eval.protocol import ADVISED_OVERLAP, MOST_BASELINES, MOST_JUDGMENTS, Contrast, Plan, Protocol, Stopping
 from eval.stated import STOPPING_WORDS
 from eval.telltales import pieces

@@ -4,10 +4,9 @@ from math import log
 
 import streamlit as st
 
-from db.catalog import Judged
 from db.models import Role
 from db.session import reading, session
-from eval.evaluations import close_evaluation, counted, protocol_of
+from eval.evaluations import Judged, close_evaluation, counted, protocol_of
 from eval.live import LiveContrast, has_peeked, live, peek
 from eval.protocol import Stopping
 from stats.estimates import CannotEstimate
