@@ -10,13 +10,11 @@ from sqlalchemy.orm import Session
 from db.models import ComparisonState, Project, Role
 from db.people import guideline_of
 from db.session import reading, session
-from review.assignment import Offer, RankingProgress, progress
-from review.cards import ManyOffer, original
+from review.assignment import ManyOffer, Offer, RankingProgress, original, progress
 from review.filters import Filter, Standing, compared_responders, prompt_sets
 from review.flags import flag
-from review.orders import rank_order
 from review.queue import claim, held_by_others, own_rankings, release
-from review.rankings import Choice, LastRanking, last_ranking, rank_pair, strengthen, undo
+from review.rankings import Choice, LastRanking, last_ranking, rank_order, rank_pair, strengthen, undo
 from review.slots import letter
 from texts.escape import escaped
 from texts.typed import LONGEST_COMMENT

@@ -7,7 +7,7 @@ import streamlit as st
 from db.models import Role
 from db.session import reading, session
 from review.adjudication import Conflict, Word, conflicts, count_conflicts, decide, decide_order, withdraw_decision
-from review.cards import ManyOffer
+from review.assignment import ManyOffer
 from review.rankings import Choice
 from review.reveals import reveal
 from ui.frame import page

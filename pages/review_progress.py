@@ -10,7 +10,7 @@ import streamlit as st
 from db.models import Drawn, Role
 from db.session import reading, session
 from intake.routing import rule_counts
-from review.cards import ManyOffer
+from review.assignment import ManyOffer
 from review.flags import Flagged, open_flags, settle
 from review.progress import (
     by_draw,

@@ -10,10 +10,8 @@ from sqlalchemy.orm import Session, selectinload
 from db.models import Comparison, ComparisonState, Drawn, Ranking, Reveal, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import Offer, ranked_by
-from review.cards import ManyOffer, offer_any
-from review.orders import new_order
-from review.rankings import Choice, choice_of, new_ranking
+from review.assignment import ManyOffer, Offer, offer_any, ranked_by
+from review.rankings import Choice, choice_of, new_order, new_ranking
 from review.reveals import reveal
 from texts.rules import as_shown
 
@@ -118,7 +116,7 @@ def decide(s: Session, *, by: int, comparison_id: int, choice: Choice, reason: s
 def decide_order(
     s: Session, *, by: int, comparison_id: int, places: Sequence[int] = (), none_good: bool = False
 ) -> Ranking:
-    """The same for more than two, with the cards as they stand for this manager; see `review.orders.rank_order`."""
+    """The same for more than two, with the cards as they stand for this manager; see `review.rankings.rank_order`."""
     ranking = new_order(
         s,
         by=by,

@@ -8,7 +8,6 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD
-from db.corrections import corrected_further
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -285,3 +284,19 @@ def _chain(s: Session, correction: Correction) -> list[tuple[str, str]]:
         found.append((step.reviewer.label, step.text))
         step = s.get(Correction, step.parent_id) if step.parent_id is not None else None
     return found[::-1]
+
+
+def corrected_further(corrections: Sequence[tuple[int, int | None, bool]]) -> set[int]:
+    """Ids of the corrections that have a standing one somewhere below them, through withdrawn ones too.
+
+    Args:
+        corrections: id, the parent's id or None, and whether it stands; all of one reply, withdrawn ones included.
+    """
+    parents = {correction_id: parent for correction_id, parent, _ in corrections}
+    found: set[int] = set()
+    for correction_id, _, stands in corrections:
+        above = parents[correction_id] if stands else None
+        while above is not None and above not in found:
+            found.add(above)
+            above = parents.get(above)
+    return found

@@ -11,8 +11,7 @@ from db.comparisons import FEWEST, MOST
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import Offer
-from review.cards import ManyOffer, offer_any
+from review.assignment import ManyOffer, Offer, offer_any
 from review.queue import release
 from texts.rules import as_shown
 from texts.typed import comment

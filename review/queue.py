@@ -30,8 +30,7 @@ from db.models import (
 )
 from db.people import require
 from errors import Refused
-from review.assignment import Offer, not_theirs, ranked_by, waiting_for
-from review.cards import ManyOffer, offer_any
+from review.assignment import ManyOffer, Offer, not_theirs, offer_any, ranked_by, waiting_for
 from review.filters import Filter, check_filter, conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
 

@@ -7,11 +7,9 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Ranking, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
 from review.adjudication import conflicts, decide, decide_order, withdraw_decision
-from review.assignment import Offer, left_first, next_offer
-from review.cards import ManyOffer, drawn_order
-from review.orders import rank_order
+from review.assignment import ManyOffer, Offer, drawn_order, left_first, next_offer
 from review.progress import opinions
-from review.rankings import Choice, choice_of, last_ranking, rank_pair
+from review.rankings import Choice, choice_of, last_ranking, rank_order, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.feedback import standing_rankings
 from training.preferences import derive

@@ -7,12 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
-from db.corrections import corrected_further
 from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
 from review.corrections import (
     correct,
+    corrected_further,
     give_up_ranking,
     next_rejected,
     rejected_count,

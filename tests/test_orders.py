@@ -7,13 +7,11 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Criterion, Project, Ranking, Reviewer, Role
 from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
-from review.assignment import left_first, next_offer, progress
-from review.cards import ManyOffer, drawn_order, offer_any, offer_many
+from review.assignment import ManyOffer, drawn_order, left_first, next_offer, offer_any, offer_many, progress
 from review.flags import flag, open_flags, settle
-from review.orders import rank_order
 from review.progress import opinions, pace
 from review.queue import claim, set_queue
-from review.rankings import Choice, last_ranking, rank_pair, strengthen, undo
+from review.rankings import Choice, last_ranking, rank_order, rank_pair, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
 from stats.agreement import Opinion
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer

@@ -13,8 +13,7 @@ from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from review.adjudication import conflicts
-from review.assignment import Offer, offer
-from review.cards import offer_any, original
+from review.assignment import Offer, offer, offer_any, original
 from review.flags import flag, open_flags
 from review.queue import claim
 from review.rankings import Choice, rank_pair

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from db.corrections import corrected_further
 from db.models import (
     Chip,
     Comparison,
@@ -24,6 +23,7 @@ from db.models import (
     Reviewer,
 )
 from errors import Refused
+from review.corrections import corrected_further
 from training.terms import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
 
 _Row = Row[*tuple[Any, ...]]

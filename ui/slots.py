@@ -13,7 +13,7 @@ from typing import Any
 
 import streamlit as st
 
-from review.cards import ManyOffer
+from review.assignment import ManyOffer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
 from texts.escape import escaped
 from ui.keys import one_press_a_key
