@@ -59,10 +59,10 @@ from review.corrections import correct
 from review.rankings import Choice, rank_pair
 from settings import settings
 from stats.estimates import CannotEstimate
-from training.recipe import SMALL, start_training
+from training.data.snapshot import freeze
+from training.recipe.recipe import SMALL, start_training
+from training.recipe.runs import training_steps
 from training.run_folder import RecipeValues
-from training.runs import training_steps
-from training.snapshot import freeze
 
 Say = Callable[[str], None]
 Says = Callable[[str, str, str], Verdict]

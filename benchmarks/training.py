@@ -34,9 +34,9 @@ from benchmarks.training_work import Trained, pairs_of_sample
 from jobs.child import QUIET
 from jobs.processes import Group
 from settings import ROOT, settings
-from training.rows import FrozenRow, Rows, content_sha256, write_folder
+from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
+from training.data.terms import Split
 from training.run_folder import RecipeValues, RunInput, steps_of
-from training.terms import Split
 
 WANTED_SECONDS = 0.5
 """Most of plain TRL's seconds that the project's run may take."""

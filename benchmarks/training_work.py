@@ -16,8 +16,8 @@ from db.models import Verdict
 from errors import Refused
 from files import read_json, write_json
 from llm.template import Message, PromptFormat
-from training.rows import FrozenRow, Rows
-from training.terms import Split
+from training.data.rows import FrozenRow, Rows
+from training.data.terms import Split
 
 DONE = "done.json"
 """A contestant's figures, in its folder."""

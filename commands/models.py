@@ -59,10 +59,10 @@ def train(
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""
     from generation.base_model import register_base_model
-    from training.advice import advised
-    from training.estimate import has_gpu, lengths, parameters_of
-    from training.recipe import PRESETS, start_training
-    from training.snapshot import freeze
+    from training.data.snapshot import freeze
+    from training.recipe.advice import advised
+    from training.recipe.estimate import has_gpu, lengths, parameters_of
+    from training.recipe.recipe import PRESETS, start_training
 
     with session() as s:
         found = project_named(s, project)

@@ -19,7 +19,7 @@ STAGES = {
     "generation": "generation.worker",
     "training": "training.worker",
     "parity": "generation.parity_check",
-    "timing": "training.timing",
+    "timing": "training.recipe.timing",
     "judge": "generation.judge_run",
     "benchmark": "training.benchmarking",
 }

@@ -11,11 +11,11 @@ from db.models import Role
 from db.session import reading, session
 from generation.responders import model_responders
 from texts.escape import escaped
-from training.difference import Difference, compare
-from training.feedback import Choosable, choosable
-from training.rows import Form
-from training.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
-from training.snapshot import Listed, SnapshotPreview, export, freeze, listed, preview
+from training.data.difference import Difference, compare
+from training.data.feedback import Choosable, choosable
+from training.data.rows import Form
+from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
+from training.data.snapshot import Listed, SnapshotPreview, export, freeze, listed, preview
 from ui.frame import page
 from ui.freeze_charts import longer_bar, share_bars, side_lengths
 from ui.safe import errors_shown, plain, show_table

@@ -7,7 +7,9 @@ from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
 from errors import PickwellError
 from texts.escape import escaped
-from training.curve_runs import (
+from training.data.snapshot import snapshots
+from training.examples import PAIRED
+from training.recipe.curve_runs import (
     Standing,
     cancel_curve,
     check_curve,
@@ -17,11 +19,9 @@ from training.curve_runs import (
     standing,
     start_curve,
 )
-from training.examples import PAIRED
-from training.learning_curve import finding, told_from_chance
-from training.recipe import PRESETS
-from training.runs import training_runs
-from training.snapshot import snapshots
+from training.recipe.learning_curve import finding, told_from_chance
+from training.recipe.recipe import PRESETS
+from training.recipe.runs import training_runs
 from ui.curve_chart import learning_curve
 from ui.frame import page
 from ui.run_status import show_run

@@ -9,13 +9,13 @@ from db.models import ModelVersion, Role, Snapshot
 from db.session import reading, session
 from errors import PickwellError
 from review.reveals import may_see, reveal
-from training.classes_and_values import Labels
-from training.inspected_rows import InspectedRow, Whose, among, of_whom
-from training.inspecting import Inspected, Reader, count_tokens, inspected, reader_of
-from training.inspection import Figures, Which, bins, figures, to_read
-from training.recipe import SMALL
-from training.snapshot import folder_of, snapshots
-from training.token_fit import RowTokens, as_turns, fit, joined
+from training.data.classes_and_values import Labels
+from training.data.inspected_rows import InspectedRow, Whose, among, of_whom
+from training.data.inspecting import Inspected, Reader, count_tokens, inspected, reader_of
+from training.data.inspection import Figures, Which, bins, figures, to_read
+from training.data.snapshot import folder_of, snapshots
+from training.data.token_fit import RowTokens, as_turns, fit, joined
+from training.recipe.recipe import SMALL
 from ui.data_charts import (
     difference_bars,
     digit_bars,

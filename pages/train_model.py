@@ -6,14 +6,23 @@ from db.lookup import models
 from db.models import Role, Snapshot
 from db.session import reading, session
 from generation.base_model import register_base_model
-from training.advice import advised, cautions, flip_rate
-from training.estimate import Lengths, estimate, has_gpu, lengths, measured, memory_here, memory_warning, parameters_of
-from training.knobs import EXPERIMENTAL, METHODS
-from training.readiness import facts
-from training.recipe import start_training
-from training.runs import training_runs
-from training.snapshot import snapshots
-from training.timing import request_timing, timings
+from training.data.snapshot import snapshots
+from training.recipe.advice import advised, cautions, flip_rate
+from training.recipe.estimate import (
+    Lengths,
+    estimate,
+    has_gpu,
+    lengths,
+    measured,
+    memory_here,
+    memory_warning,
+    parameters_of,
+)
+from training.recipe.knobs import EXPERIMENTAL, METHODS
+from training.recipe.readiness import facts
+from training.recipe.recipe import start_training
+from training.recipe.runs import training_runs
+from training.recipe.timing import request_timing, timings
 from ui.frame import page
 from ui.run_status import show_run
 from ui.safe import errors_shown, plain

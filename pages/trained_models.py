@@ -14,7 +14,7 @@ from training.card import card
 from training.comparing import LEAST, MOST, compare, label_of
 from training.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
 from training.hub import hub_address, may_push, missing, push
-from training.runs import training_runs
+from training.recipe.runs import training_runs
 from training.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
 from ui.benchmarks import show_benchmarks, show_beside
 from ui.frame import page

@@ -11,9 +11,9 @@ from review.assignment import ManyOffer, Offer, drawn_order, left_first, next_of
 from review.progress import opinions
 from review.rankings import Choice, choice_of, last_ranking, rank_order, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
-from training.feedback import standing_rankings
-from training.preferences import derive
-from training.terms import LeftOut
+from training.data.feedback import standing_rankings
+from training.data.preferences import derive
+from training.data.terms import LeftOut
 
 pytestmark = pytest.mark.both_databases
 

@@ -16,9 +16,9 @@ from benchmarks.own_training import Timed
 from benchmarks.training import compared, contestant, given, ratio, recipe_of
 from benchmarks.training_work import Clock, Trained, pairs_of_sample
 from errors import Refused, TrainingFailed
-from training.rows import FrozenRow, Rows
+from training.data.rows import FrozenRow, Rows
+from training.data.terms import Split
 from training.run_folder import RunInput, SampleReport, StepReport
-from training.terms import Split
 
 DONE = Trained(
     steps=48,

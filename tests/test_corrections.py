@@ -26,9 +26,9 @@ from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from texts.diff import word_diff, words_changed
 from texts.typed import cleaned
-from training.feedback import standing_corrections as given_corrections
-from training.preferences import derive
-from training.terms import LeftOut
+from training.data.feedback import standing_corrections as given_corrections
+from training.data.preferences import derive
+from training.data.terms import LeftOut
 
 pytestmark = pytest.mark.both_databases
 LONG = "Thank you for your letter. Your parcel left our warehouse on Monday and should be with you by Friday at noon."

@@ -10,7 +10,7 @@ from review.flags import flag, open_flags, settle
 from review.rankings import Choice, rank_pair
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from texts.typed import LONGEST_COMMENT
-from training.feedback import standing_rankings
+from training.data.feedback import standing_rankings
 
 pytestmark = pytest.mark.both_databases
 

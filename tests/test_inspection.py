@@ -23,15 +23,24 @@ from llm.template import PromptFormat
 from settings import ROOT
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.classes_and_values import Labels, Values, amount, task_of
-from training.inspected_rows import Finding, InspectedRow, Stance, Whose, of_whom, share
-from training.inspecting import Reader, count_tokens, inspected, reader_of
-from training.inspection import Which, bins, disagreement, lengths, responder_finding, responders, to_read
-from training.repeats import opening, repeats
-from training.rows import FrozenRow
-from training.snapshot import folder_of, freeze
-from training.terms import Split
-from training.token_fit import RowTokens, fit, joined, pieces
+from training.data.classes_and_values import Labels, Values, amount, task_of
+from training.data.inspected_rows import Finding, InspectedRow, Stance, Whose, of_whom, share
+from training.data.inspecting import Reader, count_tokens, inspected, reader_of
+from training.data.inspection import (
+    Which,
+    bins,
+    disagreement,
+    lengths,
+    opening,
+    repeats,
+    responder_finding,
+    responders,
+    to_read,
+)
+from training.data.rows import FrozenRow
+from training.data.snapshot import folder_of, freeze
+from training.data.terms import Split
+from training.data.token_fit import RowTokens, fit, joined, pieces
 from ui.data_charts import pieces_html
 
 CHAT = (
@@ -633,8 +642,8 @@ def test_without_a_tokenizer_the_page_shows_all_the_rest() -> None:
 def test_classes_and_values_are_drawn() -> None:
     def charts() -> None:
         from tests.test_inspection import rows_of
-        from training.classes_and_values import Labels
-        from training.inspection import figures
+        from training.data.classes_and_values import Labels
+        from training.data.inspection import figures
         from ui.data_charts import digit_bars, label_bars, round_bars
 
         for texts in (["yes", "no"] * 10, [f"{n}.50 €" for n in range(11, 60)]):

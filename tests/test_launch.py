@@ -24,6 +24,7 @@ from files import MANIFEST, write_json
 from settings import ROOT
 from training import launch as launching
 from training import ray_job
+from training.data.terms import Split
 from training.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end, write_whole
 from training.launch import accelerate_command, accelerate_config, check_resources, follow, launch, train_apart
 from training.ray_job import FOLLOWED, JOB, Followed, Machine, Silence, State, run_on_ray, share_of
@@ -39,7 +40,6 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
-from training.terms import Split
 
 GIVEN = RunInput(
     name="Tiny",

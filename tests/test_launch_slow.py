@@ -22,10 +22,10 @@ from tests.test_launch import Heard, Lost
 from tests.test_training_slow import a_run, losses
 from training import launch as launching
 from training import ray_job
+from training.data.terms import Split
 from training.launch import launch, train_apart
 from training.ray_job import JOB
 from training.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
-from training.terms import Split
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 

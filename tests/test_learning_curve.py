@@ -30,11 +30,11 @@ from db.session import reading, session
 from errors import NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.app_pages import open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer, many_pairs
-from training import curve_runs
-from training.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
-from training.learning_curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
-from training.recipe import SMALL
-from training.snapshot import folder_of, freeze
+from training.data.snapshot import folder_of, freeze
+from training.recipe import curve_runs
+from training.recipe.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
+from training.recipe.learning_curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
+from training.recipe.recipe import SMALL
 
 # ------------------------------------------------------------------------------------------------ pure: shares
 

@@ -69,7 +69,7 @@ from training.card import Card, card, escaped, markdown, selection_in_words
 from training.comparing import compare, differing_first, side_by_side
 from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from training.hub import PushFailed, missing, push
-from training.knobs import LOSSES
+from training.recipe.knobs import LOSSES
 from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
 from ui.model_card import contests_of
 from ui.model_work import work_of

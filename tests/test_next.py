@@ -21,7 +21,7 @@ from review.rankings import Choice, last_ranking, rank_pair, undo
 from review.reveals import opened, reveal
 from review.uncertainty import Candidate, least_certain, margin
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
-from training.feedback import standing_rankings
+from training.data.feedback import standing_rankings
 
 pytestmark = pytest.mark.both_databases
 WORDS = "one two three four five six seven eight nine ten".split()

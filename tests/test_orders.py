@@ -15,8 +15,8 @@ from review.rankings import Choice, last_ranking, rank_order, rank_pair, strengt
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
 from stats.agreement import Opinion
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
-from training.snapshot import preview
-from training.terms import LeftOut
+from training.data.snapshot import preview
+from training.data.terms import LeftOut
 
 
 def several(s: Session, project: Project, count: int = 4, held_out: bool = False) -> Comparison:

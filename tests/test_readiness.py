@@ -14,8 +14,8 @@ from db.people import edit_project
 from settings import ROOT
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from tests.test_training import a_snapshot
-from training.advice import Repeats
-from training.readiness import DIFFERENCES, Facts, Item, Odds, State, facts, needed_prompts, report
+from training.recipe.advice import Repeats
+from training.recipe.readiness import DIFFERENCES, Facts, Item, Odds, State, facts, needed_prompts, report
 
 READY = Facts(
     prompted_judged=1,

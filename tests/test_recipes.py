@@ -30,9 +30,9 @@ from db.models import (
 from errors import AlreadyThere, Refused
 from jobs.runs import run_folder
 from tests.test_training import a_snapshot, a_training
-from training import estimate as estimating
-from training import recipe as recipes
-from training.advice import (
+from training.recipe import estimate as estimating
+from training.recipe import recipe as recipes
+from training.recipe.advice import (
     FEW_REPEATS,
     Advice,
     FlipRate,
@@ -42,9 +42,27 @@ from training.advice import (
     flip_rate,
     repeats,
 )
-from training.estimate import Lengths, Measured, estimate, lengths, measured, memory_warning, parameters_of
-from training.knobs import ADAPTERS, CHOICES, EXPERIMENTAL, KNOBS, LAUNCHERS, LOSSES, METHODS, REFERENCES, knobs_of
-from training.recipe import SMALL, check_recipe, start_training
+from training.recipe.estimate import (
+    Lengths,
+    Measured,
+    estimate,
+    lengths,
+    measured,
+    memory_warning,
+    parameters_of,
+)
+from training.recipe.knobs import (
+    ADAPTERS,
+    CHOICES,
+    EXPERIMENTAL,
+    KNOBS,
+    LAUNCHERS,
+    LOSSES,
+    METHODS,
+    REFERENCES,
+    knobs_of,
+)
+from training.recipe.recipe import SMALL, check_recipe, start_training
 from training.run_folder import RecipeValues
 
 # ---------------------------------------------------------------------------------------------------- the knobs

@@ -33,7 +33,7 @@ from generation.trials import answers, cost_of, differences, read_by_model, star
 from jobs.progress import unmanaged
 from llm.template import LAYOUTS, PromptFormat, check_system_prompt, filled, rendered, system_hash
 from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer
-from training.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
+from training.data.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
 
 HONEYCOMB = PromptFormat(
     "Write a query for this dataset.\nColumns: {{columns}}\n{{guide}}",

@@ -46,8 +46,8 @@ from tests.factories import (
     a_response,
     a_reviewer,
 )
-from training.snapshot import preview as snapshot_preview
-from training.terms import LeftOut
+from training.data.snapshot import preview as snapshot_preview
+from training.data.terms import LeftOut
 from ui.story import story
 
 both = pytest.mark.both_databases

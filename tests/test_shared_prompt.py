@@ -9,8 +9,8 @@ import pytest
 
 from tests.test_training_slow import Heard, a_run
 from training import shared_prompt
+from training.data.terms import Split
 from training.sampling import _merged
-from training.terms import Split
 from training.train import train
 
 pytestmark = pytest.mark.slow

@@ -34,10 +34,10 @@ from db.session import session
 from errors import NotAllowed, NotFound, Refused
 from tests.app_pages import open_page, press, sent
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.difference import Changed, compare
-from training.feedback import choosable, standing_corrections, standing_rankings
-from training.preferences import derive, nearly_nothing, words_ahead
-from training.rows import (
+from training.data.difference import Changed, compare
+from training.data.feedback import choosable, standing_corrections, standing_rankings
+from training.data.preferences import derive, nearly_nothing, words_ahead
+from training.data.rows import (
     FILES,
     THUMBS,
     Form,
@@ -51,9 +51,9 @@ from training.rows import (
     unpaired,
     write_folder,
 )
-from training.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
-from training.snapshot import export, folder_of, freeze, listed, preview, thumbs_of, verify
-from training.terms import (
+from training.data.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
+from training.data.snapshot import export, folder_of, freeze, listed, preview, thumbs_of, verify
+from training.data.terms import (
     AskedPrompt,
     GivenCorrection,
     GivenRanking,

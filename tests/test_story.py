@@ -24,7 +24,7 @@ from review.assignment import next_offer
 from review.rankings import Choice, rank_pair
 from settings import ROOT
 from tests.factories import a_model
-from training.snapshot import freeze, verify
+from training.data.snapshot import freeze, verify
 from ui.story import story
 
 

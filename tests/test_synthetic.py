@@ -43,8 +43,8 @@ from tests.factories import (
     a_response,
     a_reviewer,
 )
-from training import snapshot as snapshots
-from training.rows import FILES
+from training.data import snapshot as snapshots
+from training.data.rows import FILES
 from ui.story import story
 
 both = pytest.mark.both_databases

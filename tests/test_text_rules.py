@@ -23,8 +23,8 @@ from tests.app_pages import open_page, sent
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from texts.rules import add_rule, as_shown, end_rule, preview, standing_rules
 from texts.shown import GreetingName, Pattern, TicketNumber
-from training.feedback import standing_rankings
-from training.preferences import derive
+from training.data.feedback import standing_rankings
+from training.data.preferences import derive
 
 both_databases = pytest.mark.both_databases
 SECRET = "AB-20443"

@@ -16,13 +16,13 @@ from jobs.runs import cancel
 from tests.factories import a_reviewer
 from tests.test_recipes import changed
 from tests.test_training import a_snapshot
-from training import timing
-from training.recipe import SMALL
-from training.rows import read_rows
+from training.data.rows import read_rows
+from training.data.snapshot import verify
+from training.data.terms import Split
+from training.recipe import timing
+from training.recipe.recipe import SMALL
+from training.recipe.timing import ROWS, STEPS, request_timing, timings, usual_rows
 from training.run_folder import Listener, RecipeValues, RunInput, SampleReport, StepReport, WarningReport
-from training.snapshot import verify
-from training.terms import Split
-from training.timing import ROWS, STEPS, request_timing, timings, usual_rows
 
 
 def a_step(step: int, seconds: float, split: Split = Split.TRAIN) -> StepReport:

@@ -31,19 +31,12 @@ from db.models import (
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
-from training.estimate import estimate_minutes
-from training.feedback import refuse_held_out
-from training.knobs import KNOBS
-from training.preferences import derive
-from training.recipe import PRESETS, SMALL, command, start_training
-from training.rows import FILES, FrozenRow, content_sha256
-from training.run_folder import (
-    RecipeValues,
-    steps_of,
-)
-from training.selection import PAIRS_PER_PROMPT
-from training.snapshot import folder_of, freeze, mean_tokens, preview, verify
-from training.terms import (
+from training.data.feedback import refuse_held_out
+from training.data.preferences import derive
+from training.data.rows import FILES, FrozenRow, content_sha256
+from training.data.selection import PAIRS_PER_PROMPT
+from training.data.snapshot import folder_of, freeze, mean_tokens, preview, verify
+from training.data.terms import (
     AskedPrompt,
     GivenCorrection,
     GivenRanking,
@@ -52,6 +45,13 @@ from training.terms import (
     PreferenceRow,
     Preferences,
     Split,
+)
+from training.recipe.estimate import estimate_minutes
+from training.recipe.knobs import KNOBS
+from training.recipe.recipe import PRESETS, SMALL, command, start_training
+from training.run_folder import (
+    RecipeValues,
+    steps_of,
 )
 
 # ------------------------------------------------------------------------------------------- pure: preferences

@@ -25,8 +25,10 @@ from llm.template import PromptFormat, template_hash
 from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training import worker
-from training.recipe import SMALL, start_training
-from training.rows import FrozenRow, Rows, content_sha256, write_folder
+from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
+from training.data.snapshot import freeze
+from training.data.terms import Split
+from training.recipe.recipe import SMALL, start_training
 from training.run_folder import (
     ADAPTER,
     CHECKPOINTS,
@@ -40,8 +42,6 @@ from training.run_folder import (
     last_checkpoint,
     step_of,
 )
-from training.snapshot import freeze
-from training.terms import Split
 
 pytestmark = pytest.mark.slow
 

@@ -21,6 +21,7 @@ from jobs.progress import Progress, RunLost, unmanaged
 from llm.folder import hash_weights
 from tests.test_training import a_training
 from training import worker
+from training.data.terms import Split
 from training.run_folder import (
     MERGED,
     Listener,
@@ -30,7 +31,6 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
-from training.terms import Split
 from training.watching import Interrupted
 
 

@@ -15,7 +15,7 @@ from review.wanted import alike, nearest, next_wanted, want_corrections, wanted_
 from review.writing import write_reply
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
-from training.snapshot import freeze
+from training.data.snapshot import freeze
 
 LOST = "My parcel never arrived, where is the parcel?"
 TRAIN = ("The parcel arrived broken.", "Where is my invoice?", "Parcel, parcel: where is it?", "Ünïcode grüßt!")

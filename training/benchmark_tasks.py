@@ -16,7 +16,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from errors import BadFile, NotFound, PickwellError, Refused
-from training.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, LIBRARIES_MB
+from training.recipe.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, LIBRARIES_MB
 
 EXAMPLES = 100
 """Of each task, unless said otherwise: minutes on two cores, and differences of ten points are seen."""

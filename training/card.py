@@ -33,9 +33,9 @@ from jobs.runs import run_folder
 from llm.folder import is_hub_id
 from sections import Section
 from training.benchmarking import contrasts, newest, scores_of
-from training.knobs import ADAPTERS, CHOICES, KNOBS
+from training.data.terms import LeftOut
+from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
 from training.run_folder import RecipeValues
-from training.terms import LeftOut
 from training.versions import Licence, ancestors, descendants, licence_of, training_of
 
 HUB_LICENCES = frozenset(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from db.models import Method
 from llm.template import Message
-from training.rows import FrozenRow
+from training.data.rows import FrozenRow
 
 PAIRED = (Method.DPO, Method.ORPO, Method.SIMPO)
 """Methods that set one reply against another."""

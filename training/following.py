@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from errors import PickwellError
 from jobs.processes import TIED, die_with_parent
 from jobs.runs import collapse
+from training.data.terms import Split
 from training.run_folder import (
     METRICS,
     SAMPLES,
@@ -21,7 +22,6 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
-from training.terms import Split
 
 LOG = "processes.log"
 """What the processes of the last attempt print; the attempt's own log gets a copy."""

@@ -7,8 +7,8 @@ every reply into "Sorry about that." (docs/experiments.md). So replies to fixed 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from training.data.terms import Split
 from training.run_folder import SampleReport, StepReport, WarningReport
-from training.terms import Split
 
 LONGER, SHORTER = 2.0, 0.5
 """Bounds of the length of sample replies, as a multiple of the base model's."""

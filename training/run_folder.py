@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from db.models import Adapter, Launcher, Loss, Method, Reference
 from errors import TrainingFailed
 from files import MANIFEST, write_json
-from training.terms import Split
+from training.data.terms import Split
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Prompt, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
-from training.estimate import seconds_a_step
+from training.recipe.estimate import seconds_a_step
 
 
 @dataclass(frozen=True)

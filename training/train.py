@@ -24,12 +24,13 @@ from errors import TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from training import methods, trackers
+from training.data.rows import Rows, read_rows, read_thumbs, unpaired
+from training.data.terms import Split
 from training.examples import WITH_REFERENCE, Example, examples
 from training.following import Silent, alone, is_first, processes
 from training.guards import Encoded, check_rows, check_space, encode
-from training.learning_curve import shared_rows
 from training.on_cpu import score_replies_only, use_every_core, use_onednn
-from training.rows import Rows, read_rows, read_thumbs, unpaired
+from training.recipe.learning_curve import shared_rows
 from training.run_folder import (
     ADAPTER,
     BEST,
@@ -51,7 +52,6 @@ from training.run_folder import (
     step_of,
     versions,
 )
-from training.terms import Split
 from training.watching import Learned, Shifted, Watch, Written, ending_asked, fixed_prompts
 from training.weights import (
     bytes_to_write,

@@ -27,7 +27,7 @@ from db.people import require
 from errors import Refused
 from files import MANIFEST, read_json
 from llm.folder import is_hub_id
-from training.runs import training_runs
+from training.recipe.runs import training_runs
 
 NOT_KNOWN = "not known: ask"
 """Said of a licence that neither a manager nor the base's folder names."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from errors import TrainingFailed
 from files import read_json, write_json
+from training.data.terms import Split
 from training.examples import WITH_REFERENCE, Example
 from training.following import is_first, processes, write_whole
 from training.guards import check_finite, check_first_step
@@ -34,7 +35,6 @@ from training.run_folder import (
     step_of,
 )
 from training.sampling import sample_replies
-from training.terms import Split
 
 FIXED_PROMPTS = 3
 LEARNED = "learned.json"

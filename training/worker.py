@@ -31,8 +31,10 @@ from jobs.progress import Progress, RunLost
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training import trackers
+from training.data.snapshot import folder_of
+from training.data.terms import Split
 from training.launch import launch
-from training.recipe import model_name_is_taken
+from training.recipe.recipe import model_name_is_taken
 from training.run_folder import (
     ADAPTER,
     MERGED,
@@ -45,8 +47,6 @@ from training.run_folder import (
     finished,
     versions,
 )
-from training.snapshot import folder_of
-from training.terms import Split
 from training.watching import Interrupted
 
 WRITE_EVERY = 1.0

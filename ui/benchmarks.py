@@ -24,7 +24,7 @@ from training.benchmarking import (
     scores_of,
     there_already,
 )
-from training.estimate import has_gpu, memory_here, parameters_of
+from training.recipe.estimate import has_gpu, memory_here, parameters_of
 from ui.charts import GREEN, GREY, INK, RED, coloured, draw, legend
 from ui.frame import Me
 from ui.run_status import WORDS, show_run

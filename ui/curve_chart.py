@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from training.learning_curve import CHANCE, Point
+from training.recipe.learning_curve import CHANCE, Point
 from ui.charts import GREEN, GREY, INK, draw
 
 

@@ -7,11 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from texts.escape import escaped
-from training.classes_and_values import Labels, Values
-from training.inspected_rows import Finding, InspectedRow
-from training.inspection import Bin, Disagreement, Fared, bins
-from training.repeats import Opening
-from training.token_fit import Piece
+from training.data.classes_and_values import Labels, Values
+from training.data.inspected_rows import Finding, InspectedRow
+from training.data.inspection import Bin, Disagreement, Fared, Opening, bins
+from training.data.token_fit import Piece
 from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
 from ui.safe import plain
 

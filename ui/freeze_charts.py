@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from training.snapshot import Lengths, ResponderShare
+from training.data.snapshot import Lengths, ResponderShare
 from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
 
 

@@ -9,8 +9,8 @@ from streamlit.errors import StreamlitPageNotFoundError
 
 from review.progress import by_responder, opinions
 from stats.agreement import Opinion, agreement
-from training.advice import FEW_REPEATS, Repeats, repeats
-from training.readiness import DIFFERENCES, Facts, Item, State, report
+from training.recipe.advice import FEW_REPEATS, Repeats, repeats
+from training.recipe.readiness import DIFFERENCES, Facts, Item, State, report
 from ui.safe import plain
 
 ICONS = {

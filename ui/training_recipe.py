@@ -7,8 +7,8 @@ from typing import Any
 import streamlit as st
 
 from db.models import Adapter, Loss, Method
-from training.advice import Advice
-from training.knobs import ADAPTERS, CHOICES, HAS_LOSSES, KNOBS, LOSSES, knobs_of
+from training.recipe.advice import Advice
+from training.recipe.knobs import ADAPTERS, CHOICES, HAS_LOSSES, KNOBS, LOSSES, knobs_of
 from training.run_folder import RecipeValues
 from ui.safe import plain
 

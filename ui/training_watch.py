@@ -6,9 +6,9 @@ from streamlit.delta_generator import DeltaGenerator
 from db.models import TrainingRun
 from db.session import reading
 from texts.escape import escaped
-from training.knobs import METHODS
+from training.recipe.knobs import METHODS
+from training.recipe.runs import training_steps
 from training.run_history import Sampled, minutes_left, samples, warnings
-from training.runs import training_steps
 from ui.charts import training_curves
 from ui.run_status import show_run
 from ui.safe import plain

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm.template import Message
-from training.inspected_rows import Finding
+from training.data.inspected_rows import Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from training.inspected_rows import RARE, Finding, InspectedRow, among
-from training.preferences import plain
+from training.data.inspected_rows import RARE, Finding, InspectedRow, among
+from training.data.preferences import plain
 
 DOMINANT = 0.8
 """Share of rows above which one label can be learned in place of the task."""

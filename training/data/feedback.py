@@ -24,7 +24,7 @@ from db.models import (
 )
 from errors import Refused
 from review.corrections import corrected_further
-from training.terms import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
+from training.data.terms import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
 
 _Row = Row[*tuple[Any, ...]]
 

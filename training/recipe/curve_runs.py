@@ -13,15 +13,15 @@ from db.models import LearningCurve, Method, Role, Snapshot, TrainingRun, Traini
 from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
-from training.estimate import estimate_minutes
+from training.data.preferences import VALIDATION_SHARE
+from training.data.rows import read_rows
+from training.data.snapshot import folder_of, mean_tokens
+from training.data.terms import Split
 from training.examples import PAIRED
-from training.learning_curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
-from training.preferences import VALIDATION_SHARE
-from training.recipe import start_training
-from training.rows import read_rows
+from training.recipe.estimate import estimate_minutes
+from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
+from training.recipe.recipe import start_training
 from training.run_folder import RecipeValues
-from training.snapshot import folder_of, mean_tokens
-from training.terms import Split
 
 
 @dataclass(frozen=True)

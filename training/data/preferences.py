@@ -13,8 +13,8 @@ from difflib import SequenceMatcher
 from itertools import combinations
 from typing import TypeVar
 
-from training.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
-from training.terms import (
+from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
+from training.data.terms import (
     AskedPrompt,
     GivenCorrection,
     GivenRanking,

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from llm.template import Message
 from stats.intervals import clustered
-from training.rows import FrozenRow
-from training.terms import Split
+from training.data.rows import FrozenRow
+from training.data.terms import Split
 
 RARE = 5
 """Rows below which a label is too seldom chosen to be learned."""

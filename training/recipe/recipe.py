@@ -1,4 +1,4 @@
-"""Recipes: where to start from, what cannot work, and the start of a TrainingRun. Each knob is in `training.knobs`."""
+"""Recipes: where to start from, what cannot work, and the start of a TrainingRun. Each knob is in `knobs`."""
 
 import importlib.util
 import math
@@ -30,8 +30,8 @@ from db.models import (
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 from settings import settings
-from training.estimate import full_memory_mb, has_gpu, parameters_of
-from training.knobs import HAS_ANCHOR, HAS_LOSSES, HAS_REFERENCE, KNOBS
+from training.recipe.estimate import full_memory_mb, has_gpu, parameters_of
+from training.recipe.knobs import HAS_ANCHOR, HAS_LOSSES, HAS_REFERENCE, KNOBS
 from training.run_folder import RecipeValues
 from training.trackers import names as tracker_names
 

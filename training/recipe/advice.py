@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from db.models import Adapter, Launcher, Loss, Method, Reference
-from training.knobs import HAS_LOSSES, KNOBS, METHODS
+from training.recipe.knobs import HAS_LOSSES, KNOBS, METHODS
 from training.run_folder import RecipeValues, steps_of
 
 FEW_PAIRS = 100
@@ -50,7 +50,7 @@ class Advice:
 
     values: RecipeValues
     reasons: Mapping[str, Reason]
-    """By the knob's name, every one of `training.knobs.KNOBS`."""
+    """By the knob's name, every one of `training.recipe.knobs.KNOBS`."""
 
     def changed(self, used: RecipeValues) -> tuple[str, ...]:
         """The knobs that somebody set to something else, by name."""

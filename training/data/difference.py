@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from db.models import Snapshot
 from errors import NotFound
 from llm.template import Message
-from training.feedback import names
-from training.rows import FrozenRow, Rows, Thumbs
-from training.selection import BEFORE_CHOICES, Selection, in_words
-from training.snapshot import thumbs_of, verify
-from training.terms import Split, reason_in_words
+from training.data.feedback import names
+from training.data.rows import FrozenRow, Rows, Thumbs
+from training.data.selection import BEFORE_CHOICES, Selection, in_words
+from training.data.snapshot import thumbs_of, verify
+from training.data.terms import Split, reason_in_words
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Frozen:
     rows: Rows
     thumbs: Thumbs
     choices: Mapping[str, str]
-    """In words, see `training.selection.in_words`."""
+    """In words, see `training.data.selection.in_words`."""
     left_out: Mapping[str, int]
     """Reason to count."""
 

@@ -26,9 +26,9 @@ from errors import NotEnoughPreferences, NotFound
 from generation.responders import prompt_format
 from llm.template import PromptFormat, text_hash
 from settings import settings
-from training.feedback import names, refuse_held_out, standing_corrections, standing_rankings
-from training.preferences import derive, words_ahead
-from training.rows import (
+from training.data.feedback import names, refuse_held_out, standing_corrections, standing_rankings
+from training.data.preferences import derive, words_ahead
+from training.data.rows import (
     Form,
     FrozenRow,
     Rows,
@@ -40,8 +40,8 @@ from training.rows import (
     write_folder,
     zipped,
 )
-from training.selection import DEFAULTS, Selection, chosen_in_words
-from training.terms import JudgedReply, LeftOut, PreferenceRow, Preferences, Split, reason_in_words
+from training.data.selection import DEFAULTS, Selection, chosen_in_words
+from training.data.terms import JudgedReply, LeftOut, PreferenceRow, Preferences, Split, reason_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -260,7 +260,7 @@ def export(snapshot: Snapshot, form: Form) -> bytes:
 
 
 def mean_tokens(snapshot: Snapshot) -> float:
-    """About how many tokens a row's prompt and one of its replies have, for `training.estimate.estimate_minutes`.
+    """About how many tokens a row's prompt and one of its replies have, for estimating minutes.
 
     Counts words, so no tokenizer is loaded. Raises `Refused` as `verify` does.
     """

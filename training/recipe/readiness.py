@@ -22,7 +22,7 @@ from db.models import (
 )
 from db.people import guideline_of
 from errors import NotFound
-from training.advice import FEW_PAIRS, FEW_REPEATS, LOW_AGREEMENT, LOW_ALPHA, Repeats
+from training.recipe.advice import FEW_PAIRS, FEW_REPEATS, LOW_AGREEMENT, LOW_ALPHA, Repeats
 
 
 @dataclass(frozen=True)

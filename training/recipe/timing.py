@@ -21,11 +21,11 @@ from errors import NotFound, Refused, TrainingFailed
 from files import MANIFEST, read_json
 from jobs.progress import Progress, RunLost
 from training import run_folder
-from training.recipe import stored_recipe
-from training.rows import FrozenRow, content_sha256, write_folder
+from training.data.rows import FrozenRow, content_sha256, write_folder
+from training.data.snapshot import verify
+from training.data.terms import Split
+from training.recipe.recipe import stored_recipe
 from training.run_folder import RecipeValues, RunInput, SampleReport, StepReport, WarningReport
-from training.snapshot import verify
-from training.terms import Split
 from training.watching import Interrupted
 
 STEPS = 3

@@ -1,6 +1,6 @@
 """How feedback becomes rows, in terms: what people gave, the rows and thumbs of it, and why some gives none. Pure.
 
-All of it is frozen and knows no database; `training.feedback` fills it in, `training.preferences` reckons with it.
+All of it is frozen and knows no database; `feedback` fills it in, `preferences` reckons with it.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Reads what `training.inspection` and `training.token_fit` look at: a Snapshot's rows and their stories, and tokens.
+"""Reads a Snapshot's rows, their stories and tokens for `training.data.inspection` and `training.data.token_fit`.
 
 The app's process counts tokens with the library tokenizers alone: no torch, no transformers.
 """
@@ -31,11 +31,11 @@ from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound
 from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
 from llm.template import Message, rendered
-from training.inspected_rows import InspectedRow, Stance, text_of
-from training.rows import FrozenRow, read_rows
-from training.snapshot import folder_of
-from training.terms import LeftOut, Split
-from training.token_fit import Piece, RowTokens, pieces
+from training.data.inspected_rows import InspectedRow, Stance, text_of
+from training.data.rows import FrozenRow, read_rows
+from training.data.snapshot import folder_of
+from training.data.terms import LeftOut, Split
+from training.data.token_fit import Piece, RowTokens, pieces
 
 CHUNK = 250
 """Rows that are tokenized at once."""

@@ -1,0 +1,1 @@
+"""Feedback as frozen rows: chosen, looked at, and read back."""
