@@ -62,7 +62,7 @@ from stats.estimates import CannotEstimate
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, start_training
 from training.recipe.runs import training_steps
-from training.run_folder import RecipeValues
+from training.trainer.run_folder import RecipeValues
 
 Say = Callable[[str], None]
 Says = Callable[[str, str, str], Verdict]

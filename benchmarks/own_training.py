@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.training_work import Clock, Trained, cpu_seconds, device, peak_memory_mb
 from errors import TrainingFailed
 from training.data.terms import Split
-from training.run_folder import SampleReport, StepReport, WarningReport
-from training.train import train
+from training.trainer.run_folder import SampleReport, StepReport, WarningReport
+from training.trainer.train import train
 
 MERGING = "Merging"
 """How the stage after the last look begins."""

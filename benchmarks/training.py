@@ -36,7 +36,7 @@ from jobs.processes import Group
 from settings import ROOT, settings
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.data.terms import Split
-from training.run_folder import RecipeValues, RunInput, steps_of
+from training.trainer.run_folder import RecipeValues, RunInput, steps_of
 
 WANTED_SECONDS = 0.5
 """Most of plain TRL's seconds that the project's run may take."""
@@ -243,8 +243,8 @@ def _sum(runs: Sequence[Trained], what: str) -> float:
 
 def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows, int]:
     """The rows, and the tokens of both sides of all those to learn from."""
-    from training.guards import encode
-    from training.weights import load_tokenizer
+    from training.trainer.guards import encode
+    from training.trainer.weights import load_tokenizer
 
     tokenizer = load_tokenizer(model, expected=None)
     known: dict[str, int] = {}

@@ -17,7 +17,7 @@ from jobs.progress import Progress, RunLost
 
 STAGES = {
     "generation": "generation.worker",
-    "training": "training.worker",
+    "training": "training.trainer.worker",
     "parity": "generation.parity_check",
     "timing": "training.recipe.timing",
     "judge": "generation.judge_run",

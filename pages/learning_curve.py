@@ -8,7 +8,6 @@ from db.session import reading, session
 from errors import PickwellError
 from texts.escape import escaped
 from training.data.snapshot import snapshots
-from training.examples import PAIRED
 from training.recipe.curve_runs import (
     Standing,
     cancel_curve,
@@ -22,6 +21,7 @@ from training.recipe.curve_runs import (
 from training.recipe.learning_curve import finding, told_from_chance
 from training.recipe.recipe import PRESETS
 from training.recipe.runs import training_runs
+from training.trainer.examples import PAIRED
 from ui.curve_chart import learning_curve
 from ui.frame import page
 from ui.run_status import show_run

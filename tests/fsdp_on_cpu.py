@@ -10,7 +10,7 @@ from typing import Any
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
-from training.launch import TRAINER
+from training.trainer.processes import TRAINER
 
 as_it_is = AcceleratorState.__init__
 

@@ -18,7 +18,7 @@ from benchmarks.training_work import Clock, Trained, pairs_of_sample
 from errors import Refused, TrainingFailed
 from training.data.rows import FrozenRow, Rows
 from training.data.terms import Split
-from training.run_folder import RunInput, SampleReport, StepReport
+from training.trainer.run_folder import RunInput, SampleReport, StepReport
 
 DONE = Trained(
     steps=48,

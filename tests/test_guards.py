@@ -8,11 +8,11 @@ import pytest
 
 from errors import TrainingFailed
 from tests.test_training_worker import Deaf
-from training import weights
-from training.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
-from training.run_folder import BEST, CHECKPOINTS, METRICS, forget_steps_after, last_checkpoint
-from training.train import train
-from training.weights import SPARE_BYTES, bytes_to_write, revision_of
+from training.trainer import weights
+from training.trainer.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
+from training.trainer.run_folder import BEST, CHECKPOINTS, METRICS, forget_steps_after, last_checkpoint
+from training.trainer.train import train
+from training.trainer.weights import SPARE_BYTES, bytes_to_write, revision_of
 
 ALIKE = {"loss": math.log(2), "rewards/chosen": 0.0, "rewards/rejected": 0.0}
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.terms import Split
-from training.health import Best, findings, repeated
-from training.run_folder import SampleReport, StepReport
+from training.trainer.health import Best, findings, repeated
+from training.trainer.run_folder import SampleReport, StepReport
 
 
 def a_step(step: int, split: Split = Split.TRAIN, **said: Any) -> StepReport:

@@ -480,8 +480,8 @@ def test_what_a_template_adds_is_coloured_and_no_text_becomes_html() -> None:
 
 @pytest.mark.slow
 def test_tokens_are_those_of_the_trainer(s: Session, default_model: Path) -> None:
-    from training.guards import encode
-    from training.weights import load_tokenizer
+    from training.trainer.guards import encode
+    from training.trainer.weights import load_tokenizer
 
     file = ROOT / "examples" / "publisher_emails" / "train.jsonl"
     texts = [json.loads(line)["reply_dev"] for line in file.read_text().splitlines()]

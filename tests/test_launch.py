@@ -22,13 +22,15 @@ from db.models import Launcher
 from errors import TrainingFailed
 from files import MANIFEST, write_json
 from settings import ROOT
-from training import launch as launching
-from training import ray_job
 from training.data.terms import Split
-from training.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end, write_whole
-from training.launch import accelerate_command, accelerate_config, check_resources, follow, launch, train_apart
-from training.ray_job import FOLLOWED, JOB, Followed, Machine, Silence, State, run_on_ray, share_of
-from training.run_folder import (
+from training.trainer import launch as launch_module
+from training.trainer import processes as launching
+from training.trainer import ray_job
+from training.trainer.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end, write_whole
+from training.trainer.launch import launch
+from training.trainer.processes import accelerate_command, accelerate_config, check_resources, follow, train_apart
+from training.trainer.ray_job import FOLLOWED, JOB, Followed, Machine, Silence, State, run_on_ray, share_of
+from training.trainer.run_folder import (
     MERGED,
     METRICS,
     SAMPLES,
@@ -290,8 +292,8 @@ time.sleep(60)
 """
     follower = f"""
 from pathlib import Path
-from training.launch import follow
-from training.following import Silent
+from training.trainer.processes import follow
+from training.trainer.following import Silent
 follow({python(code)!r}, Path({str(tmp_path)!r}), Silent())
 """
     with subprocess.Popen(python(follower), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -317,9 +319,9 @@ def test_the_recipe_says_where_a_training_runs(
     values: dict[str, Any], goes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     went: list[str] = []
-    monkeypatch.setattr(launching, "train_here", lambda *_: went.append("here"))
-    monkeypatch.setattr(launching, "train_apart", lambda *_: went.append("apart"))
-    monkeypatch.setattr(ray_job, "run_on_ray", lambda *_, **__: went.append("ray"))
+    monkeypatch.setattr(launch_module, "train_here", lambda *_: went.append("here"))
+    monkeypatch.setattr(launch_module, "train_apart", lambda *_: went.append("apart"))
+    monkeypatch.setattr(launch_module, "run_on_ray", lambda *_, **__: went.append("ray"))
     launch(tmp_path, dataclasses.replace(GIVEN, **values), Heard())
     assert went == [goes]
     finish(tmp_path)
@@ -535,7 +537,7 @@ def test_a_python_that_the_cluster_does_not_have_is_replaced_by_its_own(tmp_path
     said = subprocess.run(
         ["/bin/sh", "-c", command], capture_output=True, text=True, env={"PATH": f"{bin_}:{os.environ['PATH']}"}
     )
-    assert said.stdout.split() == ["theirs", "-m", "training.ray_job", *shlex.split(str(folder))]
+    assert said.stdout.split() == ["theirs", "-m", "training.trainer.ray_job", *shlex.split(str(folder))]
 
 
 def test_the_program_is_sent_without_data_tests_and_secrets(tmp_path: Path) -> None:
@@ -549,7 +551,9 @@ def test_the_program_is_sent_without_data_tests_and_secrets(tmp_path: Path) -> N
 
 
 def test_everything_that_a_job_imports_is_sent_along() -> None:
-    code = "import sys, training.ray_job, training.launch; print(*{m.split('.')[0] for m in sys.modules})"
+    code = (
+        "import sys, training.trainer.ray_job, training.trainer.launch; print(*{m.split('.')[0] for m in sys.modules})"
+    )
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     ours = {place.name for place in ROOT.iterdir() if (place / "__init__.py").exists()}
     assert ours & set(said.stdout.split()) <= set(ray_job.NEEDED)

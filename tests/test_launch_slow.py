@@ -20,12 +20,13 @@ from errors import TrainingFailed
 from jobs.processes import Group
 from tests.test_launch import Heard, Lost
 from tests.test_training_slow import a_run, losses
-from training import launch as launching
-from training import ray_job
 from training.data.terms import Split
-from training.launch import launch, train_apart
-from training.ray_job import JOB
-from training.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
+from training.trainer import processes as launching
+from training.trainer import ray_job
+from training.trainer.launch import launch
+from training.trainer.processes import train_apart
+from training.trainer.ray_job import JOB
+from training.trainer.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 

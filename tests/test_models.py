@@ -64,12 +64,12 @@ from llm.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
 from settings import ROOT, Tracker
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training import trackers
 from training.card import Card, card, escaped, markdown, selection_in_words
 from training.comparing import compare, differing_first, side_by_side
 from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from training.hub import PushFailed, missing, push
 from training.recipe.knobs import LOSSES
+from training.trainer import trackers
 from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
 from ui.model_card import contests_of
 from ui.model_work import work_of

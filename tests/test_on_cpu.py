@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training import on_cpu
+from training.trainer import on_cpu
 
 pytestmark = pytest.mark.slow
 

@@ -63,7 +63,7 @@ from training.recipe.knobs import (
     knobs_of,
 )
 from training.recipe.recipe import SMALL, check_recipe, start_training
-from training.run_folder import RecipeValues
+from training.trainer.run_folder import RecipeValues
 
 # ---------------------------------------------------------------------------------------------------- the knobs
 

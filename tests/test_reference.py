@@ -7,10 +7,10 @@ import pytest
 
 from db.models import Adapter
 from tests.test_training_slow import a_run
-from training import methods
-from training.methods import _kept
-from training.reference import Kept
-from training.run_folder import RunInput
+from training.trainer import methods
+from training.trainer.methods import _kept
+from training.trainer.reference import Kept
+from training.trainer.run_folder import RunInput
 
 MODEL = {"weights": "abc", "template": None, "precision": "float32"}
 

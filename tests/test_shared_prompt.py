@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.test_training_slow import Heard, a_run
-from training import shared_prompt
 from training.data.terms import Split
-from training.sampling import _merged
-from training.train import train
+from training.trainer import shared_prompt
+from training.trainer.sampling import _merged
+from training.trainer.train import train
 
 pytestmark = pytest.mark.slow
 PAD = 0

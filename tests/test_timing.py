@@ -22,7 +22,7 @@ from training.data.terms import Split
 from training.recipe import timing
 from training.recipe.recipe import SMALL
 from training.recipe.timing import ROWS, STEPS, request_timing, timings, usual_rows
-from training.run_folder import Listener, RecipeValues, RunInput, SampleReport, StepReport, WarningReport
+from training.trainer.run_folder import Listener, RecipeValues, RunInput, SampleReport, StepReport, WarningReport
 
 
 def a_step(step: int, seconds: float, split: Split = Split.TRAIN) -> StepReport:

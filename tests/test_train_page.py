@@ -25,7 +25,7 @@ from db.session import reading, session
 from tests.app_pages import html, open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer
 from tests.test_training import a_snapshot, a_training
-from training.run_history import CURVES, Point, minutes_left, points, samples, warnings
+from training.trainer.run_history import CURVES, Point, minutes_left, points, samples, warnings
 from ui.charts import CURVE_NOTES, CURVE_TABS
 
 HERE: dict[str, int] = {}

@@ -30,7 +30,6 @@ from db.models import (
 )
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training import worker
 from training.data.feedback import refuse_held_out
 from training.data.preferences import derive
 from training.data.rows import FILES, FrozenRow, content_sha256
@@ -49,7 +48,8 @@ from training.data.terms import (
 from training.recipe.estimate import estimate_minutes
 from training.recipe.knobs import KNOBS
 from training.recipe.recipe import PRESETS, SMALL, command, start_training
-from training.run_folder import (
+from training.trainer import worker
+from training.trainer.run_folder import (
     RecipeValues,
     steps_of,
 )
@@ -452,7 +452,7 @@ def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:
     run = a_training(s, name="  polite   model ")
     assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite model")
     assert {field: getattr(run.recipe, field) for field in KNOBS} == {field: getattr(SMALL, field) for field in KNOBS}
-    assert command(run).startswith("python -m training.launch ")
+    assert command(run).startswith("python -m training.trainer.launch ")
     assert worker.run_input(s, run_id=run.id).snapshot_sha256 == run.snapshot.sha256
 
 

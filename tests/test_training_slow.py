@@ -24,12 +24,12 @@ from llm.folder import check_model_folder, hash_weights, weights_sha256
 from llm.template import PromptFormat, template_hash
 from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training import worker
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.data.snapshot import freeze
 from training.data.terms import Split
 from training.recipe.recipe import SMALL, start_training
-from training.run_folder import (
+from training.trainer import worker
+from training.trainer.run_folder import (
     ADAPTER,
     CHECKPOINTS,
     MERGED,
@@ -130,7 +130,7 @@ class Heard:
 
 
 def heard(folder: Path) -> Heard:
-    from training.train import train
+    from training.trainer.train import train
 
     listener = Heard()
     train(folder, listener)
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(
     undisturbed: tuple[Path, list[StepReport]], tiny: Path, tmp_path: Path
 ) -> None:
     folder = a_run(tmp_path, tiny)
-    command = [sys.executable, "-m", "training.train", str(folder)]
+    command = [sys.executable, "-m", "training.trainer.train", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -229,7 +229,7 @@ def test_a_run_that_ended_before_its_merge_is_not_trained_again(tiny: Path, tmp_
 
 
 def test_what_the_listener_raises_ends_the_training(tiny: Path, tmp_path: Path) -> None:
-    from training.train import train
+    from training.trainer.train import train
 
     class Lost(Exception):
         pass
@@ -287,7 +287,7 @@ def test_four_bits_still_learn_in_every_layer_after_the_model_was_looked_at(tiny
     import torch
     from peft import get_peft_model
 
-    from training.weights import load_model, lora_config
+    from training.trainer.weights import load_model, lora_config
 
     given = RunInput.read(a_run(tiny.parent / "four-bits", tiny, adapter=Adapter.QLORA))
     tokens = torch.tensor([[3, 4, 5, 6]])
@@ -362,7 +362,7 @@ def test_a_training_that_only_made_things_worse_says_so_and_makes_no_model(tiny:
     right = rows()
     backwards = [dataclasses.replace(one, chosen=one.rejected, rejected=one.chosen) for one in right[Split.TRAIN][:8]]
     frozen = {Split.TRAIN: right[Split.TRAIN], Split.VALIDATION: backwards}
-    from training.train import train
+    from training.trainer.train import train
 
     folder = a_run(tmp_path, tiny, frozen, learning_rate=1e-2, evaluations=5, stop_early=False, sample_tokens=0)
     listener = Heard()
@@ -375,7 +375,7 @@ def test_asked_to_end_a_training_keeps_a_checkpoint_and_goes_on_from_it(
     undisturbed: tuple[Path, list[StepReport]], tiny: Path, tmp_path: Path
 ) -> None:
     folder = a_run(tmp_path, tiny, save_every=100)
-    command = [sys.executable, "-m", "training.train", str(folder)]
+    command = [sys.executable, "-m", "training.trainer.train", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         said = []
@@ -453,7 +453,7 @@ def test_a_full_disk_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
 def test_the_scoring_before_the_first_step_is_told_pair_by_pair(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import reference, train
+    from training.trainer import reference, train
 
     monkeypatch.setattr(train, "TELL_EVERY", 0.0)
     monkeypatch.setattr(reference, "CHUNK", 2)

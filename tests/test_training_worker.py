@@ -20,9 +20,9 @@ from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
 from llm.folder import hash_weights
 from tests.test_training import a_training
-from training import worker
 from training.data.terms import Split
-from training.run_folder import (
+from training.trainer import worker
+from training.trainer.run_folder import (
     MERGED,
     Listener,
     RunInput,
@@ -31,7 +31,7 @@ from training.run_folder import (
     StepReport,
     WarningReport,
 )
-from training.watching import Interrupted
+from training.trainer.watching import Interrupted
 
 
 def a_report(step: int, steps: int = 3, loss: float = 0.6, split: Split = Split.TRAIN) -> StepReport:
@@ -55,7 +55,7 @@ class Deaf:
 
 
 class FakeTrainer:
-    """Stands in for `training.launch.launch`: reports what it is given and leaves a folder as the real one does."""
+    """Stands in for `launch.launch`: reports what it is given and leaves a folder as the real one does."""
 
     def __init__(self, *said: StepReport, fails_with: Exception | None = None) -> None:
         self.said, self.fails_with, self.calls = said, fails_with, 0

@@ -35,7 +35,7 @@ from sections import Section
 from training.benchmarking import contrasts, newest, scores_of
 from training.data.terms import LeftOut
 from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
-from training.run_folder import RecipeValues
+from training.trainer.run_folder import RecipeValues
 from training.versions import Licence, ancestors, descendants, licence_of, training_of
 
 HUB_LICENCES = frozenset(

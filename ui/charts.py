@@ -10,7 +10,7 @@ from db.models import TrainingStep
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
 from texts.escape import escaped
-from training.run_history import Point, points
+from training.trainer.run_history import Point, points
 
 GREEN, GREY, RED = "#0d9488", "#94a3b8", "#dc2626"
 PALE = "#cbd5e1"

@@ -9,7 +9,7 @@ import streamlit as st
 from db.models import Adapter, Loss, Method
 from training.recipe.advice import Advice
 from training.recipe.knobs import ADAPTERS, CHOICES, HAS_LOSSES, KNOBS, LOSSES, knobs_of
-from training.run_folder import RecipeValues
+from training.trainer.run_folder import RecipeValues
 from ui.safe import plain
 
 MAIN = (

@@ -8,7 +8,7 @@ from db.session import reading
 from texts.escape import escaped
 from training.recipe.knobs import METHODS
 from training.recipe.runs import training_steps
-from training.run_history import Sampled, minutes_left, samples, warnings
+from training.trainer.run_history import Sampled, minutes_left, samples, warnings
 from ui.charts import training_curves
 from ui.run_status import show_run
 from ui.safe import plain

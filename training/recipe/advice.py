@@ -8,7 +8,7 @@ from itertools import combinations
 
 from db.models import Adapter, Launcher, Loss, Method, Reference
 from training.recipe.knobs import HAS_LOSSES, KNOBS, METHODS
-from training.run_folder import RecipeValues, steps_of
+from training.trainer.run_folder import RecipeValues, steps_of
 
 FEW_PAIRS = 100
 """Fewer shift style and nothing else: 83 pairs did so for a 135M model in our runs."""

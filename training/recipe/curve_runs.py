@@ -17,11 +17,11 @@ from training.data.preferences import VALIDATION_SHARE
 from training.data.rows import read_rows
 from training.data.snapshot import folder_of, mean_tokens
 from training.data.terms import Split
-from training.examples import PAIRED
 from training.recipe.estimate import estimate_minutes
 from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
 from training.recipe.recipe import start_training
-from training.run_folder import RecipeValues
+from training.trainer.examples import PAIRED
+from training.trainer.run_folder import RecipeValues
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from jobs.runs import run_folder
 from llm.folder import is_hub_id, shapes
 from llm.template import Message
 from training.data.snapshot import TOKENS_PER_WORD, verify
-from training.run_folder import RecipeValues, steps_of
+from training.trainer.run_folder import RecipeValues, steps_of
 
 SECONDS_PER_TOKEN = 0.0046
 """Of a pair's longer side, forward and backward, 135M on two cores: 1.15 s at 250 tokens (docs/experiments.md)."""

@@ -32,8 +32,8 @@ from errors import AlreadyThere, NotFound, Refused
 from settings import settings
 from training.recipe.estimate import full_memory_mb, has_gpu, parameters_of
 from training.recipe.knobs import HAS_ANCHOR, HAS_LOSSES, HAS_REFERENCE, KNOBS
-from training.run_folder import RecipeValues
-from training.trackers import names as tracker_names
+from training.trainer.run_folder import RecipeValues
+from training.trainer.trackers import names as tracker_names
 
 SMALL = RecipeValues(
     name="Small model, no GPU",
@@ -160,7 +160,7 @@ def _is_being_trained(s: Session, name: str) -> bool:
 
 def command(run: TrainingRun) -> str:
     """What the button runs, to type in a shell; the run's folder must be there, so not before its first attempt."""
-    return f"python -m training.launch {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
+    return f"python -m training.trainer.launch {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
 
 
 def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:

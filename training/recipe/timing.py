@@ -20,13 +20,13 @@ from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from files import MANIFEST, read_json
 from jobs.progress import Progress, RunLost
-from training import run_folder
 from training.data.rows import FrozenRow, content_sha256, write_folder
 from training.data.snapshot import verify
 from training.data.terms import Split
 from training.recipe.recipe import stored_recipe
-from training.run_folder import RecipeValues, RunInput, SampleReport, StepReport, WarningReport
-from training.watching import Interrupted
+from training.trainer import run_folder
+from training.trainer.run_folder import RecipeValues, RunInput, SampleReport, StepReport, WarningReport
+from training.trainer.watching import Interrupted
 
 STEPS = 3
 """The first also warms up, so it is not counted."""
@@ -102,7 +102,7 @@ def run(progress: Progress, trainer: Trainer | None = None, clock: Callable[[], 
 
 
 def _real_trainer() -> Trainer:
-    from training.train import train
+    from training.trainer.train import train
 
     return train
 

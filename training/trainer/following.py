@@ -12,7 +12,7 @@ from errors import PickwellError
 from jobs.processes import TIED, die_with_parent
 from jobs.runs import collapse
 from training.data.terms import Split
-from training.run_folder import (
+from training.trainer.run_folder import (
     METRICS,
     SAMPLES,
     STAGE,

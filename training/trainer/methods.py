@@ -16,15 +16,15 @@ from uuid import uuid4
 from db.models import Adapter, Loss, Method
 from files import file_sha256
 from llm.folder import hash_weights, is_hub_id
-from training import trackers
 from training.data.terms import Split
-from training.examples import WITH_REFERENCE, Example
-from training.following import is_first, processes
-from training.guards import Encoded, check_seen
-from training.reference import Kept, Told, with_kept_reference
-from training.run_folder import CHECKPOINTS, RunInput, steps_of
-from training.shared_prompt import with_shared_prompts
-from training.weights import lora_config, on_gpu, revision_of
+from training.trainer import trackers
+from training.trainer.examples import WITH_REFERENCE, Example
+from training.trainer.following import is_first, processes
+from training.trainer.guards import Encoded, check_seen
+from training.trainer.reference import Kept, Told, with_kept_reference
+from training.trainer.run_folder import CHECKPOINTS, RunInput, steps_of
+from training.trainer.shared_prompt import with_shared_prompts
+from training.trainer.weights import lora_config, on_gpu, revision_of
 
 CHECKPOINTS_KEPT = 2
 TRL_LOSSES: Mapping[Loss, str] = {

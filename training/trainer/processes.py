@@ -1,13 +1,4 @@
-"""Train where the recipe says: in this process, in several side by side, or on a Ray cluster.
-
-    python -m training.launch FOLDER
-
-Wherever that is, ``FOLDER/run.json`` goes in and the rest of FOLDER comes out, and a training that was killed goes on
-from its last checkpoint.
-
-Several processes are started by ``accelerate launch``. On GPUs they share the model out among them (FSDP2); on a CPU,
-for which accelerate has no FSDP, each holds all of it and they share the rows out (DDP over gloo).
-"""
+"""A training in processes of its own on this machine, and what they write given to a Listener."""
 
 import os
 import signal
@@ -20,52 +11,32 @@ from typing import Any
 
 import psutil
 
-from db.models import Launcher, Method
+from db.models import Method
 from errors import TrainingFailed
 from files import write_json
 from jobs.attempts import why
 from jobs.processes import tied
 from settings import ROOT
-from training.following import LOG, Following, alone, begin_anew, failure, log_end
-from training.run_folder import Listener, RunInput, finished, forget_steps_after, last_checkpoint, step_of
+from training.trainer.following import LOG, Following, begin_anew, failure, log_end
+from training.trainer.run_folder import Listener, RunInput, finished, forget_steps_after, last_checkpoint, step_of
 
-TRAINER = "training.train"
+TRAINER = "training.trainer.train"
 """The module that trains, as ``python -m TRAINER FOLDER``."""
 CONFIG = "accelerate.json"
 POLL = 0.5
 """Seconds between two looks into the folder."""
 GRACE = 5.0
 """Seconds that processes have to end before they are killed."""
-
-
-def launch(folder: Path, given: RunInput, listener: Listener, *, cancelled: Callable[[], bool] = lambda: True) -> None:
-    """Train as ``folder/run.json``, which holds ``given``, says; the Listener hears everything in this process.
-
-    Args:
-        cancelled: asked when this process is told to end (SIGTERM): a job on a cluster is stopped if so, and goes on
-            for the next attempt to find if not.
-
-    Raises `TrainingFailed` and other `PickwellError`s with a sentence. Whatever the Listener raises ends the training,
-    wherever it runs, and comes through.
-    """
-    if finished(folder):
-        return
-    match given.launcher:
-        case Launcher.RAY:
-            from training.ray_job import run_on_ray
-
-            run_on_ray(folder, given, listener, cancelled=cancelled)
-        case Launcher.ACCELERATE if given.processes > 1:
-            train_apart(folder, given, listener)
-        case _:
-            train_here(folder, listener)
-
-
-def train_here(folder: Path, listener: Listener) -> None:
-    """Train in this process."""
-    from training.train import train
-
-    train(folder, listener)
+FSDP = {
+    "fsdp_version": 2,
+    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+    "fsdp_cpu_ram_efficient_loading": True,
+    "fsdp_reshard_after_forward": True,
+    "fsdp_state_dict_type": "FULL_STATE_DICT",
+    "fsdp_activation_checkpointing": False,
+    "fsdp_offload_params": False,
+}
+"""Checkpoints are whole, not in shards, so that the adapter in them can be merged by one process."""
 
 
 def train_apart(
@@ -149,18 +120,6 @@ def accelerate_config(*, processes: int, gpus: int) -> dict[str, Any]:
     return config | ({"fsdp_config": FSDP} if gpus else {})
 
 
-FSDP = {
-    "fsdp_version": 2,
-    "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-    "fsdp_cpu_ram_efficient_loading": True,
-    "fsdp_reshard_after_forward": True,
-    "fsdp_state_dict_type": "FULL_STATE_DICT",
-    "fsdp_activation_checkpointing": False,
-    "fsdp_offload_params": False,
-}
-"""Checkpoints are whole, not in shards, so that the adapter in them can be merged by one process."""
-
-
 def accelerate_command(folder: Path, *, threads: int, trainer: str = TRAINER) -> Sequence[str]:
     """The command line of a training in several processes with so many threads each."""
     options = ["--config_file", str(folder / CONFIG), "--num_cpu_threads_per_process", str(threads)]
@@ -218,14 +177,3 @@ def broken_off(folder: Path, *, status: int) -> str:
     """Why a training ended that left no sentence of its own."""
     tail = log_end(folder)
     return why(-9 if "SIGKILL" in tail else status, tail)
-
-
-def main() -> None:
-    """Train the folder named on the command line."""
-    if len(sys.argv) != 2:
-        raise SystemExit("Usage: python -m training.launch FOLDER")
-    alone(Path(sys.argv[1]).resolve(), lambda folder, listener: launch(folder, RunInput.read(folder), listener))
-
-
-if __name__ == "__main__":
-    main()

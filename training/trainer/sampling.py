@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from llm.template import token_ids
-from training.examples import Example
-from training.following import processes
-from training.weights import on_gpu
+from training.trainer.examples import Example
+from training.trainer.following import processes
+from training.trainer.weights import on_gpu
 
 ROOM = 1.5
 """Times the weights that must be free in memory before they are held twice."""

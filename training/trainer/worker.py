@@ -1,7 +1,7 @@
 """Carry one TrainingRun: `python -m jobs.child training RUN_ID ATTEMPT` calls `run`.
 
-The training itself knows no database (`python -m training.train FOLDER`); here its input is written, its steps are kept
-as they come, and what it made is registered in one transaction at the end.
+The training itself knows no database (`python -m training.trainer.train FOLDER`); here its input is written, its steps
+are kept as they come, and what it made is registered in one transaction at the end.
 """
 
 import time
@@ -30,12 +30,12 @@ from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
-from training import trackers
 from training.data.snapshot import folder_of
 from training.data.terms import Split
-from training.launch import launch
 from training.recipe.recipe import model_name_is_taken
-from training.run_folder import (
+from training.trainer import trackers
+from training.trainer.launch import launch
+from training.trainer.run_folder import (
     ADAPTER,
     MERGED,
     RecipeValues,
@@ -47,7 +47,7 @@ from training.run_folder import (
     finished,
     versions,
 )
-from training.watching import Interrupted
+from training.trainer.watching import Interrupted
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""

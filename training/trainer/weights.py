@@ -10,7 +10,7 @@ from files import MANIFEST, read_json, write_json
 from llm.folder import hash_weights, is_hub_id
 from llm.merging import NotFinite, ZeroAdapter, merge
 from llm.template import template_hash
-from training.run_folder import ADAPTER, BEST, CHECKPOINTS, MERGED, METRICS, RunInput, StepReport, read_lines
+from training.trainer.run_folder import ADAPTER, BEST, CHECKPOINTS, MERGED, METRICS, RunInput, StepReport, read_lines
 
 ADAM_COPIES = 3
 """Float32 values that a checkpoint keeps for each trained one: itself and Adam's two moments."""

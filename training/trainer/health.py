@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from training.data.terms import Split
-from training.run_folder import SampleReport, StepReport, WarningReport
+from training.trainer.run_folder import SampleReport, StepReport, WarningReport
 
 LONGER, SHORTER = 2.0, 0.5
 """Bounds of the length of sample replies, as a multiple of the base model's."""

@@ -1,8 +1,8 @@
 """Train a model on a frozen Snapshot by a Recipe: supervised, DPO, KTO, ORPO or SimPO, with an adapter or whole.
 
-    python -m training.train FOLDER
+    python -m training.trainer.train FOLDER
 
-FOLDER/run.json (see `training.run_folder`) is all that it reads beside the model and the Snapshot; FOLDER gets
+FOLDER/run.json (see `training.trainer.run_folder`) is all that it reads beside the model and the Snapshot; FOLDER gets
 checkpoints/, metrics.jsonl, samples.jsonl, warnings.jsonl, adapter/, merged/ and, last, manifest.json. Killed, it goes
 on from the last checkpoint with the same losses; complete, it does nothing.
 """
@@ -23,15 +23,15 @@ from db.models import Method, Reference
 from errors import TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
-from training import methods, trackers
 from training.data.rows import Rows, read_rows, read_thumbs, unpaired
 from training.data.terms import Split
-from training.examples import WITH_REFERENCE, Example, examples
-from training.following import Silent, alone, is_first, processes
-from training.guards import Encoded, check_rows, check_space, encode
-from training.on_cpu import score_replies_only, use_every_core, use_onednn
 from training.recipe.learning_curve import shared_rows
-from training.run_folder import (
+from training.trainer import methods, trackers
+from training.trainer.examples import WITH_REFERENCE, Example, examples
+from training.trainer.following import Silent, alone, is_first, processes
+from training.trainer.guards import Encoded, check_rows, check_space, encode
+from training.trainer.on_cpu import score_replies_only, use_every_core, use_onednn
+from training.trainer.run_folder import (
     ADAPTER,
     BEST,
     CHECKPOINTS,
@@ -52,8 +52,8 @@ from training.run_folder import (
     step_of,
     versions,
 )
-from training.watching import Learned, Shifted, Watch, Written, ending_asked, fixed_prompts
-from training.weights import (
+from training.trainer.watching import Learned, Shifted, Watch, Written, ending_asked, fixed_prompts
+from training.trainer.weights import (
     bytes_to_write,
     device_name,
     finish,
@@ -392,7 +392,7 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
 def main() -> None:
     """Train in the folder named on the command line."""
     if len(sys.argv) != 2:
-        raise SystemExit("Usage: python -m training.train FOLDER")
+        raise SystemExit("Usage: python -m training.trainer.train FOLDER")
     alone(Path(sys.argv[1]).resolve(), train)
 
 

@@ -1,6 +1,6 @@
 """A training as a job of a Ray cluster, which this process submits, follows and stops.
 
-    python -m training.ray_job FOLDER        (what the job runs)
+    python -m training.trainer.ray_job FOLDER        (what the job runs)
 
 The cluster's machines see the run's folder, the snapshot and the model under the same paths as this one (a shared file
 system); the program itself is sent along. The job writes the folder as any training does, and here it is read. A job
@@ -25,8 +25,9 @@ from typing import Any, NoReturn, Protocol
 from errors import TrainingFailed
 from files import read_json, write_json
 from settings import ROOT, settings
-from training.following import Following, Silent, alone, begin_anew, failure, write_whole
-from training.run_folder import RUN, Listener, RunInput, finished
+from training.trainer.following import Following, Silent, alone, begin_anew, failure, write_whole
+from training.trainer.processes import train_apart
+from training.trainer.run_folder import RUN, Listener, RunInput, finished
 
 JOB = "ray.json"
 """The job of a run, from before it is submitted until its end was heard."""
@@ -112,7 +113,7 @@ def run_on_ray(
     cancelled: Callable[[], bool],
     connect: Callable[[str], Cluster] | None = None,
 ) -> None:
-    """Train on the cluster; see `training.launch.launch`."""
+    """Train on the cluster; see `training.trainer.launch.launch`."""
     connect = connect or connected
     job = _kept(folder) or Job(settings().ray_address, f"pickwell-{folder.name}-{uuid.uuid4().hex[:8]}")
     if not job.address:
@@ -188,7 +189,7 @@ def job_command(folder: Path, *, python: str) -> str:
     return (
         f'if [ ! -f {run} ]; then echo "{NOT_SEEN}"; exit 3; fi; '
         f"python={here}; [ -x {here} ] || python=python3; "
-        f'exec "$python" -m training.ray_job {shlex.quote(str(folder))}'
+        f'exec "$python" -m training.trainer.ray_job {shlex.quote(str(folder))}'
     )
 
 
@@ -398,15 +399,13 @@ class Followed:
 
 def in_job(folder: Path) -> None:
     """Train on the machine that the job was given, in processes of its own."""
-    from training.launch import train_apart
-
     train_apart(folder, RunInput.read(folder), Silent(), look=Followed(folder).check)
 
 
 def main() -> None:
     """Do the work of the job, in the folder named on the command line."""
     if len(sys.argv) != 2:
-        raise SystemExit("Usage: python -m training.ray_job FOLDER")
+        raise SystemExit("Usage: python -m training.trainer.ray_job FOLDER")
     alone(Path(sys.argv[1]), lambda folder, listener: in_job(folder))
 
 

@@ -16,11 +16,11 @@ from typing import Any
 from errors import TrainingFailed
 from files import read_json, write_json
 from training.data.terms import Split
-from training.examples import WITH_REFERENCE, Example
-from training.following import is_first, processes, write_whole
-from training.guards import check_finite, check_first_step
-from training.health import Best, findings
-from training.run_folder import (
+from training.trainer.examples import WITH_REFERENCE, Example
+from training.trainer.following import is_first, processes, write_whole
+from training.trainer.guards import check_finite, check_first_step
+from training.trainer.health import Best, findings
+from training.trainer.run_folder import (
     BEST,
     METRICS,
     SAMPLES,
@@ -34,7 +34,7 @@ from training.run_folder import (
     read_lines,
     step_of,
 )
-from training.sampling import sample_replies
+from training.trainer.sampling import sample_replies
 
 FIXED_PROMPTS = 3
 LEARNED = "learned.json"

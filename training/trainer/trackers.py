@@ -32,7 +32,7 @@ ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
 
 
 def names() -> list[str]:
-    """What ``report_to`` takes, here and in `training.run_folder.RunInput.trackers`; empty for no tracker.
+    """What ``report_to`` takes, here and in `training.trainer.run_folder.RunInput.trackers`; empty for no tracker.
 
     Raises `BadSetting` with the line to type where the tracker's package is not installed.
     """

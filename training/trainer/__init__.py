@@ -1,0 +1,1 @@
+"""The training itself, in processes of its own, and how it is followed."""
