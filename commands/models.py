@@ -113,8 +113,8 @@ def benchmark(
     four_bits: Annotated[bool, typer.Option("--four-bits", help="Also of the model loaded in four bits.")] = False,
 ) -> None:
     """Ask a model and its base public benchmarks, wait, and print what was lost or gained."""
-    from training.benchmark_tasks import DEFAULT, checked_tasks
-    from training.benchmarking import benchmarks, contrasts, model_named, named, request_benchmark, there_already
+    from eval.benchmarks.runs import benchmarks, contrasts, model_named, named, request_benchmark, there_already
+    from eval.benchmarks.tasks import DEFAULT, checked_tasks
 
     with session() as s:
         found = project_named(s, project)

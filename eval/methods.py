@@ -41,7 +41,7 @@ from db.models import (
 )
 from db.people import require
 from errors import Refused
-from eval.stated import stated
+from eval.protocol import stated
 from llm.template import text_hash
 from sections import Section
 from settings import ROOT

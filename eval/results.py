@@ -16,10 +16,9 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from errors import Refused
 from eval.blinding import Outcome, outcome
-from eval.guess_results import guesses_of
-from eval.guesses import Guessed
+from eval.guesses import Guessed, guesses_of
+from eval.protocol import Stated, stated
 from eval.second_looks import Twice, looks_of
-from eval.stated import Stated, stated
 from eval.votes_report import VotesReport, report
 from stats.contrasts import HeadToHead, contrasts
 from stats.votes import Votes, as_votes

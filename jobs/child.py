@@ -20,8 +20,8 @@ STAGES = {
     "training": "training.trainer.worker",
     "parity": "generation.parity_check",
     "timing": "training.recipe.timing",
-    "judge": "generation.judge_run",
-    "benchmark": "training.benchmarking",
+    "judge": "eval.judge.run",
+    "benchmark": "eval.benchmarks.runs",
 }
 """The module that carries each kind of run, by its ``run(progress)``."""
 

@@ -38,7 +38,6 @@ UPWARD: set[tuple[str, str]] = set()
 """(module, module that it imports) against the order, still to be mended."""
 
 CIRCLES: set[frozenset[str]] = {
-    frozenset({"training.benchmarking", "training.measuring"}),
 }
 """Modules that import each other, still to be mended."""
 

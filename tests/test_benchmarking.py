@@ -35,27 +35,10 @@ from db.models import (
 )
 from db.session import reading, session
 from errors import BadFile, BrokenModel, NotAllowed, NotFound, PickwellError, Refused
-from jobs.progress import RunLost, unmanaged
-from jobs.runs import cancel, try_again
-from stats.paired import Difference, NotComparable, Outcome, Score, difference, differences, mcnemar
-from tests.app_pages import open_page, press, said
-from tests.factories import a_human, a_project, a_reviewer
-from tests.test_models import a_folder, a_training
-from training import benchmarking, measuring
-from training.benchmark_tasks import (
-    DEFAULT,
-    EXAMPLES,
-    PRESETS,
-    checked_tasks,
-    label_of,
-    local_task,
-    memory_caution,
-    minutes,
-)
-from training.benchmarking import (
-    Asked,
-    BenchmarkFailed,
-    Listener,
+from eval.benchmarks import measure as measuring
+from eval.benchmarks import runs as benchmarking
+from eval.benchmarks.measure import found_in, hub_answers
+from eval.benchmarks.runs import (
     benchmarks,
     contrasts,
     model_named,
@@ -65,8 +48,24 @@ from training.benchmarking import (
     scores_of,
     there_already,
 )
+from eval.benchmarks.tasks import (
+    DEFAULT,
+    EXAMPLES,
+    PRESETS,
+    checked_tasks,
+    label_of,
+    local_task,
+    memory_caution,
+    minutes,
+)
+from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener
+from jobs.progress import RunLost, unmanaged
+from jobs.runs import cancel, try_again
+from stats.paired import Difference, NotComparable, Outcome, Score, difference, differences, mcnemar
+from tests.app_pages import open_page, press, said
+from tests.factories import a_human, a_project, a_reviewer
+from tests.test_models import a_folder, a_training
 from training.card import card
-from training.measuring import found_in, hub_answers
 from training.versions import in_use, retire
 
 LIBRARY = "lm-eval 9.9, float32 on a CPU"

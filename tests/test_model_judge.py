@@ -38,13 +38,7 @@ from errors import EngineFailed, NotAllowed, NotFound, Refused
 from eval.blinding import Outcome
 from eval.contestants import readiness
 from eval.evaluations import create_evaluation, evaluations
-from eval.judge_results import as_columns as judge_columns
-from eval.judge_results import judges, passed_over
-from eval.judge_telling import used_in_words
-from eval.judging import judge, next_view, progress
-from eval.live import stands
-from eval.methods import methods
-from eval.model_judge import (
+from eval.judge.agreement import (
     WORTH,
     Measures,
     PersonsVote,
@@ -56,12 +50,18 @@ from eval.model_judge import (
     orders,
     why_not,
 )
+from eval.judge.findings import used_in_words
+from eval.judge.message import ANSWERS, QUESTION, default_instructions, judge_message, verdict_in
+from eval.judge.pairs import pairs_of
+from eval.judge.results import as_columns as judge_columns
+from eval.judge.results import judges, passed_over
+from eval.judge.run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
+from eval.judging import judge, next_view, progress
+from eval.live import stands
+from eval.methods import methods
 from eval.protocol import Plan, Stopping, Undecided
 from eval.results import as_columns, results
 from generation import worker
-from generation.judge_message import ANSWERS, QUESTION, default_instructions, judge_message, verdict_in
-from generation.judge_pairs import pairs_of
-from generation.judge_run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
 from generation.responders import Contestant, Remote, Sampling
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import KINDS, cancel, pause, try_again

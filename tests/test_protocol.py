@@ -36,8 +36,7 @@ from errors import BadSetting, NotAllowed, Refused
 from eval.contestants import look_over
 from eval.evaluations import close_evaluation, counted, create_evaluation, forecasts, protocol_of, verify_protocol
 from eval.forecast import forecast
-from eval.guess_results import guesses_of
-from eval.guesses import Guessed, guess_accuracy
+from eval.guesses import Guessed, guess_accuracy, guesses_of
 from eval.judging import (
     HELD_FOR,
     BlindView,

@@ -28,11 +28,11 @@ from db.models import (
     TrainingStep,
     TrainingWarning,
 )
+from eval.benchmarks.runs import contrasts, newest, scores_of
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
 from sections import Section
-from training.benchmarking import contrasts, newest, scores_of
 from training.data.terms import LeftOut
 from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
 from training.trainer.run_folder import RecipeValues

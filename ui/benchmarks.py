@@ -9,21 +9,21 @@ import streamlit as st
 from db.models import BenchmarkRun, ModelVersion, TrainingRun
 from db.session import reading, session
 from errors import PickwellError
-from stats.paired import Difference, Outcome, Score
-from texts.escape import escaped
-from training.benchmark_tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, memory_caution, minutes
-from training.benchmarking import (
+from eval.benchmarks.runs import (
     Contrast,
     benchmarks,
     contrasts,
     labels,
     named,
     newest,
-    not_installed,
     request_benchmark,
     scores_of,
     there_already,
 )
+from eval.benchmarks.tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, memory_caution, minutes
+from eval.benchmarks.terms import not_installed
+from stats.paired import Difference, Outcome, Score
+from texts.escape import escaped
 from training.recipe.estimate import has_gpu, memory_here, parameters_of
 from ui.charts import GREEN, GREY, INK, RED, coloured, draw, legend
 from ui.frame import Me

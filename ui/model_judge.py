@@ -8,11 +8,11 @@ import streamlit as st
 from db.lookup import models
 from db.models import Evaluation, JudgeRun, Role, RunStatus
 from db.session import reading, session
-from eval.judge_results import JudgeFound, as_columns, judge_label, judges, runs_of, unreadable
-from eval.judge_telling import LEFT_BY_LOT, BesideTold, HelpTold, JudgeTold, told
+from eval.judge.findings import LEFT_BY_LOT, BesideTold, HelpTold, JudgeTold, told
+from eval.judge.pairs import pairs_of
+from eval.judge.results import JudgeFound, as_columns, judge_label, judges, runs_of, unreadable
+from eval.judge.run import SAMPLING, instructions_for, judge_runs, request_judge
 from eval.results import Results
-from generation.judge_pairs import pairs_of
-from generation.judge_run import SAMPLING, instructions_for, judge_runs, request_judge
 from llm.template import PromptFormat
 from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes

@@ -10,8 +10,16 @@ from db.models import Responder, ResponderKind
 from db.session import reading, session
 from eval.contestants import LookedOver, Telling, look_over, readiness, routed_held_out
 from eval.evaluations import create_evaluation, evaluations, forecasts, protocol_of
-from eval.protocol import ADVISED_OVERLAP, MOST_BASELINES, MOST_JUDGMENTS, Contrast, Plan, Protocol, Stopping
-from eval.stated import STOPPING_WORDS
+from eval.protocol import (
+    ADVISED_OVERLAP,
+    MOST_BASELINES,
+    MOST_JUDGMENTS,
+    STOPPING_WORDS,
+    Contrast,
+    Plan,
+    Protocol,
+    Stopping,
+)
 from eval.telltales import pieces
 from texts.escape import escaped
 from ui.frame import Me

@@ -1,7 +1,7 @@
 """An evaluation's protocol as people read it while it is open."""
 
 from db.models import Evaluation
-from eval.stated import protocol_rows
+from eval.protocol import protocol_rows
 from ui.safe import show_table
 
 

@@ -7,7 +7,7 @@ Every text is escaped. No reply or prompt is in it; the verdicts as CSV have tho
 import json
 from collections.abc import Sequence
 
-from eval.judge_telling import LEFT_BY_LOT, JudgeTold, used_in_words
+from eval.judge.findings import LEFT_BY_LOT, JudgeTold, used_in_words
 from eval.telling import Dot, Telling
 from sections import Section
 from stats.contrasts import HeadToHead

@@ -35,11 +35,11 @@ from db.models import (
 from db.people import guideline_of, require
 from db.session import reading, session
 from errors import EngineFailed, NotFound, Refused
+from eval.judge.message import LONGEST_SAID, default_instructions, judge_message, verdict_in
+from eval.judge.pairs import JudgedPair, pairs_of
 from generation import worker
 from generation.adapters import ensure_merged
 from generation.answering import Endpoints, EngineDied, Work, answerers_of
-from generation.judge_message import LONGEST_SAID, default_instructions, judge_message, verdict_in
-from generation.judge_pairs import JudgedPair, pairs_of
 from generation.plan import refuse_unfit
 from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
 from jobs.progress import Progress
@@ -62,7 +62,7 @@ NO_ANSWER = "(no answer) "
 Key: TypeAlias = tuple[int, int, bool]
 """Candidate's and baseline's Response, and whether the candidate stands left."""
 
-log = logging.getLogger("generation.judge_run")
+log = logging.getLogger("eval.judge.run")
 
 
 # ------------------------------------------------------------------------------------------------ asking for a run

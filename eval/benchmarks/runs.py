@@ -4,13 +4,10 @@ Each task's scores are kept as it ends, so that an attempt after a failure asks 
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, selectinload
@@ -20,30 +17,18 @@ from db.models import BenchmarkRun, BenchmarkScore, ModelVersion, Responder, Rol
 from db.people import require
 from db.session import reading, session
 from errors import BrokenModel, NotFound, PickwellError, Refused
+from eval.benchmarks.tasks import changed_since, checked_tasks, label_of
+from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener
 from files import MANIFEST, write_json
 from jobs.progress import Progress
 from llm.folder import check_model_folder
-from settings import ROOT
 from stats.paired import Difference, NotComparable, Score, differences
-from training.benchmark_tasks import changed_since, checked_tasks, label_of
 
 WRITE_EVERY = 1.0
 """Seconds between two words on the progress, at least."""
 FINISHED = "finished.json"
 """File in the run's folder with the tasks that were asked to their end."""
 MOST_EXAMPLES = 100_000
-
-
-class BenchmarkFailed(PickwellError):
-    """A benchmark that cannot go on, or some of whose tasks cannot be asked."""
-
-
-def not_installed() -> str | None:
-    """What to do where lm-eval is not installed, which is optional; none where it is."""
-    if find_spec("lm_eval") is not None:
-        return None
-    command = f"{sys.executable} -m pip install --no-deps -r {ROOT / 'requirements-benchmarks.txt'}"
-    return f"Benchmarks need lm-eval, which is not installed here. Install it with {command} and try again."
 
 
 # ------------------------------------------------------------------------------------------------------- asking for one
@@ -230,35 +215,6 @@ def contrasts(s: Session, *, version: ModelVersion) -> list[Contrast]:
 # --------------------------------------------------------------------------------------------------------- at work
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is to be measured."""
-
-    location: str
-    """The model's whole folder, or its hub id."""
-    tasks: tuple[str, ...]
-    examples: int | None
-    quantised: bool
-    adapters: tuple[tuple[str, str, str], ...] = ()
-    """Base, adapter and place of every merge that has to come first, in this order."""
-
-
-class Listener(Protocol):
-    """Hears what a measurement finds, as it finds it. Whatever it raises ends the measurement."""
-
-    def begin(self, measured_by: str) -> Sequence[str]:
-        """Note what measures, with version and precision; gives the tasks that are still to be asked."""
-
-    def say(self, stage: str, done: int, total: int) -> None:
-        """Say what goes on and how many examples of all are done."""
-
-    def finished(self, task: str, scores: Sequence[Score], about: Mapping[str, object]) -> None:
-        """Take a task's scores, and what else is to be known of how it was asked."""
-
-    def failed(self, task: str, sentence: str) -> None:
-        """Take why a task could not be asked; the others go on."""
-
-
 Measure = Callable[[Asked, Listener], None]
 
 
@@ -285,7 +241,7 @@ def run(progress: Progress, measure: Measure | None = None) -> None:
 
 
 def _lm_eval() -> Measure:
-    from training.measuring import measure
+    from eval.benchmarks.measure import measure
 
     return measure
 

@@ -24,7 +24,7 @@ from db.models import (
     Verdict,
 )
 from errors import Refused
-from eval.model_judge import (
+from eval.judge.agreement import (
     Measures,
     Orders,
     PersonsVote,

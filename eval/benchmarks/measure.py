@@ -23,12 +23,12 @@ from typing import Any
 
 from db.models import Adapter
 from errors import PickwellError
+from eval.benchmarks.tasks import is_local, local_task
+from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener, not_installed
 from jobs.progress import RunLost
 from llm.folder import is_hub_id
 from settings import ROOT
 from stats.paired import Score
-from training.benchmark_tasks import is_local, local_task
-from training.benchmarking import Asked, BenchmarkFailed, Listener, not_installed
 
 SEED = 1234
 """Of everything that lm-eval draws: which examples are shown before a question, above all."""
@@ -45,7 +45,7 @@ REACHED = 10.0
 WRONG_IN_A_TASK = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, re.error)
 """What foreign wording, data and patterns raise as they are asked, beside errors of their templates."""
 
-log = logging.getLogger("training.measuring")
+log = logging.getLogger("eval.benchmarks.measure")
 
 
 def measure(given: Asked, listener: Listener) -> None:

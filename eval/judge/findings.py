@@ -6,8 +6,8 @@ Its own win rate is told nowhere: only how far it goes with people, and what peo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.judge_results import Beside, Helped, JudgeFound
-from eval.model_judge import Orders, gain_in_words
+from eval.judge.agreement import Orders, gain_in_words
+from eval.judge.results import Beside, Helped, JudgeFound
 from eval.telling import Dot, p_in_words, percent, span
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.vote_agreement import VoteAgreement

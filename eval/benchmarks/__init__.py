@@ -1,0 +1,1 @@
+"""Public benchmarks of a model beside its base."""
