@@ -42,7 +42,7 @@ from errors import PickwellError
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.protocol import Undecided
-from eval.results import results
+from eval.report.results import results
 from generation.base_model import register_base_model
 from generation.pairing import offer_for_ranking
 from generation.plan import start_together

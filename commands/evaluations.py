@@ -34,7 +34,7 @@ def evaluate(
     import secrets
 
     from eval.evaluations import close_evaluation, create_evaluation
-    from eval.results import results
+    from eval.report.results import results
     from stats.estimates import CannotEstimate
 
     with session() as s:
@@ -85,8 +85,8 @@ def winrate(
     seed: int = 0,
 ) -> None:
     """Win rates, strengths, agreement and more from a file of blind verdicts; reads nothing else."""
-    from eval.votes_file import read_votes
-    from eval.votes_report import as_json, report, summary
+    from eval.report.votes import as_json, report, summary
+    from eval.report.votes_file import read_votes
     from files import write_json
 
     if to is not None and not to.parent.is_dir():

@@ -13,7 +13,7 @@ from db.people import require
 from errors import NotFound, Refused
 from eval.blinding import SCORE, outcome
 from eval.protocol import Protocol, Stopping, read_protocol
-from eval.results import reached
+from eval.report.results import reached
 from stats.sequential import Evidence, evidence
 
 

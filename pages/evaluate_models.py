@@ -5,7 +5,7 @@ import streamlit as st
 from db.models import Evaluation, Role
 from db.session import reading
 from eval.evaluations import evaluations
-from eval.losses import may_read
+from eval.report.pairs import may_read
 from ui.evaluation_pairs import show_pairs
 from ui.evaluation_results import download_report, download_verdicts, show_results, told_results
 from ui.frame import page

@@ -9,6 +9,7 @@ import streamlit as st
 
 from db.models import Drawn, Role
 from db.session import reading, session
+from eval.report.pictures import GREEN
 from intake.routing import rule_counts
 from review.assignment import ManyOffer
 from review.flags import Flagged, open_flags, settle
@@ -23,7 +24,7 @@ from review.progress import (
 )
 from stats.agreement import agreement, with_others
 from texts.escape import escaped
-from ui.charts import GREEN, responder_bars
+from ui.charts import responder_bars
 from ui.frame import page
 from ui.pairs import show_pair, show_prompt
 from ui.safe import errors_toasted, plain, show_table

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from db.models import Base, Guideline, Membership, Method, Project, Recipe, Response, Reviewer, Role
 from db.session import MIGRATIONS, engine, is_newest, migrate, reading, session
 from errors import DatabaseProblem
-from eval.results import results
+from eval.report.results import results
 from settings import ROOT
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer
 

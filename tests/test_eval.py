@@ -33,7 +33,7 @@ from errors import NotAllowed, Refused
 from eval.blinding import Outcome, draw_side, outcome
 from eval.evaluations import close_evaluation, create_evaluation, evaluations
 from eval.judging import judge, next_view, progress, undo_last
-from eval.results import results
+from eval.report.results import results
 from stats import intervals
 from stats.contrasts import HeadToHead, contrasts
 from stats.estimates import Interval

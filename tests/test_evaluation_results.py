@@ -32,11 +32,12 @@ from db.models import (
     now,
 )
 from errors import BadFile, NotAllowed, Refused
-from eval.methods import methods, took_part
-from eval.results import Verdicts, as_columns, results
-from eval.telling import telling
-from eval.votes_file import read_votes
-from eval.votes_report import as_json, report
+from eval.report.findings import telling
+from eval.report.html import report_html
+from eval.report.methods import methods, took_part
+from eval.report.results import Verdicts, as_columns, results
+from eval.report.votes import as_json, report
+from eval.report.votes_file import read_votes
 from stats.contrasts import contrasts
 from stats.estimates import CannotEstimate
 from stats.vote_agreement import ceiling_of
@@ -45,7 +46,6 @@ from tests.app_pages import html, open_page, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from ui.evaluation_results import tell
 from ui.export import csv_bytes
-from ui.report_file import report_html
 
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 

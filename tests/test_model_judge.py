@@ -58,9 +58,10 @@ from eval.judge.results import judges, passed_over
 from eval.judge.run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
 from eval.judging import judge, next_view, progress
 from eval.live import stands
-from eval.methods import methods
 from eval.protocol import Plan, Stopping, Undecided
-from eval.results import as_columns, results
+from eval.report.html import report_html
+from eval.report.methods import methods
+from eval.report.results import as_columns, results
 from generation import worker
 from generation.responders import Contestant, Remote, Sampling
 from jobs.progress import Progress, RunLost, unmanaged
@@ -75,7 +76,6 @@ from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
 from ui.evaluation_results import tell
 from ui.model_judge import tell as tell_judges
-from ui.report_file import report_html
 from ui.story import story
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD

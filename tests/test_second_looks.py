@@ -13,9 +13,9 @@ from errors import BadSetting, NotFound, Refused
 from eval.evaluations import close_evaluation, counted
 from eval.judging import HELD_FOR, BlindView, explainable, judge, judge_again, progress, undo_last
 from eval.protocol import Plan
-from eval.results import results
+from eval.report.findings import telling
+from eval.report.results import results
 from eval.second_looks import APART, Twice, consistency, looks_of
-from eval.telling import telling
 from stats.estimates import CannotEstimate, Interval
 from tests.test_protocol import Contest
 

@@ -15,7 +15,7 @@ from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.protocol import Undecided
-from eval.results import results
+from eval.report.results import results
 from generation.plan import start_generation
 from generation.worker import run as generate
 from intake.sample import load_sample

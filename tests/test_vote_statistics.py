@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from db.models import Verdict
 from errors import BadFile, BadSetting
-from eval.votes_report import _plain, report
+from eval.report.votes import _plain, report
 from stats.clusters import correlation, means, two_ways
 from stats.contrasts import HeadToHead, contrasts, flips, holm, sign_test
 from stats.estimates import CannotEstimate, Estimated, Interval

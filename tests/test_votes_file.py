@@ -14,8 +14,8 @@ import pytest
 import cli
 from benchmarks.evaluation import DESIGNS, coverage, false_winners, write_votes
 from errors import BadFile, NotFound
-from eval.votes_file import read_votes
-from eval.votes_report import as_json, report, summary
+from eval.report.votes import as_json, report, summary
+from eval.report.votes_file import read_votes
 from settings import ROOT
 from stats.votes import VERDICTS
 

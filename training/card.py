@@ -29,10 +29,10 @@ from db.models import (
     TrainingWarning,
 )
 from eval.benchmarks.runs import contrasts, newest, scores_of
+from eval.report.methods import Section
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
-from sections import Section
 from training.data.terms import LeftOut
 from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
 from training.trainer.run_folder import RecipeValues

@@ -22,10 +22,11 @@ from eval.benchmarks.runs import (
 )
 from eval.benchmarks.tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, memory_caution, minutes
 from eval.benchmarks.terms import not_installed
+from eval.report.pictures import GREEN, GREY, INK, RED
 from stats.paired import Difference, Outcome, Score
 from texts.escape import escaped
 from training.recipe.estimate import has_gpu, memory_here, parameters_of
-from ui.charts import GREEN, GREY, INK, RED, coloured, draw, legend
+from ui.charts import coloured, draw, legend
 from ui.frame import Me
 from ui.run_status import WORDS, show_run
 from ui.safe import errors_shown, plain, show_table

@@ -7,15 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from db.models import TrainingStep
+from eval.report.pictures import GREEN, GREY, PALE, RED
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
 from texts.escape import escaped
 from training.trainer.run_history import Point, points
-
-GREEN, GREY, RED = "#0d9488", "#94a3b8", "#dc2626"
-PALE = "#cbd5e1"
-INK = "#718096"
-"""Of words in a chart, to be read on white and on black."""
 
 
 def draw(chart: alt.Chart | alt.LayerChart, *, height: int) -> None:

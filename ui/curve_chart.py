@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from eval.report.pictures import GREEN, GREY, INK
 from training.recipe.learning_curve import CHANCE, Point
-from ui.charts import GREEN, GREY, INK, draw
+from ui.charts import draw
 
 
 def learning_curve(points: Sequence[Point]) -> None:

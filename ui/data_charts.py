@@ -6,12 +6,13 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from eval.report.pictures import GREEN, GREY, PALE, RED
 from texts.escape import escaped
 from training.data.classes_and_values import Labels, Values
 from training.data.inspected_rows import Finding, InspectedRow
 from training.data.inspection import Bin, Disagreement, Fared, Opening, bins
 from training.data.token_fit import Piece
-from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
+from ui.charts import coloured, draw, legend
 from ui.safe import plain
 
 SIDE_COLOURS = {"chosen": GREEN, "rejected": GREY}

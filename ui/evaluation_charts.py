@@ -6,20 +6,15 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from eval.telling import Dot
+from eval.report.findings import Dot
+from eval.report.pictures import GREEN, GREY, INK, OUTCOMES, outcomes
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate
 from stats.strengths import ELO, Strengths
-from ui.charts import GREEN, GREY, INK, PALE, RED, coloured, draw, legend
+from ui.charts import coloured, draw, legend
 from ui.safe import plain
 
-OUTCOMES = {"win": GREEN, "tie": PALE, "both bad": GREY, "loss": RED}
 LABELS = alt.Axis(labelLimit=260)
-
-
-def outcomes(one: HeadToHead) -> dict[str, int]:
-    """Counts by the names of `OUTCOMES`."""
-    return {"win": one.wins, "tie": one.ties - one.both_bad, "both bad": one.both_bad, "loss": one.losses}
 
 
 def rates(dots: Sequence[Dot], *, title: str, candidate: str = "") -> None:

@@ -6,11 +6,11 @@ import streamlit as st
 
 from db.session import reading
 from eval.blinding import Outcome
-from eval.losses import Case, Change, Earlier, Fate, Reply, cases, changes, chosen, earlier, may_read, passed
+from eval.report.pairs import Case, Change, Earlier, Fate, Reply, cases, changes, chosen, earlier, may_read, passed
+from eval.report.tables import ToldResults
 from generation.asserting import Share, assertions
 from texts.escape import escaped
 from ui.checks import share_table
-from ui.evaluation_figures import ToldResults
 from ui.pairs import show_prompt
 from ui.safe import errors_shown, plain, show_table
 from ui.wanted import offer_like

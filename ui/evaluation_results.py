@@ -4,13 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from db.session import reading
-from eval.methods import methods
-from eval.results import Results, as_columns, results
-from eval.telling import PARTS, Telling, telling
-from stats.estimates import CannotEstimate
-from texts.escape import escaped
-from ui.evaluation_charts import outcome_bars, rates, strength_dots
-from ui.evaluation_figures import (
+from eval.report.findings import PARTS, Telling, telling
+from eval.report.html import report_html
+from eval.report.methods import methods
+from eval.report.results import Results, as_columns, results
+from eval.report.tables import (
     Table,
     Told,
     ToldResults,
@@ -23,9 +21,11 @@ from ui.evaluation_figures import (
     strength_table,
     without_reasons,
 )
+from stats.estimates import CannotEstimate
+from texts.escape import escaped
+from ui.evaluation_charts import outcome_bars, rates, strength_dots
 from ui.export import csv_bytes
 from ui.model_judge import told_judges
-from ui.report_file import report_html
 from ui.safe import plain, show_table
 
 SIMULATED = '<span class="pw-simulated">simulated reviewer, not people</span>'

@@ -6,8 +6,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from eval.report.pictures import GREEN, GREY, PALE, RED
 from training.data.snapshot import Lengths, ResponderShare
-from ui.charts import GREEN, GREY, PALE, RED, coloured, draw, legend
+from ui.charts import coloured, draw, legend
 
 
 def share_bars(shares: Sequence[ResponderShare]) -> None:

@@ -5,8 +5,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, Responder
-from eval.methods import TookPart, took_part
-from eval.results import Results, Verdicts, results
+from eval.report.methods import TookPart, took_part
+from eval.report.results import Results, Verdicts, results
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate
 from texts.escape import escaped

@@ -12,12 +12,12 @@ from eval.judge.findings import LEFT_BY_LOT, BesideTold, HelpTold, JudgeTold, to
 from eval.judge.pairs import pairs_of
 from eval.judge.results import JudgeFound, as_columns, judge_label, judges, runs_of, unreadable
 from eval.judge.run import SAMPLING, instructions_for, judge_runs, request_judge
-from eval.results import Results
+from eval.report.results import Results
+from eval.report.tables import ToldResults
 from llm.template import PromptFormat
 from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes
 from ui.evaluation_charts import rates
-from ui.evaluation_figures import ToldResults
 from ui.export import csv_bytes
 from ui.frame import Me
 from ui.run_status import show_run

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from eval.judge.agreement import Orders, gain_in_words
 from eval.judge.results import Beside, Helped, JudgeFound
-from eval.telling import Dot, p_in_words, percent, span
+from eval.report.findings import Dot, p_in_words, percent, span
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.vote_agreement import VoteAgreement
 

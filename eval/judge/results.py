@@ -1,6 +1,6 @@
 """What model judges said of a closed Evaluation, beside people's verdicts; read from the database.
 
-Nothing here goes back into `eval.results`: a judge is in no contrast, strength, agreement or export of people's.
+Nothing here goes back into `eval.report.results`: a judge is in no contrast, strength, agreement or export of people's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ from eval.judge.agreement import (
     why_not,
 )
 from eval.protocol import Stopping, read_protocol
-from eval.results import Results, Verdicts, names_of, pairings_of
+from eval.report.results import Results, Verdicts, names_of, pairings_of
 from llm.template import text_hash
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate, Estimated

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eval.results import Results, Verdicts
+from eval.report.findings import Telling, p_in_words, percent, span
+from eval.report.results import Results, Verdicts
+from eval.report.votes import VotesReport
 from eval.second_looks import consistency
-from eval.telling import Telling, p_in_words, percent, span
-from eval.votes_report import VotesReport
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.strengths import Strengths

@@ -16,7 +16,7 @@ from db.models import Assertion, AssertionResult, Evaluation, ModelVersion, Pair
 from db.people import require, roles_of
 from errors import Refused
 from eval.blinding import SCORE, Outcome, outcome
-from eval.results import NO_TAG, comment_of, names_of, pairings_of
+from eval.report.results import NO_TAG, comment_of, names_of, pairings_of
 
 
 class Fate(StrEnum):

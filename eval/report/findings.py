@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.guesses import guess_accuracy
-from eval.results import Verdicts
+from eval.report.results import Verdicts
+from eval.report.votes import VotesReport
 from eval.second_looks import consistency
-from eval.votes_report import VotesReport
 from stats.contrasts import ENOUGH_REVIEWERS, HeadToHead
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.position import position

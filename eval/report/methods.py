@@ -43,7 +43,6 @@ from db.people import require
 from errors import Refused
 from eval.protocol import stated
 from llm.template import text_hash
-from sections import Section
 from settings import ROOT
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
@@ -61,6 +60,16 @@ class TookPart:
     candidate: bool
     """Else it was a baseline."""
     pairings: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """Names and values, all of them plain text."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+    note: str = ""
+    """A paragraph below."""
 
 
 def methods(s: Session, *, by: int, evaluation_id: int) -> tuple[Section, ...]:

@@ -18,8 +18,8 @@ from errors import Refused
 from eval.blinding import Outcome, outcome
 from eval.guesses import Guessed, guesses_of
 from eval.protocol import Stated, stated
+from eval.report.votes import VotesReport, report
 from eval.second_looks import Twice, looks_of
-from eval.votes_report import VotesReport, report
 from stats.contrasts import HeadToHead, contrasts
 from stats.votes import Votes, as_votes
 from texts.rules import as_shown

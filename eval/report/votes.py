@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.votes_file import VotesFile
+from eval.report.votes_file import VotesFile
 from stats.clusters import correlation
 from stats.contrasts import HeadToHead, contrasts
 from stats.estimates import CannotEstimate, Estimated

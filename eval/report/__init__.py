@@ -1,0 +1,1 @@
+"""What an Evaluation, or a file of votes, has found: words, pictures, tables, and the files that leave."""
