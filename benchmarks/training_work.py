@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
-import simulated
 from benchmarks.work import SAMPLE
 from db.models import Verdict
 from errors import Refused
+from examples import simulated
 from files import read_json, write_json
 from llm.template import Message, PromptFormat
 from training.data.rows import FrozenRow, Rows

@@ -85,7 +85,7 @@ def demo(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings, each with a seed of its own.")] = 1,
 ) -> None:
     """The whole loop without a person; a written rule ranks and judges, and everything says simulated."""
-    from demo import Size, run_demo
+    from examples.demo import Size, run_demo
 
     if to is not None and not to.parent.is_dir():
         raise NotFound(f"There is no folder {to.parent} to write {to.name} to. Make it first.")

@@ -6,12 +6,12 @@ from db.models import Evaluation, Role
 from db.session import reading
 from eval.evaluations import evaluations
 from eval.report.pairs import may_read
-from ui.evaluation_pairs import show_pairs
-from ui.evaluation_results import download_report, download_verdicts, show_results, told_results
+from ui.evaluate.model_judge import judge_section, show_judges
+from ui.evaluate.new_evaluation import new_evaluation
+from ui.evaluate.open_evaluation import show_open_evaluation
+from ui.evaluate.pairs import show_pairs
+from ui.evaluate.results import download_report, download_verdicts, show_results, told_results
 from ui.frame import page
-from ui.model_judge import judge_section, show_judges
-from ui.new_evaluation import new_evaluation
-from ui.open_evaluation import show_open_evaluation
 from ui.safe import plain
 
 me = page("Evaluate", Role.MANAGER, Role.REVIEWER)

@@ -16,8 +16,8 @@ from training.data.feedback import Choosable, choosable
 from training.data.rows import Form
 from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
 from training.data.snapshot import Listed, SnapshotPreview, export, freeze, listed, preview
+from ui.charts import longer_bar, share_bars, side_lengths
 from ui.frame import page
-from ui.freeze_charts import longer_bar, share_bars, side_lengths
 from ui.safe import errors_shown, plain, show_table
 
 me = page("Freeze", Role.MANAGER)

@@ -30,8 +30,8 @@ from ui.pairs import (
     show_pair,
     show_prompt,
 )
+from ui.reasons import why_verdict
 from ui.safe import errors_toasted, plain, show_error
-from ui.verdict_reasons import why_verdict
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
 

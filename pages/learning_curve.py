@@ -22,7 +22,7 @@ from training.recipe.learning_curve import finding, told_from_chance
 from training.recipe.recipe import PRESETS
 from training.recipe.runs import training_runs
 from training.trainer.examples import PAIRED
-from ui.curve_chart import learning_curve
+from ui.charts import learning_curve
 from ui.frame import page
 from ui.run_status import show_run
 from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table

@@ -26,9 +26,9 @@ from training.recipe.timing import request_timing, timings
 from ui.frame import page
 from ui.run_status import show_run
 from ui.safe import errors_shown, plain
-from ui.training_readiness import agreed, link, show_readiness
-from ui.training_recipe import choose_loss_and_adapter, recipe_form
-from ui.training_watch import show_training
+from ui.train.readiness import agreed, link, show_readiness
+from ui.train.recipe import choose_loss_and_adapter, recipe_form
+from ui.train.watch import show_training
 
 SHOWN = 10
 """Runs on the page, newest first."""

@@ -10,17 +10,17 @@ import streamlit as st
 from db.models import ModelVersion, Role, RunStatus, TrainingRun
 from db.session import reading, session
 from files import MANIFEST, read_json
-from training.card import card
-from training.comparing import LEAST, MOST, compare, label_of
-from training.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
-from training.hub import hub_address, may_push, missing, push
+from release.card import card
+from release.compare import LEAST, MOST, compare, label_of
+from release.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
+from release.hub import hub_address, may_push, missing, push
+from release.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
 from training.recipe.runs import training_runs
-from training.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
-from ui.benchmarks import show_benchmarks, show_beside
 from ui.frame import page
-from ui.model_card import contests_of, show_card, show_evaluations
-from ui.model_compare import show_comparison
-from ui.model_work import show_work, start, work_of
+from ui.models.benchmarks import show_benchmarks, show_beside
+from ui.models.card import contests_of, show_card, show_evaluations
+from ui.models.compare import show_comparison
+from ui.models.work import show_work, start, work_of
 from ui.safe import FEW, errors_shown, errors_toasted, plain, show_table
 
 me = page("Trained models", Role.MANAGER)

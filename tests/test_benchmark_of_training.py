@@ -77,7 +77,7 @@ def test_more_pairs_than_the_rule_decides_are_refused() -> None:
 
 
 def test_the_rule_and_not_the_samples_own_pick_says_which_is_better() -> None:
-    import simulated
+    from examples import simulated
 
     for row in of_sample()[Split.TRAIN]:
         email = row.prompt[1]["content"]

@@ -61,12 +61,12 @@ from eval.benchmarks.tasks import (
 from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener
 from jobs.progress import RunLost, unmanaged
 from jobs.runs import cancel, try_again
+from release.card import card
+from release.versions import in_use, retire
 from stats.paired import Difference, NotComparable, Outcome, Score, difference, differences, mcnemar
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_project, a_reviewer
 from tests.test_models import a_folder, a_training
-from training.card import card
-from training.versions import in_use, retire
 
 LIBRARY = "lm-eval 9.9, float32 on a CPU"
 

@@ -44,8 +44,8 @@ from stats.vote_agreement import ceiling_of
 from stats.votes import as_votes
 from tests.app_pages import html, open_page, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from ui.evaluation_results import tell
-from ui.export import csv_bytes
+from ui.evaluate.results import tell
+from ui.safe import csv_bytes
 
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 

@@ -14,6 +14,7 @@ from db.session import session
 from errors import NotAllowed, NotFound, Refused
 from eval.evaluations import create_evaluation
 from eval.judging import judge, next_view, undo_last
+from release.versions import bring_back, retire, set_licence
 from review.assignment import next_offer
 from review.corrections import correct
 from review.queue import claim, set_queue
@@ -22,7 +23,6 @@ from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
 from tests.app_pages import open_page
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
-from training.versions import bring_back, retire, set_licence
 
 pytestmark = pytest.mark.both_databases
 

@@ -33,7 +33,7 @@ from tests.factories import a_model, a_project, a_reviewer, many_pairs
 from training.data.snapshot import folder_of, freeze
 from training.recipe import curve_runs
 from training.recipe.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
-from training.recipe.learning_curve import SHARES, Point, finding, right_ones, shared_rows, told_from_chance
+from training.recipe.learning_curve import SHARES, CurvePoint, finding, right_ones, shared_rows, told_from_chance
 from training.recipe.recipe import SMALL
 
 # ------------------------------------------------------------------------------------------------ pure: shares
@@ -97,8 +97,8 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
 # ------------------------------------------------------------------------------------------------ pure: points
 
 
-def a_point(share: float, right: int, rows: int = 20) -> Point:
-    return Point(share=share, pairs=int(200 * share), right=right, rows=rows, step=25)
+def a_point(share: float, right: int, rows: int = 20) -> CurvePoint:
+    return CurvePoint(share=share, pairs=int(200 * share), right=right, rows=rows, step=25)
 
 
 def test_a_point_has_wilsons_interval() -> None:

@@ -74,8 +74,8 @@ from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
-from ui.evaluation_results import tell
-from ui.model_judge import tell as tell_judges
+from ui.evaluate.model_judge import tell as tell_judges
+from ui.evaluate.results import tell
 from ui.story import story
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD

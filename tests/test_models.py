@@ -61,18 +61,18 @@ from files import MANIFEST, file_sha256, write_json
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
 from llm.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
+from release.card import Card, card, escaped, markdown, selection_in_words
+from release.compare import compare, differing_first, side_by_side
+from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
+from release.hub import PushFailed, missing, push
+from release.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
 from settings import ROOT, Tracker
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.card import Card, card, escaped, markdown, selection_in_words
-from training.comparing import compare, differing_first, side_by_side
-from training.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
-from training.hub import PushFailed, missing, push
 from training.recipe.knobs import LOSSES
 from training.trainer import trackers
-from training.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
-from ui.model_card import contests_of
-from ui.model_work import work_of
+from ui.models.card import contests_of
+from ui.models.work import work_of
 
 CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegarth"
 REPLY = "We are very sorry, Wilhelmina, the parcel left yesterday."
@@ -337,7 +337,7 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
 
 
 def test_making_a_card_loads_nothing_heavy() -> None:
-    code = "import sys, huggingface_hub, training.card, training.export, training.hub\n"
+    code = "import sys, huggingface_hub, release.card, release.export, release.hub\n"
     code += "from huggingface_hub import ModelCard, ModelCardData, HfApi\n"
     code += "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

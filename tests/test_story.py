@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import simulated
 from db.models import Role, Scope, Verdict
 from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
@@ -16,6 +15,7 @@ from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.protocol import Undecided
 from eval.report.results import results
+from examples import simulated
 from generation.plan import start_generation
 from generation.worker import run as generate
 from intake.sample import load_sample
@@ -72,7 +72,7 @@ def test_the_story_on_the_real_engine_trainer_and_model(
 ) -> None:
     monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
-    report = tmp_path / "demo.json"
+    report = tmp_path / "examples.demo.json"
     command = [sys.executable, "cli.py", "demo", "--prompts", "36", "--generated", "6", "--held-out", "12"]
     command += ["--max-steps", "3", "--json", str(report)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1500)

@@ -7,10 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from db.models import TrainingStep
-from eval.report.pictures import GREEN, GREY, PALE, RED
+from eval.report.pictures import GREEN, GREY, INK, PALE, RED
 from review.lengths import LongerSide, Spread
 from review.progress import Standing
 from texts.escape import escaped
+from training.data.snapshot import Lengths, ResponderShare
+from training.recipe.learning_curve import CHANCE, CurvePoint
 from training.trainer.run_history import Point, points
 
 
@@ -192,3 +194,127 @@ def longer_bars(sides: Sequence[LongerSide]) -> None:
     )
     st.html(legend(colours))
     draw(chart, height=60 + 46 * len(sides))
+
+
+def learning_curve(points: Sequence[CurvePoint]) -> None:
+    """Accuracy with its interval over the pairs that were learned from, and the line of guessing."""
+    frame = pd.DataFrame(
+        [
+            {
+                "pairs": point.pairs,
+                "of the snapshot": f"{point.share * 100:.0f} %",
+                "accuracy": point.accuracy,
+                "low": point.low,
+                "high": point.high,
+                "right": point.right,
+                "validation rows": point.rows,
+            }
+            for point in points
+        ]
+    )
+    counted = ("of the snapshot:N", "pairs:Q", "right:Q", "validation rows:Q")
+    tips = [
+        *(alt.Tooltip(name) for name in counted),
+        *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("accuracy", "low", "high")),
+    ]
+    base = alt.Chart(frame).encode(
+        x=alt.X("pairs:Q", title="pairs that it learned from", scale=alt.Scale(zero=True, nice=True)), tooltip=tips
+    )
+    y = alt.Y(
+        "accuracy:Q",
+        title="validation pairs that it gets right",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(format="%"),
+    )
+    line = base.mark_line(color=GREEN, opacity=0.4).encode(y=y)
+    intervals = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(
+        y=alt.Y("low:Q", scale=alt.Scale(domain=[0, 1])), y2="high:Q"
+    )
+    marks = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(y=y)
+    shares = base.mark_text(align="left", dx=10, dy=-10, color=INK).encode(y=y, text="of the snapshot:N")
+    guessing = pd.DataFrame({"y": [CHANCE], "words": ["guessing"]})
+    chance = alt.Chart(guessing).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="y:Q")
+    named = (
+        alt.Chart(guessing)
+        .mark_text(align="left", dx=4, dy=-8, color=INK)
+        .encode(x=alt.value(0), y="y:Q", text="words:N")
+    )
+    draw(chance + named + line + intervals + marks + shares, height=320)
+
+
+def share_bars(shares: Sequence[ResponderShare]) -> None:
+    """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
+    colours = {"better": GREEN, "worse": RED}
+    order = list(colours)
+    frame = pd.DataFrame(
+        [
+            {"Whose": one.label, "is": name, "pairs": count, "order": order.index(name)}
+            for one in shares
+            for name, count in zip(order, (one.chosen, one.rejected), strict=True)
+        ]
+    )
+    chart = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("Whose:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
+            color=coloured("is:N", colours),
+            order="order:Q",
+            tooltip=["Whose", "is", "pairs"],
+        )
+    )
+    st.html(legend(colours))
+    draw(chart, height=50 + 34 * len(shares))
+
+
+def side_lengths(lengths: Lengths) -> None:
+    """Words of the better and of the worse replies: middle half as a bar, median in it, the tenths as its ends."""
+    frame = pd.DataFrame(
+        [
+            {
+                "Reply": one.side.lower(),
+                "a tenth below": one.tenth,
+                "a quarter below": one.quarter,
+                "median": one.median,
+                "a quarter above": one.three_quarters,
+                "a tenth above": one.nine_tenths,
+            }
+            for one in lengths.sides
+        ]
+    )
+    tips = [alt.Tooltip("Reply:N"), *(alt.Tooltip(f"{name}:Q", format=".0f") for name in frame.columns[1:])]
+    colour = coloured("Reply:N", {"better": GREEN, "worse": RED})
+    base = alt.Chart(frame).encode(y=alt.Y("Reply:N", sort=None, title=None), tooltip=tips)
+    ends = base.mark_rule(color=GREY).encode(
+        x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
+    )
+    half = base.mark_bar(opacity=0.5, size=16).encode(x="a quarter below:Q", x2="a quarter above:Q", color=colour)
+    middle = base.mark_tick(thickness=4, size=24).encode(x="median:Q", color=colour)
+    draw(ends + half + middle, height=130)
+
+
+def longer_bar(lengths: Lengths) -> None:
+    """In how many pairs the better reply is the longer one, as long, or the shorter one."""
+    colours = {"the longer one is better": GREEN, "both are as long": PALE, "the shorter one is better": GREY}
+    frame = pd.DataFrame(
+        [
+            {"which": name, "pairs": count, "order": place, "row": ""}
+            for place, (name, count) in enumerate(
+                zip(colours, (lengths.longer, lengths.same, lengths.shorter), strict=True)
+            )
+        ]
+    )
+    chart = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("row:N", title=None, axis=None),
+            color=coloured("which:N", colours),
+            order="order:Q",
+            tooltip=["which", "pairs"],
+        )
+    )
+    st.html(legend(colours))
+    draw(chart, height=90)

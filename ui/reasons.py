@@ -1,16 +1,23 @@
 """Why the last choice was made: a comment, chips, and the project's criteria."""
 
+from collections.abc import Callable, Collection
+
 import streamlit as st
 
+from db.models import Judgment
 from db.session import reading, session
+from eval.judging import explain, set_tags, tags_of
 from review.rankings import Choice, LastRanking, give_reason
-from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips
+from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
+from texts.typed import LONGEST_COMMENT
 from ui.frame import Me
 from ui.keys import alternating
 from ui.pairs import CHOICE_WORDS
-from ui.reason_boxes import TITLES, reason_boxes
 from ui.safe import errors_toasted, plain
 from ui.slots import words_of
+
+TITLES = ("The better one is", "Wrong with the other")
+
 
 SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
 
@@ -61,3 +68,84 @@ def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> Non
     choice = SIDES.get(str(st.session_state.get(key)))
     with errors_toasted(), session() as s:
         judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, choice=choice)
+
+
+def reason_boxes(
+    said: str,
+    *,
+    kind: str,
+    item_id: int,
+    comment: str | None,
+    chips: Collection[str],
+    titles: tuple[str, str] = TITLES,
+    save_comment: Callable[[str], None],
+    save_chips: Callable[[list[str], list[str]], None],
+) -> None:
+    """Both boxes; everything in them is optional and saved at once.
+
+    Args:
+        said: the choice, in words.
+        kind: of what it is about, "ranking" or "verdict".
+        item_id: its id, so that no box keeps the text of the one before.
+        comment: as it stands.
+        chips: as they stand.
+    """
+    key = alternating(f"{kind}_comment", item_id)
+    st.text_input(
+        f"Your last choice: {said}. Why? (optional, Enter saves)",
+        value=comment or "",
+        key=key,
+        max_chars=LONGEST_COMMENT,
+        on_change=_comment,
+        args=(key, save_comment),
+    )
+    keys = alternating(f"{kind}_praise", item_id), alternating(f"{kind}_faults", item_id)
+    for column, own, title, labels in zip(st.columns(2), keys, titles, (PRAISE, FAULTS), strict=True):
+        column.pills(
+            title,
+            labels,
+            selection_mode="multi",
+            default=[chip for chip in chips if chip in labels],
+            key=own,
+            on_change=_chips,
+            args=(keys, save_chips),
+        )
+
+
+def _comment(key: str, save: Callable[[str], None]) -> None:
+    with errors_toasted():
+        save(st.session_state.get(key, ""))
+        st.toast("Reason saved.")
+
+
+def _chips(keys: tuple[str, str], save: Callable[[list[str], list[str]], None]) -> None:
+    praise, faults = (st.session_state.get(key, []) for key in keys)
+    with errors_toasted():
+        save(praise, faults)
+
+
+def why_verdict(me: Me, last: Judgment) -> None:
+    """Reasons of the last verdict; all optional."""
+    if last.verdict is None:
+        return
+    with reading() as s:
+        tags = tags_of(s, judgment_id=last.id)
+
+    def save_comment(text: str) -> None:
+        with session() as s:
+            explain(s, by=me.reviewer_id, judgment_id=last.id, text=text)
+
+    def save_tags(praise: list[str], faults: list[str]) -> None:
+        with session() as s:
+            set_tags(s, by=me.reviewer_id, judgment_id=last.id, praise=praise, faults=faults)
+
+    with st.container(border=True, key="why_verdict"):
+        reason_boxes(
+            CHOICE_WORDS[last.verdict.value],
+            kind="verdict",
+            item_id=last.id,
+            comment=last.comment,
+            chips=tags,
+            save_comment=save_comment,
+            save_chips=save_tags,
+        )

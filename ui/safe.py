@@ -9,10 +9,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import pandas as pd
 import streamlit as st
 
 from errors import PickwellError
 from texts.escape import escaped, visible
+
+_RUNS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet would take for a formula."""
+
 
 FEW = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
@@ -69,3 +74,12 @@ def errors_toasted() -> Iterator[None]:
         yield
     except PickwellError as problem:
         st.toast(plain(str(problem)), icon=":material/error:")
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """The table as CSV for spreadsheets: UTF-8 with a mark, and no cell that would run as a formula."""
+
+    def safe(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(_RUNS) else cell
+
+    return table.map(safe).to_csv(index=False).encode("utf-8-sig")

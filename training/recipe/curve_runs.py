@@ -18,7 +18,7 @@ from training.data.rows import read_rows
 from training.data.snapshot import folder_of, mean_tokens
 from training.data.terms import Split
 from training.recipe.estimate import estimate_minutes
-from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, Point, right_ones, shared_rows
+from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, CurvePoint, right_ones, shared_rows
 from training.recipe.recipe import start_training
 from training.trainer.examples import PAIRED
 from training.trainer.run_folder import RecipeValues
@@ -46,7 +46,7 @@ class Standing:
     runs: tuple[TrainingRun, ...]
     """Smallest share first, with recipe, base model and snapshot at hand."""
     counts: Counts
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
     """Of the trainings that are done, smallest share first."""
 
     @property
@@ -191,7 +191,7 @@ def standing(s: Session, *, curve_id: int) -> Standing:
     counts = counts_of(snapshot, seed=runs[0].recipe.seed if runs else 0)
     pairs = dict(zip(SHARES, counts.pairs, strict=True))
     points = [
-        Point(
+        CurvePoint(
             run.share,
             pairs[run.share],
             right_ones(step.reward_accuracy, counts.validation),

@@ -60,7 +60,7 @@ def _mark(row: Asked) -> str:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """What a training on one share got right of the validation rows."""
 
     share: float
@@ -102,7 +102,7 @@ def right_ones(accuracy: float, rows: int) -> int:
     return min(rows, max(0, round(accuracy * rows)))
 
 
-def finding(points: Sequence[Point]) -> str:
+def finding(points: Sequence[CurvePoint]) -> str:
     """What the last two points say of whether more feedback would help, in words that claim no more than they can."""
     if len(points) < 2:
         return "Two of the trainings have to be done before anything can be said."
@@ -121,7 +121,7 @@ def finding(points: Sequence[Point]) -> str:
     return f"{span} it stayed the same: flat, as far as these numbers can tell."
 
 
-def told_from_chance(points: Sequence[Point]) -> str | None:
+def told_from_chance(points: Sequence[CurvePoint]) -> str | None:
     """A sentence where the largest share's point cannot be told from guessing; none where it can."""
     if not points:
         return None

@@ -27,9 +27,9 @@ from errors import BrokenModel, Refused
 from files import MANIFEST, read_json
 from llm.folder import check_model_folder, hash_weights, is_hub_id, template_of
 from llm.serving import Served, ask_command, served_name, vllm_command
+from release.card import Card, Contest, card, markdown
+from release.versions import ancestors, training_of
 from settings import settings
-from training.card import Card, Contest, card, markdown
-from training.versions import ancestors, training_of
 
 CARD = "README.md"
 TEMPLATE = "chat_template.jinja"

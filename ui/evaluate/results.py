@@ -23,10 +23,9 @@ from eval.report.tables import (
 )
 from stats.estimates import CannotEstimate
 from texts.escape import escaped
-from ui.evaluation_charts import outcome_bars, rates, strength_dots
-from ui.export import csv_bytes
-from ui.model_judge import told_judges
-from ui.safe import plain, show_table
+from ui.evaluate.charts import outcome_bars, rates, strength_dots
+from ui.evaluate.model_judge import told_judges
+from ui.safe import csv_bytes, plain, show_table
 
 SIMULATED = '<span class="pw-simulated">simulated reviewer, not people</span>'
 KEPT = 3

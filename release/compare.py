@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.people import require
 from errors import NotFound, Refused
-from training.card import knobs, metrics, snapshot_in_words
+from release.card import knobs, metrics, snapshot_in_words
 from training.trainer.run_history import points
 
 LEAST, MOST = 2, 4

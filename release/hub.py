@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from db.models import Role
 from db.people import require
 from errors import PickwellError, Refused
-from training.export import Tell, check_export
+from release.export import Tell, check_export
 
 TOKEN = "HF_TOKEN"
 ENDPOINT = "HF_ENDPOINT"

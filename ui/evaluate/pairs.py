@@ -11,9 +11,9 @@ from eval.report.tables import ToldResults
 from generation.asserting import Share, assertions
 from texts.escape import escaped
 from ui.checks import share_table
+from ui.evaluate.wanted import offer_like
 from ui.pairs import show_prompt
 from ui.safe import errors_shown, plain, show_table
-from ui.wanted import offer_like
 
 WORDS = {Outcome.WIN: "won", Outcome.LOSS: "lost", Outcome.TIE: "both good", Outcome.BOTH_BAD: "both bad"}
 EVERYTHING = "everything, losses first"

@@ -2,9 +2,9 @@
 the better ones; then rankings of that model's own replies, DPO on all of them, a blind evaluation on held-out emails.
 
 As in the case that this product is for, emails come with two people's replies. Where both replies of the supervised
-model are bad, a person's corrects one. A simulated reviewer with the written rule of `simulated.py` ranks and judges,
-through the same functions as people do, seeing what they would see; a second one, which no training ever heard of,
-judges by nearness to people's replies. So nothing here is a human preference, and every name says "simulated".
+model are bad, a person's corrects one. A simulated reviewer with the written rule of `examples/simulated.py` ranks and
+judges, through the same functions as people do, seeing what they would see; a second one, which no training ever heard
+of, judges by nearness to people's replies. So nothing here is a human preference, and every name says "simulated".
 """
 
 import json
@@ -19,7 +19,6 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-import simulated
 from db.models import (
     GenerationRun,
     Method,
@@ -43,6 +42,7 @@ from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from eval.protocol import Undecided
 from eval.report.results import results
+from examples import simulated
 from generation.base_model import register_base_model
 from generation.pairing import offer_for_ranking
 from generation.plan import start_together

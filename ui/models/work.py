@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from errors import PickwellError, Refused
+from release.export import Tell
 from settings import settings
-from training.export import Tell
 from ui.safe import plain
 
-log = logging.getLogger("ui.model_work")
+log = logging.getLogger("ui.models.work")
 
 
 @dataclass

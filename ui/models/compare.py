@@ -6,8 +6,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from release.compare import ROWS, Compared, Difference, Point, Samples
 from texts.escape import escaped
-from training.comparing import ROWS, Compared, Difference, Point, Samples
 from ui.charts import POINT, coloured, draw, legend
 from ui.safe import plain, show_table
 

@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, Responder
 from eval.report.methods import TookPart, took_part
 from eval.report.results import Results, Verdicts, results
+from release.card import Card, Contest
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate
 from texts.escape import escaped
-from training.card import Card, Contest
 from ui.safe import plain, show_table
 
 

@@ -17,11 +17,10 @@ from eval.report.tables import ToldResults
 from llm.template import PromptFormat
 from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes
-from ui.evaluation_charts import rates
-from ui.export import csv_bytes
+from ui.evaluate.charts import rates
 from ui.frame import Me
 from ui.run_status import show_run
-from ui.safe import errors_shown, plain, show_table, show_text
+from ui.safe import csv_bytes, errors_shown, plain, show_table, show_text
 
 SIMULATED = '<span class="pw-simulated">beside a simulated reviewer, not people</span>'
 KEPT = 3

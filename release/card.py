@@ -33,10 +33,10 @@ from eval.report.methods import Section
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
+from release.versions import Licence, ancestors, descendants, licence_of, training_of
 from training.data.terms import LeftOut
 from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
 from training.trainer.run_folder import RecipeValues
-from training.versions import Licence, ancestors, descendants, licence_of, training_of
 
 HUB_LICENCES = frozenset(
     "apache-2.0 mit bsd-2-clause bsd-3-clause mpl-2.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 openrail bigscience-"

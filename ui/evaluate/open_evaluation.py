@@ -4,15 +4,14 @@ from math import log
 
 import streamlit as st
 
-from db.models import Role
+from db.models import Evaluation, Role
 from db.session import reading, session
 from eval.evaluations import Judged, close_evaluation, counted, protocol_of
 from eval.live import LiveContrast, has_peeked, live, peek
-from eval.protocol import Stopping
+from eval.protocol import Stopping, protocol_rows
 from stats.estimates import CannotEstimate
 from ui.frame import Me
-from ui.protocol import show_protocol
-from ui.safe import errors_shown, plain
+from ui.safe import errors_shown, plain, show_table
 
 
 def show_open_evaluation(entry: Judged, me: Me) -> None:
@@ -114,3 +113,8 @@ def _contrast(candidate: str, one: LiveContrast) -> None:
             f"enough at {seen.enough:g}.{waiting}"
         )
     )
+
+
+def show_protocol(evaluation: Evaluation) -> None:
+    """The table."""
+    show_table([{"What was fixed": label, "": words} for label, words in protocol_rows(evaluation)], whole=True)

@@ -1,0 +1,1 @@
+"""Trained models going out: versions, cards, exports, the hub, and one beside another."""
