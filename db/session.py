@@ -6,6 +6,7 @@ PostgreSQL lets several writers work at once, so who counts before writing locks
 moment on both.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,16 +15,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 import db.comparisons
 import db.history  # noqa: F401  both watch every session: counts and the audit trail keep themselves
+from db.models import Base
 from errors import BadSetting, DatabaseProblem
 from settings import ROOT, settings
 
 MIGRATIONS = ROOT / "db" / "migrations"
+
+BEFORE_0_1_0 = re.compile(r"00\d\d")
+"""Revisions of the time before the first release."""
 
 
 def make_engine(url: str) -> Engine:
@@ -56,6 +65,16 @@ def engine() -> Engine:
 
 
 @contextmanager
+def closing_engine(url: str) -> Iterator[Engine]:
+    """An engine for a short time, whose connections are closed afterwards."""
+    engine = make_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def session() -> Iterator[Session]:
     """A writing transaction: committed at the end, rolled back on any exception."""
     with Session(engine(), expire_on_commit=False) as s, s.begin():
@@ -74,12 +93,17 @@ def reading() -> Iterator[Session]:
 
 def is_newest() -> bool:
     """Whether the database has exactly this version's tables; reads only."""
-    from alembic.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
     with engine().execution_options(reading=True).connect() as connection:
-        there = MigrationContext.configure(connection).get_current_heads()
-    return set(there) == set(ScriptDirectory(str(MIGRATIONS)).get_heads())
+        return _revision(connection) == _script().get_current_head()
+
+
+def _script() -> ScriptDirectory:
+    return ScriptDirectory(str(MIGRATIONS))
+
+
+def _revision(connection: Connection) -> str | None:
+    """What the database was last brought to; none for one without tables."""
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager
@@ -94,45 +118,28 @@ def _home_usable() -> Iterator[None]:
         ) from None
 
 
-def _keep_copy() -> None:
-    """Before an older SQLite database is changed, a copy of it beside it, named by the moment; others have backups."""
-    source = Path(make_url(settings().url).database or "")
-    if make_url(settings().url).get_backend_name() != "sqlite" or not source.is_file() or is_newest():
+def _keep_copy(connection: Connection) -> None:
+    """A copy of a SQLite file beside it, named by the moment; other databases have backups."""
+    if connection.dialect.name != "sqlite":
         return
-    with engine().execution_options(reading=True).connect() as connection:
-        if not inspect(connection).get_table_names():
-            return
+    source = Path(connection.engine.url.database or "")
     place = source.with_name(f"{source.stem}-before-update-{datetime.now(UTC):%Y%m%d-%H%M%S}{source.suffix}")
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(place)) as copy:
         old.backup(copy)
 
 
 def migrate(url: str | None = None) -> None:
-    """Bring the database to this version's tables; safe to call any number of times.
+    """Bring the database to this version's tables; safe to call any number of times, by several processes at once.
 
-    An older SQLite file is copied first, as ``pickwell-before-update-….db``.
+    One without tables gets them as `db.models` declares them. An older SQLite file is copied first, as
+    ``pickwell-before-update-….db``.
 
-    Raises `DatabaseProblem` when the file is not a database or comes from a newer version.
+    Raises `DatabaseProblem` for a file that is not a database, or one of another version that cannot be brought here,
+    and `BadSetting`.
     """
-    from alembic import command
-    from alembic.config import Config
-    from alembic.util import CommandError
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url or settings().url
     try:
-        with _home_usable():
-            if url is None:
-                _keep_copy()
-            command.upgrade(config, "head")
-    except CommandError as problem:
-        if "Can't locate revision" not in str(problem):
-            raise
-        raise DatabaseProblem(
-            "This database was written by a newer version of Pickwell. Nothing was changed: update the program, "
-            "or point PICKWELL_HOME at another folder."
-        ) from None
+        with _home_usable(), closing_engine(url or settings().url) as bound, bound.begin() as connection:
+            _bring_up(connection)
     except ArgumentError:
         raise BadSetting(
             "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db or "
@@ -151,3 +158,31 @@ def migrate(url: str | None = None) -> None:
             f"{make_url(url or settings().url).database} is not a SQLite database. Nothing was changed: move the "
             "file away, or set PICKWELL_DATABASE_URL."
         ) from None
+
+
+def _bring_up(connection: Connection) -> None:
+    """Make or update the tables, in the connection's transaction. Raises `DatabaseProblem`."""
+    if connection.dialect.name == "postgresql":  # two processes that start at once go one after the other
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('pickwell migrations'))"))
+    script, there = _script(), _revision(connection)
+    if there == script.get_current_head():
+        return
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    if there is None:
+        Base.metadata.create_all(connection, checkfirst=False)
+        command.stamp(config, "head")
+        return
+    if BEFORE_0_1_0.fullmatch(there):
+        raise DatabaseProblem(
+            "This database was made before Pickwell 0.1.0, whose tables are other ones. Nothing was changed: move the "
+            "file away, or point PICKWELL_HOME at another folder, and set up again."
+        )
+    if there not in {revision.revision for revision in script.walk_revisions()}:
+        raise DatabaseProblem(
+            "This database was written by a newer version of Pickwell. Nothing was changed: update the program, "
+            "or point PICKWELL_HOME at another folder."
+        )
+    _keep_copy(connection)
+    command.upgrade(config, "head")

@@ -1,13 +1,12 @@
-"""Alembic's entry: runs the migrations on the URL that `db.session.migrate` hands over, or the settings' own."""
+"""Alembic's entry, on the connection that `db.session.migrate` hands over; from a shell on the settings' database."""
 
 from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import text
 
 from db.models import Base, StoredText, UtcDateTime
-from db.session import make_engine
+from db.session import closing_engine
 from settings import settings
 
 
@@ -18,11 +17,15 @@ def _plain(kind: str, item: Any, _context: AutogenContext) -> str | Literal[Fals
     return "sa.DateTime()" if isinstance(item, UtcDateTime) else "sa.Text()" if isinstance(item, StoredText) else False
 
 
-engine = make_engine(context.config.attributes.get("url") or settings().url)
-with engine.connect() as connection:
+def run(connection: Any) -> None:
+    """Run the migrations that are asked for."""
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_plain)
     with context.begin_transaction():
-        if engine.dialect.name == "postgresql":  # two processes that start at once migrate one after the other
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('pickwell migrations'))"))
         context.run_migrations()
-engine.dispose()
+
+
+if (handed := context.config.attributes.get("connection")) is not None:
+    run(handed)
+else:
+    with closing_engine(settings().url) as engine, engine.connect() as connection:
+        run(connection)

@@ -5,13 +5,16 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     JSON,
     DateTime,
     Dialect,
     Enum,
+    FromClause,
     MetaData,
     Text,
     TypeDecorator,
+    event,
 )
 from sqlalchemy.orm import DeclarativeBase
 
@@ -75,3 +78,29 @@ class Base(DeclarativeBase):
 def enum(kind: type[StrEnum]) -> Enum:
     """A column type for the members of `kind`, stored by name and checked by the database."""
     return Enum(kind, name=kind.__name__.lower(), native_enum=False, create_constraint=True, length=20)
+
+
+def refuse(table: FromClause, trigger: str, *, on: str, sentence: str, when: str = "TRUE") -> None:
+    """Have the database itself refuse a change of the table's rows, whoever asks for it.
+
+    Args:
+        trigger: the name of what watches.
+        on: UPDATE, DELETE or INSERT.
+        sentence: what the database says.
+        when: a condition in SQL on the rows OLD and NEW, in PostgreSQL's words.
+    """
+    before = f"CREATE TRIGGER {trigger} BEFORE {on} ON {table.description}"
+    statements = {
+        "sqlite": (
+            f"{before} WHEN {when.replace('IS DISTINCT FROM', 'IS NOT')} BEGIN SELECT RAISE(ABORT, '{sentence}'); END",
+        ),
+        "postgresql": (
+            f"CREATE FUNCTION {trigger}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"IF {when} THEN RAISE EXCEPTION '{sentence}'; END IF; RETURN COALESCE(NEW, OLD); END $$",
+            f"{before} FOR EACH ROW EXECUTE FUNCTION {trigger}()",
+        ),
+    }
+    for dialect, each in statements.items():
+        for statement in each:
+            ddl = DDL(statement)  # type: ignore[no-untyped-call]
+            event.listen(table, "after_create", ddl.execute_if(dialect=dialect))

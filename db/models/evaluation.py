@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from db.models.base import Base, enum, now
+from db.models.base import Base, enum, now, refuse
 from db.models.people import Reviewer
 from db.models.prompts import Prompt
 from db.models.responders import Responder
@@ -211,3 +211,29 @@ class WantedCorrection(Base):
 
     prompt: Mapped[Prompt] = relationship()
     pairing: Mapped[Pairing] = relationship()
+
+
+NEVER = "A protocol is fixed before the first judgment and never changed: set up a new evaluation."
+
+
+def _changed(*columns: str) -> str:
+    """In SQL: one of the columns is not what it was."""
+    return " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in columns)
+
+
+_FIXED = _changed("project_id", "candidate_id", "seed", "protocol", "protocol_sha256", "created_by_id", "created_at")
+_REOPENED = f"OLD.closed_at IS NOT NULL AND ({_changed('closed_at', 'closed_early')})"
+_JUDGED = (
+    "EXISTS (SELECT 1 FROM judgment j JOIN pairing p ON p.id = j.pairing_id "
+    "JOIN evaluation e ON e.id = p.evaluation_id "
+    "WHERE p.evaluation_id = NEW.evaluation_id AND e.protocol IS NOT NULL)"
+)
+for watched, trigger, verb, when, sentence in (
+    (Evaluation, "evaluation_kept", "UPDATE", _FIXED, NEVER),
+    (Evaluation, "evaluation_not_deleted", "DELETE", "TRUE", NEVER),
+    (Evaluation, "evaluation_closed", "UPDATE", _REOPENED, "A closed evaluation stays closed."),
+    (Pairing, "pairing_kept", "UPDATE", "TRUE", NEVER),
+    (Pairing, "pairing_not_deleted", "DELETE", "TRUE", NEVER),
+    (Pairing, "pairing_late", "INSERT", _JUDGED, NEVER),
+):
+    refuse(watched.__table__, trigger, on=verb, when=when, sentence=sentence)

@@ -132,10 +132,7 @@ class Correction(Base):
     """A Reviewer's rewritten Response: what should have been sent."""
 
     __tablename__ = "correction"
-    __table_args__ = (
-        CheckConstraint("trim(text) <> ''", name="not_empty"),
-        Index("ix_correction_parent_id", "parent_id"),
-    )
+    __table_args__ = (CheckConstraint("trim(text) <> ''", name="not_empty"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), index=True)

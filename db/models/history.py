@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.base import Base, now
+from db.models.base import Base, now, refuse
 
 
 class Change(Base):
@@ -33,3 +33,7 @@ class Change(Base):
     after: Mapped[dict[str, Any] | None]
     """New values; none where the row was deleted."""
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+for verb in ("UPDATE", "DELETE"):
+    refuse(Change.__table__, f"change_no_{verb.lower()}", on=verb, sentence="The audit trail is only ever added to.")
