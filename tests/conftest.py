@@ -1,6 +1,7 @@
 """Fixtures and factories: a fresh database in a fresh folder for every test, and rows made with one call."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,16 +104,24 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", "sqlite"))
 
 
+@pytest.fixture(scope="session")
+def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with every table and no row, for each test to copy."""
+    file = tmp_path_factory.mktemp("template") / "pickwell.db"
+    db.session.migrate(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture
 def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A migrated, empty database; gives the file's path, which on PostgreSQL is only a place in the home."""
+    home.mkdir(parents=True, exist_ok=True)
     if backend == "sqlite":
-        db.session.migrate()
-        yield home / "pickwell.db"
+        template: Path = request.getfixturevalue("template_database")
+        yield Path(shutil.copy(template, home / "pickwell.db"))
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     with _in_use(server, server.migrated()):
-        home.mkdir(parents=True, exist_ok=True)
         yield home / "pickwell.db"
 
 

@@ -36,7 +36,7 @@ from db.models import (
 from db.session import reading, session
 from errors import BadFile, BrokenModel, NotAllowed, NotFound, PickwellError, Refused
 from eval.benchmarks import measure as measuring
-from eval.benchmarks import runs as benchmarking
+from eval.benchmarks import terms
 from eval.benchmarks.measure import found_in, hub_answers
 from eval.benchmarks.runs import (
     benchmarks,
@@ -731,7 +731,7 @@ def test_a_benchmark_without_any_figure_has_failed(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarking, "find_spec", lambda name: None)
+    monkeypatch.setattr(terms, "find_spec", lambda name: None)
     with pytest.raises(BenchmarkFailed, match=r"pip install --no-deps -r .*requirements-benchmarks\.txt and try again"):
         measuring.measure(Asked("folder", ("mmlu",), 10, quantised=False), Silent())
 
@@ -866,7 +866,7 @@ def test_the_screen_names_the_command_where_lm_eval_is_not_installed(
 ) -> None:
     with session() as s:
         project, by, _ = measured_models(s, home)
-    monkeypatch.setattr(benchmarking, "find_spec", lambda name: None)
+    monkeypatch.setattr(terms, "find_spec", lambda name: None)
     page = open_page("trained_models", project_id=project.id, by=by.id)
     assert "Install it with" in said(page)
     assert "requirements-benchmarks.txt" in said(page)

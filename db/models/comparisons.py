@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -65,18 +65,16 @@ class Comparison(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
     key: Mapped[str]
     """The response ids in order, so that the same set is never offered twice."""
-    draw: Mapped[int] = mapped_column(default=_draw, server_default="0")
+    draw: Mapped[int] = mapped_column(default=_draw)
     """Its place in the queue's random order."""
-    state: Mapped[ComparisonState] = mapped_column(
-        enum(ComparisonState), default=ComparisonState.OPEN, server_default="OPEN"
-    )
-    people: Mapped[int] = mapped_column(default=0, server_default="0")
+    state: Mapped[ComparisonState] = mapped_column(enum(ComparisonState), default=ComparisonState.OPEN)
+    people: Mapped[int] = mapped_column(default=0)
     """How many people's own rankings of it stand; kept by `db.comparisons.recount`."""
-    contested: Mapped[bool] = mapped_column(default=False, server_default=false())
+    contested: Mapped[bool] = mapped_column(default=False)
     """Whether people's rankings of it contradict each other; kept by `db.comparisons.recount`."""
-    near_identical: Mapped[bool] = mapped_column(default=False, server_default=false())
+    near_identical: Mapped[bool] = mapped_column(default=False)
     """Two responses that differ too little to choose between: never offered, and counted."""
-    gold: Mapped[bool] = mapped_column(default=False, server_default=false())
+    gold: Mapped[bool] = mapped_column(default=False)
     """A manager's decision on it is known to be right: it is offered to everybody, to see who says the same."""
     discarded_at: Mapped[datetime | None]
     """From then on it is offered to nobody and its rankings count for nothing."""
@@ -129,7 +127,7 @@ class Lease(Base):
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True, index=True)
     until: Mapped[datetime]
-    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.RANDOM, server_default="RANDOM")
+    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.RANDOM)
 
 
 class Reveal(Base):

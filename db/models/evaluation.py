@@ -27,7 +27,7 @@ class Evaluation(Base):
     seed: Mapped[int]
     """For drawing the order of pairings and the sides."""
     protocol: Mapped[str | None]
-    """Everything that was fixed before the first judgment, as canonical JSON (`eval.protocol`); none before 0011."""
+    """Everything that was fixed before the first judgment, as canonical JSON (`eval.protocol`)."""
     protocol_sha256: Mapped[str]
     """Of the protocol; without one, of candidate, baselines, pairings and seed. The database refuses to change either,
     or a pairing."""
@@ -60,7 +60,7 @@ class Pairing(Base):
     identical: Mapped[bool] = mapped_column(default=False)
     """Both texts are the same: never shown, counted as a tie."""
     wanted: Mapped[int | None]
-    """How many people's verdicts it gets; none where everybody may judge it (before 0011)."""
+    """How many people's verdicts it gets; none where everybody may judge it."""
 
     evaluation: Mapped[Evaluation] = relationship(back_populates="pairings")
     prompt: Mapped[Prompt] = relationship()

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -54,9 +54,9 @@ class Ranking(Base):
     """1 for better, 2 for much better, said of a pair here; none for ties, several responses and imported picks."""
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guideline.id"))
     """The version that was in force; none where the project had no guideline yet."""
-    adjudicates: Mapped[bool] = mapped_column(default=False, server_default=false())
+    adjudicates: Mapped[bool] = mapped_column(default=False)
     """A manager's decision between others' rankings, not a ranking of their own; the others stay as they are."""
-    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.NONE, server_default="RANDOM")
+    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.NONE)
     both_bad: Mapped[bool] = mapped_column(default=False)
     """None of the responses could be sent; then all share place 1."""
     reason: Mapped[str | None]

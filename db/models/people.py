@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, false
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, enum, now
@@ -42,12 +42,12 @@ class Project(Base):
     """The system prompt that new model Responders start from."""
     people_wanted: Mapped[int | None]
     """So many people rank each comparison of the overlap share, one each other; none lets everybody rank all."""
-    overlap_share: Mapped[float] = mapped_column(default=1.0, server_default="1")
+    overlap_share: Mapped[float] = mapped_column(default=1.0)
     """Share of comparisons that want `people_wanted`, in (0, 1]."""
-    next_by: Mapped[NextBy] = mapped_column(enum(NextBy), default=NextBy.RANDOM, server_default="RANDOM")
-    repeat_share: Mapped[float] = mapped_column(default=0.0, server_default="0")
+    next_by: Mapped[NextBy] = mapped_column(enum(NextBy), default=NextBy.RANDOM)
+    repeat_share: Mapped[float] = mapped_column(default=0.0)
     """Of the pairs that somebody is given, the share that they ranked before, sides swapped; in [0, 0.2]."""
-    authors_rank: Mapped[bool] = mapped_column(default=False, server_default=false())
+    authors_rank: Mapped[bool] = mapped_column(default=False)
     """Whether people may rank comparisons that hold a reply of their own; never so in blind judging."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, now
@@ -72,7 +72,7 @@ class Prompt(Base):
     """Fixed at import: only for evaluation, never for training."""
     cluster: Mapped[str]
     """Prompts with the same mark are near-duplicates and stay on one side of any split."""
-    synthetic: Mapped[bool] = mapped_column(default=False, server_default=false())
+    synthetic: Mapped[bool] = mapped_column(default=False)
     """Made up by a rule or a model, never written by a customer; such a prompt is never held out."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("prompt.id"))
     """The prompt that a synthetic one was made from."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint, true
+from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -122,10 +122,10 @@ class Responder(Base):
     """US dollars for a million tokens read; none where nobody said."""
     price_out: Mapped[float | None] = mapped_column(Double)
     """US dollars for a million tokens written."""
-    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    version: Mapped[int] = mapped_column(default=1)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("responder.id"))
     """The version it was made from."""
-    kept: Mapped[bool] = mapped_column(default=True, server_default=true())
+    kept: Mapped[bool] = mapped_column(default=True)
     """False for one that was only tried out; screens other than the workbench leave it out."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -35,9 +35,9 @@ class GenerationRun(Run, Base):
     prompt_limit: Mapped[int | None]
     """At most so many training prompts, in import order; none means all."""
     seed: Mapped[int] = mapped_column(default=0)
-    trial: Mapped[bool] = mapped_column(default=False, server_default=false())
+    trial: Mapped[bool] = mapped_column(default=False)
     """Answers what the workbench asks of Responders on the same model, and waits a while for more."""
-    resampled: Mapped[int] = mapped_column(default=0, server_default="0")
+    resampled: Mapped[int] = mapped_column(default=0)
     """Responses asked for again, because they were nearly the same as the one they were to be paired with."""
     tokens: Mapped[int] = mapped_column(default=0)
     """Tokens generated so far."""

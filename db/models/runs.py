@@ -3,7 +3,6 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, enum, now
@@ -29,7 +28,7 @@ class Run:
 
     status: Mapped[RunStatus] = mapped_column(enum(RunStatus), default=RunStatus.QUEUED, index=True)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
-    paused: Mapped[bool] = mapped_column(default=False, server_default=false())
+    paused: Mapped[bool] = mapped_column(default=False)
     """Cancelled by somebody who means to go on later."""
     attempt: Mapped[int] = mapped_column(default=0)
     """How often a worker took it up; every write of a worker names its attempt."""

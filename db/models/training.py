@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint, true
+from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
@@ -35,7 +35,7 @@ class Snapshot(Base):
     """Rows that rest on a simulated reviewer's word."""
     selection: Mapped[dict[str, Any] | None]
     """Which feedback counted, and how it became rows; none for one frozen before there was a choice."""
-    thumb_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    thumb_count: Mapped[int] = mapped_column(default=0)
     """Replies that were judged by themselves."""
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -171,14 +171,14 @@ class Recipe(Base):
     """How strongly DPO holds on to the base model."""
     sft_weight: Mapped[float] = mapped_column(default=0.5)
     """Weight of the supervised loss on the chosen reply, beside DPO's own; 0 leaves it out."""
-    loss: Mapped[Loss] = mapped_column(enum(Loss), default=Loss.SIGMOID, server_default="SIGMOID")
+    loss: Mapped[Loss] = mapped_column(enum(Loss), default=Loss.SIGMOID)
     """Of DPO only."""
-    label_smoothing: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    label_smoothing: Mapped[float] = mapped_column(Double, default=0.0)
     """Share of picks that is thought wrong, in [0, 0.5); read by the robust loss only."""
-    sft_epochs: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    sft_epochs: Mapped[float] = mapped_column(Double, default=0.0)
     """Length of a supervised stage on the chosen replies before DPO or KTO; 0 for none."""
-    reference: Mapped[Reference] = mapped_column(enum(Reference), default=Reference.START, server_default="START")
-    adapter: Mapped[Adapter | None] = mapped_column(enum(Adapter), default=Adapter.LORA, server_default="LORA")
+    reference: Mapped[Reference] = mapped_column(enum(Reference), default=Reference.START)
+    adapter: Mapped[Adapter | None] = mapped_column(enum(Adapter), default=Adapter.LORA)
     """What is trained beside the model; none trains every weight."""
     epochs: Mapped[float] = mapped_column(default=1.0)
     batch_size: Mapped[int] = mapped_column(default=4)
@@ -191,12 +191,12 @@ class Recipe(Base):
     max_steps: Mapped[int | None]
     """Stop after so many optimizer steps; none means the epochs decide."""
     seed: Mapped[int] = mapped_column(default=0)
-    evaluations: Mapped[int] = mapped_column(default=4, server_default="4")
+    evaluations: Mapped[int] = mapped_column(default=4)
     """How often the validation rows are looked at and sample replies written."""
-    stop_early: Mapped[bool] = mapped_column(default=True, server_default=true())
+    stop_early: Mapped[bool] = mapped_column(default=True)
     """Whether over-fitting and over-optimisation end it; else they are only shown."""
-    launcher: Mapped[Launcher] = mapped_column(enum(Launcher), default=Launcher.LOCAL, server_default="LOCAL")
-    processes: Mapped[int] = mapped_column(default=1, server_default="1")
+    launcher: Mapped[Launcher] = mapped_column(enum(Launcher), default=Launcher.LOCAL)
+    processes: Mapped[int] = mapped_column(default=1)
     """With accelerate or Ray: processes that share the work."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -232,7 +232,7 @@ class TrainingRun(Run, Base):
     versions: Mapped[dict[str, Any] | None]
     """Library versions at the start."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
-    share: Mapped[float] = mapped_column(Double, default=1.0, server_default="1")
+    share: Mapped[float] = mapped_column(Double, default=1.0)
     """Share of the Snapshot's training rows that it learns from."""
     curve_id: Mapped[int | None] = mapped_column(ForeignKey("learning_curve.id"))
     """The LearningCurve that it is a point of; such a run makes no ModelVersion."""
