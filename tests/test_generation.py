@@ -515,7 +515,7 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
         starts.append(1)
         raise Gone
 
-    monkeypatch.setattr(Work, "_try", dead)
+    monkeypatch.setattr(Work, "_try_gap", dead)
     with pytest.raises(EngineFailed, match=r"died 4 times in a row.*Start the run again"):
         worker.run(Story(training=2).start())
     assert len(starts) >= 4
