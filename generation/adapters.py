@@ -23,7 +23,7 @@ from llm.template import template_hash
 from settings import ROOT, settings
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-REWRITING = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
+BASE_REWRITING_INITS = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
 """Initializations (PEFT's init_lora_weights) that rewrite the base itself: their adapters fit no untouched base."""
 
 
@@ -96,7 +96,7 @@ def check_adapter(folder: Path, base: str) -> Mapping[str, Any]:
             "QLoRA) can be served."
         )
     init = str(config.get("init_lora_weights", True)).lower()
-    if init.startswith(REWRITING):
+    if init.startswith(BASE_REWRITING_INITS):
         raise BrokenModel(
             f"The adapter in {folder} began as {init}, which rewrote the base's own weights, so it does not fit the "
             "base as it is. Convert it to plain LoRA when saving (PEFT's path_initial_model_for_weight_conversion)."

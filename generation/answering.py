@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from textwrap import shorten
 from typing import TypeAlias
 
@@ -30,7 +30,7 @@ from settings import Engine, settings
 
 TRIES = 3
 """Failures after which a prompt is given up."""
-ALONE = 2
+DEATHS_ALONE = 2
 """How often the engine may die while one prompt alone is in flight before that prompt is given up."""
 BATCH = 8
 """Prompts saved in one transaction, or fewer once `PATIENCE` is over."""
@@ -227,7 +227,7 @@ class Work:
         """Count a death for each gap in flight when the engine died; give up one that was alone too often."""
         for gap in gaps:
             self._deaths[_key(gap)] += 1
-        if len(gaps) == 1 and self._deaths[_key(gaps[0])] > ALONE:
+        if len(gaps) == 1 and self._deaths[_key(gaps[0])] > DEATHS_ALONE:
             self.last_problem = (
                 f"{self._quoted(gaps[0])} killed the engine each time it was asked. It is left out; "
                 "report it to the engine's makers."
@@ -265,20 +265,11 @@ class Work:
             {
                 "prompt_id": gap.prompt_id,
                 "responder_id": gap.responder_id,
-                "sample": sample.sample,
-                "text": sample.text,
-                "token_ids": sample.token_ids,
-                "prompt_tokens": sample.prompt_tokens,
-                "completion_tokens": sample.completion_tokens,
-                "finish_reason": sample.finish_reason,
-                "template_hash": answerer.rendered.template_hash,
+                **asdict(sample),
+                **asdict(answerer.rendered),
                 "system_hash": system_hash(answer.turns),
-                "stop_tokens": answerer.rendered.stop_tokens,
                 "dtype": endpoints[answerer.weights].dtype,
-                "temperature": sample.temperature,
-                "seed": sample.seed,
                 "replaces_id": gap.replaces_id,
-                "seconds": sample.seconds,
                 "generation_run_id": self.progress.run_id,
             }
             for gap, answer in batch

@@ -22,11 +22,11 @@ from generation.invented_numbers import in_words, invented_numbers
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-TIME = 0.1
+SEARCH_TIMEOUT = 0.1
 """Seconds that an expression may take for one text: some would backtrack for ever."""
-TELLING_LETTERS = 20
+MIN_LETTERS = 20
 """In a text with fewer letters the language cannot be told."""
-POSSIBLE = 0.1
+MIN_PROBABILITY = 0.1
 """A text passes for each language that the identifier finds at least so probable: Danish looks like Norwegian."""
 LONGEST_VALUE = 20_000
 """Characters that the value of an assertion may have."""
@@ -90,9 +90,9 @@ def check(
 
 
 def matches(text: str, expression: str) -> Finding:
-    """Whether the regular expression is found anywhere; one that takes longer than `TIME` counts as not found."""
+    """Whether the regular expression is found anywhere; one that takes longer than `SEARCH_TIMEOUT` is not found."""
     try:
-        match = regex.search(expression, text, timeout=TIME)
+        match = regex.search(expression, text, timeout=SEARCH_TIMEOUT)
     except TimeoutError:
         return Finding(False, "the expression takes too long on this text; write it simpler")
     return Finding(match is not None, _quote(match[0]) if match else "not found")
@@ -149,7 +149,7 @@ def one_of(text: str, classes: Sequence[str]) -> Finding:
 def in_language(text: str, language: str) -> Finding:
     """Whether the text is or could be in the language (ISO 639-1); too short a text passes and says so."""
     plain = _WEB.sub(" ", text)
-    if sum(c.isalpha() for c in plain) < TELLING_LETTERS:
+    if sum(c.isalpha() for c in plain) < MIN_LETTERS:
         return Finding(True, "too short to tell")
     probabilities: dict[str, float] = {}
     for label, probability in _identifier().rank(plain):
@@ -158,7 +158,7 @@ def in_language(text: str, language: str) -> Finding:
     best = max(probabilities, key=lambda code: probabilities[code])
     if best == language:
         return Finding(True)
-    if probabilities.get(language, 0.0) >= POSSIBLE:
+    if probabilities.get(language, 0.0) >= MIN_PROBABILITY:
         return Finding(True, f"could be {language_name(best)} too")
     return Finding(False, f"looks like {language_name(best)}")
 
@@ -224,7 +224,7 @@ def sentence(claim: Claim, value: str) -> str:
             return f"Passes where the reply is exactly one of {listed}, or a JSON object that has one as a value."
         case Claim.LANGUAGE:
             return (
-                f"Passes where the reply is in {language_name(value)}. Replies with fewer than {TELLING_LETTERS} "
+                f"Passes where the reply is in {language_name(value)}. Replies with fewer than {MIN_LETTERS} "
                 "letters pass: nobody can tell."
             )
         case Claim.NO_NEW_NUMBERS:
@@ -269,7 +269,7 @@ def _check_expression(value: str) -> str:
     try:
         compiled = regex.compile(value)
         for probe in _PROBES:
-            compiled.search(probe, timeout=TIME)
+            compiled.search(probe, timeout=SEARCH_TIMEOUT)
     except regex.error as problem:
         raise Refused(f"That is no regular expression: {problem}. Mend it, or choose “Has these words”.") from None
     except TimeoutError:

