@@ -1,7 +1,7 @@
-"""Comparisons exist once for each set of responses; which rankings of one stand, and what the queue knows of it.
+"""Comparisons: one for each set of responses, which of its rankings stand, and what it stores about them for the queue.
 
-`recount` keeps what a Comparison stores about its rankings (people, contested, state). It runs after every flush that
-could change them, whoever writes, so nobody has to remember it; only bulk inserts of rankings must call it.
+`recount` updates what a Comparison stores about its rankings (people, contested, state). It runs by itself after every
+flush that could change them; only code that inserts rankings in bulk must call it.
 """
 
 from collections import defaultdict
@@ -40,45 +40,45 @@ from db.models import (
 )
 
 OWN_WORD = and_(Ranking.undone_at.is_(None), Ranking.adjudicates.is_(False), Ranking.drawn != Drawn.REPEAT)
-"""A standing ranking that is a reviewer's own: not undone, no decision between others', no hidden second look."""
+"""Condition: a reviewer's own standing ranking, not undone, no decision between others' rankings, no hidden repeat."""
 FEWEST, MOST = 2, 6
-"""So many responses are offered together: more fit no screen."""
-LONG, NEARLY = 20, 0.95
-"""Words from which on two texts can be nearly the same, and the share of them in common that makes them so."""
-TOO_LONG = 1000
-"""Words beyond which only which words there are is compared."""
+"""Numbers of responses that are offered together; no screen has room for more."""
+MIN_WORDS, MIN_SIMILARITY = 20, 0.95
+"""Two texts of at least so many words each are nearly the same if they have this share of words in common."""
+MAX_ORDERED_WORDS = 1000
+"""Words beyond which two texts are compared without regard to word order."""
 _CHUNK = 500
 _STALE = "comparisons to expire"
 
 
 def comparison_key(response_ids: Collection[int]) -> str:
-    """What makes a set of responses one comparison, whatever their order."""
+    """The key of the comparison of these responses; their order makes no difference."""
     return ",".join(str(response_id) for response_id in sorted(response_ids))
 
 
-def nearly_same(one: str, other: str) -> bool:
-    """Whether two texts of `LONG` words or more differ in so few words that choosing tells nothing. Pure.
+def nearly_same(text: str, other: str) -> bool:
+    """Whether two texts of `MIN_WORDS` words or more differ in so few words that choosing tells nothing. Pure.
 
-    Short texts are never nearly the same: in a class label or a query one word is all the difference.
+    Shorter texts must have the same words: in a class label or a query one word is all the difference.
     """
-    words, others = one.split(), other.split()
-    if min(len(words), len(others)) < LONG:
-        return words == others
-    matcher = SequenceMatcher(None, words, others, autojunk=False)
-    if matcher.quick_ratio() < NEARLY:
+    words, other_words = text.split(), other.split()
+    if min(len(words), len(other_words)) < MIN_WORDS:
+        return words == other_words
+    matcher = SequenceMatcher(None, words, other_words, autojunk=False)
+    if matcher.quick_ratio() < MIN_SIMILARITY:
         return False
-    # the order of words matters, but takes a square of their number to tell
-    return max(len(words), len(others)) > TOO_LONG or matcher.ratio() >= NEARLY
+    # comparing word order takes time that grows with the square of the number of words
+    return max(len(words), len(other_words)) > MAX_ORDERED_WORDS or matcher.ratio() >= MIN_SIMILARITY
 
 
 def ensure_comparison(
     s: Session, *, project_id: int, prompt_id: int, response_ids: Collection[int], near_identical: bool = False
 ) -> Comparison:
-    """The comparison of these responses, made if new; of nearly the same responses it is kept and never offered."""
+    """Return the comparison of these responses, created if new; a near-identical one is saved and never offered."""
     key = comparison_key(response_ids)
-    found = s.scalar(select(Comparison).where(Comparison.project_id == project_id, Comparison.key == key))
-    if found is not None:
-        return found
+    existing = s.scalar(select(Comparison).where(Comparison.project_id == project_id, Comparison.key == key))
+    if existing is not None:
+        return existing
     offered = FEWEST <= len(set(response_ids)) <= MOST and not near_identical
     comparison = Comparison(
         project_id=project_id,
@@ -89,72 +89,72 @@ def ensure_comparison(
     )
     s.add(comparison)
     s.flush()
-    s.add_all(ComparisonResponse(comparison_id=comparison.id, response_id=r) for r in sorted(response_ids))
+    s.add_all(ComparisonResponse(comparison_id=comparison.id, response_id=i) for i in sorted(response_ids))
     s.flush()
     return comparison
 
 
 def of_at_most(count: int) -> ColumnElement[bool]:
-    """Whether a Comparison has so many responses or fewer: its key lists them, with commas between."""
+    """SQL condition that a Comparison has at most `count` responses: its key lists them, with commas between."""
     return Comparison.key.not_like("%" + ",%" * count)
 
 
 def wanted(project: Project) -> ColumnElement[int] | None:
-    """How many people a Comparison wants, as SQL; None where everybody may rank it."""
+    """How many people should rank a Comparison, as SQL; None where the project sets no limit."""
     if project.people_wanted is None:
         return None
     return case((_in_share(project.overlap_share), project.people_wanted), else_=1)
 
 
 def _in_share(share: SQLColumnExpression[float] | float) -> ColumnElement[bool]:
-    # plain integers, the same on every database and in every run: the share is the same comparisons always
+    # integer arithmetic gives the same share of comparisons on every database and in every run
     return (cast(Comparison.id, BigInteger) * 7919) % 1009 < share * 1009
 
 
 Order = tuple[bool, Mapping[int, int]]
-"""Both bad, and response id to place."""
+"""Whether no response could be sent, and the place of each response id."""
 
 
 def contradict(orders: Sequence[Order]) -> bool:
-    """Whether two of the orders put two responses the opposite way, or one would send some and another none. Pure."""
+    """Whether two orders put two responses in opposite order, or one calls them all bad and another does not. Pure."""
     if len({both_bad for both_bad, _ in orders}) > 1:
         return True
-    for (_, one), (_, other) in combinations(orders, 2):
-        for first, second in combinations(one.keys() & other.keys(), 2):
-            if (one[first] - one[second]) * (other[first] - other[second]) < 0:
-                return True
-    return False
+    return any(
+        (places[a] - places[b]) * (others[a] - others[b]) < 0
+        for (_, places), (_, others) in combinations(orders, 2)
+        for a, b in combinations(places.keys() & others.keys(), 2)
+    )
 
 
 def recount(connection: Connection, comparison_ids: Collection[int]) -> None:
-    """Bring what these comparisons store about their rankings up to date."""
-    ids = iter(sorted(comparison_ids))
-    while some := list(islice(ids, _CHUNK)):
+    """Update what these comparisons store about their rankings."""
+    all_ids = iter(sorted(comparison_ids))
+    while ids := list(islice(all_ids, _CHUNK)):
         # locked before counting: on PostgreSQL another ranking may be saved at the same time
         connection.execute(
-            select(Comparison.id).where(Comparison.id.in_(some)).order_by(Comparison.id).with_for_update()
+            select(Comparison.id).where(Comparison.id.in_(ids)).order_by(Comparison.id).with_for_update()
         )
         rows = connection.execute(
             select(Ranking.comparison_id, Ranking.id, Ranking.both_bad, Placement.response_id, Placement.place)
             .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
             .join(Placement, Placement.ranking_id == Ranking.id)
-            .where(Ranking.comparison_id.in_(some), OWN_WORD, Reviewer.simulated.is_(False))
+            .where(Ranking.comparison_id.in_(ids), OWN_WORD, Reviewer.simulated.is_(False))
         )
         orders: dict[int, dict[int, tuple[bool, dict[int, int]]]] = defaultdict(dict)
         for comparison_id, ranking_id, both_bad, response_id, place in rows:
             orders[comparison_id].setdefault(ranking_id, (both_bad, {}))[1][response_id] = place
-        counted = [{"this": i, "count": len(orders[i]), "against": contradict(list(orders[i].values()))} for i in some]
+        counts = [{"this": i, "count": len(orders[i]), "against": contradict(list(orders[i].values()))} for i in ids]
         table = Comparison.__table__
         connection.execute(
             update(Comparison)
             .where(table.c.id == bindparam("this"))
             .values(people=bindparam("count"), contested=bindparam("against")),
-            counted,
+            counts,
         )
-        _set_state(connection, Comparison.id.in_(some))
+        _set_state(connection, Comparison.id.in_(ids))
 
 
-def _set_state(connection: Connection, which: ColumnElement[bool]) -> None:
+def _set_state(connection: Connection, condition: ColumnElement[bool]) -> None:
     of_project = Project.id == Comparison.project_id
     limit = (
         select(case((_in_share(Project.overlap_share), Project.people_wanted), else_=1))
@@ -164,7 +164,7 @@ def _set_state(connection: Connection, which: ColumnElement[bool]) -> None:
     )
     connection.execute(
         update(Comparison)
-        .where(which)
+        .where(condition)
         .values(
             state=case(
                 (
@@ -186,32 +186,31 @@ def _set_state(connection: Connection, which: ColumnElement[bool]) -> None:
     )
 
 
-def _changed(item: Any, *names: str) -> bool:
-    return any(get_history(item, name).has_changes() for name in names)
+def _has_changes(row: Any, *columns: str) -> bool:
+    return any(get_history(row, column).has_changes() for column in columns)
 
 
 @event.listens_for(Session, "after_flush")
-def _recount_what_changed(s: Session, _context: UOWTransaction) -> None:
-    rankings = {item.comparison_id for item in (*s.new, *s.dirty, *s.deleted) if isinstance(item, Ranking)}
-    comparisons = {
-        item.id
-        for item in s.dirty
-        if isinstance(item, Comparison) and _changed(item, "discarded_at", "gold", "near_identical")
+def _recount_changed(s: Session, _context: UOWTransaction) -> None:
+    comparison_ids = {row.comparison_id for row in (*s.new, *s.dirty, *s.deleted) if isinstance(row, Ranking)} | {
+        row.id
+        for row in s.dirty
+        if isinstance(row, Comparison) and _has_changes(row, "discarded_at", "gold", "near_identical")
     }
-    projects = {
-        item.id for item in s.dirty if isinstance(item, Project) and _changed(item, "people_wanted", "overlap_share")
+    project_ids = {
+        row.id for row in s.dirty if isinstance(row, Project) and _has_changes(row, "people_wanted", "overlap_share")
     }
-    if rankings | comparisons:
-        recount(s.connection(), rankings | comparisons)
-    if projects:
-        _set_state(s.connection(), Comparison.project_id.in_(projects))
-    if rankings | comparisons | projects:
+    if comparison_ids:
+        recount(s.connection(), comparison_ids)
+    if project_ids:
+        _set_state(s.connection(), Comparison.project_id.in_(project_ids))
+    if comparison_ids | project_ids:
         s.info[_STALE] = True
 
 
 @event.listens_for(Session, "after_flush_postexec")
-def _forget_old_counts(s: Session, _context: UOWTransaction) -> None:
+def _expire_old_counts(s: Session, _context: UOWTransaction) -> None:
     if s.info.pop(_STALE, False):
-        for item in s.identity_map.values():
-            if isinstance(item, Comparison) and item not in s.dirty:
-                s.expire(item, ["state", "people", "contested"])
+        for row in s.identity_map.values():
+            if isinstance(row, Comparison) and row not in s.dirty:
+                s.expire(row, ["state", "people", "contested"])

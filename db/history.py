@@ -1,7 +1,7 @@
-"""The audit trail writes itself: after every flush, what was added, changed or deleted, with old and new values.
+"""The audit trail: after every flush it records what was added, changed or deleted, with old and new values.
 
-`db.people.require`, which every writing function calls, says who acts. Texts of prompts and responses are not in it:
-they never change. Placements are not either: a ranking's are written once, with it.
+`db.people.require`, which every writing function calls, sets who acts. The trail leaves out prompts and responses,
+whose texts never change, and placements, which are written once with their ranking.
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ from db.models import (
     now,
 )
 
-KEPT = (
+AUDITED = (
     Assertion,
     Chip,
     Comparison,
@@ -68,104 +68,105 @@ KEPT = (
     TextRule,
     WantedCorrection,
 )
-"""Tables whose every change is kept."""
-LEFT_OUT = frozenset({"people", "contested", "state", "draw", "protocol"})
-"""Columns that only sum up others, and one that is long and whose hash is kept."""
-_BY = "acting reviewer"
+"""Tables whose changes are recorded."""
+UNAUDITED_COLUMNS = frozenset({"people", "contested", "state", "draw", "protocol"})
+"""Columns that are not recorded: some are computed from others, and of the long protocol the hash is recorded."""
+_ACTOR = "acting reviewer"
 
 
 def act_as(s: Session, reviewer_id: int | None) -> None:
-    """Say who does what this session does from here on."""
-    s.info[_BY] = reviewer_id
+    """Set the reviewer who makes all further changes of this session."""
+    s.info[_ACTOR] = reviewer_id
 
 
 @event.listens_for(Session, "after_flush")
-def _keep(s: Session, _context: UOWTransaction) -> None:
-    found = [*_added(s), *_altered(s), *_deleted(s)]
-    if found:
-        at, by = now(), s.info.get(_BY)
+def _record_changes(s: Session, _context: UOWTransaction) -> None:
+    changes = [*_added(s), *_altered(s), *_deleted(s)]
+    if changes:
+        at, by = now(), s.info.get(_ACTOR)
         s.connection().execute(
             insert(Change),
-            [{"reviewer_id": by, "created_at": at, **_about(s, item), **values} for item, values in found],
+            [{"reviewer_id": by, "created_at": at, **_owner_ids(s, row), **values} for row, values in changes],
         )
 
 
 def _added(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
-    for item in s.new:
-        # comparisons and models are made by the program, from what is kept elsewhere
-        if isinstance(item, KEPT) and not isinstance(item, Comparison | ModelVersion):
-            values = {name: plain for name in _columns(item) if (plain := _plain(getattr(item, name))) is not None}
-            yield item, _row(item) | {"before": None, "after": values}
+    for row in s.new:
+        # the program makes comparisons and models, from rows that are recorded
+        if isinstance(row, AUDITED) and not isinstance(row, Comparison | ModelVersion):
+            yield row, _row_key(row) | {"before": None, "after": _values(row)}
 
 
 def _altered(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
-    for item in s.dirty:
-        if not isinstance(item, KEPT):
+    for row in s.dirty:
+        if not isinstance(row, AUDITED):
             continue
         before, after = {}, {}
-        for name in _columns(item):
-            history = get_history(item, name)
+        for name in _columns(row):
+            history = get_history(row, name)
             if history.has_changes():
-                before[name] = _plain(history.deleted[0] if history.deleted else None)
-                after[name] = _plain(history.added[0] if history.added else None)
+                before[name] = _json_value(history.deleted[0] if history.deleted else None)
+                after[name] = _json_value(history.added[0] if history.added else None)
         if after != before:
-            yield item, _row(item) | {"before": before, "after": after}
+            yield row, _row_key(row) | {"before": before, "after": after}
 
 
 def _deleted(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
-    for item in s.deleted:
-        if isinstance(item, KEPT):
-            values = {name: plain for name in _columns(item) if (plain := _plain(getattr(item, name))) is not None}
-            yield item, _row(item) | {"before": values, "after": None}
+    for row in s.deleted:
+        if isinstance(row, AUDITED):
+            yield row, _row_key(row) | {"before": _values(row), "after": None}
 
 
-def _columns(item: Base) -> list[str]:
-    return [name for name in inspect(item).mapper.column_attrs.keys() if name not in LEFT_OUT and name != "id"]  # noqa: SIM118
+def _columns(row: Base) -> list[str]:
+    return [name for name in inspect(row).mapper.column_attrs.keys() if name not in UNAUDITED_COLUMNS and name != "id"]  # noqa: SIM118
 
 
-def _row(item: Base) -> dict[str, str]:
-    key = inspect(item).mapper.primary_key_from_instance(item)
-    return {"table": item.__tablename__, "row": ",".join(map(str, key))}
+def _values(row: Base) -> dict[str, Any]:
+    return {name: value for name in _columns(row) if (value := _json_value(getattr(row, name))) is not None}
 
 
-def _plain(value: Any) -> Any:
+def _row_key(row: Base) -> dict[str, str]:
+    key = inspect(row).mapper.primary_key_from_instance(row)
+    return {"table": row.__tablename__, "row": ",".join(map(str, key))}
+
+
+def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     return value.value if isinstance(value, StrEnum) else value
 
 
-def _about(s: Session, item: Base) -> dict[str, int | None]:
-    """The project, comparison and response that a row belongs to; models belong to all projects, so to none."""
+def _owner_ids(s: Session, row: Base) -> dict[str, int | None]:
+    """Ids of the project, comparison and response that a row belongs to; a model belongs to no single project."""
     connection = s.connection()
     comparison = response = project = None
-    match item:
+    of_evaluation = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
+    match row:
         case Comparison():
-            comparison = item.id
+            comparison = row.id
         case Ranking() | Flag() | Reveal():
-            comparison = item.comparison_id
+            comparison = row.comparison_id
         case Chip() | CriterionChoice():
-            comparison = connection.scalar(select(Ranking.comparison_id).where(Ranking.id == item.ranking_id))
+            comparison = connection.scalar(select(Ranking.comparison_id).where(Ranking.id == row.ranking_id))
         case Correction():
-            response = item.response_id
-            of = select(Prompt.project_id).join(Response, Response.prompt_id == Prompt.id)
-            project = connection.scalar(of.where(Response.id == response))
+            response = row.response_id
+            of_prompt = select(Prompt.project_id).join(Response, Response.prompt_id == Prompt.id)
+            project = connection.scalar(of_prompt.where(Response.id == response))
         case Judgment():
-            of = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
-            project = connection.scalar(of.where(Pairing.id == item.pairing_id))
+            project = connection.scalar(of_evaluation.where(Pairing.id == row.pairing_id))
         case Tag() | SecondLook():
-            of = select(Evaluation.project_id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
-            judged = of.join(Judgment, Judgment.pairing_id == Pairing.id).where(Judgment.id == item.judgment_id)
-            project = connection.scalar(judged)
+            of_judgment = of_evaluation.join(Judgment, Judgment.pairing_id == Pairing.id)
+            project = connection.scalar(of_judgment.where(Judgment.id == row.judgment_id))
         case Peek():
-            project = connection.scalar(select(Evaluation.project_id).where(Evaluation.id == item.evaluation_id))
+            project = connection.scalar(select(Evaluation.project_id).where(Evaluation.id == row.evaluation_id))
         case WantedCorrection():
-            project = connection.scalar(select(Prompt.project_id).where(Prompt.id == item.prompt_id))
+            project = connection.scalar(select(Prompt.project_id).where(Prompt.id == row.prompt_id))
         case Project():
-            project = item.id
+            project = row.id
         case Assertion() | Criterion() | Evaluation() | Guideline() | Membership() | Responder():
-            project = item.project_id
+            project = row.project_id
         case RoutingRule() | TextRule():
-            project = item.project_id
+            project = row.project_id
     if comparison is not None:
         project = connection.scalar(select(Comparison.project_id).where(Comparison.id == comparison))
     return {"comparison_id": comparison, "response_id": response, "project_id": project}

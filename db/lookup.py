@@ -1,4 +1,4 @@
-"""Rows by name or for choosing: the project meant, models that are offered, their newest checks."""
+"""Look-ups that many rooms need: a project by name, the models on offer, their newest checks."""
 
 from collections.abc import Sequence
 
@@ -10,41 +10,41 @@ from errors import NotFound, Refused
 
 
 def project_named(s: Session, name: str) -> Project:
-    """The project of that name, or the only one if the name is empty. Raises `NotFound` with the names there are."""
-    known = s.scalars(select(Project).order_by(Project.id)).all()
-    if not name and len(known) == 1:
-        return known[0]
-    for project in known:
+    """The project of that name, or the only one if the name is empty. Raises `NotFound` with the existing names."""
+    projects = s.scalars(select(Project).order_by(Project.id)).all()
+    if not name and len(projects) == 1:
+        return projects[0]
+    for project in projects:
         if project.name == name:
             return project
-    if not known:
+    if not projects:
         raise NotFound("There is no project yet. Make one on the first page or with cli.py new-project.")
-    names = ", ".join(f"“{project.name}”" for project in known)
+    names = ", ".join(f"“{project.name}”" for project in projects)
     raise NotFound(f"There is no project “{name}”. There are: {names}." if name else f"Name one of: {names}.")
 
 
 def refuse_retired(version: ModelVersion | None) -> None:
-    """Raise `Refused` for a model that is not to do new work any more; None, for a Responder without one, is fine."""
+    """Raise `Refused` for a model that was retired from new work; None (a Responder without a model) passes."""
     if version is not None and version.retired_at is not None:
         raise Refused(f"{version.name} is retired. Bring it back on the page Trained models, or choose another model.")
 
 
 def models(s: Session, *, include_retired: bool = False) -> Sequence[ModelVersion]:
-    """Every ModelVersion that is offered for new work, oldest first; with `include_retired`, every one there is."""
+    """The ModelVersions that are offered for new work, oldest first; with `include_retired`, all ModelVersions."""
     offered = () if include_retired else (ModelVersion.retired_at.is_(None),)
     return s.scalars(select(ModelVersion).where(*offered).order_by(ModelVersion.id)).all()
 
 
 def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, ParityCheck]:
-    """The newest ParityCheck of each model that has one."""
+    """The newest ParityCheck of each model that has one, by the model's id."""
     newest = select(func.max(ParityCheck.id)).where(ParityCheck.model_version_id.in_(model_version_ids))
-    found = s.scalars(select(ParityCheck).where(ParityCheck.id.in_(newest.group_by(ParityCheck.model_version_id))))
-    return {check.model_version_id: check for check in found}
+    checks = s.scalars(select(ParityCheck).where(ParityCheck.id.in_(newest.group_by(ParityCheck.model_version_id))))
+    return {check.model_version_id: check for check in checks}
 
 
 def the_model(s: Session, model_version_id: int) -> ModelVersion:
-    """The ModelVersion. Raises `NotFound`."""
-    found = s.get(ModelVersion, model_version_id)
-    if found is None:
+    """The ModelVersion with that id. Raises `NotFound`."""
+    version = s.get(ModelVersion, model_version_id)
+    if version is None:
         raise NotFound("That model is not in the database any more. Reload the page.")
-    return found
+    return version

@@ -1,7 +1,7 @@
-"""People, their roles in a project, and the one check that every writing function makes.
+"""People, their roles in a project, and the permission check that every writing function makes.
 
-Today somebody picks their name from a list; when there is real sign-in, only `ui/frame.py` changes, since pages and
-functions know nothing but a reviewer's id.
+Today people pick their name from a list; real sign-in will change `ui/frame.py` only, since pages and functions know
+nothing but a reviewer's id.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ from errors import AlreadyThere, NotAllowed, NotFound, Refused
 
 
 def roles_of(s: Session, *, reviewer_id: int, project_id: int) -> frozenset[Role]:
-    """The roles that somebody holds in a project."""
+    """The roles that a reviewer holds in a project."""
     return frozenset(
         s.scalars(
             select(Membership.role).where(Membership.reviewer_id == reviewer_id, Membership.project_id == project_id)
@@ -25,7 +25,7 @@ def roles_of(s: Session, *, reviewer_id: int, project_id: int) -> frozenset[Role
 
 
 def require(s: Session, *, by: int, project_id: int, roles: Collection[Role]) -> None:
-    """Raise `NotAllowed` unless the reviewer `by` holds one of the roles in the project; from here on they act."""
+    """Raise `NotAllowed` unless the reviewer `by` holds one of the roles; the audit trail names them from here on."""
     act_as(s, by)
     if roles_of(s, reviewer_id=by, project_id=project_id) & set(roles):
         return
@@ -34,17 +34,17 @@ def require(s: Session, *, by: int, project_id: int, roles: Collection[Role]) ->
 
 
 def members(s: Session, *, project_id: int) -> Sequence[tuple[Reviewer, frozenset[Role]]]:
-    """Everybody in a project with their roles, by name."""
+    """The people in a project with their roles, in the order of their names."""
     rows = s.execute(
         select(Reviewer, Membership.role)
         .join(Membership, Membership.reviewer_id == Reviewer.id)
         .where(Membership.project_id == project_id)
         .order_by(Reviewer.name)
     ).all()
-    found: dict[Reviewer, set[Role]] = {}
+    roles_by_reviewer: dict[Reviewer, set[Role]] = {}
     for reviewer, role in rows:
-        found.setdefault(reviewer, set()).add(role)
-    return [(reviewer, frozenset(roles)) for reviewer, roles in found.items()]
+        roles_by_reviewer.setdefault(reviewer, set()).add(role)
+    return [(reviewer, frozenset(roles)) for reviewer, roles in roles_by_reviewer.items()]
 
 
 def has_manager(s: Session, *, project_id: int) -> bool:
@@ -64,7 +64,7 @@ def has_manager(s: Session, *, project_id: int) -> bool:
 
 
 def ensure_reviewer(s: Session, *, name: str, simulated: bool = False, rule: str | None = None) -> Reviewer:
-    """The reviewer of that name, made if new. A name never changes between a person and a simulation."""
+    """Return the reviewer of that name, and create them if new. Raises `Refused` where one of the other kind has it."""
     clean = " ".join(name.split())
     if not clean:
         raise Refused("A name cannot be empty. Type one.")
@@ -82,7 +82,7 @@ def ensure_reviewer(s: Session, *, name: str, simulated: bool = False, rule: str
 def link_authors(s: Session, *, project_id: int) -> None:
     """Link each human Responder of a project to the person of the same name, so that they never judge their own words.
 
-    Made-up replies are nobody's. A manager links other names with `set_author`.
+    Responders with made-up replies are not linked. A manager links other names with `set_author`.
     """
     same_name = (
         select(Responder, Reviewer.id)
@@ -101,7 +101,7 @@ def link_authors(s: Session, *, project_id: int) -> None:
 
 
 def set_author(s: Session, *, by: int, responder_id: int, reviewer_id: int | None) -> None:
-    """Say which person's replies a human Responder's are, or that they are nobody's who uses the app; managers only."""
+    """Link a human Responder to the person who wrote its replies, or to no user of the app (None); managers only."""
     responder = s.get(Responder, responder_id)
     if responder is None or responder.kind is not ResponderKind.HUMAN:
         raise NotFound("There are no such replies by a person any more. Reload the page.")
@@ -111,18 +111,17 @@ def set_author(s: Session, *, by: int, responder_id: int, reviewer_id: int | Non
 
 
 def ensure_role(s: Session, *, project_id: int, reviewer_id: int, role: Role) -> None:
-    """Give a role without asking who gives it: for set-up, imports and the first manager."""
-    held = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
-    if role not in held:
+    """Give a role without a permission check: for set-up, imports and the first manager."""
+    if role not in roles_of(s, reviewer_id=reviewer_id, project_id=project_id):
         s.add(Membership(project_id=project_id, reviewer_id=reviewer_id, role=role))
         s.flush()
         link_authors(s, project_id=project_id)
 
 
 def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) -> Reviewer:
-    """Add somebody to a project with a role.
+    """Add a person to a project with a role.
 
-    Anybody may add themselves as annotator or reviewer, and as manager while the project has none; after that a
+    People may add themselves as annotator or reviewer, and as manager while the project has none; after that a
     manager (`by`) adds managers. Raises `NotAllowed` otherwise.
     """
     act_as(s, by)
@@ -136,7 +135,7 @@ def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) 
 
 
 def leave(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int) -> None:
-    """Take a role away. The last human manager stays."""
+    """Take a role from a person; managers only. Raises `Refused` for the last human manager."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     membership = s.scalar(
         select(Membership).where(
@@ -152,14 +151,14 @@ def leave(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int)
 
 
 def guideline_of(s: Session, *, project_id: int) -> Guideline | None:
-    """The version in force; none while the project has no guideline."""
+    """The guideline version in force; None while the project has no guideline."""
     return s.scalars(
         select(Guideline).where(Guideline.project_id == project_id).order_by(Guideline.version.desc()).limit(1)
     ).first()
 
 
 def _write_guideline(s: Session, *, by: int, project_id: int, text: str) -> None:
-    """A new version, unless the text is the one in force."""
+    """Add a new version, unless the text is the one in force."""
     newest = guideline_of(s, project_id=project_id)
     if text.strip() == (newest.text if newest else ""):
         return
@@ -169,7 +168,7 @@ def _write_guideline(s: Session, *, by: int, project_id: int, text: str) -> None
 
 
 def create_project(s: Session, *, name: str, task: str, instructions: str, guideline: str, by: int) -> Project:
-    """A new project, managed by whoever made it."""
+    """Create a project, with the reviewer `by` as its manager."""
     clean = " ".join(name.split())
     if not clean:
         raise Refused("A project needs a name. Type one.")
@@ -186,8 +185,9 @@ def create_project(s: Session, *, name: str, task: str, instructions: str, guide
 
 
 def edit_project(s: Session, *, by: int, project_id: int, task: str, instructions: str, guideline: str) -> Project:
-    """Change what a project says of itself; what was made with the old instructions keeps them, and
-    each ranking the version of the guideline that it was made under.
+    """Change a project's task, instructions and guideline.
+
+    Rows made with the old instructions keep those, and each ranking keeps the guideline version that it was made under.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     project = s.get_one(Project, project_id)

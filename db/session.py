@@ -2,8 +2,8 @@
 
 SQLite is set up as measured: WAL, a 30 s busy timeout, foreign keys on, synchronous FULL because human rankings are
 the product's asset; writers begin IMMEDIATE (a deferred writer fails at once on a stale snapshot), readers DEFERRED.
-PostgreSQL lets several writers work at once, so who counts before writing locks what was counted; a reader sees one
-moment on both.
+PostgreSQL lets several writers work at once, so code that counts before it writes locks the counted rows; a reader
+sees one moment on both.
 """
 
 import re
@@ -60,7 +60,7 @@ def make_engine(url: str) -> Engine:
 
 @lru_cache
 def engine() -> Engine:
-    """The engine that every session of one process shares."""
+    """The engine that all sessions of a process share."""
     return make_engine(settings().url)
 
 
@@ -102,13 +102,13 @@ def _script() -> ScriptDirectory:
 
 
 def _revision(connection: Connection) -> str | None:
-    """What the database was last brought to; none for one without tables."""
+    """The revision of the database's tables; None where it has no tables."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
 @contextmanager
 def _home_usable() -> Iterator[None]:
-    """Say which setting is wrong where the home cannot be written."""
+    """Raise `BadSetting` where the home cannot be written."""
     try:
         yield
     except OSError as problem:
@@ -119,12 +119,12 @@ def _home_usable() -> Iterator[None]:
 
 
 def _keep_copy(connection: Connection) -> None:
-    """A copy of a SQLite file beside it, named by the moment; other databases have backups."""
+    """Copy a SQLite file beside itself, with the time in the name; other databases have backups."""
     if connection.dialect.name != "sqlite":
         return
     source = Path(connection.engine.url.database or "")
-    place = source.with_name(f"{source.stem}-before-update-{datetime.now(UTC):%Y%m%d-%H%M%S}{source.suffix}")
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(place)) as copy:
+    target = source.with_name(f"{source.stem}-before-update-{datetime.now(UTC):%Y%m%d-%H%M%S}{source.suffix}")
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as copy:
         old.backup(copy)
 
 
@@ -164,22 +164,22 @@ def _bring_up(connection: Connection) -> None:
     """Make or update the tables, in the connection's transaction. Raises `DatabaseProblem`."""
     if connection.dialect.name == "postgresql":  # two processes that start at once go one after the other
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('pickwell migrations'))"))
-    script, there = _script(), _revision(connection)
-    if there == script.get_current_head():
+    script, revision = _script(), _revision(connection)
+    if revision == script.get_current_head():
         return
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    if there is None:
+    if revision is None:
         Base.metadata.create_all(connection, checkfirst=False)
         command.stamp(config, "head")
         return
-    if BEFORE_0_1_0.fullmatch(there):
+    if BEFORE_0_1_0.fullmatch(revision):
         raise DatabaseProblem(
             "This database was made before Pickwell 0.1.0, whose tables are other ones. Nothing was changed: move the "
             "file away, or point PICKWELL_HOME at another folder, and set up again."
         )
-    if there not in {revision.revision for revision in script.walk_revisions()}:
+    if revision not in {known.revision for known in script.walk_revisions()}:
         raise DatabaseProblem(
             "This database was written by a newer version of Pickwell. Nothing was changed: update the program, "
             "or point PICKWELL_HOME at another folder."

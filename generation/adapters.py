@@ -9,31 +9,31 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.lookup import refuse_retired
 from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require
-from errors import AlreadyThere, BrokenModel, NotFound
+from errors import BrokenModel, NotFound
 from files import read_json
+from generation.base_model import free_model_name
 from llm.engine import RANKS, Weights, can_load_adapters
 from llm.folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
 from llm.template import template_hash
 from settings import ROOT, settings
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-REWRITING = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
-"""Ways to begin (PEFT's init_lora_weights) that rewrite the base itself: their adapters fit no untouched base."""
+BASE_REWRITING_INITS = ("pissa", "olora", "corda", "loftq", "eva", "lora_ga")
+"""Initializations (PEFT's init_lora_weights) that rewrite the base itself: their adapters fit no untouched base."""
 
 
 def add_adapter(
     s: Session, *, by: int, project_id: int, name: str, folder: str, base_id: int, quantised: bool = False
 ) -> ModelVersion:
-    """Make an adapter's folder (as PEFT saves it) and its base a ModelVersion; managers only.
+    """Register an adapter's folder (as PEFT saves it) on its base as a ModelVersion; managers only.
 
     Args:
-        quantised: it was trained on a base in four bits (QLoRA); PEFT's files do not say.
+        quantised: the adapter was trained on a base in four bits (QLoRA); PEFT's files do not say.
 
     Raises `BrokenModel` for an adapter that is damaged, unsafe or for another base; `AlreadyThere` for a taken name.
     """
@@ -42,15 +42,13 @@ def add_adapter(
     if base is None:
         raise NotFound("That base model is not in the database any more. Reload the page.")
     refuse_retired(base)
-    clean = " ".join(name.split())
-    if not clean or s.scalar(select(ModelVersion.id).where(ModelVersion.name == clean)) is not None:
-        raise AlreadyThere("Choose a name that no other model has.")
-    place = Path(folder).expanduser().resolve()
-    config = check_adapter(place, base.location)
-    sha256 = hash_weights(place)
+    name = free_model_name(s, name)
+    path = Path(folder).expanduser().resolve()
+    config = check_adapter(path, base.location)
+    sha256 = hash_weights(path)
     template = template_of(base.location)
-    made = ModelVersion(
-        name=clean,
+    version = ModelVersion(
+        name=name,
         location=str(settings().models_dir / "merged" / f"{sha256[:16]}-on-{base.id}"),
         sha256=sha256,
         template_hash=template_hash(template) if template else None,
@@ -58,18 +56,18 @@ def add_adapter(
         stop_tokens=base.stop_tokens,
         dtype=base.dtype,
         adapter=kind_of(config, quantised=quantised),
-        adapter_folder=str(place),
+        adapter_folder=str(path),
         parent_id=base.id,
     )
-    s.add(made)
+    s.add(version)
     s.flush()
-    s.add(ParityCheck(project_id=project_id, model_version_id=made.id, requested_by_id=by))
+    s.add(ParityCheck(project_id=project_id, model_version_id=version.id, requested_by_id=by))
     s.flush()
-    return made
+    return version
 
 
 def kind_of(config: Mapping[str, Any], *, quantised: bool = False) -> Adapter:
-    """Which kind of adapter its configuration describes."""
+    """The kind of adapter that PEFT's configuration describes."""
     if config.get("use_dora"):
         return Adapter.DORA
     if quantised:
@@ -78,7 +76,7 @@ def kind_of(config: Mapping[str, Any], *, quantised: bool = False) -> Adapter:
 
 
 def check_adapter(folder: Path, base: str) -> Mapping[str, Any]:
-    """The adapter's configuration, once it is known to be whole, safe and made for this base.
+    """Check that the adapter is whole, safe and made for this base, and return its configuration.
 
     Every matrix pair must fit a matrix of the base: A is rank x inputs, B is outputs x rank. Raises `BrokenModel`.
     """
@@ -97,10 +95,10 @@ def check_adapter(folder: Path, base: str) -> Mapping[str, Any]:
             f"The adapter in {folder} is of type {config.get('peft_type')}. Only LoRA and its kin (rsLoRA, DoRA, "
             "QLoRA) can be served."
         )
-    begun = str(config.get("init_lora_weights", True)).lower()
-    if begun.startswith(REWRITING):
+    init = str(config.get("init_lora_weights", True)).lower()
+    if init.startswith(BASE_REWRITING_INITS):
         raise BrokenModel(
-            f"The adapter in {folder} began as {begun}, which rewrote the base's own weights, so it does not fit the "
+            f"The adapter in {folder} began as {init}, which rewrote the base's own weights, so it does not fit the "
             "base as it is. Convert it to plain LoRA when saving (PEFT's path_initial_model_for_weight_conversion)."
         )
     if is_hub_id(base):
@@ -111,57 +109,57 @@ def check_adapter(folder: Path, base: str) -> Mapping[str, Any]:
 
 
 def _refuse_misfit(folder: Path, base: Mapping[str, tuple[int, ...]]) -> None:
-    found = shapes(folder)
-    if not found:
+    matrices = shapes(folder)
+    if not matrices:
         raise BrokenModel(f"The adapter in {folder} is empty or damaged. Save it again.")
-    for name, shape in found.items():
+    for name, shape in matrices.items():
         module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
         if part[:1] not in ("A", "B") or len(shape) != 2:
             continue
         weight = base.get(f"{module}.weight")
         fits = weight is not None and (shape[1] == weight[1] if part[:1] == "A" else shape[0] == weight[0])
         if not fits:
-            has = f"that is {weight[0]} x {weight[1]} there" if weight else "the base has no such part"
+            base_part = f"that is {weight[0]} x {weight[1]} there" if weight else "the base has no such part"
             raise BrokenModel(
                 f"The adapter in {folder} was made for another base: its {module} is {shape[0]} x {shape[1]}, and "
-                f"{has}. Choose the base that it was trained on."
+                f"{base_part}. Choose the base that it was trained on."
             )
 
 
 def weights_of(version: ModelVersion) -> Weights:
-    """What an engine loads for the model: an adapter beside its base where that pays, else one whole folder."""
-    whole = Weights(version.name, version.location)
+    """What an engine loads for the model: base and adapter where it can combine them, else one merged folder."""
+    merged = Weights(version.name, version.location)
     if version.adapter in (None, Adapter.DORA) or version.adapter_folder is None or not can_load_adapters():
-        return whole
+        return merged
     config = read_json(Path(version.adapter_folder) / CONFIG)
     rank = max([config.get("r") or 0, *(config.get("rank_pattern") or {}).values()])
     if version.parent is None or config.get("modules_to_save") or rank > RANKS[-1]:
-        return whole  # vLLM takes no such adapter, and one of them would keep all others from starting
+        return merged  # vLLM takes no such adapter, and one of them would keep all others from starting
     return Weights(version.name, version.parent.location, version.adapter_folder, rank or None)
 
 
 def engine_of(responder: Responder) -> Hashable:
-    """What tells engines apart: Responders for whom it is the same can be answered for by one."""
+    """A key of the engine that answers for the Responder; Responders with equal keys can share an engine."""
     if responder.model_version is None:
         return responder.endpoint_url, responder.endpoint_model, responder.key_variable
     return weights_of(responder.model_version).location
 
 
 def ensure_merged(version: ModelVersion | None) -> None:
-    """Merge an added adapter into a copy of its base, unless that is there or not needed; takes seconds to minutes.
+    """Merge an added adapter into a copy of its base, unless the copy exists or no engine needs it.
 
-    Raises `BrokenModel` with what the process said.
+    Takes seconds to minutes. Raises `BrokenModel` with the last line of the merging process's errors.
     """
     if version is not None and not settings().engine_url:
-        _ensure_whole(version.parent if weights_of(version).adapter_folder else version)
+        _ensure_folder(version.parent if weights_of(version).adapter_folder else version)
 
 
-def _ensure_whole(version: ModelVersion | None) -> None:
+def _ensure_folder(version: ModelVersion | None) -> None:
     if version is None or version.adapter_folder is None or version.parent is None or Path(version.location).exists():
         return
-    _ensure_whole(version.parent)
-    given = [version.parent.location, version.adapter_folder, version.location]
-    done = subprocess.run([sys.executable, "-m", "llm.merging", *given], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise BrokenModel(f"The adapter of {version.name} could not be merged into its base: {said[0]}")
+    _ensure_folder(version.parent)
+    folders = [version.parent.location, version.adapter_folder, version.location]
+    process = subprocess.run([sys.executable, "-m", "llm.merging", *folders], cwd=ROOT, capture_output=True, text=True)
+    if process.returncode != 0:
+        reason = process.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise BrokenModel(f"The adapter of {version.name} could not be merged into its base: {reason[0]}")

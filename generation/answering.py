@@ -1,11 +1,11 @@
-"""One run's asking and saving: many requests in flight, answers saved in batches, failures counted by prompt."""
+"""How one run asks and saves: many requests in flight, answers saved in batches, failures counted by prompt."""
 
 import asyncio
 import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from textwrap import shorten
 from typing import TypeAlias
 
@@ -29,13 +29,13 @@ from llm.template import system_hash, template_hash
 from settings import Engine, settings
 
 TRIES = 3
-"""How often a prompt may fail."""
-ALONE = 2
-"""How often the engine may die with nothing but one prompt in flight before that prompt is given up."""
+"""Failures after which a prompt is given up."""
+DEATHS_ALONE = 2
+"""How often the engine may die while one prompt alone is in flight before that prompt is given up."""
 BATCH = 8
-"""Prompts saved in one transaction, fewer when `PATIENCE` is over."""
+"""Prompts saved in one transaction, or fewer once `PATIENCE` is over."""
 PATIENCE = 2.0
-"""Seconds that an answer may wait to be saved when others keep coming."""
+"""Seconds that an answer may wait for its batch to fill."""
 
 log = logging.getLogger("generation.answering")
 
@@ -46,14 +46,14 @@ class EngineDied(Exception):
 
 @dataclass(frozen=True)
 class Rendered:
-    """How a model turns a conversation into tokens, noted with every Response."""
+    """How a model turns a conversation into tokens; saved with every Response."""
 
     template_hash: str | None
     stop_tokens: str | None
 
     @classmethod
     def by(cls, weights: Weights | None) -> "Rendered":
-        """What the model's folder says of template and end; nothing where the model is elsewhere."""
+        """Read the template and the stop tokens from the model's folder; both are None where no folder is read here."""
         if weights is None or settings().engine is Engine.echo or settings().engine_url:
             return cls(None, None)
         template = template_of(weights.location)
@@ -67,49 +67,50 @@ class Answerer:
     label: str
     asking: Asking
     weights: Weights | None
-    """What an engine loads for it; none where an endpoint elsewhere answers."""
+    """What an engine loads to answer; None for a remote endpoint."""
     rendered: Rendered
 
     @property
     def engine(self) -> str | None:
-        """What an engine is started with: those for whom it is the same share one."""
+        """The location that the engine loads; answerers with the same one share an engine. None for an endpoint."""
         return self.weights.location if self.weights is not None else None
 
 
 Endpoints: TypeAlias = Mapping[Weights | None, Endpoint]
-"""Of one engine, which may answer with several models: where each is asked."""
+"""Where to ask each of the models that one engine serves."""
 
 
 @dataclass
 class Work:
-    """What one run has done so far; lives as long as the process."""
+    """The state of one run's work in this process."""
 
     progress: Progress
     answerers: Mapping[int, Answerer]
     """By the Responder's id."""
     seed: int
     tokens: int
-    """Generated so far, by earlier attempts too."""
+    """Generated so far, in earlier attempts too."""
     trial: bool = False
     answered: int = 0
     """Prompts that this process has answered."""
     last_problem: str = ""
     given_up: set[tuple[int, int]] = field(default_factory=set)
-    """Responder and prompt of what is not asked again."""
+    """(Responder id, prompt id) pairs that are not asked again."""
     _failures: Counter[tuple[int, int]] = field(default_factory=Counter)
     _deaths: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """How often the engine died while it had the prompt."""
+    """How often the engine died while it was answering the prompt."""
     _total: int = 0
     _open: int = 0
-    """Responses of the total that are not there."""
+    """Responses of the total that are still missing."""
     _told: float = 0.0
+    """When progress was last reported, on the monotonic clock."""
 
     def left(self) -> Sequence[Missing]:
-        """What is still to be answered, without what was given up."""
+        """List what is still to be answered, without the prompts that were given up."""
         with reading() as s:
-            given = s.get_one(GenerationRun, self.progress.run_id)
+            run = s.get_one(GenerationRun, self.progress.run_id)
             if self.trial:
-                gaps = missing_in_trial(s, run=given)
+                gaps = missing_in_trial(s, run=run)
                 new = {gap.responder_id for gap in gaps} - set(self.answerers)
                 self.answerers = {**self.answerers, **answerers_of(s, new)}
             else:
@@ -119,19 +120,19 @@ class Work:
                     for gap in missing(
                         s,
                         responder_id=responder_id,
-                        scope=given.scope,
-                        samples=given.samples,
-                        prompt_limit=given.prompt_limit,
+                        scope=run.scope,
+                        samples=run.samples,
+                        prompt_limit=run.prompt_limit,
                     )
                 ]
             self._open = sum(len(gap.samples) for gap in gaps)
-            self._total = max(given.total, self._total, self._open)
+            self._total = max(run.total, self._total, self._open)
             gaps = self._not_given_up(gaps)
             if not gaps and not self.trial:
                 gaps = [
                     gap
                     for responder_id in self.answerers
-                    for gap in self._not_given_up(to_draw_again(s, responder_id=responder_id, run_id=given.id))
+                    for gap in self._not_given_up(to_draw_again(s, responder_id=responder_id, run_id=run.id))
                 ]
         return gaps
 
@@ -139,7 +140,7 @@ class Work:
         return [gap for gap in gaps if _key(gap) not in self.given_up]
 
     def tell(self, stage: str) -> None:
-        """Say how far the run is."""
+        """Report how far the run is."""
         self._told = time.monotonic()
         self.progress.update(
             stage=stage,
@@ -152,65 +153,66 @@ class Work:
 
     @property
     def seconds_since_told(self) -> float:
-        """Since somebody watching last heard of the run."""
+        """Seconds since progress was last reported."""
         return time.monotonic() - self._told
 
     def starting(self, waited: float) -> None:
-        """Say that the engine is on its way, now and then."""
-        if time.monotonic() - self._told > 3:
+        """Report every few seconds that the engine is starting."""
+        if self.seconds_since_told > 3:
             self._told = time.monotonic()
             self.progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
 
     def answer(self, endpoints: Endpoints, gaps: Sequence[Missing]) -> None:
-        """Ask for all gaps once, saving batches as they come. Raises `EngineDied`, `EngineFailed`.
+        """Ask for all gaps once, and save batches as they come. Raises `EngineDied`, `EngineFailed`.
 
-        Each gap is its own Responder's model's to fill. What the engine had in flight when it died is asked after all
-        the rest, one prompt at a time: so the one that kills it is found, and stops nobody else.
+        Each gap is filled by its own Responder's model. Prompts that were in flight when the engine died are asked
+        after all others, one at a time: this finds the prompt that kills the engine, and no other prompt waits for it.
         """
-        calm = [gap for gap in gaps if not self._deaths[_key(gap)]]
-        if calm:
-            asyncio.run(self._answer(endpoints, calm, settings().concurrency))
+        harmless = [gap for gap in gaps if not self._deaths[_key(gap)]]
+        if harmless:
+            asyncio.run(self._answer(endpoints, harmless, settings().concurrency))
             return
         for gap in sorted(gaps, key=lambda gap: self._deaths[_key(gap)]):
             asyncio.run(self._answer(endpoints, [gap], 1))
 
     async def _answer(self, endpoints: Endpoints, gaps: Sequence[Missing], at_once: int) -> None:
-        began, tokens, opened = time.monotonic(), self.tokens, self._open
+        saved_at = started_at = time.monotonic()
+        tokens_before, open_before = self.tokens, self._open
         slots = asyncio.Semaphore(at_once)
         batch: list[tuple[Missing, Answer]] = []
-        flying: dict[tuple[int, int], Missing] = {}
-        saved_at = time.monotonic()
+        in_flight: dict[tuple[int, int], Missing] = {}
 
         def save() -> None:
             nonlocal batch, saved_at
             self._save(batch, endpoints)
             batch, saved_at = [], time.monotonic()
-            if time.monotonic() - self._told > 1:
-                took = time.monotonic() - began
-                left = took * self._open / max(1, opened - self._open)
-                rate = (self.tokens - tokens) / took
-                self.tell(f"Generating, {rate:.0f} tokens a second{_left_in_words(left) if self._open > 0 else ''}")
+            if self.seconds_since_told > 1:
+                elapsed = time.monotonic() - started_at
+                seconds_left = elapsed * self._open / max(1, open_before - self._open)
+                rate = (self.tokens - tokens_before) / elapsed
+                time_left = _time_left(seconds_left) if self._open > 0 else ""
+                self.tell(f"Generating, {rate:.0f} tokens a second{time_left}")
 
         async with client_for(next(iter(endpoints.values()))) as client:
 
-            async def one(gap: Missing) -> tuple[Missing, Answer | None]:
+            async def answer_gap(gap: Missing) -> tuple[Missing, Answer | None]:
                 async with slots:
-                    flying[_key(gap)] = gap
-                    answer = await self._try(client, endpoints[self.answerers[gap.responder_id].weights], gap)
-                    del flying[_key(gap)]  # not where the engine died: then it is a suspect
+                    in_flight[_key(gap)] = gap
+                    answer = await self._try_gap(client, endpoints[self.answerers[gap.responder_id].weights], gap)
+                    del in_flight[_key(gap)]  # stays where the engine died: then the prompt is a suspect
                     return gap, answer
 
-            tasks = [asyncio.create_task(one(gap)) for gap in gaps]
+            tasks = [asyncio.create_task(answer_gap(gap)) for gap in gaps]
             try:
-                for finished in asyncio.as_completed(tasks):
-                    gap, answer = await finished
+                for future in asyncio.as_completed(tasks):
+                    gap, answer = await future
                     if answer is not None:
                         batch.append((gap, answer))
                     if batch and (len(batch) >= BATCH or time.monotonic() - saved_at > PATIENCE):
                         save()
             except Gone:
                 save()
-                self._suspect(list(flying.values()))
+                self._count_deaths(list(in_flight.values()))
                 raise EngineDied from None
             except Hopeless as problem:
                 save()
@@ -221,14 +223,14 @@ class Work:
                 await asyncio.gather(*tasks, return_exceptions=True)
             save()
 
-    def _suspect(self, gaps: Sequence[Missing]) -> None:
-        """Note what the engine had when it died; a prompt that was alone with it too often is given up."""
+    def _count_deaths(self, gaps: Sequence[Missing]) -> None:
+        """Count a death for each gap in flight when the engine died; give up one that was alone too often."""
         for gap in gaps:
             self._deaths[_key(gap)] += 1
-        if len(gaps) == 1 and self._deaths[_key(gaps[0])] > ALONE:
+        if len(gaps) == 1 and self._deaths[_key(gaps[0])] > DEATHS_ALONE:
             self.last_problem = (
-                f"{self._quoted(gaps[0])} killed the engine each time it was asked. It is left out; report it to the "
-                "engine's makers."
+                f"{self._quoted(gaps[0])} killed the engine each time it was asked. It is left out; "
+                "report it to the engine's makers."
             )
             self._give_up(gaps[0])
 
@@ -237,7 +239,8 @@ class Work:
         log.warning("Prompt %d is given up; the others go on.", gap.prompt_id)
         self.given_up.add(_key(gap))
 
-    async def _try(self, client: AsyncOpenAI, endpoint: Endpoint, gap: Missing) -> Answer | None:
+    async def _try_gap(self, client: AsyncOpenAI, endpoint: Endpoint, gap: Missing) -> Answer | None:
+        """Ask for one gap; None where that failed, which is counted."""
         try:
             return await ask(client, endpoint, self.answerers[gap.responder_id].asking, gap, seed=self.seed)
         except Unanswerable as problem:
@@ -253,7 +256,7 @@ class Work:
         return None
 
     def _quoted(self, gap: Missing) -> str:
-        """A prompt by its first words, for people: they know no ids."""
+        """Name a prompt by its first words, since readers of a message know no ids."""
         words = f"The prompt “{shorten(gap.text, 50, placeholder=' …')}”"
         return words if len(self.answerers) == 1 else f"{words}, asked of {self.answerers[gap.responder_id].label},"
 
@@ -262,50 +265,42 @@ class Work:
             {
                 "prompt_id": gap.prompt_id,
                 "responder_id": gap.responder_id,
-                "sample": one.sample,
-                "text": one.text,
-                "token_ids": one.token_ids,
-                "prompt_tokens": one.prompt_tokens,
-                "completion_tokens": one.completion_tokens,
-                "finish_reason": one.finish_reason,
-                "template_hash": who.rendered.template_hash,
+                **asdict(sample),
+                **asdict(answerer.rendered),
                 "system_hash": system_hash(answer.turns),
-                "stop_tokens": who.rendered.stop_tokens,
-                "dtype": endpoints[who.weights].dtype,
-                "temperature": one.temperature,
-                "seed": one.seed,
+                "dtype": endpoints[answerer.weights].dtype,
                 "replaces_id": gap.replaces_id,
-                "seconds": one.seconds,
                 "generation_run_id": self.progress.run_id,
             }
             for gap, answer in batch
-            for who in [self.answerers[gap.responder_id]]
-            for one in answer.samples
+            for answerer in [self.answerers[gap.responder_id]]
+            for sample in answer.samples
         ]
         if not rows:
             return
-        again = sum(len(answer.samples) for gap, answer in batch if gap.replaces_id is not None)
+        redrawn = sum(len(answer.samples) for gap, answer in batch if gap.replaces_id is not None)
         with session() as s:
             self.progress.guard(s)
             s.execute(insert(Response), rows)
-            s.get_one(GenerationRun, self.progress.run_id).resampled += again
-        self._open -= len(rows) - again
+            s.get_one(GenerationRun, self.progress.run_id).resampled += redrawn
+        self._open -= len(rows) - redrawn
         self.answered += len(batch)
         self.tokens += sum(answer.tokens for _, answer in batch)
 
 
 def answerers_of(s: Session, responder_ids: Collection[int]) -> dict[int, Answerer]:
-    """How to ask on behalf of each of these Responders, by id."""
-    found: dict[int, Answerer] = {}
-    for one in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
-        weights = weights_of(one.model_version) if one.model_version is not None else None
-        found[one.id] = Answerer(one.label, Asking.of(one, prompt_format(one)), weights, Rendered.by(weights))
-    return found
+    """The Answerer of each of these Responders, by the Responder's id."""
+    answerers: dict[int, Answerer] = {}
+    for responder in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
+        weights = weights_of(responder.model_version) if responder.model_version is not None else None
+        asking = Asking.of(responder, prompt_format(responder))
+        answerers[responder.id] = Answerer(responder.label, asking, weights, Rendered.by(weights))
+    return answerers
 
 
 def _key(gap: Missing) -> tuple[int, int]:
     return gap.responder_id, gap.prompt_id
 
 
-def _left_in_words(seconds: float) -> str:
+def _time_left(seconds: float) -> str:
     return ", under a minute left" if seconds < 60 else f", about {seconds / 60:.0f} min left"

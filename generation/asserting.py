@@ -1,12 +1,12 @@
-"""Assertions of a project: adding and ending them, checking Responses, and what came of it by Responder.
+"""Assertions of a project: adding and ending them, checking Responses, and the results by Responder.
 
-Results are data for managers. They touch no Ranking and no Verdict, and whoever judges blind learns of them after the
-verdict only (`eval/after_verdict.py`). Who wrote a reply is told here, so replies that a manager may still be asked
-about are kept back.
+Results are data for managers. They change no Ranking and no Verdict, and blind reviewers see them only after their
+verdict (`eval/after_verdict.py`). These functions say who wrote a reply, so they leave out the replies that a manager
+may still be asked to rank or to judge.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
@@ -42,7 +42,7 @@ LONGEST_NAME = 80
 
 @dataclass(frozen=True)
 class Unchecked:
-    """A response that some standing assertions say nothing about yet."""
+    """A response without results of some standing assertions."""
 
     response_id: int
     text: str
@@ -54,7 +54,7 @@ class Unchecked:
 
 @dataclass(frozen=True)
 class Result:
-    """What one assertion says of one response; a row to be."""
+    """What one assertion says of one response; saved as an AssertionResult."""
 
     assertion_id: int
     response_id: int
@@ -64,7 +64,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Share:
-    """How many of a Responder's replies are what an assertion claims."""
+    """How many of a Responder's replies pass an assertion."""
 
     assertion_id: int
     responder_id: int
@@ -74,13 +74,13 @@ class Share:
 
     @property
     def share(self) -> float:
-        """Of those that were checked, from 0 to 1; 0 where none was."""
+        """Passed out of checked, from 0 to 1; 0 where none was checked."""
         return self.passed / self.checked if self.checked else 0.0
 
 
 @dataclass(frozen=True)
 class Failing:
-    """A reply that is not what was claimed."""
+    """A reply that fails an assertion."""
 
     response_id: int
     prompt: str
@@ -97,37 +97,34 @@ class Failures:
     total: int
     """All that fail."""
     to_rank: Sequence[int]
-    """Comparisons that this manager may still rank and that hold one of the others, which are therefore kept back."""
+    """Ids of Comparisons that this manager may still rank; the first failing replies in them, at most the limit."""
     kept_to_rank: int
-    """Replies kept back for those."""
+    """Replies left out because this manager may still rank them."""
     kept_to_judge: int
-    """Replies kept back because this manager may still judge them blind."""
+    """Replies left out because this manager may still judge them blind."""
 
 
 def add_assertion(s: Session, *, by: int, project_id: int, claim: Claim, value: str = "", name: str = "") -> Assertion:
-    """Something that every reply should be, from now on and of all that are there; managers only.
+    """Add an assertion that checks every reply of the project, those that exist and those to come; managers only.
 
     Raises `Refused` for a value that nothing can be checked by, `AlreadyThere` for a name in use.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    clean = " ".join(name.split()) or TITLES[claim]
-    if len(clean) > LONGEST_NAME:
-        raise Refused(f"The name has {len(clean)} characters; at most {LONGEST_NAME} are kept. Shorten it.")
-    kept = cleaned_value(claim, value)
-    if any(one.name == clean for one in assertions(s, project_id=project_id)):
-        raise AlreadyThere(f"There is a check “{clean}” already. Give this one another name, or end that one.")
-    assertion = Assertion(project_id=project_id, name=clean, claim=claim, value=kept, created_by_id=by)
+    name = " ".join(name.split()) or TITLES[claim]
+    if len(name) > LONGEST_NAME:
+        raise Refused(f"The name has {len(name)} characters; at most {LONGEST_NAME} are kept. Shorten it.")
+    value = cleaned_value(claim, value)
+    if any(assertion.name == name for assertion in assertions(s, project_id=project_id)):
+        raise AlreadyThere(f"There is a check “{name}” already. Give this one another name, or end that one.")
+    assertion = Assertion(project_id=project_id, name=name, claim=claim, value=value, created_by_id=by)
     s.add(assertion)
     s.flush()
     return assertion
 
 
 def end_assertion(s: Session, *, by: int, assertion_id: int) -> None:
-    """Look at it no more; its results stay. Managers only."""
-    assertion = s.get(Assertion, assertion_id)
-    if assertion is None:
-        raise NotFound("That check is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
+    """Stop checking by the assertion; its results stay. Managers only."""
+    assertion = _get_assertion(s, by=by, assertion_id=assertion_id)
     if assertion.ended_at is not None:
         raise NotFound("That check was ended already. Reload the page.")
     assertion.ended_at = now()
@@ -135,121 +132,123 @@ def end_assertion(s: Session, *, by: int, assertion_id: int) -> None:
 
 
 def assertions(s: Session, *, project_id: int) -> Sequence[Assertion]:
-    """The standing ones, oldest first."""
+    """The project's standing assertions, oldest first."""
     return s.scalars(
         select(Assertion).where(Assertion.project_id == project_id, Assertion.ended_at.is_(None)).order_by(Assertion.id)
     ).all()
 
 
-def check_new(s: Session, *, project_id: int, response_ids: Sequence[int] | None = None) -> int:
-    """Check responses that have no result yet (all of the project's, or these), and say how many were.
+def _get_assertion(s: Session, *, by: int, assertion_id: int) -> Assertion:
+    assertion = s.get(Assertion, assertion_id)
+    if assertion is None:
+        raise NotFound("That check is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
+    return assertion
 
-    For whoever saves responses; LIKE_REFERENCE is left to `generation.similarity`, which needs a model.
+
+def check_new(s: Session, *, project_id: int, response_ids: Sequence[int] | None = None) -> int:
+    """Check the responses that lack a result (all of the project's, or these), and return how many they were.
+
+    Call it after saving responses. It leaves LIKE_REFERENCE to `generation.similarity`, which needs a model.
     """
-    done = 0
-    while some := unchecked(s, project_id=project_id, response_ids=response_ids):
-        keep(s, found(some))
-        done += len(some)
-    return done
+    checked = 0
+    while batch := unchecked(s, project_id=project_id, response_ids=response_ids):
+        keep(s, found(batch))
+        checked += len(batch)
+    return checked
 
 
 def unchecked(
     s: Session, *, project_id: int, response_ids: Sequence[int] | None = None, limit: int = BATCH
 ) -> list[Unchecked]:
     """Responses without a result of some standing assertion that needs no model, at most `limit`, oldest first."""
-    standing = [one for one in assertions(s, project_id=project_id) if one.claim is not Claim.LIKE_REFERENCE]
+    standing = _without_similarity(s, project_id=project_id)
     if not standing:
         return []
-    these = [] if response_ids is None else [Response.id.in_(response_ids)]
+    only = [] if response_ids is None else [Response.id.in_(response_ids)]
     rows = s.execute(
         select(Response.id, Response.text, Prompt.text, Prompt.context)
         .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(*lacking(project_id, standing), *these)
+        .where(*lacking(project_id, standing), *only)
         .order_by(Response.id)
         .limit(limit)
     ).all()
-    ids = [row[0] for row in rows]
-    there = {
-        tuple(row)
-        for row in s.execute(
-            select(AssertionResult.assertion_id, AssertionResult.response_id).where(
-                AssertionResult.response_id.in_(ids), AssertionResult.assertion_id.in_([one.id for one in standing])
-            )
+    results = s.execute(
+        select(AssertionResult.assertion_id, AssertionResult.response_id).where(
+            AssertionResult.response_id.in_([response_id for response_id, *_ in rows]),
+            AssertionResult.assertion_id.in_([assertion.id for assertion in standing]),
         )
-    }
+    )
+    checked = {(assertion_id, response_id) for assertion_id, response_id in results}
     return [
         Unchecked(
             response_id,
             text,
             prompt,
             context,
-            tuple((one.id, one.claim, one.value) for one in standing if (one.id, response_id) not in there),
+            tuple((a.id, a.claim, a.value) for a in standing if (a.id, response_id) not in checked),
         )
         for response_id, text, prompt, context in rows
     ]
 
 
 def unchecked_count(s: Session, *, project_id: int) -> int:
-    """How many responses `unchecked` would give in all."""
-    standing = [one for one in assertions(s, project_id=project_id) if one.claim is not Claim.LIKE_REFERENCE]
+    """How many responses `unchecked` gives in all."""
+    standing = _without_similarity(s, project_id=project_id)
     if not standing:
         return 0
     query = select(func.count(Response.id)).join(Prompt, Prompt.id == Response.prompt_id)
     return s.scalar(query.where(*lacking(project_id, standing))) or 0
 
 
+def _without_similarity(s: Session, *, project_id: int) -> list[Assertion]:
+    return [
+        assertion for assertion in assertions(s, project_id=project_id) if assertion.claim is not Claim.LIKE_REFERENCE
+    ]
+
+
 def lacking(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElement[bool]]:
-    """What is true of a project's responses that one of the assertions says nothing about yet."""
+    """SQL conditions on the project's responses that lack a result of at least one of the assertions."""
+    assertion_ids = [assertion.id for assertion in standing]
     results = (
         select(func.count())
         .select_from(AssertionResult)
-        .where(
-            AssertionResult.response_id == Response.id, AssertionResult.assertion_id.in_([one.id for one in standing])
-        )
+        .where(AssertionResult.response_id == Response.id, AssertionResult.assertion_id.in_(assertion_ids))
         .correlate(Response)
         .scalar_subquery()
     )
     return [Prompt.project_id == project_id, results < len(standing)]
 
 
-def found(some: Iterable[Unchecked]) -> list[Result]:
-    """What the assertions say; no database is needed, so nothing is locked meanwhile."""
+def found(responses: Iterable[Unchecked]) -> list[Result]:
+    """Run the assertions on the responses; this takes no database, so no transaction stays open meanwhile."""
     results = []
-    for one in some:
-        for assertion_id, claim, value in one.assertions:
-            finding = check(claim, value, text=one.text, prompt=one.prompt, context=one.context)
+    for response in responses:
+        for assertion_id, claim, value in response.assertions:
+            finding = check(claim, value, text=response.text, prompt=response.prompt, context=response.context)
             if finding is not None:
-                results.append(Result(assertion_id, one.response_id, finding.passed, finding.detail))
+                results.append(Result(assertion_id, response.response_id, finding.passed, finding.detail))
     return results
 
 
 def keep(s: Session, results: Sequence[Result]) -> None:
-    """Save results, the first word of two that look at the same reply at once; a reply never changes."""
+    """Save results. A row that another process saved meanwhile stays: the reply has not changed since."""
     if not results:
         return
     at = now()
-    rows: list[dict[str, Any]] = [
-        {
-            "assertion_id": one.assertion_id,
-            "response_id": one.response_id,
-            "passed": one.passed,
-            "detail": one.detail,
-            "created_at": at,
-        }
-        for one in results
-    ]
+    rows: list[dict[str, Any]] = [asdict(result) | {"created_at": at} for result in results]
     insert = postgresql.insert if s.get_bind().dialect.name == "postgresql" else sqlite.insert
     s.execute(insert(AssertionResult).on_conflict_do_nothing(), rows)
 
 
 def keep_checked(s: Session, *, by: int, project_id: int, results: Sequence[Result]) -> None:
-    """Save what a manager's screen had checked; managers only."""
+    """Save results that a manager's page computed; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     keep(s, results)
 
 
 def shares(s: Session, *, by: int, project_id: int) -> list[Share]:
-    """Passed and checked for each standing assertion and each Responder with replies, in their order; managers only."""
+    """Count passed and checked replies by Responder and standing assertion, both in order of age; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     rows = s.execute(
         select(
@@ -265,29 +264,29 @@ def shares(s: Session, *, by: int, project_id: int) -> list[Share]:
         .group_by(AssertionResult.assertion_id, Responder.id)
         .order_by(Responder.id, AssertionResult.assertion_id)
     ).all()
-    return [Share(one, who.id, who.label, passed, checked) for one, who, passed, checked in rows]
+    return [
+        Share(assertion_id, responder.id, responder.label, passed, checked)
+        for assertion_id, responder, passed, checked in rows
+    ]
 
 
 def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit: int = 10) -> Failures:
-    """The first `limit` replies that fail, oldest first, without those that this manager may still be asked about.
+    """The first `limit` replies that fail, oldest first, without those that this manager may still rank or judge.
 
-    Somebody who knows whose reply it is cannot judge it blind, nor rank it without thinking of its author.
+    A manager who knows whose reply it is cannot judge it blind, nor rank it without thinking of its author.
     """
-    assertion = s.get(Assertion, assertion_id)
-    if assertion is None:
-        raise NotFound("That check is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
+    _get_assertion(s, by=by, assertion_id=assertion_id)
     failing = (
         AssertionResult.assertion_id == assertion_id,
         AssertionResult.passed.is_(False),
         Response.responder_id == responder_id,
     )
-    judging = _to_judge(by)
-    ranking = _to_rank(by).where(ComparisonResponse.response_id == Response.id).correlate(Response).exists()
+    judging = _awaits_verdict(by)
+    ranking = _open_comparisons(by).where(ComparisonResponse.response_id == Response.id).correlate(Response).exists()
 
-    def count(*more: ColumnElement[bool]) -> int:
+    def count(*conditions: ColumnElement[bool]) -> int:
         query = select(func.count(Response.id)).join(AssertionResult, AssertionResult.response_id == Response.id)
-        return s.scalar(query.where(*failing, *more)) or 0
+        return s.scalar(query.where(*failing, *conditions)) or 0
 
     shown = s.execute(
         select(Response.id, Prompt.text, Prompt.context, Response.text, AssertionResult.detail)
@@ -297,14 +296,14 @@ def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit
         .order_by(Response.id)
         .limit(limit)
     ).all()
-    next_ids = s.scalars(
+    to_rank_ids = s.scalars(
         select(Response.id)
         .join(AssertionResult, AssertionResult.response_id == Response.id)
         .where(*failing, ~judging, ranking)
         .order_by(Response.id)
         .limit(limit)
     ).all()
-    comparisons = s.scalars(_to_rank(by).where(ComparisonResponse.response_id.in_(next_ids)).distinct())
+    comparisons = s.scalars(_open_comparisons(by).where(ComparisonResponse.response_id.in_(to_rank_ids)).distinct())
     return Failures(
         shown=[Failing(*row) for row in shown],
         total=count(),
@@ -314,9 +313,9 @@ def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit
     )
 
 
-def _to_judge(by: int) -> ColumnElement[bool]:
+def _awaits_verdict(by: int) -> ColumnElement[bool]:
     """Whether a response waits for this reviewer's verdict in an open evaluation."""
-    given = select(Judgment.id).where(
+    judged = select(Judgment.id).where(
         Judgment.pairing_id == Pairing.id, Judgment.reviewer_id == by, Judgment.verdict.is_not(None)
     )
     waiting = (
@@ -326,27 +325,27 @@ def _to_judge(by: int) -> ColumnElement[bool]:
             or_(Pairing.candidate_response_id == Response.id, Pairing.baseline_response_id == Response.id),
             Pairing.identical.is_(False),
             Evaluation.closed_at.is_(None),
-            ~given.correlate(Pairing).exists(),
+            ~judged.correlate(Pairing).exists(),
         )
     )
     return waiting.correlate(Response).exists()
 
 
-def _to_rank(by: int) -> Select[int]:
-    """Comparisons that this reviewer has neither ranked nor looked at, and that are still offered."""
-    own = select(Ranking.id).where(
+def _open_comparisons(by: int) -> Select[int]:
+    """Comparisons that are still offered and that this reviewer has neither ranked nor revealed."""
+    ranked = select(Ranking.id).where(
         Ranking.comparison_id == Comparison.id,
         Ranking.reviewer_id == by,
         Ranking.undone_at.is_(None),
         Ranking.adjudicates.is_(False),
     )
-    looked = select(Reveal.comparison_id).where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == by)
+    revealed = select(Reveal.comparison_id).where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == by)
     return (
         select(Comparison.id)
         .join(ComparisonResponse, ComparisonResponse.comparison_id == Comparison.id)
         .where(
             Comparison.state == ComparisonState.OPEN,
-            ~own.correlate(Comparison).exists(),
-            ~looked.correlate(Comparison).exists(),
+            ~ranked.correlate(Comparison).exists(),
+            ~revealed.correlate(Comparison).exists(),
         )
     )

@@ -1,6 +1,6 @@
-"""What an Assertion may claim of a text, one function for each Claim, and what a manager may type for it. Pure.
+"""The checks behind assertions, one function for each Claim, and the values that a manager may type for them. Pure.
 
-Nothing here decides who is better: a result is a fact about one text.
+No check says which reply is better: a result is a fact about one text.
 """
 
 import json
@@ -22,19 +22,19 @@ from generation.invented_numbers import in_words, invented_numbers
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-TIME = 0.1
-"""Seconds that an expression may take for one text: some take for ever."""
-TELLING_LETTERS = 20
-"""A text with fewer letters has no language that anybody could be sure of."""
-POSSIBLE = 0.1
-"""A text may be in a language to which the identifier gives at least this probability: Danish looks like Norwegian."""
+SEARCH_TIMEOUT = 0.1
+"""Seconds that an expression may take for one text: some would backtrack for ever."""
+MIN_LETTERS = 20
+"""In a text with fewer letters the language cannot be told."""
+MIN_PROBABILITY = 0.1
+"""A text passes for each language that the identifier finds at least so probable: Danish looks like Norwegian."""
 LONGEST_VALUE = 20_000
-"""Characters of what a manager may type for an assertion."""
+"""Characters that the value of an assertion may have."""
 _QUOTED = 60
 _WEB = re.compile(r"\S+@\S+|https?://\S+|www\.\S+")
 _SAME_LANGUAGE = {"nb": "no", "nn": "no"}
-_PROBES = tuple(some * 1000 + "!" for some in ("a", "1", " ", "ab ", "\n"))
-"""Long texts on which expressions that can take for ever mostly do."""
+_PROBES = tuple(unit * 1000 + "!" for unit in ("a", "1", " ", "ab ", "\n"))
+"""Long texts that make most expressions that can backtrack for ever do so."""
 
 TITLES = {
     Claim.NO_NEW_NUMBERS: "No invented numbers",
@@ -47,25 +47,25 @@ TITLES = {
     Claim.ONE_OF: "One of the classes",
     Claim.MATCHES: "Fits an expression",
 }
-"""What each claim is called, those that most projects want first."""
+"""The title of each claim; those that most projects want come first."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether a text is what was claimed."""
+    """Whether a text passes one check."""
 
     passed: bool
     detail: str = ""
-    """What was found, in a few words for people."""
+    """What the check found, in a few words for people."""
 
 
 def check(
     claim: Claim, value: str, *, text: str, prompt: str, context: str | None, similarity: float | None = None
 ) -> Finding | None:
-    """Whether the claim holds of a reply; None where nobody can say, which is no failure.
+    """Whether the claim holds of a reply; None where it cannot be checked, which is no failure.
 
     Args:
-        value: as `cleaned_value` gave it.
+        value: as `cleaned_value` returns it.
         similarity: cosine to the nearest reply by a person, for LIKE_REFERENCE only; None where there is no such reply.
     """
     match claim:
@@ -90,37 +90,37 @@ def check(
 
 
 def matches(text: str, expression: str) -> Finding:
-    """Whether the regular expression is found anywhere; one that takes longer than `TIME` counts as not found."""
+    """Whether the regular expression is found anywhere; one that takes longer than `SEARCH_TIMEOUT` is not found."""
     try:
-        found = regex.search(expression, text, timeout=TIME)
+        match = regex.search(expression, text, timeout=SEARCH_TIMEOUT)
     except TimeoutError:
         return Finding(False, "the expression takes too long on this text; write it simpler")
-    return Finding(found is not None, _quoted(found[0]) if found else "not found")
+    return Finding(match is not None, _quote(match[0]) if match else "not found")
 
 
 def contains(text: str, words: Sequence[str]) -> Finding:
     """Whether all of the words or phrases are there, in any case."""
-    missing = [word for word in words if not _has(text, word)]
+    missing = [word for word in words if not _has_phrase(text, word)]
     return Finding(not missing, f"missing: {', '.join(missing)}" if missing else "")
 
 
 def lacks(text: str, words: Sequence[str]) -> Finding:
     """Whether none of the words or phrases is there, in any case."""
-    there = [word for word in words if _has(text, word)]
-    return Finding(not there, f"has: {', '.join(there)}" if there else "")
+    present = [word for word in words if _has_phrase(text, word)]
+    return Finding(not present, f"has: {', '.join(present)}" if present else "")
 
 
 def at_most_words(text: str, most: int) -> Finding:
-    """Whether there are no more words; a dash between spaces is none."""
+    """Whether the text has at most so many words; a dash between spaces is no word."""
     count = sum(any(c.isalnum() for c in part) for part in text.split())
     words = "1 word" if count == 1 else f"{count:,} words"
     return Finding(count <= most, words + (f", {most:,} allowed" if count > most else ""))
 
 
 def is_json(text: str) -> Finding:
-    """Whether the whole text is JSON as RFC 8259 has it: no NaN, nothing before or after."""
+    """Whether the whole text is JSON by RFC 8259: no NaN, nothing before or after."""
     try:
-        _json(text)
+        _parse_json(text)
     except (ValueError, RecursionError) as problem:
         if text.strip().startswith("```"):
             return Finding(False, "wrapped in a code fence")
@@ -132,39 +132,39 @@ def is_json(text: str) -> Finding:
 
 def one_of(text: str, classes: Sequence[str]) -> Finding:
     """Whether the text alone, or some text in a JSON object, is exactly one of the classes."""
-    said = {text.strip()}
+    answers = {text.strip()}
     try:
-        read = _json(text)
-        if isinstance(read, dict):
-            said = set(_texts(read))
+        parsed = _parse_json(text)
+        if isinstance(parsed, dict):
+            answers = set(_texts(parsed))
     except (ValueError, RecursionError):
         pass
-    if found := said & set(classes):
-        return Finding(True, ", ".join(sorted(found)))
-    alike = {one.casefold() for one in classes} & {one.strip(" .!\"'`*").casefold() for one in said}
-    shown = ", ".join(_quoted(one) for one in sorted(said)[:3]) or "no text in it"
+    if matching := answers & set(classes):
+        return Finding(True, ", ".join(sorted(matching)))
+    alike = {name.casefold() for name in classes} & {answer.strip(" .!\"'`*").casefold() for answer in answers}
+    shown = ", ".join(_quote(answer) for answer in sorted(answers)[:3]) or "no text in it"
     return Finding(False, shown + (": only case or marks differ" if alike else ""))
 
 
 def in_language(text: str, language: str) -> Finding:
-    """Whether the text is in the language (ISO 639-1) or could be; too short a text passes and says so."""
+    """Whether the text is or could be in the language (ISO 639-1); too short a text passes and says so."""
     plain = _WEB.sub(" ", text)
-    if sum(c.isalpha() for c in plain) < TELLING_LETTERS:
+    if sum(c.isalpha() for c in plain) < MIN_LETTERS:
         return Finding(True, "too short to tell")
-    likely: dict[str, float] = {}
-    for code, probability in _identifier().rank(plain):
-        known = _SAME_LANGUAGE.get(str(code), str(code))
-        likely[known] = likely.get(known, 0.0) + float(probability)
-    best = max(likely, key=lambda code: likely[code])
+    probabilities: dict[str, float] = {}
+    for label, probability in _identifier().rank(plain):
+        code = _SAME_LANGUAGE.get(str(label), str(label))
+        probabilities[code] = probabilities.get(code, 0.0) + float(probability)
+    best = max(probabilities, key=lambda code: probabilities[code])
     if best == language:
         return Finding(True)
-    if likely.get(language, 0.0) >= POSSIBLE:
+    if probabilities.get(language, 0.0) >= MIN_PROBABILITY:
         return Finding(True, f"could be {language_name(best)} too")
     return Finding(False, f"looks like {language_name(best)}")
 
 
 def no_new_numbers(text: str, known: Sequence[str]) -> Finding:
-    """Whether every number stands in one of the known texts too."""
+    """Whether every number of the text stands in one of the known texts too."""
     invented = invented_numbers(text, known=known)
     return Finding(not invented, in_words(invented))
 
@@ -177,12 +177,12 @@ def like_reference(similarity: float, least: float) -> Finding:
 
 
 def cleaned_value(claim: Claim, value: str) -> str:
-    """What is stored of what a manager typed. Raises `Refused` with the remedy where nothing can be checked by it."""
+    """The value to store for what a manager typed. Raises `Refused` with the remedy where it cannot be checked by."""
     if len(value) > LONGEST_VALUE:
         raise Refused(f"That has {len(value):,} characters; at most {LONGEST_VALUE:,} are kept. Shorten it.")
     match claim:
         case Claim.MATCHES:
-            return _expression(value)
+            return _check_expression(value)
         case Claim.CONTAINS | Claim.LACKS | Claim.ONE_OF:
             lines = list(dict.fromkeys(" ".join(line.split()) for line in value.splitlines() if line.strip()))
             if not lines:
@@ -199,7 +199,7 @@ def cleaned_value(claim: Claim, value: str) -> str:
                 raise Refused("That language is not known here. Choose one of the list, or type its two letters: en.")
             return code
         case Claim.LIKE_REFERENCE:
-            return _least(value)
+            return _parse_least_similarity(value)
         case Claim.NO_NEW_NUMBERS:
             return value.strip()
         case Claim.JSON:
@@ -207,7 +207,7 @@ def cleaned_value(claim: Claim, value: str) -> str:
 
 
 def sentence(claim: Claim, value: str) -> str:
-    """What an assertion with this value checks, for people; `value` as `cleaned_value` gave it."""
+    """Describe for people what an assertion checks; `value` as `cleaned_value` returns it."""
     listed = ", ".join(f"“{line}”" for line in value.splitlines())
     match claim:
         case Claim.MATCHES:
@@ -224,7 +224,7 @@ def sentence(claim: Claim, value: str) -> str:
             return f"Passes where the reply is exactly one of {listed}, or a JSON object that has one as a value."
         case Claim.LANGUAGE:
             return (
-                f"Passes where the reply is in {language_name(value)}. Replies with fewer than {TELLING_LETTERS} "
+                f"Passes where the reply is in {language_name(value)}. Replies with fewer than {MIN_LETTERS} "
                 "letters pass: nobody can tell."
             )
         case Claim.NO_NEW_NUMBERS:
@@ -239,13 +239,13 @@ def sentence(claim: Claim, value: str) -> str:
 
 @lru_cache
 def languages() -> dict[str, str]:
-    """The languages that can be told, by their two letters (ISO 639-1), in the order of their names."""
+    """Names of the languages that can be identified, by their two letters (ISO 639-1), in the order of the names."""
     codes = {_SAME_LANGUAGE.get(str(code), str(code)) for code in _identifier().labels}
     return dict(sorted(((code, language_name(code)) for code in codes), key=lambda pair: pair[1]))
 
 
 def language_name(code: str) -> str:
-    """A language's name in English, the code itself where it has none."""
+    """A language's English name; the code itself where it has none."""
     try:
         return re.sub(r" \(.*\)", "", Lang(code).name)
     except InvalidLanguageValue:
@@ -254,7 +254,7 @@ def language_name(code: str) -> str:
 
 @lru_cache
 def _identifier() -> "LanguageIdentifier":
-    """py3langid with its own model, 4.6 MB, kept to languages with two letters: a dialect is no wrong language."""
+    """py3langid with its own model, 4.6 MB, limited to two-letter codes, so that a dialect is no other language."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -262,14 +262,14 @@ def _identifier() -> "LanguageIdentifier":
     return identifier
 
 
-def _expression(value: str) -> str:
-    """A regular expression that compiles, is found in some text only, and ends in time."""
+def _check_expression(value: str) -> str:
+    """Return the regular expression. Raises `Refused` where it is empty, does not compile or can take for ever."""
     if not value.strip():
         raise Refused("The expression is empty, so everything would fit. Type one: for example ^Dear .")
     try:
         compiled = regex.compile(value)
         for probe in _PROBES:
-            compiled.search(probe, timeout=TIME)
+            compiled.search(probe, timeout=SEARCH_TIMEOUT)
     except regex.error as problem:
         raise Refused(f"That is no regular expression: {problem}. Mend it, or choose “Has these words”.") from None
     except TimeoutError:
@@ -279,7 +279,7 @@ def _expression(value: str) -> str:
     return value
 
 
-def _least(value: str) -> str:
+def _parse_least_similarity(value: str) -> str:
     try:
         least = float(value.strip().replace(",", "."))
     except ValueError:
@@ -289,25 +289,25 @@ def _least(value: str) -> str:
     return f"{least:g}"
 
 
-def _has(text: str, phrase: str) -> bool:
+def _has_phrase(text: str, phrase: str) -> bool:
     """Whether the phrase stands in the text as whole words, whatever the case, the spaces and the apostrophes."""
-    parts = (re.escape(part) for part in _folded(phrase).split())
+    parts = (re.escape(part) for part in _fold(phrase).split())
     pattern = r"\s+".join(parts)
     first, last = phrase.strip()[:1], phrase.strip()[-1:]
-    pattern = (r"(?<!\w)" if _bounded(first) else "") + pattern + (r"(?!\w)" if _bounded(last) else "")
-    return re.search(pattern, _folded(text)) is not None
+    pattern = (r"(?<!\w)" if _ends_word(first) else "") + pattern + (r"(?!\w)" if _ends_word(last) else "")
+    return re.search(pattern, _fold(text)) is not None
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold().replace("’", "'")
 
 
-def _bounded(letter: str) -> bool:
-    """Whether words that end with it end at a space or mark; Chinese and Thai ones need not."""
+def _ends_word(letter: str) -> bool:
+    """Whether a word with this letter at its edge ends there; Chinese and Thai words have no gaps between them."""
     return (letter.isalnum() or letter == "_") and unicodedata.category(letter) != "Lo"
 
 
-def _json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
 
@@ -316,17 +316,17 @@ def _json(text: str) -> Any:
 
 def _texts(value: Any) -> Iterator[str]:
     """Every text among the values of a JSON object, whatever its depth."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
+    unread = [value]
+    while unread:
+        part = unread.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            unread.extend(part.values())
+        elif isinstance(part, list):
+            unread.extend(part)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     flat = " ".join(text.split())
     return f"“{flat[:_QUOTED]}{' …' if len(flat) > _QUOTED else ''}”"

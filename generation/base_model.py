@@ -26,17 +26,17 @@ from settings import Engine, settings
 
 
 def check_loadable(location: str) -> None:
-    """`check_model_folder`, unless nothing is loaded here: the echo engine and a remote endpoint read no folder."""
+    """Call `check_model_folder`, except for the echo engine and a remote endpoint, which read no folder here."""
     if settings().engine is not Engine.echo and not settings().engine_url:
         check_model_folder(location)
 
 
 def register_base_model(s: Session) -> ModelVersion:
-    """The ModelVersion of the base model in the settings, made at the first call; its name is the folder's.
+    """Return the ModelVersion of the base model in the settings, and create it at the first call, named as its folder.
 
     Raises `BrokenModel` when its folder cannot be used.
     """
-    location = _resolved(settings().base_model or str(settings().default_model_dir))
+    location = _resolve(settings().base_model or str(settings().default_model_dir))
     known = s.scalar(select(ModelVersion).where(ModelVersion.location == location, ModelVersion.parent_id.is_(None)))
     if known is not None:
         return known
@@ -47,41 +47,47 @@ def register_base_model(s: Session) -> ModelVersion:
             f"A different model is called “{name}” already. Rename the folder {location} and set PICKWELL_BASE_MODEL "
             "to its new path."
         )
-    return _stored(s, name=name, location=location, layout=None)
+    return _store(s, name=name, location=location, layout=None)
+
+
+def free_model_name(s: Session, name: str) -> str:
+    """The name without superfluous spaces. Raises `AlreadyThere` for an empty or taken one."""
+    clean = " ".join(name.split())
+    if not clean or s.scalar(select(ModelVersion.id).where(ModelVersion.name == clean)) is not None:
+        raise AlreadyThere("Choose a name that no other model has.")
+    return clean
 
 
 def add_model(
     s: Session, *, by: int, project_id: int, name: str, location: str, layout: Layout | None = None
 ) -> ModelVersion:
-    """Make a model folder or hub id a ModelVersion; managers only.
+    """Register a model folder or hub id as a ModelVersion; managers only.
 
     Args:
-        layout: stands in for the chat template of a model that has none; refused for one that has its own.
+        layout: replaces the chat template of a model that has none; refused for a model that has its own.
 
     Raises `BrokenModel` for a folder that cannot be used, `AlreadyThere` for a taken name, `BadTemplate` where the
     template would leave the system prompt out.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    clean = " ".join(name.split())
-    if not clean or s.scalar(select(ModelVersion.id).where(ModelVersion.name == clean)) is not None:
-        raise AlreadyThere("Choose a name that no other model has.")
+    name = free_model_name(s, name)
     if not location.strip():
         raise Refused("Say where the model is: a folder on this machine, or its id on the hub.")
-    place = _resolved(location.strip())
+    location = _resolve(location.strip())
     if layout is not None:
-        place = _laid_out(place, name=clean, layout=layout)
-    check_loadable(place)
-    template = template_of(place)
+        location = _make_layout_folder(location, name=name, layout=layout)
+    check_loadable(location)
+    template = template_of(location)
     if template is not None:
-        check_system_prompt(template, special=special_tokens_of(place))
-    return _stored(s, name=clean, location=place, layout=layout)
+        check_system_prompt(template, special=special_tokens_of(location))
+    return _store(s, name=name, location=location, layout=layout)
 
 
-def _resolved(location: str) -> str:
+def _resolve(location: str) -> str:
     return location if is_hub_id(location) else str(Path(location).expanduser().resolve())
 
 
-def _stored(s: Session, *, name: str, location: str, layout: Layout | None) -> ModelVersion:
+def _store(s: Session, *, name: str, location: str, layout: Layout | None) -> ModelVersion:
     template = template_of(location)
     version = ModelVersion(
         name=name,
@@ -97,8 +103,8 @@ def _stored(s: Session, *, name: str, location: str, layout: Layout | None) -> M
     return version
 
 
-def _laid_out(location: str, *, name: str, layout: Layout) -> str:
-    """A folder of ours that holds the model by links, and the layout as its chat template.
+def _make_layout_folder(location: str, *, name: str, layout: Layout) -> str:
+    """Make a folder of links to the model's files, with the layout as its chat template, and return its path.
 
     So engine and trainer find the same template where they look for any model's.
     """
@@ -107,11 +113,11 @@ def _laid_out(location: str, *, name: str, layout: Layout) -> str:
     check_model_folder(location, templated=False)
     if template_of(location) is not None:
         raise Refused("The model has its own chat template, and that is always used. Choose no layout.")
-    place = settings().models_dir / "laid-out" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{layout.value.lower()}"
-    if place.exists():
-        raise AlreadyThere(f"There is a folder {place} already. Choose another name for the model.")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+    folder = settings().models_dir / "laid-out" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{layout.value.lower()}"
+    if folder.exists():
+        raise AlreadyThere(f"There is a folder {folder} already. Choose another name for the model.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:
         for file in Path(location).iterdir():
             if file.is_file() and file.name != MANIFEST:
@@ -119,7 +125,7 @@ def _laid_out(location: str, *, name: str, layout: Layout) -> str:
         (scratch / "chat_template.jinja").write_text(LAYOUTS[layout.value], encoding="utf-8")
         write_json(scratch / MANIFEST, {"model": location, "layout": layout.value})
         scratch.chmod(0o755)
-        scratch.rename(place)
+        scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return str(place)
+    return str(folder)

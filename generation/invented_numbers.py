@@ -1,7 +1,7 @@
 """Numbers of a text that its prompt does not have: the order number, price or date that a model made up. Pure.
 
-A number is compared by its value, however it is written: 1,234.50 and 1 234,50 are one, 0800 123 456 and 0800-123456
-too, 4th is 4, and of A123-45 the digits count. Numbers written as words are not looked at.
+Numbers are compared by value: 1,234.50 equals 1 234,50, 0800 123 456 equals 0800-123456, 4th equals 4, and only the
+digits of A123-45 count. Numbers written as words are ignored.
 """
 
 import re
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SHOWN = 5
-"""So many invented numbers are named; of further ones only the count."""
+"""How many invented numbers are named; the others are only counted."""
 NAME_DIGITS = 3
 """A word that begins with a letter and has fewer digits (MP3, iOS16) is a name, not a number."""
 _WINDOW = 8
-"""Groups of digits that can be one number written with spaces; telephone numbers have up to six."""
+"""Most groups of digits that can be one number written with spaces; telephone numbers have up to six."""
 
 _NUMBER = re.compile(
     r"(?<!\d)(?<!\d[.,'’])"
@@ -34,14 +34,14 @@ _IDIOM = re.compile(r"(?<!\d)24/7(?!\d)")
 
 @dataclass(frozen=True)
 class _Token:
-    """One group of digits, or several that are one number by their marks."""
+    """One group of digits, or several that punctuation marks join to one number."""
 
     start: int
     end: int
     plain: bool
     """Digits only."""
     options: tuple[tuple[str, ...], ...]
-    """Ways to read it, each as the values that it then has."""
+    """Ways to read it: each is a tuple of the values that it then has."""
 
 
 def invented_numbers(text: str, *, known: Sequence[str]) -> list[str]:
@@ -49,24 +49,24 @@ def invented_numbers(text: str, *, known: Sequence[str]) -> list[str]:
 
     Numbering at the beginning of lines does not count, nor do names such as MP3.
     """
-    values = {value for one in known for value in _values(one)}
-    digits = _ascii(text)
-    skipped = _no_numbers(digits)
-    tokens = [token for token in _tokens(digits) if token.start not in skipped]
-    there = {token for token in tokens if any(values.issuperset(option) for option in token.options)}
-    for group, value in _windows(tokens, digits):
-        if value in values:
-            there.update(group)
-    return _shown(text, [token for token in tokens if token not in there])
+    known_values = {value for known_text in known for value in _values(known_text)}
+    digits = _ascii_digits(text)
+    ignored = _ignored_places(digits)
+    tokens = [token for token in _tokens(digits) if token.start not in ignored]
+    known_tokens = {token for token in tokens if any(known_values.issuperset(option) for option in token.options)}
+    for window, value in _windows(tokens, digits):
+        if value in known_values:
+            known_tokens.update(window)
+    return _as_written(text, [token for token in tokens if token not in known_tokens])
 
 
 def in_words(numbers: Sequence[str]) -> str:
-    """The numbers for people, the first `SHOWN` of them."""
+    """The numbers as a phrase for people: the first `SHOWN`, and how many more."""
     more = len(numbers) - SHOWN
     return ", ".join(numbers[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _ascii(text: str) -> str:
+def _ascii_digits(text: str) -> str:
     """The text with every script's digits as 0 to 9, at the same places."""
     if text.isascii():
         return text
@@ -74,14 +74,14 @@ def _ascii(text: str) -> str:
 
 
 def _value(whole: str, part: str = "") -> str:
-    """A number without what does not change it; as text, since nothing limits its length."""
+    """A number without superfluous zeros; as text, since its length has no limit."""
     whole, part = whole.lstrip("0") or "0", part.rstrip("0")
     return f"{whole}.{part}" if part else whole
 
 
 def _values(text: str) -> Iterator[str]:
-    """Every value that something in the text can be read as."""
-    digits = _ascii(text)
+    """Every value that a number in the text can be read as."""
+    digits = _ascii_digits(text)
     tokens = list(_tokens(digits))
     for token in tokens:
         for option in token.options:
@@ -92,30 +92,30 @@ def _values(text: str) -> Iterator[str]:
 
 def _tokens(digits: str) -> Iterator[_Token]:
     options: list[tuple[str, ...]]
-    for found in _NUMBER.finditer(digits):
-        grouped, whole, part, plain = found.group("grouped", "whole", "part", "plain")
+    for match in _NUMBER.finditer(digits):
+        grouped, whole, part, plain = match.group("grouped", "whole", "part", "plain")
         if grouped:
-            options = [(_value(re.sub(r"\D", "", grouped), found["cents"] or ""),)]
+            options = [(_value(re.sub(r"\D", "", grouped), match["cents"] or ""),)]
         elif whole:
             options = [(_value(whole, part),)]
-            if digits[found.end() : found.end() + 1] == "." and len(whole) < 3 and len(part) < 3:
+            if digits[match.end() : match.end() + 1] == "." and len(whole) < 3 and len(part) < 3:
                 options.append((_value(whole), _value(part)))  # a German date: am 12.5.
         else:
             # the minutes of 9:00 say no more than the 9
-            options = [()] if plain == "00" and digits[max(0, found.start() - 1)] == ":" else [(_value(plain),)]
-        yield _Token(found.start(), found.end(), bool(plain), tuple(options))
+            options = [()] if plain == "00" and digits[max(0, match.start() - 1)] == ":" else [(_value(plain),)]
+        yield _Token(match.start(), match.end(), bool(plain), tuple(options))
 
 
 def _windows(tokens: Sequence[_Token], digits: str) -> Iterator[tuple[Sequence[_Token], str]]:
     """Neighbouring groups that may be one number together, and its value: 0800 123 456, 12 000,50, 17:30."""
-    for first, token in enumerate(tokens):
-        if not token.plain:
+    for first, first_token in enumerate(tokens):
+        if not first_token.plain:
             continue
-        groups = [digits[token.start : token.end]]
+        groups = [digits[first_token.start : first_token.end]]
         for last in range(first + 1, min(first + _WINDOW, len(tokens))):
-            one, before = tokens[last], tokens[last - 1]
-            between, written = digits[before.end : one.start], digits[one.start : one.end]
-            if between in (":", "h", "H") and len(groups) == 1 and one.plain and len(written) == 2:
+            token = tokens[last]
+            between, written = digits[tokens[last - 1].end : token.start], digits[token.start : token.end]
+            if between in (":", "h", "H") and len(groups) == 1 and token.plain and len(written) == 2:
                 yield tokens[first : last + 1], _value(groups[0], written)  # 17:30 is 17.30 too
             if not _GAP.fullmatch(between):
                 break
@@ -126,19 +126,19 @@ def _windows(tokens: Sequence[_Token], digits: str) -> Iterator[tuple[Sequence[_
             thousands = len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])
             if thousands or (sum(map(len, groups)) >= 5 and not part):
                 yield tokens[first : last + 1], _value("".join(groups), part)
-            if not one.plain:
+            if not token.plain:
                 break
 
 
-def _no_numbers(digits: str) -> set[int]:
-    """Where digits stand that are no number at all: numbering, an idiom, or part of a name."""
+def _ignored_places(digits: str) -> set[int]:
+    """Where digits stand that are no number: numbering, an idiom, or part of a name."""
     places: set[int] = set()
     numbered = 0
-    for one in _NUMBERING.finditer(digits):
+    for item in _NUMBERING.finditer(digits):
         # 40. at the beginning of a line ends a sentence, unless 39. came before
-        if int(one[1]) in (1, numbered + 1):
-            numbered = int(one[1])
-            places.update(range(*one.span(1)))
+        if int(item[1]) in (1, numbered + 1):
+            numbered = int(item[1])
+            places.update(range(*item.span(1)))
     for idiom in _IDIOM.finditer(digits):
         places.update(range(*idiom.span()))
     for word in _WORD.finditer(digits):
@@ -147,8 +147,8 @@ def _no_numbers(digits: str) -> set[int]:
     return places
 
 
-def _shown(text: str, tokens: Sequence[_Token]) -> list[str]:
-    """The numbers as they stand in the text with what belongs to them (A123-45), each once."""
+def _as_written(text: str, tokens: Sequence[_Token]) -> list[str]:
+    """The numbers as the text writes them, with the code around them (A123-45), each once."""
     spans: list[tuple[int, int]] = []
     codes = _CODE.finditer(text)
     code = next(codes, None)

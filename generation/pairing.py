@@ -1,4 +1,4 @@
-"""Responses into Comparisons: which are worth putting side by side, two by two or up to six at once."""
+"""Responses into Comparisons: those that are worth putting side by side, two by two or up to six at once."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,16 +17,16 @@ from texts.rules import as_shown
 
 @dataclass(frozen=True)
 class Paired:
-    """What pairing did."""
+    """How many Comparisons pairing made and left out."""
 
     created: int
     already_there: int
     identical: int
-    """Comparisons in which all words are the same: nothing to choose, so never offered."""
+    """Never offered, because all replies have the same words."""
     empty: int
-    """Comparisons with fewer than two replies that have any words."""
+    """Never offered, because fewer than two replies have any words."""
     near_identical: int = 0
-    """Pairs that differ in so few words that choosing tells nothing: noted, and never offered."""
+    """Pairs that are saved and never offered, because they differ in so few words that choosing tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,58 +39,58 @@ class Reply:
     sample: int
     text: str
     replaces: int | None = None
-    """Id of the Reply in whose place it is offered."""
+    """Id of the Reply that it replaces in a pair."""
 
 
 def offered(replies: Iterable[Reply]) -> dict[int, Reply]:
-    """One Responder's replies to one prompt by the sample number they stand for; a replaced one gives its place up."""
+    """One Responder's replies to one prompt by sample number; a replacement has the number of the reply it replaces."""
     by_id = {reply.id: reply for reply in replies}
     replaced = {reply.replaces for reply in by_id.values()}
-    found: dict[int, Reply] = {}
-    for reply in sorted(by_id.values(), key=lambda one: one.sample):
+    by_sample: dict[int, Reply] = {}
+    for reply in sorted(by_id.values(), key=lambda reply: reply.sample):
         if reply.id in replaced:
             continue
         origin = reply
         while origin.replaces in by_id:
             origin = by_id[origin.replaces]
-        found[origin.sample] = reply
-    return dict(sorted(found.items()))
+        by_sample[origin.sample] = reply
+    return dict(sorted(by_sample.items()))
 
 
 def pairs_of(replies: Iterable[Reply], *, across: frozenset[int]) -> list[tuple[Reply, Reply]]:
-    """The pairs for each prompt: a Responder's samples two by two (0 with 1, 2 with 3), and samples 0 across some.
+    """The pairs for each prompt: each Responder's samples two by two (0 with 1, 2 with 3), and samples 0 across some.
 
     Args:
         replies: in any order.
-        across: ids of the Responders that are compared with each other.
+        across: ids of the Responders whose samples 0 are compared with each other.
     """
     by_prompt: dict[int, list[Reply]] = defaultdict(list)
     for reply in sorted(replies, key=lambda reply: (reply.prompt_id, reply.responder_id, reply.sample)):
         by_prompt[reply.prompt_id].append(reply)
     pairs: list[tuple[Reply, Reply]] = []
-    for some in by_prompt.values():
+    for prompt_replies in by_prompt.values():
         firsts: list[Reply] = []
-        for responder_id, own in groupby(some, key=lambda reply: reply.responder_id):
-            there = offered(own)
-            pairs += [(reply, there[n + 1]) for n, reply in there.items() if n % 2 == 0 and n + 1 in there]
-            firsts += [there[0]] if 0 in there and responder_id in across else []
+        for responder_id, own_replies in groupby(prompt_replies, key=lambda reply: reply.responder_id):
+            samples = offered(own_replies)
+            pairs += [(reply, samples[n + 1]) for n, reply in samples.items() if n % 2 == 0 and n + 1 in samples]
+            firsts += [samples[0]] if 0 in samples and responder_id in across else []
         pairs += combinations(firsts, 2)
     return pairs
 
 
 def together_of(replies: Iterable[Reply]) -> list[tuple[Reply, ...]]:
-    """All replies to each prompt that has two or more, first samples first, so that nobody's crowd out another's."""
+    """All replies to each prompt that has two or more; first samples first, so that no Responder crowds out others."""
     by_prompt: dict[int, list[Reply]] = defaultdict(list)
-    several = list(replies)
-    replaced = {reply.replaces for reply in several}
-    for reply in sorted(several, key=lambda reply: (reply.prompt_id, reply.sample, reply.responder_id)):
+    replies = list(replies)
+    replaced = {reply.replaces for reply in replies}
+    for reply in sorted(replies, key=lambda reply: (reply.prompt_id, reply.sample, reply.responder_id)):
         if reply.id not in replaced:
             by_prompt[reply.prompt_id].append(reply)
-    return [tuple(some) for some in by_prompt.values() if len(some) > 1]
+    return [tuple(group) for group in by_prompt.values() if len(group) > 1]
 
 
 def offer_for_ranking(s: Session, *, by: int, project_id: int, responder_ids: Sequence[int], together: bool) -> Paired:
-    """Offer these responders' replies for ranking; managers only. Raises `Refused` where nobody is named."""
+    """Offer these Responders' replies for ranking; managers only. Raises `Refused` where no Responder is named."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if not responder_ids:
         raise Refused("Choose whose replies are to be ranked.")
@@ -100,27 +100,26 @@ def offer_for_ranking(s: Session, *, by: int, project_id: int, responder_ids: Se
 def make_comparisons(
     s: Session, *, project_id: int, responder_ids: Sequence[int] | None = None, together: bool = False
 ) -> Paired:
-    """Offer responses to training prompts for ranking; never the same ones twice.
+    """Offer responses to training prompts for ranking; the same set of responses is offered once.
 
     Args:
-        responder_ids: whose; all of them are compared with each other. None means everybody's own samples, and people
-            with each other.
-        together: one comparison for each prompt, of all these replies with different words, at most `MOST`; else
-            pairs. None as `responder_ids` means everybody's then.
+        responder_ids: whose responses; these Responders are compared with each other. None means those of every
+            Responder, with the people compared with each other.
+        together: make one comparison for each prompt, of all these replies that differ in words, at most `MOST`; else
+            make pairs.
     """
-    rows = select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
-    rows = rows.add_columns(Response.replaces_id)
-    rows = rows.join(Prompt, Prompt.id == Response.prompt_id)
-    rows = rows.where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
+    query = select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
+    query = query.add_columns(Response.replaces_id).join(Prompt, Prompt.id == Response.prompt_id)
+    query = query.where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
     if responder_ids is None:
         people = select(Responder.id).where(Responder.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
         across = frozenset(s.scalars(people))
     else:
         across = frozenset(responder_ids)
-        rows = rows.where(Response.responder_id.in_(across))
+        query = query.where(Response.responder_id.in_(across))
     known = set(s.scalars(select(Comparison.key).where(Comparison.project_id == project_id)))
     shown = as_shown(s, project_id=project_id)  # texts that look the same give nothing to choose
-    replies = [replace(one, text=shown(one.text)) for one in (Reply(*row) for row in s.execute(rows))]
+    replies = [replace(reply, text=shown(reply.text)) for reply in (Reply(*row) for row in s.execute(query))]
     new: dict[str, Sequence[Reply]] = {}
     already = identical = empty = 0
     for group in together_of(replies) if together else pairs_of(replies, across=across):
@@ -133,22 +132,22 @@ def make_comparisons(
             identical += 1
         else:
             empty += 1
-    near = {key for key, some in new.items() if len(some) == 2 and nearly_same(some[0].text, some[1].text)}
+    near = {key for key, group in new.items() if len(group) == 2 and nearly_same(group[0].text, group[1].text)}
     if new:
         values = [
             {
                 "project_id": project_id,
-                "prompt_id": some[0].prompt_id,
+                "prompt_id": group[0].prompt_id,
                 "key": key,
                 "near_identical": key in near,
                 "state": ComparisonState.AWAY if key in near else ComparisonState.OPEN,
             }
-            for key, some in new.items()
+            for key, group in new.items()
         ]
-        made = s.execute(insert(Comparison).returning(Comparison.id, Comparison.key), values)
+        comparisons = s.execute(insert(Comparison).returning(Comparison.id, Comparison.key), values)
         members = [
             {"comparison_id": comparison_id, "response_id": reply.id}
-            for comparison_id, key in made
+            for comparison_id, key in comparisons
             for reply in new[key]
         ]
         s.execute(insert(ComparisonResponse), members)
@@ -156,7 +155,7 @@ def make_comparisons(
 
 
 def _distinct(replies: Iterable[Reply]) -> list[Reply]:
-    """Replies that have words, each wording once."""
+    """The replies that have words, one of each wording."""
     by_words: dict[str, Reply] = {}
     for reply in replies:
         words = " ".join(reply.text.split())

@@ -1,4 +1,4 @@
-"""Whether a model is served exactly as the trainer sees it: what is compared, and what a difference means. Pure.
+"""Compares how the trainer sees a model with how the engine serves it, and names what differs. Pure.
 
 The trainer's libraries and the engine get the same conversations. Their tokens must be the same one by one, the reply
 must end in the token that the engine stops at, and the log-probabilities of a reply must agree within the tolerance of
@@ -31,12 +31,12 @@ CONVERSATIONS: Sequence[tuple[PromptFormat, str, str | None, str]] = (
     ),
     (PromptFormat("Answer in full."), LONG, None, f"I am sorry. {LONG}"),
 )
-"""Prompt, text, context and reply of each: with and without instructions, context, examples, odd characters, long."""
+"""Prompt, text, context and reply of each: with and without instructions, context, examples, odd characters, length."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One conversation as the trainer's libraries see it."""
+    """One conversation as the trainer's libraries tokenize and score it."""
 
     prompt: Sequence[int]
     """Token ids up to where the reply begins."""
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Heard:
-    """The same conversation as the engine reports it."""
+    """The same conversation as the engine tokenizes and scores it."""
 
     prompt: Sequence[int]
     log_probabilities: Sequence[float]
@@ -56,10 +56,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class Parity:
-    """What came of comparing them."""
+    """The result of the comparison."""
 
     problem: str | None
-    """What differs, with the remedy; none where nothing does."""
+    """What differs, with the remedy; None where nothing does."""
     tokens: int = 0
     largest: float | None = None
     mean: float | None = None
@@ -71,23 +71,22 @@ def conversations() -> list[list[Message]]:
 
 
 def alone(ours: Sequence[Seen], *, bos: int | None, stops: frozenset[int]) -> str | None:
-    """What is wrong with the trainer's view by itself. Pure."""
-    for one in ours:
-        if list(one.whole[: len(one.prompt)]) != list(one.prompt):
+    """What is wrong with the trainer's own tokens, before any comparison; None where nothing is. Pure."""
+    for seen in ours:
+        if list(seen.whole[: len(seen.prompt)]) != list(seen.prompt):
             return (
                 "With its reply, a conversation does not begin as it does alone, so the model would learn from another "
                 "text than it meets in use. This chat template is not fit for training: choose another model."
             )
-        if doubled(one.prompt, bos):
+        if doubled(seen.prompt, bos):
             return (
                 "Conversations begin with two begin-of-text tokens (BOS): the template puts one in and the tokenizer "
                 "another. Take it out of the template, or set add_bos_token to false in tokenizer_config.json."
             )
-        reply = one.whole[len(one.prompt) :]
-        ends = [place for place, token in enumerate(reply) if token in stops]
-        if len(ends) != 1:
+        ends = sum(token in stops for token in seen.whole[len(seen.prompt) :])
+        if ends != 1:
             return (
-                f"A reply has {len(ends)} end-of-turn tokens instead of one, so the model would not learn when to "
+                f"A reply has {ends} end-of-turn tokens instead of one, so the model would not learn when to "
                 "stop. The template has to close each reply with a token that generation_config.json names as "
                 "eos_token_id."
             )
@@ -100,32 +99,32 @@ def doubled(prompt: Sequence[int], bos: int | None) -> bool:
 
 
 def compared(ours: Sequence[Seen], theirs: Sequence[Heard], *, bos: int | None, dtype: str) -> Parity:
-    """The trainer's view against the engine's. Pure."""
-    for one, other in zip(ours, theirs, strict=True):
-        if list(other.prompt) == list(one.prompt):
+    """Compare the trainer's tokens and log-probabilities with the engine's. Pure."""
+    for seen, heard in zip(ours, theirs, strict=True):
+        if list(heard.prompt) == list(seen.prompt):
             continue
-        if doubled(other.prompt, bos):
+        if doubled(heard.prompt, bos):
             return Parity(
                 "The engine puts a second begin-of-text token (BOS) in front of every prompt. Take it out of the "
                 "template, or set add_bos_token to false in tokenizer_config.json."
             )
         place = next(
-            (n for n, (a, b) in enumerate(zip(one.prompt, other.prompt, strict=False)) if a != b),
-            min(len(one.prompt), len(other.prompt)),
+            (n for n, (a, b) in enumerate(zip(seen.prompt, heard.prompt, strict=False)) if a != b),
+            min(len(seen.prompt), len(heard.prompt)),
         )
         return Parity(
             f"The engine reads other tokens than the trainer: they differ from token {place + 1} on "
-            f"({len(other.prompt)} tokens there, {len(one.prompt)} in training). The engine uses another tokenizer or "
+            f"({len(heard.prompt)} tokens there, {len(seen.prompt)} in training). The engine uses another tokenizer or "
             "chat template; serve the very folder that was trained."
         )
-    gaps = [
+    differences = [
         abs(a - b)
-        for one, other in zip(ours, theirs, strict=True)
-        for a, b in zip(one.log_probabilities, other.log_probabilities, strict=True)
+        for seen, heard in zip(ours, theirs, strict=True)
+        for a, b in zip(seen.log_probabilities, heard.log_probabilities, strict=True)
     ]
-    largest, mean = max(gaps), fmean(gaps)
+    largest, mean = max(differences), fmean(differences)
     exact = dtype == "float32"
-    measured = largest if exact else quantiles(gaps, n=100)[98]
+    measured = largest if exact else quantiles(differences, n=100)[98]
     problem = None
     if measured > TOLERANCE[dtype] or (not exact and mean > MEAN_TOLERANCE):
         problem = (
@@ -134,4 +133,4 @@ def compared(ours: Sequence[Seen], theirs: Sequence[Heard], *, bos: int | None, 
             "other weights, or an adapter that is not applied. Merge the model again, or serve the very folder that "
             "was trained."
         )
-    return Parity(problem, len(gaps), largest, mean)
+    return Parity(problem, len(differences), largest, mean)

@@ -1,8 +1,8 @@
-"""What the trainer's own libraries make of a few conversations, in a process of its own; loads torch.
+"""Tokenizes and scores a few conversations with the trainer's own libraries, in a separate process; loads torch.
 
     python -m generation.parity_probe FILE
 
-The file names the model and the conversations; the answer, as JSON, is written beside it with the ending ``.seen``.
+The file (JSON) names the model and the conversations; the result is written beside it as JSON, ending in ``.seen``.
 """
 
 import json
@@ -13,11 +13,11 @@ from typing import Any
 from llm.template import token_ids
 
 
-def look(given: dict[str, Any]) -> dict[str, Any]:
-    """Token ids of each conversation without and with its reply, and the log-probability of every reply token.
+def look(request: dict[str, Any]) -> dict[str, Any]:
+    """Return token ids of each conversation without and with its reply, and each reply token's log-probability.
 
     Args:
-        given: ``location``, ``adapter`` (folder or none), ``dtype``, and ``conversations``, each with ``turns`` and
+        request: ``location``, ``adapter`` (folder or none), ``dtype``, and ``conversations``, each with ``turns`` and
             ``reply``.
 
     Log-probabilities are natural, raw, at temperature 1.
@@ -25,27 +25,27 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(given["location"], trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(request["location"], trust_remote_code=False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(
-        given["location"], dtype=getattr(torch, given["dtype"]), use_safetensors=True, trust_remote_code=False
+        request["location"], dtype=getattr(torch, request["dtype"]), use_safetensors=True, trust_remote_code=False
     )
     model = model.to(device)
-    if given["adapter"]:
+    if request["adapter"]:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, given["adapter"])
+        model = PeftModel.from_pretrained(model, request["adapter"])
     model.eval()
     seen = []
-    for one in given["conversations"]:
-        prompt = token_ids(tokenizer, one["turns"], reply_next=True)
-        whole = token_ids(tokenizer, [*one["turns"], {"role": "assistant", "content": one["reply"]}], reply_next=False)
+    for conversation in request["conversations"]:
+        turns, reply = conversation["turns"], conversation["reply"]
+        prompt = token_ids(tokenizer, turns, reply_next=True)
+        whole = token_ids(tokenizer, [*turns, {"role": "assistant", "content": reply}], reply_next=False)
         with torch.no_grad():
             logits = model(torch.tensor([whole], device=device)).logits[0].float()
-        log_probabilities = torch.log_softmax(logits, dim=-1)
-        start = max(1, len(prompt))
-        found = [float(log_probabilities[place - 1, whole[place]]) for place in range(start, len(whole))]
-        seen.append({"prompt": prompt, "whole": whole, "log_probabilities": found})
+        logps = torch.log_softmax(logits, dim=-1)
+        reply_logps = [float(logps[n - 1, whole[n]]) for n in range(max(1, len(prompt)), len(whole))]
+        seen.append({"prompt": prompt, "whole": whole, "log_probabilities": reply_logps})
     return {"seen": seen, "bos": tokenizer.bos_token_id, "template": tokenizer.chat_template}
 
 

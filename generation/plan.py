@@ -1,4 +1,4 @@
-"""What is still to be answered, and asking for it."""
+"""Which responses are still missing, and the runs that are to generate them."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,41 +16,40 @@ from db.models import (
     Responder,
     ResponderKind,
     Response,
-    Role,
     RunStatus,
     Scope,
     TrialPrompt,
 )
-from db.people import require
-from errors import NotFound, Refused
+from errors import Refused
 from generation.adapters import engine_of
 from generation.base_model import check_loadable
+from generation.responders import get_responder
 from intake.routing import answered_by_model
 from llm.client import Missing
 
 
 def missing_samples(wanted: Mapping[int, int], existing: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
-    """Sample numbers to generate for each prompt.
+    """Sample numbers to generate for each prompt; prompts that lack none are left out.
 
     Args:
         wanted: prompt id → how many samples it should have.
-        existing: (prompt id, sample) pairs that are there.
+        existing: (prompt id, sample) pairs that exist.
     """
-    there = set(existing)
-    found = {
-        prompt_id: tuple(sample for sample in range(count) if (prompt_id, sample) not in there)
+    answered = set(existing)
+    gaps = {
+        prompt_id: tuple(sample for sample in range(count) if (prompt_id, sample) not in answered)
         for prompt_id, count in wanted.items()
     }
-    return {prompt_id: samples for prompt_id, samples in found.items() if samples}
+    return {prompt_id: samples for prompt_id, samples in gaps.items() if samples}
 
 
 def missing(
     s: Session, *, responder_id: int, scope: Scope, samples: int, prompt_limit: int | None
 ) -> Sequence[Missing]:
-    """The prompts in scope with samples that the Responder has not given, in import order."""
+    """The prompts in scope that lack samples of the Responder, in import order."""
     responder = s.get_one(Responder, responder_id)
-    mine = Prompt.project_id == responder.project_id, answered_by_model(responder_id)
-    prompts = s.scalars(select(Prompt).where(*mine).order_by(Prompt.id)).all()
+    in_project = Prompt.project_id == responder.project_id, answered_by_model(responder_id)
+    prompts = s.scalars(select(Prompt).where(*in_project).order_by(Prompt.id)).all()
     training = [p for p in prompts if not p.held_out and scope is not Scope.HELD_OUT][:prompt_limit]
     held_out = [p for p in prompts if p.held_out and scope is not Scope.TRAINING]
     answers = s.execute(select(Response.prompt_id, Response.sample).where(Response.responder_id == responder_id))
@@ -61,9 +60,9 @@ def missing(
 
 
 def missing_in_trial(s: Session, *, run: GenerationRun) -> Sequence[Missing]:
-    """What the workbench still wants of this Responder and of others that the same engine can answer for."""
+    """What the workbench still wants of the run's Responder and of all others that the same engine can answer for."""
     responder = run.responder
-    same = (
+    same_engine = (
         Responder.model_version_id == responder.model_version_id
         if responder.model_version_id is not None
         else (Responder.endpoint_url == responder.endpoint_url)
@@ -75,7 +74,7 @@ def missing_in_trial(s: Session, *, run: GenerationRun) -> Sequence[Missing]:
         .join(TrialPrompt, TrialPrompt.prompt_id == Prompt.id)
         .join(Responder, Responder.id == TrialPrompt.responder_id)
         .outerjoin(Response, (Response.prompt_id == Prompt.id) & (Response.responder_id == Responder.id))
-        .where(Responder.project_id == run.project_id, same, Response.id.is_(None))
+        .where(Responder.project_id == run.project_id, same_engine, Response.id.is_(None))
         .order_by(Responder.id, Prompt.id)
     )
     return [_gap(prompt, (0,), responder_id) for prompt, responder_id in rows]
@@ -86,16 +85,16 @@ def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> Missing
 
 
 def refuse_unfit(s: Session, version: ModelVersion) -> None:
-    """Raise `Refused` or `BrokenModel` where the model may not or cannot answer."""
+    """Raise `Refused` where the model may not answer, `BrokenModel` where it cannot."""
     refuse_retired(version)
     if problem := blocked(s, version):
         raise Refused(f"{version.name} may not answer, since a check of how it is served failed: {problem}")
-    whole = version.parent if version.adapter_folder and not Path(version.location).exists() else None
-    check_loadable((whole or version).location)
+    base = version.parent if version.adapter_folder and not Path(version.location).exists() else None
+    check_loadable((base or version).location)
 
 
 def blocked(s: Session, version: ModelVersion) -> str | None:
-    """What the model's newest finished ParityCheck found; none where that passed or there was none."""
+    """The problem that the model's newest finished ParityCheck found; None where it passed or there was no check."""
     check = s.scalar(
         select(ParityCheck)
         .where(ParityCheck.model_version_id == version.id, ParityCheck.passed.is_not(None))
@@ -114,7 +113,7 @@ def start_generation(
     prompt_limit: int | None = None,
     seed: int = 0,
 ) -> GenerationRun:
-    """Ask for one Responder's missing responses; see `start_together`."""
+    """Queue a run for one Responder's missing responses; see `start_together`."""
     (run,) = start_together(
         s, by=by, responder_ids=[responder_id], scope=scope, samples=samples, prompt_limit=prompt_limit, seed=seed
     )
@@ -131,12 +130,12 @@ def start_together(
     prompt_limit: int | None = None,
     seed: int = 0,
 ) -> Sequence[GenerationRun]:
-    """Ask for the missing responses: QUEUED runs that a worker takes up, one for each engine; managers only.
+    """Queue runs for the Responders' missing responses, one run for each engine; managers only.
 
     Responders that one engine can answer for share a run, since starting an engine takes about a minute.
 
-    Raises `Refused` when one of them lacks nothing, or is at work already; `BrokenModel` when its model cannot be
-    loaded.
+    Raises `Refused` where a Responder lacks no response or is generating already; `BrokenModel` where its model cannot
+    be loaded.
     """
     if not responder_ids:
         raise Refused("Choose who is to answer.")
@@ -144,7 +143,7 @@ def start_together(
         raise Refused("Choose 1 to 8 responses for each prompt.")
     engines: dict[Hashable, dict[Responder, int]] = {}
     for responder_id in dict.fromkeys(responder_ids):
-        responder = _free(s, by=by, responder_id=responder_id)
+        responder = _find_idle_responder(s, by=by, responder_id=responder_id)
         gaps = missing(s, responder_id=responder_id, scope=scope, samples=samples, prompt_limit=prompt_limit)
         if not gaps:
             raise Refused(
@@ -156,28 +155,25 @@ def start_together(
         GenerationRun(
             project_id=first.project_id,
             responder_id=first.id,
-            companions=[Companion(responder_id=one.id) for one in others],
+            companions=[Companion(responder_id=other.id) for other in others],
             scope=scope,
             samples=samples,
             prompt_limit=prompt_limit,
             seed=seed,
-            total=sum(mine.values()),
+            total=sum(missing_counts.values()),
             requested_by_id=by,
         )
-        for mine in engines.values()
-        for first, *others in [list(mine)]
+        for missing_counts in engines.values()
+        for first, *others in [list(missing_counts)]
     ]
     s.add_all(runs)
     s.flush()
     return runs
 
 
-def _free(s: Session, *, by: int, responder_id: int) -> Responder:
-    """The Responder, once it is known that it can be asked and is not at work, in whosever company."""
-    responder = s.get(Responder, responder_id)
-    if responder is None:
-        raise NotFound("That responder is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
+def _find_idle_responder(s: Session, *, by: int, responder_id: int) -> Responder:
+    """The Responder, if it is a model that can answer and no unfinished run answers for it. Raises `Refused`."""
+    responder = get_responder(s, by=by, responder_id=responder_id)
     if responder.kind is ResponderKind.HUMAN:
         raise Refused(f"{responder.label} is a person: import their replies instead.")
     if responder.model_version is not None:
@@ -197,16 +193,16 @@ def _free(s: Session, *, by: int, responder_id: int) -> Responder:
 
 
 def who_answers(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
-    """The labels of everybody whom each of these runs answers for, its companions after its own Responder."""
-    found: dict[int, list[str]] = {}
+    """The labels of the Responders that each of these runs answers for: its own first, then its companions."""
+    labels: dict[int, list[str]] = {}
     own = select(GenerationRun.id, Responder).join(Responder, Responder.id == GenerationRun.responder_id)
-    with_it = select(Companion.generation_run_id, Responder).join(Responder, Responder.id == Companion.responder_id)
+    companions = select(Companion.generation_run_id, Responder).join(Responder, Responder.id == Companion.responder_id)
     for run_id, responder in (
         *s.execute(own.where(GenerationRun.id.in_(run_ids))),
-        *s.execute(with_it.where(Companion.generation_run_id.in_(run_ids)).order_by(Responder.id)),
+        *s.execute(companions.where(Companion.generation_run_id.in_(run_ids)).order_by(Responder.id)),
     ):
-        found.setdefault(run_id, []).append(responder.label)
-    return found
+        labels.setdefault(run_id, []).append(responder.label)
+    return labels
 
 
 def generation_runs(s: Session, *, project_id: int) -> Sequence[GenerationRun]:

@@ -1,4 +1,4 @@
-"""Pairs that came out nearly the same: drawn again with a wider temperature, a bounded number of times."""
+"""Pairs whose replies are nearly the same: the second is drawn again at a higher temperature, a few times at most."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,48 +13,48 @@ from llm.client import Missing
 from texts.rules import as_shown
 
 ROUNDS = 2
-"""How often one sample is drawn again."""
-WIDER = 0.3
+"""How often one sample is drawn again at most."""
+TEMPERATURE_STEP = 0.3
 """Added to the temperature in each round."""
-WIDEST = 1.5
-"""Above it small models write nonsense."""
+MAX_TEMPERATURE = 1.5
+"""Highest temperature; above it small models write nonsense."""
 MOST_SAMPLES = 8
-"""A Responder's samples for a prompt; those that are drawn again count on from here."""
+"""Most samples of a Responder for a prompt; the numbers of redrawn samples go on from here."""
 
 
 def wider(temperature: float, rounds: int) -> float:
-    """The temperature for the n-th drawing anew, from 1."""
-    return max(temperature, min(WIDEST, round(temperature + WIDER * rounds, 2)))
+    """The temperature of the n-th redraw, counted from 1."""
+    return max(temperature, min(MAX_TEMPERATURE, round(temperature + TEMPERATURE_STEP * rounds, 2)))
 
 
 def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Missing]:
-    """Second samples of this run's training pairs that say nearly what the first ones say, and were not given up.
+    """List the second samples of this run's training pairs that nearly equal the first and have redraws left.
 
-    A sample drawn again has its own number, so that it has its own seed and the old Response stays as it was.
+    A redrawn sample has its own number, so that it has its own seed and the old Response stays as it was.
     """
     responder = s.get_one(Responder, responder_id)
     shown = as_shown(s, project_id=responder.project_id)
-    mine = select(Response.prompt_id).where(Response.generation_run_id == run_id)
+    prompts_of_run = select(Response.prompt_id).where(Response.generation_run_id == run_id)
     rows = s.execute(
         select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
         .add_columns(Response.replaces_id)
         .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(Response.responder_id == responder_id, Response.prompt_id.in_(mine), Prompt.held_out.is_(False))
+        .where(Response.responder_id == responder_id, Response.prompt_id.in_(prompts_of_run), ~Prompt.held_out)
     )
     by_prompt: dict[int, list[Reply]] = defaultdict(list)
     for row in rows:
         by_prompt[row[1]].append(Reply(*row))
     prompts = {p.id: p for p in s.scalars(select(Prompt).where(Prompt.id.in_(by_prompt)))} if by_prompt else {}
-    found: list[Missing] = []
+    gaps: list[Missing] = []
     for prompt_id, replies in sorted(by_prompt.items()):
-        prompt, standing = prompts[prompt_id], offered(replies)
-        for place, first in standing.items():
-            second = standing.get(place + 1)
-            if place % 2 or second is None or not nearly_same(shown(first.text), shown(second.text)):
+        prompt, by_sample = prompts[prompt_id], offered(replies)
+        for sample, first in by_sample.items():
+            second = by_sample.get(sample + 1)
+            if sample % 2 or second is None or not nearly_same(shown(first.text), shown(second.text)):
                 continue
             rounds = second.sample // MOST_SAMPLES + 1
             if rounds <= ROUNDS:
-                found.append(
+                gaps.append(
                     Missing(
                         prompt_id,
                         prompt.text,
@@ -66,4 +66,4 @@ def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Mis
                         replaces_id=second.id,
                     )
                 )
-    return found
+    return gaps

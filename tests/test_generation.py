@@ -439,7 +439,7 @@ def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature(mo
 @pytest.mark.usefixtures("running")
 def test_samples_that_stay_alike_are_dropped_after_two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "ROUNDS", 2)
-    monkeypatch.setattr(resampling, "WIDEST", 0.0)
+    monkeypatch.setattr(resampling, "MAX_TEMPERATURE", 0.0)
     story = Story(training=2, held_out=0, temperature=0.0)
     worker.run(story.start())
     with reading() as s:
@@ -515,7 +515,7 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
         starts.append(1)
         raise Gone
 
-    monkeypatch.setattr(Work, "_try", dead)
+    monkeypatch.setattr(Work, "_try_gap", dead)
     with pytest.raises(EngineFailed, match=r"died 4 times in a row.*Start the run again"):
         worker.run(Story(training=2).start())
     assert len(starts) >= 4

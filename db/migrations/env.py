@@ -1,4 +1,4 @@
-"""Alembic's entry, on the connection that `db.session.migrate` hands over; from a shell on the settings' database."""
+"""Alembic's entry point: it uses the connection of `db.session.migrate`, or from a shell the settings' database."""
 
 from typing import Any, Literal
 
@@ -10,16 +10,16 @@ from db.session import closing_engine
 from settings import settings
 
 
-def _plain(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
-    """Migrations name SQL's own types only: they must still run when our classes have moved."""
+def _sql_type(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
+    """Render our types as SQL's own, so that migrations still run when our classes have moved."""
     if kind != "type":
         return False
     return "sa.DateTime()" if isinstance(item, UtcDateTime) else "sa.Text()" if isinstance(item, StoredText) else False
 
 
 def run(connection: Any) -> None:
-    """Run the migrations that are asked for."""
-    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_plain)
+    """Run the requested migrations on the connection."""
+    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_sql_type)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,7 +1,7 @@
-"""Every table, in the order of the story: who and what, prompts and responses, feedback, training, evaluation.
+"""Every table: people and projects, prompts and responses, feedback, training, evaluation.
 
-The words are those of `docs/glossary.md`. Provenance is always a foreign key, so that a win rate can be walked back to
-the file that a prompt came from.
+`docs/glossary.md` explains the words. Provenance is always a foreign key, so that a win rate can be traced to the file
+that a prompt came from.
 """
 
 from db.models.base import Base, StoredText, UtcDateTime, now

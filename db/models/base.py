@@ -34,7 +34,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times: nobody could say later which zone they meant."""
+        """Convert to UTC without a zone. Raises `ValueError` for a naive time, whose zone would be unknown."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -42,7 +42,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give the zone back."""
+        """Restore the zone."""
         return value.replace(tzinfo=UTC) if value is not None else None
 
 
@@ -53,7 +53,7 @@ class StoredText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Leave them out."""
+        """Remove NUL characters."""
         return value.replace("\0", "") if value is not None else None
 
 
@@ -63,7 +63,7 @@ def now() -> datetime:
 
 
 class Base(DeclarativeBase):
-    """Common ground of the tables."""
+    """The base class of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {
@@ -81,13 +81,13 @@ def enum(kind: type[StrEnum]) -> Enum:
 
 
 def refuse(table: FromClause, trigger: str, *, on: str, sentence: str, when: str = "TRUE") -> None:
-    """Have the database itself refuse a change of the table's rows, whoever asks for it.
+    """Create a trigger by which the database itself refuses a change of the table's rows.
 
     Args:
-        trigger: the name of what watches.
+        trigger: the trigger's name.
         on: UPDATE, DELETE or INSERT.
-        sentence: what the database says.
-        when: a condition in SQL on the rows OLD and NEW, in PostgreSQL's words.
+        sentence: the database's error message.
+        when: a condition in PostgreSQL's SQL on the rows OLD and NEW.
     """
     before = f"CREATE TRIGGER {trigger} BEFORE {on} ON {table.description}"
     statements = {
@@ -100,7 +100,7 @@ def refuse(table: FromClause, trigger: str, *, on: str, sentence: str, when: str
             f"{before} FOR EACH ROW EXECUTE FUNCTION {trigger}()",
         ),
     }
-    for dialect, each in statements.items():
-        for statement in each:
+    for dialect, dialect_statements in statements.items():
+        for statement in dialect_statements:
             ddl = DDL(statement)  # type: ignore[no-untyped-call]
             event.listen(table, "after_create", ddl.execute_if(dialect=dialect))

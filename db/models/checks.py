@@ -1,4 +1,4 @@
-"""What is checked about models and their Responses."""
+"""Checks of models and Responses: parity, benchmarks, assertions, and rules for hidden text."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -18,27 +18,27 @@ class ParityCheck(Run, Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    """Where it was asked for."""
+    """The project in which it was requested."""
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"), index=True)
     passed: Mapped[bool | None]
-    """None until it is known."""
+    """None until the check has finished."""
     problem: Mapped[str | None]
     """What differs and what to do, as a sentence, where it did not pass."""
     engine: Mapped[str | None]
-    """What served the model, with its version."""
+    """The engine that served the model, with its version."""
     dtype: Mapped[str | None]
     """Precision in which it was served."""
     conversations: Mapped[int | None]
-    """How many were rendered on both sides."""
+    """Number of conversations that both sides rendered."""
     tokens: Mapped[int | None]
-    """How many tokens' log-probabilities were compared."""
+    """Number of tokens whose log-probabilities were compared."""
     largest_difference: Mapped[float | None] = mapped_column(Double)
     """Between two log-probabilities of the same token, in nats."""
     mean_difference: Mapped[float | None] = mapped_column(Double)
     tolerance: Mapped[float | None] = mapped_column(Double)
     """The largest difference allowed, in nats."""
     requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    """None where a training asked for it."""
+    """None where a training requested it."""
 
     model_version: Mapped[ModelVersion] = relationship()
 
@@ -51,16 +51,16 @@ class BenchmarkRun(Run, Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    """Where it was asked for."""
+    """The project in which it was requested."""
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"), index=True)
     tasks: Mapped[list[str]] = mapped_column(JSON)
     """lm-eval's names, or paths of local task files."""
     examples: Mapped[int | None]
-    """At most so many of each task, the first ones; none for all."""
+    """Most examples of each task, taken from its beginning; None for all."""
     quantised: Mapped[bool] = mapped_column(default=False)
-    """Loaded in four bits (bitsandbytes NF4) instead of as it is stored."""
+    """Whether the model is loaded in four bits (bitsandbytes NF4) instead of as it is stored."""
     measured_by: Mapped[str | None]
-    """What measured it, with its version."""
+    """The benchmark library, with its version."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     model_version: Mapped[ModelVersion] = relationship()
@@ -83,7 +83,7 @@ class BenchmarkScore(Base):
     examples: Mapped[int]
     higher_is_better: Mapped[bool]
     by_example: Mapped[dict[str, float] | None] = mapped_column(JSON)
-    """The metric of each example by the hash of its text, for paired differences; none where it has none."""
+    """The metric of each example by the hash of its text, for paired differences; None for a metric of all together."""
 
     run: Mapped[BenchmarkRun] = relationship(back_populates="scores")
 
@@ -124,7 +124,7 @@ class Assertion(Base):
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None]
-    """Not looked at any more since then; its results stay."""
+    """When it stopped being checked; its results stay."""
 
 
 class AssertionResult(Base):
@@ -137,19 +137,19 @@ class AssertionResult(Base):
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True)
     passed: Mapped[bool]
     detail: Mapped[str] = mapped_column(default="")
-    """What was found, for people."""
+    """What the check found, in a few words for people."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class HiddenPart(StrEnum):
-    """What a TextRule takes out."""
+    """What a TextRule hides."""
 
     GREETING_NAME = "GREETING_NAME"
     """The name in the first line's greeting."""
     TICKET_NUMBER = "TICKET_NUMBER"
     """Ticket, case and reference numbers."""
     PATTERN = "PATTERN"
-    """What a regular expression finds."""
+    """Every match of a regular expression."""
 
 
 class TextRule(Base):
@@ -163,7 +163,7 @@ class TextRule(Base):
     part: Mapped[HiddenPart] = mapped_column(enum(HiddenPart))
     pattern: Mapped[str | None]
     replacement: Mapped[str] = mapped_column(default="")
-    """What stands there instead."""
+    """The text that is shown instead."""
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None]

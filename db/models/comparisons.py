@@ -1,4 +1,4 @@
-"""What is offered to reviewers to order, and what stands around the offering: flags, leases, reveals."""
+"""Comparisons that reviewers order, and their flags, leases and reveals."""
 
 import hashlib
 from datetime import datetime
@@ -17,11 +17,11 @@ class ComparisonState(StrEnum):
     """Whether a Comparison is still offered; kept by `db.comparisons.recount`."""
 
     OPEN = "OPEN"
-    """More people's rankings are wanted."""
+    """Offered: more people's rankings are wanted."""
     FULL = "FULL"
-    """As many people as its project wants have ranked it."""
+    """No longer offered: as many people have ranked it as its project wants."""
     AWAY = "AWAY"
-    """Offered to nobody: discarded, its responses nearly the same, or too many for a screen."""
+    """Never offered: discarded, its responses nearly the same, or too many for a screen."""
 
 
 class Drawn(StrEnum):
@@ -30,17 +30,17 @@ class Drawn(StrEnum):
     RANDOM = "RANDOM"
     """In the queue's random order."""
     UNCERTAIN = "UNCERTAIN"
-    """Put forward because its outcome was least certain."""
+    """Offered early because its outcome was least certain."""
     GOLD = "GOLD"
-    """A pair whose answer is known, put between the others."""
+    """A pair whose right answer is known, mixed among the others."""
     REPEAT = "REPEAT"
-    """A hidden second look with the sides swapped: it tells how consistent somebody is, and counts for nothing else."""
+    """A pair that the reviewer ranked before, sides swapped: it measures consistency and counts for nothing else."""
     NONE = "NONE"
-    """Not drawn: it came with a file, or a manager decided."""
+    """Not drawn: the ranking came with a file, or is a manager's decision."""
 
 
 def draw_of(key: str) -> int:
-    """A place in a random order, 31 bits: from what is compared, so the same in every run and on every database."""
+    """A place in a random order, 31 bits, computed from the key: the same in every run and on every database."""
     return int.from_bytes(hashlib.sha256(f"draw:{key}".encode()).digest()[:4]) >> 1
 
 
@@ -69,15 +69,15 @@ class Comparison(Base):
     """Its place in the queue's random order."""
     state: Mapped[ComparisonState] = mapped_column(enum(ComparisonState), default=ComparisonState.OPEN)
     people: Mapped[int] = mapped_column(default=0)
-    """How many people's own rankings of it stand; kept by `db.comparisons.recount`."""
+    """Number of people whose own rankings of it stand; kept by `db.comparisons.recount`."""
     contested: Mapped[bool] = mapped_column(default=False)
     """Whether people's rankings of it contradict each other; kept by `db.comparisons.recount`."""
     near_identical: Mapped[bool] = mapped_column(default=False)
-    """Two responses that differ too little to choose between: never offered, and counted."""
+    """Its two responses differ too little to choose between, so it is never offered."""
     gold: Mapped[bool] = mapped_column(default=False)
-    """A manager's decision on it is known to be right: it is offered to everybody, to see who says the same."""
+    """A manager's decision on it is known to be right, so it is offered to all reviewers, to measure how many agree."""
     discarded_at: Mapped[datetime | None]
-    """From then on it is offered to nobody and its rankings count for nothing."""
+    """Since then it is no longer offered, and its rankings count for nothing."""
     discarded_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -120,7 +120,7 @@ class Flag(Base):
 
 
 class Lease(Base):
-    """A Comparison that a Reviewer has on the screen, and until when it is kept for them."""
+    """A Comparison that a Reviewer has on the screen, and until when it is reserved for them."""
 
     __tablename__ = "lease"
 
@@ -131,9 +131,9 @@ class Lease(Base):
 
 
 class Reveal(Base):
-    """A manager's look at who wrote a Comparison's Responses and what others said of them.
+    """A manager's look at who wrote a Comparison's Responses and how others ranked them.
 
-    Nobody sees that before giving their own ranking, so from then on it is not theirs to rank.
+    Rankings are given without that knowledge, so from then on this manager may not rank it.
     """
 
     __tablename__ = "reveal"

@@ -25,18 +25,18 @@ class Evaluation(Base):
     name: Mapped[str]
     candidate_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
     seed: Mapped[int]
-    """For drawing the order of pairings and the sides."""
+    """Seed from which the order of pairings and the sides are drawn."""
     protocol: Mapped[str | None]
     """Everything that was fixed before the first judgment, as canonical JSON (`eval.protocol`)."""
     protocol_sha256: Mapped[str]
-    """Of the protocol; without one, of candidate, baselines, pairings and seed. The database refuses to change either,
-    or a pairing."""
+    """Hash of the protocol; without one, of candidate, baselines, pairings and seed. The database refuses changes of
+    protocol, hash and pairings."""
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     closed_at: Mapped[datetime | None]
-    """Results and names are shown only after this."""
+    """When it was closed; results and names are shown only from then on."""
     closed_early: Mapped[str | None]
-    """Why it was closed before what the protocol planned; none where it ran to its end."""
+    """Why it was closed before the end that the protocol planned; None where it ran to that end."""
 
     candidate: Mapped[Responder] = relationship()
     pairings: Mapped[list["Pairing"]] = relationship(order_by="Pairing.id", back_populates="evaluation")
@@ -58,9 +58,9 @@ class Pairing(Base):
     candidate_response_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
     baseline_response_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
     identical: Mapped[bool] = mapped_column(default=False)
-    """Both texts are the same: never shown, counted as a tie."""
+    """Whether both texts are the same: then it is never shown and counts as a tie."""
     wanted: Mapped[int | None]
-    """How many people's verdicts it gets; none where everybody may judge it."""
+    """Number of people whose verdicts it gets; None where there is no limit."""
 
     evaluation: Mapped[Evaluation] = relationship(back_populates="pairings")
     prompt: Mapped[Prompt] = relationship()
@@ -70,18 +70,18 @@ class Pairing(Base):
 
 
 class Verdict(StrEnum):
-    """What a reviewer could know: positions, never who wrote what."""
+    """A reviewer's decision, in positions: reviewers do not know who wrote which text."""
 
     LEFT = "LEFT"
     RIGHT = "RIGHT"
     TIE = "TIE"
     """Both good, neither better."""
     BOTH_BAD = "BOTH_BAD"
-    """Neither could be sent; counts as a tie and is reported."""
+    """Neither could be sent; counts as a tie and is reported separately."""
 
 
 class Guess(StrEnum):
-    """Which side a reviewer took for the machine, asked after their verdict."""
+    """The side that a reviewer takes for the machine, asked after their verdict."""
 
     LEFT = "LEFT"
     RIGHT = "RIGHT"
@@ -102,24 +102,24 @@ class Judgment(Base):
     pairing_id: Mapped[int] = mapped_column(ForeignKey("pairing.id"))
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), index=True)
     candidate_left: Mapped[bool]
-    """The drawn side; turned into win or loss in one place only."""
+    """Whether the candidate stands on the left; turned into win or loss in one place only."""
     verdict: Mapped[Verdict | None] = mapped_column(enum(Verdict))
     drawn_at: Mapped[datetime] = mapped_column(default=now)
     judged_at: Mapped[datetime | None]
     seconds: Mapped[float | None]
     guess: Mapped[Guess | None] = mapped_column(enum(Guess))
-    """None where it was not asked, or not answered."""
+    """None where the reviewer was not asked, or did not answer."""
     comment: Mapped[str | None]
-    """Why, in the reviewer's words, typed after the verdict."""
+    """The reviewer's reason, typed after the verdict."""
 
     pairing: Mapped[Pairing] = relationship(back_populates="judgments")
     reviewer: Mapped[Reviewer] = relationship()
 
 
 class SecondLook(Base):
-    """The same pair given to the same Reviewer once more, unannounced, sides swapped: how consistent they are.
+    """A test-retest repeat: the same pair shown to the same Reviewer again, unannounced, sides swapped.
 
-    Its verdict counts for nothing else.
+    Its verdict measures how consistent the Reviewer is, and counts for nothing else.
     """
 
     __tablename__ = "second_look"
@@ -127,7 +127,7 @@ class SecondLook(Base):
 
     judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True)
     candidate_left: Mapped[bool]
-    """Always the other side than at first."""
+    """Always the opposite of the first Judgment's."""
     verdict: Mapped[Verdict | None] = mapped_column(enum(Verdict))
     drawn_at: Mapped[datetime] = mapped_column(default=now)
     judged_at: Mapped[datetime | None]
@@ -137,18 +137,18 @@ class SecondLook(Base):
 
 
 class Tag(Base):
-    """A short reason put on a Judgment after the verdict."""
+    """A short reason that a Reviewer adds to a Judgment after the verdict."""
 
     __tablename__ = "tag"
 
     judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)
     praise: Mapped[bool]
-    """Of the better response; else a fault of the other."""
+    """Whether it praises the better response; else it names a fault of the other."""
 
 
 class Peek(Base):
-    """A manager's look at how an open Evaluation stands; from then on it is not theirs to judge."""
+    """A manager's look at the standing of an open Evaluation; from then on this manager may not judge it."""
 
     __tablename__ = "peek"
 
@@ -158,7 +158,7 @@ class Peek(Base):
 
 
 class JudgeRun(Run, Base):
-    """A model's pass over an Evaluation as its judge: every pair in both orders; never counted among people's words."""
+    """A model judges all pairs of an Evaluation, each in both orders; its verdicts never count among people's."""
 
     __tablename__ = "judge_run"
 
@@ -166,7 +166,7 @@ class JudgeRun(Run, Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), index=True)
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
-    """The judge: model, instructions and settings; not `kept`, since it answers no prompts."""
+    """The judge: model, instructions and settings; its `kept` is false, since it answers no prompts."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     evaluation: Mapped[Evaluation] = relationship()
@@ -175,7 +175,7 @@ class JudgeRun(Run, Base):
 
 
 class JudgeVerdict(Base):
-    """What a model judge said of two Responses to one held-out Prompt, in one of the two orders."""
+    """A model judge's verdict on two Responses to one held-out Prompt, in one of the two orders."""
 
     __tablename__ = "judge_verdict"
     __table_args__ = (CheckConstraint("candidate_response_id <> baseline_response_id", name="two_responses"),)
@@ -185,9 +185,9 @@ class JudgeVerdict(Base):
     baseline_response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True)
     candidate_left: Mapped[bool] = mapped_column(primary_key=True)
     verdict: Mapped[Verdict | None] = mapped_column(enum(Verdict))
-    """None where what it said names no verdict."""
+    """None where the judge's reply names no verdict."""
     said: Mapped[str]
-    """Its own words, cut to what is needed."""
+    """The judge's reply, cut to what is needed."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     run: Mapped[JudgeRun] = relationship(back_populates="verdicts")
@@ -196,16 +196,16 @@ class JudgeVerdict(Base):
 
 
 class WantedCorrection(Base):
-    """A training Prompt that should get a better reply because the candidate lost on a held-out one like it.
+    """A training Prompt that needs a better reply, because the candidate lost on a similar held-out Prompt.
 
-    It waits in the queue of corrections until somebody has corrected a reply to it or written one since.
+    It waits in the queue of corrections until a person has corrected a reply to it or written one since.
     """
 
     __tablename__ = "wanted_correction"
 
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
     pairing_id: Mapped[int] = mapped_column(ForeignKey("pairing.id"), primary_key=True)
-    """The lost one; its own Prompt stays held out."""
+    """The lost Pairing; its own Prompt stays held out."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -217,7 +217,7 @@ NEVER = "A protocol is fixed before the first judgment and never changed: set up
 
 
 def _changed(*columns: str) -> str:
-    """In SQL: one of the columns is not what it was."""
+    """SQL condition that one of the columns changes."""
     return " OR ".join(f"OLD.{column} IS DISTINCT FROM NEW.{column}" for column in columns)
 
 

@@ -1,4 +1,4 @@
-"""What people say of Responses: Rankings and Corrections."""
+"""People's feedback on Responses: Rankings with their reasons, and Corrections with their drafts."""
 
 from datetime import datetime
 
@@ -12,9 +12,9 @@ from db.models.responses import Response
 
 
 class Ranking(Base):
-    """One Reviewer's ordering of a Comparison; the Placements say what it is.
+    """One Reviewer's ordering of a Comparison; the Placements hold the order.
 
-    Undoing keeps the row and its time; only one ranking by a reviewer stands at any moment.
+    An undone ranking keeps its row; only one ranking by a reviewer stands at any moment.
     """
 
     __tablename__ = "ranking"
@@ -51,19 +51,19 @@ class Ranking(Base):
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), index=True)
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), index=True)
     strength: Mapped[int | None]
-    """1 for better, 2 for much better, said of a pair here; none for ties, several responses and imported picks."""
+    """1 for better, 2 for much better, of pairs ranked here; None for ties, several responses and imported picks."""
     guideline_id: Mapped[int | None] = mapped_column(ForeignKey("guideline.id"))
-    """The version that was in force; none where the project had no guideline yet."""
+    """The guideline version in force at the time; None where the project had no guideline yet."""
     adjudicates: Mapped[bool] = mapped_column(default=False)
-    """A manager's decision between others' rankings, not a ranking of their own; the others stay as they are."""
+    """Whether it is a manager's decision between others' rankings, not the manager's own; those rankings stay."""
     drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.NONE)
     both_bad: Mapped[bool] = mapped_column(default=False)
-    """None of the responses could be sent; then all share place 1."""
+    """Whether none of the responses could be sent; then all share place 1."""
     reason: Mapped[str | None]
     seconds: Mapped[float | None]
     """From the pair's appearance to the choice."""
     prompt_set_id: Mapped[int | None] = mapped_column(ForeignKey("prompt_set.id"))
-    """The import that it came with, if it was not given here."""
+    """The import that it came with; None where it was given in the app."""
     created_at: Mapped[datetime] = mapped_column(default=now)
     undone_at: Mapped[datetime | None]
 
@@ -86,20 +86,20 @@ class Placement(Base):
     place: Mapped[int]
     """1 is best."""
     position: Mapped[int]
-    """Where it stood on the screen: 0 is left."""
+    """Position on the screen, counted from 0 at the left."""
 
     response: Mapped[Response] = relationship()
 
 
 class Chip(Base):
-    """A short reason put on a Ranking after the choice."""
+    """A short reason that a Reviewer adds to a Ranking after the choice."""
 
     __tablename__ = "chip"
 
     ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)
     praise: Mapped[bool]
-    """Of the better response; else a fault of the other."""
+    """Whether it praises the better response; else it names a fault of the other."""
 
 
 class Criterion(Base):
@@ -112,24 +112,24 @@ class Criterion(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     name: Mapped[str]
     position: Mapped[int]
-    """Where it stands in the list, from 0."""
+    """Position in the list, from 0."""
     retired_at: Mapped[datetime | None]
-    """Not asked any more; what was said by it stays."""
+    """Since when reviewers are no longer asked by it; earlier choices stay."""
 
 
 class CriterionChoice(Base):
-    """Which Response of a Ranking's pair was better by one Criterion."""
+    """The Response of a Ranking's pair that is better by one Criterion."""
 
     __tablename__ = "criterion_choice"
 
     ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
     criterion_id: Mapped[int] = mapped_column(ForeignKey("criterion.id"), primary_key=True)
     better_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
-    """None where both were equal."""
+    """None where both are equal."""
 
 
 class Correction(Base):
-    """A Reviewer's rewritten Response: what should have been sent."""
+    """A Reviewer's rewritten Response: the reply that should have been sent."""
 
     __tablename__ = "correction"
     __table_args__ = (CheckConstraint("trim(text) <> ''", name="not_empty"),)
@@ -138,7 +138,7 @@ class Correction(Base):
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), index=True)
     """The reply that the chain of corrections began with."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("correction.id"), index=True)
-    """Whose correction this one corrects; none where it corrects the reply itself."""
+    """The earlier Correction that this one corrects; None where it corrects the reply itself."""
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     text: Mapped[str]
     reason: Mapped[str | None]
@@ -150,7 +150,7 @@ class Correction(Base):
 
 
 class Draft(Base):
-    """What a Reviewer has typed and not yet saved: a correction of a Response, or a new reply to a Prompt."""
+    """A text that a Reviewer has typed and not yet saved: a correction of a Response, or a new reply to a Prompt."""
 
     __tablename__ = "draft"
     __table_args__ = tuple(
@@ -166,8 +166,8 @@ class Draft(Base):
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     response_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
-    """The reply being corrected; none for a new one."""
+    """The reply being corrected; None for a new reply."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("correction.id"))
-    """Whose correction is being corrected further."""
+    """The earlier Correction being corrected further."""
     text: Mapped[str]
     saved_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,4 +1,4 @@
-"""The audit trail: every change to what people said or set, with the old and the new value. Never changed itself."""
+"""The audit trail: every change to feedback and settings, with old and new values. Its rows never change."""
 
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,9 @@ from db.models.base import Base, now, refuse
 
 
 class Change(Base):
-    """One row that was added, changed or deleted, by whom and when; the database refuses to alter it.
+    """An audit record: one row that was added, changed or deleted, by whom and when. The database refuses to alter it.
 
-    What it is about is named without foreign keys: the trail outlives it.
+    It names the project, comparison and response without foreign keys, so that it can outlive them.
     """
 
     __tablename__ = "change"
@@ -20,18 +20,18 @@ class Change(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int | None] = mapped_column(index=True)
     comparison_id: Mapped[int | None] = mapped_column(index=True)
-    """The Comparison that it is about, where it is about one."""
+    """The Comparison that the changed row belongs to; None where it belongs to none."""
     response_id: Mapped[int | None] = mapped_column(index=True)
-    """The Response that it is about, where it is about one."""
+    """The Response that the changed row belongs to; None where it belongs to none."""
     reviewer_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    """Who did it; none where the program did (setting up, migrating)."""
+    """Who made the change; None where the program did (setting up, migrating)."""
     table: Mapped[str]
     row: Mapped[str]
-    """The changed row's primary key; parts joined by commas."""
+    """The changed row's primary key; several parts are joined by commas."""
     before: Mapped[dict[str, Any] | None]
-    """Old values of the columns that changed; none where the row is new."""
+    """Old values of the columns that changed; None where the row is new."""
     after: Mapped[dict[str, Any] | None]
-    """New values; none where the row was deleted."""
+    """New values; None where the row was deleted."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

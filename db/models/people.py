@@ -1,4 +1,4 @@
-"""Who and what: Projects, Reviewers and their Roles."""
+"""Projects, their Reviewers and Roles, and the Guidelines that Reviewers follow."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,11 +21,11 @@ class Role(StrEnum):
 
 
 class NextBy(StrEnum):
-    """Which comparison a reviewer of a Project is given next."""
+    """The order in which a Project's queue gives comparisons to reviewers."""
 
     RANDOM = "RANDOM"
     UNCERTAIN = "UNCERTAIN"
-    """Those whose outcome is least certain first, with one in five drawn at random as a control."""
+    """Least certain outcomes first, with one comparison in five drawn at random as a control."""
 
 
 class Project(Base):
@@ -37,23 +37,23 @@ class Project(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     task: Mapped[str] = mapped_column(default="")
-    """One sentence: what is answered, for whom."""
+    """One sentence on what is answered, and for whom."""
     instructions: Mapped[str] = mapped_column(default="")
     """The system prompt that new model Responders start from."""
     people_wanted: Mapped[int | None]
-    """So many people rank each comparison of the overlap share, one each other; none lets everybody rank all."""
+    """Number of people to rank each comparison of the overlap share; one ranks each of the rest. None for no limit."""
     overlap_share: Mapped[float] = mapped_column(default=1.0)
-    """Share of comparisons that want `people_wanted`, in (0, 1]."""
+    """Share of comparisons that `people_wanted` people rank, in (0, 1]."""
     next_by: Mapped[NextBy] = mapped_column(enum(NextBy), default=NextBy.RANDOM)
     repeat_share: Mapped[float] = mapped_column(default=0.0)
-    """Of the pairs that somebody is given, the share that they ranked before, sides swapped; in [0, 0.2]."""
+    """Share of the pairs given to a reviewer that they ranked before, sides swapped; in [0, 0.2]."""
     authors_rank: Mapped[bool] = mapped_column(default=False)
     """Whether people may rank comparisons that hold a reply of their own; never so in blind judging."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Guideline(Base):
-    """One version of what a Project's reviewers go by; the newest is in force, and none is ever changed."""
+    """One version of the rules that a Project's reviewers follow; the newest is in force, and none ever changes."""
 
     __tablename__ = "guideline"
     __table_args__ = (UniqueConstraint("project_id", "version"),)
@@ -61,15 +61,15 @@ class Guideline(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     version: Mapped[int]
-    """Counts a project's versions from 1."""
+    """Counted from 1 in each project."""
     text: Mapped[str]
     created_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    """None where it was there before versions were kept."""
+    """None where it is older than the record of versions."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Reviewer(Base):
-    """A person who gives feedback, or a written rule that stands in for one and says so."""
+    """A person who gives feedback, or a simulated reviewer: a written rule in place of a person."""
 
     __tablename__ = "reviewer"
     __table_args__ = (
@@ -80,7 +80,7 @@ class Reviewer(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     simulated: Mapped[bool] = mapped_column(default=False)
-    """True where no person ranks or judges; shown wherever this reviewer's word shows."""
+    """Whether a rule ranks and judges instead of a person; shown wherever this reviewer's feedback is shown."""
     rule: Mapped[str | None]
     """The written rule of a simulated reviewer."""
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -92,7 +92,7 @@ class Reviewer(Base):
 
 
 class Membership(Base):
-    """A Reviewer's Role in a Project; somebody may hold several."""
+    """A Reviewer's Role in a Project; a Reviewer may hold several."""
 
     __tablename__ = "membership"
     __table_args__ = (UniqueConstraint("project_id", "reviewer_id", "role"),)

@@ -1,4 +1,4 @@
-"""Prompts, where they came from, and which of them no model should answer."""
+"""Prompts, the imports that they came from, and the rules by which people answer some of them."""
 
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ class PromptSet(Base):
 
 
 class RoutingRule(Base):
-    """Which prompts people answer and no model does: a pattern in the text, or a classifier's answer."""
+    """A rule that leaves prompts to people instead of models: by a pattern in the text, or by a classifier's answer."""
 
     __tablename__ = "routing_rule"
     __table_args__ = (CheckConstraint("(pattern IS NULL) <> (classifier_id IS NULL)", name="one_kind"),)
@@ -33,13 +33,13 @@ class RoutingRule(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
     reason: Mapped[str]
-    """Why people answer these, in a few words."""
+    """Why people answer these prompts, in a few words."""
     pattern: Mapped[str | None]
-    """Regular expression looked for in text and context, whatever the case."""
+    """Regular expression searched in text and context, whatever the case."""
     classifier_id: Mapped[int | None] = mapped_column(ForeignKey("responder.id"))
     """The Responder whose first answer to a prompt decides."""
     answer: Mapped[str | None]
-    """What the classifier says of prompts that people answer."""
+    """The classifier's answer for prompts that people answer."""
     created_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None]
@@ -60,26 +60,26 @@ class Prompt(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     prompt_set_id: Mapped[int] = mapped_column(ForeignKey("prompt_set.id"), index=True)
     row_number: Mapped[int]
-    """Where in the file it stood, counting data rows from 1."""
+    """Its data row in the file, counted from 1."""
     text: Mapped[str]
     context: Mapped[str | None]
-    """What the answer may rely on (a schema, an order), put above the text."""
+    """Facts for the answer (a schema, an order), put above the text."""
     topic: Mapped[str | None]
     extra: Mapped[dict[str, Any] | None]
-    """Further columns of the file; a Responder's template may name them."""
+    """Values of the file's further columns; a Responder's template may name them."""
     content_hash: Mapped[str]
     held_out: Mapped[bool]
     """Fixed at import: only for evaluation, never for training."""
     cluster: Mapped[str]
-    """Prompts with the same mark are near-duplicates and stay on one side of any split."""
+    """Label of its group of near-duplicates, which stay on one side of any split."""
     synthetic: Mapped[bool] = mapped_column(default=False)
-    """Made up by a rule or a model, never written by a customer; such a prompt is never held out."""
+    """Whether a rule or a model made it up, not a customer; a synthetic prompt is never held out."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("prompt.id"))
     """The prompt that a synthetic one was made from."""
     made_by_id: Mapped[int | None] = mapped_column(ForeignKey("responder.id"))
-    """The Responder that made a synthetic one up; none where a written rule did."""
+    """The Responder that made up a synthetic prompt; None where a written rule did."""
     routing_rule_id: Mapped[int | None] = mapped_column(ForeignKey("routing_rule.id"))
-    """The rule by which people answer it and no model does; none where models may."""
+    """The rule that leaves it to people; None where models may answer it."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     prompt_set: Mapped[PromptSet] = relationship()

@@ -1,4 +1,4 @@
-"""Whoever answers: models with their provenance, and Responders, each with everything that makes its replies."""
+"""ModelVersions with their provenance, and Responders with everything that determines their replies."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -19,7 +19,7 @@ class Layout(StrEnum):
 
 
 class Adapter(StrEnum):
-    """What kind of adapter a ModelVersion adds to its parent."""
+    """The kind of adapter that a ModelVersion adds to its parent."""
 
     LORA = "LORA"
     """Low-rank matrices (Hu et al. 2021, arXiv 2106.09685)."""
@@ -32,7 +32,7 @@ class Adapter(StrEnum):
 
 
 class ModelVersion(Base):
-    """A base model, or a base plus what a training taught it; the parent is always known."""
+    """A base model, or a model trained from its parent; the parent is always known."""
 
     __tablename__ = "model_version"
     __table_args__ = (
@@ -45,44 +45,44 @@ class ModelVersion(Base):
     location: Mapped[str]
     """Local folder with safetensors, or a hub id; of an adapter, the folder where it is merged into its parent."""
     sha256: Mapped[str | None]
-    """Hash of the weights (of the adapter's, for one that was added); none for a hub id never downloaded here."""
+    """Hash of the weights (of an added adapter, of its own weights); None for a hub id never downloaded here."""
     template_hash: Mapped[str | None]
     """Hash of the chat template that it was trained and is served with."""
     layout: Mapped[Layout | None] = mapped_column(enum(Layout))
-    """What stands in for a chat template; none where the model has its own."""
+    """The layout used instead of a chat template; None where the model has its own template."""
     stop_tokens: Mapped[str | None]
-    """The tokens that end its replies, as text, parted by spaces."""
+    """The tokens that end its replies, as text, separated by spaces."""
     dtype: Mapped[str | None]
     """Precision of the stored weights."""
     adapter: Mapped[Adapter | None] = mapped_column(enum(Adapter))
     adapter_folder: Mapped[str | None]
     """Folder of the adapter alone."""
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"))
-    """The model it was trained from; none for a base model."""
+    """The model that it was trained from; None for a base model."""
     licence: Mapped[str | None]
-    """As the base model's card or manager says it; a trained model has its base's."""
+    """As stated by the base model's card or a manager; a trained model has its base's licence."""
     retired_at: Mapped[datetime | None]
-    """Since when it is no longer offered for new work; what it did stays."""
+    """Since when it is no longer offered for new work; its earlier work stays."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     parent: Mapped["ModelVersion | None"] = relationship(remote_side=[id])
 
 
 class ResponderKind(StrEnum):
-    """Who answers."""
+    """What kind of Responder answers."""
 
     HUMAN = "HUMAN"
     """A person or a team, whose replies were imported or written here."""
     MODEL = "MODEL"
     """A ModelVersion with instructions and sampling settings."""
     REMOTE = "REMOTE"
-    """A model behind somebody else's endpoint, with instructions and sampling settings."""
+    """A model behind a remote endpoint, with instructions and sampling settings."""
 
 
 class Responder(Base):
-    """Whoever answers; what an Evaluation compares.
+    """A person, team or model that answers prompts; Evaluations compare Responders.
 
-    Never changed once it has answered: other instructions make a new version, and old Responses keep theirs.
+    It never changes once it has answered: other instructions make a new version, and old Responses keep theirs.
     """
 
     __tablename__ = "responder"
@@ -96,37 +96,37 @@ class Responder(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
     name: Mapped[str]
-    """Unique; a later version's ends in its number."""
+    """Unique in the project; the name of a later version ends in its number."""
     kind: Mapped[ResponderKind] = mapped_column(enum(ResponderKind))
     simulated: Mapped[bool] = mapped_column(default=False)
-    """A human Responder whose replies were made up (as in the sample project)."""
+    """Whether it is a human Responder whose replies were made up (as in the sample project)."""
     reviewer_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    """The person behind a human Responder, where they also use the app: nobody judges what they wrote."""
+    """The person behind a human Responder, where they also use the app: people never judge their own replies."""
     model_version_id: Mapped[int | None] = mapped_column(ForeignKey("model_version.id"))
     instructions: Mapped[str | None]
     """The system prompt, always sent, possibly empty; may name fields as ``{{field}}``."""
     user_template: Mapped[str | None]
-    """The user's turn with its fields; none puts the context above the text."""
+    """Template of the user's turn; None puts the context above the text."""
     fields: Mapped[dict[str, str] | None]
-    """Texts that the templates name and that are the same for every prompt."""
+    """Texts by field name, for the templates; the same for every prompt."""
     temperature: Mapped[float] = mapped_column(default=0.9)
     top_p: Mapped[float] = mapped_column(default=0.95)
     max_tokens: Mapped[int] = mapped_column(default=160)
     endpoint_url: Mapped[str | None]
-    """Of a REMOTE one: an OpenAI-compatible endpoint, ending in /v1."""
+    """Address of a REMOTE Responder's OpenAI-compatible endpoint, ending in /v1."""
     endpoint_model: Mapped[str | None]
-    """What a REMOTE one is called there."""
+    """Name of a REMOTE Responder's model at the endpoint."""
     key_variable: Mapped[str | None]
     """Name of the environment variable that holds the endpoint's key; the key itself is never stored."""
     price_in: Mapped[float | None] = mapped_column(Double)
-    """US dollars for a million tokens read; none where nobody said."""
+    """US dollars for a million tokens read; None where no price was given."""
     price_out: Mapped[float | None] = mapped_column(Double)
     """US dollars for a million tokens written."""
     version: Mapped[int] = mapped_column(default=1)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("responder.id"))
-    """The version it was made from."""
+    """The version that it was made from."""
     kept: Mapped[bool] = mapped_column(default=True)
-    """False for one that was only tried out; screens other than the workbench leave it out."""
+    """False for a Responder that was only tried out; only the workbench shows it."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     model_version: Mapped[ModelVersion | None] = relationship()
@@ -140,13 +140,13 @@ class Responder(Base):
 
 
 class Example(Base):
-    """A prompt with its reply that a Responder is shown before each question (few-shot)."""
+    """A few-shot example: a prompt with its reply, shown to a Responder before each prompt."""
 
     __tablename__ = "example"
 
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"), primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True)
-    """From 1, in the order shown."""
+    """Position in the order shown, from 1."""
     prompt: Mapped[str]
-    """The whole user's turn."""
+    """The whole turn of the user."""
     reply: Mapped[str]

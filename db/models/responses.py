@@ -21,7 +21,7 @@ class Scope(StrEnum):
 
 
 class GenerationRun(Run, Base):
-    """One Responder answering the prompts it has not answered yet."""
+    """A run in which one Responder, or several on one engine, answers the prompts it has not answered yet."""
 
     __tablename__ = "generation_run"
     __table_args__ = (CheckConstraint("samples BETWEEN 1 AND 8", name="samples"),)
@@ -33,18 +33,18 @@ class GenerationRun(Run, Base):
     samples: Mapped[int] = mapped_column(default=2)
     """Responses for each training prompt; held-out prompts get one."""
     prompt_limit: Mapped[int | None]
-    """At most so many training prompts, in import order; none means all."""
+    """Most training prompts to answer, in import order; None for all."""
     seed: Mapped[int] = mapped_column(default=0)
     trial: Mapped[bool] = mapped_column(default=False)
-    """Answers what the workbench asks of Responders on the same model, and waits a while for more."""
+    """Whether it answers the workbench's requests for Responders on the same model, and waits a while for more."""
     resampled: Mapped[int] = mapped_column(default=0)
-    """Responses asked for again, because they were nearly the same as the one they were to be paired with."""
+    """Number of responses drawn again, because they were nearly the same as their partner in a pair."""
     tokens: Mapped[int] = mapped_column(default=0)
-    """Tokens generated so far."""
+    """Number of tokens generated so far."""
     failed: Mapped[int] = mapped_column(default=0)
-    """Prompts given up after repeated failures."""
+    """Number of prompts given up after repeated failures."""
     problem: Mapped[str | None]
-    """Why the last of them was given up, as a sentence."""
+    """The last failure, as a sentence."""
     requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     responder: Mapped[Responder] = relationship()
@@ -52,7 +52,7 @@ class GenerationRun(Run, Base):
 
 
 class Companion(Base):
-    """A further Responder that a GenerationRun answers for, since the same engine can."""
+    """A further Responder that a GenerationRun answers for on the same engine."""
 
     __tablename__ = "companion"
 
@@ -63,7 +63,7 @@ class Companion(Base):
 
 
 class TrialPrompt(Base):
-    """A prompt that the workbench wants a Responder to answer."""
+    """A prompt that the workbench asks a Responder to answer."""
 
     __tablename__ = "trial_prompt"
 
@@ -85,26 +85,26 @@ class Response(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
     sample: Mapped[int] = mapped_column(default=0)
-    """Counts a Responder's responses to the same prompt from 0."""
+    """Number among the Responder's responses to the same prompt, from 0."""
     text: Mapped[str]
     token_ids: Mapped[list[int] | None]
     """Tokens as sampled: re-encoding the text may give others."""
     prompt_tokens: Mapped[int | None]
     finish_reason: Mapped[str | None]
-    """"stop", or "length" where the reply was cut at the token limit; none for people."""
+    """"stop", or "length" where the reply was cut at the token limit; None for people."""
     completion_tokens: Mapped[int | None]
     template_hash: Mapped[str | None]
     """Hash of the chat template."""
     system_hash: Mapped[str | None]
     """Hash of the system prompt as it was sent."""
     stop_tokens: Mapped[str | None]
-    """The tokens that end a reply, as text, parted by spaces."""
+    """The tokens that end a reply, as text, separated by spaces."""
     dtype: Mapped[str | None]
     """Precision in which the model answered."""
     temperature: Mapped[float | None] = mapped_column(Double)
     seed: Mapped[int | None]
     replaces_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
-    """The Response in whose place it is offered, because that one was nearly the same as its partner."""
+    """The earlier Response that it replaces in a pair, because that one was nearly the same as its partner."""
     seconds: Mapped[float | None]
     generation_run_id: Mapped[int | None] = mapped_column(ForeignKey("generation_run.id"), index=True)
     prompt_set_id: Mapped[int | None] = mapped_column(ForeignKey("prompt_set.id"))

@@ -1,6 +1,6 @@
 """The tables of 0.1.0, which `db.models` declares: a new database is made from there and marked with this revision.
 
-Whoever changes a table adds a revision after the newest and keeps a filled file of the older tables for its test.
+To change a table, add a revision after the newest, and keep a filled file of the older tables for its test.
 """
 
 revision = "0.1.0"
