@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, aliased
 from db.models import Assertion, AssertionResult, Claim, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
 from db.session import reading, session
-from errors import EngineFailed, Refused
+from errors import EngineFailed, Refused, missing_package
 from generation.asserting import Result, assertions, keep, lacking
 from generation.assertions import check
 from settings import ROOT, settings
@@ -108,10 +108,7 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
     with reading() as s:
         require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if missing := lacking_packages():
-        raise Refused(
-            f"Comparing meanings needs {', '.join(missing)}, which this install does not have. Install the full set "
-            "with make setup; everything else is checked without it."
-        )
+        raise Refused(missing_package("Comparing meanings", *missing) + " Everything else is checked without it.")
     process = subprocess.Popen(
         [sys.executable, "-m", "generation.similarity", str(project_id)],
         cwd=ROOT,

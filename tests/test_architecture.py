@@ -29,7 +29,7 @@ CHAPTERS: tuple[frozenset[str], ...] = (
     frozenset({"ui"}),
     frozenset({"pages", "commands"}),
     frozenset({"app", "cli"}),
-    frozenset({"benchmarks"}),
+    frozenset({"benchmarks", "pickwell"}),
 )
 """The story's order: a room may import itself and the chapters before its own."""
 
