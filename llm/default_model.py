@@ -45,10 +45,8 @@ def ensure() -> Path:
     Raises `BrokenModel` when that fails; its output, shown as it comes, says why.
     """
     folder = settings().default_model_dir
-    if not is_complete(folder):
-        environment = os.environ | settings().whole_paths()
-        if subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=ROOT, env=environment).returncode:
-            raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
+    if not is_complete(folder) and subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=ROOT).returncode:
+        raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
     return folder
 
 
