@@ -57,7 +57,7 @@ def key_in(variable: str | None) -> str:
     if not value:
         raise EngineFailed(
             f"The environment variable {variable} is not set where the worker runs, so there is no key for the "
-            f"endpoint. Set it (or add it to .env), start Pickwell again, and try the run again."
+            f"endpoint. Set it (or add it to {ENV_FILE}), start Pickwell again, and try the run again."
         )
     return value
 

@@ -198,7 +198,11 @@ def installed(wheel: Path, tmp_path: Path) -> Installed:
 def test_an_installed_package_keeps_its_data_in_the_user_s_own_folder(installed: Installed, tmp_path: Path) -> None:
     assert "Usage: pickwell setup" in installed.shell("setup", "--help")
     assert "with pickwell new-project" in installed.shell("status")
-    assert (tmp_path / "data" / "pickwell" / "pickwell.db").is_file()
+    own = tmp_path / "data" / "pickwell"
+    assert (own / "pickwell.db").is_file()
+    (own / ".env").write_text("PICKWELL_CONCURRENCY=none\n")
+    assert "PICKWELL_CONCURRENCY cannot be 'none'" in installed.shell("status")
+    (own / ".env").unlink()
     elsewhere = replace(installed, variables={**installed.variables, "PICKWELL_HOME": "/proc/x"})
     assert "PICKWELL_HOME is /proc/x, which cannot be written" in elsewhere.shell("setup")
     votes = "prompt,reviewer,left,right,verdict\na,r1,Ours,People,left\nb,r2,People,Ours,tie\n"
