@@ -6,6 +6,7 @@ import streamlit as st
 
 from db.models import Role
 from db.session import migrate
+from errors import to_type
 from settings import ROOT
 from ui.frame import choose_project_and_person, welcome
 from ui.safe import errors_shown
@@ -34,7 +35,8 @@ def loopback(address: str | None) -> bool:
 
 
 if not loopback(st.get_option("server.address")):
-    st.error("Without accounts, Pickwell answers on this machine only. Start it with `make run`, on 127.0.0.1.")
+    start = to_type("run")
+    st.error(f"Without accounts, Pickwell answers on this machine only. Start it with `{start}`, on 127.0.0.1.")
     st.stop()
 with errors_shown(stop=True):
     opened()

@@ -1,5 +1,6 @@
-"""The same functions as on the pages, from a shell: ``python cli.py --help``."""
+"""The same functions as on the pages, from a shell: ``python cli.py --help``, or ``pickwell --help``."""
 
+import os
 import sys
 
 import typer
@@ -8,6 +9,7 @@ from commands import evaluations, models, projects, running
 from commands.shell import console
 from db.session import migrate
 from errors import PickwellError
+from settings import settings
 
 WITHOUT_DATABASE = {"winrate"}
 """Commands that read and write files only."""
@@ -17,9 +19,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def _begin(context: typer.Context) -> None:
-    """The same functions as on the pages, from a shell."""
+    """The same functions as on the pages, from a shell. In a checkout, type `python cli.py` for `pickwell`."""
     if "--help" not in sys.argv and context.invoked_subcommand not in WITHOUT_DATABASE:
         migrate()
+        os.environ |= settings().whole_paths()  # processes below start in the program's own folder
 
 
 for subject in (running, projects, models, evaluations):
@@ -31,7 +34,7 @@ def main() -> None:
     try:
         app()
     except PickwellError as problem:
-        console.print(str(problem), style="red", markup=False)
+        console.print(str(problem), style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

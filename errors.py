@@ -4,6 +4,16 @@ Pages and the command line show `str(error)` of a `PickwellError` and nothing el
 crashes loudly.
 """
 
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent
+
+CHECKOUT = (_HERE / "pyproject.toml").is_file()
+"""Whether this is a checkout, with a Makefile and a home of its own, and not an installed package."""
+
 
 class PickwellError(Exception):
     """Something a person can put right; the message says how."""
@@ -55,3 +65,27 @@ class DatabaseProblem(PickwellError):
 
 class BadSetting(PickwellError):
     """A setting with a value that cannot work."""
+
+
+def to_type(command: str) -> str:
+    """The line for a command of ours: `make run` in a checkout, `pickwell run` where Pickwell is installed."""
+    if not CHECKOUT:
+        return f"pickwell {command}"
+    return f"make {command}" if command in ("run", "setup") else f"python cli.py {command}"
+
+
+def requirement_file(name: str) -> str:
+    """The path of a file of packages."""
+    return str(_HERE / "requirements" / f"{name}.txt")
+
+
+def missing_package(feature: str, *packages: str, pip: Sequence[str] = ()) -> str:
+    """Two sentences: what a feature lacks, and the line that installs it, to be followed by a way to do without.
+
+    Args:
+        pip: what ``pip install`` is told, where the packages' names and our pins are not enough.
+    """
+    arguments = pip or ["-c", requirement_file("constraints"), *packages]
+    line = shlex.join([sys.executable, "-m", "pip", "install", *arguments])
+    lacking = "which is" if len(packages) == 1 else "which are"
+    return f"{feature} needs {', '.join(packages)}, {lacking} not installed here. Type “{line}” and try again."

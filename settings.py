@@ -3,16 +3,28 @@
 Every default is here and nowhere else; `docs/architecture.md` lists them and a test compares the two.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from errors import BadSetting
+from errors import CHECKOUT, BadSetting
+
+VERSION = "0.1.0"
 
 ROOT = Path(__file__).resolve().parent
+"""The program's folder: the checkout, or the installed package."""
+
+DATA = ROOT / "var" if CHECKOUT else user_data_path("pickwell")
+"""The home unless a setting names another; of an installed package, the user's own data folder."""
+
+ENV_FILE = (ROOT if CHECKOUT else DATA) / ".env"
 
 
 class Engine(StrEnum):
@@ -54,9 +66,9 @@ class Tracker(StrEnum):
 class Settings(BaseSettings):
     """Where things are and what runs; see each field."""
 
-    model_config = SettingsConfigDict(env_prefix="PICKWELL_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PICKWELL_", env_file=ENV_FILE, extra="ignore")
 
-    home: Path = ROOT / "var"
+    home: Path = DATA
     """Folder of everything that is written: database, models, snapshots, runs, logs."""
     database_url: str = ""
     """SQLAlchemy URL; empty means the SQLite file ``pickwell.db`` in `home`."""
@@ -94,6 +106,18 @@ class Settings(BaseSettings):
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{self.home.resolve() / 'pickwell.db'}"
 
+    def whole_paths(self) -> dict[str, str]:
+        """Environment variables by which a process that starts in another folder finds the same files."""
+        model = Path(self.base_model)
+        paths = {
+            "PICKWELL_HOME": str(self.home.resolve()),
+            "PICKWELL_BASE_MODEL": str(model.resolve()) if self.base_model and model.is_dir() else self.base_model,
+            "PICKWELL_DATABASE_URL": re.sub(
+                r"^(sqlite:///)([^/:].*)", lambda url: url[1] + str(Path(url[2]).resolve()), self.database_url
+            ),
+        }
+        return {name: path for name, path in paths.items() if path}
+
     @property
     def models_dir(self) -> Path:
         """Folder of model weights."""
@@ -127,3 +151,15 @@ def settings() -> Settings:
         first = problem.errors()[0]
         name = "PICKWELL_" + str(first["loc"][0]).upper()
         raise BadSetting(f"{name} cannot be {first['input']!r}: {first['msg']}. Change or unset it.") from None
+
+
+@contextmanager
+def home_usable() -> Iterator[None]:
+    """Say in the block which setting is wrong where the home cannot be written. Raises `BadSetting`."""
+    try:
+        yield
+    except OSError as problem:
+        raise BadSetting(
+            f"PICKWELL_HOME is {settings().home}, which cannot be written ({problem.strerror}). Set it to a folder of "
+            "yours."
+        ) from None

@@ -82,7 +82,7 @@ def winrate(
         str, typer.Option(help="Baseline of the one contrast that was named before the votes; with --candidate.")
     ] = "",
     rounds: Annotated[int, typer.Option(min=100, max=100_000, help="Resamples of the prompts.")] = 1000,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of the resampling; the same one gives the same figures.")] = 0,
 ) -> None:
     """Win rates, strengths, agreement and more from a file of blind verdicts; reads nothing else."""
     from eval.report.votes import as_json, report, summary

@@ -20,8 +20,8 @@ def generate(
     responder: Annotated[str, typer.Argument(help="Its name; made with the base model if new.")],
     project: InProject = "",
     by: AsPerson = "",
-    scope: Scope = Scope.ALL,
-    samples: int = 2,
+    scope: Annotated[Scope, typer.Option(help="Which prompts.")] = Scope.ALL,
+    samples: Annotated[int, typer.Option(help="Responses to each prompt.")] = 2,
     limit: Annotated[int | None, typer.Option(help="At most so many training prompts.")] = None,
 ) -> None:
     """Generate a responder's missing responses and wait for them."""
@@ -55,7 +55,7 @@ def train(
     method: Annotated[Method, typer.Option(case_sensitive=False, help="With recipe 0.")] = Method.DPO,
     loss: Annotated[Loss, typer.Option(case_sensitive=False, help="Of DPO, with recipe 0.")] = Loss.SIGMOID,
     adapter: Annotated[Adapter, typer.Option(case_sensitive=False, help="With recipe 0.")] = Adapter.LORA,
-    max_steps: int | None = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop training after so many steps.")] = None,
 ) -> None:
     """Freeze the preferences, train a model on them, wait for it."""
     from generation.base_model import register_base_model

@@ -23,7 +23,7 @@ app = typer.Typer()
 
 @app.command("join")
 def join_project(
-    name: str,
+    name: Annotated[str, typer.Argument(help="Their name.")],
     project: InProject = "",
     role: Annotated[list[Role], typer.Option(help="Repeat for several.")] = [Role.MANAGER],  # noqa: B006
     by: AsPerson = "",
@@ -38,11 +38,13 @@ def join_project(
 
 @app.command("new-project")
 def new_project(
-    name: str,
+    name: Annotated[str, typer.Argument(help="The project's name.")],
     by: AsPerson,
-    task: str = "",
-    instructions: str = "",
-    guideline: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A text file.")] = None,
+    task: Annotated[str, typer.Option(help="What the replies are for.")] = "",
+    instructions: Annotated[str, typer.Option(help="What models are told before every prompt.")] = "",
+    guideline: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A text file: what people go by.")
+    ] = None,
 ) -> None:
     """Make a project; you become its manager."""
     with session() as s:
@@ -82,7 +84,7 @@ def show_status(project: InProject = "") -> None:
 
 @app.command("import")
 def import_file(
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="CSV or JSONL, UTF-8, with a row for each prompt.")],
     project: InProject = "",
     by: AsPerson = "",
     prompt: Annotated[str, typer.Option(help="Column of the text to answer; guessed if left out.")] = "",
@@ -91,7 +93,7 @@ def import_file(
     column: Annotated[str, typer.Option(help="Column, with --held-out column.")] = "",
     reply: Annotated[list[str], typer.Option(help="COLUMN=NAME of who wrote it; repeat for several.")] = [],  # noqa: B006
     picks: Annotated[str, typer.Option(help="Column of the picks.")] = "",
-    picked_by: str = "",
+    picked_by: Annotated[str, typer.Option(help="Who picked, with --picks.")] = "",
     simulated: Annotated[bool, typer.Option(help="Replies and picks were made up.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
 ) -> None:

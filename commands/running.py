@@ -13,8 +13,8 @@ import typer
 
 from commands.shell import console, watcher
 from db.session import session
-from errors import BadSetting, NotFound
-from settings import ROOT, settings
+from errors import BadSetting, NotFound, missing_package, requirement_file
+from settings import ROOT, Engine, settings
 
 app = typer.Typer()
 
@@ -29,6 +29,11 @@ def _check_host() -> None:
         raise BadSetting(
             f"PICKWELL_HOST is {host}, but without accounts the app answers on this machine only. Use 127.0.0.1."
         )
+
+
+def _answered_without_model() -> bool:
+    """Whether prompts are answered elsewhere, or by the echo server, so that this machine needs no model for it."""
+    return settings().engine is Engine.echo or bool(settings().engine_url)
 
 
 @app.command()
@@ -47,10 +52,11 @@ def setup(sample: Annotated[bool, typer.Option(help="Load the sample project.")]
 @app.command()
 def model() -> None:
     """The default model, unpacked once; needs the full requirements, not only the app's."""
-    if settings().base_model or settings().engine.value == "echo" or settings().engine_url:
+    if settings().base_model or _answered_without_model():
         return
     if not find_spec("transformers"):
-        console.print("No transformers here: people can rank and judge; generating and training need the full set.")
+        lacking = missing_package("Everything else", "transformers", pip=["-r", requirement_file("train")])
+        console.print(f"People can rank and judge here. {lacking}", markup=False, highlight=False, soft_wrap=True)
         return
     # a process of its own: this one stays free of torch
     if subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=ROOT).returncode:
@@ -59,14 +65,14 @@ def model() -> None:
 
 @app.command()
 def run() -> None:
-    """Serve the app, with a worker beside it where the full set is installed; Ctrl+C ends both."""
+    """Serve the app, with a worker beside it where something here can answer prompts; Ctrl+C ends both."""
     _check_host()
     from jobs.local import a_worker
 
     address = f"http://{settings().host}:{settings().port}"
     console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
     # without the full set a worker could only take up what it must fail at; the pages say that none is there
-    with a_worker() if find_spec("transformers") else nullcontext():
+    with a_worker() if find_spec("transformers") or _answered_without_model() else nullcontext():
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
         command += ["--server.address", settings().host, "--server.port", str(settings().port)]
         try:

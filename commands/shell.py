@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.models import Project, Responder, Reviewer, Role
 from db.people import members
-from errors import BadFile, NotAllowed, NotFound
+from errors import BadFile, NotAllowed, NotFound, to_type
 from generation.responders import responders
 from jobs.runs import AnyRun
 
@@ -26,7 +26,8 @@ def acting(s: Any, name: str, project: Project) -> int:
         found = s.scalar(select(Reviewer.id).where(Reviewer.name == " ".join(name.split())))
         if found is None:
             raise NotFound(
-                f"There is nobody called “{name}” here. Add them with cli.py join, or look at cli.py status."
+                f"There is nobody called “{name}” here. Add them with {to_type('join')}, or look at "
+                f"{to_type('status')}."
             )
         return int(found)
     managers = [

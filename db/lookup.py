@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import ModelVersion, ParityCheck, Project
-from errors import NotFound, Refused
+from errors import NotFound, Refused, to_type
 
 
 def project_named(s: Session, name: str) -> Project:
@@ -18,7 +18,7 @@ def project_named(s: Session, name: str) -> Project:
         if project.name == name:
             return project
     if not projects:
-        raise NotFound("There is no project yet. Make one on the first page or with cli.py new-project.")
+        raise NotFound(f"There is no project yet. Make one on the first page or with {to_type('new-project')}.")
     names = ", ".join(f"“{project.name}”" for project in projects)
     raise NotFound(f"There is no project “{name}”. There are: {names}." if name else f"Name one of: {names}.")
 

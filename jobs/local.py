@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from db.models import RunStatus
 from db.session import reading
-from errors import EngineFailed, Refused, TrainingFailed
+from errors import EngineFailed, Refused, TrainingFailed, to_type
 from jobs.runs import AnyRun, the_run, worker_alive
 from settings import ROOT, settings
 
@@ -63,8 +63,8 @@ def wait_for(kind: str, run_id: int, *, watch: Callable[[AnyRun], None] = lambda
             seen_alive = time.monotonic()
         elif time.monotonic() - seen_alive > PATIENCE:
             raise Refused(
-                f"No worker is alive, so the {kind} run {run_id} waits. Start one with make run: it goes on from here. "
-                f"The end of {settings().home / 'worker.log'} may say why."
+                f"No worker is alive, so the {kind} run {run_id} waits. Start one with {to_type('run')}: it goes on "
+                f"from here. The end of {settings().home / 'worker.log'} may say why."
             )
         time.sleep(0.5)
     if run.status is not RunStatus.SUCCEEDED:

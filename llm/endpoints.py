@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 
 from db.models import Responder
 from errors import EngineFailed
-from settings import ROOT, settings
+from settings import ENV_FILE, settings
 
 KEY_PREFIX = "PICKWELL_KEY_"
 """Only environment variables so named are ever sent to an endpoint."""
@@ -53,11 +53,11 @@ def key_in(variable: str | None) -> str:
     """The key that an environment variable (or the ``.env`` file) holds. Raises `EngineFailed` where it is not set."""
     if variable is None:
         return NO_KEY
-    value = os.environ.get(variable) or dotenv_values(ROOT / ".env").get(variable)
+    value = os.environ.get(variable) or dotenv_values(ENV_FILE).get(variable)
     if not value:
         raise EngineFailed(
             f"The environment variable {variable} is not set where the worker runs, so there is no key for the "
-            f"endpoint. Set it (or add it to .env), start Pickwell again, and try the run again."
+            f"endpoint. Set it (or add it to {ENV_FILE}), start Pickwell again, and try the run again."
         )
     return value
 

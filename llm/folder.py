@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from errors import BrokenModel
+from errors import BrokenModel, to_type
 from files import MANIFEST, file_sha256, read_json
 from settings import settings
 
@@ -161,7 +161,7 @@ def _ours(folder: Path) -> bool:
 
 def _remedy(folder: Path) -> str:
     if folder.resolve() == settings().default_model_dir:
-        return "Run `make setup`, which gets the default model and what it takes to use it."
+        return f"Run `{to_type('setup')}`, which gets the default model and what it takes to use it."
     if _ours(folder):
         return "Train it again, or choose another model."
     return "Put the whole model there, or set PICKWELL_BASE_MODEL to a folder that has it."

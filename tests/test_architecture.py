@@ -4,13 +4,18 @@
 """
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from settings import ROOT
 
@@ -29,7 +34,7 @@ CHAPTERS: tuple[frozenset[str], ...] = (
     frozenset({"ui"}),
     frozenset({"pages", "commands"}),
     frozenset({"app", "cli"}),
-    frozenset({"benchmarks"}),
+    frozenset({"benchmarks", "pickwell"}),
 )
 """The story's order: a room may import itself and the chapters before its own."""
 
@@ -198,3 +203,31 @@ def test_the_app_and_every_page_load_nothing_heavy() -> None:
     code += f"print(sorted(({HEAVY!r} | {{'dbos'}}) & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip().splitlines()[-1] == "[]"
+
+
+def all_asked_for(names: Iterable[str]) -> set[str]:
+    """These installed packages and all that they ask for."""
+    waiting, known = list(names), set[str]()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in known:
+            known.add(name)
+            with suppress(importlib.metadata.PackageNotFoundError):
+                asked = map(Requirement, importlib.metadata.requires(name) or ())
+                waiting += [other.name for other in asked if not other.marker or other.marker.evaluate({"extra": ""})]
+    return known
+
+
+def test_the_app_s_packages_are_all_that_any_module_loads_at_once() -> None:
+    loaded = {
+        name.split(".")[0]
+        for module in modules()
+        if module.split(".")[0] != "benchmarks"
+        for node in tree_of(module).body
+        for name in names_imported(node)
+    }
+    foreign = loaded - ROOMS - sys.stdlib_module_names
+    lines = (ROOT / "requirements" / "app.txt").read_text().splitlines()
+    brought = all_asked_for(line for line in lines if line and line[0] not in "#-")
+    makers = importlib.metadata.packages_distributions()
+    assert {name for name in foreign if not brought & {canonicalize_name(maker) for maker in makers[name]}} == set()

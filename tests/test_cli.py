@@ -145,7 +145,7 @@ def test_a_mistake_inside_a_project_too(mistake: Callable[..., str], words: tupl
         ("PICKWELL_HOME", "{file}", "PICKWELL_HOME is {file}, which cannot be written"),
         ("PICKWELL_DATABASE_URL", "not a url", "PICKWELL_DATABASE_URL is no SQLAlchemy URL"),
         ("PICKWELL_DATABASE_URL", "sqlite:////proc/none.db", "The database cannot be opened"),
-        ("PICKWELL_DATABASE_URL", "oracle://somewhere/x", "needs the package oracledb"),
+        ("PICKWELL_DATABASE_URL", "oracle://somewhere/x", "names needs oracledb, which is not installed here. Type “"),
         ("PICKWELL_PORT", "many", "PICKWELL_PORT cannot be 'many'"),
     ],
 )

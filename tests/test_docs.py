@@ -1,13 +1,15 @@
 """The documentation fails when it lies about settings, commands or words."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from typer.main import get_command
 
 from cli import app
 from db.models import Base
-from settings import ROOT, Settings
+from settings import ROOT, VERSION, Settings
 
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
@@ -22,6 +24,25 @@ def test_every_setting_is_documented_and_no_other() -> None:
 def test_every_make_command_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+def test_the_readme_names_every_room_and_file_and_no_other() -> None:
+    tree = README.partition("## The rooms")[2].split("```")[1]
+    named = re.findall(r"^(\S+)", tree, re.MULTILINE)
+    git = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    there = {re.sub(r"/.*", "/", file) for file in files if not file.startswith(".")}
+    assert sorted(named) == sorted(there)
+
+
+def test_the_page_of_commands_is_what_make_docs_writes() -> None:
+    command = [sys.executable, "-m", "typer", "cli.py", "utils", "docs", "--name", "pickwell"]
+    newest = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (ROOT / "docs" / "commands.md").read_text().strip() == newest.strip(), "make docs writes it anew"
+
+
+def test_the_newest_version_of_the_changes_is_the_program_s() -> None:
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == VERSION
 
 
 @pytest.mark.parametrize("name", ["walkthrough", "architecture"])

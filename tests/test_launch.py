@@ -484,7 +484,7 @@ def test_a_cluster_that_stays_silent_is_a_sentence_and_its_job_is_kept(
     ("state", "words", "sentence"),
     [
         (State.FAILED, f"{ray_job.NOT_SEEN}\n", "does not see the run's folder"),
-        (State.FAILED, "ModuleNotFoundError: No module named 'trl'", "install requirements-train.txt there"),
+        (State.FAILED, "ModuleNotFoundError: No module named 'trl'", "install requirements/train.txt there"),
         (State.FAILED, "ZeroDivisionError", "(?s)failed.*ZeroDivisionError"),
         (State.STOPPED, "", "was stopped on the Ray cluster"),
         (State.SUCCEEDED, "", "left no model"),
@@ -506,7 +506,7 @@ def test_a_cluster_without_a_name_is_a_sentence(folder: Path, monkeypatch: pytes
 def test_ray_that_is_not_installed_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.job_submission", None)
-    with pytest.raises(TrainingFailed, match=r"pip install -r requirements-ray\.txt"):
+    with pytest.raises(TrainingFailed, match=r"pip install -c \S+ 'ray\[default\]'"):
         run_on_ray(folder, GIVEN, Heard(), cancelled=lambda: True)
 
 

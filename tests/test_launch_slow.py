@@ -147,7 +147,7 @@ def cluster() -> Iterator[str]:
     try:
         import ray  # noqa: F401
     except ImportError:
-        pytest.fail("Ray is not installed: pip install -r requirements-dev.txt.")
+        pytest.fail("Ray is not installed: pip install -r requirements/dev.txt.")
     gcs, dashboard, *others = free_ports(6)
     agents = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
     address = f"http://127.0.0.1:{dashboard}"

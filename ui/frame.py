@@ -13,7 +13,7 @@ from sqlalchemy import select
 from db.models import Project, Role
 from db.people import ensure_reviewer, ensure_role, has_manager, join, members, roles_of
 from db.session import reading, session
-from errors import PickwellError
+from errors import PickwellError, to_type
 from ui.safe import plain, show_error
 
 ROLE_WORDS = {
@@ -152,7 +152,7 @@ def _enter(reviewer_id: int) -> None:
 
 
 def _first_project() -> None:
-    st.write("There is no project yet. Make the first one; `make setup` adds a sample to look at.")
+    st.write(f"There is no project yet. Make the first one; `{to_type('setup')}` adds a sample to look at.")
     with st.form("first_project"):
         name = st.text_input("Your name", max_chars=80)
         title = st.text_input("Project", placeholder="Answering customer email", max_chars=120)

@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -22,12 +21,11 @@ from statistics import stdev
 from typing import Any
 
 from db.models import Adapter
-from errors import PickwellError
+from errors import PickwellError, missing_package
 from eval.benchmarks.tasks import is_local, local_task
 from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener, not_installed
 from jobs.progress import RunLost
 from llm.folder import is_hub_id
-from settings import ROOT
 from stats.paired import Score
 
 SEED = 1234
@@ -227,10 +225,7 @@ def _unread(manager: Any, asked: str, problem: Exception) -> str:
     if is_local(asked):
         return f"{Path(asked).name} cannot be asked ({said}). Compare it with its data, then press Try again."
     if isinstance(problem, ModuleNotFoundError):
-        return (
-            f"lm-eval's {asked} needs {problem.name}, which is not installed here. Choose another benchmark, or "
-            f"install it with {sys.executable} -m pip install {problem.name} and press Try again."
-        )
+        return missing_package(f"lm-eval's {asked}", str(problem.name)) + " Or choose another benchmark."
     if not _is_about_reaching(problem):
         return f"lm-eval cannot read its benchmark {asked} ({said}). Choose another one."
     return (
@@ -288,10 +283,7 @@ def _model(given: Asked) -> Any:
     from training.trainer.weights import load_model, load_tokenizer, on_gpu
 
     if given.quantised and find_spec("bitsandbytes") is None:
-        raise BenchmarkFailed(
-            "Four bits need bitsandbytes, which is not installed here. Install it with "
-            f"{sys.executable} -m pip install -r {ROOT / 'requirements-train.txt'}, and press Try again."
-        )
+        raise BenchmarkFailed(missing_package("Loading in four bits", "bitsandbytes"))
     use_every_core()
     use_onednn()
     tokenizer = load_tokenizer(given.location, expected=None)

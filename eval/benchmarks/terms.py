@@ -1,13 +1,11 @@
 """What is asked of a benchmark, and who hears what it gives."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
-from errors import PickwellError
-from settings import ROOT
+from errors import PickwellError, missing_package, requirement_file
 from stats.paired import Score
 
 
@@ -48,5 +46,4 @@ def not_installed() -> str | None:
     """What to do where lm-eval is not installed, which is optional; none where it is."""
     if find_spec("lm_eval") is not None:
         return None
-    command = f"{sys.executable} -m pip install --no-deps -r {ROOT / 'requirements-benchmarks.txt'}"
-    return f"Benchmarks need lm-eval, which is not installed here. Install it with {command} and try again."
+    return missing_package("Asking benchmarks", "lm-eval", pip=["--no-deps", "-r", requirement_file("benchmarks")])

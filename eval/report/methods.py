@@ -6,7 +6,6 @@ model → training → snapshot → ranking → person, with ids. No reply and n
 """
 
 import platform
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,10 +39,10 @@ from db.models import (
     TrainingRun,
 )
 from db.people import require
-from errors import Refused
+from errors import Refused, to_type
 from eval.protocol import stated
 from llm.template import text_hash
-from settings import ROOT
+from settings import VERSION
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
@@ -352,10 +351,10 @@ def _whose_word(s: Session, snapshots: Sequence[int]) -> list[tuple[Reviewer, in
 
 
 def _code() -> Section:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    rows = [("Pickwell", str(project["version"])), ("Python", platform.python_version())]
+    rows = [("Pickwell", VERSION), ("Python", platform.python_version())]
     rows += [(name, version_of(name)) for name in LIBRARIES]
-    note = "The verdicts as CSV give the same figures with: python cli.py winrate FILE --candidate NAME --json OUT."
+    line = to_type("winrate FILE --candidate NAME --json OUT")
+    note = f"The verdicts as CSV give the same figures with: {line}."
     return Section("Reckoned with", tuple(rows), note)
 
 

@@ -28,7 +28,7 @@ from db.models import (
     SnapshotLeftOut,
 )
 from db.people import require
-from errors import BadTemplate, BrokenModel, NotFound
+from errors import BadTemplate, BrokenModel, NotFound, missing_package
 from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
 from llm.template import Message, rendered
 from training.data.inspected_rows import InspectedRow, Stance, text_of
@@ -278,9 +278,7 @@ def reader_of(s: Session, *, model_id: int) -> Reader:
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError:
-        raise BrokenModel(
-            "Counting tokens needs the package tokenizers, which is not installed. Run `make setup` for the full set."
-        ) from None
+        raise BrokenModel(missing_package("Counting tokens", "tokenizers")) from None
     file, template = _tokenizer_file(version.location), template_of(version.location)
     if file is None or template is None:
         missing = "tokenizer" if file is None else "chat template"

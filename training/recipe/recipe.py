@@ -28,7 +28,7 @@ from db.models import (
     TrainingRun,
 )
 from db.people import require
-from errors import AlreadyThere, NotFound, Refused
+from errors import AlreadyThere, NotFound, Refused, missing_package
 from settings import settings
 from training.recipe.estimate import full_memory_mb, has_gpu, parameters_of
 from training.recipe.knobs import HAS_ANCHOR, HAS_LOSSES, HAS_REFERENCE, KNOBS
@@ -239,7 +239,7 @@ def _check_method(recipe: RecipeValues) -> None:
 
 def _check_machine(recipe: RecipeValues) -> None:
     if recipe.adapter is Adapter.QLORA and importlib.util.find_spec("bitsandbytes") is None:
-        raise Refused("QLoRA needs the package bitsandbytes, which is not installed. Run make setup, or choose LoRA.")
+        raise Refused(missing_package("QLoRA", "bitsandbytes") + " Or choose LoRA.")
     if recipe.processes < 1:
         raise Refused("A training takes one process at least. Give 1 or more.")
     if recipe.processes > 1 and recipe.launcher is Launcher.LOCAL:

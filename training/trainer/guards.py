@@ -78,7 +78,7 @@ def check_seen(rows: Sequence[Encoded], seen: Sequence[tuple[list[int], ...]]) -
     if [(row.prompt, *row.replies) for row in rows] != list(seen):
         raise TrainingFailed(
             f"The trainer would see {len(seen)} rows that are not the {len(rows)} rows of the snapshot. Nothing was "
-            "trained. Install the versions of requirements.txt, which are known to agree."
+            "trained. Install the versions of requirements/constraints.txt, which are known to agree."
         )
 
 

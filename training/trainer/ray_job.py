@@ -22,7 +22,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from errors import TrainingFailed
+from errors import TrainingFailed, missing_package
 from files import read_json, write_json
 from settings import ROOT, settings
 from training.trainer.following import Following, Silent, alone, begin_anew, failure, write_whole
@@ -284,7 +284,7 @@ def ended_sentence(state: State, *, folder: Path, words: str) -> str:
             "to the same file system as this machine, and press Try again."
         )
     if "ModuleNotFoundError" in words:
-        said = "The Ray cluster's Python lacks a package: install requirements-train.txt there, and press Try again."
+        said = "The Ray cluster's Python lacks a package: install requirements/train.txt there, and press Try again."
     else:
         said = "The job on the Ray cluster failed. Press Try again; if it happens again, the end of its log says more:"
     return f"{said}\n\n{words[-TAIL_CHARACTERS:]}".strip()
@@ -304,10 +304,7 @@ def connected(address: str) -> Cluster:
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError:
-        raise TrainingFailed(
-            "The recipe trains on a Ray cluster and Ray is not installed here. Install it with "
-            "pip install -r requirements-ray.txt, and press Try again."
-        ) from None
+        raise TrainingFailed(missing_package("Training on a Ray cluster", "ray[default]")) from None
     with _silence():
         return _Ray(address, JobSubmissionClient(address))
 

@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from errors import BadSetting
+from errors import BadSetting, missing_package
 from settings import Tracker, settings
 
 PROJECT = "pickwell"
 """What trackers that keep several projects call ours."""
 TENSORBOARD = "tensorboard"
 """Folder of event files within a run's folder."""
-PIP = {
-    Tracker.tensorboard: "pip install tensorboard",
-    Tracker.trackio: "pip install trackio",
+PACKAGES = {
+    Tracker.tensorboard: ("tensorboard",),
+    Tracker.trackio: ("trackio",),
     # the whole of mlflow asks for an older pandas than ours, and what logs is in the small package; importlib_metadata
     # 9.1 cannot be imported without a package that it does not ask for
-    Tracker.mlflow: "pip install mlflow-skinny 'importlib_metadata<9'",
+    Tracker.mlflow: ("mlflow-skinny", "importlib_metadata<9"),
 }
-"""The line that installs what each needs."""
+"""What each needs."""
 
 
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
@@ -47,9 +47,7 @@ def chosen(tracker: Tracker, *, installed: Callable[[str], bool], given: Mapping
     if tracker is Tracker.trackio and sending:
         raise BadSetting(f"{sending[0]} would have trainings logged on another machine. Unset it: Trackio logs here.")
     if not installed(tracker.value):
-        raise BadSetting(
-            f"PICKWELL_TRACKER is {tracker.value}, which is not installed. Type “{PIP[tracker]}”, or unset it."
-        )
+        raise BadSetting(missing_package(f"PICKWELL_TRACKER={tracker.value}", *PACKAGES[tracker]) + " Or unset it.")
     return [tracker.value]
 
 

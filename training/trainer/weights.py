@@ -81,7 +81,7 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
     except ImportError as problem:
         raise TrainingFailed(
             f"Four bits need bitsandbytes, which cannot be loaded here ({_first_line(problem)}). Install the packages "
-            "of requirements-train.txt, or choose LoRA."
+            "of requirements/train.txt, or choose LoRA."
         ) from None
     except (OSError, ValueError) as problem:
         raise BrokenModel(f"The model {location} cannot be loaded ({_first_line(problem)}). {_REMEDY}") from None
