@@ -48,8 +48,8 @@ def ensure() -> Path:
     if not is_complete(folder):
         root = Path(__file__).resolve().parent.parent
         environment = {**os.environ, "PICKWELL_HOME": str(settings().home.resolve())}
-        process = subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=root, env=environment)
-        if process.returncode != 0:
+        made = subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=root, env=environment)
+        if made.returncode != 0:
             raise BrokenModel("The default model could not be made; the lines above say why. Then try again.")
     return folder
 

@@ -1,4 +1,4 @@
-"""The parts of every figure of an evaluation: an interval, or a sentence why there is none. Pure."""
+"""What every figure of an evaluation is made of: an interval, or a sentence why there is none. Pure."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -21,7 +21,7 @@ class Interval:
 
     @property
     def percent(self) -> str:
-        """The limits in words, for a rate."""
+        """In words, for a rate."""
         return f"{self.low:.1%} to {self.high:.1%}"
 
 

@@ -108,7 +108,7 @@ _PLAIN_CHARACTERS = str.maketrans(
         **dict.fromkeys("\u00ad\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff", None),
     }
 )
-"""Blanks, line ends and invisible characters; without marks of direction, which screens show."""
+"""Blanks, line ends and characters that nobody sees. Marks of direction are not among them: screens show those."""
 _JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+")
 """Joiners after a letter of English (other scripts and emoji need theirs), and tags that belong to no flag."""
 _FENCE = re.compile(r" *(`{3,}|~{3,})")
