@@ -124,6 +124,6 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as problem:
-        error = problem.errors()[0]
-        name = "PICKWELL_" + str(error["loc"][0]).upper()
-        raise BadSetting(f"{name} cannot be {error['input']!r}: {error['msg']}. Change or unset it.") from None
+        first = problem.errors()[0]
+        name = "PICKWELL_" + str(first["loc"][0]).upper()
+        raise BadSetting(f"{name} cannot be {first['input']!r}: {first['msg']}. Change or unset it.") from None
