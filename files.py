@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and hashes of what is in them.
 
-A folder is complete once its manifest is there: whatever makes one writes it beside its place, the manifest last, and
-renames it.
+A folder is complete once it holds its manifest: folders are written under another name, the manifest last, and then
+renamed.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ def file_sha256(file: Path) -> str:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Put `content` into `file`, which never holds half of it."""
+    """Write `content` to `file`, which never holds half of it."""
     scratch = file.with_name(f".{file.name}")
     scratch.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     scratch.rename(file)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in `file`; empty where there is none that can be read."""
+    """The object in `file`; empty where the file is missing or holds no JSON object."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The dozen settings, read from environment variables (prefix ``PICKWELL_``) or a ``.env`` file.
+"""The settings, read from environment variables (prefix ``PICKWELL_``) or a ``.env`` file.
 
 Every default is here and nowhere else; `docs/architecture.md` lists them and a test compares the two.
 """
@@ -41,14 +41,14 @@ class Engine(StrEnum):
 
 
 class Adapters(StrEnum):
-    """How the models that adapters make are served."""
+    """How models with an adapter are served."""
 
     auto = "auto"
     """Beside their base on a GPU, merged on a CPU, where vLLM's adapter requests are slow."""
     beside = "beside"
-    """One engine holds the base and its adapters; DoRA is merged all the same, for vLLM does not take it."""
+    """One engine holds the base and its adapters; DoRA is always merged, since vLLM does not take it."""
     merged = "merged"
-    """Each into a copy of its base."""
+    """Each adapter is merged into a copy of its base."""
 
 
 class Tracker(StrEnum):
@@ -64,7 +64,7 @@ class Tracker(StrEnum):
 
 
 class Settings(BaseSettings):
-    """Where things are and what runs; see each field."""
+    """Where files are and what runs; see each field."""
 
     model_config = SettingsConfigDict(env_prefix="PICKWELL_", env_file=ENV_FILE, extra="ignore")
 

@@ -17,8 +17,9 @@ from db.people import require
 from errors import BrokenModel, NotFound
 from files import read_json
 from generation.base_model import free_model_name
-from llm.engine import RANKS, Weights, can_load_adapters
+from llm.engine import Weights, can_load_adapters
 from llm.folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
+from llm.serving import RANKS
 from llm.template import template_hash
 from settings import ROOT, settings
 

@@ -1,4 +1,4 @@
-"""Asking an endpoint for responses."""
+"""Asks an endpoint for responses."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,21 +27,21 @@ from llm.template import Message, PromptFormat
 from settings import settings
 
 TIMEOUT = 600.0
-"""Seconds after which a request is given up."""
+"""Seconds until a request is given up."""
 RETRIES = 5
-"""How often the protocol's client asks an endpoint elsewhere again by itself, waiting longer each time."""
-LIMITS = ("context length", "maximum context", "max_model_len", "too long", "maximum allowed length")
-"""How endpoints word that a prompt does not fit."""
+"""How often OpenAI's client repeats a request to an endpoint elsewhere by itself, waiting longer each time."""
+TOO_LONG = ("context length", "maximum context", "max_model_len", "too long", "maximum allowed length")
+"""Phrases of endpoints whose context a prompt does not fit."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One generated text, as decoded but for what no database takes."""
+    """One generated text, without the characters that no database stores."""
 
     sample: int
     text: str
     token_ids: list[int] | None
-    """As sampled; none where the endpoint does not tell, for encoding the text again may give others."""
+    """As sampled; None where the endpoint does not report them, since encoding the text may give other ids."""
     prompt_tokens: int | None
     completion_tokens: int | None
     finish_reason: str | None
@@ -52,18 +52,18 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Answer:
-    """All samples that one prompt lacked."""
+    """The samples generated for one prompt."""
 
     samples: Sequence[Sampled]
     turns: Sequence[Message]
-    """What was sent."""
+    """The messages sent."""
     tokens: int
-    """Tokens generated for them."""
+    """Tokens generated for all samples together."""
 
 
 @dataclass(frozen=True)
 class Asking:
-    """How to ask, copied from a Responder so that no database object crosses into the event loop."""
+    """A Responder's request settings, copied so that no database object enters the event loop."""
 
     prompt: PromptFormat
     temperature: float
@@ -72,24 +72,24 @@ class Asking:
 
     @classmethod
     def of(cls, responder: Responder, prompt: PromptFormat) -> "Asking":
-        """The settings of a model Responder with the prompt that is its."""
+        """The settings of a model Responder with its prompt format."""
         return cls(prompt, responder.temperature, responder.top_p, responder.max_tokens)
 
 
 class Unanswerable(Exception):
-    """The prompt cannot be answered, however often it is asked; says why and what to do."""
+    """The prompt cannot be answered, however often it is sent; the message says why and what to do."""
 
 
 class Hopeless(Exception):
-    """The endpoint refuses every request; says why and what to do."""
+    """The endpoint refuses every request; the message says why and what to do."""
 
 
 class Trouble(Exception):
-    """The endpoint failed at this prompt; another try may do. Says what it answered."""
+    """The endpoint failed at this prompt, and another try may succeed; the message says what it answered."""
 
 
 class Gone(Exception):
-    """The endpoint does not answer any more."""
+    """The endpoint stopped answering."""
 
 
 def seed_of(run_seed: int, prompt_id: int, sample: int) -> int:
@@ -98,7 +98,7 @@ def seed_of(run_seed: int, prompt_id: int, sample: int) -> int:
 
 
 def first_block(samples: Sequence[int]) -> int:
-    """How many numbers from the first on follow each other: only those can share a request and keep their seeds."""
+    """How many numbers from the first on are consecutive: only these can share a request and keep their seeds."""
     count = 1
     while count < len(samples) and samples[count] == samples[0] + count:
         count += 1
@@ -106,7 +106,7 @@ def first_block(samples: Sequence[int]) -> int:
 
 
 def client_for(endpoint: Endpoint) -> AsyncOpenAI:
-    """The protocol's client; an endpoint elsewhere is asked again by it when it is busy."""
+    """OpenAI's client for the endpoint; it repeats requests that an endpoint elsewhere is too busy for."""
     retries = 1 if endpoint.ours else RETRIES
     return AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=retries, timeout=TIMEOUT)
 
@@ -119,69 +119,71 @@ class Missing:
     text: str
     context: str | None
     extra: Mapping[str, Any] | None
-    """Further columns of the prompt, for templates."""
+    """Further columns of the prompt, which templates may name."""
     samples: tuple[int, ...]
     responder_id: int
     temperature: float | None = None
-    """Other than the Responder's own, where the sample is drawn again."""
+    """In place of the Responder's own, where the sample is drawn again."""
     replaces_id: int | None = None
-    """The Response that it is drawn in place of."""
+    """The Response that the new sample replaces."""
 
 
-async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, gap: Missing, *, seed: int) -> Answer:
-    """The missing samples of one prompt, in one request where the endpoint can do that.
+async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, missing: Missing, *, seed: int) -> Answer:
+    """Request the missing samples of one prompt, together where the endpoint can do that.
 
     Raises `Unanswerable`, `Hopeless`, `Trouble` or `Gone`.
     """
     try:
-        turns = asking.prompt.messages(gap.text, gap.context, gap.extra)
+        turns = asking.prompt.messages(missing.text, missing.context, missing.extra)
     except BadTemplate as problem:
         raise Unanswerable(str(problem)) from None
-    left, found, tokens = list(gap.samples), [], 0
-    temperature = asking.temperature if gap.temperature is None else gap.temperature
-    while left:
-        count = first_block(left) if endpoint.many else 1
-        began, started = time.monotonic(), seed_of(seed, gap.prompt_id, left[0])
+    numbers, samples, tokens = list(missing.samples), [], 0
+    temperature = asking.temperature if missing.temperature is None else missing.temperature
+    while numbers:
+        count = first_block(numbers) if endpoint.many else 1
+        began, first_seed = time.monotonic(), seed_of(seed, missing.prompt_id, numbers[0])
         options: dict[str, Any] = {
             "temperature": temperature,
             "top_p": asking.top_p,
             endpoint.length: asking.max_tokens,
-            "seed": started,
+            "seed": first_seed,
         }
         if count > 1:
             options["n"] = count
-        answer = await _sent(client, endpoint, turns, options)
-        if answer is None:
+        completion = await _request_completion(client, endpoint, turns, options)
+        if completion is None:
             continue
-        choices = _choices(answer)
-        usage = answer.usage if isinstance(answer.usage, CompletionUsage) else None
-        for place, choice in enumerate(choices[:count]):  # one that ignores n is asked again for the rest
-            ids = getattr(choice, "token_ids", None)
-            alone = usage.completion_tokens if usage and len(choices) == 1 else None
-            found.append(
+        choices = _checked_choices(completion)
+        usage = completion.usage if isinstance(completion.usage, CompletionUsage) else None
+        only_choice_tokens = usage.completion_tokens if usage and len(choices) == 1 else None
+        for offset, choice in enumerate(choices[:count]):  # an endpoint that ignores n is asked again for the rest
+            token_ids = getattr(choice, "token_ids", None)
+            samples.append(
                 Sampled(
-                    sample=left.pop(0),
-                    text=_storable(choice.message.content or ""),
-                    token_ids=ids,
+                    sample=numbers.pop(0),
+                    text=_storable_text(choice.message.content or ""),
+                    token_ids=token_ids,
                     prompt_tokens=usage.prompt_tokens if usage else None,
-                    completion_tokens=len(ids) if ids is not None else alone,
+                    completion_tokens=len(token_ids) if token_ids is not None else only_choice_tokens,
                     finish_reason=choice.finish_reason,
                     temperature=temperature,
-                    seed=started + place,
+                    seed=first_seed + offset,
                     seconds=time.monotonic() - began,
                 )
             )
         tokens += (usage.completion_tokens or 0) if usage else 0
-    return Answer(found, turns, tokens)
+    return Answer(samples, turns, tokens)
 
 
-async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message], options: Mapping[str, Any]) -> Any:
-    """One request's answer; None where the endpoint wants to be asked otherwise, which is noted in `endpoint`."""
+async def _request_completion(
+    client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message], options: Mapping[str, Any]
+) -> Any:
+    """One completion; None where the endpoint wants other parameters, which `endpoint` then holds."""
     try:
         return await client.chat.completions.create(
             model=endpoint.model,
             messages=turns,  # type: ignore[arg-type]
-            extra_body=dict(endpoint.extra) | _own_top_p(endpoint, options),
+            extra_body=dict(endpoint.extra) | _nucleus_argument(endpoint, options),
             **({**options, "top_p": 1.0} if endpoint.nucleus else options),
         )
     except (AuthenticationError, PermissionDeniedError):
@@ -195,19 +197,19 @@ async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message
             "should (in /v1). Make a new version of the responder with the right one."
         ) from None
     except (BadRequestError, UnprocessableEntityError) as problem:
-        if _learned(endpoint, problem.message, options):
+        if _adapt_endpoint(endpoint, problem.message, options):
             return None
-        said = endpoint.without_key(problem.message)
-        if any(words in said.lower() for words in LIMITS):
-            more = f", or raise PICKWELL_CONTEXT_TOKENS, now {settings().context_tokens}" if endpoint.ours else ""
-            raise Unanswerable(f"{said} If it is too long, shorten it{more}.") from None
-        raise Unanswerable(said) from None
+        message = endpoint.without_key(problem.message)
+        if any(phrase in message.lower() for phrase in TOO_LONG):
+            setting = f", or raise PICKWELL_CONTEXT_TOKENS, now {settings().context_tokens}" if endpoint.ours else ""
+            raise Unanswerable(f"{message} If it is too long, shorten it{setting}.") from None
+        raise Unanswerable(message) from None
     except RateLimitError as problem:
-        said = endpoint.without_key(problem.message)
-        if "quota" in said.lower() or "billing" in said.lower():
-            raise Hopeless(f"The endpoint's account is used up: {said} Top it up, then try the run again.") from None
+        message = endpoint.without_key(problem.message)
+        if "quota" in message.lower() or "billing" in message.lower():
+            raise Hopeless(f"The endpoint's account is used up: {message} Top it up, then try the run again.") from None
         raise Trouble(
-            f"The endpoint asks to go slower (429): {said} Lower PICKWELL_CONCURRENCY, or try the run again later."
+            f"The endpoint asks to go slower (429): {message} Lower PICKWELL_CONCURRENCY, or try the run again later."
         ) from None
     except APIStatusError as problem:
         raise Trouble(f"the endpoint answered {problem.status_code}: {endpoint.without_key(problem.message)}") from None
@@ -219,34 +221,34 @@ async def _sent(client: AsyncOpenAI, endpoint: Endpoint, turns: Sequence[Message
         raise Gone from None
 
 
-def _storable(text: str) -> str:
-    """Without what no database takes: NULs and half characters, as a reply that was cut may end in."""
+def _storable_text(text: str) -> str:
+    """The text without what no database stores: NULs and half characters, as a cut reply may end in."""
     return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
-def _choices(answer: Any) -> Sequence[Any]:
-    """The texts in an answer, which the protocol's client does not check. Raises `Trouble` where it holds none."""
-    found = getattr(answer, "choices", None)
-    if not isinstance(found, list) or not found or not all(_is_text(one) for one in found):
+def _checked_choices(completion: Any) -> Sequence[Any]:
+    """The completion's choices, which OpenAI's client does not check. Raises `Trouble` where there are none."""
+    choices = getattr(completion, "choices", None)
+    if not isinstance(choices, list) or not choices or not all(map(_has_text, choices)):
         raise Trouble("The endpoint answered with something that is no reply. Check that its address ends in /v1.")
-    return found
+    return choices
 
 
-def _is_text(choice: Any) -> bool:
+def _has_text(choice: Any) -> bool:
     return isinstance(getattr(getattr(choice, "message", None), "content", ...), str | None)
 
 
-def _own_top_p(endpoint: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same top-p by our way, which gives the same tokens sooner, where the endpoint has it."""
+def _nucleus_argument(endpoint: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The top-p for `llm.nucleus`, which keeps the same tokens faster, where the endpoint has it."""
     return {"vllm_xargs": {nucleus.ARGUMENT: options["top_p"]}} if endpoint.nucleus and options["top_p"] < 1 else {}
 
 
-def _learned(endpoint: Endpoint, said: str, options: Mapping[str, Any]) -> bool:
-    """Whether the refusal tells how this endpoint wants to be asked; then it is asked so from now on."""
-    if endpoint.length == "max_tokens" and "max_completion_tokens" in said:
+def _adapt_endpoint(endpoint: Endpoint, message: str, options: Mapping[str, Any]) -> bool:
+    """Note in `endpoint` which parameters it wants, if its refusal names them; whether it does."""
+    if endpoint.length == "max_tokens" and "max_completion_tokens" in message:
         endpoint.length = "max_completion_tokens"
         return True
-    if options.get("n", 1) > 1 and ("'n'" in said or "`n`" in said or '"n"' in said):
+    if options.get("n", 1) > 1 and ("'n'" in message or "`n`" in message or '"n"' in message):
         endpoint.many = False
         return True
     return False

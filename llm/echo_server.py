@@ -1,7 +1,7 @@
 """A server that speaks the engine's protocol without a model, for tests: ``python -m llm.echo_server``.
 
-Its replies are made from the prompt's own words by a seeded draw: the same request gives the same texts, another
-sample or model another one, and at temperature 0 all samples are alike. Some are cut at the token limit, as a real
+It draws each reply from the prompt's own words by a seed: the same request gives the same texts, another sample or
+model another text, and at temperature 0 all samples are alike. Some replies are cut at the token limit, as a real
 model's are.
 """
 
@@ -25,54 +25,54 @@ OPENINGS = (
 )
 ENDINGS = ("Kind regards, Merrowby Books", "We will write again by Friday.", "Yours, the service desk.")
 LONGEST_PROMPT = 12_000
-"""Characters; longer prompts are refused as over the context, as a real engine does."""
+"""Characters; longer prompts are refused as too long for the context, as a real engine does."""
 
 
 def reply(prompt: str, *, model: str, draw: str, max_tokens: int) -> tuple[str, str]:
     """A text and its finish reason, "stop" or "length". Words count as tokens."""
-    chance = random.Random(hashlib.sha256(f"{model}|{draw}|{prompt}".encode()).hexdigest())
+    rng = random.Random(hashlib.sha256(f"{model}|{draw}|{prompt}".encode()).hexdigest())
     words = prompt.split()
-    middle = " ".join(chance.sample(words, min(len(words), chance.randint(6, 40))))
-    whole = f"{chance.choice(OPENINGS)} About {middle}. {chance.choice(ENDINGS)}".split(" ")
-    return " ".join(whole[:max_tokens]), "length" if len(whole) > max_tokens else "stop"
+    middle = " ".join(rng.sample(words, min(len(words), rng.randint(6, 40))))
+    tokens = f"{rng.choice(OPENINGS)} About {middle}. {rng.choice(ENDINGS)}".split(" ")
+    return " ".join(tokens[:max_tokens]), "length" if len(tokens) > max_tokens else "stop"
 
 
 async def chat(request: Request) -> JSONResponse:
     """POST /v1/chat/completions."""
-    asked: dict[str, Any] = await request.json()
-    prompt = asked["messages"][-1]["content"]
+    body: dict[str, Any] = await request.json()
+    prompt = body["messages"][-1]["content"]
     if len(prompt) > LONGEST_PROMPT:
         message = f"This model's maximum context length is {LONGEST_PROMPT // 4} tokens."
         return JSONResponse({"error": {"message": message, "type": "BadRequestError", "code": 400}}, status_code=400)
     choices: list[dict[str, Any]] = []
-    for index in range(int(asked.get("n") or 1)):
-        text, why = reply(
+    for index in range(int(body.get("n") or 1)):
+        text, finish_reason = reply(
             prompt,
-            model=asked["model"],
-            draw=str(int(asked.get("seed") or 0) + index) if asked.get("temperature") else "greedy",
-            max_tokens=int(asked.get("max_tokens") or 160),
+            model=body["model"],
+            draw=str(int(body.get("seed") or 0) + index) if body.get("temperature") else "greedy",
+            max_tokens=int(body.get("max_tokens") or 160),
         )
         choices.append(
             {
                 "index": index,
                 "message": {"role": "assistant", "content": text},
-                "finish_reason": why,
+                "finish_reason": finish_reason,
                 "token_ids": [len(word) for word in text.split()],
             }
         )
-    used = sum(len(choice["token_ids"]) for choice in choices)
+    completion_tokens = sum(len(choice["token_ids"]) for choice in choices)
     return JSONResponse(
         {
             "id": "echo",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": asked["model"],
+            "model": body["model"],
             "choices": choices,
             "prompt_token_ids": [len(word) for word in prompt.split()],
             "usage": {
                 "prompt_tokens": len(prompt.split()),
-                "completion_tokens": used,
-                "total_tokens": len(prompt.split()) + used,
+                "completion_tokens": completion_tokens,
+                "total_tokens": len(prompt.split()) + completion_tokens,
             },
         }
     )

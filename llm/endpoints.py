@@ -1,6 +1,6 @@
-"""OpenAI-compatible endpoints: what a request needs to know of one, and those that somebody else runs.
+"""OpenAI-compatible endpoints: what a request needs to know of one, and checks of those that run elsewhere.
 
-Keys come from the environment only: they are in no table, no run's folder and no log.
+Keys come from the environment only: no table, run folder or log holds them.
 """
 
 import os
@@ -15,37 +15,37 @@ from errors import EngineFailed
 from settings import ENV_FILE, settings
 
 KEY_PREFIX = "PICKWELL_KEY_"
-"""Only environment variables so named are ever sent to an endpoint."""
+"""Only environment variables whose names begin so are ever sent to an endpoint."""
 TOKEN_IDS = {"return_token_ids": True}
-"""Asks vLLM for the ids of the tokens it read and sampled."""
+"""Makes vLLM return the ids of the tokens that it read and sampled."""
 NO_KEY = "none"
-"""What is sent where an endpoint wants no key; the protocol's client insists on one."""
+"""Sent to an endpoint that wants no key; OpenAI's client insists on one."""
 
 
 @dataclass
 class Endpoint:
-    """Where to send requests, and what it can do; some of that is learned from its first answers."""
+    """Where requests go and what the endpoint can do; its first answers correct some of this."""
 
     base_url: str
     """Ends in /v1."""
     model: str
-    """What to ask for."""
+    """The model's name in requests."""
     api_key: str = field(repr=False)
     extra: Mapping[str, object] = field(default_factory=dict)
-    """What every request says beyond OpenAI's protocol."""
+    """Parameters of every request beyond OpenAI's protocol."""
     many: bool = True
-    """Whether one request may ask for several samples."""
+    """Whether one request may ask for several samples (``n``)."""
     length: str = "max_tokens"
-    """What it calls the longest reply; OpenAI's newer models say max_completion_tokens."""
+    """Its parameter for the longest reply; OpenAI's newer models take max_completion_tokens."""
     dtype: str | None = None
-    """Precision in which the model answers, where that is known."""
+    """Precision in which the model computes, where that is known."""
     nucleus: bool = False
-    """Whether it has our way to draw by top-p (`llm.nucleus`)."""
+    """Whether it draws by top-p with `llm.nucleus`."""
     ours: bool = False
-    """Started here, so it can be started again."""
+    """Whether it was started here, and so can be started again."""
 
     def without_key(self, text: str) -> str:
-        """The text without the key: endpoints quote it in their errors."""
+        """The text without the key, which endpoints quote in their errors."""
         return text.replace(self.api_key, "(the key)") if len(self.api_key) > len(NO_KEY) else text
 
 
@@ -63,53 +63,55 @@ def key_in(variable: str | None) -> str:
 
 
 def remote_endpoint(responder: Responder) -> Endpoint:
-    """The endpoint of a REMOTE Responder, once it was seen to answer and to take the key.
+    """The endpoint of a REMOTE Responder, checked to answer and to accept the key.
 
     Raises `EngineFailed` with what to do.
     """
     url, key = str(responder.endpoint_url), key_in(responder.key_variable)
-    served = _served(url, key, key_name=responder.key_variable, remedy="Check the address.")
-    about = served.get(str(responder.endpoint_model), {})
-    extra = TOKEN_IDS if about.get("owned_by") == "vllm" else {}
-    return Endpoint(url, str(responder.endpoint_model), key, extra)
+    models = _list_models(url, key, key_name=responder.key_variable, remedy="Check the address.")
+    name = str(responder.endpoint_model)
+    return Endpoint(url, name, key, _extra_parameters(models.get(name, {})))
 
 
 def endpoint_elsewhere(location: str, name: str) -> Endpoint:
-    """The endpoint of the settings, if it serves this very model: another's texts must never pass for its own."""
+    """The endpoint of the settings, if it serves this very model: another model's texts must never pass for its own."""
     url, key = settings().engine_url.rstrip("/"), settings().engine_api_key.get_secret_value() or NO_KEY
-    served = _served(url, key, key_name="PICKWELL_ENGINE_API_KEY", remedy="Check PICKWELL_ENGINE_URL.")
-    known = next((one for one in (location, name) if one in served), None)
-    if known is None:
+    models = _list_models(url, key, key_name="PICKWELL_ENGINE_API_KEY", remedy="Check PICKWELL_ENGINE_URL.")
+    served_name = next((candidate for candidate in (location, name) if candidate in models), None)
+    if served_name is None:
         raise EngineFailed(
-            f"The endpoint {url} serves {', '.join(sorted(served)[:5]) or 'nothing'}, not {name}. Serve the model at "
+            f"The endpoint {url} serves {', '.join(sorted(models)[:5]) or 'nothing'}, not {name}. Serve the model at "
             f"{location} there under the name {name}, or unset PICKWELL_ENGINE_URL."
         )
-    return Endpoint(url, known, key, TOKEN_IDS if served[known].get("owned_by") == "vllm" else {})
+    return Endpoint(url, served_name, key, _extra_parameters(models[served_name]))
 
 
-def _served(url: str, key: str, *, key_name: str | None, remedy: str) -> dict[str, dict[str, object]]:
-    """What the endpoint says it serves, by name; nothing where it keeps no list. Raises `EngineFailed`."""
+def _extra_parameters(model: Mapping[str, object]) -> Mapping[str, object]:
+    return TOKEN_IDS if model.get("owned_by") == "vllm" else {}
+
+
+def _list_models(url: str, key: str, *, key_name: str | None, remedy: str) -> dict[str, dict[str, object]]:
+    """The endpoint's models by name; empty where it publishes no list. Raises `EngineFailed`."""
     try:
-        answer = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=20)
+        response = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=20)
     except (httpx.HTTPError, httpx.InvalidURL):
         raise EngineFailed(
             f"The endpoint {url} does not answer. {remedy} It ends in /v1, and this machine must reach it."
         ) from None
-    if answer.status_code in (401, 403):
-        raise EngineFailed(refused_key(url, key_name))
-    if answer.status_code >= 500:
+    if response.status_code in (401, 403):
+        raise EngineFailed(_refused_key_sentence(url, key_name))
+    if response.status_code >= 500:
         raise EngineFailed(
-            f"The endpoint {url} answered {answer.status_code} when asked for its models. It is in trouble: try again "
-            "later."
+            f"The endpoint {url} answered {response.status_code} when asked for its models. "
+            "It is in trouble: try again later."
         )
     try:
-        return {str(model["id"]): dict(model) for model in answer.json()["data"]} if answer.is_success else {}
+        return {str(model["id"]): dict(model) for model in response.json()["data"]} if response.is_success else {}
     except (ValueError, KeyError, TypeError):
         return {}
 
 
-def refused_key(url: str, key_name: str | None) -> str:
-    """A sentence for an endpoint that does not take the key."""
+def _refused_key_sentence(url: str, key_name: str | None) -> str:
     if key_name is None:
         return f"The endpoint {url} wants a key. Name the environment variable that holds it, in a new version."
     return f"The endpoint {url} refused the key in {key_name}. Put the right one there and start Pickwell again."

@@ -1,7 +1,7 @@
-"""Model folders seen from outside: whether one is whole and safe, its chat template, the hash of its weights.
+"""Model folders without loading the model: whether one is complete and safe, its template, the hash of its weights.
 
-Light on purpose: no torch here, so pages may call it. A model is named by a local folder or by a hub id; a hub id is
-the engine's to fetch, and only what is in the hub's cache on this machine is looked at.
+No torch here, so pages may call it. A location is a local folder or a hub id. The engine downloads hub ids; this module
+reads only what the hub's cache on this machine has.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ def check_model_folder(location: str, *, templated: bool = True) -> None:
     """Raise `BrokenModel` unless `location` is a hub id or a complete model folder with safetensors weights.
 
     Args:
-        templated: it must have a chat template.
+        templated: whether it must have a chat template.
     """
     if is_hub_id(location):
         return
     folder = Path(location)
     if not folder.is_dir():
         raise BrokenModel(f"There is no model folder {folder}. {_remedy(folder)}")
-    if _ours(folder) and not (folder / MANIFEST).is_file():
+    if _is_made_here(folder) and not (folder / MANIFEST).is_file():
         raise BrokenModel(f"The model folder {folder} is only half written. {_remedy(folder)}")
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
@@ -48,14 +48,14 @@ def check_model_folder(location: str, *, templated: bool = True) -> None:
             )
         raise BrokenModel(f"The model folder {folder} has no weights (*.safetensors). {_remedy(folder)}")
     for file in [*weights, *_missing_shards(folder)]:
-        if not _header(file):
+        if not _read_header(file):
             raise BrokenModel(f"The weights {file} are cut short or damaged. {_remedy(folder)}")
     if "auto_map" in read_json(folder / "config.json"):
         raise BrokenModel(
             f"The model in {folder} brings program code of its own (auto_map in config.json), and that is never run "
             "here. Use a model whose kind the engine knows by itself."
         )
-    if templated and not _template(folder):
+    if templated and not _read_template(folder):
         raise BrokenModel(
             f"The model in {folder} has no chat template, so it cannot be asked anything. Choose a layout for it, use "
             "an instruction-tuned model, or put its template there as chat_template.jinja."
@@ -63,17 +63,17 @@ def check_model_folder(location: str, *, templated: bool = True) -> None:
 
 
 def template_of(location: str) -> str | None:
-    """The chat template's text; none for a hub id that is not in this machine's cache, or a model without one."""
+    """The chat template's text; None for a hub id that is not in this machine's cache, or a model without one."""
     folder = _local_folder(location)
-    return _template(folder) if folder else None
+    return _read_template(folder) if folder else None
 
 
 def ending_of(location: str) -> dict[str, Any]:
-    """The ids of the tokens that end and pad a reply, as the model's own settings have them."""
+    """The ids of the tokens that begin, end and pad a reply, from the model's own settings."""
     folder = _local_folder(location) or Path(location)
-    known = read_json(folder / "config.json") | read_json(folder / "generation_config.json")
+    config = read_json(folder / "config.json") | read_json(folder / "generation_config.json")
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    return {name: known[name] for name in names if known.get(name) is not None}
+    return {name: config[name] for name in names if config.get(name) is not None}
 
 
 def special_tokens_of(location: str) -> dict[str, str]:
@@ -81,50 +81,46 @@ def special_tokens_of(location: str) -> dict[str, str]:
     folder = _local_folder(location)
     if folder is None:
         return {}
-    known = read_json(folder / "special_tokens_map.json") | read_json(folder / "tokenizer_config.json")
-    found = {}
-    for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
-        said = known.get(name)
-        text = said.get("content") if isinstance(said, dict) else said
-        if isinstance(text, str):
-            found[name] = text
-    return found
+    config = read_json(folder / "special_tokens_map.json") | read_json(folder / "tokenizer_config.json")
+    tokens = {name: config.get(name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    texts = {name: token.get("content") if isinstance(token, dict) else token for name, token in tokens.items()}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
 def dtype_of(location: str) -> str | None:
-    """Precision of the stored weights, such as ``bfloat16``; none where the folder does not say."""
+    """Precision of the stored weights, such as ``bfloat16``; None where the folder does not say."""
     folder = _local_folder(location)
-    known = read_json(folder / "config.json") if folder else {}
-    said = known.get("dtype", known.get("torch_dtype"))
-    return said if isinstance(said, str) else None
+    config = read_json(folder / "config.json") if folder else {}
+    dtype = config.get("dtype", config.get("torch_dtype"))
+    return dtype if isinstance(dtype, str) else None
 
 
 def stop_tokens_of(location: str) -> str | None:
-    """The tokens that end a reply, as text, parted by spaces; none where the folder does not say."""
+    """The tokens that end a reply, as text, separated by spaces; None where the folder does not say."""
     folder = _local_folder(location)
     if folder is None:
         return None
-    said = ending_of(location).get("eos_token_id")
-    ids = set(said if isinstance(said, list) else [said]) - {None}
-    special = read_json(folder / "tokenizer.json").get("added_tokens", [])
-    names = {token["id"]: token["content"] for token in special}
-    return " ".join(names.get(token, str(token)) for token in sorted(ids)) or None
+    eos = ending_of(location).get("eos_token_id")
+    token_ids = set(eos if isinstance(eos, list) else [eos]) - {None}
+    added = read_json(folder / "tokenizer.json").get("added_tokens", [])
+    texts = {token["id"]: token["content"] for token in added}
+    return " ".join(texts.get(token_id, str(token_id)) for token_id in sorted(token_ids)) or None
 
 
 def weights_sha256(location: str) -> str | None:
-    """Sha256 of the weights: of the file, or of the shards' hashes by name. None for a hub id.
+    """Sha256 of the weights, as `hash_weights` computes it; None for a hub id.
 
-    Our own folders have it in their manifest; others are read whole, about a second per GB.
+    Folders made here have it in their manifest; others are read whole, about a second per GB.
     """
     folder = Path(location)
     if is_hub_id(location) or not folder.is_dir():
         return None
-    known = read_json(folder / MANIFEST).get("weights_sha256")
-    return known if isinstance(known, str) else hash_weights(folder)
+    recorded = read_json(folder / MANIFEST).get("weights_sha256")
+    return recorded if isinstance(recorded, str) else hash_weights(folder)
 
 
 def hash_weights(folder: Path) -> str:
-    """Sha256 of the safetensors in `folder`, computed: of the only file, or of the shards' names and hashes."""
+    """Sha256 of the safetensors in `folder`: of the only file, or of the shards' names and hashes."""
     hashes = {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
@@ -133,14 +129,12 @@ def hash_weights(folder: Path) -> str:
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every matrix in the folder's safetensors by its name, read from their headers alone."""
-    found: dict[str, tuple[int, ...]] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        found |= {name: tuple(entry["shape"]) for name, entry in _header(file).items()}
-    return found
+    files = sorted(folder.glob("*.safetensors"))
+    return {name: tuple(entry["shape"]) for file in files for name, entry in _read_header(file).items()}
 
 
-def _header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of its content (https://github.com/huggingface/safetensors); empty if damaged."""
+def _read_header(file: Path) -> dict[str, Any]:
+    """The tensors that a safetensors file lists (https://github.com/huggingface/safetensors); empty if damaged."""
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -153,26 +147,26 @@ def _header(file: Path) -> dict[str, Any]:
     return entries if ends and size == 8 + length + max(ends) else {}
 
 
-def _ours(folder: Path) -> bool:
-    place = folder.resolve()
-    made = (settings().runs_dir, settings().models_dir / "merged", settings().models_dir / "laid-out")
-    return place == settings().default_model_dir or any(place.is_relative_to(folder) for folder in made)
+def _is_made_here(folder: Path) -> bool:
+    folder = folder.resolve()
+    parents = (settings().runs_dir, settings().models_dir / "merged", settings().models_dir / "laid-out")
+    return folder == settings().default_model_dir or any(map(folder.is_relative_to, parents))
 
 
 def _remedy(folder: Path) -> str:
     if folder.resolve() == settings().default_model_dir:
         return f"Run `{to_type('setup')}`, which gets the default model and what it takes to use it."
-    if _ours(folder):
+    if _is_made_here(folder):
         return "Train it again, or choose another model."
     return "Put the whole model there, or set PICKWELL_BASE_MODEL to a folder that has it."
 
 
 def _missing_shards(folder: Path) -> list[Path]:
-    index = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
-    return [folder / name for name in sorted(set(index.values())) if not (folder / name).is_file()]
+    weight_map = read_json(folder / "model.safetensors.index.json").get("weight_map", {})
+    return [folder / name for name in sorted(set(weight_map.values())) if not (folder / name).is_file()]
 
 
-def _template(folder: Path) -> str | None:
+def _read_template(folder: Path) -> str | None:
     jinja = folder / "chat_template.jinja"
     if jinja.is_file():
         return jinja.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Merge an adapter into a copy of its base, in a process of its own; loads torch and no database.
+"""Merges an adapter into a copy of its base, in a process of its own; loads torch and no database.
 
     python -m llm.merging BASE ADAPTER PLACE
 
@@ -22,7 +22,7 @@ class ZeroAdapter(BrokenModel):
 
 
 class NotFinite(BrokenModel):
-    """An adapter whose numbers ran away."""
+    """An adapter whose weights are infinite or not numbers."""
 
 
 def merge(
@@ -36,25 +36,25 @@ def merge(
 ) -> Path:
     """Write the merged model to `place`, whole or not at all; a folder that is there already stays as it is.
 
-    The sums are made in float32: rounded to fewer bits, much of a short training would be lost.
+    The sums are computed in float32: in fewer bits, rounding would lose much of a short training.
 
     Args:
         base: folder or hub id.
         adapter: folder as PEFT saves it.
-        expected: hash that the base's chat template must have; none takes it as it is.
+        expected: hash that the base's chat template must have; None takes any.
         stored: precision of the copy, by torch's name.
-        about: further entries of the manifest, which has ``base_model``, ``weights_sha256`` and ``template_hash``.
+        about: entries of the manifest beside ``base_model``, ``weights_sha256`` and ``template_hash``.
 
-    Raises `ZeroAdapter`, `NotFinite`, and `BrokenModel` for what cannot be loaded or a template that does not come
-    out the same.
+    Raises `ZeroAdapter`, `NotFinite`, and `BrokenModel` where something cannot be loaded or the copy's chat template
+    differs from the base's.
     """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    tokenizer = _tokenizer(base)
-    template = _template_hash(tokenizer)
-    if expected is not None and template != expected:
+    tokenizer = _load_tokenizer(base)
+    base_hash = _template_hash(tokenizer)
+    if expected is not None and base_hash != expected:
         raise BrokenModel(f"The chat template of {base} is not the one that it was registered with. Put that back.")
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -62,9 +62,9 @@ def merge(
         )
         model = PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, RuntimeError) as problem:
-        said = _first_line(problem)
-        raise BrokenModel(f"The adapter in {adapter} does not load with {base} ({said}). Is either damaged?") from None
-    if not any(value.any() for name, value in model.named_parameters() if "lora_" in name and "_B." in name):
+        cause = _first_line(problem)
+        raise BrokenModel(f"The adapter in {adapter} does not load with {base} ({cause}). Is either damaged?") from None
+    if not any(weight.any() for name, weight in model.named_parameters() if "lora_" in name and "_B." in name):
         raise ZeroAdapter(f"The adapter in {adapter} changes nothing: it is zero. Was it saved before its training?")
     try:
         merged = model.merge_and_unload(safe_merge=True)
@@ -72,14 +72,14 @@ def merge(
         raise NotFinite(f"The adapter in {adapter} cannot be merged ({problem}). Train it again, slower.") from None
 
     scratch = place.with_name(f".{place.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)  # of a merging that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a merge that was killed
     try:
         merged.to(getattr(torch, stored)).save_pretrained(str(scratch))
         tokenizer.save_pretrained(str(scratch))
-        if _template_hash(_tokenizer(str(scratch))) != template:
+        if _template_hash(_load_tokenizer(str(scratch))) != base_hash:
             raise BrokenModel(f"The chat template of {base} does not come out of its copy as it was. Use another base.")
-        known = {"base_model": base, "weights_sha256": hash_weights(scratch), "template_hash": template}
-        write_json(scratch / MANIFEST, known | dict(about or {}))
+        manifest = {"base_model": base, "weights_sha256": hash_weights(scratch), "template_hash": base_hash}
+        write_json(scratch / MANIFEST, manifest | dict(about or {}))
         if not place.exists():
             scratch.rename(place)
     finally:
@@ -87,14 +87,14 @@ def merge(
     return place
 
 
-def _tokenizer(location: str) -> Any:
+def _load_tokenizer(location: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError) as problem:
-        said = _first_line(problem)
-        raise BrokenModel(f"The tokenizer of {location} cannot be loaded ({said}). Is the folder whole?") from None
+        cause = _first_line(problem)
+        raise BrokenModel(f"The tokenizer of {location} cannot be loaded ({cause}). Is the folder whole?") from None
 
 
 def _first_line(problem: Exception) -> str:

@@ -2,8 +2,8 @@
 
     python -m vllm.entrypoints.openai.api_server ... --logits-processors llm.nucleus:Nucleus
 
-A request says ``"top_p": 1, "vllm_xargs": {"nucleus": 0.95}``. It keeps the tokens that vLLM's own
-top-p keeps, so a seed gives the same text: only the likeliest tokens are sorted, and more where they do not suffice.
+A request has ``"top_p": 1, "vllm_xargs": {"nucleus": 0.95}``. The processor sorts only the likeliest tokens, and more
+where they do not suffice. It keeps the tokens that vLLM's own top-p keeps, so a seed gives the same text.
 """
 
 from functools import cache
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "llm.nucleus:Nucleus"
-"""What vLLM's option --logits-processors is told."""
+"""The value of vLLM's option --logits-processors."""
 ARGUMENT = "nucleus"
-"""Under which name a request gives its top-p."""
+"""The key of a request's top-p in ``vllm_xargs``."""
 FIRST = 256
-"""Likeliest tokens that are looked at first; nearly always enough."""
+"""Likeliest tokens that are sorted first; nearly always enough."""
 GROWTH = 16
-"""How many times as many are looked at where those did not suffice."""
+"""How many times as many are sorted where those did not suffice."""
 
 
 def keep_nucleus(logits: "Tensor", share: "Tensor", candidates: int = FIRST) -> "Tensor":
-    """Set what lies outside each row's nucleus to minus infinity, in place; gives the same tensor.
+    """Set the logits outside each row's nucleus to minus infinity, in place; returns the same tensor.
 
-    A token is kept if all that are likelier have less than the share of the probability together.
+    A token is kept if all likelier tokens together have less than the share of the probability.
 
     Args:
         logits: rows × vocabulary, float32, after the temperature.
         share: top-p of each row, in (0, 1).
-        candidates: how many of the likeliest tokens are looked at.
+        candidates: how many of the likeliest tokens are sorted.
     """
     import torch
 
     size = logits.shape[-1]
-    best = logits.topk(min(candidates, size), dim=-1).values
-    likely = (best - logits.logsumexp(-1, keepdim=True)).exp_()
-    so_far = likely.cumsum(-1)
-    kept = (so_far - likely < share[:, None]).sum(-1, keepdim=True)
-    least = best.gather(-1, kept - 1)
-    enough = so_far[:, -1] >= share
+    top = logits.topk(min(candidates, size), dim=-1).values
+    probability = (top - logits.logsumexp(-1, keepdim=True)).exp_()
+    cumulative = probability.cumsum(-1)
+    kept = (cumulative - probability < share[:, None]).sum(-1, keepdim=True)
+    least = top.gather(-1, kept - 1)
+    enough = cumulative[:, -1] >= share
     if candidates < size and not bool(enough.all()):
         rows = torch.nonzero(~enough).squeeze(-1)
         logits[rows] = keep_nucleus(logits[rows], share[rows], candidates * GROWTH)
@@ -49,25 +49,25 @@ def keep_nucleus(logits: "Tensor", share: "Tensor", candidates: int = FIRST) -> 
 
 
 def __getattr__(name: str) -> Any:
-    """`Nucleus`, made when it is asked for: this module has to be light, and vLLM is not."""
+    """`Nucleus`, defined at first use, since importing this module must not load vLLM."""
     if name == "Nucleus":
-        return _processor()
+        return _define_processor()
     raise AttributeError(name)
 
 
 @cache
-def _processor() -> type:
+def _define_processor() -> type:
     import torch
     from vllm import SamplingParams
     from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
     from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
     class Nucleus(LogitsProcessor):  # type: ignore[misc, unused-ignore]
-        """Applies `keep_nucleus` to the requests that ask for it."""
+        """Applies `keep_nucleus` to the requests that give a share."""
 
         @classmethod
         def validate_params(cls, sampling_params: SamplingParams) -> None:
-            """Refuse a share that cannot be."""
+            """Refuse a share outside (0, 1]."""
             share = (sampling_params.extra_args or {}).get(ARGUMENT, 1.0)
             if not isinstance(share, int | float) or not 0 < share <= 1:
                 raise ValueError(f"{ARGUMENT} lies above 0 up to 1, and is {share!r}.")
@@ -78,17 +78,17 @@ def _processor() -> type:
             self.rows = self.share = torch.empty(0)
 
         def is_argmax_invariant(self) -> bool:
-            """The likeliest token is always kept; this also puts it after the temperature."""
+            """True, since the likeliest token is always kept; so vLLM applies it after the temperature."""
             return True
 
         def update_state(self, batch_update: BatchUpdate | None) -> None:
-            """Note who is in which row."""
+            """Note the share of each request's row."""
 
-            def asked(params: SamplingParams, _prompt: Any, _output: Any) -> float | None:
+            def requested_share(params: SamplingParams, _prompt: Any, _output: Any) -> float | None:
                 share = float((params.extra_args or {}).get(ARGUMENT, 1.0))
                 return share if share < 1 else None
 
-            if process_dict_updates(self.shares, batch_update, asked):
+            if process_dict_updates(self.shares, batch_update, requested_share):
                 rows = sorted(self.shares)
                 self.rows = torch.tensor(rows, dtype=torch.long, device=self.device)
                 self.share = torch.tensor([self.shares[row] for row in rows], dtype=torch.float32, device=self.device)

@@ -1,7 +1,7 @@
-"""The one place where a Prompt becomes what a model reads, in training and in use alike.
+"""The one place where a Prompt becomes what a model reads, in training and in generation alike.
 
-A model behaves in use as it was trained only if both see the same tokens. So generation and training build their
-messages here, always with an explicit system message: without one, SmolLM2's template (and Qwen's) puts in its own.
+A model answers as it was trained only if both see the same tokens. So generation and training build their messages
+here, always with an explicit system message: without one, the templates of SmolLM2 and Qwen add their own.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from typing import Any, TypedDict
 from errors import BadTemplate
 
 TURN_MARK = re.compile(r"<\|[\w./ -]{1,40}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>")
-"""Turn marks of the ChatML, Zephyr, Llama, Mistral and Gemma templates; tokenizers take them for the real thing."""
+"""Turn marks of the ChatML, Zephyr, Llama, Mistral and Gemma templates; tokenizers read them as turns in any text."""
 FIELD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-"""A named field, as ``{{columns}}``. Single braces mean themselves, so that JSON can be written as it is."""
+"""A named field, as ``{{columns}}``. Single braces are plain text, so JSON needs no escaping."""
 TEXT, CONTEXT = "text", "context"
 """The fields that every Prompt has."""
 
@@ -31,22 +31,22 @@ class Message(TypedDict):
 
 
 def user_text(text: str, context: str | None) -> str:
-    """The user's turn where no template says otherwise: the context, if any, above the prompt's text."""
+    """The user's turn without a template: the context, if any, above the prompt's text."""
     return f"{context.strip()}\n\n{text}" if context and context.strip() else text
 
 
 @dataclass(frozen=True)
 class PromptFormat:
-    """What a Responder puts round a prompt: system prompt, the user's turn, texts for their fields, examples."""
+    """What a Responder adds to a prompt: system prompt, template of the user's turn, texts for fields, examples."""
 
     instructions: str
     """The system prompt, possibly empty, with or without fields."""
     user_template: str | None = None
-    """The user's turn with its fields; none puts the context above the text."""
+    """The user's turn with its fields; None puts the context above the text."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Texts that are the same for every prompt."""
     examples: Sequence[tuple[str, str]] = ()
-    """User's turn and reply of each, shown before the question (few-shot; Brown et al. 2020, arXiv 2005.14165)."""
+    """User's turn and reply of each, put before the prompt (few-shot; Brown et al. 2020, arXiv 2005.14165)."""
 
     def messages(self, text: str, context: str | None = None, extra: Mapping[str, Any] | None = None) -> list[Message]:
         """The conversation up to where the reply begins.
@@ -56,12 +56,13 @@ class PromptFormat:
 
         Raises `BadTemplate` for a field that neither the format nor this prompt has.
         """
-        known = {name: str(value) for name, value in (extra or {}).items() if value is not None}
-        known |= {TEXT: text, CONTEXT: (context or "").strip(), **self.fields}
-        turns: list[Message] = [{"role": "system", "content": filled(self.instructions, known)}]
-        for shown, reply in self.examples:
-            turns += [{"role": "user", "content": shown}, {"role": "assistant", "content": reply}]
-        user = user_text(text, context) if self.user_template is None else filled(self.user_template, known)
+        values = {name: str(value) for name, value in (extra or {}).items() if value is not None}
+        values |= {TEXT: text, CONTEXT: (context or "").strip(), **self.fields}
+        turns: list[Message] = [{"role": "system", "content": fill_template(self.instructions, values)}]
+        for question, reply in self.examples:
+            turns += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+        template = self.user_template
+        user = user_text(text, context) if template is None else fill_template(template, values)
         return [*turns, {"role": "user", "content": user}]
 
     @property
@@ -70,12 +71,10 @@ class PromptFormat:
         return frozenset(FIELD.findall(f"{self.instructions}\n{self.user_template or ''}"))
 
     def check(self, columns: Collection[str]) -> None:
-        """Refuse what cannot be rendered.
+        """Raise `BadTemplate` for an unknown field, one defined but never named, or a user's turn without the prompt.
 
         Args:
             columns: further columns that the project's prompts have.
-
-        Raises `BadTemplate` for an unknown field, one defined but never named, or a user's turn without the prompt.
         """
         known = {TEXT, CONTEXT, *columns, *self.fields}
         unknown = sorted(self.named - known)
@@ -86,31 +85,31 @@ class PromptFormat:
             )
         if taken := sorted({TEXT, CONTEXT} & set(self.fields)):
             raise BadTemplate(f"{_braced(taken)} is the prompt's own. Give your field another name.")
-        if idle := sorted(set(self.fields) - self.named):
-            raise BadTemplate(f"The field {_braced(idle)} stands in no template. Name it there, or take it out.")
+        if unused := sorted(set(self.fields) - self.named):
+            raise BadTemplate(f"The field {_braced(unused)} stands in no template. Name it there, or take it out.")
         if self.user_template is not None and TEXT not in FIELD.findall(self.user_template):
             raise BadTemplate("The user's turn does not hold {{text}}, so no model would see the prompt. Add it.")
-        for shown, reply in self.examples:
-            if not shown.strip() or not reply.strip():
+        for question, reply in self.examples:
+            if not question.strip() or not reply.strip():
                 raise BadTemplate("An example needs both a prompt and a reply. Fill it in, or take it out.")
 
 
-def filled(template: str, known: Mapping[str, str]) -> str:
-    """The template with its fields put in, once: what they bring is not looked through for more.
+def fill_template(template: str, values: Mapping[str, str]) -> str:
+    """The template with its fields filled in once: fields inside the values stay as they are.
 
-    Raises `BadTemplate` for a field that is not known.
+    Raises `BadTemplate` for a field without a value.
     """
 
-    def value(found: re.Match[str]) -> str:
-        name = found.group(1)
-        if name not in known:
+    def field_value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in values:
             raise BadTemplate(
                 f"This prompt has nothing for {_braced([name])}. Import it with that column, or take the "
                 "field out of the template."
             )
-        return known[name]
+        return values[name]
 
-    return FIELD.sub(value, template)
+    return FIELD.sub(field_value, template)
 
 
 def _braced(names: Sequence[str]) -> str:
@@ -137,7 +136,7 @@ LAYOUTS = {
         "{% endfor %}"
     ),
 }
-"""Chat templates (Jinja, as tokenizers keep them) for models that have none, by `db.models.Layout`."""
+"""Chat templates (Jinja, as tokenizers store them) for models that have none, by `db.models.Layout`."""
 
 
 def text_hash(text: str) -> str:
@@ -146,7 +145,7 @@ def text_hash(text: str) -> str:
 
 
 def template_hash(chat_template: str) -> str:
-    """Sha256 of a tokenizer's chat template: equal hashes in training and serving mean equal rendering."""
+    """Sha256 of a tokenizer's chat template: equal hashes in training and generation mean equal rendering."""
     return text_hash(chat_template)
 
 
@@ -158,27 +157,27 @@ def system_hash(turns: Sequence[Message]) -> str:
 def rendered(
     chat_template: str, turns: Sequence[Message], *, special: Mapping[str, str], reply_next: bool = True
 ) -> str:
-    """The text that a model with this chat template reads, special tokens visible.
+    """The text that a model with this chat template reads, with its special tokens.
 
-    As transformers renders it (https://huggingface.co/docs/transformers/chat_templating), without loading a tokenizer.
+    The same as transformers renders (https://huggingface.co/docs/transformers/chat_templating), without a tokenizer.
 
     Args:
         special: the special tokens that templates name, such as ``bos_token``.
-        reply_next: end where the reply begins.
+        reply_next: whether the text ends where the reply begins.
 
     Raises `BadTemplate` where the template refuses the conversation.
     """
     from jinja2 import TemplateError
 
     try:
-        return str(_compiled(chat_template).render(messages=turns, add_generation_prompt=reply_next, **special))
+        return str(_compile_template(chat_template).render(messages=turns, add_generation_prompt=reply_next, **special))
     except TemplateError as problem:
         raise BadTemplate(f"The model's chat template refuses this conversation: {problem}") from None
 
 
 @lru_cache(maxsize=16)
-def _compiled(chat_template: str) -> Any:
-    """The template, ready to render: compiling it takes ten times as long as rendering a conversation."""
+def _compile_template(chat_template: str) -> Any:
+    """Cached: compiling a template takes ten times as long as rendering a conversation."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -194,11 +193,11 @@ def _compiled(chat_template: str) -> Any:
 
 
 def token_ids(tokenizer: Any, turns: Sequence[Message], *, reply_next: bool) -> list[int]:
-    """The tokens of a conversation as a model reads it, in training and in every check of what is served.
+    """The tokens of a conversation as a model reads it, for training and for checks of served models.
 
     Args:
         tokenizer: of transformers, with its chat template.
-        reply_next: end where the reply begins.
+        reply_next: whether the tokens end where the reply begins.
     """
     encoded = tokenizer.apply_chat_template(
         list(turns), tokenize=True, add_generation_prompt=reply_next, return_dict=True
@@ -210,7 +209,7 @@ SYSTEM_PROBE = "Say nothing but Xylograph."
 
 
 def check_system_prompt(chat_template: str, *, special: Mapping[str, str]) -> None:
-    """Raise `BadTemplate` where a chat template refuses a system prompt or leaves it out without a word."""
+    """Raise `BadTemplate` where a chat template refuses a system prompt or silently leaves it out."""
     turns: list[Message] = [{"role": "system", "content": SYSTEM_PROBE}, {"role": "user", "content": "Hello."}]
     remedy = (
         "Choose another model, or put a template that has a system turn into the model's folder as chat_template.jinja."

@@ -2,11 +2,11 @@
 
 Krippendorff's alpha (Krippendorff 2018, Content Analysis), nominal, over {first better, second better, both good, both
 bad}: 1 is full agreement, 0 what chance would give, below 0 worse than that. A low alpha says something about the task
-or the guideline; it is no reason to drop anybody's word.
+or the guideline; it is no reason to drop a reviewer's rankings.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,12 +14,12 @@ from itertools import combinations
 import pandas as pd
 
 RESAMPLES = 1000
-"""Draws for alpha's interval."""
+"""Bootstrap resamples for alpha's interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What one reviewer said of one comparison, whichever side the responses stood on."""
+    """One reviewer's answer on one comparison, independent of which response stood left."""
 
     comparison_id: int
     reviewer: str
@@ -31,20 +31,20 @@ class Agreement:
     """How far some reviewers agree."""
 
     comparisons: int
-    """Those with two opinions or more; only these tell anything."""
+    """Comparisons with two opinions or more; only these count here."""
     pairs: int
     """Pairs of opinions on the same comparison."""
     raw: float | None
-    """Share of those pairs that say the same; none without pairs."""
+    """Share of those pairs whose answers are equal; None without pairs."""
     alpha: float | None
-    """None where it cannot be computed: no overlap, or everybody always said the same one thing."""
+    """None where it cannot be computed: no overlap, or all answers are equal."""
     low: float | None
     high: float | None
     """95 % interval of alpha by Krippendorff's bootstrap."""
 
     @property
     def sentence(self) -> str:
-        """The finding in words that claim no more than the numbers."""
+        """The result in words that claim no more than the numbers."""
         if self.raw is None:
             return "No pair has been ranked by two people yet, so nothing can be said about agreement."
         shared = f"{self.raw:.0%} of {self.pairs} double judgments agree"
@@ -55,11 +55,11 @@ class Agreement:
 
 def agreement(opinions: Sequence[Opinion]) -> Agreement:
     """Raw agreement and alpha with its interval; the order of opinions does not matter."""
-    by_comparison = _shared(opinions)
-    found = [(one, other) for said in by_comparison.values() for one, other in combinations(said.values(), 2)]
-    raw = sum(one == other for one, other in found) / len(found) if found else None
+    by_comparison = _shared_answers(opinions)
+    pairs = [pair for answers in by_comparison.values() for pair in combinations(answers.values(), 2)]
+    raw = sum(first == second for first, second in pairs) / len(pairs) if pairs else None
     alpha = low = high = None
-    if len({said for pair in found for said in pair}) > 1:
+    if len({answer for pair in pairs for answer in pair}) > 1:
         # imported here: it takes two seconds, and only this page needs it
         from evalica import alpha_bootstrap
 
@@ -67,29 +67,27 @@ def agreement(opinions: Sequence[Opinion]) -> Agreement:
         result = alpha_bootstrap(table, "nominal", n_resamples=RESAMPLES, random_state=0)
         if math.isfinite(result.alpha):
             alpha, low, high = float(result.alpha), float(result.low), float(result.high)
-    return Agreement(len(by_comparison), len(found), raw, alpha, low, high)
+    return Agreement(len(by_comparison), len(pairs), raw, alpha, low, high)
 
 
 def with_others(opinions: Sequence[Opinion]) -> Mapping[str, Agreement]:
-    """For each reviewer, the raw agreement of their opinions with those of all others; alpha is not of one person."""
-    counts: dict[str, list[bool]] = defaultdict(list)
-    comparisons: dict[str, int] = defaultdict(int)
-    for said in _shared(opinions).values():
-        for reviewer in said:
-            comparisons[reviewer] += 1
-        for one, other in combinations(said, 2):
-            same = said[one] == said[other]
-            counts[one].append(same)
-            counts[other].append(same)
+    """For each reviewer, the raw agreement of their opinions with all others'; alpha is not defined for one person."""
+    equal: dict[str, list[bool]] = defaultdict(list)
+    comparisons = Counter[str]()
+    for answers in _shared_answers(opinions).values():
+        comparisons.update(answers.keys())
+        for first, second in combinations(answers, 2):
+            for reviewer in (first, second):
+                equal[reviewer].append(answers[first] == answers[second])
     return {
-        reviewer: Agreement(comparisons[reviewer], len(same), sum(same) / len(same), None, None, None)
-        for reviewer, same in sorted(counts.items())
+        reviewer: Agreement(comparisons[reviewer], len(pairs), sum(pairs) / len(pairs), None, None, None)
+        for reviewer, pairs in sorted(equal.items())
     }
 
 
-def _shared(opinions: Sequence[Opinion]) -> dict[int, dict[str, str]]:
-    """Comparison to reviewer to what they said, where there are two reviewers or more."""
-    found: dict[int, dict[str, str]] = defaultdict(dict)
-    for opinion in sorted(opinions, key=lambda o: (o.comparison_id, o.reviewer)):
-        found[opinion.comparison_id][opinion.reviewer] = opinion.said
-    return {comparison_id: said for comparison_id, said in found.items() if len(said) > 1}
+def _shared_answers(opinions: Sequence[Opinion]) -> dict[int, dict[str, str]]:
+    """Comparison to reviewer to answer, where two reviewers or more gave one."""
+    answers: dict[int, dict[str, str]] = defaultdict(dict)
+    for opinion in sorted(opinions, key=lambda opinion: (opinion.comparison_id, opinion.reviewer)):
+        answers[opinion.comparison_id][opinion.reviewer] = opinion.said
+    return {comparison_id: by_reviewer for comparison_id, by_reviewer in answers.items() if len(by_reviewer) > 1}

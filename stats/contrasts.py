@@ -1,9 +1,9 @@
 """Every pair of responders that was judged against each other: counts, win rate, intervals, tests. Pure.
 
-Two questions are kept apart: how would *these reviewers* judge other prompts like these (clustered by prompt), and how
-would *reviewers like these* (two-way; not with fewer than five of them). The test is an exact sign test over prompts,
-each leaning to whoever its votes prefer; Holm's correction (1979, Scandinavian Journal of Statistics 6) over all but
-the one contrast that was named before the votes.
+Two questions are kept apart: how *these reviewers* would judge other prompts like these (clustered by prompt), and how
+*reviewers like these* would (two-way; not with fewer than five of them). The test is an exact sign test over prompts,
+where a prompt's sign is the responder that its votes prefer; Holm's correction (1979, Scandinavian Journal of
+Statistics 6) covers all contrasts but the one that was named before the votes.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stats.clusters import Means, means, two_ways
+from stats.clusters import Means, means, two_ways, unique_pairs
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.sequential import Evidence, evidence
+from stats.intervals import of_variances
+from stats.sequential import Evidence, count_decided_prompts, evidence
 from stats.votes import BOTH_BAD, LEFT, RIGHT, Numbers, Votes
 
 ENOUGH_REVIEWERS = 5
-"""From so many on one may speak of reviewers like these."""
+"""Least number from which the votes speak for reviewers like these."""
 NO_DECISION = CannotEstimate("no vote prefers either reply, so nothing speaks for one or the other.")
 ONE_PROMPT = CannotEstimate(
     "all votes are on one prompt, so nothing shows how it would be on another. Judge more prompts."
@@ -26,7 +27,7 @@ ONE_PROMPT = CannotEstimate(
 
 @dataclass(frozen=True)
 class HeadToHead:
-    """What votes say of a candidate against one baseline."""
+    """The votes on a candidate against one baseline, and what they show."""
 
     candidate: str
     baseline: str
@@ -35,19 +36,19 @@ class HeadToHead:
     """Both good and both bad together."""
     losses: int
     both_bad: int
-    """Those of the ties where neither reply could be sent."""
+    """Ties where neither reply could be sent."""
     unasked: int
-    """Those of the ties that nobody was asked about, since both texts are the same."""
+    """Ties that no reviewer gave, since both texts are the same."""
     prompts: int
     reviewers: int
     rate: float
     """(wins + ties/2) / n, in [0, 1]."""
     rate_each_prompt_once: float
-    """Mean of the prompts' own rates: the same where every prompt has equally many votes."""
+    """Mean of the prompts' rates; equals `rate` where all prompts have equally many votes."""
     interval: Estimated[Interval]
     """95 %, clustered by prompt, as the WinRate's: these reviewers, other prompts."""
     naive_standard_error: float
-    """As if all votes were independent; only to show what clustering changes."""
+    """As if all votes were independent; only to show the effect of clustering."""
     standard_error: Estimated[float]
     """Clustered by prompt."""
     interval_any_reviewer: Estimated[Interval]
@@ -59,9 +60,9 @@ class HeadToHead:
     primary: bool
     """Whether this contrast was named before the votes."""
     flips_to_change_winner: int | None
-    """How many of the winner's votes would have to be the other's for the other to lead; None without a winner."""
+    """How many of the winner's votes would have to go to the other for the other to lead; None without a winner."""
     evidence: Evidence
-    """What may be said even if somebody looked all the time."""
+    """Valid however often the votes were looked at."""
 
     @property
     def n(self) -> int:
@@ -70,7 +71,7 @@ class HeadToHead:
 
     @property
     def finding(self) -> str:
-        """In words that claim no more than the interval and the corrected test allow."""
+        """The result in words that claim no more than the interval and the corrected test allow."""
         if isinstance(self.interval, CannotEstimate):
             return str(self.interval)
         if self.interval.low <= 0.5 <= self.interval.high:
@@ -80,8 +81,8 @@ class HeadToHead:
         odds = f"{more / fewer:.1f} to 1 in decided votes" if fewer else "in every decided vote"
         p = self.p_value_holm
         if isinstance(p, CannotEstimate) or p >= 0.05:
-            told = p.reason if isinstance(p, CannotEstimate) else f"the exact test, corrected, has p = {p:.2g}."
-            return f"“{winner}” is ahead of “{loser}”, {odds}, but that is no finding: {told}"
+            reason = p.reason if isinstance(p, CannotEstimate) else f"the exact test, corrected, has p = {p:.2g}."
+            return f"“{winner}” is ahead of “{loser}”, {odds}, but that is no finding: {reason}"
         return f"“{winner}” is preferred to “{loser}”, {odds}."
 
 
@@ -99,8 +100,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     by_prompt = means(c.pair, votes.prompt, c.score, groups=m)
     asked = np.ones(votes.n, bool) if votes.unasked is None else ~votes.unasked
     by_reviewer = means(c.pair[asked], votes.reviewer[asked], c.score[asked], groups=m)
-    low, high = by_prompt.intervals
-    any_low, any_high = _any_reviewer(by_prompt, by_reviewer)
+    any_low, any_high = _any_reviewer_limits(by_prompt, by_reviewer)
     decided = votes.verdict <= RIGHT
     won = decided & ((votes.verdict == LEFT) == c.candidate_left)
     wins = np.bincount(c.pair[won], minlength=m)
@@ -109,75 +109,71 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     unasked = np.bincount(c.pair[~asked], minlength=m)
     prompt_means = _prompt_means(votes)
     names = votes.responders
-    first = [primary is not None and {names[one], names[other]} == set(primary) for one, other in c.pairs]
-    found = []
-    for at, (one, other) in enumerate(c.pairs):
-        means_here = prompt_means[at]
-        several = by_prompt.clusters[at] > 1
-        found.append(
+    is_primary = [primary is not None and {names[i], names[j]} == set(primary) for i, j in c.pairs]
+    results = []
+    for pair, (candidate, baseline) in enumerate(c.pairs):
+        several = bool(by_prompt.clusters[pair] > 1)
+        results.append(
             HeadToHead(
-                candidate=names[one],
-                baseline=names[other],
-                wins=int(wins[at]),
-                ties=int(by_prompt.n[at] - wins[at] - losses[at]),
-                losses=int(losses[at]),
-                both_bad=int(both_bad[at]),
-                unasked=int(unasked[at]),
-                prompts=int(by_prompt.clusters[at]),
-                reviewers=int(by_reviewer.clusters[at]),
-                rate=float(by_prompt.rate[at]),
-                rate_each_prompt_once=float(by_prompt.each_once[at]),
-                interval=ONE_PROMPT if np.isnan(low[at]) else Interval(float(low[at]), float(high[at])),
-                naive_standard_error=float(np.sqrt(by_prompt.independent[at])),
-                standard_error=float(np.sqrt(by_prompt.variance[at])) if several else ONE_PROMPT,
-                interval_any_reviewer=_general(
-                    float(any_low[at]), float(any_high[at]), int(by_reviewer.clusters[at]), several=bool(several)
+                candidate=names[candidate],
+                baseline=names[baseline],
+                wins=int(wins[pair]),
+                ties=int(by_prompt.n[pair] - wins[pair] - losses[pair]),
+                losses=int(losses[pair]),
+                both_bad=int(both_bad[pair]),
+                unasked=int(unasked[pair]),
+                prompts=int(by_prompt.clusters[pair]),
+                reviewers=int(by_reviewer.clusters[pair]),
+                rate=float(by_prompt.rate[pair]),
+                rate_each_prompt_once=float(by_prompt.each_once[pair]),
+                interval=by_prompt.interval(pair, otherwise=ONE_PROMPT.reason),
+                naive_standard_error=float(np.sqrt(by_prompt.independent[pair])),
+                standard_error=float(np.sqrt(by_prompt.variance[pair])) if several else ONE_PROMPT,
+                interval_any_reviewer=_any_reviewer_interval(
+                    float(any_low[pair]), float(any_high[pair]), int(by_reviewer.clusters[pair]), several=several
                 ),
-                p_value=sign_test(means_here),
+                p_value=sign_test(prompt_means[pair]),
                 p_value_holm=NO_DECISION,
-                primary=first[at],
-                flips_to_change_winner=flips(int(wins[at]), int(losses[at])),
-                evidence=evidence(means_here, contrasts=1 if first[at] else m - sum(first)),
+                primary=is_primary[pair],
+                flips_to_change_winner=flips(int(wins[pair]), int(losses[pair])),
+                evidence=evidence(prompt_means[pair], contrasts=1 if is_primary[pair] else m - sum(is_primary)),
             )
         )
-    return _corrected(found)
+    return _apply_holm(results)
 
 
 def sign_test(prompt_means: Numbers) -> Estimated[float]:
-    """Exact two-sided p over prompts that lean to one side, from their mean scores (P,) in [0, 1]."""
+    """Exact two-sided p over prompts that prefer one side, from their mean scores (P,) in [0, 1]."""
     from scipy.stats import binomtest
 
-    leans = np.sign(np.round(prompt_means - 0.5, 9))
-    up, down = int((leans > 0).sum()), int((leans < 0).sum())
-    return float(binomtest(up, up + down).pvalue) if up + down else NO_DECISION
+    wins, losses = count_decided_prompts(prompt_means)
+    return float(binomtest(wins, wins + losses).pvalue) if wins + losses else NO_DECISION
 
 
 def flips(wins: int, losses: int) -> int | None:
-    """Votes that would have to go to the other side for the other to lead (fragility, as in arXiv 2508.11847)."""
+    """Votes that would have to change sides for the other to lead (fragility, as in arXiv 2508.11847)."""
     return abs(wins - losses) // 2 + 1 if wins != losses else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p values, in the same order; as statsmodels' `multipletests`, which empties the memory first."""
+    """Holm's corrected p values, in the same order; as statsmodels' `multipletests`, which collects garbage first."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(stepped, 1.0)
-    return [float(one) for one in corrected]
+    return [float(value) for value in corrected]
 
 
 def _prompt_means(votes: Votes) -> list[Numbers]:
     """For each pair the mean score of each of its prompts."""
     c = votes.contests
-    cells, cell = np.unique(c.pair * len(votes.prompts) + votes.prompt, return_inverse=True)
+    cell_pair, _, cell = unique_pairs(c.pair, votes.prompt)
     mean = np.bincount(cell, c.score) / np.bincount(cell)
-    return np.split(mean, np.searchsorted(cells // len(votes.prompts), np.arange(1, len(c.pairs))))
+    return np.split(mean, np.searchsorted(cell_pair, np.arange(1, len(c.pairs))))
 
 
-def _any_reviewer(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
-    from stats.intervals import of_variances
-
+def _any_reviewer_limits(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
     variance, freedom = two_ways(prompts, reviewers)
     low, high = np.full(len(variance), np.nan), np.full(len(variance), np.nan)
     enough = (prompts.clusters > 1) & (reviewers.clusters >= ENOUGH_REVIEWERS)
@@ -188,7 +184,7 @@ def _any_reviewer(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
     return low, high
 
 
-def _general(low: float, high: float, reviewers: int, *, several: bool) -> Estimated[Interval]:
+def _any_reviewer_interval(low: float, high: float, reviewers: int, *, several: bool) -> Estimated[Interval]:
     if reviewers < ENOUGH_REVIEWERS:
         who = "one reviewer" if reviewers == 1 else f"{reviewers or 'no'} reviewers"
         return CannotEstimate(
@@ -197,11 +193,11 @@ def _general(low: float, high: float, reviewers: int, *, several: bool) -> Estim
     return Interval(low, high) if several else ONE_PROMPT
 
 
-def _corrected(found: list[HeadToHead]) -> tuple[HeadToHead, ...]:
-    rest = [at for at, one in enumerate(found) if not one.primary]
+def _apply_holm(results: list[HeadToHead]) -> tuple[HeadToHead, ...]:
+    family = [i for i, result in enumerate(results) if not result.primary]
     # a contrast without a decision is one of the family all the same
-    p_values = [p if isinstance(p := found[at].p_value, float) else 1.0 for at in rest]
-    for at, p in zip(rest, holm(p_values), strict=True):
-        if isinstance(found[at].p_value, float):
-            found[at] = replace(found[at], p_value_holm=p)
-    return tuple(replace(one, p_value_holm=one.p_value) if one.primary else one for one in found)
+    p_values = [p if isinstance(p := results[i].p_value, float) else 1.0 for i in family]
+    for i, p in zip(family, holm(p_values), strict=True):
+        if isinstance(results[i].p_value, float):
+            results[i] = replace(results[i], p_value_holm=p)
+    return tuple(replace(result, p_value_holm=result.p_value) if result.primary else result for result in results)

@@ -7,12 +7,12 @@ from typing import ClassVar, TypeAlias, TypeVar
 
 @dataclass(frozen=True)
 class Interval:
-    """Where the true value lies, in the unit of the estimate it belongs to."""
+    """A confidence interval, in the unit of its estimate."""
 
     low: float
     high: float
     level: float = 0.95
-    """How often intervals made like this one hold the true value."""
+    """The share of intervals computed so that cover the true value."""
 
     def __post_init__(self) -> None:
         assert isfinite(self.low), self.low
@@ -27,7 +27,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class CannotEstimate:
-    """Stands where a figure would: these votes cannot tell, and a number would only look as if they could."""
+    """Takes the place of a figure that these votes are too few or too alike to estimate."""
 
     reason: str
     """One sentence for a person; says what would help where something would."""

@@ -1,10 +1,10 @@
 """95 % intervals of rates: Wilson's, and one for a mean over judgments or rows that share their prompts. Pure.
 
-The prompt is the unit that was drawn, so what shares a prompt is one cluster: with several per prompt the naive
-interval covers far less than it says. Formulas: Wilson 1927 for one of each prompt; else Wilson's with the effective
-number of trials that the cluster-robust variance of the mean (Miller 2024, arXiv 2411.00640) amounts to, as for
-proportions in surveys (Korn and Graubard 1998, Survey Methodology 24). Simulated with 3 to 40 prompts, two or three
-judgments each and true rates of 0.5 to 0.9 it covers 95 % or more; the plain normal interval 79 to 96 %.
+The prompt is the sampling unit, so judgments of one prompt form one cluster: with several per prompt the naive interval
+covers far less than it says. Formulas: Wilson 1927 for one judgment per prompt; else Wilson's with the effective number
+of trials that the cluster-robust variance of the mean (Miller 2024, arXiv 2411.00640) amounts to, as for proportions in
+surveys (Korn and Graubard 1998, Survey Methodology 24). Simulated with 3 to 40 prompts, two or three judgments each and
+true rates of 0.5 to 0.9 it covers 95 % or more; the plain normal interval 79 to 96 %.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,14 +20,14 @@ ROUNDING = 1e-20
 
 
 def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
-    """Interval of the mean of scores in [0, 1], given by prompt; all of [0, 1] where there are none."""
+    """Interval of the mean of scores in [0, 1], grouped by prompt; all of [0, 1] where there are none."""
     groups, n = len(clusters), sum(map(len, clusters))
     if n == 0:
         return 0.0, 1.0
     rate = sum(map(sum, clusters)) / n
     if groups in (1, n):
         return wilson(rate, groups)
-    variance = groups / (groups - 1) * sum((sum(one) - rate * len(one)) ** 2 for one in clusters) / n**2
+    variance = groups / (groups - 1) * sum((sum(scores) - rate * len(scores)) ** 2 for scores in clusters) / n**2
     low, high = of_variances(np.array([rate]), np.array([variance]), n=np.array([n]), freedom=np.array([groups - 1]))
     return float(low[0]), float(high[0])
 
@@ -41,8 +41,8 @@ def of_variances(rate: Numbers, variance: Numbers, *, n: Numbers, freedom: Numbe
     """
     # as many independent trials as would vary as much; where all prompts agree, one for each prompt: a zero-width
     # interval would claim certainty
-    some = variance > ROUNDING
-    trials = np.where(some, np.minimum(n, rate * (1 - rate) / np.where(some, variance, 1.0)), freedom + 1)
+    varies = variance > ROUNDING
+    trials = np.where(varies, np.minimum(n, rate * (1 - rate) / np.where(varies, variance, 1.0)), freedom + 1)
     return wilsons(rate, trials, freedom=freedom)
 
 

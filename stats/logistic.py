@@ -1,7 +1,7 @@
 """Logistic regression on scores in [0, 1], half ties included, with cluster-robust standard errors. Pure.
 
-What `statsmodels` does with `GLM(..., Binomial()).fit(cov_type="cluster")`, with which the tests compare it; here
-counts come aggregated, so that a million votes are fitted as their few hundred kinds.
+The same as `GLM(..., Binomial()).fit(cov_type="cluster")` of `statsmodels`, with which the tests compare it; here equal
+votes are counted together, so that a million votes are fitted as their few hundred kinds.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ STEPS = 100
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Coefficients and what a covariance needs."""
+    """A fit: its coefficients and the inverse Hessian, which a covariance needs."""
 
     coefficients: Numbers
     """(p,): log odds."""
     inverse: Numbers
-    """(p, p): of the negative Hessian; the covariance if all votes were independent."""
+    """(p, p): inverse of the negative Hessian; the covariance if all votes were independent."""
     converged: bool
     """False where some coefficient has no finite estimate."""
 
@@ -31,8 +31,8 @@ def fit(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numbers | Non
 
     Args:
         design: (rows, p).
-        mean: (rows,) mean score in [0, 1] of the votes in a row.
-        weight: (rows,) how many votes that is.
+        mean: (rows,) mean score in [0, 1] of the votes of each row.
+        weight: (rows,) how many votes each row stands for.
         ridge: (p,) penalties on half the squared coefficients.
     """
     penalty = np.zeros(design.shape[1]) if ridge is None else ridge
@@ -40,9 +40,9 @@ def fit(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numbers | Non
     inverse: Numbers = np.eye(len(beta))
     step: Numbers = np.full(len(beta), np.inf)
     for _ in range(STEPS):
-        chance = 1 / (1 + np.exp(-(design @ beta)))
-        gradient = design.T @ (weight * (mean - chance)) - penalty * beta
-        hessian = (design.T * (weight * chance * (1 - chance))) @ design + np.diag(penalty)
+        probability = sigmoid(design @ beta)
+        gradient = design.T @ (weight * (mean - probability)) - penalty * beta
+        hessian = (design.T * (weight * probability * (1 - probability))) @ design + np.diag(penalty)
         try:
             inverse = np.asarray(np.linalg.inv(hessian), dtype=float)
         except np.linalg.LinAlgError:
@@ -54,29 +54,26 @@ def fit(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numbers | Non
     return Fitted(beta, inverse, bool(np.abs(step).max() < 1e-6 and np.abs(beta).max() < 30))
 
 
-def clustered_covariance(fitted: Fitted, scores: Numbers, *, votes: int) -> Numbers:
+def clustered_covariance(fitted: Fitted, design: Numbers, kind: Codes, score: Numbers, cluster: Codes) -> Numbers:
     """Covariance (p, p) of the coefficients when votes of one cluster are alike (Liang and Zeger 1986, with the usual
     correction G/(G-1) * (n-1)/(n-p) for few clusters).
 
     Args:
-        scores: (clusters, p), the sum over a cluster's votes of residual times design row; see `cluster_scores`.
-        votes: n.
-    """
-    groups, p = scores.shape
-    correction = groups / (groups - 1) * (votes - 1) / max(votes - p, 1)
-    return np.asarray(correction * fitted.inverse @ (scores.T @ scores) @ fitted.inverse)
-
-
-def cluster_scores(residual: Numbers, design: Numbers, kind: Codes, cluster: Codes) -> Numbers:
-    """(clusters, p): residuals (n,) times each vote's design row, summed by cluster.
-
-    Args:
         design: (kinds, p), the few different rows.
         kind: (n,) each vote's row of `design`.
+        score: (n,) in [0, 1].
         cluster: (n,) codes.
     """
     from scipy.sparse import coo_array
 
-    names, number = np.unique(cluster, return_inverse=True)
-    table = coo_array((residual, (number, kind)), shape=(len(names), len(design))).tocsr()
-    return np.asarray(table @ design)
+    residual = score - sigmoid(design @ fitted.coefficients)[kind]
+    names, index = np.unique(cluster, return_inverse=True)
+    (groups, n), (kinds, p) = (len(names), len(score)), design.shape
+    gradients = coo_array((residual, (index, kind)), shape=(groups, kinds)).tocsr() @ design  # (clusters, p)
+    correction = groups / (groups - 1) * (n - 1) / max(n - p, 1)
+    return np.asarray(correction * fitted.inverse @ (gradients.T @ gradients) @ fitted.inverse)
+
+
+def sigmoid(log_odds: Numbers) -> Numbers:
+    """Probabilities from log odds."""
+    return np.asarray(1 / (1 + np.exp(-log_odds)))

@@ -1,11 +1,11 @@
-"""Two models on the same examples of a benchmark: what one lost or gained, and what so few examples cannot show. Pure.
+"""Two models on the same examples of a benchmark: losses and gains, and losses too small to be shown. Pure.
 
-Each example is compared with itself, so that how hard it is drops out (Miller 2024, arXiv 2411.00640, section 4). The
-interval is of the mean difference. Where every value lies in [0, 1], two made-up examples are added, one lost and one
-gained (Bonett and Price 2012, Journal of Educational and Behavioral Statistics 37, for proportions; beyond them it is
-only wider): else no difference in twenty examples would be called certain. Simulated with 20 to 200 examples of which
-1 to 60 % differ it covers 95 % or more, and 19 to 99 % without them. For metrics that are 0 or 1 there is McNemar's
-exact test too.
+The models are compared example by example, so an example's difficulty cancels out (Miller 2024, arXiv 2411.00640,
+section 4). The interval is of the mean difference. Where every value lies in [0, 1], two artificial examples are added,
+one lost and one gained (Bonett and Price 2012, Journal of Educational and Behavioral Statistics 37, for proportions;
+for other values the interval is only wider): without them, equal values on all of twenty examples would count as
+certainty. Simulated with 20 to 200 examples of which 1 to 60 % differ it covers 95 % or more, and 19 to 99 % without
+them. For metrics that are 0 or 1 there is also McNemar's exact test.
 """
 
 import math
@@ -15,14 +15,14 @@ from enum import StrEnum
 from statistics import fmean
 
 LEVEL = 0.05
-"""An interval covers 95 %."""
+"""Significance level: intervals cover 95 %."""
 LEAST = 2
-"""Examples without which there is no interval."""
+"""Examples that an interval needs."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one task, as one measurement of one model found it."""
+    """One metric of one task in one measurement of one model."""
 
     task: str
     metric: str
@@ -31,23 +31,23 @@ class Score:
     examples: int
     higher_is_better: bool
     by_example: Mapping[str, float] | None
-    """The value of each example. A key is ``task's hash-example's hash``; none where an example has no value alone."""
+    """The value of each example by ``task's hash-example's hash``; None where single examples have no value."""
     measured_by: str = ""
-    """What measured it, with version and precision."""
+    """The library that measured it, with version and precision."""
 
 
 class Outcome(StrEnum):
-    """What the examples show."""
+    """The result of a comparison."""
 
     LOST = "lost"
     GAINED = "gained"
     NOT_SHOWN = "not shown"
-    """Neither; which is not to say that nothing was lost."""
+    """The examples show neither, though something may be lost."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of one task: a model less its reference, on the same examples."""
+    """One metric of one task: the model's value minus the reference's, on the same examples."""
 
     task: str
     metric: str
@@ -62,17 +62,17 @@ class Difference:
     high: float
     higher_is_better: bool
     share: bool
-    """Every value lies in [0, 1], so differences are told in points of a hundred."""
+    """Whether every value lies in [0, 1], so that differences are given in percentage points."""
     p: float | None = None
     """McNemar's exact test, two-sided; only where every value is 0 or 1."""
     only_reference: int | None = None
-    """Examples that only the reference has right; where every value is 0 or 1."""
+    """Examples that only the reference answers correctly; only where every value is 0 or 1."""
     only_value: int | None = None
-    """Examples that only the model has right."""
+    """Examples that only the model answers correctly."""
 
     @property
     def outcome(self) -> Outcome:
-        """Lost or gained only where the interval leaves 0 out and the test, where there is one, agrees."""
+        """Lost or gained only where the interval excludes 0 and the test, if there is one, agrees."""
         if self.low <= 0 <= self.high or (self.p is not None and self.p >= LEVEL):
             return Outcome.NOT_SHOWN
         return Outcome.GAINED if (self.difference > 0) is self.higher_is_better else Outcome.LOST
@@ -84,7 +84,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """The finding in plain words; a loss that could be there is always named."""
+        """The result in plain words; always with the largest loss that is still possible."""
         between = f"95 % interval {self.amount(self.low, sign=True)} to {self.amount(self.high, sign=True)}"
         if self.outcome is not Outcome.NOT_SHOWN:
             return f"{self.outcome.value} {self.amount(abs(self.difference))} on {self.examples:,} examples ({between})"
@@ -93,7 +93,7 @@ class Difference:
         return f"no difference that {self.examples:,} examples can show (±{wide}){hidden}"
 
     def amount(self, number: float, *, sign: bool = False) -> str:
-        """A difference in words: points of a hundred for shares, else the metric's own units."""
+        """A difference in words: percentage points for shares, else the metric's own units."""
         if self.share:
             return f"{100 * number:{'+' if sign else ''}.1f} points"
         return f"{number:{'+' if sign else ''}.3g}"
@@ -105,7 +105,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class NotComparable:
-    """Stands where a difference would: these two measurements are not of the same thing."""
+    """Takes the place of a difference between two measurements that cannot be compared."""
 
     task: str
     metric: str
@@ -114,31 +114,31 @@ class NotComparable:
 
 
 def differences(reference: Sequence[Score], model: Sequence[Score]) -> list[Difference | NotComparable]:
-    """Every metric of every task that either was measured on, by task.
+    """Compare every metric of every task that either was measured on; sorted by task and metric.
 
-    Each side may hold several measurements of a metric, the newest first: the newest two that fit are compared, and
-    where none do, it is said of the newest.
+    Each side may hold several measurements of a metric, the newest first: the newest two that are comparable are
+    compared, and if none are, the newest two say why.
     """
-    names = dict.fromkeys((one.task, one.metric) for one in (*model, *reference))
-    found: list[Difference | NotComparable] = []
-    for task, metric in sorted(names):
-        before = [one for one in reference if (one.task, one.metric) == (task, metric)]
-        after = [one for one in model if (one.task, one.metric) == (task, metric)]
+    results: list[Difference | NotComparable] = []
+    for task, metric in sorted({(score.task, score.metric) for score in (*model, *reference)}):
+        before = [score for score in reference if (score.task, score.metric) == (task, metric)]
+        after = [score for score in model if (score.task, score.metric) == (task, metric)]
         if not before or not after:
-            found.append(NotComparable(task, metric, "only one of the two was measured on it; run it for the other."))
+            reason = "only one of the two was measured on it; run it for the other."
+            results.append(NotComparable(task, metric, reason))
             continue
-        tries = [difference(one, other) for other in after for one in before]
-        found.append(next((one for one in tries if isinstance(one, Difference)), tries[0]))
-    return found
+        attempts = [difference(old, new) for new in after for old in before]
+        results.append(next((attempt for attempt in attempts if isinstance(attempt, Difference)), attempts[0]))
+    return results
 
 
 def difference(reference: Score, model: Score) -> Difference | NotComparable:
-    """A model less its reference on the same examples; or why they cannot be compared."""
-    if reason := _unlike(reference, model):
+    """A model minus its reference on the same examples; or why they cannot be compared."""
+    if reason := _reason_not_comparable(reference, model):
         return NotComparable(model.task, model.metric, reason)
     before, after = reference.by_example or {}, model.by_example or {}
     pairs = [(before[key], after[key]) for key in sorted(after)]
-    gains = [two - one for one, two in pairs]
+    gains = [new - old for old, new in pairs]
     share = all(0 <= value <= 1 for pair in pairs for value in pair)
     low, high = _share_interval(gains) if share else _interval(gains)
     binary = share and all(value in (0, 1) for pair in pairs for value in pair)
@@ -147,8 +147,8 @@ def difference(reference: Score, model: Score) -> Difference | NotComparable:
         task=model.task,
         metric=model.metric,
         examples=len(pairs),
-        reference=fmean(one for one, _ in pairs),
-        value=fmean(two for _, two in pairs),
+        reference=fmean(old for old, _ in pairs),
+        value=fmean(new for _, new in pairs),
         difference=fmean(gains),
         low=low,
         high=high,
@@ -160,8 +160,8 @@ def difference(reference: Score, model: Score) -> Difference | NotComparable:
     )
 
 
-def _unlike(reference: Score, model: Score) -> str | None:
-    """Why two scores are not of the same examples, measured alike; none where they are."""
+def _reason_not_comparable(reference: Score, model: Score) -> str | None:
+    """Why two scores are not of the same examples or not measured alike; None where they are."""
     if reference.measured_by != model.measured_by:
         return (
             f"one was measured with {model.measured_by or 'a library nobody noted'}, the other with "
@@ -186,24 +186,24 @@ def _share_interval(gains: Sequence[float]) -> tuple[float, float]:
     from scipy.stats import norm
 
     n = len(gains) + 2
-    middle = math.fsum(gains) / n
-    variance = (math.fsum(gain * gain for gain in gains) + 2) / n - middle * middle
+    mean = math.fsum(gains) / n
+    variance = (math.fsum(gain * gain for gain in gains) + 2) / n - mean * mean
     half = float(norm.ppf(1 - LEVEL / 2)) * math.sqrt(max(0.0, variance) / n)
-    return max(-1.0, middle - half), min(1.0, middle + half)
+    return max(-1.0, mean - half), min(1.0, mean + half)
 
 
 def _interval(gains: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the mean of differences without bounds: Student's, with n - 1 degrees of freedom."""
     from scipy.stats import t
 
-    n, middle = len(gains), fmean(gains)
-    variance = math.fsum((gain - middle) ** 2 for gain in gains) / (n - 1)
+    n, mean = len(gains), fmean(gains)
+    variance = math.fsum((gain - mean) ** 2 for gain in gains) / (n - 1)
     half = float(t.ppf(1 - LEVEL / 2, n - 1)) * math.sqrt(variance / n)
-    return middle - half, middle + half
+    return mean - half, mean + half
 
 
 def mcnemar(lost: int, won: int) -> float:
-    """McNemar's exact test, two-sided: how likely so uneven a split is if losing were as likely as gaining."""
+    """McNemar's exact two-sided p value: how probable so uneven a split is if losses and gains are equally likely."""
     from scipy.stats import binomtest
 
     return float(binomtest(won, lost + won).pvalue) if lost + won else 1.0

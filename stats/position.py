@@ -1,17 +1,18 @@
-"""Whether the left side is favoured, and the strengths without that favour. Pure.
+"""Whether reviewers favour the left side, and the strengths corrected for it. Pure.
 
-Bradley-Terry with an intercept, the log odds of the left side between equals (Agresti 2002, section 10.6); standard
-errors clustered by reviewer, since the habit is a reviewer's, or by prompt where there are fewer than five.
+Bradley-Terry with an intercept, the log odds of the left side between equals (Agresti 2002, section 10.6). Standard
+errors are clustered by reviewer, since favouring a side is a reviewer's habit, or by prompt with fewer than five
+reviewers.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from stats.clusters import means
+from stats.clusters import means, unique_pairs
 from stats.contrasts import ENOUGH_REVIEWERS
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.logistic import cluster_scores, clustered_covariance, fit
+from stats.logistic import clustered_covariance, fit, sigmoid
 from stats.strengths import parts, unbounded
 from stats.votes import LEFT, LEFT_SCORE, RIGHT, Votes
 
@@ -21,16 +22,16 @@ class LeftEffect:
     """The left side's advantage between equals."""
 
     log_odds: float
-    """0 is none."""
+    """0 means no advantage."""
     standard_error: float
     p_value: float
-    """Two-sided, t with clusters less one."""
+    """Two-sided t test with one degree of freedom fewer than clusters."""
     clustered_by: str
     """Reviewer or prompt."""
     left_rate_between_equals: float
-    """The same as a rate in [0, 1]."""
+    """The advantage as a win rate in [0, 1]."""
     corrected_log_strengths: dict[str, float]
-    """Bradley-Terry strengths with half ties, without the favour; their sum is zero."""
+    """Bradley-Terry strengths with half ties, without the left side's advantage; their sum is zero."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Position:
     left: int
     right: int
     left_rate: Estimated[float]
-    """left / (left + right); responders stand on both sides, so one half is expected where sides are drawn."""
+    """left / (left + right); one half is expected where sides are drawn at random."""
     interval: Estimated[Interval]
     """95 %, clustered by prompt."""
     p_value: Estimated[float]
@@ -49,7 +50,7 @@ class Position:
 
 
 def position(votes: Votes) -> Position:
-    """Left rate with its test, and the intercept."""
+    """The left rate with its test, and the left side's advantage between equals."""
     decided = votes.where(votes.verdict <= RIGHT)
     left = int((decided.verdict == LEFT).sum())
     right = decided.n - left
@@ -58,34 +59,31 @@ def position(votes: Votes) -> Position:
         return Position(0, 0, none, none, none, none)
     from scipy.stats import binomtest
 
-    found = means(np.zeros(decided.n, np.int64), decided.prompt, (decided.verdict == LEFT).astype(float), groups=1)
-    low, high = found.intervals
-    interval: Estimated[Interval] = CannotEstimate("all decided votes are on one prompt.")
-    if np.isfinite(low[0]):
-        interval = Interval(float(low[0]), float(high[0]))
+    rate = means(np.zeros(decided.n, np.int64), decided.prompt, (decided.verdict == LEFT).astype(float), groups=1)
+    interval = rate.interval(0, otherwise="all decided votes are on one prompt.")
     p_value = float(binomtest(left, left + right).pvalue)
     return Position(left, right, left / decided.n, interval, p_value, left_effect(votes))
 
 
 def left_effect(votes: Votes) -> Estimated[LeftEffect]:
-    """The intercept with its standard error, and strengths corrected for it."""
+    """The left side's advantage with its standard error, and strengths corrected for it."""
     votes = votes.asked
     if len(parts(votes)) > 1:
         return CannotEstimate("some responders were never judged against the others, so there is no common scale.")
     if unbounded(votes):
         return CannotEstimate("somebody is undefeated or never won, so strengths have no finite estimate.")
-    reviewers = len(np.unique(votes.reviewer))
-    by = "reviewer" if reviewers >= ENOUGH_REVIEWERS else "prompt"
-    cluster = votes.reviewer if by == "reviewer" else votes.prompt
-    if len(np.unique(cluster)) < 2:
+    enough_reviewers = len(np.unique(votes.reviewer)) >= ENOUGH_REVIEWERS
+    cluster = votes.reviewer if enough_reviewers else votes.prompt
+    clusters = len(np.unique(cluster))
+    if clusters < 2:
         return CannotEstimate("all votes are on one prompt, so nothing shows how it would be on another.")
     k = len(votes.responders)
-    kinds, kind = np.unique(votes.left * k + votes.right, return_inverse=True)
-    design = np.zeros((len(kinds), k + 1))
+    left, right, kind = unique_pairs(votes.left, votes.right)
+    design = np.zeros((len(left), k + 1))
     design[:, k] = 1.0
-    design[np.arange(len(kinds)), kinds // k] += 1.0
-    design[np.arange(len(kinds)), kinds % k] -= 1.0
-    design = design[:, 1:]  # the first responder is where the scale begins
+    design[np.arange(len(left)), left] += 1.0
+    design[np.arange(len(left)), right] -= 1.0
+    design = design[:, 1:]  # the first responder is the zero of the scale
     if np.linalg.matrix_rank(design) < k:
         return CannotEstimate(
             "who stood left tells who it was, so the side cannot be told from the responder. Draw the sides."
@@ -95,21 +93,19 @@ def left_effect(votes: Votes) -> Estimated[LeftEffect]:
     fitted = fit(design, np.bincount(kind, score) / count, count.astype(float))
     if not fitted.converged:
         return CannotEstimate("the fit has no finite maximum: too few votes decide against the side.")
-    residual = score - 1 / (1 + np.exp(-(design @ fitted.coefficients)))[kind]
-    scores = cluster_scores(residual, design, kind, cluster)
-    error = float(np.sqrt(clustered_covariance(fitted, scores, votes=votes.n)[-1, -1].clip(0)))
+    error = float(np.sqrt(clustered_covariance(fitted, design, kind, score, cluster)[-1, -1].clip(0)))
     if not 1e-9 < error < 1e3:
         return CannotEstimate("the votes do not vary enough to tell how sure one can be.")
     from scipy.stats import t
 
     intercept = float(fitted.coefficients[-1])
-    theta = np.array([0.0, *fitted.coefficients[:-1]])
-    theta -= theta.mean()
+    log_strengths = np.array([0.0, *fitted.coefficients[:-1]])
+    log_strengths -= log_strengths.mean()
     return LeftEffect(
         log_odds=intercept,
         standard_error=error,
-        p_value=float(2 * t.sf(abs(intercept) / error, len(scores) - 1)),
-        clustered_by=by,
-        left_rate_between_equals=float(1 / (1 + np.exp(-intercept))),
-        corrected_log_strengths={n: float(v) for n, v in zip(votes.responders, theta, strict=True)},
+        p_value=float(2 * t.sf(abs(intercept) / error, clusters - 1)),
+        clustered_by="reviewer" if enough_reviewers else "prompt",
+        left_rate_between_equals=float(sigmoid(fitted.coefficients[-1])),
+        corrected_log_strengths=dict(zip(votes.responders, log_strengths.tolist(), strict=True)),
     )

@@ -1,7 +1,7 @@
-"""How many votes an evaluation needs to tell odds of so much to one. Pure.
+"""How many votes an evaluation needs to find a preference of given odds. Pure.
 
-The least n from which the exact two-sided sign test keeps the power wanted (for the next eleven n too: with whole
-numbers power goes up and down), then more for ties, which decide nothing, and for votes that share a prompt.
+First the least n from which the exact two-sided sign test has the wanted power, at this n and the next eleven (power
+goes up and down with whole numbers); then more for ties, which decide nothing, and for votes that share a prompt.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ STEADY = 12
 
 @dataclass(frozen=True)
 class SampleSize:
-    """What to plan for."""
+    """The votes and prompts to plan for."""
 
     decided: int
-    """Decided votes needed, were each on a prompt of its own."""
+    """Decided votes needed if each is on a prompt of its own."""
     votes: int
     """Votes in all, with ties and with several on a prompt."""
     prompts: int
-    """Prompts that makes, each judged `votes_per_prompt` times."""
+    """Prompts in all, each judged `votes_per_prompt` times."""
     by_formula: float
     """Decided votes by the normal approximation, to compare with textbooks."""
     design_effect: float
-    """By how much more votes are needed because some share a prompt: 1 + (m - 1) * correlation."""
+    """The factor for votes that share a prompt: 1 + (m - 1) * correlation."""
 
 
 def sample_size(
@@ -45,8 +45,8 @@ def sample_size(
 
     Args:
         odds: wins for each loss of the better one, above 1: 2.0 is "2 to 1".
-        power: chance to find it, if the odds are what they are said to be.
-        alpha: chance to find something where nothing is, two-sided; divide it by the number of contrasts for several.
+        power: probability to find the preference if the odds are as given.
+        alpha: two-sided probability to find one where there is none; for several contrasts divide it by their number.
         tie_rate: share of votes that decide nothing, in [0, 1).
         votes_per_prompt: m, 1 or more.
         correlation: how alike votes on one prompt are, 0 to 1 (`stats.clusters.correlation` measures it).
@@ -63,27 +63,27 @@ def sample_size(
     formula = ((norm.isf(alpha / 2) * 0.5 + norm.ppf(power) * np.sqrt(p * (1 - p))) / (p - 0.5)) ** 2
     if formula > 2e5:
         raise BadSetting(f"Odds of {odds:g} to 1 need some {formula:,.0f} decided votes. Plan for clearer odds.")
-    decided = _exact(p, power, alpha, upto=int(formula * 1.5) + 60)
+    decided = _least_votes(p, power, alpha, limit=int(formula * 1.5) + 60)
     effect = 1 + (votes_per_prompt - 1) * correlation
     votes = ceil(decided / (1 - tie_rate) * effect - 1e-9)
     return SampleSize(decided, votes, ceil(votes / votes_per_prompt - 1e-9), float(formula), effect)
 
 
 def sign_test_power(n: int, *, odds: float, alpha: float = 0.05) -> float:
-    """Chance that the exact two-sided sign test finds these odds with n decided votes on as many prompts."""
-    return float(_power(np.array([n]), odds / (1 + odds), alpha)[0])
+    """Probability that the exact two-sided sign test finds these odds with n decided votes on as many prompts."""
+    return float(_powers(np.array([n]), odds / (1 + odds), alpha)[0])
 
 
-def _exact(p: float, power: float, alpha: float, *, upto: int) -> int:
-    n = np.arange(1, upto + STEADY)
-    enough = _power(n, p, alpha) >= power
+def _least_votes(p: float, power: float, alpha: float, *, limit: int) -> int:
+    n = np.arange(1, limit + STEADY)
+    enough = _powers(n, p, alpha) >= power
     steady = np.convolve(enough, np.ones(STEADY, int), mode="valid") == STEADY
-    return int(n[int(np.argmax(steady))]) if steady.any() else _exact(p, power, alpha, upto=2 * upto)
+    return int(n[int(np.argmax(steady))]) if steady.any() else _least_votes(p, power, alpha, limit=2 * limit)
 
 
-def _power(n: Codes, p: float, alpha: float) -> Numbers:
+def _powers(n: Codes, p: float, alpha: float) -> Numbers:
     from scipy.stats import binom
 
-    # least number of wins at which the test rejects; more than n where none does
+    # the least number of wins at which the test rejects; n + 1 where it never does
     least = binom.isf(alpha / 2, n, 0.5).astype(np.int64) + 1
     return np.asarray(binom.sf(least - 1, n, p) + binom.cdf(n - least, n, p))

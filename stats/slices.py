@@ -1,16 +1,16 @@
 """The win rate in parts of the votes: by reviewer, by tag, by which reply is longer. Pure.
 
-Small parts swing by chance, so beside each part's own rate and interval stands its shrunken rate: pulled to the
-contrast's rate the more, the less is known of the part and the less the parts differ beyond chance (empirical Bayes
-with DerSimonian and Laird's variance between parts, 1986, Controlled Clinical Trials 7). Parts are for looking, not for
-finding a winner: none of their intervals is corrected for their number.
+Rates of small parts vary by chance, so each part also has a shrunken rate: it lies the closer to the contrast's rate,
+the fewer votes the part has and the less the parts differ beyond chance (empirical Bayes with DerSimonian and Laird's
+variance between parts, 1986, Controlled Clinical Trials 7). Parts explain a result and find no winner: their intervals
+are not corrected for the number of parts.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from stats.clusters import means
+from stats.clusters import means, unique_pairs
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.votes import Codes, Numbers, Votes
 
@@ -26,7 +26,7 @@ class Slice:
     candidate: str
     baseline: str
     by: str
-    """reviewer, tag or length."""
+    """How the votes were divided: reviewer, tag or length."""
     part: str
     votes: int
     prompts: int
@@ -35,75 +35,72 @@ class Slice:
     interval: Estimated[Interval]
     """95 %, clustered by prompt."""
     shrunken: Estimated[float]
-    """Best guess of the part's true rate, given the others."""
+    """Best estimate of the part's true rate, given the others'."""
 
 
 def slices(votes: Votes) -> tuple[Slice, ...]:
-    """All parts that the columns allow; a kind of part with one part only says nothing and is left out."""
-    found: list[Slice] = []
+    """All parts that the votes' columns allow; reviewers or tags are left out where there is only one."""
+    parts: list[Slice] = []
     asked = votes.asked
     if len(np.unique(asked.reviewer)) > 1:
-        found += sliced(asked, asked.reviewer, asked.reviewers, by="reviewer")
+        parts += sliced(asked, asked.reviewer, asked.reviewers, by="reviewer")
     if votes.tag is not None and len(np.unique(votes.tag)) > 1:
-        found += sliced(votes, votes.tag, votes.tags, by="tag")
+        parts += sliced(votes, votes.tag, votes.tags, by="tag")
     if votes.left_length is not None and votes.right_length is not None:
-        some = np.isfinite(votes.left_length) & np.isfinite(votes.right_length)
-        here = votes.where(some)
-        difference = np.where(some, votes.left_length - votes.right_length, 0.0)[some]
-        sign = np.sign(difference) * np.where(here.contests.candidate_left, 1, -1)
-        if here.n:
-            found += sliced(here, (sign + 1).astype(np.int64), LONGER, by="length")
-    return tuple(found)
+        difference = votes.left_length - votes.right_length
+        measured = votes.where(np.isfinite(difference))
+        sign = np.sign(difference[np.isfinite(difference)]) * np.where(measured.contests.candidate_left, 1, -1)
+        if measured.n:
+            parts += sliced(measured, (sign + 1).astype(np.int64), LONGER, by="length")
+    return tuple(parts)
 
 
 def sliced(votes: Votes, part: Codes, names: tuple[str, ...], *, by: str) -> list[Slice]:
-    """Each contrast cut into parts (n,), codes into `names`."""
+    """Each contrast divided by part; `part` (n,) holds codes into `names`."""
     c = votes.contests
-    k = len(names)
-    kinds, kind = np.unique(c.pair * k + part, return_inverse=True)
-    found = means(kind, votes.prompt, c.score, groups=len(kinds))
-    low, high = found.intervals
-    # the interval's variance, which is not nothing where all votes of a part say the same
-    variance = np.where(found.clusters >= LEAST_PROMPTS, ((high - low) / 3.92) ** 2, np.nan)
-    shrunken = _shrunken(kinds // k, found.rate, variance)
-    slices_: list[Slice] = []
-    for i, key in enumerate(kinds):
-        one, other = c.pairs[key // k]
-        enough = found.clusters[i] >= LEAST_PROMPTS
-        number = int(found.clusters[i])
-        few = CannotEstimate(f"prompts here: {number}; it takes {LEAST_PROMPTS}.")
-        slices_.append(
+    pairs, parts, index = unique_pairs(c.pair, part)
+    rates = means(index, votes.prompt, c.score, groups=len(pairs))
+    low, high = rates.intervals
+    enough = rates.clusters >= LEAST_PROMPTS
+    # the interval's variance, which stays above 0 where all votes of a part are equal
+    variance = np.where(enough, ((high - low) / 3.92) ** 2, np.nan)
+    shrunken = _shrunken_rates(pairs, rates.rate, variance)
+    result: list[Slice] = []
+    for i, (pair, code) in enumerate(zip(pairs, parts, strict=True)):
+        candidate, baseline = c.pairs[pair]
+        prompts = int(rates.clusters[i])
+        few = CannotEstimate(f"prompts here: {prompts}; it takes {LEAST_PROMPTS}.")
+        result.append(
             Slice(
-                candidate=votes.responders[one],
-                baseline=votes.responders[other],
+                candidate=votes.responders[candidate],
+                baseline=votes.responders[baseline],
                 by=by,
-                part=names[key % k],
-                votes=int(found.n[i]),
-                prompts=number,
-                rate=float(found.rate[i]) if enough else few,
-                interval=Interval(float(low[i]), float(high[i])) if enough else few,
-                shrunken=float(shrunken[i]) if enough and np.isfinite(shrunken[i]) else few,
+                part=names[code],
+                votes=int(rates.n[i]),
+                prompts=prompts,
+                rate=float(rates.rate[i]) if enough[i] else few,
+                interval=Interval(float(low[i]), float(high[i])) if enough[i] else few,
+                shrunken=float(shrunken[i]) if enough[i] and np.isfinite(shrunken[i]) else few,
             )
         )
-    return slices_
+    return result
 
 
-def _shrunken(pair: Codes, rate: Numbers, variance: Numbers) -> Numbers:
-    """Shrunken rates; not a number where the variance is none, or a pair has one usable part only."""
+def _shrunken_rates(pair: Codes, rate: Numbers, variance: Numbers) -> Numbers:
+    """Shrunken rates; NaN where the variance is NaN or a pair has only one usable part."""
     usable = np.isfinite(variance)
     v = np.where(usable, variance, 1.0)
     weight = np.where(usable, 1 / v, 0.0)
-    m = int(pair.max()) + 1
 
     def by_pair(values: Numbers) -> Numbers:
-        return np.asarray(np.bincount(pair, values, minlength=m), dtype=float)
+        return np.asarray(np.bincount(pair, values), dtype=float)
 
     total, squares, number = by_pair(weight), by_pair(weight**2), by_pair(usable.astype(float))
     safe = np.maximum(total, 1e-300)
-    middle = by_pair(weight * rate) / safe
-    spread = by_pair(weight * (rate - middle[pair]) ** 2)
-    between = np.maximum(0.0, (spread - (number - 1)) / np.maximum(total - squares / safe, 1e-12))
-    again = np.where(usable, 1 / (v + between[pair]), 0.0)
-    centre = by_pair(again * rate) / np.maximum(by_pair(again), 1e-300)
-    keep = between[pair] / (between[pair] + v)
-    return np.where(usable & (number[pair] > 1), keep * rate + (1 - keep) * centre[pair], np.nan)
+    fixed_mean = by_pair(weight * rate) / safe
+    q = by_pair(weight * (rate - fixed_mean[pair]) ** 2)  # Cochran's Q
+    between = np.maximum(0.0, (q - (number - 1)) / np.maximum(total - squares / safe, 1e-12))
+    random_weight = np.where(usable, 1 / (v + between[pair]), 0.0)
+    random_mean = by_pair(random_weight * rate) / np.maximum(by_pair(random_weight), 1e-300)
+    kept = between[pair] / (between[pair] + v)
+    return np.where(usable & (number[pair] > 1), kept * rate + (1 - kept) * random_mean[pair], np.nan)

@@ -1,7 +1,7 @@
 """Votes as columns, and the same votes as contests between a candidate and a baseline. Pure.
 
-A vote is one reviewer's verdict on two responders' replies to one prompt. A million of them are a few arrays of
-integers; the names are kept aside, sorted, so that no figure depends on the order of the rows.
+A vote is one reviewer's verdict on two responders' replies to one prompt. A million votes are a few arrays of integers
+that point into sorted names, so that no figure depends on the order of the rows.
 """
 
 from collections.abc import Hashable, Sequence
@@ -27,7 +27,7 @@ LEFT_SCORE: Numbers = np.array([1.0, 0.0, 0.5, 0.5])
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """n votes. Arrays have one entry for each; codes count from 0 and point into the names."""
+    """n votes. Arrays have one entry per vote; codes count from 0 and point into the names."""
 
     prompt: Codes
     reviewer: Codes
@@ -39,16 +39,16 @@ class Votes:
     prompts: tuple[str, ...]
     reviewers: tuple[str, ...]
     responders: tuple[str, ...]
-    """Whoever comes first is the candidate of their pairs."""
+    """Of two responders the earlier one is the candidate."""
     left_length: Numbers | None = None
-    """Length of the reply on the left, in any one unit."""
+    """Length of the reply on the left, in any unit that both lengths share."""
     right_length: Numbers | None = None
     tag: Codes | None = None
     tags: tuple[str, ...] = ()
     by_model: Flags | None = None
     """Which verdicts are a model's. They are never pooled with people's; `person_votes` leaves them out."""
     unasked: Flags | None = None
-    """Ties that nobody was asked about, because both texts are the same; the reviewer's name means nothing there."""
+    """Ties that no reviewer gave, because both texts are the same; the reviewer's code means nothing there."""
 
     @property
     def n(self) -> int:
@@ -62,13 +62,13 @@ class Votes:
 
     def where(self, keep: Flags | Codes) -> "Votes":
         """Some of the votes; names and their codes stay."""
-        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        cut: dict[str, Any] = {name: a[keep] for name, a in columns.items() if isinstance(a, np.ndarray)}
-        return replace(self, **cut)
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        kept: dict[str, Any] = {name: a[keep] for name, a in columns.items() if isinstance(a, np.ndarray)}
+        return replace(self, **kept)
 
     @cached_property
     def asked(self) -> "Votes":
-        """The votes that somebody gave, without ties of texts that are the same."""
+        """The votes that reviewers gave, without ties of texts that are the same."""
         return self if self.unasked is None else self.where(~self.unasked)
 
     @property
@@ -84,8 +84,8 @@ class Votes:
 
 @dataclass(frozen=True, eq=False)
 class Contests:
-    """Votes as candidate against baseline: of two responders the one that comes first in `Votes.responders` is the
-    candidate, on whichever side it stood.
+    """Votes as candidate against baseline: of two responders the earlier one in `Votes.responders` is the candidate, on
+    whichever side it stood.
     """
 
     pairs: Codes
@@ -115,18 +115,18 @@ def as_votes(
 
     Raises `BadFile` for an unknown verdict, or a responder against itself; votes count from 1 in the message.
     """
-    known = {word: code for code, word in enumerate(VERDICTS)}
-    verdict = np.array([known.get(str(word).lower(), -1) for word in verdicts], dtype=np.int64)
+    codes = {word: code for code, word in enumerate(VERDICTS)}
+    verdict = np.array([codes.get(str(word).lower(), -1) for word in verdicts], dtype=np.int64)
     if (verdict < 0).any():
-        at = int(np.argmax(verdict < 0))
-        raise BadFile(f"Vote {at + 1} has the verdict “{verdicts[at]}”. Use {', '.join(VERDICTS)}.")
-    prompt, prompt_names = coded([str(p) for p in prompts])
-    reviewer, reviewer_names = coded([str(r) for r in reviewers])
-    both, responder_names = coded([str(r) for r in (*lefts, *rights)], first=candidate)
-    left, right = both[: len(lefts)], both[len(lefts) :]
+        i = int(np.argmax(verdict < 0))
+        raise BadFile(f"Vote {i + 1} has the verdict “{verdicts[i]}”. Use {', '.join(VERDICTS)}.")
+    prompt, prompt_names = coded([str(name) for name in prompts])
+    reviewer, reviewer_names = coded([str(name) for name in reviewers])
+    responder, responder_names = coded([str(name) for name in (*lefts, *rights)], first=candidate)
+    left, right = responder[: len(lefts)], responder[len(lefts) :]
     if (left == right).any():
-        at = int(np.argmax(left == right))
-        raise BadFile(f"Vote {at + 1} has “{lefts[at]}” on both sides. Each vote needs two different responders.")
+        i = int(np.argmax(left == right))
+        raise BadFile(f"Vote {i + 1} has “{lefts[i]}” on both sides. Each vote needs two different responders.")
     tag, tag_names = coded(list(tags)) if tags is not None else (None, ())
     return Votes(
         prompt,
@@ -149,8 +149,8 @@ def as_votes(
 def coded(values: Sequence[str], *, first: str = "") -> tuple[Codes, tuple[str, ...]]:
     """Codes and sorted names; `first`, where it occurs, has code 0."""
     names = sorted(set(values), key=lambda name: (name != first, name))
-    code = {name: n for n, name in enumerate(names)}
-    return np.array([code[value] for value in values], dtype=np.int64), tuple(names)
+    codes = {name: code for code, name in enumerate(names)}
+    return np.array([codes[value] for value in values], dtype=np.int64), tuple(names)
 
 
 def _contests(votes: Votes) -> Contests:
@@ -158,10 +158,10 @@ def _contests(votes: Votes) -> Contests:
     candidate_left = votes.left < votes.right
     candidate = np.where(candidate_left, votes.left, votes.right)
     baseline = np.where(candidate_left, votes.right, votes.left)
-    found, pair = np.unique(candidate * k + baseline, return_inverse=True)
+    pairs, pair = np.unique(candidate * k + baseline, return_inverse=True)
     score = LEFT_SCORE[votes.verdict]
     return Contests(
-        pairs=np.stack([found // k, found % k], axis=1),
+        pairs=np.stack([pairs // k, pairs % k], axis=1),
         pair=pair.astype(np.int64),
         candidate_left=candidate_left,
         score=np.where(candidate_left, score, 1 - score),
@@ -169,23 +169,23 @@ def _contests(votes: Votes) -> Contests:
 
 
 def turned(votes: Votes, which: Flags) -> Votes:
-    """The same votes with left and right exchanged where told; who won stays."""
+    """The same votes with left and right exchanged in some of them; the winners stay."""
     verdict = np.where(which & (votes.verdict < TIE), 1 - votes.verdict, votes.verdict)
-    swapped: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "left": np.where(which, votes.right, votes.left),
         "right": np.where(which, votes.left, votes.right),
         "verdict": verdict,
     }
     if votes.left_length is not None and votes.right_length is not None:
-        swapped["left_length"] = np.where(which, votes.right_length, votes.left_length)
-        swapped["right_length"] = np.where(which, votes.left_length, votes.right_length)
-    return replace(votes, **swapped)
+        columns["left_length"] = np.where(which, votes.right_length, votes.left_length)
+        columns["right_length"] = np.where(which, votes.left_length, votes.right_length)
+    return replace(votes, **columns)
 
 
 def duplicates(votes: Votes) -> Flags:
-    """Which votes repeat an earlier one to the letter: same prompt, reviewer, sides and verdict."""
+    """Which votes repeat an earlier one: same prompt, reviewer, sides and verdict."""
     columns = [votes.prompt, votes.reviewer, votes.left, votes.right, votes.verdict]
-    order = np.lexsort(columns)  # stable, so the first of each kind stays
+    order = np.lexsort(columns)  # stable, so the first of equal votes is not counted as a repeat
     same = np.ones(max(votes.n - 1, 0), dtype=bool)
     for column in columns:
         same &= column[order][1:] == column[order][:-1]

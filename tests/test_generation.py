@@ -526,7 +526,7 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
 
 def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     failing = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
-    monkeypatch.setattr(engine, "_command", lambda *_: (failing, {}))
+    monkeypatch.setattr(engine, "_server_command", lambda *_: (failing, {}))
     with (
         pytest.raises(EngineFailed, match=r"(?s)stopped while starting \(exit status 1\).*no such model"),
         engine.serve(Weights("echo", "echo"), log=tmp_path / "engine.log"),

@@ -60,7 +60,7 @@ from errors import BadSetting, BrokenModel, NotAllowed, Refused
 from files import MANIFEST, file_sha256, write_json
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
-from llm.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
+from llm.serving import Served, served_name, vllm_command
 from release.card import Card, card, escaped, markdown, selection_in_words
 from release.compare import compare, differing_first, side_by_side
 from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
@@ -536,8 +536,7 @@ def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: 
 
 
 def test_the_line_says_what_the_engine_is_started_with_here() -> None:
-    assert (RANKS, BATCHED_TOKENS) == (engine.RANKS, engine.BATCHED_TOKENS)
-    ours, _ = engine._command(settings_module.Engine.vllm, [engine.Weights("m", "/m", "/a", 24)], 1)
+    ours, _ = engine._server_command(settings_module.Engine.vllm, [engine.Weights("m", "/m", "/a", 24)], 1)
     served = Served("/a", "tuned", 2048, base="/m", rank=24)
     line = shlex.split(vllm_command(served, gpu=engine.on_gpu()))
     flags = {flag for flag in ours if flag.startswith("--")}

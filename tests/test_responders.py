@@ -31,7 +31,7 @@ from generation.responders import (
 )
 from generation.trials import answers, cost_of, differences, read_by_model, start_trial, tried
 from jobs.progress import unmanaged
-from llm.template import LAYOUTS, PromptFormat, check_system_prompt, filled, rendered, system_hash
+from llm.template import LAYOUTS, PromptFormat, check_system_prompt, fill_template, rendered, system_hash
 from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer
 from training.data.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
 
@@ -64,8 +64,8 @@ def test_what_a_field_brings_is_never_filled_in_again(text: str, value: str) -> 
 
 @given(st.text(alphabet=st.characters(blacklist_characters="{}")))
 def test_a_text_without_double_braces_is_its_own_template(text: str) -> None:
-    assert filled(text, {}) == text
-    assert filled('{"a": 1}', {}) == '{"a": 1}'
+    assert fill_template(text, {}) == text
+    assert fill_template('{"a": 1}', {}) == '{"a": 1}'
 
 
 @pytest.mark.parametrize(

@@ -193,8 +193,8 @@ def test_vllm_is_started_once_with_room_for_all_adapters_and_their_highest_rank(
     one, two = Weights("one", "/models/base", "/adapters/one", 8), Weights("two", "/models/base", "/adapters/two", 24)
     together = [base, two, one]
     assert served_names(together) == ["responder", "adapted-1", "adapted-2"]
-    assert engine._adapters([base], gpu=True) == []
-    assert engine._adapters(together, gpu=True) == [
+    assert engine._adapter_options([base], gpu=True) == []
+    assert engine._adapter_options(together, gpu=True) == [
         "--enable-lora",
         *("--max-lora-rank", "32"),
         *("--max-loras", "2"),
@@ -202,9 +202,9 @@ def test_vllm_is_started_once_with_room_for_all_adapters_and_their_highest_rank(
         *("--lora-modules", "adapted-1=/adapters/two", "adapted-2=/adapters/one"),
     ]
     many = [Weights(str(n), "/models/base", f"/adapters/{n}", None) for n in range(9)]
-    options = engine._adapters(many, gpu=True)
+    options = engine._adapter_options(many, gpu=True)
     assert options[options.index("--max-loras") + 1 :][:3] == ["8", "--max-cpu-loras", "9"], "further ones take turns"
-    options = engine._adapters(many, gpu=False)
+    options = engine._adapter_options(many, gpu=False)
     assert options[options.index("--max-loras") + 1 :][:3] == ["10", "--max-cpu-loras", "10"], "the last stays empty"
 
 

@@ -1,4 +1,4 @@
-"""What changed between two texts, word by word. Pure."""
+"""The differences between two texts, word by word. Pure."""
 
 import difflib
 import re
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
-_LONGEST = 4_000
-"""Tokens beyond which texts are compared line by line: matching words is quadratic at worst."""
+_MOST_TOKENS = 4_000
+"""Texts with more tokens are compared line by line: matching words is quadratic at worst."""
 
 
 class Change(StrEnum):
@@ -20,7 +20,7 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of text with one fate."""
+    """A run of text that was kept, added or removed as a whole."""
 
     change: Change
     text: str
@@ -32,17 +32,18 @@ def word_diff(before: str, after: str) -> tuple[Piece, ...]:
     KEPT and REMOVED pieces joined give `before`, KEPT and ADDED ones give `after`.
     """
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
-    if len(old) + len(new) > _LONGEST:
+    if len(old) + len(new) > _MOST_TOKENS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     pieces: list[Piece] = []
-    for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            pieces.append(Piece(Change.KEPT, "".join(old[i:j])))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for operation, old_start, old_end, new_start, new_end in matcher.get_opcodes():
+        if operation == "equal":
+            pieces.append(Piece(Change.KEPT, "".join(old[old_start:old_end])))
             continue
-        if j > i:
-            pieces.append(Piece(Change.REMOVED, "".join(old[i:j])))
-        if m > k:
-            pieces.append(Piece(Change.ADDED, "".join(new[k:m])))
+        if old_end > old_start:
+            pieces.append(Piece(Change.REMOVED, "".join(old[old_start:old_end])))
+        if new_end > new_start:
+            pieces.append(Piece(Change.ADDED, "".join(new[new_start:new_end])))
     return tuple(pieces)
 
 

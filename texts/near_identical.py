@@ -1,6 +1,6 @@
-"""Pairs looked at again after a TextRule changed: what looks nearly the same now is offered to nobody, and the reverse.
+"""Updates which pairs look nearly identical after a TextRule changed: such pairs are offered to no reviewer.
 
-A pair that somebody has ranked stays as it is: what they saw was worth choosing between.
+A pair that has a ranking keeps its mark: the reviewer saw two texts that were worth choosing between.
 """
 
 from collections import defaultdict
@@ -17,35 +17,34 @@ CHUNK = 500
 """Pairs whose texts are in memory at once."""
 
 
-def look_again(s: Session, *, project_id: int, before: AsShown, after: AsShown) -> int:
-    """Bring `Comparison.near_identical` up to date for pairs that nobody has ranked, and say how many changed.
+def refresh_near_identical(s: Session, *, project_id: int, before: AsShown, after: AsShown) -> int:
+    """Bring `Comparison.near_identical` up to date for pairs without a ranking; gives how many changed.
 
     Args:
-        before: how texts were shown until now; a pair whose texts look as they did is not compared anew.
+        before: how texts were shown until now; a pair whose texts look as before is not compared again.
         after: how they are shown from now on.
     """
     ranked = select(Ranking.id).where(Ranking.comparison_id == Comparison.id).correlate(Comparison).exists()
-    mine = (
+    unranked_pairs = (
         Comparison.project_id == project_id,
         Comparison.discarded_at.is_(None),
         Comparison.gold.is_(False),
         of_at_most(FEWEST),
         ~ranked,
     )
-    ids = s.scalars(select(Comparison.id).where(*mine).order_by(Comparison.id)).all()
-    seen: dict[int, tuple[str, bool]] = {}
+    ids = s.scalars(select(Comparison.id).where(*unranked_pairs).order_by(Comparison.id)).all()
+    shown: dict[int, tuple[str, bool]] = {}  # by response: its text from now on, and whether that changed
     changed = 0
     for start in range(0, len(ids), CHUNK):
-        some = ids[start : start + CHUNK]
         near: dict[int, bool] = {}
-        for comparison_id, texts in _texts(s, some).items():
-            for response_id, text in texts:
-                if response_id not in seen:
-                    now = after(text)
-                    seen[response_id] = now, now != before(text)
-            (one, touched), (other, also) = (seen[response_id] for response_id, _ in texts)
-            if touched or also:
-                near[comparison_id] = nearly_same(one, other)
+        for comparison_id, responses in _load_texts(s, ids[start : start + CHUNK]).items():
+            for response_id, text in responses:
+                if response_id not in shown:
+                    new_text = after(text)
+                    shown[response_id] = new_text, new_text != before(text)
+            (first, first_changed), (second, second_changed) = (shown[response_id] for response_id, _ in responses)
+            if first_changed or second_changed:
+                near[comparison_id] = nearly_same(first, second)
         for comparison in s.scalars(select(Comparison).where(Comparison.id.in_(near))) if near else ():
             changed += comparison.near_identical != near[comparison.id]
             comparison.near_identical = near[comparison.id]  # the flush sets its state by that
@@ -53,14 +52,14 @@ def look_again(s: Session, *, project_id: int, before: AsShown, after: AsShown) 
     return changed
 
 
-def _texts(s: Session, comparison_ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
-    """The two responses of each, by id and text."""
+def _load_texts(s: Session, comparison_ids: Sequence[int]) -> dict[int, list[tuple[int, str]]]:
+    """The ids and texts of each comparison's two responses."""
     rows = s.execute(
         select(ComparisonResponse.comparison_id, Response.id, Response.text)
         .join(Response, Response.id == ComparisonResponse.response_id)
         .where(ComparisonResponse.comparison_id.in_(comparison_ids))
     )
-    found: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    responses: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for comparison_id, response_id, text in rows:
-        found[comparison_id].append((response_id, text))
-    return {comparison_id: texts for comparison_id, texts in found.items() if len(texts) == FEWEST}
+        responses[comparison_id].append((response_id, text))
+    return {comparison_id: pair for comparison_id, pair in responses.items() if len(pair) == FEWEST}

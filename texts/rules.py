@@ -1,8 +1,9 @@
-"""A project's TextRules: what is hidden in everybody's texts before people judge them, and what a rule would change."""
+"""A project's TextRules, which hide parts of every Responder's texts before people judge them, and their preview."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,11 +11,11 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, HiddenPart, Project, Responder, ResponderKind, Response, Role, TextRule, now
 from db.people import require
 from errors import AlreadyThere, NotFound, Refused
-from texts.near_identical import look_again
+from texts.near_identical import refresh_near_identical
 from texts.shown import AsShown, BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, shown
 
 EACH = 100
-"""So many texts of each Responder are looked at before a rule is added."""
+"""Texts of each Responder that a new rule is tried on."""
 EXAMPLES = 5
 MOST_RULES = 20
 LONGEST_REPLACEMENT = 40
@@ -29,12 +30,12 @@ class Touched:
     """Label."""
     changed: int
     texts: int
-    """Looked at."""
+    """Texts that the rule was tried on."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A text as shown without a rule and with it; not whose it is, for whoever looks may yet rank it."""
+    """A text as shown without a rule and with it; without its Responder, since the manager may rank it later."""
 
     before: str
     after: str
@@ -42,19 +43,19 @@ class Example:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a rule changes, among the first texts of each Responder."""
+    """What a rule changes in the first texts of each Responder."""
 
     touched: Sequence[Touched]
     examples: Sequence[Example]
 
     @property
     def changed(self) -> int:
-        """Texts, of all Responders together."""
-        return sum(one.changed for one in self.touched)
+        """Texts of all Responders together."""
+        return sum(effect.changed for effect in self.touched)
 
     def tells(self, replacement: str) -> str | None:
-        """A sentence where a mark in place of what is hidden would itself tell Responders apart; else none."""
-        shares = {one.responder: one.changed / one.texts for one in self.touched}
+        """A warning where the replacement itself would tell Responders apart; else None."""
+        shares = {effect.responder: effect.changed / effect.texts for effect in self.touched}
         if not replacement or len(shares) < 2 or max(shares.values()) - min(shares.values()) < 0.2:
             return None
         most, least = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
@@ -65,13 +66,13 @@ class Preview:
 
 
 def as_shown(s: Session, *, project_id: int) -> AsShown:
-    """What turns a text of the project into what its judges see; two queries, however many texts there are."""
-    rules = tuple(rule_of(one) for one in standing_rules(s, project_id=project_id))
-    return partial(shown, names=_names(s, project_id), rules=rules)
+    """A function from a text of the project to what its judges see; two queries, however many texts there are."""
+    rules = tuple(rule_of(row) for row in standing_rules(s, project_id=project_id))
+    return partial(shown, names=_load_human_names(s, project_id), rules=rules)
 
 
 def standing_rules(s: Session, *, project_id: int) -> Sequence[TextRule]:
-    """The project's rules in the order in which they apply."""
+    """The project's rules that were not ended, in the order in which they apply."""
     return s.scalars(
         select(TextRule).where(TextRule.project_id == project_id, TextRule.ended_at.is_(None)).order_by(TextRule.id)
     ).all()
@@ -83,7 +84,7 @@ def rule_of(row: TextRule) -> Rule:
 
 
 def rule(part: HiddenPart, pattern: str | None, replacement: str) -> Rule:
-    """A rule, stored or not. Raises `Refused` for a PATTERN without one."""
+    """A rule from its parts, stored or not. Raises `Refused` for a PATTERN whose pattern is empty."""
     if part is HiddenPart.GREETING_NAME:
         return GreetingName(replacement)
     if part is HiddenPart.TICKET_NUMBER:
@@ -96,19 +97,19 @@ def rule(part: HiddenPart, pattern: str | None, replacement: str) -> Rule:
 def add_rule(
     s: Session, *, by: int, project_id: int, part: HiddenPart, pattern: str | None = None, replacement: str = ""
 ) -> TextRule:
-    """Hide something in everybody's texts from now on; managers only. Pairs that nobody ranked are looked at again.
+    """Hide a part of every Responder's texts from now on, and compare unranked pairs again; managers only.
 
     Raises `Refused` for a pattern that cannot be used, a replacement that the rule itself would change again, and
-    while an Evaluation is open; `AlreadyThere` for a rule that stands.
+    while an Evaluation is open; `AlreadyThere` for a rule that the project has.
     """
-    _locked(s, by=by, project_id=project_id)
+    _lock_project(s, by=by, project_id=project_id)
     new = rule(part, pattern, replacement)
-    standing = [rule_of(one) for one in standing_rules(s, project_id=project_id)]
-    if any(_same(one, new) for one in standing):
+    existing = [rule_of(row) for row in standing_rules(s, project_id=project_id)]
+    if any(_hide_the_same(other, new) for other in existing):
         raise AlreadyThere("There is such a rule already. End it first if you want another replacement.")
-    if len(standing) >= MOST_RULES:
+    if len(existing) >= MOST_RULES:
         raise Refused(f"There are {MOST_RULES} rules already. End one, or put several patterns into one with |.")
-    _check(new, texts=[text for texts in _some(s, project_id).values() for text in texts])
+    _check_rule(new, texts=[text for texts in _first_texts(s, project_id).values() for text in texts])
     row = TextRule(
         project_id=project_id,
         part=part,
@@ -119,54 +120,54 @@ def add_rule(
     before = as_shown(s, project_id=project_id)
     s.add(row)
     s.flush()
-    look_again(s, project_id=project_id, before=before, after=as_shown(s, project_id=project_id))
+    refresh_near_identical(s, project_id=project_id, before=before, after=as_shown(s, project_id=project_id))
     return row
 
 
 def end_rule(s: Session, *, by: int, rule_id: int) -> None:
-    """Hide it no longer; managers only. Pairs that nobody ranked are looked at again.
+    """Stop hiding what the rule hides, and compare unranked pairs again; managers only.
 
     Raises `Refused` while an Evaluation is open.
     """
     row = s.get(TextRule, rule_id)
     if row is None:
         raise NotFound("That rule is not in the database any more. Reload the page.")
-    _locked(s, by=by, project_id=row.project_id)
+    _lock_project(s, by=by, project_id=row.project_id)
     s.refresh(row)
     if row.ended_at is not None:
         raise Refused("That rule was ended already. Reload the page.")
     before = as_shown(s, project_id=row.project_id)
     row.ended_at = now()
     s.flush()
-    look_again(s, project_id=row.project_id, before=before, after=as_shown(s, project_id=row.project_id))
+    refresh_near_identical(s, project_id=row.project_id, before=before, after=as_shown(s, project_id=row.project_id))
 
 
 def open_evaluation(s: Session, *, project_id: int) -> Evaluation | None:
-    """An Evaluation that takes verdicts: while there is one, no rule changes."""
+    """An Evaluation of the project that takes verdicts; while there is one, no rule may change."""
     return s.scalars(
         select(Evaluation).where(Evaluation.project_id == project_id, Evaluation.closed_at.is_(None)).limit(1)
     ).first()
 
 
-def _locked(s: Session, *, by: int, project_id: int) -> None:
+def _lock_project(s: Session, *, by: int, project_id: int) -> None:
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    s.get(Project, project_id, with_for_update=True)  # nobody opens an evaluation meanwhile
-    judged = open_evaluation(s, project_id=project_id)
-    if judged is not None:
+    s.get(Project, project_id, with_for_update=True)  # so that no evaluation opens meanwhile
+    evaluation = open_evaluation(s, project_id=project_id)
+    if evaluation is not None:
         raise Refused(
-            f"The evaluation “{judged.name}” is open, and its judges would see other texts from now on. "
+            f"The evaluation “{evaluation.name}” is open, and its judges would see other texts from now on. "
             "Close it first, then change the rules."
         )
 
 
-def _same(one: Rule, other: Rule) -> bool:
-    if isinstance(one, Pattern) and isinstance(other, Pattern):
-        return one.pattern == other.pattern
-    return type(one) is type(other)
+def _hide_the_same(rule: Rule, other: Rule) -> bool:
+    if isinstance(rule, Pattern) and isinstance(other, Pattern):
+        return rule.pattern == other.pattern
+    return type(rule) is type(other)
 
 
-def _check(new: Rule, *, texts: Sequence[str]) -> None:
-    """Raise `Refused` unless the rule can be used on these texts and any other."""
+def _check_rule(new: Rule, *, texts: Sequence[str]) -> None:
+    """Raise `Refused` unless the rule can be used on these texts and on any other."""
     if len(new.replacement) > LONGEST_REPLACEMENT:
         raise Refused(f"What stands there instead has at most {LONGEST_REPLACEMENT} characters.")
     if shown(new.replacement) != new.replacement or "\n" in new.replacement:
@@ -183,40 +184,37 @@ def _check(new: Rule, *, texts: Sequence[str]) -> None:
 
 
 def preview(s: Session, *, by: int, project_id: int, new: Rule) -> Preview:
-    """What the rule changes beside all others that stand, whether it stands itself or not; managers only.
+    """What the rule, added already or not, changes after all other rules were applied; managers only.
 
-    Looks at the first `EACH` texts of each Responder. Raises `Refused` for a rule that cannot be used.
+    Tries it on the first `EACH` texts of each Responder. Raises `Refused` for a rule that cannot be used.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    names = _names(s, project_id)
-    others = [one for row in standing_rules(s, project_id=project_id) if not _same(one := rule_of(row), new)]
-    some = _some(s, project_id)
-    _check(new, texts=[text for texts in some.values() for text in texts])
-    touched, examples = [], []
-    for responder, texts in some.items():
+    names, rows = _load_human_names(s, project_id), standing_rules(s, project_id=project_id)
+    others = [other for row in rows if not _hide_the_same(other := rule_of(row), new)]
+    texts_of = _first_texts(s, project_id)
+    _check_rule(new, texts=[text for texts in texts_of.values() for text in texts])
+    effects, examples = [], []
+    for responder, texts in texts_of.items():
         before = [shown(text, names=names, rules=others) for text in texts]
         after = [shown(text, names=names, rules=[*others, new]) for text in texts]
-        changed = [Example(one, other) for one, other in zip(before, after, strict=True) if one != other]
-        touched.append(Touched(responder, len(changed), len(texts)))
+        changed = [Example(*pair) for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+        effects.append(Touched(responder, len(changed), len(texts)))
         examples.append(changed)
-    in_turn = [one for turn in range(EXAMPLES) for some_of in examples for one in some_of[turn : turn + 1]]
-    return Preview(touched, in_turn[:EXAMPLES])
+    in_turn = [example for turn in zip_longest(*examples) for example in turn if example is not None]
+    return Preview(effects, in_turn[:EXAMPLES])
 
 
-def _names(s: Session, project_id: int) -> tuple[str, ...]:
-    """Of the human Responders."""
-    return tuple(
-        s.scalars(
-            select(Responder.name).where(Responder.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
-        )
-    )
+def _load_human_names(s: Session, project_id: int) -> tuple[str, ...]:
+    """The names of the human Responders."""
+    humans = select(Responder.name).where(Responder.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
+    return tuple(s.scalars(humans))
 
 
-def _some(s: Session, project_id: int) -> dict[str, list[str]]:
-    """The first `EACH` texts of each Responder that is not only tried out, by its label."""
+def _first_texts(s: Session, project_id: int) -> dict[str, list[str]]:
+    """The first `EACH` texts of each kept Responder that has any, by its label."""
     kept = select(Responder).where(Responder.project_id == project_id, Responder.kept).order_by(Responder.id)
-    found = {}
+    texts_of = {}
     for responder in s.scalars(kept):
         first = select(Response.text).where(Response.responder_id == responder.id).order_by(Response.id).limit(EACH)
-        found[responder.label] = list(s.scalars(first))
-    return {label: texts for label, texts in found.items() if texts}
+        texts_of[responder.label] = list(s.scalars(first))
+    return {label: texts for label, texts in texts_of.items() if texts}

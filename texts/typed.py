@@ -1,4 +1,4 @@
-"""What people say of their choice after it: short reasons to choose from, and what they type. Pure."""
+"""Texts that people type, such as comments and replies: cleaned, and refused where they are too long. Pure."""
 
 import re
 
@@ -7,7 +7,7 @@ from errors import Refused
 LONGEST_COMMENT = 2000
 """Characters of a reason or a note."""
 LONGEST_REPLY = 100_000
-"""Characters of a reply that somebody writes; about 17,000 words."""
+"""Characters of a reply that a person types; about 17,000 words."""
 
 
 _INVISIBLE = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
