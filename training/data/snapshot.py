@@ -36,7 +36,6 @@ from training.data.rows import (
     Thumbs,
     content_sha256,
     read_rows,
-    read_thumbs,
     write_folder,
     zipped,
 )
@@ -247,11 +246,6 @@ def listed(s: Session, *, project_id: int) -> list[Listed]:
         )
         for one in snapshots(s, project_id=project_id)
     ]
-
-
-def thumbs_of(snapshot: Snapshot) -> Thumbs:
-    """The Snapshot's thumbs, read back; raises as `verify` does."""
-    return read_thumbs(folder_of(snapshot), sha256=snapshot.sha256)
 
 
 def export(snapshot: Snapshot, form: Form) -> bytes:
