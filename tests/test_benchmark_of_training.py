@@ -18,7 +18,7 @@ from benchmarks.training_work import Clock, Trained, pairs_of_sample
 from errors import Refused, TrainingFailed
 from training.data.rows import FrozenRow, Rows
 from training.data.terms import Split
-from training.trainer.run_folder import RunInput, SampleReport, StepReport
+from training.trainer.run_folder import RunFolder, SampleReport, StepReport
 
 DONE = Trained(
     steps=48,
@@ -93,14 +93,14 @@ def test_the_rule_and_not_the_samples_own_pick_says_which_is_better() -> None:
 @pytest.mark.parametrize(("pairs", "epochs", "warmup"), [(64, 3, 3), (4, 1, 0), (40, 1, 2)])
 def test_a_short_training_warms_up_less_and_none_stops_early(pairs: int, epochs: float, warmup: int) -> None:
     recipe = recipe_of(pairs=pairs, epochs=epochs, seed=0)
-    assert (recipe.warmup_steps, recipe.sft_weight, recipe.stop_early) == (warmup, 0.0, False)
+    assert (recipe.warmup_steps, recipe.rpo_alpha, recipe.stop_early) == (warmup, 0.0, False)
 
 
 def test_each_contestant_gets_a_folder_of_its_own_and_the_same_task(tmp_path: Path) -> None:
     rows, recipe = of_sample(pairs=4, validation=2), recipe_of(pairs=4, epochs=1, seed=3)
     both = [given(tmp_path, name, rows, model="base", recipe=recipe, most=60) for name in ("plain", "cold")]
     assert [one.name for one in both] == ["plain", "cold"]
-    first, second = (RunInput.read(one) for one in both)
+    first, second = (RunFolder(one).input() for one in both)
     assert first == second
     assert (first.seed, first.kept, first.sample_tokens) == (3, str(tmp_path / "reference"), 60)
 
@@ -213,7 +213,7 @@ def test_the_contestants_take_turns_and_the_first_of_each_round_finds_nothing_ke
     turns = []
 
     def trained(name: str, module: str, folder: Path) -> Trained:
-        kept = Path(RunInput.read(folder).kept or "")
+        kept = Path(RunFolder(folder).input().kept or "")
         turns.append((name, module.rpartition(".")[2], kept.exists()))
         kept.mkdir(exist_ok=module.endswith("own_training"))
         if name == "plain":

@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 import settings as settings_module
-from db.models import Launcher
 from errors import TrainingFailed
 from jobs.processes import Group
 from tests.test_launch import Heard, Lost
@@ -26,7 +25,7 @@ from training.trainer import ray_job
 from training.trainer.launch import launch
 from training.trainer.processes import train_apart
 from training.trainer.ray_job import JOB
-from training.trainer.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
+from training.trainer.run_folder import ADAPTER, METRICS, RunFolder, StepReport
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
@@ -57,7 +56,7 @@ def adapter(folder: Path) -> dict[str, Any]:
 def one_process(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the other trainings have to come to."""
     folder = a_run(tmp_path_factory.mktemp("one"), tiny)
-    launch(folder, RunInput.read(folder), Heard())
+    launch(folder, RunFolder(folder).input(), Heard())
     return folder
 
 
@@ -70,14 +69,14 @@ def same_as(one: Path, folder: Path, heard: Heard) -> None:
     ours, theirs = adapter(folder), adapter(one)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
-    assert finished(folder) is not None
+    assert RunFolder(folder).finished() is not None
 
 
 def test_two_processes_learn_what_one_does_and_a_lost_run_leaves_none(
     one_process: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    folder = a_run(tmp_path, tiny, launcher=Launcher.ACCELERATE, processes=2)
-    given, lost = RunInput.read(folder), LostAfter(folder, step=3)
+    folder = a_run(tmp_path, tiny, processes=2)
+    given, lost = RunFolder(folder).input(), LostAfter(folder, step=3)
     with pytest.raises(Lost):
         launch(folder, given, lost)
     assert lost.processes >= 3, "the launcher and two of its own"
@@ -111,12 +110,12 @@ def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_ki
         "accelerate_config",
         lambda **_: as_on_gpus(processes=2, gpus=2) | {"mixed_precision": "no"},
     )
-    folder = a_run(tmp_path, tiny, launcher=Launcher.ACCELERATE, processes=2)
-    given = RunInput.read(folder)
+    folder = a_run(tmp_path, tiny, processes=2)
+    given = RunFolder(folder).input()
     with pytest.raises(TrainingFailed):
         train_apart(folder, given, Killing(folder, step=3), trainer="tests.fsdp_on_cpu")
     assert processes_of(folder) == []
-    checkpoint = last_checkpoint(folder)
+    checkpoint = RunFolder(folder).last_checkpoint()
     assert checkpoint is not None
     assert (checkpoint / "pytorch_model_fsdp.bin").exists(), "this was not FSDP"
     heard = Heard()
@@ -219,8 +218,8 @@ class Dying(Heard):
 def test_a_job_on_a_ray_cluster_outlives_its_worker_and_is_followed_to_its_model(
     named: str, tiny: Path, tmp_path: Path
 ) -> None:
-    folder = a_run(tmp_path, tiny, launcher=Launcher.RAY, max_steps=3)
-    given = RunInput.read(folder)
+    folder = a_run(tmp_path, tiny, max_steps=3)
+    given = RunFolder(folder).input()
     with pytest.raises(SystemExit):
         launch(folder, given, Dying(), cancelled=lambda: False)
     job = json.loads((folder / JOB).read_text())["name"]
@@ -228,15 +227,15 @@ def test_a_job_on_a_ray_cluster_outlives_its_worker_and_is_followed_to_its_model
     launch(folder, given, heard)
     assert [step for split, step in steps(heard) if split == Split.TRAIN.value] == [1, 2, 3]
     assert steps(heard) == losses(folder)
-    assert finished(folder) is not None
+    assert RunFolder(folder).finished() is not None
     assert not (folder / JOB).exists()
     assert jobs_at(named, folder) == [job], "a second job was submitted"
 
 
 def test_a_cancelled_job_on_a_ray_cluster_leaves_no_process(named: str, tiny: Path, tmp_path: Path) -> None:
-    folder = a_run(tmp_path, tiny, launcher=Launcher.RAY)
+    folder = a_run(tmp_path, tiny)
     with pytest.raises(Lost):
-        launch(folder, RunInput.read(folder), Heard(lost_at="Loading the model"))
+        launch(folder, RunFolder(folder).input(), Heard(lost_at="Loading the model"))
     psutil.wait_procs(processes_of(folder), timeout=10)
     assert processes_of(folder) == []
     assert not (folder / JOB).exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from errors import PickwellError
+from files import write_whole
 from jobs.processes import TIED, die_with_parent
 from jobs.runs import collapse
 from training.data.terms import Split
@@ -58,13 +59,6 @@ def processes() -> int:
 def is_first() -> bool:
     """Whether this process is the one of them that writes files."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace the file's text in one go."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(file)
 
 
 class Silent:

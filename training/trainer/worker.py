@@ -5,7 +5,7 @@ are kept as they come, and what it made is registered in one transaction at the 
 """
 
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import select
@@ -17,7 +17,6 @@ from db.models import (
     Example,
     ModelVersion,
     ParityCheck,
-    Reference,
     Responder,
     ResponderKind,
     TrainingRun,
@@ -32,22 +31,20 @@ from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training.data.snapshot import folder_of
 from training.data.terms import Split
-from training.recipe.recipe import model_name_is_taken
-from training.trainer import trackers
+from training.recipe.recipe import Reference, from_row
+from training.recipe.start import model_name_is_taken
 from training.trainer.launch import launch
+from training.trainer.monitor import Interrupted
 from training.trainer.run_folder import (
     ADAPTER,
-    MERGED,
-    RecipeValues,
+    RunFolder,
     RunInput,
     RunManifest,
     SampleReport,
     StepReport,
     WarningReport,
-    finished,
     versions,
 )
-from training.trainer.watching import Interrupted
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
@@ -62,7 +59,8 @@ def run(progress: Progress) -> None:
     """
     with reading() as s:
         given = run_input(s, run_id=progress.run_id)
-    given.write(progress.folder)
+    folder = RunFolder(progress.folder)
+    folder.begin(given)
     progress.update(versions=versions())
     listener = Kept(progress)
     try:
@@ -70,18 +68,13 @@ def run(progress: Progress) -> None:
     except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
         raise RunLost(str(asked)) from None
     listener.flush()
-    manifest = finished(progress.folder)
-    if manifest is None or not _whole(progress.folder, manifest):
-        raise TrainingFailed(f"The model in {progress.folder / MERGED} was changed after the training. Train it again.")
+    manifest = folder.finished()
+    if manifest is None or (manifest.makes_model and hash_weights(folder.merged) != manifest.weights_sha256):
+        raise TrainingFailed(f"The model in {folder.merged} was changed after the training. Train it again.")
     with session() as s:
         progress.guard(s)
-        register(s, run_id=progress.run_id, location=str(progress.folder / MERGED), manifest=manifest)
+        register(s, run_id=progress.run_id, location=str(folder.merged), manifest=manifest)
         progress.succeed(s)
-
-
-def _whole(folder: Path, manifest: RunManifest) -> bool:
-    """Whether the model in the folder is the one that the training made."""
-    return not manifest.makes_model or hash_weights(folder / MERGED) == manifest.weights_sha256
 
 
 def run_input(s: Session, *, run_id: int) -> RunInput:
@@ -89,9 +82,9 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
     run = s.get(TrainingRun, run_id)
     if run is None:
         raise NotFound(f"There is no training run {run_id}.")
-    base = run.base_model
+    base, recipe = run.base_model, from_row(run.recipe)
     reference = None
-    if run.recipe.reference is Reference.BASE and not run.recipe.sft_epochs:
+    if recipe.reference is Reference.BASE and not recipe.sft_epochs:
         if base.parent is None:
             raise Refused(
                 f"{base.name} is a base model itself, so there is no earlier one to hold it to. Choose the model that "
@@ -107,8 +100,8 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
         reference_model=reference,
         kept=str(settings().home.resolve() / "reference"),
         makes_model=run.curve_id is None,
-        trackers=trackers.names(),
-        **{knob.name: getattr(run.recipe, knob.name) for knob in fields(RecipeValues)},
+        tracker=settings().tracker.value,
+        **asdict(recipe),
     )
 
 
