@@ -59,7 +59,6 @@ TWICE: set[str] = {
     "Said",
     "Seen",
     "Share",
-    "Split",
     "Standing",
     "Telling",
     "Timed",

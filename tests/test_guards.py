@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
+from db.models import Split
 from errors import TrainingFailed
 from tests.test_training_worker import Deaf, a_report
-from training.data.terms import Split
 from training.recipe.recipe import Loss
 from training.trainer import train as train_module
 from training.trainer import weights

@@ -406,7 +406,6 @@ def estimated(
 
 def test_without_a_measurement_the_estimate_says_that_it_is_a_guess() -> None:
     guess = estimated(found=None)
-    assert guess.is_guess
     assert "a guess from another machine" in guess.sentence
     assert 1.5 < guess.minutes < 5
     assert 1000 < guess.memory_mb < 4000
@@ -414,7 +413,6 @@ def test_without_a_measurement_the_estimate_says_that_it_is_a_guess() -> None:
 
 def test_a_measured_step_gives_minutes_and_memory() -> None:
     found = estimated(changed(evaluation_count=0))
-    assert not found.is_guess
     steps = math.ceil(90 / 4)
     reference = 100 * 2.0 * estimating.FORWARD_SHARE
     assert found.minutes == pytest.approx((estimating.FIXED_SECONDS + steps * 4 * 2.0 + reference) / 60)

@@ -28,6 +28,7 @@ from db.models import (
     Response,
     Reviewer,
     Role,
+    Split,
     Thumb,
 )
 from db.session import session
@@ -60,7 +61,6 @@ from training.data.terms import (
     JudgedReply,
     LeftOut,
     Preferences,
-    Split,
 )
 
 both_databases = pytest.mark.both_databases

@@ -25,6 +25,7 @@ from db.models import (
     Role,
     RunStatus,
     Snapshot,
+    Split,
     TrainingRun,
     now,
 )
@@ -34,7 +35,7 @@ from training.data.feedback import refuse_held_out
 from training.data.preferences import derive
 from training.data.rows import FILES, FrozenRow, content_sha256
 from training.data.selection import PAIRS_PER_PROMPT
-from training.data.snapshot import folder_of, freeze, mean_tokens, preview, verify
+from training.data.snapshot import folder_of, freeze, preview, verify
 from training.data.terms import (
     AskedPrompt,
     GivenCorrection,
@@ -43,9 +44,8 @@ from training.data.terms import (
     LeftOut,
     PreferenceRow,
     Preferences,
-    Split,
 )
-from training.recipe.estimate import estimate_minutes
+from training.recipe.estimate import estimate_minutes, lengths
 from training.recipe.recipe import KNOBS, SMALL, RecipeValues, from_row
 from training.recipe.start import start_training
 from training.trainer import worker
@@ -341,7 +341,7 @@ def test_the_preview_shows_who_is_chosen_and_how_long_the_replies_are(s: Session
 def test_a_rows_length_is_guessed_from_its_words(s: Session) -> None:
     project, by = a_ranked_project(s)
     words = 3 + 6 + (2 + 4) / 2  # instructions, prompt with its context, the mean of both replies
-    assert mean_tokens(freeze(s, by=by.id, project_id=project.id)) == pytest.approx(1.5 * words)
+    assert lengths(freeze(s, by=by.id, project_id=project.id)).mean == pytest.approx(1.5 * words)
 
 
 def test_an_empty_project_has_an_empty_preview(s: Session) -> None:

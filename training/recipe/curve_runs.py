@@ -9,15 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db import models
-from db.models import LearningCurve, Method, Role, Snapshot, TrainingRun, TrainingStep
+from db.models import LearningCurve, Method, Role, Snapshot, Split, TrainingRun, TrainingStep
 from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
 from training.data.preferences import VALIDATION_SHARE
 from training.data.rows import read_rows
-from training.data.snapshot import folder_of, mean_tokens
-from training.data.terms import Split
-from training.recipe.estimate import estimate_minutes
+from training.data.snapshot import folder_of
+from training.recipe.estimate import estimate_minutes, lengths
 from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, CurvePoint, right_ones, shared_rows
 from training.recipe.recipe import PAIRED, RecipeValues, from_row
 from training.recipe.start import start_training
@@ -104,8 +103,7 @@ def check_curve(counts: Counts, *, method: Method) -> None:
 
 def curve_minutes(snapshot: Snapshot, *, recipe: RecipeValues) -> float:
     """About how long all four trainings take one after another, in minutes; as rough as `estimate_minutes`."""
-    counts = counts_of(snapshot, seed=recipe.seed)
-    tokens = mean_tokens(snapshot)
+    counts, tokens = counts_of(snapshot, seed=recipe.seed), lengths(snapshot).mean
     return sum(estimate_minutes(recipe, pairs=pairs + counts.validation, tokens=tokens) for pairs in counts.pairs)
 
 
@@ -198,8 +196,6 @@ def standing(s: Session, *, curve_id: int) -> CurveStanding:
 
 def _looked_at(s: Session, run: TrainingRun) -> TrainingStep | None:
     """The last look at the validation rows; where an earlier step's model was kept, the look at that one."""
-    looks = select(TrainingStep).where(
-        TrainingStep.training_run_id == run.id, TrainingStep.split == models.Split.VALIDATION
-    )
+    looks = select(TrainingStep).where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.VALIDATION)
     kept = s.scalar(looks.where(TrainingStep.step == run.best_step)) if run.best_step is not None else None
     return kept or s.scalar(looks.order_by(TrainingStep.step.desc()).limit(1))

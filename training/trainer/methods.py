@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from db.models import Adapter, Method
+from db.models import Adapter, Method, Split
 from files import file_sha256
 from llm.folder import hash_weights, is_hub_id
-from training.data.terms import Split
 from training.recipe.recipe import WITH_REFERENCE, Loss
 from training.trainer.cpu import longest_first, with_kept_reference, with_longest_first, with_shared_prompts
 from training.trainer.examples import TrainingExample

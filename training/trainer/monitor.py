@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from db.models import Split
 from errors import TrainingFailed
 from files import read_json, write_json
 from llm.template import token_ids
-from training.data.terms import Split
 from training.recipe.recipe import WITH_REFERENCE
 from training.trainer.cpu import merged
 from training.trainer.examples import TrainingExample

@@ -12,10 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from db.models import Adapter, Method
+from db.models import Adapter, Method, Split
 from errors import TrainingFailed
 from files import MANIFEST, read_json, write_json, write_whole
-from training.data.terms import Split
 from training.recipe.recipe import RecipeValues
 
 RUN = "run.json"

@@ -19,13 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from db.models import Method
+from db.models import Method, Split
 from errors import TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from settings import settings
 from training.data.rows import Rows, read_rows, read_thumbs, unpaired
-from training.data.terms import Split
 from training.recipe.learning_curve import shared_rows
 from training.recipe.recipe import WITH_REFERENCE, Reference
 from training.trainer import cpu, methods

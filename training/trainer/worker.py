@@ -11,7 +11,6 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import models
 from db.models import (
     Adapter,
     Example,
@@ -19,6 +18,7 @@ from db.models import (
     ParityCheck,
     Responder,
     ResponderKind,
+    Split,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -30,7 +30,6 @@ from jobs.progress import Progress, RunLost
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training.data.snapshot import folder_of
-from training.data.terms import Split
 from training.recipe.recipe import Reference, from_row
 from training.recipe.start import model_name_is_taken
 from training.trainer.launch import launch
@@ -156,7 +155,7 @@ class Kept:
 def _step(run_id: int, said: StepReport) -> TrainingStep:
     return TrainingStep(
         training_run_id=run_id,
-        split=models.Split(said.split),
+        split=said.split,
         step=said.step,
         loss=said.loss,
         reward_margin=said.reward_margin,
