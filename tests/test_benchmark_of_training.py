@@ -123,12 +123,12 @@ def test_every_second_is_put_down_to_what_it_went_into(monkeypatch: pytest.Monke
     timed.stage("Scoring the pairs with the reference model, 6 of 6")  # 30
     timed.stage("Training")  # 40
     timed.stage("Writing sample replies")  # 50
-    timed.sample(SampleReport(0, 1, 7, "Hello", 1, True))  # 60
+    timed.report(SampleReport(0, 1, 7, "Hello", 1, True))  # 60
     timed.stage("Training")  # 70
-    timed.step(a_step(1))  # 80
-    timed.step(a_step(2, loss=0.5))  # 90
-    timed.step(a_step(2, Split.VALIDATION))  # 100
-    timed.sample(SampleReport(2, 1, 7, "Hello", 1, True))  # 110
+    timed.report(a_step(1))  # 80
+    timed.report(a_step(2, loss=0.5))  # 90
+    timed.report(a_step(2, Split.VALIDATION))  # 100
+    timed.report(SampleReport(2, 1, 7, "Hello", 1, True))  # 110
     timed.stage("Training")  # 120
     timed.stage("Merging the adapter into the model")  # 130
     done = timed.done()  # 140
@@ -151,7 +151,7 @@ def test_a_training_that_was_not_looked_at_in_the_end_gives_no_figures(monkeypat
     monkeypatch.setattr("benchmarks.own_training.peak_memory_mb", lambda: 4000)
     timed = Timed()
     for said in (a_step(1), a_step(1, Split.VALIDATION), a_step(2)):
-        timed.step(said)
+        timed.report(said)
     with pytest.raises(TrainingFailed, match="did not end with a look"):
         timed.done()
 

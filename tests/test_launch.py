@@ -35,6 +35,7 @@ from training.trainer.run_folder import (
     SAMPLES,
     STAGE,
     WARNINGS,
+    Report,
     RunFolder,
     RunInput,
     RunManifest,
@@ -77,14 +78,8 @@ class Heard:
     def stage(self, text: str) -> None:
         self._hear(text)
 
-    def step(self, said: StepReport) -> None:
-        self._hear(said)
-
-    def sample(self, said: SampleReport) -> None:
-        self._hear(said)
-
-    def warning(self, said: WarningReport) -> None:
-        self._hear(said)
+    def report(self, report: Report) -> None:
+        self._hear(report)
 
 
 class Lost(Exception):

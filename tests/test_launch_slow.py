@@ -25,7 +25,7 @@ from training.trainer import ray_job
 from training.trainer.launch import launch
 from training.trainer.processes import train_apart
 from training.trainer.ray_job import JOB
-from training.trainer.run_folder import ADAPTER, METRICS, RunFolder, StepReport
+from training.trainer.run_folder import ADAPTER, METRICS, Report, RunFolder, StepReport
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
@@ -94,9 +94,9 @@ class LostAfter(Heard):
         self._folder, self._step = folder, step
         self.processes = 0
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        if said.step == self._step:
+    def report(self, report: Report) -> None:
+        super().report(report)
+        if isinstance(report, StepReport) and report.step == self._step:
             self.processes = len(processes_of(self._folder))
             raise Lost
 
@@ -130,9 +130,9 @@ class Killing(Heard):
         super().__init__()
         self._folder, self._step = folder, step
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        if said.step == self._step:
+    def report(self, report: Report) -> None:
+        super().report(report)
+        if isinstance(report, StepReport) and report.step == self._step:
             for process in processes_of(self._folder):
                 process.send_signal(signal.SIGKILL)
 
@@ -210,9 +210,10 @@ def named(cluster: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class Dying(Heard):
     """A follower whose worker is stopped at the first step."""
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def report(self, report: Report) -> None:
+        super().report(report)
+        if isinstance(report, StepReport):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_job_on_a_ray_cluster_outlives_its_worker_and_is_followed_to_its_model(

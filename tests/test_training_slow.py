@@ -34,6 +34,7 @@ from training.trainer.run_folder import (
     CHECKPOINTS,
     MERGED,
     METRICS,
+    Report,
     RunFolder,
     RunInput,
     SampleReport,
@@ -112,14 +113,13 @@ class Heard:
     def stage(self, text: str) -> None:
         self.stages.append(text)
 
-    def step(self, said: StepReport) -> None:
-        self.steps.append(said)
-
-    def sample(self, said: SampleReport) -> None:
-        self.samples.append(said)
-
-    def warning(self, said: WarningReport) -> None:
-        self.warnings.append(said)
+    def report(self, report: Report) -> None:
+        if isinstance(report, StepReport):
+            self.steps.append(report)
+        elif isinstance(report, SampleReport):
+            self.samples.append(report)
+        else:
+            self.warnings.append(report)
 
 
 def heard(folder: Path) -> Heard:
@@ -228,8 +228,8 @@ def test_what_the_listener_raises_ends_the_training(tiny: Path, tmp_path: Path) 
         pass
 
     class Losing(Heard):
-        def step(self, said: StepReport) -> None:
-            if said.step == 3:
+        def report(self, report: Report) -> None:
+            if isinstance(report, StepReport) and report.step == 3:
                 raise Lost
 
     folder = a_run(tmp_path, tiny, save_every=100)

@@ -26,6 +26,7 @@ from training.trainer.monitor import Interrupted
 from training.trainer.run_folder import (
     MERGED,
     Listener,
+    Report,
     RunFolder,
     RunInput,
     RunManifest,
@@ -45,13 +46,7 @@ class Deaf:
     def stage(self, text: str) -> None:
         pass
 
-    def step(self, said: StepReport) -> None:
-        pass
-
-    def sample(self, said: SampleReport) -> None:
-        pass
-
-    def warning(self, said: WarningReport) -> None:
+    def report(self, report: Report) -> None:
         pass
 
 
@@ -65,9 +60,9 @@ class FakeTrainer:
         self.calls += 1
         listener.stage("Training")
         for said in self.said:
-            listener.step(said)
-        listener.sample(SampleReport(3, 1, 1, "It is on its way.", 6, ended=True))
-        listener.warning(WarningReport(3, "margin", "The margin is 9."))
+            listener.report(said)
+        listener.report(SampleReport(3, 1, 1, "It is on its way.", 6, ended=True))
+        listener.report(WarningReport(3, "margin", "The margin is 9."))
         if self.fails_with:
             raise self.fails_with
         merged = folder / MERGED

@@ -24,6 +24,7 @@ from training.trainer.guards import check_finite, check_first_step
 from training.trainer.health import Best, findings
 from training.trainer.run_folder import (
     Listener,
+    Report,
     RunFolder,
     RunInput,
     SampleReport,
@@ -51,25 +52,15 @@ class FileListener:
         self.run.say(text)
         self.listener.stage(text)
 
-    def step(self, said: StepReport) -> None:
-        """Keep and pass on a step."""
-        self.run.add(said)
-        self.listener.step(said)
-
-    def sample(self, said: SampleReport) -> None:
-        """Keep and pass on a sample reply."""
-        self.run.add(said)
-        self.listener.sample(said)
-
-    def warning(self, said: WarningReport) -> None:
-        """Keep and pass on a finding."""
-        self.run.add(said)
-        self.listener.warning(said)
+    def report(self, report: Report) -> None:
+        """Keep and pass on."""
+        self.run.add(report)
+        self.listener.report(report)
 
 
 @dataclass(frozen=True)
 class OffsetListener:
-    """Passes on a training of several stages: steps count on, and the first stage's samples stay out."""
+    """Passes on one stage of several: its steps count on from those before."""
 
     listener: Listener
     before: int
@@ -81,18 +72,14 @@ class OffsetListener:
         """Pass it on; the first stage says which it is."""
         self.listener.stage(f"First the supervised stage. {text}" if self.after else text)
 
-    def step(self, said: StepReport) -> None:
+    def report(self, report: Report) -> None:
         """Pass it on with its place in the whole."""
-        self.listener.step(replace(said, step=said.step + self.before, steps=said.steps + self.before + self.after))
-
-    def sample(self, said: SampleReport) -> None:
-        """Pass it on; the model before the second stage is not the base model."""
-        if said.step or not self.before:
-            self.listener.sample(replace(said, step=said.step + self.before))
-
-    def warning(self, said: WarningReport) -> None:
-        """Pass it on."""
-        self.listener.warning(replace(said, step=said.step + self.before))
+        step = report.step + self.before
+        if isinstance(report, StepReport):
+            self.listener.report(replace(report, step=step, steps=report.steps + self.before + self.after))
+        elif isinstance(report, WarningReport) or report.step or not self.before:
+            # the model before the second stage is not the base model, so that its samples are not those of step 0
+            self.listener.report(replace(report, step=step))
 
 
 def fixed_prompts(rows: Sequence[TrainingExample]) -> list[TrainingExample]:
@@ -174,7 +161,7 @@ class Monitor:
         margin = "" if said.reward_margin is None else f", margin {said.reward_margin:.4f}"
         if is_first():
             print(f"{said.split.value} step {said.step}/{said.steps}: loss {said.loss:.5f}{margin}", flush=True)
-        self._tell(self._listener.step, said)
+        self._tell(self._listener.report, said)
 
     def _speed(self, logs: dict[str, float]) -> dict[str, float]:
         """Tokens a second since the last training step, where the trainer counts them."""
@@ -198,7 +185,7 @@ class Monitor:
         for finding in found:
             if (finding.step, finding.kind) not in self._warned:
                 self._warned.add((finding.step, finding.kind))
-                self._tell(self._listener.warning, finding)
+                self._tell(self._listener.report, finding)
         if self._given.stop_early and step < steps:
             self.stopped = next((one.sentence for one in found if one.stops), None)
         losses = [one.loss for one in self._history if one.split is Split.VALIDATION and one.step == step]
@@ -240,7 +227,7 @@ class Monitor:
         for place, (prompt, (text, tokens, ended)) in enumerate(zip(self._prompts, replies, strict=True), start=1):
             said = SampleReport(step, place, prompt.prompt_id, text, tokens, ended)
             self._samples.append(said)
-            self._tell(self._listener.sample, said)
+            self._tell(self._listener.report, said)
         self._tell(self._listener.stage, "Training")
 
     def _tell(self, listener: Callable[[Any], None], said: object) -> None:

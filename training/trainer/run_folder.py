@@ -141,20 +141,18 @@ class WarningReport:
     """It ended the training."""
 
 
+Report = StepReport | SampleReport | WarningReport
+R = TypeVar("R", bound=Report)
+
+
 class Listener(Protocol):
     """Hears what a training says. Whatever it raises ends the training and comes through."""
 
     def stage(self, text: str) -> None:
         """What goes on, in words."""
 
-    def step(self, said: StepReport) -> None:
-        """One optimizer step, or one look at the validation rows; a repeated one replaces the old."""
-
-    def sample(self, said: SampleReport) -> None:
-        """One sample reply."""
-
-    def warning(self, said: WarningReport) -> None:
-        """One finding of a guard."""
+    def report(self, report: Report) -> None:
+        """A step, a look at the validation rows, a sample reply or a finding; a repeated one replaces the old."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +197,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-Report = TypeVar("Report", StepReport, SampleReport, WarningReport)
-FILES: Mapping[type, str] = {StepReport: METRICS, SampleReport: SAMPLES, WarningReport: WARNINGS}
+FILES: Mapping[type[Any], str] = {StepReport: METRICS, SampleReport: SAMPLES, WarningReport: WARNINGS}
 """Where each kind of report is written down, one JSON object a line."""
 
 
@@ -253,19 +250,22 @@ class RunFolder:
         """Keep what is going on, in words, in place of the last."""
         write_whole(self.path / STAGE, stage)
 
-    def add(self, report: StepReport | SampleReport | WarningReport) -> None:
+    def add(self, report: Report) -> None:
         """Write a report down."""
         with (self.path / FILES[type(report)]).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(report), ensure_ascii=False) + "\n")
 
-    def read(self, kind: type[Report]) -> list[Report]:
+    def read(self, kind: type[R]) -> list[R]:
         """The reports written down so far; a line that was cut as the process died is left out."""
-        reports, file = [], self.path / FILES[kind]
-        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-            with suppress(ValueError, TypeError, KeyError):
-                said = json.loads(line)
-                reports.append(kind(**said | ({"split": Split(said["split"])} if kind is StepReport else {})))
-        return reports
+        file = self.path / FILES[kind]
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
+        return [report for line in lines if (report := report_in(line, kind)) is not None]
+
+    def tell(self, listener: Listener) -> None:
+        """Tell every report that was written down so far."""
+        for kind in FILES:
+            for report in self.read(kind):
+                listener.report(report)
 
     def forget_after(self, step: int) -> None:
         """Drop the reports of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
@@ -327,6 +327,14 @@ class RunFolder:
         """Remove what nobody needs once the training is finished."""
         for name in (CHECKPOINTS, BEST, SUPERVISED, PREFERRED):
             shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def report_in(line: str | bytes, kind: type[R]) -> R | None:
+    """The report in a line; none for one that was cut as a process died."""
+    with suppress(ValueError, TypeError, KeyError):
+        values = json.loads(line)
+        return kind(**values | ({"split": Split(values["split"])} if kind is StepReport else {}))
+    return None
 
 
 def _step(line: str) -> float:

@@ -41,8 +41,6 @@ from training.trainer.run_folder import (
     RunFolder,
     RunInput,
     RunManifest,
-    SampleReport,
-    StepReport,
     WarningReport,
     step_of,
     versions,
@@ -87,7 +85,7 @@ def train(folder: Path, listener: Listener) -> None:
         if is_first():
             # whoever listens may have missed what the last attempt said at its end
             run.forget_after(run.last_step())
-            _say_again(run, listener)
+            run.tell(listener)
         _train(run, given, rows, listener)
     except Exception as problem:
         sentence = _sentence(problem, folder)
@@ -232,7 +230,7 @@ def _after_supervised(run: RunFolder, given: RunInput, rows: Rows, listener: Lis
         part.begin(stage)
         if not part.finished():
             part.forget_after(part.last_step())
-        _say_again(part, heard)
+        part.tell(heard)
         if not part.finished():
             _train(part, stage, rows, heard)
     early, done = supervised.finished(), preferred.finished()
@@ -264,16 +262,6 @@ def _link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _say_again(run: RunFolder, listener: Listener) -> None:
-    """Tell what a stage that began in an earlier attempt wrote down."""
-    for step in run.read(StepReport):
-        listener.step(step)
-    for sample in run.read(SampleReport):
-        listener.sample(sample)
-    for warning in run.read(WarningReport):
-        listener.warning(warning)
 
 
 def _optimize(

@@ -5,6 +5,7 @@ are kept as they come, and what it made is registered in one transaction at the 
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from training.trainer.launch import launch
 from training.trainer.monitor import Interrupted
 from training.trainer.run_folder import (
     ADAPTER,
+    Report,
     RunFolder,
     RunInput,
     RunManifest,
@@ -47,6 +49,12 @@ from training.trainer.run_folder import (
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
+ROWS: Mapping[type[Report], tuple[type[TrainingStep | TrainingSample | TrainingWarning], str]] = {
+    StepReport: (TrainingStep, "steps"),
+    SampleReport: (TrainingSample, ""),
+    WarningReport: (TrainingWarning, "stops"),
+}
+"""What becomes of each kind of report, and what is not stored of it."""
 TRAINING = "Training"
 """What the trainer calls its steps."""
 
@@ -119,23 +127,17 @@ class Kept:
         left = _time_left(self._first, self._last) if text == TRAINING else ""
         self._progress.update(stage=f"{text}{left}")
 
-    def step(self, said: StepReport) -> None:
-        """Take one step's report; a repeated step of a resumed attempt replaces the old one."""
-        self._waiting.append(_step(self._progress.run_id, said))
-        self._last = said
-        if said.split is Split.TRAIN and self._first is None:
-            self._first = said
-        if time.monotonic() - self._written >= WRITE_EVERY:
-            self.flush()
-
-    def sample(self, said: SampleReport) -> None:
-        """Take one sample reply."""
-        self._waiting.append(TrainingSample(training_run_id=self._progress.run_id, **asdict(said)))
-
-    def warning(self, said: WarningReport) -> None:
-        """Take one finding."""
-        values = {name: value for name, value in asdict(said).items() if name != "stops"}
-        self._waiting.append(TrainingWarning(training_run_id=self._progress.run_id, **values))
+    def report(self, report: Report) -> None:
+        """Take a report; a repeated step of a resumed attempt replaces the old one."""
+        kind, unstored = ROWS[type(report)]
+        values = {name: value for name, value in asdict(report).items() if name != unstored}
+        self._waiting.append(kind(training_run_id=self._progress.run_id, **values))
+        if isinstance(report, StepReport):
+            self._last = report
+            if report.split is Split.TRAIN and self._first is None:
+                self._first = report
+            if time.monotonic() - self._written >= WRITE_EVERY:
+                self.flush()
 
     def flush(self) -> None:
         """Write whatever was not written yet. Raises `RunLost` when the run is no longer this attempt's."""
@@ -150,25 +152,6 @@ class Kept:
             self._progress.update(stage=stage, done=self._last.step, total=self._last.steps)
         self._waiting.clear()
         self._written = time.monotonic()
-
-
-def _step(run_id: int, said: StepReport) -> TrainingStep:
-    return TrainingStep(
-        training_run_id=run_id,
-        split=said.split,
-        step=said.step,
-        loss=said.loss,
-        reward_margin=said.reward_margin,
-        reward_accuracy=said.reward_accuracy,
-        logps_chosen=said.logps_chosen,
-        logps_rejected=said.logps_rejected,
-        learning_rate=said.learning_rate,
-        seconds=said.seconds,
-        rewards_chosen=said.rewards_chosen,
-        rewards_rejected=said.rewards_rejected,
-        grad_norm=said.grad_norm,
-        tokens_per_second=said.tokens_per_second,
-    )
 
 
 def _time_left(first: StepReport | None, last: StepReport | None) -> str:
