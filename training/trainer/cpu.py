@@ -352,23 +352,26 @@ def with_kept_reference(trainer_class: Any, scores: ReferenceScores, told: Calla
     The one method that is replaced is TRL's own, so a version of TRL without it scores every row, as always.
 
     Args:
-        told: hears how many rows of the data set are scored.
+        told: hears how many rows are scored, those of data sets before included.
     """
     if not KEPT_REFERENCE:
         return trainer_class
 
     class KeptReference(trainer_class):  # type: ignore[misc]
+        before = 0
+
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             columns = ("ref_chosen_logps", "ref_rejected_logps")
             rows = [row_key(row) for row in dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])]
             missing = [number for number, row in enumerate(rows) if scores.get(row) is None]
             for start in range(0, len(missing), CHUNK):
-                told(len(rows) - len(missing) + start)
+                told(self.before + len(rows) - len(missing) + start)
                 some = missing[start : start + CHUNK]
                 scored = super()._precompute_ref_logps(dataset.select(some), name, batch_size)
                 values = zip(*(list(scored[column]) for column in columns), strict=True)
                 scores.add({rows[number]: pair for number, pair in zip(some, values, strict=True)})
-            told(len(rows))
+            self.before += len(rows)
+            told(self.before)
             for place, column in enumerate(columns):
                 dataset = dataset.add_column(column, [(scores.get(row) or [])[place] for row in rows])
             return dataset

@@ -14,7 +14,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -304,7 +304,7 @@ def _optimize(
         model=model,
         reference=reference,
         callbacks=[monitor.callback()],
-        told=_Scoring(listener, in_all=sum(map(len, rows.values()))).told,
+        told=_scoring(listener, in_all=sum(map(len, rows.values()))),
     )
     monitor.trainer.remove_callback(PrinterCallback)
     if given.stop_early:  # decided at the very step that this attempt goes on from
@@ -329,23 +329,17 @@ def _optimize(
     return Learned(best.step, monitor.stopped)
 
 
-class _Scoring:
+def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
     """Says how far the reference model's scores are, in words, at most once a second."""
+    at = float("-inf")
 
-    def __init__(self, listener: Listener, *, in_all: int) -> None:
-        self._listener, self._in_all = listener, in_all
-        self._before = self._last = 0
-        self._at = float("-inf")
+    def told(done: int) -> None:
+        nonlocal at
+        if time.monotonic() - at >= TELL_EVERY:
+            at = time.monotonic()
+            listener.stage(f"Scoring the pairs with the reference model, {done} of {in_all}")
 
-    def told(self, done: int) -> None:
-        """``done`` rows of the data set at hand are scored; the data sets come one after the other."""
-        if done < self._last:
-            self._before += self._last
-        self._last = done
-        if time.monotonic() - self._at >= TELL_EVERY:
-            self._at = time.monotonic()
-            count = min(self._before + done, self._in_all)
-            self._listener.stage(f"Scoring the pairs with the reference model, {count} of {self._in_all}")
+    return told
 
 
 def _peak_memory_mb() -> int:
