@@ -16,7 +16,7 @@ from uuid import uuid4
 from db.models import Adapter, Method, Split
 from files import file_sha256
 from llm.folder import hash_weights, is_hub_id
-from training.recipe.recipe import WITH_REFERENCE, Loss
+from training.recipe.recipe import EXPERIMENTAL, WITH_REFERENCE, Loss
 from training.trainer.cpu import longest_first, with_kept_reference, with_longest_first, with_shared_prompts
 from training.trainer.examples import TrainingExample
 from training.trainer.following import is_first, processes
@@ -81,7 +81,7 @@ def make_trainer(
         callbacks=list(callbacks),
         **({"ref_model": reference} if given.method in WITH_REFERENCE and reference is not None else {}),
     )
-    if given.method in (Method.ORPO, Method.SIMPO):
+    if given.method in EXPERIMENTAL:
         # these tokenize in a way of their own, with a second end of turn after ours; so they get our tokens
         trainer.train_dataset = _tokens(encoded[Split.TRAIN])
         trainer.eval_dataset = _tokens(encoded[Split.VALIDATION]) if encoded[Split.VALIDATION] else None
