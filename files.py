@@ -6,6 +6,7 @@ renamed.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,16 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Put `text` into `file`, which never holds half of it."""
+    scratch = file.with_name(f".{file.name}.{os.getpid()}")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(file)
+
+
 def write_json(file: Path, content: Any) -> None:
-    """Write `content` to `file`, which never holds half of it."""
-    scratch = file.with_name(f".{file.name}")
-    scratch.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    scratch.rename(file)
+    """Put `content` into `file`, which never holds half of it."""
+    write_whole(file, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.training_work import Clock, Trained, cpu_seconds, device, peak_memory_mb
+from db.models import Split
 from errors import TrainingFailed
-from training.data.terms import Split
-from training.trainer.run_folder import SampleReport, StepReport, WarningReport
+from training.trainer.run_folder import Report, SampleReport, StepReport
 from training.trainer.train import train
 
 MERGING = "Merging"
@@ -45,24 +45,21 @@ class Timed:
         else:
             self._doing = "keeping the best" if self._trained else "before the first step"
 
-    def step(self, said: StepReport) -> None:
-        """A step, or a look at the validation rows."""
-        self.last[said.split] = said
+    def report(self, report: Report) -> None:
+        """A step, a look at the validation rows, or a sample reply; a guard's finding takes no time."""
+        if isinstance(report, SampleReport):
+            self.clock.passed("sample replies")
+            self.samples += 1
+        if not isinstance(report, StepReport):
+            return
+        self.last[report.split] = report
         self._trained, self._doing = True, "keeping the best"
-        if said.split is Split.TRAIN:
+        if report.split is Split.TRAIN:
             self.clock.passed("steps")
             return
         self.whole_s = self.clock.passed("evaluations")
         self.cpu_s, self.peak_memory_mb = cpu_seconds(), peak_memory_mb()
         self.looks += 1
-
-    def sample(self, said: SampleReport) -> None:
-        """A sample reply."""
-        self.clock.passed("sample replies")
-        self.samples += 1
-
-    def warning(self, said: WarningReport) -> None:
-        """A guard's finding takes no time."""
 
     def done(self) -> Trained:
         """The figures, once the trainer has come back. Raises `TrainingFailed` where the last look came too soon."""

@@ -35,7 +35,7 @@ def train(folder: Path) -> Trained:
         model=given["base_model"],
         args=DPOConfig(
             output_dir=str(folder / "output"),
-            per_device_train_batch_size=given["batch_size"],
+            per_device_train_batch_size=given["effective_batch_size"],
             num_train_epochs=given["epochs"],
             learning_rate=given["learning_rate"],
             lr_scheduler_type="cosine",

@@ -31,12 +31,13 @@ import typer
 
 from benchmarks.generation import GRACE, LOG, ContestantFailed, machine, told
 from benchmarks.training_work import Trained, pairs_of_sample
+from db.models import Split
 from jobs.child import QUIET
 from jobs.processes import Group
 from settings import ROOT, settings
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
-from training.data.terms import Split
-from training.trainer.run_folder import RecipeValues, RunInput, steps_of
+from training.recipe.recipe import RecipeValues
+from training.trainer.run_folder import RunFolder, RunInput
 
 WANTED_SECONDS = 0.5
 """Most of plain TRL's seconds that the project's run may take."""
@@ -51,15 +52,8 @@ CONTESTANTS = {"plain": "benchmarks.plain_training", "cold": OURS, "kept": OURS}
 """Their modules, in the order in which they run; the last finds what the one before it kept."""
 RECIPE = RecipeValues(
     name="Benchmark",
-    learning_rate=1e-4,
-    beta=0.1,
-    sft_weight=0.0,  # so that the losses are of one kind
+    rpo_alpha=0.0,  # so that the losses are of one kind
     epochs=3.0,
-    batch_size=4,
-    warmup_steps=3,
-    lora_rank=16,
-    lora_alpha=32,
-    max_length=1024,
     stop_early=False,
 )
 
@@ -120,8 +114,8 @@ def libraries() -> dict[str, str]:
 
 def recipe_of(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
     """The recipe; a very short training warms up less, since its one step would be of length 0 and change nothing."""
-    steps = steps_of(pairs=pairs, epochs=epochs, batch_size=RECIPE.batch_size, max_steps=None)
-    return replace(RECIPE, epochs=epochs, seed=seed, warmup_steps=min(RECIPE.warmup_steps, steps // 4))
+    recipe = replace(RECIPE, epochs=epochs, seed=seed)
+    return replace(recipe, warmup_steps=min(RECIPE.warmup_steps, recipe.steps(pairs) // 4))
 
 
 def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues, most: int) -> Path:
@@ -129,7 +123,7 @@ def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues
     sha256, snapshot, folder = content_sha256(rows), home / "snapshot", home / name
     write_folder(snapshot, rows, sha256=sha256, about={"picks": "simulated"})
     folder.mkdir()
-    RunInput(
+    work = RunInput(
         **asdict(recipe),
         base_model=model,
         template_hash=None,
@@ -137,7 +131,8 @@ def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues
         snapshot_sha256=sha256,
         kept=str(home / "reference"),
         sample_tokens=most,
-    ).write(folder)
+    )
+    RunFolder(folder).begin(work)
     return folder
 
 

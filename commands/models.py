@@ -8,9 +8,10 @@ from sqlalchemy import select
 
 from commands.shell import AsPerson, InProject, acting, console, responder_of, wait
 from db.lookup import project_named
-from db.models import Adapter, Loss, Method, ModelVersion, Scope, Snapshot
+from db.models import Adapter, Method, ModelVersion, Scope, Snapshot
 from db.session import reading, session
 from errors import NotFound
+from training.recipe.recipe import Loss
 
 app = typer.Typer()
 
@@ -62,7 +63,8 @@ def train(
     from training.data.snapshot import freeze
     from training.recipe.advice import advised
     from training.recipe.estimate import has_gpu, lengths, parameters_of
-    from training.recipe.recipe import PRESETS, start_training
+    from training.recipe.recipe import PRESETS
+    from training.recipe.start import start_training
 
     with session() as s:
         found = project_named(s, project)

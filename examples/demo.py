@@ -60,9 +60,9 @@ from review.rankings import Choice, rank_pair
 from settings import settings
 from stats.estimates import CannotEstimate
 from training.data.snapshot import freeze
-from training.recipe.recipe import SMALL, start_training
-from training.recipe.runs import training_steps
-from training.trainer.run_folder import RecipeValues
+from training.recipe.recipe import SMALL, RecipeValues
+from training.recipe.start import start_training
+from training.trainer.history import training_steps
 
 Say = Callable[[str], None]
 Says = Callable[[str, str, str], Verdict]
@@ -70,10 +70,10 @@ Says = Callable[[str, str, str], Verdict]
 
 
 SUPERVISED = replace(
-    SMALL, name="Supervised", method=Method.SFT, epochs=3.0, learning_rate=2e-4, evaluations=1, stop_early=False
+    SMALL, name="Supervised", method=Method.SFT, epochs=3.0, learning_rate=2e-4, evaluation_count=1, stop_early=False
 )
 """First round: brings the picks' manner, and goes in circles where it always says the likeliest word."""
-PREFERRED = replace(SMALL, name="DPO", evaluations=1, stop_early=False)
+PREFERRED = replace(SMALL, name="DPO", evaluation_count=1, stop_early=False)
 """Second round: DPO on what that model itself writes, which takes those circles back. Found on training emails alone
 (docs/experiments.md); on replies of the base model instead, DPO made its own a few words long."""
 

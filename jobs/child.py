@@ -19,7 +19,6 @@ STAGES = {
     "generation": "generation.worker",
     "training": "training.trainer.worker",
     "parity": "generation.parity_check",
-    "timing": "training.recipe.timing",
     "judge": "eval.judge.run",
     "benchmark": "eval.benchmarks.runs",
 }

@@ -16,7 +16,6 @@ FAILED = {
     "generation": EngineFailed,
     "training": TrainingFailed,
     "parity": EngineFailed,
-    "timing": TrainingFailed,
     "benchmark": TrainingFailed,
 }
 

@@ -18,7 +18,6 @@ from db.models import (
     ParityCheck,
     Role,
     RunStatus,
-    Timing,
     TrainingRun,
     Worker,
     now,
@@ -27,7 +26,7 @@ from db.people import require
 from errors import NotFound, Refused, to_type
 from settings import settings
 
-AnyRun = GenerationRun | TrainingRun | ParityCheck | Timing | JudgeRun | BenchmarkRun
+AnyRun = GenerationRun | TrainingRun | ParityCheck | JudgeRun | BenchmarkRun
 
 ALIVE = timedelta(seconds=15)
 """A worker beats every few seconds; one that has been silent for longer is taken for dead."""
@@ -52,7 +51,6 @@ KINDS: dict[str, Kind] = {
     "generation": Kind(GenerationRun, "Generation run"),
     "training": Kind(TrainingRun, "Training run"),
     "parity": Kind(ParityCheck, "Check of how a model is served"),
-    "timing": Kind(Timing, "Timed step"),
     "judge": Kind(JudgeRun, "Model judge"),
     "benchmark": Kind(BenchmarkRun, "Benchmark"),
 }

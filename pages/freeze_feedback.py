@@ -1,17 +1,15 @@
-"""Choose which feedback counts, see what it would teach, freeze it as a Snapshot; look at and compare frozen ones."""
+"""Choose which feedback counts, see what it would teach, freeze it as a Snapshot; look at frozen ones."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from db.models import Role
 from db.session import reading, session
 from generation.responders import model_responders
 from texts.escape import escaped
-from training.data.difference import Difference, compare
 from training.data.feedback import Choosable, choosable
 from training.data.rows import Form
 from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
@@ -161,11 +159,6 @@ def into_pairs() -> dict[str, Any]:
     }
 
 
-def numbers() -> DeltaGenerator:
-    """A line for numbers, which goes on below where the screen is narrow."""
-    return st.container(horizontal=True, gap="medium")
-
-
 def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     """Replies beside each other, whole."""
     cells = "".join(f'<div class="pw-text">{escaped(text)}</div>' for pair in pairs for text in pair)
@@ -174,7 +167,7 @@ def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 def show_preview(now: SnapshotPreview) -> None:
     """What would be frozen, in numbers and pictures."""
-    with numbers():
+    with st.container(horizontal=True, gap="medium"):  # goes on below where the screen is narrow
         st.metric("Pairs to train on", f"{len(now.rows) - now.validation_count:,}", width="content")
         aside = "Validation: never trained on, to watch the training by."
         st.metric("Set aside", f"{now.validation_count:,}", help=aside, width="content")
@@ -274,32 +267,6 @@ def show_frozen(one: Listed) -> None:
                 show_table([{"Count": count, "Why": why} for count, why in one.left_out])
 
 
-def show_difference(found: Difference) -> None:
-    """What the newer one has that the older has not, and the other way round."""
-    with numbers():
-        st.metric("Pairs in both", f"{found.same:,}", width="content")
-        st.metric("Added", f"{len(found.added):,}", width="content")
-        st.metric("Gone", f"{len(found.gone):,}", width="content")
-        st.metric("Thumbs added, gone", f"{found.thumbs_added:,}, {found.thumbs_gone:,}", width="content")
-    notes = {
-        "in another split now": found.moved,
-        "with a prompt that reads otherwise now": found.asked_otherwise,
-        "resting on a person's word instead of a simulated one, or the other way": found.other_word,
-    }
-    if said := [f"{count:,} {note}" for note, count in notes.items() if count]:
-        st.caption(f"Of the pairs in both: {'; '.join(said)}.")
-    if found.choices:
-        st.caption("Chosen otherwise")
-        show_table([{"Choice": one.name, "Before": one.before, "After": one.after} for one in found.choices])
-    if found.left_out:
-        st.caption("Left out of each")
-        show_table([{"Before": one.before, "After": one.after, "Why": one.why} for one in found.left_out])
-    for title, rows in (("Added", found.added), ("Gone", found.gone)):
-        if rows:
-            with st.expander(f"{title}: {len(rows):,} pairs", icon=":material/table_view:"):
-                show_pairs([(row.chosen[-1]["content"], row.rejected[-1]["content"]) for row in rows[:SHOWN]])
-
-
 with reading() as s:
     offered = choosable(s, project_id=me.project_id)
     frozen_ones = listed(s, project_id=me.project_id)
@@ -321,19 +288,3 @@ st.subheader("Frozen")
 every = len(frozen_ones) <= NEWEST or st.toggle(f"Show all {len(frozen_ones):,}", key=key("all"))
 for listed_one in frozen_ones if every else frozen_ones[:NEWEST]:
     show_frozen(listed_one)
-
-if len(frozen_ones) > 1:
-    st.subheader("Compare two")
-    by_id = {one.snapshot.id: one for one in frozen_ones}
-    left, right = st.columns(2)
-    before = left.selectbox(
-        "Before", list(by_id), index=1, format_func=lambda one: name_of(by_id[one]), key=key("before")
-    )
-    after = right.selectbox(
-        "After", list(by_id), index=0, format_func=lambda one: name_of(by_id[one]), key=key("after")
-    )
-    if before == after:
-        st.info("Choose two different ones.")
-    else:
-        with errors_shown(), st.spinner("Comparing …"), reading() as s:
-            show_difference(compare(s, project_id=me.project_id, older_id=before, newer_id=after))

@@ -9,7 +9,7 @@ from errors import PickwellError
 from texts.escape import escaped
 from training.data.snapshot import snapshots
 from training.recipe.curve_runs import (
-    Standing,
+    CurveStanding,
     cancel_curve,
     check_curve,
     counts_of,
@@ -19,9 +19,8 @@ from training.recipe.curve_runs import (
     start_curve,
 )
 from training.recipe.learning_curve import finding, told_from_chance
-from training.recipe.recipe import PRESETS
-from training.recipe.runs import training_runs
-from training.trainer.examples import PAIRED
+from training.recipe.recipe import PAIRED, PRESETS
+from training.trainer.history import training_runs
 from ui.charts import learning_curve
 from ui.frame import page
 from ui.run_status import show_run
@@ -93,7 +92,7 @@ def cancel_all(curve_id: int) -> None:
         cancel_curve(s, by=me.reviewer_id, curve_id=curve_id)
 
 
-def show_curve(found: Standing, *, newest: bool) -> None:
+def show_curve(found: CurveStanding, *, newest: bool) -> None:
     """Sentence, picture, numbers; the four runs below."""
     head, action = st.columns([4, 1], vertical_alignment="center")
     head.subheader(plain(found.title))
@@ -114,7 +113,7 @@ def show_curve(found: Standing, *, newest: bool) -> None:
             show_run(run, about, by=me.reviewer_id)
 
 
-def show_points(found: Standing) -> None:
+def show_points(found: CurveStanding) -> None:
     """What the trainings that are done say."""
     counts = found.counts
     simulated = counts.simulated + counts.simulated_validation

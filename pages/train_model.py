@@ -9,7 +9,7 @@ from generation.base_model import register_base_model
 from training.data.snapshot import snapshots
 from training.recipe.advice import advised, cautions, flip_rate
 from training.recipe.estimate import (
-    Lengths,
+    RowLengths,
     estimate,
     has_gpu,
     lengths,
@@ -18,13 +18,11 @@ from training.recipe.estimate import (
     memory_warning,
     parameters_of,
 )
-from training.recipe.knobs import EXPERIMENTAL, METHODS
 from training.recipe.readiness import facts
-from training.recipe.recipe import start_training
-from training.recipe.runs import training_runs
-from training.recipe.timing import request_timing, timings
+from training.recipe.recipe import EXPERIMENTAL, METHODS
+from training.recipe.start import start_training
+from training.trainer.history import training_runs
 from ui.frame import page
-from ui.run_status import show_run
 from ui.safe import errors_shown, plain
 from ui.train.readiness import agreed, link, show_readiness
 from ui.train.recipe import choose_loss_and_adapter, recipe_form
@@ -37,7 +35,7 @@ me = page("Train", Role.MANAGER)
 
 
 @st.cache_data(show_spinner="Reading the snapshot …", max_entries=20)
-def size_of(_snapshot: Snapshot, sha256: str) -> Lengths:
+def size_of(_snapshot: Snapshot, sha256: str) -> RowLengths:
     """A frozen Snapshot's lengths never change."""
     return lengths(_snapshot)
 
@@ -46,7 +44,6 @@ with reading() as s:
     frozen = snapshots(s, project_id=me.project_id)
     bases = [model for model in models(s) if model.retired_at is None]
     busy = any(not run.status.ended for run in training_runs(s, project_id=me.project_id))
-    measuring = any(not one.status.ended for one in timings(s, project_id=me.project_id))
     people = agreed(s, project_id=me.project_id)
 if not bases:
     with errors_shown(stop=True):
@@ -104,43 +101,9 @@ with reading() as s, errors_shown(stop=True):
     found = measured(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
 expected = estimate(recipe, size=size, thumbs=snapshot.thumb_count, parameters=parameters, found=found, gpu=has_gpu())
 total, free = memory_here()
-say, do = st.columns([3, 1], vertical_alignment="center")
-say.markdown(f":material/schedule: {plain(expected.sentence)}")
+st.markdown(f":material/schedule: {plain(expected.sentence)}")
 if not has_gpu() and (tight := memory_warning(expected.memory_mb, total_mb=total, free_mb=free)):
     st.warning(plain(tight), icon=":material/memory:")
-if do.button(
-    "Measure on this machine",
-    icon=":material/timer:",
-    disabled=measuring,
-    help="Takes three real steps of this recipe in the background, a minute or two, and makes no model.",
-    width="stretch",
-):
-    with errors_shown():
-        with session() as s:
-            request_timing(
-                s,
-                by=me.reviewer_id,
-                project_id=me.project_id,
-                snapshot_id=snapshot.id,
-                base_model_id=base.id,
-                recipe=recipe,
-            )
-        st.rerun()
-
-
-@st.fragment(run_every="2s" if measuring else None)
-def measurement() -> None:
-    """The newest measurement, as long as it is under way or failed."""
-    with reading() as s:
-        newest = timings(s, project_id=me.project_id, limit=1)
-    if measuring and all(one.status.ended for one in newest):
-        st.rerun()
-    for one in newest:
-        if one.error or not one.status.ended:
-            show_run(one, "Measuring a step", by=me.reviewer_id)
-
-
-measurement()
 naming, starting = st.columns([3, 1], vertical_alignment="bottom")
 name = naming.text_input("Name of the new model", placeholder="Service tone, first try", max_chars=80)
 if starting.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch"):

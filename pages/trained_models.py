@@ -15,7 +15,7 @@ from release.compare import LEAST, MOST, compare, label_of
 from release.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
 from release.hub import hub_address, may_push, missing, push
 from release.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
-from training.recipe.runs import training_runs
+from training.trainer.history import training_runs
 from ui.frame import page
 from ui.models.benchmarks import show_benchmarks, show_beside
 from ui.models.card import contests_of, show_card, show_evaluations

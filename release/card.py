@@ -6,7 +6,7 @@ matter that model hubs read (https://huggingface.co/docs/hub/model-cards).
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, union
@@ -20,6 +20,7 @@ from db.models import (
     Project,
     Prompt,
     Ranking,
+    Recipe,
     Reviewer,
     Snapshot,
     Split,
@@ -35,8 +36,7 @@ from jobs.runs import run_folder
 from llm.folder import is_hub_id
 from release.versions import Licence, ancestors, descendants, licence_of, training_of
 from training.data.terms import LeftOut
-from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
-from training.trainer.run_folder import RecipeValues
+from training.recipe.recipe import ADAPTERS, KNOBS, from_row
 
 HUB_LICENCES = frozenset(
     "apache-2.0 mit bsd-2-clause bsd-3-clause mpl-2.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 openrail bigscience-"
@@ -267,14 +267,14 @@ def _value(value: Any) -> str:
     return f"{len(value)} chosen"
 
 
-def knobs(recipe: Any) -> dict[str, str]:
+def knobs(stored: Recipe) -> dict[str, str]:
     """Every knob of a Recipe in words, by its label."""
-    found = {}
-    for knob in fields(RecipeValues):
-        value = getattr(recipe, knob.name)
-        label = KNOBS[knob.name].label if knob.name in KNOBS else knob.name.replace("_", " ").capitalize()
-        found[label] = CHOICES[knob.name][value].label if knob.name in CHOICES else _knob(value)
-    return found
+    recipe = from_row(stored)
+    words = {"Name": recipe.name}
+    for name, knob in KNOBS.items():
+        value = getattr(recipe, name)
+        words[knob.label] = knob.options[value].label if knob.options else _knob(value)
+    return words
 
 
 def _knob(value: object) -> str:

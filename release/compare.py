@@ -11,7 +11,7 @@ from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, Training
 from db.people import require
 from errors import NotFound, Refused
 from release.card import knobs, metrics, snapshot_in_words
-from training.trainer.run_history import points
+from training.trainer.history import points
 
 LEAST, MOST = 2, 4
 NOTHING = "–"

@@ -19,7 +19,6 @@ from db.models import (
     Responder,
     Role,
     RunStatus,
-    Timing,
     TrainingRun,
     now,
 )
@@ -27,7 +26,7 @@ from db.people import require
 from errors import Refused
 from files import MANIFEST, read_json
 from llm.folder import is_hub_id
-from training.recipe.runs import training_runs
+from training.trainer.history import training_runs
 
 NOT_KNOWN = "not known: ask"
 """Said of a licence that neither a manager nor the base's folder names."""
@@ -162,7 +161,6 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
     beside = select(Companion.generation_run_id).where(Companion.responder_id.in_(answers)).scalar_subquery()
     for words, model, uses in (
         ("training run {}", TrainingRun, TrainingRun.base_model_id == version.id),
-        ("the measuring of a training, run {}", Timing, Timing.base_model_id == version.id),
         ("generation run {}", GenerationRun, GenerationRun.responder_id.in_(answers) | GenerationRun.id.in_(beside)),
         ("the check of how it is served, run {}", ParityCheck, ParityCheck.model_version_id == version.id),
         ("the model judge, run {}", JudgeRun, JudgeRun.responder_id.in_(answers)),

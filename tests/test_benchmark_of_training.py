@@ -15,10 +15,10 @@ from benchmarks.generation import ContestantFailed
 from benchmarks.own_training import Timed
 from benchmarks.training import compared, contestant, given, ratio, recipe_of
 from benchmarks.training_work import Clock, Trained, pairs_of_sample
+from db.models import Split
 from errors import Refused, TrainingFailed
 from training.data.rows import FrozenRow, Rows
-from training.data.terms import Split
-from training.trainer.run_folder import RunInput, SampleReport, StepReport
+from training.trainer.run_folder import RunFolder, SampleReport, StepReport
 
 DONE = Trained(
     steps=48,
@@ -93,14 +93,14 @@ def test_the_rule_and_not_the_samples_own_pick_says_which_is_better() -> None:
 @pytest.mark.parametrize(("pairs", "epochs", "warmup"), [(64, 3, 3), (4, 1, 0), (40, 1, 2)])
 def test_a_short_training_warms_up_less_and_none_stops_early(pairs: int, epochs: float, warmup: int) -> None:
     recipe = recipe_of(pairs=pairs, epochs=epochs, seed=0)
-    assert (recipe.warmup_steps, recipe.sft_weight, recipe.stop_early) == (warmup, 0.0, False)
+    assert (recipe.warmup_steps, recipe.rpo_alpha, recipe.stop_early) == (warmup, 0.0, False)
 
 
 def test_each_contestant_gets_a_folder_of_its_own_and_the_same_task(tmp_path: Path) -> None:
     rows, recipe = of_sample(pairs=4, validation=2), recipe_of(pairs=4, epochs=1, seed=3)
     both = [given(tmp_path, name, rows, model="base", recipe=recipe, most=60) for name in ("plain", "cold")]
     assert [one.name for one in both] == ["plain", "cold"]
-    first, second = (RunInput.read(one) for one in both)
+    first, second = (RunFolder(one).input() for one in both)
     assert first == second
     assert (first.seed, first.kept, first.sample_tokens) == (3, str(tmp_path / "reference"), 60)
 
@@ -123,12 +123,12 @@ def test_every_second_is_put_down_to_what_it_went_into(monkeypatch: pytest.Monke
     timed.stage("Scoring the pairs with the reference model, 6 of 6")  # 30
     timed.stage("Training")  # 40
     timed.stage("Writing sample replies")  # 50
-    timed.sample(SampleReport(0, 1, 7, "Hello", 1, True))  # 60
+    timed.report(SampleReport(0, 1, 7, "Hello", 1, True))  # 60
     timed.stage("Training")  # 70
-    timed.step(a_step(1))  # 80
-    timed.step(a_step(2, loss=0.5))  # 90
-    timed.step(a_step(2, Split.VALIDATION))  # 100
-    timed.sample(SampleReport(2, 1, 7, "Hello", 1, True))  # 110
+    timed.report(a_step(1))  # 80
+    timed.report(a_step(2, loss=0.5))  # 90
+    timed.report(a_step(2, Split.VALIDATION))  # 100
+    timed.report(SampleReport(2, 1, 7, "Hello", 1, True))  # 110
     timed.stage("Training")  # 120
     timed.stage("Merging the adapter into the model")  # 130
     done = timed.done()  # 140
@@ -151,7 +151,7 @@ def test_a_training_that_was_not_looked_at_in_the_end_gives_no_figures(monkeypat
     monkeypatch.setattr("benchmarks.own_training.peak_memory_mb", lambda: 4000)
     timed = Timed()
     for said in (a_step(1), a_step(1, Split.VALIDATION), a_step(2)):
-        timed.step(said)
+        timed.report(said)
     with pytest.raises(TrainingFailed, match="did not end with a look"):
         timed.done()
 
@@ -213,7 +213,7 @@ def test_the_contestants_take_turns_and_the_first_of_each_round_finds_nothing_ke
     turns = []
 
     def trained(name: str, module: str, folder: Path) -> Trained:
-        kept = Path(RunInput.read(folder).kept or "")
+        kept = Path(RunFolder(folder).input().kept or "")
         turns.append((name, module.rpartition(".")[2], kept.exists()))
         kept.mkdir(exist_ok=module.endswith("own_training"))
         if name == "plain":

@@ -21,6 +21,7 @@ from review.assignment import next_offer
 from review.rankings import Choice, rank_pair
 from settings import ROOT
 from tests.test_training import a_training
+from training.recipe.recipe import from_row
 
 EMAILS = [
     "My atlas has not come. Where is it?",
@@ -179,4 +180,5 @@ def test_a_training_by_another_method_takes_the_advised_recipe(
     assert not ended.value.code, capsys.readouterr()
     with reading() as s:
         recipe = s.scalars(select(TrainingRun).where(TrainingRun.model_name == "Second")).one().recipe
-        assert (recipe.method, recipe.adapter, recipe.beta) == (Method.KTO, Adapter.DORA, 0.1)
+        used = from_row(recipe)
+        assert (used.method, used.adapter, used.beta) == (Method.KTO, Adapter.DORA, 0.1)

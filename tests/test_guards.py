@@ -1,16 +1,34 @@
 """What must hold in a training and in its folder, and what must be noticed where it does not."""
 
+import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
 
+from db.models import Split
 from errors import TrainingFailed
-from tests.test_training_worker import Deaf
+from tests.test_training_worker import Deaf, a_report
+from training.recipe.recipe import Loss
+from training.trainer import train as train_module
 from training.trainer import weights
+from training.trainer.cpu import LongestFirstSampler, longest_first
 from training.trainer.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
-from training.trainer.run_folder import BEST, CHECKPOINTS, METRICS, forget_steps_after, last_checkpoint
+from training.trainer.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    METRICS,
+    RunFolder,
+    RunInput,
+    StepReport,
+    WarningReport,
+)
 from training.trainer.train import train
 from training.trainer.weights import SPARE_BYTES, bytes_to_write, revision_of
 
@@ -98,7 +116,7 @@ class Sized:
 
 
 def still_to_write(model: Sized, folder: Path, *, makes_model: bool = True) -> int:
-    return bytes_to_write(model, folder, checkpoints=3, makes_model=makes_model) - SPARE_BYTES
+    return bytes_to_write(model, RunFolder(folder), checkpoints=3, makes_model=makes_model) - SPARE_BYTES
 
 
 @pytest.mark.parametrize("gpu", [True, False])
@@ -138,7 +156,9 @@ def test_a_hub_models_commit_is_told_from_the_cache_and_changes_with_it(
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path) is None
+    run = RunFolder(tmp_path)
+    assert run.last_checkpoint() is None
+    assert run.last_step() == 0
     for name, state in (
         ("checkpoint-2", "{}"),
         ("checkpoint-10", "{}"),
@@ -148,16 +168,144 @@ def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
         (tmp_path / CHECKPOINTS / name).mkdir(parents=True)
         if state is not None:
             (tmp_path / CHECKPOINTS / name / "trainer_state.json").write_text(state)
-    assert last_checkpoint(tmp_path) == tmp_path / CHECKPOINTS / "checkpoint-10"
+    assert run.last_checkpoint() == tmp_path / CHECKPOINTS / "checkpoint-10"
     assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {"checkpoint-2", "checkpoint-10"}
 
 
 def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / METRICS).write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
-    forget_steps_after(tmp_path, 2)
+    RunFolder(tmp_path).forget_after(2)
     assert (tmp_path / METRICS).read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
-def test_a_folder_without_its_input_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="cannot be read as a training's input"):
+def given(folder: Path, **changes: Any) -> RunInput:
+    values = {"base_model": "base", "template_hash": None, "snapshot": str(folder), "snapshot_sha256": "0" * 64}
+    return RunInput(name="Tiny", **{**values, **changes})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_input_comes_back_as_it_was_written_and_may_be_written_again(tmp_path: Path) -> None:
+    run, told = RunFolder(tmp_path), given(tmp_path, adapter=None, loss=Loss.IPO, share=0.5)
+    run.begin(told)
+    assert run.input() == told
+    moved = dataclasses.replace(told, snapshot="elsewhere", tracker="tensorboard")
+    run.begin(moved)
+    assert run.input() == moved
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "No such file"),
+        ("", "Expecting value"),
+        ("[1]", "cannot convert"),
+        ('{"name": "Tiny", "sft_weight": 0.5, "launcher": "LOCAL"}', "this version has no launcher, sft_weight"),
+        ('{"name": "Tiny"}', "missing 4 required"),
+        ('{"name": "Tiny", "loss": "HINGE"}', "loss cannot be 'HINGE'"),
+    ],
+)
+def test_an_input_of_another_version_or_none_is_a_sentence_and_nothing_is_touched(
+    tmp_path: Path, text: str | None, why: str
+) -> None:
+    for name in ("checkpoints/checkpoint-2/trainer_state.json", METRICS, "merged/model.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("half")
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    before = contents(tmp_path)
+    with pytest.raises(TrainingFailed, match=f"(?s)cannot be read as a training's input .*{why}.*Move its folder away"):
         train(tmp_path, Deaf())
+    if text is not None:
+        with pytest.raises(TrainingFailed, match="cannot be read as a training's input"):
+            RunFolder(tmp_path).begin(given(tmp_path))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("changes", [{"beta": 0.3}, {"snapshot_sha256": "1" * 64}, {"makes_model": False}])
+def test_the_folder_of_another_training_is_refused_and_not_touched(tmp_path: Path, changes: dict[str, Any]) -> None:
+    RunFolder(tmp_path).begin(given(tmp_path))
+    before = contents(tmp_path)
+    with pytest.raises(TrainingFailed, match="holds another training"):
+        RunFolder(tmp_path).begin(given(tmp_path, **changes))
+    assert contents(tmp_path) == before
+
+
+def test_a_manifest_of_another_version_is_a_sentence(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.begin(given(tmp_path))
+    assert run.finished() is None
+    (tmp_path / "manifest.json").write_text('{"weights": "abc"}')
+    with pytest.raises(TrainingFailed, match="is of another version"):
+        train(tmp_path, Deaf())
+
+
+def test_what_the_trainer_said_is_read_back_without_a_line_that_was_cut(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    said = [a_report(1), a_report(1, split=Split.VALIDATION), a_report(2)]
+    for report in said:
+        run.add(report)
+    run.add(WarningReport(2, "margin", "The margin is 9."))
+    (tmp_path / METRICS).open("a").write('{"split": "TRAIN", "st')
+    assert run.read(StepReport) == said
+    assert [warning.kind for warning in run.read(WarningReport)] == ["margin"]
+    run.forget_after(1)
+    assert run.read(StepReport) == said[:2]
+    assert run.read(WarningReport) == []
+
+
+# --------------------------------------------------------------------------------------- the longest row first
+
+
+@for_all(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 40), st.randoms())
+def test_the_longest_row_that_is_seen_comes_first_and_no_other_moves_but_one(
+    lengths: list[int], seen: int, random: Random
+) -> None:
+    order = random.sample(range(len(lengths)), len(lengths))
+    moved = longest_first(order, lengths, seen=seen)
+    assert lengths[moved[0]] == max(lengths[row] for row in order[:seen])
+    assert sorted(moved[:seen]) == sorted(order[:seen]), "it sees other rows"
+    assert sum(before != after for before, after in zip(order, moved, strict=True)) in (0, 2)
+
+
+def test_the_first_epoch_alone_has_another_order_and_is_as_long() -> None:
+    class Sampler:
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def __iter__(self) -> Iterator[int]:
+            yield from (2, 0, 1)
+            self.epoch += 1
+
+    sampler = LongestFirstSampler(Sampler(), [5, 9, 7], seen=3)
+    assert len(sampler) == 3
+    assert [list(sampler) for _ in range(2)] == [[1, 0, 2], [2, 0, 1]]
+    sampler.set_epoch(0)
+    assert list(sampler) == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "The machine has too"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), "The GPU has too little memory"),
+        (OSError(28, "No space left on device"), "is full"),
+    ],
+)
+def test_a_machine_that_gives_out_is_a_sentence(problem: Exception, words: str) -> None:
+    assert words in str(train_module._sentence(problem, Path("/run")))
+    assert train_module._sentence(ValueError("a bug"), Path("/run")) is None
+
+
+def test_trackers_write_here_and_tell_their_makers_nothing(tmp_path: Path) -> None:
+    environ = {"TRACKIO_SPACE_ID": "team/space", "MLFLOW_TRACKING_URI": "http://ml"}
+    train_module._set_environment(environ, tmp_path, given(tmp_path))
+    assert "TRACKIO_SPACE_ID" not in environ
+    assert environ["MLFLOW_TRACKING_URI"] == "http://ml"
+    assert environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert environ["TENSORBOARD_LOGGING_DIR"] == str(tmp_path / "tensorboard")
+    assert environ["TRACKIO_DIR"].endswith("home/trackio")

@@ -18,15 +18,14 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 import settings as settings_module
-from db.models import Launcher
+from db.models import Split
 from errors import TrainingFailed
-from files import MANIFEST, write_json
+from files import MANIFEST, write_json, write_whole
 from settings import ROOT
-from training.data.terms import Split
 from training.trainer import launch as launch_module
 from training.trainer import processes as launching
 from training.trainer import ray_job
-from training.trainer.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end, write_whole
+from training.trainer.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end
 from training.trainer.launch import launch
 from training.trainer.processes import accelerate_command, accelerate_config, check_resources, follow, train_apart
 from training.trainer.ray_job import FOLLOWED, JOB, Followed, Machine, Silence, State, run_on_ray, share_of
@@ -36,6 +35,8 @@ from training.trainer.run_folder import (
     SAMPLES,
     STAGE,
     WARNINGS,
+    Report,
+    RunFolder,
     RunInput,
     RunManifest,
     SampleReport,
@@ -49,15 +50,6 @@ GIVEN = RunInput(
     template_hash=None,
     snapshot="snapshot",
     snapshot_sha256="0" * 64,
-    learning_rate=1e-3,
-    beta=0.1,
-    sft_weight=0.0,
-    epochs=1.0,
-    batch_size=4,
-    warmup_steps=0,
-    lora_rank=8,
-    lora_alpha=16,
-    max_length=512,
 )
 SAMPLE = SampleReport(step=2, place=1, prompt_id=7, reply="Zwölf\nEier", tokens=4, ended=True)
 WARNING = WarningReport(step=2, kind="overfitting", sentence="It learns by heart.")
@@ -86,14 +78,8 @@ class Heard:
     def stage(self, text: str) -> None:
         self._hear(text)
 
-    def step(self, said: StepReport) -> None:
-        self._hear(said)
-
-    def sample(self, said: SampleReport) -> None:
-        self._hear(said)
-
-    def warning(self, said: WarningReport) -> None:
-        self._hear(said)
+    def report(self, report: Report) -> None:
+        self._hear(report)
 
 
 class Lost(Exception):
@@ -104,7 +90,7 @@ def finish(folder: Path) -> None:
     """Make the folder that of a finished training."""
     (folder / MERGED).mkdir()
     write_json(folder / MERGED / MANIFEST, {})
-    RunManifest("model", "0", "0", "0", 5, 20, 1.0, 100, "CPU", {}).write(folder)
+    RunFolder(folder).finish(RunManifest("model", "0", "0", "0", 5, 20, 1.0, 100, "CPU", {}))
 
 
 # Reading a folder
@@ -310,14 +296,16 @@ follow({python(code)!r}, Path({str(tmp_path)!r}), Silent())
     ("values", "goes"),
     [
         ({}, "here"),
-        ({"launcher": Launcher.ACCELERATE}, "here"),
-        ({"launcher": Launcher.ACCELERATE, "processes": 2}, "apart"),
-        ({"launcher": Launcher.RAY}, "ray"),
+        ({"processes": 2}, "apart"),
+        ({"ray_address": "http://127.0.0.1:8265"}, "ray"),
+        ({"ray_address": "http://127.0.0.1:8265", "processes": 2}, "ray"),
     ],
 )
-def test_the_recipe_says_where_a_training_runs(
+def test_a_cluster_that_is_named_or_else_the_recipes_processes_say_where_a_training_runs(
     values: dict[str, Any], goes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PICKWELL_RAY_ADDRESS", values.pop("ray_address", ""))
+    settings_module.settings.cache_clear()
     went: list[str] = []
     monkeypatch.setattr(launch_module, "train_here", lambda *_: went.append("here"))
     monkeypatch.setattr(launch_module, "train_apart", lambda *_: went.append("apart"))

@@ -15,18 +15,17 @@ import psutil
 import pytest
 
 import settings as settings_module
-from db.models import Launcher
+from db.models import Split
 from errors import TrainingFailed
 from jobs.processes import Group
 from tests.test_launch import Heard, Lost
 from tests.test_training_slow import a_run, losses
-from training.data.terms import Split
 from training.trainer import processes as launching
 from training.trainer import ray_job
 from training.trainer.launch import launch
 from training.trainer.processes import train_apart
 from training.trainer.ray_job import JOB
-from training.trainer.run_folder import ADAPTER, METRICS, RunInput, StepReport, finished, last_checkpoint
+from training.trainer.run_folder import ADAPTER, METRICS, Report, RunFolder, StepReport
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
@@ -57,7 +56,7 @@ def adapter(folder: Path) -> dict[str, Any]:
 def one_process(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the other trainings have to come to."""
     folder = a_run(tmp_path_factory.mktemp("one"), tiny)
-    launch(folder, RunInput.read(folder), Heard())
+    launch(folder, RunFolder(folder).input(), Heard())
     return folder
 
 
@@ -70,14 +69,14 @@ def same_as(one: Path, folder: Path, heard: Heard) -> None:
     ours, theirs = adapter(folder), adapter(one)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
-    assert finished(folder) is not None
+    assert RunFolder(folder).finished() is not None
 
 
 def test_two_processes_learn_what_one_does_and_a_lost_run_leaves_none(
     one_process: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    folder = a_run(tmp_path, tiny, launcher=Launcher.ACCELERATE, processes=2)
-    given, lost = RunInput.read(folder), LostAfter(folder, step=3)
+    folder = a_run(tmp_path, tiny, processes=2)
+    given, lost = RunFolder(folder).input(), LostAfter(folder, step=3)
     with pytest.raises(Lost):
         launch(folder, given, lost)
     assert lost.processes >= 3, "the launcher and two of its own"
@@ -95,9 +94,9 @@ class LostAfter(Heard):
         self._folder, self._step = folder, step
         self.processes = 0
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        if said.step == self._step:
+    def report(self, report: Report) -> None:
+        super().report(report)
+        if isinstance(report, StepReport) and report.step == self._step:
             self.processes = len(processes_of(self._folder))
             raise Lost
 
@@ -111,12 +110,12 @@ def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_ki
         "accelerate_config",
         lambda **_: as_on_gpus(processes=2, gpus=2) | {"mixed_precision": "no"},
     )
-    folder = a_run(tmp_path, tiny, launcher=Launcher.ACCELERATE, processes=2)
-    given = RunInput.read(folder)
+    folder = a_run(tmp_path, tiny, processes=2)
+    given = RunFolder(folder).input()
     with pytest.raises(TrainingFailed):
         train_apart(folder, given, Killing(folder, step=3), trainer="tests.fsdp_on_cpu")
     assert processes_of(folder) == []
-    checkpoint = last_checkpoint(folder)
+    checkpoint = RunFolder(folder).last_checkpoint()
     assert checkpoint is not None
     assert (checkpoint / "pytorch_model_fsdp.bin").exists(), "this was not FSDP"
     heard = Heard()
@@ -131,9 +130,9 @@ class Killing(Heard):
         super().__init__()
         self._folder, self._step = folder, step
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        if said.step == self._step:
+    def report(self, report: Report) -> None:
+        super().report(report)
+        if isinstance(report, StepReport) and report.step == self._step:
             for process in processes_of(self._folder):
                 process.send_signal(signal.SIGKILL)
 
@@ -211,16 +210,17 @@ def named(cluster: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class Dying(Heard):
     """A follower whose worker is stopped at the first step."""
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def report(self, report: Report) -> None:
+        super().report(report)
+        if isinstance(report, StepReport):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_job_on_a_ray_cluster_outlives_its_worker_and_is_followed_to_its_model(
     named: str, tiny: Path, tmp_path: Path
 ) -> None:
-    folder = a_run(tmp_path, tiny, launcher=Launcher.RAY, max_steps=3)
-    given = RunInput.read(folder)
+    folder = a_run(tmp_path, tiny, max_steps=3)
+    given = RunFolder(folder).input()
     with pytest.raises(SystemExit):
         launch(folder, given, Dying(), cancelled=lambda: False)
     job = json.loads((folder / JOB).read_text())["name"]
@@ -228,15 +228,15 @@ def test_a_job_on_a_ray_cluster_outlives_its_worker_and_is_followed_to_its_model
     launch(folder, given, heard)
     assert [step for split, step in steps(heard) if split == Split.TRAIN.value] == [1, 2, 3]
     assert steps(heard) == losses(folder)
-    assert finished(folder) is not None
+    assert RunFolder(folder).finished() is not None
     assert not (folder / JOB).exists()
     assert jobs_at(named, folder) == [job], "a second job was submitted"
 
 
 def test_a_cancelled_job_on_a_ray_cluster_leaves_no_process(named: str, tiny: Path, tmp_path: Path) -> None:
-    folder = a_run(tmp_path, tiny, launcher=Launcher.RAY)
+    folder = a_run(tmp_path, tiny)
     with pytest.raises(Lost):
-        launch(folder, RunInput.read(folder), Heard(lost_at="Loading the model"))
+        launch(folder, RunFolder(folder).input(), Heard(lost_at="Loading the model"))
     psutil.wait_procs(processes_of(folder), timeout=10)
     assert processes_of(folder) == []
     assert not (folder / JOB).exists()

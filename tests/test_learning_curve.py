@@ -304,7 +304,7 @@ def test_all_four_take_as_long_as_each_by_itself(s: Session, monkeypatch: pytest
     snapshot = a_snapshot(s)
     minutes = curve_minutes(snapshot, recipe=SMALL)
     assert minutes > 0
-    monkeypatch.setattr(curve_runs, "estimate_minutes", lambda pairs, **_: pairs)
+    monkeypatch.setattr(curve_runs, "estimate_minutes", lambda recipe, *, pairs, **_: pairs)
     assert curve_minutes(snapshot, recipe=SMALL) == sum((25, 50, 75, 99)) + 4 * 11
 
 

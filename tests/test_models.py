@@ -33,7 +33,6 @@ from db.models import (
     Evaluation,
     GenerationRun,
     Judgment,
-    Loss,
     ModelVersion,
     Pairing,
     ParityCheck,
@@ -47,7 +46,6 @@ from db.models import (
     Snapshot,
     SnapshotLeftOut,
     Split,
-    Timing,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -56,7 +54,7 @@ from db.models import (
     now,
 )
 from db.session import reading, session
-from errors import BadSetting, BrokenModel, NotAllowed, Refused
+from errors import BrokenModel, NotAllowed, Refused
 from files import MANIFEST, file_sha256, write_json
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
@@ -66,11 +64,10 @@ from release.compare import compare, differing_first, side_by_side
 from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from release.hub import PushFailed, missing, push
 from release.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
-from settings import ROOT, Tracker
+from settings import ROOT
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.recipe.knobs import LOSSES
-from training.trainer import trackers
+from training.recipe.recipe import LOSSES, Loss
 from ui.models.card import contests_of
 from ui.models.work import work_of
 
@@ -149,7 +146,7 @@ def a_training(
             correction_id=correction.id,
         )
     ]
-    recipe = Recipe(name="Small", **knobs)
+    recipe = Recipe(name="Small", knobs=knobs)
     s.add_all([snapshot, recipe])
     s.flush()
     run = TrainingRun(
@@ -776,7 +773,6 @@ def test_a_model_is_not_retired_while_a_run_uses_it(s: Session, home: Path, mana
     beside.companions = [Companion(responder_id=answers.id)]
     for using, words in (
         (TrainingRun(**trains, model_name="Next"), "training run"),
-        (Timing(**trains), "measuring"),
         (GenerationRun(**asked, responder_id=answers.id, scope=Scope.ALL), "generation run"),
         (beside, "generation run"),
         (ParityCheck(**asked, model_version_id=version.id), "check"),
@@ -901,62 +897,6 @@ def test_every_value_stays_in_its_column_whatever_the_order(columns: list[dict[s
         for column, value in zip(columns, row.values, strict=True):
             assert column.get(row.label, "–") == value
     assert [row.differs for row in rows] == sorted((row.differs for row in rows), reverse=True)
-
-
-# ------------------------------------------------------------------------------------------------------- trackers
-
-
-def test_no_tracker_is_nothing_and_a_missing_one_is_a_sentence_with_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trackers.names() == []
-    assert trackers.environment(Path("/run")) == {}
-    for tracker in set(Tracker) - {Tracker.none}:
-        assert trackers.chosen(tracker, installed=lambda name: True, given={}) == [tracker.value]
-        with pytest.raises(BadSetting, match="pip install"):
-            trackers.chosen(tracker, installed=lambda name: False, given={})
-    monkeypatch.setenv("PICKWELL_TRACKER", "mlflow")
-    settings_module.settings.cache_clear()
-    assert trackers.environment(Path("/run"))["MLFLOW_EXPERIMENT_NAME"] == "pickwell"
-
-
-def test_each_tracker_is_told_a_place_on_this_machine() -> None:
-    def told(tracker: Tracker, **known: str) -> dict[str, str]:
-        return trackers.variables(tracker, folder=Path("/runs/7"), home=Path("/home"), given=known)
-
-    assert told(Tracker.tensorboard) == {"TENSORBOARD_LOGGING_DIR": "/runs/7/tensorboard"}
-    assert told(Tracker.trackio) == {"TRACKIO_DIR": "/home/trackio"}
-    assert told(Tracker.mlflow)["MLFLOW_TRACKING_URI"] == "sqlite:////home/mlflow.db"
-    assert told(Tracker.mlflow, MLFLOW_TRACKING_URI="http://ml")["MLFLOW_TRACKING_URI"] == "http://ml"
-    assert trackers.arguments(Path("/runs/training-7"))["run_name"] == "training-7"
-    assert trackers.arguments(Path("/runs/training-7"))["trackio_static_space_id"] is False
-
-
-def test_trackio_is_kept_from_the_network() -> None:
-    with pytest.raises(BadSetting, match="TRACKIO_SPACE_ID"):
-        trackers.chosen(Tracker.trackio, installed=lambda name: True, given={"TRACKIO_SPACE_ID": "team/space"})
-
-
-@pytest.mark.slow
-def test_transformers_own_callback_writes_event_files_into_the_runs_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from transformers import TrainerControl, TrainerState, TrainingArguments
-    from transformers.integrations import integration_utils
-
-    monkeypatch.setenv("PICKWELL_TRACKER", "tensorboard")
-    settings_module.settings.cache_clear()
-    assert trackers.names() == ["tensorboard"]
-    for name, value in trackers.environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    arguments: Any = trackers.arguments(tmp_path)
-    args = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to=trackers.names(), **arguments)
-    kinds: Any = integration_utils
-    callback = kinds.TensorBoardCallback()
-    state = TrainerState(global_step=1)
-    callback.on_train_begin(args, state, TrainerControl())
-    callback.on_log(args, state, TrainerControl(), logs={"loss": 0.5})
-    callback.on_train_end(args, state, TrainerControl())
-    (file,) = (tmp_path / trackers.TENSORBOARD).iterdir()
-    assert b"train/loss" in file.read_bytes()
 
 
 # ------------------------------------------------------------------------------------------------------- the page

@@ -14,8 +14,8 @@ from db.people import edit_project
 from settings import ROOT
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from tests.test_training import a_snapshot
-from training.recipe.advice import Repeats
-from training.recipe.readiness import DIFFERENCES, Facts, Item, Odds, State, facts, needed_prompts, report
+from training.recipe.advice import DoubleJudgments
+from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, Odds, facts, needed_prompts, report
 
 READY = Facts(
     prompted_judged=1,
@@ -28,10 +28,12 @@ READY = Facts(
     rules=1,
     routed=4,
 )
-AGREED = Repeats(50, 45)
+AGREED = DoubleJudgments(50, 45)
 
 
-def told(title: str, agreed: Repeats = AGREED, alpha: float | None = 0.7, ties: float = 0.0, **changes: object) -> Item:
+def told(
+    title: str, agreed: DoubleJudgments = AGREED, alpha: float | None = 0.7, ties: float = 0.0, **changes: object
+) -> Item:
     """The report's item of that title, for a ready project with some changes."""
     found = dataclasses.replace(READY, **changes)  # type: ignore[arg-type]
     items = report(found, agreed=agreed, alpha=alpha, odds=DIFFERENCES[0], tie_share=ties)
@@ -40,14 +42,14 @@ def told(title: str, agreed: Repeats = AGREED, alpha: float | None = 0.7, ties: 
 
 def test_a_ready_project_has_everything_done() -> None:
     items = report(READY, agreed=AGREED, alpha=0.7, odds=DIFFERENCES[0])
-    assert {item.state for item in items} == {State.DONE}
+    assert {item.state for item in items} == {ItemState.DONE}
     assert len(items) == 7
 
 
 def test_every_item_is_a_sentence_and_leads_to_a_page() -> None:
     bare = Facts(0, 0, False, False, None, 0, 0, 0, 0)
     for found in (READY, bare):
-        for item in report(found, agreed=Repeats(0, 0), alpha=None, odds=DIFFERENCES[2]):
+        for item in report(found, agreed=DoubleJudgments(0, 0), alpha=None, odds=DIFFERENCES[2]):
             assert item.sentence.endswith(".")
             assert item.page_title
             # the page on which feedback is frozen is made beside this one
@@ -66,25 +68,25 @@ def test_every_item_is_a_sentence_and_leads_to_a_page() -> None:
         ("People's words only", {"simulated": 3}, "3 of 120 rows are simulated"),
         ("Enough held-out prompts", {"held_out": 76}, "not even 2:1"),
         ("Enough held-out prompts", {"held_out": 0}, "no model can be judged blind"),
-        ("People agree", {"agreed": Repeats(29, 29)}, "29 of 30"),
-        ("People agree", {"agreed": Repeats(50, 29)}, "60% is the least"),
+        ("People agree", {"agreed": DoubleJudgments(29, 29)}, "29 of 30"),
+        ("People agree", {"agreed": DoubleJudgments(50, 29)}, "60% is the least"),
         ("People agree", {"alpha": 0.1}, "sharpen the guideline"),
     ],
 )
 def test_what_is_missing_says_so(title: str, changes: dict[str, object], words: str) -> None:
     found = told(title, **changes)  # type: ignore[arg-type]
-    assert found.state is State.NOT_YET
+    assert found.state is ItemState.NOT_YET
     assert words in found.sentence
 
 
 def test_what_a_project_can_do_without_is_not_needed() -> None:
-    assert told("Prompts for people routed", rules=0, routed=0).state is State.NOT_NEEDED
-    assert told("People agree", agreed=Repeats(0, 0), corrections_alone=True).state is State.NOT_NEEDED
+    assert told("Prompts for people routed", rules=0, routed=0).state is ItemState.NOT_NEEDED
+    assert told("People agree", agreed=DoubleJudgments(0, 0), corrections_alone=True).state is ItemState.NOT_NEEDED
 
 
 def test_held_out_prompts_suffice_for_some_differences_and_ties_take_more() -> None:
-    assert told("Enough held-out prompts", held_out=77).state is State.DONE
-    assert told("Enough held-out prompts", held_out=77, ties=0.2).state is State.NOT_YET
+    assert told("Enough held-out prompts", held_out=77).state is ItemState.DONE
+    assert told("Enough held-out prompts", held_out=77, ties=0.2).state is ItemState.NOT_YET
     assert needed_prompts(DIFFERENCES[0], tie_share=0.2) == math.ceil(77 / 0.8)
     small = report(dataclasses.replace(READY, held_out=300), agreed=AGREED, alpha=0.7, odds=DIFFERENCES[2])
     assert "they show 3:2" in small[-1].sentence

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,97 +15,146 @@ from sqlalchemy.orm import Session
 import settings as settings_module
 from db.models import (
     Adapter,
-    Launcher,
     LearningCurve,
-    Loss,
     Method,
-    ModelVersion,
     Preference,
-    Reference,
     RunStatus,
     Split,
     Thumb,
-    Timing,
     TrainingStep,
 )
-from errors import AlreadyThere, Refused
+from errors import AlreadyThere, BadSetting, Refused
 from jobs.runs import run_folder
 from tests.test_training import a_snapshot, a_training
 from training.recipe import estimate as estimating
-from training.recipe import recipe as recipes
+from training.recipe import start
 from training.recipe.advice import (
     FEW_REPEATS,
     Advice,
+    DoubleJudgments,
     FlipRate,
-    Repeats,
     advised,
     cautions,
     flip_rate,
     repeats,
 )
 from training.recipe.estimate import (
-    Lengths,
     Measured,
+    RowLengths,
     estimate,
     lengths,
     measured,
     memory_warning,
     parameters_of,
 )
-from training.recipe.knobs import (
+from training.recipe.recipe import (
     ADAPTERS,
-    CHOICES,
     EXPERIMENTAL,
     KNOBS,
-    LAUNCHERS,
+    LARGE,
     LOSSES,
     METHODS,
+    PRESETS,
     REFERENCES,
-    knobs_of,
+    SMALL,
+    Loss,
+    RecipeValues,
+    Reference,
+    check_recipe,
+    from_row,
+    to_row,
 )
-from training.recipe.recipe import SMALL, check_recipe, start_training
-from training.trainer.run_folder import RecipeValues
+from training.recipe.start import start_training
 
 # ---------------------------------------------------------------------------------------------------- the knobs
 
 
-def shown(method: Method, loss: Loss = Loss.SIGMOID, **given: object) -> set[str]:
+def changed(**knobs: object) -> RecipeValues:
+    return dataclasses.replace(SMALL, **knobs)  # type: ignore[arg-type]
+
+
+def shown(method: Method, loss: Loss = Loss.SIGMOID, tuned: bool = False, **knobs: object) -> set[str]:
     """The knobs of a plain recipe of the method."""
-    values: dict[str, object] = {"adapter": Adapter.LORA, "launcher": Launcher.LOCAL, "sft_epochs": 0.0, **given}
-    return set(knobs_of(method=method, loss=loss, **values))  # type: ignore[arg-type]
+    return set(changed(method=method, loss=loss, **knobs).knobs_read(tuned=tuned))
 
 
 def test_only_knobs_that_the_method_reads_are_shown() -> None:
-    assert {"beta", "loss", "sft_weight", "label_smoothing", "sft_epochs", "reference"} & shown(Method.SFT) == set()
-    assert {"loss", "sft_weight", "label_smoothing"} & shown(Method.KTO) == set()
+    assert {"beta", "loss", "rpo_alpha", "label_smoothing", "sft_epochs", "reference"} & shown(Method.SFT) == set()
+    assert {"loss", "rpo_alpha", "label_smoothing"} & shown(Method.KTO) == set()
     assert {"beta", "sft_epochs"} <= shown(Method.KTO)
     assert "label_smoothing" not in shown(Method.DPO)
     assert "label_smoothing" in shown(Method.DPO, Loss.ROBUST)
     assert "reference" not in shown(Method.DPO)
     assert "reference" in shown(Method.DPO, sft_epochs=1.0)
     assert "reference" in shown(Method.KTO, tuned=True)
-    assert "sft_weight" in shown(Method.SIMPO)
+    assert "rpo_alpha" in shown(Method.SIMPO)
     assert {"lora_rank", "lora_alpha"} & shown(Method.DPO, adapter=None) == set()
-    assert "processes" not in shown(Method.DPO)
-    assert "processes" in shown(Method.DPO, launcher=Launcher.ACCELERATE)
     for method in (Method.ORPO, Method.SIMPO):
         assert {"sft_epochs", "reference", "loss"} & shown(method) == set()
 
 
 def test_every_value_of_every_choice_has_words() -> None:
-    assert (set(METHODS), set(LOSSES), set(REFERENCES), set(LAUNCHERS)) == (
-        set(Method),
-        set(Loss),
-        set(Reference),
-        set(Launcher),
-    )
+    assert (set(METHODS), set(LOSSES), set(REFERENCES)) == (set(Method), set(Loss), set(Reference))
     assert set(ADAPTERS) == {*Adapter, None}
-    assert all(one.label and one.says for of_knob in CHOICES.values() for one in of_knob.values())
-    assert all("experimental" in METHODS[one].label for one in EXPERIMENTAL)
+    assert all(option.label and option.says for knob in KNOBS.values() for option in knob.options.values())
+    assert all("experimental" in METHODS[method].label for method in EXPERIMENTAL)
 
 
-def changed(**knobs: object) -> RecipeValues:
-    return dataclasses.replace(SMALL, **knobs)  # type: ignore[arg-type]
+def test_every_knob_is_declared_with_a_label_a_reason_and_a_source() -> None:
+    assert {field.name for field in dataclasses.fields(RecipeValues)} - {"name"} == set(KNOBS)
+    assert all(knob.label and knob.does and knob.source for knob in KNOBS.values())
+    assert PRESETS[0] is SMALL
+    for preset in PRESETS:
+        check_recipe(preset)
+
+
+@st.composite
+def some_recipes(draw: st.DrawFn) -> RecipeValues:
+    """Any values of the right kind, whether or not they work together."""
+
+    def value(name: str) -> st.SearchStrategy[object]:
+        default = getattr(SMALL, name)
+        if KNOBS[name].options:
+            return st.sampled_from(list(KNOBS[name].options))
+        if isinstance(default, bool):
+            return st.booleans()
+        number = st.floats(allow_nan=False) if isinstance(default, float) else st.integers()
+        return st.none() | number if KNOBS[name].empty else number
+
+    return changed(name=draw(st.text()), **{name: draw(value(name)) for name in KNOBS})
+
+
+@hypothesis.settings(deadline=None)  # the first row takes long to make
+@given(some_recipes())
+def test_a_recipe_comes_back_from_its_row_and_from_json_as_it_was(recipe: RecipeValues) -> None:
+    assert RecipeValues.from_json(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
+    stored = to_row(recipe)
+    stored.knobs = json.loads(json.dumps(stored.knobs))
+    assert from_row(stored) == recipe
+
+
+def test_a_row_of_another_version_has_the_defaults_of_later_knobs_and_none_that_went() -> None:
+    stored = to_row(LARGE)
+    stored.knobs = {"beta": 0.3, "launcher": "LOCAL"}
+    assert from_row(stored) == changed(name=LARGE.name, beta=0.3)
+    with pytest.raises(ValueError, match="has no launcher"):
+        RecipeValues.from_json({"name": "x", "launcher": "LOCAL"})
+    with pytest.raises(ValueError, match="loss cannot be 'HINGE'"):
+        RecipeValues.from_json({"name": "x", "loss": "HINGE"})
+
+
+def test_trl_is_told_what_the_method_reads_by_its_own_names() -> None:
+    plain = {"learning_rate": 1e-4, "warmup_steps": 3, "max_length": 1024, "seed": 0}
+    assert changed(method=Method.SFT).trl_arguments() == plain
+    assert SMALL.trl_arguments() == plain | {"beta": 0.1}
+    robust = changed(loss=Loss.ROBUST, label_smoothing=0.2)
+    assert robust.trl_arguments() == plain | {"beta": 0.1, "label_smoothing": 0.2}
+
+
+def test_steps_are_those_of_whole_epochs_up_to_the_last_one_allowed() -> None:
+    assert [SMALL.steps(rows) for rows in (1, 8, 9)] == [1, 2, 3]
+    assert changed(epochs=1.5).steps(9) == 5
+    assert changed(max_steps=2).steps(9) == 2
 
 
 @pytest.mark.parametrize(
@@ -114,15 +164,14 @@ def changed(**knobs: object) -> RecipeValues:
         (changed(method=Method.SIMPO, sft_epochs=1.0), "SimPO has its supervised part in itself"),
         (changed(method=Method.SFT, sft_epochs=1.0), "SFT has its supervised part in itself"),
         (changed(method=Method.KTO, loss=Loss.IPO), "KTO has a loss of its own, so ipo cannot be chosen"),
-        (changed(method=Method.KTO, batch_size=1), "2 per step or more"),
+        (changed(method=Method.KTO, effective_batch_size=1), "2 per step or more"),
         (changed(loss=Loss.ROBUST, label_smoothing=0.5), "below 0.5"),
         (changed(loss=Loss.ROBUST, label_smoothing=-0.1), "0 or more"),
         (changed(label_smoothing=0.1), "Only the robust loss reads"),
-        (changed(processes=2), "accelerate or Ray"),
-        (changed(processes=0), "1 or more"),
-        (changed(launcher=Launcher.RAY), "PICKWELL_RAY_ADDRESS"),
+        (changed(processes=0), "Processes cannot be 0. Give a number that is 1 or more"),
+        (changed(max_steps=0), "more than 0"),
         (changed(sft_epochs=-1.0), "Supervised stage first, epochs"),
-        (changed(evaluations=-1), "0 or more"),
+        (changed(evaluation_count=-1), "0 or more"),
         (changed(name=" "), "needs a name"),
     ],
 )
@@ -135,15 +184,8 @@ def test_a_recipe_that_cannot_work_is_refused_with_the_remedy(recipe: RecipeValu
 @pytest.mark.parametrize("loss", Loss)
 @pytest.mark.parametrize("reference", Reference)
 def test_every_loss_takes_an_anchor_and_a_supervised_stage(loss: Loss, reference: Reference) -> None:
-    check_recipe(changed(loss=loss, sft_weight=0.5, sft_epochs=1.0, reference=reference))
-    check_recipe(changed(loss=loss, sft_weight=0.0))
-
-
-def test_a_cluster_and_several_processes_are_taken_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_recipe(changed(launcher=Launcher.ACCELERATE, processes=4))
-    monkeypatch.setenv("PICKWELL_RAY_ADDRESS", "http://127.0.0.1:8265")
-    settings_module.settings.cache_clear()
-    check_recipe(changed(launcher=Launcher.RAY, processes=2))
+    check_recipe(changed(loss=loss, rpo_alpha=0.5, sft_epochs=1.0, reference=reference))
+    check_recipe(changed(loss=loss, rpo_alpha=0.0))
 
 
 def test_qlora_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,22 +197,35 @@ def test_qlora_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_training_every_weight_of_a_model_too_large_for_the_machine_is_refused(
     s: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "has_gpu", lambda: False)
-    monkeypatch.setattr(recipes, "parameters_of", lambda **_: 7e6)
+    monkeypatch.setattr(start, "has_gpu", lambda: False)
+    monkeypatch.setattr(start, "parameters_of", lambda **_: 7e6)
     with pytest.raises(Refused, match="Train a LoRA adapter instead"):
         a_training(s, recipe=changed(adapter=None))
-    monkeypatch.setattr(recipes, "parameters_of", lambda **_: 1.0)
-    assert a_training(s, recipe=changed(adapter=None)).recipe.adapter is None
+    assert a_training(s, "on several", recipe=changed(adapter=None, processes=2))
+    monkeypatch.setattr(start, "parameters_of", lambda **_: 1.0)
+    assert from_row(a_training(s, recipe=changed(adapter=None)).recipe).adapter is None
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_anything_is_queued(
+    s: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "find_spec", lambda name: None)
+    for tracker, line in (("trackio", "pip install trackio"), ("mlflow", "pip install mlflow-skinny")):
+        monkeypatch.setenv("PICKWELL_TRACKER", tracker)
+        settings_module.settings.cache_clear()
+        with pytest.raises(BadSetting, match=line):
+            a_training(s)
 
 
 def test_a_base_model_has_no_earlier_one_to_be_held_to(s: Session) -> None:
     with pytest.raises(Refused, match="no earlier one to hold it to"):
         a_training(s, recipe=changed(reference=Reference.BASE))
-    assert a_training(s, recipe=changed(reference=Reference.BASE, sft_epochs=1.0)).recipe.reference is Reference.BASE
+    run = a_training(s, recipe=changed(reference=Reference.BASE, sft_epochs=1.0))
+    assert from_row(run.recipe).reference is Reference.BASE
 
 
 def test_a_weight_that_no_trainer_reads_is_not_stored(s: Session) -> None:
-    assert a_training(s, recipe=changed(method=Method.KTO)).recipe.sft_weight == 0.0
+    assert from_row(a_training(s, recipe=changed(method=Method.KTO)).recipe).rpo_alpha == 0.0
 
 
 def test_a_point_of_a_learning_curve_may_have_a_taken_name_and_has_its_share(s: Session) -> None:
@@ -250,14 +305,12 @@ def test_whatever_is_advised_works_and_every_knob_has_its_reason(method: Method,
 
 def test_what_worked_here_is_advised_for_the_default_model() -> None:
     found = an_advice().values
-    for knob in ("learning_rate", "beta", "sft_weight", "epochs", "batch_size", "warmup_steps", "lora_rank"):
-        assert getattr(found, knob) == getattr(SMALL, knob)
-    assert (found.lora_alpha, found.max_length, found.launcher) == (32, 1024, Launcher.LOCAL)
+    assert found == changed(name="DPO, as advised")
 
 
 def test_a_large_model_gets_the_handbooks_recipe() -> None:
     found = an_advice(parameters=7000.0, adapter=Adapter.QLORA, gpu=True, pairs=2000).values
-    assert (found.learning_rate, found.beta, found.sft_weight, found.lora_alpha) == (5e-6, 0.01, 0.0, 16)
+    assert (found.learning_rate, found.beta, found.rpo_alpha, found.lora_alpha) == (5e-6, 0.01, 0.0, 16)
 
 
 @given(st.floats(1, 1e6), st.sampled_from([one for one in Method if one is not Method.SFT]))
@@ -295,7 +348,7 @@ def test_the_robust_loss_gets_the_share_that_agreement_tells() -> None:
     known = FlipRate(0.2, "68 % agree.")
     assert an_advice(loss=Loss.ROBUST, flips=known).values.label_smoothing == 0.2
     assert an_advice(loss=Loss.SIGMOID, flips=known).values.label_smoothing == 0.0
-    unknown = an_advice(loss=Loss.ROBUST, flips=flip_rate(Repeats(3, 3)))
+    unknown = an_advice(loss=Loss.ROBUST, flips=flip_rate(DoubleJudgments(3, 3)))
     assert unknown.values.label_smoothing == 0.1
     assert "too few" in unknown.reasons["label_smoothing"].why
 
@@ -306,73 +359,70 @@ def test_the_robust_loss_gets_the_share_that_agreement_tells() -> None:
 @given(st.floats(0, 0.45))
 def test_the_flip_rate_is_what_makes_two_people_agree_that_often(e: float) -> None:
     pairs = 100_000
-    found = flip_rate(Repeats(pairs, round(pairs * ((1 - e) ** 2 + e**2))))
+    found = flip_rate(DoubleJudgments(pairs, round(pairs * ((1 - e) ** 2 + e**2))))
     assert found.rate == pytest.approx(e, abs=5e-3)
 
 
 def test_agreement_by_chance_or_too_little_of_it_gives_no_flip_rate() -> None:
-    assert flip_rate(Repeats(FEW_REPEATS - 1, 20)).rate is None
-    by_chance = flip_rate(Repeats(100, 50))
+    assert flip_rate(DoubleJudgments(FEW_REPEATS - 1, 20)).rate is None
+    by_chance = flip_rate(DoubleJudgments(100, 50))
     assert by_chance.rate is None
     assert "coin" in by_chance.sentence
-    assert flip_rate(Repeats(100, 100)).rate == 0.0
+    assert flip_rate(DoubleJudgments(100, 100)).rate == 0.0
 
 
 def test_pairs_of_opinions_are_counted_within_each_comparison() -> None:
-    assert repeats([(1, "FIRST"), (1, "FIRST"), (1, "SECOND"), (2, "FIRST")]) == Repeats(3, 1)
+    assert repeats([(1, "FIRST"), (1, "FIRST"), (1, "SECOND"), (2, "FIRST")]) == DoubleJudgments(3, 1)
     assert repeats([]).share is None
 
 
 def test_few_pairs_and_low_agreement_say_what_to_do_instead() -> None:
-    assert cautions(pairs=100, found=Repeats(40, 30), alpha=0.5) == ()
-    (few,) = cautions(pairs=99, found=Repeats(0, 0), alpha=None)
+    assert cautions(pairs=100, found=DoubleJudgments(40, 30), alpha=0.5) == ()
+    (few,) = cautions(pairs=99, found=DoubleJudgments(0, 0), alpha=None)
     assert "Rank more pairs" in few
-    (low,) = cautions(pairs=100, found=Repeats(40, 22), alpha=None)
+    (low,) = cautions(pairs=100, found=DoubleJudgments(40, 22), alpha=None)
     assert "55% of 40" in low
     assert "guideline" in low
-    assert cautions(pairs=100, found=Repeats(40, 26), alpha=0.1) != ()
-    assert cautions(pairs=100, found=Repeats(5, 1), alpha=-0.5) == ()
+    assert cautions(pairs=100, found=DoubleJudgments(40, 26), alpha=0.1) != ()
+    assert cautions(pairs=100, found=DoubleJudgments(5, 1), alpha=-0.5) == ()
 
 
 # ------------------------------------------------------------------------------------------------------ estimates
 
-SIZE = Lengths(rows=90, validation=10, mean=145.0, longest=300)
+SIZE = RowLengths(rows=90, validation=10, mean=145.0, longest=300)
 TIMED = Measured(
-    source="measured on this machine (CPU, 2 threads)",
+    source="from the training of “tuned” here",
     seconds_a_row=2.0,
-    seconds_a_reference=1.3,
-    seconds_before=20.0,
     tokens=145.0,
     memory_mb=3000,
 )
 
 
 def estimated(
-    recipe: RecipeValues = SMALL, size: Lengths = SIZE, found: Measured | None = TIMED
+    recipe: RecipeValues = SMALL, size: RowLengths = SIZE, found: Measured | None = TIMED
 ) -> estimating.Estimate:
     return estimate(recipe, size=size, thumbs=0, parameters=135, found=found, gpu=False)
 
 
 def test_without_a_measurement_the_estimate_says_that_it_is_a_guess() -> None:
     guess = estimated(found=None)
-    assert guess.is_guess
     assert "a guess from another machine" in guess.sentence
     assert 1.5 < guess.minutes < 5
     assert 1000 < guess.memory_mb < 4000
 
 
 def test_a_measured_step_gives_minutes_and_memory() -> None:
-    found = estimated(dataclasses.replace(SMALL, evaluations=0))
-    assert not found.is_guess
+    found = estimated(changed(evaluation_count=0))
     steps = math.ceil(90 / 4)
-    assert found.minutes == pytest.approx((40 + steps * 4 * 2.0 + 100 * 1.3) / 60)
+    reference = 100 * 2.0 * estimating.FORWARD_SHARE
+    assert found.minutes == pytest.approx((estimating.FIXED_SECONDS + steps * 4 * 2.0 + reference) / 60)
     assert found.memory_mb > 3000  # the longest row is longer than the measured ones
-    assert "measured on this machine" in found.sentence
+    assert "from the training of “tuned” here" in found.sentence
 
 
 @pytest.mark.parametrize(
     "more",
-    [changed(epochs=2.0), changed(sft_epochs=1.0), changed(evaluations=8), changed(method=Method.KTO)],
+    [changed(epochs=2.0), changed(sft_epochs=1.0), changed(evaluation_count=8), changed(method=Method.KTO)],
 )
 def test_more_work_takes_longer(more: RecipeValues) -> None:
     assert estimated(more).minutes > estimated().minutes
@@ -415,64 +465,30 @@ def test_the_usual_time_between_steps_is_not_moved_by_pauses_or_a_new_attempt() 
     assert estimating.seconds_a_step([(1, 5.0), (2, 7.0)]) is None
 
 
-def a_timing(s: Session, recipe_of: object, base: ModelVersion, **fields: object) -> Timing:
-    run = recipe_of
-    timing = Timing(
-        **{
-            "project_id": run.project_id,  # type: ignore[attr-defined]
-            "snapshot_id": run.snapshot_id,  # type: ignore[attr-defined]
-            "recipe_id": run.recipe_id,  # type: ignore[attr-defined]
-            "base_model_id": base.id,
-            "requested_by_id": run.requested_by_id,  # type: ignore[attr-defined]
-            "status": RunStatus.SUCCEEDED,
-            "device": "CPU, 2 threads",
-            "seconds_a_row": 3.0,
-            "seconds_a_reference": 1.0,
-            "seconds_before": 10.0,
-            "peak_memory_mb": 2000,
-            **fields,
-        }
-    )
-    s.add(timing)
-    s.flush()
-    return timing
-
-
 @pytest.mark.both_databases
-def test_the_newest_timing_of_such_a_recipe_here_is_taken(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimating, "has_gpu", lambda: False)
-    run = a_training(s)
-    a_timing(s, run, run.base_model)
-    a_timing(s, run, run.base_model, seconds_a_row=4.0)
-    a_timing(s, run, run.base_model, seconds_a_row=9.0, device="NVIDIA H200")
-    a_timing(s, run, run.base_model, seconds_a_row=None, status=RunStatus.FAILED)
-
-    def asked(recipe: RecipeValues) -> Measured | None:
-        return measured(s, project_id=run.project_id, base_model_id=run.base_model_id, recipe=recipe)
-
-    found = asked(SMALL)
-    assert found is not None
-    assert (found.seconds_a_row, found.memory_mb) == (4.0, 2000)
-    assert found.tokens == pytest.approx(lengths(run.snapshot).mean)
-    others = {"batch_size": 8}, {"adapter": Adapter.DORA}, {"adapter": None}, {"method": Method.KTO}
-    assert [asked(changed(**other)) for other in others] == [None] * 4
-
-
-def test_a_training_that_ran_here_stands_in_for_a_timing(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_by_such_a_recipe_here_tells_how_long_a_row_takes(
+    s: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estimating, "has_gpu", lambda: False)
     run = a_training(s)
     for step in range(1, 5):
         s.add(TrainingStep(training_run_id=run.id, split=Split.TRAIN, step=step, loss=0.6, seconds=30 + 8.0 * step))
     s.flush()
-    asked = {"project_id": run.project_id, "base_model_id": run.base_model_id, "recipe": SMALL}
-    assert measured(s, **asked) is None  # type: ignore[arg-type]
+
+    def asked(recipe: RecipeValues = SMALL) -> Measured | None:
+        return measured(s, project_id=run.project_id, base_model_id=run.base_model_id, recipe=recipe)
+
+    assert asked() is None
     run.status, run.peak_memory_mb = RunStatus.SUCCEEDED, 2500
     s.flush()
-    found = measured(s, **asked)  # type: ignore[arg-type]
+    found = asked()
     assert found is not None
     assert (found.seconds_a_row, found.memory_mb) == (2.0, 2500)
+    assert found.tokens == pytest.approx(lengths(run.snapshot).mean)
+    others = {"effective_batch_size": 8}, {"adapter": Adapter.DORA}, {"adapter": None}, {"method": Method.KTO}
+    assert [asked(changed(**other)) for other in others] == [None] * 4
     assert "training of “tuned”" in found.source
     folder = run_folder("training", run.id)
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text('{"device": "NVIDIA H200"}')
-    assert measured(s, **asked) is None  # type: ignore[arg-type]
+    assert asked() is None

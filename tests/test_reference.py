@@ -8,27 +8,27 @@ import pytest
 from db.models import Adapter
 from tests.test_training_slow import a_run
 from training.trainer import methods
-from training.trainer.methods import _kept
-from training.trainer.reference import Kept
-from training.trainer.run_folder import RunInput
+from training.trainer.methods import _reference_scores
+from training.trainer.reference import ReferenceScores
+from training.trainer.run_folder import RunFolder
 
 MODEL = {"weights": "abc", "template": None, "precision": "float32"}
 
 
 def test_scores_are_found_again_and_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, model=MODEL)
+    kept = ReferenceScores(tmp_path, model=MODEL)
     assert kept.get("row") is None
     kept.add({"row": (-12.5, -30.25), "other": (-1.0, -2.0)})
     (file,) = tmp_path.iterdir()
     file.write_text(file.read_text() + '["third", -1')
-    again = Kept(tmp_path, model=MODEL)
+    again = ReferenceScores(tmp_path, model=MODEL)
     assert (again.get("row"), again.get("other"), again.get("third")) == ([-12.5, -30.25], [-1.0, -2.0], None)
 
 
 @pytest.mark.parametrize("what", MODEL)
 def test_another_model_template_or_precision_has_scores_of_its_own(tmp_path: Path, what: str) -> None:
-    Kept(tmp_path, model=MODEL).add({"row": (-1.0,)})
-    assert Kept(tmp_path, model=MODEL | {what: "another"}).get("row") is None
+    ReferenceScores(tmp_path, model=MODEL).add({"row": (-1.0,)})
+    assert ReferenceScores(tmp_path, model=MODEL | {what: "another"}).get("row") is None
 
 
 def test_a_model_in_four_bits_and_the_same_one_as_a_whole_reference_share_no_scores(tmp_path: Path) -> None:
@@ -37,23 +37,21 @@ def test_a_model_in_four_bits_and_the_same_one_as_a_whole_reference_share_no_sco
         (tmp_path / name / "model.safetensors").write_bytes(name.encode())
         (tmp_path / name / "config.json").write_text("{}")
     base, start = str(tmp_path / "base"), str(tmp_path / "start")
-    given = RunInput.read(
-        a_run(tmp_path / "run", tmp_path / "base", adapter=Adapter.QLORA, kept=str(tmp_path / "kept"))
-    )
-    _kept(given).add({"row": (-1.0,)})
-    assert _kept(given).get("row") is not None
-    assert _kept(replace(given, base_model=start, reference_model=base)).get("row") is None
+    folder = a_run(tmp_path / "run", tmp_path / "base", adapter=Adapter.QLORA, kept=str(tmp_path / "kept"))
+    given = RunFolder(folder).input()
+    _reference_scores(given).add({"row": (-1.0,)})
+    assert _reference_scores(given).get("row") is not None
+    assert _reference_scores(replace(given, base_model=start, reference_model=base)).get("row") is None
     (tmp_path / "base" / "config.json").write_text('{"rope_theta": 1}')
-    assert _kept(given).get("row") is None, "the same weights under another configuration score otherwise"
+    assert _reference_scores(given).get("row") is None, "the same weights under another configuration score otherwise"
 
 
 def test_another_commit_of_a_hub_model_has_scores_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = replace(
-        RunInput.read(a_run(tmp_path / "run", tmp_path)), base_model="maker/model", kept=str(tmp_path / "kept")
-    )
+    given = RunFolder(a_run(tmp_path / "run", tmp_path)).input()
+    given = replace(given, base_model="maker/model", kept=str(tmp_path / "kept"))
     monkeypatch.setattr(methods, "revision_of", lambda location: "first")
-    _kept(given).add({"row": (-1.0,)})
-    assert _kept(given).get("row") is not None
+    _reference_scores(given).add({"row": (-1.0,)})
+    assert _reference_scores(given).get("row") is not None
     for commit in ("second", None):
         monkeypatch.setattr(methods, "revision_of", lambda location, commit=commit: commit)
-        assert _kept(given).get("row") is None
+        assert _reference_scores(given).get("row") is None

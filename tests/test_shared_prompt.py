@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from db.models import Split
 from tests.test_training_slow import Heard, a_run
-from training.data.terms import Split
-from training.trainer import shared_prompt
-from training.trainer.sampling import _merged
+from training.trainer import cpu
+from training.trainer.cpu import merged
 from training.trainer.train import train
 
 pytestmark = pytest.mark.slow
@@ -79,7 +79,7 @@ def test_one_pass_gives_the_states_and_gradients_of_two_rows(
         return states.detach()[mask.bool()], [part.grad.clone() for part in model.base_model.parameters()]
 
     states, gradients = computed()
-    shared = shared_prompt.SharedPrompt(model)
+    shared = cpu.SharedPrompt(model)
     with shared.on():
         in_one_pass, theirs = computed()
     assert shared.proved
@@ -89,7 +89,7 @@ def test_one_pass_gives_the_states_and_gradients_of_two_rows(
 
 
 def test_one_pass_reads_the_common_beginning_once() -> None:
-    laid = shared_prompt.layout(*batch([([1, 2, 3, 4, 5], [1, 2, 3, 9])]))
+    laid = cpu.layout(*batch([([1, 2, 3, 4, 5], [1, 2, 3, 9])]))
     assert laid.ids.tolist() == [[1, 2, 3, 4, 5, 9]]
     assert laid.positions.tolist() == [[0, 1, 2, 3, 4, 3]]
     assert laid.places.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 0]]
@@ -113,7 +113,7 @@ def test_a_model_that_carries_something_from_token_to_token_is_found_out(
     backbone.forward = with_a_memory
     ids, mask = batch([([5, 6, 7, 8, 9], [5, 6, 20, 21])])
     expected = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
-    shared = shared_prompt.SharedPrompt(model)
+    shared = cpu.SharedPrompt(model)
     with shared.on():
         found = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
     assert shared.proved is False
@@ -123,7 +123,7 @@ def test_a_model_that_carries_something_from_token_to_token_is_found_out(
 
 def test_rows_longer_than_a_sliding_window_are_computed_one_by_one(model: Any) -> None:
     model.config.sliding_window = 4
-    shared = shared_prompt.SharedPrompt(model)
+    shared = cpu.SharedPrompt(model)
     ids, mask = batch([([5, 6, 7, 8, 9], [5, 6, 20, 21])])
     with shared.on():
         assert model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state.shape[0] == 2
@@ -136,17 +136,17 @@ def test_a_training_has_the_losses_of_one_that_computes_two_rows_for_each_pair(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proved = []
-    agrees = shared_prompt.SharedPrompt._agrees
+    agrees = cpu.SharedPrompt._agrees
 
-    def told(self: shared_prompt.SharedPrompt, *given: Any) -> bool:
+    def told(self: cpu.SharedPrompt, *given: Any) -> bool:
         proved.append(agrees(self, *given))
         return proved[-1]
 
-    monkeypatch.setattr(shared_prompt.SharedPrompt, "_agrees", told)
+    monkeypatch.setattr(cpu.SharedPrompt, "_agrees", told)
     one, two = Heard(), Heard()
     train(a_run(tmp_path / "one", tiny), one)
     assert proved == [True]
-    monkeypatch.setattr(shared_prompt.SharedPrompt, "_agrees", lambda *_: False)
+    monkeypatch.setattr(cpu.SharedPrompt, "_agrees", lambda *_: False)
     train(a_run(tmp_path / "two", tiny), two)
     assert [said.loss for said in one.steps] == pytest.approx([said.loss for said in two.steps], rel=1e-5)
     assert [said.step for said in one.steps if said.split is Split.TRAIN] == [1, 2, 3, 4, 5]
@@ -165,7 +165,7 @@ def test_writing_sample_replies_leaves_every_weight_as_it_was_to_the_last_bit(mo
     ids = torch.tensor([[5, 6, 7]])
     before = {name: part.clone() for name, part in adapted.state_dict().items()}
     expected = adapted(input_ids=ids).logits
-    with torch.no_grad(), _merged(adapted):
+    with torch.no_grad(), merged(adapted):
         assert not all(torch.equal(part, before[name]) for name, part in adapted.state_dict().items())
         torch.testing.assert_close(adapted(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-3)
     assert all(torch.equal(part, before[name]) for name, part in adapted.state_dict().items())
@@ -177,5 +177,5 @@ def test_a_diverged_adapter_is_sampled_without_being_merged(model: Any) -> None:
 
     adapted: Any = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
     next(part for name, part in adapted.named_parameters() if "lora_B" in name).data.fill_(math.nan)
-    with _merged(adapted):
+    with merged(adapted):
         pass

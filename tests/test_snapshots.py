@@ -28,13 +28,13 @@ from db.models import (
     Response,
     Reviewer,
     Role,
+    Split,
     Thumb,
 )
 from db.session import session
-from errors import NotAllowed, NotFound, Refused
+from errors import NotAllowed, Refused
 from tests.app_pages import open_page, press, sent
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.data.difference import Changed, compare
 from training.data.feedback import choosable, standing_corrections, standing_rankings
 from training.data.preferences import derive, nearly_nothing, words_ahead
 from training.data.rows import (
@@ -52,7 +52,7 @@ from training.data.rows import (
     write_folder,
 )
 from training.data.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
-from training.data.snapshot import export, folder_of, freeze, listed, preview, thumbs_of, verify
+from training.data.snapshot import export, folder_of, freeze, listed, preview, verify
 from training.data.terms import (
     AskedPrompt,
     GivenCorrection,
@@ -61,7 +61,6 @@ from training.data.terms import (
     JudgedReply,
     LeftOut,
     Preferences,
-    Split,
 )
 
 both_databases = pytest.mark.both_databases
@@ -686,7 +685,7 @@ def test_thumbs_are_frozen_with_their_ranking_and_counted(s: Session) -> None:
         (other.id, False, said.id),
     ]
     assert frozen.thumb_count == 2
-    marks = thumbs_of(frozen)[Split.TRAIN]
+    marks = read_thumbs(folder_of(frozen), sha256=frozen.sha256)[Split.TRAIN]
     assert [t.completion for t in marks] == [
         [a_message("assistant", "Better 50")],
         [a_message("assistant", "Worse 50 by far")],
@@ -746,32 +745,6 @@ def test_other_choices_give_another_snapshot_and_the_same_rows_the_one_that_is_t
         freeze(s, by=a_reviewer(s, shop.project, Role.REVIEWER).id, project_id=shop.project.id)
 
 
-def test_the_difference_of_two_snapshots_names_rows_choices_and_what_was_left_out(s: Session) -> None:
-    shop = a_shop(s, pairs=14)
-    first = freeze(s, by=shop.manager.id, project_id=shop.project.id)
-    for ranking in s.scalars(select(Ranking).limit(3)):
-        s.add(Chip(ranking_id=ranking.id, label="Tone", praise=False))
-    comparison, one, other = shop.pair(s, 40)
-    a_ranking(s, comparison, shop.manager, one, other)
-    shop.both_bad(s, 50)
-    shop.project.instructions = "Answer in one line."
-    s.flush()
-    second = freeze(s, by=shop.manager.id, project_id=shop.project.id, selection=Selection(without_chips=("Tone",)))
-    found = compare(s, project_id=shop.project.id, older_id=first.id, newer_id=second.id)
-    assert [row.chosen[0]["content"] for row in found.added] == ["Better 40"]
-    assert (len(found.gone), found.same, found.asked_otherwise, found.other_word) == (3, 11, 11, 0)
-    assert (found.thumbs_added, found.thumbs_gone, found.thumbs_same) == (2, 0, 0)
-    assert found.choices == (Changed("Without the chips", "none is left out", "Tone"),)
-    assert [(one.before, one.after, one.why) for one in found.left_out] == [
-        (0, 3, LeftOut.CHIPS.sentence),
-        (0, 1, LeftOut.BOTH_BAD.sentence),
-    ]
-    back = compare(s, project_id=shop.project.id, older_id=second.id, newer_id=first.id)
-    assert (back.added, back.gone, back.moved) == (found.gone, found.added, found.moved)
-    with pytest.raises(NotFound):
-        compare(s, project_id=a_project(s).id, older_id=first.id, newer_id=second.id)
-
-
 def test_files_can_be_had_as_jsonl_and_parquet_even_of_an_old_snapshot(s: Session) -> None:
     shop = a_shop(s)
     frozen = freeze(s, by=shop.manager.id, project_id=shop.project.id)
@@ -824,7 +797,7 @@ def shop_ids(database: Path) -> tuple[int, int]:
         return shop.project.id, shop.manager.id
 
 
-def test_choices_are_seen_in_the_preview_frozen_and_compared_on_the_page(shop_ids: tuple[int, int]) -> None:
+def test_choices_are_seen_in_the_preview_and_frozen_on_the_page(shop_ids: tuple[int, int]) -> None:
     at = open_page("freeze_feedback", project_id=shop_ids[0], by=shop_ids[1])
     assert numbers(at)["Pairs to train on"] == "13"
     assert numbers(at)["Thumbs down"] == "2"
@@ -837,9 +810,6 @@ def test_choices_are_seen_in_the_preview_frozen_and_compared_on_the_page(shop_id
     with session() as s:
         newest, oldest = listed(s, project_id=shop_ids[0])
         assert (newest.snapshot.row_count, oldest.snapshot.row_count) == (11, 14)
-    shown = numbers(at)
-    assert (shown["Pairs in both"], shown["Added"], shown["Gone"]) == ("11", "0", "3")
-    assert "Chosen otherwise" in [one.value for one in at.caption]
     assert "Without the chips: &lt;b&gt;Tone&lt;/b&gt;." in sent(at)
     press(at, "Files …")
     assert [one.label for one in at.get("download_button")] == ["Download JSONL", "Download Parquet"]  # type: ignore[union-attr]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from db.models import Adapter, Loss, Method, Reference, Role, RunStatus, TrainingRun, TrainingStep
+from db.models import Adapter, Method, Role, RunStatus, Split, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import TrainingFailed
 from files import MANIFEST
@@ -26,21 +26,20 @@ from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.data.snapshot import freeze
-from training.data.terms import Split
-from training.recipe.recipe import SMALL, start_training
+from training.recipe.recipe import SMALL, Loss, Reference
+from training.recipe.start import start_training
 from training.trainer import worker
 from training.trainer.run_folder import (
     ADAPTER,
     CHECKPOINTS,
     MERGED,
     METRICS,
+    Report,
+    RunFolder,
     RunInput,
     SampleReport,
     StepReport,
     WarningReport,
-    finished,
-    last_checkpoint,
-    step_of,
 )
 
 pytestmark = pytest.mark.slow
@@ -90,20 +89,15 @@ def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any)
         snapshot=str(snapshot),
         snapshot_sha256=sha256,
         learning_rate=1e-3,
-        beta=0.1,
-        sft_weight=0.5,
-        epochs=1.0,
-        batch_size=4,
         warmup_steps=1,
         lora_rank=8,
         lora_alpha=16,
         max_length=512,
-        max_steps=None,
         seed=3,
         save_every=2,
         sample_tokens=8,
     )
-    dataclasses.replace(given, **changes).write(folder)
+    RunFolder(folder).begin(dataclasses.replace(given, **changes))
     return folder
 
 
@@ -119,14 +113,13 @@ class Heard:
     def stage(self, text: str) -> None:
         self.stages.append(text)
 
-    def step(self, said: StepReport) -> None:
-        self.steps.append(said)
-
-    def sample(self, said: SampleReport) -> None:
-        self.samples.append(said)
-
-    def warning(self, said: WarningReport) -> None:
-        self.warnings.append(said)
+    def report(self, report: Report) -> None:
+        if isinstance(report, StepReport):
+            self.steps.append(report)
+        elif isinstance(report, SampleReport):
+            self.samples.append(report)
+        else:
+            self.warnings.append(report)
 
 
 def heard(folder: Path) -> Heard:
@@ -161,7 +154,7 @@ def test_every_step_is_reported_and_written_down(undisturbed: tuple[Path, list[S
     assert all(math.isfinite(report.loss) and report.steps == 5 for report in said)
     assert losses(folder) == {(report.split.value, report.step): report.loss for report in said}
     assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
-    manifest = finished(folder)
+    manifest = RunFolder(folder).finished()
     assert manifest is not None
     assert (manifest.steps, manifest.pairs) == (5, 20)
 
@@ -174,7 +167,7 @@ def test_the_merged_model_loads_differs_from_its_base_and_keeps_the_template(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, _ = undisturbed
-    merged, manifest = folder / MERGED, finished(folder)
+    merged, manifest = folder / MERGED, RunFolder(folder).finished()
     assert manifest is not None
     assert manifest.weights_sha256 == hash_weights(merged) != hash_weights(tiny)
     assert (merged / "chat_template.jinja").read_bytes() == (tiny / "chat_template.jinja").read_bytes()
@@ -205,8 +198,8 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(
                 break
         process.stdout.read()
     assert process.returncode == -signal.SIGKILL
-    assert last_checkpoint(folder) == folder / CHECKPOINTS / "checkpoint-2"
-    assert finished(folder) is None
+    assert RunFolder(folder).last_checkpoint() == folder / CHECKPOINTS / "checkpoint-2"
+    assert RunFolder(folder).finished() is None
     (scores,) = (folder / "reference").iterdir()
     scored = scores.read_text()
 
@@ -224,7 +217,7 @@ def test_a_run_that_ended_before_its_merge_is_not_trained_again(tiny: Path, tmp_
     (folder / MANIFEST).unlink()
     assert trained(folder) == []
     assert hash_weights(folder / MERGED) == before
-    assert finished(folder) is not None
+    assert RunFolder(folder).finished() is not None
     assert trained(folder) == []
 
 
@@ -235,23 +228,23 @@ def test_what_the_listener_raises_ends_the_training(tiny: Path, tmp_path: Path) 
         pass
 
     class Losing(Heard):
-        def step(self, said: StepReport) -> None:
-            if said.step == 3:
+        def report(self, report: Report) -> None:
+            if isinstance(report, StepReport) and report.step == 3:
                 raise Lost
 
     folder = a_run(tmp_path, tiny, save_every=100)
     with pytest.raises(Lost):
         train(folder, Losing())
-    assert finished(folder) is None
-    assert step_of(last_checkpoint(folder)) == 3, "a checkpoint is kept of what was learned"
+    assert RunFolder(folder).finished() is None
+    assert RunFolder(folder).last_step() == 3, "a checkpoint is kept of what was learned"
 
 
 EVERY_WAY: dict[str, dict[str, Any]] = {
     "supervised": {"method": Method.SFT},
-    "DPO, ipo": {"loss": Loss.IPO, "sft_weight": 0.0},
-    "DPO, robust": {"loss": Loss.ROBUST, "label_smoothing": 0.1, "sft_weight": 0.0},
-    "DPO, apo_zero": {"loss": Loss.APO_ZERO, "sft_weight": 0.0},
-    "DPO, sigmoid_norm": {"loss": Loss.SIGMOID_NORM, "beta": 2.0, "sft_weight": 0.0},
+    "DPO, ipo": {"loss": Loss.IPO, "rpo_alpha": 0.0},
+    "DPO, robust": {"loss": Loss.ROBUST, "label_smoothing": 0.1, "rpo_alpha": 0.0},
+    "DPO, apo_zero": {"loss": Loss.APO_ZERO, "rpo_alpha": 0.0},
+    "DPO, sigmoid_norm": {"loss": Loss.SIGMOID_NORM, "beta": 2.0, "rpo_alpha": 0.0},
     "KTO": {"method": Method.KTO},
     "ORPO": {"method": Method.ORPO},
     "SimPO": {"method": Method.SIMPO, "beta": 2.0},
@@ -270,12 +263,12 @@ def test_every_method_loss_and_adapter_makes_another_model_that_can_be_loaded(
     from transformers import AutoModelForCausalLM
 
     changes = EVERY_WAY[way]
-    folder = a_run(tmp_path, tiny, max_steps=2, evaluations=1, **changes)
+    folder = a_run(tmp_path, tiny, max_steps=2, evaluation_count=1, **changes)
     said = heard(folder)
     assert [step.step for step in said.steps if step.split is Split.TRAIN] == [1, 2]
     assert all(math.isfinite(step.loss) for step in said.steps)
     assert {(one.step, one.place) for one in said.samples} == {(0, 1), (0, 2), (2, 1), (2, 2)}
-    manifest = finished(folder)
+    manifest = RunFolder(folder).finished()
     assert manifest is not None
     assert manifest.weights_sha256 == hash_weights(folder / MERGED) != hash_weights(tiny)
     assert (folder / ADAPTER).exists() == (changes.get("adapter", Adapter.LORA) is not None)
@@ -289,7 +282,7 @@ def test_four_bits_still_learn_in_every_layer_after_the_model_was_looked_at(tiny
 
     from training.trainer.weights import load_model, lora_config
 
-    given = RunInput.read(a_run(tiny.parent / "four-bits", tiny, adapter=Adapter.QLORA))
+    given = RunFolder(a_run(tiny.parent / "four-bits", tiny, adapter=Adapter.QLORA)).input()
     tokens = torch.tensor([[3, 4, 5, 6]])
 
     def gradients(*, looked_at: bool) -> dict[str, float]:
@@ -313,14 +306,14 @@ def test_a_supervised_stage_comes_first_and_its_model_is_the_reference_unless_th
 ) -> None:
     margins = {}
     for reference in Reference:
-        folder = a_run(tmp_path / reference, tiny, sft_epochs=1.0, reference=reference, max_steps=2, sft_weight=0.0)
+        folder = a_run(tmp_path / reference, tiny, sft_epochs=1.0, reference=reference, max_steps=2, rpo_alpha=0.0)
         said = heard(folder).steps
         train = [step for step in said if step.split is Split.TRAIN]
         assert [step.step for step in train] == [1, 2, 3, 4, 5, 6, 7], "five supervised steps, then two of DPO"
         assert {step.steps for step in train} == {7}
         assert [step.reward_margin is None for step in train] == [True] * 5 + [False] * 2
         margins[reference] = (train[5].rewards_chosen or 0, train[5].rewards_rejected or 0)
-        manifest = finished(folder)
+        manifest = RunFolder(folder).finished()
         assert manifest is not None
         assert manifest.adapter is None, "it fits the model of the first stage only"
     assert margins[Reference.START] == pytest.approx((0, 0), abs=1e-3)
@@ -345,10 +338,10 @@ def test_a_training_that_over_fits_stops_and_keeps_its_best_model(tiny: Path, tm
     ]
     frozen = {Split.TRAIN: confused[Split.TRAIN], Split.VALIDATION: backwards}
     folder = a_run(
-        tmp_path, tiny, frozen, learning_rate=1e-2, epochs=6.0, evaluations=10, sft_weight=0.0, sample_tokens=4
+        tmp_path, tiny, frozen, learning_rate=1e-2, epochs=6.0, evaluation_count=10, rpo_alpha=0.0, sample_tokens=4
     )
     said = heard(folder)
-    manifest = finished(folder)
+    manifest = RunFolder(folder).finished()
     assert manifest is not None
     assert manifest.stopped is not None
     assert "by heart" in manifest.stopped
@@ -364,7 +357,7 @@ def test_a_training_that_only_made_things_worse_says_so_and_makes_no_model(tiny:
     frozen = {Split.TRAIN: right[Split.TRAIN], Split.VALIDATION: backwards}
     from training.trainer.train import train
 
-    folder = a_run(tmp_path, tiny, frozen, learning_rate=1e-2, evaluations=5, stop_early=False, sample_tokens=0)
+    folder = a_run(tmp_path, tiny, frozen, learning_rate=1e-2, evaluation_count=5, stop_early=False, sample_tokens=0)
     listener = Heard()
     with pytest.raises(TrainingFailed, match="never better than before"):
         train(folder, listener)
@@ -384,7 +377,7 @@ def test_asked_to_end_a_training_keeps_a_checkpoint_and_goes_on_from_it(
             if re.match(r"TRAIN step 1/", line):
                 process.send_signal(signal.SIGTERM)
     assert "asked to stop" in said[-1]
-    assert 0 < step_of(last_checkpoint(folder)) < 5
+    assert 0 < RunFolder(folder).last_step() < 5
     trained(folder)
     assert losses(folder) == pytest.approx(losses(undisturbed[0]), abs=1e-6)
 
@@ -392,7 +385,7 @@ def test_asked_to_end_a_training_keeps_a_checkpoint_and_goes_on_from_it(
 def test_a_point_of_a_learning_curve_is_measured_and_makes_no_model(tiny: Path, tmp_path: Path) -> None:
     folder = a_run(tmp_path, tiny, max_steps=2, makes_model=False)
     assert any(step.split is Split.VALIDATION for step in trained(folder))
-    assert finished(folder) is not None
+    assert RunFolder(folder).finished() is not None
     assert not (folder / MERGED).exists()
     assert trained(folder) == []
 
@@ -435,7 +428,7 @@ def test_a_model_that_is_not_its_own_reference_is_stopped_at_the_first_step(
     # PiSSA rewrites the base weights, so that the model without its adapter is no longer the base model.
     monkeypatch.setattr(peft, "LoraConfig", functools.partial(peft.LoraConfig, init_lora_weights="pissa"))
     with pytest.raises(TrainingFailed, match="already differs from the base model"):
-        trained(a_run(tmp_path, tiny, sft_weight=0.0))
+        trained(a_run(tmp_path, tiny, rpo_alpha=0.0))
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(tiny: Path, tmp_path: Path) -> None:
@@ -453,18 +446,52 @@ def test_a_full_disk_is_a_sentence(tiny: Path, tmp_path: Path) -> None:
 def test_the_scoring_before_the_first_step_is_told_pair_by_pair(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training.trainer import reference, train
+    from training.trainer import cpu, train
 
     monkeypatch.setattr(train, "TELL_EVERY", 0.0)
-    monkeypatch.setattr(reference, "CHUNK", 2)
+    monkeypatch.setattr(cpu, "CHUNK", 2)
     said = heard(a_run(tmp_path, tiny, max_steps=2)).stages
     told = [int(text.split()[-3]) for text in said if re.search(rf"\d+ of {PAIRS}$", text)]
     assert told == [*range(0, PAIRS - 1, 2), 20, PAIRS]
 
 
+def test_the_longest_row_is_in_the_first_step_and_the_other_steps_are_as_they_would_be(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.trainer import cpu
+
+    def losses_of(name: str) -> list[float]:
+        # so small a rate that a step's loss tells of its rows alone
+        folder = a_run(tmp_path / name, tiny, seed=1, learning_rate=1e-12, makes_model=False, evaluation_count=0)
+        return [step.loss for step in trained(folder)]
+
+    ours = losses_of("ours")
+    monkeypatch.setattr(cpu, "LONGEST_FIRST", False)
+    plain = losses_of("plain")
+    other = [step for step, (one, two) in enumerate(zip(ours, plain, strict=True), 1) if one != pytest.approx(two)]
+    assert len(other) == 2
+    assert other[0] == 1
+
+
+def test_a_tracker_of_transformers_own_writes_event_files_into_the_runs_folder(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "tensorboard"))  # as a process of its own would have
+    trained(a_run(tmp_path, tiny, max_steps=2, tracker="tensorboard"))
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    assert b"train/loss" in file.read_bytes()
+
+
 def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: Path) -> None:
     folder = a_run(
-        tmp_path, default_model, rows(10), max_steps=2, batch_size=2, learning_rate=1e-4, lora_rank=16, lora_alpha=32
+        tmp_path,
+        default_model,
+        rows(10),
+        max_steps=2,
+        effective_batch_size=2,
+        learning_rate=1e-4,
+        lora_rank=16,
+        lora_alpha=32,
     )
     said = [report for report in trained(folder) if report.split is Split.TRAIN]
     assert [report.step for report in said] == [1, 2]

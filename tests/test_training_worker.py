@@ -10,6 +10,7 @@ from db.models import (
     Responder,
     ResponderKind,
     RunStatus,
+    Split,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -20,18 +21,19 @@ from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
 from llm.folder import hash_weights
 from tests.test_training import a_training
-from training.data.terms import Split
 from training.trainer import worker
+from training.trainer.monitor import Interrupted
 from training.trainer.run_folder import (
     MERGED,
     Listener,
+    Report,
+    RunFolder,
     RunInput,
     RunManifest,
     SampleReport,
     StepReport,
     WarningReport,
 )
-from training.trainer.watching import Interrupted
 
 
 def a_report(step: int, steps: int = 3, loss: float = 0.6, split: Split = Split.TRAIN) -> StepReport:
@@ -44,13 +46,7 @@ class Deaf:
     def stage(self, text: str) -> None:
         pass
 
-    def step(self, said: StepReport) -> None:
-        pass
-
-    def sample(self, said: SampleReport) -> None:
-        pass
-
-    def warning(self, said: WarningReport) -> None:
+    def report(self, report: Report) -> None:
         pass
 
 
@@ -64,16 +60,16 @@ class FakeTrainer:
         self.calls += 1
         listener.stage("Training")
         for said in self.said:
-            listener.step(said)
-        listener.sample(SampleReport(3, 1, 1, "It is on its way.", 6, ended=True))
-        listener.warning(WarningReport(3, "margin", "The margin is 9."))
+            listener.report(said)
+        listener.report(SampleReport(3, 1, 1, "It is on its way.", 6, ended=True))
+        listener.report(WarningReport(3, "margin", "The margin is 9."))
         if self.fails_with:
             raise self.fails_with
         merged = folder / MERGED
         merged.mkdir(exist_ok=True)
         (merged / "model.safetensors").write_bytes(b"weights")
         (merged / "manifest.json").write_text("{}")
-        RunManifest(
+        manifest = RunManifest(
             base_model="base",
             snapshot_sha256=given.snapshot_sha256,
             weights_sha256=hash_weights(merged),
@@ -84,7 +80,8 @@ class FakeTrainer:
             peak_memory_mb=1000,
             device="CPU",
             versions={},
-        ).write(folder)
+        )
+        RunFolder(folder).finish(manifest)
 
 
 def carried(monkeypatch: pytest.MonkeyPatch, fake: FakeTrainer) -> Progress:
@@ -171,8 +168,8 @@ def test_a_complete_folder_is_not_trained_again() -> None:
         run_id = a_training(s).id
     progress = unmanaged("training", run_id)
     with reading() as s:
-        worker.run_input(s, run_id=run_id).write(progress.folder)
-    FakeTrainer()(progress.folder, RunInput.read(progress.folder), Deaf())
+        RunFolder(progress.folder).begin(worker.run_input(s, run_id=run_id))
+    FakeTrainer()(progress.folder, RunFolder(progress.folder).input(), Deaf())
     worker.run(progress)  # the real one: it would fail on a base model that is not there
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).status is RunStatus.SUCCEEDED

@@ -13,7 +13,7 @@ from review.progress import Standing
 from texts.escape import escaped
 from training.data.snapshot import Lengths, ResponderShare
 from training.recipe.learning_curve import CHANCE, CurvePoint
-from training.trainer.run_history import Point, points
+from training.trainer.history import StepValue, points
 
 
 def draw(chart: alt.Chart | alt.LayerChart, *, height: int) -> None:
@@ -76,7 +76,7 @@ def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = No
                 draw(_curve(name, found, best_step), height=220)
 
 
-def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Chart | alt.LayerChart:
+def _curve(name: str, found: Sequence[StepValue], best_step: int | None) -> alt.Chart | alt.LayerChart:
     frame = pd.DataFrame(
         [
             {

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
-from db.models.responders import Adapter, ModelVersion, Responder
+from db.models.responders import ModelVersion, Responder
 from db.models.runs import Run
 
 
@@ -115,89 +115,16 @@ class Method(StrEnum):
     """Simple Preference Optimization, without a reference (Meng et al. 2024, arXiv 2405.14734); experimental."""
 
 
-class Loss(StrEnum):
-    """What DPO makes small; each has a beta of its own that is sane."""
-
-    SIGMOID = "SIGMOID"
-    """The paper's own."""
-    IPO = "IPO"
-    """A gap to reach instead of one to widen for ever (Azar et al. 2023, arXiv 2310.12036)."""
-    ROBUST = "ROBUST"
-    """For picks of which a known share is wrong (Chowdhury et al. 2024, arXiv 2403.00409)."""
-    APO_ZERO = "APO_ZERO"
-    """Chosen replies more likely, rejected ones less (D'Oosterlinck et al. 2024, arXiv 2408.06266)."""
-    SIGMOID_NORM = "SIGMOID_NORM"
-    """By tokens, so that length counts less."""
-
-
-class Reference(StrEnum):
-    """The model that DPO and KTO hold the trained one to."""
-
-    START = "START"
-    """The model that the training starts from, after its supervised stage if it has one."""
-    BASE = "BASE"
-    """The model that it started from before any supervised stage."""
-
-
-class Launcher(StrEnum):
-    """Where a training's processes run."""
-
-    LOCAL = "LOCAL"
-    """One process here."""
-    ACCELERATE = "ACCELERATE"
-    """Several processes here, the model shared out among them (FSDP)."""
-    RAY = "RAY"
-    """On a Ray cluster, through its Jobs API."""
-
-
 class Recipe(Base):
     """The method and its few knobs, stored exactly as used."""
 
     __tablename__ = "recipe"
-    __table_args__ = (
-        CheckConstraint("learning_rate > 0", name="learning_rate"),
-        CheckConstraint("beta > 0", name="beta"),
-        CheckConstraint("epochs > 0", name="epochs"),
-        CheckConstraint("sft_weight >= 0", name="sft_weight"),
-        CheckConstraint("label_smoothing >= 0 AND label_smoothing < 0.5", name="label_smoothing"),
-        CheckConstraint("sft_epochs >= 0", name="sft_epochs"),
-    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     method: Mapped[Method] = mapped_column(enum(Method), default=Method.DPO)
-    learning_rate: Mapped[float] = mapped_column(default=1e-4)
-    beta: Mapped[float] = mapped_column(default=0.1)
-    """How strongly DPO holds on to the base model."""
-    sft_weight: Mapped[float] = mapped_column(default=0.5)
-    """Weight of the supervised loss on the chosen reply, beside DPO's own; 0 leaves it out."""
-    loss: Mapped[Loss] = mapped_column(enum(Loss), default=Loss.SIGMOID)
-    """Of DPO only."""
-    label_smoothing: Mapped[float] = mapped_column(Double, default=0.0)
-    """Share of picks that is thought wrong, in [0, 0.5); read by the robust loss only."""
-    sft_epochs: Mapped[float] = mapped_column(Double, default=0.0)
-    """Length of a supervised stage on the chosen replies before DPO or KTO; 0 for none."""
-    reference: Mapped[Reference] = mapped_column(enum(Reference), default=Reference.START)
-    adapter: Mapped[Adapter | None] = mapped_column(enum(Adapter), default=Adapter.LORA)
-    """What is trained beside the model; none trains every weight."""
-    epochs: Mapped[float] = mapped_column(default=1.0)
-    batch_size: Mapped[int] = mapped_column(default=4)
-    """Pairs for each optimizer step."""
-    warmup_steps: Mapped[int] = mapped_column(default=3)
-    lora_rank: Mapped[int] = mapped_column(default=16)
-    lora_alpha: Mapped[int] = mapped_column(default=32)
-    max_length: Mapped[int] = mapped_column(default=1024)
-    """Longest prompt plus reply in tokens; a training with longer rows is refused before its first step, never cut."""
-    max_steps: Mapped[int | None]
-    """Stop after so many optimizer steps; none means the epochs decide."""
-    seed: Mapped[int] = mapped_column(default=0)
-    evaluations: Mapped[int] = mapped_column(default=4)
-    """How often the validation rows are looked at and sample replies written."""
-    stop_early: Mapped[bool] = mapped_column(default=True)
-    """Whether over-fitting and over-optimisation end it; else they are only shown."""
-    launcher: Mapped[Launcher] = mapped_column(enum(Launcher), default=Launcher.LOCAL)
-    processes: Mapped[int] = mapped_column(default=1)
-    """With accelerate or Ray: processes that share the work."""
+    knobs: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The others by name; `training.recipe.recipe.KNOBS` says what they mean."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -301,28 +228,3 @@ class TrainingWarning(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     """Short name of the guard."""
     sentence: Mapped[str]
-
-
-class Timing(Run, Base):
-    """How long a step of a Recipe takes on this machine and how much memory, measured before a training."""
-
-    __tablename__ = "timing"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"))
-    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
-    base_model_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
-    device: Mapped[str | None]
-    seconds_a_row: Mapped[float | None] = mapped_column(Double)
-    """Of training, for one row of mean length, forward and backward."""
-    seconds_a_reference: Mapped[float | None] = mapped_column(Double)
-    """Of the reference model's pass over one row; 0 where there is none."""
-    seconds_before: Mapped[float | None] = mapped_column(Double)
-    """From the start of the process to the first step."""
-    peak_memory_mb: Mapped[int | None]
-
-    snapshot: Mapped[Snapshot] = relationship()
-    recipe: Mapped[Recipe] = relationship()
-    base_model: Mapped[ModelVersion] = relationship()

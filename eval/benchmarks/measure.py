@@ -279,7 +279,7 @@ def _model(given: Asked) -> Any:
     """The model as lm-eval takes it: float32 on a CPU, bfloat16 on a GPU, or in four bits (NF4)."""
     from lm_eval.models.huggingface import HFLM  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
-    from training.trainer.on_cpu import use_every_core, use_onednn
+    from training.trainer.cpu import use_every_core, use_onednn
     from training.trainer.weights import load_model, load_tokenizer, on_gpu
 
     if given.quantised and find_spec("bitsandbytes") is None:

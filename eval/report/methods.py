@@ -43,6 +43,7 @@ from errors import Refused, to_type
 from eval.protocol import stated
 from llm.template import text_hash
 from settings import VERSION
+from training.recipe.recipe import from_row
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
@@ -312,9 +313,10 @@ def _training(s: Session, run: TrainingRun) -> Section:
     by = s.get_one(Reviewer, run.requested_by_id)
     frozen_by = s.get_one(Reviewer, snapshot.created_by_id)
     simulated = f", {snapshot.simulated_count:,} of them simulated" if snapshot.simulated_count else ""
+    recipe = from_row(run.recipe)
     rows = [
         ("Model", f"{run.model_name} (id {run.model_version_id}), from {run.base_model.name}"),
-        ("Recipe", f"{run.recipe.name} (id {run.recipe_id}): {run.recipe.method.value}, seed {run.recipe.seed}"),
+        ("Recipe", f"{recipe.name} (id {run.recipe_id}): {recipe.method.value}, seed {recipe.seed}"),
         ("Asked for by", by.label),
         ("Snapshot", f"{snapshot.id}, sha256 {snapshot.sha256}, frozen by {frozen_by.label}"),
         ("Preferences", f"{snapshot.row_count:,}{simulated}"),

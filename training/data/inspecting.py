@@ -26,6 +26,7 @@ from db.models import (
     Role,
     Snapshot,
     SnapshotLeftOut,
+    Split,
 )
 from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound, missing_package
@@ -34,7 +35,7 @@ from llm.template import Message, rendered
 from training.data.inspected_rows import InspectedRow, Stance, text_of
 from training.data.rows import FrozenRow, read_rows
 from training.data.snapshot import folder_of
-from training.data.terms import LeftOut, Split
+from training.data.terms import LeftOut
 from training.data.token_fit import Piece, RowTokens, pieces
 
 CHUNK = 250

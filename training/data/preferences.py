@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 from itertools import combinations
 from typing import TypeVar
 
+from db.models import Split
 from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
 from training.data.terms import (
     AskedPrompt,
@@ -23,7 +24,6 @@ from training.data.terms import (
     LeftOut,
     PreferenceRow,
     Preferences,
-    Split,
 )
 
 LONGEST = 1000

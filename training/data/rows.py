@@ -17,11 +17,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from db.models import Split
 from errors import Refused
 from files import MANIFEST, file_sha256, write_json
 from llm.template import Message
 from training.data.preferences import plain
-from training.data.terms import Split
 
 FILES = {Split.TRAIN: "train.jsonl", Split.VALIDATION: "validation.jsonl"}
 THUMBS = {Split.TRAIN: "thumbs.train.jsonl", Split.VALIDATION: "thumbs.validation.jsonl"}

@@ -117,8 +117,6 @@ class Selection:
 
 
 DEFAULTS = Selection()
-BEFORE_CHOICES = Selection(near_no_op=None)
-"""What a Snapshot without a stored Selection was frozen with."""
 
 
 def in_words(

@@ -20,6 +20,7 @@ from db.models import (
     Role,
     Snapshot,
     SnapshotLeftOut,
+    Split,
 )
 from db.people import require
 from errors import NotEnoughPreferences, NotFound
@@ -36,20 +37,16 @@ from training.data.rows import (
     Thumbs,
     content_sha256,
     read_rows,
-    read_thumbs,
     write_folder,
     zipped,
 )
 from training.data.selection import DEFAULTS, Selection, chosen_in_words
-from training.data.terms import JudgedReply, LeftOut, PreferenceRow, Preferences, Split, reason_in_words
+from training.data.terms import JudgedReply, LeftOut, PreferenceRow, Preferences, reason_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
 ADVISED = 100
 """Fewer than this are frozen with a warning: about 90 pairs shifted a 135M model's style in our runs."""
-
-TOKENS_PER_WORD = 1.5
-"""Of SmolLM2's tokenizer on English email with its template: measured 1.53."""
 
 
 @dataclass(frozen=True)
@@ -249,27 +246,9 @@ def listed(s: Session, *, project_id: int) -> list[Listed]:
     ]
 
 
-def thumbs_of(snapshot: Snapshot) -> Thumbs:
-    """The Snapshot's thumbs, read back; raises as `verify` does."""
-    return read_thumbs(folder_of(snapshot), sha256=snapshot.sha256)
-
-
 def export(snapshot: Snapshot, form: Form) -> bytes:
     """The Snapshot's files of one form with its manifest, as a zip; raises as `verify` does."""
     return zipped(folder_of(snapshot), sha256=snapshot.sha256, form=form)
-
-
-def mean_tokens(snapshot: Snapshot) -> float:
-    """About how many tokens a row's prompt and one of its replies have, for estimating minutes.
-
-    Counts words, so no tokenizer is loaded. Raises `Refused` as `verify` does.
-    """
-    rows = [row for of_split in verify(snapshot).values() for row in of_split]
-    return TOKENS_PER_WORD * fmean(
-        sum(len(message["content"].split()) for message in [*row.prompt, *reply])
-        for row in rows
-        for reply in (row.chosen, row.rejected)
-    )
 
 
 def _advice(count: int) -> str | None:
@@ -375,7 +354,7 @@ def _store(
     snapshot.preferences = [
         Preference(
             row=number,
-            split=models.Split(row.split),
+            split=row.split,
             prompt_id=row.prompt.id,
             chosen_id=row.chosen_id,
             rejected_id=row.rejected_id,
@@ -389,7 +368,7 @@ def _store(
     s.add_all(
         models.Thumb(
             snapshot_id=snapshot.id,
-            split=models.Split(one.split),
+            split=one.split,
             prompt_id=one.prompt.id,
             response_id=one.response_id,
             up=one.up,

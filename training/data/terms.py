@@ -9,6 +9,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+from db.models import Split
+
 
 class LeftOut(StrEnum):
     """Why a ranking, a correction or one of its pairs gives no row; `sentence` is for people."""
@@ -77,13 +79,6 @@ _SENTENCES: Mapping[LeftOut, str] = {
 def reason_in_words(stored: str) -> str:
     """The sentence of a reason as a Snapshot stores it; a later version may know reasons that this one does not."""
     return LeftOut(stored).sentence if stored in set(LeftOut) else stored
-
-
-class Split(StrEnum):
-    """What a row is used for; the names are those of `db.models.Split`."""
-
-    TRAIN = "TRAIN"
-    VALIDATION = "VALIDATION"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,24 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
-from db.models import Adapter, Launcher, Loss, Method, Reference
-from training.recipe.knobs import HAS_LOSSES, KNOBS, METHODS
-from training.trainer.run_folder import RecipeValues, steps_of
+from db.models import Adapter, Method
+from training.recipe.recipe import (
+    HANDBOOK,
+    KNOBS,
+    METHODS,
+    OURS,
+    TRL,
+    WITH_ANCHOR,
+    WITH_LOSSES,
+    Loss,
+    Reason,
+    RecipeValues,
+    method_name,
+)
 
 FEW_PAIRS = 100
 """Fewer shift style and nothing else: 83 pairs did so for a 135M model in our runs."""
@@ -28,20 +40,9 @@ SMALL_MODEL, LARGE_MODEL = 135.0, 7000.0
 GROWN_UP = 1000.0
 """Millions of parameters from which a model needs no supervised loss beside DPO's to keep writing whole replies."""
 
-_HANDBOOK = "alignment-handbook, zephyr-7b-beta, dpo/config_qlora.yaml"
-_OURS = "our runs on SmolLM2-135M"
-_TRL = "TRL 1.16"
 _SIMPO = "Meng et al. 2024, arXiv 2405.14734"
 _ORPO = "Hong et al. 2024, arXiv 2403.07691"
 _KTO = "Ethayarajh et al. 2024, arXiv 2402.01306"
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a knob stands where it does."""
-
-    why: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Advice:
 
     values: RecipeValues
     reasons: Mapping[str, Reason]
-    """By the knob's name, every one of `training.recipe.knobs.KNOBS`."""
+    """By the knob's name, every one of `training.recipe.recipe.KNOBS`."""
 
     def changed(self, used: RecipeValues) -> tuple[str, ...]:
         """The knobs that somebody set to something else, by name."""
@@ -58,16 +59,15 @@ class Advice:
 
     def named(self, used: RecipeValues) -> str:
         """What to call a recipe: as advised, or with which changes."""
-        method = used.method.value.replace("SIMPO", "SimPO")
-        changed = [KNOBS[name].label.lower() for name in self.changed(used)]
-        return f"{method}, as advised" if not changed else f"{method}, with own {', '.join(changed)}"
+        changed = ", ".join(KNOBS[name].label.lower() for name in self.changed(used))
+        return f"{method_name(used.method)}, {f'with own {changed}' if changed else 'as advised'}"
 
 
 # ---------------------------------------------------------------------------------------------------- agreement
 
 
 @dataclass(frozen=True)
-class Repeats:
+class DoubleJudgments:
     """Pairs that several people ranked, where both preferred one reply: ties say nothing about wrong picks."""
 
     pairs: int
@@ -81,13 +81,13 @@ class Repeats:
         return self.same / self.pairs if self.pairs else None
 
 
-def repeats(opinions: Iterable[tuple[int, str]]) -> Repeats:
+def repeats(opinions: Iterable[tuple[int, str]]) -> DoubleJudgments:
     """Count (comparison id, preferred reply's mark); opinions that prefer neither are left out by the caller."""
     said: dict[int, list[str]] = defaultdict(list)
     for comparison_id, preferred in opinions:
         said[comparison_id].append(preferred)
     found = [one == other for of_one in said.values() for one, other in combinations(of_one, 2)]
-    return Repeats(len(found), sum(found))
+    return DoubleJudgments(len(found), sum(found))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class FlipRate:
     sentence: str
 
 
-def flip_rate(found: Repeats) -> FlipRate:
+def flip_rate(found: DoubleJudgments) -> FlipRate:
     """From agreement: two people who are each wrong in a share e of picks agree in A = (1-e)^2 + e^2.
 
     So e = (1 - sqrt(2A - 1)) / 2, the Dawid-Skene model with one error rate and two classes (Dawid and Skene 1979). It
@@ -123,7 +123,7 @@ def flip_rate(found: Repeats) -> FlipRate:
     )
 
 
-def cautions(*, pairs: int, found: Repeats, alpha: float | None) -> tuple[str, ...]:
+def cautions(*, pairs: int, found: DoubleJudgments, alpha: float | None) -> tuple[str, ...]:
     """What stands in the way of a good model, each with what to do instead of training; none is no reason to refuse."""
     said = []
     if pairs < FEW_PAIRS:
@@ -167,72 +167,35 @@ def advised(
         flips: what agreement tells of wrong picks, for the robust loss.
     """
     size = parameters or SMALL_MODEL
-    loss = loss if method in HAS_LOSSES else Loss.SIGMOID
-    rate, why_rate = _learning_rate(method, adapter, size)
-    beta, why_beta = _beta(method, loss, size)
-    weight, why_weight = _sft_weight(method, size)
-    flip, why_flip = _label_smoothing(loss, flips)
-    epochs, why_epochs = _epochs(method, pairs)
-    batch, why_batch = _batch_size(pairs, gpu)
-    steps = steps_of(pairs=pairs, epochs=epochs, batch_size=batch, max_steps=None)
-    warmup, why_warmup = _warmup(steps)
-    alpha, why_alpha = _alpha(adapter, size)
-    length, why_length = _max_length(longest)
-    looks, why_looks = _evaluations(steps, validation)
+    loss = loss if method in WITH_LOSSES else Loss.SIGMOID
+    decided: dict[str, tuple[Any, Reason]] = {
+        "learning_rate": _learning_rate(method, adapter, size),
+        "beta": _beta(method, loss, size),
+        "rpo_alpha": _rpo_alpha(method, size),
+        "label_smoothing": _label_smoothing(loss, flips),
+        "epochs": _epochs(method, pairs),
+        "effective_batch_size": _effective_batch_size(pairs, gpu),
+        "lora_alpha": _lora_alpha(adapter, size),
+        "max_length": _max_length(longest),
+    }
     values = RecipeValues(
-        name=f"{method.value.replace('SIMPO', 'SimPO')}, as advised",
+        name=f"{method_name(method)}, as advised",
         method=method,
         loss=loss,
         adapter=adapter,
-        learning_rate=rate,
-        beta=beta,
-        sft_weight=weight,
-        label_smoothing=flip,
-        epochs=epochs,
-        batch_size=batch,
-        warmup_steps=warmup,
-        sft_epochs=0.0,
-        reference=Reference.START,
-        lora_rank=16,
-        lora_alpha=alpha,
-        max_length=length,
-        max_steps=None,
-        evaluations=looks,
-        stop_early=True,
-        launcher=Launcher.LOCAL,
-        processes=1,
-        seed=0,
+        **{name: value for name, (value, _) in decided.items()},
     )
-    reasons = {
-        "method": Reason(METHODS[method].says, KNOBS["method"].source),
-        "loss": Reason("Chosen above.", KNOBS["loss"].source),
-        "adapter": Reason("Chosen above.", KNOBS["adapter"].source),
-        "learning_rate": why_rate,
-        "beta": why_beta,
-        "sft_weight": why_weight,
-        "label_smoothing": why_flip,
-        "epochs": why_epochs,
-        "batch_size": why_batch,
-        "warmup_steps": why_warmup,
-        "sft_epochs": Reason(
-            "None, since it also weakens what preferences then teach. One epoch where the better replies do what the "
-            "model hardly ever does by itself.",
-            f"{_OURS}: greeting by name, in 5.5 % of replies, did not grow with DPO alone",
-        ),
-        "reference": Reason("What was taught before is to be kept.", KNOBS["reference"].source),
-        "lora_rank": Reason("A few hundred pairs do not fill it; more only costs memory.", f"{_HANDBOOK}; {_OURS}"),
-        "lora_alpha": why_alpha,
-        "max_length": why_length,
-        "max_steps": Reason("The epochs decide.", _TRL),
-        "evaluations": why_looks,
-        "stop_early": Reason(
-            "What over-optimises is worse than what stopped a little early.", KNOBS["stop_early"].source
-        ),
-        "launcher": Reason("The model fits one process; more only help with several GPUs.", "Accelerate"),
-        "processes": Reason("One process needs no other.", "Accelerate"),
-        "seed": Reason("Any will do; change it to see how much chance decides.", KNOBS["seed"].source),
+    steps = values.steps(pairs)
+    by_steps: dict[str, tuple[Any, Reason]] = {
+        "warmup_steps": _warmup_steps(steps),
+        "evaluation_count": _evaluation_count(steps, validation),
     }
-    return Advice(values, reasons)
+    return Advice(
+        replace(values, **{name: value for name, (value, _) in by_steps.items()}),
+        {name: knob.reason for name, knob in KNOBS.items()}
+        | {"method": Reason(METHODS[method].says, KNOBS["method"].source)}
+        | {name: reason for name, (_, reason) in (decided | by_steps).items()},
+    )
 
 
 def _round_rate(rate: float) -> float:
@@ -253,7 +216,7 @@ def _learning_rate(method: Method, adapter: Adapter | None, size: float) -> tupl
     if method is Method.SFT:
         rate = 2e-4 if adapter else 2e-5
         return rate, Reason(
-            f"Learning to write takes larger steps than learning to prefer; {ten}.", f"2e-5: {_TRL}, SFT"
+            f"Learning to write takes larger steps than learning to prefer; {ten}.", f"2e-5: {TRL}, SFT"
         )
     if method is Method.SIMPO:
         rate = 5e-6 if adapter else 5e-7
@@ -263,7 +226,7 @@ def _learning_rate(method: Method, adapter: Adapter | None, size: float) -> tupl
         return rate, Reason(f"Between learning to write and learning to prefer; {ten}.", f"5e-6 to 8e-6: {_ORPO}")
     lora = _round_rate(_by_size(1e-4, 5e-6, size))
     rate = lora if adapter else _round_rate(lora / 10)
-    source = f"1e-4 for 135M: {_OURS}; 5e-6 for 7B: {_HANDBOOK}; ten times: {_TRL}, PEFT page"
+    source = f"1e-4 for 135M: {OURS}; 5e-6 for 7B: {HANDBOOK}; ten times: {TRL}, PEFT page"
     return rate, Reason(f"For {_words(size)} parameters: large models take smaller steps, and {ten}.", source)
 
 
@@ -273,7 +236,7 @@ def _words(millions: float) -> str:
 
 def _beta(method: Method, loss: Loss, size: float) -> tuple[float, Reason]:
     if method is Method.SFT:
-        return 0.1, Reason("SFT reads none.", _TRL)
+        return 0.1, Reason("SFT reads none.", TRL)
     if method is Method.KTO:
         return 0.1, Reason("The paper's, and good from 0.01 to 1 in it.", _KTO)
     if method is Method.ORPO:
@@ -284,7 +247,7 @@ def _beta(method: Method, loss: Loss, size: float) -> tuple[float, Reason]:
         return 1.0, Reason(
             "Here it sets the gap to reach, 1 / (2 x beta) for each token: 0.5 at 1. At DPO's 0.1 it would be 5, which "
             "no reply reaches, and 20 times the weight of the supervised part.",
-            f"Azar et al. 2023, arXiv 2310.12036, and {_TRL}, which divides by tokens; worked out, not measured",
+            f"Azar et al. 2023, arXiv 2310.12036, and {TRL}, which divides by tokens; worked out, not measured",
         )
     if loss is Loss.SIGMOID_NORM:
         return 2.0, Reason(
@@ -295,25 +258,25 @@ def _beta(method: Method, loss: Loss, size: float) -> tuple[float, Reason]:
         return 0.1, Reason("The paper's.", "D'Oosterlinck et al. 2024, arXiv 2408.06266")
     large = size >= LARGE_MODEL / 2
     why = "A large model with a small learning rate may move further." if large else "Holds a small model well."
-    return (0.01 if large else 0.1), Reason(why, f"0.1: {_TRL} and {_OURS}; 0.01: {_HANDBOOK}")
+    return (0.01 if large else 0.1), Reason(why, f"0.1: {TRL} and {OURS}; 0.01: {HANDBOOK}")
 
 
-def _sft_weight(method: Method, size: float) -> tuple[float, Reason]:
+def _rpo_alpha(method: Method, size: float) -> tuple[float, Reason]:
     if method is Method.SIMPO:
         return 0.0, Reason("The paper has none; raise it if replies get short.", _SIMPO)
-    if method not in HAS_LOSSES:
-        return 0.0, Reason("Only DPO and SimPO read it.", _TRL)
+    if method not in WITH_ANCHOR:
+        return 0.0, Reason("Only DPO and SimPO read it.", TRL)
     if size < GROWN_UP:
         return 0.5, Reason(
-            "Small models soon write only a few words without it.", f"{_OURS}: 28 of 40 won with it, whole replies"
+            "Small models soon write only a few words without it.", f"{OURS}: 28 of 40 won with it, whole replies"
         )
-    return 0.0, Reason("Large models keep writing whole replies; raise it if replies get short.", _HANDBOOK)
+    return 0.0, Reason("Large models keep writing whole replies; raise it if replies get short.", HANDBOOK)
 
 
 def _label_smoothing(loss: Loss, flips: FlipRate | None) -> tuple[float, Reason]:
     source = "Chowdhury et al. 2024, arXiv 2403.00409; the share: Dawid and Skene 1979"
     if loss is not Loss.ROBUST:
-        return 0.0, Reason("Only the robust loss reads it.", _TRL)
+        return 0.0, Reason("Only the robust loss reads it.", TRL)
     if flips is None or flips.rate is None:
         said = f"{flips.sentence} " if flips is not None else ""
         return USUAL_FLIP_RATE, Reason(f"{said}So a usual share is taken.", source)
@@ -322,12 +285,12 @@ def _label_smoothing(loss: Loss, flips: FlipRate | None) -> tuple[float, Reason]
 
 def _epochs(method: Method, pairs: int) -> tuple[float, Reason]:
     if method is Method.SFT and pairs < 1000:
-        return 3.0, Reason("Learning to write a few hundred replies takes several rounds.", f"3: {_TRL}, SFT")
-    return 1.0, Reason("A second round mostly learns the pairs by heart.", f"{_HANDBOOK}; {_OURS}")
+        return 3.0, Reason("Learning to write a few hundred replies takes several rounds.", f"3: {TRL}, SFT")
+    return 1.0, Reason("A second round mostly learns the pairs by heart.", f"{HANDBOOK}; {OURS}")
 
 
-def _batch_size(pairs: int, gpu: bool) -> tuple[int, Reason]:
-    source = f"4: {_OURS}; 16 to 64 for thousands: {_HANDBOOK}"
+def _effective_batch_size(pairs: int, gpu: bool) -> tuple[int, Reason]:
+    source = f"4: {OURS}; 16 to 64 for thousands: {HANDBOOK}"
     if pairs < 200:
         return 4, Reason(
             f"{pairs} pairs make {math.ceil(pairs / 4)} steps of 4; larger ones would leave too few.", source
@@ -338,20 +301,20 @@ def _batch_size(pairs: int, gpu: bool) -> tuple[int, Reason]:
     return (32 if gpu and pairs >= 5000 else 16), Reason(much, source)
 
 
-def _warmup(steps: int) -> tuple[int, Reason]:
+def _warmup_steps(steps: int) -> tuple[int, Reason]:
     warmup = min(max(3, math.ceil(steps / 10)), max(1, steps // 3))
-    return warmup, Reason(f"About a tenth of {steps} steps, 3 at least.", _HANDBOOK)
+    return warmup, Reason(f"About a tenth of {steps} steps, 3 at least.", HANDBOOK)
 
 
-def _alpha(adapter: Adapter | None, size: float) -> tuple[int, Reason]:
+def _lora_alpha(adapter: Adapter | None, size: float) -> tuple[int, Reason]:
     if adapter is Adapter.RSLORA:
         return 8, Reason(
             "Divided by the root of the rank, 8 is the scale of LoRA with 32 at rank 16: 2.",
             "arXiv 2312.03732; worked out",
         )
     if size >= GROWN_UP:
-        return 16, Reason("As large as the rank, so the adapter counts as it is.", _HANDBOOK)
-    return 32, Reason("Twice the rank, so a small model moves.", _OURS)
+        return 16, Reason("As large as the rank, so the adapter counts as it is.", HANDBOOK)
+    return 32, Reason("Twice the rank, so a small model moves.", OURS)
 
 
 def _max_length(longest: int) -> tuple[int, Reason]:
@@ -359,13 +322,13 @@ def _max_length(longest: int) -> tuple[int, Reason]:
     needed = math.ceil(longest * 1.3 / 256) * 256
     if needed > 1024:
         return needed, Reason(
-            f"The longest row has about {longest} tokens; with room, for longer ones are refused.", _TRL
+            f"The longest row has about {longest} tokens; with room, for longer ones are refused.", TRL
         )
-    return 1024, Reason("Every row fits; unused length costs nothing.", _TRL)
+    return 1024, Reason("Every row fits; unused length costs nothing.", TRL)
 
 
-def _evaluations(steps: int, validation: int) -> tuple[int, Reason]:
+def _evaluation_count(steps: int, validation: int) -> tuple[int, Reason]:
     if steps < 8:
-        return min(2, steps), Reason(f"There are only {steps} steps.", _OURS)
+        return min(2, steps), Reason(f"There are only {steps} steps.", OURS)
     what = f"the {validation} rows set aside and" if validation else "no rows are set aside, so only"
-    return 4, Reason(f"Often enough to stop in time: {what} three sample replies.", _OURS)
+    return 4, Reason(f"Often enough to stop in time: {what} three sample replies.", OURS)

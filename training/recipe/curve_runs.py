@@ -9,19 +9,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db import models
-from db.models import LearningCurve, Method, Role, Snapshot, TrainingRun, TrainingStep
+from db.models import LearningCurve, Method, Role, Snapshot, Split, TrainingRun, TrainingStep
 from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
 from training.data.preferences import VALIDATION_SHARE
 from training.data.rows import read_rows
-from training.data.snapshot import folder_of, mean_tokens
-from training.data.terms import Split
-from training.recipe.estimate import estimate_minutes
+from training.data.snapshot import folder_of
+from training.recipe.estimate import estimate_minutes, lengths
 from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, CurvePoint, right_ones, shared_rows
-from training.recipe.recipe import start_training
-from training.trainer.examples import PAIRED
-from training.trainer.run_folder import RecipeValues
+from training.recipe.recipe import PAIRED, RecipeValues, from_row
+from training.recipe.start import start_training
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Standing:
+class CurveStanding:
     """A LearningCurve as it is now."""
 
     curve: LearningCurve
@@ -105,18 +103,8 @@ def check_curve(counts: Counts, *, method: Method) -> None:
 
 def curve_minutes(snapshot: Snapshot, *, recipe: RecipeValues) -> float:
     """About how long all four trainings take one after another, in minutes; as rough as `estimate_minutes`."""
-    counts = counts_of(snapshot, seed=recipe.seed)
-    tokens = mean_tokens(snapshot)
-    return sum(
-        estimate_minutes(
-            pairs=pairs + counts.validation,
-            epochs=recipe.epochs,
-            tokens=tokens,
-            max_steps=recipe.max_steps,
-            batch_size=recipe.batch_size,
-        )
-        for pairs in counts.pairs
-    )
+    counts, tokens = counts_of(snapshot, seed=recipe.seed), lengths(snapshot).mean
+    return sum(estimate_minutes(recipe, pairs=pairs + counts.validation, tokens=tokens) for pairs in counts.pairs)
 
 
 def start_curve(
@@ -172,7 +160,7 @@ def curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:
     return s.scalars(found.order_by(LearningCurve.id.desc())).all()
 
 
-def standing(s: Session, *, curve_id: int) -> Standing:
+def standing(s: Session, *, curve_id: int) -> CurveStanding:
     """How a LearningCurve is doing. Raises `NotFound`, and `Refused` when its Snapshot's files were changed."""
     curve = s.get(LearningCurve, curve_id)
     if curve is None:
@@ -188,7 +176,7 @@ def standing(s: Session, *, curve_id: int) -> Standing:
         )
     ).all()
     snapshot = s.get_one(Snapshot, curve.snapshot_id)
-    counts = counts_of(snapshot, seed=runs[0].recipe.seed if runs else 0)
+    counts = counts_of(snapshot, seed=from_row(runs[0].recipe).seed if runs else 0)
     pairs = dict(zip(SHARES, counts.pairs, strict=True))
     points = [
         CurvePoint(
@@ -203,13 +191,11 @@ def standing(s: Session, *, curve_id: int) -> Standing:
         and (step := _looked_at(s, run)) is not None
         and step.reward_accuracy is not None
     ]
-    return Standing(curve=curve, runs=tuple(runs), counts=counts, points=tuple(points))
+    return CurveStanding(curve=curve, runs=tuple(runs), counts=counts, points=tuple(points))
 
 
 def _looked_at(s: Session, run: TrainingRun) -> TrainingStep | None:
     """The last look at the validation rows; where an earlier step's model was kept, the look at that one."""
-    looks = select(TrainingStep).where(
-        TrainingStep.training_run_id == run.id, TrainingStep.split == models.Split.VALIDATION
-    )
+    looks = select(TrainingStep).where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.VALIDATION)
     kept = s.scalar(looks.where(TrainingStep.step == run.best_step)) if run.best_step is not None else None
     return kept or s.scalar(looks.order_by(TrainingStep.step.desc()).limit(1))

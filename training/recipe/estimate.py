@@ -7,31 +7,33 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import models
-from db.models import Adapter, Method, Recipe, RunStatus, Split, Timing, TrainingRun, TrainingStep
+from db.models import Adapter, Method, Recipe, RunStatus, Split, TrainingRun, TrainingStep
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id, shapes
 from llm.template import Message
-from training.data.snapshot import TOKENS_PER_WORD, verify
-from training.trainer.run_folder import RecipeValues, steps_of
+from training.data.snapshot import verify
+from training.recipe.recipe import RecipeValues, from_row
 
+TOKENS_PER_WORD = 1.5
+"""Of SmolLM2's tokenizer on English email with its template: measured 1.53."""
 SECONDS_PER_TOKEN = 0.0046
 """Of a pair's longer side, forward and backward, 135M on two cores: 1.15 s at 250 tokens (docs/experiments.md)."""
 REFERENCE_SECONDS_PER_TOKEN = 0.0022
 """The base model's own pass over each pair, once: 0.54 s at 250 tokens."""
 FORWARD_SHARE = REFERENCE_SECONDS_PER_TOKEN / SECONDS_PER_TOKEN
-"""Of a training step's time, what a look without learning takes; where no reference pass was measured."""
+"""Of a training step's time, what a look without learning takes."""
 FIXED_SECONDS = 60.0
 """Loading libraries and model, merging, saving."""
 ROWS_A_SAMPLING = 10.0
@@ -47,10 +49,12 @@ BYTES_A_PARAMETER_4BIT = 1.25
 """166 MB for a model of 135 million, whose embedding stays whole."""
 BYTES_A_PARAMETER_FULL = 16.0
 """float32 weight, gradient and Adam's two moments."""
+TRIED = 10
+"""Trainings that are looked at for one that says how long its steps took, at most."""
 
 
 @dataclass(frozen=True)
-class Lengths:
+class RowLengths:
     """How long a Snapshot's rows are, in tokens guessed from words: no tokenizer is loaded for it."""
 
     rows: int
@@ -62,21 +66,20 @@ class Lengths:
     """Of prompt and the longer reply."""
 
 
-def lengths(snapshot: models.Snapshot) -> Lengths:
+def lengths(snapshot: models.Snapshot) -> RowLengths:
     """Read from the Snapshot's files. Raises `Refused` when they are not as they were frozen."""
     rows = verify(snapshot)
-    sides = [
-        (_words(row.prompt) + _words(row.chosen), _words(row.prompt) + _words(row.rejected))
+    words = [
+        _words(row.prompt) + _words(reply)
         for of_split in rows.values()
         for row in of_split
+        for reply in (row.chosen, row.rejected)
     ]
-    every = [words for pair in sides for words in pair]
-    count = {split.value: len(of_split) for split, of_split in rows.items()}
-    return Lengths(
-        rows=count.get(Split.TRAIN.value, 0),
-        validation=count.get(Split.VALIDATION.value, 0),
-        mean=TOKENS_PER_WORD * sum(every) / len(every) if every else 0.0,
-        longest=math.ceil(TOKENS_PER_WORD * max(every, default=0)),
+    return RowLengths(
+        rows=len(rows[Split.TRAIN]),
+        validation=len(rows[Split.VALIDATION]),
+        mean=TOKENS_PER_WORD * fmean(words) if words else 0.0,
+        longest=math.ceil(TOKENS_PER_WORD * max(words, default=0)),
     )
 
 
@@ -94,10 +97,6 @@ class Measured:
     source: str
     """Where it comes from, for people."""
     seconds_a_row: float
-    seconds_a_reference: float
-    """Of the reference's pass over one row beforehand; 0 where there is none."""
-    seconds_before: float
-    """From the start of the process to the first step, without that pass."""
     tokens: float
     """Mean length of a row's side."""
     memory_mb: int | None
@@ -105,57 +104,28 @@ class Measured:
 
 
 def measured(s: Session, *, project_id: int, base_model_id: int, recipe: RecipeValues) -> Measured | None:
-    """The newest Timing of such a recipe on this machine, else the newest training; none where there was neither.
+    """The newest training by such a recipe on this machine; none where there was none.
 
     Such a recipe: same base model, method, adapter and rows per step, on a GPU if there is one here now.
     """
-    same = (
-        Recipe.method == recipe.method,
-        Recipe.adapter == recipe.adapter if recipe.adapter else Recipe.adapter.is_(None),
-        Recipe.batch_size == recipe.batch_size,
-    )
-    timings = s.scalars(
-        select(Timing)
-        .join(Recipe, Recipe.id == Timing.recipe_id)
-        .where(
-            Timing.project_id == project_id,
-            Timing.base_model_id == base_model_id,
-            Timing.status == RunStatus.SUCCEEDED,
-            Timing.seconds_a_row.is_not(None),
-            *same,
-        )
-        .order_by(Timing.id.desc())
-    )
-    for timing in timings:
-        if _here(timing.device) and timing.seconds_a_row:
-            return Measured(
-                source=f"measured on this machine ({timing.device})",
-                seconds_a_row=timing.seconds_a_row,
-                seconds_a_reference=timing.seconds_a_reference or 0.0,
-                seconds_before=timing.seconds_before or 0.0,
-                tokens=lengths(timing.snapshot).mean,
-                memory_mb=timing.peak_memory_mb,
-            )
     runs = s.scalars(
         select(TrainingRun)
-        .join(Recipe, Recipe.id == TrainingRun.recipe_id)
+        .join(TrainingRun.recipe)
         .where(
             TrainingRun.project_id == project_id,
             TrainingRun.base_model_id == base_model_id,
             TrainingRun.status == RunStatus.SUCCEEDED,
-            *same,
+            Recipe.method == recipe.method,
         )
         .order_by(TrainingRun.id.desc())
-        .limit(10)
     )
-    for run in runs:
-        found = _of_run(s, run)
-        if found is not None:
-            return found
-    return None
+    wanted = (recipe.adapter, recipe.effective_batch_size)
+    recipes = ((run, from_row(run.recipe)) for run in runs)
+    alike = (run for run, its in recipes if (its.adapter, its.effective_batch_size) == wanted)
+    return next(filter(None, (_of_run(s, run, recipe) for run in islice(alike, TRIED))), None)
 
 
-def _of_run(s: Session, run: TrainingRun) -> Measured | None:
+def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measured | None:
     """From the steps of a training here: the median of the time between two, which looks and pauses do not move."""
     device = read_json(run_folder("training", run.id) / MANIFEST).get("device")
     steps = s.scalars(
@@ -164,15 +134,12 @@ def _of_run(s: Session, run: TrainingRun) -> Measured | None:
         .order_by(TrainingStep.step)
     ).all()
     a_step = seconds_a_step([(step.step, step.seconds) for step in steps if step.seconds is not None])
-    if a_step is None or (device is not None and not _here(str(device))):
+    if a_step is None or (device is not None and str(device).startswith("CPU") == has_gpu()):
         return None
     size = lengths(run.snapshot)
-    a_row = a_step / min(run.recipe.batch_size, max(1, size.rows))
     return Measured(
         source=f"from the training of “{run.model_name}” here",
-        seconds_a_row=a_row,
-        seconds_a_reference=a_row * FORWARD_SHARE if _scores_beforehand(run.recipe.method) else 0.0,
-        seconds_before=FIXED_SECONDS / 2,
+        seconds_a_row=a_step / min(recipe.effective_batch_size, max(1, size.rows)),
         tokens=size.mean,
         memory_mb=run.peak_memory_mb,
     )
@@ -199,11 +166,6 @@ def has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
-def _here(device: str | None) -> bool:
-    """Whether a device's name is of the kind that trainings run on here now."""
-    return device is not None and device.startswith("CPU") != has_gpu()
-
-
 def parameters_of(*, location: str, name: str) -> float | None:
     """Millions of parameters, from the headers of the weights, else from the name (as in “SmolLM2-135M”)."""
     if not is_hub_id(location) and Path(location).is_dir():
@@ -225,8 +187,6 @@ class Estimate:
     memory_mb: float
     source: str
     """Where the numbers come from, for people."""
-    is_guess: bool
-    """Nothing like it was measured on this machine."""
 
     @property
     def sentence(self) -> str:
@@ -236,7 +196,7 @@ class Estimate:
 
 
 def estimate(
-    recipe: RecipeValues, *, size: Lengths, thumbs: int, parameters: float | None, found: Measured | None, gpu: bool
+    recipe: RecipeValues, *, size: RowLengths, thumbs: int, parameters: float | None, found: Measured | None, gpu: bool
 ) -> Estimate:
     """Time and memory of a training.
 
@@ -244,73 +204,60 @@ def estimate(
         thumbs: replies judged by themselves, which KTO reads beside both replies of each pair.
         parameters: in millions; none where the model does not say, then it is taken for the default one's 135.
         found: of such a recipe on this machine; none gives a guess from measurements on another.
-        gpu: whether it will run on one, so that a guess says that it is of a CPU.
+        gpu: whether it will run on one: then the reference scores within each step, and a guess says that it is of a
+            CPU.
     """
     parameters = parameters or 135
     activations = activations_mb(recipe, tokens=size.longest, parameters=parameters)
     if found is None:
         minutes = estimate_minutes(
+            replace(recipe, epochs=recipe.epochs + recipe.sft_epochs / 2),
             pairs=size.rows,
-            epochs=recipe.epochs + recipe.sft_epochs / 2,
             tokens=size.mean,
             millions_of_parameters=parameters,
-            max_steps=recipe.max_steps,
-            batch_size=recipe.batch_size,
         )
         where = "two CPU cores, which a GPU leaves far behind" if gpu else "two CPU cores"
         return Estimate(
             minutes=minutes,
             memory_mb=guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters),
             source=f"a guess from another machine ({where})",
-            is_guess=True,
         )
     scale = size.mean / found.tokens if found.tokens else 1.0
-    seconds = found.seconds_before + scale * _row_seconds(recipe, size=size, thumbs=thumbs, found=found)
+    a_row = scale * found.seconds_a_row
     if found.memory_mb is None:
         memory = guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters)
     else:
         memory = found.memory_mb + activations - activations_mb(recipe, tokens=found.tokens, parameters=parameters)
-    # the base model is loaded once more for merging, and the whole is written
-    return Estimate((seconds + found.seconds_before) / 60, memory, found.source, is_guess=False)
+    seconds = FIXED_SECONDS + a_row * _rows_in_all(recipe, size=size, thumbs=thumbs, gpu=gpu)
+    return Estimate(seconds / 60, memory, found.source)
 
 
-def _row_seconds(recipe: RecipeValues, *, size: Lengths, thumbs: int, found: Measured) -> float:
-    """Everything that grows with rows."""
+def _rows_in_all(recipe: RecipeValues, *, size: RowLengths, thumbs: int, gpu: bool) -> float:
+    """Everything that takes time, in rows that are trained."""
     rows, validation = size.rows, size.validation
     if recipe.method is Method.KTO:  # both replies of a pair are rows of their own
         rows, validation = 2 * rows + thumbs, 2 * validation
-    a_step = min(recipe.batch_size, max(1, rows))
-    steps = steps_of(pairs=rows, epochs=recipe.epochs, batch_size=recipe.batch_size, max_steps=recipe.max_steps)
-    before = found.seconds_a_reference * (rows + validation)
-    supervised = recipe.sft_epochs * size.rows * found.seconds_a_row / (1 if recipe.method is Method.KTO else 2)
-    look = (found.seconds_a_reference or FORWARD_SHARE * found.seconds_a_row) * validation
-    looks = recipe.evaluations * look + (recipe.evaluations + 1) * ROWS_A_SAMPLING * found.seconds_a_row
-    return before + supervised + steps * a_step * found.seconds_a_row + (looks if recipe.evaluations else 0.0)
+    trained = recipe.steps(rows) * min(recipe.effective_batch_size, max(1, rows))
+    supervised = recipe.sft_epochs * size.rows / (1 if recipe.method is Method.KTO else 2)
+    # KTO's reference, and any on a GPU, scores within each step
+    beforehand = FORWARD_SHARE * (rows + validation) if recipe.method is Method.DPO and not gpu else 0.0
+    looks = recipe.evaluation_count
+    looked = looks * FORWARD_SHARE * validation + (looks + 1) * ROWS_A_SAMPLING if looks else 0.0
+    return beforehand + supervised + trained + looked
 
 
 def estimate_minutes(
-    *,
-    pairs: int,
-    epochs: float,
-    tokens: float = 145,
-    millions_of_parameters: float = 135,
-    max_steps: int | None = None,
-    batch_size: int = 4,
+    recipe: RecipeValues, *, pairs: int, tokens: float = 145, millions_of_parameters: float = 135
 ) -> float:
     """About how long a training takes on two CPU cores, in minutes; measured on one model, so say “about”.
 
     ``pairs`` are the Snapshot's; ``tokens`` is the mean length of prompt plus reply (`lengths`). Time is taken to grow
     in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small part of it.
     """
-    seen = batch_size * steps_of(pairs=pairs, epochs=epochs, batch_size=batch_size, max_steps=max_steps)
+    seen = recipe.effective_batch_size * recipe.steps(pairs)
     size = millions_of_parameters / 135
     seconds = FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)
     return seconds / 60
-
-
-def _scores_beforehand(method: Method) -> bool:
-    """Whether a reference scores every row before the first step; KTO's, and any on a GPU, does so within each."""
-    return method is Method.DPO and not has_gpu()
 
 
 # ------------------------------------------------------------------------------------------------------- memory

@@ -20,7 +20,7 @@ CHANCE = 0.5
 """What guessing gets right."""
 
 
-class Asked(Protocol):
+class PromptRow(Protocol):
     """A row that says which prompt it answers; one that also has a ``cluster`` stays with its near-duplicates."""
 
     @property
@@ -28,7 +28,7 @@ class Asked(Protocol):
         """Id of the prompt."""
 
 
-R = TypeVar("R", bound=Asked)
+R = TypeVar("R", bound=PromptRow)
 
 
 def shared_rows(rows: Sequence[R], share: float, seed: int) -> list[R]:
@@ -55,7 +55,7 @@ def shared_rows(rows: Sequence[R], share: float, seed: int) -> list[R]:
     return [row for row in rows if _mark(row) in taken]
 
 
-def _mark(row: Asked) -> str:
+def _mark(row: PromptRow) -> str:
     return str(getattr(row, "cluster", "") or f"prompt {row.prompt_id}")
 
 

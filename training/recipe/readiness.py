@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import and_, exists, func, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from db.models import (
     Evaluation,
@@ -22,7 +22,7 @@ from db.models import (
 )
 from db.people import guideline_of
 from errors import NotFound
-from training.recipe.advice import FEW_PAIRS, FEW_REPEATS, LOW_AGREEMENT, LOW_ALPHA, Repeats
+from training.recipe.advice import FEW_PAIRS, FEW_REPEATS, LOW_AGREEMENT, LOW_ALPHA, DoubleJudgments
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ DIFFERENCES: tuple[Odds, ...] = (
     Odds("11:9", "a small difference: better eleven times for nine times worse", 820),
 )
 """What somebody may care to notice, the easiest first."""
+FREEZE = ("pages/freeze_feedback.py", "Freeze")
 
 
-class State(StrEnum):
+class ItemState(StrEnum):
     """Where one thing stands."""
 
     DONE = "done"
@@ -56,7 +57,7 @@ class Item:
     """One thing to have before a training."""
 
     title: str
-    state: State
+    state: ItemState
     sentence: str
     page: str
     """Where it is done, as a file of the app."""
@@ -118,31 +119,27 @@ def facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts:
 
 def _prompted(s: Session, project_id: int) -> dict[int, bool]:
     """Evaluations with a model that was only prompted, and whether each is closed."""
-    candidate, baseline = aliased(Responder), aliased(Responder)
-    of_candidate, of_baseline = aliased(ModelVersion), aliased(ModelVersion)
-    found = s.execute(
+    only_prompted = (
+        select(Responder.id)
+        .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
+        .where(
+            or_(
+                Responder.kind == ResponderKind.REMOTE,
+                and_(Responder.kind == ResponderKind.MODEL, ModelVersion.parent_id.is_(None)),
+            )
+        )
+    )
+    evaluations = s.execute(
         select(Evaluation.id, Evaluation.closed_at)
         .join(Pairing, Pairing.evaluation_id == Evaluation.id)
         .join(Response, Response.id == Pairing.baseline_response_id)
-        .join(candidate, candidate.id == Evaluation.candidate_id)
-        .join(baseline, baseline.id == Response.responder_id)
-        .outerjoin(of_candidate, of_candidate.id == candidate.model_version_id)
-        .outerjoin(of_baseline, of_baseline.id == baseline.model_version_id)
         .where(
             Evaluation.project_id == project_id,
-            or_(
-                *(
-                    or_(
-                        who.kind == ResponderKind.REMOTE,
-                        and_(who.kind == ResponderKind.MODEL, version.parent_id.is_(None)),
-                    )
-                    for who, version in ((candidate, of_candidate), (baseline, of_baseline))
-                )
-            ),
+            or_(Evaluation.candidate_id.in_(only_prompted), Response.responder_id.in_(only_prompted)),
         )
         .distinct()
     )
-    return {evaluation_id: closed_at is not None for evaluation_id, closed_at in found}
+    return {evaluation_id: closed_at is not None for evaluation_id, closed_at in evaluations}
 
 
 def needed_prompts(odds: Odds, *, tie_share: float = 0.0) -> int:
@@ -151,7 +148,7 @@ def needed_prompts(odds: Odds, *, tie_share: float = 0.0) -> int:
 
 
 def report(
-    found: Facts, *, agreed: Repeats, alpha: float | None, odds: Odds, tie_share: float = 0.0
+    found: Facts, *, agreed: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
 ) -> tuple[Item, ...]:
     """Everything to have before a training, in the order in which it is done.
 
@@ -173,148 +170,89 @@ def report(
 
 
 def _prompting(found: Facts) -> Item:
-    title, trying = "Prompting tried first", ("pages/try_prompts.py", "Try prompts")
-    judging = ("pages/evaluate_models.py", "Evaluate")
+    title, judging = "Prompting tried first", ("pages/evaluate_models.py", "Evaluate")
     if found.prompted_judged:
         many = "evaluation has" if found.prompted_judged == 1 else "evaluations have"
-        return Item(
-            title,
-            State.DONE,
-            f"{found.prompted_judged} closed {many} a model that is only prompted, to compare with.",
-            *judging,
-        )
+        said = f"{found.prompted_judged} closed {many} a model that is only prompted, to compare with."
+        return Item(title, ItemState.DONE, said, *judging)
     if found.prompted_open:
-        return Item(
-            title,
-            State.NOT_YET,
-            "A model that is only prompted is being judged; wait for the verdict and close it.",
-            *judging,
-        )
-    return Item(
-        title,
-        State.NOT_YET,
-        "No model that is only prompted has been judged blind. Often a better prompt does it, for nothing.",
-        *trying,
-    )
+        said = "A model that is only prompted is being judged; wait for the verdict and close it."
+        return Item(title, ItemState.NOT_YET, said, *judging)
+    said = "No model that is only prompted has been judged blind. Often a better prompt does it, for nothing."
+    return Item(title, ItemState.NOT_YET, said, "pages/try_prompts.py", "Try prompts")
 
 
 def _scope(found: Facts) -> Item:
-    page = ("pages/manage_people.py", "People")
-    missing = [
-        name for name, there in (("instructions", found.instructions), ("guideline", found.guideline)) if not there
-    ]
+    title, page = "Task scoped", ("pages/manage_people.py", "People")
+    there = {"instructions": found.instructions, "guideline": found.guideline}
+    missing = [name for name, written in there.items() if not written]
     if not missing:
-        return Item(
-            "Task scoped", State.DONE, "Instructions for the model and a guideline for people are written.", *page
-        )
-    return Item(
-        "Task scoped",
-        State.NOT_YET,
-        f"No {' and no '.join(missing)} yet: write down what is answered and what makes a reply better.",
-        *page,
-    )
+        said = "Instructions for the model and a guideline for people are written."
+        return Item(title, ItemState.DONE, said, *page)
+    said = f"No {' and no '.join(missing)} yet: write down what is answered and what makes a reply better."
+    return Item(title, ItemState.NOT_YET, said, *page)
 
 
 def _routing(found: Facts) -> Item:
-    page = ("pages/route_prompts.py", "Route")
+    title, page = "Prompts for people routed", ("pages/route_prompts.py", "Route")
     if found.rules:
-        return Item(
-            "Prompts for people routed",
-            State.DONE,
-            f"{found.rules} rules leave {found.routed} prompts to people; none of them is trained on.",
-            *page,
-        )
-    return Item(
-        "Prompts for people routed",
-        State.NOT_NEEDED,
-        "No rule, so models answer everything. If some prompts are for people only (complaints, the law), say which.",
-        *page,
-    )
+        said = f"{found.rules} rules leave {found.routed} prompts to people; none of them is trained on."
+        return Item(title, ItemState.DONE, said, *page)
+    said = "No rule, so models answer everything. If some prompts are for people only (complaints, the law), say which."
+    return Item(title, ItemState.NOT_NEEDED, said, *page)
 
 
 def _pairs(found: Facts) -> Item:
+    title, page = "Enough pairs", ("pages/compare_responses.py", "Compare")
     if found.pairs is None:
-        return Item(
-            "Enough pairs",
-            State.NOT_YET,
-            "No snapshot is frozen yet, so there is nothing to train on.",
-            "pages/freeze_feedback.py",
-            "Freeze",
-        )
-    page = ("pages/compare_responses.py", "Compare")
+        said = "No snapshot is frozen yet, so there is nothing to train on."
+        return Item(title, ItemState.NOT_YET, said, *FREEZE)
     if found.pairs >= FEW_PAIRS:
-        return Item(
-            "Enough pairs",
-            State.DONE,
-            f"The snapshot has {found.pairs}; {FEW_PAIRS} are the least to expect much of.",
-            *page,
-        )
-    return Item(
-        "Enough pairs",
-        State.NOT_YET,
-        f"The snapshot has {found.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more.",
-        *page,
-    )
+        said = f"The snapshot has {found.pairs}; {FEW_PAIRS} are the least to expect much of."
+        return Item(title, ItemState.DONE, said, *page)
+    said = f"The snapshot has {found.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more."
+    return Item(title, ItemState.NOT_YET, said, *page)
 
 
-def _consistency(found: Facts, *, agreed: Repeats, alpha: float | None) -> Item:
+def _consistency(found: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> Item:
     title, page = "People agree", ("pages/review_progress.py", "Progress")
     if found.corrections_alone:
-        return Item(
-            title,
-            State.NOT_NEEDED,
-            "Every pair is a correction over what it corrects, so there is nothing to agree on.",
-            *page,
-        )
+        said = "Every pair is a correction over what it corrects, so there is nothing to agree on."
+        return Item(title, ItemState.NOT_NEEDED, said, *page)
     if agreed.share is None or agreed.pairs < FEW_REPEATS:
-        return Item(
-            title,
-            State.NOT_YET,
-            f"{agreed.pairs} of {FEW_REPEATS} double judgments: let two people rank a share of the pairs to know.",
-            *page,
-        )
+        said = f"{agreed.pairs} of {FEW_REPEATS} double judgments: let two people rank a share of the pairs to know."
+        return Item(title, ItemState.NOT_YET, said, *page)
     said = f"{agreed.share:.0%} of {agreed.pairs} double judgments agree"
-    if agreed.share < LOW_AGREEMENT or (alpha is not None and alpha < LOW_ALPHA):
-        return Item(
-            title,
-            State.NOT_YET,
-            f"{said}, and {LOW_AGREEMENT:.0%} is the least: sharpen the guideline and settle contested pairs first.",
-            "pages/decide_conflicts.py",
-            "Decide",
-        )
-    return Item(title, State.DONE, f"{said}.", *page)
+    if agreed.share >= LOW_AGREEMENT and (alpha is None or alpha >= LOW_ALPHA):
+        return Item(title, ItemState.DONE, f"{said}.", *page)
+    said += f", and {LOW_AGREEMENT:.0%} is the least: sharpen the guideline and settle contested pairs first."
+    return Item(title, ItemState.NOT_YET, said, "pages/decide_conflicts.py", "Decide")
 
 
 def _simulated(found: Facts) -> Item:
-    title, page = "People's words only", ("pages/freeze_feedback.py", "Freeze")
+    title = "People's words only"
     if found.pairs is None:
-        return Item(title, State.NOT_YET, "No snapshot is frozen yet.", *page)
+        return Item(title, ItemState.NOT_YET, "No snapshot is frozen yet.", *FREEZE)
     if not found.simulated:
-        return Item(title, State.DONE, "Every row rests on a person's word.", *page)
-    return Item(
-        title,
-        State.NOT_YET,
-        f"{found.simulated} of {found.pairs} rows are simulated: a model trained on them follows a rule, not people.",
-        *page,
-    )
+        return Item(title, ItemState.DONE, "Every row rests on a person's word.", *FREEZE)
+    share = f"{found.simulated} of {found.pairs} rows are simulated"
+    return Item(title, ItemState.NOT_YET, f"{share}: a model trained on them follows a rule, not people.", *FREEZE)
 
 
 def _held_out(found: Facts, *, odds: Odds, tie_share: float) -> Item:
     title, page = "Enough held-out prompts", ("pages/import_prompts.py", "Import")
-    needed = needed_prompts(odds, tie_share=tie_share)
-    ties = f" with {tie_share:.0%} ties" if tie_share else ""
+    takes = needed_prompts(odds, tie_share=tie_share)
+    needed = f"{takes} with {tie_share:.0%} ties" if tie_share else f"{takes}"
     if not found.held_out:
-        return Item(
-            title, State.NOT_YET, f"None, so no model can be judged blind; {odds.label} takes {needed}{ties}.", *page
-        )
-    if found.held_out >= needed:
-        return Item(title, State.DONE, f"{found.held_out} held out; to show {odds.label} takes {needed}{ties}.", *page)
-    seen = [one.label for one in DIFFERENCES if found.held_out >= needed_prompts(one, tie_share=tie_share)]
+        said = f"None, so no model can be judged blind; {odds.label} takes {needed}."
+        return Item(title, ItemState.NOT_YET, said, *page)
+    if found.held_out >= takes:
+        said = f"{found.held_out} held out; to show {odds.label} takes {needed}."
+        return Item(title, ItemState.DONE, said, *page)
+    seen = [each.label for each in DIFFERENCES if found.held_out >= needed_prompts(each, tie_share=tie_share)]
     shown = f"they show {seen[-1]}" if seen else "not even 2:1 would show reliably"
-    return Item(
-        title,
-        State.NOT_YET,
-        f"{found.held_out} held out, and to show {odds.label} takes {needed}{ties}: {shown}. "
-        "Import more, or let several people judge each.",
-        *page,
+    said = (
+        f"{found.held_out} held out, and to show {odds.label} takes {needed}: {shown}. Import more, or let several "
+        "people judge each."
     )
+    return Item(title, ItemState.NOT_YET, said, *page)

@@ -1,65 +1,435 @@
-"""Recipes: where to start from, what cannot work, and the start of a TrainingRun. Each knob is in `knobs`."""
+"""A training's knobs, each declared once: what it is called and why, what is allowed, who reads it, what TRL calls it.
+
+The form, the checks, the stored row, run.json, the card and the trainer's arguments are all made from `KNOBS`: a new
+knob is one more field of `RecipeValues`. What goes wrong only together with others has its sentence in `check_recipe`.
+"""
 
 import importlib.util
 import math
-import shlex
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields, replace
+from enum import Enum, StrEnum, auto
+from typing import Any, Self, TypeVar
 
-import psutil
-from sqlalchemy import exists, null, or_, select
-from sqlalchemy.orm import Session
+from db.models import Adapter, Method, Recipe
+from errors import Refused, missing_package
 
-from db.lookup import refuse_retired
-from db.models import (
-    Adapter,
-    Launcher,
-    Loss,
-    Method,
-    ModelVersion,
-    Preference,
-    Recipe,
-    Reference,
-    Responder,
-    Role,
-    RunStatus,
-    Snapshot,
-    Split,
-    Thumb,
-    TrainingRun,
-)
-from db.people import require
-from errors import AlreadyThere, NotFound, Refused, missing_package
-from settings import settings
-from training.recipe.estimate import full_memory_mb, has_gpu, parameters_of
-from training.recipe.knobs import HAS_ANCHOR, HAS_LOSSES, HAS_REFERENCE, KNOBS
-from training.trainer.run_folder import RecipeValues
-from training.trainer.trackers import names as tracker_names
+PAIRED = (Method.DPO, Method.ORPO, Method.SIMPO)
+"""Methods that set one reply against another."""
+WITH_REFERENCE = frozenset({Method.DPO, Method.KTO})
+"""Methods that hold the model to a reference, and so can have a supervised stage before them."""
+WITH_ANCHOR = frozenset({Method.DPO, Method.SIMPO})
+"""Methods that can have the supervised loss on the chosen reply beside their own."""
+WITH_LOSSES = frozenset({Method.DPO})
+"""Methods with several losses to choose from."""
+EXPERIMENTAL = frozenset({Method.ORPO, Method.SIMPO})
+"""Methods whose trainers TRL keeps under ``trl.experimental``, where anything may change."""
 
-SMALL = RecipeValues(
-    name="Small model, no GPU",
-    learning_rate=1e-4,
-    beta=0.1,
-    sft_weight=0.5,
-    epochs=1.0,
-    batch_size=4,
-    warmup_steps=3,
-    lora_rank=16,
-    lora_alpha=32,
-    max_length=1024,
-)
+
+class Loss(StrEnum):
+    """What DPO makes small; each has a beta of its own that is sane."""
+
+    SIGMOID = "SIGMOID"
+    """The paper's own."""
+    IPO = "IPO"
+    """A gap to reach instead of one to widen for ever (Azar et al. 2023, arXiv 2310.12036)."""
+    ROBUST = "ROBUST"
+    """For picks of which a known share is wrong (Chowdhury et al. 2024, arXiv 2403.00409)."""
+    APO_ZERO = "APO_ZERO"
+    """Chosen replies more likely, rejected ones less (D'Oosterlinck et al. 2024, arXiv 2408.06266)."""
+    SIGMOID_NORM = "SIGMOID_NORM"
+    """By tokens, so that length counts less."""
+
+
+class Reference(StrEnum):
+    """The model that DPO and KTO hold the trained one to."""
+
+    START = "START"
+    """The model that the training starts from, after its supervised stage if it has one."""
+    BASE = "BASE"
+    """The model that it started from before any supervised stage."""
+
+
+# -------------------------------------------------------------------------------------------------- what a knob has
+
+
+class KnobGroup(Enum):
+    """Where the form shows a knob."""
+
+    TOP = auto()
+    """Above the others, since what is advised for them depends on it."""
+    MAIN = auto()
+    """Turned now and then."""
+    MORE = auto()
+    """Seldom turned, so folded away."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One value of a knob that is a choice, for the screen."""
+
+    label: str
+    says: str
+    """What it does, and when it is the one to take."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a knob stands where it does."""
+
+    why: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What there is to know of one knob."""
+
+    label: str
+    does: str
+    """What it does, and why it is there."""
+    _: KW_ONLY
+    source: str
+    usual: str | Reason = ""
+    """Why its default is right, where the advice has nothing more to say; a text has the knob's own source."""
+    group: KnobGroup = KnobGroup.MORE
+    least: float = 0
+    """Of a number."""
+    above: bool = False
+    """Whether a number has to be more than that."""
+    empty: bool = False
+    """Whether a number may be left out."""
+    options: Mapping[Any, Option] = field(default_factory=dict)
+    """Of a choice: every value in words; empty for a number or a switch."""
+    read_by: "Callable[[RecipeValues, bool], bool]" = lambda recipe, tuned: True
+    """Whether such a recipe reads it; told also whether the model to start from was itself made from another."""
+    trl: str | None = None
+    """Its name in TRL's configuration, where it goes there as it is."""
+
+    @property
+    def reason(self) -> Reason:
+        """Of its default."""
+        return self.usual if isinstance(self.usual, Reason) else Reason(self.usual, self.source)
+
+    @property
+    def allowed(self) -> str:
+        """The numbers that are allowed, in words."""
+        return f"more than {self.least:g}" if self.above else f"{self.least:g} or more"
+
+
+T = TypeVar("T")
+
+
+def knob(default: T, *about: Any, **more: Any) -> T:
+    """A field of `RecipeValues` with what a `Knob` takes."""
+    return field(default=default, metadata={"knob": Knob(*about, **more)})
+
+
+METHODS: Mapping[Method, Option] = {
+    Method.DPO: Option(
+        "DPO: learn from pairs",
+        "Makes the better reply of each pair likelier than the worse one. The one to start with where people ranked.",
+    ),
+    Method.SFT: Option(
+        "SFT: learn to write the better replies",
+        "Learns corrected and picked replies as they stand; the worse ones are not read. The one for what the model "
+        "never does by itself, for it cannot prefer what it never writes.",
+    ),
+    Method.KTO: Option(
+        "KTO: learn from replies one by one",
+        "Each reply counts by itself, good or bad; uses single good and bad replies too. Where pairs are few or noisy.",
+    ),
+    Method.ORPO: Option(
+        "ORPO (experimental)",
+        "SFT and preference in one, without a reference model, so with less memory. Its trainer may change any day.",
+    ),
+    Method.SIMPO: Option(
+        "SimPO (experimental)",
+        "Preference by the mean of tokens, without a reference model. Its trainer may change any day.",
+    ),
+}
+
+LOSSES: Mapping[Loss, Option] = {
+    Loss.SIGMOID: Option("sigmoid: the paper's own", "The one to start with."),
+    Loss.IPO: Option(
+        "ipo: a gap to reach",
+        "Stops widening the gap where it is wide enough, so it overfits less where people always agree.",
+    ),
+    Loss.ROBUST: Option(
+        "robust: some picks are wrong", "Reckons with a known share of wrong picks; where people often disagree."
+    ),
+    Loss.APO_ZERO: Option(
+        "apo_zero: the chosen one likelier",
+        "Pushes the better reply up and the worse one down, instead of only apart; where the better replies are better "
+        "than what the model writes, as corrections are.",
+    ),
+    Loss.SIGMOID_NORM: Option(
+        "sigmoid_norm: by tokens", "Counts by the token, so that a long reply weighs no more than a short one."
+    ),
+}
+
+ADAPTERS: Mapping[Adapter | None, Option] = {
+    Adapter.LORA: Option("LoRA", "Small matrices beside every layer; the model itself stays. Good for nearly all."),
+    Adapter.RSLORA: Option("rsLoRA", "LoRA whose scale grows with the rank's root, for ranks of 64 and more."),
+    Adapter.DORA: Option("DoRA", "LoRA with lengths of its own: a little better at low ranks, somewhat slower."),
+    Adapter.QLORA: Option("QLoRA", "LoRA on weights in four bits: much less memory, never faster. Needs bitsandbytes."),
+    None: Option(
+        "none: train every weight",
+        "16 bytes a parameter: several times LoRA's memory and disk, rarely better with a few hundred pairs.",
+    ),
+}
+"""PiSSA and its like are not offered: they rewrite the base model, which then is no reference any more."""
+
+REFERENCES: Mapping[Reference, Option] = {
+    Reference.START: Option(
+        "the model that preferences start from",
+        "After its supervised stage, if there is one. As in the DPO paper: what that stage taught is kept.",
+    ),
+    Reference.BASE: Option(
+        "the model before that",
+        "The one before the supervised stage, or the one that the model to start from was made from.",
+    ),
+}
+
+HANDBOOK = "alignment-handbook, zephyr-7b-beta, dpo/config_qlora.yaml"
+OURS = "our runs on SmolLM2-135M"
+TRL = "TRL 1.16"
+DPO_TRAINER = f"{TRL}, DPO Trainer"
+
+# --------------------------------------------------------------------------------------------------- the knobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeValues:
+    """The knobs of one training; the defaults are for a model of 100 to 500 million parameters on a CPU."""
+
+    name: str
+    method: Method = knob(
+        Method.DPO,
+        "Method",
+        "What the model learns from, and how.",
+        source=f"{TRL}: SFT, DPO, KTO; experimental ORPO, CPO",
+        group=KnobGroup.TOP,
+        options=METHODS,
+    )
+    loss: Loss = knob(
+        Loss.SIGMOID,
+        "Loss",
+        "What DPO makes small. Each has a beta of its own that is sane: 0.1 of one is nothing like 0.1 of another.",
+        source=f"{DPO_TRAINER}, loss_type",
+        usual="Chosen above.",
+        group=KnobGroup.TOP,
+        options=LOSSES,
+        read_by=lambda recipe, tuned: recipe.method in WITH_LOSSES,
+    )
+    adapter: Adapter | None = knob(
+        Adapter.LORA,
+        "What is trained",
+        "An adapter is a small addition that the training changes while the model stays as it is.",
+        source="Hu et al. 2021, arXiv 2106.09685; PEFT 0.21",
+        usual="Chosen above.",
+        group=KnobGroup.TOP,
+        options=ADAPTERS,
+    )
+    learning_rate: float = knob(
+        1e-4,
+        "Learning rate",
+        "How far one step goes. LoRA takes about ten times what full training takes; small models take more than "
+        "large ones. Too high, and replies shrink to a few words while every number looks perfect.",
+        source=f"1e-4: {OURS}; 5e-6: {HANDBOOK}",
+        group=KnobGroup.MAIN,
+        above=True,
+        trl="learning_rate",
+    )
+    beta: float = knob(
+        0.1,
+        "Beta",
+        "How strongly the model is held to what it was. Lower lets it move further from the base model.",
+        source=f"0.1: {DPO_TRAINER}; 0.01: {HANDBOOK}",
+        group=KnobGroup.MAIN,
+        above=True,
+        read_by=lambda recipe, tuned: recipe.method is not Method.SFT,
+        trl="beta",
+    )
+    rpo_alpha: float = knob(
+        0.5,
+        "Weight of the chosen reply",
+        "DPO alone only widens the gap between the two replies, even by making both unlikely. This adds the "
+        "ordinary loss on the chosen reply, so that it stays likely. 0 leaves it out.",
+        source=f"0.5: {OURS}; loss_type sigmoid + sft in {DPO_TRAINER}",
+        group=KnobGroup.MAIN,
+        read_by=lambda recipe, tuned: recipe.method in WITH_ANCHOR,
+    )
+    label_smoothing: float = knob(
+        0.0,
+        "Share of wrong picks",
+        "How many of the picks somebody else would have made the other way round; the robust loss reckons with them. "
+        "No other loss reads it.",
+        source="Chowdhury et al. 2024, arXiv 2403.00409",
+        group=KnobGroup.MAIN,
+        read_by=lambda recipe, tuned: recipe.method in WITH_LOSSES and recipe.loss is Loss.ROBUST,
+        trl="label_smoothing",
+    )
+    epochs: float = knob(
+        1.0,
+        "Epochs",
+        "How often each pair is seen. With few pairs, a second round mostly learns them by heart.",
+        source=f"1: {HANDBOOK} and {OURS}",
+        group=KnobGroup.MAIN,
+        above=True,
+    )
+    effective_batch_size: int = knob(
+        4,
+        "Pairs per step",
+        "Pairs that one step averages over. More is steadier and makes fewer steps.",
+        source=f"4: {OURS}; 16 to 64 where there are thousands of pairs: {HANDBOOK}",
+        group=KnobGroup.MAIN,
+        above=True,
+    )
+    warmup_steps: int = knob(
+        3,
+        "Warm-up steps",
+        "Steps over which the learning rate grows to its value, before it falls along a cosine to 0.",
+        source=f"about a tenth of the steps: {HANDBOOK}",
+        trl="warmup_steps",
+    )
+    sft_epochs: float = knob(
+        0.0,
+        "Supervised stage first, epochs",
+        "Learns to write the better replies before it learns to prefer them: for what the model hardly ever does by "
+        "itself, such as greeting by name, which preferences alone did not bring. 0 leaves it out.",
+        source=f"Rafailov et al. 2023, arXiv 2305.18290, section 4; {OURS}",
+        usual=Reason(
+            "None, since it also weakens what preferences then teach. One epoch where the better replies do what the "
+            "model hardly ever does by itself.",
+            f"{OURS}: greeting by name, in 5.5 % of replies, did not grow with DPO alone",
+        ),
+        group=KnobGroup.MAIN,
+        read_by=lambda recipe, tuned: recipe.method in WITH_REFERENCE,
+    )
+    reference: Reference = knob(
+        Reference.START,
+        "Held to",
+        "The model that this one is compared with at every step: it may move only so far from it as beta lets it.",
+        source="Rafailov et al. 2023, arXiv 2305.18290, section 4",
+        usual="What was taught before is to be kept.",
+        group=KnobGroup.MAIN,
+        options=REFERENCES,
+        read_by=lambda recipe, tuned: recipe.method in WITH_REFERENCE and bool(recipe.sft_epochs or tuned),
+    )
+    lora_rank: int = knob(
+        16,
+        "LoRA rank",
+        "Size of the adapter on every linear layer. 16 is 4.9 million parameters on a 135M model, 20 MB.",
+        source=f"16: {HANDBOOK}",
+        usual=Reason("A few hundred pairs do not fill it; more only costs memory.", f"{HANDBOOK}; {OURS}"),
+        group=KnobGroup.MAIN,
+        above=True,
+        read_by=lambda recipe, tuned: recipe.adapter is not None,
+    )
+    lora_alpha: int = knob(
+        32,
+        "LoRA alpha",
+        "The adapter counts alpha / rank times (rsLoRA: alpha / root of rank): 32 with rank 16 doubles it.",
+        source=f"32: {OURS}; 16: {HANDBOOK}",
+        above=True,
+        read_by=lambda recipe, tuned: recipe.adapter is not None,
+    )
+    max_length: int = knob(
+        1024,
+        "Longest row, tokens",
+        "Prompt plus reply. Longer rows are refused, never cut: a cut reply teaches to stop in mid-sentence.",
+        source=f"1024: {DPO_TRAINER}",
+        above=True,
+        trl="max_length",
+    )
+    max_steps: int | None = knob(
+        None,
+        "At most so many steps",
+        "Stops early, to try things out. Empty: the epochs decide.",
+        source=DPO_TRAINER,
+        usual=Reason("The epochs decide.", TRL),
+        above=True,
+        empty=True,
+    )
+    evaluation_count: int = knob(
+        4,
+        "Looks at the validation rows",
+        "How often the rows set aside are scored and three sample replies written. Each costs time; none shows only "
+        "what the model learned by heart.",
+        source=f"{OURS}: the numbers of training looked perfect while the replies had shrunk to three words",
+    )
+    stop_early: bool = knob(
+        True,
+        "Stop when it goes wrong",
+        "Ends the training when it overfits or over-optimises, and keeps the best model so far. Off: it only warns.",
+        source=f"{OURS}: two epochs at twice the learning rate won 35 of 40 by the rule, and wrote “Sorry about that.”",
+        usual="What over-optimises is worse than what stopped a little early.",
+    )
+    processes: int = knob(
+        1,
+        "Processes",
+        "How many share the work, one for each GPU.",
+        source="Accelerate",
+        usual="One process needs no other.",
+        least=1,
+    )
+    seed: int = knob(
+        0,
+        "Seed",
+        "For the adapter's first values and the order of pairs: the same seed on the same machine, the same model.",
+        source=DPO_TRAINER,
+        usual="Any will do; change it to see how much chance decides.",
+        trl="seed",
+    )
+
+    def knobs_read(self, *, tuned: bool = True) -> tuple[str, ...]:
+        """The names of the knobs that such a training reads; the others change nothing.
+
+        ``tuned`` says that the model to start from was itself made from another, which then is a reference to choose.
+        """
+        return tuple(name for name, about in KNOBS.items() if about.read_by(self, tuned))
+
+    def trl_arguments(self) -> dict[str, Any]:
+        """What TRL's configuration of the method is told as it stands here."""
+        told = {KNOBS[name].trl: getattr(self, name) for name in self.knobs_read()}
+        return {name: value for name, value in told.items() if name}
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of a training on so many rows, as TRL counts them."""
+        by_epochs = math.ceil(self.epochs * math.ceil(rows / self.effective_batch_size))
+        return by_epochs if self.max_steps is None else min(by_epochs, self.max_steps)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The same values again after JSON. Raises `ValueError` for a name or an option that there is not."""
+        read = dict(values)
+        if unknown := sorted(read.keys() - {one.name for one in fields(cls)}):
+            raise ValueError(f"this version has no {', '.join(unknown)}")
+        for name, about in KNOBS.items():
+            if about.options and name in read:
+                named = {option: option for option in about.options}
+                if read[name] not in named:
+                    raise ValueError(f"{name} cannot be {read[name]!r}")
+                read[name] = named[read[name]]
+        return cls(**read)
+
+
+KNOBS: Mapping[str, Knob] = {one.name: one.metadata["knob"] for one in fields(RecipeValues) if one.metadata}
+"""Every knob by its name, in the order of the form."""
+
+SMALL = RecipeValues(name="Small model, no GPU")
 """For models of 100 to 500 million parameters on a CPU: 83 pairs won 28 of 40 unseen emails with it (8 lost)."""
 
-LARGE = RecipeValues(
+LARGE = replace(
+    SMALL,
     name="7B model, one GPU",
     learning_rate=5e-6,
     beta=0.01,
-    sft_weight=0.0,
-    epochs=1.0,
-    batch_size=16,
+    rpo_alpha=0.0,
+    effective_batch_size=16,
     warmup_steps=10,
-    lora_rank=16,
     lora_alpha=16,
-    max_length=1024,
 )
 """For models of about 7 billion parameters: learning rate, beta and LoRA of zephyr-7b-beta's QLoRA recipe."""
 
@@ -67,157 +437,39 @@ PRESETS: tuple[RecipeValues, ...] = (SMALL, LARGE)
 """For the command line, which has no form that starts from advice; the recommended one first."""
 
 
-def start_training(
-    s: Session,
-    *,
-    by: int,
-    project_id: int,
-    snapshot_id: int,
-    base_model_id: int,
-    recipe: RecipeValues,
-    model_name: str,
-    share: float = 1.0,
-    curve_id: int | None = None,
-) -> TrainingRun:
-    """Ask for a training: a QUEUED run that a worker takes up; managers only.
-
-    Args:
-        share: of the Snapshot's training rows, in (0, 1].
-        curve_id: the LearningCurve that it is a point of; such a run makes no model, so its name may be taken.
-
-    Raises `AlreadyThere` for a taken name, `NotFound`, and `Refused` for a snapshot with nothing to train on or a
-    recipe that cannot work.
-    """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    stored = stored_recipe(
-        s, project_id=project_id, snapshot_id=snapshot_id, base_model_id=base_model_id, recipe=recipe
-    )
-    if not 0 < share <= 1:
-        raise Refused(f"A share of {share:g} of the rows cannot be trained on. Give one over 0 and up to 1.")
-    name = " ".join(model_name.split())
-    if not name:
-        raise Refused("The new model needs a name. Type one.")
-    taken = model_name_is_taken(s, project_id=project_id, name=name) or _is_being_trained(s, name)
-    if curve_id is None and taken:
-        raise AlreadyThere(f"There is a model, responder or training called “{name}” already. Choose another name.")
-    run = TrainingRun(
-        project_id=project_id,
-        snapshot_id=snapshot_id,
-        recipe_id=stored.id,
-        base_model_id=base_model_id,
-        model_name=name,
-        requested_by_id=by,
-        share=share,
-        curve_id=curve_id,
-    )
-    s.add(run)
-    s.flush()
-    return run
+def to_row(recipe: RecipeValues) -> Recipe:
+    """The recipe as it is stored."""
+    values = asdict(recipe)
+    return Recipe(name=values.pop("name"), method=values.pop("method"), knobs=values)
 
 
-def stored_recipe(s: Session, *, project_id: int, snapshot_id: int, base_model_id: int, recipe: RecipeValues) -> Recipe:
-    """The recipe as a row, after every check that it can work on that snapshot from that model.
-
-    Raises `NotFound` and `Refused` with sentences.
-    """
-    check_recipe(recipe)
-    snapshot = s.get(Snapshot, snapshot_id)
-    if snapshot is None or snapshot.project_id != project_id:
-        raise NotFound(f"There is no snapshot {snapshot_id} in this project. Freeze the preferences first.")
-    base = s.get(ModelVersion, base_model_id)
-    if base is None:
-        raise NotFound(f"There is no model {base_model_id}. Choose one from the list.")
-    refuse_retired(base)
-    tracker_names()  # a logger that is not installed is told at once
-    if recipe.reference is Reference.BASE and not recipe.sft_epochs and base.parent_id is None:
-        raise Refused(
-            f"{base.name} is a base model itself, so there is no earlier one to hold it to. Hold it to the model that "
-            "the training starts from."
-        )
-    _check_rows(s, snapshot_id=snapshot_id, recipe=recipe)
-    _check_memory(recipe, base)
-    # what no trainer reads with this method must not look as if it had counted
-    used = recipe if recipe.method in HAS_ANCHOR else replace(recipe, sft_weight=0.0)
-    # a plain None would be given the column's default, LoRA
-    stored = Recipe(**asdict(used) | {"adapter": used.adapter or null()})
-    s.add(stored)
-    s.flush()
-    return stored
+def from_row(stored: Recipe) -> RecipeValues:
+    """A stored recipe; a knob that came later has its default, and one that went since is left out."""
+    known = {name: value for name, value in stored.knobs.items() if name in KNOBS}
+    return RecipeValues.from_json({**known, "name": stored.name, "method": stored.method})
 
 
-def model_name_is_taken(s: Session, *, project_id: int, name: str) -> bool:
-    """Whether a model, or a responder of the project, has the name."""
-    of_model = exists().where(ModelVersion.name == name)
-    of_responder = exists().where(Responder.project_id == project_id, Responder.name == name)
-    return bool(s.scalar(select(or_(of_model, of_responder))))
+def method_name(method: Method) -> str:
+    """As its paper spells it."""
+    return "SimPO" if method is Method.SIMPO else method.value
 
 
-def _is_being_trained(s: Session, name: str) -> bool:
-    under_way = [status for status in RunStatus if not status.ended]
-    of_that_name = (TrainingRun.model_name == name, TrainingRun.status.in_(under_way), TrainingRun.curve_id.is_(None))
-    return bool(s.scalar(select(exists().where(*of_that_name))))
-
-
-def command(run: TrainingRun) -> str:
-    """What the button runs, to type in a shell; the run's folder must be there, so not before its first attempt."""
-    return f"python -m training.trainer.launch {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
-
-
-def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:
-    pairs = exists().where(Preference.snapshot_id == snapshot_id, Preference.split == Split.TRAIN)
-    thumbs = exists().where(Thumb.snapshot_id == snapshot_id, Thumb.split == Split.TRAIN)
-    if s.scalar(select(pairs)):
-        return
-    if recipe.method is Method.KTO and s.scalar(select(thumbs)):
-        if recipe.sft_epochs:
-            raise Refused(
-                "The supervised stage learns from pairs, and this snapshot has single replies only. Set its epochs to "
-                "0."
-            )
-        return
-    if s.scalar(select(thumbs)):
-        raise Refused(
-            "This snapshot has single good and bad replies and no pair to train on. KTO learns from those; for this "
-            "method rank more comparisons and freeze again."
-        )
-    raise Refused("This snapshot has no rows to train on. Rank more comparisons and freeze again.")
-
-
-def _check_memory(recipe: RecipeValues, base: ModelVersion) -> None:
-    """Full training on a CPU that cannot hold it is refused; what a GPU holds is not known here."""
-    parameters = parameters_of(location=base.location, name=base.name)
-    if recipe.adapter is not None or recipe.launcher is not Launcher.LOCAL or parameters is None or has_gpu():
-        return
-    needed, there = full_memory_mb(parameters), psutil.virtual_memory().total / 2**20
-    if needed > there:
-        raise Refused(
-            f"To train every weight of {base.name} takes about {needed / 1024:.0f} GB of memory, and this machine has "
-            f"{there / 1024:.0f} GB. Train a LoRA adapter instead, or start from a smaller model."
-        )
-
-
-POSITIVE = ("learning_rate", "beta", "epochs", "batch_size", "lora_rank", "lora_alpha", "max_length", "max_steps")
+# -------------------------------------------------------------------------------------------------- the checks
 
 
 def check_recipe(recipe: RecipeValues) -> None:
     """Every number by itself, then every combination that cannot work. Raises `Refused` with a sentence."""
-    for name, knob in KNOBS.items():
+    for name, about in KNOBS.items():
         value = getattr(recipe, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        least = "more than 0" if name in POSITIVE else "0 or more"
-        if not math.isfinite(value) or value < 0 or (value == 0 and name in POSITIVE):
-            raise Refused(f"{knob.label} cannot be {value:g}. Give a number that is {least}.")
+        if not math.isfinite(value) or value < about.least or (about.above and value == about.least):
+            raise Refused(f"{about.label} cannot be {value:g}. Give a number that is {about.allowed}.")
     if not recipe.name.strip():
         raise Refused("The recipe needs a name. Type one.")
-    _check_method(recipe)
-    _check_machine(recipe)
-
-
-def _check_method(recipe: RecipeValues) -> None:
-    method = recipe.method.value.replace("SIMPO", "SimPO")
-    if recipe.method not in HAS_LOSSES and recipe.loss is not Loss.SIGMOID:
-        raise Refused(f"{method} has a loss of its own, so {recipe.loss.value.lower()} cannot be chosen. Take DPO.")
+    method, loss = method_name(recipe.method), recipe.loss.value.lower()
+    if recipe.method not in WITH_LOSSES and recipe.loss is not Loss.SIGMOID:
+        raise Refused(f"{method} has a loss of its own, so {loss} cannot be chosen. Take DPO.")
     if recipe.label_smoothing >= 0.5:
         raise Refused(
             f"A share of wrong picks of {recipe.label_smoothing:g} would say that picks mean nothing. Give one below "
@@ -225,29 +477,15 @@ def _check_method(recipe: RecipeValues) -> None:
         )
     if recipe.label_smoothing and recipe.loss is not Loss.ROBUST:
         raise Refused(
-            f"Only the robust loss reads a share of wrong picks; {recipe.loss.value.lower()} would ignore it. Choose "
-            "the robust loss, or set it to 0."
+            f"Only the robust loss reads a share of wrong picks; {loss} would ignore it. Choose the robust loss, or "
+            "set it to 0."
         )
-    if recipe.sft_epochs and recipe.method not in HAS_REFERENCE:
+    if recipe.sft_epochs and recipe.method not in WITH_REFERENCE:
         raise Refused(
             f"{method} has its supervised part in itself, so it takes no supervised stage before. Set its epochs to 0, "
             "or train with SFT first and start from that model."
         )
-    if recipe.method is Method.KTO and recipe.batch_size < 2:
+    if recipe.method is Method.KTO and recipe.effective_batch_size < 2:
         raise Refused("KTO compares each reply with the others of its step, so it needs 2 per step or more.")
-
-
-def _check_machine(recipe: RecipeValues) -> None:
     if recipe.adapter is Adapter.QLORA and importlib.util.find_spec("bitsandbytes") is None:
         raise Refused(missing_package("QLoRA", "bitsandbytes") + " Or choose LoRA.")
-    if recipe.processes < 1:
-        raise Refused("A training takes one process at least. Give 1 or more.")
-    if recipe.processes > 1 and recipe.launcher is Launcher.LOCAL:
-        raise Refused(
-            f"{recipe.processes} processes need accelerate or Ray to share the work. Choose one of them, or 1 process."
-        )
-    if recipe.launcher is Launcher.RAY and not settings().ray_address:
-        raise Refused(
-            "No Ray cluster is known. Set PICKWELL_RAY_ADDRESS to its Jobs API, as http://127.0.0.1:8265, and start "
-            "Pickwell again; or let it run here."
-        )

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from db.models import Method
 from llm.template import Message
 from training.data.rows import FrozenRow
-
-PAIRED = (Method.DPO, Method.ORPO, Method.SIMPO)
-"""Methods that set one reply against another."""
-WITH_REFERENCE = (Method.DPO, Method.KTO)
-"""Methods that hold the model to a reference."""
+from training.recipe.recipe import PAIRED
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingExample:
     """One thing to learn from: a prompt with chosen and rejected reply, or with one reply."""
 
     prompt_id: int
@@ -26,7 +22,9 @@ class Example:
     """Of the one reply: whether it is a good one; none where nothing else is asked (supervised)."""
 
 
-def examples(method: Method, rows: Sequence[FrozenRow], singles: Sequence[Example] = ()) -> list[Example]:
+def examples(
+    method: Method, rows: Sequence[FrozenRow], singles: Sequence[TrainingExample] = ()
+) -> list[TrainingExample]:
     """The examples that a method makes of one split's rows.
 
     Args:
@@ -36,8 +34,8 @@ def examples(method: Method, rows: Sequence[FrozenRow], singles: Sequence[Exampl
         # mixed by hash: KTO goes through them in this order, and a batch of one label only estimates nothing
         return sorted(singles, key=lambda one: _hash(one))
     if method in PAIRED:
-        return [Example(row.prompt_id, row.prompt, (row.chosen, row.rejected)) for row in rows]
-    distinct = {_key(row.prompt, row.chosen): Example(row.prompt_id, row.prompt, (row.chosen,)) for row in rows}
+        return [TrainingExample(row.prompt_id, row.prompt, (row.chosen, row.rejected)) for row in rows]
+    distinct = {_key(row.prompt, row.chosen): TrainingExample(row.prompt_id, row.prompt, (row.chosen,)) for row in rows}
     return list(distinct.values())
 
 
@@ -45,5 +43,5 @@ def _key(prompt: Sequence[Message], reply: Sequence[Message]) -> tuple[str, ...]
     return tuple(turn["content"] for turn in (*prompt, *reply))
 
 
-def _hash(one: Example) -> str:
+def _hash(one: TrainingExample) -> str:
     return hashlib.sha256("\n".join(_key(one.prompt, one.replies[0])).encode()).hexdigest()

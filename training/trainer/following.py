@@ -1,27 +1,16 @@
 """A training in processes of its own, heard through its folder: what it writes there, its Listener is given here."""
 
-import json
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from errors import PickwellError
+from files import write_whole
 from jobs.processes import TIED, die_with_parent
 from jobs.runs import collapse
-from training.data.terms import Split
-from training.trainer.run_folder import (
-    METRICS,
-    SAMPLES,
-    STAGE,
-    WARNINGS,
-    Listener,
-    SampleReport,
-    StepReport,
-    WarningReport,
-)
+from training.trainer.run_folder import FILES, STAGE, Listener, Report, report_in
 
 LOG = "processes.log"
 """What the processes of the last attempt print; the attempt's own log gets a copy."""
@@ -30,8 +19,6 @@ FAILED = "failed.txt"
 TAIL_LINES = 30
 LAUNCHER_SPEAKS = "torch/distributed/elastic"
 """In the first line with which torch's launcher says that a process failed: what that printed is before it."""
-
-Said = TypeVar("Said")
 
 
 def alone(folder: Path, train: Callable[[Path, Listener], None]) -> None:
@@ -60,26 +47,13 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Replace the file's text in one go."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(file)
-
-
 class Silent:
     """Hears everything and does nothing: for every process but the first, and for steps that are in a file already."""
 
     def stage(self, text: str) -> None:
         """Nothing."""
 
-    def step(self, said: StepReport) -> None:
-        """Nothing."""
-
-    def sample(self, said: SampleReport) -> None:
-        """Nothing."""
-
-    def warning(self, said: WarningReport) -> None:
+    def report(self, report: Report) -> None:
         """Nothing."""
 
 
@@ -138,7 +112,7 @@ class Following:
         self._folder, self._listener = folder, listener
         self._stage: str | None = None
         self._printed = 0
-        self._lines = {name: Lines(folder / name) for name in (METRICS, SAMPLES, WARNINGS)}
+        self._lines = {kind: Lines(folder / name) for kind, name in FILES.items()}
 
     def look(self) -> None:
         """Give everything that is new. Whatever the Listener raises comes through."""
@@ -147,15 +121,10 @@ class Following:
         if stage and stage != self._stage:
             self._stage = stage
             self._listener.stage(stage)
-        for line in self._lines[METRICS].new():
-            if (step := _read(line, lambda said: StepReport(**said | {"split": Split(said["split"])}))) is not None:
-                self._listener.step(step)
-        for line in self._lines[SAMPLES].new():
-            if (sample := _read(line, lambda said: SampleReport(**said))) is not None:
-                self._listener.sample(sample)
-        for line in self._lines[WARNINGS].new():
-            if (warning := _read(line, lambda said: WarningReport(**said))) is not None:
-                self._listener.warning(warning)
+        for kind, lines in self._lines.items():
+            for line in lines.new():
+                if (report := report_in(line, kind)) is not None:
+                    self._listener.report(report)
 
     def _print_log(self) -> None:
         try:
@@ -170,14 +139,6 @@ class Following:
         self._printed += len(new)
         sys.stdout.write(new.decode(errors="replace"))
         sys.stdout.flush()
-
-
-def _read(line: bytes, kind: Callable[[dict[str, Any]], Said]) -> Said | None:
-    """The report in a line; none for one that was cut as a process died, with the next one behind it."""
-    try:
-        return kind(json.loads(line))
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 def begin_anew(folder: Path) -> None:

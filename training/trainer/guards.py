@@ -33,6 +33,11 @@ class Encoded:
         """Tokens of the prompt with the longest reply."""
         return len(self.prompt) + max(map(len, self.replies))
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt with every reply."""
+        return len(self.prompt) + sum(map(len, self.replies))
+
 
 def encode(tokenizer: Any, prompt_id: int, prompt: list[Message], replies: Sequence[list[Message]]) -> Encoded:
     """Render and tokenize a row. Raises `TrainingFailed` when the prompt alone is not the beginning of the whole.

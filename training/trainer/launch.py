@@ -1,4 +1,4 @@
-"""Train where the recipe says: in this process, in several side by side, or on a Ray cluster.
+"""Train in this process, in several side by side, or on the Ray cluster that PICKWELL_RAY_ADDRESS names.
 
     python -m training.trainer.launch FOLDER
 
@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from db.models import Launcher
+from settings import settings
 from training.trainer.following import alone
 from training.trainer.processes import train_apart
 from training.trainer.ray_job import run_on_ray
-from training.trainer.run_folder import Listener, RunInput, finished
+from training.trainer.run_folder import Listener, RunFolder, RunInput
 
 
 def launch(folder: Path, given: RunInput, listener: Listener, *, cancelled: Callable[[], bool] = lambda: True) -> None:
@@ -30,15 +30,14 @@ def launch(folder: Path, given: RunInput, listener: Listener, *, cancelled: Call
     Raises `TrainingFailed` and other `PickwellError`s with a sentence. Whatever the Listener raises ends the training,
     wherever it runs, and comes through.
     """
-    if finished(folder):
+    if RunFolder(folder).finished():
         return
-    match given.launcher:
-        case Launcher.RAY:
-            run_on_ray(folder, given, listener, cancelled=cancelled)
-        case Launcher.ACCELERATE if given.processes > 1:
-            train_apart(folder, given, listener)
-        case _:
-            train_here(folder, listener)
+    if settings().ray_address:
+        run_on_ray(folder, given, listener, cancelled=cancelled)
+    elif given.processes > 1:
+        train_apart(folder, given, listener)
+    else:
+        train_here(folder, listener)
 
 
 def train_here(folder: Path, listener: Listener) -> None:
@@ -52,7 +51,7 @@ def main() -> None:
     """Train the folder named on the command line."""
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.trainer.launch FOLDER")
-    alone(Path(sys.argv[1]).resolve(), lambda folder, listener: launch(folder, RunInput.read(folder), listener))
+    alone(Path(sys.argv[1]).resolve(), lambda folder, listener: launch(folder, RunFolder(folder).input(), listener))
 
 
 if __name__ == "__main__":

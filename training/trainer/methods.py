@@ -8,96 +8,90 @@ reference computed beforehand.
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from db.models import Adapter, Loss, Method
+from db.models import Adapter, Method, Split
 from files import file_sha256
 from llm.folder import hash_weights, is_hub_id
-from training.data.terms import Split
-from training.trainer import trackers
-from training.trainer.examples import WITH_REFERENCE, Example
+from training.recipe.recipe import EXPERIMENTAL, WITH_REFERENCE, Loss
+from training.trainer.cpu import longest_first, with_kept_reference, with_longest_first, with_shared_prompts
+from training.trainer.examples import TrainingExample
 from training.trainer.following import is_first, processes
 from training.trainer.guards import Encoded, check_seen
-from training.trainer.reference import Kept, Told, with_kept_reference
-from training.trainer.run_folder import CHECKPOINTS, RunInput, steps_of
-from training.trainer.shared_prompt import with_shared_prompts
+from training.trainer.reference import ReferenceScores
+from training.trainer.run_folder import RunFolder, RunInput
 from training.trainer.weights import lora_config, on_gpu, revision_of
 
 CHECKPOINTS_KEPT = 2
-TRL_LOSSES: Mapping[Loss, str] = {
-    Loss.SIGMOID: "sigmoid",
-    Loss.IPO: "ipo",
-    Loss.ROBUST: "robust",
-    Loss.APO_ZERO: "apo_zero",
-    Loss.SIGMOID_NORM: "sigmoid_norm",
-}
 SIMPO_GAMMA = 0.5
 """SimPO's target margin, as a share of beta (Meng et al. 2024, section 2.3)."""
 
-Examples = Mapping[Split, Sequence[Example]]
-
-
-def steps(given: RunInput, rows: Examples) -> int:
-    """Optimizer steps of the training."""
-    return steps_of(
-        pairs=len(rows[Split.TRAIN]), epochs=given.epochs, batch_size=given.batch_size, max_steps=given.max_steps
-    )
+ExamplesBySplit = Mapping[Split, Sequence[TrainingExample]]
 
 
 def expected_first_loss(given: RunInput) -> float | None:
     """The loss of a model that is its own reference; none where it has a part that rewards do not fix."""
-    if given.method is not Method.DPO or given.sft_weight:
+    if given.method is not Method.DPO or given.rpo_alpha:
         return None
     return {Loss.IPO: 1 / (4 * given.beta**2), Loss.APO_ZERO: 1.0}.get(given.loss, math.log(2))
 
 
 def make_trainer(
-    folder: Path,
+    run: RunFolder,
     given: RunInput,
-    rows: Examples,
+    rows: ExamplesBySplit,
     encoded: Mapping[Split, Sequence[Encoded]],
     *,
     tokenizer: Any,
     model: Any,
     reference: Any,
     callbacks: Sequence[Any],
-    told: Told,
+    told: Callable[[int], None],
 ) -> Any:
     """The trainer, ready to train. Raises `TrainingFailed` where it would see other rows than ours.
+
+    Its first step has the longest row, so that a training that memory does not hold fails there.
 
     Args:
         reference: model to hold the trained one to; none for the one that the training starts from.
         told: hears how many rows the reference model has scored.
     """
     trainer_class, config_class, more = _kind(given, told=told)
-    if given.method is Method.DPO and processes() == 1 and not on_gpu():  # elsewhere nobody has measured what it gives
-        trainer_class = with_shared_prompts(trainer_class, [one for one in (model, reference) if one is not None])
-    arguments = config_class(**_common(folder, given, rows), **more)
-    given_reference = {"ref_model": reference} if given.method in WITH_REFERENCE and reference is not None else {}
+    in_one_pass = given.method is Method.DPO and processes() == 1 and not on_gpu()  # elsewhere nobody has measured it
+    lengths = [row.tokens if in_one_pass else row.length for row in encoded[Split.TRAIN]]
+    seen = given.steps(len(lengths)) * given.effective_batch_size
+    if given.method is Method.KTO:  # goes through its rows as they stand, for each is paired with its neighbours
+        order = longest_first(range(len(lengths)), lengths, seen=seen)
+        rows = {**rows, Split.TRAIN: [rows[Split.TRAIN][place] for place in order]}
+        encoded = {**encoded, Split.TRAIN: [encoded[Split.TRAIN][place] for place in order]}
+    else:
+        trainer_class = with_longest_first(trainer_class, lengths, seen=seen)
+    if in_one_pass:
+        trainer_class = with_shared_prompts(trainer_class, [each for each in (model, reference) if each is not None])
     trainer = trainer_class(
         model=model,
-        args=arguments,
-        train_dataset=_dataset(folder, given.method, rows, Split.TRAIN),
-        eval_dataset=_dataset(folder, given.method, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
+        args=config_class(**_common(run, given, rows), **more),
+        train_dataset=_dataset(run, given.method, rows, Split.TRAIN),
+        eval_dataset=_dataset(run, given.method, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
         processing_class=tokenizer,
         peft_config=lora_config(given),
         callbacks=list(callbacks),
-        **given_reference,
+        **({"ref_model": reference} if given.method in WITH_REFERENCE and reference is not None else {}),
     )
-    if given.method in (Method.ORPO, Method.SIMPO):
+    if given.method in EXPERIMENTAL:
         # these tokenize in a way of their own, with a second end of turn after ours; so they get our tokens
         trainer.train_dataset = _tokens(encoded[Split.TRAIN])
         trainer.eval_dataset = _tokens(encoded[Split.VALIDATION]) if encoded[Split.VALIDATION] else None
     else:
-        for split, seen in ((Split.TRAIN, trainer.train_dataset), (Split.VALIDATION, trainer.eval_dataset or ())):
-            check_seen(encoded[split], [_seen(given.method, row) for row in seen])
+        for split, dataset in ((Split.TRAIN, trainer.train_dataset), (Split.VALIDATION, trainer.eval_dataset or ())):
+            check_seen(encoded[split], [_seen(given.method, row) for row in dataset])
     return trainer
 
 
-def _kind(given: RunInput, *, told: Told) -> tuple[Any, Any, dict[str, Any]]:
+def _kind(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, Any, dict[str, Any]]:
     """Trainer class, configuration class, and what only this method's configuration has."""
     if given.method is Method.SFT:
         from trl.trainer.sft_config import SFTConfig
@@ -108,67 +102,50 @@ def _kind(given: RunInput, *, told: Told) -> tuple[Any, Any, dict[str, Any]]:
         from trl.trainer.kto_config import KTOConfig
         from trl.trainer.kto_trainer import KTOTrainer
 
-        # at least two at once: the KL term is estimated from replies to the other prompts of the batch
-        more = {"beta": given.beta, "train_sampling_strategy": "sequential"}
-        return KTOTrainer, KTOConfig, more
-    if given.method in (Method.ORPO, Method.SIMPO):
-        return _experimental(given)
+        return KTOTrainer, KTOConfig, {"train_sampling_strategy": "sequential"}
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    if given.method is Method.ORPO:
+        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+        return ORPOTrainer, ORPOConfig, {"remove_unused_columns": False}
+    if given.method is Method.SIMPO:
+        from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+        more = {"loss_type": "simpo", "simpo_gamma": SIMPO_GAMMA * given.beta, "cpo_alpha": given.rpo_alpha}
+        return CPOTrainer, CPOConfig, {**more, "remove_unused_columns": False}
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
     beforehand = not on_gpu()
     # several processes share the scoring out among them, as TRL does it
     keeping = beforehand and processes() == 1
-    trainer = with_kept_reference(DPOTrainer, _kept(given), told) if keeping else DPOTrainer
-    loss = TRL_LOSSES[given.loss]
+    trainer = with_kept_reference(DPOTrainer, _reference_scores(given), told) if keeping else DPOTrainer
+    loss = given.loss.value.lower()
     more = {
-        "loss_type": [loss, "sft"] if given.sft_weight else [loss],
-        "loss_weights": [1.0, given.sft_weight] if given.sft_weight else [1.0],
-        "beta": given.beta,
-        "label_smoothing": given.label_smoothing,
+        "loss_type": [loss, "sft"] if given.rpo_alpha else [loss],
+        "loss_weights": [1.0, given.rpo_alpha] if given.rpo_alpha else [1.0],
         # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
         "precompute_ref_log_probs": beforehand,
     }
     return trainer, DPOConfig, more
 
 
-def _experimental(given: RunInput) -> tuple[Any, Any, dict[str, Any]]:
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    if given.method is Method.ORPO:
-        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-
-        return ORPOTrainer, ORPOConfig, {"beta": given.beta, "remove_unused_columns": False}
-    from trl.experimental.cpo import CPOConfig, CPOTrainer
-
-    more = {
-        "loss_type": "simpo",
-        "beta": given.beta,
-        "simpo_gamma": SIMPO_GAMMA * given.beta,
-        "cpo_alpha": given.sft_weight,
-        "remove_unused_columns": False,
-    }
-    return CPOTrainer, CPOConfig, more
-
-
-def _common(folder: Path, given: RunInput, rows: Examples) -> dict[str, Any]:
+def _common(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
     """What every method's configuration has."""
     import torch
 
     gpu = on_gpu()
-    in_all = steps(given, rows)
+    steps = given.steps(len(rows[Split.TRAIN]))
+    # KTO: at least two at once, for its KL term is estimated from replies to the other prompts of the batch
     least = 2 if given.method is Method.KTO else 1
-    share = given.batch_size // processes()  # rows of a step that are this process's
+    share = given.effective_batch_size // processes()  # rows of a step that are this process's
     sizes = [n for n in ((4, 2, 1) if gpu else (1, 2)) if n >= least and share % n == 0]
     at_once = sizes[0] if sizes else max(least, share)
-    validated = bool(rows[Split.VALIDATION]) and given.evaluations > 0
-    return {
-        "output_dir": str(folder / CHECKPOINTS),
-        "learning_rate": given.learning_rate,
+    evaluated = bool(rows[Split.VALIDATION]) and given.evaluation_count > 0
+    return given.trl_arguments() | {
+        "output_dir": str(run.checkpoints),
         "lr_scheduler_type": "cosine",
-        "warmup_steps": given.warmup_steps,
-        "max_steps": in_all,
-        "max_length": given.max_length,
-        "seed": given.seed,
+        "max_steps": steps,
         "data_seed": given.seed,
         "per_device_train_batch_size": at_once,
         "per_device_eval_batch_size": at_once,
@@ -179,19 +156,22 @@ def _common(folder: Path, given: RunInput, rows: Examples) -> dict[str, Any]:
         "dataloader_pin_memory": gpu,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would show the mean of earlier losses in place of a NaN
-        "eval_strategy": "steps" if validated else "no",
-        "eval_steps": max(1, math.ceil(in_all / given.evaluations)) if validated else None,
+        "eval_strategy": "steps" if evaluated else "no",
+        "eval_steps": max(1, math.ceil(steps / given.evaluation_count)) if evaluated else None,
         "save_strategy": "steps",
         "save_steps": given.save_every,
         "save_total_limit": CHECKPOINTS_KEPT,
         "save_only_model": False,
-        "report_to": given.trackers or "none",
-        **(trackers.arguments(folder) if given.trackers else {}),
+        "report_to": given.tracker,
+        "run_name": run.path.name,
+        "project": "pickwell",
+        "trackio_space_id": None,  # transformers' own would send everything to the hub
+        "trackio_static_space_id": False,
         "disable_tqdm": True,
     }
 
 
-def _kept(given: RunInput) -> Kept:
+def _reference_scores(given: RunInput) -> ReferenceScores:
     """Where the reference's log-probabilities are kept, for all that decides them."""
     location = given.reference_model or given.base_model
     # where the hub's cache cannot tell the commit, no other training may rely on what this one finds
@@ -205,10 +185,10 @@ def _kept(given: RunInput) -> Kept:
         "template": given.template_hash,
         "precision": precision,
     }
-    return Kept(Path(given.kept or "."), model=model)
+    return ReferenceScores(Path(given.kept or "."), model=model)
 
 
-def _dataset(folder: Path, method: Method, rows: Examples, split: Split) -> Any:
+def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split) -> Any:
     """TRL's columns, in its conversational format; on disk, where all processes of a training find the same."""
     from datasets import Dataset, Features, Value, load_from_disk
 
@@ -220,7 +200,7 @@ def _dataset(folder: Path, method: Method, rows: Examples, split: Split) -> Any:
     features: dict[str, Any] = dict.fromkeys(data, message)
     if method is Method.KTO:
         data["label"], features["label"] = [row.label for row in mine], Value("bool")
-    place = folder / CHECKPOINTS / split.value.lower()
+    place = run.checkpoints / split.value.lower()
     if is_first():
         shutil.rmtree(place, ignore_errors=True)
         Dataset.from_dict(data, features=Features(features)).save_to_disk(str(place))

@@ -18,7 +18,7 @@ from jobs.attempts import why
 from jobs.processes import tied
 from settings import ROOT
 from training.trainer.following import LOG, Following, begin_anew, failure, log_end
-from training.trainer.run_folder import Listener, RunInput, finished, forget_steps_after, last_checkpoint, step_of
+from training.trainer.run_folder import Listener, RunFolder, RunInput
 
 TRAINER = "training.trainer.train"
 """The module that trains, as ``python -m TRAINER FOLDER``."""
@@ -53,7 +53,8 @@ def train_apart(
         look: called twice a second; what it raises ends the processes and comes through.
     """
     begin_anew(folder)
-    forget_steps_after(folder, step_of(last_checkpoint(folder)))
+    run = RunFolder(folder)
+    run.forget_after(run.last_step())
     command: Sequence[str] = [sys.executable, "-m", trainer, str(folder)]
     if given.processes > 1:
         gpus, cores = count_gpus(), os.cpu_count() or 1
@@ -61,7 +62,7 @@ def train_apart(
         write_json(folder / CONFIG, accelerate_config(processes=given.processes, gpus=gpus))
         command = accelerate_command(folder, threads=max(1, cores // given.processes), trainer=trainer)
     follow(command, folder, listener, look=look)
-    if finished(folder) is None:
+    if run.finished() is None:
         raise TrainingFailed(broken_off(folder, status=0))
 
 
@@ -80,12 +81,12 @@ def check_resources(given: RunInput, *, gpus: int, cores: int) -> None:
             f"The recipe wants {given.processes} processes and there {'is' if there == 1 else 'are'} {there} "
             f"{what}{'' if there == 1 else 's'}. Choose a recipe with at most {there}, or train on a larger machine."
         )
-    if given.batch_size % given.processes:
+    if given.effective_batch_size % given.processes:
         raise TrainingFailed(
-            f"{given.batch_size} rows per step cannot be shared out evenly among {given.processes} processes. Choose a "
-            f"multiple of {given.processes}."
+            f"{given.effective_batch_size} rows per step cannot be shared out evenly among {given.processes} "
+            f"processes. Choose a multiple of {given.processes}."
         )
-    if given.method is Method.KTO and given.batch_size < 2 * given.processes:
+    if given.method is Method.KTO and given.effective_batch_size < 2 * given.processes:
         raise TrainingFailed(
             f"KTO needs at least two rows at once in each process: choose {2 * given.processes} rows per step or more."
         )

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from errors import TrainingFailed, missing_package
-from files import read_json, write_json
+from files import read_json, write_json, write_whole
 from settings import ROOT, settings
-from training.trainer.following import Following, Silent, alone, begin_anew, failure, write_whole
+from training.trainer.following import Following, Silent, alone, begin_anew, failure
 from training.trainer.processes import train_apart
-from training.trainer.run_folder import RUN, Listener, RunInput, finished
+from training.trainer.run_folder import RUN, Listener, RunFolder, RunInput
 
 JOB = "ray.json"
 """The job of a run, from before it is submitted until its end was heard."""
@@ -145,7 +145,7 @@ def run_on_ray(
     with suppress(Silence):
         words = cluster.last_words(job.name)
     (folder / JOB).unlink(missing_ok=True)
-    if state is State.SUCCEEDED and finished(folder):
+    if state is State.SUCCEEDED and RunFolder(folder).finished():
         return
     raise TrainingFailed(failure(folder) or ended_sentence(state, folder=folder, words=words))
 
@@ -396,7 +396,7 @@ class Followed:
 
 def in_job(folder: Path) -> None:
     """Train on the machine that the job was given, in processes of its own."""
-    train_apart(folder, RunInput.read(folder), Silent(), look=Followed(folder).check)
+    train_apart(folder, RunFolder(folder).input(), Silent(), look=Followed(folder).check)
 
 
 def main() -> None:

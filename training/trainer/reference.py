@@ -5,18 +5,11 @@ Later trainings on the same model find them, whichever snapshot the row is in an
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-CHUNK = 8
-"""Rows that are scored between two writes: the most that is lost when the process dies."""
-
-Told = Callable[[int], None]
-"""Hears how many rows of the data set are scored."""
 
 
-class Kept:
+class ReferenceScores:
     """Log-probabilities of replies under one reference model, in a file of one JSON line each."""
 
     def __init__(self, folder: Path, *, model: Mapping[str, str | None]) -> None:
@@ -43,33 +36,7 @@ class Kept:
         self._known |= {row: list(values) for row, values in found.items()}
 
 
-def with_kept_reference(trainer_class: Any, kept: Kept, told: Told) -> Any:
-    """TRL's DPO trainer, asking `kept` before it lets the reference model score a row.
-
-    The one method that is replaced is TRL's own, so a version of TRL without it scores every row, as always: slower,
-    never wrong.
-    """
-
-    class KeptReference(trainer_class):  # type: ignore[misc]
-        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-            columns = ("ref_chosen_logps", "ref_rejected_logps")
-            rows = [_key(row) for row in dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])]
-            missing = [number for number, row in enumerate(rows) if kept.get(row) is None]
-            for start in range(0, len(missing), CHUNK):
-                told(len(rows) - len(missing) + start)
-                some = missing[start : start + CHUNK]
-                scored = super()._precompute_ref_logps(dataset.select(some), name, batch_size)
-                values = zip(*(list(scored[column]) for column in columns), strict=True)
-                kept.add({rows[number]: pair for number, pair in zip(some, values, strict=True)})
-            told(len(rows))
-            for place, column in enumerate(columns):
-                dataset = dataset.add_column(column, [(kept.get(row) or [])[place] for row in rows])
-            return dataset
-
-    return KeptReference
-
-
-def _key(row: Mapping[str, Sequence[int]]) -> str:
+def row_key(row: Mapping[str, Sequence[int]]) -> str:
     """Hash of a row's tokens."""
     text = json.dumps([list(row["prompt_ids"]), list(row["chosen_ids"]), list(row["rejected_ids"])])
     return hashlib.sha256(text.encode()).hexdigest()[:32]

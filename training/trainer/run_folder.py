@@ -4,28 +4,23 @@ Nothing heavy is imported here: the worker and the trainer share it.
 """
 
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from db.models import Adapter, Launcher, Loss, Method, Reference
+from db.models import Adapter, Method, Split
 from errors import TrainingFailed
-from files import MANIFEST, write_json
-from training.data.terms import Split
+from files import MANIFEST, read_json, write_json, write_whole
+from training.recipe.recipe import RecipeValues
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"
-"""One `StepReport` a line."""
 SAMPLES = "samples.jsonl"
-"""One `SampleReport` a line."""
 WARNINGS = "warnings.jsonl"
-"""One `WarningReport` a line."""
 STAGE = "stage.txt"
 """What is going on, in words; replaced as a whole."""
 CHECKPOINTS = "checkpoints"
@@ -34,46 +29,12 @@ BEST = "best"
 ADAPTER = "adapter"
 MERGED = "merged"
 """The model to serve: base and adapter in one."""
+LEARNED = "learned.json"
+"""Which step is kept, and why it ended."""
+SUPERVISED, PREFERRED = "supervised", "preferred"
+"""Folders of the two stages of a training that has two, each a run's folder of its own."""
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
-
-
-ENUMS: Mapping[str, type[StrEnum]] = {
-    "method": Method,
-    "loss": Loss,
-    "reference": Reference,
-    "adapter": Adapter,
-    "launcher": Launcher,
-}
-"""Knobs whose values have names, for reading them back from JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeValues:
-    """The knobs of one training, as `db.models.Recipe` stores them and says what they mean."""
-
-    name: str
-    learning_rate: float
-    beta: float
-    sft_weight: float
-    epochs: float
-    batch_size: int
-    warmup_steps: int
-    lora_rank: int
-    lora_alpha: int
-    max_length: int
-    max_steps: int | None = None
-    seed: int = 0
-    method: Method = Method.DPO
-    loss: Loss = Loss.SIGMOID
-    label_smoothing: float = 0.0
-    sft_epochs: float = 0.0
-    reference: Reference = Reference.START
-    adapter: Adapter | None = Adapter.LORA
-    evaluations: int = 4
-    stop_early: bool = True
-    launcher: Launcher = Launcher.LOCAL
-    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,24 +60,13 @@ class RunInput(RecipeValues):
     """Longest sample reply."""
     makes_model: bool = True
     """False for a point of a LearningCurve: its steps are all that is wanted, so nothing is merged."""
-    trackers: list[str] = field(default_factory=list)
-    """Further loggers, by the names that transformers' ``report_to`` takes."""
+    tracker: str = "none"
+    """A further logger, by the name that transformers' ``report_to`` takes."""
 
-    def write(self, folder: Path) -> None:
-        """Put `run.json` into the folder."""
-        write_json(folder / RUN, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> "RunInput":
-        """What `run.json` says. Raises `TrainingFailed` when it is missing or not one."""
-        try:
-            said = json.loads((folder / RUN).read_text(encoding="utf-8"))
-            return cls(**{**said, **{name: kind(said[name]) for name, kind in ENUMS.items() if said.get(name)}})
-        except (OSError, ValueError, TypeError) as problem:
-            raise TrainingFailed(
-                f"{folder / RUN} cannot be read as a training's input ({problem}). Start the training in the app, "
-                "which writes it."
-            ) from None
+    def learns_as(self, other: "RunInput") -> bool:
+        """Whether both learn the same from the same rows, wherever the files stand."""
+        same = [*(one.name for one in fields(RecipeValues)), "snapshot_sha256", "share", "makes_model"]
+        return all(getattr(self, name) == getattr(other, name) for name in same)
 
 
 @dataclass(frozen=True)
@@ -191,20 +141,18 @@ class WarningReport:
     """It ended the training."""
 
 
+Report = StepReport | SampleReport | WarningReport
+R = TypeVar("R", bound=Report)
+
+
 class Listener(Protocol):
     """Hears what a training says. Whatever it raises ends the training and comes through."""
 
     def stage(self, text: str) -> None:
         """What goes on, in words."""
 
-    def step(self, said: StepReport) -> None:
-        """One optimizer step, or one look at the validation rows; a repeated one replaces the old."""
-
-    def sample(self, said: SampleReport) -> None:
-        """One sample reply."""
-
-    def warning(self, said: WarningReport) -> None:
-        """One finding of a guard."""
+    def report(self, report: Report) -> None:
+        """A step, a look at the validation rows, a sample reply or a finding; a repeated one replaces the old."""
 
 
 @dataclass(frozen=True)
@@ -233,17 +181,15 @@ class RunManifest:
     adapter_sha256: str | None = None
     """Hash of the adapter alone."""
 
-    def write(self, folder: Path) -> None:
-        """Put the manifest into the folder, whole or not at all."""
-        write_json(folder / MANIFEST, asdict(self))
 
+@dataclass(frozen=True)
+class Learned:
+    """How the optimizer's work ended."""
 
-def finished(folder: Path) -> RunManifest | None:
-    """The manifest of a complete folder whose model, if it makes one, is there; none while there is work left."""
-    if not (folder / MANIFEST).is_file():
-        return None
-    manifest = RunManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-    return manifest if not manifest.makes_model or (folder / MERGED / MANIFEST).is_file() else None
+    step: int
+    """The step whose model is kept."""
+    stopped: str | None
+    """Why it ended before its last step."""
 
 
 def versions() -> dict[str, str]:
@@ -251,26 +197,144 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-Line = TypeVar("Line", StepReport, SampleReport, WarningReport)
+FILES: Mapping[type[Any], str] = {StepReport: METRICS, SampleReport: SAMPLES, WarningReport: WARNINGS}
+"""Where each kind of report is written down, one JSON object a line."""
 
 
-def read_lines(file: Path, kind: type[Line]) -> list[Line]:
-    """What was written down so far; a line that was cut as the process died is left out."""
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        with suppress(ValueError, TypeError, KeyError):
-            said = json.loads(line)
-            found.append(kind(**said | ({"split": Split(said["split"])} if kind is StepReport else {})))
-    return found
+@dataclass(frozen=True)
+class RunFolder:
+    """A training run's folder."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trainer's own folder."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def best(self) -> Path:
+        """See `BEST`."""
+        return self.path / BEST
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that was trained, by itself."""
+        return self.path / ADAPTER
+
+    @property
+    def merged(self) -> Path:
+        """See `MERGED`."""
+        return self.path / MERGED
+
+    def begin(self, given: RunInput) -> None:
+        """Put `run.json` into the folder. Raises `TrainingFailed`, and changes nothing, where another's is there."""
+        if (self.path / RUN).exists() and not given.learns_as(self.input()):
+            raise TrainingFailed(
+                f"{self.path} holds another training, by another recipe or on other rows. Move that folder away, and "
+                "start this training again."
+            )
+        write_json(self.path / RUN, asdict(given))
+
+    def input(self) -> RunInput:
+        """What `run.json` says. Raises `TrainingFailed` where it is missing, or not one of this version's."""
+        try:
+            return RunInput.from_json(json.loads((self.path / RUN).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as problem:
+            raise TrainingFailed(
+                f"{self.path / RUN} cannot be read as a training's input ({problem}). Move its folder away, and start "
+                "the training in the app, which writes it."
+            ) from None
+
+    def say(self, stage: str) -> None:
+        """Keep what is going on, in words, in place of the last."""
+        write_whole(self.path / STAGE, stage)
+
+    def add(self, report: Report) -> None:
+        """Write a report down."""
+        with (self.path / FILES[type(report)]).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(report), ensure_ascii=False) + "\n")
+
+    def read(self, kind: type[R]) -> list[R]:
+        """The reports written down so far; a line that was cut as the process died is left out."""
+        file = self.path / FILES[kind]
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
+        return [report for line in lines if (report := report_in(line, kind)) is not None]
+
+    def tell(self, listener: Listener) -> None:
+        """Tell every report that was written down so far."""
+        for kind in FILES:
+            for report in self.read(kind):
+                listener.report(report)
+
+    def forget_after(self, step: int) -> None:
+        """Drop the reports of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
+        for name in FILES.values():
+            file = self.path / name
+            if file.is_file():
+                kept = [line for line in file.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+                file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; half-written ones, whose process died while saving, are removed.
+
+        The trainer writes `trainer_state.json` last, so one that reads well means whole.
+        """
+        for checkpoint in sorted(self.checkpoints.glob("checkpoint-*"), key=step_of, reverse=True):
+            try:
+                json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                shutil.rmtree(checkpoint)
+            else:
+                return checkpoint
+        return None
+
+    def last_step(self) -> int:
+        """Steps that a resumed attempt need not do again."""
+        return step_of(self.last_checkpoint())
+
+    def keep_learned(self, learned: Learned) -> None:
+        """The last optimizer step is done."""
+        write_json(self.path / LEARNED, asdict(learned))
+
+    def learned(self) -> Learned | None:
+        """How the optimizer's work ended; none while there is still something to learn."""
+        said = read_json(self.path / LEARNED)
+        return Learned(**said) if said else None
+
+    def finish(self, manifest: RunManifest) -> None:
+        """Write the manifest, whole or not at all, and remove what is no longer needed."""
+        write_json(self.path / MANIFEST, asdict(manifest))
+        self.clear()
+
+    def finished(self) -> RunManifest | None:
+        """The manifest, once the folder is complete and its model, if it makes one, is there; else none.
+
+        Raises `TrainingFailed` for one of another version.
+        """
+        if not (self.path / MANIFEST).is_file():
+            return None
+        try:
+            manifest = RunManifest(**json.loads((self.path / MANIFEST).read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as problem:
+            raise TrainingFailed(
+                f"{self.path / MANIFEST} is of another version ({problem}). Move its folder away, and start the "
+                "training again."
+            ) from None
+        return manifest if not manifest.makes_model or (self.merged / MANIFEST).is_file() else None
+
+    def clear(self) -> None:
+        """Remove what nobody needs once the training is finished."""
+        for name in (CHECKPOINTS, BEST, SUPERVISED, PREFERRED):
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
 
-def forget_steps_after(folder: Path, step: int) -> None:
-    """Drop what was written of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
-    for name in (METRICS, SAMPLES, WARNINGS):
-        file = folder / name
-        if file.is_file():
-            kept = [line for line in file.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
-            file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+def report_in(line: str | bytes, kind: type[R]) -> R | None:
+    """The report in a line; none for one that was cut as a process died."""
+    with suppress(ValueError, TypeError, KeyError):
+        values = json.loads(line)
+        return kind(**values | ({"split": Split(values["split"])} if kind is StepReport else {}))
+    return None
 
 
 def _step(line: str) -> float:
@@ -281,27 +345,6 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; half-written ones, whose process died while saving, are removed.
-
-    The trainer writes `trainer_state.json` last, so one that reads well means whole.
-    """
-    for checkpoint in sorted((folder / CHECKPOINTS).glob("checkpoint-*"), key=step_of, reverse=True):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-        else:
-            return checkpoint
-    return None
-
-
 def step_of(checkpoint: Path | None) -> int:
     """Steps done at a checkpoint; 0 without one."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0
-
-
-def steps_of(*, pairs: int, epochs: float, batch_size: int, max_steps: int | None) -> int:
-    """Optimizer steps of a training, as the trainer counts them."""
-    by_epochs = math.ceil(epochs * math.ceil(pairs / batch_size))
-    return by_epochs if max_steps is None else min(by_epochs, max_steps)

@@ -14,45 +14,37 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from db.models import Method, Reference
+from db.models import Method, Split
 from errors import TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
+from settings import settings
 from training.data.rows import Rows, read_rows, read_thumbs, unpaired
-from training.data.terms import Split
 from training.recipe.learning_curve import shared_rows
-from training.trainer import methods, trackers
-from training.trainer.examples import WITH_REFERENCE, Example, examples
+from training.recipe.recipe import WITH_REFERENCE, Reference
+from training.trainer import cpu, methods
+from training.trainer.examples import TrainingExample, examples
 from training.trainer.following import Silent, alone, is_first, processes
-from training.trainer.guards import Encoded, check_rows, check_space, encode
-from training.trainer.on_cpu import score_replies_only, use_every_core, use_onednn
+from training.trainer.guards import check_rows, check_space, encode
+from training.trainer.monitor import FileListener, Monitor, OffsetListener, ending_asked, fixed_prompts
 from training.trainer.run_folder import (
-    ADAPTER,
-    BEST,
-    CHECKPOINTS,
-    MERGED,
-    METRICS,
-    SAMPLES,
-    WARNINGS,
+    FILES,
+    PREFERRED,
+    SUPERVISED,
+    Learned,
     Listener,
+    RunFolder,
     RunInput,
     RunManifest,
-    SampleReport,
-    StepReport,
     WarningReport,
-    finished,
-    forget_steps_after,
-    last_checkpoint,
-    read_lines,
     step_of,
     versions,
 )
-from training.trainer.watching import Learned, Shifted, Watch, Written, ending_asked, fixed_prompts
 from training.trainer.weights import (
     bytes_to_write,
     device_name,
@@ -65,8 +57,6 @@ from training.trainer.weights import (
 
 TELL_EVERY = 1.0
 """Seconds between two words on how far the scoring is, at least."""
-SUPERVISED, PREFERRED = "supervised", "preferred"
-"""Folders of the two stages, each a training of its own."""
 SUPERVISED_RATE = 2e-4
 """Least learning rate of an adapter in the supervised stage, which takes more than DPO: alignment-handbook's."""
 
@@ -77,22 +67,26 @@ def train(folder: Path, listener: Listener) -> None:
     Raises `TrainingFailed`, `BrokenModel` or `Refused` (a changed Snapshot), each with a sentence. Whatever the
     listener raises ends the training, with a checkpoint, and comes through.
     """
-    if finished(folder):
-        _clear(folder)
+    run = RunFolder(folder)
+    given = run.input()
+    if run.finished():
+        run.clear()
         return
-    given = RunInput.read(folder)
     rows = read_rows(Path(given.snapshot), sha256=given.snapshot_sha256)
     rows |= {Split.TRAIN: shared_rows(rows[Split.TRAIN], given.share, given.seed)}
-    _set_environment(folder, given)
+    _set_environment(os.environ, folder, given)
     try:
-        use_every_core()
-        use_onednn()
-        score_replies_only()
-        if is_first() and not _in_two_stages(given):
+        cpu.use_every_core()
+        cpu.use_onednn()
+        cpu.score_replies_only()
+        if _in_two_stages(given):
+            _after_supervised(run, given, rows, listener)
+            return
+        if is_first():
             # whoever listens may have missed what the last attempt said at its end
-            forget_steps_after(folder, step_of(last_checkpoint(folder)))
-            _say_again(folder, listener)
-        _train(folder, given, rows, listener)
+            run.forget_after(run.last_step())
+            run.tell(listener)
+        _train(run, given, rows, listener)
     except Exception as problem:
         sentence = _sentence(problem, folder)
         if sentence is None:
@@ -100,23 +94,36 @@ def train(folder: Path, listener: Listener) -> None:
         raise TrainingFailed(sentence) from problem
 
 
-def _set_environment(folder: Path, given: RunInput) -> None:
-    """Before the libraries are loaded: no telemetry, no bars in the log, one GPU, no network for a local model."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ |= trackers.environment(folder) if given.trackers else {}
+def _set_environment(environ: MutableMapping[str, str], folder: Path, given: RunInput) -> None:
+    """Before the libraries are loaded: no telemetry, no bars in the log, one GPU, no network for a local model.
+
+    Trackers write to this machine: event files in the folder, the others in the home, unless MLFLOW_TRACKING_URI names
+    a server.
+    """
+    home = settings().home.resolve()
+    usual = {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TQDM_DISABLE": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard"),
+        "TRACKIO_DIR": str(home / "trackio"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
+        "MLFLOW_EXPERIMENT_NAME": "pickwell",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HF_MLFLOW_LOG_ARTIFACTS": "FALSE",
+    }
     if Path(given.base_model).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        usual["HF_HUB_OFFLINE"] = "1"
     if processes() == 1:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        usual["CUDA_VISIBLE_DEVICES"] = "0"
+    for name, value in usual.items():
+        environ.setdefault(name, value)
+    for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):  # either would send what is logged to another machine
+        environ.pop(name, None)
 
 
-def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> None:
-    if _in_two_stages(given):
-        _after_supervised(folder, given, rows, listener)
-        return
+def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> None:
     began = time.monotonic()
     made = _examples(given, rows)
     if not made[Split.TRAIN]:
@@ -124,50 +131,46 @@ def _train(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> Non
             "There is nothing to train on: every reply is called good in one place and bad in another. Decide between "
             "those rankings, freeze again, and train on that snapshot."
         )
-    told = Written(folder, listener) if is_first() else Silent()
+    told = FileListener(run, listener) if is_first() else Silent()
     told.stage("Loading the model")
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    learned = Learned.read(folder)
+    learned = run.learned()
     if learned is None:
-        learned = _optimize(folder, given, made, tokenizer, told)
+        learned = _optimize(run, given, made, tokenizer, told)
         _give_memory_back()
     if not is_first():
         return
-    learned.write(folder)
+    run.keep_learned(learned)
     weights = None
     if given.makes_model:
         told.stage("Merging the adapter into the model" if given.adapter else "Saving the model")
-        weights = hash_weights(finish(folder, given))
-    RunManifest(
-        base_model=given.base_model,
-        snapshot_sha256=given.snapshot_sha256,
-        weights_sha256=weights or "",
-        adapter_sha256=hash_weights(folder / ADAPTER) if weights and given.adapter else None,
-        template_hash=template_hash(tokenizer.chat_template),
-        steps=methods.steps(given, made),
-        pairs=len(made[Split.TRAIN]),
-        seconds=round(time.monotonic() - began, 1),
-        peak_memory_mb=_peak_memory_mb(),
-        device=device_name(),
-        versions=versions(),
-        best_step=learned.step,
-        stopped=learned.stopped,
-        method=given.method.value,
-        adapter=given.adapter.value if given.adapter else None,
-        makes_model=given.makes_model,
-    ).write(folder)
-    _clear(folder)
+        weights = hash_weights(finish(run, given))
+    pairs = len(made[Split.TRAIN])
+    run.finish(
+        RunManifest(
+            base_model=given.base_model,
+            snapshot_sha256=given.snapshot_sha256,
+            weights_sha256=weights or "",
+            adapter_sha256=hash_weights(run.adapter) if weights and given.adapter else None,
+            template_hash=template_hash(tokenizer.chat_template),
+            steps=given.steps(pairs),
+            pairs=pairs,
+            seconds=round(time.monotonic() - began, 1),
+            peak_memory_mb=_peak_memory_mb(),
+            device=device_name(),
+            versions=versions(),
+            best_step=learned.step,
+            stopped=learned.stopped,
+            method=given.method.value,
+            adapter=given.adapter.value if given.adapter else None,
+            makes_model=given.makes_model,
+        )
+    )
 
 
 def _in_two_stages(given: RunInput) -> bool:
     """Whether a supervised stage comes first."""
     return given.sft_epochs > 0 and given.method in WITH_REFERENCE
-
-
-def _clear(folder: Path) -> None:
-    """Remove what nobody needs once the training is finished."""
-    for name in (CHECKPOINTS, BEST, SUPERVISED, PREFERRED):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _give_memory_back() -> None:
@@ -179,27 +182,25 @@ def _give_memory_back() -> None:
         torch.cuda.empty_cache()
 
 
-def _examples(given: RunInput, rows: Rows) -> dict[Split, list[Example]]:
+def _examples(given: RunInput, rows: Rows) -> dict[Split, list[TrainingExample]]:
     """What the method learns from, of both splits."""
     if given.method is not Method.KTO:
         return {split: examples(given.method, of_split) for split, of_split in rows.items()}
     thumbs = read_thumbs(Path(given.snapshot), sha256=given.snapshot_sha256)
-    return {
-        split: examples(
-            given.method,
-            of_split,
-            [
-                Example(one.prompt_id, one.prompt, (one.completion,), one.label)
-                for one in unpaired(of_split, thumbs[split])
-            ],
-        )
+    singles = {
+        split: [
+            TrainingExample(thumb.prompt_id, thumb.prompt, (thumb.completion,), thumb.label)
+            for thumb in unpaired(of_split, thumbs[split])
+        ]
         for split, of_split in rows.items()
     }
+    return {split: examples(given.method, of_split, singles[split]) for split, of_split in rows.items()}
 
 
-def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Listener) -> None:
+def _after_supervised(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> None:
     """Train in two stages, each in a folder of its own; steps count on, and the model of the second is kept."""
     began = time.monotonic()
+    supervised, preferred = RunFolder(run.path / SUPERVISED), RunFolder(run.path / PREFERRED)
     first = replace(
         given,
         method=Method.SFT,
@@ -213,45 +214,43 @@ def _after_supervised(folder: Path, given: RunInput, rows: Rows, listener: Liste
     )
     second = replace(
         given,
-        base_model=str(folder / SUPERVISED / MERGED),
+        base_model=str(supervised.merged),
         reference_model=given.base_model if given.reference is Reference.BASE else None,
         sft_epochs=0.0,
     )
-    before, after = (methods.steps(stage, _examples(stage, rows)) for stage in (first, second))
-    for name in (METRICS, SAMPLES, WARNINGS):
-        (folder / name).unlink(missing_ok=True)
-    told = Written(folder, listener)
-    for name, stage, heard in (
-        (SUPERVISED, first, Shifted(told, 0, after)),
-        (PREFERRED, second, Shifted(told, before, 0)),
+    before, after = (stage.steps(len(_examples(stage, rows)[Split.TRAIN])) for stage in (first, second))
+    for name in FILES.values():
+        (run.path / name).unlink(missing_ok=True)
+    told = FileListener(run, listener)
+    for part, stage, heard in (
+        (supervised, first, OffsetListener(told, 0, after)),
+        (preferred, second, OffsetListener(told, before, 0)),
     ):
-        place = folder / name
-        place.mkdir(exist_ok=True)
-        stage.write(place)
-        if not finished(place):
-            forget_steps_after(place, step_of(last_checkpoint(place)))
-        _say_again(place, heard)
-        if not finished(place):
-            _train(place, stage, rows, heard)
-    done = finished(folder / PREFERRED)
+        part.path.mkdir(exist_ok=True)
+        part.begin(stage)
+        if not part.finished():
+            part.forget_after(part.last_step())
+        part.tell(heard)
+        if not part.finished():
+            _train(part, stage, rows, heard)
+    early, done = supervised.finished(), preferred.finished()
     if done is None:
-        raise TrainingFailed(f"The second stage left no model in {folder / PREFERRED}. Start the training again.")
-    supervised = finished(folder / SUPERVISED)
-    early = supervised.stopped if supervised else None
+        raise TrainingFailed(f"The second stage left no model in {preferred.path}. Start the training again.")
     if given.makes_model:
-        shutil.rmtree(folder / MERGED, ignore_errors=True)
-        shutil.copytree(folder / PREFERRED / MERGED, folder / MERGED, copy_function=_link_or_copy)
-    replace(
-        done,
-        base_model=given.base_model,
-        steps=before + after,
-        best_step=(done.best_step or 0) + before,
-        seconds=round(time.monotonic() - began, 1),
-        stopped=done.stopped or early,
-        adapter_sha256=None,
-        adapter=None,  # one for the model that the supervised stage made fits no other, and that one is not kept
-    ).write(folder)
-    _clear(folder)
+        shutil.rmtree(run.merged, ignore_errors=True)
+        shutil.copytree(preferred.merged, run.merged, copy_function=_link_or_copy)
+    run.finish(
+        replace(
+            done,
+            base_model=given.base_model,
+            steps=before + after,
+            best_step=(done.best_step or 0) + before,
+            seconds=round(time.monotonic() - began, 1),
+            stopped=done.stopped or (early.stopped if early else None),
+            adapter_sha256=None,
+            adapter=None,  # one for the model that the supervised stage made fits no other, and that one is not kept
+        )
+    )
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -265,28 +264,21 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _say_again(folder: Path, listener: Listener) -> None:
-    """Tell what a stage that began in an earlier attempt wrote down."""
-    for step in read_lines(folder / METRICS, StepReport):
-        listener.step(step)
-    for sample in read_lines(folder / SAMPLES, SampleReport):
-        listener.sample(sample)
-    for warning in read_lines(folder / WARNINGS, WarningReport):
-        listener.warning(warning)
-
-
 def _optimize(
-    folder: Path, given: RunInput, rows: Mapping[Split, Sequence[Example]], tokenizer: Any, listener: Listener
+    run: RunFolder, given: RunInput, rows: Mapping[Split, Sequence[TrainingExample]], tokenizer: Any, listener: Listener
 ) -> Learned:
     """Every optimizer step that is still to do; the last one leaves a checkpoint."""
     from transformers import PrinterCallback
 
-    done = last_checkpoint(folder)
+    checkpoint = run.last_checkpoint()
+    done, steps = step_of(checkpoint), given.steps(len(rows[Split.TRAIN]))
     if is_first():
-        forget_steps_after(folder, step_of(done))
-    in_all = methods.steps(given, rows)
+        run.forget_after(done)
     model = load_model(given.base_model, adapter=given.adapter)
-    encoded = {split: [_encoded(tokenizer, one) for one in of_split] for split, of_split in rows.items()}
+    encoded = {
+        split: [encode(tokenizer, example.prompt_id, example.prompt, example.replies) for example in of_split]
+        for split, of_split in rows.items()
+    }
     check_rows(
         [row for of_split in encoded.values() for row in of_split],
         tokenizer=tokenizer,
@@ -294,8 +286,8 @@ def _optimize(
         max_length=given.max_length,
     )
     reference = load_model(given.reference_model) if given.reference_model else None
-    watch = Watch(
-        folder,
+    monitor = Monitor(
+        run,
         given,
         listener,
         tokenizer=tokenizer,
@@ -303,65 +295,51 @@ def _optimize(
         first_loss=methods.expected_first_loss(given),
         own_reference=reference is None,
     )
-    scoring = _Scoring(listener, in_all=sum(map(len, rows.values())))
-    trainer = methods.make_trainer(
-        folder,
-        given if given.kept else replace(given, kept=str(folder / "reference")),
+    monitor.trainer = methods.make_trainer(
+        run,
+        given if given.kept else replace(given, kept=str(run.path / "reference")),
         rows,
         encoded,
         tokenizer=tokenizer,
         model=model,
         reference=reference,
-        callbacks=[watch.callback()],
-        told=scoring.told,
+        callbacks=[monitor.callback()],
+        told=_scoring(listener, in_all=sum(map(len, rows.values()))),
     )
-    watch.trainer = trainer
-    trainer.remove_callback(PrinterCallback)
+    monitor.trainer.remove_callback(PrinterCallback)
     if given.stop_early:  # decided at the very step that this attempt goes on from
-        said = read_lines(folder / WARNINGS, WarningReport)
-        watch.stopped = next((one.sentence for one in said if one.stops and one.step == step_of(done)), None)
-    check_space(
-        folder,
-        needed=bytes_to_write(
-            trainer.model, folder, checkpoints=methods.CHECKPOINTS_KEPT + 1, makes_model=given.makes_model
-        ),
+        ended = (warning for warning in run.read(WarningReport) if warning.stops and warning.step == done)
+        monitor.stopped = next((warning.sentence for warning in ended), None)
+    needed = bytes_to_write(
+        monitor.trainer.model, run, checkpoints=methods.CHECKPOINTS_KEPT + 1, makes_model=given.makes_model
     )
+    check_space(run.path, needed=needed)
     listener.stage("Training")
     # the trainer, resumed at the end of its work, would make one more step
-    if step_of(done) < in_all and not watch.stopped:
-        with ending_asked(watch):
-            trainer.train(resume_from_checkpoint=str(done) if done else None)
-        if watch.problem is not None:
-            raise watch.problem
-    last = last_checkpoint(folder)
-    if watch.best is None and last is None:
-        raise TrainingFailed(f"The training left no checkpoint in {folder / CHECKPOINTS}. Start it again.")
-    best = watch.best or watch.keep_checkpoint(last or folder)
-    watch.trainer = None
-    return Learned(best.step, watch.stopped)
+    if done < steps and not monitor.stopped:
+        with ending_asked(monitor):
+            monitor.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if monitor.problem is not None:
+            raise monitor.problem
+    last = run.last_checkpoint()
+    if monitor.best is None and last is None:
+        raise TrainingFailed(f"The training left no checkpoint in {run.checkpoints}. Start it again.")
+    best = monitor.best or monitor.keep_checkpoint(last or run.path)
+    monitor.trainer = None
+    return Learned(best.step, monitor.stopped)
 
 
-def _encoded(tokenizer: Any, one: Example) -> Encoded:
-    return encode(tokenizer, one.prompt_id, one.prompt, one.replies)
-
-
-class _Scoring:
+def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
     """Says how far the reference model's scores are, in words, at most once a second."""
+    at = float("-inf")
 
-    def __init__(self, listener: Listener, *, in_all: int) -> None:
-        self._listener, self._in_all = listener, in_all
-        self._before = self._last = 0
-        self._at = float("-inf")
+    def told(done: int) -> None:
+        nonlocal at
+        if time.monotonic() - at >= TELL_EVERY:
+            at = time.monotonic()
+            listener.stage(f"Scoring the pairs with the reference model, {done} of {in_all}")
 
-    def told(self, done: int) -> None:
-        """``done`` rows of the data set at hand are scored; the data sets come one after the other."""
-        if done < self._last:
-            self._before += self._last
-        self._last = done
-        if time.monotonic() - self._at >= TELL_EVERY:
-            self._at = time.monotonic()
-            count = min(self._before + done, self._in_all)
-            self._listener.stage(f"Scoring the pairs with the reference model, {count} of {self._in_all}")
+    return told
 
 
 def _peak_memory_mb() -> int:
@@ -381,10 +359,11 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
             f"The disk of {folder} is full. Free some space and start the training again: it goes on from its last "
             "checkpoint."
         )
-    if type(problem).__name__ == "OutOfMemoryError":
+    of_gpu = type(problem).__name__ == "OutOfMemoryError"
+    if of_gpu or isinstance(problem, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
         return (
-            "The GPU has too little memory for this training. Use fewer pairs per step, a shorter longest row or a "
-            "smaller model."
+            f"The {'GPU' if of_gpu else 'machine'} has too little memory for this training. Use fewer pairs per "
+            "step, a shorter longest row or a smaller model."
         )
     return None
 

@@ -10,7 +10,8 @@ from files import MANIFEST, read_json, write_json
 from llm.folder import hash_weights, is_hub_id
 from llm.merging import NotFinite, ZeroAdapter, merge
 from llm.template import template_hash
-from training.trainer.run_folder import ADAPTER, BEST, CHECKPOINTS, MERGED, METRICS, RunInput, StepReport, read_lines
+from training.trainer.cpu import keep_gradients
+from training.trainer.run_folder import RunFolder, RunInput, StepReport
 
 ADAM_COPIES = 3
 """Float32 values that a checkpoint keeps for each trained one: itself and Adam's two moments."""
@@ -72,11 +73,7 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
         model = AutoModelForCausalLM.from_pretrained(
             location, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
         )
-        for layer in model.modules():
-            # bitsandbytes 0.50 repacks a layer that once answered in evaluation mode for CPUs with AVX-512 BF16, and
-            # what it is then multiplied by has no gradient: everything below it would stop learning without a word
-            if hasattr(layer, "support_avx512bf16_for_cpu"):
-                layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+        keep_gradients(model)
         return model
     except ImportError as problem:
         raise TrainingFailed(
@@ -103,8 +100,8 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in ids if token is not None}
 
 
-def bytes_to_write(model: Any, folder: Path, *, checkpoints: int, makes_model: bool) -> int:
-    """What a training of ``model`` (with its adapter) has still to write into ``folder``; a resumed one has less.
+def bytes_to_write(model: Any, run: RunFolder, *, checkpoints: int, makes_model: bool) -> int:
+    """What a training of ``model`` (with its adapter) has still to write into its folder; a resumed one has less.
 
     Args:
         checkpoints: that stand there at once; the next one is written before the oldest goes.
@@ -112,8 +109,8 @@ def bytes_to_write(model: Any, folder: Path, *, checkpoints: int, makes_model: b
     """
     values = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = all(p.requires_grad for p in model.parameters())
-    left = max(1, checkpoints - len(list((folder / CHECKPOINTS).glob("checkpoint-*"))))
-    best = 1 if (folder / BEST).is_dir() else 2  # a better one stands beside the last before it takes its place
+    left = max(1, checkpoints - len(list(run.checkpoints.glob("checkpoint-*"))))
+    best = 1 if run.best.is_dir() else 2  # a better one stands beside the last before it takes its place
     # as it is merged, however few bits it trains in
     served = model.num_parameters() * (2 if on_gpu() and not whole else 4) if makes_model else 0
     return int(served + 4 * values * (left * ADAM_COPIES + best) + SPARE_BYTES)
@@ -152,43 +149,42 @@ def lora_config(given: RunInput) -> Any:
     )
 
 
-def finish(folder: Path, given: RunInput) -> Path:
-    """Make the kept model ``folder/merged``, whole or not at all, and ``folder/adapter`` where there is one.
+def finish(run: RunFolder, given: RunInput) -> Path:
+    """Make ``merged`` of the kept model, whole or not at all, and ``adapter`` where there is one; gives the former.
 
     Tokenizer, chat template and generation settings are the base model's. Raises `TrainingFailed` when the training
     changed nothing or the template would not come out the same.
     """
-    best, place = folder / BEST, folder / MERGED
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(run.merged, ignore_errors=True)
     if given.adapter is None:
-        return _whole(best, place, given)
-    (folder / ADAPTER).mkdir(exist_ok=True)
+        return _whole(run, given)
+    run.adapter.mkdir(exist_ok=True)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if best.exists():  # else a finished folder is merged again, and the adapter is there
-            shutil.copyfile(best / name, folder / ADAPTER / name)
+        if run.best.exists():  # else a finished folder is merged again, and the adapter is there
+            shutil.copyfile(run.best / name, run.adapter / name)
     try:
         return merge(
             given.base_model,
-            folder / ADAPTER,
-            place,
+            run.adapter,
+            run.merged,
             expected=given.template_hash,
             stored="bfloat16" if on_gpu() else "float32",
             about={"snapshot_sha256": given.snapshot_sha256},
         )
     except ZeroAdapter:
-        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(folder) else _NOTHING) from None
+        raise TrainingFailed(_no_change(run)) from None
     except NotFinite as problem:
         raise TrainingFailed(f"{problem} A lower learning rate would help.") from None
 
 
-def _whole(best: Path, place: Path, given: RunInput) -> Path:
+def _whole(run: RunFolder, given: RunInput) -> Path:
     """The model of a training of every weight, with the base model's tokenizer and generation settings."""
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    scratch = place.with_name(f"{place.name}.tmp")
+    scratch = run.merged.with_name(f"{run.merged.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    kept = load_model(str(best), adapter=None)
+    kept = load_model(str(run.best), adapter=None)
     if _same(kept, load_model(given.base_model, adapter=None)):
-        raise TrainingFailed(_NEVER_BETTER if _was_before_the_last(best.parent) else _NOTHING)
+        raise TrainingFailed(_no_change(run))
     kept.save_pretrained(str(scratch))
     tokenizer.save_pretrained(str(scratch))
     settings = Path(given.base_model) / "generation_config.json"
@@ -196,11 +192,9 @@ def _whole(best: Path, place: Path, given: RunInput) -> Path:
         shutil.copyfile(settings, scratch / settings.name)
     template = template_hash(tokenizer.chat_template)
     load_tokenizer(str(scratch), expected=template)
-    weights = hash_weights(scratch)
     about = {"base_model": given.base_model, "snapshot_sha256": given.snapshot_sha256}
-    write_json(scratch / MANIFEST, about | {"weights_sha256": weights, "template_hash": template})
-    scratch.rename(place)
-    return place
+    write_json(scratch / MANIFEST, about | {"weights_sha256": hash_weights(scratch), "template_hash": template})
+    return scratch.rename(run.merged)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -211,14 +205,13 @@ def _same(one: Any, other: Any) -> bool:
     return all(name in others and torch.equal(value, others[name]) for name, value in one.state_dict().items())
 
 
-def _was_before_the_last(folder: Path) -> bool:
-    """Whether later evaluations than the kept one were worse."""
-    kept = read_json(folder / BEST / "best.json").get("step")
-    return isinstance(kept, int) and any(one.step > kept for one in read_lines(folder / METRICS, StepReport))
-
-
-_NEVER_BETTER = (
-    "On the validation rows the model was never better than before the training, so there is no better one to keep. "
-    "Read the rows on the page Look at data: are the picks of the training rows and of the validation rows alike?"
-)
-_NOTHING = "The training changed nothing: the adapter is zero. Use a higher learning rate."
+def _no_change(run: RunFolder) -> str:
+    """Why the kept model is the base model."""
+    kept = read_json(run.best / "best.json").get("step")
+    if isinstance(kept, int) and any(report.step > kept for report in run.read(StepReport)):
+        return (
+            "On the validation rows the model was never better than before the training, so there is no better one to "
+            "keep. Read the rows on the page Look at data: are the picks of the training rows and of the validation "
+            "rows alike?"
+        )
+    return "The training changed nothing: the adapter is zero. Use a higher learning rate."

@@ -5,21 +5,21 @@ are kept as they come, and what it made is registered in one transaction at the 
 """
 
 import time
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import models
 from db.models import (
     Adapter,
     Example,
     ModelVersion,
     ParityCheck,
-    Reference,
     Responder,
     ResponderKind,
+    Split,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -31,26 +31,30 @@ from jobs.progress import Progress, RunLost
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training.data.snapshot import folder_of
-from training.data.terms import Split
-from training.recipe.recipe import model_name_is_taken
-from training.trainer import trackers
+from training.recipe.recipe import Reference, from_row
+from training.recipe.start import model_name_is_taken
 from training.trainer.launch import launch
+from training.trainer.monitor import Interrupted
 from training.trainer.run_folder import (
     ADAPTER,
-    MERGED,
-    RecipeValues,
+    Report,
+    RunFolder,
     RunInput,
     RunManifest,
     SampleReport,
     StepReport,
     WarningReport,
-    finished,
     versions,
 )
-from training.trainer.watching import Interrupted
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
+ROWS: Mapping[type[Report], tuple[type[TrainingStep | TrainingSample | TrainingWarning], str]] = {
+    StepReport: (TrainingStep, "steps"),
+    SampleReport: (TrainingSample, ""),
+    WarningReport: (TrainingWarning, "stops"),
+}
+"""What becomes of each kind of report, and what is not stored of it."""
 TRAINING = "Training"
 """What the trainer calls its steps."""
 
@@ -62,7 +66,8 @@ def run(progress: Progress) -> None:
     """
     with reading() as s:
         given = run_input(s, run_id=progress.run_id)
-    given.write(progress.folder)
+    folder = RunFolder(progress.folder)
+    folder.begin(given)
     progress.update(versions=versions())
     listener = Kept(progress)
     try:
@@ -70,18 +75,13 @@ def run(progress: Progress) -> None:
     except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
         raise RunLost(str(asked)) from None
     listener.flush()
-    manifest = finished(progress.folder)
-    if manifest is None or not _whole(progress.folder, manifest):
-        raise TrainingFailed(f"The model in {progress.folder / MERGED} was changed after the training. Train it again.")
+    manifest = folder.finished()
+    if manifest is None or (manifest.makes_model and hash_weights(folder.merged) != manifest.weights_sha256):
+        raise TrainingFailed(f"The model in {folder.merged} was changed after the training. Train it again.")
     with session() as s:
         progress.guard(s)
-        register(s, run_id=progress.run_id, location=str(progress.folder / MERGED), manifest=manifest)
+        register(s, run_id=progress.run_id, location=str(folder.merged), manifest=manifest)
         progress.succeed(s)
-
-
-def _whole(folder: Path, manifest: RunManifest) -> bool:
-    """Whether the model in the folder is the one that the training made."""
-    return not manifest.makes_model or hash_weights(folder / MERGED) == manifest.weights_sha256
 
 
 def run_input(s: Session, *, run_id: int) -> RunInput:
@@ -89,9 +89,9 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
     run = s.get(TrainingRun, run_id)
     if run is None:
         raise NotFound(f"There is no training run {run_id}.")
-    base = run.base_model
+    base, recipe = run.base_model, from_row(run.recipe)
     reference = None
-    if run.recipe.reference is Reference.BASE and not run.recipe.sft_epochs:
+    if recipe.reference is Reference.BASE and not recipe.sft_epochs:
         if base.parent is None:
             raise Refused(
                 f"{base.name} is a base model itself, so there is no earlier one to hold it to. Choose the model that "
@@ -107,8 +107,8 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
         reference_model=reference,
         kept=str(settings().home.resolve() / "reference"),
         makes_model=run.curve_id is None,
-        trackers=trackers.names(),
-        **{knob.name: getattr(run.recipe, knob.name) for knob in fields(RecipeValues)},
+        tracker=settings().tracker.value,
+        **asdict(recipe),
     )
 
 
@@ -127,23 +127,17 @@ class Kept:
         left = _time_left(self._first, self._last) if text == TRAINING else ""
         self._progress.update(stage=f"{text}{left}")
 
-    def step(self, said: StepReport) -> None:
-        """Take one step's report; a repeated step of a resumed attempt replaces the old one."""
-        self._waiting.append(_step(self._progress.run_id, said))
-        self._last = said
-        if said.split is Split.TRAIN and self._first is None:
-            self._first = said
-        if time.monotonic() - self._written >= WRITE_EVERY:
-            self.flush()
-
-    def sample(self, said: SampleReport) -> None:
-        """Take one sample reply."""
-        self._waiting.append(TrainingSample(training_run_id=self._progress.run_id, **asdict(said)))
-
-    def warning(self, said: WarningReport) -> None:
-        """Take one finding."""
-        values = {name: value for name, value in asdict(said).items() if name != "stops"}
-        self._waiting.append(TrainingWarning(training_run_id=self._progress.run_id, **values))
+    def report(self, report: Report) -> None:
+        """Take a report; a repeated step of a resumed attempt replaces the old one."""
+        kind, unstored = ROWS[type(report)]
+        values = {name: value for name, value in asdict(report).items() if name != unstored}
+        self._waiting.append(kind(training_run_id=self._progress.run_id, **values))
+        if isinstance(report, StepReport):
+            self._last = report
+            if report.split is Split.TRAIN and self._first is None:
+                self._first = report
+            if time.monotonic() - self._written >= WRITE_EVERY:
+                self.flush()
 
     def flush(self) -> None:
         """Write whatever was not written yet. Raises `RunLost` when the run is no longer this attempt's."""
@@ -158,25 +152,6 @@ class Kept:
             self._progress.update(stage=stage, done=self._last.step, total=self._last.steps)
         self._waiting.clear()
         self._written = time.monotonic()
-
-
-def _step(run_id: int, said: StepReport) -> TrainingStep:
-    return TrainingStep(
-        training_run_id=run_id,
-        split=models.Split(said.split),
-        step=said.step,
-        loss=said.loss,
-        reward_margin=said.reward_margin,
-        reward_accuracy=said.reward_accuracy,
-        logps_chosen=said.logps_chosen,
-        logps_rejected=said.logps_rejected,
-        learning_rate=said.learning_rate,
-        seconds=said.seconds,
-        rewards_chosen=said.rewards_chosen,
-        rewards_rejected=said.rewards_rejected,
-        grad_norm=said.grad_norm,
-        tokens_per_second=said.tokens_per_second,
-    )
 
 
 def _time_left(first: StepReport | None, last: StepReport | None) -> str:

@@ -9,14 +9,14 @@ from streamlit.errors import StreamlitPageNotFoundError
 
 from review.progress import by_responder, opinions
 from stats.agreement import Opinion, agreement
-from training.recipe.advice import FEW_REPEATS, Repeats, repeats
-from training.recipe.readiness import DIFFERENCES, Facts, Item, State, report
+from training.recipe.advice import FEW_REPEATS, DoubleJudgments, repeats
+from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, report
 from ui.safe import plain
 
 ICONS = {
-    State.DONE: ":green[:material/check_circle:]",
-    State.NOT_YET: ":orange[:material/pending:]",
-    State.NOT_NEEDED: ":gray[:material/remove_circle_outline:]",
+    ItemState.DONE: ":green[:material/check_circle:]",
+    ItemState.NOT_YET: ":orange[:material/pending:]",
+    ItemState.NOT_NEEDED: ":gray[:material/remove_circle_outline:]",
 }
 
 
@@ -24,7 +24,7 @@ ICONS = {
 class Agreed:
     """How far people agree in the project."""
 
-    repeats: Repeats
+    repeats: DoubleJudgments
     alpha: float | None
     tie_share: float
     """Of their rankings, ties and both bad."""
@@ -84,7 +84,7 @@ def show_readiness(found: Facts, people: Agreed) -> None:
 
 def _show_item(item: Item) -> None:
     words = f"{ICONS[item.state]} **{plain(item.title)}** · {item.state.value}  \n:small[{plain(item.sentence)}]"
-    if item.state is State.DONE:
+    if item.state is ItemState.DONE:
         st.markdown(words)
         return
     what, where = st.columns([5, 1], vertical_alignment="center")

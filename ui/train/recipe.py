@@ -1,44 +1,26 @@
 """The recipe's form: it starts from advice, says why and from where beside each knob, and marks what was changed."""
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from db.models import Adapter, Loss, Method
+from db.models import Adapter, Method
 from training.recipe.advice import Advice
-from training.recipe.knobs import ADAPTERS, CHOICES, HAS_LOSSES, KNOBS, LOSSES, knobs_of
-from training.trainer.run_folder import RecipeValues
+from training.recipe.recipe import ADAPTERS, KNOBS, LOSSES, WITH_LOSSES, Knob, KnobGroup, Loss, RecipeValues
 from ui.safe import plain
-
-MAIN = (
-    "learning_rate",
-    "beta",
-    "sft_weight",
-    "label_smoothing",
-    "epochs",
-    "batch_size",
-    "sft_epochs",
-    "reference",
-    "lora_rank",
-)
-"""Knobs that are turned now and then; the others are folded away."""
-CHOSEN_ABOVE = ("method", "loss", "adapter")
-WHOLE = frozenset({"max_steps"})
-"""Whole numbers that may be empty."""
 
 
 def choose_loss_and_adapter(method: Method) -> tuple[Loss, Adapter | None]:
     """What the advice depends on, beside the method."""
     left, right = st.columns(2)
     loss = Loss.SIGMOID
-    if method in HAS_LOSSES:
-        chosen = left.selectbox("Loss", list(Loss), format_func=lambda one: LOSSES[one].label, key="recipe_loss")
+    if method in WITH_LOSSES:
+        chosen = left.selectbox("Loss", list(Loss), format_func=lambda kind: LOSSES[kind].label, key="recipe_loss")
         loss = chosen or loss
         left.caption(plain(LOSSES[loss].says))
     adapter = right.selectbox(
-        "What is trained", list(ADAPTERS), format_func=lambda one: ADAPTERS[one].label, key="recipe_adapter"
+        "What is trained", list(ADAPTERS), format_func=lambda kind: ADAPTERS[kind].label, key="recipe_adapter"
     )
     right.caption(plain(ADAPTERS[adapter].says))
     return loss, adapter
@@ -49,77 +31,50 @@ def recipe_form(advice: Advice, *, tuned: bool) -> RecipeValues:
 
     ``tuned`` says that the model to start from was itself made from another.
     """
-    values: dict[str, Any] = {one.name: getattr(advice.values, one.name) for one in fields(RecipeValues)}
-    _knobs(advice, values, MAIN, tuned=tuned)
-    others = [name for name in KNOBS if name not in (*MAIN, *CHOSEN_ABOVE)]
+    recipe = _knobs(advice, advice.values, KnobGroup.MAIN, tuned=tuned)
     with st.expander("More knobs, seldom turned", icon=":material/tune:"):
-        _knobs(advice, values, others, tuned=tuned)
-    used = replace(advice.values, **values)
-    return replace(used, name=advice.named(used))
+        recipe = _knobs(advice, recipe, KnobGroup.MORE, tuned=tuned)
+    return replace(recipe, name=advice.named(recipe))
 
 
-def _knobs(advice: Advice, values: dict[str, Any], names: Sequence[str], *, tuned: bool) -> None:
+def _knobs(advice: Advice, recipe: RecipeValues, group: KnobGroup, *, tuned: bool) -> RecipeValues:
+    """The recipe with what is set to the knobs of one group; which of them it reads may hang on those before."""
     columns = st.columns(3)
     place = 0
-    for name in names:
-        read = knobs_of(
-            method=values["method"],
-            loss=values["loss"],
-            adapter=values["adapter"],
-            launcher=values["launcher"],
-            sft_epochs=values["sft_epochs"] or 0.0,
-            tuned=tuned,
-        )
-        if name not in read:
+    for name, knob in KNOBS.items():
+        if knob.group is not group or not knob.read_by(recipe, tuned):
             continue
+        advised, reason = getattr(advice.values, name), advice.reasons[name]
         with columns[place % 3].container(border=True):
-            values[name] = _knob(name, advice)
-            _say_why(name, values[name], advice)
+            # it goes back to what is advised when the advice changes, and only then
+            value = _ask(knob, advised, key=f"knob_{name}_{advised}")
+            if value != advised:
+                st.markdown(f":orange-badge[advised: {plain(_in_words(knob, advised))}]")
+            st.caption(f"{plain(reason.why)} *{plain(reason.source)}*")
+        recipe = replace(recipe, **{name: value})
         place += 1
+    return recipe
 
 
-def _knob(name: str, advice: Advice) -> Any:
-    """One knob; it goes back to what is advised when the advice changes, and only then."""
-    about, start = KNOBS[name], getattr(advice.values, name)
-    key = f"knob_{name}_{start}"
-    help_text = f"{plain(about.reason)} — {plain(about.source)}"
-    if name in CHOICES:
-        options = list(CHOICES[name])
-        chosen: Any = st.selectbox(
-            about.label,
-            options,
-            index=options.index(start),
-            format_func=lambda one: CHOICES[name][one].label,
-            help=help_text,
-            key=key,
-        )
-        return chosen
-    if isinstance(start, bool):
-        return st.toggle(about.label, value=start, help=help_text, key=key)
-    whole = isinstance(start, int) or name in WHOLE
-    given = st.number_input(
-        about.label,
-        value=start,
-        step=1 if whole else None,
-        format=None if whole else "%g",
-        help=help_text,
-        key=key,
+def _ask(knob: Knob, advised: Any, *, key: str) -> Any:
+    shown: dict[str, Any] = {"help": f"{plain(knob.does)} — {plain(knob.source)}", "key": key}
+    if knob.options:
+        options: list[Any] = list(knob.options)
+        start = options.index(advised)
+        label = {option: words.label for option, words in knob.options.items()}
+        return st.selectbox(knob.label, options, index=start, format_func=label.__getitem__, **shown)
+    if isinstance(advised, bool):
+        return st.toggle(knob.label, value=advised, **shown)
+    fraction = isinstance(advised, float)
+    typed = st.number_input(
+        knob.label, value=advised, step=None if fraction else 1, format="%g" if fraction else None, **shown
     )
-    return start if given is None and name not in WHOLE else given
+    return advised if typed is None and not knob.empty else typed
 
 
-def _say_why(name: str, value: Any, advice: Advice) -> None:
-    reason = advice.reasons[name]
-    start = getattr(advice.values, name)
-    if value != start:
-        st.markdown(f":orange-badge[advised: {plain(in_words(name, start))}]")
-    st.caption(f"{plain(reason.why)} *{plain(reason.source)}*")
-
-
-def in_words(name: str, value: Any) -> str:
-    """A knob's value for people."""
-    if name in CHOICES:
-        return CHOICES[name][value].label
+def _in_words(knob: Knob, value: Any) -> str:
+    if knob.options:
+        return knob.options[value].label
     if isinstance(value, bool):
         return "on" if value else "off"
     return "empty" if value is None else f"{value:g}"

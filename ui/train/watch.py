@@ -6,9 +6,8 @@ from streamlit.delta_generator import DeltaGenerator
 from db.models import TrainingRun
 from db.session import reading
 from texts.escape import escaped
-from training.recipe.knobs import METHODS
-from training.recipe.runs import training_steps
-from training.trainer.run_history import Sampled, minutes_left, samples, warnings
+from training.recipe.recipe import METHODS
+from training.trainer.history import PromptSamples, minutes_left, samples, training_steps, warnings
 from ui.charts import training_curves
 from ui.run_status import show_run
 from ui.safe import plain
@@ -55,7 +54,7 @@ def _show_what_it_said(run: TrainingRun, *, opened: bool) -> None:
             show_samples(said, run_id=run.id)
 
 
-def show_samples(said: tuple[Sampled, ...], *, run_id: int) -> None:
+def show_samples(said: tuple[PromptSamples, ...], *, run_id: int) -> None:
     """Each fixed prompt with the reply before training beside the one at a step to choose."""
     steps = sorted({reply.step for one in said for reply in one.replies})
     chosen = steps[-1]
@@ -79,7 +78,7 @@ def show_samples(said: tuple[Sampled, ...], *, run_id: int) -> None:
             _show_reply(column, one, step)
 
 
-def _show_reply(column: DeltaGenerator, one: Sampled, step: int) -> None:
+def _show_reply(column: DeltaGenerator, one: PromptSamples, step: int) -> None:
     reply = one.at(step)
     if reply is None:
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training.trainer import on_cpu
+from training.trainer import cpu
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def by_onednn() -> Iterator[None]:
     """In this test matrices are multiplied by oneDNN, whoever made the processor."""
-    library = on_cpu.replaced()
+    library = cpu.replaced()
     yield
     library._destroy()
 
@@ -103,10 +103,10 @@ def test_sums_with_a_product_are_pytorch_s_own(by_onednn: None, beta: float, alp
 
 def test_only_a_processor_that_mkl_slows_down_is_helped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     about = tmp_path / "cpuinfo"
-    monkeypatch.setattr(on_cpu, "PROCESSORS", about)
+    monkeypatch.setattr(cpu, "PROCESSORS", about)
     monkeypatch.setattr("platform.processor", lambda: "")
-    assert not on_cpu.pays()
+    assert not cpu.pays()
     about.write_text("vendor_id\t: GenuineIntel\n")
-    assert not on_cpu.pays()
+    assert not cpu.pays()
     about.write_text("vendor_id\t: AuthenticAMD\n")
-    assert on_cpu.pays()
+    assert cpu.pays()

@@ -1,13 +1,35 @@
-"""What a training said so far, read back from the database: sample replies, warnings, how long it still takes."""
+"""The project's trainings and what their trainers said, read back from the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.models import Prompt, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from training.recipe.estimate import seconds_a_step
+
+
+def training_runs(s: Session, *, project_id: int) -> Sequence[TrainingRun]:
+    """The project's TrainingRuns, newest first, with snapshot, recipe and models at hand."""
+    return s.scalars(
+        select(TrainingRun)
+        .where(TrainingRun.project_id == project_id)
+        .order_by(TrainingRun.id.desc())
+        .options(
+            selectinload(TrainingRun.snapshot),
+            selectinload(TrainingRun.recipe),
+            selectinload(TrainingRun.base_model),
+            selectinload(TrainingRun.model_version),
+        )
+    ).all()
+
+
+def training_steps(s: Session, *, run_id: int) -> Sequence[TrainingStep]:
+    """What the trainer reported, in order."""
+    return s.scalars(
+        select(TrainingStep).where(TrainingStep.training_run_id == run_id).order_by(TrainingStep.step)
+    ).all()
 
 
 @dataclass(frozen=True)
@@ -22,7 +44,7 @@ class SampleReply:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class PromptSamples:
     """One of the fixed prompts, and what was said to it."""
 
     place: int
@@ -37,7 +59,7 @@ class Sampled:
         return max((one for one in self.replies if one.step <= step), key=lambda one: one.step, default=None)
 
 
-def samples(s: Session, *, run_id: int) -> tuple[Sampled, ...]:
+def samples(s: Session, *, run_id: int) -> tuple[PromptSamples, ...]:
     """The run's sample replies by prompt, in the prompts' order."""
     found = s.execute(
         select(TrainingSample, Prompt)
@@ -47,7 +69,7 @@ def samples(s: Session, *, run_id: int) -> tuple[Sampled, ...]:
     ).all()
     prompts = {sample.place: prompt for sample, prompt in found}
     return tuple(
-        Sampled(
+        PromptSamples(
             place=place,
             prompt=prompt.text,
             context=prompt.context,
@@ -79,7 +101,7 @@ def minutes_left(run: TrainingRun, steps: Sequence[TrainingStep]) -> float | Non
 
 
 @dataclass(frozen=True)
-class Point:
+class StepValue:
     """One number of a curve."""
 
     step: int
@@ -101,7 +123,7 @@ CURVES: dict[str, tuple[tuple[str, str], ...]] = {
 """Each chart's lines: what a line is called beside its rows, and the column that it shows."""
 
 
-def points(steps: Sequence[TrainingStep], chart: str) -> list[Point]:
+def points(steps: Sequence[TrainingStep], chart: str) -> list[StepValue]:
     """The chart's points by step; empty where the method has no such numbers.
 
     Before the first update, and before the second where the first was made at a learning rate of 0 (as a warm-up
@@ -116,5 +138,5 @@ def points(steps: Sequence[TrainingStep], chart: str) -> list[Point]:
             if chart == "Reward accuracy" and (untrained or (value == 0 and one.reward_margin == 0)):
                 continue
             rows = "validation" if one.split is Split.VALIDATION else "training"
-            found.append(Point(one.step, f"{rows}, {name}" if name else rows, value))
+            found.append(StepValue(one.step, f"{rows}, {name}" if name else rows, value))
     return sorted(found, key=lambda point: (point.line, point.step))

@@ -3,82 +3,64 @@
 The folder's files hear everything first, so a run that was killed, or that runs on another machine, is known by them.
 """
 
-import json
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from db.models import Split
 from errors import TrainingFailed
 from files import read_json, write_json
-from training.data.terms import Split
-from training.trainer.examples import WITH_REFERENCE, Example
-from training.trainer.following import is_first, processes, write_whole
+from llm.template import token_ids
+from training.recipe.recipe import WITH_REFERENCE
+from training.trainer.cpu import merged
+from training.trainer.examples import TrainingExample
+from training.trainer.following import is_first, processes
 from training.trainer.guards import check_finite, check_first_step
 from training.trainer.health import Best, findings
 from training.trainer.run_folder import (
-    BEST,
-    METRICS,
-    SAMPLES,
-    STAGE,
-    WARNINGS,
     Listener,
+    Report,
+    RunFolder,
     RunInput,
     SampleReport,
     StepReport,
     WarningReport,
-    read_lines,
     step_of,
 )
-from training.trainer.sampling import sample_replies
 
 FIXED_PROMPTS = 3
-LEARNED = "learned.json"
-"""Written into the folder when the last optimizer step is done: which step is kept, and why it ended."""
 
 
 class Interrupted(TrainingFailed):
     """The process was asked to end; the training goes on from its last checkpoint."""
 
 
-class Written:
-    """A Listener that keeps what it hears in the run's folder and passes it on."""
+@dataclass(frozen=True)
+class FileListener:
+    """Keeps what it hears in the run's folder and passes it on."""
 
-    def __init__(self, folder: Path, listener: Listener) -> None:
-        self._folder, self._listener = folder, listener
+    run: RunFolder
+    listener: Listener
 
     def stage(self, text: str) -> None:
         """Keep it in place of the last."""
-        write_whole(self._folder / STAGE, text)
-        self._listener.stage(text)
+        self.run.say(text)
+        self.listener.stage(text)
 
-    def step(self, said: StepReport) -> None:
-        """Keep and pass on a step."""
-        self._keep(METRICS, asdict(said))
-        self._listener.step(said)
-
-    def sample(self, said: SampleReport) -> None:
-        """Keep and pass on a sample reply."""
-        self._keep(SAMPLES, asdict(said))
-        self._listener.sample(said)
-
-    def warning(self, said: WarningReport) -> None:
-        """Keep and pass on a finding."""
-        self._keep(WARNINGS, asdict(said))
-        self._listener.warning(said)
-
-    def _keep(self, name: str, said: dict[str, Any]) -> None:
-        with (self._folder / name).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(said, ensure_ascii=False) + "\n")
+    def report(self, report: Report) -> None:
+        """Keep and pass on."""
+        self.run.add(report)
+        self.listener.report(report)
 
 
 @dataclass(frozen=True)
-class Shifted:
-    """A Listener for a training of several stages: steps count on, and the first stage's samples stay out."""
+class OffsetListener:
+    """Passes on one stage of several: its steps count on from those before."""
 
     listener: Listener
     before: int
@@ -90,62 +72,33 @@ class Shifted:
         """Pass it on; the first stage says which it is."""
         self.listener.stage(f"First the supervised stage. {text}" if self.after else text)
 
-    def step(self, said: StepReport) -> None:
+    def report(self, report: Report) -> None:
         """Pass it on with its place in the whole."""
-        values = asdict(said) | {
-            "step": said.step + self.before,
-            "steps": said.steps + self.before + self.after,
-            "split": said.split,
-        }
-        self.listener.step(StepReport(**values))
-
-    def sample(self, said: SampleReport) -> None:
-        """Pass it on; the model before the second stage is not the base model."""
-        if said.step or not self.before:
-            self.listener.sample(SampleReport(**asdict(said) | {"step": said.step + self.before}))
-
-    def warning(self, said: WarningReport) -> None:
-        """Pass it on."""
-        self.listener.warning(WarningReport(**asdict(said) | {"step": said.step + self.before}))
+        step = report.step + self.before
+        if isinstance(report, StepReport):
+            self.listener.report(replace(report, step=step, steps=report.steps + self.before + self.after))
+        elif isinstance(report, WarningReport) or report.step or not self.before:
+            # the model before the second stage is not the base model, so that its samples are not those of step 0
+            self.listener.report(replace(report, step=step))
 
 
-@dataclass(frozen=True)
-class Learned:
-    """How the optimizer's work ended."""
-
-    step: int
-    """The step whose model is kept."""
-    stopped: str | None
-    """Why it ended before its last step."""
-
-    def write(self, folder: Path) -> None:
-        """Keep it."""
-        write_json(folder / LEARNED, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> "Learned | None":
-        """What was kept; none while there is still something to learn."""
-        said = read_json(folder / LEARNED)
-        return cls(**said) if said else None
-
-
-def fixed_prompts(rows: Sequence[Example]) -> list[Example]:
+def fixed_prompts(rows: Sequence[TrainingExample]) -> list[TrainingExample]:
     """The first few different prompts: the same ones at every look."""
-    distinct = {one.prompt_id: one for one in sorted(rows, key=lambda one: one.prompt_id)}
+    distinct = {row.prompt_id: row for row in sorted(rows, key=lambda row: row.prompt_id)}
     return list(distinct.values())[:FIXED_PROMPTS]
 
 
-class Watch:
+class Monitor:
     """Hears the trainer through `callback`, and decides what is kept and when it is enough."""
 
     def __init__(
         self,
-        folder: Path,
+        run: RunFolder,
         given: RunInput,
         listener: Listener,
         *,
         tokenizer: Any,
-        prompts: Sequence[Example],
+        prompts: Sequence[TrainingExample],
         first_loss: float | None,
         own_reference: bool,
     ) -> None:
@@ -153,14 +106,14 @@ class Watch:
         self.problem: Exception | None = None
         """What the listener raised; the training ends with a checkpoint and then raises it."""
         self.stopped: str | None = None
-        self._folder, self._given, self._listener = folder, given, listener
+        self._run, self._given, self._listener = run, given, listener
         self._tokenizer, self._prompts = tokenizer, prompts
         self._first_loss, self._own_reference = first_loss, own_reference
-        self._history = read_lines(folder / METRICS, StepReport)
-        self._samples = read_lines(folder / SAMPLES, SampleReport)
-        self._warned = {(one.step, one.kind) for one in read_lines(folder / WARNINGS, WarningReport)}
-        said = read_json(folder / BEST / "best.json")
-        self.best = Best(**said) if said else None
+        self._history = run.read(StepReport)
+        self._samples = run.read(SampleReport)
+        self._warned = {(warning.step, warning.kind) for warning in run.read(WarningReport)}
+        best = read_json(run.best / "best.json")
+        self.best = Best(**best) if best else None
         """The evaluation whose model is in the folder."""
         self._began = time.monotonic()
         self._tokens, self._at = 0.0, time.monotonic()
@@ -169,29 +122,29 @@ class Watch:
         """The trainer's own kind of callback, passing everything on to this."""
         from transformers import TrainerCallback
 
-        watch = self
+        monitor = self
 
         class Reporting(TrainerCallback):
             def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-                if not any(one.step == 0 for one in watch._samples):
-                    watch.try_out(model, step=0)
-                watch._at = time.monotonic()
+                if not any(sample.step == 0 for sample in monitor._samples):
+                    monitor.try_out(model, step=0)
+                monitor._at = time.monotonic()
 
             def on_log(
                 self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
             ) -> None:
                 if logs and {"loss", "eval_loss"} & logs.keys():
-                    watch.heard(logs, step=state.global_step, steps=state.max_steps)
-                if watch.problem is not None:
+                    monitor.heard(logs, step=state.global_step, steps=state.max_steps)
+                if monitor.problem is not None:
                     control.should_save = control.should_training_stop = True
 
             def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-                watch.evaluated(model, step=state.global_step, steps=state.max_steps)
-                if watch.stopped and state.global_step < state.max_steps:
+                monitor.evaluated(model, step=state.global_step, steps=state.max_steps)
+                if monitor.stopped and state.global_step < state.max_steps:
                     control.should_training_stop = True
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                if watch.problem is not None:
+                if monitor.problem is not None:
                     control.should_save = control.should_training_stop = True
 
         return Reporting()
@@ -208,7 +161,7 @@ class Watch:
         margin = "" if said.reward_margin is None else f", margin {said.reward_margin:.4f}"
         if is_first():
             print(f"{said.split.value} step {said.step}/{said.steps}: loss {said.loss:.5f}{margin}", flush=True)
-        self._tell(lambda: self._listener.step(said))
+        self._tell(self._listener.report, said)
 
     def _speed(self, logs: dict[str, float]) -> dict[str, float]:
         """Tokens a second since the last training step, where the trainer counts them."""
@@ -232,7 +185,7 @@ class Watch:
         for finding in found:
             if (finding.step, finding.kind) not in self._warned:
                 self._warned.add((finding.step, finding.kind))
-                self._tell(lambda said=finding: self._listener.warning(said))  # type: ignore[misc]
+                self._tell(self._listener.report, finding)
         if self._given.stop_early and step < steps:
             self.stopped = next((one.sentence for one in found if one.stops), None)
         losses = [one.loss for one in self._history if one.split is Split.VALIDATION and one.step == step]
@@ -246,7 +199,8 @@ class Watch:
         if not found.beats(self.best):
             return
         self.best = found
-        scratch, place = self._folder / f"{BEST}.tmp", self._folder / BEST
+        place = self._run.best
+        scratch = place.with_name(f"{place.name}.tmp")
         if is_first():
             shutil.rmtree(scratch, ignore_errors=True)
         self.trainer.save_model(str(scratch))  # all processes together, each with its part
@@ -257,7 +211,7 @@ class Watch:
 
     def keep_checkpoint(self, checkpoint: Path) -> Best:
         """Keep the last checkpoint's model, where no validation rows could tell which is best."""
-        found, place = Best(step_of(checkpoint), healthy=True, loss=0.0), self._folder / BEST
+        found, place = Best(step_of(checkpoint), healthy=True, loss=0.0), self._run.best
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(checkpoint, place, ignore=shutil.ignore_patterns("optimizer*", "scheduler*", "rng_state*"))
         write_json(place / "best.json", asdict(found))
@@ -265,19 +219,18 @@ class Watch:
 
     def try_out(self, model: Any, *, step: int) -> None:
         """Sample replies to the fixed prompts, always the likeliest words, so that only the model makes a change."""
-        if not self._prompts or not self._given.sample_tokens or not self._given.evaluations:
+        if not self._prompts or not self._given.sample_tokens or not self._given.evaluation_count:
             return
-        self._tell(lambda: self._listener.stage("Writing sample replies"))
-        replies = sample_replies(
-            self.trainer.accelerator.unwrap_model(model), self._tokenizer, self._prompts, most=self._given.sample_tokens
-        )
-        for place, (one, (text, tokens, ended)) in enumerate(zip(self._prompts, replies, strict=True), start=1):
-            said = SampleReport(step, place, one.prompt_id, text, tokens, ended)
+        self._tell(self._listener.stage, "Writing sample replies")
+        model = self.trainer.accelerator.unwrap_model(model)
+        replies = sample_replies(model, self._tokenizer, self._prompts, most=self._given.sample_tokens)
+        for place, (prompt, (text, tokens, ended)) in enumerate(zip(self._prompts, replies, strict=True), start=1):
+            said = SampleReport(step, place, prompt.prompt_id, text, tokens, ended)
             self._samples.append(said)
-            self._tell(lambda said=said: self._listener.sample(said))  # type: ignore[misc]
-        self._tell(lambda: self._listener.stage("Training"))
+            self._tell(self._listener.report, said)
+        self._tell(self._listener.stage, "Training")
 
-    def _tell(self, tell: Callable[[], None]) -> None:
+    def _tell(self, listener: Callable[[Any], None], said: object) -> None:
         """Say something; whatever the listener raises is raised once a checkpoint is saved.
 
         What belongs to the step that is saved is said even when somebody asked to stop: no resume would repeat it.
@@ -285,15 +238,56 @@ class Watch:
         if self.problem is not None and not isinstance(self.problem, Interrupted):
             return
         try:
-            tell()
+            listener(said)
         except OSError:  # the folder itself cannot be written: nothing could be saved either
             raise
         except Exception as problem:
             self.problem = problem
 
 
+def sample_replies(
+    model: Any, tokenizer: Any, prompts: Sequence[TrainingExample], *, most: int
+) -> list[tuple[str, int, bool]]:
+    """Of each prompt the model's likeliest reply: text, tokens, and whether it came to its end by itself.
+
+    The model is left as it was.
+    """
+    import torch
+
+    given = [token_ids(tokenizer, one.prompt, reply_next=True) for one in prompts]
+    longest, pad = max(map(len, given)), tokenizer.pad_token_id or tokenizer.eos_token_id
+    ids = torch.tensor([[pad] * (longest - len(one)) + one for one in given], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in given], device=model.device)
+    ends = model.generation_config.eos_token_id
+    stops = set(ends) if isinstance(ends, list) else {ends, tokenizer.eos_token_id}
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), merged(model):
+            written = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=most,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=pad,
+                use_cache=True,
+                synced_gpus=processes() > 1,
+            )
+    finally:
+        model.train(was_training)
+    replies = []
+    for row in written[:, longest:].tolist():
+        end = next((place for place, token in enumerate(row) if token in stops), None)
+        kept = row if end is None else row[:end]
+        replies.append((tokenizer.decode(kept, skip_special_tokens=True).strip(), len(kept), end is not None))
+    return replies
+
+
 @contextmanager
-def ending_asked(watch: Watch) -> Iterator[None]:
+def ending_asked(monitor: Monitor) -> Iterator[None]:
     """While the block runs, SIGTERM ends the training at its next step, with a checkpoint.
 
     Not where several processes train: they would hear of it at different steps and wait for each other.
@@ -303,7 +297,7 @@ def ending_asked(watch: Watch) -> Iterator[None]:
         return
 
     def end(*_: Any) -> None:
-        watch.problem = watch.problem or Interrupted(
+        monitor.problem = monitor.problem or Interrupted(
             "The training was asked to stop; it goes on from its last checkpoint when it is started again."
         )
 
