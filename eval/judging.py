@@ -3,6 +3,7 @@
 What leaves this file for a page is in `BlindView`, and nothing in it tells who wrote what: the id is the judgment's.
 """
 
+import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,22 +25,19 @@ from db.models import (
     Response,
     Reveal,
     Reviewer,
-    Role,
     SecondLook,
     Tag,
-    Verdict,
     now,
 )
-from db.people import require
+from db.people import JUDGES, require
 from errors import NotFound, Refused
 from eval import second_looks
-from eval.blinding import draw_side
 from eval.protocol import read_protocol
 from review.reasons import chosen
+from stats.verdicts import Verdict
 from texts.rules import as_shown
 from texts.typed import comment
 
-JUDGES = (Role.REVIEWER, Role.MANAGER)
 HELD_FOR = timedelta(minutes=10)
 """So long a pairing that somebody has on the screen is offered to nobody else in their place."""
 
@@ -251,6 +249,19 @@ def _draw(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: 
         rights=counts.get(False, 0),
         seed=f"{evaluation.seed}:{reviewer_id}:{pairing.id}",
     )
+
+
+def draw_side(*, lefts: int, rights: int, seed: str) -> bool:
+    """Whether the candidate stands left: a fair coin, but never more than two apart in the counts so far. Pure.
+
+    Args:
+        lefts: how often the candidate stood left for this reviewer against this baseline.
+        rights: how often it stood right.
+        seed: text that fixes the coin (evaluation's seed, reviewer, pairing).
+    """
+    if abs(lefts - rights) >= 2:
+        return lefts < rights
+    return random.Random(seed).random() < 0.5
 
 
 def _view(s: Session, judgment: Judgment, *, look: SecondLook | None = None) -> BlindView:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook, Verdict, now
+from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook, now
 from errors import Refused
-from eval.blinding import outcome
 from eval.protocol import read_protocol
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.intervals import clustered
+from stats.verdicts import Verdict
 
 APART = 10
 """Verdicts of the same reviewer between the two looks at a pair, at least."""
@@ -187,9 +187,9 @@ def looks_of(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[Twice,
             Twice(
                 " ".join(first.reviewer.label.split()),
                 first.pairing.prompt_id,
-                same=outcome(first.verdict, candidate_left=first.candidate_left)
-                is outcome(look.verdict, candidate_left=look.candidate_left),
-                followed_side=first.verdict is look.verdict and look.verdict in (Verdict.LEFT, Verdict.RIGHT),
+                same=first.verdict.outcome(candidate_left=first.candidate_left)
+                is look.verdict.outcome(candidate_left=look.candidate_left),
+                followed_side=first.verdict is look.verdict and look.verdict.decided,
             )
         )
     return tuple(found)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from db.models import Role
-from db.people import guideline_of
+from db.people import RANKERS, guideline_of
 from db.session import reading, session
 from review.corrections import (
     Corrected,
@@ -25,7 +24,7 @@ from ui.frame import page
 from ui.pairs import show_diff, show_prompt
 from ui.safe import errors_toasted, plain
 
-me = page("Correct", Role.MANAGER, Role.ANNOTATOR)
+me = page("Correct", *RANKERS)
 LATER = f"correct_later_{me.project_id}_{me.reviewer_id}"
 FURTHER = f"correct_further_{me.project_id}_{me.reviewer_id}"
 

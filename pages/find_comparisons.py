@@ -1,5 +1,6 @@
 """Find any comparison, open it with everything that was ever said of it, discard it, or make it a gold pair."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,11 +9,12 @@ import streamlit as st
 
 from db.models import ComparisonState, Role
 from db.session import reading, session
+from intake.prompts import prompt_sets
 from review.assignment import offer
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.filters import Filter, Standing, compared_responders, prompt_sets
-from review.rankings import Choice
+from review.filters import Filter, Standing, compared_responders
 from review.reveals import Entry, Opened, Said, opened, project_history, reveal
+from stats.verdicts import MUCH_BETTER, Verdict
 from texts.diff import word_diff
 from texts.escape import escaped
 from ui.frame import page
@@ -100,7 +102,7 @@ def said(one: Said, names: dict[int, str]) -> str:
         return "none could be sent"
     places = sorted({place for _, place in one.places})
     groups = [" = ".join(names.get(i, "?") for i, place in one.places if place == wanted) for wanted in places]
-    return (" ≫ " if one.strength == 2 else " > ").join(groups)
+    return (" ≫ " if one.strength == MUCH_BETTER else " > ").join(groups)
 
 
 def show_history(entries: list[Entry]) -> None:
@@ -193,27 +195,25 @@ def actions(found: Opened) -> None:
         with gold.popover(
             "Make it gold", icon=":material/star:", help="Everybody is given it; Progress tells who agrees"
         ):
-            names = ["1 is better", "2 is better", "both good", "both bad"]
-            answer = st.radio("The right answer", names)
+            answers = dict(zip(("1 is better", "2 is better", "both good", "both bad"), Verdict, strict=True))
+            answer = st.radio("The right answer", answers)
             st.button(
                 "Make it gold",
                 key="gold",
                 type="primary",
                 on_click=golden,
-                args=(found, names.index(answer or names[0])),
+                args=(found, answers[answer]),
             )
 
 
-def golden(found: Opened, answer: int) -> None:
+def golden(found: Opened, verdict: Verdict) -> None:
     """Store the right answer, whichever side the responses stand on for this manager."""
-    comparison_id = found.comparison.id
-    if answer > 1:
-        choice = (Choice.TIE, Choice.BOTH_BAD)[answer - 2]
-    else:
-        with reading() as s:
-            left_id = offer(s, comparison_id=comparison_id, reviewer_id=me.reviewer_id).left_id
-        choice = Choice.LEFT if found.responses[answer].response_id == left_id else Choice.RIGHT
-    act(make_gold, comparison_id, choice=choice)
+    order = verdict.order
+    with reading() as s:
+        first = offer(s, comparison_id=found.comparison.id, reviewer_id=me.reviewer_id).replies[0]
+    if first.response_id != found.responses[0].response_id:
+        order = replace(order, places=order.places[::-1])
+    act(make_gold, found.comparison.id, order=order)
 
 
 only = chosen_filter()

@@ -10,11 +10,12 @@ from streamlit.delta_generator import DeltaGenerator
 from db.models import Role
 from db.session import reading, session
 from generation.responders import model_responders
+from stats.verdicts import MUCH_BETTER
 from texts.escape import escaped
 from training.data.difference import Difference, compare
 from training.data.feedback import Choosable, choosable
 from training.data.rows import Form
-from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
+from training.data.selection import DEFAULTS, PairsMode, Selection
 from training.data.snapshot import Listed, SnapshotPreview, export, freeze, listed, preview
 from ui.charts import longer_bar, share_bars, side_lengths
 from ui.frame import page

@@ -23,7 +23,7 @@ from db.people import require
 from errors import NotFound, Refused
 from review.adjudication import decide
 from review.filters import Filter, conditions
-from review.rankings import Choice
+from stats.verdicts import Order
 
 PAGE = 25
 """Rows at a time."""
@@ -130,8 +130,8 @@ def bring_back(s: Session, *, by: int, comparison_id: int) -> None:
     s.flush()
 
 
-def make_gold(s: Session, *, by: int, comparison_id: int, choice: Choice) -> Ranking:
-    """Say what the right answer is, with the sides as they stand for this manager, and offer the pair to everybody.
+def make_gold(s: Session, *, by: int, comparison_id: int, order: Order) -> Ranking:
+    """Say what the right answer is, with the replies as they stand for this manager, and offer the pair to everybody.
 
     The answer is a decision: it counts for training in place of others' rankings.
     """
@@ -139,7 +139,7 @@ def make_gold(s: Session, *, by: int, comparison_id: int, choice: Choice) -> Ran
     if comparison.state is ComparisonState.AWAY:
         raise Refused("This comparison is offered to nobody, so it cannot be gold. Bring it back first.")
     _withdraw(s, comparison_id)
-    decision = decide(s, by=by, comparison_id=comparison_id, choice=choice, reason="The known answer of a gold pair.")
+    decision = decide(s, by=by, comparison_id=comparison_id, order=order, reason="The known answer of a gold pair.")
     comparison.gold = True
     s.flush()
     return decision

@@ -18,18 +18,15 @@ from db.models import (
     Response,
     Reveal,
     Reviewer,
-    Role,
     now,
 )
-from db.people import require
+from db.people import RANKERS, require
 from errors import NotFound, Refused
 from llm.template import TURN_MARK
 from review.assignment import ranked_by
 from review.drafts import forget_draft
 from review.reveals import note_look
 from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
-
-CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def correct(
     response = s.get(Response, response_id)
     if response is None:
         raise NotFound("That reply is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=response.prompt.project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=response.prompt.project_id, roles=RANKERS)
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")
     parent = _parent(s, response_id=response_id, parent_id=parent_id, by=by)
@@ -157,7 +154,7 @@ def withdraw(s: Session, *, by: int, correction_id: int) -> None:
     correction = s.get(Correction, correction_id)
     if correction is None or correction.reviewer_id != by or correction.undone_at is not None:
         raise NotFound("That correction is not yours, or it was withdrawn already. Reload the page.")
-    require(s, by=by, project_id=correction.response.prompt.project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=correction.response.prompt.project_id, roles=RANKERS)
     correction.undone_at = now()
     s.flush()
 
@@ -195,7 +192,7 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
     Args:
         later: put off; they come when nothing else is left, the first put off first.
     """
-    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=project_id, roles=RANKERS)
     rows = (
         select(Comparison)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
@@ -223,13 +220,13 @@ def give_up_ranking(s: Session, *, by: int, comparison_id: int) -> None:
     comparison = s.get(Comparison, comparison_id)
     if comparison is None:
         raise NotFound("That comparison is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=comparison.project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=comparison.project_id, roles=RANKERS)
     note_look(s, by=by, comparison_id=comparison_id)
 
 
 def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:
     """Corrections that nobody has corrected further, newest first."""
-    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=project_id, roles=RANKERS)
     rows = s.scalars(
         select(Correction)
         .join(Response, Response.id == Correction.response_id)

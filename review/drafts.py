@@ -3,12 +3,10 @@
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session
 
-from db.models import Draft, Prompt, Response, Role, now
-from db.people import require
+from db.models import Draft, Prompt, Response, now
+from db.people import RANKERS, require
 from errors import NotFound
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
-
-WRITERS = (Role.MANAGER, Role.ANNOTATOR)
 
 
 def _which(reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None) -> ColumnElement[bool]:
@@ -27,7 +25,7 @@ def save_draft(
     prompt = s.get(Prompt, prompt_id)
     if prompt is None:
         raise NotFound("That prompt is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
+    require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
     kept = short_enough(cleaned(text), LONGEST_REPLY, "The text")
     response = s.get(Response, response_id) if response_id is not None else None
     if response_id is not None and (response is None or response.prompt_id != prompt_id):

@@ -13,7 +13,6 @@ from db.models import (
     ComparisonState,
     Flag,
     Prompt,
-    PromptSet,
     Responder,
     Response,
     Role,
@@ -103,11 +102,6 @@ def check_filter(s: Session, *, by: int, project_id: int, only: Filter) -> None:
     """Raise `NotAllowed` where somebody but a manager filters by what would tell who wrote a response."""
     if only.responder_ids or only.standing is not None:
         require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-
-
-def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
-    """The project's imports, newest first."""
-    return s.scalars(select(PromptSet).where(PromptSet.project_id == project_id).order_by(PromptSet.id.desc())).all()
 
 
 def compared_responders(s: Session, *, project_id: int) -> Sequence[Responder]:

@@ -9,14 +9,12 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
 from db.models import Comparison, Flag, Reviewer, Role, now
-from db.people import require
+from db.people import RANKERS, require
 from errors import NotFound, Refused
-from review.assignment import ManyOffer, Offer, offer_any
+from review.assignment import Offer, offer
 from review.queue import release
 from texts.rules import as_shown
 from texts.typed import comment
-
-FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,14 @@ class Flagged:
     flag_id: int
     note: str
     reviewer: str
-    pair: Offer | ManyOffer
+    offer: Offer
     """As whoever flagged it saw it: notes speak of left and right, and of card C."""
 
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
     comparison = _comparison(s, comparison_id)
-    require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
+    require(s, by=by, project_id=comparison.project_id, roles=RANKERS)
     if not FEWEST <= len(comparison.responses) <= MOST:
         raise Refused(f"Only comparisons of {FEWEST} to {MOST} responses are shown, so only those can be flagged.")
     clean = comment(note)
@@ -66,7 +64,7 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
             one.id,
             one.note,
             who.label,
-            offer_any(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id, shown=shown),
+            offer(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id, shown=shown),
         )
         for one, who in rows
     ]

@@ -28,9 +28,9 @@ from db.models import (
     Role,
     now,
 )
-from db.people import require
+from db.people import RANKERS, require
 from errors import Refused
-from review.assignment import ManyOffer, Offer, not_theirs, offer_any, ranked_by, waiting_for
+from review.assignment import Offer, not_theirs, offer, ranked_by, waiting_for
 from review.filters import Filter, check_filter, conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
 
@@ -99,7 +99,7 @@ def set_queue(
 
 def claim(
     s: Session, *, project_id: int, reviewer_id: int, later: Sequence[int] = (), only: Filter | None = None
-) -> Offer | ManyOffer | None:
+) -> Offer | None:
     """What this reviewer has next on the screen, leased to them; none when there is nothing. In a writing transaction.
 
     Args:
@@ -107,7 +107,7 @@ def claim(
         only: narrows the queue down. Raises `NotAllowed` for what only managers may filter by.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
-    require(s, by=reviewer_id, project_id=project_id, roles=(Role.MANAGER, Role.ANNOTATOR))
+    require(s, by=reviewer_id, project_id=project_id, roles=RANKERS)
     only = only or Filter()
     check_filter(s, by=reviewer_id, project_id=project_id, only=only)
     held = _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
@@ -149,10 +149,10 @@ def _held(
     return None
 
 
-def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer | ManyOffer:
+def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer:
     """Lease it, and show it; the sides are swapped in a second look."""
     _lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
-    return offer_any(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
+    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
 
 
 def _lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:

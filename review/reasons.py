@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.rankings import Choice, own_ranking
+from review.rankings import own_ranking
+from stats.verdicts import Verdict
 
 PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
 """What the better reply did well."""
@@ -61,23 +62,23 @@ def set_criteria(s: Session, *, by: int, project_id: int, names: Sequence[str]) 
     s.flush()
 
 
-def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, choice: Choice | None) -> None:
+def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, verdict: Verdict | None) -> None:
     """Say which side was better by one criterion, that both are equal (TIE), or nothing any more (None)."""
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     criterion = s.get(Criterion, criterion_id)
     if criterion is None or criterion.project_id != ranking.comparison.project_id or criterion.retired_at is not None:
         raise NotFound("That criterion is not used here any more. Reload the page.")
-    if choice is Choice.BOTH_BAD:
+    if verdict is Verdict.BOTH_BAD:
         raise Refused("By one criterion a side is better or both are equal.")
     if len(ranking.placements) != 2:
         raise Refused("Which one was better by a criterion is asked of pairs only.")
     said = s.get(CriterionChoice, (ranking_id, criterion_id))
-    if choice is None:
+    if verdict is None:
         if said is not None:
             s.delete(said)
     else:
         sides = {placement.position: placement.response_id for placement in ranking.placements}
-        better = {Choice.LEFT: sides[0], Choice.RIGHT: sides[1]}.get(choice)
+        better = {Verdict.LEFT: sides[0], Verdict.RIGHT: sides[1]}.get(verdict)
         if said is None:
             s.add(CriterionChoice(ranking_id=ranking_id, criterion_id=criterion_id, better_id=better))
         else:
@@ -85,7 +86,7 @@ def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, 
     s.flush()
 
 
-def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Choice]:
+def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
     """What was said by each criterion: criterion id to LEFT, RIGHT or TIE, as the sides stood."""
     rows = s.execute(
         select(CriterionChoice.criterion_id, Placement.position)
@@ -95,7 +96,7 @@ def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Choice]:
         )
         .where(CriterionChoice.ranking_id == ranking_id)
     )
-    side = {0: Choice.LEFT, 1: Choice.RIGHT, None: Choice.TIE}
+    side = {0: Verdict.LEFT, 1: Verdict.RIGHT, None: Verdict.TIE}
     return {criterion_id: side[position] for criterion_id, position in rows}
 
 

@@ -23,9 +23,8 @@ from db.models import (
     Role,
     WantedCorrection,
 )
-from db.people import require
+from db.people import RANKERS, require
 from errors import NotFound, Refused
-from review.corrections import CORRECTORS
 
 MOST_TO_START_FROM = 3
 """Replies offered as a beginning; more would be read rather than written."""
@@ -132,7 +131,7 @@ def wanted_count(s: Session, *, project_id: int) -> int:
 
 def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> Wanted | None:
     """The next prompt that waits, those wanted by most losses first; those put off come when nothing else is left."""
-    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=project_id, roles=RANKERS)
     rows = (
         select(WantedCorrection.prompt_id)
         .join(WantedCorrection.prompt)

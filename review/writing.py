@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison, nearly_same
-from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role, RoutingRule
-from db.people import require
+from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, RoutingRule
+from db.people import RANKERS, require
 from errors import NotFound, Refused
 from intake.routing import has_reply_of_person
 from llm.template import TURN_MARK
@@ -17,7 +17,6 @@ from review.drafts import forget_draft
 from texts.rules import as_shown
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
 
-WRITERS = (Role.MANAGER, Role.ANNOTATOR)
 ENOUGH = 2
 """So many people's replies to a prompt make a pair; more are not asked for."""
 
@@ -72,7 +71,7 @@ def next_unanswered(
 
     In import order, but first those that are routed to people and that no person has answered.
     """
-    require(s, by=by, project_id=project_id, roles=WRITERS)
+    require(s, by=by, project_id=project_id, roles=RANKERS)
     first = case((_NOBODY_ELSE, 0), else_=1)
     rows = select(Prompt).where(*_waits(project_id, by, held_out)).order_by(first, Prompt.id).limit(1)
     found = s.scalars(rows.where(Prompt.id.not_in(list(later)))).first()
@@ -93,7 +92,7 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
     prompt = s.get(Prompt, prompt_id)
     if prompt is None:
         raise NotFound("That prompt is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
+    require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
     clean = short_enough(cleaned(text), LONGEST_REPLY, "The reply")
     if not clean:
         raise Refused("An empty reply cannot be sent. Write one first.")

@@ -7,9 +7,10 @@ from sqlalchemy.orm import Session
 
 from db.models import Role
 from review.progress import coverage, opinions, opinions_by_criterion, pace
-from review.rankings import Choice, rank_pair, undo
+from review.rankings import rank, undo
 from review.reasons import criteria_of, judge_criterion, set_criteria
 from stats.agreement import Opinion, agreement, with_others
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 
 TABLE = (
@@ -79,13 +80,13 @@ def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Sess
         one, two = (a_response(s, prompt, a_human(s, project)) for _ in range(2))
         pair = a_comparison(s, one, two)
         for person in (*people, rule):
-            ranking = rank_pair(s, by=person.id, comparison_id=pair.id, choice=Choice.LEFT, seconds=4.0)
+            ranking = rank(s, by=person.id, comparison_id=pair.id, order=Verdict.LEFT.order, seconds=4.0)
             stood_left = next(p.response_id for p in ranking.placements if p.position == 0)
-            side = Choice.LEFT if stood_left == one.id else Choice.RIGHT
-            if side is Choice.RIGHT:
+            side = Verdict.LEFT if stood_left == one.id else Verdict.RIGHT
+            if side is Verdict.RIGHT:
                 undo(s, by=person.id, ranking_id=ranking.id)
-                ranking = rank_pair(s, by=person.id, comparison_id=pair.id, choice=side, seconds=6.0)
-            judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, choice=side)
+                ranking = rank(s, by=person.id, comparison_id=pair.id, order=side.order, seconds=6.0)
+            judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, verdict=side)
     said = opinions(s, project_id=project.id)
     assert {o.said for o in said} == {"FIRST"}
     assert {o.reviewer for o in said} == {"Mara", "Ann", "Bo"}

@@ -35,9 +35,7 @@ CHAPTERS: tuple[frozenset[str], ...] = (
 
 TWICE: set[str] = {
     "Asked",
-    "Card",
     "Change",
-    "Choice",
     "Compared",
     "Consistency",
     "Contestant",

@@ -20,9 +20,10 @@ from review.corrections import (
     withdraw,
 )
 from review.drafts import draft_of, save_draft
-from review.rankings import Choice, rank_pair, undo
+from review.rankings import rank, undo
 from review.reveals import project_history
 from review.writing import next_unanswered, unanswered_count, write_reply
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from texts.diff import word_diff, words_changed
 from texts.typed import cleaned
@@ -57,7 +58,7 @@ def test_both_bad_lands_in_the_queue_and_a_correction_of_either_reply_takes_it_o
     desk = Desk(s)
     assert desk.next_for(desk.ann.id) is None
     for pair in desk.pairs:
-        rank_pair(s, by=desk.manager.id, comparison_id=pair.id, choice=Choice.BOTH_BAD)
+        rank(s, by=desk.manager.id, comparison_id=pair.id, order=Verdict.BOTH_BAD.order)
     first, second = (pair.id for pair in desk.pairs)
     assert desk.next_for(desk.ann.id) == first
     assert (desk.next_for(desk.ann.id, first), desk.next_for(desk.ann.id, first, second)) == (second, first)
@@ -69,9 +70,9 @@ def test_both_bad_lands_in_the_queue_and_a_correction_of_either_reply_takes_it_o
 
 def test_an_undone_or_simulated_both_bad_asks_nobody_for_a_correction(s: Session) -> None:
     desk = Desk(s)
-    ranking = rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.BOTH_BAD)
+    ranking = rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.BOTH_BAD.order)
     rule = a_reviewer(s, desk.project, simulated=True)
-    rank_pair(s, by=rule.id, comparison_id=desk.pairs[1].id, choice=Choice.BOTH_BAD)
+    rank(s, by=rule.id, comparison_id=desk.pairs[1].id, order=Verdict.BOTH_BAD.order)
     assert rejected_count(s, project_id=desk.project.id) == 1
     undo(s, by=desk.ann.id, ranking_id=ranking.id)
     assert rejected_count(s, project_id=desk.project.id) == 0
@@ -80,13 +81,13 @@ def test_an_undone_or_simulated_both_bad_asks_nobody_for_a_correction(s: Session
 def test_what_one_ranked_oneself_comes_first_and_the_others_are_not_ones_to_rank_any_more(s: Session) -> None:
     desk = Desk(s)
     first, second = desk.pairs
-    rank_pair(s, by=desk.bo.id, comparison_id=first.id, choice=Choice.BOTH_BAD)
-    rank_pair(s, by=desk.ann.id, comparison_id=second.id, choice=Choice.BOTH_BAD)
+    rank(s, by=desk.bo.id, comparison_id=first.id, order=Verdict.BOTH_BAD.order)
+    rank(s, by=desk.ann.id, comparison_id=second.id, order=Verdict.BOTH_BAD.order)
     assert desk.next_for(desk.ann.id) == second.id
     give_up_ranking(s, by=desk.ann.id, comparison_id=second.id)
     give_up_ranking(s, by=desk.ann.id, comparison_id=first.id)
     with pytest.raises(Refused, match="seen what others said"):
-        rank_pair(s, by=desk.ann.id, comparison_id=first.id, choice=Choice.LEFT)
+        rank(s, by=desk.ann.id, comparison_id=first.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=desk.project.id, reviewer_id=desk.ann.id) is None
 
 
@@ -216,13 +217,13 @@ def test_comments_and_texts_nobody_could_read_are_refused_and_nothing_is_lost(s:
     reply = desk.pairs[0].responses[0]
     huge = "long " * 200_000
     with pytest.raises(Refused, match=r"characters; at most 2,000"):
-        rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason=huge + "!")
+        rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order, reason=huge + "!")
     with pytest.raises(Refused, match="The correction has"):
         correct(s, by=desk.ann.id, response_id=reply.id, text=huge)
     with pytest.raises(Refused, match="The text has"):
         save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id, text=huge)
     assert s.scalars(select(Correction)).all() == []
-    rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason="  \u202eshort\u200b ")
+    rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order, reason="  \u202eshort\u200b ")
     assert s.scalars(select(Change).where(Change.table == "ranking")).one().reviewer_id == desk.ann.id
 
 
@@ -235,7 +236,7 @@ def test_whoever_corrects_a_correction_has_seen_what_somebody_thought_and_ranks_
     ]
     correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
     with pytest.raises(Refused, match="seen what others said"):
-        rank_pair(s, by=desk.bo.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT)
+        rank(s, by=desk.bo.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ from db.models import (
     Reveal,
     Reviewer,
     Role,
-    Verdict,
     now,
 )
 from db.session import session
@@ -54,6 +53,7 @@ from eval.live import live, peek
 from eval.protocol import Plan, Stopping, Undecided, canonical, draw_overlap, hash_of, read_protocol
 from eval.telltales import Tells, pieces, telltales
 from stats.estimates import CannotEstimate, Interval
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 

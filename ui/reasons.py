@@ -7,25 +7,25 @@ import streamlit as st
 from db.models import Judgment
 from db.session import reading, session
 from eval.judging import explain, set_tags, tags_of
-from review.rankings import Choice, LastRanking, give_reason
+from review.rankings import LastRanking, give_reason
 from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
+from review.slots import in_words
+from stats.verdicts import Verdict
 from texts.typed import LONGEST_COMMENT
 from ui.frame import Me
 from ui.keys import alternating
-from ui.pairs import CHOICE_WORDS
 from ui.safe import errors_toasted, plain
-from ui.slots import words_of
 
 TITLES = ("The better one is", "Wrong with the other")
 
 
-SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
+SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
 
 
 def why(me: Me, last: LastRanking) -> None:
     """Reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
-        criteria = criteria_of(s, project_id=me.project_id) if last.choice is not None else []
+        criteria = criteria_of(s, project_id=me.project_id) if last.order.verdict else []
         said = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
 
@@ -38,18 +38,13 @@ def why(me: Me, last: LastRanking) -> None:
             set_chips(s, by=me.reviewer_id, ranking_id=last.ranking_id, praise=praise, faults=faults)
 
     with st.container(border=True, key="why"):
-        strong = " (much)" if last.strength == 2 else ""
-        if last.choice is None:
-            choice, titles = words_of(last.places, none_good=last.both_bad), ("The best is", "Wrong with the others")
-        else:
-            choice, titles = CHOICE_WORDS[last.choice.value], TITLES
         reason_boxes(
-            f"{choice}{strong}",
+            in_words(last.order, strength=last.strength),
             kind="ranking",
             item_id=last.ranking_id,
             comment=last.reason,
             chips=chips,
-            titles=titles,
+            titles=TITLES if last.order.verdict else ("The best is", "Wrong with the others"),
             save_comment=save_reason,
             save_chips=save_chips,
         )
@@ -65,9 +60,9 @@ def why(me: Me, last: LastRanking) -> None:
 
 
 def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> None:
-    choice = SIDES.get(str(st.session_state.get(key)))
+    verdict = SIDES.get(str(st.session_state.get(key)))
     with errors_toasted(), session() as s:
-        judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, choice=choice)
+        judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, verdict=verdict)
 
 
 def reason_boxes(
@@ -141,7 +136,7 @@ def why_verdict(me: Me, last: Judgment) -> None:
 
     with st.container(border=True, key="why_verdict"):
         reason_boxes(
-            CHOICE_WORDS[last.verdict.value],
+            last.verdict.words,
             kind="verdict",
             item_id=last.id,
             comment=last.comment,

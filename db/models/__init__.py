@@ -35,7 +35,6 @@ from db.models.evaluation import (
     Peek,
     SecondLook,
     Tag,
-    Verdict,
     WantedCorrection,
 )
 from db.models.feedback import (
@@ -146,7 +145,6 @@ __all__ = [
     "TrainingWarning",
     "TrialPrompt",
     "UtcDateTime",
-    "Verdict",
     "WantedCorrection",
     "Worker",
     "draw_of",

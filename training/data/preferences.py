@@ -13,7 +13,8 @@ from difflib import SequenceMatcher
 from itertools import combinations
 from typing import TypeVar
 
-from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
+from stats.verdicts import MUCH_BETTER
+from training.data.selection import DEFAULTS, PairsMode, Selection
 from training.data.terms import (
     AskedPrompt,
     GivenCorrection,
