@@ -7,6 +7,7 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, func, or_, select, union_all
 from sqlalchemy.exc import IntegrityError
@@ -33,7 +34,7 @@ from db.people import JUDGES, require
 from errors import NotFound, Refused
 from eval import second_looks
 from eval.protocol import read_protocol
-from review.reasons import chosen
+from review.reasons import put_labels
 from stats.verdicts import Verdict
 from texts.rules import as_shown
 from texts.typed import comment
@@ -379,12 +380,8 @@ def tags_of(s: Session, *, judgment_id: int) -> list[str]:
 def set_tags(s: Session, *, by: int, judgment_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these tags on one's own verdict. Raises `Refused` for a word that is none."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    wanted = chosen(praise, faults)
-    there = {tag.label: tag for tag in s.scalars(select(Tag).where(Tag.judgment_id == judgment.id))}
-    for label in there.keys() - wanted.keys():
-        s.delete(there[label])
-    s.add_all(Tag(judgment_id=judgment.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())
-    s.flush()
+    there = s.scalars(select(Tag).where(Tag.judgment_id == judgment.id)).all()
+    put_labels(s, there, partial(Tag, judgment_id=judgment.id), praise, faults)
 
 
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:

@@ -13,7 +13,7 @@ from db.people import RANKERS, guideline_of
 from db.session import reading, session
 from intake.prompts import prompt_sets
 from review.assignment import Offer, RankingProgress, progress
-from review.filters import Filter, Standing, compared_responders
+from review.filters import ComparisonStanding, Filter, compared_responders
 from review.flags import flag
 from review.queue import claim, held_by_others, own_rankings, release
 from review.rankings import LastRanking, last_ranking, rank, strengthen, undo
@@ -42,11 +42,11 @@ me = page("Compare", *RANKERS)
 LATER, ONLY, FLAGGING, COUNTED = (
     f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("later", "only", "flagging", "counted")
 )
-STANDING_WORDS: dict[Standing | None, str] = {
+STANDING_WORDS: dict[ComparisonStanding | None, str] = {
     None: "everything",
-    Standing.CONTESTED: "what people disagree on",
-    Standing.FLAGGED: "what is flagged",
-    Standing.UNRANKED: "what nobody has ranked",
+    ComparisonStanding.CONTESTED: "what people disagree on",
+    ComparisonStanding.FLAGGED: "what is flagged",
+    ComparisonStanding.UNRANKED: "what nobody has ranked",
 }
 
 

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from db.models import ComparisonState, Role
+from db.models import ComparisonState, Drawn, Ranking, Role
 from db.session import reading, session
 from intake.prompts import prompt_sets
 from review.assignment import offer
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.filters import Filter, Standing, compared_responders
-from review.reveals import Entry, Opened, Said, opened, project_history, reveal
+from review.filters import ComparisonStanding, Filter, compared_responders
+from review.reveals import Entry, Opened, opened, project_history, reveal
 from stats.verdicts import MUCH_BETTER, Verdict
 from texts.diff import word_diff
 from texts.escape import escaped
@@ -22,15 +23,15 @@ from ui.pairs import show_diff, show_prompt
 from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 me = page("Find", Role.MANAGER)
-STANDING_WORDS: dict[Standing | None, str] = {
+STANDING_WORDS: dict[ComparisonStanding | None, str] = {
     None: "everything",
-    Standing.UNRANKED: "nobody has ranked",
-    Standing.RANKED: "somebody has ranked",
-    Standing.CONTESTED: "people disagree on",
-    Standing.FLAGGED: "flagged",
-    Standing.GOLD: "gold: the answer is known",
-    Standing.NEAR_IDENTICAL: "nearly the same replies, never offered",
-    Standing.DISCARDED: "discarded",
+    ComparisonStanding.UNRANKED: "nobody has ranked",
+    ComparisonStanding.RANKED: "somebody has ranked",
+    ComparisonStanding.CONTESTED: "people disagree on",
+    ComparisonStanding.FLAGGED: "flagged",
+    ComparisonStanding.GOLD: "gold: the answer is known",
+    ComparisonStanding.NEAR_IDENTICAL: "nearly the same replies, never offered",
+    ComparisonStanding.DISCARDED: "discarded",
 }
 WORDS = {
     "model_version": "model",
@@ -42,13 +43,7 @@ WORDS = {
 """Of tables and columns, where their own names are not the screen's."""
 SAID_BESIDE = ("project_id", "comparison_id", "reviewer_id", "created_at")
 STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}
-DRAWN_WORDS = {
-    "RANDOM": "",
-    "UNCERTAIN": "least certain first",
-    "GOLD": "gold",
-    "REPEAT": "hidden second look",
-    "NONE": "",
-}
+DRAWN_WORDS = {Drawn.UNCERTAIN: "least certain first", Drawn.GOLD: "gold", Drawn.REPEAT: "hidden second look"}
 
 
 def chosen_filter() -> Filter:
@@ -83,26 +78,26 @@ def show_rankings(found: Opened) -> None:
     show_table(
         [
             {
-                "Person": one.reviewer + (" (decision)" if one.adjudicates else ""),
-                "Said": said(one, names),
-                "When": f"{one.at:%d %b %H:%M}",
-                "Seconds": "" if one.seconds is None else f"{one.seconds:.0f}",
-                "How it came": DRAWN_WORDS[one.drawn],
-                "Why": one.reason or "",
-                "Taken back": f"{one.undone_at:%d %b %H:%M}" if one.undone_at else "",
+                "Person": ranking.reviewer.label + (" (decision)" if ranking.adjudicates else ""),
+                "Said": said(ranking, names),
+                "When": f"{ranking.created_at:%d %b %H:%M}",
+                "Seconds": "" if ranking.seconds is None else f"{ranking.seconds:.0f}",
+                "How it came": DRAWN_WORDS.get(ranking.drawn, ""),
+                "Why": ranking.reason or "",
+                "Taken back": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
             }
-            for one in found.rankings
+            for ranking in found.rankings
         ]
     )
 
 
-def said(one: Said, names: dict[int, str]) -> str:
+def said(ranking: Ranking, names: dict[int, str]) -> str:
     """A ranking in words, best first."""
-    if one.both_bad:
+    if ranking.both_bad:
         return "none could be sent"
-    places = sorted({place for _, place in one.places})
-    groups = [" = ".join(names.get(i, "?") for i, place in one.places if place == wanted) for wanted in places]
-    return (" ≫ " if one.strength == MUCH_BETTER else " > ").join(groups)
+    ranks = groupby(ranking.placements, key=lambda placement: placement.place)
+    groups = [" = ".join(names.get(placement.response_id, "?") for placement in rank) for _, rank in ranks]
+    return (" ≫ " if ranking.strength == MUCH_BETTER else " > ").join(groups)
 
 
 def show_history(entries: list[Entry]) -> None:

@@ -13,13 +13,13 @@ from eval.report.pictures import GREEN
 from intake.routing import rule_counts
 from review.flags import Flagged, open_flags, settle
 from review.progress import (
+    activity,
     by_draw,
     by_responder,
     consistency,
     coverage,
     opinions,
     opinions_by_criterion,
-    pace,
 )
 from stats.agreement import agreement, with_others
 from texts.escape import escaped
@@ -47,7 +47,7 @@ def settle_flag(flag_id: int, discard: bool) -> None:
 
 with st.spinner("Counting …"), reading() as s:
     done = coverage(s, project_id=me.project_id)
-    people = pace(s, project_id=me.project_id)
+    people = activity(s, project_id=me.project_id)
     said = opinions(s, project_id=me.project_id)
     by_criterion = opinions_by_criterion(s, project_id=me.project_id)
     steady = consistency(s, project_id=me.project_id)

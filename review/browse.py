@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.lookup import existing
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -105,9 +106,7 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
 
 
 def _comparison(s: Session, by: int, comparison_id: int) -> Comparison:
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     return comparison
 

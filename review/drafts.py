@@ -1,12 +1,45 @@
-"""What somebody has typed and not yet saved, so that a reload, a closed tab or a crash loses no word of it."""
+"""What waits to be written, and what somebody has typed of it: no reload, closed tab or crash loses a word."""
 
-from sqlalchemy import ColumnElement, delete, select
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, case, delete, literal, select
 from sqlalchemy.orm import Session
 
+from db.lookup import existing
 from db.models import Draft, Prompt, Response, now
 from db.people import RANKERS, require
 from errors import NotFound
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
+
+
+@dataclass(frozen=True)
+class WritingTask:
+    """A prompt that wants a better reply, or another one; no word of who wrote its replies."""
+
+    prompt_id: int
+    prompt: str
+    context: str | None
+    synthetic: bool
+    """The prompt was made up by a rule or a model."""
+    replies: Sequence[tuple[int, str]]
+    """Response id and text of those to start from, or to read first."""
+    comparison_id: int | None = None
+    """Where people called these replies all bad."""
+    routed: str | None = None
+    """Why people answer it and no model does; none where models may."""
+
+    @classmethod
+    def of(cls, prompt: Prompt, replies: Sequence[tuple[int, str]], **more: Any) -> "WritingTask":
+        """The task that a prompt gives."""
+        return cls(prompt.id, prompt.text, prompt.context, prompt.synthetic, replies, **more)
+
+
+def put_off_last(column: SQLColumnExpression[int], later: Sequence[int]) -> ColumnElement[int]:
+    """To order by: what is in `later` comes after everything else, the first put off first."""
+    places = {item_id: place for place, item_id in reversed(list(enumerate(later, start=1)))}
+    return case(places, value=column, else_=0) if places else literal(0)
 
 
 def _which(reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None) -> ColumnElement[bool]:
@@ -22,9 +55,7 @@ def save_draft(
     s: Session, *, by: int, prompt_id: int, response_id: int | None, text: str, parent_id: int | None = None
 ) -> None:
     """Keep what is in the editor: a correction of a response or of its correction `parent_id`, else a new reply."""
-    prompt = s.get(Prompt, prompt_id)
-    if prompt is None:
-        raise NotFound("That prompt is not in the database any more. Reload the page.")
+    prompt = existing(s, Prompt, prompt_id, "prompt")
     require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
     kept = short_enough(cleaned(text), LONGEST_REPLY, "The text")
     response = s.get(Response, response_id) if response_id is not None else None

@@ -20,7 +20,7 @@ from db.models import (
 from db.people import require
 
 
-class Standing(StrEnum):
+class ComparisonStanding(StrEnum):
     """What may be asked for of a comparison, beside what it compares."""
 
     UNRANKED = "UNRANKED"
@@ -46,7 +46,7 @@ class Filter:
     prompt_set_id: int | None = None
     responder_ids: tuple[int, ...] = ()
     """Each of these wrote one of the responses."""
-    standing: Standing | None = None
+    standing: ComparisonStanding | None = None
     words: str = ""
     """These characters stand in the prompt, capital letters or not."""
 
@@ -80,21 +80,21 @@ def conditions(only: Filter) -> list[ColumnElement[bool]]:
     return found
 
 
-def _holds(standing: Standing) -> ColumnElement[bool]:
+def _holds(standing: ComparisonStanding) -> ColumnElement[bool]:
     match standing:
-        case Standing.UNRANKED:
+        case ComparisonStanding.UNRANKED:
             return (Comparison.people == 0) & (Comparison.state != ComparisonState.AWAY)
-        case Standing.RANKED:
+        case ComparisonStanding.RANKED:
             return Comparison.people > 0
-        case Standing.CONTESTED:
+        case ComparisonStanding.CONTESTED:
             return Comparison.contested.is_(True)
-        case Standing.FLAGGED:
+        case ComparisonStanding.FLAGGED:
             return exists().where(Flag.comparison_id == Comparison.id, Flag.settled_at.is_(None)).correlate(Comparison)
-        case Standing.GOLD:
+        case ComparisonStanding.GOLD:
             return Comparison.gold.is_(True)
-        case Standing.NEAR_IDENTICAL:
+        case ComparisonStanding.NEAR_IDENTICAL:
             return Comparison.near_identical.is_(True)
-        case Standing.DISCARDED:
+        case ComparisonStanding.DISCARDED:
             return Comparison.discarded_at.is_not(None)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
+from db.lookup import existing
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import RANKERS, require
 from errors import NotFound, Refused
@@ -30,7 +31,7 @@ class Flagged:
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
-    comparison = _comparison(s, comparison_id)
+    comparison = existing(s, Comparison, comparison_id, "pair")
     require(s, by=by, project_id=comparison.project_id, roles=RANKERS)
     if not FEWEST <= len(comparison.responses) <= MOST:
         raise Refused(f"Only comparisons of {FEWEST} to {MOST} responses are shown, so only those can be flagged.")
@@ -61,12 +62,12 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
     shown = as_shown(s, project_id=project_id)
     return [
         Flagged(
-            one.id,
-            one.note,
+            flagged.id,
+            flagged.note,
             who.label,
-            offer(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id, shown=shown),
+            offer(s, comparison_id=flagged.comparison_id, reviewer_id=who.id, shown=shown),
         )
-        for one, who in rows
+        for flagged, who in rows
     ]
 
 
@@ -75,18 +76,11 @@ def settle(s: Session, *, by: int, flag_id: int, discard: bool) -> None:
     flagged = s.get(Flag, flag_id)
     if flagged is None or flagged.settled_at is not None:
         raise NotFound("That flag was settled already. Reload the page.")
-    comparison = _comparison(s, flagged.comparison_id)
+    comparison = s.get_one(Comparison, flagged.comparison_id)
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     same = select(Flag).where(Flag.comparison_id == comparison.id, Flag.settled_at.is_(None))
-    for one in s.scalars(same if discard else same.where(Flag.id == flag_id)):
-        one.settled_at, one.settled_by_id = now(), by
+    for settled in s.scalars(same if discard else same.where(Flag.id == flag_id)):
+        settled.settled_at, settled.settled_by_id = now(), by
     if discard:
         comparison.discarded_at, comparison.discarded_by_id = now(), by
     s.flush()
-
-
-def _comparison(s: Session, comparison_id: int) -> Comparison:
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That pair is not in the database any more. Reload the page.")
-    return comparison

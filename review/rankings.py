@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
+from db.lookup import existing
 from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Role, now
 from db.people import RANKERS, guideline_of, require
 from errors import NotFound, Refused
@@ -118,9 +119,7 @@ def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role]
     Raises `NotFound`, `NotAllowed`, and `Refused` for a discarded one, a held-out prompt, one's own responses, and
     where the reviewer has seen what others said.
     """
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That pair is not in the database any more. Reload the page.")
+    comparison = existing(s, Comparison, comparison_id, "pair")
     require(s, by=by, project_id=comparison.project_id, roles=roles)
     if comparison.discarded_at is not None:
         raise Refused("A manager discarded this pair meanwhile. Here is the next one.")

@@ -1,11 +1,12 @@
 """Why a choice was made, said after it: chips, and who was better by each criterion of the project."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
+from db.models import Chip, Criterion, CriterionChoice, Placement, Role, Tag, now
 from db.people import require
 from errors import NotFound, Refused
 from review.rankings import own_ranking
@@ -25,12 +26,8 @@ def chips_of(s: Session, *, ranking_id: int) -> list[str]:
 def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
-    wanted = chosen(praise, faults)
-    there = {chip.label: chip for chip in s.scalars(select(Chip).where(Chip.ranking_id == ranking.id))}
-    for label in there.keys() - wanted.keys():
-        s.delete(there[label])
-    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())
-    s.flush()
+    there = s.scalars(select(Chip).where(Chip.ranking_id == ranking.id)).all()
+    put_labels(s, there, partial(Chip, ranking_id=ranking.id), praise, faults)
 
 
 def criteria_of(s: Session, *, project_id: int) -> Sequence[Criterion]:
@@ -100,9 +97,20 @@ def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
     return {criterion_id: side[position] for criterion_id, position in rows}
 
 
-def chosen(praise: Collection[str], faults: Collection[str]) -> dict[str, bool]:
-    """Each reason with whether it is praise. Raises `Refused` for a word that is none."""
+def put_labels(
+    s: Session,
+    there: Iterable[Chip | Tag],
+    make: Callable[..., Chip | Tag],
+    praise: Collection[str],
+    faults: Collection[str],
+) -> None:
+    """Put exactly these labels in the place of those that are there. Raises `Refused` for a word that is none."""
     strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
     if strange:
         raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
-    return dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
+    wanted = dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
+    for label in there:
+        if wanted.pop(label.label, None) is None:
+            s.delete(label)
+    s.add_all(make(label=label, praise=praised) for label, praised in wanted.items())
+    s.flush()

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
 from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
+from db.people import RANKERS
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
 from review.corrections import (
     correct,
     corrected_further,
-    give_up_ranking,
     next_rejected,
     rejected_count,
     standing_corrections,
@@ -21,7 +21,7 @@ from review.corrections import (
 )
 from review.drafts import draft_of, save_draft
 from review.rankings import rank, undo
-from review.reveals import project_history
+from review.reveals import project_history, reveal
 from review.writing import next_unanswered, unanswered_count, write_reply
 from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
@@ -84,8 +84,8 @@ def test_what_one_ranked_oneself_comes_first_and_the_others_are_not_ones_to_rank
     rank(s, by=desk.bo.id, comparison_id=first.id, order=Verdict.BOTH_BAD.order)
     rank(s, by=desk.ann.id, comparison_id=second.id, order=Verdict.BOTH_BAD.order)
     assert desk.next_for(desk.ann.id) == second.id
-    give_up_ranking(s, by=desk.ann.id, comparison_id=second.id)
-    give_up_ranking(s, by=desk.ann.id, comparison_id=first.id)
+    reveal(s, by=desk.ann.id, comparison_id=second.id, roles=RANKERS)
+    reveal(s, by=desk.ann.id, comparison_id=first.id, roles=RANKERS)
     with pytest.raises(Refused, match="seen what others said"):
         rank(s, by=desk.ann.id, comparison_id=first.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=desk.project.id, reviewer_id=desk.ann.id) is None
@@ -98,7 +98,7 @@ def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_
     second = correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
     (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert list(listed.sealed_by) == [desk.pairs[0].id], "the manager may still rank the pair"
-    give_up_ranking(s, by=desk.manager.id, comparison_id=desk.pairs[0].id)
+    reveal(s, by=desk.manager.id, comparison_id=desk.pairs[0].id)
     (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert list(listed.sealed_by) == []
     assert (listed.correction_id, [name for name, _ in listed.chain], listed.text) == (
@@ -159,7 +159,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
     found = next_unanswered(s, by=ann.id, project_id=project.id)
     assert found is not None
-    assert (found.prompt_id, list(found.others)) == (prompts[0].id, ["It comes on Friday."])
+    assert (found.prompt_id, [text for _, text in found.replies]) == (prompts[0].id, ["It comes on Friday."])
     write_reply(s, by=ann.id, prompt_id=prompts[0].id, text=" Friday at noon. ")
     write_reply(s, by=ann.id, prompt_id=prompts[2].id, text="I do not know.")
     (mine,) = s.scalars(select(Responder).where(Responder.reviewer_id == ann.id))
@@ -175,7 +175,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     assert next_offer(s, project_id=project.id, reviewer_id=other.id) is not None
     blind = next_unanswered(s, by=ann.id, project_id=project.id, held_out=True)
     assert blind is not None
-    assert list(blind.others) == [], "what is judged blind is not shown"
+    assert list(blind.replies) == [], "what is judged blind is not shown"
     write_reply(s, by=ann.id, prompt_id=held_out.id, text="It comes on Friday at noon.")
     assert len(s.scalars(select(Comparison)).all()) == 1, "held-out prompts are never ranked"
 

@@ -173,7 +173,7 @@ def test_nobody_sees_what_others_said_before_ranking_or_giving_that_up(s: Sessio
     assert {one.responder for one in sealed.responses} == {""}
     reveal(s, by=manager.id, comparison_id=pair.id)
     seen = opened(s, by=manager.id, comparison_id=pair.id)
-    assert [(one.reviewer, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
+    assert [(one.reviewer.label, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
     assert {"ranking", "reveal"} <= {entry.table for entry in seen.history}
     assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is None
     with pytest.raises(Refused, match="seen what others said"):

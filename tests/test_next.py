@@ -13,7 +13,7 @@ from review import uncertainty
 from review.adjudication import conflicts, decide
 from review.assignment import Offer, left_first, progress
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.filters import Filter, Standing
+from review.filters import ComparisonStanding, Filter
 from review.flags import flag
 from review.progress import by_draw, by_responder, consistency, opinions
 from review.queue import LOOK_BACK, claim, set_queue
@@ -84,11 +84,11 @@ def test_a_filter_narrows_the_queue_and_only_managers_may_use_one_that_tells_som
     by_set = team.pairs[4]
     assert team.claim(team.ann, prompt_set_id=by_set.prompt.prompt_set_id) == by_set.id
     flag(s, by=team.ann.id, comparison_id=team.pairs[1].id, note="Cut off.")
-    assert team.claim(team.manager, standing=Standing.FLAGGED) == team.pairs[1].id
+    assert team.claim(team.manager, standing=ComparisonStanding.FLAGGED) == team.pairs[1].id
     team.say(team.ann, team.pairs[2], two)
     team.say(team.bo, team.pairs[2], three)
-    assert team.claim(team.manager, standing=Standing.CONTESTED) == team.pairs[2].id
-    for only in (Filter(responder_ids=(one.id,)), Filter(standing=Standing.CONTESTED)):
+    assert team.claim(team.manager, standing=ComparisonStanding.CONTESTED) == team.pairs[2].id
+    for only in (Filter(responder_ids=(one.id,)), Filter(standing=ComparisonStanding.CONTESTED)):
         with pytest.raises(NotAllowed):
             claim(s, project_id=team.project.id, reviewer_id=team.ann.id, only=only)
 
@@ -260,9 +260,10 @@ def test_the_managers_table_finds_by_words_responder_and_standing_page_by_page(s
     s.flush()
     assert (found(words="100%_SURE"), found(words="100x")) == ((1, 1), (0, 0))
     team.say(team.ann, team.pairs[1], None)
-    assert (found(standing=Standing.RANKED), found(standing=Standing.UNRANKED)) == ((1, 1), (25, 29))
+    assert found(standing=ComparisonStanding.RANKED) == (1, 1)
+    assert found(standing=ComparisonStanding.UNRANKED) == (25, 29)
     discard(s, by=team.manager.id, comparison_id=team.pairs[2].id)
-    assert found(standing=Standing.DISCARDED) == (1, 1)
+    assert found(standing=ComparisonStanding.DISCARDED) == (1, 1)
     with pytest.raises(NotAllowed):
         find(s, by=team.ann.id, project_id=team.project.id, only=Filter())
 

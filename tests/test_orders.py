@@ -9,7 +9,7 @@ from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import drawn_order, left_first, next_offer, offer, progress
 from review.flags import flag, open_flags, settle
-from review.progress import opinions, pace
+from review.progress import activity, opinions
 from review.queue import claim, set_queue
 from review.rankings import last_ranking, rank, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
@@ -181,7 +181,7 @@ def test_agreement_is_told_from_pairs_alone(s: Session, project: Project, me: Re
     other = a_reviewer(s, project)
     for who in (me, other):
         rank(s, by=who.id, comparison_id=pair.id, order=Verdict.TIE.order)
-    assert opinions(s, project_id=project.id) == [Opinion(pair.id, who.name, "TIE") for who in (me, other)]
+    assert opinions(s, project_id=project.id) == [Opinion(pair.id, who.name, Verdict.TIE) for who in (me, other)]
 
 
 def test_an_order_reaches_a_snapshot_as_the_best_against_each_worse_one(
@@ -205,5 +205,5 @@ def test_habits_of_left_and_ties_are_told_from_pairs_alone(s: Session, project: 
     rank(s, by=me.id, comparison_id=several(s, project).id, order=Order((2, 1, 3, 4)))
     rank(s, by=me.id, comparison_id=several(s, project, 2).id, order=Verdict.LEFT.order)
     rank(s, by=me.id, comparison_id=several(s, project, 2).id, order=Verdict.TIE.order)
-    (found,) = pace(s, project_id=project.id)
+    (found,) = activity(s, project_id=project.id)
     assert (found.ranked, found.left_share, found.tie_share) == (3, 1.0, 0.5)

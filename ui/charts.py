@@ -9,7 +9,7 @@ import streamlit as st
 from db.models import TrainingStep
 from eval.report.pictures import GREEN, GREY, INK, PALE, RED
 from review.lengths import LongerSide, Spread
-from review.progress import Standing
+from review.progress import ResponderRecord
 from texts.escape import escaped
 from training.data.snapshot import Lengths, ResponderShare
 from training.recipe.learning_curve import CHANCE, CurvePoint
@@ -116,7 +116,7 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Char
     return both_layers
 
 
-def responder_bars(standings: Sequence[Standing]) -> None:
+def responder_bars(standings: Sequence[ResponderRecord]) -> None:
     """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
     colours = {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED}
     order = list(colours)
