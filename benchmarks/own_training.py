@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.training_work import Clock, Trained, cpu_seconds, device, peak_memory_mb
+from db.models import Split
 from errors import TrainingFailed
-from training.data.terms import Split
 from training.trainer.run_folder import SampleReport, StepReport, WarningReport
 from training.trainer.train import train
 

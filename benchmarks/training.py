@@ -31,11 +31,11 @@ import typer
 
 from benchmarks.generation import GRACE, LOG, ContestantFailed, machine, told
 from benchmarks.training_work import Trained, pairs_of_sample
+from db.models import Split
 from jobs.child import QUIET
 from jobs.processes import Group
 from settings import ROOT, settings
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
-from training.data.terms import Split
 from training.trainer.run_folder import RecipeValues, RunInput, steps_of
 
 WANTED_SECONDS = 0.5

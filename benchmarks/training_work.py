@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 from benchmarks.work import SAMPLE
+from db.models import Split
 from errors import Refused
 from examples import simulated
 from files import read_json, write_json
 from llm.template import Message, PromptFormat
 from stats.verdicts import Verdict
 from training.data.rows import FrozenRow, Rows
-from training.data.terms import Split
 
 DONE = "done.json"
 """A contestant's figures, in its folder."""

@@ -160,7 +160,7 @@ st.caption(
 show_table(
     [
         {
-            "Responder": one.responder,
+            "Responder": one.whose,
             "Median words": f"{one.median:.0f}",
             "Middle half": f"{one.quarter:.0f} to {one.three_quarters:.0f}",
             "Cut off at the token limit": "–" if one.cut_share is None else f"{one.cut_share:.0%} of {one.told}",

@@ -14,7 +14,7 @@ from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.data.feedback import standing_rankings
 from training.data.preferences import derive
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 
 pytestmark = pytest.mark.both_databases
 
@@ -65,20 +65,20 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
         team.say(who, pair, what)
     team.say(team.ann, team.pairs[1], "1")
 
-    def derived() -> tuple[list[tuple[int | None, int]], dict[LeftOut, int]]:
+    def derived() -> tuple[list[tuple[int | None, int]], dict[LeftOutReason, int]]:
         found = derive(standing_rankings(s, project_id=team.project.id), [])
-        return [(row.chosen_id, row.rejected_id) for row in found.rows], dict(found.left_out)
+        return [(row.chosen_id, row.rejected.id) for row in found.rows], dict(found.left_out)
 
     first, second = sorted(response.id for response in pair.responses)
     rows, left_out = derived()
     assert (second, first) not in rows
-    assert left_out == {LeftOut.DISAGREEMENT: 2}
+    assert left_out == {LeftOutReason.DISAGREEMENT: 2}
     decision = decide(
         s, by=team.manager.id, comparison_id=pair.id, order=team.side(team.manager, pair, "2").order, reason="policy"
     )
     rows, left_out = derived()
     assert (second, first) in rows
-    assert left_out == {LeftOut.OVERRULED: 2}
+    assert left_out == {LeftOutReason.OVERRULED: 2}
     assert (team.waiting(), team.waiting(decided=True)) == ([], [pair.id])
     assert (
         len(s.scalars(select(Ranking).where(Ranking.comparison_id == pair.id, Ranking.undone_at.is_(None))).all()) == 3
@@ -87,7 +87,7 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
     with pytest.raises(Refused, match="decided this already"):
         decide(s, by=a_reviewer(s, team.project).id, comparison_id=pair.id, order=Verdict.TIE.order)
     withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
-    assert derived()[1] == {LeftOut.DISAGREEMENT: 2}
+    assert derived()[1] == {LeftOutReason.DISAGREEMENT: 2}
     assert team.waiting() == [pair.id]
     with pytest.raises(NotFound, match="does not stand"):
         withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
@@ -139,4 +139,4 @@ def test_more_than_two_are_decided_as_cards(s: Session) -> None:
     assert decided.decision.order == Order((1, 2, 2))
     found = derive(standing_rankings(s, project_id=team.project.id), [])
     assert len(found.rows) == 2
-    assert found.left_out == {LeftOut.OVERRULED: 2}
+    assert found.left_out == {LeftOutReason.OVERRULED: 2}

@@ -15,9 +15,9 @@ from benchmarks.generation import ContestantFailed
 from benchmarks.own_training import Timed
 from benchmarks.training import compared, contestant, given, ratio, recipe_of
 from benchmarks.training_work import Clock, Trained, pairs_of_sample
+from db.models import Split
 from errors import Refused, TrainingFailed
 from training.data.rows import FrozenRow, Rows
-from training.data.terms import Split
 from training.trainer.run_folder import RunInput, SampleReport, StepReport
 
 DONE = Trained(

@@ -29,7 +29,7 @@ from texts.diff import word_diff, words_changed
 from texts.typed import cleaned
 from training.data.feedback import standing_corrections as given_corrections
 from training.data.preferences import derive
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 
 pytestmark = pytest.mark.both_databases
 LONG = "Thank you for your letter. Your parcel left our warehouse on Monday and should be with you by Friday at noon."
@@ -107,11 +107,11 @@ def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_
         "Tomorrow.",
     )
     found = derive([], given_corrections(s, project_id=desk.project.id))
-    assert [row.chosen for row in found.rows] == ["Tomorrow."]
-    assert found.left_out == {LeftOut.REVISED: 1}
+    assert [row.chosen.text for row in found.rows] == ["Tomorrow."]
+    assert found.left_out == {LeftOutReason.REVISED: 1}
     withdraw(s, by=desk.bo.id, correction_id=second.id)
     found = derive([], given_corrections(s, project_id=desk.project.id))
-    assert [row.chosen for row in found.rows] == ["Tomorow."]
+    assert [row.chosen.text for row in found.rows] == ["Tomorow."]
 
 
 def test_a_chain_starts_only_from_what_somebody_else_said_of_this_reply_and_still_says(s: Session) -> None:
@@ -266,7 +266,7 @@ def test_nobody_changes_a_correction_behind_the_back_of_who_corrected_it(s: Sess
         correct(s, by=desk.ann.id, response_id=reply.id, text="Soon, honestly.")
     withdraw(s, by=desk.bo.id, correction_id=second.id)
     found = derive([], given_corrections(s, project_id=desk.project.id))
-    assert [row.chosen for row in found.rows] == [third.text]
+    assert [row.chosen.text for row in found.rows] == [third.text]
     listed = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert [one.correction_id for one in listed] == [third.id]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.terms import Split
+from db.models import Split
 from training.trainer.health import Best, findings, repeated
 from training.trainer.run_folder import SampleReport, StepReport
 

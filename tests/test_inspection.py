@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
-from db.models import Correction, ModelVersion, Ranking, Reveal, Role, Snapshot
+from db.models import Correction, ModelVersion, Ranking, Reveal, Role, Snapshot, Split
 from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
 from errors import BadTemplate, BrokenModel, NotAllowed, NotFound, Refused
@@ -39,7 +39,6 @@ from training.data.inspection import (
 )
 from training.data.rows import FrozenRow
 from training.data.snapshot import folder_of, freeze
-from training.data.terms import Split
 from training.data.token_fit import RowTokens, fit, joined, pieces
 from ui.data_charts import pieces_html
 

@@ -18,11 +18,10 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 import settings as settings_module
-from db.models import Launcher
+from db.models import Launcher, Split
 from errors import TrainingFailed
 from files import MANIFEST, write_json
 from settings import ROOT
-from training.data.terms import Split
 from training.trainer import launch as launch_module
 from training.trainer import processes as launching
 from training.trainer import ray_job

@@ -15,12 +15,11 @@ import psutil
 import pytest
 
 import settings as settings_module
-from db.models import Launcher
+from db.models import Launcher, Split
 from errors import TrainingFailed
 from jobs.processes import Group
 from tests.test_launch import Heard, Lost
 from tests.test_training_slow import a_run, losses
-from training.data.terms import Split
 from training.trainer import processes as launching
 from training.trainer import ray_job
 from training.trainer.launch import launch

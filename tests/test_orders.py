@@ -17,7 +17,7 @@ from stats.agreement import Opinion
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.data.snapshot import preview
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 
 NONE_OF_THREE = Order((1, 1, 1), none_good=True)
 
@@ -193,12 +193,12 @@ def test_an_order_reaches_a_snapshot_as_the_best_against_each_worse_one(
     rank(s, by=me.id, comparison_id=several(s, project, 3).id, order=NONE_OF_THREE)
     found = preview(s, project_id=project.id)
     best = shown[1]
-    assert {(row.chosen, row.rejected, row.contrast) for row in found.rows} == {
+    assert {(row.chosen.text, row.rejected.text, row.contrast) for row in found.rows} == {
         (best.text, shown[0].text, 2),
         (best.text, shown[2].text, 2),
         (best.text, shown[3].text, 1),
     }
-    assert found.left_out[LeftOut.BOTH_BAD] == 1
+    assert found.left_out[LeftOutReason.BOTH_BAD] == 1
 
 
 def test_habits_of_left_and_ties_are_told_from_pairs_alone(s: Session, project: Project, me: Reviewer) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from db.models import Split
 from tests.test_training_slow import Heard, a_run
-from training.data.terms import Split
 from training.trainer import shared_prompt
 from training.trainer.sampling import _merged
 from training.trainer.train import train

@@ -92,7 +92,7 @@ def test_what_is_learned_from_is_the_original(
     hide_numbers(s, project, manager)
     rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     (row,) = derive(standing_rankings(s, project_id=project.id), []).rows
-    assert {row.chosen, row.rejected} == {SIGNED, PLAIN}
+    assert {row.chosen.text, row.rejected.text} == {SIGNED, PLAIN}
 
 
 def test_cards_are_shown_alike_too(s: Session, project: Project, manager: Reviewer) -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from sqlalchemy.orm import Session
 
-from db.models import Adapter, Method, Reference, Role, RunStatus, Timing
+from db.models import Adapter, Method, Reference, Role, RunStatus, Split, Timing
 from db.session import reading, session
 from errors import NotAllowed, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
@@ -18,7 +18,6 @@ from tests.test_recipes import changed
 from tests.test_training import a_snapshot
 from training.data.rows import read_rows
 from training.data.snapshot import verify
-from training.data.terms import Split
 from training.recipe import timing
 from training.recipe.recipe import SMALL
 from training.recipe.timing import ROWS, STEPS, request_timing, timings, usual_rows

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from db.models import Adapter, Loss, Method, Reference, Role, RunStatus, TrainingRun, TrainingStep
+from db.models import Adapter, Loss, Method, Reference, Role, RunStatus, Split, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import TrainingFailed
 from files import MANIFEST
@@ -26,7 +26,6 @@ from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.data.snapshot import freeze
-from training.data.terms import Split
 from training.recipe.recipe import SMALL, start_training
 from training.trainer import worker
 from training.trainer.run_folder import (

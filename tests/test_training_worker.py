@@ -10,6 +10,7 @@ from db.models import (
     Responder,
     ResponderKind,
     RunStatus,
+    Split,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -20,7 +21,6 @@ from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
 from llm.folder import hash_weights
 from tests.test_training import a_training
-from training.data.terms import Split
 from training.trainer import worker
 from training.trainer.run_folder import (
     MERGED,

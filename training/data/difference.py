@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from db.models import Snapshot
+from db.models import Snapshot, Split
 from errors import NotFound
 from llm.template import Message
 from training.data.feedback import names
 from training.data.rows import FrozenRow, Rows, Thumbs
 from training.data.selection import BEFORE_CHOICES, Selection, in_words
 from training.data.snapshot import thumbs_of, verify
-from training.data.terms import Split, reason_in_words
+from training.data.terms import reason_in_words
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from db.models import (
 )
 from errors import Refused
 from review.corrections import corrected_further
-from training.data.terms import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
+from training.data.terms import AskedPrompt, Feedback, GivenReply, PreferenceRow, ThumbDown
 
 _Row = Row[*tuple[Any, ...]]
 
 
-def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | JudgedReply]) -> None:
+def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | ThumbDown]) -> None:
     """Raise `Refused` if a row's prompt is held out, or is a near-duplicate of a held-out prompt.
 
     Asks the database anew, whatever was read before: an evaluation is worth nothing once its prompts are trained on.
@@ -46,7 +46,7 @@ def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow
         )
 
 
-def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
+def standing_rankings(s: Session, *, project_id: int) -> list[Feedback]:
     """Rankings of training prompts that nobody undid, of pairs that nobody discarded."""
     standing = _standing(project_id)
     found = s.execute(
@@ -77,14 +77,14 @@ def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
     for ranking_id, criterion_id, better_id in _beside(s, columns, CriterionChoice.ranking_id, standing):
         criteria[ranking_id][criterion_id] = better_id
     prompts: dict[int, AskedPrompt] = {}
-    placed: dict[int, list[tuple[int, GivenResponse]]] = defaultdict(list)
+    placed: dict[int, list[tuple[int, GivenReply]]] = defaultdict(list)
     heads: dict[int, tuple[_Row, AskedPrompt]] = {}
     for row in found:
         if row.id not in heads:
             heads[row.id] = (row, prompts.setdefault(row.prompt_id, _prompt(row)))
-        placed[row.id].append((row.place, _response(row, responders)))
+        placed[row.id].append((row.place, _reply(row, responders)))
     return [
-        GivenRanking(
+        Feedback(
             id=row.id,
             prompt=prompt,
             reviewer=people[row.reviewer_id].label,
@@ -102,7 +102,7 @@ def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
     ]
 
 
-def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection]:
+def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
     """Corrections of replies to training prompts that nobody undid."""
     found = s.execute(
         select(
@@ -127,13 +127,13 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
     ).all()
     revised = corrected_further([(i, parent, stands) for i, parent, stands in every])
     return [
-        GivenCorrection(
+        Feedback.correction(
+            _reply(row, responders),
+            row.text,
             id=row.id,
             prompt=_prompt(row),
             reviewer=people[row.reviewer_id].label,
             simulated=people[row.reviewer_id].simulated,
-            original=_response(row, responders),
-            text=row.text,
             revised=row.id in revised,
             reviewer_id=row.reviewer_id,
             said_on=row.created_at.date(),
@@ -250,10 +250,5 @@ def _prompt(row: _Row) -> AskedPrompt:
     )
 
 
-def _response(row: _Row, responders: Mapping[int, str]) -> GivenResponse:
-    return GivenResponse(
-        id=row.response_id,
-        text=row.reply,
-        finish_reason=row.finish_reason,
-        responder=responders[row.responder_id],
-    )
+def _reply(row: _Row, responders: Mapping[int, str]) -> GivenReply:
+    return GivenReply(row.response_id, row.reply, row.finish_reason, responders[row.responder_id])

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from db.models import Split
 from llm.template import Message
 from stats.intervals import clustered
 from training.data.rows import FrozenRow
-from training.data.terms import Split
 
 RARE = 5
 """Rows below which a label is too seldom chosen to be learned."""

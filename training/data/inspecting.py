@@ -26,6 +26,7 @@ from db.models import (
     Role,
     Snapshot,
     SnapshotLeftOut,
+    Split,
 )
 from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound
@@ -34,7 +35,7 @@ from llm.template import Message, rendered
 from training.data.inspected_rows import InspectedRow, Stance, text_of
 from training.data.rows import FrozenRow, read_rows
 from training.data.snapshot import folder_of
-from training.data.terms import LeftOut, Split
+from training.data.terms import LeftOutReason
 from training.data.token_fit import Piece, RowTokens, pieces
 
 CHUNK = 250
@@ -75,7 +76,7 @@ def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Insp
                     comparison_ids=comparisons.get(row.rejected_id, ()) if told is None else (told.comparison_id,),
                 )
             )
-    opposite = s.get(SnapshotLeftOut, (snapshot_id, LeftOut.DISAGREEMENT.value))
+    opposite = s.get(SnapshotLeftOut, (snapshot_id, LeftOutReason.DISAGREEMENT.value))
     return Inspected(tuple(found), opposite.count if opposite else 0)
 
 

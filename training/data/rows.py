@@ -17,18 +17,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from db.models import Split
 from errors import Refused
 from files import MANIFEST, file_sha256, write_json
 from llm.template import Message
 from training.data.preferences import plain
-from training.data.terms import Split
 
 FILES = {Split.TRAIN: "train.jsonl", Split.VALIDATION: "validation.jsonl"}
 THUMBS = {Split.TRAIN: "thumbs.train.jsonl", Split.VALIDATION: "thumbs.validation.jsonl"}
 """There only where a Snapshot has thumbs."""
 
 
-class Form(StrEnum):
+class RowsFormat(StrEnum):
     """A kind of file that a Snapshot can be had as; the value is the ending."""
 
     JSONL = "jsonl"
@@ -57,36 +57,26 @@ class FrozenRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ThumbRow:
+class UnpairedRow:
     """A reply judged by itself: TRL's ``prompt``, ``completion`` and ``label``, then where it comes from."""
 
     prompt: list[Message]
     completion: list[Message]
     label: bool
-    """Whether it could be sent."""
+    """Whether it could be sent; of a pair's, whether it is the chosen one."""
     prompt_id: int
-    response_id: int
-    ranking_id: int
+    response_id: int | None
+    """None where it is a correction."""
+    ranking_id: int | None
     reviewer: str
     """Whose word it is; says so if simulated."""
     simulated: bool
     synthetic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnpairedRow:
-    """What KTO learns from: TRL's ``prompt``, ``completion`` and ``label``."""
-
-    prompt: list[Message]
-    completion: list[Message]
-    label: bool
-    """True for a good one."""
-    prompt_id: int
-
-
 Rows = dict[Split, list[FrozenRow]]
-Thumbs = dict[Split, list[ThumbRow]]
-Line = TypeVar("Line", FrozenRow, ThumbRow)
+Thumbs = dict[Split, list[UnpairedRow]]
+Line = TypeVar("Line", FrozenRow, UnpairedRow)
 
 
 def content_sha256(rows: Rows, thumbs: Thumbs | None = None) -> str:
@@ -123,8 +113,8 @@ def write_folder(
         names = []
         for name, lines in _lines(rows, thumbs).items():
             _write_jsonl(scratch / name, lines)
-            (scratch / _in_form(name, Form.PARQUET)).write_bytes(_parquet(name, lines))
-            names += [name, _in_form(name, Form.PARQUET)]
+            (scratch / _in_form(name, RowsFormat.PARQUET)).write_bytes(_parquet(name, lines))
+            names += [name, _in_form(name, RowsFormat.PARQUET)]
         files = {name: file_sha256(scratch / name) for name in names}
         counts = {split.value: len(rows[split]) for split in FILES}
         manifest = {**about, "counts": counts, "sha256": sha256, "files": files}
@@ -150,7 +140,7 @@ def read_thumbs(folder: Path, sha256: str) -> Thumbs:
     return _read_folder(folder, sha256)[1]
 
 
-def zipped(folder: Path, *, sha256: str, form: Form) -> bytes:
+def zipped(folder: Path, *, sha256: str, form: RowsFormat) -> bytes:
     """A Snapshot's rows, thumbs and manifest in one zip file, after proving them as `read_rows` does.
 
     Parquet of a Snapshot from before it was written beside JSONL is made on the way.
@@ -168,7 +158,7 @@ def zipped(folder: Path, *, sha256: str, form: Form) -> bytes:
     return packed.getvalue()
 
 
-def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> list[UnpairedRow]:
+def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> list[UnpairedRow]:
     """KTO's rows of one split: each reply to a prompt once, with its label, in the order of pairs and then thumbs.
 
     A reply is good where it is chosen, bad where it is rejected or has a thumb down. One that is both is left out and
@@ -177,20 +167,29 @@ def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> list
     return [one for one, labels in _judged(rows, thumbs) if len(labels) == 1]
 
 
-def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> int:
+def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> int:
     """How many replies `unpaired` leaves out, because they are good in one place and bad in another."""
     return sum(len(labels) > 1 for _, labels in _judged(rows, thumbs))
 
 
-def _judged(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow]) -> list[tuple[UnpairedRow, set[bool]]]:
-    found: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
-    said = [
-        UnpairedRow(row.prompt, completion, label, row.prompt_id)
+def _judged(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow]) -> list[tuple[UnpairedRow, set[bool]]]:
+    of_pairs = [
+        UnpairedRow(
+            prompt=row.prompt,
+            completion=reply,
+            label=label,
+            prompt_id=row.prompt_id,
+            response_id=response_id,
+            ranking_id=row.ranking_id,
+            reviewer=row.reviewer,
+            simulated=row.simulated,
+            synthetic=row.synthetic,
+        )
         for row in rows
-        for completion, label in ((row.chosen, True), (row.rejected, False))
+        for reply, label, response_id in ((row.chosen, True, row.chosen_id), (row.rejected, False, row.rejected_id))
     ]
-    said += [UnpairedRow(one.prompt, one.completion, one.label, one.prompt_id) for one in thumbs]
-    for one in said:
+    found: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
+    for one in (*of_pairs, *thumbs):
         same = json.dumps(one.prompt), plain(" ".join(message["content"] for message in one.completion))
         found.setdefault(same, (one, set()))[1].add(one.label)
     return list(found.values())
@@ -206,7 +205,7 @@ def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
         learned = [*FILES.values(), *(name for name in THUMBS.values() if name in said)]
         _prove(folder, learned, said, changed)
         rows = {split: _read(folder / name, FrozenRow) for split, name in FILES.items()}
-        thumbs = {split: _read(folder / name, ThumbRow) if name in said else [] for split, name in THUMBS.items()}
+        thumbs = {split: _read(folder / name, UnpairedRow) if name in said else [] for split, name in THUMBS.items()}
         if content_sha256(rows, thumbs) != sha256:
             raise Refused(changed.format("its rows have another hash"))
         _prove(folder, sorted(set(said) - set(learned)), said, changed)
@@ -228,7 +227,7 @@ def _read(file: Path, kind: type[Line]) -> list[Line]:
         return [kind(**json.loads(line)) for line in stream]
 
 
-def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[ThumbRow]]:
+def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[UnpairedRow]]:
     """JSONL file name to what it holds; both files of thumbs where there is any."""
     of_pairs = {name: rows[split] for split, name in FILES.items()}
     if not thumbs or not any(thumbs.values()):
@@ -236,16 +235,16 @@ def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] |
     return {**of_pairs, **{name: thumbs[split] for split, name in THUMBS.items()}}
 
 
-def _in_form(name: str, form: Form) -> str:
+def _in_form(name: str, form: RowsFormat) -> str:
     return str(Path(name).with_suffix(f".{form}"))
 
 
-def _write_jsonl(file: Path, lines: Sequence[FrozenRow] | Sequence[ThumbRow]) -> None:
+def _write_jsonl(file: Path, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> None:
     with file.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
 
 
-def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[ThumbRow]) -> bytes:
+def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> bytes:
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import parquet
 

@@ -9,14 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db import models
-from db.models import LearningCurve, Method, Role, Snapshot, TrainingRun, TrainingStep
+from db.models import LearningCurve, Method, Role, Snapshot, Split, TrainingRun, TrainingStep
 from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
 from training.data.preferences import VALIDATION_SHARE
 from training.data.rows import read_rows
 from training.data.snapshot import folder_of, mean_tokens
-from training.data.terms import Split
 from training.recipe.estimate import estimate_minutes
 from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, CurvePoint, right_ones, shared_rows
 from training.recipe.recipe import start_training

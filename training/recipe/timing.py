@@ -14,7 +14,7 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Method, Reference, Role, RunStatus, Timing
+from db.models import Method, Reference, Role, RunStatus, Split, Timing
 from db.people import require
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
@@ -22,7 +22,6 @@ from files import MANIFEST, read_json
 from jobs.progress import Progress, RunLost
 from training.data.rows import FrozenRow, content_sha256, write_folder
 from training.data.snapshot import verify
-from training.data.terms import Split
 from training.recipe.recipe import stored_recipe
 from training.trainer import run_folder
 from training.trainer.run_folder import RecipeValues, RunInput, SampleReport, StepReport, WarningReport

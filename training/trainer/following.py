@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from db.models import Split
 from errors import PickwellError
 from jobs.processes import TIED, die_with_parent
 from jobs.runs import collapse
-from training.data.terms import Split
 from training.trainer.run_folder import (
     METRICS,
     SAMPLES,

@@ -7,7 +7,7 @@ every reply into "Sorry about that." (docs/experiments.md). So replies to fixed 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from training.data.terms import Split
+from db.models import Split
 from training.trainer.run_folder import SampleReport, StepReport, WarningReport
 
 LONGER, SHORTER = 2.0, 0.5

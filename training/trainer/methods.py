@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from db.models import Adapter, Loss, Method
+from db.models import Adapter, Loss, Method, Split
 from files import file_sha256
 from llm.folder import hash_weights, is_hub_id
-from training.data.terms import Split
 from training.trainer import trackers
 from training.trainer.examples import WITH_REFERENCE, Example
 from training.trainer.following import is_first, processes

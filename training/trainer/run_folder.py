@@ -14,10 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from db.models import Adapter, Launcher, Loss, Method, Reference
+from db.models import Adapter, Launcher, Loss, Method, Reference, Split
 from errors import TrainingFailed
 from files import MANIFEST, write_json
-from training.data.terms import Split
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"

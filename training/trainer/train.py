@@ -19,12 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from db.models import Method, Reference
+from db.models import Method, Reference, Split
 from errors import TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from training.data.rows import Rows, read_rows, read_thumbs, unpaired
-from training.data.terms import Split
 from training.recipe.learning_curve import shared_rows
 from training.trainer import methods, trackers
 from training.trainer.examples import WITH_REFERENCE, Example, examples

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from db.models import Split
 from errors import TrainingFailed
 from files import read_json, write_json
-from training.data.terms import Split
 from training.trainer.examples import WITH_REFERENCE, Example
 from training.trainer.following import is_first, processes, write_whole
 from training.trainer.guards import check_finite, check_first_step

@@ -20,6 +20,7 @@ from db.models import (
     Reference,
     Responder,
     ResponderKind,
+    Split,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -31,7 +32,6 @@ from jobs.progress import Progress, RunLost
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training.data.snapshot import folder_of
-from training.data.terms import Split
 from training.recipe.recipe import model_name_is_taken
 from training.trainer import trackers
 from training.trainer.launch import launch
