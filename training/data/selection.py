@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
-from enum import StrEnum
 from typing import Any
 
 from errors import Refused
 from stats.verdicts import BETTER, MUCH_BETTER
+from texts.worded import WordedEnum
 
 PAIRS_PER_PROMPT = 3
 """At most so many pairs of one prompt from rankings unless said otherwise, so that no prompt outweighs the others."""
@@ -20,21 +20,11 @@ made on purpose, so less is enough for it to count. In a reply below fifty words
 """
 
 
-class PairsMode(StrEnum):
-    """How an order of several replies becomes pairs."""
+class PairsMode(WordedEnum):
+    """How an order of several replies becomes pairs, strictly worse ones only."""
 
-    BEST_AGAINST_REST = "BEST_AGAINST_REST"
-    """The best reply over each strictly worse one."""
-    ALL_STRICT = "ALL_STRICT"
-    """Every reply over each strictly worse one."""
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        return {
-            PairsMode.BEST_AGAINST_REST: "the best reply over each worse one",
-            PairsMode.ALL_STRICT: "every reply over each worse one",
-        }[self]
+    BEST_AGAINST_REST = "BEST_AGAINST_REST", "the best reply over each worse one"
+    ALL_STRICT = "ALL_STRICT", "every reply over each worse one"
 
 
 @dataclass(frozen=True, kw_only=True)
