@@ -31,7 +31,7 @@ PAGE = 25
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonLine:
     """One comparison in the table; says who took part, not who wrote which reply."""
 
     comparison_id: int
@@ -49,10 +49,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Found:
+class ComparisonPage:
     """One page of the table."""
 
-    rows: Sequence[Row]
+    rows: Sequence[ComparisonLine]
     total: int
 
     @property
@@ -61,7 +61,7 @@ class Found:
         return max(1, -(-self.total // PAGE))
 
 
-def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> Found:
+def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> ComparisonPage:
     """The comparisons that fit the filter, newest first, `PAGE` at a time from page 1; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     fits = [Comparison.project_id == project_id, *conditions(only)]
@@ -85,9 +85,9 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
     ):
         writers[comparison_id].append(responder.label)
     flagged = set(s.scalars(select(Flag.comparison_id).where(Flag.comparison_id.in_(ids), Flag.settled_at.is_(None))))
-    return Found(
+    return ComparisonPage(
         rows=[
-            Row(
+            ComparisonLine(
                 comparison_id=comparison.id,
                 prompt=" ".join(text.split())[:120],
                 responders=" · ".join(writers[comparison.id]),

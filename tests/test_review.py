@@ -23,7 +23,7 @@ from review.reasons import (
 )
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
-from texts.diff import Change, word_diff, words_changed
+from texts.diff import Edit, word_diff, words_changed
 
 pytestmark = pytest.mark.both_databases
 
@@ -286,8 +286,8 @@ def test_a_correction_with_a_models_mark_for_the_end_of_a_turn_is_refused(
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_a_diff_holds_both_texts_whole(before: str, after: str) -> None:
     pieces = word_diff(before, after)
-    assert "".join(p.text for p in pieces if p.change is not Change.ADDED) == before
-    assert "".join(p.text for p in pieces if p.change is not Change.REMOVED) == after
+    assert "".join(p.text for p in pieces if p.change is not Edit.ADDED) == before
+    assert "".join(p.text for p in pieces if p.change is not Edit.REMOVED) == after
 
 
 def test_changed_words_are_counted() -> None:

@@ -10,7 +10,7 @@ _LONGEST = 4_000
 """Tokens beyond which texts are compared line by line: matching words is quadratic at worst."""
 
 
-class Change(StrEnum):
+class Edit(StrEnum):
     """What happened to a piece of text."""
 
     KEPT = "KEPT"
@@ -19,14 +19,14 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True)
-class Piece:
+class DiffPiece:
     """A run of text with one fate."""
 
-    change: Change
+    change: Edit
     text: str
 
 
-def word_diff(before: str, after: str) -> tuple[Piece, ...]:
+def word_diff(before: str, after: str) -> tuple[DiffPiece, ...]:
     """The pieces that turn `before` into `after`.
 
     KEPT and REMOVED pieces joined give `before`, KEPT and ADDED ones give `after`.
@@ -34,18 +34,18 @@ def word_diff(before: str, after: str) -> tuple[Piece, ...]:
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     if len(old) + len(new) > _LONGEST:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    pieces: list[Piece] = []
+    pieces: list[DiffPiece] = []
     for tag, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag == "equal":
-            pieces.append(Piece(Change.KEPT, "".join(old[i:j])))
+            pieces.append(DiffPiece(Edit.KEPT, "".join(old[i:j])))
             continue
         if j > i:
-            pieces.append(Piece(Change.REMOVED, "".join(old[i:j])))
+            pieces.append(DiffPiece(Edit.REMOVED, "".join(old[i:j])))
         if m > k:
-            pieces.append(Piece(Change.ADDED, "".join(new[k:m])))
+            pieces.append(DiffPiece(Edit.ADDED, "".join(new[k:m])))
     return tuple(pieces)
 
 
-def words_changed(pieces: tuple[Piece, ...]) -> int:
+def words_changed(pieces: tuple[DiffPiece, ...]) -> int:
     """Words added plus words removed."""
-    return sum(len(re.findall(r"\w+", piece.text)) for piece in pieces if piece.change is not Change.KEPT)
+    return sum(len(re.findall(r"\w+", piece.text)) for piece in pieces if piece.change is not Edit.KEPT)

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from stats.verdicts import Verdict
-from texts.diff import Change, Piece
+from texts.diff import DiffPiece, Edit
 from texts.escape import escaped
 from texts.shown import oddities
 from ui.keys import one_press_a_key
@@ -186,8 +186,8 @@ def seconds_drawn() -> float:
     return time.monotonic() - float(st.session_state.get("screen_drawn_at", 0.0))
 
 
-def show_diff(pieces: tuple[Piece, ...]) -> None:
+def show_diff(pieces: tuple[DiffPiece, ...]) -> None:
     """A word diff: added green, removed red and struck through."""
-    tags = {Change.KEPT: ("", ""), Change.ADDED: ("<ins>", "</ins>"), Change.REMOVED: ("<del>", "</del>")}
+    tags = {Edit.KEPT: ("", ""), Edit.ADDED: ("<ins>", "</ins>"), Edit.REMOVED: ("<del>", "</del>")}
     body = "".join(f"{tags[p.change][0]}{escaped(p.text)}{tags[p.change][1]}" for p in pieces)
     st.html(f'<div class="pw-card pw-text pw-diff">{body}</div>')

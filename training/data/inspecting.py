@@ -32,11 +32,12 @@ from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound
 from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
 from llm.template import Message, rendered
-from training.data.inspected_rows import InspectedRow, Stance, text_of
+from stats.verdicts import Outcome
+from training.data.inspected_rows import InspectedRow, text_of
 from training.data.rows import FrozenRow, read_rows
 from training.data.snapshot import folder_of
 from training.data.terms import LeftOutReason
-from training.data.token_fit import Piece, RowTokens, pieces
+from training.data.token_fit import RowTokens, TokenPiece, pieces
 
 CHUNK = 250
 """Rows that are tokenized at once."""
@@ -60,11 +61,11 @@ def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Insp
         raise NotFound("That snapshot is not in this project any more. Choose one from the list.")
     frozen = read_rows(folder_of(snapshot), sha256=snapshot.sha256)
     replies = _replies(s, snapshot_id)
-    stances, comparisons = _stances(s, snapshot_id), _comparisons_of_corrected(s, snapshot_id)
+    outcomes, comparisons = _outcomes(s, snapshot_id), _comparisons_of_corrected(s, snapshot_id)
     found: list[InspectedRow] = []
     for split in Split:
         for row in frozen[split]:
-            told = stances.get(row.ranking_id) if row.ranking_id is not None else None
+            told = outcomes.get(row.ranking_id) if row.ranking_id is not None else None
             found.append(
                 _inspected(
                     row,
@@ -115,15 +116,15 @@ def _inspected(
         chosen_cut=chosen.cut,
         rejected_cut=(rejected or unknown).cut,
         near=nearly_same(text_of(row.chosen), text_of(row.rejected)),
-        stances=() if told is None else tuple(_stance(order, row) for order in told.orders),
+        outcomes=() if told is None else tuple(_outcome(order, row) for order in told.orders),
         comparison_ids=comparison_ids,
     )
 
 
-def _stance(order: Mapping[int, int], row: FrozenRow) -> Stance:
+def _outcome(order: Mapping[int, int], row: FrozenRow) -> Outcome:
     better = order.get(row.chosen_id or 0, 1)
     worse = order.get(row.rejected_id, 1)
-    return Stance.EVEN if better == worse else Stance.SAME if better < worse else Stance.OPPOSITE
+    return Outcome.TIE if better == worse else Outcome.WIN if better < worse else Outcome.LOSS
 
 
 def _replies(s: Session, snapshot_id: int) -> dict[int, _Reply]:
@@ -139,7 +140,7 @@ def _replies(s: Session, snapshot_id: int) -> dict[int, _Reply]:
     return found
 
 
-def _stances(s: Session, snapshot_id: int) -> dict[int, _Told]:
+def _outcomes(s: Session, snapshot_id: int) -> dict[int, _Told]:
     """For each ranking behind a row what people say of its comparison now, each their own word; rules say nothing."""
     behind = aliased(Ranking)
     of_rows = (Preference.ranking_id == behind.id) & (Preference.snapshot_id == snapshot_id)
@@ -183,9 +184,9 @@ def _comparisons_of_corrected(s: Session, snapshot_id: int) -> dict[int, tuple[i
 class Reading:
     """A row as the base model reads it."""
 
-    prompt: tuple[Piece, ...]
-    chosen: tuple[Piece, ...]
-    rejected: tuple[Piece, ...]
+    prompt: tuple[TokenPiece, ...]
+    chosen: tuple[TokenPiece, ...]
+    rejected: tuple[TokenPiece, ...]
     tokens: RowTokens
 
 
@@ -247,7 +248,7 @@ class Reader:
         ends = [place for place, token in enumerate(reply) if token in self.stop_ids]
         return ends[0] if len(ends) == 1 else None
 
-    def _parts(self, text: str, encoding: Any, shared: int) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    def _parts(self, text: str, encoding: Any, shared: int) -> tuple[tuple[TokenPiece, ...], tuple[TokenPiece, ...]]:
         """The pieces of the prompt and of the reply."""
         spans = [
             (start, end, token in self.special_ids)
