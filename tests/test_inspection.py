@@ -21,11 +21,12 @@ from errors import BadTemplate, BrokenModel, NotAllowed, NotFound, Refused
 from intake.sample import FOLDER, load_sample
 from llm.template import PromptFormat
 from settings import ROOT
+from stats.intervals import proportion
 from stats.verdicts import Outcome
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.data.classes_and_values import Labels, Values, amount, task_of
-from training.data.inspected_rows import InspectedRow, Remark, RowSource, of_whom, share
+from training.data.inspected_rows import InspectedRow, Remark, RowSource, of_whom
 from training.data.inspecting import Reader, count_tokens, inspected, reader_of
 from training.data.inspection import (
     RowFilter,
@@ -83,21 +84,21 @@ SEEN = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60)
 @settings(max_examples=60, deadline=None)
 @given(SEEN)
 def test_a_share_lies_in_its_interval_and_turns_round_with_what_is_counted(seen: list[tuple[int, bool]]) -> None:
-    found, turned = share(seen), share([(prompt, not holds) for prompt, holds in seen])
+    found, turned = proportion(seen), proportion([(prompt, not holds) for prompt, holds in seen])
     assert 0 <= found.low <= found.rate <= found.high <= 1 or not seen
     assert (turned.count, turned.n) == (found.n - found.count, found.n)
     assert (turned.low, turned.high) == pytest.approx((1 - found.high, 1 - found.low), abs=1e-9)
 
 
 def test_rows_of_one_prompt_count_as_less_than_rows_of_many() -> None:
-    apart = share([(prompt, prompt % 3 > 0) for prompt in range(30)])
-    together = share([(prompt // 3, prompt // 3 % 3 > 0) for prompt in range(30)])
+    apart = proportion([(prompt, prompt % 3 > 0) for prompt in range(30)])
+    together = proportion([(prompt // 3, prompt // 3 % 3 > 0) for prompt in range(30)])
     assert apart.rate == pytest.approx(2 / 3)
     assert together.high - together.low > 1.3 * (apart.high - apart.low)
 
 
 def test_no_rows_tell_nothing() -> None:
-    assert (share([]).low, share([]).high) == (0.0, 1.0)
+    assert (proportion([]).low, proportion([]).high) == (0.0, 1.0)
     assert not lengths([]).finding.warns
     assert bins({"chosen": []}) == []
     assert (responders([]), task_of([]), repeats([], prose=True).findings) == ([], (), ())

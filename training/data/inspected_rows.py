@@ -5,13 +5,11 @@ Intervals are 95 % and clustered by prompt, since a prompt may give several rows
 evaluations).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.models import Split
 from llm.template import Message
-from stats.intervals import clustered
 from stats.verdicts import Outcome
 from texts.worded import WordedEnum
 from training.data.rows import FrozenRow
@@ -75,27 +73,6 @@ class Remark:
     """A model would learn something by it that nobody meant to teach, or the training would not start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proportion:
-    """A share with its interval."""
-
-    count: int
-    n: int
-    low: float
-    high: float
-    """95 %, clustered by prompt, in [0, 1]."""
-
-    @property
-    def rate(self) -> float:
-        """In [0, 1]; 0 where there is nothing."""
-        return self.count / self.n if self.n else 0.0
-
-    @property
-    def words(self) -> str:
-        """As ``63 % [55, 71]``."""
-        return f"{self.rate * 100:.0f} % [{self.low * 100:.0f}, {self.high * 100:.0f}]"
-
-
 def text_of(turns: Sequence[Message]) -> str:
     """The text of a reply's turns."""
     return "\n\n".join(turn["content"] for turn in turns)
@@ -114,15 +91,3 @@ def among(rows: Sequence[InspectedRow], noun: str = "pairs") -> str:
     if simulated == len(rows):
         return f"{len(rows):,} simulated {noun} (no person chose)"
     return f"{len(rows):,} {noun}, {simulated:,} of them simulated"
-
-
-def share(seen: Iterable[tuple[int, bool]]) -> Proportion:
-    """How often something holds; each item is a prompt's id and whether it does. All of [0, 1] where there is none."""
-    clusters: dict[int, list[bool]] = defaultdict(list)
-    for prompt_id, holds in seen:
-        clusters[prompt_id].append(holds)
-    count, n = sum(map(sum, clusters.values())), sum(map(len, clusters.values()))
-    if n == 0:
-        return Proportion(0, 0, 0.0, 1.0)
-    low, high = clustered(clusters.values())
-    return Proportion(count, n, min(low, count / n), max(high, count / n))  # rounding may put the rate outside

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stats.intervals import Proportion, proportion
 from stats.verdicts import Outcome
 from texts.worded import WordedEnum
 from training.data.classes_and_values import Labels, Values, task_of
-from training.data.inspected_rows import RARE, InspectedRow, Proportion, Remark, among, share, text_of
+from training.data.inspected_rows import RARE, InspectedRow, Remark, among, text_of
 from training.data.preferences import plain
 
 SIDES = ("chosen", "rejected")
@@ -51,7 +52,7 @@ def lengths(rows: Sequence[InspectedRow]) -> RowLengths:
     chosen = tuple(len(one.chosen.split()) for one in rows)
     rejected = tuple(len(one.rejected.split()) for one in rows)
     unlike = [place for place, _ in enumerate(rows) if chosen[place] != rejected[place]]
-    longer = share((rows[place].row.prompt_id, chosen[place] > rejected[place]) for place in unlike)
+    longer = proportion((rows[place].row.prompt_id, chosen[place] > rejected[place]) for place in unlike)
     return RowLengths(chosen, rejected, longer, _length_finding(longer, [rows[place] for place in unlike]))
 
 
@@ -118,7 +119,7 @@ def responders(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
         elif one.chosen_by != one.rejected_by:
             seen[one.chosen_by].append((one.row.prompt_id, True))
             seen[one.rejected_by].append((one.row.prompt_id, False))
-    found = [ResponderWins(name, share(seen[name]), corrected[name]) for name in {*seen, *corrected}]
+    found = [ResponderWins(name, proportion(seen[name]), corrected[name]) for name in {*seen, *corrected}]
     return sorted(found, key=lambda one: (-one.won.rate, -one.won.n, one.responder))
 
 
@@ -162,7 +163,7 @@ def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement
     """
     ranked = [one for one in rows if not one.corrected]
     several = [one for one in ranked if len(one.outcomes) > 1]
-    opposite = share((one.row.prompt_id, Outcome.LOSS in one.outcomes) for one in several)
+    opposite = proportion((one.row.prompt_id, Outcome.LOSS in one.outcomes) for one in several)
     even = sum(Outcome.TIE in one.outcomes and Outcome.LOSS not in one.outcomes for one in several)
     against = f" {left_out:,} more orders were left out, because somebody (or a rule) said the opposite."
     beside = against if left_out else ""

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -248,23 +248,11 @@ def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> b
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import parquet
 
-    table = pa.Table.from_pylist([asdict(line) for line in lines], schema=_schema(thumbs=name in THUMBS.values()))
-    packed = io.BytesIO()
-    parquet.write_table(table, packed)
-    return packed.getvalue()
-
-
-def _schema(*, thumbs: bool) -> Any:
-    """Said, not guessed: a column that is empty in one split must have the other's type."""
-    import pyarrow as pa
-
+    # said, not guessed: a column that is empty in one split must have the other's type
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    learned = (
-        [("prompt", messages), ("completion", messages), ("label", pa.bool_())]
-        if thumbs
-        else [("prompt", messages), ("chosen", messages), ("rejected", messages)]
-    )
-    ids = ["response_id", "ranking_id"] if thumbs else ["chosen_id", "rejected_id", "ranking_id", "correction_id"]
-    said = [("reviewer", pa.string()), ("simulated", pa.bool_()), ("synthetic", pa.bool_())]
-    said += [] if thumbs else [("cluster", pa.string())]
-    return pa.schema([*learned, ("prompt_id", pa.int64()), *((name, pa.int64()) for name in ids), *said])
+    types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), int | None: pa.int64(), list[Message]: messages}
+    columns = fields(UnpairedRow if name in THUMBS.values() else FrozenRow)
+    schema = pa.schema([(column.name, types[column.type]) for column in columns])  # type: ignore[index]
+    packed = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist([asdict(line) for line in lines], schema=schema), packed)
+    return packed.getvalue()

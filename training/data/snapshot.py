@@ -119,16 +119,21 @@ def freeze(
     sha256 = content_sha256(rows, thumbs)
     snapshot = s.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.sha256 == sha256))
     if snapshot is None:
-        snapshot = _store(
-            s,
-            found,
-            project=project,
-            prompt=prompt,
-            prompt_of=prompt_of,
-            selection=selection,
+        snapshot = Snapshot(
+            project_id=project.id,
+            instructions=prompt.instructions,
+            system_hash=text_hash(prompt.instructions),
+            prompt_of_id=prompt_of,
+            folder=f"{project.id}-{sha256[:8]}",
             sha256=sha256,
-            by=by,
+            row_count=len(found.rows),
+            simulated_count=found.simulated_count,
+            thumb_count=len(found.thumbs),
+            selection=selection.as_json(),
+            created_by_id=by,
+            created_at=now(),
         )
+        _store(s, snapshot, found)
     _write(snapshot, rows, thumbs, project.name)
     return snapshot
 
@@ -290,31 +295,7 @@ def _prompt_of(s: Session, *, project_id: int, responder_id: int | None) -> Resp
     return found
 
 
-def _store(
-    s: Session,
-    found: Preferences,
-    *,
-    project: Project,
-    prompt: PromptFormat,
-    prompt_of: int | None,
-    selection: Selection,
-    sha256: str,
-    by: int,
-) -> Snapshot:
-    snapshot = Snapshot(
-        project_id=project.id,
-        instructions=prompt.instructions,
-        system_hash=text_hash(prompt.instructions),
-        prompt_of_id=prompt_of,
-        folder=f"{project.id}-{sha256[:8]}",
-        sha256=sha256,
-        row_count=len(found.rows),
-        simulated_count=found.simulated_count,
-        thumb_count=len(found.thumbs),
-        selection=selection.as_json(),
-        created_by_id=by,
-        created_at=now(),
-    )
+def _store(s: Session, snapshot: Snapshot, found: Preferences) -> None:
     snapshot.left_out = [SnapshotLeftOut(reason=reason.value, count=n) for reason, n in found.left_out.items()]
     snapshot.preferences = [
         Preference(
@@ -342,7 +323,6 @@ def _store(
         for thumb in found.thumbs
     )
     s.flush()
-    return snapshot
 
 
 def _write(snapshot: Snapshot, rows: Rows, thumbs: Thumbs, project: str) -> None:
