@@ -7,7 +7,7 @@ import streamlit as st
 from db.people import RANKERS, guideline_of
 from db.session import reading, session
 from review.corrections import Corrected, next_rejected, rejected_count, standing_corrections
-from review.drafts import WritingTask, draft_of, save_draft
+from review.drafts import DraftPlace, WritingTask, draft_of, save_draft
 from review.reveals import reveal
 from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
@@ -133,13 +133,13 @@ def done(words: str) -> None:
 
 def writing_box(prompt_id: int) -> None:
     """An empty box for a reply of one's own, kept as a draft while it is typed."""
-    key = f"write_{prompt_id}"
+    key, place = f"write_{prompt_id}", DraftPlace(reviewer_id=me.reviewer_id, prompt_id=prompt_id)
     with reading() as s:
-        draft = draft_of(s, reviewer_id=me.reviewer_id, prompt_id=prompt_id, response_id=None)
+        draft = draft_of(s, at=place)
 
     def typed(text: str) -> None:
         with errors_toasted(), session() as s:
-            save_draft(s, by=me.reviewer_id, prompt_id=prompt_id, response_id=None, text=text)
+            save_draft(s, at=place, text=text)
 
     text = editor(key, label="Your reply", start=draft or "", on_typed=typed)
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))

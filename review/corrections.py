@@ -25,7 +25,7 @@ from db.people import RANKERS, require
 from errors import NotFound, Refused
 from llm.template import TURN_MARK
 from review.assignment import ranked_by
-from review.drafts import WritingTask, forget_draft, put_off_last
+from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
 from review.reveals import reveal
 from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
 
@@ -91,7 +91,8 @@ def correct(
         response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=comment(reason)
     )
     s.add(correction)
-    forget_draft(s, reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
+    typed = DraftPlace(reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
+    forget_draft(s, at=typed)
     if parent is not None:
         for comparison_id in _still_to_rank(s, by=by, response_id=response_id):
             reveal(s, by=by, comparison_id=comparison_id, roles=RANKERS)

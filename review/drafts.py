@@ -1,10 +1,10 @@
 """What waits to be written, and what somebody has typed of it: no reload, closed tab or crash loses a word."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, case, delete, literal, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, delete, literal, select
 from sqlalchemy.orm import Session
 
 from db.lookup import existing
@@ -42,42 +42,43 @@ def put_off_last(column: SQLColumnExpression[int], later: Sequence[int]) -> Colu
     return case(places, value=column, else_=0) if places else literal(0)
 
 
-def _which(reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None) -> ColumnElement[bool]:
-    return (
-        (Draft.reviewer_id == reviewer_id)
-        & (Draft.prompt_id == prompt_id)
-        & Draft.response_id.is_not_distinct_from(response_id)
-        & Draft.parent_id.is_not_distinct_from(parent_id)
-    )
+@dataclass(frozen=True, kw_only=True)
+class DraftPlace:
+    """Where a Reviewer types: a correction of a response or of its correction `parent_id`, else a new reply."""
+
+    reviewer_id: int
+    prompt_id: int
+    response_id: int | None = None
+    parent_id: int | None = None
+
+    @property
+    def here(self) -> ColumnElement[bool]:
+        """Whether a Draft is of this place."""
+        return and_(*(getattr(Draft, name).is_not_distinct_from(value) for name, value in asdict(self).items()))
 
 
-def save_draft(
-    s: Session, *, by: int, prompt_id: int, response_id: int | None, text: str, parent_id: int | None = None
-) -> None:
-    """Keep what is in the editor: a correction of a response or of its correction `parent_id`, else a new reply."""
-    prompt = existing(s, Prompt, prompt_id, "prompt")
-    require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
+def save_draft(s: Session, *, at: DraftPlace, text: str) -> None:
+    """Keep what is in the editor."""
+    prompt = existing(s, Prompt, at.prompt_id, "prompt")
+    require(s, by=at.reviewer_id, project_id=prompt.project_id, roles=RANKERS)
     kept = short_enough(cleaned(text), LONGEST_REPLY, "The text")
-    response = s.get(Response, response_id) if response_id is not None else None
-    if response_id is not None and (response is None or response.prompt_id != prompt_id):
-        raise NotFound("That reply is not in the database any more. Reload the page.")
-    draft = s.scalar(select(Draft).where(_which(by, prompt_id, response_id, parent_id)))
+    if at.response_id is not None:
+        response = existing(s, Response, at.response_id, "reply")
+        if response.prompt_id != at.prompt_id:
+            raise NotFound("That reply is not in the database any more. Reload the page.")
+    draft = s.scalar(select(Draft).where(at.here))
     if draft is None:
-        draft = Draft(reviewer_id=by, prompt_id=prompt_id, response_id=response_id, parent_id=parent_id)
+        draft = Draft(**asdict(at))
         s.add(draft)
     draft.text, draft.saved_at = kept, now()
     s.flush()
 
 
-def draft_of(
-    s: Session, *, reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None = None
-) -> str | None:
+def draft_of(s: Session, *, at: DraftPlace) -> str | None:
     """What the reviewer typed there last and did not save; none where there is nothing."""
-    return s.scalar(select(Draft.text).where(_which(reviewer_id, prompt_id, response_id, parent_id)))
+    return s.scalar(select(Draft.text).where(at.here))
 
 
-def forget_draft(
-    s: Session, *, reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None = None
-) -> None:
+def forget_draft(s: Session, *, at: DraftPlace) -> None:
     """The text was saved, or thrown away on purpose."""
-    s.execute(delete(Draft).where(_which(reviewer_id, prompt_id, response_id, parent_id)))
+    s.execute(delete(Draft).where(at.here))

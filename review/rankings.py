@@ -13,7 +13,7 @@ from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Ro
 from db.people import RANKERS, guideline_of, require
 from errors import NotFound, Refused
 from review.assignment import drawn_order, ranked_by
-from review.queue import check_quota, drawn_for, lease_again, release
+from review.queue import check_quota, drawn_for, lease, release
 from review.slots import dense
 from stats.verdicts import BETTER, MUCH_BETTER, Order
 from texts.typed import comment
@@ -187,7 +187,7 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
     if drawn is Drawn.REPEAT and not s.scalar(select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)):
         drawn = Drawn.RANDOM  # the first look is undone too, so this would be one
     if s.get(Reveal, (ranking.comparison_id, by)) is None:
-        lease_again(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)
+        lease(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)
     return ranking.comparison_id
 
 

@@ -13,7 +13,7 @@ from errors import Refused
 from intake.routing import has_reply_of_person
 from llm.template import TURN_MARK
 from review.corrections import same_words
-from review.drafts import WritingTask, forget_draft, put_off_last
+from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
 from texts.rules import as_shown
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
 
@@ -99,7 +99,7 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
                 response_ids=[other.id, response.id],
                 near_identical=nearly_same(shown(other.text), shown(clean)),
             )
-    forget_draft(s, reviewer_id=by, prompt_id=prompt_id, response_id=None)
+    forget_draft(s, at=DraftPlace(reviewer_id=by, prompt_id=prompt_id))
     return response
 
 

@@ -1,6 +1,7 @@
 """Correcting: a queue of what nobody would send, drafts, chains, and replies written from an empty box."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -19,7 +20,7 @@ from review.corrections import (
     standing_corrections,
     withdraw,
 )
-from review.drafts import draft_of, save_draft
+from review.drafts import DraftPlace, draft_of, save_draft
 from review.rankings import rank, undo
 from review.reveals import project_history, reveal
 from review.writing import next_unanswered, unanswered_count, write_reply
@@ -132,19 +133,19 @@ def test_a_chain_starts_only_from_what_somebody_else_said_of_this_reply_and_stil
 def test_a_draft_survives_until_its_text_is_saved_and_is_nobody_elses(s: Session) -> None:
     desk = Desk(s, pairs=1)
     reply = desk.pairs[0].responses[0]
-    which = {"prompt_id": reply.prompt_id, "response_id": reply.id}
+    here = DraftPlace(reviewer_id=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id)
     for text in ("We a", "We are s"):
-        save_draft(s, by=desk.ann.id, text=text, **which)
-    save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=None, text="Dear")
-    assert draft_of(s, reviewer_id=desk.ann.id, **which) == "We are s"
-    assert draft_of(s, reviewer_id=desk.bo.id, **which) is None
+        save_draft(s, at=here, text=text)
+    save_draft(s, at=replace(here, response_id=None), text="Dear")
+    assert draft_of(s, at=here) == "We are s"
+    assert draft_of(s, at=replace(here, reviewer_id=desk.bo.id)) is None
     assert s.scalars(select(Correction)).all() == []
     correct(s, by=desk.ann.id, response_id=reply.id, text="We are sorry.")
-    assert draft_of(s, reviewer_id=desk.ann.id, **which) is None
+    assert draft_of(s, at=here) is None
     assert s.scalars(select(Draft.text)).all() == ["Dear"]
     reviewer = a_reviewer(s, desk.project, Role.REVIEWER)
     with pytest.raises(NotAllowed):
-        save_draft(s, by=reviewer.id, text="x", **which)
+        save_draft(s, at=replace(here, reviewer_id=reviewer.id), text="x")
 
 
 def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session) -> None:
@@ -221,7 +222,9 @@ def test_comments_and_texts_nobody_could_read_are_refused_and_nothing_is_lost(s:
     with pytest.raises(Refused, match="The correction has"):
         correct(s, by=desk.ann.id, response_id=reply.id, text=huge)
     with pytest.raises(Refused, match="The text has"):
-        save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id, text=huge)
+        save_draft(
+            s, at=DraftPlace(reviewer_id=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id), text=huge
+        )
     assert s.scalars(select(Correction)).all() == []
     rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order, reason="  \u202eshort\u200b ")
     assert s.scalars(select(Change).where(Change.table == "ranking")).one().reviewer_id == desk.ann.id
@@ -275,14 +278,14 @@ def test_a_draft_belongs_to_what_is_corrected(s: Session) -> None:
     desk = Desk(s)
     reply, other = desk.pairs[0].responses[0], desk.pairs[1].responses[0]
     first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
-    for parent_id, text in ((None, "of the reply"), (first.id, "of the correction")):
-        save_draft(s, by=desk.bo.id, prompt_id=reply.prompt_id, response_id=reply.id, parent_id=parent_id, text=text)
-    which = {"reviewer_id": desk.bo.id, "prompt_id": reply.prompt_id, "response_id": reply.id}
-    assert draft_of(s, **which) == "of the reply"
-    assert draft_of(s, **which, parent_id=first.id) == "of the correction"
+    of_reply = DraftPlace(reviewer_id=desk.bo.id, prompt_id=reply.prompt_id, response_id=reply.id)
+    of_correction = replace(of_reply, parent_id=first.id)
+    save_draft(s, at=of_reply, text="of the reply")
+    save_draft(s, at=of_correction, text="of the correction")
+    assert (draft_of(s, at=of_reply), draft_of(s, at=of_correction)) == ("of the reply", "of the correction")
     for response_id in (other.id, 999):
         with pytest.raises(NotFound, match="not in the database"):
-            save_draft(s, by=desk.bo.id, prompt_id=reply.prompt_id, response_id=response_id, text="x")
+            save_draft(s, at=replace(of_reply, response_id=response_id), text="x")
 
 
 @pytest.mark.parametrize("text", ["\0", "\u200b \u200b", "\ud800", " \n"])
