@@ -365,10 +365,10 @@ def say_which(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
     s.flush()
 
 
-def explain(s: Session, *, by: int, judgment_id: int, text: str | None) -> None:
+def explain(s: Session, *, by: int, judgment_id: int, reason: str | None) -> None:
     """Keep, change or (with nothing) take away the comment on one's own verdict. Raises `Refused` for one too long."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    judgment.comment = comment(text)
+    judgment.comment = comment(reason)
     s.flush()
 
 

@@ -125,8 +125,9 @@ def says_held_out(cell: str) -> bool:
 def picked_column(cell: str, mapping: ColumnMapping) -> str | Verdict | None:
     """What a pick means: the reply column, a verdict for none of them, or None when nobody can tell."""
     said = re.sub(r"[\s_\-]+", " ", cell.strip().lower())
-    if (verdict := Verdict.of_no_side(said)) is not None:
-        return verdict
+    for verdict in Verdict:
+        if said in verdict.spoken:
+            return verdict
     for column, person in mapping.responses.items():
         spoken = {column.lower(), person.lower(), person_of(column).lower(), person.lower().split(" ")[0]}
         if said in {re.sub(r"[\s_\-]+", " ", word) for word in spoken}:

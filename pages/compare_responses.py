@@ -9,11 +9,10 @@ import streamlit as st
 from sqlalchemy.orm import Session
 
 from db.models import ComparisonState, Project, Response, Role
-from db.people import RANKERS, guideline_of
+from db.people import RANKERS
 from db.session import reading, session
-from intake.prompts import prompt_sets
 from review.assignment import Offer, RankingProgress, progress
-from review.filters import ComparisonStanding, Filter, compared_responders
+from review.filters import ComparisonStanding, Filter, filter_choices
 from review.flags import flag
 from review.queue import claim, held_by_others, own_rankings, release
 from review.rankings import LastRanking, last_ranking, rank, strengthen, undo
@@ -22,7 +21,7 @@ from stats.verdicts import Order
 from texts.escape import escaped
 from texts.typed import LONGEST_COMMENT
 from ui.correcting import Subject, correction_box
-from ui.frame import page
+from ui.frame import page, show_guideline
 from ui.keys import alternating
 from ui.pairs import (
     PAUSE,
@@ -253,8 +252,7 @@ def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: boo
 def narrow_down() -> None:
     """The queue's filters; who wrote what and what others said is for managers only, and is told by neither."""
     with reading() as s:
-        sets = {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in prompt_sets(s, project_id=me.project_id)}
-        writers = {one.id: one.label for one in compared_responders(s, project_id=me.project_id)}
+        sets, writers = filter_choices(s, project_id=me.project_id)
     with st.popover("Filter", icon=":material/filter_alt:"):
         chosen = st.selectbox(
             "Prompts of", [None, *sets], format_func=lambda i: sets.get(i, "all imports"), key="f_set"
@@ -289,12 +287,7 @@ def done_list(state: ComparisonState | None, empty: str) -> None:
         )
 
 
-with reading() as s:
-    guideline = guideline_of(s, project_id=me.project_id)
-if guideline is not None and guideline.text:
-    title = f"Guideline: what makes a reply better (version {guideline.version})"
-    with st.expander(title, icon=":material/menu_book:"):
-        st.text(guideline.text)
+show_guideline(me)
 with reading() as s:
     shared_queue = s.get_one(Project, me.project_id).people_wanted is not None
 LISTS = {"queue": "My queue"} | ({"others": "Waiting for others"} if shared_queue else {}) | {"done": "Done"}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from db.people import RANKERS, guideline_of
+from db.people import RANKERS
 from db.session import reading, session
 from review.corrections import Corrected, next_rejected, rejected_count, standing_corrections
 from review.drafts import DraftPlace, WritingTask, draft_of, save_draft
@@ -15,7 +15,7 @@ from texts.diff import word_diff
 from texts.escape import escaped
 from ui.correcting import Subject, correction_box
 from ui.editor import editor, now_in, restart
-from ui.frame import page
+from ui.frame import page, show_guideline
 from ui.pairs import show_diff, show_prompt
 from ui.safe import errors_toasted, plain
 
@@ -217,15 +217,10 @@ def correct_further(one: Corrected) -> None:
 
 
 with reading() as s:
-    guideline = guideline_of(s, project_id=me.project_id)
     waiting = rejected_count(s, project_id=me.project_id)
     to_write = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
     wanted = wanted_count(s, project_id=me.project_id)
-if guideline is not None and guideline.text:
-    with st.expander(
-        f"Guideline: what makes a reply better (version {guideline.version})", icon=":material/menu_book:"
-    ):
-        st.text(guideline.text)
+show_guideline(me)
 PARTS = {
     "rejected": (rejected, f"Nobody would send ({waiting})"),
     "wanted": (after_losses, f"Like lost ones ({wanted})"),

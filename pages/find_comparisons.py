@@ -10,10 +10,9 @@ import streamlit as st
 
 from db.models import ComparisonState, Drawn, Ranking, Role
 from db.session import reading, session
-from intake.prompts import prompt_sets
 from review.assignment import offer
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.filters import ComparisonStanding, Filter, compared_responders
+from review.filters import ComparisonStanding, Filter, filter_choices
 from review.reveals import Entry, Opened, opened, project_history, reveal
 from stats.verdicts import MUCH_BETTER, Verdict
 from texts.diff import word_diff
@@ -49,8 +48,7 @@ DRAWN_WORDS = {Drawn.UNCERTAIN: "least certain first", Drawn.GOLD: "gold", Drawn
 def chosen_filter() -> Filter:
     """The row of filters above the table."""
     with reading() as s:
-        sets = {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in prompt_sets(s, project_id=me.project_id)}
-        writers = {one.id: one.label for one in compared_responders(s, project_id=me.project_id)}
+        sets, writers = filter_choices(s, project_id=me.project_id)
     words, prompts, who, standing = st.columns([3, 2, 3, 2])
     return Filter(
         words=words.text_input("Words in the prompt", max_chars=200),

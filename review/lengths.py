@@ -207,19 +207,16 @@ def _pairs(s: Session, some: Select[int], shown: AsShown) -> list[MeasuredPair]:
         .order_by(Response.id)
     ):
         sides[comparison_id].append((response_id, responder.label, len(shown(text).split())))
-    better = _better(s, ids)
-    return [
-        MeasuredPair((one[1], two[1]), (one[2], two[2]), _share(better.get(comparison_id, {}), one[0], two[0]))
-        for comparison_id, (one, two) in sides.items()
-    ]
+    found = _better(s, ids)
+    pairs = []
+    for comparison_id, (one, two) in sides.items():
+        better = found[comparison_id]
+        share = better[one[0]] / better.total() if better else None
+        pairs.append(MeasuredPair((one[1], two[1]), (one[2], two[2]), share))
+    return pairs
 
 
-def _share(better: Mapping[int, int], one: int, two: int) -> float | None:
-    said = better.get(one, 0) + better.get(two, 0)
-    return better.get(one, 0) / said if said else None
-
-
-def _better(s: Session, comparison_ids: Sequence[int]) -> Mapping[int, Mapping[int, int]]:
+def _better(s: Session, comparison_ids: Sequence[int]) -> Mapping[int, Counter[int]]:
     """For each comparison how many people called which response better than the other."""
     places: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for comparison_id, ranking_id, place, response_id in s.execute(

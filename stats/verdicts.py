@@ -6,7 +6,7 @@ replies. An order says the same of any number of replies: a verdict is an order 
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Self
 
 BETTER, MUCH_BETTER = 1, 2
 """How strong a verdict for one side is, where somebody was asked."""
@@ -45,11 +45,45 @@ class Order:
 class Verdict(StrEnum):
     """What a reviewer says of two replies. Its place in this list is its code in arrays (`stats.votes`)."""
 
-    LEFT = "LEFT"
-    RIGHT = "RIGHT"
-    TIE = "TIE"
+    words: str
+    """For people."""
+    key: str
+    """The arrow key that says it."""
+    order: Order
+    """The places of the left and of the right reply."""
+    outcomes: tuple[Outcome, ...]
+    """What it means for the left and for the right reply."""
+    spoken: tuple[str, ...]
+    """What imported files call it, in lower case; they name a better reply by its column or its writer."""
+
+    def __new__(
+        cls,
+        value: str,
+        words: str = "",
+        key: str = "",
+        order: Order = Order(()),
+        outcomes: tuple[Outcome, ...] = (),
+        spoken: tuple[str, ...] = (),
+    ) -> Self:
+        """A row of the table; with its value alone, the member that there is."""
+        verdict = str.__new__(cls, value)
+        verdict._value_ = value
+        verdict.words, verdict.key, verdict.order = words, key, order
+        verdict.outcomes, verdict.spoken = outcomes, spoken
+        return verdict
+
+    LEFT = "LEFT", "left is better", "Left", Order((1, 2)), (Outcome.WIN, Outcome.LOSS)
+    RIGHT = "RIGHT", "right is better", "Right", Order((2, 1)), (Outcome.LOSS, Outcome.WIN)
+    TIE = "TIE", "both good", "Up", Order((1, 1)), (Outcome.TIE,) * 2, ("tie", "equal", "both good", "same")
     """Both good, neither better."""
-    BOTH_BAD = "BOTH_BAD"
+    BOTH_BAD = (
+        "BOTH_BAD",
+        "both bad",
+        "Down",
+        Order((1, 1), True),
+        (Outcome.BOTH_BAD,) * 2,
+        ("both bad", "neither", "none"),
+    )
     """Neither could be sent; counts as a tie and is reported."""
 
     @property
@@ -58,51 +92,13 @@ class Verdict(StrEnum):
         return self.lower()
 
     @property
-    def words(self) -> str:
-        """For people."""
-        return _TABLE[self].words
-
-    @property
-    def key(self) -> str:
-        """The arrow key that says it."""
-        return _TABLE[self].key
-
-    @property
-    def order(self) -> Order:
-        """The places of the left and of the right reply."""
-        return _TABLE[self].order
-
-    @property
     def decided(self) -> bool:
         """Whether one reply is better."""
         return self in (Verdict.LEFT, Verdict.RIGHT)
 
     def outcome(self, *, candidate_left: bool) -> Outcome:
         """What it means for the candidate; nowhere else does a position become a win or a loss."""
-        return _TABLE[self].outcomes[0 if candidate_left else 1]
-
-    @classmethod
-    def of_no_side(cls, said: str) -> "Verdict | None":
-        """TIE or BOTH_BAD where a file's word, in lower case and with single spaces, means that; else none."""
-        return next((verdict for verdict in cls if said in _TABLE[verdict].spoken), None)
+        return self.outcomes[0 if candidate_left else 1]
 
 
-class _Row(NamedTuple):
-    words: str
-    key: str
-    order: Order
-    outcomes: tuple[Outcome, Outcome]
-    """Of the left and of the right reply."""
-    spoken: tuple[str, ...] = ()
-    """What it is called in imported files, which name a better reply by its column or its writer."""
-
-
-_TABLE = {
-    Verdict.LEFT: _Row("left is better", "Left", Order((1, 2)), (Outcome.WIN, Outcome.LOSS)),
-    Verdict.RIGHT: _Row("right is better", "Right", Order((2, 1)), (Outcome.LOSS, Outcome.WIN)),
-    Verdict.TIE: _Row("both good", "Up", Order((1, 1)), (Outcome.TIE,) * 2, ("tie", "equal", "both good", "same")),
-    Verdict.BOTH_BAD: _Row(
-        "both bad", "Down", Order((1, 1), none_good=True), (Outcome.BOTH_BAD,) * 2, ("both bad", "neither", "none")
-    ),
-}
-_OF_TWO = {row.order: verdict for verdict, row in _TABLE.items()}
+_OF_TWO = {verdict.order: verdict for verdict in Verdict}

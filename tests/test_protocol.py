@@ -483,9 +483,9 @@ def test_a_comment_and_tags_are_kept_with_the_verdict(s: Session) -> None:
     view = contest.draw(evaluation, contest.judges[0])
     assert view is not None
     with pytest.raises(Refused, match="verdict on this pair first"):
-        explain(s, by=me, judgment_id=view.judgment_id, text="Warmer.")
+        explain(s, by=me, judgment_id=view.judgment_id, reason="Warmer.")
     judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
-    explain(s, by=me, judgment_id=view.judgment_id, text=" Warmer. ")
+    explain(s, by=me, judgment_id=view.judgment_id, reason=" Warmer. ")
     set_tags(s, by=me, judgment_id=view.judgment_id, praise=["Warm"], faults=["Too long"])
     with pytest.raises(Refused, match="no reason that can be chosen"):
         set_tags(s, by=me, judgment_id=view.judgment_id, praise=["<b>"], faults=[])

@@ -1,6 +1,7 @@
 """Why the last choice was made: a comment, chips, and the project's criteria."""
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 import streamlit as st
 
@@ -29,14 +30,6 @@ def why(me: Me, last: LastRanking) -> None:
         said = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
 
-    def save_reason(text: str) -> None:
-        with session() as s:
-            give_reason(s, by=me.reviewer_id, ranking_id=last.ranking_id, reason=text)
-
-    def save_chips(praise: list[str], faults: list[str]) -> None:
-        with session() as s:
-            set_chips(s, by=me.reviewer_id, ranking_id=last.ranking_id, praise=praise, faults=faults)
-
     with st.container(border=True, key="why"):
         reason_boxes(
             in_words(last.order, strength=last.strength),
@@ -45,8 +38,8 @@ def why(me: Me, last: LastRanking) -> None:
             comment=last.reason,
             chips=chips,
             titles=TITLES if last.order.verdict else ("The best is", "Wrong with the others"),
-            save_comment=save_reason,
-            save_chips=save_chips,
+            save_comment=partial(give_reason, by=me.reviewer_id, ranking_id=last.ranking_id),
+            save_labels=partial(set_chips, by=me.reviewer_id, ranking_id=last.ranking_id),
         )
         for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
             column.segmented_control(
@@ -73,8 +66,8 @@ def reason_boxes(
     comment: str | None,
     chips: Collection[str],
     titles: tuple[str, str] = TITLES,
-    save_comment: Callable[[str], None],
-    save_chips: Callable[[list[str], list[str]], None],
+    save_comment: Callable[..., None],
+    save_labels: Callable[..., None],
 ) -> None:
     """Both boxes; everything in them is optional and saved at once.
 
@@ -84,6 +77,8 @@ def reason_boxes(
         item_id: its id, so that no box keeps the text of the one before.
         comment: as it stands.
         chips: as they stand.
+        save_comment: gets the session and the `reason`.
+        save_labels: gets the session, `praise` and `faults`.
     """
     key = alternating(f"{kind}_comment", item_id)
     st.text_input(
@@ -103,20 +98,21 @@ def reason_boxes(
             default=[chip for chip in chips if chip in labels],
             key=own,
             on_change=_chips,
-            args=(keys, save_chips),
+            args=(keys, save_labels),
         )
 
 
-def _comment(key: str, save: Callable[[str], None]) -> None:
+def _comment(key: str, save: Callable[..., None]) -> None:
     with errors_toasted():
-        save(st.session_state.get(key, ""))
+        with session() as s:
+            save(s, reason=st.session_state.get(key, ""))
         st.toast("Reason saved.")
 
 
-def _chips(keys: tuple[str, str], save: Callable[[list[str], list[str]], None]) -> None:
+def _chips(keys: tuple[str, str], save: Callable[..., None]) -> None:
     praise, faults = (st.session_state.get(key, []) for key in keys)
-    with errors_toasted():
-        save(praise, faults)
+    with errors_toasted(), session() as s:
+        save(s, praise=praise, faults=faults)
 
 
 def why_verdict(me: Me, last: Judgment) -> None:
@@ -125,15 +121,6 @@ def why_verdict(me: Me, last: Judgment) -> None:
         return
     with reading() as s:
         tags = tags_of(s, judgment_id=last.id)
-
-    def save_comment(text: str) -> None:
-        with session() as s:
-            explain(s, by=me.reviewer_id, judgment_id=last.id, text=text)
-
-    def save_tags(praise: list[str], faults: list[str]) -> None:
-        with session() as s:
-            set_tags(s, by=me.reviewer_id, judgment_id=last.id, praise=praise, faults=faults)
-
     with st.container(border=True, key="why_verdict"):
         reason_boxes(
             last.verdict.words,
@@ -141,6 +128,6 @@ def why_verdict(me: Me, last: Judgment) -> None:
             item_id=last.id,
             comment=last.comment,
             chips=tags,
-            save_comment=save_comment,
-            save_chips=save_tags,
+            save_comment=partial(explain, by=me.reviewer_id, judgment_id=last.id),
+            save_labels=partial(set_tags, by=me.reviewer_id, judgment_id=last.id),
         )

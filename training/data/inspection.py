@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -276,7 +276,8 @@ def to_read(
         reviewer: only this one's, by the label.
         tokens: each row's length by its number; words where it is not known.
     """
-    fits = [one for one in rows if _fits(one, which) and reviewer in (None, one.row.reviewer)]
+    keeps = _FITS.get(which)
+    fits = [one for one in rows if (keeps is None or keeps(one)) and reviewer in (None, one.row.reviewer)]
     if which in (RowFilter.LONGEST, RowFilter.SHORTEST):
         sign = -1 if which is RowFilter.LONGEST else 1
         return sorted(fits, key=lambda one: (sign * _size(one, tokens), one.number))
@@ -285,18 +286,13 @@ def to_read(
     return drawn
 
 
-def _fits(one: InspectedRow, which: RowFilter) -> bool:
-    match which:
-        case RowFilter.SHORTER_WON:
-            return len(one.chosen.split()) < len(one.rejected.split())
-        case RowFilter.SIMULATED:
-            return one.row.simulated
-        case RowFilter.SYNTHETIC:
-            return one.row.synthetic
-        case RowFilter.CORRECTIONS:
-            return one.corrected
-        case _:
-            return True
+_FITS: Mapping[RowFilter, Callable[[InspectedRow], bool]] = {
+    RowFilter.SHORTER_WON: lambda one: len(one.chosen.split()) < len(one.rejected.split()),
+    RowFilter.SIMULATED: lambda one: one.row.simulated,
+    RowFilter.SYNTHETIC: lambda one: one.row.synthetic,
+    RowFilter.CORRECTIONS: lambda one: one.corrected,
+}
+"""Which rows a filter keeps; the others only order them."""
 
 
 def _size(one: InspectedRow, tokens: Mapping[int, int] | None) -> int:

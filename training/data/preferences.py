@@ -102,14 +102,13 @@ class _Voices:
     """What those who have a say put in which order, and how many of them."""
 
     def __init__(self, rankings: Iterable[Feedback]) -> None:
-        self._orders: set[TextOrder] = set()
-        self._by_people: set[TextOrder] = set()
-        self._better: set[tuple[tuple[str, str], str]] = set()
-        self._better_by_people: set[tuple[tuple[str, str], str]] = set()
+        self._orders: dict[bool, set[TextOrder]] = {False: set(), True: set()}
+        """By whether simulated words count too."""
+        self._better: dict[bool, set[tuple[tuple[str, str], str]]] = {False: set(), True: set()}
         self._votes: dict[TextOrder, list[tuple[str, bool, int]]] = defaultdict(list)
         for ranking in rankings:
             key = _key(ranking.prompt)
-            placed = [(place, plain(response.text)) for place, response in ranking.placed]
+            placed = [(place, plain(reply.text)) for place, reply in ranking.placed]
             for (place, text), (other_place, other) in combinations(placed, 2):
                 if text == other:
                     continue
@@ -118,19 +117,17 @@ class _Voices:
                 self._votes[pair].append((ranking.reviewer, ranking.simulated, ahead * sign))
                 if ahead:
                     better, worse = (text, other) if ahead > 0 else (other, text)
-                    self._orders.add((key, better, worse))
-                    self._better.add((key, better))
-                    if not ranking.simulated:
-                        self._by_people.add((key, better, worse))
-                        self._better_by_people.add((key, better))
+                    for simulated_too in {True, ranking.simulated}:  # a simulated word is no person's
+                        self._orders[simulated_too].add((key, better, worse))
+                        self._better[simulated_too].add((key, better))
 
     def gave(self, order: TextOrder, *, simulated: bool) -> bool:
         """Whether somebody gave this order; people only, unless it is set against a simulated one."""
-        return order in (self._orders if simulated else self._by_people)
+        return order in self._orders[simulated]
 
     def prefer(self, prompt: AskedPrompt, text: str, *, simulated: bool) -> bool:
         """Whether somebody put this reply before another; people only, unless it is set against a simulated word."""
-        return (_key(prompt), plain(text)) in (self._better if simulated else self._better_by_people)
+        return (_key(prompt), plain(text)) in self._better[simulated]
 
     def of(self, order: TextOrder) -> tuple[int, int, int]:
         """How many reviewers gave this order, how many the opposite one, and how many said anything of the pair.
