@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import streamlit as st
@@ -97,7 +98,7 @@ def ask_order(
     shown = offer if shown is None else shown
     if not offer.is_pair:
         between()
-        order_cards(offer, save, chosen=chosen, shown=shown, disabled=disabled, beside=beside)
+        _order_cards(offer, save, chosen=chosen, shown=shown, disabled=disabled, beside=beside)
         return
     show_pair(*(reply.text for reply in offer.replies), chosen=chosen.choice if chosen else None, told=told)
     between()
@@ -146,14 +147,8 @@ def show_cards(
                 below(card)
 
 
-def order_cards(
-    offer: Offer,
-    save: Save,
-    *,
-    chosen: Chosen | None,
-    shown: object,
-    disabled: bool,
-    beside: Callable[[], None],
+def _order_cards(
+    offer: Offer, save: Save, *, chosen: Chosen | None, shown: object, disabled: bool, beside: Callable[[], None]
 ) -> None:
     """The cards, and the bar with their keys; arguments as for `ask_order`."""
     appeared(offer.comparison_id)
@@ -196,22 +191,12 @@ def _held(offer: Offer, best_worst: bool) -> _Held:
 def _card_button(offer: Offer, cards: Cards, card: int) -> None:
     """For the mouse: focus this card, or name it."""
     if isinstance(cards, Slots):
-        act = partial(Slots.look_at, card=card)
-        st.button(
-            "Focus",
-            key=f"card_focus_{card}",
-            type="tertiary",
-            on_click=_pressed,
-            args=(offer.comparison_id, f"focus {card}", act),
-        )
-        return
-    st.button(
-        "Worst" if cards.best is not None and not cards.complete else "Best",
-        key=f"card_name_{card}",
-        type="tertiary",
-        on_click=_pressed,
-        args=(offer.comparison_id, f"digit {card + 1}", partial(BestWorst.digit, number=card + 1)),
-    )
+        label, key, name, act = "Focus", "focus", f"focus {card}", methodcaller("look_at", card)
+    else:
+        label = "Worst" if cards.best is not None and not cards.complete else "Best"
+        key, name, act = "name", f"digit {card + 1}", methodcaller("digit", card + 1)
+    args = offer.comparison_id, name, act
+    st.button(label, key=f"card_{key}_{card}", type="tertiary", on_click=_pressed, args=args)
 
 
 def _bar(
@@ -224,7 +209,7 @@ def _bar(
     disabled: bool,
 ) -> None:
     """What to press next, or what the last press was answered with; then the buttons. Keys do nothing in a pause."""
-    item_id, count = offer.comparison_id, len(offer.replies)
+    count = len(offer.replies)
     with st.container(key="choice_bar", gap="xsmall"):
         warning = " pw-said" if said and cards is not None else ""
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -251,7 +236,7 @@ def _bar(
                     type="primary" if here else "secondary",
                     disabled=disabled,
                     on_click=_pressed,
-                    args=(item_id, f"digit {number}", partial(_digit, number=number)),
+                    args=(offer.comparison_id, f"digit {number}", methodcaller("digit", number)),
                 )
             if not best_worst:
                 for name, key, step in (("previous", "Left", -1), ("next", "Right", 1)):
@@ -262,25 +247,20 @@ def _bar(
                         shortcut=key,
                         disabled=disabled,
                         on_click=_pressed,
-                        args=(item_id, f"move {step}", partial(_move, step=step)),
+                        args=(offer.comparison_id, f"move {step}", methodcaller("move", step)),
                     )
-            st.button(
-                "Submit",
-                key="slots_submit",
-                shortcut="Enter",
-                type="primary" if cards is not None and cards.complete else "secondary",
-                disabled=disabled,
-                on_click=_submitted,
-                args=(item_id, offer, save, False),
-            )
-            st.button(
-                "None can be sent",
-                key="slots_none",
-                shortcut="0",
-                disabled=disabled,
-                on_click=_submitted,
-                args=(item_id, offer, save, True),
-            )
+            submits = (("Submit", "submit", "Enter", False), ("None can be sent", "none", "0", True))
+            for label, key, shortcut, none_good in submits:
+                ready = cards is not None and cards.complete and not none_good
+                st.button(
+                    label,
+                    key=f"slots_{key}",
+                    shortcut=shortcut,
+                    type="primary" if ready else "secondary",
+                    disabled=disabled,
+                    on_click=_submitted,
+                    args=(offer, save, none_good),
+                )
             beside()
     one_press_a_key()
 
@@ -297,14 +277,6 @@ def _hint(cards: Cards | None) -> str:
     if isinstance(cards, Slots):
         return f"Card {letter(cards.focus)}: which place? 1 is best; the same one twice is a tie."
     return "Which card is the best? Press its digit." if cards.best is None else "And which one is the worst?"
-
-
-def _digit(cards: Cards, number: int) -> Cards:
-    return cards.digit(number)
-
-
-def _move(cards: Cards, step: int) -> Cards:
-    return cards.move(step) if isinstance(cards, Slots) else cards
 
 
 def _counts(item_id: int, name: str) -> _Held | None:
@@ -344,8 +316,8 @@ def _pressed(item_id: int, name: str, act: Callable[[Any], Cards]) -> None:
         held.cards = act(held.cards)
 
 
-def _submitted(item_id: int, offer: Offer, save: Save, none_good: bool) -> None:
-    held = _counts(item_id, NONE_GOOD if none_good else ENTER)
+def _submitted(offer: Offer, save: Save, none_good: bool) -> None:
+    held = _counts(offer.comparison_id, NONE_GOOD if none_good else ENTER)
     if held is None:
         return
     order = Order((1,) * len(offer.replies), none_good=True)
@@ -359,4 +331,4 @@ def _submitted(item_id: int, offer: Offer, save: Save, none_good: bool) -> None:
         order = Order(after.submitted)
     if save(order):
         st.session_state.pop("slots_held")
-        st.session_state["pair_chosen"] = Chosen(item_id, order, held.shown, at=time.monotonic())
+        st.session_state["pair_chosen"] = Chosen(offer.comparison_id, order, held.shown, at=time.monotonic())
