@@ -13,17 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD, ensure_comparison, nearly_same
-from db.models import (
-    Placement,
-    Prompt,
-    PromptSet,
-    Ranking,
-    Responder,
-    ResponderKind,
-    Response,
-    Role,
-    now,
-)
+from db.models import Placement, Prompt, PromptSet, Ranking, Responder, ResponderKind, Response, Role, now
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
 from errors import Refused
 from intake.mapping import ColumnMapping

@@ -23,14 +23,7 @@ from texts.typed import LONGEST_COMMENT
 from ui.correcting import Subject, correction_box
 from ui.frame import page, show_guideline
 from ui.keys import alternating
-from ui.pairs import (
-    PAUSE,
-    forget_choice,
-    go_on_after_the_pause,
-    just_chosen,
-    seconds_shown,
-    show_prompt,
-)
+from ui.pairs import PAUSE, forget_choice, go_on_after_the_pause, just_chosen, seconds_shown, show_prompt
 from ui.reasons import why
 from ui.safe import errors_toasted, plain
 from ui.slots import ask_order

@@ -137,7 +137,8 @@ def in_words(table: str) -> str:
 
 def show_comparison(found: Opened) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
-    show_prompt(found.prompt.text, found.prompt.context, compact=True, synthetic=found.prompt.synthetic)
+    prompt = found.comparison.prompt
+    show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
     columns = st.columns(min(3, len(found.responses)))
     for number, one in enumerate(found.responses, start=1):
         label = f"{number}: {one.responder}" if one.responder else str(number)

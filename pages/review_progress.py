@@ -12,15 +12,7 @@ from db.session import reading, session
 from eval.report.pictures import GREEN
 from intake.routing import rule_counts
 from review.flags import Flagged, open_flags, settle
-from review.progress import (
-    activity,
-    by_draw,
-    by_responder,
-    consistency,
-    coverage,
-    opinions,
-    opinions_by_criterion,
-)
+from review.progress import activity, by_draw, by_responder, consistency, coverage, opinions, opinions_by_criterion
 from stats.agreement import agreement, with_others
 from texts.escape import escaped
 from ui.charts import responder_bars

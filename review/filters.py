@@ -7,16 +7,7 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Comparison,
-    ComparisonResponse,
-    ComparisonState,
-    Flag,
-    Prompt,
-    Responder,
-    Response,
-    Role,
-)
+from db.models import Comparison, ComparisonResponse, ComparisonState, Flag, Prompt, Responder, Response, Role
 from db.people import require
 from intake.prompts import prompt_sets
 

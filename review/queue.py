@@ -15,19 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD, of_at_most, wanted
-from db.models import (
-    Comparison,
-    ComparisonState,
-    Drawn,
-    Lease,
-    NextBy,
-    Project,
-    Prompt,
-    Ranking,
-    Reviewer,
-    Role,
-    now,
-)
+from db.models import Comparison, ComparisonState, Drawn, Lease, NextBy, Project, Prompt, Ranking, Reviewer, Role, now
 from db.people import RANKERS, require
 from errors import Refused
 from review.assignment import Offer, not_theirs, offer, ranked_by, waiting_for

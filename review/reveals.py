@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.lookup import existing
-from db.models import Change, Comparison, Correction, ModelVersion, Prompt, Ranking, Reveal, Reviewer, Role
+from db.models import Change, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
 from db.people import require
 from review.queue import release
 from texts.rules import as_shown
@@ -46,7 +46,6 @@ class Opened:
     """A comparison with everything that is known of it."""
 
     comparison: Comparison
-    prompt: Prompt
     sealed: bool
     """The manager may still rank it: then there are no names and nothing that others said."""
     responses: Sequence[Shown]
@@ -91,7 +90,7 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     if not may_see(s, by=by, comparison_id=comparison_id):
         # as whoever ranks sees them, in an order that tells nothing
         texts = sorted(shown(response.text) for response in comparison.responses)
-        return Opened(comparison, comparison.prompt, True, [Shown(0, "", text, text) for text in texts], (), (), ())
+        return Opened(comparison, True, [Shown(0, "", text, text) for text in texts], (), (), ())
     reveal(s, by=by, comparison_id=comparison_id)
     response_ids = [response.id for response in comparison.responses]
     rankings = s.scalars(
@@ -106,20 +105,14 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
         .options(selectinload(Correction.reviewer))
         .order_by(Correction.id)
     ).all()
-    changes = s.execute(
-        select(Change, Reviewer)
-        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
-        .where((Change.comparison_id == comparison_id) | Change.response_id.in_(response_ids))
-        .order_by(Change.id)
-    ).all()
+    about = (Change.comparison_id == comparison_id) | Change.response_id.in_(response_ids)
     return Opened(
         comparison=comparison,
-        prompt=comparison.prompt,
         sealed=False,
         responses=[Shown(one.id, one.responder.label, one.text, shown(one.text)) for one in comparison.responses],
         rankings=rankings,
         corrections=corrections,
-        history=[_entry(change, who) for change, who in changes],
+        history=_entries(s, _changes().where(about).order_by(Change.id)),
     )
 
 
@@ -130,30 +123,27 @@ def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) ->
     the former.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    rows = (
-        select(Change, Reviewer)
-        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
-        .where(
-            (Change.project_id == project_id) | (Change.table == ModelVersion.__tablename__),
-            Change.comparison_id.is_(None),
-            Change.response_id.is_(None),
-            Change.table.not_in(("judgment", "tag")),
-        )
-        .order_by(Change.id.desc())
-        .limit(limit)
+    of_model = Change.table == ModelVersion.__tablename__
+    newest = _changes().where(
+        (Change.project_id == project_id) | of_model,
+        Change.comparison_id.is_(None),
+        Change.response_id.is_(None),
+        Change.table.not_in(("judgment", "tag")),
     )
-    found = [_entry(change, who) for change, who in s.execute(rows)]
+    found = _entries(s, newest.order_by(Change.id.desc()).limit(limit))
     ids = {int(one.row) for one in found if one.table == ModelVersion.__tablename__}
     names = {str(model.id): model.name for model in s.scalars(select(ModelVersion).where(ModelVersion.id.in_(ids)))}
     return [replace(one, name=names.get(one.row)) if one.table == ModelVersion.__tablename__ else one for one in found]
 
 
-def _entry(change: Change, who: Reviewer | None) -> Entry:
-    return Entry(
-        at=change.created_at,
-        by=who.label if who else "Pickwell",
-        table=change.table,
-        row=change.row,
-        before=change.before,
-        after=change.after,
-    )
+def _changes() -> Select[Change, Reviewer | None]:
+    return select(Change, Reviewer).outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
+
+
+def _entries(s: Session, changes: Select[Change, Reviewer | None]) -> list[Entry]:
+    return [
+        Entry(
+            change.created_at, who.label if who else "Pickwell", change.table, change.row, change.before, change.after
+        )
+        for change, who in s.execute(changes)
+    ]

@@ -16,15 +16,7 @@ from typing import TypeVar
 from db.models import Split
 from stats.verdicts import MUCH_BETTER
 from training.data.selection import DEFAULTS, PairsMode, Selection
-from training.data.terms import (
-    AskedPrompt,
-    Feedback,
-    GivenReply,
-    LeftOutReason,
-    PreferenceRow,
-    Preferences,
-    ThumbDown,
-)
+from training.data.terms import AskedPrompt, Feedback, GivenReply, LeftOutReason, PreferenceRow, Preferences, ThumbDown
 
 LONGEST = 1000
 """Words beyond which only which words there are is compared, not their order: that takes a square of their number."""
