@@ -28,9 +28,7 @@ Row = TypeVar("Row", PreferenceRow, ThumbDown)
 
 
 def derive(
-    rankings: Sequence[Feedback],
-    corrections: Sequence[Feedback],
-    selection: Selection = DEFAULTS,
+    rankings: Sequence[Feedback], corrections: Sequence[Feedback], selection: Selection = DEFAULTS
 ) -> Preferences:
     """The rows and thumbs that feedback gives, and how much was left out, why.
 
@@ -246,12 +244,12 @@ def _from_corrections(
 
 def _idle(correction: Feedback, selection: Selection) -> LeftOutReason | None:
     """Why this correction teaches nothing, if so."""
-    (_, after), (_, before) = ((place, reply.text) for place, reply in correction.placed)
+    (_, after), (_, before) = correction.placed
     if correction.revised:
         return LeftOutReason.REVISED
-    if plain(after) == plain(before):
+    if plain(after.text) == plain(before.text):
         return LeftOutReason.UNCHANGED
-    if selection.near_no_op is not None and nearly_nothing(before, after, least=selection.near_no_op):
+    if selection.near_no_op is not None and nearly_nothing(before.text, after.text, least=selection.near_no_op):
         return LeftOutReason.NEAR_NO_OP
     return None
 
