@@ -5,6 +5,7 @@ import ipaddress
 import streamlit as st
 
 from db.models import Role
+from db.people import JUDGES, RANKERS
 from db.session import migrate
 from errors import to_type
 from settings import ROOT
@@ -42,8 +43,6 @@ with errors_shown(stop=True):
     opened()
 
 MANAGER = (Role.MANAGER,)
-RANKERS = (Role.MANAGER, Role.ANNOTATOR)
-JUDGES = (Role.REVIEWER, Role.MANAGER)
 PAGES = {
     "": (
         ("pages/overview.py", "Overview", ":material/route:", tuple(Role)),

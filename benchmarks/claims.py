@@ -32,7 +32,8 @@ def claims(project_id: int, reviewer_ids: list[int], *, turns: int, people_wante
     from db.session import reading, session
     from review.assignment import progress
     from review.queue import claim, set_queue
-    from review.rankings import Choice, last_ranking, rank_pair
+    from review.rankings import last_ranking, rank
+    from stats.verdicts import Verdict
 
     owner = reviewer_ids[0]
     with reading() as s:
@@ -58,7 +59,7 @@ def claims(project_id: int, reviewer_ids: list[int], *, turns: int, people_wante
             continue
         began = time.perf_counter()
         with session() as s:
-            rank_pair(s, by=me, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+            rank(s, by=me, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
         spent["save"].append(time.perf_counter() - began)
     with session() as s:
         set_queue(s, by=owner, project_id=project_id, people=before[0], share=before[1])

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks.work import SAMPLE
-from db.models import Split, Verdict
+from db.models import Split
 from errors import Refused
 from examples import simulated
 from files import read_json, write_json
 from llm.template import Message, PromptFormat
+from stats.verdicts import Verdict
 from training.data.rows import FrozenRow, Rows
 
 DONE = "done.json"

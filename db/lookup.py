@@ -1,12 +1,15 @@
 """Look-ups that many rooms need: a project by name, the models on offer, their newest checks."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import ModelVersion, ParityCheck, Project
+from db.models import Base, ModelVersion, ParityCheck, Project
 from errors import NotFound, Refused, to_type
+
+T = TypeVar("T", bound=Base)
 
 
 def project_named(s: Session, name: str) -> Project:
@@ -42,9 +45,14 @@ def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, 
     return {check.model_version_id: check for check in checks}
 
 
+def existing(s: Session, table: type[T], row_id: int, what: str) -> T:
+    """The row with that id. Raises `NotFound`, which calls it `what`."""
+    row = s.get(table, row_id)
+    if row is None:
+        raise NotFound(f"That {what} is not in the database any more. Reload the page.")
+    return row
+
+
 def the_model(s: Session, model_version_id: int) -> ModelVersion:
     """The ModelVersion with that id. Raises `NotFound`."""
-    version = s.get(ModelVersion, model_version_id)
-    if version is None:
-        raise NotFound("That model is not in the database any more. Reload the page.")
-    return version
+    return existing(s, ModelVersion, model_version_id, "model")

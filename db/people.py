@@ -14,6 +14,11 @@ from db.history import act_as
 from db.models import Guideline, Membership, Project, Responder, ResponderKind, Reviewer, Role
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 
+RANKERS = (Role.MANAGER, Role.ANNOTATOR)
+"""The roles that rank, flag, correct and write replies."""
+JUDGES = (Role.REVIEWER, Role.MANAGER)
+"""The roles that judge blind."""
+
 
 def roles_of(s: Session, *, reviewer_id: int, project_id: int) -> frozenset[Role]:
     """The roles that a reviewer holds in a project."""

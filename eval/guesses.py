@@ -1,6 +1,5 @@
-"""How often reviewers who were asked knew which side was the machine: the test of blindness. Pure."""
+"""How often reviewers who were asked knew which side was the machine: the test of blindness."""
 
-from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session, selectinload
 from db.models import Evaluation, Guess, Judgment, Pairing, ResponderKind, Reviewer
 from errors import Refused
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import clustered
+from stats.intervals import proportion
 
 NO_GUESS = CannotEstimate("nobody said which side was the machine. Ask reviewers, and have them guess where they can.")
 
@@ -62,19 +61,13 @@ class GuessAccuracy:
 
 def guess_accuracy(guesses: Iterable[Guessed]) -> GuessAccuracy:
     """Accuracy of the guesses with its interval."""
-    by_prompt: dict[Hashable, list[float]] = defaultdict(list)
-    cannot_tell = 0
-    for guess in guesses:
-        if guess.right is None:
-            cannot_tell += 1
-        else:
-            by_prompt[guess.prompt].append(float(guess.right))
-    right = int(sum(map(sum, by_prompt.values())))
-    named = sum(map(len, by_prompt.values()))
-    if not named:
+    answers = list(guesses)
+    named = proportion((guess.prompt, guess.right) for guess in answers if guess.right is not None)
+    cannot_tell = len(answers) - named.n
+    if not named.n:
         return GuessAccuracy(0, 0, cannot_tell, NO_GUESS, NO_GUESS)
-    low, high = clustered(list(by_prompt.values()))
-    return GuessAccuracy(right, named - right, cannot_tell, right / named, Interval(low, high))
+    interval = Interval(named.low, named.high)
+    return GuessAccuracy(named.count, named.n - named.count, cannot_tell, named.rate, interval)
 
 
 def guesses_of(s: Session, *, evaluation_id: int) -> list[Guessed]:

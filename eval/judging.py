@@ -3,9 +3,11 @@
 What leaves this file for a page is in `BlindView`, and nothing in it tells who wrote what: the id is the judgment's.
 """
 
+import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, func, or_, select, union_all
 from sqlalchemy.exc import IntegrityError
@@ -24,22 +26,19 @@ from db.models import (
     Response,
     Reveal,
     Reviewer,
-    Role,
     SecondLook,
     Tag,
-    Verdict,
     now,
 )
-from db.people import require
+from db.people import JUDGES, require
 from errors import NotFound, Refused
 from eval import second_looks
-from eval.blinding import draw_side
 from eval.protocol import read_protocol
-from review.reasons import chosen
+from review.reasons import put_labels
+from stats.verdicts import Verdict
 from texts.rules import as_shown
 from texts.typed import comment
 
-JUDGES = (Role.REVIEWER, Role.MANAGER)
 HELD_FOR = timedelta(minutes=10)
 """So long a pairing that somebody has on the screen is offered to nobody else in their place."""
 
@@ -253,6 +252,19 @@ def _draw(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: 
     )
 
 
+def draw_side(*, lefts: int, rights: int, seed: str) -> bool:
+    """Whether the candidate stands left: a fair coin, but never more than two apart in the counts so far. Pure.
+
+    Args:
+        lefts: how often the candidate stood left for this reviewer against this baseline.
+        rights: how often it stood right.
+        seed: text that fixes the coin (evaluation's seed, reviewer, pairing).
+    """
+    if abs(lefts - rights) >= 2:
+        return lefts < rights
+    return random.Random(seed).random() < 0.5
+
+
 def _view(s: Session, judgment: Judgment, *, look: SecondLook | None = None) -> BlindView:
     pairing = judgment.pairing
     shown = as_shown(s, project_id=pairing.prompt.project_id)
@@ -353,10 +365,10 @@ def say_which(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
     s.flush()
 
 
-def explain(s: Session, *, by: int, judgment_id: int, text: str | None) -> None:
+def explain(s: Session, *, by: int, judgment_id: int, reason: str | None) -> None:
     """Keep, change or (with nothing) take away the comment on one's own verdict. Raises `Refused` for one too long."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    judgment.comment = comment(text)
+    judgment.comment = comment(reason)
     s.flush()
 
 
@@ -368,12 +380,8 @@ def tags_of(s: Session, *, judgment_id: int) -> list[str]:
 def set_tags(s: Session, *, by: int, judgment_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these tags on one's own verdict. Raises `Refused` for a word that is none."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    wanted = chosen(praise, faults)
-    there = {tag.label: tag for tag in s.scalars(select(Tag).where(Tag.judgment_id == judgment.id))}
-    for label in there.keys() - wanted.keys():
-        s.delete(there[label])
-    s.add_all(Tag(judgment_id=judgment.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())
-    s.flush()
+    there = s.scalars(select(Tag).where(Tag.judgment_id == judgment.id)).all()
+    put_labels(s, there, partial(Tag, judgment_id=judgment.id), praise, faults)
 
 
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session, selectinload
 from db.models import Evaluation, Judgment, Pairing, Peek, Role
 from db.people import require
 from errors import NotFound, Refused
-from eval.blinding import SCORE, outcome
 from eval.protocol import Protocol, Stopping, read_protocol
 from eval.report.results import reached
 from stats.sequential import Evidence, evidence
@@ -118,7 +117,7 @@ def stands(s: Session, *, evaluation_id: int) -> Live:
         places = [one for one in pairings if one.baseline_response.responder_id in contrast]
         said = {
             pairing.id: [
-                SCORE[outcome(one.verdict, candidate_left=one.candidate_left)]
+                one.verdict.outcome(candidate_left=one.candidate_left).score
                 for one in pairing.judgments
                 if one.verdict is not None and not one.reviewer.simulated
             ]

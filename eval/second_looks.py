@@ -6,19 +6,18 @@ agreement between people.
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook, Verdict, now
+from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook, now
 from errors import Refused
-from eval.blinding import outcome
 from eval.protocol import read_protocol
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import clustered
+from stats.intervals import proportion
+from stats.verdicts import Verdict
 
 APART = 10
 """Verdicts of the same reviewer between the two looks at a pair, at least."""
@@ -152,12 +151,9 @@ def consistency(looks: Sequence[Twice], *, reviewer: str = "") -> Consistency:
     """Of the looks of one reviewer, or of all. Pure."""
     if not looks:
         return Consistency(reviewer, 0, 0, 0, CannotEstimate("no pair came a second time."))
-    by_prompt: dict[int, list[float]] = defaultdict(list)
-    for look in looks:
-        by_prompt[look.prompt_id].append(float(look.same))
-    interval = Interval(*clustered(list(by_prompt.values())))
-    same, side = sum(look.same for look in looks), sum(look.followed_side for look in looks)
-    return Consistency(reviewer, same, len(looks), side, interval)
+    same = proportion((look.prompt_id, look.same) for look in looks)
+    followed = sum(look.followed_side for look in looks)
+    return Consistency(reviewer, same.count, same.n, followed, Interval(same.low, same.high))
 
 
 def looks_of(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[Twice, ...]:
@@ -187,9 +183,9 @@ def looks_of(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[Twice,
             Twice(
                 " ".join(first.reviewer.label.split()),
                 first.pairing.prompt_id,
-                same=outcome(first.verdict, candidate_left=first.candidate_left)
-                is outcome(look.verdict, candidate_left=look.candidate_left),
-                followed_side=first.verdict is look.verdict and look.verdict in (Verdict.LEFT, Verdict.RIGHT),
+                same=first.verdict.outcome(candidate_left=first.candidate_left)
+                is look.verdict.outcome(candidate_left=look.candidate_left),
+                followed_side=first.verdict is look.verdict and look.verdict.decided,
             )
         )
     return tuple(found)

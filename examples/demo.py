@@ -32,7 +32,6 @@ from db.models import (
     Scope,
     Snapshot,
     TrainingRun,
-    Verdict,
     now,
 )
 from db.people import create_project, ensure_reviewer, ensure_role
@@ -56,9 +55,10 @@ from jobs.runs import AnyRun
 from llm.template import PromptFormat
 from review.assignment import next_offer
 from review.corrections import correct
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
 from settings import settings
 from stats.estimates import CannotEstimate
+from stats.verdicts import Verdict
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, RecipeValues
 from training.recipe.start import start_training
@@ -246,13 +246,13 @@ def _rank(project_id: int, by: int) -> dict[str, int]:
     """
     rows = [json.loads(line) for line in _lines_of("train.jsonl")]
     written = {_words(row["email"]): (row["reply_rosalind"], row["reply_dev"]) for row in rows}
-    counts = dict.fromkeys([*(choice.value for choice in Choice), "corrected"], 0)
+    counts = dict.fromkeys([*(verdict.value for verdict in Verdict), "corrected"], 0)
     while True:
         with session() as s:
             pair = next_offer(s, project_id=project_id, reviewer_id=by)
             if pair is None:
                 return counts
-            left, right = (s.get_one(Response, i) for i in (pair.left_id, pair.right_id))
+            left, right = (s.get_one(Response, reply.response_id) for reply in pair.replies)
             said = simulated.verdict(
                 pair.prompt,
                 left.text,  # nothing betrays anybody to a rule
@@ -260,13 +260,8 @@ def _rank(project_id: int, by: int) -> dict[str, int]:
                 left_finish=left.finish_reason,
                 right_finish=right.finish_reason,
             )
-            rank_pair(
-                s,
-                by=by,
-                comparison_id=pair.comparison_id,
-                choice=Choice(said.value),
-                reason="Simulated: the written rule decided.",
-            )
+            reason = "Simulated: the written rule decided."
+            rank(s, by=by, comparison_id=pair.comparison_id, order=said.order, reason=reason)
             counts[said.value] += 1
             if said is Verdict.BOTH_BAD and left.responder.kind is not ResponderKind.HUMAN:
                 worth = partial(simulated.points, pair.prompt, finish_reason=None)

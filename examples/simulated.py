@@ -6,7 +6,7 @@ It is fixed before any run and wants what a service manager would: an apology or
 
 import re
 
-from db.models import Verdict
+from stats.verdicts import Verdict
 
 NAME = "Rule of thumb"
 """The simulated reviewer's name; screens add "(simulated)"."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from errors import BadFile
+from stats.verdicts import Verdict
 
 
 class HeldOut(StrEnum):
@@ -121,13 +122,12 @@ def says_held_out(cell: str) -> bool:
     return cell.strip().lower() in words
 
 
-def picked_column(cell: str, mapping: ColumnMapping) -> str | None:
-    """What a pick means: the reply column, "TIE", "BOTH_BAD", or None when nobody can tell."""
+def picked_column(cell: str, mapping: ColumnMapping) -> str | Verdict | None:
+    """What a pick means: the reply column, a verdict for none of them, or None when nobody can tell."""
     said = re.sub(r"[\s_\-]+", " ", cell.strip().lower())
-    if said in ("tie", "equal", "both good", "same"):
-        return "TIE"
-    if said in ("both bad", "neither", "none"):
-        return "BOTH_BAD"
+    for verdict in Verdict:
+        if said in verdict.spoken:
+            return verdict
     for column, person in mapping.responses.items():
         spoken = {column.lower(), person.lower(), person_of(column).lower(), person.lower().split(" ")[0]}
         if said in {re.sub(r"[\s_\-]+", " ", word) for word in spoken}:

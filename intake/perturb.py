@@ -8,7 +8,8 @@ import random
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from enum import StrEnum
+
+from texts.worded import WordedEnum
 
 RATE = 0.03
 """Share of letters that are mistyped: three in a hundred, as in a message typed in a hurry on a telephone."""
@@ -41,33 +42,19 @@ _THANK_YOUS = (
 )
 
 
-class Way(StrEnum):
-    """How a prompt is changed; `words` is for people."""
+class Way(WordedEnum):
+    """How a prompt is changed; the words also name a PromptSet."""
 
-    TYPOS = "TYPOS"
+    TYPOS = "TYPOS", "typos"
     """Neighbouring keys, letters dropped, doubled or swapped."""
-    LOWER = "LOWER"
+    LOWER = "LOWER", "lower case, no punctuation"
     """All lower case, no punctuation."""
-    POLITE = "POLITE"
+    POLITE = "POLITE", "greeting and thanks added"
     """A greeting and thanks where there were none."""
-    TERSE = "TERSE"
+    TERSE = "TERSE", "greeting and thanks removed"
     """No greeting, thanks or farewell."""
-    SHORT = "SHORT"
+    SHORT = "SHORT", "shortened"
     """Its first sentences, and of the others what asks for something or has a number."""
-
-    @property
-    def words(self) -> str:
-        """What it does, for people and for the name of a PromptSet."""
-        return _WORDS[self]
-
-
-_WORDS: Mapping[Way, str] = {
-    Way.TYPOS: "typos",
-    Way.LOWER: "lower case, no punctuation",
-    Way.POLITE: "greeting and thanks added",
-    Way.TERSE: "greeting and thanks removed",
-    Way.SHORT: "shortened",
-}
 
 
 def perturbed(text: str, way: Way, *, seed: str, rate: float = RATE) -> str | None:

@@ -5,20 +5,17 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Prompt,
-    Responder,
-    ResponderKind,
-    Response,
-)
+from db.models import Prompt, Responder, ResponderKind, Response
 from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
 from intake.near_duplicates import clusters
-from intake.reading import Problem, Row, Table
+from intake.reading import Problem, Table, TableRow
 from llm.template import TURN_MARK
+from stats.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class PlannedPrompt:
     """The project has this prompt; only replies that are new would be added to it."""
     replies: dict[str, str]
     """Responder name → text, without empty cells."""
-    pick: str | None
-    """Responder name of the better reply, "TIE" or "BOTH_BAD"."""
+    pick: str | Verdict | None
+    """Responder name of the better reply, or a verdict for none of them."""
     reason: str | None
 
 
@@ -81,31 +78,28 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
     """
     check_mapping(mapping, table.columns)
     problems = list(table.problems)
-    rows: list[tuple[Row, str, str | None, str]] = []
+    rows: list[_Candidate] = []
     first_row: dict[str, int] = {}
     for row in table.rows:
-        text = row.values.get(mapping.prompt, "").strip()
-        context = (row.values.get(mapping.context, "").strip() or None) if mapping.context else None
+        text, context = _cell(row, mapping.prompt), _cell(row, mapping.context) or None
+        mark = content_hash(text, context)
         if not text:
             problems.append(
                 Problem(row.number, f"has nothing in “{mapping.prompt}”. Fill it in, or leave the row out.")
             )
-            continue
-        if (found := _turn_mark(row, mapping)) is not None:
+        elif (turn := _turn_mark(row, mapping)) is not None:
             problems.append(
                 Problem(
                     row.number,
-                    f"holds “{found}”, which chat models read as the end of a turn: the text after it would pass for "
+                    f"holds “{turn}”, which chat models read as the end of a turn: the text after it would pass for "
                     "somebody else's. Take it out.",
                 )
             )
-            continue
-        mark = content_hash(text, context)
-        if mark in first_row:
+        elif mark in first_row:
             problems.append(Problem(row.number, f"repeats the prompt of row {first_row[mark]}. One is enough."))
-            continue
-        first_row[mark] = row.number
-        rows.append((row, text, context, mark))
+        else:
+            first_row[mark] = row.number
+            rows.append(_Candidate(row, text, context, mark))
     existing = s.execute(
         select(Prompt.text, Prompt.content_hash, Prompt.cluster, Prompt.held_out)
         .where(Prompt.project_id == project_id)
@@ -115,36 +109,29 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
     given = _given_replies(s, project_id)
     sides, notes = _sides(rows, [(text, cluster, held) for text, _, cluster, held in existing], known, mapping)
     problems += notes
+    used = mapping.columns()
     prompts = []
     for row, text, context, mark in rows:
         if mark not in sides:
             continue  # named among the problems
         cluster, held_out = sides[mark]
         pick, pick_problem = _pick(row, mapping, held_out)
-        if pick_problem:
-            problems.append(pick_problem)
+        problems += [pick_problem] if pick_problem else []
         replies = {
             " ".join(name.split()): row.values[column]
             for column, name in mapping.responses.items()
-            if row.values.get(column, "").strip()
+            if _cell(row, column)
         }
         for name, reply in replies.items():
             if (mark, name) in given and reply not in given[mark, name]:
-                problems.append(
-                    Problem(
-                        row.number,
-                        f"has another reply by “{name}” here already. Both are kept; evaluations use the first.",
-                        skipped=False,
-                    )
-                )
-        reason = row.values.get(mapping.reason, "").strip() if mapping.reason else ""
-        used = mapping.columns()
+                note = f"has another reply by “{name}” here already. Both are kept; evaluations use the first."
+                problems.append(Problem(row.number, note, skipped=False))
         prompts.append(
             PlannedPrompt(
                 row=row.number,
                 text=text,
                 context=context,
-                topic=(row.values.get(mapping.topic, "").strip() or None) if mapping.topic else None,
+                topic=_cell(row, mapping.topic) or None,
                 extra={k: v for k, v in row.values.items() if k not in used and v.strip()},
                 content_hash=mark,
                 cluster=cluster,
@@ -152,10 +139,22 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
                 already_there=mark in known,
                 replies=replies,
                 pick=pick,
-                reason=reason or None,
+                reason=_cell(row, mapping.reason) or None,
             )
         )
     return ImportPlan(tuple(prompts), tuple(sorted(problems, key=lambda p: (p.row, not p.skipped))))
+
+
+class _Candidate(NamedTuple):
+    row: TableRow
+    text: str
+    context: str | None
+    mark: str
+    """Its `content_hash`."""
+
+
+def _cell(row: TableRow, column: str | None) -> str:
+    return row.values.get(column, "").strip() if column else ""
 
 
 def _given_replies(s: Session, project_id: int) -> dict[tuple[str, str], set[str]]:
@@ -172,15 +171,15 @@ def _given_replies(s: Session, project_id: int) -> dict[tuple[str, str], set[str
     return found
 
 
-def _turn_mark(row: Row, mapping: ColumnMapping) -> str | None:
+def _turn_mark(row: TableRow, mapping: ColumnMapping) -> str | None:
     """The first piece of text that a chat template uses to part the turns of a conversation, if there is one."""
     columns = (mapping.prompt, mapping.context, *mapping.responses)
-    marks = (TURN_MARK.search(row.values.get(column, "")) for column in columns if column)
+    marks = (TURN_MARK.search(_cell(row, column)) for column in columns)
     return next((mark.group() for mark in marks if mark), None)
 
 
 def _sides(
-    rows: Sequence[tuple[Row, str, str | None, str]],
+    rows: Sequence[_Candidate],
     existing: Sequence[tuple[str, str, bool]],
     known: dict[str, tuple[str, bool]],
     mapping: ColumnMapping,
@@ -188,13 +187,14 @@ def _sides(
     """For each prompt's hash its cluster and whether it is held out; near-duplicates always on one side."""
     notes: list[Problem] = []
     old = len(existing)
-    labels = clusters([text for text, _, _ in existing] + [text for _, text, _, _ in rows])
+    labels = clusters([text for text, _, _ in existing] + [candidate.text for candidate in rows])
     groups: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         groups.setdefault(label, []).append(index)
-    wanted = [_wants_held_out(row, mapping) for row, _, _, _ in rows]
     if mapping.held_out is HeldOut.SHARE:
         wanted = _draw_share(rows, [labels[old + i] for i in range(len(rows))], mapping)
+    else:
+        wanted = [_wants_held_out(candidate.row, mapping) for candidate in rows]
     result: dict[str, tuple[str, bool]] = {}
     for members in groups.values():
         before = [existing[i] for i in members if i < old]
@@ -202,8 +202,10 @@ def _sides(
         if not new:
             continue
         if len({held for _, _, held in before}) == 2:
-            notes += _bridges([rows[i] for i in new if rows[i][3] not in known])
-            result |= {rows[i][3]: known[rows[i][3]] for i in new if rows[i][3] in known}
+            # on either side they would carry what is held out into training
+            left = "nearly repeats prompts of both sides, training and held-out, so it was left out."
+            notes += [Problem(rows[i].row.number, left) for i in new if rows[i].mark not in known]
+            result |= {rows[i].mark: known[rows[i].mark] for i in new if rows[i].mark in known}
             continue
         if before:
             # a prompt already trained on cannot become unseen; so the training side wins
@@ -211,7 +213,7 @@ def _sides(
             cluster = before[0][1]
         else:
             held_out = all(wanted[i] for i in new)
-            cluster = rows[new[0]][3][:16]
+            cluster = rows[new[0]].mark[:16]
         for i in new:
             row, _, _, mark = rows[i]
             result[mark] = known.get(mark, (cluster, held_out))
@@ -225,24 +227,14 @@ def _sides(
     return result, notes
 
 
-def _bridges(rows: Sequence[tuple[Row, str, str | None, str]]) -> list[Problem]:
-    """New prompts like prompts on both sides: on either they would carry what is held out into training."""
-    return [
-        Problem(row.number, "nearly repeats prompts of both sides, training and held-out, so it was left out.")
-        for row, _, _, _ in rows
-    ]
-
-
-def _wants_held_out(row: Row, mapping: ColumnMapping) -> bool:
-    if mapping.held_out is HeldOut.COLUMN and mapping.held_out_column:
-        return says_held_out(row.values.get(mapping.held_out_column, ""))
+def _wants_held_out(row: TableRow, mapping: ColumnMapping) -> bool:
+    if mapping.held_out is HeldOut.COLUMN:
+        return says_held_out(_cell(row, mapping.held_out_column))
     return mapping.held_out is HeldOut.ALL
 
 
-def _draw_share(
-    rows: Sequence[tuple[Row, str, str | None, str]], labels: Sequence[int], mapping: ColumnMapping
-) -> list[bool]:
-    order = sorted(set(labels), key=lambda label: rows[labels.index(label)][3])
+def _draw_share(rows: Sequence[_Candidate], labels: Sequence[int], mapping: ColumnMapping) -> list[bool]:
+    order = sorted(set(labels), key=lambda label: rows[labels.index(label)].mark)
     random.Random(mapping.seed).shuffle(order)
     sizes = Counter(labels)
     target, taken, drawn = round(len(rows) * mapping.held_out_share), 0, set()
@@ -253,28 +245,20 @@ def _draw_share(
     return [label in drawn for label in labels]
 
 
-def _pick(row: Row, mapping: ColumnMapping, held_out: bool) -> tuple[str | None, Problem | None]:
-    cell = row.values.get(mapping.picked, "").strip() if mapping.picked else ""
+def _pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, Problem | None]:
+    cell = _cell(row, mapping.picked)
     if not cell:
         return None, None
+    picked = None if held_out else picked_column(cell, mapping)
     if held_out:
-        return None, Problem(
-            row.number,
-            "is held out, so its pick was left aside: held-out prompts are only judged blind.",
-            skipped=False,
-        )
-    picked = picked_column(cell, mapping)
-    if picked is None:
+        why = "is held out, so its pick was left aside: held-out prompts are only judged blind."
+    elif picked is None:
         choices = ", ".join([*mapping.responses, "tie", "both bad"])
-        return None, Problem(
-            row.number,
-            f"has the pick “{cell[:40]}”, which is none of: {choices}. The pick was left out.",
-            skipped=False,
-        )
-    if picked in ("TIE", "BOTH_BAD"):
+        why = f"has the pick “{cell[:40]}”, which is none of: {choices}. The pick was left out."
+    elif isinstance(picked, Verdict):
         return picked, None
-    if not row.values.get(picked, "").strip():
-        return None, Problem(
-            row.number, f"picks “{picked}”, but that reply is empty. The pick was left out.", skipped=False
-        )
-    return " ".join(mapping.responses[picked].split()), None
+    elif _cell(row, picked):
+        return " ".join(mapping.responses[picked].split()), None
+    else:
+        why = f"picks “{picked}”, but that reply is empty. The pick was left out."
+    return None, Problem(row.number, why, skipped=False)

@@ -13,23 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD, ensure_comparison, nearly_same
-from db.models import (
-    Placement,
-    Prompt,
-    PromptSet,
-    Ranking,
-    Responder,
-    ResponderKind,
-    Response,
-    Role,
-    now,
-)
+from db.models import Placement, Prompt, PromptSet, Ranking, Responder, ResponderKind, Response, Role, now
 from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
 from errors import Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
 from intake.reading import Table
 from intake.routing import route
+from stats.verdicts import Verdict
 from texts.rules import as_shown
 from texts.shown import AsShown
 
@@ -206,21 +197,23 @@ def _ensure_comparison_and_pick(
     if picker_id is None:
         return 0
     places = {
-        response.id: 1 if planned.pick in (name, "TIE", "BOTH_BAD") else 2 for name, response in responses.items()
+        response.id: 1 if isinstance(planned.pick, Verdict) or planned.pick == name else 2
+        for name, response in responses.items()
     }
+    both_bad = planned.pick is Verdict.BOTH_BAD
     standing = s.scalar(
         select(Ranking).where(Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, OWN_WORD)
     )
     if standing is not None:
         before = {placement.response_id: placement.place for placement in standing.placements}
-        if (before, standing.both_bad) == (places, planned.pick == "BOTH_BAD"):
+        if (before, standing.both_bad) == (places, both_bad):
             return 0
         standing.undone_at = now()  # they changed their mind; the old word stays as history
         s.flush()
     ranking = Ranking(
         comparison_id=comparison.id,
         reviewer_id=picker_id,
-        both_bad=planned.pick == "BOTH_BAD",
+        both_bad=both_bad,
         reason=planned.reason,
         prompt_set_id=prompt_set_id,
     )

@@ -27,7 +27,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One data row: column name to text."""
 
     number: int
@@ -40,7 +40,7 @@ class Table:
 
     file_name: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     problems: tuple[Problem, ...]
 
 
@@ -94,12 +94,12 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _csv(text: str, file_name: str) -> tuple[list[str], list[Row], list[Problem]]:
+def _csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[Problem]]:
     csv.field_size_limit(2**31 - 1)  # the limit on cells is ours, and names the row
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     problems: list[Problem] = []
     columns: list[str] = []
     number = 0
@@ -121,7 +121,7 @@ def _csv(text: str, file_name: str) -> tuple[list[str], list[Row], list[Problem]
                     )
                 )
                 continue
-            rows.append(Row(number, dict(zip(columns, values, strict=True))))
+            rows.append(TableRow(number, dict(zip(columns, values, strict=True))))
     except csv.Error as problem:
         raise BadFile(
             f"{file_name} breaks off near line {reader.line_num}: {problem}. Look for a double quote that is never "
@@ -138,9 +138,9 @@ def _check_header(columns: list[str], file_name: str) -> None:
         raise BadFile(f"{file_name}: two columns are named “{sorted(twice)[0]}”. Give every column its own name.")
 
 
-def _jsonl(text: str) -> tuple[list[str], list[Row], list[Problem]]:
+def _jsonl(text: str) -> tuple[list[str], list[TableRow], list[Problem]]:
     columns: dict[str, None] = {}
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -156,7 +156,7 @@ def _jsonl(text: str) -> tuple[list[str], list[Row], list[Problem]]:
             continue
         values = {str(name): _as_text(cell) for name, cell in value.items()}
         columns.update(dict.fromkeys(values))
-        rows.append(Row(number, values))
+        rows.append(TableRow(number, values))
     return list(columns), rows, problems
 
 
@@ -169,7 +169,7 @@ def _as_text(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
 
 
-def _cell_problems(row: Row, max_cell: int) -> Iterator[Problem]:
+def _cell_problems(row: TableRow, max_cell: int) -> Iterator[Problem]:
     for name, cell in row.values.items():
         if len(cell) > max_cell:
             yield Problem(

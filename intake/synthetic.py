@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -24,39 +23,23 @@ from intake.perturb import RATE, Way, perturbed
 from intake.plan import content_hash
 from intake.routing import lock, route
 from llm.template import TURN_MARK
+from texts.worded import WordedEnum
 
 MOST = 2000
 """Prompts made at once."""
 
 
-class NotMade(StrEnum):
-    """Why a text did not become a prompt; `words` follow a count."""
+class NotMade(WordedEnum):
+    """Why a text did not become a prompt; the words follow a count."""
 
-    UNCHANGED = "UNCHANGED"
-    HELD_OUT = "HELD_OUT"
-    THERE = "THERE"
-    NEAR = "NEAR"
-    SHORT = "SHORT"
-    LONG = "LONG"
-    CUT = "CUT"
-    MARK = "MARK"
-
-    @property
-    def words(self) -> str:
-        """What they are, for people."""
-        return _WORDS[self]
-
-
-_WORDS: Mapping[NotMade, str] = {
-    NotMade.UNCHANGED: "with nothing to change in them",
-    NotMade.HELD_OUT: "nearly a held-out prompt, or written from one",
-    NotMade.THERE: "here already",
-    NotMade.NEAR: "nearly the same as a prompt that is here",
-    NotMade.SHORT: "too short",
-    NotMade.LONG: "too long",
-    NotMade.CUT: "cut at the token limit",
-    NotMade.MARK: "with a chat model's mark for the end of a turn",
-}
+    UNCHANGED = "UNCHANGED", "with nothing to change in them"
+    HELD_OUT = "HELD_OUT", "nearly a held-out prompt, or written from one"
+    THERE = "THERE", "here already"
+    NEAR = "NEAR", "nearly the same as a prompt that is here"
+    SHORT = "SHORT", "too short"
+    LONG = "LONG", "too long"
+    CUT = "CUT", "cut at the token limit"
+    MARK = "MARK", "with a chat model's mark for the end of a turn"
 
 
 @dataclass(frozen=True)

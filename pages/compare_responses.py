@@ -1,80 +1,56 @@
 """Rank pairs at one key each; correct below; undo."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import streamlit as st
 from sqlalchemy.orm import Session
 
-from db.models import ComparisonState, Project, Role
-from db.people import guideline_of
+from db.models import ComparisonState, Project, Response, Role
+from db.people import RANKERS
 from db.session import reading, session
-from review.assignment import ManyOffer, Offer, RankingProgress, original, progress
-from review.filters import Filter, Standing, compared_responders, prompt_sets
+from review.assignment import Offer, RankingProgress, progress
+from review.filters import ComparisonStanding, Filter, filter_choices
 from review.flags import flag
 from review.queue import claim, held_by_others, own_rankings, release
-from review.rankings import Choice, LastRanking, last_ranking, rank_order, rank_pair, strengthen, undo
+from review.rankings import LastRanking, last_ranking, rank, strengthen, undo
 from review.slots import letter
+from stats.verdicts import Order
 from texts.escape import escaped
 from texts.typed import LONGEST_COMMENT
 from ui.correcting import Subject, correction_box
-from ui.frame import page
+from ui.frame import page, show_guideline
 from ui.keys import alternating
-from ui.pairs import (
-    PAUSE,
-    Chosen,
-    choice_bar,
-    forget_choice,
-    go_on_after_the_pause,
-    just_chosen,
-    seconds_shown,
-    show_pair,
-    show_prompt,
-)
+from ui.pairs import PAUSE, forget_choice, go_on_after_the_pause, just_chosen, seconds_shown, show_prompt
 from ui.reasons import why
 from ui.safe import errors_toasted, plain
-from ui.slots import order_cards
+from ui.slots import ask_order
 
 T = TypeVar("T")
-me = page("Compare", Role.MANAGER, Role.ANNOTATOR)
+me = page("Compare", *RANKERS)
 # by project and person: whoever comes next in this tab has a queue of their own
 LATER, ONLY, FLAGGING, COUNTED = (
     f"compare_{name}_{me.project_id}_{me.reviewer_id}" for name in ("later", "only", "flagging", "counted")
 )
-STANDING_WORDS: dict[Standing | None, str] = {
+STANDING_WORDS: dict[ComparisonStanding | None, str] = {
     None: "everything",
-    Standing.CONTESTED: "what people disagree on",
-    Standing.FLAGGED: "what is flagged",
-    Standing.UNRANKED: "what nobody has ranked",
+    ComparisonStanding.CONTESTED: "what people disagree on",
+    ComparisonStanding.FLAGGED: "what is flagged",
+    ComparisonStanding.UNRANKED: "what nobody has ranked",
 }
 
 
-def choose(pair: Offer, choice: str) -> bool:
-    """Save a choice; the next pair appears by itself."""
+def choose(offer: Offer, order: Order) -> bool:
+    """Save an order; the next comparison appears by itself."""
     saved = _try(
-        lambda s: rank_pair(
+        lambda s: rank(
             s,
             by=me.reviewer_id,
-            comparison_id=pair.comparison_id,
-            choice=Choice(choice),
-            seconds=seconds_shown(),
-            left_id=pair.left_id,
-        )
-    )
-    return saved is not None
-
-
-def choose_order(shown: ManyOffer, places: Sequence[int], none_good: bool) -> bool:
-    """Save the order of several; the next comparison appears by itself."""
-    saved = _try(
-        lambda s: rank_order(
-            s,
-            by=me.reviewer_id,
-            comparison_id=shown.comparison_id,
-            places=places,
-            none_good=none_good,
-            first_id=shown.cards[0].response_id,
+            comparison_id=offer.comparison_id,
+            order=order,
+            first_id=offer.replies[0].response_id,
             seconds=seconds_shown(),
         )
     )
@@ -134,14 +110,13 @@ def ranking() -> None:
     """Everything that changes from pair to pair."""
     only = st.session_state.get(ONLY, Filter())
     # asked before anything else: the time that a choice is seen has begun
-    chosen = just_chosen(Offer) or just_chosen(ManyOffer)
-    pair: Offer | ManyOffer | None
-    if chosen is not None:
-        pair = chosen.shown
-    else:
+    chosen = just_chosen(Offer)
+    if chosen is None:
         later = st.session_state.get(LATER, [])
         with session() as s:
-            pair = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later, only=only)
+            offer = claim(s, project_id=me.project_id, reviewer_id=me.reviewer_id, later=later, only=only)
+    else:
+        offer = chosen.shown
     with reading() as s:
         done = counted(s)
         shared = s.get_one(Project, me.project_id).people_wanted is not None
@@ -154,50 +129,32 @@ def ranking() -> None:
     if held:
         names = ", ".join(f"{one.reviewer} (until {one.until:%H:%M} UTC)" for one in held)
         st.caption(plain(f"Pairs with others now: {sum(one.pairs for one in held)}. {names}"))
-    if pair is None:
+    if offer is None:
         nothing_left(done, held=bool(held), only=only)
     else:
-        flagging = st.session_state.get(FLAGGING) == pair.comparison_id
-        show_prompt(pair.prompt, pair.context, synthetic=pair.synthetic)
-        show_choices(pair, chosen, last, disabled=flagging)
+        flagging = st.session_state.get(FLAGGING) == offer.comparison_id
+        show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
+        ask_order(
+            offer,
+            partial(choose, offer),
+            chosen=chosen,
+            on_again=choose_again,
+            told=True,
+            disabled=flagging,
+            beside=partial(beside, last, offer.comparison_id, disabled=flagging),
+        )
         if flagging:
-            flag_dialog(pair.comparison_id)
+            flag_dialog(offer.comparison_id)
     if last is not None:
         why(me, last)
-    if pair is None:
+    if offer is None:
         beside(last, None)
         return
-    correct_one(pair)
+    correct_one(offer)
     go_on_after_the_pause(chosen)
 
 
-def show_choices(pair: Offer | ManyOffer, chosen: Chosen | None, last: LastRanking | None, *, disabled: bool) -> None:
-    """Two replies side by side, or several cards, with the bar of keys at the foot."""
-
-    def others() -> None:
-        beside(last, pair.comparison_id, disabled=disabled)
-
-    if isinstance(pair, ManyOffer):
-        order_cards(
-            pair,
-            lambda _, places, none_good: choose_order(pair, places, none_good),
-            chosen=chosen,
-            disabled=disabled,
-            beside=others,
-        )
-        return
-    show_pair(pair.left, pair.right, chosen=chosen.choice if chosen else None, told=True)
-    choice_bar(
-        pair.comparison_id,
-        pair,
-        lambda _, choice: choose(pair, choice),
-        on_again=choose_again,
-        disabled=disabled,
-        beside=others,
-    )
-
-
-def correct_one(pair: Offer | ManyOffer) -> None:
+def correct_one(offer: Offer) -> None:
     """The editor below; drawn only when it is open, for it is most of the screen."""
     below = st.expander(
         "Correct a reply: write what should have been sent",
@@ -207,22 +164,21 @@ def correct_one(pair: Offer | ManyOffer) -> None:
     )
     if below.open:
         with below:
-            replies = replies_of(pair)
+            replies = replies_of(offer)
             called = list(replies)
             side = st.segmented_control(
-                "Which one?", called, default=called[0], key=f"side_{pair.comparison_id}", required=True
+                "Which one?", called, default=called[0], key=f"side_{offer.comparison_id}", required=True
             )
             response_id = replies[side or called[0]]
             with reading() as s:
-                text = original(s, response_id=response_id)
-            correction_box(me, Subject(pair.prompt_id, response_id, text))
+                text = s.get_one(Response, response_id).text
+            correction_box(me, Subject(offer.prompt_id, response_id, text))
 
 
-def replies_of(pair: Offer | ManyOffer) -> dict[str, int]:
+def replies_of(offer: Offer) -> dict[str, int]:
     """What each reply on the screen is called there, with its id."""
-    if isinstance(pair, ManyOffer):
-        return {f"Card {letter(card)}": one.response_id for card, one in enumerate(pair.cards)}
-    return {"Left": pair.left_id, "Right": pair.right_id}
+    names = ("Left", "Right") if offer.is_pair else [f"Card {letter(card)}" for card, _ in enumerate(offer.replies)]
+    return {name: reply.response_id for name, reply in zip(names, offer.replies, strict=True)}
 
 
 def nothing_left(done: RankingProgress, *, held: bool, only: Filter) -> None:
@@ -289,8 +245,7 @@ def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: boo
 def narrow_down() -> None:
     """The queue's filters; who wrote what and what others said is for managers only, and is told by neither."""
     with reading() as s:
-        sets = {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in prompt_sets(s, project_id=me.project_id)}
-        writers = {one.id: one.label for one in compared_responders(s, project_id=me.project_id)}
+        sets, writers = filter_choices(s, project_id=me.project_id)
     with st.popover("Filter", icon=":material/filter_alt:"):
         chosen = st.selectbox(
             "Prompts of", [None, *sets], format_func=lambda i: sets.get(i, "all imports"), key="f_set"
@@ -325,12 +280,7 @@ def done_list(state: ComparisonState | None, empty: str) -> None:
         )
 
 
-with reading() as s:
-    guideline = guideline_of(s, project_id=me.project_id)
-if guideline is not None and guideline.text:
-    title = f"Guideline: what makes a reply better (version {guideline.version})"
-    with st.expander(title, icon=":material/menu_book:"):
-        st.text(guideline.text)
+show_guideline(me)
 with reading() as s:
     shared_queue = s.get_one(Project, me.project_id).people_wanted is not None
 LISTS = {"queue": "My queue"} | ({"others": "Waiting for others"} if shared_queue else {}) | {"done": "Done"}

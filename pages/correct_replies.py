@@ -4,28 +4,22 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from db.models import Role
-from db.people import guideline_of
+from db.people import RANKERS
 from db.session import reading, session
-from review.corrections import (
-    Corrected,
-    give_up_ranking,
-    next_rejected,
-    rejected_count,
-    standing_corrections,
-)
-from review.drafts import draft_of, save_draft
+from review.corrections import Corrected, next_rejected, rejected_count, standing_corrections
+from review.drafts import DraftPlace, WritingTask, draft_of, save_draft
+from review.reveals import reveal
 from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
 from texts.diff import word_diff
 from texts.escape import escaped
 from ui.correcting import Subject, correction_box
 from ui.editor import editor, now_in, restart
-from ui.frame import page
+from ui.frame import page, show_guideline
 from ui.pairs import show_diff, show_prompt
 from ui.safe import errors_toasted, plain
 
-me = page("Correct", Role.MANAGER, Role.ANNOTATOR)
+me = page("Correct", *RANKERS)
 LATER = f"correct_later_{me.project_id}_{me.reviewer_id}"
 FURTHER = f"correct_further_{me.project_id}_{me.reviewer_id}"
 
@@ -35,114 +29,117 @@ def put_off(which: str, item_id: int) -> None:
     st.session_state.setdefault(f"{LATER}_{which}", []).append(item_id)
 
 
+def later_of(which: str) -> Sequence[int]:
+    """What this person put off there."""
+    put_off_ids: list[int] = st.session_state.get(f"{LATER}_{which}", [])
+    return put_off_ids
+
+
+def show_task(which: str, task: WritingTask, caption: str) -> None:
+    """The prompt that waits, with a button that puts it off."""
+    head, later = st.columns([5, 1], vertical_alignment="center")
+    head.caption(caption)
+    item_id = task.comparison_id or task.prompt_id
+    later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=(which, item_id))
+    if task.routed is not None:
+        st.warning(f"For people only, no model answers this: {plain(task.routed)}", icon=":material/person:")
+    show_prompt(task.prompt, task.context, compact=True, synthetic=task.synthetic)
+
+
+def start_from(task: WritingTask, *, or_empty: bool = False) -> None:
+    """The editor on one of the replies, or on an empty box."""
+    names = [f"Reply {number}" for number in range(1, len(task.replies) + 1)]
+    choices = [*names, "An empty box"] if or_empty else names
+    item = f"wanted_{task.prompt_id}" if or_empty else task.comparison_id
+    chosen = st.segmented_control("Start from", choices, default=choices[0], key=f"start_{item}", required=True)
+    if (chosen or choices[0]) in names:
+        response_id, text = task.replies[names.index(chosen or choices[0])]
+        correction_box(me, Subject(task.prompt_id, response_id, text))
+    else:
+        writing_box(task.prompt_id)
+
+
 @st.fragment
 def rejected() -> None:
     """Replies that somebody called both bad, one comparison after another."""
     with session() as s:
-        found = next_rejected(
-            s, by=me.reviewer_id, project_id=me.project_id, later=st.session_state.get(f"{LATER}_rejected", [])
-        )
-        if found is not None:  # that it stands here tells what somebody said of it
-            give_up_ranking(s, by=me.reviewer_id, comparison_id=found.comparison_id)
+        task = next_rejected(s, by=me.reviewer_id, project_id=me.project_id, later=later_of("rejected"))
+        if task is not None and task.comparison_id is not None:  # that it stands here tells what somebody said of it
+            reveal(s, by=me.reviewer_id, comparison_id=task.comparison_id, roles=RANKERS)
         left = rejected_count(s, project_id=me.project_id)
-    if found is None:
-        st.success(
-            "No reply waits for a correction. Pairs that somebody calls both bad come here.", icon=":material/done_all:"
-        )
+    if task is None:
+        done("No reply waits for a correction. Pairs that somebody calls both bad come here.")
         return
-    head, later = st.columns([5, 1], vertical_alignment="center")
-    head.caption(
+    show_task(
+        "rejected",
+        task,
         f"Pairs that people called both bad, still to correct: {left}. Start from the reply that is nearer. "
-        "Seeing it here tells what somebody said of it, so you will not be asked to rank it any more."
+        "Seeing it here tells what somebody said of it, so you will not be asked to rank it any more.",
     )
-    later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("rejected", found.comparison_id))
-    show_prompt(found.prompt, found.context, compact=True, synthetic=found.synthetic)
-    names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]
-    chosen = st.segmented_control(
-        "Start from", names, default=names[0], key=f"start_{found.comparison_id}", required=True
-    )
-    response_id, text = found.replies[names.index(chosen or names[0])]
-    correction_box(me, Subject(found.prompt_id, response_id, text))
+    start_from(task)
 
 
 @st.fragment
 def after_losses() -> None:
     """Training prompts like the ones that a model lost on, one after another."""
     with reading() as s:
-        found = next_wanted(
-            s, by=me.reviewer_id, project_id=me.project_id, later=st.session_state.get(f"{LATER}_wanted", [])
-        )
+        task = next_wanted(s, by=me.reviewer_id, project_id=me.project_id, later=later_of("wanted"))
         left = wanted_count(s, project_id=me.project_id)
-    if found is None:
-        st.success(
-            "Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.",
-            icon=":material/done_all:",
-        )
+    if task is None:
+        done("Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.")
         return
-    head, later = st.columns([5, 1], vertical_alignment="center")
-    head.caption(f"Prompts like those that a model lost on: {left}. Write the reply that should have been sent.")
-    later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("wanted", found.prompt_id))
-    show_prompt(found.prompt, found.context, compact=True, synthetic=found.synthetic)
-    names = [f"Reply {number}" for number in range(1, len(found.replies) + 1)]
-    empty = "An empty box"
-    chosen = st.segmented_control(
-        "Start from", [*names, empty], default=[*names, empty][0], key=f"start_wanted_{found.prompt_id}", required=True
+    show_task(
+        "wanted", task, f"Prompts like those that a model lost on: {left}. Write the reply that should have been sent."
     )
-    if chosen in names:
-        response_id, text = found.replies[names.index(chosen)]
-        correction_box(me, Subject(found.prompt_id, response_id, text))
-    else:
-        writing_box(found.prompt_id)
+    start_from(task, or_empty=True)
 
 
 @st.fragment
 def unanswered() -> None:
     """Prompts that want another person's reply, from an empty box."""
-    held_out = (
-        st.segmented_control(
-            "For",
-            ["Training", "Blind evaluation"],
-            default="Training",
-            required=True,
-            key="write_for",
-            help="Replies to training prompts are ranked; those to held-out prompts are judged blind against models.",
-        )
-        == "Blind evaluation"
+    side = st.segmented_control(
+        "For",
+        ["Training", "Blind evaluation"],
+        default="Training",
+        required=True,
+        key="write_for",
+        help="Replies to training prompts are ranked; those to held-out prompts are judged blind against models.",
     )
+    held_out = side == "Blind evaluation"
     with reading() as s:
-        found = next_unanswered(
-            s,
-            by=me.reviewer_id,
-            project_id=me.project_id,
-            held_out=held_out,
-            later=st.session_state.get(f"{LATER}_unanswered", []),
+        task = next_unanswered(
+            s, by=me.reviewer_id, project_id=me.project_id, held_out=held_out, later=later_of("unanswered")
         )
         left = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id, held_out=held_out)
-    if found is None:
-        st.success("Every prompt here has two people's replies, or one of yours.", icon=":material/done_all:")
+    if task is None:
+        done("Every prompt here has two people's replies, or one of yours.")
         return
-    head, later = st.columns([5, 1], vertical_alignment="center")
-    head.caption(f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it.")
-    later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=("unanswered", found.prompt_id))
-    if found.routed is not None:
-        st.warning(f"For people only, no model answers this: {plain(found.routed)}", icon=":material/person:")
-    show_prompt(found.prompt, found.context, compact=True, synthetic=found.synthetic)
-    if found.others:
+    show_task(
+        "unanswered",
+        task,
+        f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it.",
+    )
+    if task.replies:
         with st.expander("What somebody else replied", icon=":material/reply:"):
-            for other in found.others:
-                st.html(f'<div class="pw-card pw-text">{escaped(other)}</div>')
-    writing_box(found.prompt_id)
+            for _, text in task.replies:
+                st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
+    writing_box(task.prompt_id)
+
+
+def done(words: str) -> None:
+    """Nothing waits."""
+    st.success(words, icon=":material/done_all:")
 
 
 def writing_box(prompt_id: int) -> None:
     """An empty box for a reply of one's own, kept as a draft while it is typed."""
-    key = f"write_{prompt_id}"
+    key, place = f"write_{prompt_id}", DraftPlace(reviewer_id=me.reviewer_id, prompt_id=prompt_id)
     with reading() as s:
-        draft = draft_of(s, reviewer_id=me.reviewer_id, prompt_id=prompt_id, response_id=None)
+        draft = draft_of(s, at=place)
 
     def typed(text: str) -> None:
         with errors_toasted(), session() as s:
-            save_draft(s, by=me.reviewer_id, prompt_id=prompt_id, response_id=None, text=text)
+            save_draft(s, at=place, text=text)
 
     text = editor(key, label="Your reply", start=draft or "", on_typed=typed)
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))
@@ -177,7 +174,7 @@ def corrected() -> None:
             who = " → ".join(name for name, _ in one.chain)
             why = f" · {one.reason}" if one.reason and not one.sealed_by else ""
             st.caption(plain(f"{who} · {one.at:%d %b %H:%M}{why}"))
-            show_prompt(one.prompt, one.context, compact=True, synthetic=one.synthetic)
+            show_prompt(one.prompt.text, one.prompt.context, compact=True, synthetic=one.prompt.synthetic)
             if one.sealed_by:
                 st.button(
                     "Show it; I will not rank this pair",
@@ -204,13 +201,13 @@ def unseal(comparison_ids: Sequence[int]) -> None:
     """Give up ranking these, to see a correction of one of their replies."""
     with errors_toasted(), session() as s:
         for comparison_id in comparison_ids:
-            give_up_ranking(s, by=me.reviewer_id, comparison_id=comparison_id)
+            reveal(s, by=me.reviewer_id, comparison_id=comparison_id, roles=RANKERS)
 
 
 def correct_further(one: Corrected) -> None:
     """The editor on a correction: one's own is replaced, somebody else's gets a child."""
     subject = Subject(
-        one.prompt_id,
+        one.prompt.id,
         one.response_id,
         one.original,
         start=None if one.mine else one.text,
@@ -220,15 +217,10 @@ def correct_further(one: Corrected) -> None:
 
 
 with reading() as s:
-    guideline = guideline_of(s, project_id=me.project_id)
     waiting = rejected_count(s, project_id=me.project_id)
     to_write = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
     wanted = wanted_count(s, project_id=me.project_id)
-if guideline is not None and guideline.text:
-    with st.expander(
-        f"Guideline: what makes a reply better (version {guideline.version})", icon=":material/menu_book:"
-    ):
-        st.text(guideline.text)
+show_guideline(me)
 PARTS = {
     "rejected": (rejected, f"Nobody would send ({waiting})"),
     "wanted": (after_losses, f"Like lost ones ({wanted})"),

@@ -1,18 +1,20 @@
 """Find any comparison, open it with everything that was ever said of it, discard it, or make it a gold pair."""
 
+from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from db.models import ComparisonState, Role
+from db.models import ComparisonState, Drawn, Ranking, Role
 from db.session import reading, session
 from review.assignment import offer
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.filters import Filter, Standing, compared_responders, prompt_sets
-from review.rankings import Choice
-from review.reveals import Entry, Opened, Said, opened, project_history, reveal
+from review.filters import ComparisonStanding, Filter, filter_choices
+from review.reveals import Entry, Opened, opened, project_history, reveal
+from stats.verdicts import MUCH_BETTER, Verdict
 from texts.diff import word_diff
 from texts.escape import escaped
 from ui.frame import page
@@ -20,15 +22,15 @@ from ui.pairs import show_diff, show_prompt
 from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 me = page("Find", Role.MANAGER)
-STANDING_WORDS: dict[Standing | None, str] = {
+STANDING_WORDS: dict[ComparisonStanding | None, str] = {
     None: "everything",
-    Standing.UNRANKED: "nobody has ranked",
-    Standing.RANKED: "somebody has ranked",
-    Standing.CONTESTED: "people disagree on",
-    Standing.FLAGGED: "flagged",
-    Standing.GOLD: "gold: the answer is known",
-    Standing.NEAR_IDENTICAL: "nearly the same replies, never offered",
-    Standing.DISCARDED: "discarded",
+    ComparisonStanding.UNRANKED: "nobody has ranked",
+    ComparisonStanding.RANKED: "somebody has ranked",
+    ComparisonStanding.CONTESTED: "people disagree on",
+    ComparisonStanding.FLAGGED: "flagged",
+    ComparisonStanding.GOLD: "gold: the answer is known",
+    ComparisonStanding.NEAR_IDENTICAL: "nearly the same replies, never offered",
+    ComparisonStanding.DISCARDED: "discarded",
 }
 WORDS = {
     "model_version": "model",
@@ -40,20 +42,13 @@ WORDS = {
 """Of tables and columns, where their own names are not the screen's."""
 SAID_BESIDE = ("project_id", "comparison_id", "reviewer_id", "created_at")
 STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}
-DRAWN_WORDS = {
-    "RANDOM": "",
-    "UNCERTAIN": "least certain first",
-    "GOLD": "gold",
-    "REPEAT": "hidden second look",
-    "NONE": "",
-}
+DRAWN_WORDS = {Drawn.UNCERTAIN: "least certain first", Drawn.GOLD: "gold", Drawn.REPEAT: "hidden second look"}
 
 
 def chosen_filter() -> Filter:
     """The row of filters above the table."""
     with reading() as s:
-        sets = {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in prompt_sets(s, project_id=me.project_id)}
-        writers = {one.id: one.label for one in compared_responders(s, project_id=me.project_id)}
+        sets, writers = filter_choices(s, project_id=me.project_id)
     words, prompts, who, standing = st.columns([3, 2, 3, 2])
     return Filter(
         words=words.text_input("Words in the prompt", max_chars=200),
@@ -81,26 +76,26 @@ def show_rankings(found: Opened) -> None:
     show_table(
         [
             {
-                "Person": one.reviewer + (" (decision)" if one.adjudicates else ""),
-                "Said": said(one, names),
-                "When": f"{one.at:%d %b %H:%M}",
-                "Seconds": "" if one.seconds is None else f"{one.seconds:.0f}",
-                "How it came": DRAWN_WORDS[one.drawn],
-                "Why": one.reason or "",
-                "Taken back": f"{one.undone_at:%d %b %H:%M}" if one.undone_at else "",
+                "Person": ranking.reviewer.label + (" (decision)" if ranking.adjudicates else ""),
+                "Said": said(ranking, names),
+                "When": f"{ranking.created_at:%d %b %H:%M}",
+                "Seconds": "" if ranking.seconds is None else f"{ranking.seconds:.0f}",
+                "How it came": DRAWN_WORDS.get(ranking.drawn, ""),
+                "Why": ranking.reason or "",
+                "Taken back": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
             }
-            for one in found.rankings
+            for ranking in found.rankings
         ]
     )
 
 
-def said(one: Said, names: dict[int, str]) -> str:
+def said(ranking: Ranking, names: dict[int, str]) -> str:
     """A ranking in words, best first."""
-    if one.both_bad:
+    if ranking.both_bad:
         return "none could be sent"
-    places = sorted({place for _, place in one.places})
-    groups = [" = ".join(names.get(i, "?") for i, place in one.places if place == wanted) for wanted in places]
-    return (" ≫ " if one.strength == 2 else " > ").join(groups)
+    ranks = groupby(ranking.placements, key=lambda placement: placement.place)
+    groups = [" = ".join(names.get(placement.response_id, "?") for placement in rank) for _, rank in ranks]
+    return (" ≫ " if ranking.strength == MUCH_BETTER else " > ").join(groups)
 
 
 def show_history(entries: list[Entry]) -> None:
@@ -142,7 +137,8 @@ def in_words(table: str) -> str:
 
 def show_comparison(found: Opened) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
-    show_prompt(found.prompt.text, found.prompt.context, compact=True, synthetic=found.prompt.synthetic)
+    prompt = found.comparison.prompt
+    show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
     columns = st.columns(min(3, len(found.responses)))
     for number, one in enumerate(found.responses, start=1):
         label = f"{number}: {one.responder}" if one.responder else str(number)
@@ -193,27 +189,25 @@ def actions(found: Opened) -> None:
         with gold.popover(
             "Make it gold", icon=":material/star:", help="Everybody is given it; Progress tells who agrees"
         ):
-            names = ["1 is better", "2 is better", "both good", "both bad"]
-            answer = st.radio("The right answer", names)
+            answers = dict(zip(("1 is better", "2 is better", "both good", "both bad"), Verdict, strict=True))
+            answer = st.radio("The right answer", answers)
             st.button(
                 "Make it gold",
                 key="gold",
                 type="primary",
                 on_click=golden,
-                args=(found, names.index(answer or names[0])),
+                args=(found, answers[answer]),
             )
 
 
-def golden(found: Opened, answer: int) -> None:
+def golden(found: Opened, verdict: Verdict) -> None:
     """Store the right answer, whichever side the responses stand on for this manager."""
-    comparison_id = found.comparison.id
-    if answer > 1:
-        choice = (Choice.TIE, Choice.BOTH_BAD)[answer - 2]
-    else:
-        with reading() as s:
-            left_id = offer(s, comparison_id=comparison_id, reviewer_id=me.reviewer_id).left_id
-        choice = Choice.LEFT if found.responses[answer].response_id == left_id else Choice.RIGHT
-    act(make_gold, comparison_id, choice=choice)
+    order = verdict.order
+    with reading() as s:
+        first = offer(s, comparison_id=found.comparison.id, reviewer_id=me.reviewer_id).replies[0]
+    if first.response_id != found.responses[0].response_id:
+        order = replace(order, places=order.places[::-1])
+    act(make_gold, found.comparison.id, order=order)
 
 
 only = chosen_filter()

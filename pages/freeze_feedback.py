@@ -9,12 +9,24 @@ import streamlit as st
 from db.models import Role
 from db.session import reading, session
 from generation.responders import model_responders
+from stats.verdicts import MUCH_BETTER
 from texts.escape import escaped
 from training.data.feedback import Choosable, choosable
-from training.data.rows import Form
-from training.data.selection import DEFAULTS, MUCH_BETTER, PairsMode, Selection
-from training.data.snapshot import Listed, SnapshotPreview, export, freeze, listed, preview
-from ui.charts import longer_bar, share_bars, side_lengths
+from training.data.rows import RowsFormat
+from training.data.selection import DEFAULTS, PairsMode, Selection
+from training.data.snapshot import (
+    Listed,
+    advice,
+    better_is_longer,
+    export,
+    freeze,
+    listed,
+    preview,
+    responder_shares,
+    side_spreads,
+)
+from training.data.terms import Preferences
+from ui.charts import length_spreads, longer_bar, share_bars
 from ui.frame import page
 from ui.safe import errors_shown, plain, show_table
 
@@ -165,7 +177,7 @@ def show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     st.html(f'<div class="pw-pairs"><b>Better</b><b>Worse</b>{cells}</div>')
 
 
-def show_preview(now: SnapshotPreview) -> None:
+def show_preview(now: Preferences) -> None:
     """What would be frozen, in numbers and pictures."""
     with st.container(horizontal=True, gap="medium"):  # goes on below where the screen is narrow
         st.metric("Pairs to train on", f"{len(now.rows) - now.validation_count:,}", width="content")
@@ -179,22 +191,23 @@ def show_preview(now: SnapshotPreview) -> None:
         st.caption(f"On synthetic prompts, which no customer wrote: {now.synthetic_count:,} pairs.")
     if now.thumbs_simulated:
         st.caption(f"Of the thumbs, simulated: {now.thumbs_simulated:,}.")
-    if now.advice:
-        st.warning(plain(now.advice))
+    if said := advice(len(now.rows)):
+        st.warning(plain(said))
     if now.rows:
         st.caption("Whose replies are better, and worse")
-        share_bars(now.shares)
+        share_bars(responder_shares(now.rows))
+        better, worse = side_spreads(now.rows)
         st.caption(
-            f"Length: {now.mean_words_chosen:.0f} words on average in the better replies, "
-            f"{now.mean_words_rejected:.0f} in the worse. A model learns a difference in length sooner than anything."
+            f"Length: {better.mean:.0f} words on average in the better replies, {worse.mean:.0f} in the worse. A model "
+            "learns a difference in length sooner than anything."
         )
-        side_lengths(now.lengths)
-        longer_bar(now.lengths)
+        length_spreads([better, worse], sides=True)
+        longer_bar(better_is_longer(now.rows))
     if now.left_out:
         st.caption("Left out, and why")
-        show_table([{"Count": count, "Why": reason.sentence} for reason, count in now.left_out.items()])
+        show_table([{"Count": count, "Why": reason.words} for reason, count in now.left_out.items()])
     with st.expander("Look at the pairs that would be frozen", icon=":material/table_view:"):
-        show_pairs([(row.chosen, row.rejected) for row in now.rows[:SHOWN]])
+        show_pairs([(row.chosen.text, row.rejected.text) for row in now.rows[:SHOWN]])
         if len(now.rows) > SHOWN:
             st.caption(f"The first {SHOWN} of {len(now.rows):,}.")
 
@@ -248,11 +261,11 @@ def show_frozen(one: Listed) -> None:
             )
         if files.button("Files …", key=f"files_{frozen.id}", icon=":material/folder_zip:", width="stretch"):
             with errors_shown(), st.spinner("Proving that nothing was changed …"):
-                st.session_state[FILES] = (frozen.id, {form: export(frozen, form) for form in Form})
+                st.session_state[FILES] = (frozen.id, {form: export(frozen, form) for form in RowsFormat})
         there = st.session_state.get(FILES)
         if there and there[0] == frozen.id:
             for column, (form, word) in zip(
-                st.columns(3), {Form.JSONL: "JSONL", Form.PARQUET: "Parquet"}.items(), strict=False
+                st.columns(3), {RowsFormat.JSONL: "JSONL", RowsFormat.PARQUET: "Parquet"}.items(), strict=False
             ):
                 column.download_button(
                     f"Download {word}",

@@ -15,15 +15,7 @@ from intake.perturb import RATE, Way
 from intake.plan import ImportPlan, plan_import
 from intake.prompts import prompt_sets, save_import
 from intake.reading import Problem, Table, read_table
-from intake.synthetic import (
-    MOST,
-    Made,
-    Variation,
-    plan_taken,
-    plan_variations,
-    save_taken,
-    save_variations,
-)
+from intake.synthetic import MOST, Made, Variation, plan_taken, plan_variations, save_taken, save_variations
 from settings import settings
 from texts.diff import word_diff
 from ui.frame import page

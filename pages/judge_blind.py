@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from db.models import Guess, Role, Verdict
+from db.models import Guess, Role
 from db.session import reading, session
 from errors import PickwellError
 from eval.after_verdict import after_verdict
@@ -19,6 +19,7 @@ from eval.judging import (
     say_which,
     undo_last,
 )
+from stats.verdicts import Verdict
 from ui.checks import told_in_words
 from ui.frame import page
 from ui.pairs import (

@@ -10,9 +10,9 @@ from db.session import reading, session
 from errors import PickwellError
 from review.reveals import may_see, reveal
 from training.data.classes_and_values import Labels
-from training.data.inspected_rows import InspectedRow, Whose, among, of_whom
+from training.data.inspected_rows import InspectedRow, RowSource, among, of_whom
 from training.data.inspecting import Inspected, Reader, count_tokens, inspected, reader_of
-from training.data.inspection import Figures, Which, bins, figures, to_read
+from training.data.inspection import Figures, RowFilter, bins, figures, to_read
 from training.data.snapshot import folder_of, snapshots
 from training.data.token_fit import RowTokens, as_turns, fit, joined
 from training.recipe.recipe import SMALL
@@ -37,16 +37,6 @@ AT_ONCE = 10
 """Rows that are read at once."""
 MINUTES = 5
 """For how long a snapshot's figures are kept: what people say of its pairs may change."""
-WHOSE_WORDS = {Whose.ALL: "All rows", Whose.PEOPLE: "People's word", Whose.SIMULATED: "Simulated"}
-WHICH_WORDS = {
-    Which.ALL: "any, at random",
-    Which.LONGEST: "the longest",
-    Which.SHORTEST: "the shortest",
-    Which.SHORTER_WON: "chosen is the shorter",
-    Which.SIMULATED: "simulated",
-    Which.SYNTHETIC: "synthetic prompts",
-    Which.CORRECTIONS: "corrections",
-}
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Reading the snapshot …")
@@ -57,7 +47,7 @@ def kept_rows(folder: str, snapshot_id: int, by: int, project_id: int) -> Inspec
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Counting …")
-def kept_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose: Whose) -> Figures:
+def kept_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose: RowSource) -> Figures:
     """The figures of a snapshot's rows."""
     known = kept_rows(folder, snapshot_id, by, project_id)
     return figures(of_whom(known.rows, whose), left_out=known.opposite)
@@ -124,14 +114,14 @@ if base is not None:
 simulated = snapshot.simulated_count
 views, words = st.columns([1, 1], vertical_alignment="bottom")
 view = views.segmented_control("View", ["Figures", "Read rows"], default="Figures", required=True, key="look_view")
-whose = Whose.ALL
+whose = RowSource.ALL
 if 0 < simulated < len(look.rows):
     whose = words.segmented_control(
         "Rows",
-        list(Whose),
-        default=Whose.ALL,
+        list(RowSource),
+        default=RowSource.ALL,
         required=True,
-        format_func=lambda one: WHOSE_WORDS[one],
+        format_func=lambda one: one.words,
         key="look_whose",
     )
 rows = of_whom(look.rows, whose)
@@ -250,13 +240,13 @@ def note_looks(shown: Sequence[InspectedRow]) -> None:
 @st.fragment
 def read_rows() -> None:
     """Ten rows at a time, as the model reads them."""
-    kinds = {which: to_read(rows, which=which) for which in Which}
+    kinds = {which: to_read(rows, which=which) for which in RowFilter}
     people = sorted({one.row.reviewer for one in rows})
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
     which = left.selectbox(
         "Which rows",
-        [one for one in Which if kinds[one]],
-        format_func=lambda one: f"{WHICH_WORDS[one]} ({len(kinds[one]):,})",
+        [one for one in RowFilter if kinds[one]],
+        format_func=lambda one: f"{one.words} ({len(kinds[one]):,})",
         key="look_which",
     )
     reviewer = middle.selectbox(
@@ -283,7 +273,8 @@ def read_rows() -> None:
         args=(start, len(found)),
         width="stretch",
     )
-    ordered = "by length" if which in (Which.LONGEST, Which.SHORTEST) else "in a random order that stays the same"
+    by_length = which in (RowFilter.LONGEST, RowFilter.SHORTEST)
+    ordered = "by length" if by_length else "in a random order that stays the same"
     place.caption(f"{start + 1:,} to {start + len(shown):,} of {len(found):,} rows, {ordered}")
     if not st.session_state.get("look_unsealed") and sealed(shown):
         st.info("Some of these pairs you could still rank yourself. Nobody sees what others said before ranking.")

@@ -11,24 +11,15 @@ from db.models import Drawn, Role
 from db.session import reading, session
 from eval.report.pictures import GREEN
 from intake.routing import rule_counts
-from review.assignment import ManyOffer
 from review.flags import Flagged, open_flags, settle
-from review.progress import (
-    by_draw,
-    by_responder,
-    consistency,
-    coverage,
-    opinions,
-    opinions_by_criterion,
-    pace,
-)
+from review.progress import activity, by_draw, by_responder, consistency, coverage, opinions, opinions_by_criterion
 from stats.agreement import agreement, with_others
 from texts.escape import escaped
 from ui.charts import responder_bars
 from ui.frame import page
-from ui.pairs import show_pair, show_prompt
+from ui.pairs import show_prompt
 from ui.safe import errors_toasted, plain, show_table
-from ui.slots import show_cards
+from ui.slots import show_offer
 
 me = page("Progress", Role.MANAGER)
 DRAW_WORDS = {Drawn.RANDOM: "Drawn at random", Drawn.UNCERTAIN: "Least certain first"}
@@ -48,7 +39,7 @@ def settle_flag(flag_id: int, discard: bool) -> None:
 
 with st.spinner("Counting …"), reading() as s:
     done = coverage(s, project_id=me.project_id)
-    people = pace(s, project_id=me.project_id)
+    people = activity(s, project_id=me.project_id)
     said = opinions(s, project_id=me.project_id)
     by_criterion = opinions_by_criterion(s, project_id=me.project_id)
     steady = consistency(s, project_id=me.project_id)
@@ -95,11 +86,8 @@ if flagged:
         with st.container(border=True):
             st.html(f'<div class="pw-text"><b>{escaped(one.reviewer)}</b>: {escaped(one.note)}</div>')
             with st.expander("The pair"):
-                show_prompt(one.pair.prompt, one.pair.context, synthetic=one.pair.synthetic)
-                if isinstance(one.pair, ManyOffer):
-                    show_cards(one.pair)
-                else:
-                    show_pair(one.pair.left, one.pair.right)
+                show_prompt(one.offer.prompt, one.offer.context, synthetic=one.offer.synthetic)
+                show_offer(one.offer)
             keep, away, _ = st.columns([1, 1, 3])
             keep.button("Keep it", key=f"keep_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, False))
             away.button("Discard it", key=f"discard_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, True))

@@ -5,7 +5,7 @@ import streamlit as st
 from db.models import HiddenPart, Role, TextRule
 from db.session import reading, session
 from review.lengths import length_balance
-from texts.diff import Change, word_diff
+from texts.diff import Edit, word_diff
 from texts.escape import escaped
 from texts.rules import (
     EACH,
@@ -76,11 +76,11 @@ def show_found(found: Preview, replacement: str) -> None:
         with before:
             if not number:
                 st.caption("Before")
-            show_diff(tuple(piece for piece in pieces if piece.change is not Change.ADDED))
+            show_diff(tuple(piece for piece in pieces if piece.change is not Edit.ADDED))
         with after:
             if not number:
                 st.caption("After")
-            show_diff(tuple(piece for piece in pieces if piece.change is not Change.REMOVED))
+            show_diff(tuple(piece for piece in pieces if piece.change is not Edit.REMOVED))
 
 
 def show_standing(row: TextRule, *, fixed: bool) -> None:
@@ -160,7 +160,7 @@ st.caption(
 show_table(
     [
         {
-            "Responder": one.responder,
+            "Responder": one.whose,
             "Median words": f"{one.median:.0f}",
             "Middle half": f"{one.quarter:.0f} to {one.three_quarters:.0f}",
             "Cut off at the token limit": "–" if one.cut_share is None else f"{one.cut_share:.0%} of {one.told}",

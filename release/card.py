@@ -35,7 +35,7 @@ from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
 from release.versions import Licence, ancestors, descendants, licence_of, training_of
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 from training.recipe.recipe import ADAPTERS, KNOBS, from_row
 
 HUB_LICENCES = frozenset(
@@ -221,7 +221,7 @@ def _data(s: Session, run: TrainingRun) -> Section:
 
 def left_out_in_words(reason: str) -> str:
     """The sentence for a stored reason; the reason itself where this version does not know it."""
-    return LeftOut(reason).sentence if reason in set(LeftOut) else reason.replace("_", " ").lower()
+    return LeftOutReason(reason).words if reason in set(LeftOutReason) else reason.replace("_", " ").lower()
 
 
 def who_ranked(s: Session, *, snapshot_id: int) -> tuple[int, int]:

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session, selectinload
 from db.models import Comparison, ComparisonState, Drawn, Ranking, Reveal, Reviewer, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.assignment import ManyOffer, Offer, offer_any, ranked_by
-from review.rankings import Choice, choice_of, new_order, new_ranking
+from review.assignment import Offer, offer, ranked_by
+from review.rankings import new_ranking, order_of
 from review.reveals import reveal
+from stats.verdicts import Order
 from texts.rules import as_shown
 
 
@@ -20,12 +21,9 @@ from texts.rules import as_shown
 class Word:
     """What one person said, as the one who decides sees the sides."""
 
+    ranking_id: int
     reviewer: str
-    choice: Choice | None
-    """None where more than two were put in order."""
-    places: tuple[int, ...]
-    """Of the responses from left to right."""
-    none_good: bool
+    order: Order
     strength: int | None
     reason: str | None
 
@@ -34,11 +32,10 @@ class Word:
 class Conflict:
     """What people put in opposite orders, or of which one would send something and another nothing."""
 
-    pair: Offer | ManyOffer
+    offer: Offer
     words: Sequence[Word]
     decision: Word | None
     """The manager's, if one stands."""
-    decision_id: int | None
 
 
 def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> int:
@@ -48,10 +45,10 @@ def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> i
 
 def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
     """Comparisons that people contradict each other on, oldest first, decided ones newest first; managers only."""
-    found = []
     shown = as_shown(s, project_id=project_id)
+    found = []
     for comparison_id in s.scalars(_contested(s, by, project_id, decided).limit(limit)).all():
-        pair = offer_any(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
+        offered = offer(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
         rankings = s.scalars(
             select(Ranking)
             .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
@@ -67,10 +64,9 @@ def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int
         decision = next((ranking for ranking in rankings if ranking.adjudicates), None)
         found.append(
             Conflict(
-                pair,
-                [_word(ranking, pair) for ranking in rankings if not ranking.adjudicates],
-                _word(decision, pair) if decision else None,
-                decision.id if decision else None,
+                offered,
+                [_word(ranking, offered) for ranking in rankings if not ranking.adjudicates],
+                _word(decision, offered) if decision else None,
             )
         )
     return found
@@ -96,42 +92,16 @@ def _contested(s: Session, by: int, project_id: int, decided: bool) -> Select[in
     return rows.where(decision.is_(None)).order_by(Comparison.id)
 
 
-def decide(s: Session, *, by: int, comparison_id: int, choice: Choice, reason: str | None = None) -> Ranking:
-    """Decide between others' rankings of a pair, with the sides as they stand for this manager.
+def decide(s: Session, *, by: int, comparison_id: int, order: Order, reason: str | None = None) -> Ranking:
+    """Decide between others' rankings of a comparison, with its replies as they stand for this manager.
 
-    Raises `Refused` where somebody has decided already.
+    Raises `Refused` where somebody has decided already, and whatever `review.rankings.new_ranking` does.
     """
     ranking = new_ranking(
-        s,
-        by=by,
-        comparison_id=comparison_id,
-        choice=choice,
-        reason=reason,
-        roles=(Role.MANAGER,),
-        drawn=Drawn.NONE,
+        s, by=by, comparison_id=comparison_id, order=order, reason=reason, roles=(Role.MANAGER,), drawn=Drawn.NONE
     )
-    return _keep(s, ranking)
-
-
-def decide_order(
-    s: Session, *, by: int, comparison_id: int, places: Sequence[int] = (), none_good: bool = False
-) -> Ranking:
-    """The same for more than two, with the cards as they stand for this manager; see `review.rankings.rank_order`."""
-    ranking = new_order(
-        s,
-        by=by,
-        comparison_id=comparison_id,
-        places=places,
-        none_good=none_good,
-        roles=(Role.MANAGER,),
-        drawn=Drawn.NONE,
-    )
-    return _keep(s, ranking)
-
-
-def _keep(s: Session, ranking: Ranking) -> Ranking:
     ranking.adjudicates = True
-    reveal(s, by=ranking.reviewer_id, comparison_id=ranking.comparison_id)
+    reveal(s, by=by, comparison_id=comparison_id)
     try:
         with s.begin_nested():
             s.add(ranking)
@@ -151,14 +121,11 @@ def withdraw_decision(s: Session, *, by: int, ranking_id: int) -> None:
     s.flush()
 
 
-def _word(ranking: Ranking, pair: Offer | ManyOffer) -> Word:
-    shown = [pair.left_id, pair.right_id] if isinstance(pair, Offer) else [card.response_id for card in pair.cards]
-    place_of = {placement.response_id: placement.place for placement in ranking.placements}
+def _word(ranking: Ranking, offered: Offer) -> Word:
     return Word(
+        ranking_id=ranking.id,
         reviewer=ranking.reviewer.label,
-        choice=choice_of(ranking, left_id=pair.left_id) if isinstance(pair, Offer) else None,
-        places=tuple(place_of[response_id] for response_id in shown),
-        none_good=ranking.both_bad,
+        order=order_of(ranking, (reply.response_id for reply in offered.replies)),
         strength=ranking.strength,
         reason=ranking.reason,
     )

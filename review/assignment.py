@@ -27,19 +27,31 @@ from texts.shown import AsShown
 
 
 @dataclass(frozen=True)
+class OfferedReply:
+    """One of the replies that are to be put in order."""
+
+    response_id: int
+    text: str
+    """As it is shown."""
+
+
+@dataclass(frozen=True)
 class Offer:
-    """A pair to rank, as the reviewer sees it: no word of who wrote what, and the texts as they are shown."""
+    """Replies to put in order, as the reviewer sees them: no word of who wrote what."""
 
     comparison_id: int
     prompt_id: int
     prompt: str
     context: str | None
-    left_id: int
-    left: str
-    right_id: int
-    right: str
+    replies: tuple[OfferedReply, ...]
+    """From left to right."""
     synthetic: bool = False
     """The prompt was made up by a rule or a model."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether there are two, which stand side by side."""
+        return len(self.replies) == 2
 
 
 @dataclass(frozen=True)
@@ -59,13 +71,9 @@ class RankingProgress:
         return self.total - self.done
 
 
-def left_first(comparison_id: int, reviewer_id: int, *, swapped: bool = False) -> bool:
-    """Whether the response with the lower id stands left, for this reviewer: a fair coin that a reload cannot turn.
-
-    In a hidden second look the sides are `swapped`.
-    """
-    digest = hashlib.sha256(f"sides:{comparison_id}:{reviewer_id}".encode()).digest()
-    return (digest[0] % 2 == 0) is not swapped
+def left_first(comparison_id: int, reviewer_id: int) -> bool:
+    """Whether the response with the lower id stands left, for this reviewer: a fair coin that a reload cannot turn."""
+    return hashlib.sha256(f"sides:{comparison_id}:{reviewer_id}".encode()).digest()[0] % 2 == 0
 
 
 def not_theirs(s: Session, *, project: Project, reviewer_id: int) -> list[Select[int]]:
@@ -167,57 +175,10 @@ def next_offer(s: Session, *, project_id: int, reviewer_id: int) -> Offer | None
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 
-def offer(
-    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
-) -> Offer:
-    """One pair as this reviewer sees it.
-
-    Args:
-        shown: the project's `as_shown`, where several are asked for at once.
-    """
-    comparison = s.get_one(Comparison, comparison_id)
-    shown = shown or as_shown(s, project_id=comparison.project_id)
-    first, second = comparison.responses
-    left, right = (first, second) if left_first(comparison_id, reviewer_id, swapped=swapped) else (second, first)
-    return Offer(
-        comparison_id=comparison.id,
-        prompt_id=comparison.prompt_id,
-        prompt=comparison.prompt.text,
-        context=comparison.prompt.context,
-        left_id=left.id,
-        left=shown(left.text),
-        right_id=right.id,
-        right=shown(right.text),
-        synthetic=comparison.prompt.synthetic,
-    )
-
-
-@dataclass(frozen=True)
-class Card:
-    """One response of several."""
-
-    response_id: int
-    text: str
-    """As it is shown."""
-
-
-@dataclass(frozen=True)
-class ManyOffer:
-    """Several responses to put in order, from left to right as this reviewer sees them."""
-
-    comparison_id: int
-    prompt_id: int
-    prompt: str
-    context: str | None
-    cards: tuple[Card, ...]
-    synthetic: bool = False
-    """The prompt was made up by a rule or a model."""
-
-
 def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = False) -> Sequence[Response]:
     """The responses from left to right, shuffled for each comparison and reviewer by a hash that no reload changes.
 
-    A pair stands as `left_first` has it, on every screen. In a hidden second look all stand the other way round.
+    In a hidden second look all stand the other way round.
     """
 
     def drawn(response: Response) -> bytes:
@@ -230,32 +191,24 @@ def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = Fal
     return order[::-1] if swapped else order
 
 
-def offer_many(
+def offer(
     s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
-) -> ManyOffer:
-    """A comparison as cards; `shown` as for `offer`."""
+) -> Offer:
+    """One comparison as this reviewer sees it.
+
+    Args:
+        shown: the project's `as_shown`, where several are asked for at once.
+    """
     comparison = s.get_one(Comparison, comparison_id)
     shown = shown or as_shown(s, project_id=comparison.project_id)
-    order = drawn_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
-    return ManyOffer(
+    return Offer(
         comparison_id=comparison.id,
         prompt_id=comparison.prompt_id,
         prompt=comparison.prompt.text,
         context=comparison.prompt.context,
-        cards=tuple(Card(one.id, shown(one.text)) for one in order),
+        replies=tuple(
+            OfferedReply(response.id, shown(response.text))
+            for response in drawn_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
+        ),
         synthetic=comparison.prompt.synthetic,
     )
-
-
-def offer_any(
-    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
-) -> Offer | ManyOffer:
-    """A pair as left and right, more as cards; `shown` as for `offer`."""
-    if len(s.get_one(Comparison, comparison_id).responses) == 2:
-        return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=swapped, shown=shown)
-    return offer_many(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=swapped, shown=shown)
-
-
-def original(s: Session, *, response_id: int) -> str:
-    """A reply as it was given: what is corrected and learned from."""
-    return s.get_one(Response, response_id).text

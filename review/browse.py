@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.lookup import existing
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -23,14 +24,14 @@ from db.people import require
 from errors import NotFound, Refused
 from review.adjudication import decide
 from review.filters import Filter, conditions
-from review.rankings import Choice
+from stats.verdicts import Order
 
 PAGE = 25
 """Rows at a time."""
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonLine:
     """One comparison in the table; says who took part, not who wrote which reply."""
 
     comparison_id: int
@@ -48,10 +49,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Found:
+class ComparisonPage:
     """One page of the table."""
 
-    rows: Sequence[Row]
+    rows: Sequence[ComparisonLine]
     total: int
 
     @property
@@ -60,7 +61,7 @@ class Found:
         return max(1, -(-self.total // PAGE))
 
 
-def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> Found:
+def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> ComparisonPage:
     """The comparisons that fit the filter, newest first, `PAGE` at a time from page 1; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     fits = [Comparison.project_id == project_id, *conditions(only)]
@@ -84,9 +85,9 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
     ):
         writers[comparison_id].append(responder.label)
     flagged = set(s.scalars(select(Flag.comparison_id).where(Flag.comparison_id.in_(ids), Flag.settled_at.is_(None))))
-    return Found(
+    return ComparisonPage(
         rows=[
-            Row(
+            ComparisonLine(
                 comparison_id=comparison.id,
                 prompt=" ".join(text.split())[:120],
                 responders=" · ".join(writers[comparison.id]),
@@ -105,9 +106,7 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
 
 
 def _comparison(s: Session, by: int, comparison_id: int) -> Comparison:
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     return comparison
 
@@ -130,8 +129,8 @@ def bring_back(s: Session, *, by: int, comparison_id: int) -> None:
     s.flush()
 
 
-def make_gold(s: Session, *, by: int, comparison_id: int, choice: Choice) -> Ranking:
-    """Say what the right answer is, with the sides as they stand for this manager, and offer the pair to everybody.
+def make_gold(s: Session, *, by: int, comparison_id: int, order: Order) -> Ranking:
+    """Say what the right answer is, with the replies as they stand for this manager, and offer the pair to everybody.
 
     The answer is a decision: it counts for training in place of others' rankings.
     """
@@ -139,7 +138,7 @@ def make_gold(s: Session, *, by: int, comparison_id: int, choice: Choice) -> Ran
     if comparison.state is ComparisonState.AWAY:
         raise Refused("This comparison is offered to nobody, so it cannot be gold. Bring it back first.")
     _withdraw(s, comparison_id)
-    decision = decide(s, by=by, comparison_id=comparison_id, choice=choice, reason="The known answer of a gold pair.")
+    decision = decide(s, by=by, comparison_id=comparison_id, order=order, reason="The known answer of a gold pair.")
     comparison.gold = True
     s.flush()
     return decision

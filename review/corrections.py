@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import OWN_WORD
+from db.lookup import existing
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -18,32 +19,15 @@ from db.models import (
     Response,
     Reveal,
     Reviewer,
-    Role,
     now,
 )
-from db.people import require
+from db.people import RANKERS, require
 from errors import NotFound, Refused
 from llm.template import TURN_MARK
 from review.assignment import ranked_by
-from review.drafts import forget_draft
-from review.reveals import note_look
+from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
+from review.reveals import reveal
 from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
-
-CORRECTORS = (Role.MANAGER, Role.ANNOTATOR)
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A comparison that people called all bad, with no correction yet; no word of who wrote what or said so."""
-
-    comparison_id: int
-    prompt_id: int
-    prompt: str
-    context: str | None
-    replies: Sequence[tuple[int, str]]
-    """Response id and text."""
-    synthetic: bool
-    """The prompt was made up by a rule or a model."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +36,15 @@ class Corrected:
 
     correction_id: int
     response_id: int
-    prompt_id: int
-    prompt: str
-    context: str | None
+    prompt: Prompt
     original: str
     chain: Sequence[tuple[str, str]]
     """Who wrote and what, from the first correction of the reply to this one."""
-    reviewer: str
     mine: bool
     reason: str | None
     at: datetime
     sealed_by: Sequence[int]
     """Comparisons with this reply that the reader may still rank: they would learn what somebody thought of it."""
-    synthetic: bool
-    """The prompt was made up by a rule or a model."""
 
     @property
     def text(self) -> str:
@@ -88,10 +67,8 @@ def correct(
 
     Raises `Refused` when nothing was changed, or the prompt is held out.
     """
-    response = s.get(Response, response_id)
-    if response is None:
-        raise NotFound("That reply is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=response.prompt.project_id, roles=CORRECTORS)
+    response = existing(s, Response, response_id, "reply")
+    require(s, by=by, project_id=response.prompt.project_id, roles=RANKERS)
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")
     parent = _parent(s, response_id=response_id, parent_id=parent_id, by=by)
@@ -114,10 +91,11 @@ def correct(
         response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=comment(reason)
     )
     s.add(correction)
-    forget_draft(s, reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
+    typed = DraftPlace(reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
+    forget_draft(s, at=typed)
     if parent is not None:
         for comparison_id in _still_to_rank(s, by=by, response_id=response_id):
-            give_up_ranking(s, by=by, comparison_id=comparison_id)
+            reveal(s, by=by, comparison_id=comparison_id, roles=RANKERS)
     s.flush()
     return correction
 
@@ -157,7 +135,7 @@ def withdraw(s: Session, *, by: int, correction_id: int) -> None:
     correction = s.get(Correction, correction_id)
     if correction is None or correction.reviewer_id != by or correction.undone_at is not None:
         raise NotFound("That correction is not yours, or it was withdrawn already. Reload the page.")
-    require(s, by=by, project_id=correction.response.prompt.project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=correction.response.prompt.project_id, roles=RANKERS)
     correction.undone_at = now()
     s.flush()
 
@@ -189,47 +167,29 @@ def rejected_count(s: Session, *, project_id: int) -> int:
     return s.scalar(select(func.count()).select_from(Comparison).where(*_rejected(project_id))) or 0
 
 
-def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> Rejected | None:
+def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> WritingTask | None:
     """The next comparison whose replies nobody would send, those that one ranked oneself first.
 
     Args:
-        later: put off; they come when nothing else is left, the first put off first.
+        later: ids of comparisons put off; they come when nothing else is left, the first put off first.
     """
-    require(s, by=by, project_id=project_id, roles=CORRECTORS)
-    rows = (
+    require(s, by=by, project_id=project_id, roles=RANKERS)
+    comparison = s.scalars(
         select(Comparison)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(*_rejected(project_id), Prompt.held_out.is_(False))
-        .order_by(~ranked_by(by), Comparison.id)
+        .order_by(put_off_last(Comparison.id, later), ~ranked_by(by), Comparison.id)
         .limit(1)
-    )
-    found = s.scalars(rows.where(Comparison.id.not_in(list(later)))).first()
-    for put_off in later:
-        found = found or s.scalars(rows.where(Comparison.id == put_off)).first()
-    if found is None:
-        return None
-    return Rejected(
-        comparison_id=found.id,
-        prompt_id=found.prompt_id,
-        prompt=found.prompt.text,
-        context=found.prompt.context,
-        replies=[(response.id, response.text) for response in found.responses],
-        synthetic=found.prompt.synthetic,
-    )
-
-
-def give_up_ranking(s: Session, *, by: int, comparison_id: int) -> None:
-    """Note that somebody was told what others said of a comparison; not theirs to rank from now on."""
-    comparison = s.get(Comparison, comparison_id)
+    ).first()
     if comparison is None:
-        raise NotFound("That comparison is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=comparison.project_id, roles=CORRECTORS)
-    note_look(s, by=by, comparison_id=comparison_id)
+        return None
+    replies = [(response.id, response.text) for response in comparison.responses]
+    return WritingTask.of(comparison.prompt, replies, comparison_id=comparison.id)
 
 
 def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:
     """Corrections that nobody has corrected further, newest first."""
-    require(s, by=by, project_id=project_id, roles=CORRECTORS)
+    require(s, by=by, project_id=project_id, roles=RANKERS)
     rows = s.scalars(
         select(Correction)
         .join(Response, Response.id == Correction.response_id)
@@ -244,22 +204,20 @@ def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 3
     ).all()
     return [
         Corrected(
-            correction_id=one.id,
-            response_id=one.response_id,
-            prompt_id=one.response.prompt_id,
-            prompt=one.response.prompt.text,
-            context=one.response.prompt.context,
-            original=one.response.text,
-            chain=_chain(s, one),
-            reviewer=one.reviewer.label,
-            mine=one.reviewer_id == by,
-            reason=one.reason,
-            at=one.created_at,
-            sealed_by=[] if one.reviewer_id == by else _still_to_rank(s, by=by, response_id=one.response_id),
-            synthetic=one.response.prompt.synthetic,
+            correction_id=correction.id,
+            response_id=correction.response_id,
+            prompt=correction.response.prompt,
+            original=correction.response.text,
+            chain=_chain(s, correction),
+            mine=correction.reviewer_id == by,
+            reason=correction.reason,
+            at=correction.created_at,
+            sealed_by=_still_to_rank(s, by=by, response_id=correction.response_id)
+            if correction.reviewer_id != by
+            else (),
         )
-        for one in rows
-        if not _corrected_further(s, one)
+        for correction in rows
+        if not _corrected_further(s, correction)
     ]
 
 

@@ -1,54 +1,84 @@
-"""What somebody has typed and not yet saved, so that a reload, a closed tab or a crash loses no word of it."""
+"""What waits to be written, and what somebody has typed of it: no reload, closed tab or crash loses a word."""
 
-from sqlalchemy import ColumnElement, delete, select
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, delete, literal, select
 from sqlalchemy.orm import Session
 
-from db.models import Draft, Prompt, Response, Role, now
-from db.people import require
+from db.lookup import existing
+from db.models import Draft, Prompt, Response, now
+from db.people import RANKERS, require
 from errors import NotFound
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
 
-WRITERS = (Role.MANAGER, Role.ANNOTATOR)
+
+@dataclass(frozen=True)
+class WritingTask:
+    """A prompt that wants a better reply, or another one; no word of who wrote its replies."""
+
+    prompt_id: int
+    prompt: str
+    context: str | None
+    synthetic: bool
+    """The prompt was made up by a rule or a model."""
+    replies: Sequence[tuple[int, str]]
+    """Response id and text of those to start from, or to read first."""
+    comparison_id: int | None = None
+    """Where people called these replies all bad."""
+    routed: str | None = None
+    """Why people answer it and no model does; none where models may."""
+
+    @classmethod
+    def of(cls, prompt: Prompt, replies: Sequence[tuple[int, str]], **more: Any) -> "WritingTask":
+        """The task that a prompt gives."""
+        return cls(prompt.id, prompt.text, prompt.context, prompt.synthetic, replies, **more)
 
 
-def _which(reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None) -> ColumnElement[bool]:
-    return (
-        (Draft.reviewer_id == reviewer_id)
-        & (Draft.prompt_id == prompt_id)
-        & Draft.response_id.is_not_distinct_from(response_id)
-        & Draft.parent_id.is_not_distinct_from(parent_id)
-    )
+def put_off_last(column: SQLColumnExpression[int], later: Sequence[int]) -> ColumnElement[int]:
+    """To order by: what is in `later` comes after everything else, the first put off first."""
+    places = {item_id: place for place, item_id in reversed(list(enumerate(later, start=1)))}
+    return case(places, value=column, else_=0) if places else literal(0)
 
 
-def save_draft(
-    s: Session, *, by: int, prompt_id: int, response_id: int | None, text: str, parent_id: int | None = None
-) -> None:
-    """Keep what is in the editor: a correction of a response or of its correction `parent_id`, else a new reply."""
-    prompt = s.get(Prompt, prompt_id)
-    if prompt is None:
-        raise NotFound("That prompt is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
+@dataclass(frozen=True, kw_only=True)
+class DraftPlace:
+    """Where a Reviewer types: a correction of a response or of its correction `parent_id`, else a new reply."""
+
+    reviewer_id: int
+    prompt_id: int
+    response_id: int | None = None
+    parent_id: int | None = None
+
+    @property
+    def here(self) -> ColumnElement[bool]:
+        """Whether a Draft is of this place."""
+        return and_(*(getattr(Draft, name).is_not_distinct_from(value) for name, value in asdict(self).items()))
+
+
+def save_draft(s: Session, *, at: DraftPlace, text: str) -> None:
+    """Keep what is in the editor."""
+    prompt = existing(s, Prompt, at.prompt_id, "prompt")
+    require(s, by=at.reviewer_id, project_id=prompt.project_id, roles=RANKERS)
     kept = short_enough(cleaned(text), LONGEST_REPLY, "The text")
-    response = s.get(Response, response_id) if response_id is not None else None
-    if response_id is not None and (response is None or response.prompt_id != prompt_id):
-        raise NotFound("That reply is not in the database any more. Reload the page.")
-    draft = s.scalar(select(Draft).where(_which(by, prompt_id, response_id, parent_id)))
+    if at.response_id is not None:
+        response = existing(s, Response, at.response_id, "reply")
+        if response.prompt_id != at.prompt_id:
+            raise NotFound("That reply is not in the database any more. Reload the page.")
+    draft = s.scalar(select(Draft).where(at.here))
     if draft is None:
-        draft = Draft(reviewer_id=by, prompt_id=prompt_id, response_id=response_id, parent_id=parent_id)
+        draft = Draft(**asdict(at))
         s.add(draft)
     draft.text, draft.saved_at = kept, now()
     s.flush()
 
 
-def draft_of(
-    s: Session, *, reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None = None
-) -> str | None:
+def draft_of(s: Session, *, at: DraftPlace) -> str | None:
     """What the reviewer typed there last and did not save; none where there is nothing."""
-    return s.scalar(select(Draft.text).where(_which(reviewer_id, prompt_id, response_id, parent_id)))
+    return s.scalar(select(Draft.text).where(at.here))
 
 
-def forget_draft(
-    s: Session, *, reviewer_id: int, prompt_id: int, response_id: int | None, parent_id: int | None = None
-) -> None:
+def forget_draft(s: Session, *, at: DraftPlace) -> None:
     """The text was saved, or thrown away on purpose."""
-    s.execute(delete(Draft).where(_which(reviewer_id, prompt_id, response_id, parent_id)))
+    s.execute(delete(Draft).where(at.here))

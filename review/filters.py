@@ -1,27 +1,18 @@
 """Narrowing comparisons down: to a prompt set, two responders, what is flagged, contested or gold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Comparison,
-    ComparisonResponse,
-    ComparisonState,
-    Flag,
-    Prompt,
-    PromptSet,
-    Responder,
-    Response,
-    Role,
-)
+from db.models import Comparison, ComparisonResponse, ComparisonState, Flag, Prompt, Responder, Response, Role
 from db.people import require
+from intake.prompts import prompt_sets
 
 
-class Standing(StrEnum):
+class ComparisonStanding(StrEnum):
     """What may be asked for of a comparison, beside what it compares."""
 
     UNRANKED = "UNRANKED"
@@ -47,7 +38,7 @@ class Filter:
     prompt_set_id: int | None = None
     responder_ids: tuple[int, ...] = ()
     """Each of these wrote one of the responses."""
-    standing: Standing | None = None
+    standing: ComparisonStanding | None = None
     words: str = ""
     """These characters stand in the prompt, capital letters or not."""
 
@@ -57,46 +48,34 @@ class Filter:
         return self != Filter()
 
 
+_HOLDS: Mapping[ComparisonStanding, ColumnElement[bool]] = {
+    ComparisonStanding.UNRANKED: (Comparison.people == 0) & (Comparison.state != ComparisonState.AWAY),
+    ComparisonStanding.RANKED: Comparison.people > 0,
+    ComparisonStanding.CONTESTED: Comparison.contested.is_(True),
+    ComparisonStanding.FLAGGED: exists()
+    .where(Flag.comparison_id == Comparison.id, Flag.settled_at.is_(None))
+    .correlate(Comparison),
+    ComparisonStanding.GOLD: Comparison.gold.is_(True),
+    ComparisonStanding.NEAR_IDENTICAL: Comparison.near_identical.is_(True),
+    ComparisonStanding.DISCARDED: Comparison.discarded_at.is_not(None),
+}
+
+
 def conditions(only: Filter) -> list[ColumnElement[bool]]:
     """The filter as conditions on Comparison."""
+    prompt = exists().where(Prompt.id == Comparison.prompt_id).correlate(Comparison)
+    response = (
+        exists()
+        .where(ComparisonResponse.comparison_id == Comparison.id, Response.id == ComparisonResponse.response_id)
+        .correlate(Comparison)
+    )
     found: list[ColumnElement[bool]] = []
     if only.prompt_set_id is not None:
-        of_set = exists().where(Prompt.id == Comparison.prompt_id, Prompt.prompt_set_id == only.prompt_set_id)
-        found.append(of_set.correlate(Comparison))
-    if only.words.strip():
-        held = Prompt.text.icontains(only.words.strip(), autoescape=True)
-        found.append(exists().where(Prompt.id == Comparison.prompt_id, held).correlate(Comparison))
-    for responder_id in only.responder_ids:
-        found.append(
-            exists()
-            .where(
-                ComparisonResponse.comparison_id == Comparison.id,
-                Response.id == ComparisonResponse.response_id,
-                Response.responder_id == responder_id,
-            )
-            .correlate(Comparison)
-        )
-    if only.standing is not None:
-        found.append(_holds(only.standing))
-    return found
-
-
-def _holds(standing: Standing) -> ColumnElement[bool]:
-    match standing:
-        case Standing.UNRANKED:
-            return (Comparison.people == 0) & (Comparison.state != ComparisonState.AWAY)
-        case Standing.RANKED:
-            return Comparison.people > 0
-        case Standing.CONTESTED:
-            return Comparison.contested.is_(True)
-        case Standing.FLAGGED:
-            return exists().where(Flag.comparison_id == Comparison.id, Flag.settled_at.is_(None)).correlate(Comparison)
-        case Standing.GOLD:
-            return Comparison.gold.is_(True)
-        case Standing.NEAR_IDENTICAL:
-            return Comparison.near_identical.is_(True)
-        case Standing.DISCARDED:
-            return Comparison.discarded_at.is_not(None)
+        found.append(prompt.where(Prompt.prompt_set_id == only.prompt_set_id))
+    if words := only.words.strip():
+        found.append(prompt.where(Prompt.text.icontains(words, autoescape=True)))
+    found += [response.where(Response.responder_id == responder_id) for responder_id in only.responder_ids]
+    return [*found, _HOLDS[only.standing]] if only.standing is not None else found
 
 
 def check_filter(s: Session, *, by: int, project_id: int, only: Filter) -> None:
@@ -105,16 +84,16 @@ def check_filter(s: Session, *, by: int, project_id: int, only: Filter) -> None:
         require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
 
 
-def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
-    """The project's imports, newest first."""
-    return s.scalars(select(PromptSet).where(PromptSet.project_id == project_id).order_by(PromptSet.id.desc())).all()
-
-
-def compared_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
-    """Responders with replies to training prompts, by name."""
+def filter_choices(s: Session, *, project_id: int) -> tuple[dict[int, str], dict[int, str]]:
+    """What can be narrowed down to, by id: imports, newest first, and Responders with replies to training prompts."""
     wrote = exists().where(
         Response.responder_id == Responder.id, Prompt.id == Response.prompt_id, Prompt.held_out.is_(False)
     )
-    return s.scalars(
+    responders = s.scalars(
         select(Responder).where(Responder.project_id == project_id, Responder.kept, wrote).order_by(Responder.name)
-    ).all()
+    )
+    sets = prompt_sets(s, project_id=project_id)
+    return (
+        {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in sets},
+        {responder.id: responder.label for responder in responders},
+    )

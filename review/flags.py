@@ -8,15 +8,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
+from db.lookup import existing
 from db.models import Comparison, Flag, Reviewer, Role, now
-from db.people import require
+from db.people import RANKERS, require
 from errors import NotFound, Refused
-from review.assignment import ManyOffer, Offer, offer_any
+from review.assignment import Offer, offer
 from review.queue import release
 from texts.rules import as_shown
 from texts.typed import comment
-
-FLAGGERS = (Role.MANAGER, Role.ANNOTATOR)
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,14 @@ class Flagged:
     flag_id: int
     note: str
     reviewer: str
-    pair: Offer | ManyOffer
+    offer: Offer
     """As whoever flagged it saw it: notes speak of left and right, and of card C."""
 
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
-    comparison = _comparison(s, comparison_id)
-    require(s, by=by, project_id=comparison.project_id, roles=FLAGGERS)
+    comparison = existing(s, Comparison, comparison_id, "pair")
+    require(s, by=by, project_id=comparison.project_id, roles=RANKERS)
     if not FEWEST <= len(comparison.responses) <= MOST:
         raise Refused(f"Only comparisons of {FEWEST} to {MOST} responses are shown, so only those can be flagged.")
     clean = comment(note)
@@ -63,12 +62,12 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
     shown = as_shown(s, project_id=project_id)
     return [
         Flagged(
-            one.id,
-            one.note,
+            flagged.id,
+            flagged.note,
             who.label,
-            offer_any(s, comparison_id=one.comparison_id, reviewer_id=one.reviewer_id, shown=shown),
+            offer(s, comparison_id=flagged.comparison_id, reviewer_id=who.id, shown=shown),
         )
-        for one, who in rows
+        for flagged, who in rows
     ]
 
 
@@ -77,18 +76,11 @@ def settle(s: Session, *, by: int, flag_id: int, discard: bool) -> None:
     flagged = s.get(Flag, flag_id)
     if flagged is None or flagged.settled_at is not None:
         raise NotFound("That flag was settled already. Reload the page.")
-    comparison = _comparison(s, flagged.comparison_id)
+    comparison = s.get_one(Comparison, flagged.comparison_id)
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     same = select(Flag).where(Flag.comparison_id == comparison.id, Flag.settled_at.is_(None))
-    for one in s.scalars(same if discard else same.where(Flag.id == flag_id)):
-        one.settled_at, one.settled_by_id = now(), by
+    for settled in s.scalars(same if discard else same.where(Flag.id == flag_id)):
+        settled.settled_at, settled.settled_by_id = now(), by
     if discard:
         comparison.discarded_at, comparison.discarded_by_id = now(), by
     s.flush()
-
-
-def _comparison(s: Session, comparison_id: int) -> Comparison:
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That pair is not in the database any more. Reload the page.")
-    return comparison

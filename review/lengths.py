@@ -7,6 +7,7 @@ A length is the number of words, white space between them, of a text as people s
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from sqlalchemy import Select, func, select
@@ -36,12 +37,13 @@ PAIRS = 1_000
 
 @dataclass(frozen=True)
 class Spread:
-    """How long one Responder's texts are, in words."""
+    """How long some texts are, in words."""
 
-    responder: str
-    """Label."""
+    whose: str
+    """The label of the Responder that wrote them, or what else they are."""
     texts: int
     """Measured."""
+    mean: float
     tenth: float
     """A tenth of the texts are shorter."""
     quarter: float
@@ -49,9 +51,9 @@ class Spread:
     three_quarters: float
     nine_tenths: float
     """A tenth of the texts are longer."""
-    cut: int
+    cut: int = 0
     """Texts that were cut off at the token limit."""
-    told: int
+    told: int = 0
     """Texts of which it is known whether they were cut off; people's never are."""
 
     @property
@@ -61,7 +63,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MeasuredPair:
     """Two replies to one prompt."""
 
     responders: tuple[str, str]
@@ -72,13 +74,18 @@ class Pair:
 
 @dataclass(frozen=True)
 class LongerSide:
-    """How often one Responder's reply is the longer one, beside another Responder's."""
+    """How often one side's replies are the longer ones, such as one Responder's beside another's."""
 
-    responder: str
+    whose: str
     pairs: int
     longer: int
     same: int
     """As many words."""
+
+    @property
+    def shorter(self) -> int:
+        """How often they are the shorter ones."""
+        return self.pairs - self.longer - self.same
 
 
 @dataclass(frozen=True)
@@ -120,15 +127,15 @@ class Balance:
     """Of pairs that people ranked."""
 
 
-def spread(responder: str, words: Sequence[int], *, cut: int, told: int) -> Spread:
-    """The quantiles of some lengths in words, by linear interpolation. Raises `ValueError` without any."""
+def spread(whose: str, words: Sequence[int], *, cut: int = 0, told: int = 0) -> Spread:
+    """The mean and quantiles of some lengths in words, by linear interpolation. Raises `ValueError` without any."""
     if not words:
         raise ValueError("No lengths to take quantiles of.")
     tenth, quarter, middle, three_quarters, nine_tenths = np.percentile(words, [10, 25, 50, 75, 90]).tolist()
-    return Spread(responder, len(words), tenth, quarter, middle, three_quarters, nine_tenths, cut, told)
+    return Spread(whose, len(words), fmean(words), tenth, quarter, middle, three_quarters, nine_tenths, cut, told)
 
 
-def longer_sides(pairs: Collection[Pair]) -> list[LongerSide]:
+def longer_sides(pairs: Collection[MeasuredPair]) -> list[LongerSide]:
     """How often each Responder's reply is the longer one, most often first; pairs of one's own replies tell nothing."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for pair in pairs:
@@ -138,10 +145,10 @@ def longer_sides(pairs: Collection[Pair]) -> list[LongerSide]:
             mine, other = pair.words[side], pair.words[1 - side]
             counts[name]["longer" if mine > other else "same" if mine == other else "shorter"] += 1
     found = [LongerSide(name, sum(count.values()), count["longer"], count["same"]) for name, count in counts.items()]
-    return sorted(found, key=lambda one: (-one.longer / one.pairs, one.responder))
+    return sorted(found, key=lambda one: (-one.longer / one.pairs, one.whose))
 
 
-def longer_won(pairs: Collection[Pair]) -> LongerWon:
+def longer_won(pairs: Collection[MeasuredPair]) -> LongerWon:
     """How often the longer reply won, of pairs in which more people called one of the two better."""
     decided = [pair for pair in pairs if pair.words[0] != pair.words[1] and pair.first_better not in (None, 0.5)]
     won = sum(((pair.first_better or 0) > 0.5) == (pair.words[0] > pair.words[1]) for pair in decided)
@@ -164,7 +171,7 @@ def length_balance(s: Session, *, by: int, project_id: int) -> Balance:
         .limit(PAIRS)
     )
     return Balance(
-        spreads=sorted(_spreads(s, project_id, shown), key=lambda one: (-one.median, one.responder)),
+        spreads=sorted(_spreads(s, project_id, shown), key=lambda one: (-one.median, one.whose)),
         sides=longer_sides(_pairs(s, offered, shown)),
         won=longer_won(_pairs(s, offered.where(Comparison.people > 0), shown)),
     )
@@ -189,7 +196,7 @@ def _spreads(s: Session, project_id: int, shown: AsShown) -> list[Spread]:
     return found
 
 
-def _pairs(s: Session, some: Select[int], shown: AsShown) -> list[Pair]:
+def _pairs(s: Session, some: Select[int], shown: AsShown) -> list[MeasuredPair]:
     ids = s.scalars(some).all()
     sides: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
     for comparison_id, response_id, text, responder in s.execute(
@@ -200,19 +207,16 @@ def _pairs(s: Session, some: Select[int], shown: AsShown) -> list[Pair]:
         .order_by(Response.id)
     ):
         sides[comparison_id].append((response_id, responder.label, len(shown(text).split())))
-    better = _better(s, ids)
-    return [
-        Pair((one[1], two[1]), (one[2], two[2]), _share(better.get(comparison_id, {}), one[0], two[0]))
-        for comparison_id, (one, two) in sides.items()
-    ]
+    found = _better(s, ids)
+    pairs = []
+    for comparison_id, (one, two) in sides.items():
+        better = found[comparison_id]
+        share = better[one[0]] / better.total() if better else None
+        pairs.append(MeasuredPair((one[1], two[1]), (one[2], two[2]), share))
+    return pairs
 
 
-def _share(better: Mapping[int, int], one: int, two: int) -> float | None:
-    said = better.get(one, 0) + better.get(two, 0)
-    return better.get(one, 0) / said if said else None
-
-
-def _better(s: Session, comparison_ids: Sequence[int]) -> Mapping[int, Mapping[int, int]]:
+def _better(s: Session, comparison_ids: Sequence[int]) -> Mapping[int, Counter[int]]:
     """For each comparison how many people called which response better than the other."""
     places: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for comparison_id, ranking_id, place, response_id in s.execute(

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Integer, Select, case, func, literal_column, select
+from sqlalchemy import Select, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD, of_at_most
@@ -27,10 +27,11 @@ from db.models import (
     Reviewer,
 )
 from stats.agreement import Opinion
+from stats.verdicts import Order, Outcome, Verdict
 
 
 @dataclass(frozen=True)
-class Pace:
+class ReviewerActivity:
     """What one reviewer has done in a project."""
 
     reviewer: str
@@ -57,7 +58,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class RankingCoverage:
     """How far the project's comparisons are ranked by people."""
 
     comparisons: int
@@ -69,7 +70,7 @@ class Coverage:
     """Never offered: their responses are nearly the same."""
 
 
-def coverage(s: Session, *, project_id: int) -> Coverage:
+def coverage(s: Session, *, project_id: int) -> RankingCoverage:
     """Comparisons that are offered, how many of them people have ranked, and how many are never offered."""
     rows = s.execute(
         select(Comparison.state, Comparison.people, Comparison.near_identical, func.count())
@@ -77,7 +78,7 @@ def coverage(s: Session, *, project_id: int) -> Coverage:
         .group_by(Comparison.state, Comparison.people, Comparison.near_identical)
     ).all()
     offered = [(people, count) for state, people, _, count in rows if state is not ComparisonState.AWAY]
-    return Coverage(
+    return RankingCoverage(
         comparisons=sum(count for _, count in offered),
         once=sum(count for people, count in offered if people > 0),
         twice=sum(count for people, count in offered if people > 1),
@@ -85,87 +86,80 @@ def coverage(s: Session, *, project_id: int) -> Coverage:
     )
 
 
-def pace(s: Session, *, project_id: int) -> list[Pace]:
+def activity(s: Session, *, project_id: int) -> list[ReviewerActivity]:
     """Everybody who ranked or corrected, busiest first."""
-    left = select(Placement).where(Placement.position == 0).subquery()
-    right = select(Placement).where(Placement.position == 1).subquery()
+    left, right = aliased(Placement), aliased(Placement)
     rows = s.execute(
         select(
             Ranking.reviewer_id,
             Ranking.created_at,
             Ranking.seconds,
             Ranking.prompt_set_id,
-            left.c.place,
-            right.c.place,
+            left.place,
+            right.place,
             of_at_most(2),
         )
         .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(left, left.c.ranking_id == Ranking.id)
-        .join(right, right.c.ranking_id == Ranking.id)
+        .join(left, (left.ranking_id == Ranking.id) & (left.position == 0))
+        .join(right, (right.ranking_id == Ranking.id) & (right.position == 1))
         .where(Ranking.comparison_id.in_(_comparisons(project_id)), OWN_WORD)
     ).all()
-    here: dict[int, list[tuple[datetime, float | None, str | None]]] = defaultdict(list)
-    imported: dict[int, int] = defaultdict(int)
-    for reviewer_id, at, seconds, prompt_set_id, first, second, pair in rows:
+    here: dict[int, list[_Given]] = defaultdict(list)
+    imported: Counter[int] = Counter()
+    for reviewer_id, at, seconds, prompt_set_id, *places, pair in rows:
         if prompt_set_id is None:
-            side = "tie" if first == second else "left" if first < second else "right"
-            here[reviewer_id].append((at, seconds, side if pair else None))
+            here[reviewer_id].append((at, seconds, Order(tuple(places)).verdict if pair else None))
         else:
             imported[reviewer_id] += 1
-    corrected = {  # noqa: C416
-        reviewer_id: count
-        for reviewer_id, count in s.execute(
+    corrected: dict[int, int] = dict(
+        s.execute(
             select(Correction.reviewer_id, func.count())
             .join(Response, Response.id == Correction.response_id)
             .join(Prompt, Prompt.id == Response.prompt_id)
             .where(Prompt.project_id == project_id, Correction.undone_at.is_(None))
             .group_by(Correction.reviewer_id)
-        )
-    }
-    active = {*here, *imported, *corrected}
-    people = s.scalars(select(Reviewer).where(Reviewer.id.in_(active))).all()
-    found = [_pace(person, here[person.id], imported[person.id], corrected.get(person.id, 0)) for person in people]
-    return sorted(found, key=lambda one: (-one.ranked - one.imported, one.reviewer))
+        ).all()
+    )
+    people = s.scalars(select(Reviewer).where(Reviewer.id.in_({*here, *imported, *corrected}))).all()
+    found = [_activity(person, here[person.id], imported[person.id], corrected.get(person.id, 0)) for person in people]
+    return sorted(found, key=lambda person: (-person.ranked - person.imported, person.reviewer))
 
 
-def _pace(
-    person: Reviewer, ranked: Sequence[tuple[datetime, float | None, str | None]], imported: int, corrections: int
-) -> Pace:
-    sides = Counter(side for *_, side in ranked if side is not None)
-    decided = sides["left"] + sides["right"]
-    days: dict[date, int] = defaultdict(int)
-    for at, *_ in ranked:
-        days[at.date()] += 1
-    return Pace(
+_Given = tuple[datetime, float | None, Verdict | None]
+"""When a ranking was given, in how many seconds, and of a pair what it says."""
+
+
+def _activity(person: Reviewer, ranked: Sequence[_Given], imported: int, corrections: int) -> ReviewerActivity:
+    verdicts = Counter(verdict for *_, verdict in ranked if verdict is not None)
+    decided = verdicts[Verdict.LEFT] + verdicts[Verdict.RIGHT]
+    days = Counter(at.date() for at, *_ in ranked)
+    return ReviewerActivity(
         reviewer=person.label,
         simulated=person.simulated,
         ranked=len(ranked),
         imported=imported,
         corrections=corrections,
         seconds=tuple(seconds for _, seconds, _ in ranked if seconds is not None),
-        left_share=sides["left"] / decided if decided else None,
-        tie_share=sides["tie"] / sides.total() if sides else None,
+        left_share=verdicts[Verdict.LEFT] / decided if decided else None,
+        tie_share=verdicts[Verdict.TIE] / verdicts.total() if verdicts else None,
         by_day=dict(sorted(days.items())),
     )
 
 
-def _said(both_bad: bool, first: int, second: int) -> str:
-    """What a ranking of a pair says, freed from the sides: places of the response of lower id, then of the other."""
-    if both_bad:
-        return "BOTH_BAD"
-    return "TIE" if first == second else "FIRST" if first < second else "SECOND"
-
-
 def _sayings(project_id: int) -> Select[*tuple[Any, ...]]:
-    """Rankings of pairs by people: ranking, comparison, reviewer's name, both bad, places by response id."""
+    """Rankings of pairs by people: comparison, reviewer, both bad, places of the reply of lower id and of the other.
+
+    So the order is freed from the sides, and as a Verdict LEFT is the response of lower id.
+    """
     first, second = aliased(Placement), aliased(Placement)
     return (
-        select(Ranking.id, Ranking.comparison_id, Reviewer.name, Ranking.both_bad, first.place, second.place)
+        select(Ranking.comparison_id, Reviewer.name, Ranking.both_bad, first.place, second.place)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
         .join(first, first.ranking_id == Ranking.id)
         .join(second, (second.ranking_id == Ranking.id) & (second.response_id > first.response_id))
         .where(
-            Ranking.comparison_id.in_(_pairs(project_id)),
+            Ranking.comparison_id.in_(_comparisons(project_id).where(of_at_most(2))),
             Ranking.undone_at.is_(None),
             Reviewer.simulated.is_(False),
         )
@@ -174,19 +168,16 @@ def _sayings(project_id: int) -> Select[*tuple[Any, ...]]:
 
 
 def opinions(s: Session, *, project_id: int) -> list[Opinion]:
-    """What people (no simulated reviewers) said of pairs that two of them or more ranked, freed from the sides.
-
-    FIRST is the response of lower id.
-    """
-    rows = s.execute(_sayings(project_id).where(OWN_WORD, Ranking.comparison_id.in_(_shared(project_id))))
+    """What people (no simulated reviewers) said of pairs that two of them or more ranked; LEFT is the lower id."""
+    rows = s.execute(_sayings(project_id).where(OWN_WORD, Comparison.people > 1))
     return [
-        Opinion(comparison_id, name, _said(both_bad, first, second))
-        for _, comparison_id, name, both_bad, first, second in rows
+        Opinion(comparison_id, name, Order((first, second), both_bad).verdict or "")
+        for comparison_id, name, both_bad, first, second in rows
     ]
 
 
 @dataclass(frozen=True)
-class Consistency:
+class ReviewerConsistency:
     """How often somebody says the same twice, and what is known to be right."""
 
     repeats: int
@@ -199,45 +190,36 @@ class Consistency:
     """Of those, how many said what is known to be right."""
 
 
-def consistency(s: Session, *, project_id: int) -> Mapping[str, Consistency]:
+def consistency(s: Session, *, project_id: int) -> Mapping[str, ReviewerConsistency]:
     """By reviewer's name, for everybody who had a hidden second look or a gold pair."""
-    own: dict[tuple[int, str], str] = {}
-    again: list[tuple[int, str, str]] = []
-    checked = Ranking.drawn == Drawn.REPEAT
-    repeated = select(Ranking.comparison_id).where(checked, Ranking.undone_at.is_(None))
-    for row in s.execute(
+    repeated = select(Ranking.comparison_id).where(Ranking.drawn == Drawn.REPEAT, Ranking.undone_at.is_(None))
+    rows = s.execute(
         _sayings(project_id)
-        .add_columns(checked)
-        .where(Ranking.comparison_id.in_(repeated), Ranking.adjudicates.is_(False))
-    ):
-        _, comparison_id, name, both_bad, first, second, repeat = row
-        if repeat:
-            again.append((comparison_id, name, _said(both_bad, first, second)))
-        else:
-            own[comparison_id, name] = _said(both_bad, first, second)
-    golden = select(Comparison.id).where(Comparison.project_id == project_id, Comparison.gold)
-    right: dict[int, str] = {}
-    answers: list[tuple[int, str, str]] = []
-    for row in s.execute(
-        _sayings(project_id)
-        .add_columns(Ranking.adjudicates)
-        .where(Ranking.comparison_id.in_(golden), Ranking.drawn != Drawn.REPEAT)
-    ):
-        _, comparison_id, name, both_bad, first, second, decision = row
+        .add_columns(Ranking.drawn, Ranking.adjudicates, Comparison.gold)
+        .where(or_(Comparison.gold, Ranking.comparison_id.in_(repeated)))
+    ).all()
+    own: dict[tuple[int, str], Order] = {}
+    right: dict[int, Order] = {}
+    again, answers = [], []
+    for comparison_id, name, both_bad, first, second, drawn, decision, gold in rows:
+        order = Order((first, second), both_bad)
         if decision:
-            right[comparison_id] = _said(both_bad, first, second)
+            right[comparison_id] = order
+        elif drawn is Drawn.REPEAT:
+            again.append((comparison_id, name, order))
         else:
-            answers.append((comparison_id, name, _said(both_bad, first, second)))
+            own[comparison_id, name] = order
+            answers += [(comparison_id, name, order)] if gold else []
     found = {}
     for name in sorted({name for _, name, _ in (*again, *answers)}):
-        looks = [said == own[i, who] for i, who, said in again if who == name and (i, who) in own]
-        known = [said == right[i] for i, who, said in answers if who == name and i in right]
-        found[name] = Consistency(len(looks), sum(looks), len(known), sum(known))
+        looks = [order == own[i, name] for i, who, order in again if who == name and (i, who) in own]
+        known = [order == right[i] for i, who, order in answers if who == name and i in right]
+        found[name] = ReviewerConsistency(len(looks), sum(looks), len(known), sum(known))
     return found
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResponderRecord:
     """How one Responder's replies fare where people compare them with another's."""
 
     responder: str
@@ -248,19 +230,18 @@ class Standing:
     both_bad: int
 
 
-def by_responder(s: Session, *, project_id: int) -> list[Standing]:
+def by_responder(s: Session, *, project_id: int) -> list[ResponderRecord]:
     """Every Responder whose replies people ranked beside another Responder's, most often better first."""
     mine, theirs = aliased(Placement), aliased(Placement)
-    one, zero, minus = (literal_column(number, Integer) for number in ("1", "0", "-1"))
-    ahead = case((mine.place < theirs.place, one), (mine.place > theirs.place, minus), else_=zero)
+    fared = case(
+        (Ranking.both_bad, Outcome.BOTH_BAD),
+        (mine.place < theirs.place, Outcome.WIN),
+        (mine.place > theirs.place, Outcome.LOSS),
+        else_=Outcome.TIE,
+    )
     my, their = aliased(Response), aliased(Response)
     rows = s.execute(
-        select(
-            Responder,
-            Ranking.both_bad,
-            ahead,
-            func.count(),
-        )
+        select(Responder, fared.label("fared"), func.count())
         .select_from(Ranking)
         .join(Comparison, Comparison.id == Ranking.comparison_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
@@ -276,13 +257,14 @@ def by_responder(s: Session, *, project_id: int) -> list[Standing]:
             OWN_WORD,
             Reviewer.simulated.is_(False),
         )
-        .group_by(Responder.id, Ranking.both_bad, ahead)
+        .group_by(Responder.id, "fared")
     ).all()
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for responder, both_bad, sign, count in rows:
-        counts[responder.label]["both bad" if both_bad else {1: "better", 0: "even", -1: "worse"}[sign]] += count
-    found = [Standing(name, c["better"], c["even"], c["worse"], c["both bad"]) for name, c in counts.items()]
-    return sorted(found, key=lambda one: (one.worse - one.better, one.responder))
+    for responder, outcome, count in rows:
+        counts[responder.label][outcome] += count
+    order = (Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD)
+    records = [ResponderRecord(name, *(count[outcome] for outcome in order)) for name, count in counts.items()]
+    return sorted(records, key=lambda record: (record.worse - record.better, record.responder))
 
 
 @dataclass(frozen=True)
@@ -318,9 +300,14 @@ def by_draw(s: Session, *, project_id: int) -> list[DrawnShare]:
 
 
 def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[Opinion]]:
-    """The same by each criterion: the better response's id, or TIE."""
+    """The same by each criterion: which reply is better by it, or TIE."""
+    lower_id = (
+        select(func.min(ComparisonResponse.response_id))
+        .where(ComparisonResponse.comparison_id == Ranking.comparison_id)
+        .scalar_subquery()
+    )
     rows = s.execute(
-        select(Criterion.name, Ranking.comparison_id, Reviewer.name, CriterionChoice.better_id)
+        select(Criterion.name, Ranking.comparison_id, Reviewer.name, CriterionChoice.better_id, lower_id)
         .join(CriterionChoice, CriterionChoice.criterion_id == Criterion.id)
         .join(Ranking, Ranking.id == CriterionChoice.ranking_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
@@ -333,26 +320,11 @@ def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[O
         .order_by(Criterion.position)
     )
     found: dict[str, list[Opinion]] = defaultdict(list)
-    sides: dict[int, list[int]] = defaultdict(list)
-    seen = rows.all()
-    shown = select(ComparisonResponse.comparison_id, ComparisonResponse.response_id).where(
-        ComparisonResponse.comparison_id.in_({comparison_id for _, comparison_id, _, _ in seen})
-    )
-    for comparison_id, response_id in s.execute(shown.order_by(ComparisonResponse.response_id)):
-        sides[comparison_id].append(response_id)
-    for criterion, comparison_id, name, better_id in seen:
-        said = "TIE" if better_id is None else ("FIRST" if better_id == sides[comparison_id][0] else "SECOND")
+    for criterion, comparison_id, name, better_id, first_id in rows:
+        said = Verdict.TIE if better_id is None else Verdict.LEFT if better_id == first_id else Verdict.RIGHT
         found[criterion].append(Opinion(comparison_id, name, said))
     return found
 
 
 def _comparisons(project_id: int) -> Select[int]:
     return select(Comparison.id).where(Comparison.project_id == project_id, Comparison.state != ComparisonState.AWAY)
-
-
-def _shared(project_id: int) -> Select[int]:
-    return _comparisons(project_id).where(Comparison.people > 1)
-
-
-def _pairs(project_id: int) -> Select[int]:
-    return _comparisons(project_id).where(of_at_most(2))

@@ -15,22 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD, of_at_most, wanted
-from db.models import (
-    Comparison,
-    ComparisonState,
-    Drawn,
-    Lease,
-    NextBy,
-    Project,
-    Prompt,
-    Ranking,
-    Reviewer,
-    Role,
-    now,
-)
-from db.people import require
+from db.models import Comparison, ComparisonState, Drawn, Lease, NextBy, Project, Prompt, Ranking, Reviewer, Role, now
+from db.people import RANKERS, require
 from errors import Refused
-from review.assignment import ManyOffer, Offer, not_theirs, offer_any, ranked_by, waiting_for
+from review.assignment import Offer, not_theirs, offer, ranked_by, waiting_for
 from review.filters import Filter, check_filter, conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
 
@@ -99,7 +87,7 @@ def set_queue(
 
 def claim(
     s: Session, *, project_id: int, reviewer_id: int, later: Sequence[int] = (), only: Filter | None = None
-) -> Offer | ManyOffer | None:
+) -> Offer | None:
     """What this reviewer has next on the screen, leased to them; none when there is nothing. In a writing transaction.
 
     Args:
@@ -107,23 +95,23 @@ def claim(
         only: narrows the queue down. Raises `NotAllowed` for what only managers may filter by.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
-    require(s, by=reviewer_id, project_id=project_id, roles=(Role.MANAGER, Role.ANNOTATOR))
+    require(s, by=reviewer_id, project_id=project_id, roles=RANKERS)
     only = only or Filter()
     check_filter(s, by=reviewer_id, project_id=project_id, only=only)
-    held = _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
-    if held is not None:
-        return _give(s, held[0], reviewer_id, held[1])
-    repeat = None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id, but_not=later)
-    if repeat is not None:
-        return _give(s, repeat, reviewer_id, Drawn.REPEAT)
     narrowed = conditions(only)
-    found = _draw(s, project=project, reviewer=reviewer, but_not=later, narrowed=narrowed)
-    if found is None and later:
-        for put_off in later:
-            found = found or _draw(
-                s, project=project, reviewer=reviewer, but_not=(), narrowed=[*narrowed, Comparison.id == put_off]
-            )
-    return _give(s, found[0], reviewer_id, found[1]) if found is not None else None
+    given = (
+        _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
+        or (None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id, but_not=later))
+        or _draw(s, project=project, reviewer=reviewer, but_not=later, narrowed=narrowed)
+    )
+    for put_off in later:
+        this = [*narrowed, Comparison.id == put_off]
+        given = given or _draw(s, project=project, reviewer=reviewer, but_not=(), narrowed=this)
+    if given is None:
+        return None
+    comparison_id, drawn = given
+    lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
+    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
 
 
 def _held(
@@ -149,25 +137,17 @@ def _held(
     return None
 
 
-def _give(s: Session, comparison_id: int, reviewer_id: int, drawn: Drawn) -> Offer | ManyOffer:
-    """Lease it, and show it; the sides are swapped in a second look."""
-    _lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
-    return offer_any(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
-
-
-def _lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
-    """Make or renew a lease; somebody's second tab may be doing the same."""
+def lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
+    """Make or renew a lease, so that it comes up before anything else; somebody's second tab may be doing the same."""
     values = {"until": now() + LEASE, "drawn": drawn}
-    mine = update(Lease).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
-    there = select(Lease.comparison_id).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
-    if s.scalar(there) is None:
+    which = Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id
+    renew = update(Lease).where(*which).values(**values).returning(Lease.comparison_id)
+    if s.scalar(renew) is None:
         try:
             with s.begin_nested():
                 s.execute(insert(Lease).values(comparison_id=comparison_id, reviewer_id=reviewer_id, **values))
-            return
         except IntegrityError:
-            pass
-    s.execute(mine.values(**values))
+            s.scalar(renew)
 
 
 def _draw(
@@ -239,7 +219,9 @@ def _die(s: Session, *, reviewer_id: int) -> int:
     return int.from_bytes(hashlib.sha256(f"die:{reviewer_id}:{last.id if last else 0}".encode()).digest()[:4])
 
 
-def _repeat_due(s: Session, *, project: Project, reviewer_id: int, but_not: Collection[int]) -> int | None:
+def _repeat_due(
+    s: Session, *, project: Project, reviewer_id: int, but_not: Collection[int]
+) -> tuple[int, Drawn] | None:
     """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
     if not project.repeat_share or _die(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
         return None
@@ -268,7 +250,7 @@ def _repeat_due(s: Session, *, project: Project, reviewer_id: int, but_not: Coll
         offered,
     )
     some = s.scalars(old.limit(LOOK_BACK)).all()
-    return some[-1].comparison_id if some else None
+    return (some[-1].comparison_id, Drawn.REPEAT) if some else None
 
 
 def drawn_for(s: Session, *, comparison_id: int, reviewer_id: int) -> Drawn:
@@ -289,11 +271,6 @@ def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None
     full = select(_words(reviewer_id) >= limit).where(Comparison.id == comparison.id)
     if s.scalar(full):
         raise Refused("Enough people have ranked this pair by now, so yours was not needed. Here is the next one.")
-
-
-def lease_again(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
-    """After an undo: what was ranked comes up again, before anything else."""
-    _lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
 
 
 def release(s: Session, *, comparison_id: int, reviewer_id: int) -> None:

@@ -1,34 +1,22 @@
 """Giving a Ranking, adding its reason, and taking it back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
-from db.models import Comparison, Drawn, Placement, Project, Ranking, Response, Reveal, Role, now
-from db.people import guideline_of, require
+from db.lookup import existing
+from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Role, now
+from db.people import RANKERS, guideline_of, require
 from errors import NotFound, Refused
 from review.assignment import drawn_order, ranked_by
-from review.queue import check_quota, drawn_for, lease_again, release
+from review.queue import check_quota, drawn_for, lease, release
 from review.slots import dense
+from stats.verdicts import BETTER, MUCH_BETTER, Order
 from texts.typed import comment
-
-RANKERS = (Role.MANAGER, Role.ANNOTATOR)
-
-
-class Choice(StrEnum):
-    """What a reviewer says of a pair."""
-
-    LEFT = "LEFT"
-    RIGHT = "RIGHT"
-    TIE = "TIE"
-    """Both good, neither better."""
-    BOTH_BAD = "BOTH_BAD"
-    """Neither could be sent."""
 
 
 @dataclass(frozen=True)
@@ -37,49 +25,38 @@ class LastRanking:
 
     ranking_id: int
     comparison_id: int
-    choice: Choice | None
-    """None where more than two were put in order."""
+    order: Order
+    """As the replies stood on the screen."""
     strength: int | None
     reason: str | None
-    places: tuple[int, ...]
-    """As they stood on the screen, from left to right."""
-    both_bad: bool
 
 
-def places(choice: Choice) -> tuple[int, int]:
-    """The places of the left and the right response."""
-    return {Choice.LEFT: (1, 2), Choice.RIGHT: (2, 1)}.get(choice, (1, 1))
-
-
-def rank_pair(
+def rank(
     s: Session,
     *,
     by: int,
     comparison_id: int,
-    choice: Choice,
+    order: Order,
+    first_id: int | None = None,
     reason: str | None = None,
     seconds: float | None = None,
-    left_id: int | None = None,
 ) -> Ranking:
-    """Save a reviewer's ranking of a pair, with the sides as they were drawn for this reviewer.
+    """Save a reviewer's order of a comparison's responses, one Placement each.
 
-    Raises `Refused` when this reviewer has ranked the pair already (a held key, a double click, a second tab), when
-    as many people as the project wants have, or when another response stands left now than `left_id` (a stale tab).
+    Args:
+        order: of the responses as they were drawn for this reviewer; gaps between places are closed.
+        first_id: the response that stood first on the screen, so that a stale tab is noticed.
+        seconds: from the comparison's appearance to the order.
+
+    Raises `Refused` when this reviewer has ranked it already (a held key, a double click, a second tab), when as many
+    people as the project wants have, and wherever `new_ranking` does.
     """
     drawn = drawn_for(s, comparison_id=comparison_id, reviewer_id=by)
     ranking = new_ranking(
-        s, by=by, comparison_id=comparison_id, choice=choice, reason=reason, roles=RANKERS, drawn=drawn
+        s, by=by, comparison_id=comparison_id, order=order, first_id=first_id, reason=reason, roles=RANKERS, drawn=drawn
     )
     ranking.seconds = seconds
-    if left_id is not None and left_id != next(p.response_id for p in ranking.placements if p.position == 0):
-        raise Refused("This pair was on the screen with its sides the other way round. Here it is again.")
-    return save(s, ranking)
-
-
-def save(s: Session, ranking: Ranking) -> Ranking:
-    """Count a new ranking and keep it, unless enough people have ranked, or this reviewer has."""
-    comparison_id, by = ranking.comparison_id, ranking.reviewer_id
-    if ranking.drawn is not Drawn.REPEAT:
+    if drawn is not Drawn.REPEAT:
         check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
     try:
@@ -97,32 +74,43 @@ def new_ranking(
     *,
     by: int,
     comparison_id: int,
-    choice: Choice,
-    reason: str | None,
+    order: Order,
     roles: Collection[Role],
     drawn: Drawn,
+    first_id: int | None = None,
+    reason: str | None = None,
 ) -> Ranking:
-    """A ranking of a pair, not yet in the session, with the sides as they are drawn for this reviewer.
+    """An order under the guideline in force, not yet in the session; arguments as for `rank`.
 
-    Raises `Refused` for a word that is no choice and for more than two responses, and whatever `rankable` does.
+    Raises `Refused` for another first response than `first_id`, for places that do not fit the responses, and whatever
+    `rankable` raises.
     """
-    if choice not in set(Choice):
-        raise Refused(f"“{str(choice)[:40]}” is no choice. Say left, right, both good or both bad.")
     comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
-    if len(comparison.responses) != 2:
-        raise Refused("This comparison has more than two responses, and only pairs can be ranked here.")
-    sides = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
-    ranking = ranking_of(
-        s,
-        by=by,
-        comparison=comparison,
-        placed=list(zip(sides, places(choice), strict=True)),
-        both_bad=choice is Choice.BOTH_BAD,
+    responses = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
+    count = len(responses)
+    if not FEWEST <= count <= MOST:
+        raise Refused(f"This comparison has {count} responses, and {FEWEST} to {MOST} can be ordered here.")
+    if first_id not in (None, responses[0].id):
+        if count == 2:
+            raise Refused("This pair was on the screen with its sides the other way round. Here it is again.")
+        raise Refused("This comparison was on the screen in another order. Here it is again.")
+    if len(order.places) != count or not all(1 <= place <= count for place in order.places):
+        raise Refused(f"Each of the {count} responses needs a place from 1 to {count}. Reload the page.")
+    places = [1] * count if order.none_good else dense(order.places)
+    guideline = guideline_of(s, project_id=comparison.project_id)
+    return Ranking(
+        comparison_id=comparison.id,
+        reviewer_id=by,
         drawn=drawn,
-        reason=reason,
+        guideline_id=guideline.id if guideline else None,
+        both_bad=order.none_good,
+        strength=BETTER if order.verdict and order.verdict.decided else None,
+        reason=comment(reason),
+        placements=[
+            Placement(response_id=response.id, place=place, position=position)
+            for position, (response, place) in enumerate(zip(responses, places, strict=True))
+        ],
     )
-    ranking.strength = 1 if choice in (Choice.LEFT, Choice.RIGHT) else None
-    return ranking
 
 
 def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: Drawn) -> Comparison:
@@ -131,9 +119,7 @@ def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role]
     Raises `NotFound`, `NotAllowed`, and `Refused` for a discarded one, a held-out prompt, one's own responses, and
     where the reviewer has seen what others said.
     """
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That pair is not in the database any more. Reload the page.")
+    comparison = existing(s, Comparison, comparison_id, "pair")
     require(s, by=by, project_id=comparison.project_id, roles=roles)
     if comparison.discarded_at is not None:
         raise Refused("A manager discarded this pair meanwhile. Here is the next one.")
@@ -147,41 +133,10 @@ def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role]
     return comparison
 
 
-def ranking_of(
-    s: Session,
-    *,
-    by: int,
-    comparison: Comparison,
-    placed: Sequence[tuple[Response, int]],
-    both_bad: bool,
-    drawn: Drawn,
-    reason: str | None = None,
-) -> Ranking:
-    """A ranking under the guideline in force, not yet in the session: each response with its place, from the left."""
-    guideline = guideline_of(s, project_id=comparison.project_id)
-    ranking = Ranking(
-        comparison_id=comparison.id,
-        reviewer_id=by,
-        drawn=drawn,
-        guideline_id=guideline.id if guideline else None,
-        both_bad=both_bad,
-        reason=comment(reason),
-    )
-    ranking.placements = [
-        Placement(response_id=response.id, place=place, position=position)
-        for position, (response, place) in enumerate(placed)
-    ]
-    return ranking
-
-
-def choice_of(ranking: Ranking, *, left_id: int) -> Choice:
-    """What a ranking of a pair says, seen with the response `left_id` on the left."""
-    if ranking.both_bad:
-        return Choice.BOTH_BAD
-    places_of = {placement.response_id: placement.place for placement in ranking.placements}
-    left = places_of.pop(left_id)
-    (right,) = places_of.values()
-    return Choice.TIE if left == right else Choice.LEFT if left < right else Choice.RIGHT
+def order_of(ranking: Ranking, response_ids: Iterable[int]) -> Order:
+    """What a ranking says of its responses, seen as they stand from left to right."""
+    places = {placement.response_id: placement.place for placement in ranking.placements}
+    return Order(tuple(places[response_id] for response_id in response_ids), none_good=ranking.both_bad)
 
 
 def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
@@ -205,11 +160,9 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
     return LastRanking(
         ranking_id=ranking.id,
         comparison_id=ranking.comparison_id,
-        choice=choice_of(ranking, left_id=shown[0].response_id) if len(shown) == 2 else None,
+        order=order_of(ranking, (placement.response_id for placement in shown)),
         strength=ranking.strength,
         reason=ranking.reason,
-        places=tuple(placement.place for placement in shown),
-        both_bad=ranking.both_bad,
     )
 
 
@@ -218,7 +171,7 @@ def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     if ranking.strength is None:
         raise Refused("Only a choice for the left or the right can be made stronger.")
-    ranking.strength = 2
+    ranking.strength = MUCH_BETTER
     s.flush()
 
 
@@ -234,7 +187,7 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
     if drawn is Drawn.REPEAT and not s.scalar(select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)):
         drawn = Drawn.RANDOM  # the first look is undone too, so this would be one
     if s.get(Reveal, (ranking.comparison_id, by)) is None:
-        lease_again(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)
+        lease(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)
     return ranking.comparison_id
 
 
@@ -251,64 +204,3 @@ def own_ranking(s: Session, *, by: int, ranking_id: int) -> Ranking:
         raise NotFound("That ranking is not yours, or it was undone already. Reload the page.")
     require(s, by=by, project_id=ranking.comparison.project_id, roles=RANKERS)
     return ranking
-
-
-def rank_order(
-    s: Session,
-    *,
-    by: int,
-    comparison_id: int,
-    places: Sequence[int] = (),
-    none_good: bool = False,
-    first_id: int | None = None,
-    seconds: float | None = None,
-) -> Ranking:
-    """Save a reviewer's order of a comparison's responses, one Placement each.
-
-    Args:
-        places: of the responses from left to right as they were drawn for this reviewer, 1 for the best; equal ones
-            are a tie, and gaps are closed.
-        none_good: none could be sent; the places count for nothing then.
-        first_id: the response that stood first on the screen, so that a stale tab is noticed.
-        seconds: from the cards' appearance to the order.
-
-    Raises `Refused` for places that fit no card, and wherever `rank_pair` does.
-    """
-    ranking = new_order(
-        s,
-        by=by,
-        comparison_id=comparison_id,
-        places=places,
-        none_good=none_good,
-        first_id=first_id,
-        roles=RANKERS,
-        drawn=drawn_for(s, comparison_id=comparison_id, reviewer_id=by),
-    )
-    ranking.seconds = seconds
-    return save(s, ranking)
-
-
-def new_order(
-    s: Session,
-    *,
-    by: int,
-    comparison_id: int,
-    places: Sequence[int],
-    none_good: bool,
-    roles: Collection[Role],
-    drawn: Drawn,
-    first_id: int | None = None,
-) -> Ranking:
-    """An order, not yet in the session; arguments and errors are those of `rank_order`."""
-    comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
-    cards = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
-    if not FEWEST <= len(cards) <= MOST:
-        raise Refused(f"This comparison has {len(cards)} responses, and {FEWEST} to {MOST} can be ordered here.")
-    if first_id is not None and first_id != cards[0].id:
-        raise Refused("This comparison was on the screen in another order. Here it is again.")
-    if none_good:
-        places = [1] * len(cards)
-    if len(places) != len(cards) or not all(1 <= place <= len(cards) for place in places):
-        raise Refused(f"Each of the {len(cards)} responses needs a place from 1 to {len(cards)}. Reload the page.")
-    placed = list(zip(cards, dense(places), strict=True))
-    return ranking_of(s, by=by, comparison=comparison, placed=placed, both_bad=none_good, drawn=drawn)

@@ -1,14 +1,16 @@
 """Why a choice was made, said after it: chips, and who was better by each criterion of the project."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Chip, Criterion, CriterionChoice, Placement, Role, now
+from db.models import Chip, Criterion, CriterionChoice, Placement, Role, Tag, now
 from db.people import require
 from errors import NotFound, Refused
-from review.rankings import Choice, own_ranking
+from review.rankings import own_ranking
+from stats.verdicts import Verdict
 
 PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
 """What the better reply did well."""
@@ -24,12 +26,8 @@ def chips_of(s: Session, *, ranking_id: int) -> list[str]:
 def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
-    wanted = chosen(praise, faults)
-    there = {chip.label: chip for chip in s.scalars(select(Chip).where(Chip.ranking_id == ranking.id))}
-    for label in there.keys() - wanted.keys():
-        s.delete(there[label])
-    s.add_all(Chip(ranking_id=ranking.id, label=label, praise=wanted[label]) for label in wanted.keys() - there.keys())
-    s.flush()
+    there = s.scalars(select(Chip).where(Chip.ranking_id == ranking.id)).all()
+    put_labels(s, there, partial(Chip, ranking_id=ranking.id), praise, faults)
 
 
 def criteria_of(s: Session, *, project_id: int) -> Sequence[Criterion]:
@@ -61,23 +59,23 @@ def set_criteria(s: Session, *, by: int, project_id: int, names: Sequence[str]) 
     s.flush()
 
 
-def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, choice: Choice | None) -> None:
+def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, verdict: Verdict | None) -> None:
     """Say which side was better by one criterion, that both are equal (TIE), or nothing any more (None)."""
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
     criterion = s.get(Criterion, criterion_id)
     if criterion is None or criterion.project_id != ranking.comparison.project_id or criterion.retired_at is not None:
         raise NotFound("That criterion is not used here any more. Reload the page.")
-    if choice is Choice.BOTH_BAD:
+    if verdict is Verdict.BOTH_BAD:
         raise Refused("By one criterion a side is better or both are equal.")
     if len(ranking.placements) != 2:
         raise Refused("Which one was better by a criterion is asked of pairs only.")
     said = s.get(CriterionChoice, (ranking_id, criterion_id))
-    if choice is None:
+    if verdict is None:
         if said is not None:
             s.delete(said)
     else:
         sides = {placement.position: placement.response_id for placement in ranking.placements}
-        better = {Choice.LEFT: sides[0], Choice.RIGHT: sides[1]}.get(choice)
+        better = {Verdict.LEFT: sides[0], Verdict.RIGHT: sides[1]}.get(verdict)
         if said is None:
             s.add(CriterionChoice(ranking_id=ranking_id, criterion_id=criterion_id, better_id=better))
         else:
@@ -85,7 +83,7 @@ def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, 
     s.flush()
 
 
-def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Choice]:
+def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
     """What was said by each criterion: criterion id to LEFT, RIGHT or TIE, as the sides stood."""
     rows = s.execute(
         select(CriterionChoice.criterion_id, Placement.position)
@@ -95,13 +93,24 @@ def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Choice]:
         )
         .where(CriterionChoice.ranking_id == ranking_id)
     )
-    side = {0: Choice.LEFT, 1: Choice.RIGHT, None: Choice.TIE}
+    side = {0: Verdict.LEFT, 1: Verdict.RIGHT, None: Verdict.TIE}
     return {criterion_id: side[position] for criterion_id, position in rows}
 
 
-def chosen(praise: Collection[str], faults: Collection[str]) -> dict[str, bool]:
-    """Each reason with whether it is praise. Raises `Refused` for a word that is none."""
+def put_labels(
+    s: Session,
+    there: Iterable[Chip | Tag],
+    make: Callable[..., Chip | Tag],
+    praise: Collection[str],
+    faults: Collection[str],
+) -> None:
+    """Put exactly these labels in the place of those that are there. Raises `Refused` for a word that is none."""
     strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
     if strange:
         raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
-    return dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
+    wanted = dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
+    for label in there:
+        if wanted.pop(label.label, None) is None:
+            s.delete(label)
+    s.add_all(make(label=label, praise=praised) for label, praised in wanted.items())
+    s.flush()

@@ -1,16 +1,16 @@
 """Looking at who wrote a comparison and what others said: at any time, at the price of one's own ranking."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.models import Change, Comparison, Correction, ModelVersion, Prompt, Ranking, Reveal, Reviewer, Role
+from db.lookup import existing
+from db.models import Change, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
 from db.people import require
-from errors import NotFound
 from review.queue import release
 from texts.rules import as_shown
 
@@ -25,24 +25,6 @@ class Shown:
     """As it was given; while sealed, as it is shown to whoever ranks."""
     shown: str
     """As it is shown to whoever ranks."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """One ranking of a comparison, undone or not."""
-
-    ranking_id: int
-    reviewer: str
-    at: datetime
-    undone_at: datetime | None
-    adjudicates: bool
-    both_bad: bool
-    places: tuple[tuple[int, int], ...]
-    """Response id and place, best first."""
-    strength: int | None
-    reason: str | None
-    seconds: float | None
-    drawn: str
 
 
 @dataclass(frozen=True)
@@ -64,29 +46,22 @@ class Opened:
     """A comparison with everything that is known of it."""
 
     comparison: Comparison
-    prompt: Prompt
     sealed: bool
     """The manager may still rank it: then there are no names and nothing that others said."""
     responses: Sequence[Shown]
-    rankings: Sequence[Said]
+    rankings: Sequence[Ranking]
+    """Undone ones too."""
     corrections: Sequence[Correction]
     history: Sequence[Entry]
 
 
-def reveal(s: Session, *, by: int, comparison_id: int) -> None:
-    """Note that a manager looks at a comparison with names and others' words; it is not theirs to rank from then on."""
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That comparison is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
-    note_look(s, by=by, comparison_id=comparison_id)
-
-
-def note_look(s: Session, *, by: int, comparison_id: int) -> None:
-    """Note that somebody learned what others said of a comparison, whoever may; the caller asks for the role.
+def reveal(s: Session, *, by: int, comparison_id: int, roles: Collection[Role] = (Role.MANAGER,)) -> None:
+    """Note that somebody learns who wrote a comparison or what others said of it, and ranks it no more from then on.
 
     Of who has ranked it too: they could undo, and rank again with others' words in mind.
     """
+    comparison = existing(s, Comparison, comparison_id, "comparison")
+    require(s, by=by, project_id=comparison.project_id, roles=roles)
     if s.get(Reveal, (comparison_id, by)) is None:
         s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
         release(s, comparison_id=comparison_id, reviewer_id=by)
@@ -109,38 +84,35 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
 
     Opening it unsealed is a look that is noted. In a writing transaction.
     """
-    comparison = s.get(Comparison, comparison_id)
-    if comparison is None:
-        raise NotFound("That comparison is not in the database any more. Reload the page.")
+    comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     shown = as_shown(s, project_id=comparison.project_id)
     if not may_see(s, by=by, comparison_id=comparison_id):
         # as whoever ranks sees them, in an order that tells nothing
         texts = sorted(shown(response.text) for response in comparison.responses)
-        return Opened(comparison, comparison.prompt, True, [Shown(0, "", text, text) for text in texts], (), (), ())
+        return Opened(comparison, True, [Shown(0, "", text, text) for text in texts], (), (), ())
     reveal(s, by=by, comparison_id=comparison_id)
     response_ids = [response.id for response in comparison.responses]
-    rankings = s.scalars(select(Ranking).where(Ranking.comparison_id == comparison_id).order_by(Ranking.id)).all()
+    rankings = s.scalars(
+        select(Ranking)
+        .where(Ranking.comparison_id == comparison_id)
+        .options(selectinload(Ranking.placements), selectinload(Ranking.reviewer))
+        .order_by(Ranking.id)
+    ).all()
     corrections = s.scalars(
         select(Correction)
         .where(Correction.response_id.in_(response_ids))
         .options(selectinload(Correction.reviewer))
         .order_by(Correction.id)
     ).all()
-    changes = s.execute(
-        select(Change, Reviewer)
-        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
-        .where((Change.comparison_id == comparison_id) | Change.response_id.in_(response_ids))
-        .order_by(Change.id)
-    ).all()
+    about = (Change.comparison_id == comparison_id) | Change.response_id.in_(response_ids)
     return Opened(
         comparison=comparison,
-        prompt=comparison.prompt,
         sealed=False,
         responses=[Shown(one.id, one.responder.label, one.text, shown(one.text)) for one in comparison.responses],
-        rankings=[_said(ranking) for ranking in rankings],
+        rankings=rankings,
         corrections=corrections,
-        history=[_entry(change, who) for change, who in changes],
+        history=_entries(s, _changes().where(about).order_by(Change.id)),
     )
 
 
@@ -151,46 +123,27 @@ def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) ->
     the former.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    rows = (
-        select(Change, Reviewer)
-        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
-        .where(
-            (Change.project_id == project_id) | (Change.table == ModelVersion.__tablename__),
-            Change.comparison_id.is_(None),
-            Change.response_id.is_(None),
-            Change.table.not_in(("judgment", "tag")),
-        )
-        .order_by(Change.id.desc())
-        .limit(limit)
+    of_model = Change.table == ModelVersion.__tablename__
+    newest = _changes().where(
+        (Change.project_id == project_id) | of_model,
+        Change.comparison_id.is_(None),
+        Change.response_id.is_(None),
+        Change.table.not_in(("judgment", "tag")),
     )
-    found = [_entry(change, who) for change, who in s.execute(rows)]
+    found = _entries(s, newest.order_by(Change.id.desc()).limit(limit))
     ids = {int(one.row) for one in found if one.table == ModelVersion.__tablename__}
     names = {str(model.id): model.name for model in s.scalars(select(ModelVersion).where(ModelVersion.id.in_(ids)))}
     return [replace(one, name=names.get(one.row)) if one.table == ModelVersion.__tablename__ else one for one in found]
 
 
-def _said(ranking: Ranking) -> Said:
-    return Said(
-        ranking_id=ranking.id,
-        reviewer=ranking.reviewer.label,
-        at=ranking.created_at,
-        undone_at=ranking.undone_at,
-        adjudicates=ranking.adjudicates,
-        both_bad=ranking.both_bad,
-        places=tuple((placement.response_id, placement.place) for placement in ranking.placements),
-        strength=ranking.strength,
-        reason=ranking.reason,
-        seconds=ranking.seconds,
-        drawn=ranking.drawn.value,
-    )
+def _changes() -> Select[Change, Reviewer | None]:
+    return select(Change, Reviewer).outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
 
 
-def _entry(change: Change, who: Reviewer | None) -> Entry:
-    return Entry(
-        at=change.created_at,
-        by=who.label if who else "Pickwell",
-        table=change.table,
-        row=change.row,
-        before=change.before,
-        after=change.after,
-    )
+def _entries(s: Session, changes: Select[Change, Reviewer | None]) -> list[Entry]:
+    return [
+        Entry(
+            change.created_at, who.label if who else "Pickwell", change.table, change.row, change.before, change.after
+        )
+        for change, who in s.execute(changes)
+    ]

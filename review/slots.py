@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-FEWEST, MOST = 2, 6
-"""So many cards can be put in order on one screen."""
+from db.comparisons import FEWEST, MOST
+from stats.verdicts import MUCH_BETTER, Order
+
 BEST_WORST_OF = 4
 """How many cards can be ordered by their best and their worst alone: that leaves one of six pairs open."""
 
@@ -30,9 +31,14 @@ def dense(places: Sequence[int]) -> tuple[int, ...]:
     return tuple(used.index(place) + 1 for place in places)
 
 
-def in_words(places: Sequence[int]) -> str:
-    """An order for people: `C, then A and B, then D`."""
-    groups = [[letter(card) for card, one in enumerate(places) if one == place] for place in sorted(set(places))]
+def in_words(order: Order, *, strength: int | None = None) -> str:
+    """An order for people: `left is better (much)`, or of cards `C, then A and B, then D`."""
+    if order.verdict is not None:
+        return order.verdict.words + (" (much)" if strength == MUCH_BETTER else "")
+    if order.none_good:
+        return "none can be sent"
+    ranks = sorted(set(order.places))
+    groups = [[letter(card) for card, place in enumerate(order.places) if place == rank] for rank in ranks]
     return ", then ".join(_listed(group) for group in groups)
 
 

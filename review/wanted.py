@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from db.lookup import existing
 from db.models import (
     Correction,
     Evaluation,
@@ -23,9 +24,9 @@ from db.models import (
     Role,
     WantedCorrection,
 )
-from db.people import require
+from db.people import RANKERS, require
 from errors import NotFound, Refused
-from review.corrections import CORRECTORS
+from review.drafts import WritingTask, put_off_last
 
 MOST_TO_START_FROM = 3
 """Replies offered as a beginning; more would be read rather than written."""
@@ -42,19 +43,6 @@ class Alike:
     """Cosine of the two texts' weighted words: 0 for none in common, 1 for all."""
     waits: bool
     """It waits for a correction already."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A training prompt that waits for a better reply; no word of who wrote its replies."""
-
-    prompt_id: int
-    prompt: str
-    context: str | None
-    replies: Sequence[tuple[int, str]]
-    """Response id and text, the failing model's own first; empty where nobody has answered it."""
-    synthetic: bool
-    """The prompt was made up by a rule or a model."""
 
 
 def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]:
@@ -130,24 +118,25 @@ def wanted_count(s: Session, *, project_id: int) -> int:
     return s.scalar(rows.where(*_waits(project_id))) or 0
 
 
-def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> Wanted | None:
-    """The next prompt that waits, those wanted by most losses first; those put off come when nothing else is left."""
-    require(s, by=by, project_id=project_id, roles=CORRECTORS)
-    rows = (
-        select(WantedCorrection.prompt_id)
+def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> WritingTask | None:
+    """The next prompt that waits, those wanted by most losses first; those put off come when nothing else is left.
+
+    Its replies are the failing model's own first; none where nobody has answered it.
+    """
+    require(s, by=by, project_id=project_id, roles=RANKERS)
+    losses, waiting = func.count(), WantedCorrection.prompt_id
+    prompt_id = s.scalar(
+        select(waiting)
         .join(WantedCorrection.prompt)
         .where(*_waits(project_id))
-        .group_by(WantedCorrection.prompt_id)
-        .order_by(func.count().desc(), WantedCorrection.prompt_id)
+        .group_by(waiting)
+        .order_by(put_off_last(waiting, later), losses.desc(), waiting)
         .limit(1)
     )
-    found = s.scalar(rows.where(WantedCorrection.prompt_id.not_in(list(later))))
-    for put_off in later:
-        found = found or s.scalar(rows.where(WantedCorrection.prompt_id == put_off))
-    if found is None:
+    if prompt_id is None:
         return None
-    prompt = s.get_one(Prompt, found)
-    return Wanted(prompt.id, prompt.text, prompt.context, _replies(s, prompt), prompt.synthetic)
+    prompt = s.get_one(Prompt, prompt_id)
+    return WritingTask.of(prompt, _replies(s, prompt))
 
 
 def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
@@ -169,9 +158,7 @@ def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
 
 
 def _closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
-    pairing = s.get(Pairing, pairing_id)
-    if pairing is None:
-        raise NotFound("That pair is not in the database any more. Reload the page.")
+    pairing = existing(s, Pairing, pairing_id, "pair")
     require(s, by=by, project_id=pairing.evaluation.project_id, roles=(Role.MANAGER,))
     if pairing.evaluation.closed_at is None:
         raise Refused("This evaluation is still open. Close it first: what it found may not steer anything before.")

@@ -1,40 +1,24 @@
 """Writing a reply from an empty box, so that people's own replies exist beside others' and pairs can be ranked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison, nearly_same
-from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, Role, RoutingRule
-from db.people import require
-from errors import NotFound, Refused
+from db.lookup import existing
+from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, RoutingRule
+from db.people import RANKERS, require
+from errors import Refused
 from intake.routing import has_reply_of_person
 from llm.template import TURN_MARK
 from review.corrections import same_words
-from review.drafts import forget_draft
+from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
 from texts.rules import as_shown
 from texts.typed import LONGEST_REPLY, cleaned, short_enough
 
-WRITERS = (Role.MANAGER, Role.ANNOTATOR)
 ENOUGH = 2
 """So many people's replies to a prompt make a pair; more are not asked for."""
-
-
-@dataclass(frozen=True)
-class Unanswered:
-    """A prompt that the reviewer may write a reply to."""
-
-    prompt_id: int
-    prompt: str
-    context: str | None
-    others: Sequence[str]
-    """What people have replied already, without their names; empty for held-out prompts, which are judged blind."""
-    routed: str | None
-    """Why people answer it and no model does; none where models may."""
-    synthetic: bool
-    """Made up by a rule or a model."""
 
 
 _NOBODY_ELSE = and_(Prompt.routing_rule_id.is_not(None), ~has_reply_of_person())
@@ -67,22 +51,21 @@ def unanswered_count(s: Session, *, project_id: int, reviewer_id: int, held_out:
 
 def next_unanswered(
     s: Session, *, by: int, project_id: int, held_out: bool = False, later: Sequence[int] = ()
-) -> Unanswered | None:
+) -> WritingTask | None:
     """The next prompt to write a reply to; those put off come when nothing else is left.
 
-    In import order, but first those that are routed to people and that no person has answered.
+    In import order, but first those that are routed to people and that no person has answered. Its replies are what
+    people have given already; none for held-out prompts, which are judged blind.
     """
-    require(s, by=by, project_id=project_id, roles=WRITERS)
-    first = case((_NOBODY_ELSE, 0), else_=1)
-    rows = select(Prompt).where(*_waits(project_id, by, held_out)).order_by(first, Prompt.id).limit(1)
-    found = s.scalars(rows.where(Prompt.id.not_in(list(later)))).first()
-    for put_off in later:
-        found = found or s.scalars(rows.where(Prompt.id == put_off)).first()
-    if found is None:
+    require(s, by=by, project_id=project_id, roles=RANKERS)
+    waits, first = _waits(project_id, by, held_out), case((_NOBODY_ELSE, 0), else_=1)
+    order = put_off_last(Prompt.id, later), first, Prompt.id
+    prompt = s.scalars(select(Prompt).where(*waits).order_by(*order).limit(1)).first()
+    if prompt is None:
         return None
-    others = [] if held_out else [response.text for response in _replies_by_people(s, found.id)]
-    rule = s.get(RoutingRule, found.routing_rule_id) if found.routing_rule_id is not None else None
-    return Unanswered(found.id, found.text, found.context, others, rule.reason if rule else None, found.synthetic)
+    others = [] if held_out else [(response.id, response.text) for response in _replies_by_people(s, prompt.id)]
+    rule = s.get(RoutingRule, prompt.routing_rule_id) if prompt.routing_rule_id is not None else None
+    return WritingTask.of(prompt, others, routed=rule.reason if rule else None)
 
 
 def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
@@ -90,10 +73,8 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
 
     Raises `Refused` for an empty text, one that somebody gave already, and a second reply by the same person.
     """
-    prompt = s.get(Prompt, prompt_id)
-    if prompt is None:
-        raise NotFound("That prompt is not in the database any more. Reload the page.")
-    require(s, by=by, project_id=prompt.project_id, roles=WRITERS)
+    prompt = existing(s, Prompt, prompt_id, "prompt")
+    require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
     clean = short_enough(cleaned(text), LONGEST_REPLY, "The reply")
     if not clean:
         raise Refused("An empty reply cannot be sent. Write one first.")
@@ -118,7 +99,7 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
                 response_ids=[other.id, response.id],
                 near_identical=nearly_same(shown(other.text), shown(clean)),
             )
-    forget_draft(s, reviewer_id=by, prompt_id=prompt_id, response_id=None)
+    forget_draft(s, at=DraftPlace(reviewer_id=by, prompt_id=prompt_id))
     return response
 
 

@@ -7,7 +7,9 @@ surveys (Korn and Graubard 1998, Survey Methodology 24). Simulated with 3 to 40 
 true rates of 0.5 to 0.9 it covers 95 % or more; the plain normal interval 79 to 96 %.
 """
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +19,37 @@ Numbers: TypeAlias = NDArray[Any]
 
 ROUNDING = 1e-20
 """A variance below this is the rounding of one that is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """How often something holds, with its interval."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+    """95 %, clustered by prompt, in [0, 1]."""
+
+    @property
+    def rate(self) -> float:
+        """In [0, 1]; 0 where there is nothing."""
+        return self.count / self.n if self.n else 0.0
+
+    @property
+    def words(self) -> str:
+        """As ``63 % [55, 71]``."""
+        return f"{self.rate * 100:.0f} % [{self.low * 100:.0f}, {self.high * 100:.0f}]"
+
+
+def proportion(seen: Iterable[tuple[Hashable, bool]]) -> Proportion:
+    """How often something holds; each item is its prompt and whether it does. All of [0, 1] where there is none."""
+    clusters: dict[Hashable, list[bool]] = defaultdict(list)
+    for prompt, holds in seen:
+        clusters[prompt].append(holds)
+    count, n = sum(map(sum, clusters.values())), sum(map(len, clusters.values()))
+    low, high = clustered(clusters.values())
+    return Proportion(count, n, min(low, count / n), max(high, count / n)) if n else Proportion(0, 0, low, high)
 
 
 def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:

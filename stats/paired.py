@@ -36,7 +36,7 @@ class Score:
     """The library that measured it, with version and precision."""
 
 
-class Outcome(StrEnum):
+class ScoreChange(StrEnum):
     """The result of a comparison."""
 
     LOST = "lost"
@@ -71,11 +71,11 @@ class Difference:
     """Examples that only the model answers correctly."""
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ScoreChange:
         """Lost or gained only where the interval excludes 0 and the test, if there is one, agrees."""
         if self.low <= 0 <= self.high or (self.p is not None and self.p >= LEVEL):
-            return Outcome.NOT_SHOWN
-        return Outcome.GAINED if (self.difference > 0) is self.higher_is_better else Outcome.LOST
+            return ScoreChange.NOT_SHOWN
+        return ScoreChange.GAINED if (self.difference > 0) is self.higher_is_better else ScoreChange.LOST
 
     @property
     def hidden(self) -> float:
@@ -86,7 +86,7 @@ class Difference:
     def sentence(self) -> str:
         """The result in plain words; always with the largest loss that is still possible."""
         between = f"95 % interval {self.amount(self.low, sign=True)} to {self.amount(self.high, sign=True)}"
-        if self.outcome is not Outcome.NOT_SHOWN:
+        if self.outcome is not ScoreChange.NOT_SHOWN:
             return f"{self.outcome.value} {self.amount(abs(self.difference))} on {self.examples:,} examples ({between})"
         wide = self.amount((self.high - self.low) / 2)
         hidden = f": a loss of up to {self.amount(self.hidden)} could be hidden" if self.hidden else ""

@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import BadFile
+from stats.verdicts import Verdict
 
 Codes: TypeAlias = NDArray[np.int64]
 Numbers: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
 
-LEFT, RIGHT, TIE, BOTH_BAD = range(4)
-VERDICTS = ("left", "right", "tie", "both_bad")
-"""The words of the four codes; those of `db.models.Verdict` in lower case."""
-LEFT_SCORE: Numbers = np.array([1.0, 0.0, 0.5, 0.5])
-"""What each verdict gives the reply on the left; the other gets the rest. Ties and both bad are half."""
+LEFT, RIGHT, TIE, BOTH_BAD = range(len(Verdict))
+VERDICTS = tuple(verdict.word for verdict in Verdict)
+"""The words of the four codes."""
+LEFT_SCORE: Numbers = np.array([verdict.outcome(candidate_left=True).score for verdict in Verdict])
+"""What each verdict gives the reply on the left; the other gets the rest."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,14 +6,15 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Ranking, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
-from review.adjudication import conflicts, decide, decide_order, withdraw_decision
-from review.assignment import ManyOffer, Offer, drawn_order, left_first, next_offer
+from review.adjudication import conflicts, decide, withdraw_decision
+from review.assignment import drawn_order, left_first, next_offer
 from review.progress import opinions
-from review.rankings import Choice, choice_of, last_ranking, rank_order, rank_pair
+from review.rankings import last_ranking, order_of, rank
+from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.data.feedback import standing_rankings
 from training.data.preferences import derive
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 
 pytestmark = pytest.mark.both_databases
 
@@ -32,16 +33,16 @@ class Team:
             self.pairs.append(a_comparison(s, *(a_response(s, prompt, a_human(s, self.project)) for _ in range(2))))
 
     def say(self, who: Reviewer, pair: Comparison, what: str) -> Ranking:
-        return rank_pair(self.s, by=who.id, comparison_id=pair.id, choice=self.side(who, pair, what))
+        return rank(self.s, by=who.id, comparison_id=pair.id, order=self.side(who, pair, what).order)
 
-    def side(self, who: Reviewer, pair: Comparison, what: str) -> Choice:
+    def side(self, who: Reviewer, pair: Comparison, what: str) -> Verdict:
         if what not in "12":
-            return Choice(what)
-        return Choice.LEFT if left_first(pair.id, who.id) == (what == "1") else Choice.RIGHT
+            return Verdict(what)
+        return Verdict.LEFT if left_first(pair.id, who.id) == (what == "1") else Verdict.RIGHT
 
     def waiting(self, decided: bool = False) -> list[int]:
         found = conflicts(self.s, by=self.manager.id, project_id=self.project.id, decided=decided)
-        return [one.pair.comparison_id for one in found]
+        return [one.offer.comparison_id for one in found]
 
 
 @pytest.mark.parametrize(
@@ -64,29 +65,29 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
         team.say(who, pair, what)
     team.say(team.ann, team.pairs[1], "1")
 
-    def derived() -> tuple[list[tuple[int | None, int]], dict[LeftOut, int]]:
+    def derived() -> tuple[list[tuple[int | None, int]], dict[LeftOutReason, int]]:
         found = derive(standing_rankings(s, project_id=team.project.id), [])
-        return [(row.chosen_id, row.rejected_id) for row in found.rows], dict(found.left_out)
+        return [(row.chosen_id, row.rejected.id) for row in found.rows], dict(found.left_out)
 
     first, second = sorted(response.id for response in pair.responses)
     rows, left_out = derived()
     assert (second, first) not in rows
-    assert left_out == {LeftOut.DISAGREEMENT: 2}
+    assert left_out == {LeftOutReason.DISAGREEMENT: 2}
     decision = decide(
-        s, by=team.manager.id, comparison_id=pair.id, choice=team.side(team.manager, pair, "2"), reason="policy"
+        s, by=team.manager.id, comparison_id=pair.id, order=team.side(team.manager, pair, "2").order, reason="policy"
     )
     rows, left_out = derived()
     assert (second, first) in rows
-    assert left_out == {LeftOut.OVERRULED: 2}
+    assert left_out == {LeftOutReason.OVERRULED: 2}
     assert (team.waiting(), team.waiting(decided=True)) == ([], [pair.id])
     assert (
         len(s.scalars(select(Ranking).where(Ranking.comparison_id == pair.id, Ranking.undone_at.is_(None))).all()) == 3
     )
     assert {o.reviewer for o in opinions(s, project_id=team.project.id)} == {"Ann", "Bo"}
     with pytest.raises(Refused, match="decided this already"):
-        decide(s, by=a_reviewer(s, team.project).id, comparison_id=pair.id, choice=Choice.TIE)
+        decide(s, by=a_reviewer(s, team.project).id, comparison_id=pair.id, order=Verdict.TIE.order)
     withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
-    assert derived()[1] == {LeftOut.DISAGREEMENT: 2}
+    assert derived()[1] == {LeftOutReason.DISAGREEMENT: 2}
     assert team.waiting() == [pair.id]
     with pytest.raises(NotFound, match="does not stand"):
         withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
@@ -97,7 +98,7 @@ def test_deciding_is_no_ranking_of_ones_own_and_ends_the_chance_of_one(s: Sessio
     pair = team.pairs[0]
     team.say(team.ann, pair, "1")
     team.say(team.bo, pair, "2")
-    decide(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    decide(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     assert last_ranking(s, by=team.manager.id, project_id=team.project.id) is None
     assert next_offer(s, project_id=team.project.id, reviewer_id=team.manager.id) is None
     with pytest.raises(Refused, match="seen what others said"):
@@ -109,13 +110,12 @@ def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(
     pair = team.pairs[0]
     rankings = [team.say(team.ann, pair, "1"), team.say(team.bo, pair, "2")]
     conflict = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)[0]
-    assert isinstance(conflict.pair, Offer)
-    left_id = conflict.pair.left_id
-    assert [word.choice for word in conflict.words] == [choice_of(ranking, left_id=left_id) for ranking in rankings]
-    assert {word.choice for word in conflict.words} == {Choice.LEFT, Choice.RIGHT}
+    shown = [reply.response_id for reply in conflict.offer.replies]
+    assert [word.order for word in conflict.words] == [order_of(ranking, shown) for ranking in rankings]
+    assert {word.order.verdict for word in conflict.words} == {Verdict.LEFT, Verdict.RIGHT}
     for action in (
         lambda: conflicts(s, by=team.ann.id, project_id=team.project.id, decided=False),
-        lambda: decide(s, by=team.ann.id, comparison_id=pair.id, choice=Choice.TIE),
+        lambda: decide(s, by=team.ann.id, comparison_id=pair.id, order=Verdict.TIE.order),
     ):
         with pytest.raises(NotAllowed, match="manager"):
             action()
@@ -128,15 +128,15 @@ def test_more_than_two_are_decided_as_cards(s: Session) -> None:
     for who, best_first in ((team.ann, True), (team.bo, False)):
         cards = drawn_order(three, reviewer_id=who.id)
         order = sorted(cards, key=lambda response: response.id, reverse=not best_first)
-        rank_order(s, by=who.id, comparison_id=three.id, places=[order.index(card) + 1 for card in cards])
+        places = tuple(order.index(card) + 1 for card in cards)
+        rank(s, by=who.id, comparison_id=three.id, order=Order(places))
     (conflict,) = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)
-    assert isinstance(conflict.pair, ManyOffer)
-    first, second = (dict(zip(conflict.pair.cards, word.places, strict=True)) for word in conflict.words)
+    first, second = (dict(zip(conflict.offer.replies, word.order.places, strict=True)) for word in conflict.words)
     assert {card: 4 - place for card, place in first.items()} == second
-    decide_order(s, by=team.manager.id, comparison_id=three.id, places=(1, 2, 2))
+    decide(s, by=team.manager.id, comparison_id=three.id, order=Order((1, 2, 2)))
     (decided,) = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=True)
     assert decided.decision is not None
-    assert decided.decision.places == (1, 2, 2)
+    assert decided.decision.order == Order((1, 2, 2))
     found = derive(standing_rankings(s, project_id=team.project.id), [])
     assert len(found.rows) == 2
-    assert found.left_out == {LeftOut.OVERRULED: 2}
+    assert found.left_out == {LeftOutReason.OVERRULED: 2}

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from db.models import Role
-from review.progress import coverage, opinions, opinions_by_criterion, pace
-from review.rankings import Choice, rank_pair, undo
+from review.progress import activity, coverage, opinions, opinions_by_criterion
+from review.rankings import rank, undo
 from review.reasons import criteria_of, judge_criterion, set_criteria
 from stats.agreement import Opinion, agreement, with_others
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 
 TABLE = (
@@ -19,7 +20,7 @@ TABLE = (
 )
 """Three observers and 15 units: https://en.wikipedia.org/wiki/Krippendorff%27s_alpha, nominal 0.691."""
 OPINIONS = st.lists(
-    st.builds(Opinion, st.integers(0, 6), st.sampled_from("abc"), st.sampled_from(["FIRST", "SECOND", "TIE"])),
+    st.builds(Opinion, st.integers(0, 6), st.sampled_from("abc"), st.sampled_from(list(Verdict))),
     max_size=25,
     unique_by=lambda o: (o.comparison_id, o.reviewer),
 )
@@ -41,18 +42,22 @@ def test_the_published_table_gives_the_published_alpha() -> None:
 
 
 def test_two_of_three_double_judgments_that_agree_are_two_thirds() -> None:
-    said = [Opinion(n, who, "FIRST" if (n, who) != (2, "Bo") else "TIE") for n in range(3) for who in ("Ann", "Bo")]
-    found = agreement([*said, Opinion(9, "Ann", "SECOND")])
+    said = [
+        Opinion(n, who, Verdict.LEFT if (n, who) != (2, "Bo") else Verdict.TIE)
+        for n in range(3)
+        for who in ("Ann", "Bo")
+    ]
+    found = agreement([*said, Opinion(9, "Ann", Verdict.RIGHT)])
     assert (found.comparisons, found.pairs) == (3, 3)
     assert found.raw == pytest.approx(2 / 3)
     assert {name: one.raw for name, one in with_others(said).items()} == pytest.approx({"Ann": 2 / 3, "Bo": 2 / 3})
 
 
 def test_without_overlap_nothing_is_claimed() -> None:
-    found = agreement([Opinion(1, "Ann", "FIRST"), Opinion(2, "Bo", "FIRST")])
+    found = agreement([Opinion(1, "Ann", Verdict.LEFT), Opinion(2, "Bo", Verdict.LEFT)])
     assert (found.raw, found.alpha, found.comparisons) == (None, None, 0)
     assert "nothing can be said" in found.sentence
-    always = agreement([Opinion(n, who, "FIRST") for n in range(5) for who in ("Ann", "Bo")])
+    always = agreement([Opinion(n, who, Verdict.LEFT) for n in range(5) for who in ("Ann", "Bo")])
     assert (always.raw, always.alpha) == (1.0, None)
     assert "too uniform" in always.sentence
 
@@ -79,21 +84,21 @@ def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Sess
         one, two = (a_response(s, prompt, a_human(s, project)) for _ in range(2))
         pair = a_comparison(s, one, two)
         for person in (*people, rule):
-            ranking = rank_pair(s, by=person.id, comparison_id=pair.id, choice=Choice.LEFT, seconds=4.0)
+            ranking = rank(s, by=person.id, comparison_id=pair.id, order=Verdict.LEFT.order, seconds=4.0)
             stood_left = next(p.response_id for p in ranking.placements if p.position == 0)
-            side = Choice.LEFT if stood_left == one.id else Choice.RIGHT
-            if side is Choice.RIGHT:
+            side = Verdict.LEFT if stood_left == one.id else Verdict.RIGHT
+            if side is Verdict.RIGHT:
                 undo(s, by=person.id, ranking_id=ranking.id)
-                ranking = rank_pair(s, by=person.id, comparison_id=pair.id, choice=side, seconds=6.0)
-            judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, choice=side)
+                ranking = rank(s, by=person.id, comparison_id=pair.id, order=side.order, seconds=6.0)
+            judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, verdict=side)
     said = opinions(s, project_id=project.id)
-    assert {o.said for o in said} == {"FIRST"}
+    assert {o.said for o in said} == {Verdict.LEFT}
     assert {o.reviewer for o in said} == {"Mara", "Ann", "Bo"}
     assert len(said) == 18
-    assert {o.said for o in opinions_by_criterion(s, project_id=project.id)["Tone"]} == {"FIRST"}
+    assert {o.said for o in opinions_by_criterion(s, project_id=project.id)["Tone"]} == {Verdict.LEFT}
     done = coverage(s, project_id=project.id)
     assert (done.comparisons, done.once, done.twice) == (6, 6, 6)
-    found = {one.reviewer: one for one in pace(s, project_id=project.id)}
+    found = {one.reviewer: one for one in activity(s, project_id=project.id)}
     assert set(found) == {"Mara", "Ann", "Bo", "Rule (simulated)"}
     assert found["Ann"].ranked == sum(found["Ann"].by_day.values()) == 6
     assert found["Ann"].tie_share == 0

@@ -15,19 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import (
-    AssertionResult,
-    Change,
-    Claim,
-    Judgment,
-    Project,
-    Ranking,
-    Responder,
-    Response,
-    Reviewer,
-    Role,
-    Verdict,
-)
+from db.models import AssertionResult, Change, Claim, Judgment, Project, Ranking, Responder, Response, Reviewer, Role
 from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.after_verdict import after_verdict
@@ -65,9 +53,10 @@ from generation.assertions import (
 )
 from generation.invented_numbers import in_words, invented_numbers
 from generation.similarity import PACKAGES, compare, left_to_compare, measured
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
 from review.reveals import reveal
 from settings import ROOT
+from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, sent
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from ui.checks import told_in_words
@@ -462,7 +451,7 @@ def test_a_reply_that_the_manager_may_still_rank_is_kept_back_until_they_rank_it
         return len(found.shown), found.kept_to_rank, list(found.to_rank)
 
     assert seen(manager) == (0, 2, [pair.id for pair in pairs])
-    rank_pair(s, by=manager.id, comparison_id=pairs[0].id, choice=Choice.LEFT)
+    rank(s, by=manager.id, comparison_id=pairs[0].id, order=Verdict.LEFT.order)
     assert seen(manager) == (1, 1, [pairs[1].id])
     reveal(s, by=manager.id, comparison_id=pairs[1].id)
     assert seen(manager) == (2, 0, [])

@@ -63,7 +63,7 @@ from jobs.progress import RunLost, unmanaged
 from jobs.runs import cancel, try_again
 from release.card import card
 from release.versions import in_use, retire
-from stats.paired import Difference, NotComparable, Outcome, Score, difference, differences, mcnemar
+from stats.paired import Difference, NotComparable, Score, ScoreChange, difference, differences, mcnemar
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_project, a_reviewer
 from tests.test_models import a_folder, a_training
@@ -112,7 +112,11 @@ def test_swapping_the_models_turns_every_sign(pairs: list[tuple[float, float]]) 
     assert there.difference == pytest.approx(-back.difference, abs=1e-9)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-9)
     assert there.p == back.p
-    turned = {Outcome.LOST: Outcome.GAINED, Outcome.GAINED: Outcome.LOST, Outcome.NOT_SHOWN: Outcome.NOT_SHOWN}
+    turned = {
+        ScoreChange.LOST: ScoreChange.GAINED,
+        ScoreChange.GAINED: ScoreChange.LOST,
+        ScoreChange.NOT_SHOWN: ScoreChange.NOT_SHOWN,
+    }
     assert there.outcome is turned[back.outcome]
 
 
@@ -120,7 +124,7 @@ def test_swapping_the_models_turns_every_sign(pairs: list[tuple[float, float]]) 
 @settings(deadline=None)
 def test_equal_answers_differ_by_nothing_and_still_hide_a_loss(values: list[float]) -> None:
     found = told(a_score(values), a_score(values))
-    assert (found.difference, found.p, found.outcome) == (0.0, 1.0, Outcome.NOT_SHOWN)
+    assert (found.difference, found.p, found.outcome) == (0.0, 1.0, ScoreChange.NOT_SHOWN)
     assert found.low == -found.high
     assert found.hidden > 2 / len(values) / 2, "never certain, however equal"
     assert "could be hidden" in found.sentence
@@ -141,7 +145,7 @@ def test_the_interval_of_shares_is_bonett_and_prices() -> None:
     assert (found.low, found.high) == pytest.approx((gained - lost - half, gained - lost + half), abs=1e-6)
     assert (found.only_reference, found.only_value) == (8, 2)
     assert found.p == pytest.approx(2 * sum(math.comb(10, k) for k in range(3)) / 2**10)
-    assert found.outcome is Outcome.NOT_SHOWN
+    assert found.outcome is ScoreChange.NOT_SHOWN
     assert found.sentence == (
         "no difference that 100 examples can show (±6.6 points): a loss of up to 12.4 points could be hidden"
     )
@@ -149,14 +153,14 @@ def test_the_interval_of_shares_is_bonett_and_prices() -> None:
 
 def test_a_clear_loss_and_a_clear_gain_are_called_so() -> None:
     lost = told(a_score(right(10)), a_score(right(40)))
-    assert lost.outcome is Outcome.LOST
+    assert lost.outcome is ScoreChange.LOST
     assert lost.difference == pytest.approx(-0.3)
     assert lost.sentence.startswith("lost 30.0 points on 100 examples (95 % interval -")
     gained = told(a_score(right(40)), a_score(right(10)))
-    assert gained.outcome is Outcome.GAINED
+    assert gained.outcome is ScoreChange.GAINED
     assert gained.sentence.startswith("gained 30.0 points")
     worse = told(*(a_score(right(n), higher_is_better=False) for n in (10, 40)))
-    assert worse.outcome is Outcome.GAINED, "fewer is better there"
+    assert worse.outcome is ScoreChange.GAINED, "fewer is better there"
 
 
 def test_pairs_show_what_two_means_apart_could_not() -> None:
@@ -801,8 +805,8 @@ def test_a_model_is_held_to_its_base_and_in_four_bits_to_itself(s: Session, home
     assert version.parent is not None
     assert (base.model, base.reference) == (version.name, version.parent.name)
     assert [(one.task, one.outcome) for one in base.told] == [
-        ("arc_easy", Outcome.LOST),
-        ("hellaswag", Outcome.NOT_SHOWN),
+        ("arc_easy", ScoreChange.LOST),
+        ("hellaswag", ScoreChange.NOT_SHOWN),
     ]
     assert (four.model, four.reference) == (f"{version.name} in four bits", version.name)
     assert [one.difference for one in four.told] == [0.0]
@@ -1003,7 +1007,7 @@ def test_real_lm_eval_asks_a_model_its_base_and_itself_in_four_bits(
         ("sums", "acc_norm", 8),
         ("writes", "exact_match", 8),
     ]
-    assert {one.outcome for one in base_found.told} <= set(Outcome)
+    assert {one.outcome for one in base_found.told} <= set(ScoreChange)
     assert [(one.task, one.metric) for one in four.told] == [("sums", "acc"), ("sums", "acc_norm")]
     said_of = json.loads((tmp_path / "home" / "runs" / f"benchmark-{three[0]}" / "manifest.json").read_text())
     assert said_of["tasks"][str(writes)]["chat_template"] is True

@@ -8,11 +8,12 @@ import pytest
 from playwright.sync_api import Page, Response, WebSocket, expect
 from sqlalchemy import select
 
-from db.models import Guess, Judgment, ModelVersion, Pairing, Responder, ResponderKind, Role, Verdict
+from db.models import Guess, Judgment, ModelVersion, Pairing, Responder, ResponderKind, Role
 from db.models import Response as Reply
 from db.session import reading, session
 from eval.evaluations import create_evaluation
 from eval.protocol import Plan, Undecided
+from stats.verdicts import Verdict
 from tests.app_server import app_running, browser_page
 from tests.factories import a_human, a_project, a_prompt, a_reviewer
 

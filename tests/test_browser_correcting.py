@@ -11,7 +11,8 @@ from sqlalchemy import select
 from db.models import Comparison, Correction, Draft, Project, Responder, ResponderKind, Response, Role
 from db.session import reading, session
 from intake.sample import load_sample
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
+from stats.verdicts import Verdict
 from tests.app_server import app_running, press_until
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 
@@ -41,7 +42,7 @@ def test_what_nobody_would_send_is_corrected_with_a_live_diff_and_a_draft_that_s
         tom = a_reviewer(s, project, Role.ANNOTATOR, name="Tom Example")
         pairs = s.scalars(select(Comparison).order_by(Comparison.id).limit(2)).all()
         for pair in pairs:
-            rank_pair(s, by=mara.id, comparison_id=pair.id, choice=Choice.BOTH_BAD)
+            rank(s, by=mara.id, comparison_id=pair.id, order=Verdict.BOTH_BAD.order)
     page.goto(f"{address}/correct_replies?project={project.id}&person={tom.id}")
     expect(page.get_by_text("still to correct: 2.")).to_be_visible()
     editor = page.get_by_role("textbox", name=EDITOR)
@@ -144,7 +145,7 @@ def test_lists_and_filters_of_the_queue(address: str, page: Page) -> None:
         a_comparison(s, *(a_response(s, other, a_human(s, project)) for _ in range(2)))
         first = s.scalars(select(Comparison).order_by(Comparison.draw)).first()
         assert first is not None
-        rank_pair(s, by=tom.id, comparison_id=first.id, choice=Choice.LEFT)
+        rank(s, by=tom.id, comparison_id=first.id, order=Verdict.LEFT.order)
     page.goto(f"{address}/compare_responses?project={project.id}&person={mara.id}")
     press_until(page, "ArrowLeft", "1 of 201 pairs ranked by you")
     press_until(page, "ArrowRight", "2 of 201 pairs ranked by you")

@@ -13,13 +13,14 @@ from sqlalchemy import func, select
 import cli
 import commands.models
 import settings as settings_module
-from db.models import Adapter, Judgment, Method, Prompt, Ranking, Response, Reviewer, TrainingRun, Verdict
+from db.models import Adapter, Judgment, Method, Prompt, Ranking, Response, Reviewer, TrainingRun
 from db.people import create_project, ensure_reviewer
 from db.session import migrate, reading, session
 from eval.judging import judge, next_view
 from review.assignment import next_offer
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
 from settings import ROOT
+from stats.verdicts import Verdict
 from tests.test_training import a_training
 from training.recipe.recipe import from_row
 
@@ -82,7 +83,7 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
         mara = s.scalars(select(Reviewer.id).where(Reviewer.name == "Mara")).one()
         pair = next_offer(s, project_id=1, reviewer_id=mara)
         assert pair is not None
-        rank_pair(s, by=mara, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+        rank(s, by=mara, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
     assert "1 usable preferences; training needs at least 10" in shell("train", "First", fails=True)
     assert "Open for judging: 2 pairs" in shell(
         "evaluate", "One", "--candidate", "Base model", "--against", "Ann", "--telling", "keep"

@@ -1,6 +1,7 @@
 """Correcting: a queue of what nobody would send, drafts, chains, and replies written from an empty box."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -8,27 +9,28 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
 from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
+from db.people import RANKERS
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
 from review.corrections import (
     correct,
     corrected_further,
-    give_up_ranking,
     next_rejected,
     rejected_count,
     standing_corrections,
     withdraw,
 )
-from review.drafts import draft_of, save_draft
-from review.rankings import Choice, rank_pair, undo
-from review.reveals import project_history
+from review.drafts import DraftPlace, draft_of, save_draft
+from review.rankings import rank, undo
+from review.reveals import project_history, reveal
 from review.writing import next_unanswered, unanswered_count, write_reply
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from texts.diff import word_diff, words_changed
 from texts.typed import cleaned
 from training.data.feedback import standing_corrections as given_corrections
 from training.data.preferences import derive
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 
 pytestmark = pytest.mark.both_databases
 LONG = "Thank you for your letter. Your parcel left our warehouse on Monday and should be with you by Friday at noon."
@@ -57,7 +59,7 @@ def test_both_bad_lands_in_the_queue_and_a_correction_of_either_reply_takes_it_o
     desk = Desk(s)
     assert desk.next_for(desk.ann.id) is None
     for pair in desk.pairs:
-        rank_pair(s, by=desk.manager.id, comparison_id=pair.id, choice=Choice.BOTH_BAD)
+        rank(s, by=desk.manager.id, comparison_id=pair.id, order=Verdict.BOTH_BAD.order)
     first, second = (pair.id for pair in desk.pairs)
     assert desk.next_for(desk.ann.id) == first
     assert (desk.next_for(desk.ann.id, first), desk.next_for(desk.ann.id, first, second)) == (second, first)
@@ -69,9 +71,9 @@ def test_both_bad_lands_in_the_queue_and_a_correction_of_either_reply_takes_it_o
 
 def test_an_undone_or_simulated_both_bad_asks_nobody_for_a_correction(s: Session) -> None:
     desk = Desk(s)
-    ranking = rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.BOTH_BAD)
+    ranking = rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.BOTH_BAD.order)
     rule = a_reviewer(s, desk.project, simulated=True)
-    rank_pair(s, by=rule.id, comparison_id=desk.pairs[1].id, choice=Choice.BOTH_BAD)
+    rank(s, by=rule.id, comparison_id=desk.pairs[1].id, order=Verdict.BOTH_BAD.order)
     assert rejected_count(s, project_id=desk.project.id) == 1
     undo(s, by=desk.ann.id, ranking_id=ranking.id)
     assert rejected_count(s, project_id=desk.project.id) == 0
@@ -80,13 +82,13 @@ def test_an_undone_or_simulated_both_bad_asks_nobody_for_a_correction(s: Session
 def test_what_one_ranked_oneself_comes_first_and_the_others_are_not_ones_to_rank_any_more(s: Session) -> None:
     desk = Desk(s)
     first, second = desk.pairs
-    rank_pair(s, by=desk.bo.id, comparison_id=first.id, choice=Choice.BOTH_BAD)
-    rank_pair(s, by=desk.ann.id, comparison_id=second.id, choice=Choice.BOTH_BAD)
+    rank(s, by=desk.bo.id, comparison_id=first.id, order=Verdict.BOTH_BAD.order)
+    rank(s, by=desk.ann.id, comparison_id=second.id, order=Verdict.BOTH_BAD.order)
     assert desk.next_for(desk.ann.id) == second.id
-    give_up_ranking(s, by=desk.ann.id, comparison_id=second.id)
-    give_up_ranking(s, by=desk.ann.id, comparison_id=first.id)
+    reveal(s, by=desk.ann.id, comparison_id=second.id, roles=RANKERS)
+    reveal(s, by=desk.ann.id, comparison_id=first.id, roles=RANKERS)
     with pytest.raises(Refused, match="seen what others said"):
-        rank_pair(s, by=desk.ann.id, comparison_id=first.id, choice=Choice.LEFT)
+        rank(s, by=desk.ann.id, comparison_id=first.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=desk.project.id, reviewer_id=desk.ann.id) is None
 
 
@@ -97,7 +99,7 @@ def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_
     second = correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
     (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert list(listed.sealed_by) == [desk.pairs[0].id], "the manager may still rank the pair"
-    give_up_ranking(s, by=desk.manager.id, comparison_id=desk.pairs[0].id)
+    reveal(s, by=desk.manager.id, comparison_id=desk.pairs[0].id)
     (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert list(listed.sealed_by) == []
     assert (listed.correction_id, [name for name, _ in listed.chain], listed.text) == (
@@ -106,11 +108,11 @@ def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_
         "Tomorrow.",
     )
     found = derive([], given_corrections(s, project_id=desk.project.id))
-    assert [row.chosen for row in found.rows] == ["Tomorrow."]
-    assert found.left_out == {LeftOut.REVISED: 1}
+    assert [row.chosen.text for row in found.rows] == ["Tomorrow."]
+    assert found.left_out == {LeftOutReason.REVISED: 1}
     withdraw(s, by=desk.bo.id, correction_id=second.id)
     found = derive([], given_corrections(s, project_id=desk.project.id))
-    assert [row.chosen for row in found.rows] == ["Tomorow."]
+    assert [row.chosen.text for row in found.rows] == ["Tomorow."]
 
 
 def test_a_chain_starts_only_from_what_somebody_else_said_of_this_reply_and_still_says(s: Session) -> None:
@@ -131,19 +133,19 @@ def test_a_chain_starts_only_from_what_somebody_else_said_of_this_reply_and_stil
 def test_a_draft_survives_until_its_text_is_saved_and_is_nobody_elses(s: Session) -> None:
     desk = Desk(s, pairs=1)
     reply = desk.pairs[0].responses[0]
-    which = {"prompt_id": reply.prompt_id, "response_id": reply.id}
+    here = DraftPlace(reviewer_id=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id)
     for text in ("We a", "We are s"):
-        save_draft(s, by=desk.ann.id, text=text, **which)
-    save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=None, text="Dear")
-    assert draft_of(s, reviewer_id=desk.ann.id, **which) == "We are s"
-    assert draft_of(s, reviewer_id=desk.bo.id, **which) is None
+        save_draft(s, at=here, text=text)
+    save_draft(s, at=replace(here, response_id=None), text="Dear")
+    assert draft_of(s, at=here) == "We are s"
+    assert draft_of(s, at=replace(here, reviewer_id=desk.bo.id)) is None
     assert s.scalars(select(Correction)).all() == []
     correct(s, by=desk.ann.id, response_id=reply.id, text="We are sorry.")
-    assert draft_of(s, reviewer_id=desk.ann.id, **which) is None
+    assert draft_of(s, at=here) is None
     assert s.scalars(select(Draft.text)).all() == ["Dear"]
     reviewer = a_reviewer(s, desk.project, Role.REVIEWER)
     with pytest.raises(NotAllowed):
-        save_draft(s, by=reviewer.id, text="x", **which)
+        save_draft(s, at=replace(here, reviewer_id=reviewer.id), text="x")
 
 
 def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session) -> None:
@@ -158,7 +160,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
     found = next_unanswered(s, by=ann.id, project_id=project.id)
     assert found is not None
-    assert (found.prompt_id, list(found.others)) == (prompts[0].id, ["It comes on Friday."])
+    assert (found.prompt_id, [text for _, text in found.replies]) == (prompts[0].id, ["It comes on Friday."])
     write_reply(s, by=ann.id, prompt_id=prompts[0].id, text=" Friday at noon. ")
     write_reply(s, by=ann.id, prompt_id=prompts[2].id, text="I do not know.")
     (mine,) = s.scalars(select(Responder).where(Responder.reviewer_id == ann.id))
@@ -174,7 +176,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     assert next_offer(s, project_id=project.id, reviewer_id=other.id) is not None
     blind = next_unanswered(s, by=ann.id, project_id=project.id, held_out=True)
     assert blind is not None
-    assert list(blind.others) == [], "what is judged blind is not shown"
+    assert list(blind.replies) == [], "what is judged blind is not shown"
     write_reply(s, by=ann.id, prompt_id=held_out.id, text="It comes on Friday at noon.")
     assert len(s.scalars(select(Comparison)).all()) == 1, "held-out prompts are never ranked"
 
@@ -216,13 +218,15 @@ def test_comments_and_texts_nobody_could_read_are_refused_and_nothing_is_lost(s:
     reply = desk.pairs[0].responses[0]
     huge = "long " * 200_000
     with pytest.raises(Refused, match=r"characters; at most 2,000"):
-        rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason=huge + "!")
+        rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order, reason=huge + "!")
     with pytest.raises(Refused, match="The correction has"):
         correct(s, by=desk.ann.id, response_id=reply.id, text=huge)
     with pytest.raises(Refused, match="The text has"):
-        save_draft(s, by=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id, text=huge)
+        save_draft(
+            s, at=DraftPlace(reviewer_id=desk.ann.id, prompt_id=reply.prompt_id, response_id=reply.id), text=huge
+        )
     assert s.scalars(select(Correction)).all() == []
-    rank_pair(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT, reason="  \u202eshort\u200b ")
+    rank(s, by=desk.ann.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order, reason="  \u202eshort\u200b ")
     assert s.scalars(select(Change).where(Change.table == "ranking")).one().reviewer_id == desk.ann.id
 
 
@@ -235,7 +239,7 @@ def test_whoever_corrects_a_correction_has_seen_what_somebody_thought_and_ranks_
     ]
     correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
     with pytest.raises(Refused, match="seen what others said"):
-        rank_pair(s, by=desk.bo.id, comparison_id=desk.pairs[0].id, choice=Choice.LEFT)
+        rank(s, by=desk.bo.id, comparison_id=desk.pairs[0].id, order=Verdict.LEFT.order)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ def test_nobody_changes_a_correction_behind_the_back_of_who_corrected_it(s: Sess
         correct(s, by=desk.ann.id, response_id=reply.id, text="Soon, honestly.")
     withdraw(s, by=desk.bo.id, correction_id=second.id)
     found = derive([], given_corrections(s, project_id=desk.project.id))
-    assert [row.chosen for row in found.rows] == [third.text]
+    assert [row.chosen.text for row in found.rows] == [third.text]
     listed = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert [one.correction_id for one in listed] == [third.id]
 
@@ -274,14 +278,14 @@ def test_a_draft_belongs_to_what_is_corrected(s: Session) -> None:
     desk = Desk(s)
     reply, other = desk.pairs[0].responses[0], desk.pairs[1].responses[0]
     first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.")
-    for parent_id, text in ((None, "of the reply"), (first.id, "of the correction")):
-        save_draft(s, by=desk.bo.id, prompt_id=reply.prompt_id, response_id=reply.id, parent_id=parent_id, text=text)
-    which = {"reviewer_id": desk.bo.id, "prompt_id": reply.prompt_id, "response_id": reply.id}
-    assert draft_of(s, **which) == "of the reply"
-    assert draft_of(s, **which, parent_id=first.id) == "of the correction"
+    of_reply = DraftPlace(reviewer_id=desk.bo.id, prompt_id=reply.prompt_id, response_id=reply.id)
+    of_correction = replace(of_reply, parent_id=first.id)
+    save_draft(s, at=of_reply, text="of the reply")
+    save_draft(s, at=of_correction, text="of the correction")
+    assert (draft_of(s, at=of_reply), draft_of(s, at=of_correction)) == ("of the reply", "of the correction")
     for response_id in (other.id, 999):
         with pytest.raises(NotFound, match="not in the database"):
-            save_draft(s, by=desk.bo.id, prompt_id=reply.prompt_id, response_id=response_id, text="x")
+            save_draft(s, at=replace(of_reply, response_id=response_id), text="x")
 
 
 @pytest.mark.parametrize("text", ["\0", "\u200b \u200b", "\ud800", " \n"])

@@ -23,7 +23,8 @@ WORK = """
 import sys
 from db.session import session
 from review.queue import claim
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
+from stats.verdicts import Verdict
 me, project = int(sys.argv[1]), int(sys.argv[2])
 while True:
     with session() as s:
@@ -31,7 +32,7 @@ while True:
         if pair is None:
             break
     with session() as s:
-        ranking = rank_pair(s, by=me, comparison_id=pair.comparison_id, choice=Choice.LEFT).id
+        ranking = rank(s, by=me, comparison_id=pair.comparison_id, order=Verdict.LEFT.order).id
     print(ranking, flush=True)
 """
 

@@ -26,18 +26,17 @@ from db.models import (
     Snapshot,
     Split,
     TrainingRun,
-    Verdict,
 )
 from db.session import session
 from errors import NotAllowed, Refused
-from eval.blinding import Outcome, draw_side, outcome
 from eval.evaluations import close_evaluation, create_evaluation, evaluations
-from eval.judging import judge, next_view, progress, undo_last
+from eval.judging import draw_side, judge, next_view, progress, undo_last
 from eval.report.results import results
 from stats import intervals
 from stats.contrasts import HeadToHead, contrasts
 from stats.estimates import Interval
 from stats.position import position
+from stats.verdicts import Outcome, Verdict
 from stats.votes import as_votes
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from ui.story import story
@@ -140,7 +139,7 @@ def test_the_interval_holds_the_rate_and_stays_between_0_and_1(observations: lis
 @given(st.sampled_from(Verdict))
 def test_swapping_left_and_right_changes_nothing(verdict: Verdict) -> None:
     mirrored = {Verdict.LEFT: Verdict.RIGHT, Verdict.RIGHT: Verdict.LEFT}.get(verdict, verdict)
-    assert outcome(verdict, candidate_left=True) is outcome(mirrored, candidate_left=False)
+    assert verdict.outcome(candidate_left=True) is mirrored.outcome(candidate_left=False)
 
 
 def test_sides_stay_balanced_and_cannot_be_guessed_from_the_seed_alone() -> None:

@@ -28,7 +28,6 @@ from db.models import (
     Snapshot,
     Split,
     TrainingRun,
-    Verdict,
     now,
 )
 from errors import BadFile, NotAllowed, Refused
@@ -40,6 +39,7 @@ from eval.report.votes import as_json, report
 from eval.report.votes_file import read_votes
 from stats.contrasts import contrasts
 from stats.estimates import CannotEstimate
+from stats.verdicts import Verdict
 from stats.vote_agreement import ceiling_of
 from stats.votes import as_votes
 from tests.app_pages import html, open_page, said

@@ -7,7 +7,8 @@ from db.models import Comparison, Project, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer, progress
 from review.flags import flag, open_flags, settle
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from texts.typed import LONGEST_COMMENT
 from training.data.feedback import standing_rankings
@@ -54,14 +55,14 @@ def test_a_flagged_pair_waits_for_a_manager_and_for_the_others(
 def test_a_discarded_pair_is_offered_to_nobody_and_its_rankings_count_for_nothing(
     s: Session, project: Project, manager: Reviewer, ann: Reviewer, pair: Comparison
 ) -> None:
-    rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.LEFT)
+    rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     assert len(standing_rankings(s, project_id=project.id)) == 1
     made = flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")
     settle(s, by=manager.id, flag_id=made.id, discard=True)
     assert standing_rankings(s, project_id=project.id) == []
     assert progress(s, project_id=project.id, reviewer_id=ann.id).total == 0
     with pytest.raises(Refused, match="discarded this pair"):
-        rank_pair(s, by=ann.id, comparison_id=pair.id, choice=Choice.LEFT)
+        rank(s, by=ann.id, comparison_id=pair.id, order=Verdict.LEFT.order)
 
 
 def test_a_flag_needs_a_note_of_a_sane_length_and_comes_once(s: Session, ann: Reviewer, pair: Comparison) -> None:

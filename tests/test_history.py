@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from db.models import Change, Comparison, Judgment, Project, Role, Verdict
+from db.models import Change, Comparison, Judgment, Project, Role
 from db.people import edit_project, leave
 from db.session import session
 from errors import NotAllowed, NotFound, Refused
@@ -18,9 +18,10 @@ from release.versions import bring_back, retire, set_licence
 from review.assignment import next_offer
 from review.corrections import correct
 from review.queue import claim, set_queue
-from review.rankings import Choice, give_reason, rank_pair, strengthen, undo
+from review.rankings import give_reason, rank, strengthen, undo
 from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
+from stats.verdicts import Verdict
 from tests.app_pages import open_page
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
@@ -41,7 +42,7 @@ def pair(s: Session) -> Comparison:
 
 def test_every_change_to_a_ranking_is_kept_with_old_and_new_value(s: Session, pair: Comparison) -> None:
     ann = a_reviewer(s, s.get_one(Project, pair.project_id), Role.ANNOTATOR)
-    ranking = rank_pair(s, by=ann.id, comparison_id=pair.id, choice=Choice.LEFT)
+    ranking = rank(s, by=ann.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     give_reason(s, by=ann.id, ranking_id=ranking.id, reason="kinder")
     strengthen(s, by=ann.id, ranking_id=ranking.id)
     set_chips(s, by=ann.id, ranking_id=ranking.id, praise=["Warm"], faults=[])
@@ -155,7 +156,7 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
 @pytest.mark.parametrize("attempt", [update(Change).values(table="x"), delete(Change)], ids=["change", "delete"])
 def test_the_database_itself_refuses_to_alter_the_trail(s: Session, pair: Comparison, attempt: object) -> None:
     manager = a_reviewer(s, s.get_one(Project, pair.project_id))
-    rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     with pytest.raises(DatabaseError, match="only ever added to"), s.begin_nested():
         s.execute(attempt)  # type: ignore[call-overload]
     assert s.scalar(text("SELECT count(*) FROM change")) > 0
@@ -165,19 +166,19 @@ def test_nobody_sees_what_others_said_before_ranking_or_giving_that_up(s: Sessio
     project = s.get_one(Project, pair.project_id)
     manager, other = a_reviewer(s, project), a_reviewer(s, project)
     ann = a_reviewer(s, project, Role.ANNOTATOR)
-    rank_pair(s, by=ann.id, comparison_id=pair.id, choice=Choice.LEFT, reason="kinder")
+    rank(s, by=ann.id, comparison_id=pair.id, order=Verdict.LEFT.order, reason="kinder")
     sealed = opened(s, by=manager.id, comparison_id=pair.id)
     assert sealed.sealed
     assert not [*sealed.rankings, *sealed.history, *sealed.corrections]
     assert {one.responder for one in sealed.responses} == {""}
     reveal(s, by=manager.id, comparison_id=pair.id)
     seen = opened(s, by=manager.id, comparison_id=pair.id)
-    assert [(one.reviewer, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
+    assert [(one.reviewer.label, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
     assert {"ranking", "reveal"} <= {entry.table for entry in seen.history}
     assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is None
     with pytest.raises(Refused, match="seen what others said"):
-        rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.TIE)
-    rank_pair(s, by=other.id, comparison_id=pair.id, choice=Choice.TIE)
+        rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
+    rank(s, by=other.id, comparison_id=pair.id, order=Verdict.TIE.order)
     assert len(opened(s, by=other.id, comparison_id=pair.id).rankings) == 2, "who has ranked may look at no price"
     for action in (reveal, opened):
         with pytest.raises(NotAllowed):
@@ -197,6 +198,6 @@ def test_a_comparison_deleted_meanwhile_is_told_and_its_trail_stays(s: Session, 
     s.delete(s.get_one(Comparison, gone))
     s.flush()
     with pytest.raises(NotFound, match="not in the database any more"):
-        rank_pair(s, by=ann.id, comparison_id=gone, choice=Choice.LEFT)
+        rank(s, by=ann.id, comparison_id=gone, order=Verdict.LEFT.order)
     assert claim(s, project_id=project.id, reviewer_id=ann.id) is None
     assert changes(s, "comparison")[-1][1] is None

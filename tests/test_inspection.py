@@ -21,13 +21,15 @@ from errors import BadTemplate, BrokenModel, NotAllowed, NotFound, Refused
 from intake.sample import FOLDER, load_sample
 from llm.template import PromptFormat
 from settings import ROOT
+from stats.intervals import proportion
+from stats.verdicts import Outcome
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.data.classes_and_values import Labels, Values, amount, task_of
-from training.data.inspected_rows import Finding, InspectedRow, Stance, Whose, of_whom, share
+from training.data.inspected_rows import InspectedRow, Remark, RowSource, of_whom
 from training.data.inspecting import Reader, count_tokens, inspected, reader_of
 from training.data.inspection import (
-    Which,
+    RowFilter,
     bins,
     disagreement,
     lengths,
@@ -82,21 +84,21 @@ SEEN = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60)
 @settings(max_examples=60, deadline=None)
 @given(SEEN)
 def test_a_share_lies_in_its_interval_and_turns_round_with_what_is_counted(seen: list[tuple[int, bool]]) -> None:
-    found, turned = share(seen), share([(prompt, not holds) for prompt, holds in seen])
+    found, turned = proportion(seen), proportion([(prompt, not holds) for prompt, holds in seen])
     assert 0 <= found.low <= found.rate <= found.high <= 1 or not seen
     assert (turned.count, turned.n) == (found.n - found.count, found.n)
     assert (turned.low, turned.high) == pytest.approx((1 - found.high, 1 - found.low), abs=1e-9)
 
 
 def test_rows_of_one_prompt_count_as_less_than_rows_of_many() -> None:
-    apart = share([(prompt, prompt % 3 > 0) for prompt in range(30)])
-    together = share([(prompt // 3, prompt // 3 % 3 > 0) for prompt in range(30)])
+    apart = proportion([(prompt, prompt % 3 > 0) for prompt in range(30)])
+    together = proportion([(prompt // 3, prompt // 3 % 3 > 0) for prompt in range(30)])
     assert apart.rate == pytest.approx(2 / 3)
     assert together.high - together.low > 1.3 * (apart.high - apart.low)
 
 
 def test_no_rows_tell_nothing() -> None:
-    assert (share([]).low, share([]).high) == (0.0, 1.0)
+    assert (proportion([]).low, proportion([]).high) == (0.0, 1.0)
     assert not lengths([]).finding.warns
     assert bins({"chosen": []}) == []
     assert (responders([]), task_of([]), repeats([], prose=True).findings) == ([], (), ())
@@ -132,9 +134,9 @@ def test_nothing_simulated_is_called_a_persons_word() -> None:
     assert "20 simulated pairs (no person chose)" in lengths(rule).finding.sentence
     both = [*rule, *(a_row("a b c", "a", number) for number in range(21, 31))]
     assert "30 pairs, 20 of them simulated" in lengths(both).finding.sentence
-    assert len(of_whom(both, Whose.PEOPLE)) == 10
-    assert of_whom(both, Whose.ALL) == both
-    assert len(of_whom(both, Whose.SIMULATED)) == 20
+    assert len(of_whom(both, RowSource.PEOPLE)) == 10
+    assert of_whom(both, RowSource.ALL) == both
+    assert len(of_whom(both, RowSource.SIMULATED)) == 20
 
 
 @settings(max_examples=80, deadline=None)
@@ -170,9 +172,9 @@ def test_a_responder_wins_the_rows_in_which_its_reply_is_chosen_beside_anothers(
 
 
 def test_pairs_that_several_people_saw_tell_how_far_they_disagree() -> None:
-    same, even, other = Stance.SAME, Stance.EVEN, Stance.OPPOSITE
+    same, even, other = Outcome.WIN, Outcome.TIE, Outcome.LOSS
     said = [(same,), (same, same), (same, even), (same, other), (same, even, other), ()]
-    rows = [a_row(number=number, stances=stances) for number, stances in enumerate(said, 1)]
+    rows = [a_row(number=number, outcomes=outcomes) for number, outcomes in enumerate(said, 1)]
     found = disagreement([*rows, a_row(number=9, correction_id=1)], left_out=3)
     assert (found.pairs, found.several, found.opposite.count, found.even) == (6, 4, 2, 1)
     assert "50 % [" in found.finding.sentence
@@ -276,7 +278,7 @@ def test_labels_that_are_rare_or_always_right_are_told() -> None:
     assert "too seldom to be learned: “delivery.”" in found.finding.sentence
     (even,) = task_of(rows_of(*["yes", "no"] * 10, rejected="I cannot say that of this at all"))
     assert isinstance(even, Labels)
-    assert even.finding == Finding("The replies are one of 2 labels in 20 rows.")
+    assert even.finding == Remark("The replies are one of 2 labels in 20 rows.")
     assert even.elsewhere == (0, 20)
 
 
@@ -357,9 +359,9 @@ def test_rows_are_read_in_an_order_that_a_seed_fixes() -> None:
     assert first == to_read(rows[::-1], seed=1)
     assert first != to_read(rows, seed=2)
     assert sorted(one.number for one in first) == list(range(1, 31))
-    assert to_read(rows, which=Which.LONGEST)[0].number == 30
-    assert to_read(rows, which=Which.SHORTEST)[0].number == 1
-    assert to_read(rows, which=Which.LONGEST, tokens={1: 99})[0].number == 1
+    assert to_read(rows, which=RowFilter.LONGEST)[0].number == 30
+    assert to_read(rows, which=RowFilter.SHORTEST)[0].number == 1
+    assert to_read(rows, which=RowFilter.LONGEST, tokens={1: 99})[0].number == 1
 
 
 def test_rows_are_filtered() -> None:
@@ -369,9 +371,9 @@ def test_rows_are_filtered() -> None:
         a_row(number=3, correction_id=1),
         a_row("Yes.", "No, I do not.", number=4, reviewer="Ben"),
     ]
-    kinds = {which: [one.number for one in to_read(rows, which=which)] for which in Which}
-    assert (kinds[Which.SIMULATED], kinds[Which.SYNTHETIC], kinds[Which.CORRECTIONS]) == ([1], [2], [3])
-    assert kinds[Which.SHORTER_WON] == [4]
+    kinds = {which: [one.number for one in to_read(rows, which=which)] for which in RowFilter}
+    assert (kinds[RowFilter.SIMULATED], kinds[RowFilter.SYNTHETIC], kinds[RowFilter.CORRECTIONS]) == ([1], [2], [3])
+    assert kinds[RowFilter.SHORTER_WON] == [4]
     assert [one.number for one in to_read(rows, reviewer="Ben")] == [4]
 
 
@@ -528,10 +530,10 @@ def test_rows_come_with_who_wrote_them_and_what_people_said(s: Session) -> None:
     assert [one.number for one in found.rows] == list(range(1, 13))
     correction = next(one for one in found.rows if one.corrected)
     assert (correction.chosen_by, correction.rejected_by) == (f"Correction by {correction.row.reviewer}", "Base")
-    assert correction.stances == ()
+    assert correction.outcomes == ()
     assert len(correction.comparison_ids) == 1
-    several = next(one for one in found.rows if len(one.stances) > 1)
-    assert sorted(several.stances) == [Stance.EVEN, Stance.SAME]
+    several = next(one for one in found.rows if len(one.outcomes) > 1)
+    assert sorted(several.outcomes) == [Outcome.TIE, Outcome.WIN]
     assert sum(one.rejected_cut for one in found.rows) == 1
     assert not any(one.chosen_cut or one.near for one in found.rows)
     assert {one.chosen_by for one in found.rows if not one.corrected} == {"Ann"}
@@ -615,7 +617,7 @@ def test_the_page_shows_the_sample_projects_figures_and_its_rows_as_the_model_re
     assert set(cards(page)).isdisjoint(first)
     page.toggle(key="look_cut").set_value(True).run()
     assert "<i>" in cards(page)[0]
-    page.selectbox(key="look_which").set_value(Which.SHORTER_WON).run()
+    page.selectbox(key="look_which").set_value(RowFilter.SHORTER_WON).run()
     assert not page.exception
 
 

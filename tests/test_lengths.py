@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 import review.lengths
 from db.models import Role
 from errors import NotAllowed
-from review.lengths import Pair, length_balance, longer_sides, longer_won, spread
+from review.lengths import MeasuredPair, length_balance, longer_sides, longer_won, spread
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 PAIRS = st.lists(
     st.builds(
-        Pair,
+        MeasuredPair,
         st.tuples(st.sampled_from("abc"), st.sampled_from("abc")),
         st.tuples(st.integers(0, 9), st.integers(0, 9)),
         st.sampled_from([None, 0.0, 0.25, 0.5, 1.0]),
@@ -22,9 +22,9 @@ PAIRS = st.lists(
 )
 
 
-def mirrored(pair: Pair) -> Pair:
+def mirrored(pair: MeasuredPair) -> MeasuredPair:
     better = None if pair.first_better is None else 1 - pair.first_better
-    return Pair(pair.responders[::-1], pair.words[::-1], better)
+    return MeasuredPair(pair.responders[::-1], pair.words[::-1], better)
 
 
 def test_quantiles_are_in_words() -> None:
@@ -38,7 +38,7 @@ def test_quantiles_are_in_words() -> None:
 
 @settings(deadline=None)  # the first interval loads its library
 @given(PAIRS)
-def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[Pair]) -> None:
+def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[MeasuredPair]) -> None:
     turned = [mirrored(pair) for pair in pairs]
     assert longer_sides(turned) == longer_sides(pairs)
     assert longer_won(turned) == longer_won(pairs)
@@ -46,7 +46,7 @@ def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[Pair]) -> None
 
 @settings(deadline=None)
 @given(PAIRS)
-def test_the_interval_holds_the_rate_and_no_undecided_pair_counts(pairs: list[Pair]) -> None:
+def test_the_interval_holds_the_rate_and_no_undecided_pair_counts(pairs: list[MeasuredPair]) -> None:
     found = longer_won(pairs)
     assert found.pairs == sum(p.words[0] != p.words[1] and p.first_better not in (None, 0.5) for p in pairs)
     assert 0 <= found.won <= found.pairs
@@ -59,7 +59,7 @@ def test_the_interval_holds_the_rate_and_no_undecided_pair_counts(pairs: list[Pa
     [(128, 52, "length may decide"), (52, 128, "brevity may decide"), (10, 9, "no sign"), (0, 0, "No ranked pair")],
 )
 def test_what_it_means_is_said_in_one_sentence(longer: int, shorter: int, meaning: str) -> None:
-    won = [Pair(("a", "b"), (9, 5), 1.0)] * longer + [Pair(("a", "b"), (9, 5), 0.0)] * shorter
+    won = [MeasuredPair(("a", "b"), (9, 5), 1.0)] * longer + [MeasuredPair(("a", "b"), (9, 5), 0.0)] * shorter
     found = longer_won(won)
     assert meaning in found.sentence
     if longer == 128:
@@ -89,11 +89,11 @@ def test_a_projects_lengths_are_those_that_people_see(s: Session) -> None:
 
     found = length_balance(s, by=manager.id, project_id=project.id)
 
-    assert [(one.responder, one.texts, one.median, one.cut_share) for one in found.spreads] == [
+    assert [(one.whose, one.texts, one.median, one.cut_share) for one in found.spreads] == [
         ("Model", 5, 10, 0.8),
         ("Rosalind Achterberg", 5, 4, None),
     ]
-    assert [(one.responder, one.pairs, one.longer, one.same) for one in found.sides] == [
+    assert [(one.whose, one.pairs, one.longer, one.same) for one in found.sides] == [
         ("Model", 5, 4, 0),
         ("Rosalind Achterberg", 5, 1, 0),
     ]

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing, Responder, Role, Verdict, now
+from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing, Responder, Role, now
 from errors import NotAllowed, Refused
-from eval.blinding import Outcome
 from eval.report.pairs import Case, Change, Fate, Reply, Said, cases, changes, chosen, earlier, may_read, passed
+from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html, open_page, press, said
 from tests.factories import a_model, a_response, a_reviewer
 from tests.test_evaluation_results import Judged

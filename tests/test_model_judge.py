@@ -30,12 +30,10 @@ from db.models import (
     Reviewer,
     Role,
     RunStatus,
-    Verdict,
     now,
 )
 from db.session import reading, session
 from errors import EngineFailed, NotAllowed, NotFound, Refused
-from eval.blinding import Outcome
 from eval.contestants import readiness
 from eval.evaluations import create_evaluation, evaluations
 from eval.judge.agreement import (
@@ -70,6 +68,7 @@ from llm import client
 from llm.template import TURN_MARK, PromptFormat
 from stats.estimates import CannotEstimate, Interval
 from stats.judge_labels import WithJudge
+from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer

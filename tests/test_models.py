@@ -50,7 +50,6 @@ from db.models import (
     TrainingSample,
     TrainingStep,
     TrainingWarning,
-    Verdict,
     now,
 )
 from db.session import reading, session
@@ -65,6 +64,7 @@ from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, ex
 from release.hub import PushFailed, missing, push
 from release.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
 from settings import ROOT
+from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.recipe.recipe import LOSSES, Loss

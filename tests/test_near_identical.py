@@ -5,7 +5,8 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison
 from db.models import Comparison, ComparisonState, HiddenPart, Project, Reviewer
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from texts.rules import add_rule, end_rule
 
@@ -53,7 +54,7 @@ def test_what_somebody_ranked_stays_and_so_does_what_no_rule_touches(
     s: Session, project: Project, manager: Reviewer
 ) -> None:
     ranked = a_pair(s, project, "Your ticket #4711 is closed.", "Your ticket #4712 is closed.")
-    rank_pair(s, by=manager.id, comparison_id=ranked.id, choice=Choice.LEFT)
+    rank(s, by=manager.id, comparison_id=ranked.id, order=Verdict.LEFT.order)
     simulated = a_pair(s, project, "Your ticket #4711 is open.", "Your ticket #4712 is open.")
     a_ranking(s, simulated, a_reviewer(s, project, simulated=True), *simulated.responses)
     prompt, model = a_prompt(s, project), a_model(s, project)

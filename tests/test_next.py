@@ -13,13 +13,14 @@ from review import uncertainty
 from review.adjudication import conflicts, decide
 from review.assignment import Offer, left_first, progress
 from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
-from review.filters import Filter, Standing
+from review.filters import ComparisonStanding, Filter
 from review.flags import flag
 from review.progress import by_draw, by_responder, consistency, opinions
 from review.queue import LOOK_BACK, claim, set_queue
-from review.rankings import Choice, last_ranking, rank_pair, undo
+from review.rankings import last_ranking, rank, undo
 from review.reveals import opened, reveal
 from review.uncertainty import Candidate, least_certain, margin
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.data.feedback import standing_rankings
 
@@ -50,24 +51,26 @@ class Team:
         return pair.comparison_id if pair else None
 
     def next_pair(self, who: Reviewer) -> Offer | None:
-        pair = claim(self.s, project_id=self.project.id, reviewer_id=who.id)
-        assert pair is None or isinstance(pair, Offer)
-        return pair
+        return claim(self.s, project_id=self.project.id, reviewer_id=who.id)
 
     def say(self, who: Reviewer, pair: Comparison, better: Responder | None) -> Ranking:
         """Rank with one writer's reply better, or both good."""
         if better is None:
-            return rank_pair(self.s, by=who.id, comparison_id=pair.id, choice=Choice.TIE)
+            return rank(self.s, by=who.id, comparison_id=pair.id, order=Verdict.TIE.order)
         first = pair.responses[0].responder_id == better.id
-        choice = Choice.LEFT if left_first(pair.id, who.id) == first else Choice.RIGHT
-        return rank_pair(self.s, by=who.id, comparison_id=pair.id, choice=choice)
+        verdict = Verdict.LEFT if left_first(pair.id, who.id) == first else Verdict.RIGHT
+        return rank(self.s, by=who.id, comparison_id=pair.id, order=verdict.order)
 
     def rank_all(self, who: Reviewer) -> list[tuple[int, Drawn]]:
         """Rank all that comes, left always better; what came and how."""
         came = []
         while (pair := self.next_pair(who)) is not None:
-            ranking = rank_pair(
-                self.s, by=who.id, comparison_id=pair.comparison_id, choice=Choice.LEFT, left_id=pair.left_id
+            ranking = rank(
+                self.s,
+                by=who.id,
+                comparison_id=pair.comparison_id,
+                order=Verdict.LEFT.order,
+                first_id=pair.replies[0].response_id,
             )
             came.append((pair.comparison_id, ranking.drawn))
         return came
@@ -81,11 +84,11 @@ def test_a_filter_narrows_the_queue_and_only_managers_may_use_one_that_tells_som
     by_set = team.pairs[4]
     assert team.claim(team.ann, prompt_set_id=by_set.prompt.prompt_set_id) == by_set.id
     flag(s, by=team.ann.id, comparison_id=team.pairs[1].id, note="Cut off.")
-    assert team.claim(team.manager, standing=Standing.FLAGGED) == team.pairs[1].id
+    assert team.claim(team.manager, standing=ComparisonStanding.FLAGGED) == team.pairs[1].id
     team.say(team.ann, team.pairs[2], two)
     team.say(team.bo, team.pairs[2], three)
-    assert team.claim(team.manager, standing=Standing.CONTESTED) == team.pairs[2].id
-    for only in (Filter(responder_ids=(one.id,)), Filter(standing=Standing.CONTESTED)):
+    assert team.claim(team.manager, standing=ComparisonStanding.CONTESTED) == team.pairs[2].id
+    for only in (Filter(responder_ids=(one.id,)), Filter(standing=ComparisonStanding.CONTESTED)):
         with pytest.raises(NotAllowed):
             claim(s, project_id=team.project.id, reviewer_id=team.ann.id, only=only)
 
@@ -118,7 +121,7 @@ def test_what_people_disagree_on_is_least_certain_of_all(s: Session) -> None:
     third = a_reviewer(s, team.project, Role.ANNOTATOR)
     first = team.claim(third)
     assert first is not None
-    rank_pair(s, by=third.id, comparison_id=first, choice=Choice.TIE)
+    rank(s, by=third.id, comparison_id=first, order=Verdict.TIE.order)
     assert contested.id in (first, team.claim(third))
 
 
@@ -158,14 +161,20 @@ def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
     while True:
         pair = team.next_pair(team.ann)
         assert pair is not None
-        ranking = rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+        ranking = rank(s, by=team.ann.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
         if ranking.drawn is Drawn.REPEAT:
             break
     last = last_ranking(s, by=team.ann.id, project_id=team.project.id)
     assert last is not None
     undo(s, by=team.ann.id, ranking_id=last.ranking_id)
     assert claim(s, project_id=team.project.id, reviewer_id=team.ann.id) == pair
-    again = rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.TIE, left_id=pair.left_id)
+    again = rank(
+        s,
+        by=team.ann.id,
+        comparison_id=pair.comparison_id,
+        order=Verdict.TIE.order,
+        first_id=pair.replies[0].response_id,
+    )
     assert again.drawn is Drawn.REPEAT
 
 
@@ -174,7 +183,13 @@ def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session
     pair = team.next_pair(team.ann)
     assert pair is not None
     with pytest.raises(Refused, match="other way round"):
-        rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.LEFT, left_id=pair.right_id)
+        rank(
+            s,
+            by=team.ann.id,
+            comparison_id=pair.comparison_id,
+            order=Verdict.LEFT.order,
+            first_id=pair.replies[1].response_id,
+        )
     assert s.scalars(select(Ranking)).all() == []
 
 
@@ -183,7 +198,8 @@ def test_a_gold_pair_is_given_to_everybody_whatever_the_quota_and_shows_who_is_r
     gold = team.pairs[3]
     first = gold.responses[0].responder
     left = left_first(gold.id, team.manager.id)
-    decision = make_gold(s, by=team.manager.id, comparison_id=gold.id, choice=Choice.LEFT if left else Choice.RIGHT)
+    order = (Verdict.LEFT if left else Verdict.RIGHT).order
+    decision = make_gold(s, by=team.manager.id, comparison_id=gold.id, order=order)
     came = [comparison_id for comparison_id, drawn in team.rank_all(team.ann) if drawn is Drawn.GOLD]
     assert came == [gold.id]
     assert s.get_one(Comparison, gold.id).state is ComparisonState.OPEN
@@ -244,9 +260,10 @@ def test_the_managers_table_finds_by_words_responder_and_standing_page_by_page(s
     s.flush()
     assert (found(words="100%_SURE"), found(words="100x")) == ((1, 1), (0, 0))
     team.say(team.ann, team.pairs[1], None)
-    assert (found(standing=Standing.RANKED), found(standing=Standing.UNRANKED)) == ((1, 1), (25, 29))
+    assert found(standing=ComparisonStanding.RANKED) == (1, 1)
+    assert found(standing=ComparisonStanding.UNRANKED) == (25, 29)
     discard(s, by=team.manager.id, comparison_id=team.pairs[2].id)
-    assert found(standing=Standing.DISCARDED) == (1, 1)
+    assert found(standing=ComparisonStanding.DISCARDED) == (1, 1)
     with pytest.raises(NotAllowed):
         find(s, by=team.ann.id, project_id=team.project.id, only=Filter())
 
@@ -257,7 +274,7 @@ def test_authors_rank_their_own_only_where_the_project_says_so(s: Session) -> No
     s.flush()
     assert team.claim(team.ann) is None
     with pytest.raises(Refused, match="You wrote one"):
-        rank_pair(s, by=team.ann.id, comparison_id=team.pairs[0].id, choice=Choice.LEFT)
+        rank(s, by=team.ann.id, comparison_id=team.pairs[0].id, order=Verdict.LEFT.order)
     set_queue(s, by=team.manager.id, project_id=team.project.id, people=None, share=1.0, authors_rank=True)
     assert team.claim(team.ann) == team.pairs[0].id
     team.say(team.ann, team.pairs[0], None)
@@ -268,7 +285,7 @@ def test_responders_are_counted_by_how_their_replies_fared(s: Session) -> None:
     one, two = team.writers
     team.say(team.ann, team.pairs[0], one)
     team.say(team.ann, team.pairs[1], None)
-    rank_pair(s, by=team.ann.id, comparison_id=team.pairs[2].id, choice=Choice.BOTH_BAD)
+    rank(s, by=team.ann.id, comparison_id=team.pairs[2].id, order=Verdict.BOTH_BAD.order)
     found = by_responder(s, project_id=team.project.id)
     assert [(f.responder, f.better, f.even, f.worse, f.both_bad) for f in found] == [
         (one.label, 1, 1, 0, 1),
@@ -325,7 +342,7 @@ def test_a_second_look_can_be_put_off_and_flagged_like_any_other_pair(s: Session
             break
         again = s.scalar(select(Ranking.id).where(Ranking.comparison_id == pair.comparison_id))
         if again is None:
-            rank_pair(s, by=team.ann.id, comparison_id=pair.comparison_id, choice=Choice.TIE)
+            rank(s, by=team.ann.id, comparison_id=pair.comparison_id, order=Verdict.TIE.order)
             continue
         seen += 1
         other = claim(s, project_id=team.project.id, reviewer_id=team.ann.id, later=[pair.comparison_id])
@@ -351,7 +368,7 @@ def test_the_list_of_decisions_tells_nobody_who_may_still_rank(s: Session) -> No
     (pair,) = team.pairs
     team.say(team.ann, pair, team.writers[0])
     team.say(team.bo, pair, team.writers[1])
-    decide(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    decide(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     other = a_reviewer(s, team.project)
     for who, seen in ((team.manager, 1), (other, 0)):
         assert len(conflicts(s, by=who.id, project_id=team.project.id, decided=True)) == seen
@@ -362,8 +379,8 @@ def test_the_list_of_decisions_tells_nobody_who_may_still_rank(s: Session) -> No
 def test_a_gold_answer_can_be_corrected_and_taken_back(s: Session) -> None:
     team = Team(s, pairs=1)
     (pair,) = team.pairs
-    make_gold(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.LEFT)
-    make_gold(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+    make_gold(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
+    make_gold(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     standing = [r for r in standing_rankings(s, project_id=team.project.id) if r.adjudicates]
     assert [{place for place, _ in r.placed} for r in standing] == [{1}]
     end_decision(s, by=team.manager.id, comparison_id=pair.id)
@@ -373,7 +390,7 @@ def test_a_gold_answer_can_be_corrected_and_taken_back(s: Session) -> None:
         end_decision(s, by=team.manager.id, comparison_id=pair.id)
     discard(s, by=team.manager.id, comparison_id=pair.id)
     with pytest.raises(Refused, match="cannot be gold"):
-        make_gold(s, by=team.manager.id, comparison_id=pair.id, choice=Choice.TIE)
+        make_gold(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
 
 
 def test_only_who_ranks_in_the_project_is_given_anything(s: Session) -> None:

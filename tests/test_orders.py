@@ -7,16 +7,19 @@ from sqlalchemy.orm import Session
 from db.models import Comparison, Criterion, Project, Ranking, Reviewer, Role
 from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
-from review.assignment import ManyOffer, drawn_order, left_first, next_offer, offer_any, offer_many, progress
+from review.assignment import drawn_order, left_first, next_offer, offer, progress
 from review.flags import flag, open_flags, settle
-from review.progress import opinions, pace
+from review.progress import activity, opinions
 from review.queue import claim, set_queue
-from review.rankings import Choice, last_ranking, rank_order, rank_pair, strengthen, undo
+from review.rankings import last_ranking, rank, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
 from stats.agreement import Opinion
+from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
 from training.data.snapshot import preview
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
+
+NONE_OF_THREE = Order((1, 1, 1), none_good=True)
 
 
 def several(s: Session, project: Project, count: int = 4, held_out: bool = False) -> Comparison:
@@ -39,23 +42,23 @@ def test_an_order_is_stored_as_one_placement_each_with_the_positions_as_shown(
 ) -> None:
     edit_project(s, by=me.id, project_id=project.id, task="", instructions="", guideline="Say sorry.")
     four = several(s, project)
-    shown = offer_many(s, comparison_id=four.id, reviewer_id=me.id)
-    ranking = rank_order(s, by=me.id, comparison_id=four.id, places=(4, 1, 1, 3), seconds=9.5)
+    shown = offer(s, comparison_id=four.id, reviewer_id=me.id)
+    ranking = rank(s, by=me.id, comparison_id=four.id, order=Order((4, 1, 1, 3)), seconds=9.5)
     stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
     assert stored == {
-        card.response_id: (at, place) for at, (card, place) in enumerate(zip(shown.cards, (3, 1, 1, 2), strict=True))
+        card.response_id: (at, place) for at, (card, place) in enumerate(zip(shown.replies, (3, 1, 1, 2), strict=True))
     }
     assert (ranking.strength, ranking.both_bad, ranking.seconds) == (None, False, 9.5)
     assert ranking.guideline_id is not None
 
 
 def test_none_can_be_sent_puts_all_on_the_first_place(s: Session, project: Project, me: Reviewer) -> None:
-    ranking = rank_order(s, by=me.id, comparison_id=several(s, project, 3).id, none_good=True)
+    ranking = rank(s, by=me.id, comparison_id=several(s, project, 3).id, order=NONE_OF_THREE)
     assert [p.place for p in ranking.placements] == [1, 1, 1]
     assert ranking.both_bad
     last = last_ranking(s, by=me.id, project_id=project.id)
     assert last is not None
-    assert (last.choice, last.places, last.both_bad) == (None, (1, 1, 1), True)
+    assert (last.order, last.order.verdict) == (NONE_OF_THREE, None)
 
 
 def test_the_drawn_order_is_the_same_after_a_reload_and_differs_between_people(s: Session, project: Project) -> None:
@@ -78,7 +81,7 @@ def test_what_is_offered_says_nothing_of_who_wrote_it(s: Session, project: Proje
     prompt = a_prompt(s, project)
     writers = [a_human(s, project, name=name) for name in ("Rosalind", "Achterberg", "Malhotra")]
     three = a_comparison(s, *(a_response(s, prompt, writer, text="Soon.") for writer in writers))
-    shown = repr(offer_any(s, comparison_id=three.id, reviewer_id=me.id))
+    shown = repr(offer(s, comparison_id=three.id, reviewer_id=me.id))
     assert not any(writer.name in shown for writer in writers)
 
 
@@ -90,7 +93,7 @@ def test_the_queue_offers_two_to_six_and_a_pair_as_a_pair(s: Session, project: P
     while (now := claim(s, project_id=project.id, reviewer_id=me.id, later=list(found))) is not None:
         if now.comparison_id in found:
             break
-        found[now.comparison_id] = len(now.cards) if isinstance(now, ManyOffer) else 2
+        found[now.comparison_id] = len(now.replies)
     assert found == made
     only = next_offer(s, project_id=project.id, reviewer_id=me.id)
     assert only is not None
@@ -102,12 +105,13 @@ def test_places_that_fit_no_card_are_refused(
     s: Session, project: Project, me: Reviewer, places: tuple[int, ...]
 ) -> None:
     with pytest.raises(Refused, match="needs a place from 1 to 4"):
-        rank_order(s, by=me.id, comparison_id=several(s, project).id, places=places)
+        rank(s, by=me.id, comparison_id=several(s, project).id, order=Order(places))
 
 
 def test_an_order_is_guarded_as_a_pair_is(s: Session, project: Project, me: Reviewer) -> None:
     def order(comparison: Comparison, by: Reviewer = me) -> Ranking:
-        return rank_order(s, by=by.id, comparison_id=comparison.id, places=range(1, len(comparison.responses) + 1))
+        places = tuple(range(1, len(comparison.responses) + 1))
+        return rank(s, by=by.id, comparison_id=comparison.id, order=Order(places))
 
     four = several(s, project)
     order(four)
@@ -120,7 +124,7 @@ def test_an_order_is_guarded_as_a_pair_is(s: Session, project: Project, me: Revi
     with pytest.raises(Refused, match="7 responses"):
         order(several(s, project, 7))
     with pytest.raises(NotFound):
-        rank_order(s, by=me.id, comparison_id=10**6, places=(1, 2, 3))
+        rank(s, by=me.id, comparison_id=10**6, order=Order((1, 2, 3)))
     prompt = a_prompt(s, project)
     mine = a_response(s, prompt, a_human(s, project, reviewer_id=me.id))
     others = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
@@ -129,31 +133,31 @@ def test_an_order_is_guarded_as_a_pair_is(s: Session, project: Project, me: Revi
     set_queue(s, by=me.id, project_id=project.id, people=1, share=1.0)
     with pytest.raises(Refused, match="Enough people"):
         order(four, by=a_reviewer(s, project))
-    with pytest.raises(Refused, match="only pairs can be ranked"):
-        rank_pair(s, by=me.id, comparison_id=several(s, project).id, choice=Choice.LEFT)
+    with pytest.raises(Refused, match="needs a place from 1 to 4"):
+        rank(s, by=me.id, comparison_id=several(s, project).id, order=Verdict.LEFT.order)
 
 
 def test_an_order_can_be_undone_and_given_again(s: Session, project: Project, me: Reviewer) -> None:
     four = several(s, project)
-    rank_order(s, by=me.id, comparison_id=four.id, places=(2, 1, 3, 4))
+    rank(s, by=me.id, comparison_id=four.id, order=Order((2, 1, 3, 4)))
     last = last_ranking(s, by=me.id, project_id=project.id)
     assert last is not None
-    assert (last.choice, last.places, last.comparison_id) == (None, (2, 1, 3, 4), four.id)
+    assert (last.order, last.comparison_id) == (Order((2, 1, 3, 4)), four.id)
     assert undo(s, by=me.id, ranking_id=last.ranking_id) == four.id
-    rank_order(s, by=me.id, comparison_id=four.id, places=(1, 2, 3, 4))
+    rank(s, by=me.id, comparison_id=four.id, order=Order((1, 2, 3, 4)))
     assert len(s.scalars(select(Ranking)).all()) == 2
 
 
 def test_chips_are_for_any_order_but_criteria_and_strength_for_pairs(
     s: Session, project: Project, me: Reviewer
 ) -> None:
-    ranking = rank_order(s, by=me.id, comparison_id=several(s, project, 3).id, places=(1, 2, 3))
+    ranking = rank(s, by=me.id, comparison_id=several(s, project, 3).id, order=Order((1, 2, 3)))
     set_chips(s, by=me.id, ranking_id=ranking.id, praise=["Warm"], faults=["Tone"])
     assert chips_of(s, ranking_id=ranking.id) == ["Tone", "Warm"]
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct"])
     criterion = s.scalars(select(Criterion)).one()
     with pytest.raises(Refused, match="of pairs only"):
-        judge_criterion(s, by=me.id, ranking_id=ranking.id, criterion_id=criterion.id, choice=Choice.LEFT)
+        judge_criterion(s, by=me.id, ranking_id=ranking.id, criterion_id=criterion.id, verdict=Verdict.LEFT)
     with pytest.raises(Refused, match="left or the right"):
         strengthen(s, by=me.id, ranking_id=ranking.id)
 
@@ -163,43 +167,43 @@ def test_more_than_two_are_flagged_and_settled_as_pairs_are(s: Session, project:
     ann = a_reviewer(s, project, Role.ANNOTATOR)
     made = flag(s, by=ann.id, comparison_id=three.id, note="C is cut off.")
     (waiting,) = open_flags(s, by=me.id, project_id=project.id)
-    assert waiting.pair == offer_many(s, comparison_id=three.id, reviewer_id=ann.id), "C is what was C to Ann"
+    assert waiting.offer == offer(s, comparison_id=three.id, reviewer_id=ann.id), "C is what was C to Ann"
     settle(s, by=me.id, flag_id=made.id, discard=True)
     with pytest.raises(Refused, match="discarded"):
-        rank_order(s, by=me.id, comparison_id=three.id, places=(1, 2, 3))
+        rank(s, by=me.id, comparison_id=three.id, order=Order((1, 2, 3)))
     with pytest.raises(Refused, match="2 to 6"):
         flag(s, by=me.id, comparison_id=several(s, project, 7).id, note="Too many.")
 
 
 def test_agreement_is_told_from_pairs_alone(s: Session, project: Project, me: Reviewer) -> None:
-    rank_order(s, by=me.id, comparison_id=several(s, project).id, places=(1, 2, 3, 4))
+    rank(s, by=me.id, comparison_id=several(s, project).id, order=Order((1, 2, 3, 4)))
     pair = several(s, project, 2)
     other = a_reviewer(s, project)
     for who in (me, other):
-        rank_pair(s, by=who.id, comparison_id=pair.id, choice=Choice.TIE)
-    assert opinions(s, project_id=project.id) == [Opinion(pair.id, who.name, "TIE") for who in (me, other)]
+        rank(s, by=who.id, comparison_id=pair.id, order=Verdict.TIE.order)
+    assert opinions(s, project_id=project.id) == [Opinion(pair.id, who.name, Verdict.TIE) for who in (me, other)]
 
 
 def test_an_order_reaches_a_snapshot_as_the_best_against_each_worse_one(
     s: Session, project: Project, me: Reviewer
 ) -> None:
     four = several(s, project)
-    shown = offer_many(s, comparison_id=four.id, reviewer_id=me.id).cards
-    rank_order(s, by=me.id, comparison_id=four.id, places=(3, 1, 3, 2))
-    rank_order(s, by=me.id, comparison_id=several(s, project).id, none_good=True)
+    shown = offer(s, comparison_id=four.id, reviewer_id=me.id).replies
+    rank(s, by=me.id, comparison_id=four.id, order=Order((3, 1, 3, 2)))
+    rank(s, by=me.id, comparison_id=several(s, project, 3).id, order=NONE_OF_THREE)
     found = preview(s, project_id=project.id)
     best = shown[1]
-    assert {(row.chosen, row.rejected, row.contrast) for row in found.rows} == {
+    assert {(row.chosen.text, row.rejected.text, row.contrast) for row in found.rows} == {
         (best.text, shown[0].text, 2),
         (best.text, shown[2].text, 2),
         (best.text, shown[3].text, 1),
     }
-    assert found.left_out[LeftOut.BOTH_BAD] == 1
+    assert found.left_out[LeftOutReason.BOTH_BAD] == 1
 
 
 def test_habits_of_left_and_ties_are_told_from_pairs_alone(s: Session, project: Project, me: Reviewer) -> None:
-    rank_order(s, by=me.id, comparison_id=several(s, project).id, places=(2, 1, 3, 4))
-    rank_pair(s, by=me.id, comparison_id=several(s, project, 2).id, choice=Choice.LEFT)
-    rank_pair(s, by=me.id, comparison_id=several(s, project, 2).id, choice=Choice.TIE)
-    (found,) = pace(s, project_id=project.id)
+    rank(s, by=me.id, comparison_id=several(s, project).id, order=Order((2, 1, 3, 4)))
+    rank(s, by=me.id, comparison_id=several(s, project, 2).id, order=Verdict.LEFT.order)
+    rank(s, by=me.id, comparison_id=several(s, project, 2).id, order=Verdict.TIE.order)
+    (found,) = activity(s, project_id=project.id)
     assert (found.ranked, found.left_share, found.tie_share) == (3, 1.0, 0.5)

@@ -28,7 +28,6 @@ from db.models import (
     Reveal,
     Reviewer,
     Role,
-    Verdict,
     now,
 )
 from db.session import session
@@ -54,6 +53,7 @@ from eval.live import live, peek
 from eval.protocol import Plan, Stopping, Undecided, canonical, draw_overlap, hash_of, read_protocol
 from eval.telltales import Tells, pieces, telltales
 from stats.estimates import CannotEstimate, Interval
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 
@@ -483,9 +483,9 @@ def test_a_comment_and_tags_are_kept_with_the_verdict(s: Session) -> None:
     view = contest.draw(evaluation, contest.judges[0])
     assert view is not None
     with pytest.raises(Refused, match="verdict on this pair first"):
-        explain(s, by=me, judgment_id=view.judgment_id, text="Warmer.")
+        explain(s, by=me, judgment_id=view.judgment_id, reason="Warmer.")
     judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
-    explain(s, by=me, judgment_id=view.judgment_id, text=" Warmer. ")
+    explain(s, by=me, judgment_id=view.judgment_id, reason=" Warmer. ")
     set_tags(s, by=me, judgment_id=view.judgment_id, praise=["Warm"], faults=["Too long"])
     with pytest.raises(Refused, match="no reason that can be chosen"):
         set_tags(s, by=me, judgment_id=view.judgment_id, praise=["<b>"], faults=[])

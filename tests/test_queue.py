@@ -19,8 +19,9 @@ from db.models import Comparison, Lease, Project, Ranking, Reviewer, Role, now
 from db.session import reading, session
 from errors import NotAllowed, Refused
 from review.queue import claim, held_by_others, release, set_queue
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
 from settings import ROOT
+from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, many_pairs
 
 pytestmark = pytest.mark.both_databases
@@ -34,7 +35,8 @@ import review.queue
 from db.session import session
 from errors import Refused
 from review.queue import claim
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
+from stats.verdicts import Verdict
 me, project, turns, lease_ms = (int(word) for word in sys.argv[1:])
 chance = random.Random(me)
 if lease_ms:
@@ -52,7 +54,7 @@ while len(saved) + refused < turns and waited < 20:
         time.sleep(2 * lease_ms / 1000)
     try:
         with session() as s:
-            ranking = rank_pair(s, by=me, comparison_id=pair.comparison_id, choice=Choice.LEFT).id
+            ranking = rank(s, by=me, comparison_id=pair.comparison_id, order=Verdict.LEFT.order).id
         saved.append(ranking)
         late += bool(slow)
     except Refused:
@@ -81,7 +83,7 @@ class Team:
         return pair.comparison_id if pair else None
 
     def rank(self, who: Reviewer, comparison_id: int) -> None:
-        rank_pair(self.s, by=who.id, comparison_id=comparison_id, choice=Choice.LEFT)
+        rank(self.s, by=who.id, comparison_id=comparison_id, order=Verdict.LEFT.order)
 
 
 def test_a_pair_on_somebodys_screen_is_not_given_to_another(s: Session) -> None:
@@ -183,7 +185,7 @@ def test_eight_tabs_of_one_person_claim_and_rank_without_a_crash_and_once_each(w
                 pair = claim(s, project_id=project, reviewer_id=me)
             if pair is not None:
                 with suppress(Refused), session() as s:
-                    rank_pair(s, by=me, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+                    rank(s, by=me, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
                     saved += 1
         return saved
 
@@ -245,7 +247,7 @@ def drain(project_id: int, people: Sequence[int]) -> list[int]:
                 pair = claim(s, project_id=project_id, reviewer_id=person)
                 if pair is None:
                     break
-                saved.append(rank_pair(s, by=person, comparison_id=pair.comparison_id, choice=Choice.LEFT).id)
+                saved.append(rank(s, by=person, comparison_id=pair.comparison_id, order=Verdict.LEFT.order).id)
     return saved
 
 

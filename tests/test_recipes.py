@@ -372,7 +372,7 @@ def test_agreement_by_chance_or_too_little_of_it_gives_no_flip_rate() -> None:
 
 
 def test_pairs_of_opinions_are_counted_within_each_comparison() -> None:
-    assert repeats([(1, "FIRST"), (1, "FIRST"), (1, "SECOND"), (2, "FIRST")]) == DoubleJudgments(3, 1)
+    assert repeats([(1, "LEFT"), (1, "LEFT"), (1, "RIGHT"), (2, "LEFT")]) == DoubleJudgments(3, 1)
     assert repeats([]).share is None
 
 

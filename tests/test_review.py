@@ -12,7 +12,7 @@ from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.queue import claim
-from review.rankings import Choice, give_reason, last_ranking, rank_pair, strengthen, undo
+from review.rankings import give_reason, last_ranking, rank, strengthen, undo
 from review.reasons import (
     chips_of,
     criteria_of,
@@ -21,8 +21,9 @@ from review.reasons import (
     set_chips,
     set_criteria,
 )
+from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
-from texts.diff import Change, word_diff, words_changed
+from texts.diff import Edit, word_diff, words_changed
 
 pytestmark = pytest.mark.both_databases
 
@@ -43,60 +44,60 @@ def me(s: Session, project: Project) -> Reviewer:
     return a_reviewer(s, project)
 
 
-@pytest.mark.parametrize("choice", list(Choice))
-def test_a_choice_is_stored_as_placements_with_the_sides_as_shown(
-    s: Session, project: Project, me: Reviewer, choice: Choice
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_a_verdict_is_stored_as_placements_with_the_sides_as_shown(
+    s: Session, project: Project, me: Reviewer, verdict: Verdict
 ) -> None:
     pair = a_pair(s, project)
     shown = offer(s, comparison_id=pair.id, reviewer_id=me.id)
-    ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=choice)
+    ranking = rank(s, by=me.id, comparison_id=pair.id, order=verdict.order)
     stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
     left, right = {
-        Choice.LEFT: (1, 2),
-        Choice.RIGHT: (2, 1),
-        Choice.TIE: (1, 1),
-        Choice.BOTH_BAD: (1, 1),
-    }[choice]
-    assert stored == {shown.left_id: (0, left), shown.right_id: (1, right)}
-    assert ranking.both_bad is (choice is Choice.BOTH_BAD)
+        Verdict.LEFT: (1, 2),
+        Verdict.RIGHT: (2, 1),
+        Verdict.TIE: (1, 1),
+        Verdict.BOTH_BAD: (1, 1),
+    }[verdict]
+    assert stored == {reply.response_id: at for reply, at in zip(shown.replies, ((0, left), (1, right)), strict=True)}
+    assert ranking.both_bad is (verdict is Verdict.BOTH_BAD)
     last = last_ranking(s, by=me.id, project_id=project.id)
     assert last is not None
-    assert last.choice is choice
+    assert last.order.verdict is verdict
 
 
 def test_a_second_press_never_ranks_the_same_pair_twice(s: Session, project: Project, me: Reviewer) -> None:
     pair = a_pair(s, project)
-    rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+    rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     with pytest.raises(Refused, match="ranked this pair already"):
-        rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.RIGHT)
+        rank(s, by=me.id, comparison_id=pair.id, order=Verdict.RIGHT.order)
     assert len(s.scalars(select(Ranking)).all()) == 1
 
 
-def test_a_word_that_is_no_choice_and_a_comparison_of_another_project_save_nothing(
+def test_places_for_no_pair_and_a_comparison_of_another_project_save_nothing(
     s: Session, project: Project, me: Reviewer
 ) -> None:
     pair, theirs = a_pair(s, project), a_pair(s, a_project(s))
-    with pytest.raises(Refused, match="“MAYBE” is no choice"):
-        rank_pair(s, by=me.id, comparison_id=pair.id, choice="MAYBE")  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="needs a place from 1 to 2"):
+        rank(s, by=me.id, comparison_id=pair.id, order=Order((1, 2, 3)))
     with pytest.raises(NotAllowed, match="needs the role"):
-        rank_pair(s, by=me.id, comparison_id=theirs.id, choice=Choice.LEFT)
+        rank(s, by=me.id, comparison_id=theirs.id, order=Verdict.LEFT.order)
     assert s.scalars(select(Ranking)).all() == []
 
 
 def test_undo_keeps_the_row_and_brings_the_pair_back(s: Session, project: Project, me: Reviewer) -> None:
     pair = a_pair(s, project)
-    ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+    ranking = rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
     assert undo(s, by=me.id, ranking_id=ranking.id) == pair.id
     again = next_offer(s, project_id=project.id, reviewer_id=me.id)
     assert again is not None
     assert again.comparison_id == pair.id
     assert s.get_one(Ranking, ranking.id).undone_at is not None
-    rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.RIGHT)
+    rank(s, by=me.id, comparison_id=pair.id, order=Verdict.RIGHT.order)
 
 
 def test_nobody_undoes_or_explains_anothers_ranking(s: Session, project: Project, me: Reviewer) -> None:
-    ranking = rank_pair(s, by=me.id, comparison_id=a_pair(s, project).id, choice=Choice.LEFT)
+    ranking = rank(s, by=me.id, comparison_id=a_pair(s, project).id, order=Verdict.LEFT.order)
     other = a_reviewer(s, project)
     with pytest.raises(NotFound):
         undo(s, by=other.id, ranking_id=ranking.id)
@@ -108,7 +109,7 @@ def test_held_out_pairs_are_never_offered_nor_ranked(s: Session, project: Projec
     pair = a_pair(s, project, held_out=True)
     assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
     with pytest.raises(Refused, match="held out"):
-        rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+        rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
 
 
 def test_nobody_ranks_what_they_wrote(s: Session, project: Project, me: Reviewer) -> None:
@@ -117,13 +118,13 @@ def test_nobody_ranks_what_they_wrote(s: Session, project: Project, me: Reviewer
     pair = a_comparison(s, mine, a_response(s, prompt, a_human(s, project)))
     assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
     with pytest.raises(Refused, match="You wrote one"):
-        rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+        rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
 
 
 def test_a_reviewer_who_only_judges_cannot_rank(s: Session, project: Project) -> None:
     judge = a_reviewer(s, project, Role.REVIEWER)
     with pytest.raises(NotAllowed, match="manager or annotator"):
-        rank_pair(s, by=judge.id, comparison_id=a_pair(s, project).id, choice=Choice.LEFT)
+        rank(s, by=judge.id, comparison_id=a_pair(s, project).id, order=Verdict.LEFT.order)
 
 
 def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, project: Project, me: Reviewer) -> None:
@@ -148,8 +149,8 @@ def test_a_choice_for_a_side_can_be_strong_and_a_tie_cannot(s: Session, project:
         a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
         for prompt in (a_prompt(s, project), a_prompt(s, project))
     ]
-    left = rank_pair(s, by=me.id, comparison_id=pairs[0].id, choice=Choice.LEFT)
-    tie = rank_pair(s, by=me.id, comparison_id=pairs[1].id, choice=Choice.TIE)
+    left = rank(s, by=me.id, comparison_id=pairs[0].id, order=Verdict.LEFT.order)
+    tie = rank(s, by=me.id, comparison_id=pairs[1].id, order=Verdict.TIE.order)
     assert (left.strength, tie.strength) == (1, None)
     strengthen(s, by=me.id, ranking_id=left.id)
     assert left.strength == 2
@@ -163,7 +164,7 @@ def test_each_ranking_knows_the_guideline_that_it_was_made_under(s: Session, pro
     def ranked() -> int | None:
         prompt = a_prompt(s, project)
         pair = a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
-        ranking = rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+        ranking = rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
         guideline = s.get(Guideline, ranking.guideline_id) if ranking.guideline_id else None
         return guideline.version if guideline else None
 
@@ -187,7 +188,7 @@ def ranked(s: Session, project: Project, me: Reviewer) -> Ranking:
     """A ranking of mine in which the left was better."""
     prompt = a_prompt(s, project)
     pair = a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
-    return rank_pair(s, by=me.id, comparison_id=pair.id, choice=Choice.LEFT)
+    return rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
 
 
 def test_chips_are_what_was_last_chosen_and_only_known_ones(s: Session, me: Reviewer, ranked: Ranking) -> None:
@@ -207,16 +208,16 @@ def test_a_criterion_names_the_better_response_whichever_side_it_stood_on(
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct", " Tone ", "Correct", ""])
     correct_one, tone = criteria_of(s, project_id=project.id)
     _, right = sorted(ranked.placements, key=lambda placement: placement.position)
-    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, choice=Choice.RIGHT)
-    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.TIE)
-    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Choice.RIGHT, tone.id: Choice.TIE}
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, verdict=Verdict.RIGHT)
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.TIE)
+    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Verdict.RIGHT, tone.id: Verdict.TIE}
     stored = s.scalars(select(CriterionChoice).order_by(CriterionChoice.criterion_id)).all()
     assert [one.better_id for one in stored] == [right.response_id, None]
-    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, choice=Choice.LEFT)
-    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=None)
-    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Choice.LEFT}
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, verdict=Verdict.LEFT)
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=None)
+    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Verdict.LEFT}
     with pytest.raises(Refused, match="equal"):
-        judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.BOTH_BAD)
+        judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.BOTH_BAD)
 
 
 def test_a_retired_criterion_keeps_what_was_said_and_can_come_back(
@@ -224,13 +225,13 @@ def test_a_retired_criterion_keeps_what_was_said_and_can_come_back(
 ) -> None:
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct", "Tone"])
     tone = criteria_of(s, project_id=project.id)[1]
-    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.LEFT)
+    judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.LEFT)
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct"])
     with pytest.raises(NotFound, match="not used here any more"):
-        judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, choice=Choice.TIE)
+        judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.TIE)
     set_criteria(s, by=me.id, project_id=project.id, names=["Tone", "Correct"])
     assert [c.name for c in criteria_of(s, project_id=project.id)] == ["Tone", "Correct"]
-    assert criteria_said(s, ranking_id=ranked.id) == {tone.id: Choice.LEFT}
+    assert criteria_said(s, ranking_id=ranked.id) == {tone.id: Verdict.LEFT}
 
 
 def test_criteria_are_the_managers_and_few(s: Session, project: Project, me: Reviewer) -> None:
@@ -285,8 +286,8 @@ def test_a_correction_with_a_models_mark_for_the_end_of_a_turn_is_refused(
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_a_diff_holds_both_texts_whole(before: str, after: str) -> None:
     pieces = word_diff(before, after)
-    assert "".join(p.text for p in pieces if p.change is not Change.ADDED) == before
-    assert "".join(p.text for p in pieces if p.change is not Change.REMOVED) == after
+    assert "".join(p.text for p in pieces if p.change is not Edit.ADDED) == before
+    assert "".join(p.text for p in pieces if p.change is not Edit.REMOVED) == after
 
 
 def test_changed_words_are_counted() -> None:

@@ -47,7 +47,7 @@ from tests.factories import (
     a_reviewer,
 )
 from training.data.snapshot import preview as snapshot_preview
-from training.data.terms import LeftOut
+from training.data.terms import LeftOutReason
 from ui.story import story
 
 both = pytest.mark.both_databases
@@ -335,8 +335,8 @@ def test_feedback_on_routed_prompts_trains_nothing_and_is_counted(
     rule, _ = add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     found = snapshot_preview(s, project_id=project.id)
     assert {row.prompt.id for row in found.rows} == {free.id}
-    assert found.left_out == {LeftOut.ROUTED: 2}
-    assert "Route" in LeftOut.ROUTED.sentence
+    assert found.left_out == {LeftOutReason.ROUTED: 2}
+    assert "Route" in LeftOutReason.ROUTED.words
     end_rule(s, by=manager.id, rule_id=rule.id)
     assert len(snapshot_preview(s, project_id=project.id).rows) == 4
 

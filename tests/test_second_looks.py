@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from db.models import Change, Evaluation, Judgment, Reviewer, SecondLook, Verdict, now
+from db.models import Change, Evaluation, Judgment, Reviewer, SecondLook, now
 from errors import BadSetting, NotFound, Refused
 from eval.evaluations import close_evaluation, counted
 from eval.judging import HELD_FOR, BlindView, explainable, judge, judge_again, progress, undo_last
@@ -17,6 +17,7 @@ from eval.report.findings import telling
 from eval.report.results import results
 from eval.second_looks import APART, Twice, consistency, looks_of
 from stats.estimates import CannotEstimate, Interval
+from stats.verdicts import Verdict
 from tests.test_protocol import Contest
 
 HALF = Plan(again=0.5)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db import comparisons
-from review.slots import FEWEST, MOST, BestWorst, Slots, dense, in_words, letter
+from db.comparisons import FEWEST, MOST
+from review.slots import BestWorst, Slots, dense, in_words, letter
+from stats.verdicts import Order, Verdict
 
 
 def pressed(cards: int, keys: str) -> Slots:
@@ -126,12 +127,20 @@ def test_best_and_worst_say_what_is_missing(keys: str, sentence: str) -> None:
 
 
 def test_an_order_reads_from_the_best_to_the_worst() -> None:
-    assert in_words((2, 2, 1, 3)) == "C, then A and B, then D"
-    assert in_words((1, 1, 1)) == "A, B and C"
+    assert in_words(Order((2, 2, 1, 3))) == "C, then A and B, then D"
+    assert in_words(Order((1, 1, 1))) == "A, B and C"
+    assert in_words(Order((1, 1, 1), none_good=True)) == "none can be sent"
+
+
+def test_an_order_of_two_reads_as_a_verdict_with_its_strength() -> None:
+    assert [in_words(verdict.order, strength=2) for verdict in (Verdict.LEFT, Verdict.BOTH_BAD)] == [
+        "left is better (much)",
+        "both bad (much)",
+    ]
+    assert in_words(Order((1, 2)), strength=1) == "left is better"
 
 
 def test_as_many_are_offered_together_as_fit_the_screen_and_each_has_a_letter() -> None:
-    assert (comparisons.FEWEST, comparisons.MOST) == (FEWEST, MOST)
     assert letter(MOST - 1) == "F"
     for cards in (FEWEST - 1, MOST + 1):
         with pytest.raises(ValueError, match="can be put in order"):

@@ -40,10 +40,10 @@ from training.data.preferences import derive, nearly_nothing, words_ahead
 from training.data.rows import (
     FILES,
     THUMBS,
-    Form,
     FrozenRow,
     Rows,
-    ThumbRow,
+    RowsFormat,
+    UnpairedRow,
     content_sha256,
     read_rows,
     read_thumbs,
@@ -52,14 +52,12 @@ from training.data.rows import (
     write_folder,
 )
 from training.data.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
-from training.data.snapshot import export, folder_of, freeze, listed, preview, verify
+from training.data.snapshot import better_is_longer, export, folder_of, freeze, listed, preview, side_spreads, verify
 from training.data.terms import (
     AskedPrompt,
-    GivenCorrection,
-    GivenRanking,
-    GivenResponse,
-    JudgedReply,
-    LeftOut,
+    Feedback,
+    GivenReply,
+    LeftOutReason,
     Preferences,
 )
 
@@ -75,13 +73,13 @@ def a_question(n: int = 1, **fields: Any) -> AskedPrompt:
     return AskedPrompt(**{"id": n, "text": f"Question {n}?", "context": None, "cluster": f"cluster {n}", **fields})
 
 
-def a_reply(text: str, finish_reason: str = "stop") -> GivenResponse:
-    return GivenResponse(id=sum(map(ord, text)), text=text, finish_reason=finish_reason, responder="Model")
+def a_reply(text: str, finish_reason: str = "stop") -> GivenReply:
+    return GivenReply(id=sum(map(ord, text)), text=text, finish_reason=finish_reason, by="Model")
 
 
-def ranked(*placed: tuple[int, str], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any) -> GivenRanking:
+def ranked(*placed: tuple[int, str], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any) -> Feedback:
     replies = tuple((place, a_reply(text)) for place, text in placed)
-    return GivenRanking(
+    return Feedback(
         **{
             "id": n,
             "prompt": prompt or a_question(),
@@ -96,40 +94,40 @@ def ranked(*placed: tuple[int, str], prompt: AskedPrompt | None = None, n: int =
     )
 
 
-def better(text: str, worse: str, **fields: Any) -> GivenRanking:
+def better(text: str, worse: str, **fields: Any) -> Feedback:
     return ranked((1, text), (2, worse), **fields)
 
 
-def bad(*texts: str, **fields: Any) -> GivenRanking:
+def bad(*texts: str, **fields: Any) -> Feedback:
     return ranked(*((1, text) for text in texts), both_bad=True, **fields)
 
 
-def corrected(original: str, text: str, n: int = 1, **fields: Any) -> GivenCorrection:
-    return GivenCorrection(
+def corrected(original: str, text: str, n: int = 1, **fields: Any) -> Feedback:
+    return Feedback.correction(
+        a_reply(original),
+        text,
         **{
             "id": n,
             "prompt": a_question(),
             "reviewer": "Ana",
             "reviewer_id": 1,
             "simulated": False,
-            "original": a_reply(original),
-            "text": text,
             "said_on": date(2026, 5, 10),
             **fields,
-        }
+        },
     )
 
 
-def derived(*feedback: GivenRanking | GivenCorrection, **chosen: Any) -> Preferences:
+def derived(*feedback: Feedback, **chosen: Any) -> Preferences:
     return derive(
-        [one for one in feedback if isinstance(one, GivenRanking)],
-        [one for one in feedback if isinstance(one, GivenCorrection)],
+        [one for one in feedback if not one.corrects],
+        [one for one in feedback if one.corrects],
         Selection(**chosen),
     )
 
 
 def texts(found: Preferences) -> list[tuple[str, str]]:
-    return [(row.chosen, row.rejected) for row in found.rows]
+    return [(row.chosen.text, row.rejected.text) for row in found.rows]
 
 
 def by(n: int, **fields: Any) -> dict[str, Any]:
@@ -143,21 +141,21 @@ SIMULATED = {"reviewer": "Rule (simulated)", "reviewer_id": 9, "simulated": True
 @pytest.mark.parametrize(
     ("reason", "one", "chosen"),
     [
-        (LeftOut.NOT_CHOSEN, better("a", "b"), {"reviewers": (2,)}),
-        (LeftOut.NOT_CHOSEN, corrected("a", "b"), {"reviewers": (2,)}),
-        (LeftOut.SIMULATED, better("a", "b", **SIMULATED), {"simulated": False}),
-        (LeftOut.OTHER_DAYS, better("a", "b"), {"since": date(2026, 5, 11)}),
-        (LeftOut.OTHER_DAYS, corrected("a", "b"), {"until": date(2026, 5, 9)}),
-        (LeftOut.SYNTHETIC, better("a", "b", prompt=a_question(synthetic=True)), {"synthetic": False}),
-        (LeftOut.CORRECTION, corrected("a", "b"), {"corrections": False}),
-        (LeftOut.CHIPS, better("a", "b", chips=frozenset({"Warm"})), {"with_chips": ("Clear", "Correct")}),
-        (LeftOut.CHIPS, better("a", "b", chips=frozenset({"Tone"})), {"without_chips": ("Tone",)}),
-        (LeftOut.WEAK, better("a", "b", strength=1), {"least_strength": 2}),
-        (LeftOut.UNSAID, better("a", "b"), {"criterion": 7}),
+        (LeftOutReason.NOT_CHOSEN, better("a", "b"), {"reviewers": (2,)}),
+        (LeftOutReason.NOT_CHOSEN, corrected("a", "b"), {"reviewers": (2,)}),
+        (LeftOutReason.SIMULATED, better("a", "b", **SIMULATED), {"simulated": False}),
+        (LeftOutReason.OTHER_DAYS, better("a", "b"), {"since": date(2026, 5, 11)}),
+        (LeftOutReason.OTHER_DAYS, corrected("a", "b"), {"until": date(2026, 5, 9)}),
+        (LeftOutReason.SYNTHETIC, better("a", "b", prompt=a_question(synthetic=True)), {"synthetic": False}),
+        (LeftOutReason.CORRECTION, corrected("a", "b"), {"corrections": False}),
+        (LeftOutReason.CHIPS, better("a", "b", chips=frozenset({"Warm"})), {"with_chips": ("Clear", "Correct")}),
+        (LeftOutReason.CHIPS, better("a", "b", chips=frozenset({"Tone"})), {"without_chips": ("Tone",)}),
+        (LeftOutReason.WEAK, better("a", "b", strength=1), {"least_strength": 2}),
+        (LeftOutReason.UNSAID, better("a", "b"), {"criterion": 7}),
     ],
 )
 def test_what_was_not_chosen_is_left_out_counted_and_taken_in_again_by_default(
-    reason: LeftOut, one: GivenRanking | GivenCorrection, chosen: dict[str, Any]
+    reason: LeftOutReason, one: Feedback, chosen: dict[str, Any]
 ) -> None:
     found = derived(one, **chosen)
     assert (found.rows, found.thumbs, found.left_out) == ((), (), {reason: 1})
@@ -173,28 +171,28 @@ def test_what_was_chosen_is_taken() -> None:
 
 def test_whoever_was_not_chosen_contradicts_nobody_but_a_weaker_word_still_does() -> None:
     ana, ben = better("a", "b", strength=2, **by(1)), better("b", "a", strength=1, **by(2))
-    assert derived(ana, ben).left_out == {LeftOut.DISAGREEMENT: 2}
+    assert derived(ana, ben).left_out == {LeftOutReason.DISAGREEMENT: 2}
     assert texts(derived(ana, ben, reviewers=(1,))) == [("a", "b")]
-    assert derived(ana, ben, least_strength=2).left_out == {LeftOut.WEAK: 1, LeftOut.DISAGREEMENT: 1}
+    assert derived(ana, ben, least_strength=2).left_out == {LeftOutReason.WEAK: 1, LeftOutReason.DISAGREEMENT: 1}
 
 
 def test_a_majority_large_enough_gives_its_order() -> None:
     three = [better("a", "b", **by(1)), better("a", "b", **by(2)), better("b", "a", **by(3))]
     found = derived(*three, least_agreement=2 / 3)
     assert texts(found) == [("a", "b")]
-    assert found.left_out == {LeftOut.DUPLICATE: 1, LeftOut.OUTVOTED: 1}
-    assert derived(*three, least_agreement=0.7).left_out == {LeftOut.UNSURE: 2, LeftOut.OUTVOTED: 1}
+    assert found.left_out == {LeftOutReason.DUPLICATE: 1, LeftOutReason.OUTVOTED: 1}
+    assert derived(*three, least_agreement=0.7).left_out == {LeftOutReason.UNSURE: 2, LeftOutReason.OUTVOTED: 1}
 
 
 def test_ties_and_both_bad_speak_against_a_majority() -> None:
     tied = [better("a", "b", **by(1)), ranked((1, "a"), (1, "b"), **by(2)), bad("a", "b", **by(3))]
-    assert derived(*tied, least_agreement=0.51).left_out[LeftOut.UNSURE] == 1
+    assert derived(*tied, least_agreement=0.51).left_out[LeftOutReason.UNSURE] == 1
     assert texts(derived(*tied)) == [("a", "b")]
 
 
 def test_two_of_opposite_minds_give_nothing_whatever_share_is_asked_for() -> None:
     assert derived(better("a", "b", **by(1)), better("b", "a", **by(2)), least_agreement=0.51).left_out == {
-        LeftOut.OUTVOTED: 2
+        LeftOutReason.OUTVOTED: 2
     }
     alone = [better("a", "b", **by(1)), ranked((1, "b"), (2, "a"), (3, "c"), **by(1) | {"n": 5})]
     assert texts(derived(*alone, least_agreement=1.0)) == [("b", "c")]
@@ -204,15 +202,15 @@ def test_rules_have_no_vote_where_a_person_spoke() -> None:
     rule = better("b", "a", **SIMULATED)
     found = derived(better("a", "b"), rule, dataclasses.replace(rule, id=10, reviewer="Other"), least_agreement=1.0)
     assert texts(found) == [("a", "b")]
-    assert found.left_out == {LeftOut.OUTVOTED: 2}
+    assert found.left_out == {LeftOutReason.OUTVOTED: 2}
 
 
 def test_a_criterions_choice_takes_the_place_of_the_overall_order() -> None:
-    def said(better_id: int | None) -> GivenRanking:
+    def said(better_id: int | None) -> Feedback:
         return better("a", "b", by_criterion={7: better_id})
 
     assert texts(derived(said(a_reply("b").id), criterion=7)) == [("b", "a")]
-    assert derived(said(None), criterion=7).left_out == {LeftOut.TIE: 1}
+    assert derived(said(None), criterion=7).left_out == {LeftOutReason.TIE: 1}
     assert texts(derived(better("a", "b"), criterion=7, overall_where_unsaid=True)) == [("a", "b")]
     assert texts(derived(said(a_reply("b").id))) == [("a", "b")]
 
@@ -221,10 +219,10 @@ def test_all_strict_pairs_stand_where_they_are_asked_for_and_the_cap_is_lifted()
     order = ranked((1, "a"), (2, "b"), (2, "c"), (3, "d"))
     every = {"pairs": PairsMode.ALL_STRICT, "cap": None}
     assert texts(derived(order, **every)) == [("a", "b"), ("a", "c"), ("a", "d"), ("b", "d"), ("c", "d")]
-    assert derived(order, pairs=PairsMode.ALL_STRICT, cap=2).left_out == {LeftOut.OVER_CAP: 3}
+    assert derived(order, pairs=PairsMode.ALL_STRICT, cap=2).left_out == {LeftOutReason.OVER_CAP: 3}
     cut = dataclasses.replace(order, placed=((1, a_reply("a", "length")), *order.placed[1:]))
-    assert derived(cut, **every).left_out == {LeftOut.CUT_OFF: 3}
-    assert derived(cut).left_out == {LeftOut.CUT_OFF: 1}
+    assert derived(cut, **every).left_out == {LeftOutReason.CUT_OFF: 3}
+    assert derived(cut).left_out == {LeftOutReason.CUT_OFF: 1}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +242,7 @@ def test_a_correction_of_one_word_in_fifty_is_next_to_nothing_and_a_number_never
 ) -> None:
     assert nearly_nothing(before, after, least=0.98) is nothing
     found = derived(corrected(before, after))
-    assert found.left_out == ({LeftOut.NEAR_NO_OP: 1} if nothing else {})
+    assert found.left_out == ({LeftOutReason.NEAR_NO_OP: 1} if nothing else {})
     assert len(derived(corrected(before, after), near_no_op=None).rows) == 1
 
 
@@ -257,21 +255,21 @@ def test_balanced_lengths_lose_the_pairs_that_favour_length_most() -> None:
     ]
     found = derived(*some, balance_lengths=True)
     assert texts(found) == [("a b", "a"), ("a", "b c")]
-    assert found.left_out == {LeftOut.LENGTHS: 2}
+    assert found.left_out == {LeftOutReason.LENGTHS: 2}
     assert len(derived(*some).rows) == 4
 
 
 # ----------------------------------------------------------------------------------- pure: both bad and thumbs
 
 
-def thumbs(found: Preferences) -> list[tuple[str, bool]]:
-    return [(one.text, one.up) for one in found.thumbs]
+def thumbs(found: Preferences) -> list[str]:
+    return [one.reply.text for one in found.thumbs]
 
 
 def test_replies_that_were_called_bad_are_thumbs_down_and_no_pair() -> None:
     found = derived(bad("a", "b"))
-    assert (found.rows, thumbs(found)) == ((), [("a", False), ("b", False)])
-    assert found.left_out == {LeftOut.BOTH_BAD: 1}
+    assert (found.rows, thumbs(found)) == ((), ["a", "b"])
+    assert found.left_out == {LeftOutReason.BOTH_BAD: 1}
 
 
 def test_a_corrected_both_bad_pair_gives_the_correction_over_each_reply() -> None:
@@ -281,8 +279,8 @@ def test_a_corrected_both_bad_pair_gives_the_correction_over_each_reply() -> Non
     assert found.left_out == {}
     assert len(found.thumbs) == 2
     assert derived(bad("a", "b"), corrected("a", "good"), corrections=False).left_out == {
-        LeftOut.BOTH_BAD: 1,
-        LeftOut.CORRECTION: 1,
+        LeftOutReason.BOTH_BAD: 1,
+        LeftOutReason.CORRECTION: 1,
     }
 
 
@@ -296,24 +294,24 @@ def test_the_further_pair_is_simulated_where_only_a_rule_called_both_bad() -> No
 def test_a_reply_that_somebody_preferred_is_no_thumb_and_no_further_pair() -> None:
     found = derived(bad("a", "b", **by(2)), better("b", "c", **by(3)), corrected("a", "good"))
     assert texts(found) == [("b", "c"), ("good", "a")]
-    assert thumbs(found) == [("a", False)]
-    assert found.left_out == {LeftOut.DISPUTED: 1}
+    assert thumbs(found) == ["a"]
+    assert found.left_out == {LeftOutReason.DISPUTED: 1}
 
 
 def test_a_rule_disputes_no_persons_thumb_and_a_person_disputes_a_rules() -> None:
     rule, person = better("a", "c", **SIMULATED), better("a", "c", **by(2))
     assert len(derived(bad("a", "b"), rule).thumbs) == 2
-    assert thumbs(derived(bad("a", "b", **SIMULATED), person)) == [("b", False)]
+    assert thumbs(derived(bad("a", "b", **SIMULATED), person)) == ["b"]
 
 
 def test_several_who_call_the_same_text_bad_give_one_thumb_and_a_person_gets_the_credit() -> None:
     found = derived(bad("a", "b", **SIMULATED), bad("a ", "c", **by(2)))
-    assert [(one.text, one.reviewer, one.simulated) for one in found.thumbs] == [
+    assert [(one.reply.text, one.source.reviewer, one.simulated) for one in found.thumbs] == [
         ("a", "Ben", False),
         ("b", "Rule (simulated)", True),
         ("c", "Ben", False),
     ]
-    assert derived(bad("a", " ")).left_out == {LeftOut.BOTH_BAD: 1, LeftOut.EMPTY: 1}
+    assert derived(bad("a", " ")).left_out == {LeftOutReason.BOTH_BAD: 1, LeftOutReason.EMPTY: 1}
 
 
 def test_thumbs_go_where_the_pairs_of_their_cluster_go() -> None:
@@ -322,9 +320,7 @@ def test_thumbs_go_where_the_pairs_of_their_cluster_go() -> None:
     split_of = {row.prompt.cluster: row.split for row in found.rows}
     assert sum(split is Split.VALIDATION for split in split_of.values()) == 2
     assert all(one.split is split_of.get(one.prompt.cluster, Split.TRAIN) for one in found.thumbs)
-    assert [dataclasses.astuple(row)[-1] for row in found.rows] == [
-        dataclasses.astuple(row)[-1] for row in derived(*pairs).rows
-    ]
+    assert [row.split for row in found.rows] == [row.split for row in derived(*pairs).rows]
 
 
 # --------------------------------------------------------------------------------------------- pure: properties
@@ -333,9 +329,9 @@ PEOPLE = {1: ("Ana", False), 2: ("Ben", False), 9: ("Rule (simulated)", True)}
 
 
 @st.composite
-def some_feedback(draw: st.DrawFn) -> list[GivenRanking | GivenCorrection]:
+def some_feedback(draw: st.DrawFn) -> list[Feedback]:
     """Few people, prompts and texts, so that ties, clashes, doubles and both bad are common."""
-    found: list[GivenRanking | GivenCorrection] = []
+    found: list[Feedback] = []
     for n in range(1, draw(st.integers(1, 20)) + 1):
         who = draw(st.sampled_from(list(PEOPLE)))
         said = {"reviewer_id": who, "reviewer": PEOPLE[who][0], "simulated": PEOPLE[who][1]}
@@ -384,48 +380,46 @@ def sha_of(found: Preferences) -> str:
 
     rows: Rows = {split: [] for split in Split}
     for row in found.rows:
-        prompt, chosen, rejected = said(row.prompt.text, row.chosen, row.rejected)
+        prompt, chosen, rejected = said(row.prompt.text, row.chosen.text, row.rejected.text)
         rows[row.split].append(FrozenRow(prompt, chosen, rejected, 1, 2, 3, 4, None, "", row.simulated))  # type: ignore[arg-type]
-    marks: dict[Split, list[ThumbRow]] = {split: [] for split in Split}
+    marks: dict[Split, list[UnpairedRow]] = {split: [] for split in Split}
     for one in found.thumbs:
-        prompt, reply = said(one.prompt.text, one.text)
-        marks[one.split].append(ThumbRow(prompt, reply, one.up, 1, 2, 3, "", one.simulated))  # type: ignore[arg-type]
+        prompt, reply = said(one.prompt.text, one.reply.text)
+        marks[one.split].append(UnpairedRow(prompt, reply, False, 1, 2, 3, "", one.simulated))  # type: ignore[arg-type]
     return content_sha256(rows, marks)
 
 
 @settings(max_examples=60, deadline=None)
 @given(some_feedback(), selections, st.randoms())
 def test_the_same_feedback_with_the_same_choices_gives_the_same_hash_in_whatever_order_it_came(
-    feedback: list[GivenRanking | GivenCorrection], selection: Selection, random: Any
+    feedback: list[Feedback], selection: Selection, random: Any
 ) -> None:
     # a prompt's cluster is the prompt's own, whoever asks for it
     shuffled = random.sample(feedback, len(feedback))
     rankings, corrections = (
-        [[one for one in some if isinstance(one, kind)] for some in (feedback, shuffled)]
-        for kind in (GivenRanking, GivenCorrection)
+        [[one for one in some if one.corrects is corrects] for some in (feedback, shuffled)]
+        for corrects in (False, True)
     )
-    one, other = (derive(r, c, selection) for r, c in zip(rankings, corrections, strict=True))  # type: ignore[arg-type]
+    one, other = (derive(r, c, selection) for r, c in zip(rankings, corrections, strict=True))
     assert sha_of(one) == sha_of(other)
     assert one.left_out == other.left_out
-    assert derive(rankings[0], corrections[0], Selection.of(json.loads(json.dumps(selection.as_json())))) == one  # type: ignore[arg-type]
+    assert derive(rankings[0], corrections[0], Selection.of(json.loads(json.dumps(selection.as_json())))) == one
 
 
 @settings(max_examples=60, deadline=None)
 @given(some_feedback(), selections)
-def test_nothing_chosen_contradicts_itself(
-    feedback: list[GivenRanking | GivenCorrection], selection: Selection
-) -> None:
+def test_nothing_chosen_contradicts_itself(feedback: list[Feedback], selection: Selection) -> None:
     found = derive(
-        [one for one in feedback if isinstance(one, GivenRanking)],
-        [one for one in feedback if isinstance(one, GivenCorrection)],
+        [one for one in feedback if not one.corrects],
+        [one for one in feedback if one.corrects],
         selection,
     )
-    pairs = {(row.prompt.text, row.chosen, row.rejected) for row in found.rows if row.ranking_id}
+    pairs = {(row.prompt.text, row.chosen.text, row.rejected.text) for row in found.rows if row.ranking_id}
     assert not any((prompt, worse, good) in pairs for prompt, good, worse in pairs)
     assert all(count > 0 for count in found.left_out.values())
-    people = {(row.prompt.text, row.chosen) for row in found.rows if row.ranking_id and not row.simulated}
-    assert not people & {(one.prompt.text, one.text) for one in found.thumbs}
-    assert len({one.response_id for one in found.thumbs if one.prompt.id == 1}) == sum(
+    people = {(row.prompt.text, row.chosen.text) for row in found.rows if row.ranking_id and not row.simulated}
+    assert not people & {(one.prompt.text, one.reply.text) for one in found.thumbs}
+    assert len({one.reply.id for one in found.thumbs if one.prompt.id == 1}) == sum(
         one.prompt.id == 1 for one in found.thumbs
     )
     if selection.balance_lengths:
@@ -437,7 +431,7 @@ def test_nothing_chosen_contradicts_itself(
 
 
 def test_every_reason_is_a_sentence_and_every_choice_has_words() -> None:
-    assert all(reason.sentence.endswith(".") for reason in LeftOut)
+    assert all(reason.words.endswith(".") for reason in LeftOutReason)
     words = in_words(DEFAULTS)
     assert len(words) == 14
     assert all(words.values())
@@ -490,9 +484,9 @@ def a_frozen_row(n: int, **fields: Any) -> FrozenRow:
     return dataclasses.replace(row, **fields)
 
 
-def a_frozen_thumb(n: int, text: str = "Bad.", label: bool = False) -> ThumbRow:
+def a_frozen_thumb(n: int, text: str = "Bad.", label: bool = False) -> UnpairedRow:
     prompt = a_frozen_row(n).prompt
-    return ThumbRow(prompt, [a_message("assistant", text)], label, n, 9, 8, "Ana", False)
+    return UnpairedRow(prompt, [a_message("assistant", text)], label, n, 9, 8, "Ana", False)
 
 
 ROWS: Rows = {Split.TRAIN: [a_frozen_row(1), a_frozen_row(2)], Split.VALIDATION: [a_frozen_row(3)]}
@@ -664,12 +658,12 @@ def test_what_was_said_beside_an_order_is_read_with_it(s: Session) -> None:
     assert read.by_criterion == {tone.id: worse}
     assert read.reviewer_id == shop.manager.id
     (rewritten,) = standing_corrections(s, project_id=shop.project.id)
-    assert (rewritten.reviewer, rewritten.original.id) == ("Zoe", worse)
+    assert (rewritten.reviewer, [reply.id for _, reply in rewritten.placed]) == ("Zoe", [worse, worse])
     there = choosable(s, project_id=shop.project.id)
     assert set(there.reviewers.values()) == {shop.manager.name, "Zoe"}
     assert (there.chips, there.criteria) == (("Tone", "Warm"), {tone.id: "Tone"})
     seen = preview(s, project_id=shop.project.id, selection=Selection(criterion=tone.id, corrections=False))
-    assert [(row.chosen, row.rejected) for row in seen.rows] == [("Worse 0 by far", "Better 0")]
+    assert [(row.chosen.text, row.rejected.text) for row in seen.rows] == [("Worse 0 by far", "Better 0")]
 
 
 @both_databases
@@ -703,7 +697,7 @@ def test_the_list_of_snapshots_says_how_many_thumbs_are_simulated(s: Session) ->
     freeze(s, by=shop.manager.id, project_id=shop.project.id)
     (one,) = listed(s, project_id=shop.project.id)
     assert (one.snapshot.thumb_count, one.thumbs_simulated, one.by) == (4, 2, shop.manager.label)
-    assert one.left_out == ((2, LeftOut.BOTH_BAD.sentence),)
+    assert one.left_out == ((2, LeftOutReason.BOTH_BAD.words),)
 
 
 def test_a_corrected_both_bad_pair_is_frozen_as_two_rows_of_the_correction(s: Session) -> None:
@@ -748,7 +742,7 @@ def test_other_choices_give_another_snapshot_and_the_same_rows_the_one_that_is_t
 def test_files_can_be_had_as_jsonl_and_parquet_even_of_an_old_snapshot(s: Session) -> None:
     shop = a_shop(s)
     frozen = freeze(s, by=shop.manager.id, project_id=shop.project.id)
-    for form in Form:
+    for form in RowsFormat:
         with zipfile.ZipFile(io.BytesIO(export(frozen, form))) as archive:
             assert sorted(archive.namelist()) == ["manifest.json", f"train.{form}", f"validation.{form}"]
     folder = folder_of(frozen)
@@ -757,25 +751,25 @@ def test_files_can_be_had_as_jsonl_and_parquet_even_of_an_old_snapshot(s: Sessio
         (folder / name).unlink()
         del manifest["files"][name]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with zipfile.ZipFile(io.BytesIO(export(frozen, Form.PARQUET))) as archive:
+    with zipfile.ZipFile(io.BytesIO(export(frozen, RowsFormat.PARQUET))) as archive:
         rows = parquet.read_table(io.BytesIO(archive.read("train.parquet"))).to_pylist()
     assert rows == [dataclasses.asdict(row) for row in verify(frozen)[Split.TRAIN]]
 
 
 def test_the_preview_tells_how_often_the_longer_reply_is_better(s: Session) -> None:
     shop = a_shop(s)
-    lengths = preview(s, project_id=shop.project.id).lengths
-    assert (lengths.longer, lengths.same, lengths.shorter) == (0, 0, 12)
-    assert [(one.side, one.median) for one in lengths.sides] == [("Better", 2), ("Worse", 4)]
-    assert preview(s, project_id=a_project(s).id).lengths.sides == ()
-    one = preview(s, project_id=a_shop(s, pairs=1).project.id).lengths
-    assert one.sides[0].nine_tenths == 2
+    rows = preview(s, project_id=shop.project.id).rows
+    longer = better_is_longer(rows)
+    assert (longer.longer, longer.same, longer.shorter) == (0, 0, 12)
+    assert [(one.whose, one.median) for one in side_spreads(rows)] == [("better", 2), ("worse", 4)]
+    assert side_spreads(preview(s, project_id=a_project(s).id).rows) == []
+    one, _ = side_spreads(preview(s, project_id=a_shop(s, pairs=1).project.id).rows)
+    assert (one.nine_tenths, one.mean) == (2, 2)
 
 
 def test_a_thumb_names_its_reply() -> None:
     (one, _) = derived(bad("a", "b")).thumbs
-    assert isinstance(one, JudgedReply)
-    assert (one.response_id, one.ranking_id, one.prompt.id) == (a_reply("a").id, 1, 1)
+    assert (one.reply.id, one.source.id, one.prompt.id) == (a_reply("a").id, 1, 1)
 
 
 # -------------------------------------------------------------------------------------------------------- page
@@ -801,7 +795,7 @@ def test_choices_are_seen_in_the_preview_and_frozen_on_the_page(shop_ids: tuple[
     at = open_page("freeze_feedback", project_id=shop_ids[0], by=shop_ids[1])
     assert numbers(at)["Pairs to train on"] == "13"
     assert numbers(at)["Thumbs down"] == "2"
-    assert LeftOut.BOTH_BAD.sentence in sent(at)
+    assert LeftOutReason.BOTH_BAD.words in sent(at)
     press(at, "Freeze")
     next(one for one in at.multiselect if one.label == "Without the chips").set_value(["<b>Tone</b>"]).run()
     assert not at.exception

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from db.models import Role, Scope, Verdict
+from db.models import Role, Scope
 from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation
@@ -21,8 +21,9 @@ from generation.worker import run as generate
 from intake.sample import load_sample
 from jobs.progress import unmanaged
 from review.assignment import next_offer
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
 from settings import ROOT
+from stats.verdicts import Verdict
 from tests.factories import a_model
 from training.data.snapshot import freeze, verify
 from ui.story import story
@@ -40,7 +41,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
         for _ in range(10):
             pair = next_offer(s, project_id=project.id, reviewer_id=me.id)
             assert pair is not None
-            rank_pair(s, by=me.id, comparison_id=pair.comparison_id, choice=Choice.LEFT)
+            rank(s, by=me.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
         snapshot = freeze(s, by=me.id, project_id=project.id)
         assert snapshot.simulated_count > 0
         verify(snapshot)

@@ -7,18 +7,19 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 import texts.rules
-from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule, Verdict
+from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule
 from db.session import engine, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
 from review.adjudication import conflicts
-from review.assignment import Offer, offer, offer_any, original
+from review.assignment import offer
 from review.flags import flag, open_flags
 from review.queue import claim
-from review.rankings import Choice, rank_pair
+from review.rankings import rank
 from review.reveals import opened, reveal
 from review.writing import write_reply
+from stats.verdicts import Verdict
 from tests.app_pages import open_page, sent
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from texts.rules import add_rule, as_shown, end_rule, preview, standing_rules
@@ -66,20 +67,20 @@ def test_every_text_that_people_judge_by_is_shown_alike_and_the_original_is_kept
     bo = a_reviewer(s, project, Role.ANNOTATOR)
     texts = {"Dear,\nYour parcel left. Ticket is closed.", "Dear, it is on its way."}
     claimed = claim(s, project_id=project.id, reviewer_id=ann.id)
-    assert isinstance(claimed, Offer)
-    assert {claimed.left, claimed.right} == texts
+    assert claimed is not None
+    assert {reply.text for reply in claimed.replies} == texts
     sealed = opened(s, by=manager.id, comparison_id=pair.id)
     assert {one.text for one in sealed.responses} == texts
     for person, better in ((ann, pair.responses[0]), (bo, pair.responses[1])):
         seen = offer(s, comparison_id=pair.id, reviewer_id=person.id)
-        choice = Choice.LEFT if seen.left_id == better.id else Choice.RIGHT
-        rank_pair(s, by=person.id, comparison_id=pair.id, choice=choice)
+        verdict = Verdict.LEFT if seen.replies[0].response_id == better.id else Verdict.RIGHT
+        rank(s, by=person.id, comparison_id=pair.id, order=verdict.order)
     flag(s, by=ann.id, comparison_id=pair.id, note="Look.")
     waiting = conflicts(s, by=manager.id, project_id=project.id, decided=False)
     assert SECRET not in repr(waiting + list(open_flags(s, by=manager.id, project_id=project.id)))
     assert waiting
     signed = pair.responses[0]
-    assert (signed.text, original(s, response_id=signed.id)) == (SIGNED, SIGNED)
+    assert signed.text == SIGNED
     reveal(s, by=manager.id, comparison_id=pair.id)
     told = opened(s, by=manager.id, comparison_id=pair.id).responses[0]
     assert (told.text, told.shown) == (SIGNED, "Dear,\nYour parcel left. Ticket is closed.")
@@ -89,16 +90,16 @@ def test_what_is_learned_from_is_the_original(
     s: Session, project: Project, manager: Reviewer, pair: Comparison
 ) -> None:
     hide_numbers(s, project, manager)
-    rank_pair(s, by=manager.id, comparison_id=pair.id, choice=Choice.LEFT)
+    rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     (row,) = derive(standing_rankings(s, project_id=project.id), []).rows
-    assert {row.chosen, row.rejected} == {SIGNED, PLAIN}
+    assert {row.chosen.text, row.rejected.text} == {SIGNED, PLAIN}
 
 
 def test_cards_are_shown_alike_too(s: Session, project: Project, manager: Reviewer) -> None:
     hide_numbers(s, project, manager)
     prompt = a_prompt(s, project)
     three = a_comparison(s, *(a_response(s, prompt, a_human(s, project), text=f"{n} {SIGNED}") for n in range(3)))
-    assert SECRET not in repr(offer_any(s, comparison_id=three.id, reviewer_id=manager.id))
+    assert SECRET not in repr(offer(s, comparison_id=three.id, reviewer_id=manager.id))
 
 
 def test_names_and_rules_cost_two_queries_however_many_texts(
@@ -111,7 +112,7 @@ def test_names_and_rules_cost_two_queries_however_many_texts(
     assert shown(SIGNED) != shown(PLAIN)
     assert len(said) == 2
     said.clear()
-    offer_any(s, comparison_id=pair.id, reviewer_id=manager.id, shown=shown)
+    offer(s, comparison_id=pair.id, reviewer_id=manager.id, shown=shown)
     assert not [one for one in said if "text_rule" in one]
 
 

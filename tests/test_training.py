@@ -35,13 +35,12 @@ from training.data.feedback import refuse_held_out
 from training.data.preferences import derive
 from training.data.rows import FILES, FrozenRow, content_sha256
 from training.data.selection import PAIRS_PER_PROMPT
-from training.data.snapshot import folder_of, freeze, preview, verify
+from training.data.snapshot import advice, folder_of, freeze, preview, responder_shares, side_spreads, verify
 from training.data.terms import (
     AskedPrompt,
-    GivenCorrection,
-    GivenRanking,
-    GivenResponse,
-    LeftOut,
+    Feedback,
+    GivenReply,
+    LeftOutReason,
     PreferenceRow,
     Preferences,
 )
@@ -57,36 +56,35 @@ def a_question(n: int = 1, cluster: str = "") -> AskedPrompt:
     return AskedPrompt(id=n, text=f"Question {n}?", context=None, cluster=cluster or f"cluster {n}")
 
 
-def a_reply(text: str, finish_reason: str | None = "stop", n: int = 0) -> GivenResponse:
-    return GivenResponse(id=n or abs(hash(text)) % 10**6, text=text, finish_reason=finish_reason, responder="Model")
+def a_reply(text: str, finish_reason: str | None = "stop", n: int = 0) -> GivenReply:
+    return GivenReply(id=n or abs(hash(text)) % 10**6, text=text, finish_reason=finish_reason, by="Model")
 
 
 def ranked(
-    *placed: tuple[int, str | GivenResponse], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any
-) -> GivenRanking:
+    *placed: tuple[int, str | GivenReply], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any
+) -> Feedback:
     replies = tuple((place, a_reply(reply) if isinstance(reply, str) else reply) for place, reply in placed)
-    base = GivenRanking(
+    base = Feedback(
         id=n, prompt=prompt or a_question(), reviewer="Ana", simulated=False, both_bad=False, placed=replies
     )
     return dataclasses.replace(base, **fields)
 
 
-def corrected(original: str, text: str, n: int = 1, **fields: Any) -> GivenCorrection:
-    base = GivenCorrection(
-        id=n, prompt=a_question(), reviewer="Ana", simulated=False, original=a_reply(original, "length"), text=text
+def corrected(original: str, text: str) -> Feedback:
+    return Feedback.correction(
+        a_reply(original, "length"), text, id=1, prompt=a_question(), reviewer="Ana", simulated=False
     )
-    return dataclasses.replace(base, **fields)
 
 
-def derived(*feedback: GivenRanking | GivenCorrection) -> Preferences:
+def derived(*feedback: Feedback) -> Preferences:
     return derive(
-        [f for f in feedback if isinstance(f, GivenRanking)],
-        [f for f in feedback if isinstance(f, GivenCorrection)],
+        [f for f in feedback if not f.corrects],
+        [f for f in feedback if f.corrects],
     )
 
 
 def texts(found: Preferences) -> list[tuple[str, str]]:
-    return [(row.chosen, row.rejected) for row in found.rows]
+    return [(row.chosen.text, row.rejected.text) for row in found.rows]
 
 
 def test_the_better_reply_is_chosen_over_the_worse() -> None:
@@ -105,25 +103,23 @@ def test_a_correction_is_chosen_over_its_original_even_one_that_was_cut() -> Non
 @pytest.mark.parametrize(
     ("reason", "feedback"),
     [
-        (LeftOut.TIE, [ranked((1, "a"), (1, "b"))]),
-        (LeftOut.BOTH_BAD, [ranked((1, "a"), (1, "b"), both_bad=True)]),
-        (LeftOut.CUT_OFF, [ranked((1, a_reply("a", "length")), (2, "b"))]),
-        (LeftOut.SAME_TEXT, [ranked((1, "a  b"), (2, "a b\n"))]),
-        (LeftOut.UNCHANGED, [corrected("a b", " a\nb ")]),
-        (LeftOut.EMPTY, [ranked((1, "a"), (2, " "))]),
-        (LeftOut.EMPTY, [ranked((1, " "), (2, "a"))]),
+        (LeftOutReason.TIE, [ranked((1, "a"), (1, "b"))]),
+        (LeftOutReason.BOTH_BAD, [ranked((1, "a"), (1, "b"), both_bad=True)]),
+        (LeftOutReason.CUT_OFF, [ranked((1, a_reply("a", "length")), (2, "b"))]),
+        (LeftOutReason.SAME_TEXT, [ranked((1, "a  b"), (2, "a b\n"))]),
+        (LeftOutReason.UNCHANGED, [corrected("a b", " a\nb ")]),
+        (LeftOutReason.EMPTY, [ranked((1, "a"), (2, " "))]),
+        (LeftOutReason.EMPTY, [ranked((1, " "), (2, "a"))]),
     ],
 )
-def test_what_teaches_nothing_is_left_out_and_counted(
-    reason: LeftOut, feedback: list[GivenRanking | GivenCorrection]
-) -> None:
+def test_what_teaches_nothing_is_left_out_and_counted(reason: LeftOutReason, feedback: list[Feedback]) -> None:
     found = derived(*feedback)
     assert found.rows == ()
     assert found.left_out == {reason: 1}
 
 
 def test_every_reason_is_a_sentence() -> None:
-    assert all(reason.sentence.endswith(".") for reason in LeftOut)
+    assert all(reason.words.endswith(".") for reason in LeftOutReason)
 
 
 def test_a_rejected_reply_may_have_been_cut() -> None:
@@ -133,14 +129,14 @@ def test_a_rejected_reply_may_have_been_cut() -> None:
 def test_opposite_orders_leave_both_rankings_out() -> None:
     found = derived(ranked((1, "a"), (2, "b")), ranked((1, "b"), (2, "a"), n=2, reviewer="Ben"))
     assert found.rows == ()
-    assert found.left_out == {LeftOut.DISAGREEMENT: 2}
+    assert found.left_out == {LeftOutReason.DISAGREEMENT: 2}
 
 
 def test_a_simulated_order_never_contradicts_a_persons() -> None:
     rule = ranked((1, "b"), (2, "a"), n=2, reviewer="Rule", simulated=True)
     found = derived(ranked((1, "a"), (2, "b")), rule)
     assert texts(found) == [("a", "b")]
-    assert found.left_out == {LeftOut.DISAGREEMENT: 1}
+    assert found.left_out == {LeftOutReason.DISAGREEMENT: 1}
     assert derived(rule, ranked((1, "a"), (2, "b"), n=3, reviewer="Other rule", simulated=True)).rows == ()
 
 
@@ -155,7 +151,7 @@ def test_the_hash_says_whether_people_said_it() -> None:
 def test_an_opposite_order_counts_even_below_the_best_place() -> None:
     found = derived(ranked((1, "a"), (2, "b"), (3, "c")), ranked((1, "d"), (2, "c"), (3, "a"), n=2, reviewer="Ben"))
     assert texts(found) == [("a", "b"), ("d", "a"), ("d", "c")]
-    assert found.left_out == {LeftOut.DISAGREEMENT: 1}
+    assert found.left_out == {LeftOutReason.DISAGREEMENT: 1}
 
 
 def test_the_same_replies_to_another_prompt_are_another_matter() -> None:
@@ -165,8 +161,8 @@ def test_the_same_replies_to_another_prompt_are_another_matter() -> None:
 def test_two_reviewers_who_agree_give_one_row_and_a_person_gets_the_credit() -> None:
     simulated = ranked((1, "a"), (2, "b"), n=1, reviewer="A rule (simulated)", simulated=True)
     found = derived(simulated, ranked((1, "a"), (2, "b"), n=2, reviewer="Zoe"))
-    assert [(row.reviewer, row.simulated) for row in found.rows] == [("Zoe", False)]
-    assert found.left_out == {LeftOut.DUPLICATE: 1}
+    assert [(row.source.reviewer, row.simulated) for row in found.rows] == [("Zoe", False)]
+    assert found.left_out == {LeftOutReason.DUPLICATE: 1}
 
 
 def test_the_best_of_many_stands_over_each_strictly_worse_one() -> None:
@@ -181,12 +177,12 @@ def test_two_that_share_the_first_place_both_stand_over_the_rest() -> None:
 def test_no_prompt_gives_more_than_its_share_and_the_widest_gaps_stay() -> None:
     found = derived(ranked((1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "e")), corrected("b", "f"))
     assert texts(found) == [("a", "c"), ("a", "d"), ("a", "e"), ("f", "b")]
-    assert found.left_out == {LeftOut.OVER_CAP: 1}
+    assert found.left_out == {LeftOutReason.OVER_CAP: 1}
     assert PAIRS_PER_PROMPT == 3
 
 
 @st.composite
-def some_rankings(draw: st.DrawFn) -> list[GivenRanking]:
+def some_rankings(draw: st.DrawFn) -> list[Feedback]:
     """Up to three reviewers ordering few texts of few prompts, so that ties, clashes and doubles are common."""
     count = draw(st.integers(1, 25))
     return [
@@ -204,11 +200,11 @@ def some_rankings(draw: st.DrawFn) -> list[GivenRanking]:
 
 
 def essence(found: Preferences) -> list[tuple[str, str, str, Split]]:
-    return [(row.prompt.text, row.chosen, row.rejected, row.split) for row in found.rows]
+    return [(row.prompt.text, row.chosen.text, row.rejected.text, row.split) for row in found.rows]
 
 
 @given(some_rankings(), st.randoms())
-def test_the_order_in_which_feedback_came_in_changes_nothing(feedback: list[GivenRanking], random: Any) -> None:
+def test_the_order_in_which_feedback_came_in_changes_nothing(feedback: list[Feedback], random: Any) -> None:
     marked = [dataclasses.replace(f, prompt=a_question(f.prompt.id)) for f in feedback]
     shuffled = random.sample(marked, len(marked))
     assert essence(derived(*marked)) == essence(derived(*shuffled))
@@ -216,9 +212,9 @@ def test_the_order_in_which_feedback_came_in_changes_nothing(feedback: list[Give
 
 
 @given(some_rankings())
-def test_no_row_contradicts_another_and_none_chooses_a_cut_reply(feedback: list[GivenRanking]) -> None:
+def test_no_row_contradicts_another_and_none_chooses_a_cut_reply(feedback: list[Feedback]) -> None:
     rows = derived(*feedback).rows
-    pairs = {(row.prompt.text, row.chosen, row.rejected) for row in rows}
+    pairs = {(row.prompt.text, row.chosen.text, row.rejected.text) for row in rows}
     assert len(pairs) == len(rows)
     assert not any((prompt, worse, better) in pairs for prompt, better, worse in pairs)
     whole = {r.id for f in feedback for _, r in f.placed if r.finish_reason == "stop"}
@@ -322,19 +318,16 @@ def test_too_few_preferences_are_refused_with_the_remedy(s: Session) -> None:
     project, by = a_ranked_project(s, pairs=9)
     with pytest.raises(NotEnoughPreferences, match=r"9 usable preferences; training needs at least 10"):
         freeze(s, by=by.id, project_id=project.id)
-    seen = preview(s, project_id=project.id)
-    assert seen.advice is not None
-    assert "at least 10" in seen.advice
+    assert "at least 10" in str(advice(len(preview(s, project_id=project.id).rows)))
 
 
 def test_the_preview_shows_who_is_chosen_and_how_long_the_replies_are(s: Session) -> None:
     project, _ = a_ranked_project(s)
     seen = preview(s, project_id=project.id)
-    assert [(share.chosen, share.rejected) for share in seen.shares] == [(12, 0), (0, 12)]
-    assert (seen.mean_words_chosen, seen.mean_words_rejected) == (2.0, 4.0)
+    assert [(share.chosen, share.rejected) for share in responder_shares(seen.rows)] == [(12, 0), (0, 12)]
+    assert [side.mean for side in side_spreads(seen.rows)] == [2.0, 4.0]
     assert (seen.validation_count, seen.simulated_count) == (1, 0)
-    assert seen.advice is not None
-    assert "100" in seen.advice
+    assert "100" in str(advice(len(seen.rows)))
     assert s.scalar(select(func.count(Snapshot.id))) == 0
 
 
@@ -346,7 +339,7 @@ def test_a_rows_length_is_guessed_from_its_words(s: Session) -> None:
 
 def test_an_empty_project_has_an_empty_preview(s: Session) -> None:
     seen = preview(s, project_id=a_project(s).id)
-    assert (seen.rows, seen.mean_words_chosen) == ((), 0.0)
+    assert (seen.rows, side_spreads(seen.rows)) == ((), [])
 
 
 def test_feedback_on_held_out_prompts_is_never_read(s: Session) -> None:

@@ -11,7 +11,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from db.models import Verdict
 from errors import BadFile, BadSetting
 from eval.report.votes import _plain, report
 from stats.clusters import correlation, means, two_ways
@@ -33,6 +32,7 @@ from stats.sequential import (
 )
 from stats.slices import slices
 from stats.strengths import ELO, Strengths, counts, fit_bradley_terry, fit_davidson, parts, strengths, unbounded
+from stats.verdicts import Verdict
 from stats.vote_agreement import alpha_of, vote_agreement
 from stats.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
 

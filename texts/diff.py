@@ -10,7 +10,7 @@ _MOST_TOKENS = 4_000
 """Texts with more tokens are compared line by line: matching words is quadratic at worst."""
 
 
-class Change(StrEnum):
+class Edit(StrEnum):
     """What happened to a piece of text."""
 
     KEPT = "KEPT"
@@ -19,14 +19,14 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True)
-class Piece:
+class DiffPiece:
     """A run of text that was kept, added or removed as a whole."""
 
-    change: Change
+    change: Edit
     text: str
 
 
-def word_diff(before: str, after: str) -> tuple[Piece, ...]:
+def word_diff(before: str, after: str) -> tuple[DiffPiece, ...]:
     """The pieces that turn `before` into `after`.
 
     KEPT and REMOVED pieces joined give `before`, KEPT and ADDED ones give `after`.
@@ -34,19 +34,19 @@ def word_diff(before: str, after: str) -> tuple[Piece, ...]:
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     if len(old) + len(new) > _MOST_TOKENS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    pieces: list[Piece] = []
+    pieces: list[DiffPiece] = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for operation, old_start, old_end, new_start, new_end in matcher.get_opcodes():
         if operation == "equal":
-            pieces.append(Piece(Change.KEPT, "".join(old[old_start:old_end])))
+            pieces.append(DiffPiece(Edit.KEPT, "".join(old[old_start:old_end])))
             continue
         if old_end > old_start:
-            pieces.append(Piece(Change.REMOVED, "".join(old[old_start:old_end])))
+            pieces.append(DiffPiece(Edit.REMOVED, "".join(old[old_start:old_end])))
         if new_end > new_start:
-            pieces.append(Piece(Change.ADDED, "".join(new[new_start:new_end])))
+            pieces.append(DiffPiece(Edit.ADDED, "".join(new[new_start:new_end])))
     return tuple(pieces)
 
 
-def words_changed(pieces: tuple[Piece, ...]) -> int:
+def words_changed(pieces: tuple[DiffPiece, ...]) -> int:
     """Words added plus words removed."""
-    return sum(len(re.findall(r"\w+", piece.text)) for piece in pieces if piece.change is not Change.KEPT)
+    return sum(len(re.findall(r"\w+", piece.text)) for piece in pieces if piece.change is not Edit.KEPT)

@@ -1,14 +1,24 @@
-"""Texts for HTML: escaped, and what cannot be seen made visible."""
+"""Texts for HTML: escaped, and what cannot be seen made visible. The one table of characters that nobody sees."""
 
 import html
 import re
 
-_HIDDEN = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+ZERO_WIDTH = "\u200b\u2060\ufeff"
+DIRECTION = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Marks that turn the direction of what is written."""
+JOINERS = "\u200c\u200d"
+"""English needs none; other scripts and emoji do."""
+OPERATORS = "\u2061\u2062\u2063\u2064"
+"""Of mathematics."""
+HIDDEN = re.compile(f"[{ZERO_WIDTH}{DIRECTION}]")
+"""What could hide or reorder words."""
+UNSEEN = re.compile(rf"[\s{ZERO_WIDTH}{DIRECTION}{JOINERS}{OPERATORS}\u2065]")
+"""What leaves a text empty to the eye."""
 
 
 def visible(text: str) -> str:
     """Direction overrides and zero-width characters, which could hide or reorder words, made visible."""
-    return _HIDDEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
+    return HIDDEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
 
 
 def escaped(text: str) -> str:

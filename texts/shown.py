@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 import regex
 
+from texts.escape import HIDDEN, JOINERS, OPERATORS, ZERO_WIDTH
+
 NAME = "[name]"
 """Put in the place of a person's name."""
 PATIENCE = 0.25
@@ -105,11 +107,11 @@ _PLAIN_CHARACTERS = str.maketrans(
         **dict.fromkeys("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a", " "),
         **dict.fromkeys("\u202f\u205f\u3000", " "),
         **dict.fromkeys("\r\x0b\x0c\x85\u2028\u2029", "\n"),
-        **dict.fromkeys("\u00ad\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff", None),
+        **dict.fromkeys(f"\u00ad\u180e{ZERO_WIDTH}{OPERATORS}", None),
     }
 )
 """Blanks, line ends and characters that nobody sees. Marks of direction are not among them: screens show those."""
-_JOINER = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+")
+_JOINER = re.compile(f"(?<![^\x00-\x7f])[{JOINERS}]+|(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+")
 """Joiners after a letter of English (other scripts and emoji need theirs), and tags that belong to no flag."""
 _FENCE = re.compile(r" *(`{3,}|~{3,})")
 _AFTER_STOP = re.compile(r"(?<=[.!?:;,]) {2,}")
@@ -396,7 +398,7 @@ def check_pattern(pattern: str, samples: Collection[str] = ()) -> None:
 
 
 _FOUND = (
-    (re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]"), "hidden characters, made visible"),
+    (HIDDEN, "hidden characters, made visible"),
     (re.compile(r"!\[[^\]]*\]\([^)]*\)"), "an image link, not loaded"),
     (re.compile(r"<\s*(script|img|iframe|a|style|svg|object|embed|form)\b", re.IGNORECASE), "HTML, shown as text"),
     (

@@ -1,8 +1,7 @@
 """Texts that people type, such as comments and replies: cleaned, and refused where they are too long. Pure."""
 
-import re
-
 from errors import Refused
+from texts.escape import UNSEEN
 
 LONGEST_COMMENT = 2000
 """Characters of a reason or a note."""
@@ -10,13 +9,10 @@ LONGEST_REPLY = 100_000
 """Characters of a reply that a person types; about 17,000 words."""
 
 
-_INVISIBLE = re.compile("[\\s\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-
-
 def cleaned(text: str) -> str:
     """A text without white space at its ends, NULs and half characters; empty where nothing in it can be seen."""
     kept = text.replace("\0", "").encode("utf-8", "ignore").decode().strip()
-    return kept if _INVISIBLE.sub("", kept) else ""
+    return kept if UNSEEN.sub("", kept) else ""
 
 
 def comment(text: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Charts: training curves, rankings, lengths. One look, both themes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -9,9 +10,9 @@ import streamlit as st
 from db.models import TrainingStep
 from eval.report.pictures import GREEN, GREY, INK, PALE, RED
 from review.lengths import LongerSide, Spread
-from review.progress import Standing
+from review.progress import ResponderRecord
 from texts.escape import escaped
-from training.data.snapshot import Lengths, ResponderShare
+from training.data.snapshot import ResponderShare
 from training.recipe.learning_curve import CHANCE, CurvePoint
 from training.trainer.history import StepValue, points
 
@@ -116,84 +117,108 @@ def _curve(name: str, found: Sequence[StepValue], best_step: int | None) -> alt.
     return both_layers
 
 
-def responder_bars(standings: Sequence[Standing]) -> None:
-    """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
-    colours = {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED}
-    order = list(colours)
+def stacked_bars(
+    counts: Mapping[str, Sequence[int]],
+    colours: Mapping[str, str],
+    *,
+    names: tuple[str, str, str],
+    title: str,
+    limit: int = 260,
+    height: int,
+) -> None:
+    """A bar for each key, of its counts in the order of the colours.
+
+    Args:
+        names: of a bar, of what is counted and of the count, where a pointer rests on them.
+        limit: pixels of a bar's label.
+    """
+    bar, kind, count = names
     frame = pd.DataFrame(
         [
-            {"Responder": one.responder, "was": name, "rankings": count, "order": order.index(name)}
-            for one in standings
-            for name, count in zip(order, (one.better, one.even, one.both_bad, one.worse), strict=True)
+            {bar: key, kind: name, count: number, "order": place}
+            for key, numbers in counts.items()
+            for place, (name, number) in enumerate(zip(colours, numbers, strict=True))
         ]
     )
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("rankings:Q", title="rankings by people, beside another's replies", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=coloured("was:N", colours),
+            x=alt.X(f"{count}:Q", title=title, axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{bar}:N", sort=None, title=None, axis=alt.Axis(labelLimit=limit)),
+            color=coloured(f"{kind}:N", colours),
             order="order:Q",
-            tooltip=["Responder", "was", "rankings"],
+            tooltip=list(names),
         )
     )
     st.html(legend(colours))
-    draw(chart, height=60 + 46 * len(standings))
+    draw(chart, height=height)
 
 
-def length_spreads(spreads: Sequence[Spread]) -> None:
-    """For each Responder the middle half of its lengths in words as a bar, the median in it, the tenths as its ends."""
-    frame = pd.DataFrame(
-        [
-            {
-                "Responder": one.responder,
-                "a tenth below": one.tenth,
-                "a quarter below": one.quarter,
-                "median": one.median,
-                "a quarter above": one.three_quarters,
-                "a tenth above": one.nine_tenths,
-                "replies": one.texts,
-            }
-            for one in spreads
-        ]
+def responder_bars(records: Sequence[ResponderRecord]) -> None:
+    """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
+    stacked_bars(
+        {one.responder: (one.better, one.even, one.both_bad, one.worse) for one in records},
+        {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED},
+        names=("Responder", "was", "rankings"),
+        title="rankings by people, beside another's replies",
+        height=60 + 46 * len(records),
     )
-    numbers = ["a tenth below", "a quarter below", "median", "a quarter above", "a tenth above"]
-    tips = [alt.Tooltip("Responder:N"), *(alt.Tooltip(f"{name}:Q", format=".0f") for name in numbers)]
-    y = alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
-    base = alt.Chart(frame).encode(y=y, tooltip=[*tips, alt.Tooltip("replies:Q")])
-    ends = base.mark_rule(color=GREY).encode(
-        x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
-    )
-    half = base.mark_bar(color=GREEN, opacity=0.5, size=18).encode(x="a quarter below:Q", x2="a quarter above:Q")
-    middle = base.mark_tick(color=GREEN, thickness=4, size=26).encode(x="median:Q")
-    draw(ends + half + middle, height=60 + 46 * len(frame))
 
 
 def longer_bars(sides: Sequence[LongerSide]) -> None:
     """How often each Responder's reply is the longer one of a pair, as long, or the shorter one."""
-    colours = {"longer": GREEN, "as long": PALE, "shorter": GREY}
-    order = list(colours)
+    stacked_bars(
+        {one.whose: (one.longer, one.same, one.shorter) for one in sides},
+        {"longer": GREEN, "as long": PALE, "shorter": GREY},
+        names=("Responder", "is", "pairs"),
+        title="offered pairs, beside another's reply",
+        height=60 + 46 * len(sides),
+    )
+
+
+def share_bars(shares: Sequence[ResponderShare]) -> None:
+    """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
+    stacked_bars(
+        {one.label: (one.chosen, one.rejected) for one in shares},
+        {"better": GREEN, "worse": RED},
+        names=("Whose", "is", "pairs"),
+        title="pairs",
+        limit=220,
+        height=50 + 34 * len(shares),
+    )
+
+
+def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
+    """The middle half of each one's lengths in words as a bar, the median in it, the tenths as its ends.
+
+    Args:
+        sides: of the better and the worse replies, each in its colour; else of Responders.
+    """
+    name, thinner = ("Reply", 2) if sides else ("Responder", 0)
+    cuts = ("a tenth below", "a quarter below", "median", "a quarter above", "a tenth above")
     frame = pd.DataFrame(
         [
-            {"Responder": one.responder, "is": name, "pairs": count, "order": order.index(name)}
-            for one in sides
-            for name, count in zip(order, (one.longer, one.same, one.pairs - one.longer - one.same), strict=True)
+            {name: one.whose}
+            | dict(zip(cuts, (one.tenth, one.quarter, one.median, one.three_quarters, one.nine_tenths), strict=True))
+            | ({} if sides else {"replies": one.texts})
+            for one in spreads
         ]
     )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("pairs:Q", title="offered pairs, beside another's reply", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=coloured("is:N", colours),
-            order="order:Q",
-            tooltip=["Responder", "is", "pairs"],
-        )
+    tips = [alt.Tooltip(f"{name}:N"), *(alt.Tooltip(f"{cut}:Q", format=".0f") for cut in cuts)]
+    tips += [] if sides else [alt.Tooltip("replies:Q")]
+    colour: Any = alt.Undefined if sides else GREEN
+    by_side: Any = coloured("Reply:N", {"better": GREEN, "worse": RED}) if sides else alt.Undefined
+    axis = alt.Undefined if sides else alt.Axis(labelLimit=260)
+    base = alt.Chart(frame).encode(y=alt.Y(f"{name}:N", sort=None, title=None, axis=axis), tooltip=tips)
+    ends = base.mark_rule(color=GREY).encode(
+        x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
     )
-    st.html(legend(colours))
-    draw(chart, height=60 + 46 * len(sides))
+    half = base.mark_bar(color=colour, opacity=0.5, size=18 - thinner).encode(
+        x="a quarter below:Q", x2="a quarter above:Q", color=by_side
+    )
+    middle = base.mark_tick(color=colour, thickness=4, size=26 - thinner).encode(x="median:Q", color=by_side)
+    draw(ends + half + middle, height=130 if sides else 60 + 46 * len(frame))
 
 
 def learning_curve(points: Sequence[CurvePoint]) -> None:
@@ -242,66 +267,14 @@ def learning_curve(points: Sequence[CurvePoint]) -> None:
     draw(chance + named + line + intervals + marks + shares, height=320)
 
 
-def share_bars(shares: Sequence[ResponderShare]) -> None:
-    """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
-    colours = {"better": GREEN, "worse": RED}
-    order = list(colours)
-    frame = pd.DataFrame(
-        [
-            {"Whose": one.label, "is": name, "pairs": count, "order": order.index(name)}
-            for one in shares
-            for name, count in zip(order, (one.chosen, one.rejected), strict=True)
-        ]
-    )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("Whose:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
-            color=coloured("is:N", colours),
-            order="order:Q",
-            tooltip=["Whose", "is", "pairs"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=50 + 34 * len(shares))
-
-
-def side_lengths(lengths: Lengths) -> None:
-    """Words of the better and of the worse replies: middle half as a bar, median in it, the tenths as its ends."""
-    frame = pd.DataFrame(
-        [
-            {
-                "Reply": one.side.lower(),
-                "a tenth below": one.tenth,
-                "a quarter below": one.quarter,
-                "median": one.median,
-                "a quarter above": one.three_quarters,
-                "a tenth above": one.nine_tenths,
-            }
-            for one in lengths.sides
-        ]
-    )
-    tips = [alt.Tooltip("Reply:N"), *(alt.Tooltip(f"{name}:Q", format=".0f") for name in frame.columns[1:])]
-    colour = coloured("Reply:N", {"better": GREEN, "worse": RED})
-    base = alt.Chart(frame).encode(y=alt.Y("Reply:N", sort=None, title=None), tooltip=tips)
-    ends = base.mark_rule(color=GREY).encode(
-        x=alt.X("a tenth below:Q", title="words in a reply", scale=alt.Scale(zero=True)), x2="a tenth above:Q"
-    )
-    half = base.mark_bar(opacity=0.5, size=16).encode(x="a quarter below:Q", x2="a quarter above:Q", color=colour)
-    middle = base.mark_tick(thickness=4, size=24).encode(x="median:Q", color=colour)
-    draw(ends + half + middle, height=130)
-
-
-def longer_bar(lengths: Lengths) -> None:
+def longer_bar(better: LongerSide) -> None:
     """In how many pairs the better reply is the longer one, as long, or the shorter one."""
     colours = {"the longer one is better": GREEN, "both are as long": PALE, "the shorter one is better": GREY}
     frame = pd.DataFrame(
         [
             {"which": name, "pairs": count, "order": place, "row": ""}
             for place, (name, count) in enumerate(
-                zip(colours, (lengths.longer, lengths.same, lengths.shorter), strict=True)
+                zip(colours, (better.longer, better.same, better.shorter), strict=True)
             )
         ]
     )

@@ -7,7 +7,7 @@ import streamlit as st
 
 from db.session import reading, session
 from review.corrections import correct, same_words, standing_correction, withdraw
-from review.drafts import draft_of, forget_draft, save_draft
+from review.drafts import DraftPlace, draft_of, forget_draft, save_draft
 from texts.diff import word_diff, words_changed
 from texts.escape import escaped
 from ui.editor import editor, now_in, restart
@@ -34,12 +34,21 @@ class Subject:
         """Of the editor."""
         return f"correct_{self.response_id}_{self.parent_id or 0}"
 
+    def place(self, me: Me) -> DraftPlace:
+        """Where its draft is kept."""
+        return DraftPlace(
+            reviewer_id=me.reviewer_id,
+            prompt_id=self.prompt_id,
+            response_id=self.response_id,
+            parent_id=self.parent_id,
+        )
+
 
 def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = lambda: None) -> None:
     """Correct one reply. What is typed is kept as a draft; nothing is learned from before it is saved."""
     with reading() as s:
         mine = standing_correction(s, by=me.reviewer_id, response_id=subject.response_id)
-        draft = draft_of(s, reviewer_id=me.reviewer_id, prompt_id=subject.prompt_id, response_id=subject.response_id)
+        draft = draft_of(s, at=subject.place(me))
     base = subject.start if subject.start is not None else subject.original
     saved = mine.text if mine is not None and subject.parent_id is None else base
     start = draft if draft is not None else saved
@@ -91,12 +100,11 @@ def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = l
 
 
 def _keep_draft(me: Me, subject: Subject, text: str, saved: str) -> None:
-    reviewer, prompt, reply, parent = me.reviewer_id, subject.prompt_id, subject.response_id, subject.parent_id
     with errors_toasted(), session() as s:
         if same_words(text, saved):
-            forget_draft(s, reviewer_id=reviewer, prompt_id=prompt, response_id=reply, parent_id=parent)
+            forget_draft(s, at=subject.place(me))
         else:
-            save_draft(s, by=reviewer, prompt_id=prompt, response_id=reply, parent_id=parent, text=text)
+            save_draft(s, at=subject.place(me), text=text)
 
 
 def _save(me: Me, subject: Subject, start: str, on_saved: Callable[[], None]) -> None:
@@ -119,7 +127,7 @@ def _save(me: Me, subject: Subject, start: str, on_saved: Callable[[], None]) ->
 def _reset(me: Me, subject: Subject) -> None:
     restart(subject.key)
     with errors_toasted(), session() as s:
-        forget_draft(s, reviewer_id=me.reviewer_id, prompt_id=subject.prompt_id, response_id=subject.response_id)
+        forget_draft(s, at=subject.place(me))
 
 
 def _withdraw(me: Me, subject: Subject, correction_id: int) -> None:

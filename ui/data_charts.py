@@ -9,9 +9,9 @@ import streamlit as st
 from eval.report.pictures import GREEN, GREY, PALE, RED
 from texts.escape import escaped
 from training.data.classes_and_values import Labels, Values
-from training.data.inspected_rows import Finding, InspectedRow
-from training.data.inspection import Bin, Disagreement, Fared, Opening, bins
-from training.data.token_fit import Piece
+from training.data.inspected_rows import InspectedRow, Remark
+from training.data.inspection import Bin, Disagreement, Opening, ResponderWins, bins
+from training.data.token_fit import TokenPiece
 from ui.charts import coloured, draw, legend
 from ui.safe import plain
 
@@ -30,7 +30,7 @@ _STYLE = """<style>
 </style>"""
 
 
-def show_finding(found: Finding) -> None:
+def show_finding(found: Remark) -> None:
     """One sentence over a chart; a warning where a model would learn what nobody meant."""
     if found.warns:
         st.warning(plain(found.sentence), icon=":material/warning:")
@@ -86,7 +86,7 @@ def difference_bars(differences: Sequence[int]) -> None:
     draw(chart, height=240)
 
 
-def responder_shares(found: Sequence[Fared]) -> None:
+def responder_shares(found: Sequence[ResponderWins]) -> None:
     """How often each Responder's replies were chosen beside another's, with the interval and the half-way line."""
     frame = pd.DataFrame(
         [
@@ -227,9 +227,7 @@ def show_style() -> None:
     st.html(_STYLE)
 
 
-def show_row(
-    one: InspectedRow, sides: tuple[Sequence[Piece], Sequence[Piece], Sequence[Piece]], *, tokens: str, cut: bool
-) -> None:
+def show_row(one: InspectedRow, sides: Sequence[Sequence[TokenPiece]], *, tokens: str, cut: bool) -> None:
     """One row: the prompt above, the chosen and the rejected reply side by side.
 
     Args:
@@ -253,7 +251,7 @@ def show_row(
     )
 
 
-def pieces_html(found: Sequence[Piece], *, cut: bool) -> str:
+def pieces_html(found: Sequence[TokenPiece], *, cut: bool) -> str:
     """The pieces as HTML that shows exactly their text; with ``cut``, line breaks show and each is by itself."""
     html = []
     for one in found:

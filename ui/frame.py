@@ -11,7 +11,7 @@ import streamlit as st
 from sqlalchemy import select
 
 from db.models import Project, Role
-from db.people import ensure_reviewer, ensure_role, has_manager, join, members, roles_of
+from db.people import ensure_reviewer, ensure_role, guideline_of, has_manager, join, members, roles_of
 from db.session import reading, session
 from errors import PickwellError, to_type
 from ui.safe import plain, show_error
@@ -190,3 +190,13 @@ def page(title: str, *roles: Role) -> Me:
         st.stop()
     st.title(title)
     return me
+
+
+def show_guideline(me: Me) -> None:
+    """What makes a reply better, where the project says so; folded."""
+    with reading() as s:
+        guideline = guideline_of(s, project_id=me.project_id)
+    if guideline is not None and guideline.text:
+        title = f"Guideline: what makes a reply better (version {guideline.version})"
+        with st.expander(title, icon=":material/menu_book:"):
+            st.text(guideline.text)

@@ -7,7 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from texts.diff import Change, Piece
+from stats.verdicts import Verdict
+from texts.diff import DiffPiece, Edit
 from texts.escape import escaped
 from texts.shown import oddities
 from ui.keys import one_press_a_key
@@ -19,15 +20,10 @@ PAUSE = 0.35
 LATE = 0.15
 """Seconds by which a press within the pause may reach us after it."""
 
-KEYS = (
-    ("LEFT", "Left is better", "Left"),
-    ("TIE", "Both good", "Up"),
-    ("BOTH_BAD", "Both bad", "Down"),
-    ("RIGHT", "Right is better", "Right"),
+KEYS = tuple(
+    (verdict, verdict.words.capitalize(), verdict.key)
+    for verdict in (Verdict.LEFT, Verdict.TIE, Verdict.BOTH_BAD, Verdict.RIGHT)
 )
-
-
-CHOICE_WORDS = {"LEFT": "left is better", "RIGHT": "right is better", "TIE": "both good", "BOTH_BAD": "both bad"}
 
 
 def show_prompt(text: str, context: str | None, *, compact: bool = False, synthetic: bool = False) -> None:
@@ -48,18 +44,18 @@ def noted(text: str) -> str:
 
 
 def show_pair(left: str, right: str, *, chosen: str | None = None, told: bool = False) -> None:
-    """Two texts as equals; `chosen` is the side that was just preferred, both for a tie of good ones.
+    """Two texts as equals; `chosen` is the verdict that was just given, which marks one side, or both for a tie.
 
     With `told`, beside each label stands what is odd about its text.
     """
     left_note, right_note = (noted(text) if told else "" for text in (left, right))
-    marks = {side: " pw-chosen" if chosen in (side, "TIE") else "" for side in ("LEFT", "RIGHT")}
-    faded = " pw-faded" if chosen == "BOTH_BAD" else ""
+    marks = {side: " pw-chosen" * (chosen in (side, Verdict.TIE)) for side in (Verdict.LEFT, Verdict.RIGHT)}
+    faded = " pw-faded" * (chosen == Verdict.BOTH_BAD)
     st.html(
         f'<div class="pw-pair{faded}">'
-        f'<div class="pw-card{marks["LEFT"]}"><div class="pw-label">Left{left_note}</div>'
+        f'<div class="pw-card{marks[Verdict.LEFT]}"><div class="pw-label">Left{left_note}</div>'
         f'<div class="pw-text">{escaped(left)}</div></div>'
-        f'<div class="pw-card{marks["RIGHT"]}"><div class="pw-label">Right{right_note}</div>'
+        f'<div class="pw-card{marks[Verdict.RIGHT]}"><div class="pw-label">Right{right_note}</div>'
         f'<div class="pw-text">{escaped(right)}</div></div>'
         "</div>"
     )
@@ -70,7 +66,8 @@ class Chosen:
     """A choice that is still on the screen, for a slip to be seen."""
 
     item_id: int
-    choice: str
+    choice: Any
+    """The choice of `choice_bar`, or the Order of cards."""
     shown: Any
     """What the page had on the screen: the pair stays until the pause is over."""
     at: float
@@ -106,7 +103,7 @@ def choice_bar(
     a key is held or pressed again, and in a pair's first moments, presses count for nothing.
 
     Args:
-        item_id: what is judged; `on_choice` gets it with one of LEFT, TIE, BOTH_BAD, RIGHT and says whether it saved.
+        item_id: what is judged; `on_choice` gets it with the choice, such as a Verdict, and says whether it saved.
         shown: what is on the screen, kept over the pause.
         on_again: called when LEFT or RIGHT is pressed twice within the pause.
         disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
@@ -157,7 +154,7 @@ def _pressed(
     chosen = st.session_state.get("pair_chosen")
     if isinstance(chosen, Chosen) and chosen.item_id == item_id and now < chosen.at + PAUSE + LATE:
         # the pause is slept through on the server, so a second press within it arrives a little after its end
-        if choice == chosen.choice and not chosen.much and on_again and choice in ("LEFT", "RIGHT"):
+        if choice == chosen.choice and not chosen.much and on_again and choice in (Verdict.LEFT, Verdict.RIGHT):
             chosen.much = on_again(item_id)
             chosen.at = now
         return
@@ -189,8 +186,8 @@ def seconds_drawn() -> float:
     return time.monotonic() - float(st.session_state.get("screen_drawn_at", 0.0))
 
 
-def show_diff(pieces: tuple[Piece, ...]) -> None:
+def show_diff(pieces: tuple[DiffPiece, ...]) -> None:
     """A word diff: added green, removed red and struck through."""
-    tags = {Change.KEPT: ("", ""), Change.ADDED: ("<ins>", "</ins>"), Change.REMOVED: ("<del>", "</del>")}
+    tags = {Edit.KEPT: ("", ""), Edit.ADDED: ("<ins>", "</ins>"), Edit.REMOVED: ("<del>", "</del>")}
     body = "".join(f"{tags[p.change][0]}{escaped(p.text)}{tags[p.change][1]}" for p in pieces)
     st.html(f'<div class="pw-card pw-text pw-diff">{body}</div>')

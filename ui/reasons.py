@@ -1,57 +1,45 @@
 """Why the last choice was made: a comment, chips, and the project's criteria."""
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 import streamlit as st
 
 from db.models import Judgment
 from db.session import reading, session
 from eval.judging import explain, set_tags, tags_of
-from review.rankings import Choice, LastRanking, give_reason
+from review.rankings import LastRanking, give_reason
 from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
+from review.slots import in_words
+from stats.verdicts import Verdict
 from texts.typed import LONGEST_COMMENT
 from ui.frame import Me
 from ui.keys import alternating
-from ui.pairs import CHOICE_WORDS
 from ui.safe import errors_toasted, plain
-from ui.slots import words_of
 
 TITLES = ("The better one is", "Wrong with the other")
 
 
-SIDES = {"Left": Choice.LEFT, "Equal": Choice.TIE, "Right": Choice.RIGHT}
+SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
 
 
 def why(me: Me, last: LastRanking) -> None:
     """Reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
-        criteria = criteria_of(s, project_id=me.project_id) if last.choice is not None else []
+        criteria = criteria_of(s, project_id=me.project_id) if last.order.verdict else []
         said = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
 
-    def save_reason(text: str) -> None:
-        with session() as s:
-            give_reason(s, by=me.reviewer_id, ranking_id=last.ranking_id, reason=text)
-
-    def save_chips(praise: list[str], faults: list[str]) -> None:
-        with session() as s:
-            set_chips(s, by=me.reviewer_id, ranking_id=last.ranking_id, praise=praise, faults=faults)
-
     with st.container(border=True, key="why"):
-        strong = " (much)" if last.strength == 2 else ""
-        if last.choice is None:
-            choice, titles = words_of(last.places, none_good=last.both_bad), ("The best is", "Wrong with the others")
-        else:
-            choice, titles = CHOICE_WORDS[last.choice.value], TITLES
         reason_boxes(
-            f"{choice}{strong}",
+            in_words(last.order, strength=last.strength),
             kind="ranking",
             item_id=last.ranking_id,
             comment=last.reason,
             chips=chips,
-            titles=titles,
-            save_comment=save_reason,
-            save_chips=save_chips,
+            titles=TITLES if last.order.verdict else ("The best is", "Wrong with the others"),
+            save_comment=partial(give_reason, by=me.reviewer_id, ranking_id=last.ranking_id),
+            save_labels=partial(set_chips, by=me.reviewer_id, ranking_id=last.ranking_id),
         )
         for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
             column.segmented_control(
@@ -65,9 +53,9 @@ def why(me: Me, last: LastRanking) -> None:
 
 
 def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> None:
-    choice = SIDES.get(str(st.session_state.get(key)))
+    verdict = SIDES.get(str(st.session_state.get(key)))
     with errors_toasted(), session() as s:
-        judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, choice=choice)
+        judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, verdict=verdict)
 
 
 def reason_boxes(
@@ -78,8 +66,8 @@ def reason_boxes(
     comment: str | None,
     chips: Collection[str],
     titles: tuple[str, str] = TITLES,
-    save_comment: Callable[[str], None],
-    save_chips: Callable[[list[str], list[str]], None],
+    save_comment: Callable[..., None],
+    save_labels: Callable[..., None],
 ) -> None:
     """Both boxes; everything in them is optional and saved at once.
 
@@ -89,6 +77,8 @@ def reason_boxes(
         item_id: its id, so that no box keeps the text of the one before.
         comment: as it stands.
         chips: as they stand.
+        save_comment: gets the session and the `reason`.
+        save_labels: gets the session, `praise` and `faults`.
     """
     key = alternating(f"{kind}_comment", item_id)
     st.text_input(
@@ -108,20 +98,21 @@ def reason_boxes(
             default=[chip for chip in chips if chip in labels],
             key=own,
             on_change=_chips,
-            args=(keys, save_chips),
+            args=(keys, save_labels),
         )
 
 
-def _comment(key: str, save: Callable[[str], None]) -> None:
+def _comment(key: str, save: Callable[..., None]) -> None:
     with errors_toasted():
-        save(st.session_state.get(key, ""))
+        with session() as s:
+            save(s, reason=st.session_state.get(key, ""))
         st.toast("Reason saved.")
 
 
-def _chips(keys: tuple[str, str], save: Callable[[list[str], list[str]], None]) -> None:
+def _chips(keys: tuple[str, str], save: Callable[..., None]) -> None:
     praise, faults = (st.session_state.get(key, []) for key in keys)
-    with errors_toasted():
-        save(praise, faults)
+    with errors_toasted(), session() as s:
+        save(s, praise=praise, faults=faults)
 
 
 def why_verdict(me: Me, last: Judgment) -> None:
@@ -130,22 +121,13 @@ def why_verdict(me: Me, last: Judgment) -> None:
         return
     with reading() as s:
         tags = tags_of(s, judgment_id=last.id)
-
-    def save_comment(text: str) -> None:
-        with session() as s:
-            explain(s, by=me.reviewer_id, judgment_id=last.id, text=text)
-
-    def save_tags(praise: list[str], faults: list[str]) -> None:
-        with session() as s:
-            set_tags(s, by=me.reviewer_id, judgment_id=last.id, praise=praise, faults=faults)
-
     with st.container(border=True, key="why_verdict"):
         reason_boxes(
-            CHOICE_WORDS[last.verdict.value],
+            last.verdict.words,
             kind="verdict",
             item_id=last.id,
             comment=last.comment,
             chips=tags,
-            save_comment=save_comment,
-            save_chips=save_tags,
+            save_comment=partial(explain, by=me.reviewer_id, judgment_id=last.id),
+            save_labels=partial(set_tags, by=me.reviewer_id, judgment_id=last.id),
         )

@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 import streamlit as st
 
-from review.assignment import ManyOffer
+from review.assignment import Offer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
+from stats.verdicts import Order, Verdict
 from texts.escape import escaped
 from ui.keys import one_press_a_key
-from ui.pairs import TOO_SOON, Chosen, appeared, noted, seconds_drawn, seconds_shown
+from ui.pairs import TOO_SOON, Chosen, appeared, choice_bar, noted, seconds_drawn, seconds_shown, show_pair
 
 REPEAT = 0.1
 """Seconds within which the same digit again is a held key or a double click, not a tie."""
@@ -27,17 +29,15 @@ BURST = 0.6
 """After two keys at once, a key counts again when so many seconds were without any: the rest of a burst does not."""
 WARNED = 1.0
 """Seconds that the warning must have been seen before Enter again saves the order as shown."""
-NONE_GOOD = "NONE"
-"""What a choice is called when none can be sent; otherwise it is the places, such as `2 1 1`."""
-ENTER = "ENTER"
+NONE_GOOD, ENTER = "NONE", "ENTER"
 SUBMITTING = (ENTER, NONE_GOOD)
 ALL, ENDS = "Order all", "Best and worst"
 WAY = "slots_way"
 """Where the session remembers which of the two it is."""
 AT_ONCE = "Two keys came at once and neither was counted. Press them again, one after the other."
 
-Save = Callable[[int, Sequence[int], bool], bool]
-"""Gets what was ordered, its places from left to right, and whether none can be sent; says whether it saved."""
+Save = Callable[[Order], bool]
+"""Gets an order that was made, once, and says whether it saved it."""
 
 
 @dataclass
@@ -62,13 +62,58 @@ class _Held:
     """What the page has on the screen, kept over the pause."""
 
 
-def words_of(places: Sequence[int], *, none_good: bool) -> str:
-    """An order for the line that tells one's last choice."""
-    return "none can be sent" if none_good else in_words(places)
+def show_offer(offer: Offer, order: Order | None = None) -> None:
+    """The replies as they were offered, two side by side or more as cards, with what somebody said of them."""
+    if offer.is_pair:
+        show_pair(*(reply.text for reply in offer.replies), chosen=order.verdict if order else None)
+    else:
+        show_cards(offer, order.places if order else ())
+
+
+def ask_order(
+    offer: Offer,
+    save: Save,
+    *,
+    chosen: Chosen | None,
+    shown: object | None = None,
+    on_again: Callable[[int], bool] | None = None,
+    told: bool = False,
+    disabled: bool = False,
+    between: Callable[[], None] = lambda: None,
+    beside: Callable[[], None] = lambda: None,
+) -> None:
+    """The replies and the keys that put them in order: arrows for two, digits for more.
+
+    An order is saved at once and seen for a moment before the next.
+
+    Args:
+        chosen: the order that was just saved, if its pause is not over.
+        shown: what the page keeps over the pause; the offer where None.
+        on_again: called when the better side of two is said twice.
+        told: whether what is odd about a text of two stands beside it; beside cards it always does.
+        disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
+        between: draws what stands above cards, or below two replies.
+        beside: draws what else stands in the bar.
+    """
+    shown = offer if shown is None else shown
+    if not offer.is_pair:
+        between()
+        _order_cards(offer, save, chosen=chosen, shown=shown, disabled=disabled, beside=beside)
+        return
+    show_pair(*(reply.text for reply in offer.replies), chosen=chosen.choice if chosen else None, told=told)
+    between()
+    choice_bar(
+        offer.comparison_id,
+        shown,
+        lambda _, choice: save(Verdict(choice).order),
+        on_again=on_again,
+        disabled=disabled,
+        beside=beside,
+    )
 
 
 def show_cards(
-    offer: ManyOffer,
+    offer: Offer,
     given: Sequence[int | None] = (),
     *,
     focus: int | None = None,
@@ -85,10 +130,10 @@ def show_cards(
         keys: digits mean cards, so each shows its own.
         below: draws what stands under each text.
     """
-    rows = 1 if len(offer.cards) <= 3 else 2
-    across = len(offer.cards) // rows + len(offer.cards) % rows
+    rows = 1 if len(offer.replies) <= 3 else 2
+    across = len(offer.replies) // rows + len(offer.replies) % rows
     with st.container(key=f"pwgrid_{across}_{rows}_{offer.comparison_id}"):
-        for card, one in enumerate(offer.cards):
+        for card, one in enumerate(offer.replies):
             place = given[card] if card < len(given) else None
             marks = " pw-focus" * (card == focus) + " pw-done" * chosen + " pw-first" * (chosen and place == 1)
             badge = f'<span class="pw-place">{ordinal(place)}</span>' if place else ""
@@ -102,33 +147,16 @@ def show_cards(
                 below(card)
 
 
-def order_cards(
-    offer: ManyOffer,
-    save: Save,
-    *,
-    chosen: Chosen | None = None,
-    shown: object | None = None,
-    disabled: bool = False,
-    beside: Callable[[], None] = lambda: None,
+def _order_cards(
+    offer: Offer, save: Save, *, chosen: Chosen | None, shown: object, disabled: bool, beside: Callable[[], None]
 ) -> None:
-    """The cards, and the bar with their keys; an order is saved at once and seen for a moment before the next.
-
-    Args:
-        offer: what is ordered.
-        save: called once for an order that is submitted.
-        chosen: the order that was just saved, if its pause is not over.
-        shown: what the page keeps over the pause; the offer where None.
-        disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
-        beside: draws what else stands in the bar.
-    """
+    """The cards, and the bar with their keys; arguments as for `ask_order`."""
     appeared(offer.comparison_id)
-    best_worst = len(offer.cards) == BEST_WORST_OF and st.session_state.get(WAY, ALL) == ENDS
+    best_worst = len(offer.replies) == BEST_WORST_OF and st.session_state.get(WAY, ALL) == ENDS
     if chosen is not None:
-        none_good = chosen.choice == NONE_GOOD
-        places = [] if none_good else [int(place) for place in chosen.choice.split()]
-        show_cards(offer, places, chosen=True)
-        said = "Saved: " + words_of(places, none_good=none_good)
-        _bar(offer, None, best_worst, save, f"{said}.", beside, disabled)
+        order: Order = chosen.choice
+        show_cards(offer, () if order.none_good else order.places, chosen=True)
+        _bar(offer, None, best_worst, save, f"Saved: {in_words(order)}.", beside, disabled)
         return
     held = _held(offer, best_worst)
     cards = held.cards
@@ -136,7 +164,7 @@ def order_cards(
     show_cards(offer, cards.given, focus=focus, keys=best_worst, below=partial(_card_button, offer, cards))
     _bar(offer, cards, best_worst, save, cards.said, beside, disabled)
     _scroll_to(".pw-prompt" if focus is None or not any(cards.given) else ".pw-focus", f"{offer.comparison_id} {focus}")
-    held.drawn, held.presses, held.shown = cards, 0, offer if shown is None else shown
+    held.drawn, held.presses, held.shown = cards, 0, shown
     held.draws += 1
     if isinstance(cards, Slots) and cards.warned:
         held.warned_at = held.warned_at or time.monotonic()
@@ -150,39 +178,29 @@ def _scroll_to(mark: str, turn: str) -> None:
     st.html(f"<script>/* {turn} */ {script}</script>", unsafe_allow_javascript=True)
 
 
-def _held(offer: ManyOffer, best_worst: bool) -> _Held:
+def _held(offer: Offer, best_worst: bool) -> _Held:
     held = st.session_state.get("slots_held")
     kind = BestWorst if best_worst else Slots
     if not isinstance(held, _Held) or held.item_id != offer.comparison_id or not isinstance(held.cards, kind):
-        cards: Cards = BestWorst() if best_worst else Slots.fresh(len(offer.cards))
+        cards: Cards = BestWorst() if best_worst else Slots.fresh(len(offer.replies))
         held = _Held(offer.comparison_id, cards, drawn=cards)
         st.session_state["slots_held"] = held
     return held
 
 
-def _card_button(offer: ManyOffer, cards: Cards, card: int) -> None:
+def _card_button(offer: Offer, cards: Cards, card: int) -> None:
     """For the mouse: focus this card, or name it."""
     if isinstance(cards, Slots):
-        act = partial(Slots.look_at, card=card)
-        st.button(
-            "Focus",
-            key=f"card_focus_{card}",
-            type="tertiary",
-            on_click=_pressed,
-            args=(offer.comparison_id, f"focus {card}", act),
-        )
-        return
-    st.button(
-        "Worst" if cards.best is not None and not cards.complete else "Best",
-        key=f"card_name_{card}",
-        type="tertiary",
-        on_click=_pressed,
-        args=(offer.comparison_id, f"digit {card + 1}", partial(BestWorst.digit, number=card + 1)),
-    )
+        label, key, name, act = "Focus", "focus", f"focus {card}", methodcaller("look_at", card)
+    else:
+        label = "Worst" if cards.best is not None and not cards.complete else "Best"
+        key, name, act = "name", f"digit {card + 1}", methodcaller("digit", card + 1)
+    args = offer.comparison_id, name, act
+    st.button(label, key=f"card_{key}_{card}", type="tertiary", on_click=_pressed, args=args)
 
 
 def _bar(
-    offer: ManyOffer,
+    offer: Offer,
     cards: Cards | None,
     best_worst: bool,
     save: Save,
@@ -191,7 +209,7 @@ def _bar(
     disabled: bool,
 ) -> None:
     """What to press next, or what the last press was answered with; then the buttons. Keys do nothing in a pause."""
-    item_id, count = offer.comparison_id, len(offer.cards)
+    count = len(offer.replies)
     with st.container(key="choice_bar", gap="xsmall"):
         warning = " pw-said" if said and cards is not None else ""
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -218,7 +236,7 @@ def _bar(
                     type="primary" if here else "secondary",
                     disabled=disabled,
                     on_click=_pressed,
-                    args=(item_id, f"digit {number}", partial(_digit, number=number)),
+                    args=(offer.comparison_id, f"digit {number}", methodcaller("digit", number)),
                 )
             if not best_worst:
                 for name, key, step in (("previous", "Left", -1), ("next", "Right", 1)):
@@ -229,25 +247,20 @@ def _bar(
                         shortcut=key,
                         disabled=disabled,
                         on_click=_pressed,
-                        args=(item_id, f"move {step}", partial(_move, step=step)),
+                        args=(offer.comparison_id, f"move {step}", methodcaller("move", step)),
                     )
-            st.button(
-                "Submit",
-                key="slots_submit",
-                shortcut="Enter",
-                type="primary" if cards is not None and cards.complete else "secondary",
-                disabled=disabled,
-                on_click=_submitted,
-                args=(item_id, offer, save, False),
-            )
-            st.button(
-                "None can be sent",
-                key="slots_none",
-                shortcut="0",
-                disabled=disabled,
-                on_click=_submitted,
-                args=(item_id, offer, save, True),
-            )
+            submits = (("Submit", "submit", "Enter", False), ("None can be sent", "none", "0", True))
+            for label, key, shortcut, none_good in submits:
+                ready = cards is not None and cards.complete and not none_good
+                st.button(
+                    label,
+                    key=f"slots_{key}",
+                    shortcut=shortcut,
+                    type="primary" if ready else "secondary",
+                    disabled=disabled,
+                    on_click=_submitted,
+                    args=(offer, save, none_good),
+                )
             beside()
     one_press_a_key()
 
@@ -264,14 +277,6 @@ def _hint(cards: Cards | None) -> str:
     if isinstance(cards, Slots):
         return f"Card {letter(cards.focus)}: which place? 1 is best; the same one twice is a tie."
     return "Which card is the best? Press its digit." if cards.best is None else "And which one is the worst?"
-
-
-def _digit(cards: Cards, number: int) -> Cards:
-    return cards.digit(number)
-
-
-def _move(cards: Cards, step: int) -> Cards:
-    return cards.move(step) if isinstance(cards, Slots) else cards
 
 
 def _counts(item_id: int, name: str) -> _Held | None:
@@ -311,20 +316,19 @@ def _pressed(item_id: int, name: str, act: Callable[[Any], Cards]) -> None:
         held.cards = act(held.cards)
 
 
-def _submitted(item_id: int, offer: ManyOffer, save: Save, none_good: bool) -> None:
-    held = _counts(item_id, NONE_GOOD if none_good else ENTER)
+def _submitted(offer: Offer, save: Save, none_good: bool) -> None:
+    held = _counts(offer.comparison_id, NONE_GOOD if none_good else ENTER)
     if held is None:
         return
-    if none_good:
-        places, choice = (1,) * len(offer.cards), NONE_GOOD
-    else:
+    order = Order((1,) * len(offer.replies), none_good=True)
+    if not none_good:
         if held.warned_at is not None and time.monotonic() - held.warned_at < WARNED:
             return
         after = held.cards.enter()
         if after.submitted is None:
             held.cards = after
             return
-        places, choice = after.submitted, " ".join(map(str, after.submitted))
-    if save(item_id, places, none_good):
+        order = Order(after.submitted)
+    if save(order):
         st.session_state.pop("slots_held")
-        st.session_state["pair_chosen"] = Chosen(item_id, choice, held.shown, at=time.monotonic())
+        st.session_state["pair_chosen"] = Chosen(offer.comparison_id, order, held.shown, at=time.monotonic())

@@ -35,7 +35,6 @@ from db.models.evaluation import (
     Peek,
     SecondLook,
     Tag,
-    Verdict,
     WantedCorrection,
 )
 from db.models.feedback import (
@@ -138,7 +137,6 @@ __all__ = [
     "TrainingWarning",
     "TrialPrompt",
     "UtcDateTime",
-    "Verdict",
     "WantedCorrection",
     "Worker",
     "draw_of",

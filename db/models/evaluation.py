@@ -12,6 +12,7 @@ from db.models.prompts import Prompt
 from db.models.responders import Responder
 from db.models.responses import Response
 from db.models.runs import Run
+from stats.verdicts import Verdict
 
 
 class Evaluation(Base):
@@ -67,17 +68,6 @@ class Pairing(Base):
     candidate_response: Mapped[Response] = relationship(foreign_keys=[candidate_response_id])
     baseline_response: Mapped[Response] = relationship(foreign_keys=[baseline_response_id])
     judgments: Mapped[list["Judgment"]] = relationship(back_populates="pairing")
-
-
-class Verdict(StrEnum):
-    """A reviewer's decision, in positions: reviewers do not know who wrote which text."""
-
-    LEFT = "LEFT"
-    RIGHT = "RIGHT"
-    TIE = "TIE"
-    """Both good, neither better."""
-    BOTH_BAD = "BOTH_BAD"
-    """Neither could be sent; counts as a tie and is reported separately."""
 
 
 class Guess(StrEnum):

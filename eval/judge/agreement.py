@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from db.models import Verdict
-from eval.blinding import SCORE, Outcome, outcome
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.intervals import clustered
 from stats.judge_labels import LEAST_PROMPTS, WithJudge, with_judge
+from stats.verdicts import Outcome, Verdict
 from stats.vote_agreement import vote_agreement
 from stats.votes import Votes, as_votes
 
 JUDGE, PEOPLE = "model judge", "people"
-_WORD = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}
+_AS_VOTE = {verdict.outcome(candidate_left=True): verdict.word for verdict in Verdict}
 """Outcomes as a vote with the candidate on the left."""
 
 
@@ -132,7 +131,7 @@ def one_verdict(candidate_left: Verdict | None, candidate_right: Verdict | None)
     """One outcome from the verdicts in both orders: the same twice is that, what turns is a tie, a missing one none."""
     if candidate_left is None or candidate_right is None:
         return None
-    first, second = outcome(candidate_left, candidate_left=True), outcome(candidate_right, candidate_left=False)
+    first, second = candidate_left.outcome(candidate_left=True), candidate_right.outcome(candidate_left=False)
     return first if first is second else Outcome.TIE
 
 
@@ -161,8 +160,8 @@ def orders(judged: Sequence[TwiceJudged]) -> Orders:
 def _turned(one: TwiceJudged) -> bool:
     if one.candidate_left is None or one.candidate_right is None:
         return False
-    first = SCORE[outcome(one.candidate_left, candidate_left=True)]
-    return first != SCORE[outcome(one.candidate_right, candidate_left=False)]
+    first = one.candidate_left.outcome(candidate_left=True).score
+    return first != one.candidate_right.outcome(candidate_left=False).score
 
 
 def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Measures:
@@ -173,15 +172,15 @@ def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Me
         if vote.asked and (vote.prompt, vote.baseline) in said:
             given[vote.prompt, vote.baseline].append(vote.outcome)
     most = {pair: found for pair, votes in given.items() if (found := majority(votes)) is not None}
-    agreement, interval = _share({pair: _kind(said[pair]) == kind for pair, kind in most.items()}, "no pair was judged")
-    decided = {pair: kind for pair, kind in most.items() if kind != 0.5 and _kind(said[pair]) != 0.5}
+    agreement, interval = _share({pair: said[pair].score == kind for pair, kind in most.items()}, "no pair was judged")
+    decided = {pair: kind for pair, kind in most.items() if kind != 0.5 and said[pair].score != 0.5}
     without_ties, without = _share(
-        {pair: _kind(said[pair]) == kind for pair, kind in decided.items()}, "on no pair did one side win"
+        {pair: said[pair].score == kind for pair, kind in decided.items()}, "on no pair did one side win"
     )
     votes = _as_two(most, said)
     agreed = vote_agreement(votes) if votes is not None else None
     none = CannotEstimate("no pair was judged by people, with a clear majority, and by the model.")
-    singly = [_kind(one) == _kind(said[pair]) for pair, ones in given.items() for one in ones]
+    singly = [one.score == said[pair].score for pair, ones in given.items() for one in ones]
     return Measures(
         pairs=len(most),
         agreement=agreement,
@@ -200,12 +199,8 @@ def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Me
 
 def majority(votes: Sequence[Outcome]) -> float | None:
     """What most of the votes say, as the candidate's score 1, 0.5 or 0; none where two answers have equally many."""
-    ranked = Counter(_kind(one) for one in votes).most_common(2)
+    ranked = Counter(one.score for one in votes).most_common(2)
     return None if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
-
-
-def _kind(one: Outcome) -> float:
-    return SCORE[one]
 
 
 def _share(hits: Mapping[tuple[str, str], bool], none: str) -> tuple[Estimated[float], Estimated[Interval]]:
@@ -230,7 +225,7 @@ def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str]
         reviewers=[PEOPLE] * len(most) + [JUDGE] * len(most),
         lefts=["candidate"] * len(pairs),
         rights=[f"against {baseline}" for _, baseline in pairs],
-        verdicts=[words[kind] for kind in most.values()] + [words[_kind(said[pair])] for pair in most],
+        verdicts=[words[kind] for kind in most.values()] + [words[said[pair].score] for pair in most],
         candidate="candidate",
     )
 
@@ -238,8 +233,8 @@ def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str]
 def _correlation(
     given: Mapping[tuple[str, str], Sequence[Outcome]], said: Mapping[tuple[str, str], Outcome]
 ) -> Estimated[float]:
-    people = np.array([np.mean([_kind(one) for one in votes]) for votes in given.values()])
-    judge = np.array([_kind(said[pair]) for pair in given])
+    people = np.array([np.mean([one.score for one in votes]) for votes in given.values()])
+    judge = np.array([said[pair].score for pair in given])
     if len(people) < 3:
         return CannotEstimate("people and the model judged fewer than three pairs both.")
     if people.std() == 0 or judge.std() == 0:
@@ -265,7 +260,7 @@ def helped(
         reviewers=[reviewer for _, reviewer, *_ in both],
         lefts=[candidate] * len(both),
         rights=[baseline] * len(both),
-        verdicts=[_WORD[said] for _, _, said, _ in both],
+        verdicts=[_AS_VOTE[said] for _, _, said, _ in both],
         candidate=candidate,
         by_model=[by_model for *_, by_model in both],
     )

@@ -7,8 +7,8 @@ question comes after them. In the message the reply on the left is A and the one
 import html
 import re
 
-from db.models import Verdict
 from llm.template import TURN_MARK, user_text
+from stats.verdicts import Verdict
 
 LONGEST_SAID = 200
 """Characters of an answer that are kept."""

@@ -21,7 +21,6 @@ from db.models import (
     Response,
     Reviewer,
     RunStatus,
-    Verdict,
 )
 from errors import Refused
 from eval.judge.agreement import (
@@ -40,6 +39,7 @@ from llm.template import text_hash
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate, Estimated
 from stats.judge_labels import WithJudge
+from stats.verdicts import Verdict
 from texts.rules import as_shown
 
 

@@ -29,7 +29,6 @@ from db.models import (
     Response,
     Role,
     RunStatus,
-    Verdict,
     now,
 )
 from db.people import guideline_of, require
@@ -46,6 +45,7 @@ from jobs.progress import Progress
 from llm.client import Answer, Missing
 from llm.endpoints import remote_endpoint
 from llm.engine import serve, tail
+from stats.verdicts import Verdict
 from texts.shown import mask_names
 from texts.typed import cleaned
 

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, joinedload
 from db.models import Assertion, AssertionResult, Evaluation, ModelVersion, Pairing, Responder, Response, Role
 from db.people import require, roles_of
 from errors import Refused
-from eval.blinding import SCORE, Outcome, outcome
 from eval.report.results import NO_TAG, comment_of, names_of, pairings_of
+from stats.verdicts import Outcome
 
 
 class Fate(StrEnum):
@@ -80,7 +80,7 @@ class Case:
     @property
     def score(self) -> float:
         """Wins less losses over verdicts, in [-1, 1]."""
-        return 2 * sum(SCORE[one.outcome] for one in self.said) / len(self.said) - 1
+        return 2 * sum(one.outcome.score for one in self.said) / len(self.said) - 1
 
     @property
     def fate(self) -> Fate:
@@ -149,7 +149,7 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
         if not given or pairing.identical:
             continue
         said = tuple(
-            Said(j.reviewer.label, outcome(j.verdict, candidate_left=j.candidate_left), comment_of(j), j.seconds)
+            Said(j.reviewer.label, j.verdict.outcome(candidate_left=j.candidate_left), comment_of(j), j.seconds)
             for j in sorted(given, key=lambda judgment: judgment.id)
             if j.verdict is not None
         )

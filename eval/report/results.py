@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from errors import Refused
-from eval.blinding import Outcome, outcome
 from eval.guesses import Guessed, guesses_of
 from eval.protocol import Stated, stated
 from eval.report.votes import VotesReport, report
 from eval.second_looks import Twice, looks_of
 from stats.contrasts import HeadToHead, contrasts
+from stats.verdicts import Outcome, Verdict
 from stats.votes import Votes, as_votes
 from texts.rules import as_shown
 
@@ -297,21 +297,18 @@ def _rows(
         looks: list[Judgment | None] = [None] if pairing.identical else [*given]
         for look in looks:
             sides = (candidate, baseline) if look is None or look.candidate_left else (baseline, candidate)
-            verdict = "tie" if look is None or look.verdict is None else look.verdict.value.lower()
-            result = Outcome.TIE
-            if look is not None and look.verdict is not None:
-                result = outcome(look.verdict, candidate_left=look.candidate_left)
+            verdict = Verdict.TIE if look is None or look.verdict is None else look.verdict
             yield JudgmentRow(
                 prompt=str(pairing.prompt_id),
                 reviewer=NOBODY if look is None else " ".join(look.reviewer.label.split()),
                 left=names[sides[0].responder_id],
                 right=names[sides[1].responder_id],
-                verdict=verdict,
+                verdict=verdict.word,
                 left_length=length[sides[0].id],
                 right_length=length[sides[1].id],
                 tag=(pairing.prompt.topic or "").strip() or NO_TAG,
                 judged_by="nobody" if look is None else "model" if simulated else "person",
-                outcome=result,
+                outcome=verdict.outcome(candidate_left=look is None or look.candidate_left),
                 candidate=names[candidate.responder_id],
                 baseline=names[baseline.responder_id],
                 seconds=look.seconds if look else None,

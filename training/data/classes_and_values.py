@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from training.data.inspected_rows import RARE, Finding, InspectedRow, among
+from training.data.inspected_rows import RARE, InspectedRow, Remark, among
 from training.data.preferences import plain
 
 DOMINANT = 0.8
@@ -47,7 +47,7 @@ class Labels:
     """Most often chosen first."""
     elsewhere: tuple[int, int]
     """Chosen and rejected replies that are no label."""
-    finding: Finding
+    finding: Remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Values:
     rounds: tuple[Roundness, ...]
     digits: tuple[int, ...]
     """How often the chosen values end in 0, 1, ... 9, at the precision they are given in; of two digits or more."""
-    finding: Finding
+    finding: Remark
 
 
 def task_of(rows: Sequence[InspectedRow]) -> tuple[Labels | Values, ...]:
@@ -149,7 +149,7 @@ def _labels(name: str, rows: Sequence[InspectedRow], sides: Column) -> Labels | 
     )
 
 
-def _label_finding(name: str, counts: Sequence[LabelCount], rows: Sequence[InspectedRow]) -> Finding:
+def _label_finding(name: str, counts: Sequence[LabelCount], rows: Sequence[InspectedRow]) -> Remark:
     task = f"The field “{name}” is" if name else "The replies are"
     found = f"{task} one of {len(counts)} labels in {among(rows, 'rows')}."
     first = counts[0]
@@ -162,7 +162,7 @@ def _label_finding(name: str, counts: Sequence[LabelCount], rows: Sequence[Inspe
         shown = ", ".join(f"“{label}”" for label in rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
         found += f" Chosen in fewer than {RARE} rows, too seldom to be learned: {shown}."
         warns = True
-    return Finding(found, warns=warns)
+    return Remark(found, warns=warns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,18 +245,18 @@ def _round(amounts: Sequence[Amount], base: int, places: int) -> Roundness:
     return Roundness(base, count, len(large), chance, p)
 
 
-def _value_finding(name: str, amounts: Sequence[Amount], rounds: Sequence[Roundness]) -> Finding:
+def _value_finding(name: str, amounts: Sequence[Amount], rounds: Sequence[Roundness]) -> Remark:
     what = f"The field “{name}” is" if name else "The replies are"
     found = f"{what} numbers: {len(amounts):,} of them, half from {{:,.6g}} to {{:,.6g}}.".format(
         *np.percentile([float(one.value) for one in amounts], [25, 75])
     )
     beyond = [one for one in rounds if one.beyond]
     if not beyond:
-        return Finding(f"{found} No more of them are round than by chance.")
+        return Remark(f"{found} No more of them are round than by chance.")
     most = max(beyond, key=lambda one: (one.count / one.n - one.chance, one.base))
     multiples = "whole numbers" if most.base == 1 else f"multiples of {most.base:,}"
     rates = f"{most.count / most.n * 100:.0f} % are {multiples}, where chance gives {most.chance * 100:.2g} %"
-    return Finding(
+    return Remark(
         f"{found} {rates}: whoever wrote them guessed in round numbers, and so would a model.",
         warns=True,
     )

@@ -1,12 +1,12 @@
 """A project's standing feedback, read from the database for the pure part to work on."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Row, Select, or_, select
+from sqlalchemy.orm import Session
 
 from db.models import (
     Chip,
@@ -24,12 +24,12 @@ from db.models import (
 )
 from errors import Refused
 from review.corrections import corrected_further
-from training.data.terms import AskedPrompt, GivenCorrection, GivenRanking, GivenResponse, JudgedReply, PreferenceRow
+from training.data.terms import AskedPrompt, Feedback, GivenReply, PreferenceRow, ThumbDown
 
 _Row = Row[*tuple[Any, ...]]
 
 
-def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | JudgedReply]) -> None:
+def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | ThumbDown]) -> None:
     """Raise `Refused` if a row's prompt is held out, or is a near-duplicate of a held-out prompt.
 
     Asks the database anew, whatever was read before: an evaluation is worth nothing once its prompts are trained on.
@@ -46,45 +46,37 @@ def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow
         )
 
 
-def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
+def standing_rankings(s: Session, *, project_id: int) -> list[Feedback]:
     """Rankings of training prompts that nobody undid, of pairs that nobody discarded."""
-    standing = _standing(project_id)
-    found = s.execute(
-        select(
-            Ranking.id,
-            Ranking.reviewer_id,
-            Ranking.both_bad,
-            Ranking.adjudicates,
-            Ranking.strength,
-            Ranking.created_at,
-            Placement.place,
-            *_RESPONSE,
-            *_PROMPT,
-        )
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
+    columns = (Ranking.id, Ranking.reviewer_id, Ranking.both_bad, Ranking.adjudicates, Ranking.strength)
+    rows = s.execute(
+        _ranked(project_id, *columns, Ranking.created_at, Placement.place, *_REPLY, *_PROMPT)
         .join(Placement, Placement.ranking_id == Ranking.id)
         .join(Response, Response.id == Placement.response_id)
-        .where(*standing)
         .order_by(Ranking.id, Placement.place, Response.id)
     ).all()
     people, responders = _reviewers(s), _responders(s, project_id=project_id)
     chips: dict[int, set[str]] = defaultdict(set)
-    for ranking_id, label in _beside(s, (Chip.ranking_id, Chip.label), Chip.ranking_id, standing):
+    for ranking_id, label in s.execute(
+        _ranked(project_id, Chip.ranking_id, Chip.label).join(Chip, Chip.ranking_id == Ranking.id)
+    ):
         chips[ranking_id].add(label)
     criteria: dict[int, dict[int, int | None]] = defaultdict(dict)
-    columns = (CriterionChoice.ranking_id, CriterionChoice.criterion_id, CriterionChoice.better_id)
-    for ranking_id, criterion_id, better_id in _beside(s, columns, CriterionChoice.ranking_id, standing):
+    for ranking_id, criterion_id, better_id in s.execute(
+        _ranked(project_id, Ranking.id, CriterionChoice.criterion_id, CriterionChoice.better_id).join(
+            CriterionChoice, CriterionChoice.ranking_id == Ranking.id
+        )
+    ):
         criteria[ranking_id][criterion_id] = better_id
     prompts: dict[int, AskedPrompt] = {}
-    placed: dict[int, list[tuple[int, GivenResponse]]] = defaultdict(list)
+    placed: dict[int, list[tuple[int, GivenReply]]] = defaultdict(list)
     heads: dict[int, tuple[_Row, AskedPrompt]] = {}
-    for row in found:
+    for row in rows:
         if row.id not in heads:
             heads[row.id] = (row, prompts.setdefault(row.prompt_id, _prompt(row)))
-        placed[row.id].append((row.place, _response(row, responders)))
+        placed[row.id].append((row.place, _reply(row, responders)))
     return [
-        GivenRanking(
+        Feedback(
             id=row.id,
             prompt=prompt,
             reviewer=people[row.reviewer_id].label,
@@ -95,29 +87,17 @@ def standing_rankings(s: Session, *, project_id: int) -> list[GivenRanking]:
             reviewer_id=row.reviewer_id,
             said_on=row.created_at.date(),
             strength=row.strength,
-            chips=frozenset(chips[row.id]) if row.id in chips else frozenset(),
+            chips=frozenset(chips.get(row.id, ())),
             by_criterion=criteria.get(row.id, {}),
         )
         for row, prompt in heads.values()
     ]
 
 
-def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection]:
+def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
     """Corrections of replies to training prompts that nobody undid."""
-    found = s.execute(
-        select(
-            Correction.id,
-            Correction.reviewer_id,
-            Correction.text,
-            Correction.created_at,
-            *_RESPONSE,
-            *_PROMPT,
-        )
-        .join(Response, Response.id == Correction.response_id)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
-        .order_by(Correction.id)
-    ).all()
+    columns = (Correction.id, Correction.reviewer_id, Correction.text, Correction.created_at)
+    rows = s.execute(_corrected(project_id, *columns, *_REPLY, *_PROMPT).order_by(Correction.id)).all()
     people, responders = _reviewers(s), _responders(s, project_id=project_id)
     every = s.execute(
         select(Correction.id, Correction.parent_id, Correction.undone_at.is_(None))
@@ -127,18 +107,18 @@ def standing_corrections(s: Session, *, project_id: int) -> list[GivenCorrection
     ).all()
     revised = corrected_further([(i, parent, stands) for i, parent, stands in every])
     return [
-        GivenCorrection(
+        Feedback.correction(
+            _reply(row, responders),
+            row.text,
             id=row.id,
             prompt=_prompt(row),
             reviewer=people[row.reviewer_id].label,
             simulated=people[row.reviewer_id].simulated,
-            original=_response(row, responders),
-            text=row.text,
             revised=row.id in revised,
             reviewer_id=row.reviewer_id,
             said_on=row.created_at.date(),
         )
-        for row in found
+        for row in rows
     ]
 
 
@@ -155,28 +135,21 @@ class Choosable:
 
 def choosable(s: Session, *, project_id: int) -> Choosable:
     """Who said something of training prompts, and with which chips and criteria."""
-    standing = _standing(project_id)
-    ranked = (
-        select(Ranking.reviewer_id)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(*standing)
+    said_something = or_(
+        Reviewer.id.in_(_ranked(project_id, Ranking.reviewer_id)),
+        Reviewer.id.in_(_corrected(project_id, Correction.reviewer_id)),
     )
-    corrected = (
-        select(Correction.reviewer_id)
-        .join(Response, Response.id == Correction.response_id)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
+    chips = _ranked(project_id, Chip.label).join(Chip, Chip.ranking_id == Ranking.id)
+    of_criteria = _ranked(project_id, CriterionChoice.criterion_id).join(
+        CriterionChoice, CriterionChoice.ranking_id == Ranking.id
     )
-    known = s.scalars(select(Reviewer).where(or_(Reviewer.id.in_(ranked), Reviewer.id.in_(corrected))))
-    said = {
-        row.criterion_id for row in _beside(s, (CriterionChoice.criterion_id,), CriterionChoice.ranking_id, standing)
-    }
+    used = set(s.scalars(of_criteria))
     asked = s.scalars(select(Criterion).where(Criterion.project_id == project_id).order_by(Criterion.position)).all()
+    labels = {person.id: person.label for person in s.scalars(select(Reviewer).where(said_something))}
     return Choosable(
-        reviewers=dict(sorted(((one.id, one.label) for one in known), key=lambda one: one[1])),
-        chips=tuple(sorted({row.label for row in _beside(s, (Chip.label,), Chip.ranking_id, standing)})),
-        criteria={one.id: one.name for one in asked if one.retired_at is None or one.id in said},
+        reviewers=dict(sorted(labels.items(), key=lambda person: person[1])),
+        chips=tuple(sorted(set(s.scalars(chips)))),
+        criteria={one.id: one.name for one in asked if one.retired_at is None or one.id in used},
     )
 
 
@@ -196,7 +169,7 @@ _PROMPT = (
     Prompt.extra,
 )
 # columns, not entities: a Response's token ids are long, and five thousand rankings have ten thousand of them
-_RESPONSE = (
+_REPLY = (
     Response.id.label("response_id"),
     Response.text.label("reply"),
     Response.finish_reason,
@@ -204,30 +177,32 @@ _RESPONSE = (
 )
 
 
-def _standing(project_id: int) -> tuple[ColumnElement[bool], ...]:
+def _ranked(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
+    """Columns of the standing rankings and of what is joined to them."""
     return (
-        Comparison.project_id == project_id,
-        Comparison.discarded_at.is_(None),
-        Ranking.undone_at.is_(None),
-        Ranking.drawn != Drawn.REPEAT,
-        Prompt.held_out.is_(False),
+        select(*columns)
+        .select_from(Ranking)
+        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.discarded_at.is_(None),
+            Ranking.undone_at.is_(None),
+            Ranking.drawn != Drawn.REPEAT,
+            Prompt.held_out.is_(False),
+        )
     )
 
 
-def _beside(
-    s: Session,
-    columns: Sequence[InstrumentedAttribute[Any]],
-    ranking_id: InstrumentedAttribute[int],
-    standing: Sequence[ColumnElement[bool]],
-) -> Sequence[_Row]:
-    """What was said beside the standing rankings."""
-    return s.execute(
+def _corrected(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
+    """Columns of the standing corrections and their replies."""
+    return (
         select(*columns)
-        .join(Ranking, Ranking.id == ranking_id)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(*standing)
-    ).all()
+        .select_from(Correction)
+        .join(Response, Response.id == Correction.response_id)
+        .join(Prompt, Prompt.id == Response.prompt_id)
+        .where(Prompt.project_id == project_id, Correction.undone_at.is_(None), Prompt.held_out.is_(False))
+    )
 
 
 def _reviewers(s: Session) -> dict[int, Reviewer]:
@@ -250,10 +225,5 @@ def _prompt(row: _Row) -> AskedPrompt:
     )
 
 
-def _response(row: _Row, responders: Mapping[int, str]) -> GivenResponse:
-    return GivenResponse(
-        id=row.response_id,
-        text=row.reply,
-        finish_reason=row.finish_reason,
-        responder=responders[row.responder_id],
-    )
+def _reply(row: _Row, responders: Mapping[int, str]) -> GivenReply:
+    return GivenReply(row.response_id, row.reply, row.finish_reason, responders[row.responder_id])

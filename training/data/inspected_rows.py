@@ -1,40 +1,29 @@
 """A Snapshot's rows as they are looked at before anything is trained on them, and how what is found is said. Pure.
 
-A `Finding` is one sentence that claims no more than the rows allow. What rests on a simulated reviewer's word says so.
+A `Remark` is one sentence that claims no more than the rows allow. What rests on a simulated reviewer's word says so.
 Intervals are 95 % and clustered by prompt, since a prompt may give several rows (`stats.intervals.clustered`, as in
 evaluations).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from db.models import Split
 from llm.template import Message
-from stats.intervals import clustered
+from stats.verdicts import Outcome
+from texts.worded import WordedEnum
 from training.data.rows import FrozenRow
 
 RARE = 5
 """Rows below which a label is too seldom chosen to be learned."""
 
 
-class Whose(StrEnum):
+class RowSource(WordedEnum):
     """Whose word the rows rest on that are looked at."""
 
-    ALL = "ALL"
-    PEOPLE = "PEOPLE"
-    SIMULATED = "SIMULATED"
-
-
-class Stance(StrEnum):
-    """What one person said of a row's two replies."""
-
-    SAME = "SAME"
-    """The chosen one is better."""
-    EVEN = "EVEN"
-    """Both good, or both bad."""
-    OPPOSITE = "OPPOSITE"
+    ALL = "ALL", "All rows"
+    PEOPLE = "PEOPLE", "People's word"
+    SIMULATED = "SIMULATED", "Simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +42,9 @@ class InspectedRow:
     rejected_cut: bool = False
     near: bool = False
     """The two replies are nearly the same text."""
-    stances: tuple[Stance, ...] = ()
-    """Of every person who ranked the pair, this row's reviewer too; none where a rule ranked, or for a correction."""
+    outcomes: tuple[Outcome, ...] = ()
+    """For the chosen reply, by each person who ranked the pair, this row's reviewer too; none where a rule ranked, or
+    for a correction."""
     comparison_ids: tuple[int, ...] = ()
     """The Comparisons that reading it tells something about."""
 
@@ -75,7 +65,7 @@ class InspectedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Remark:
     """One sentence on some rows."""
 
     sentence: str
@@ -83,35 +73,14 @@ class Finding:
     """A model would learn something by it that nobody meant to teach, or the training would not start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share with its interval."""
-
-    count: int
-    n: int
-    low: float
-    high: float
-    """95 %, clustered by prompt, in [0, 1]."""
-
-    @property
-    def rate(self) -> float:
-        """In [0, 1]; 0 where there is nothing."""
-        return self.count / self.n if self.n else 0.0
-
-    @property
-    def words(self) -> str:
-        """As ``63 % [55, 71]``."""
-        return f"{self.rate * 100:.0f} % [{self.low * 100:.0f}, {self.high * 100:.0f}]"
-
-
 def text_of(turns: Sequence[Message]) -> str:
     """The text of a reply's turns."""
     return "\n\n".join(turn["content"] for turn in turns)
 
 
-def of_whom(rows: Sequence[InspectedRow], whose: Whose) -> list[InspectedRow]:
+def of_whom(rows: Sequence[InspectedRow], whose: RowSource) -> list[InspectedRow]:
     """The rows that rest on people's word, on a simulated one, or all."""
-    return [one for one in rows if whose is Whose.ALL or one.row.simulated is (whose is Whose.SIMULATED)]
+    return [one for one in rows if whose is RowSource.ALL or one.row.simulated is (whose is RowSource.SIMULATED)]
 
 
 def among(rows: Sequence[InspectedRow], noun: str = "pairs") -> str:
@@ -122,15 +91,3 @@ def among(rows: Sequence[InspectedRow], noun: str = "pairs") -> str:
     if simulated == len(rows):
         return f"{len(rows):,} simulated {noun} (no person chose)"
     return f"{len(rows):,} {noun}, {simulated:,} of them simulated"
-
-
-def share(seen: Iterable[tuple[int, bool]]) -> Share:
-    """How often something holds; each item is a prompt's id and whether it does. All of [0, 1] where there is none."""
-    clusters: dict[int, list[bool]] = defaultdict(list)
-    for prompt_id, holds in seen:
-        clusters[prompt_id].append(holds)
-    count, n = sum(map(sum, clusters.values())), sum(map(len, clusters.values()))
-    if n == 0:
-        return Share(0, 0, 0.0, 1.0)
-    low, high = clustered(clusters.values())
-    return Share(count, n, min(low, count / n), max(high, count / n))  # rounding may put the rate outside

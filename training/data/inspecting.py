@@ -4,7 +4,7 @@ The app's process counts tokens with the library tokenizers alone: no torch, no 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,11 +32,12 @@ from db.people import require
 from errors import BadTemplate, BrokenModel, NotFound, missing_package
 from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
 from llm.template import Message, rendered
-from training.data.inspected_rows import InspectedRow, Stance, text_of
+from stats.verdicts import Outcome
+from training.data.inspected_rows import InspectedRow, text_of
 from training.data.rows import FrozenRow, read_rows
 from training.data.snapshot import folder_of
-from training.data.terms import LeftOut
-from training.data.token_fit import Piece, RowTokens, pieces
+from training.data.terms import LeftOutReason
+from training.data.token_fit import RowTokens, TokenPiece, pieces
 
 CHUNK = 250
 """Rows that are tokenized at once."""
@@ -59,92 +60,61 @@ def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Insp
     if snapshot is None or snapshot.project_id != project_id:
         raise NotFound("That snapshot is not in this project any more. Choose one from the list.")
     frozen = read_rows(folder_of(snapshot), sha256=snapshot.sha256)
-    replies = _replies(s, snapshot_id)
-    stances, comparisons = _stances(s, snapshot_id), _comparisons_of_corrected(s, snapshot_id)
+    replies, orders = _replies(s, snapshot_id), _orders(s, snapshot_id)
+    comparisons = _comparisons_of_corrected(s, snapshot_id)
     found: list[InspectedRow] = []
     for split in Split:
         for row in frozen[split]:
-            told = stances.get(row.ranking_id) if row.ranking_id is not None else None
+            unknown = "nobody known", False
+            of_correction = (f"Correction by {row.reviewer}", False) if row.correction_id is not None else unknown
+            chosen_by, chosen_cut = replies.get(row.chosen_id or 0, of_correction)
+            rejected_by, rejected_cut = replies.get(row.rejected_id, unknown)
+            comparison_id, said = orders.get(row.ranking_id or 0, (None, ()))
             found.append(
-                _inspected(
-                    row,
+                InspectedRow(
                     number=len(found) + 1,
                     split=split,
-                    chosen=replies.get(row.chosen_id) if row.chosen_id is not None else None,
-                    rejected=replies.get(row.rejected_id),
-                    told=told,
-                    comparison_ids=comparisons.get(row.rejected_id, ()) if told is None else (told.comparison_id,),
+                    row=row,
+                    chosen_by=chosen_by,
+                    rejected_by=rejected_by,
+                    chosen_cut=chosen_cut,
+                    rejected_cut=rejected_cut,
+                    near=nearly_same(text_of(row.chosen), text_of(row.rejected)),
+                    outcomes=tuple(_outcome(order, row) for order in said),
+                    comparison_ids=comparisons.get(row.rejected_id, ()) if comparison_id is None else (comparison_id,),
                 )
             )
-    opposite = s.get(SnapshotLeftOut, (snapshot_id, LeftOut.DISAGREEMENT.value))
+    opposite = s.get(SnapshotLeftOut, (snapshot_id, LeftOutReason.DISAGREEMENT.value))
     return Inspected(tuple(found), opposite.count if opposite else 0)
 
 
-@dataclass(frozen=True)
-class _Reply:
-    responder: str
-    cut: bool
-
-
-@dataclass(frozen=True)
-class _Told:
-    comparison_id: int
-    orders: tuple[Mapping[int, int], ...]
-    """Of each person: response to place; without places where both were called bad."""
-
-
-def _inspected(
-    row: FrozenRow,
-    *,
-    number: int,
-    split: Split,
-    chosen: _Reply | None,
-    rejected: _Reply | None,
-    told: _Told | None,
-    comparison_ids: tuple[int, ...],
-) -> InspectedRow:
-    unknown = _Reply("nobody known", False)
-    if chosen is None:
-        chosen = _Reply(f"Correction by {row.reviewer}", False) if row.correction_id is not None else unknown
-    return InspectedRow(
-        number=number,
-        split=split,
-        row=row,
-        chosen_by=chosen.responder,
-        rejected_by=(rejected or unknown).responder,
-        chosen_cut=chosen.cut,
-        rejected_cut=(rejected or unknown).cut,
-        near=nearly_same(text_of(row.chosen), text_of(row.rejected)),
-        stances=() if told is None else tuple(_stance(order, row) for order in told.orders),
-        comparison_ids=comparison_ids,
-    )
-
-
-def _stance(order: Mapping[int, int], row: FrozenRow) -> Stance:
+def _outcome(order: Mapping[int, int], row: FrozenRow) -> Outcome:
     better = order.get(row.chosen_id or 0, 1)
     worse = order.get(row.rejected_id, 1)
-    return Stance.EVEN if better == worse else Stance.SAME if better < worse else Stance.OPPOSITE
+    return Outcome.TIE if better == worse else Outcome.WIN if better < worse else Outcome.LOSS
 
 
-def _replies(s: Session, snapshot_id: int) -> dict[int, _Reply]:
+def _replies(s: Session, snapshot_id: int) -> dict[int, tuple[str, bool]]:
     """Who wrote each of the rows' replies, and whether it was cut off."""
-    found: dict[int, _Reply] = {}
+    found: dict[int, tuple[str, bool]] = {}
     for side in (Preference.chosen_id, Preference.rejected_id):
         for response_id, finish, responder in s.execute(
             select(Response.id, Response.finish_reason, Responder)
             .join(Responder, Responder.id == Response.responder_id)
             .where(Response.id.in_(select(side).where(Preference.snapshot_id == snapshot_id)))
         ):
-            found[response_id] = _Reply(responder.label, finish == "length")
+            found[response_id] = responder.label, finish == "length"
     return found
 
 
-def _stances(s: Session, snapshot_id: int) -> dict[int, _Told]:
-    """For each ranking behind a row what people say of its comparison now, each their own word; rules say nothing."""
+def _orders(s: Session, snapshot_id: int) -> dict[int, tuple[int, Collection[Mapping[int, int]]]]:
+    """For each ranking behind a row its comparison, and each person's own order of it now; rules say nothing.
+
+    An order is response to place; both bad puts all in the same.
+    """
     behind = aliased(Ranking)
     of_rows = (Preference.ranking_id == behind.id) & (Preference.snapshot_id == snapshot_id)
-    found = s.execute(select(behind.id, behind.comparison_id).join(Preference, of_rows).distinct()).all()
-    comparisons = {ranking_id: comparison_id for ranking_id, comparison_id in found}  # noqa: C416
+    comparisons = s.execute(select(behind.id, behind.comparison_id).join(Preference, of_rows).distinct()).all()
     same = select(behind.comparison_id).join(Preference, of_rows)
     orders: dict[int, dict[int, dict[int, int]]] = defaultdict(lambda: defaultdict(dict))
     for comparison_id, reviewer_id, both_bad, response_id, place in s.execute(
@@ -155,10 +125,7 @@ def _stances(s: Session, snapshot_id: int) -> dict[int, _Told]:
         .order_by(Ranking.id)
     ):
         orders[comparison_id][reviewer_id][response_id] = 1 if both_bad else place
-    return {
-        ranking_id: _Told(comparison_id, tuple(orders[comparison_id].values()))
-        for ranking_id, comparison_id in comparisons.items()
-    }
+    return {i: (comparison_id, orders[comparison_id].values()) for i, comparison_id in comparisons}
 
 
 def _comparisons_of_corrected(s: Session, snapshot_id: int) -> dict[int, tuple[int, ...]]:
@@ -183,9 +150,9 @@ def _comparisons_of_corrected(s: Session, snapshot_id: int) -> dict[int, tuple[i
 class Reading:
     """A row as the base model reads it."""
 
-    prompt: tuple[Piece, ...]
-    chosen: tuple[Piece, ...]
-    rejected: tuple[Piece, ...]
+    prompt: tuple[TokenPiece, ...]
+    chosen: tuple[TokenPiece, ...]
+    rejected: tuple[TokenPiece, ...]
     tokens: RowTokens
 
 
@@ -247,7 +214,7 @@ class Reader:
         ends = [place for place, token in enumerate(reply) if token in self.stop_ids]
         return ends[0] if len(ends) == 1 else None
 
-    def _parts(self, text: str, encoding: Any, shared: int) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
+    def _parts(self, text: str, encoding: Any, shared: int) -> tuple[tuple[TokenPiece, ...], tuple[TokenPiece, ...]]:
         """The pieces of the prompt and of the reply."""
         spans = [
             (start, end, token in self.special_ids)

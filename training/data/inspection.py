@@ -1,20 +1,22 @@
 """What a frozen Snapshot would teach, told before anything is trained on it: lengths, who won, and all figures. Pure.
 
-Each figure comes with a `Finding`. How the rows fit a model's tokens is told in `training.data.token_fit`.
+Each figure comes with a `Remark`. How the rows fit a model's tokens is told in `training.data.token_fit`.
 """
 
 import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
+from stats.intervals import Proportion, proportion
+from stats.verdicts import Outcome
+from texts.worded import WordedEnum
 from training.data.classes_and_values import Labels, Values, task_of
-from training.data.inspected_rows import RARE, Finding, InspectedRow, Share, Stance, among, share, text_of
+from training.data.inspected_rows import RARE, InspectedRow, Remark, among, text_of
 from training.data.preferences import plain
 
 SIDES = ("chosen", "rejected")
@@ -29,15 +31,15 @@ _GREETING = re.compile(
 
 
 @dataclass(frozen=True)
-class Lengths:
+class RowLengths:
     """How long the two sides are, in words with white space between them, and whether the longer one won."""
 
     chosen: tuple[int, ...]
     """By row."""
     rejected: tuple[int, ...]
-    longer: Share
+    longer: Proportion
     """How often the chosen reply is the longer one, of rows whose two have different lengths."""
-    finding: Finding
+    finding: Remark
 
     @property
     def differences(self) -> tuple[int, ...]:
@@ -45,24 +47,24 @@ class Lengths:
         return tuple(one - other for one, other in zip(self.chosen, self.rejected, strict=True))
 
 
-def lengths(rows: Sequence[InspectedRow]) -> Lengths:
+def lengths(rows: Sequence[InspectedRow]) -> RowLengths:
     """Lengths by side, and how often the longer reply won."""
     chosen = tuple(len(one.chosen.split()) for one in rows)
     rejected = tuple(len(one.rejected.split()) for one in rows)
     unlike = [place for place, _ in enumerate(rows) if chosen[place] != rejected[place]]
-    longer = share((rows[place].row.prompt_id, chosen[place] > rejected[place]) for place in unlike)
-    return Lengths(chosen, rejected, longer, _length_finding(longer, [rows[place] for place in unlike]))
+    longer = proportion((rows[place].row.prompt_id, chosen[place] > rejected[place]) for place in unlike)
+    return RowLengths(chosen, rejected, longer, _length_finding(longer, [rows[place] for place in unlike]))
 
 
-def _length_finding(longer: Share, rows: Sequence[InspectedRow]) -> Finding:
+def _length_finding(longer: Proportion, rows: Sequence[InspectedRow]) -> Remark:
     if not rows:
-        return Finding("No pair has replies of different length, so length teaches nothing.")
+        return Remark("No pair has replies of different length, so length teaches nothing.")
     found = f"The longer reply won in {longer.words} of {among(rows)}"
     if longer.low > 0.5:
-        return Finding(f"{found}: a model would learn to write longer.", warns=True)
+        return Remark(f"{found}: a model would learn to write longer.", warns=True)
     if longer.high < 0.5:
-        return Finding(f"{found}: a model would learn to write shorter.", warns=True)
-    return Finding(f"{found}: no sign that length decides.")
+        return Remark(f"{found}: a model would learn to write shorter.", warns=True)
+    return Remark(f"{found}: no sign that length decides.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +99,17 @@ def bins(values: Mapping[str, Sequence[float]], *, most: int = 30) -> list[Bin]:
 
 
 @dataclass(frozen=True)
-class Fared:
+class ResponderWins:
     """How one Responder's replies fared."""
 
     responder: str
-    won: Share
+    won: Proportion
     """How often its reply was chosen, of the ranked rows in which it stood beside another Responder's."""
     corrected: int
     """Rows in which a correction was chosen over its reply."""
 
 
-def responders(rows: Sequence[InspectedRow]) -> list[Fared]:
+def responders(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
     """How often each Responder won, most often first; a row with two replies of one Responder tells nothing here."""
     seen: dict[str, list[tuple[int, bool]]] = defaultdict(list)
     corrected: Counter[str] = Counter()
@@ -117,20 +119,20 @@ def responders(rows: Sequence[InspectedRow]) -> list[Fared]:
         elif one.chosen_by != one.rejected_by:
             seen[one.chosen_by].append((one.row.prompt_id, True))
             seen[one.rejected_by].append((one.row.prompt_id, False))
-    found = [Fared(name, share(seen[name]), corrected[name]) for name in {*seen, *corrected}]
+    found = [ResponderWins(name, proportion(seen[name]), corrected[name]) for name in {*seen, *corrected}]
     return sorted(found, key=lambda one: (-one.won.rate, -one.won.n, one.responder))
 
 
-def responder_finding(found: Sequence[Fared], rows: Sequence[InspectedRow]) -> Finding:
+def responder_finding(found: Sequence[ResponderWins], rows: Sequence[InspectedRow]) -> Remark:
     """Who wins, if anybody does clearly."""
     beside = [one for one in rows if not one.corrected and one.chosen_by != one.rejected_by]
     if not beside:
-        return Finding("No row sets two responders' replies against each other, so none can be favoured.")
+        return Remark("No row sets two responders' replies against each other, so none can be favoured.")
     first = max(found, key=lambda one: (one.won.low, one.won.n))
     if first.won.low <= 0.5:
-        return Finding(f"In {among(beside)} beside another's replies, nobody's were chosen clearly more often.")
+        return Remark(f"In {among(beside)} beside another's replies, nobody's were chosen clearly more often.")
     mine = [one for one in beside if first.responder in (one.chosen_by, one.rejected_by)]
-    return Finding(
+    return Remark(
         f"Replies by {first.responder} were chosen in {first.won.words} of {among(mine)}: a model would learn to sound "
         "like them."
     )
@@ -144,13 +146,13 @@ class Disagreement:
     """Ranked pairs behind the rows."""
     several: int
     """Of them, ranked by two people or more."""
-    opposite: Share
+    opposite: Proportion
     """Of those, somebody called the rejected reply better."""
     even: int
     """Of those, nobody did, but somebody saw no difference."""
     left_out: int
     """Orders that are in no row because the same two replies were put the other way round, by a person or a rule."""
-    finding: Finding
+    finding: Remark
 
 
 def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement:
@@ -160,24 +162,24 @@ def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement
         left_out: orders that the freeze left out for opposite ones.
     """
     ranked = [one for one in rows if not one.corrected]
-    several = [one for one in ranked if len(one.stances) > 1]
-    opposite = share((one.row.prompt_id, Stance.OPPOSITE in one.stances) for one in several)
-    even = sum(Stance.EVEN in one.stances and Stance.OPPOSITE not in one.stances for one in several)
+    several = [one for one in ranked if len(one.outcomes) > 1]
+    opposite = proportion((one.row.prompt_id, Outcome.LOSS in one.outcomes) for one in several)
+    even = sum(Outcome.TIE in one.outcomes and Outcome.LOSS not in one.outcomes for one in several)
     against = f" {left_out:,} more orders were left out, because somebody (or a rule) said the opposite."
     beside = against if left_out else ""
     if not several:
         sentence = f"None of the {len(ranked):,} ranked pairs was seen by two people, so nothing tells if they agree."
-        return Disagreement(len(ranked), 0, opposite, even, left_out, Finding(sentence + beside))
+        return Disagreement(len(ranked), 0, opposite, even, left_out, Remark(sentence + beside))
     sentence = (
         f"{len(several):,} of {len(ranked):,} ranked pairs were seen by several people; in {opposite.words} of them "
         f"somebody said the opposite, in {even:,} more somebody saw no difference."
     )
     warns = opposite.low > 0.2
-    return Disagreement(len(ranked), len(several), opposite, even, left_out, Finding(sentence + beside, warns=warns))
+    return Disagreement(len(ranked), len(several), opposite, even, left_out, Remark(sentence + beside, warns=warns))
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
+class PastedText:
     """A text that is chosen for several prompts."""
 
     text: str
@@ -194,11 +196,11 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class Repeats:
+class Repetition:
     """What stands in many rows, or should not stand in one."""
 
     rows: int
-    texts: tuple[Repeated, ...]
+    texts: tuple[PastedText, ...]
     """Chosen for two prompts or more, most prompts first."""
     pasted: int
     """Rows whose chosen text is one of them."""
@@ -213,23 +215,22 @@ class Repeats:
     """Of those, corrections."""
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Remark, ...]:
         """What of it is worth a sentence."""
-        found = (_texts_told(self), _openings_told(self), _cut_told(self), _empty_told(self), _near_told(self))
-        return tuple(one for one in found if one is not None)
+        return tuple(_repetition_told(self))
 
 
 @dataclass(frozen=True)
 class Figures:
     """Everything that is told of some rows but for their tokens."""
 
-    lengths: Lengths
-    fared: tuple[Fared, ...]
-    winner: Finding
+    lengths: RowLengths
+    fared: tuple[ResponderWins, ...]
+    winner: Remark
     said: Disagreement
     task: tuple[Labels | Values, ...]
     """None for prose."""
-    repeats: Repeats
+    repeats: Repetition
 
 
 def figures(rows: Sequence[InspectedRow], *, left_out: int) -> Figures:
@@ -249,22 +250,22 @@ def figures(rows: Sequence[InspectedRow], *, left_out: int) -> Figures:
     )
 
 
-class Which(StrEnum):
+class RowFilter(WordedEnum):
     """Which rows are read."""
 
-    ALL = "ALL"
-    LONGEST = "LONGEST"
-    SHORTEST = "SHORTEST"
-    SHORTER_WON = "SHORTER_WON"
-    SIMULATED = "SIMULATED"
-    SYNTHETIC = "SYNTHETIC"
-    CORRECTIONS = "CORRECTIONS"
+    ALL = "ALL", "any, at random"
+    LONGEST = "LONGEST", "the longest"
+    SHORTEST = "SHORTEST", "the shortest"
+    SHORTER_WON = "SHORTER_WON", "chosen is the shorter"
+    SIMULATED = "SIMULATED", "simulated"
+    SYNTHETIC = "SYNTHETIC", "synthetic prompts"
+    CORRECTIONS = "CORRECTIONS", "corrections"
 
 
 def to_read(
     rows: Sequence[InspectedRow],
     *,
-    which: Which = Which.ALL,
+    which: RowFilter = RowFilter.ALL,
     reviewer: str | None = None,
     tokens: Mapping[int, int] | None = None,
     seed: int = 0,
@@ -275,27 +276,23 @@ def to_read(
         reviewer: only this one's, by the label.
         tokens: each row's length by its number; words where it is not known.
     """
-    fits = [one for one in rows if _fits(one, which) and reviewer in (None, one.row.reviewer)]
-    if which in (Which.LONGEST, Which.SHORTEST):
-        sign = -1 if which is Which.LONGEST else 1
+    keeps = _FITS.get(which)
+    fits = [one for one in rows if (keeps is None or keeps(one)) and reviewer in (None, one.row.reviewer)]
+    if which in (RowFilter.LONGEST, RowFilter.SHORTEST):
+        sign = -1 if which is RowFilter.LONGEST else 1
         return sorted(fits, key=lambda one: (sign * _size(one, tokens), one.number))
     drawn = sorted(fits, key=lambda one: one.number)
     random.Random(seed).shuffle(drawn)
     return drawn
 
 
-def _fits(one: InspectedRow, which: Which) -> bool:
-    match which:
-        case Which.SHORTER_WON:
-            return len(one.chosen.split()) < len(one.rejected.split())
-        case Which.SIMULATED:
-            return one.row.simulated
-        case Which.SYNTHETIC:
-            return one.row.synthetic
-        case Which.CORRECTIONS:
-            return one.corrected
-        case _:
-            return True
+_FITS: Mapping[RowFilter, Callable[[InspectedRow], bool]] = {
+    RowFilter.SHORTER_WON: lambda one: len(one.chosen.split()) < len(one.rejected.split()),
+    RowFilter.SIMULATED: lambda one: one.row.simulated,
+    RowFilter.SYNTHETIC: lambda one: one.row.synthetic,
+    RowFilter.CORRECTIONS: lambda one: one.corrected,
+}
+"""Which rows a filter keeps; the others only order them."""
 
 
 def _size(one: InspectedRow, tokens: Mapping[int, int] | None) -> int:
@@ -310,7 +307,7 @@ def opening(text: str) -> str | None:
     return " ".join(words[:OPENING_WORDS]).casefold() if len(words) >= OPENING_WORDS else None
 
 
-def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repeats:
+def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repetition:
     """Texts, openings and faults that many rows share.
 
     Args:
@@ -326,9 +323,9 @@ def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repeats:
     )
     openings = tuple(Opening(words, count, rejected[words]) for words, count in chosen.most_common() if count > 1)
     near = [one for one in rows if one.near]
-    return Repeats(
+    return Repetition(
         rows=len(rows),
-        texts=tuple(sorted((Repeated(*item) for item in several.items()), key=lambda one: (-one.prompts, one.text))),
+        texts=tuple(sorted((PastedText(*item) for item in several.items()), key=lambda one: (-one.prompts, one.text))),
         pasted=pasted,
         openings=openings,
         cut=(sum(one.chosen_cut for one in rows), sum(one.rejected_cut for one in rows)),
@@ -338,38 +335,21 @@ def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repeats:
     )
 
 
-def _texts_told(found: Repeats) -> Finding | None:
-    if not found.texts:
-        return None
-    rows = f"{found.pasted:,} of {found.rows:,} rows have a chosen text that stands under several prompts"
-    return Finding(f"{rows}: a model would learn to paste it.", warns=found.pasted > SHARED * found.rows)
-
-
-def _openings_told(found: Repeats) -> Finding | None:
-    if not found.openings:
-        return None
-    first = found.openings[0]
-    often = first.chosen >= max(RARE, SHARED * found.rows)
-    begins = f"{first.chosen:,} chosen and {first.rejected:,} rejected replies begin “{first.words} …”"
-    return Finding(f"{begins}{': a model would learn to begin so' if often else ''}.", warns=often)
-
-
-def _cut_told(found: Repeats) -> Finding | None:
-    if not any(found.cut):
-        return None
-    cut = f"{found.cut[0]:,} chosen and {found.cut[1]:,} rejected replies were cut off at the token limit"
-    stops = ": a chosen one teaches to stop in mid-sentence" if found.cut[0] else ""
-    return Finding(f"{cut}{stops}.", warns=found.cut[0] > 0)
-
-
-def _empty_told(found: Repeats) -> Finding | None:
-    if not any(found.empty):
-        return None
-    return Finding(f"{found.empty[0]:,} chosen and {found.empty[1]:,} rejected replies are empty.", warns=True)
-
-
-def _near_told(found: Repeats) -> Finding | None:
-    if not found.near:
-        return None
-    nearly = f"In {len(found.near):,} of {found.rows:,} rows chosen and rejected hardly differ"
-    return Finding(f"{nearly} ({found.near_corrections:,} are corrections): such a row teaches little.")
+def _repetition_told(found: Repetition) -> Iterator[Remark]:
+    if found.texts:
+        rows = f"{found.pasted:,} of {found.rows:,} rows have a chosen text that stands under several prompts"
+        yield Remark(f"{rows}: a model would learn to paste it.", warns=found.pasted > SHARED * found.rows)
+    if found.openings:
+        first = found.openings[0]
+        often = first.chosen >= max(RARE, SHARED * found.rows)
+        begins = f"{first.chosen:,} chosen and {first.rejected:,} rejected replies begin “{first.words} …”"
+        yield Remark(f"{begins}{': a model would learn to begin so' if often else ''}.", warns=often)
+    if any(found.cut):
+        cut = f"{found.cut[0]:,} chosen and {found.cut[1]:,} rejected replies were cut off at the token limit"
+        stops = ": a chosen one teaches to stop in mid-sentence" if found.cut[0] else ""
+        yield Remark(f"{cut}{stops}.", warns=found.cut[0] > 0)
+    if any(found.empty):
+        yield Remark(f"{found.empty[0]:,} chosen and {found.empty[1]:,} rejected replies are empty.", warns=True)
+    if found.near:
+        nearly = f"In {len(found.near):,} of {found.rows:,} rows chosen and rejected hardly differ"
+        yield Remark(f"{nearly} ({found.near_corrections:,} are corrections): such a row teaches little.")

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +28,7 @@ THUMBS = {Split.TRAIN: "thumbs.train.jsonl", Split.VALIDATION: "thumbs.validatio
 """There only where a Snapshot has thumbs."""
 
 
-class Form(StrEnum):
+class RowsFormat(StrEnum):
     """A kind of file that a Snapshot can be had as; the value is the ending."""
 
     JSONL = "jsonl"
@@ -57,36 +57,26 @@ class FrozenRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ThumbRow:
+class UnpairedRow:
     """A reply judged by itself: TRL's ``prompt``, ``completion`` and ``label``, then where it comes from."""
 
     prompt: list[Message]
     completion: list[Message]
     label: bool
-    """Whether it could be sent."""
+    """Whether it could be sent; of a pair's, whether it is the chosen one."""
     prompt_id: int
-    response_id: int
-    ranking_id: int
+    response_id: int | None
+    """None where it is a correction."""
+    ranking_id: int | None
     reviewer: str
     """Whose word it is; says so if simulated."""
     simulated: bool
     synthetic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnpairedRow:
-    """What KTO learns from: TRL's ``prompt``, ``completion`` and ``label``."""
-
-    prompt: list[Message]
-    completion: list[Message]
-    label: bool
-    """True for a good one."""
-    prompt_id: int
-
-
 Rows = dict[Split, list[FrozenRow]]
-Thumbs = dict[Split, list[ThumbRow]]
-Line = TypeVar("Line", FrozenRow, ThumbRow)
+Thumbs = dict[Split, list[UnpairedRow]]
+Line = TypeVar("Line", FrozenRow, UnpairedRow)
 
 
 def content_sha256(rows: Rows, thumbs: Thumbs | None = None) -> str:
@@ -123,8 +113,8 @@ def write_folder(
         names = []
         for name, lines in _lines(rows, thumbs).items():
             _write_jsonl(scratch / name, lines)
-            (scratch / _in_form(name, Form.PARQUET)).write_bytes(_parquet(name, lines))
-            names += [name, _in_form(name, Form.PARQUET)]
+            (scratch / _in_form(name, RowsFormat.PARQUET)).write_bytes(_parquet(name, lines))
+            names += [name, _in_form(name, RowsFormat.PARQUET)]
         files = {name: file_sha256(scratch / name) for name in names}
         counts = {split.value: len(rows[split]) for split in FILES}
         manifest = {**about, "counts": counts, "sha256": sha256, "files": files}
@@ -150,7 +140,7 @@ def read_thumbs(folder: Path, sha256: str) -> Thumbs:
     return _read_folder(folder, sha256)[1]
 
 
-def zipped(folder: Path, *, sha256: str, form: Form) -> bytes:
+def zipped(folder: Path, *, sha256: str, form: RowsFormat) -> bytes:
     """A Snapshot's rows, thumbs and manifest in one zip file, after proving them as `read_rows` does.
 
     Parquet of a Snapshot from before it was written beside JSONL is made on the way.
@@ -168,7 +158,7 @@ def zipped(folder: Path, *, sha256: str, form: Form) -> bytes:
     return packed.getvalue()
 
 
-def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> list[UnpairedRow]:
+def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> list[UnpairedRow]:
     """KTO's rows of one split: each reply to a prompt once, with its label, in the order of pairs and then thumbs.
 
     A reply is good where it is chosen, bad where it is rejected or has a thumb down. One that is both is left out and
@@ -177,20 +167,29 @@ def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> list
     return [one for one, labels in _judged(rows, thumbs) if len(labels) == 1]
 
 
-def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow] = ()) -> int:
+def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> int:
     """How many replies `unpaired` leaves out, because they are good in one place and bad in another."""
     return sum(len(labels) > 1 for _, labels in _judged(rows, thumbs))
 
 
-def _judged(rows: Iterable[FrozenRow], thumbs: Iterable[ThumbRow]) -> list[tuple[UnpairedRow, set[bool]]]:
-    found: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
-    said = [
-        UnpairedRow(row.prompt, completion, label, row.prompt_id)
+def _judged(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow]) -> list[tuple[UnpairedRow, set[bool]]]:
+    of_pairs = [
+        UnpairedRow(
+            prompt=row.prompt,
+            completion=reply,
+            label=label,
+            prompt_id=row.prompt_id,
+            response_id=response_id,
+            ranking_id=row.ranking_id,
+            reviewer=row.reviewer,
+            simulated=row.simulated,
+            synthetic=row.synthetic,
+        )
         for row in rows
-        for completion, label in ((row.chosen, True), (row.rejected, False))
+        for reply, label, response_id in ((row.chosen, True, row.chosen_id), (row.rejected, False, row.rejected_id))
     ]
-    said += [UnpairedRow(one.prompt, one.completion, one.label, one.prompt_id) for one in thumbs]
-    for one in said:
+    found: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
+    for one in (*of_pairs, *thumbs):
         same = json.dumps(one.prompt), plain(" ".join(message["content"] for message in one.completion))
         found.setdefault(same, (one, set()))[1].add(one.label)
     return list(found.values())
@@ -206,7 +205,7 @@ def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
         learned = [*FILES.values(), *(name for name in THUMBS.values() if name in said)]
         _prove(folder, learned, said, changed)
         rows = {split: _read(folder / name, FrozenRow) for split, name in FILES.items()}
-        thumbs = {split: _read(folder / name, ThumbRow) if name in said else [] for split, name in THUMBS.items()}
+        thumbs = {split: _read(folder / name, UnpairedRow) if name in said else [] for split, name in THUMBS.items()}
         if content_sha256(rows, thumbs) != sha256:
             raise Refused(changed.format("its rows have another hash"))
         _prove(folder, sorted(set(said) - set(learned)), said, changed)
@@ -228,7 +227,7 @@ def _read(file: Path, kind: type[Line]) -> list[Line]:
         return [kind(**json.loads(line)) for line in stream]
 
 
-def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[ThumbRow]]:
+def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[UnpairedRow]]:
     """JSONL file name to what it holds; both files of thumbs where there is any."""
     of_pairs = {name: rows[split] for split, name in FILES.items()}
     if not thumbs or not any(thumbs.values()):
@@ -236,36 +235,24 @@ def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] |
     return {**of_pairs, **{name: thumbs[split] for split, name in THUMBS.items()}}
 
 
-def _in_form(name: str, form: Form) -> str:
+def _in_form(name: str, form: RowsFormat) -> str:
     return str(Path(name).with_suffix(f".{form}"))
 
 
-def _write_jsonl(file: Path, lines: Sequence[FrozenRow] | Sequence[ThumbRow]) -> None:
+def _write_jsonl(file: Path, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> None:
     with file.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
 
 
-def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[ThumbRow]) -> bytes:
+def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> bytes:
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import parquet
 
-    table = pa.Table.from_pylist([asdict(line) for line in lines], schema=_schema(thumbs=name in THUMBS.values()))
-    packed = io.BytesIO()
-    parquet.write_table(table, packed)
-    return packed.getvalue()
-
-
-def _schema(*, thumbs: bool) -> Any:
-    """Said, not guessed: a column that is empty in one split must have the other's type."""
-    import pyarrow as pa
-
+    # said, not guessed: a column that is empty in one split must have the other's type
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-    learned = (
-        [("prompt", messages), ("completion", messages), ("label", pa.bool_())]
-        if thumbs
-        else [("prompt", messages), ("chosen", messages), ("rejected", messages)]
-    )
-    ids = ["response_id", "ranking_id"] if thumbs else ["chosen_id", "rejected_id", "ranking_id", "correction_id"]
-    said = [("reviewer", pa.string()), ("simulated", pa.bool_()), ("synthetic", pa.bool_())]
-    said += [] if thumbs else [("cluster", pa.string())]
-    return pa.schema([*learned, ("prompt_id", pa.int64()), *((name, pa.int64()) for name in ids), *said])
+    types = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), int | None: pa.int64(), list[Message]: messages}
+    columns = fields(UnpairedRow if name in THUMBS.values() else FrozenRow)
+    schema = pa.schema([(column.name, types[column.type]) for column in columns])  # type: ignore[index]
+    packed = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist([asdict(line) for line in lines], schema=schema), packed)
+    return packed.getvalue()

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
-from enum import StrEnum
 from typing import Any
 
 from errors import Refused
+from stats.verdicts import BETTER, MUCH_BETTER
+from texts.worded import WordedEnum
 
 PAIRS_PER_PROMPT = 3
 """At most so many pairs of one prompt from rankings unless said otherwise, so that no prompt outweighs the others."""
@@ -17,25 +18,13 @@ DPO on two texts that differ in a few words makes both of them less likely, the 
 arXiv 2402.13228). The queue offers no two replies that have 0.95 in common (`db.comparisons.NEARLY`); a correction was
 made on purpose, so less is enough for it to count. In a reply below fifty words one word is always more than that.
 """
-MUCH_BETTER = 2
-"""What a Ranking's strength is where somebody said “much better”."""
 
 
-class PairsMode(StrEnum):
-    """How an order of several replies becomes pairs."""
+class PairsMode(WordedEnum):
+    """How an order of several replies becomes pairs, strictly worse ones only."""
 
-    BEST_AGAINST_REST = "BEST_AGAINST_REST"
-    """The best reply over each strictly worse one."""
-    ALL_STRICT = "ALL_STRICT"
-    """Every reply over each strictly worse one."""
-
-    @property
-    def words(self) -> str:
-        """For people."""
-        return {
-            PairsMode.BEST_AGAINST_REST: "the best reply over each worse one",
-            PairsMode.ALL_STRICT: "every reply over each worse one",
-        }[self]
+    BEST_AGAINST_REST = "BEST_AGAINST_REST", "the best reply over each worse one"
+    ALL_STRICT = "ALL_STRICT", "every reply over each worse one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +77,7 @@ class Selection:
             raise Refused(f"The chip “{both[0]}” is both asked for and left out. Take it out of one of the lists.")
         if self.least_agreement is not None and not 0.5 < self.least_agreement <= 1:
             raise Refused("The least agreement is a share above one half, up to 1: with less there is no majority.")
-        if self.least_strength not in (1, MUCH_BETTER):
+        if self.least_strength not in (BETTER, MUCH_BETTER):
             raise Refused("The least strength is 1 (better) or 2 (much better).")
         if self.cap is not None and self.cap < 1:
             raise Refused("At least one pair of each prompt has to be allowed.")

@@ -1,15 +1,13 @@
 """Freeze a project's standing feedback: what would come of it, the frozen Snapshot, and proof that it is unchanged."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, quantiles
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from db import models
 from db.models import (
     Preference,
     Project,
@@ -21,27 +19,30 @@ from db.models import (
     Snapshot,
     SnapshotLeftOut,
     Split,
+    Thumb,
+    now,
 )
 from db.people import require
 from errors import NotEnoughPreferences, NotFound
 from generation.responders import prompt_format
-from llm.template import PromptFormat, text_hash
+from llm.template import Message, PromptFormat, text_hash
+from review.lengths import LongerSide, Spread, spread
 from settings import settings
 from training.data.feedback import names, refuse_held_out, standing_corrections, standing_rankings
 from training.data.preferences import derive, words_ahead
 from training.data.rows import (
-    Form,
     FrozenRow,
     Rows,
-    ThumbRow,
+    RowsFormat,
     Thumbs,
+    UnpairedRow,
     content_sha256,
     read_rows,
     write_folder,
     zipped,
 )
 from training.data.selection import DEFAULTS, Selection, chosen_in_words
-from training.data.terms import JudgedReply, LeftOut, PreferenceRow, Preferences, reason_in_words
+from training.data.terms import AskedPrompt, GivenReply, PreferenceRow, Preferences, reason_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -59,99 +60,35 @@ class ResponderShare:
     rejected: int
 
 
-@dataclass(frozen=True)
-class SideLengths:
-    """How long the replies of one side are, in words."""
-
-    side: str
-    """“Better” or “Worse”."""
-    tenth: float
-    """A tenth of them are shorter."""
-    quarter: float
-    median: float
-    three_quarters: float
-    nine_tenths: float
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Whether length alone tells which reply is better: a model learns that sooner than anything else."""
-
-    sides: tuple[SideLengths, ...]
-    """Better, then worse; none without rows."""
-    longer: int
-    """Rows whose better reply has more words."""
-    same: int
-    shorter: int
-
-
-@dataclass(frozen=True)
-class SnapshotPreview:
-    """What a freeze would give at this moment."""
-
-    rows: tuple[PreferenceRow, ...]
-    thumbs: tuple[JudgedReply, ...]
-    """Replies that are judged by themselves."""
-    left_out: Mapping[LeftOut, int]
-    simulated_count: int
-    """Rows that rest on a simulated reviewer's word."""
-    thumbs_simulated: int
-    synthetic_count: int
-    """Rows whose prompt was made up by a rule or a model."""
-    validation_count: int
-    """Rows set aside to watch the loss on; the others are trained on."""
-    shares: tuple[ResponderShare, ...]
-    """Most often chosen first."""
-    mean_words_chosen: float
-    """0 without rows. A model learns a difference in length sooner than anything else."""
-    mean_words_rejected: float
-    lengths: Lengths
-    advice: str | None
-    """What stands in the way of a useful model, if anything does."""
-
-
-def preview(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> SnapshotPreview:
+def preview(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> Preferences:
     """What `freeze` would give now; writes nothing. Raises `Refused` when a held-out prompt would get in."""
-    _, found = _derive(s, project_id, selection)
-    chosen = Counter(row.chosen_by for row in found.rows)
-    rejected = Counter(row.rejected_by for row in found.rows)
+    return _derive(s, project_id, selection)[1]
+
+
+def responder_shares(rows: Sequence[PreferenceRow]) -> list[ResponderShare]:
+    """Whose replies and corrections are better and worse, the most often chosen first. Pure."""
+    chosen = Counter(row.chosen.by for row in rows)
+    rejected = Counter(row.rejected.by for row in rows)
     labels = sorted(chosen.keys() | rejected.keys(), key=lambda label: (-chosen[label], label))
-    return SnapshotPreview(
-        rows=found.rows,
-        thumbs=found.thumbs,
-        left_out=found.left_out,
-        simulated_count=sum(row.simulated for row in found.rows),
-        thumbs_simulated=sum(one.simulated for one in found.thumbs),
-        synthetic_count=sum(row.prompt.synthetic for row in found.rows),
-        validation_count=sum(row.split is Split.VALIDATION for row in found.rows),
-        shares=tuple(ResponderShare(label, chosen[label], rejected[label]) for label in labels),
-        mean_words_chosen=fmean(len(row.chosen.split()) for row in found.rows) if found.rows else 0.0,
-        mean_words_rejected=fmean(len(row.rejected.split()) for row in found.rows) if found.rows else 0.0,
-        lengths=lengths(found.rows),
-        advice=_advice(len(found.rows)),
-    )
+    return [ResponderShare(label, chosen[label], rejected[label]) for label in labels]
 
 
-def lengths(rows: Sequence[PreferenceRow]) -> Lengths:
-    """How long both sides are and how often the longer one is better. Pure."""
+def side_spreads(rows: Sequence[PreferenceRow]) -> list[Spread]:
+    """How long the better and the worse replies are; none without rows. Pure.
+
+    A model learns a difference in length sooner than anything else.
+    """
+    sides = {
+        "better": [len(row.chosen.text.split()) for row in rows],
+        "worse": [len(row.rejected.text.split()) for row in rows],
+    }
+    return [spread(side, words) for side, words in sides.items() if words]
+
+
+def better_is_longer(rows: Sequence[PreferenceRow]) -> LongerSide:
+    """How often the better reply is the longer one, and how often both are as long. Pure."""
     ahead = [words_ahead(row) for row in rows]
-    return Lengths(
-        sides=(
-            _side("Better", [len(row.chosen.split()) for row in rows]),
-            _side("Worse", [len(row.rejected.split()) for row in rows]),
-        )
-        if rows
-        else (),
-        longer=sum(n > 0 for n in ahead),
-        same=sum(n == 0 for n in ahead),
-        shorter=sum(n < 0 for n in ahead),
-    )
-
-
-def _side(side: str, words: Sequence[int]) -> SideLengths:
-    # one value alone has no quantiles; twice the same one has
-    cuts = quantiles(words if len(words) > 1 else [*words, *words], n=20, method="inclusive")
-    return SideLengths(side, cuts[1], cuts[4], cuts[9], cuts[14], cuts[17])
+    return LongerSide("better", len(ahead), longer=sum(n > 0 for n in ahead), same=sum(n == 0 for n in ahead))
 
 
 def freeze(
@@ -172,21 +109,26 @@ def freeze(
     responder = _prompt_of(s, project_id=project_id, responder_id=prompt_of)
     prompt = prompt_format(responder) if responder is not None else PromptFormat(project.instructions)
     if len(found.rows) < NEEDED:
-        raise NotEnoughPreferences(str(_advice(len(found.rows))))
-    rows, thumbs = _frozen(found, prompt), _thumbs(found, prompt)
+        raise NotEnoughPreferences(str(advice(len(found.rows))))
+    rows, thumbs = _frozen(found, prompt)
     sha256 = content_sha256(rows, thumbs)
     snapshot = s.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.sha256 == sha256))
     if snapshot is None:
-        snapshot = _store(
-            s,
-            found,
-            project=project,
-            prompt=prompt,
-            prompt_of=prompt_of,
-            selection=selection,
+        snapshot = Snapshot(
+            project_id=project.id,
+            instructions=prompt.instructions,
+            system_hash=text_hash(prompt.instructions),
+            prompt_of_id=prompt_of,
+            folder=f"{project.id}-{sha256[:8]}",
             sha256=sha256,
-            by=by,
+            row_count=len(found.rows),
+            simulated_count=found.simulated_count,
+            thumb_count=len(found.thumbs),
+            selection=selection.as_json(),
+            created_by_id=by,
+            created_at=now(),
         )
+        _store(s, snapshot, found)
     _write(snapshot, rows, thumbs, project.name)
     return snapshot
 
@@ -222,12 +164,12 @@ def listed(s: Session, *, project_id: int) -> list[Listed]:
     """The project's Snapshots, newest first, with what a person wants to know of each."""
     reviewers, criteria = names(s, project_id=project_id)
     simulated = s.execute(
-        select(models.Thumb.snapshot_id, func.count(models.Thumb.id))
-        .join(Ranking, Ranking.id == models.Thumb.ranking_id)
+        select(Thumb.snapshot_id, func.count(Thumb.id))
+        .join(Ranking, Ranking.id == Thumb.ranking_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .join(Snapshot, Snapshot.id == models.Thumb.snapshot_id)
+        .join(Snapshot, Snapshot.id == Thumb.snapshot_id)
         .where(Snapshot.project_id == project_id, Reviewer.simulated)
-        .group_by(models.Thumb.snapshot_id)
+        .group_by(Thumb.snapshot_id)
     ).all()
     thumbs_simulated = dict(simulated)
     return [
@@ -246,12 +188,13 @@ def listed(s: Session, *, project_id: int) -> list[Listed]:
     ]
 
 
-def export(snapshot: Snapshot, form: Form) -> bytes:
+def export(snapshot: Snapshot, form: RowsFormat) -> bytes:
     """The Snapshot's files of one form with its manifest, as a zip; raises as `verify` does."""
     return zipped(folder_of(snapshot), sha256=snapshot.sha256, form=form)
 
 
-def _advice(count: int) -> str | None:
+def advice(count: int) -> str | None:
+    """What stands in the way of a useful model from so many preferences, if anything does."""
     if count < NEEDED:
         return f"There are {count} usable preferences; training needs at least {NEEDED}. Rank more comparisons."
     if count < ADVISED:
@@ -275,45 +218,49 @@ def _derive(s: Session, project_id: int, selection: Selection) -> tuple[Project,
     return project, found
 
 
-def _frozen(found: Preferences, prompt: PromptFormat) -> Rows:
+def _frozen(found: Preferences, prompt: PromptFormat) -> tuple[Rows, Thumbs]:
     rows: Rows = {split: [] for split in Split}
     for row in found.rows:
         rows[row.split].append(
             FrozenRow(
-                prompt=prompt.messages(row.prompt.text, row.prompt.context, row.prompt.extra),
-                chosen=[{"role": "assistant", "content": row.chosen}],
-                rejected=[{"role": "assistant", "content": row.rejected}],
+                prompt=_asked(prompt, row.prompt),
+                chosen=_said(row.chosen),
+                rejected=_said(row.rejected),
                 prompt_id=row.prompt.id,
                 chosen_id=row.chosen_id,
-                rejected_id=row.rejected_id,
+                rejected_id=row.rejected.id,
                 ranking_id=row.ranking_id,
                 correction_id=row.correction_id,
-                reviewer=row.reviewer,
+                reviewer=row.source.reviewer,
                 simulated=row.simulated,
                 synthetic=row.prompt.synthetic,
                 cluster=row.prompt.cluster,
             )
         )
-    return rows
-
-
-def _thumbs(found: Preferences, prompt: PromptFormat) -> Thumbs:
     thumbs: Thumbs = {split: [] for split in Split}
-    for one in found.thumbs:
-        thumbs[one.split].append(
-            ThumbRow(
-                prompt=prompt.messages(one.prompt.text, one.prompt.context, one.prompt.extra),
-                completion=[{"role": "assistant", "content": one.text}],
-                label=one.up,
-                prompt_id=one.prompt.id,
-                response_id=one.response_id,
-                ranking_id=one.ranking_id,
-                reviewer=one.reviewer,
-                simulated=one.simulated,
-                synthetic=one.prompt.synthetic,
+    for thumb in found.thumbs:
+        thumbs[thumb.split].append(
+            UnpairedRow(
+                prompt=_asked(prompt, thumb.prompt),
+                completion=_said(thumb.reply),
+                label=False,
+                prompt_id=thumb.prompt.id,
+                response_id=thumb.reply.id,
+                ranking_id=thumb.source.id,
+                reviewer=thumb.source.reviewer,
+                simulated=thumb.simulated,
+                synthetic=thumb.prompt.synthetic,
             )
         )
-    return thumbs
+    return rows, thumbs
+
+
+def _asked(prompt: PromptFormat, asked: AskedPrompt) -> list[Message]:
+    return prompt.messages(asked.text, asked.context, asked.extra)
+
+
+def _said(reply: GivenReply) -> list[Message]:
+    return [{"role": "assistant", "content": reply.text}]
 
 
 def _prompt_of(s: Session, *, project_id: int, responder_id: int | None) -> Responder | None:
@@ -325,31 +272,7 @@ def _prompt_of(s: Session, *, project_id: int, responder_id: int | None) -> Resp
     return found
 
 
-def _store(
-    s: Session,
-    found: Preferences,
-    *,
-    project: Project,
-    prompt: PromptFormat,
-    prompt_of: int | None,
-    selection: Selection,
-    sha256: str,
-    by: int,
-) -> Snapshot:
-    snapshot = Snapshot(
-        project_id=project.id,
-        instructions=prompt.instructions,
-        system_hash=text_hash(prompt.instructions),
-        prompt_of_id=prompt_of,
-        folder=f"{project.id}-{sha256[:8]}",
-        sha256=sha256,
-        row_count=len(found.rows),
-        simulated_count=sum(row.simulated for row in found.rows),
-        thumb_count=len(found.thumbs),
-        selection=selection.as_json(),
-        created_by_id=by,
-        created_at=models.now(),
-    )
+def _store(s: Session, snapshot: Snapshot, found: Preferences) -> None:
     snapshot.left_out = [SnapshotLeftOut(reason=reason.value, count=n) for reason, n in found.left_out.items()]
     snapshot.preferences = [
         Preference(
@@ -357,7 +280,7 @@ def _store(
             split=row.split,
             prompt_id=row.prompt.id,
             chosen_id=row.chosen_id,
-            rejected_id=row.rejected_id,
+            rejected_id=row.rejected.id,
             ranking_id=row.ranking_id,
             correction_id=row.correction_id,
         )
@@ -366,18 +289,17 @@ def _store(
     s.add(snapshot)
     s.flush()
     s.add_all(
-        models.Thumb(
+        Thumb(
             snapshot_id=snapshot.id,
-            split=one.split,
-            prompt_id=one.prompt.id,
-            response_id=one.response_id,
-            up=one.up,
-            ranking_id=one.ranking_id,
+            split=thumb.split,
+            prompt_id=thumb.prompt.id,
+            response_id=thumb.reply.id,
+            up=False,
+            ranking_id=thumb.source.id,
         )
-        for one in found.thumbs
+        for thumb in found.thumbs
     )
     s.flush()
-    return snapshot
 
 
 def _write(snapshot: Snapshot, rows: Rows, thumbs: Thumbs, project: str) -> None:

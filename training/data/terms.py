@@ -1,84 +1,53 @@
 """How feedback becomes rows, in terms: what people gave, the rows and thumbs of it, and why some gives none. Pure.
 
-All of it is frozen and knows no database; `feedback` fills it in, `preferences` reckons with it.
+All of it is frozen; `feedback` fills it in from the database, `preferences` reckons with it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from enum import StrEnum
 from typing import Any
 
 from db.models import Split
+from texts.worded import WordedEnum
 
 
-class LeftOut(StrEnum):
-    """Why a ranking, a correction or one of its pairs gives no row; `sentence` is for people."""
+class LeftOutReason(WordedEnum):
+    """Why a ranking, a correction or one of its pairs gives no row."""
 
-    ROUTED = "ROUTED"
-    TIE = "TIE"
-    BOTH_BAD = "BOTH_BAD"
-    CUT_OFF = "CUT_OFF"
-    DISAGREEMENT = "DISAGREEMENT"
-    OVERRULED = "OVERRULED"
-    DUPLICATE = "DUPLICATE"
-    SAME_TEXT = "SAME_TEXT"
-    UNCHANGED = "UNCHANGED"
-    REVISED = "REVISED"
-    EMPTY = "EMPTY"
-    OVER_CAP = "OVER_CAP"
-    NOT_CHOSEN = "NOT_CHOSEN"
-    SIMULATED = "SIMULATED"
-    OTHER_DAYS = "OTHER_DAYS"
-    SYNTHETIC = "SYNTHETIC"
-    CORRECTION = "CORRECTION"
-    CHIPS = "CHIPS"
-    WEAK = "WEAK"
-    UNSAID = "UNSAID"
-    OUTVOTED = "OUTVOTED"
-    UNSURE = "UNSURE"
-    NEAR_NO_OP = "NEAR_NO_OP"
-    LENGTHS = "LENGTHS"
-    DISPUTED = "DISPUTED"
-
-    @property
-    def sentence(self) -> str:
-        """What it means, for people."""
-        return _SENTENCES[self]
-
-
-_SENTENCES: Mapping[LeftOut, str] = {
-    LeftOut.ROUTED: "A rule sends the prompt to people (page Route), so no model learns to answer it.",
-    LeftOut.TIE: "Ranked as a tie: it says nothing about which reply is better.",
-    LeftOut.BOTH_BAD: "Ranked as both bad: no pair, each reply is a thumb down. A correction of one makes pairs of it.",
-    LeftOut.CUT_OFF: "The better reply was cut at the token limit: choosing it teaches to stop in mid-sentence.",
-    LeftOut.DISAGREEMENT: "The same two replies were put in opposite orders.",
-    LeftOut.OVERRULED: "A manager decided between this ranking and others; the decision counts instead.",
-    LeftOut.DUPLICATE: "The same pair is in already, from another ranking or correction.",
-    LeftOut.SAME_TEXT: "Both replies have the same text.",
-    LeftOut.UNCHANGED: "The correction changes nothing but white space.",
-    LeftOut.REVISED: "Somebody corrected this correction further; the newest text counts instead.",
-    LeftOut.EMPTY: "A reply is empty.",
-    LeftOut.OVER_CAP: "The prompt has as many pairs from rankings as are taken of one already.",
-    LeftOut.NOT_CHOSEN: "Said by somebody whose word was not chosen to count.",
-    LeftOut.SIMULATED: "Said by a simulated reviewer, and those do not count here.",
-    LeftOut.OTHER_DAYS: "Said before the first or after the last day that counts.",
-    LeftOut.SYNTHETIC: "The prompt was made up by a rule or a model, and those do not count here.",
-    LeftOut.CORRECTION: "A correction, and those do not count here.",
-    LeftOut.CHIPS: "The ranking has none of the chips that are asked for, or one that is not wanted.",
-    LeftOut.WEAK: "Nobody said that the better reply was much better.",
-    LeftOut.UNSAID: "Nothing was said by the chosen criterion.",
-    LeftOut.OUTVOTED: "As many or more of the pair's reviewers gave the opposite order.",
-    LeftOut.UNSURE: "Too small a share of the pair's reviewers gave this order.",
-    LeftOut.NEAR_NO_OP: "The correction changes next to nothing, and no number.",
-    LeftOut.LENGTHS: "Left out so that the longer reply is the better one as often as the shorter.",
-    LeftOut.DISPUTED: "Called bad by one and better than another reply by somebody else, so it is no thumb.",
-}
+    ROUTED = "ROUTED", "A rule sends the prompt to people (page Route), so no model learns to answer it."
+    TIE = "TIE", "Ranked as a tie: it says nothing about which reply is better."
+    BOTH_BAD = (
+        "BOTH_BAD",
+        "Ranked as both bad: no pair, each reply is a thumb down. A correction of one makes pairs of it.",
+    )
+    CUT_OFF = "CUT_OFF", "The better reply was cut at the token limit: choosing it teaches to stop in mid-sentence."
+    DISAGREEMENT = "DISAGREEMENT", "The same two replies were put in opposite orders."
+    OVERRULED = "OVERRULED", "A manager decided between this ranking and others; the decision counts instead."
+    DUPLICATE = "DUPLICATE", "The same pair is in already, from another ranking or correction."
+    SAME_TEXT = "SAME_TEXT", "Both replies have the same text."
+    UNCHANGED = "UNCHANGED", "The correction changes nothing but white space."
+    REVISED = "REVISED", "Somebody corrected this correction further; the newest text counts instead."
+    EMPTY = "EMPTY", "A reply is empty."
+    OVER_CAP = "OVER_CAP", "The prompt has as many pairs from rankings as are taken of one already."
+    NOT_CHOSEN = "NOT_CHOSEN", "Said by somebody whose word was not chosen to count."
+    SIMULATED = "SIMULATED", "Said by a simulated reviewer, and those do not count here."
+    OTHER_DAYS = "OTHER_DAYS", "Said before the first or after the last day that counts."
+    SYNTHETIC = "SYNTHETIC", "The prompt was made up by a rule or a model, and those do not count here."
+    CORRECTION = "CORRECTION", "A correction, and those do not count here."
+    CHIPS = "CHIPS", "The ranking has none of the chips that are asked for, or one that is not wanted."
+    WEAK = "WEAK", "Nobody said that the better reply was much better."
+    UNSAID = "UNSAID", "Nothing was said by the chosen criterion."
+    OUTVOTED = "OUTVOTED", "As many or more of the pair's reviewers gave the opposite order."
+    UNSURE = "UNSURE", "Too small a share of the pair's reviewers gave this order."
+    NEAR_NO_OP = "NEAR_NO_OP", "The correction changes next to nothing, and no number."
+    LENGTHS = "LENGTHS", "Left out so that the longer reply is the better one as often as the shorter."
+    DISPUTED = "DISPUTED", "Called bad by one and better than another reply by somebody else, so it is no thumb."
 
 
 def reason_in_words(stored: str) -> str:
     """The sentence of a reason as a Snapshot stores it; a later version may know reasons that this one does not."""
-    return LeftOut(stored).sentence if stored in set(LeftOut) else stored
+    return LeftOutReason(stored).words if stored in set(LeftOutReason) else stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,28 +68,38 @@ class AskedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenResponse:
-    """One reply to a prompt."""
+class GivenReply:
+    """A reply to a prompt; a correction's text is one, too."""
 
     id: int
+    """Of the Response, or of the one that is corrected."""
     text: str
+    """Without white space at the ends."""
     finish_reason: str | None
-    responder: str
-    """The Responder's label."""
+    by: str
+    """The Responder's label, or whose correction it is."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", self.text.strip())
 
 
 @dataclass(frozen=True, slots=True)
-class GivenRanking:
-    """One reviewer's standing order of the replies to a prompt."""
+class Feedback:
+    """What one person says of replies to a prompt, as it stands: their order. A correction is an order of two."""
 
     id: int
+    """Of the Ranking, or of the Correction."""
     prompt: AskedPrompt
     reviewer: str
     """The reviewer's label; says so if simulated."""
     simulated: bool
-    both_bad: bool
-    placed: tuple[tuple[int, GivenResponse], ...]
-    """Place (1 is best, equal is a tie) and reply."""
+    placed: tuple[tuple[int, GivenReply], ...]
+    """Place (1 is best, equal is a tie) and reply; a correction's text, then the reply that it corrects."""
+    corrects: bool = False
+    """It is a Correction."""
+    revised: bool = False
+    """Somebody corrected it further, and that stands."""
+    both_bad: bool = False
     adjudicates: bool = False
     """A manager's decision between the rankings of the same replies."""
     reviewer_id: int = 0
@@ -132,65 +111,69 @@ class GivenRanking:
     by_criterion: Mapping[int, int | None] = field(default_factory=dict, hash=False)
     """Criterion id to the id of the response that is better by it; none where both are equal."""
 
+    @classmethod
+    def correction(cls, original: GivenReply, text: str, *, reviewer: str, **more: Any) -> "Feedback":
+        """A reviewer's rewrite of a reply."""
+        better = GivenReply(original.id, text, None, f"Correction by {reviewer}")
+        return cls(reviewer=reviewer, placed=((1, better), (2, original)), corrects=True, **more)
+
     @property
     def comparison(self) -> frozenset[int]:
         """What was compared."""
-        return frozenset(response.id for _, response in self.placed)
-
-
-@dataclass(frozen=True, slots=True)
-class GivenCorrection:
-    """One reviewer's standing rewrite of a reply."""
-
-    id: int
-    prompt: AskedPrompt
-    reviewer: str
-    simulated: bool
-    original: GivenResponse
-    text: str
-    revised: bool = False
-    """Somebody corrected it further, and that stands."""
-    reviewer_id: int = 0
-    said_on: date | None = None
-    """UTC day."""
+        return frozenset(reply.id for _, reply in self.placed)
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRow:
-    """One prompt/chosen/rejected row and whose word it rests on. Replies are without white space at the ends."""
+    """One reply over another, and whose word it rests on."""
 
-    prompt: AskedPrompt
-    chosen: str
-    rejected: str
-    rejected_id: int
-    rejected_by: str
-    chosen_id: int | None
-    """None where a correction is chosen."""
-    chosen_by: str
-    """Label of the responder, or who wrote the correction."""
-    ranking_id: int | None
-    correction_id: int | None
-    reviewer: str
-    simulated: bool
+    source: Feedback
+    chosen: GivenReply
+    rejected: GivenReply
     contrast: int
     """By how many places the chosen reply is ahead."""
+    simulated: bool
+    """No person stands for it, or not for all of it."""
     split: Split = Split.TRAIN
+
+    @property
+    def prompt(self) -> AskedPrompt:
+        """What both reply to."""
+        return self.source.prompt
+
+    @property
+    def chosen_id(self) -> int | None:
+        """Of the Response; None where a correction is chosen."""
+        return None if self.source.corrects else self.chosen.id
+
+    @property
+    def ranking_id(self) -> int | None:
+        """Of the Ranking, if it rests on one."""
+        return None if self.source.corrects else self.source.id
+
+    @property
+    def correction_id(self) -> int | None:
+        """Of the Correction, if it rests on one."""
+        return self.source.id if self.source.corrects else None
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedReply:
-    """A reply that is judged by itself: a thumb. Its text is without white space at the ends."""
+class ThumbDown:
+    """A reply that a ranking called bad, judged by itself."""
 
-    prompt: AskedPrompt
-    response_id: int
-    text: str
-    up: bool
-    """Whether it could be sent."""
-    ranking_id: int
-    reviewer: str
-    """Whose word it is; says so if simulated."""
-    simulated: bool
+    source: Feedback
+    reply: GivenReply
     split: Split = Split.TRAIN
+
+    @property
+    def prompt(self) -> AskedPrompt:
+        """What it replies to."""
+        return self.source.prompt
+
+    @property
+    def simulated(self) -> bool:
+        """No person said so."""
+        return self.source.simulated
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +182,27 @@ class Preferences:
 
     rows: tuple[PreferenceRow, ...]
     """By prompt text, then chosen, then rejected."""
-    left_out: Mapping[LeftOut, int]
+    left_out: Mapping[LeftOutReason, int]
     """A ranking or correction without any pair counts once, else each pair and each thumb that is left out."""
-    thumbs: tuple[JudgedReply, ...] = ()
+    thumbs: tuple[ThumbDown, ...] = ()
     """By prompt text, then reply."""
+
+    @property
+    def simulated_count(self) -> int:
+        """Rows that rest on a simulated reviewer's word."""
+        return sum(row.simulated for row in self.rows)
+
+    @property
+    def thumbs_simulated(self) -> int:
+        """Thumbs that do."""
+        return sum(thumb.simulated for thumb in self.thumbs)
+
+    @property
+    def synthetic_count(self) -> int:
+        """Rows whose prompt was made up by a rule or a model."""
+        return sum(row.prompt.synthetic for row in self.rows)
+
+    @property
+    def validation_count(self) -> int:
+        """Rows set aside to watch the loss on; the others are trained on."""
+        return sum(row.split is Split.VALIDATION for row in self.rows)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm.template import Message
-from training.data.inspected_rows import Finding
+from training.data.inspected_rows import Remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ class Fit:
     """Numbers of the rows with a reply that has no end-of-turn token, or several; refused too."""
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> Remark:
         """Whether a training with this limit would start."""
         if not self.too_long:
-            return Finding(f"All {self.rows:,} rows fit into {self.limit:,} tokens; the longest has {self.longest:,}.")
+            return Remark(f"All {self.rows:,} rows fit into {self.limit:,} tokens; the longest has {self.longest:,}.")
         several = f"{len(self.too_long):,} of {self.rows:,} rows"
-        return Finding(
+        return Remark(
             f"{several} {_are(len(self.too_long))} longer than {self.limit:,} tokens, so a training would be refused: "
             f"rows are never cut here. Choose a longest row of at least {self.longest:,} tokens.",
             warns=True,
@@ -81,7 +81,7 @@ class Fit:
         return f"Plain TRL would {' and '.join(parts)} ({self.lost_tokens:,} tokens){stops}."
 
     @property
-    def refusals(self) -> tuple[Finding, ...]:
+    def refusals(self) -> tuple[Remark, ...]:
         """Why a training would be refused at any limit."""
         found = []
         if self.apart:
@@ -94,7 +94,7 @@ class Fit:
                 f"{len(self.unended):,} rows (the first is row {self.unended[0]}) have a reply without exactly one "
                 "end-of-turn token, so a training would be refused: a reply may show the model's own mark."
             )
-        return tuple(Finding(sentence, warns=True) for sentence in found)
+        return tuple(Remark(sentence, warns=True) for sentence in found)
 
 
 def _are(count: int) -> str:
@@ -124,7 +124,7 @@ def fit(tokens: Sequence[RowTokens], *, limit: int) -> Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TokenPiece:
     """A stretch of text as the model reads it."""
 
     text: str
@@ -134,42 +134,42 @@ class Piece:
     """More than one where a character takes several."""
 
 
-def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[Piece, ...]:
+def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiece, ...]:
     """The text cut where its tokens end; every character is in exactly one piece, every token is counted once.
 
     Args:
         spans: each token's first character, the character after its last, and whether it is special.
     """
-    found: list[Piece] = []
+    found: list[TokenPiece] = []
     place, waiting = 0, 0
     for _, end, special in spans:
         if end > place:
-            found.append(Piece(text[place:end], special, 1 + waiting))
+            found.append(TokenPiece(text[place:end], special, 1 + waiting))
             place, waiting = end, 0
         elif found:  # a further token of a character that takes several
             last = found[-1]
-            found[-1] = Piece(last.text, last.special, last.tokens + 1)
+            found[-1] = TokenPiece(last.text, last.special, last.tokens + 1)
         else:
             waiting += 1
     if place < len(text) or waiting:
-        found.append(Piece(text[place:], False, waiting))
+        found.append(TokenPiece(text[place:], False, waiting))
     return tuple(found)
 
 
-def joined(found: Sequence[Piece]) -> tuple[Piece, ...]:
+def joined(found: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
     """The same text with neighbours of one kind as one piece, for whoever does not care for single tokens."""
-    merged: list[Piece] = []
+    merged: list[TokenPiece] = []
     for one in found:
         if merged and merged[-1].special == one.special and not one.special:
-            merged[-1] = Piece(merged[-1].text + one.text, False, merged[-1].tokens + one.tokens)
+            merged[-1] = TokenPiece(merged[-1].text + one.text, False, merged[-1].tokens + one.tokens)
         else:
             merged.append(one)
     return tuple(merged)
 
 
-def as_turns(turns: Sequence[Message]) -> tuple[Piece, ...]:
+def as_turns(turns: Sequence[Message]) -> tuple[TokenPiece, ...]:
     """Turns with their roles above, for where no model's template and tokenizer are at hand."""
-    found: list[Piece] = []
+    found: list[TokenPiece] = []
     for turn in turns:
-        found += [Piece(f"[{turn['role']}]\n", True, 0), Piece(f"{turn['content']}\n", False, 0)]
+        found += [TokenPiece(f"[{turn['role']}]\n", True, 0), TokenPiece(f"{turn['content']}\n", False, 0)]
     return tuple(found)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from db.session import reading
-from eval.blinding import Outcome
 from eval.report.pairs import Case, Change, Earlier, Fate, Reply, cases, changes, chosen, earlier, may_read, passed
 from eval.report.tables import ToldResults
 from generation.asserting import Share, assertions
+from stats.verdicts import Outcome
 from texts.escape import escaped
 from ui.checks import share_table
 from ui.evaluate.wanted import offer_like

@@ -23,7 +23,7 @@ from eval.benchmarks.runs import (
 from eval.benchmarks.tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, memory_caution, minutes
 from eval.benchmarks.terms import not_installed
 from eval.report.pictures import GREEN, GREY, INK, RED
-from stats.paired import Difference, Outcome, Score
+from stats.paired import Difference, Score, ScoreChange
 from texts.escape import escaped
 from training.recipe.estimate import has_gpu, memory_here, parameters_of
 from ui.charts import coloured, draw, legend
@@ -31,11 +31,11 @@ from ui.frame import Me
 from ui.run_status import WORDS, show_run
 from ui.safe import errors_shown, plain, show_table
 
-COLOURS = {Outcome.LOST: RED, Outcome.GAINED: GREEN, Outcome.NOT_SHOWN: GREY}
+COLOURS = {ScoreChange.LOST: RED, ScoreChange.GAINED: GREEN, ScoreChange.NOT_SHOWN: GREY}
 WHAT = {
-    Outcome.LOST: "lost",
-    Outcome.GAINED: "gained",
-    Outcome.NOT_SHOWN: "no difference that so few examples can show",
+    ScoreChange.LOST: "lost",
+    ScoreChange.GAINED: "gained",
+    ScoreChange.NOT_SHOWN: "no difference that so few examples can show",
 }
 SHOWN = 12
 """Runs in the list, newest first."""
@@ -95,9 +95,9 @@ def show_contrast(one: Contrast) -> None:
 
 def summary(found: Sequence[Difference]) -> str:
     """How many were lost and gained, and what could still be hidden, in a sentence."""
-    count = {outcome: sum(one.outcome is outcome for one in found) for outcome in Outcome}
-    parts = [f"{count[Outcome.LOST]} lost", f"{count[Outcome.GAINED]} gained"]
-    open_ = [one for one in found if one.outcome is Outcome.NOT_SHOWN]
+    count = {outcome: sum(one.outcome is outcome for one in found) for outcome in ScoreChange}
+    parts = [f"{count[ScoreChange.LOST]} lost", f"{count[ScoreChange.GAINED]} gained"]
+    open_ = [one for one in found if one.outcome is ScoreChange.NOT_SHOWN]
     words = f"Of {len(found)} figures: {', '.join(parts)}."
     if not open_:
         return words

@@ -9,6 +9,7 @@ from streamlit.errors import StreamlitPageNotFoundError
 
 from review.progress import by_responder, opinions
 from stats.agreement import Opinion, agreement
+from stats.verdicts import Verdict
 from training.recipe.advice import FEW_REPEATS, DoubleJudgments, repeats
 from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, report
 from ui.safe import plain
@@ -33,7 +34,7 @@ class Agreed:
 def agreed(s: Session, *, project_id: int) -> Agreed:
     """Ask the review's figures for what training wants to know of them."""
     said = opinions(s, project_id=project_id)
-    found = repeats((one.comparison_id, one.said) for one in said if one.said in ("FIRST", "SECOND"))
+    found = repeats((one.comparison_id, one.said) for one in said if Verdict(one.said).decided)
     standings = by_responder(s, project_id=project_id)
     ties = sum(one.even + one.both_bad for one in standings)
     every = ties + sum(one.better + one.worse for one in standings)
