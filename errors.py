@@ -55,3 +55,8 @@ class DatabaseProblem(PickwellError):
 
 class BadSetting(PickwellError):
     """A setting with a value that cannot work."""
+
+
+def first_line(problem: object) -> str:
+    """What a library's long error begins with, to stand in a sentence of ours."""
+    return str(problem).strip().split("\n")[0][:200]

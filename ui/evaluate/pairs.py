@@ -1,13 +1,26 @@
 """The judged pairs of a closed Evaluation, one after another: the candidate's losses first, with all behind them."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import streamlit as st
 
 from db.session import reading
 from eval.blinding import Outcome
-from eval.report.pairs import Case, Change, Earlier, Fate, Reply, cases, changes, chosen, earlier, may_read, passed
-from eval.report.tables import ToldResults
+from eval.report.pairs import (
+    Case,
+    Earlier,
+    Fate,
+    JudgedReply,
+    LossChange,
+    cases,
+    changes,
+    chosen,
+    earlier,
+    may_read,
+    passed,
+)
+from eval.report.results import Results
 from generation.asserting import Share, assertions
 from texts.escape import escaped
 from ui.checks import share_table
@@ -27,16 +40,16 @@ class _Read:
     key: tuple[int, bool]
     cases: tuple[Case, ...]
     earlier: Earlier | None
-    changes: dict[int, tuple[Change, Case]]
+    changes: dict[int, tuple[LossChange, Case]]
     shares: tuple[Share, ...]
 
 
-def show_pairs(found: ToldResults, *, by: int) -> None:
+def show_pairs(found: Results, *, by: int) -> None:
     """A switch, and behind it the pairs: texts are read from the database only when somebody wants them."""
     st.divider()
     if st.toggle("Read the judged pairs one after another, losses first", key="read_pairs"):
-        kinds = tuple(one.verdicts.simulated for one in found.told)
-        _pairs(found.results.evaluation.id, found.results.evaluation.project_id, kinds, by)
+        kinds = tuple(verdicts.simulated for verdicts in found.verdicts)
+        _pairs(found.evaluation.id, found.evaluation.project_id, kinds, by)
 
 
 @st.fragment
@@ -77,11 +90,7 @@ def _read(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _Rea
         now = cases(s, by=by, evaluation_id=evaluation_id, simulated=simulated)
         before = earlier(s, evaluation_id=evaluation_id)
         then = cases(s, by=by, evaluation_id=before.evaluation.id, simulated=simulated) if before else ()
-        shares = tuple(
-            Share(one.assertion_id, one.responder_id, one.responder, one.passed, one.checked)
-            for one in passed(s, found=now)
-        )
-    read = _Read((evaluation_id, simulated), now, before, changes(now, then), shares)
+        read = _Read((evaluation_id, simulated), now, before, changes(now, then), passed(s, found=now))
     st.session_state["pairs_read"] = read
     st.session_state["pair_at"] = 0
     return read
@@ -91,13 +100,13 @@ def _show_changes(read: _Read) -> None:
     if read.earlier is None:
         st.caption("There is no earlier evaluation of an earlier model beside the same replies to compare with.")
         return
-    kinds = [kind for kind, _ in read.changes.values()]
-    before = read.earlier
+    count = Counter(kind for kind, _ in read.changes.values())
+    before = read.earlier.evaluation
     st.markdown(
         plain(
-            f"Since “{before.evaluation.name}” with {before.candidate}, on {before.shared:,} pairs with the same reply "
-            f"of the baseline: {kinds.count(Change.FIXED):,} losses fixed, {kinds.count(Change.BROKE):,} broke, "
-            f"{kinds.count(Change.STILL_LOST):,} still lost."
+            f"Since “{before.name}” with {before.candidate.label}, on {read.earlier.shared:,} pairs with the same "
+            f"reply of the baseline: {count[LossChange.FIXED]:,} losses fixed, {count[LossChange.BROKE]:,} broke, "
+            f"{count[LossChange.STILL_LOST]:,} still lost."
         )
     )
 
@@ -115,7 +124,7 @@ def _filtered(read: _Read) -> tuple[Case, ...]:
     everywhere, everybody = "all topics", "all reviewers"
     topics = [everywhere, *sorted({case.topic for case in read.cases})]
     reviewers = [everybody, *sorted({one.reviewer for case in read.cases for one in case.said})]
-    shown = [EVERYTHING, *(fate.value for fate in Fate), *(change.value for change in Change if read.earlier)]
+    shown = [EVERYTHING, *(fate.value for fate in Fate), *(change.value for change in LossChange if read.earlier)]
     left, middle, right = st.columns(3)
     which = left.selectbox("Show", shown, on_change=_first, key="pairs_shown")
     topic = middle.selectbox("Topic", topics, on_change=_first, key="pairs_topic")
@@ -130,7 +139,7 @@ def _filtered(read: _Read) -> tuple[Case, ...]:
     )
     if which in set(Fate):
         return tuple(case for case in found if case.fate == which)
-    if which in set(Change):
+    if which in set(LossChange):
         return tuple(case for case in found if read.changes.get(case.pairing_id, ("",))[0] == which)
     return found
 
@@ -173,7 +182,7 @@ def _show_case(case: Case, read: _Read) -> None:
     )
 
 
-def _card(role: str, reply: Reply) -> str:
+def _card(role: str, reply: JudgedReply) -> str:
     made = f" · {reply.made_by}" if reply.made_by else ""
     note = ""
     if reply.failed:

@@ -1,0 +1,168 @@
+"""The blocks of a report on the screen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from eval.report.blocks import Block, Dot, Grid, Medium, OutcomeBars, Picture, Sentence, Sentences, Sheet
+from eval.report.pictures import GREEN, GREY, INK, OUTCOMES
+from stats.estimates import CannotEstimate
+from texts.escape import escaped
+from ui.charts import coloured, draw, legend
+from ui.safe import plain, show_table
+
+LABELS = alt.Axis(labelLimit=260)
+MARKS = {True: ("⚠", "#d97706"), False: ("✓", "#0d9488")}
+"""Of what was looked at: whether it warns."""
+
+
+def show_blocks(blocks: Iterable[Block]) -> None:
+    """One below the other; what stands in the file only is left out."""
+    for block in blocks:
+        match block:
+            case Sentence(on=Medium.FILE) | Picture(on=Medium.FILE):
+                pass
+            case Sentence(text):
+                st.caption(plain(text))
+            case Sentences():
+                _list(block)
+            case Picture():
+                _picture(block)
+            case OutcomeBars():
+                _bars(block)
+            case Grid(rows, wide=True):
+                _wide(rows)
+            case Grid(rows, why):
+                show_table(rows, whole=True) if rows else st.caption(plain(why))
+            case Sheet(_, rows, note):
+                show_table([{"What": name, "Value": value} for name, value in rows], whole=True)
+                if note:
+                    st.caption(plain(note))
+
+
+def _list(block: Sentences) -> None:
+    """What was looked at has a mark that tells whether it warns."""
+    if block.title:
+        st.markdown(f"**{block.title}**")
+    lines = [escaped(line.text) for line in block.lines]
+    if all(line.warns is None for line in block.lines):
+        st.html("<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>")
+        return
+    marks = [MARKS[bool(line.warns)] for line in block.lines]
+    st.html(
+        "".join(
+            f'<div style="display: flex; gap: .6rem; margin-bottom: .35rem"><b style="color: {colour}">{mark}</b>'
+            f"<span>{line}</span></div>"
+            for line, (mark, colour) in zip(lines, marks, strict=True)
+        )
+    )
+
+
+def _wide(rows: Iterable[Mapping[str, object]]) -> None:
+    """A dash where something cannot be estimated, and each reason once below the table."""
+    reasons: dict[str, None] = {}
+    shown = []
+    for row in rows:
+        missing = {name: cell for name, cell in row.items() if str(cell).startswith(CannotEstimate.BEGINNING)}
+        reasons |= {f"{name} – {cell}": None for name, cell in missing.items()}
+        shown.append({**row, **dict.fromkeys(missing, "–")})
+    show_table(shown, whole=True)
+    for reason in reasons:
+        st.caption(plain(reason))
+
+
+def _picture(picture: Picture) -> None:
+    """Values with their intervals; rows without one are named below, with the reason."""
+    if picture.title:
+        st.markdown(f"**{picture.title}**")
+    rows = [row for row in picture.rows if row.value is not None]
+    candidate = next((row.name for row in rows if row.is_candidate), "")
+    if candidate:
+        st.html(legend({candidate: GREEN, "the others": GREY}))
+    if rows:
+        chart = (
+            _shares(rows, picture.scale, two_colours=bool(candidate))
+            if picture.shares
+            else _points(rows, picture.scale)
+        )
+        draw(chart, height=(80 if picture.shares else 60) + 40 * len(rows))
+    for reason in dict.fromkeys(row.missing for row in picture.rows if row.missing and not row.is_candidate):
+        names = ", ".join(row.name for row in picture.rows if row.missing == reason and not row.is_candidate)
+        st.caption(plain(f"{names}: {reason}"))
+
+
+def _base(rows: Sequence[Dot], value: str, form: str, more: Mapping[str, list[object]], tip: alt.Tooltip) -> alt.Chart:
+    """What both kinds of picture are drawn from.
+
+    Args:
+        value: what the value is called, and `form` its format.
+        more: further columns, one of which is the last thing that a tooltip says.
+    """
+    frame = pd.DataFrame(
+        {
+            "name": [row.name for row in rows],
+            value: [row.value for row in rows],
+            "low": [row.value if row.low is None else row.low for row in rows],
+            "high": [row.value if row.high is None else row.high for row in rows],
+            **more,
+        }
+    )
+    tips = [alt.Tooltip("name:N"), *(alt.Tooltip(f"{c}:Q", format=form) for c in (value, "low", "high")), tip]
+    return alt.Chart(frame).encode(y=alt.Y("name:N", sort=None, title=None, axis=LABELS), tooltip=tips)
+
+
+def _shares(rows: Sequence[Dot], scale: str, *, two_colours: bool) -> alt.LayerChart:
+    """On a scale from 0 to 100 % with the half-way line."""
+    x = alt.Scale(domain=[0, 1])
+    colours = alt.Scale(domain=["candidate", "other"], range=[GREEN, GREY])
+    more = {"n": [row.n for row in rows], "who": ["candidate" if row.is_candidate else "other" for row in rows]}
+    base = _base(rows, "rate", ".1%", more, alt.Tooltip("n:Q")).encode(
+        color=alt.Color("who:N", scale=colours, legend=None) if two_colours else alt.value(GREEN)
+    )
+    bars = base.mark_rule(strokeWidth=5, opacity=0.5).encode(
+        x=alt.X("low:Q", scale=x, axis=alt.Axis(format="%"), title=scale), x2="high:Q"
+    )
+    points = base.mark_point(filled=True, size=160, opacity=1).encode(x=alt.X("rate:Q", scale=x))
+    words = (
+        base.transform_calculate(label="format(datum.rate, '.0%')")
+        .mark_text(dy=-13, fontSize=12)
+        .encode(x=alt.X("rate:Q", scale=x), text="label:N", color=alt.value(INK))
+    )
+    half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
+    both: alt.LayerChart = half + bars + points + words
+    return both
+
+
+def _points(rows: Sequence[Dot], scale: str) -> alt.LayerChart:
+    tip = alt.Tooltip("best:Q", format=".0%", title="best in so many resamples")
+    base = _base(rows, "elo", ".0f", {"best": [row.best for row in rows]}, tip)
+    bars = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(x=alt.X("low:Q", title=scale), x2="high:Q")
+    both: alt.LayerChart = bars + base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(x="elo:Q")
+    return both
+
+
+def _bars(block: OutcomeBars) -> None:
+    """Wins, ties, both bad and losses as one bar for each baseline."""
+    order = list(OUTCOMES)
+    frame = pd.DataFrame(
+        [
+            {"against": baseline, "outcome": name, "judgments": count, "order": order.index(name)}
+            for baseline, counts in block.rows
+            for name, count in counts.items()
+        ]
+    )
+    st.html(legend(OUTCOMES))
+    draw(
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("judgments:Q", title="judgments", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("against:N", sort=None, title=None, axis=LABELS),
+            color=coloured("outcome:N", OUTCOMES),
+            order="order:Q",
+            tooltip=["against", "outcome", "judgments"],
+        ),
+        height=60 + 46 * len(block.rows),
+    )
