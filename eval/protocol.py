@@ -75,7 +75,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Participant:
     """A Responder as it was when the protocol was fixed."""
 
     id: int
@@ -98,7 +98,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutPair:
     """A pairing that nobody judges, because one of its replies tells who wrote it."""
 
     prompt_id: int
@@ -111,8 +111,8 @@ class Protocol:
     """Everything that was fixed before the first judgment."""
 
     project_id: int
-    candidate: Contestant
-    baselines: tuple[Contestant, ...]
+    candidate: Participant
+    baselines: tuple[Participant, ...]
     plan: Plan
     seed: int
     alpha: float
@@ -121,7 +121,7 @@ class Protocol:
     """Decided verdicts that the smallest difference needs (the exact sign test)."""
     expected_decided: int
     """So many the planned ones are expected to be worth."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutPair, ...]
     kept_telltales: tuple[int, ...]
     """Ids of Responses that tell who wrote them and take part all the same."""
     texts_sha256: str
@@ -162,8 +162,8 @@ def read_protocol(text: str) -> Protocol:
     return Protocol(
         **found
         | {
-            "candidate": Contestant(**found["candidate"]),
-            "baselines": tuple(Contestant(**one) for one in found["baselines"]),
+            "candidate": Participant(**found["candidate"]),
+            "baselines": tuple(Participant(**one) for one in found["baselines"]),
             "plan": Plan(
                 **plan
                 | {
@@ -171,7 +171,7 @@ def read_protocol(text: str) -> Protocol:
                     "stopping": Stopping(plan["stopping"]),
                 }
             ),
-            "left_out": tuple(LeftOut(**one) for one in found["left_out"]),
+            "left_out": tuple(LeftOutPair(**one) for one in found["left_out"]),
             "kept_telltales": tuple(found["kept_telltales"]),
             "pairings": tuple(Fixed(**one) for one in found["pairings"]),
         }

@@ -61,17 +61,17 @@ from files import MANIFEST, file_sha256, write_json
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
 from llm.serving import BATCHED_TOKENS, RANKS, Served, served_name, vllm_command
-from release.card import Card, card, escaped, markdown, selection_in_words
+from release.card import Card, card, contests_of, escaped, markdown, selection_in_words
 from release.compare import compare, differing_first, side_by_side
 from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from release.hub import PushFailed, missing, push
-from release.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
+from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_of, retire, set_licence
 from settings import ROOT, Tracker
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training.lineage import descendants
 from training.recipe.knobs import LOSSES
 from training.trainer import trackers
-from ui.models.card import contests_of
 from ui.models.work import work_of
 
 CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegarth"
@@ -294,9 +294,9 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
     assert "Step whose model was kept: 2: loss 0.3500" in text
     assert "Warning at step 2: The validation loss rises." in text
     assert "win rate 75.0 %" in text.replace("%", " %")
-    assert {one.simulated_judges for one in contests} == {True, False}
+    assert {"judged by people" in found for _, found in contests} == {True, False}
     assert "simulated and no person" in text
-    assert {one.baseline for one in contests} == {"a person's replies"}
+    assert {name for name, _ in contests} == {"First | contest, against a person's replies"}
     written = markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm",))
     for secret in ("Wilhelmina", "4711", "sorry", "Ottilie", "Jade", "Answer kindly"):
         assert secret not in written

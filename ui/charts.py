@@ -116,30 +116,57 @@ def _curve(name: str, found: Sequence[Point], best_step: int | None) -> alt.Char
     return both_layers
 
 
-def responder_bars(standings: Sequence[Standing]) -> None:
-    """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
-    colours = {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED}
+def stacked_bars(
+    rows: Sequence[tuple[str, Mapping[str, int]]],
+    colours: Mapping[str, str],
+    *,
+    names: tuple[str, str, str],
+    title: str,
+    height: int,
+    label_limit: int = 260,
+) -> None:
+    """One bar for each name, made of counts by kind in the order of the colours.
+
+    Args:
+        names: what is said on a bar of the row, the kind and the count.
+        title: what is counted.
+    """
+    row, kind, count = names
     order = list(colours)
     frame = pd.DataFrame(
         [
-            {"Responder": one.responder, "was": name, "rankings": count, "order": order.index(name)}
-            for one in standings
-            for name, count in zip(order, (one.better, one.even, one.both_bad, one.worse), strict=True)
+            {row: name, kind: what, count: number, "order": order.index(what)}
+            for name, counts in rows
+            for what, number in counts.items()
         ]
     )
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("rankings:Q", title="rankings by people, beside another's replies", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=coloured("was:N", colours),
+            x=alt.X(f"{count}:Q", title=title, axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{row}:N", sort=None, title=None, axis=alt.Axis(labelLimit=label_limit)),
+            color=coloured(f"{kind}:N", colours),
             order="order:Q",
-            tooltip=["Responder", "was", "rankings"],
+            tooltip=list(names),
         )
     )
     st.html(legend(colours))
-    draw(chart, height=60 + 46 * len(standings))
+    draw(chart, height=height)
+
+
+def responder_bars(standings: Sequence[Standing]) -> None:
+    """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
+    stacked_bars(
+        [
+            (one.responder, {"better": one.better, "both good": one.even, "both bad": one.both_bad, "worse": one.worse})
+            for one in standings
+        ],
+        {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED},
+        names=("Responder", "was", "rankings"),
+        title="rankings by people, beside another's replies",
+        height=60 + 46 * len(standings),
+    )
 
 
 def length_spreads(spreads: Sequence[Spread]) -> None:
@@ -172,28 +199,16 @@ def length_spreads(spreads: Sequence[Spread]) -> None:
 
 def longer_bars(sides: Sequence[LongerSide]) -> None:
     """How often each Responder's reply is the longer one of a pair, as long, or the shorter one."""
-    colours = {"longer": GREEN, "as long": PALE, "shorter": GREY}
-    order = list(colours)
-    frame = pd.DataFrame(
+    stacked_bars(
         [
-            {"Responder": one.responder, "is": name, "pairs": count, "order": order.index(name)}
+            (one.responder, {"longer": one.longer, "as long": one.same, "shorter": one.pairs - one.longer - one.same})
             for one in sides
-            for name, count in zip(order, (one.longer, one.same, one.pairs - one.longer - one.same), strict=True)
-        ]
+        ],
+        {"longer": GREEN, "as long": PALE, "shorter": GREY},
+        names=("Responder", "is", "pairs"),
+        title="offered pairs, beside another's reply",
+        height=60 + 46 * len(sides),
     )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("pairs:Q", title="offered pairs, beside another's reply", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-            color=coloured("is:N", colours),
-            order="order:Q",
-            tooltip=["Responder", "is", "pairs"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=60 + 46 * len(sides))
 
 
 def learning_curve(points: Sequence[CurvePoint]) -> None:
@@ -244,28 +259,14 @@ def learning_curve(points: Sequence[CurvePoint]) -> None:
 
 def share_bars(shares: Sequence[ResponderShare]) -> None:
     """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
-    colours = {"better": GREEN, "worse": RED}
-    order = list(colours)
-    frame = pd.DataFrame(
-        [
-            {"Whose": one.label, "is": name, "pairs": count, "order": order.index(name)}
-            for one in shares
-            for name, count in zip(order, (one.chosen, one.rejected), strict=True)
-        ]
+    stacked_bars(
+        [(one.label, {"better": one.chosen, "worse": one.rejected}) for one in shares],
+        {"better": GREEN, "worse": RED},
+        names=("Whose", "is", "pairs"),
+        title="pairs",
+        height=50 + 34 * len(shares),
+        label_limit=220,
     )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("Whose:N", sort=None, title=None, axis=alt.Axis(labelLimit=220)),
-            color=coloured("is:N", colours),
-            order="order:Q",
-            tooltip=["Whose", "is", "pairs"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=50 + 34 * len(shares))
 
 
 def side_lengths(lengths: Lengths) -> None:

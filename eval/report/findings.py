@@ -3,7 +3,7 @@
 The sentence claims no more than the interval and the corrected test allow; what cannot be estimated says why.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -36,24 +36,16 @@ WIN_RATE = "win rate of the candidate, ties as half"
 
 def report(verdicts: Verdicts) -> Report:
     """All that one kind of reviewer's verdicts say."""
-    head = verdicts.head
-    found = lengths(verdicts.pooled)
+    head, found = verdicts.head, lengths(verdicts.pooled)
     length: Estimated[LengthControlled] = CannotEstimate("no vote has both lengths.")
     if isinstance(found, CannotEstimate):
         length = found
     else:
         length = next((one for one in found.contrasts if one.baseline == head.baseline), length)
-    doubts = [
-        _fragile(head),
-        *_few_reviewers(verdicts),
-        _sides(verdicts),
-        *_lengths(found, length),
-        *_agreement(verdicts),
-        *_guesses_and_second_looks(verdicts),
-        *_both_bad_and_uneven(head),
-    ]
+    doubts = sorted(_doubts(verdicts, found, length), key=lambda doubt: not doubt.warns)
     bracket = "(no interval)" if isinstance(head.interval, CannotEstimate) else f"[{in_words(head.interval, '.0%')}]"
     rule = "By a written rule, not by people (simulated): " if verdicts.simulated else ""
+    notes = tuple(map(Sentence, verdicts.figures.notes))
     return Report(
         simulated=verdicts.simulated,
         finding=Sentence(rule + head.finding),
@@ -62,7 +54,7 @@ def report(verdicts: Verdicts) -> Report:
         ),
         picture=_order(verdicts),
         rests_on=Sentences(tuple(map(Sentence, _rests_on(verdicts))), "What it rests on"),
-        doubts=Sentences(tuple(sorted(doubts, key=lambda doubt: not doubt.warns)), "What could be wrong"),
+        doubts=Sentences(tuple(doubts), "What could be wrong"),
         figures=(
             Section("against each baseline", _contrasts(verdicts)),
             Section("parts of the votes", _parts(verdicts)),
@@ -72,7 +64,7 @@ def report(verdicts: Verdicts) -> Report:
             Section("agreement", _together(verdicts)),
             Section("on one scale", _scale(verdicts)),
             Section("what the next evaluation needs", _planned(verdicts)),
-            *_notes(verdicts),
+            *([Section("to know beforehand", (Sentences(notes),))] if notes else []),
         ),
     )
 
@@ -151,24 +143,40 @@ def _rests_on(verdicts: Verdicts) -> Iterable[str]:
     )
 
 
-def _fragile(head: HeadToHead) -> Sentence:
+def _doubts(verdicts: Verdicts, found: Estimated[Lengths], length: Estimated[LengthControlled]) -> Iterable[Sentence]:
+    head = verdicts.head
     flips, decided = head.flips_to_change_winner, head.wins + head.losses
     if flips is None:
-        return Sentence("Wins and losses are level: there is no winner to change.", warns=True)
-    return Sentence(
-        f"{many(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the winner.",
-        warns=flips < FRAGILE * decided or flips <= 2,
-    )
-
-
-def _few_reviewers(verdicts: Verdicts) -> Iterable[Sentence]:
-    number = verdicts.head.reviewers
+        yield Sentence("Wins and losses are level: there is no winner to change.", warns=True)
+    else:
+        said = (
+            f"{many(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the winner."
+        )
+        yield Sentence(said, warns=flips < FRAGILE * decided or flips <= 2)
     if verdicts.simulated:
         yield Sentence("A written rule judged, no person: nothing here says what people prefer.", warns=True)
-    elif number < ENOUGH_REVIEWERS:
-        who = "One person judged" if number == 1 else f"{number or 'No'} people judged"
+    elif head.reviewers < ENOUGH_REVIEWERS:
+        who = "One person judged" if head.reviewers == 1 else f"{head.reviewers or 'No'} people judged"
         takes = f"It takes {ENOUGH_REVIEWERS} or more."
         yield Sentence(f"{who}: the result speaks for these reviewers only. {takes}", warns=True)
+    yield _sides(verdicts)
+    yield from _lengths(found, length)
+    yield from _agreement(verdicts)
+    if verdicts.guesses:
+        guesses = guess_accuracy(verdicts.guesses)
+        knew = isinstance(guesses.interval, Interval) and guesses.interval.low > 0.5
+        yield Sentence(guesses.sentence, warns=knew)
+    if verdicts.twice:
+        looks = consistency(verdicts.twice)
+        yield Sentence(looks.sentence, warns=looks.same < INCONSISTENT * looks.n)
+    bad = head.both_bad / head.n if head.n else 0.0
+    if bad >= MANY_BAD:
+        said = f"In {bad:.0%} of the verdicts neither reply could be sent: to be preferred is not to be good."
+        yield Sentence(said, warns=True)
+    once = head.rate_each_prompt_once
+    if abs(head.rate - once) > UNEVEN:
+        said = f"Some prompts have more verdicts than others; with each prompt counted once the win rate is {once:.1%}."
+        yield Sentence(said, warns=True)
 
 
 def _sides(verdicts: Verdicts) -> Sentence:
@@ -233,30 +241,6 @@ def _agreement(verdicts: Verdicts) -> Iterable[Sentence]:
     else:
         most = f"wins more than about {ceiling:.0%} of the decided verdicts."
         yield Sentence(f"With this agreement no model, however good, {most}", warns=False)
-
-
-def _guesses_and_second_looks(verdicts: Verdicts) -> Iterable[Sentence]:
-    """Whether those who were asked knew the machine, and said the same twice; nothing where nobody was asked."""
-    if verdicts.guesses:
-        guesses = guess_accuracy(verdicts.guesses)
-        knew = isinstance(guesses.interval, Interval) and guesses.interval.low > 0.5
-        yield Sentence(guesses.sentence, warns=knew)
-    if verdicts.twice:
-        looks = consistency(verdicts.twice)
-        yield Sentence(looks.sentence, warns=looks.same < INCONSISTENT * looks.n)
-
-
-def _both_bad_and_uneven(head: HeadToHead) -> Iterable[Sentence]:
-    bad = head.both_bad / head.n if head.n else 0.0
-    if bad >= MANY_BAD:
-        said = f"In {bad:.0%} of the verdicts neither reply could be sent: to be preferred is not to be good."
-        yield Sentence(said, warns=True)
-    if abs(head.rate - head.rate_each_prompt_once) > UNEVEN:
-        yield Sentence(
-            "Some prompts have more verdicts than others; with each prompt counted once the win rate is "
-            f"{head.rate_each_prompt_once:.1%}.",
-            warns=True,
-        )
 
 
 # ------------------------------------------------------------------------------------------------ the figures
@@ -453,8 +437,3 @@ def _planned(verdicts: Verdicts) -> tuple[Grid, Sentence]:
         )
     note = "One contrast, two-sided at 5 %; ties and how alike verdicts on a prompt are as measured here."
     return Grid(tuple(rows), why=why), Sentence(note, small=True, on=Medium.SCREEN)
-
-
-def _notes(verdicts: Verdicts) -> Sequence[Section]:
-    notes = tuple(map(Sentence, verdicts.figures.notes))
-    return [Section("to know beforehand", (Sentences(notes),))] if notes else []

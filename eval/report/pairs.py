@@ -12,12 +12,12 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from db.models import Assertion, AssertionResult, Evaluation, ModelVersion, Pairing, Responder, Response, Role
+from db.models import Evaluation, ModelVersion, Pairing, Responder, Response, Role
 from db.people import require, roles_of
 from errors import Refused
 from eval.blinding import SCORE, Outcome, outcome
 from eval.report.results import NO_TAG, names_of, pairings_of
-from generation.asserting import Share
+from generation.asserting import Share, results_of
 
 
 class Fate(StrEnum):
@@ -49,7 +49,7 @@ class GivenVerdict:
 
 
 @dataclass(frozen=True)
-class JudgedReply:
+class AuthoredReply:
     """One side, with who wrote it."""
 
     response_id: int
@@ -73,8 +73,8 @@ class Case:
     prompt: str
     context: str | None
     topic: str
-    candidate: JudgedReply
-    baseline: JudgedReply
+    candidate: AuthoredReply
+    baseline: AuthoredReply
     said: tuple[GivenVerdict, ...]
     """Of one kind of reviewer: people, or simulated ones."""
 
@@ -121,15 +121,15 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
     failed: dict[int, list[str]] = defaultdict(list)
     checked: dict[int, int] = defaultdict(int)
     replies = (reply for pairing in pairings for reply in (pairing.candidate_response, pairing.baseline_response))
-    for assertion, result in _checks(s, {reply.id for reply in replies}):
+    for assertion, result in results_of(s, response_ids={reply.id for reply in replies}):
         checked[result.response_id] += 1
         if not result.passed:
             found = f"{assertion.name}: {result.detail}" if result.detail else assertion.name
             failed[result.response_id].append(found)
 
-    def reply(response: Response) -> JudgedReply:
+    def reply(response: Response) -> AuthoredReply:
         model = response.responder.model_version
-        return JudgedReply(
+        return AuthoredReply(
             response_id=response.id,
             responder_id=response.responder_id,
             responder=names[response.responder_id],
@@ -179,7 +179,7 @@ def passed(s: Session, *, found: Iterable[Case]) -> tuple[Share, ...]:
     """Checks of the judged replies, counted by Responder."""
     replies = {reply.response_id: reply for case in found for reply in (case.candidate, case.baseline)}
     counts: dict[tuple[int, int], list[bool]] = defaultdict(list)
-    for assertion, result in _checks(s, replies):
+    for assertion, result in results_of(s, response_ids=replies):
         counts[replies[result.response_id].responder_id, assertion.id].append(result.passed)
     names = {reply.responder_id: reply.responder for reply in replies.values()}
     return tuple(
@@ -231,14 +231,3 @@ def _pairs(s: Session, evaluation_id: int) -> set[tuple[int, int]]:
     drawn = select(Pairing.prompt_id, Pairing.baseline_response_id)
     rows = s.execute(drawn.where(Pairing.evaluation_id == evaluation_id, Pairing.identical.is_(False)))
     return {(prompt_id, response_id) for prompt_id, response_id in rows}
-
-
-def _checks(s: Session, response_ids: Iterable[int]) -> Sequence[tuple[Assertion, AssertionResult]]:
-    """What checks that still stand found of the responses."""
-    rows = s.execute(
-        select(Assertion, AssertionResult)
-        .join(AssertionResult, AssertionResult.assertion_id == Assertion.id)
-        .where(AssertionResult.response_id.in_(list(response_ids)), Assertion.ended_at.is_(None))
-        .order_by(Assertion.id, AssertionResult.response_id)
-    )
-    return [(assertion, result) for assertion, result in rows]

@@ -10,7 +10,7 @@ from eval.report.blocks import Block, Dot, Grid, Medium, OutcomeBars, Picture, S
 from eval.report.pictures import GREEN, GREY, INK, OUTCOMES
 from stats.estimates import CannotEstimate
 from texts.escape import escaped
-from ui.charts import coloured, draw, legend
+from ui.charts import draw, legend, stacked_bars
 from ui.safe import plain, show_table
 
 LABELS = alt.Axis(labelLimit=260)
@@ -30,8 +30,9 @@ def show_blocks(blocks: Iterable[Block]) -> None:
                 _list(block)
             case Picture():
                 _picture(block)
-            case OutcomeBars():
-                _bars(block)
+            case OutcomeBars(rows):
+                names = ("against", "outcome", "judgments")
+                stacked_bars(rows, OUTCOMES, names=names, title="judgments", height=60 + 46 * len(rows))
             case Grid(rows, wide=True):
                 _wide(rows)
             case Grid(rows, why):
@@ -93,7 +94,7 @@ def _picture(picture: Picture) -> None:
         st.caption(plain(f"{names}: {reason}"))
 
 
-def _base(rows: Sequence[Dot], value: str, form: str, more: Mapping[str, list[object]], tip: alt.Tooltip) -> alt.Chart:
+def _base(rows: Sequence[Dot], value: str, form: str, more: Mapping[str, object], tip: alt.Tooltip) -> alt.Chart:
     """What both kinds of picture are drawn from.
 
     Args:
@@ -141,28 +142,3 @@ def _points(rows: Sequence[Dot], scale: str) -> alt.LayerChart:
     bars = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(x=alt.X("low:Q", title=scale), x2="high:Q")
     both: alt.LayerChart = bars + base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(x="elo:Q")
     return both
-
-
-def _bars(block: OutcomeBars) -> None:
-    """Wins, ties, both bad and losses as one bar for each baseline."""
-    order = list(OUTCOMES)
-    frame = pd.DataFrame(
-        [
-            {"against": baseline, "outcome": name, "judgments": count, "order": order.index(name)}
-            for baseline, counts in block.rows
-            for name, count in counts.items()
-        ]
-    )
-    st.html(legend(OUTCOMES))
-    draw(
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("judgments:Q", title="judgments", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("against:N", sort=None, title=None, axis=LABELS),
-            color=coloured("outcome:N", OUTCOMES),
-            order="order:Q",
-            tooltip=["against", "outcome", "judgments"],
-        ),
-        height=60 + 46 * len(block.rows),
-    )

@@ -4,7 +4,7 @@ from math import log
 
 import streamlit as st
 
-from db.models import Evaluation, Role
+from db.models import Role
 from db.session import reading, session
 from eval.evaluations import Judged, close_evaluation, counted, protocol_of
 from eval.live import LiveContrast, has_peeked, live, peek
@@ -41,7 +41,8 @@ def show_open_evaluation(entry: Judged, me: Me) -> None:
         _standing(evaluation.id, me, looked=looked)
     if protocol is not None:
         with st.expander("What was fixed", icon=":material/lock:"):
-            show_protocol(evaluation)
+            rows = [{"What was fixed": label, "": words} for label, words in protocol_rows(evaluation)]
+            show_table(rows, whole=True)
             st.button(
                 "Set up another like this one",
                 key=f"like_{evaluation.id}",
@@ -101,11 +102,9 @@ def _contrast(candidate: str, one: LiveContrast) -> None:
     share = log(max(seen.betting, 1.0)) / log(seen.enough)
     st.progress(min(1.0, share), text=plain(f"{candidate} against {one.label}: {one.sentence}"))
     between = seen.interval
-    words = (
-        str(between)
-        if isinstance(between, CannotEstimate)
-        else f"Win rate between {between.percent} at {between.level:.0%}, however often one looks"
-    )
+    words = str(between)
+    if not isinstance(between, CannotEstimate):
+        words = f"Win rate between {between.percent} at {between.level:.0%}, however often one looks"
     waiting = f" {one.unfinished} more prompts wait for their other verdicts." if one.unfinished else ""
     st.caption(
         plain(
@@ -113,8 +112,3 @@ def _contrast(candidate: str, one: LiveContrast) -> None:
             f"enough at {seen.enough:g}.{waiting}"
         )
     )
-
-
-def show_protocol(evaluation: Evaluation) -> None:
-    """The table."""
-    show_table([{"What was fixed": label, "": words} for label, words in protocol_rows(evaluation)], whole=True)

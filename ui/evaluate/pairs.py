@@ -1,17 +1,22 @@
-"""The judged pairs of a closed Evaluation, one after another: the candidate's losses first, with all behind them."""
+"""The judged pairs of a closed Evaluation, one after another: the candidate's losses first, with all behind them, and
+the way from a lost pair to the queue of corrections: training prompts that are like it, to be chosen from.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
-from db.session import reading
+from db.models import Role
+from db.people import roles_of
+from db.session import reading, session
 from eval.blinding import Outcome
 from eval.report.pairs import (
+    AuthoredReply,
     Case,
     Earlier,
     Fate,
-    JudgedReply,
     LossChange,
     cases,
     changes,
@@ -22,15 +27,19 @@ from eval.report.pairs import (
 )
 from eval.report.results import Results
 from generation.asserting import Share, assertions
+from review.wanted import Alike, alike, want_corrections
 from texts.escape import escaped
 from ui.checks import share_table
-from ui.evaluate.wanted import offer_like
 from ui.pairs import show_prompt
-from ui.safe import errors_shown, plain, show_table
+from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 WORDS = {Outcome.WIN: "won", Outcome.LOSS: "lost", Outcome.TIE: "both good", Outcome.BOTH_BAD: "both bad"}
 EVERYTHING = "everything, losses first"
 KIND = {False: "people", True: "simulated reviewers"}
+CHOSEN = 3
+"""So many of the nearest are chosen to begin with."""
+SHOWN = 280
+"""Characters of a prompt that are shown."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,8 @@ def show_pairs(found: Results, *, by: int) -> None:
 
 
 @st.fragment
+@errors_shown()
 def _pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
-    with errors_shown():
-        _walk(evaluation_id, project_id, kinds, by)
-
-
-def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
     simulated = kinds[0]
     if len(kinds) > 1:
         simulated = st.radio("Verdicts of", kinds, format_func=KIND.__getitem__, horizontal=True, on_change=_first)
@@ -68,7 +73,7 @@ def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int)
     _show_changes(read)
     if read.shares:
         with st.expander("Checks by responder, on the judged replies", icon=":material/rule:"), reading() as s:
-            known = {one.assertion_id for one in read.shares}
+            known = {share.assertion_id for share in read.shares}
             share_table([one for one in assertions(s, project_id=project_id) if one.id in known], read.shares)
     found = _filtered(read)
     if not found:
@@ -78,7 +83,7 @@ def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int)
     _bar(at, len(found))
     _show_case(found[at], read)
     if found[at].fate is Fate.LOST:
-        offer_like(found[at].pairing_id, project_id, by)
+        _offer_like(found[at].pairing_id, project_id, by)
 
 
 def _read(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _Read:
@@ -182,7 +187,7 @@ def _show_case(case: Case, read: _Read) -> None:
     )
 
 
-def _card(role: str, reply: JudgedReply) -> str:
+def _card(role: str, reply: AuthoredReply) -> str:
     made = f" · {reply.made_by}" if reply.made_by else ""
     note = ""
     if reply.failed:
@@ -193,3 +198,64 @@ def _card(role: str, reply: JudgedReply) -> str:
         f'<div class="pw-card"><div class="pw-label">{escaped(f"{role}: {reply.responder}{made}")}</div>{note}'
         f'<div class="pw-text">{escaped(reply.text)}</div></div>'
     )
+
+
+# ------------------------------------------------------------------------------------------------ better replies
+
+
+def _offer_like(pairing_id: int, project_id: int, by: int) -> None:
+    """A switch, and behind it the prompts, for managers; the texts are compared only when somebody wants that."""
+    with reading() as s:
+        if Role.MANAGER not in roles_of(s, reviewer_id=by, project_id=project_id):
+            return
+    if st.toggle(
+        "Collect better replies to training prompts like this one",
+        key=f"like_{pairing_id}",
+        help="This prompt is held out, so no model ever learns from it. Others of its kind may.",
+    ):
+        with errors_shown():
+            _choose(pairing_id, by)
+
+
+def _choose(pairing_id: int, by: int) -> None:
+    with reading() as s:
+        found = alike(s, by=by, pairing_id=pairing_id)
+    if not found:
+        st.info("No training prompt has a word in common with this one. Import more prompts of its kind first.")
+        return
+    free = [one for one in found if not one.waits]
+    if len(free) < len(found):
+        st.caption(f"{len(found) - len(free)} of the {len(found)} most like it wait under Correct already.")
+    if not free:
+        return
+    for number, one in enumerate(free):
+        st.checkbox(plain(_in_short(one)), value=number < CHOSEN, key=_key(pairing_id, one))
+    st.button(
+        "Send to Correct",
+        type="primary",
+        icon=":material/edit_note:",
+        key=f"want_{pairing_id}",
+        on_click=_send,
+        args=(pairing_id, free, by),
+    )
+
+
+def _key(pairing_id: int, one: Alike) -> str:
+    return f"like_{pairing_id}_{one.prompt_id}"
+
+
+def _in_short(one: Alike) -> str:
+    text = " ".join(one.text.split())
+    text = text if len(text) <= SHOWN else f"{text[:SHOWN].rsplit(' ', 1)[0]} …"
+    return f"{one.topic}: {text}" if one.topic else text
+
+
+def _send(pairing_id: int, offered: Sequence[Alike], by: int) -> None:
+    ticked = [one.prompt_id for one in offered if st.session_state.get(_key(pairing_id, one))]
+    if not ticked:
+        st.toast("Nothing is chosen. Tick the prompts that should get a better reply.", icon=":material/info:")
+        return
+    with errors_toasted():
+        with session() as s:
+            new = want_corrections(s, by=by, pairing_id=pairing_id, prompt_ids=ticked)
+        st.toast(f"{new} prompts wait under Correct now.", icon=":material/check:")
