@@ -3,6 +3,7 @@ every look. People's verdicts on the primary contrasts only; a simulated reviewe
 """
 
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from errors import NotFound, Refused
 from eval.blinding import SCORE, outcome
 from eval.protocol import Stopping, read_protocol
 from eval.report.results import pairings_of, reached
+from stats.estimates import CannotEstimate
 from stats.sequential import Evidence, evidence
 
 
@@ -42,6 +44,24 @@ class LiveContrast:
                 f"Enough: the evidence is {e.betting:,.1f} to 1, and {e.enough:g} was asked for. The judging may end."
             )
         return f"Not enough yet: the evidence is {e.betting:,.1f} to 1 of the {e.enough:g} asked for. Go on judging."
+
+    @property
+    def note(self) -> str:
+        """What the sentence rests on."""
+        e = self.evidence
+        between = str(e.interval)
+        if not isinstance(e.interval, CannotEstimate):
+            between = f"Win rate between {e.interval.percent} at {e.interval.level:.0%}, however often one looks"
+        waiting = f" {self.unfinished} more prompts wait for their other verdicts." if self.unfinished else ""
+        return (
+            f"{between}; {e.prompts} prompts with all their verdicts, people's only. E-value {e.betting:,.2f}, "
+            f"enough at {e.enough:g}.{waiting}"
+        )
+
+    @property
+    def share(self) -> float:
+        """How far the evidence is, in [0, 1]; on a scale of logarithms, as evidence multiplies."""
+        return min(1.0, log(max(self.evidence.betting, 1.0)) / log(self.evidence.enough))
 
 
 @dataclass(frozen=True)

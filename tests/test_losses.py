@@ -22,8 +22,7 @@ from eval.report.pairs import (
     passed,
 )
 from tests.app_pages import html, open_page, press, said
-from tests.factories import a_model, a_response, a_reviewer
-from tests.test_evaluation_results import Judged
+from tests.factories import Judged, a_model, a_response, a_reviewer
 
 
 def a_case(number: int, *outcomes: Outcome, topic: str = "orders", baseline: int = 0) -> Case:

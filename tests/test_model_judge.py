@@ -1021,8 +1021,7 @@ def test_a_judge_that_says_the_opposite_is_not_used(database: Path) -> None:
 
 def reported(s: Session, found: Results, left_out: Sequence[str] = ()) -> JudgeReport:
     """The report on the only judge."""
-    own = {verdicts.simulated: verdicts.figures.agreement for verdicts in found.verdicts}
-    (told,) = judge_reports(judges(s, found=found), own, left_out=left_out)
+    (told,) = judge_reports(judges(s, found=found), found, left_out=left_out)
     return told
 
 

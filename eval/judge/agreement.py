@@ -20,10 +20,8 @@ from stats.vote_agreement import vote_agreement
 from stats.votes import Votes, as_votes
 
 JUDGE, PEOPLE = "model judge", "people"
-_WORD = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}
-"""Outcomes as a vote with the candidate on the left."""
-
-
+_WORDS = {1.0: "left", 0.0: "right", 0.5: "tie"}
+"""Scores of the candidate as a vote with it on the left."""
 LEAST_CORRELATION, COIN = 0.5, 0.5
 """From when on a judge's help is worth the further source of error: least r between people's and its scores of a
 prompt; and the agreement on decided pairs that must lie outside its 95 % interval.
@@ -208,14 +206,13 @@ def _share(hits: Mapping[tuple[str, str], bool], none: str) -> tuple[Estimated[f
 
 def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str], float]) -> Votes:
     """People's majority and the judge as two reviewers."""
-    words = {1.0: "left", 0.0: "right", 0.5: "tie"}
     pairs = [*most, *most]
     return as_votes(
         prompts=[prompt for prompt, _ in pairs],
         reviewers=[PEOPLE] * len(most) + [JUDGE] * len(most),
         lefts=["candidate"] * len(pairs),
         rights=[f"against {baseline}" for _, baseline in pairs],
-        verdicts=[words[score] for score in (*most.values(), *(said[pair] for pair in most))],
+        verdicts=[_WORDS[score] for score in (*most.values(), *(said[pair] for pair in most))],
         candidate="candidate",
     )
 
@@ -244,7 +241,7 @@ def helped(
         reviewers=[reviewer for _, reviewer, _ in both],
         lefts=[candidate] * len(both),
         rights=[baseline] * len(both),
-        verdicts=[_WORD[said] for _, _, said in both],
+        verdicts=[_WORDS[SCORE[said]] for _, _, said in both],
         candidate=candidate,
         by_model=[False] * len(people) + [True] * len(judged),
     )

@@ -3,13 +3,14 @@
 Its own win rate is told nowhere: only how far it goes with people, and what people's figure is with its help.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.judge.agreement import Measures, Orders, gain_in_words
 from eval.judge.results import Beside, Helped, JudgeFindings, judge_label
 from eval.report.blocks import Block, Dot, Picture, Section, Sentence, Sentences, Sheet, dot
 from eval.report.findings import WIN_RATE
+from eval.report.results import Results
 from llm.template import text_hash
 from stats.estimates import CannotEstimate, in_words, p_in_words
 from stats.vote_agreement import VoteAgreement
@@ -56,12 +57,12 @@ class JudgeReport:
 
 
 def judge_reports(
-    found: Sequence[JudgeFindings], own: Mapping[bool, VoteAgreement], *, left_out: Sequence[str] = ()
+    found: Sequence[JudgeFindings], people: Results, *, left_out: Sequence[str] = ()
 ) -> tuple[JudgeReport, ...]:
     """All judges of one Evaluation, numbered as they were asked for.
 
     Args:
-        own: how far reviewers agree among themselves, by whether they are simulated.
+        people: the Evaluation's results, whose reviewers the judges stand beside.
         left_out: sentences on pairs that no judge was asked about.
     """
     reports = []
@@ -87,7 +88,10 @@ def judge_reports(
                 who=Sheet("Who it is", who),
                 used=where,
                 cautions=Sentences(tuple(map(Sentence, cautions))),
-                beside=tuple(_beside(beside, own[beside.simulated], one.orders) for beside in one.beside),
+                beside=tuple(
+                    _beside(beside, verdicts.figures.agreement, one.orders)
+                    for beside, verdicts in zip(one.beside, people.verdicts, strict=True)
+                ),
                 instructions=instructions,
             )
         )

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 from db.models import Evaluation, JudgeRun, JudgeVerdict, Pairing, Responder, Response, Reviewer, RunStatus, Verdict
 from errors import Refused
 from eval.judge.agreement import Measures, Orders, PersonsVote, TwiceJudged, helped, measures, orders, why_not
+from eval.judge.run import judge_runs
 from eval.protocol import Stopping, read_protocol
 from eval.report.results import Results, Verdicts, names_of, pairings_of
 from stats.contrasts import HeadToHead
@@ -85,7 +86,7 @@ def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
     evaluation = s.get_one(Evaluation, found.evaluation.id)
     if evaluation.closed_at is None:
         raise Refused("What a model judge said is told once the evaluation is closed: it would sway the judging.")
-    runs = [run for run in runs_of(s, evaluation_id=evaluation.id) if run.status.ended]
+    runs = [run for run in reversed(judge_runs(s, evaluation_id=evaluation.id)) if run.status.ended]
     if not runs:
         return ()
     pairings = pairings_of(s, evaluation_id=evaluation.id)
@@ -105,16 +106,6 @@ def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
         for run in runs
         if (judged := _judged(s, run, pairings, names))
     )
-
-
-def runs_of(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
-    """The JudgeRuns over an Evaluation, oldest first."""
-    return s.scalars(
-        select(JudgeRun)
-        .where(JudgeRun.evaluation_id == evaluation_id)
-        .order_by(JudgeRun.id)
-        .options(joinedload(JudgeRun.responder).joinedload(Responder.model_version))
-    ).all()
 
 
 def as_columns(s: Session, *, found: Results, run_id: int) -> list[dict[str, Any]]:

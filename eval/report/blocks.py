@@ -85,6 +85,16 @@ class Grid:
     """Too many columns for paper."""
     title: str = ""
 
+    @property
+    def in_short(self) -> tuple[list[dict[str, object]], list[str]]:
+        """The rows with a dash where something cannot be estimated, and each reason once."""
+        rows, reasons = [], dict[str, None]()
+        for row in self.rows:
+            missing = {name: cell for name, cell in row.items() if str(cell).startswith(CannotEstimate.BEGINNING)}
+            reasons |= {f"{name} – {cell}": None for name, cell in missing.items()}
+            rows.append({**row, **dict.fromkeys(missing, "–")})
+        return rows, list(reasons)
+
 
 @dataclass(frozen=True)
 class Sheet:

@@ -246,23 +246,17 @@ def _agreement(verdicts: Verdicts) -> Iterable[Sentence]:
 # ------------------------------------------------------------------------------------------------ the figures
 
 
+def _on_screen(text: str) -> Sentence:
+    return Sentence(text, small=True, on=Medium.SCREEN)
+
+
 def _contrasts(verdicts: Verdicts) -> tuple[OutcomeBars, Grid, Sentence]:
     return (
-        OutcomeBars(
-            tuple(
-                (
-                    one.baseline,
-                    {"win": one.wins, "tie": one.ties - one.both_bad, "both bad": one.both_bad, "loss": one.losses},
-                )
-                for one in verdicts.contrasts
-            )
-        ),
+        OutcomeBars(tuple((contrast.baseline, contrast.outcomes) for contrast in verdicts.contrasts)),
         Grid(tuple(map(_contrast_row, verdicts.contrasts)), wide=True),
-        Sentence(
+        _on_screen(
             "Win rate = (wins + ties / 2) / n; both bad counts as a tie. People together are one more way to count the "
-            "same verdicts; p is corrected among the others without it.",
-            small=True,
-            on=Medium.SCREEN,
+            "same verdicts; p is corrected among the others without it."
         ),
     )
 
@@ -299,15 +293,14 @@ def _parts(verdicts: Verdicts) -> tuple[Picture | Sentence, ...]:
     blocks: list[Picture | Sentence] = []
     for by, title in PARTS.items():
         rows = tuple(dot(part.part, part.rate, part.interval, part.votes) for part in found if part.by == by)
-        none = Sentence(f"{title}: there is one part only, or nothing to part by.", small=True, on=Medium.SCREEN)
+        none = _on_screen(f"{title}: there is one part only, or nothing to part by.")
         blocks.append(Picture(rows, WIN_RATE, title) if rows else none)
     if not found:
         blocks.append(Sentence("There is one part only.", on=Medium.FILE))
-    corrected = "one of these intervals is corrected for"
     return (
         *blocks,
-        Sentence(f"N{corrected} the number of parts.", small=True, on=Medium.FILE),
-        Sentence(f"Parts are for looking: n{corrected} their number.", small=True, on=Medium.SCREEN),
+        Sentence("None of these intervals is corrected for the number of parts.", small=True, on=Medium.FILE),
+        _on_screen("Parts are for looking: none of these intervals is corrected for their number."),
     )
 
 
@@ -383,7 +376,7 @@ def _together(verdicts: Verdicts) -> tuple[Grid, Sentence]:
         "Pairs of replies judged by several": f"{agreed.units:,}",
     }
     said = "Low agreement says something about the task or its guideline; it is no reason to drop a verdict."
-    return _named(rows), Sentence(said, small=True, on=Medium.SCREEN)
+    return _named(rows), _on_screen(said)
 
 
 def _scale(verdicts: Verdicts) -> tuple[Picture | Grid | Sentence, ...]:
@@ -403,11 +396,10 @@ def _scale(verdicts: Verdicts) -> tuple[Picture | Grid | Sentence, ...]:
         }
         for strength in found.responders
     )
-    made = f"{found.model}; {found.resamples:,} resamples of the prompts."
     return (
         Picture(dots, "Elo points, 0 on average; 120 apart is 2 to 1", shares=False, on=Medium.SCREEN),
         Grid(rows),
-        Sentence(made, small=True, on=Medium.SCREEN),
+        _on_screen(f"{found.model}; {found.resamples:,} resamples of the prompts."),
     )
 
 
@@ -436,4 +428,4 @@ def _planned(verdicts: Verdicts) -> tuple[Grid, Sentence]:
             }
         )
     note = "One contrast, two-sided at 5 %; ties and how alike verdicts on a prompt are as measured here."
-    return Grid(tuple(rows), why=why), Sentence(note, small=True, on=Medium.SCREEN)
+    return Grid(tuple(rows), why=why), _on_screen(note)

@@ -16,7 +16,7 @@ from db.models import Evaluation, ModelVersion, Pairing, Responder, Response, Ro
 from db.people import require, roles_of
 from errors import Refused
 from eval.blinding import SCORE, Outcome, outcome
-from eval.report.results import NO_TAG, names_of, pairings_of
+from eval.report.results import NO_TAG, names_of, pairings_of, replies_of
 from generation.asserting import Share, results_of
 
 
@@ -120,8 +120,7 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
     names = names_of(pairings)
     failed: dict[int, list[str]] = defaultdict(list)
     checked: dict[int, int] = defaultdict(int)
-    replies = (reply for pairing in pairings for reply in (pairing.candidate_response, pairing.baseline_response))
-    for assertion, result in results_of(s, response_ids={reply.id for reply in replies}):
+    for assertion, result in results_of(s, response_ids={reply.id for reply in replies_of(pairings)}):
         checked[result.response_id] += 1
         if not result.passed:
             found = f"{assertion.name}: {result.detail}" if result.detail else assertion.name

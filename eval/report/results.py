@@ -5,10 +5,11 @@ those of `python cli.py winrate`, so an export gives there, to the digit, what s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import chain
 from statistics import median
 
 from sqlalchemy import func, select
@@ -161,8 +162,7 @@ def results(s: Session, *, evaluation_id: int) -> Results:
     protocol = stated(s, evaluation_id=evaluation_id)
     names = names_of(pairings)
     shown = as_shown(s, project_id=evaluation.project_id)
-    replies = (reply for pairing in pairings for reply in (pairing.candidate_response, pairing.baseline_response))
-    length = {reply.id: len(shown(reply.text)) for reply in replies}
+    length = {reply.id: len(shown(reply.text)) for reply in replies_of(pairings)}
     given = (judgment for pairing in pairings for judgment in pairing.judgments if judgment.verdict is not None)
     kinds = {judgment.reviewer.simulated for judgment in given} or {False}
     baselines = {pairing.baseline_response.responder for pairing in pairings}
@@ -218,10 +218,14 @@ def pairings_of(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
     ).all()
 
 
+def replies_of(pairings: Iterable[Pairing]) -> Iterator[Response]:
+    """Both sides of each, the candidate's first."""
+    return chain.from_iterable((pairing.candidate_response, pairing.baseline_response) for pairing in pairings)
+
+
 def names_of(pairings: Iterable[Pairing]) -> dict[int, str]:
     """Each Responder's label, with its id where two would be called the same."""
-    replies = (reply for pairing in pairings for reply in (pairing.candidate_response, pairing.baseline_response))
-    labels = {reply.responder_id: " ".join(reply.responder.label.split()) for reply in replies}
+    labels = {reply.responder_id: " ".join(reply.responder.label.split()) for reply in replies_of(pairings)}
     number = Counter(labels.values())
     return {one: label if number[label] == 1 else f"{label} #{one}" for one, label in labels.items()}
 

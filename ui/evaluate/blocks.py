@@ -8,7 +8,6 @@ import streamlit as st
 
 from eval.report.blocks import Block, Dot, Grid, Medium, OutcomeBars, Picture, Sentence, Sentences, Sheet
 from eval.report.pictures import GREEN, GREY, INK, OUTCOMES
-from stats.estimates import CannotEstimate
 from texts.escape import escaped
 from ui.charts import draw, legend, stacked_bars
 from ui.safe import plain, show_table
@@ -33,8 +32,11 @@ def show_blocks(blocks: Iterable[Block]) -> None:
             case OutcomeBars(rows):
                 names = ("against", "outcome", "judgments")
                 stacked_bars(rows, OUTCOMES, names=names, title="judgments", height=60 + 46 * len(rows))
-            case Grid(rows, wide=True):
-                _wide(rows)
+            case Grid(wide=True):
+                shown, reasons = block.in_short
+                show_table(shown, whole=True)
+                for reason in reasons:
+                    st.caption(plain(reason))
             case Grid(rows, why):
                 show_table(rows, whole=True) if rows else st.caption(plain(why))
             case Sheet(_, rows, note):
@@ -47,31 +49,17 @@ def _list(block: Sentences) -> None:
     """What was looked at has a mark that tells whether it warns."""
     if block.title:
         st.markdown(f"**{block.title}**")
-    lines = [escaped(line.text) for line in block.lines]
     if all(line.warns is None for line in block.lines):
-        st.html("<ul>" + "".join(f"<li>{line}</li>" for line in lines) + "</ul>")
+        st.html("<ul>" + "".join(f"<li>{escaped(line.text)}</li>" for line in block.lines) + "</ul>")
         return
-    marks = [MARKS[bool(line.warns)] for line in block.lines]
-    st.html(
-        "".join(
+    lines = []
+    for line in block.lines:
+        mark, colour = MARKS[bool(line.warns)]
+        lines.append(
             f'<div style="display: flex; gap: .6rem; margin-bottom: .35rem"><b style="color: {colour}">{mark}</b>'
-            f"<span>{line}</span></div>"
-            for line, (mark, colour) in zip(lines, marks, strict=True)
+            f"<span>{escaped(line.text)}</span></div>"
         )
-    )
-
-
-def _wide(rows: Iterable[Mapping[str, object]]) -> None:
-    """A dash where something cannot be estimated, and each reason once below the table."""
-    reasons: dict[str, None] = {}
-    shown = []
-    for row in rows:
-        missing = {name: cell for name, cell in row.items() if str(cell).startswith(CannotEstimate.BEGINNING)}
-        reasons |= {f"{name} – {cell}": None for name, cell in missing.items()}
-        shown.append({**row, **dict.fromkeys(missing, "–")})
-    show_table(shown, whole=True)
-    for reason in reasons:
-        st.caption(plain(reason))
+    st.html("".join(lines))
 
 
 def _picture(picture: Picture) -> None:
@@ -82,13 +70,10 @@ def _picture(picture: Picture) -> None:
     candidate = next((row.name for row in rows if row.is_candidate), "")
     if candidate:
         st.html(legend({candidate: GREEN, "the others": GREY}))
-    if rows:
-        chart = (
-            _shares(rows, picture.scale, two_colours=bool(candidate))
-            if picture.shares
-            else _points(rows, picture.scale)
-        )
-        draw(chart, height=(80 if picture.shares else 60) + 40 * len(rows))
+    if rows and picture.shares:
+        draw(_shares(rows, picture.scale, two_colours=bool(candidate)), height=80 + 40 * len(rows))
+    elif rows:
+        draw(_points(rows, picture.scale), height=60 + 40 * len(rows))
     for reason in dict.fromkeys(row.missing for row in picture.rows if row.missing and not row.is_candidate):
         names = ", ".join(row.name for row in picture.rows if row.missing == reason and not row.is_candidate)
         st.caption(plain(f"{names}: {reason}"))

@@ -11,7 +11,7 @@ from db.models import Evaluation, JudgeRun, Role, RunStatus
 from db.session import reading, session
 from eval.judge.findings import BesideReport, JudgeReport, judge_reports
 from eval.judge.pairs import pairs_of
-from eval.judge.results import as_columns, judge_label, judges, runs_of, unreadable
+from eval.judge.results import as_columns, judge_label, judges, unreadable
 from eval.judge.run import SAMPLING, instructions_for, judge_runs, request_judge
 from eval.report.blocks import Picture, Sentence
 from eval.report.results import Results
@@ -19,12 +19,10 @@ from llm.template import PromptFormat
 from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes
 from ui.evaluate.blocks import show_blocks
+from ui.evaluate.results import kept
 from ui.frame import Me
 from ui.run_status import show_run
 from ui.safe import csv_bytes, errors_shown, plain, show_table, show_text
-
-KEPT = 3
-"""Evaluations whose judges a tab keeps."""
 
 
 def judge_section(evaluation: Evaluation, me: Me) -> None:
@@ -92,21 +90,16 @@ def _ask(evaluation: Evaluation, me: Me) -> None:
 def reported_judges(found: Results) -> tuple[JudgeReport, ...]:
     """Every judge of a closed Evaluation in words and figures; reckoned again when a run has changed."""
     evaluation_id = found.evaluation.id
-    kept: dict[int, tuple[object, tuple[JudgeReport, ...]]] = st.session_state.setdefault("reported_judges", {})
     with reading() as s:
-        runs = runs_of(s, evaluation_id=evaluation_id)
-        stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs if run.status.ended)
-        if evaluation_id not in kept or kept[evaluation_id][0] != stamp:
-            with st.spinner("Comparing the model judge with people …"):
-                reports: tuple[JudgeReport, ...] = ()
-                if stamp:
-                    own = {verdicts.simulated: verdicts.figures.agreement for verdicts in found.verdicts}
-                    left_out = pairs_of(s, evaluation_id=evaluation_id).left_out
-                    reports = judge_reports(judges(s, found=found), own, left_out=left_out)
-            kept[evaluation_id] = stamp, reports
-    while len(kept) > KEPT:
-        kept.pop(next(iter(kept)))
-    return kept[evaluation_id][1]
+        runs = [run for run in judge_runs(s, evaluation_id=evaluation_id) if run.status.ended]
+
+    def reckon() -> tuple[JudgeReport, ...]:
+        with st.spinner("Comparing the model judge with people …"), reading() as s:
+            left_out = pairs_of(s, evaluation_id=evaluation_id).left_out if runs else ()
+            return judge_reports(judges(s, found=found), found, left_out=left_out)
+
+    stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs)
+    return kept("reported_judges", (evaluation_id, stamp), reckon)
 
 
 def show_judges(found: Results, reports: Sequence[JudgeReport], me: Me) -> None:

@@ -1,5 +1,8 @@
 """A closed Evaluation on the screen: a sentence, a picture, what it rests on, what could be wrong, the details."""
 
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
 import pandas as pd
 import streamlit as st
 
@@ -14,6 +17,7 @@ from texts.escape import escaped
 from ui.evaluate.blocks import show_blocks
 from ui.safe import csv_bytes
 
+T = TypeVar("T")
 KEPT = 3
 """Evaluations whose figures a tab keeps."""
 FOLDS = {
@@ -30,16 +34,25 @@ FOLDS = {
 """What is folded away on the screen: icon, and the report's parts that stand there, each below a heading or none."""
 
 
+def kept(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
+    """What takes a while, reckoned once in a tab for each key; a few keys are kept."""
+    there: dict[Hashable, T] = st.session_state.setdefault(name, {})
+    if key not in there:
+        there[key] = reckon()
+        while len(there) > KEPT:
+            there.pop(next(iter(there)))
+    return there[key]
+
+
 def reported(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
-    """The verdicts and what they say; reckoned once in a tab, since nothing about a closed Evaluation changes."""
-    kept: dict[int, tuple[Results, tuple[Report, ...]]] = st.session_state.setdefault("reported", {})
-    if evaluation_id not in kept:
+    """The verdicts and what they say; nothing about a closed Evaluation changes."""
+
+    def reckon() -> tuple[Results, tuple[Report, ...]]:
         with st.spinner("Reckoning intervals and strengths …"), reading() as s:
             found = results(s, evaluation_id=evaluation_id)
-            kept[evaluation_id] = found, tuple(map(report, found.verdicts))
-        while len(kept) > KEPT:
-            kept.pop(next(iter(kept)))
-    return kept[evaluation_id]
+            return found, tuple(map(report, found.verdicts))
+
+    return kept("reported", evaluation_id, reckon)
 
 
 def show_reports(found: Results, reports: tuple[Report, ...]) -> None:
