@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import settings as settings_module
@@ -47,6 +48,7 @@ from db.models import (
     Snapshot,
     SnapshotLeftOut,
     Split,
+    Thumb,
     Timing,
     TrainingRun,
     TrainingSample,
@@ -69,7 +71,7 @@ from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_o
 from settings import ROOT, Tracker
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.lineage import descendants
+from training.lineage import descendants, learned_from, line_of, training_of, trainings_of, whose_word
 from training.recipe.knobs import LOSSES
 from training.trainer import trackers
 from ui.models.work import work_of
@@ -314,6 +316,45 @@ def test_a_card_tells_the_line_both_ways(s: Session, home: Path, manager: tuple[
     assert version.parent is not None
     assert descendants(s, version.parent) == [version, child]
     assert "Made from, 2 back: model-" in everything(card(s, model_version_id=child.id))
+
+
+@pytest.mark.both_databases
+def test_a_lineage_leads_from_a_model_to_whoever_it_learned_from(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    run = a_training(s, project, by, home)
+    version = version_of(s, run)
+    later = a_training(s, project, by, home, name="Later")
+    child = version_of(s, later)
+    child.parent = version
+    s.flush()
+    assert version.parent is not None
+    assert line_of(child) == [child, version, version.parent]
+    assert line_of(None) == []
+    assert trainings_of(s, line_of(child)) == [later, run]
+    assert training_of(s, version.parent) is None
+    word = {reviewer.simulated: count for reviewer, count in whose_word(s, snapshot_ids=[run.snapshot_id])}
+    assert word == {False: 2, True: 1}, "a ranking and a correction; a rule's ranking"
+    rows = s.scalars(select(Preference).where(Preference.snapshot_id == run.snapshot_id)).all()
+    alone = rows[1].ranking_id
+    assert alone is not None
+    s.add(
+        Thumb(
+            snapshot_id=later.snapshot_id,
+            split=Split.TRAIN,
+            prompt_id=rows[1].prompt_id,
+            ranking_id=alone,
+            response_id=rows[1].rejected_id,
+            up=False,
+        )
+    )
+    s.flush()
+    both = dict(whose_word(s, snapshot_ids=[run.snapshot_id, later.snapshot_id]))
+    assert sorted(both.values()) == [1, 1, 4], "a ranking that gave a pair and a thumb counts once"
+    asked = select(Preference.prompt_id).where(Preference.row == 0)
+    assert learned_from(s, snapshot_ids=[run.snapshot_id], prompt_ids=asked) == 1
+    assert learned_from(s, snapshot_ids=[], prompt_ids=asked) == 0
 
 
 def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(

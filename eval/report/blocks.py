@@ -86,6 +86,14 @@ class Grid:
     title: str = ""
 
     @property
+    def sheets(self) -> "list[Sheet]":
+        """Each row by itself, headed by its first column."""
+        return [
+            Sheet(" ".join(map(str, next(iter(row.items())))), tuple((name, str(cell)) for name, cell in row.items()))
+            for row in self.rows
+        ]
+
+    @property
     def in_short(self) -> tuple[list[dict[str, object]], list[str]]:
         """The rows with a dash where something cannot be estimated, and each reason once."""
         rows, reasons = [], dict[str, None]()

@@ -5,6 +5,7 @@ Every text is escaped. No reply or prompt is in it; the verdicts as CSV have tho
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from eval.judge.findings import JudgeReport
 from eval.report.blocks import Block, Grid, Medium, OutcomeBars, Picture, Report, Sentence, Sentences, Sheet
@@ -70,7 +71,8 @@ def _figures(report: Report) -> str:
 
 
 def _judge(judge: JudgeReport) -> str:
-    parts = [f"<h2>{escaped(judge.title)}</h2>", _named(judge.who.title, (*judge.who.rows, ("Used", judge.used)))]
+    who = replace(judge.who, rows=(*judge.who.rows, ("Used", judge.used)))
+    parts = [f"<h2>{escaped(judge.title)}</h2>", _sheet(who)]
     for beside in judge.beside:
         mark = '<p><span class="simulated">beside a simulated reviewer, not people</span></p>'
         parts += [_block(beside.sentence), mark if beside.simulated else "", _blocks((beside.same, beside.figures))]
@@ -101,12 +103,12 @@ def _block(block: Block) -> str:
             return (f"<h3>{escaped(title)}</h3>" if title else "") + picture_svg(block)
         case OutcomeBars():
             return bars_svg(block)
-        case Grid(rows, wide=True):
-            return "".join(_named(" ".join(map(str, next(iter(row.items())))), row.items()) for row in rows)
+        case Grid(wide=True):
+            return _blocks(block.sheets)
         case Grid(rows, why):
             return _grid(rows) if rows else f"<p>{escaped(why)}</p>"
-        case Sheet(title, rows, note):
-            return _named(title, rows) + (f'<p class="note">{escaped(note)}</p>' if note else "")
+        case Sheet():
+            return _sheet(block)
 
 
 def _grid(rows: Sequence[Mapping[str, object]]) -> str:
@@ -117,8 +119,9 @@ def _grid(rows: Sequence[Mapping[str, object]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _named(title: str, rows: Iterable[tuple[str, object]]) -> str:
+def _sheet(sheet: Sheet) -> str:
     body = "".join(
-        f'<tr><th>{escaped(name)}</th><td class="text">{escaped(str(value))}</td></tr>' for name, value in rows
+        f'<tr><th>{escaped(name)}</th><td class="text">{escaped(value)}</td></tr>' for name, value in sheet.rows
     )
-    return f"<h3>{escaped(title)}</h3><table>{body}</table>"
+    note = f'<p class="note">{escaped(sheet.note)}</p>' if sheet.note else ""
+    return f"<h3>{escaped(sheet.title)}</h3><table>{body}</table>{note}"
