@@ -123,6 +123,7 @@ class Section:
 
     title: str
     blocks: tuple[Block, ...]
+    on: Medium = Medium.ALL
 
 
 @dataclass(frozen=True)

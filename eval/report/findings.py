@@ -64,7 +64,7 @@ def report(verdicts: Verdicts) -> Report:
             Section("agreement", _together(verdicts)),
             Section("on one scale", _scale(verdicts)),
             Section("what the next evaluation needs", _planned(verdicts)),
-            *([Section("to know beforehand", (Sentences(notes),))] if notes else []),
+            *([Section("to know beforehand", (Sentences(notes),), on=Medium.FILE)] if notes else []),
         ),
     )
 

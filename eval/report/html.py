@@ -67,7 +67,8 @@ def _front(report: Report) -> str:
 
 def _figures(report: Report) -> str:
     whose = "Simulated reviewers" if report.simulated else "People"
-    return "".join(f"<h2>{whose}: {escaped(part.title)}</h2>{_blocks(part.blocks)}" for part in report.figures)
+    parts = [part for part in report.figures if part.on is not Medium.SCREEN]
+    return "".join(f"<h2>{whose}: {escaped(part.title)}</h2>{_blocks(part.blocks)}" for part in parts)
 
 
 def _judge(judge: JudgeReport) -> str:

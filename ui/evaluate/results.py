@@ -1,6 +1,7 @@
 """A closed Evaluation on the screen: a sentence, a picture, what it rests on, what could be wrong, the details."""
 
 from collections.abc import Callable, Hashable
+from itertools import groupby
 from typing import TypeVar
 
 import pandas as pd
@@ -8,7 +9,7 @@ import streamlit as st
 
 from db.session import reading
 from eval.judge.findings import JudgeReport
-from eval.report.blocks import Report, Sheet
+from eval.report.blocks import Medium, Report, Sheet
 from eval.report.findings import report
 from eval.report.html import report_html
 from eval.report.methods import methods
@@ -20,18 +21,18 @@ from ui.safe import csv_bytes
 T = TypeVar("T")
 KEPT = 3
 """Evaluations whose figures a tab keeps."""
-FOLDS = {
-    "Against each baseline": (":material/compare_arrows:", {"against each baseline": ""}),
-    "Parts of the votes: reviewers, topics, lengths": (
-        ":material/donut_small:",
-        {"parts of the votes": "", "at equal lengths": "**Beside each other**"},
-    ),
-    "How far reviewers agree": (":material/handshake:", {"agreement": ""}),
-    "Left and right": (":material/swap_horiz:", {"left and right": ""}),
-    "All on one scale": (":material/format_list_numbered:", {"on one scale": ""}),
-    "What the next evaluation needs": (":material/straighten:", {"what the next evaluation needs": ""}),
+FOLDS: dict[str, tuple[str, str | None]] = {
+    "against each baseline": ("Against each baseline", ":material/compare_arrows:"),
+    "parts of the votes": ("Parts of the votes: reviewers, topics, lengths", ":material/donut_small:"),
+    "at equal lengths": ("Parts of the votes: reviewers, topics, lengths", ":material/donut_small:"),
+    "agreement": ("How far reviewers agree", ":material/handshake:"),
+    "left and right": ("Left and right", ":material/swap_horiz:"),
+    "on one scale": ("All on one scale", ":material/format_list_numbered:"),
+    "what the next evaluation needs": ("What the next evaluation needs", ":material/straighten:"),
 }
-"""What is folded away on the screen: icon, and the report's parts that stand there, each below a heading or none."""
+"""Where a report's parts are folded away on the screen, in this order; others come last, under their own titles."""
+HEADINGS = {"at equal lengths": "**Beside each other**"}
+"""Of parts that stand below another one."""
 
 
 def kept(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
@@ -71,13 +72,15 @@ def _show(one: Report) -> None:
     for column, block in zip(st.columns(2, gap="large"), (one.rests_on, one.doubts), strict=True):
         with column:
             show_blocks([block])
-    for title, (icon, headings) in FOLDS.items():
+    parts = [part for part in one.figures if part.on is not Medium.FILE]
+    folds = FOLDS | {part.title: (part.title.capitalize(), None) for part in parts if part.title not in FOLDS}
+    parts.sort(key=lambda part: list(folds).index(part.title))
+    for (title, icon), folded in groupby(parts, key=lambda part: folds[part.title]):
         with st.expander(title, icon=icon):
-            for part in one.figures:
-                if part.title in headings:
-                    if headings[part.title]:
-                        st.markdown(headings[part.title])
-                    show_blocks(part.blocks)
+            for part in folded:
+                if part.title in HEADINGS:
+                    st.markdown(HEADINGS[part.title])
+                show_blocks(part.blocks)
 
 
 def download_report(found: Results, reports: tuple[Report, ...], judges: tuple[JudgeReport, ...], *, by: int) -> None:
