@@ -89,3 +89,8 @@ def missing_package(feature: str, *packages: str, pip: Sequence[str] = ()) -> st
     line = shlex.join([sys.executable, "-m", "pip", "install", *arguments])
     lacking = "which is" if len(packages) == 1 else "which are"
     return f"{feature} needs {', '.join(packages)}, {lacking} not installed here. Type “{line}” and try again."
+
+
+def first_line(problem: object) -> str:
+    """What a library's long error begins with, to stand in a sentence of ours."""
+    return str(problem).strip().split("\n")[0][:200]

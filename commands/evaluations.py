@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table as Grid
+from rich.table import Table
 
 from commands.shell import AsPerson, InProject, acting, console, responder_of
 from db.lookup import project_named
@@ -13,6 +13,7 @@ from db.session import session
 from errors import BadFile, NotFound
 from eval.evaluations import evaluations
 from eval.protocol import Undecided
+from eval.report.blocks import Grid, Sentence
 
 app = typer.Typer()
 
@@ -34,8 +35,8 @@ def evaluate(
     import secrets
 
     from eval.evaluations import close_evaluation, create_evaluation
+    from eval.report.findings import win_rates
     from eval.report.results import results
-    from stats.estimates import CannotEstimate
 
     with session() as s:
         found = project_named(s, project)
@@ -57,20 +58,8 @@ def evaluate(
             raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
         if close:
             close_evaluation(s, by=acting(s, by, found), evaluation_id=known[name].id, reason=reason)
-        outcome = results(s, evaluation_id=known[name].id)
-        grid = Grid(
-            "Against", "Win rate", "95 % interval", "W", "T", "L", "n", title=escape(f"{outcome.candidate}: {name}")
-        )
-        for verdicts in outcome.verdicts:
-            judged = " (simulated judge)" if verdicts.simulated else ""
-            for one in verdicts.contrasts:
-                grid.add_row(
-                    escape(one.baseline) + judged,
-                    f"{one.rate:.1%}",
-                    "none" if isinstance(one.interval, CannotEstimate) else one.interval.percent,
-                    *(str(count) for count in (one.wins, one.ties, one.losses, one.n)),
-                )
-    console.print(grid)
+        grid = win_rates(results(s, evaluation_id=known[name].id))
+    _print(grid)
 
 
 @app.command()
@@ -85,7 +74,7 @@ def winrate(
     seed: Annotated[int, typer.Option(help="Of the resampling; the same one gives the same figures.")] = 0,
 ) -> None:
     """Win rates, strengths, agreement and more from a file of blind verdicts; reads nothing else."""
-    from eval.report.votes import as_json, report, summary
+    from eval.report.votes import as_json, figures_of, summary
     from eval.report.votes_file import read_votes
     from files import write_json
 
@@ -100,11 +89,22 @@ def winrate(
         if against and (against not in read.votes.responders or against == candidate):
             raise BadFile(f"There is no other responder “{against}” in {file.name}. Check --against.")
         primary = (candidate, against) if against else None
-        found = report(
+        found = figures_of(
             read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
         )
-    for line in summary(found, read):
-        console.print(line, markup=False, highlight=False)
+    _print(*summary(found, read))
     if to is not None:
         write_json(to, as_json(found, read, file, seed=seed))
-        console.print(f"Every figure is in {to}.", markup=False, highlight=False)
+        _print(Sentence(f"Every figure is in {to}."))
+
+
+def _print(*blocks: Sentence | Grid) -> None:
+    """Blocks of a report, one below the other."""
+    for block in blocks:
+        if isinstance(block, Sentence):
+            console.print(block.text, markup=False, highlight=False)
+            continue
+        table = Table(*map(escape, block.rows[0]), title=escape(block.title))
+        for row in block.rows:
+            table.add_row(*(escape(str(cell)) for cell in row.values()))
+        console.print(table)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing
+from db.models import Assertion, Claim, Evaluation, Judgment, Pairing
 from eval.judging import BlindView, judged_view, still_to_judge
+from generation.asserting import results_of
 
 
 @dataclass(frozen=True)
@@ -49,28 +50,16 @@ def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | No
     if _comes_back(s, reviewer_id=by, response_ids=sides):
         return None
     left, right = sides if judgment.candidate_left else sides[::-1]
-    passed: dict[int, dict[int, bool]] = defaultdict(dict)
-    known: dict[int, Assertion] = {}
-    for assertion, response_id, one in s.execute(
-        select(Assertion, AssertionResult.response_id, AssertionResult.passed)
-        .join(Assertion, Assertion.id == AssertionResult.assertion_id)
-        .where(
-            AssertionResult.response_id.in_(sides),
-            Assertion.claim != Claim.LIKE_REFERENCE,
-            Assertion.ended_at.is_(None),
-        )
-        .order_by(Assertion.id)
-    ):
-        known[assertion.id] = assertion
-        passed[assertion.id][response_id] = one
-    return AfterVerdict(
-        view,
-        tuple(
-            Checked(one.name, one.claim, one.value, passed[one.id][left], passed[one.id][right])
-            for one in known.values()
-            if len(passed[one.id]) == 2
-        ),
+    passed: dict[Assertion, dict[int, bool]] = defaultdict(dict)
+    for assertion, result in results_of(s, response_ids=sides):
+        if assertion.claim is not Claim.LIKE_REFERENCE:
+            passed[assertion][result.response_id] = result.passed
+    checks = (
+        Checked(assertion.name, assertion.claim, assertion.value, of[left], of[right])
+        for assertion, of in passed.items()
+        if len(of) == 2
     )
+    return AfterVerdict(view, tuple(checks))
 
 
 def _comes_back(s: Session, *, reviewer_id: int, response_ids: tuple[int, int]) -> bool:

@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Preference,
-    Prompt,
-    Responder,
-    ResponderKind,
-    Response,
-    Role,
-    TrainingRun,
-)
+from db.models import Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
 from errors import NotFound, Refused
 from eval.protocol import Contrast, check_baselines, contrasts
 from eval.telltales import Telltale, telltales
 from texts.rules import as_shown
+from training.lineage import learned_from, line_of, trainings_of
 
 
 @dataclass(frozen=True)
@@ -189,26 +182,14 @@ def _refuse_seen(s: Session, responder: Responder) -> None:
 
     Within a project that cannot be; another project may train on what this one holds out.
     """
-    held_out = s.execute(
-        select(Prompt.content_hash, Prompt.cluster).where(Prompt.project_id == responder.project_id, Prompt.held_out)
-    ).all()
-    hashes, clusters = {row.content_hash for row in held_out}, {row.cluster for row in held_out}
-    version = responder.model_version
-    while version is not None:
-        learned = s.execute(
-            select(Prompt.content_hash, Prompt.cluster)
-            .join(Preference, Preference.prompt_id == Prompt.id)
-            .join(TrainingRun, TrainingRun.snapshot_id == Preference.snapshot_id)
-            .where(TrainingRun.model_version_id == version.id)
-            .distinct()
-        ).all()
-        seen = sum(row.content_hash in hashes or row.cluster in clusters for row in learned)
-        if seen:
+    held_out = select(Prompt.id).where(Prompt.project_id == responder.project_id, Prompt.held_out)
+    for version in line_of(responder.model_version):
+        snapshots = [run.snapshot_id for run in trainings_of(s, [version])]
+        if seen := learned_from(s, snapshot_ids=snapshots, prompt_ids=held_out):
             raise Refused(
                 f"{responder.label} learned from {seen} of these held-out prompts: {version.name} was trained on them "
                 "in another project. Choose another responder, or hold out prompts that it has not seen."
             )
-        version = version.parent
 
 
 def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[int, dict[int, Response]]:

@@ -16,9 +16,9 @@ from eval.contestants import LookedOver, Telling, look_over
 from eval.forecast import ALPHA, Forecast, forecast
 from eval.live import stands
 from eval.protocol import (
-    Contestant,
     Fixed,
-    LeftOut,
+    LeftOutPair,
+    Participant,
     Plan,
     Protocol,
     Stopping,
@@ -146,15 +146,15 @@ def _fix(
     cast = forecasts(kept, plan)
     return Protocol(
         project_id=project_id,
-        candidate=_contestant(looked.candidate),
-        baselines=tuple(_contestant(one) for one in looked.baselines),
+        candidate=_participant(looked.candidate),
+        baselines=tuple(_participant(one) for one in looked.baselines),
         plan=plan,
         seed=seed,
         alpha=ALPHA / len(plan.primary),
         needed_decided=max(one.needed.decided for one in cast),
         expected_decided=min(one.decided for one in cast),
         left_out=tuple(
-            LeftOut(pair.prompt_id, *pair.replies) for pair in looked.pairs if leave_out.intersection(pair.replies)
+            LeftOutPair(pair.prompt_id, *pair.replies) for pair in looked.pairs if leave_out.intersection(pair.replies)
         ),
         kept_telltales=tuple(one.response_id for one in looked.telling if one.response_id not in leave_out),
         texts_sha256=_texts_hash(s, pairings),
@@ -179,9 +179,9 @@ def forecasts(looked: LookedOver, plan: Plan) -> list[Forecast]:
     return found
 
 
-def _contestant(responder: Responder) -> Contestant:
+def _participant(responder: Responder) -> Participant:
     version = responder.model_version
-    return Contestant(
+    return Participant(
         id=responder.id,
         label=responder.label,
         kind=responder.kind.value,

@@ -3,16 +3,17 @@ every look. People's verdicts on the primary contrasts only; a simulated reviewe
 """
 
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
-from sqlalchemy import select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Judgment, Pairing, Peek, Role
+from db.models import Evaluation, Peek, Role
 from db.people import require
 from errors import NotFound, Refused
-from eval.protocol import Protocol, Stopping, read_protocol
-from eval.report.results import reached
+from eval.protocol import Stopping, read_protocol
+from eval.report.results import pairings_of, reached
+from stats.estimates import CannotEstimate
 from stats.sequential import Evidence, evidence
 
 
@@ -43,6 +44,24 @@ class LiveContrast:
             )
         return f"Not enough yet: the evidence is {e.betting:,.1f} to 1 of the {e.enough:g} asked for. Go on judging."
 
+    @property
+    def note(self) -> str:
+        """What the sentence rests on."""
+        e = self.evidence
+        between = str(e.interval)
+        if not isinstance(e.interval, CannotEstimate):
+            between = f"Win rate between {e.interval.percent} at {e.interval.level:.0%}, however often one looks"
+        waiting = f" {self.unfinished} more prompts wait for their other verdicts." if self.unfinished else ""
+        return (
+            f"{between}; {e.prompts} prompts with all their verdicts, people's only. E-value {e.betting:,.2f}, "
+            f"enough at {e.enough:g}.{waiting}"
+        )
+
+    @property
+    def share(self) -> float:
+        """How far the evidence is, in [0, 1]; on a scale of logarithms, as evidence multiplies."""
+        return min(1.0, log(max(self.evidence.betting, 1.0)) / log(self.evidence.enough))
+
 
 @dataclass(frozen=True)
 class Live:
@@ -54,7 +73,7 @@ class Live:
     @property
     def enough(self) -> bool:
         """Whether every primary contrast has enough evidence."""
-        return all(one.evidence.stop for one in self.contrasts)
+        return all(contrast.evidence.stop for contrast in self.contrasts)
 
 
 def has_peeked(s: Session, *, evaluation_id: int, reviewer_id: int) -> bool:
@@ -86,7 +105,7 @@ def live(s: Session, *, by: int, evaluation_id: int) -> Live:
     return stands(s, evaluation_id=evaluation_id)
 
 
-def _may_look(s: Session, evaluation: Evaluation | None, *, by: int) -> Protocol:
+def _may_look(s: Session, evaluation: Evaluation | None, *, by: int) -> None:
     if evaluation is None:
         raise NotFound("That evaluation is not in the database any more. Reload the page.")
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
@@ -95,43 +114,34 @@ def _may_look(s: Session, evaluation: Evaluation | None, *, by: int) -> Protocol
     protocol = read_protocol(evaluation.protocol) if evaluation.protocol else None
     if protocol is None or protocol.plan.stopping is not Stopping.ANYTIME:
         raise Refused("This evaluation stays shut until its planned verdicts are there: looking earlier would sway it.")
-    return protocol
 
 
 def stands(s: Session, *, evaluation_id: int) -> Live:
     """The evidence as it is, whoever asks; nobody who judges may be shown it. The evaluation must have a protocol."""
     evaluation = s.get_one(Evaluation, evaluation_id)
     protocol = read_protocol(evaluation.protocol or "")
-    pairings = s.scalars(
-        select(Pairing)
-        .where(Pairing.evaluation_id == evaluation_id)
-        .options(
-            selectinload(Pairing.judgments).selectinload(Judgment.reviewer), selectinload(Pairing.baseline_response)
-        )
-        .order_by(Pairing.id)
-    ).all()
+    pairings = pairings_of(s, evaluation_id=evaluation_id)
+    given = {
+        pairing.id: [
+            judgment.verdict.outcome(candidate_left=judgment.candidate_left).score
+            for judgment in pairing.judgments
+            if judgment.verdict is not None and not judgment.reviewer.simulated
+        ]
+        for pairing in pairings
+    }
     found = []
     for contrast in protocol.plan.primary:
+        places = [pairing for pairing in pairings if pairing.baseline_response.responder_id in contrast]
+        last = reached(places, {pairing.id for pairing in places if given[pairing.id]})
         scores: list[float] = []
         unfinished = 0
-        places = [one for one in pairings if one.baseline_response.responder_id in contrast]
-        said = {
-            pairing.id: [
-                one.verdict.outcome(candidate_left=one.candidate_left).score
-                for one in pairing.judgments
-                if one.verdict is not None and not one.reviewer.simulated
-            ]
-            for pairing in places
-        }
-        last = reached(places, {pairing_id for pairing_id, given in said.items() if given})
         for pairing in places:
-            given = said[pairing.id]
             if pairing.identical:
                 scores += [0.5] if last is None or pairing.id < last else []
-            elif len(given) >= (pairing.wanted or 1):
-                scores.append(sum(given) / len(given))
+            elif len(given[pairing.id]) >= (pairing.wanted or 1):
+                scores.append(sum(given[pairing.id]) / len(given[pairing.id]))
             else:
-                unfinished += bool(given)
+                unfinished += bool(given[pairing.id])
         seen = evidence(np.array(scores, dtype=float), contrasts=len(protocol.plan.primary))
         decided = sum(abs(score - 0.5) > 1e-9 for score in scores)
         found.append(LiveContrast(protocol.label_of(contrast), seen, decided, unfinished))

@@ -75,7 +75,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Participant:
     """A Responder as it was when the protocol was fixed."""
 
     id: int
@@ -98,7 +98,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutPair:
     """A pairing that nobody judges, because one of its replies tells who wrote it."""
 
     prompt_id: int
@@ -111,8 +111,8 @@ class Protocol:
     """Everything that was fixed before the first judgment."""
 
     project_id: int
-    candidate: Contestant
-    baselines: tuple[Contestant, ...]
+    candidate: Participant
+    baselines: tuple[Participant, ...]
     plan: Plan
     seed: int
     alpha: float
@@ -121,7 +121,7 @@ class Protocol:
     """Decided verdicts that the smallest difference needs (the exact sign test)."""
     expected_decided: int
     """So many the planned ones are expected to be worth."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutPair, ...]
     kept_telltales: tuple[int, ...]
     """Ids of Responses that tell who wrote them and take part all the same."""
     texts_sha256: str
@@ -162,8 +162,8 @@ def read_protocol(text: str) -> Protocol:
     return Protocol(
         **found
         | {
-            "candidate": Contestant(**found["candidate"]),
-            "baselines": tuple(Contestant(**one) for one in found["baselines"]),
+            "candidate": Participant(**found["candidate"]),
+            "baselines": tuple(Participant(**one) for one in found["baselines"]),
             "plan": Plan(
                 **plan
                 | {
@@ -171,7 +171,7 @@ def read_protocol(text: str) -> Protocol:
                     "stopping": Stopping(plan["stopping"]),
                 }
             ),
-            "left_out": tuple(LeftOut(**one) for one in found["left_out"]),
+            "left_out": tuple(LeftOutPair(**one) for one in found["left_out"]),
             "kept_telltales": tuple(found["kept_telltales"]),
             "pairings": tuple(Fixed(**one) for one in found["pairings"]),
         }
@@ -285,50 +285,39 @@ class Stated:
 def stated(s: Session, *, evaluation_id: int) -> Stated:
     """The protocol as it was stored, before anybody judged."""
     evaluation = s.get_one(Evaluation, evaluation_id)
+    by = s.get_one(Reviewer, evaluation.created_by_id)
+    sides = "Sides", "drawn on the server for each reviewer and pair, at most two apart for each baseline"
+    seed = "Seed of the draw", str(evaluation.seed)
+    set_up = "Set up", f"{evaluation.created_at:%d %B %Y, %H:%M} UTC by {by.label}"
+    closed = "Closed", f"{evaluation.closed_at:%d %B %Y, %H:%M} UTC" if evaluation.closed_at else "not yet"
     if evaluation.protocol is not None:
-        return _of_protocol(s, evaluation, read_protocol(evaluation.protocol))
+        fixed = read_protocol(evaluation.protocol)
+        named = [(fixed.candidate.label, fixed.label_of(contrast)) for contrast in fixed.plan.primary]
+        primary = named[0] if len(named) == 1 else None  # of several, each is corrected for
+        return Stated(primary, (*protocol_rows(evaluation), sides, seed, set_up, closed))
+    pairings = Pairing.evaluation_id == evaluation_id
     drawn = s.execute(
         select(Responder, func.count(Pairing.id))
         .join(Response, Response.responder_id == Responder.id)
         .join(Pairing, Pairing.baseline_response_id == Response.id)
-        .where(Pairing.evaluation_id == evaluation_id)
+        .where(pairings)
         .group_by(Responder.id)
         .order_by(Responder.id)
     ).all()
-    prompts = s.scalar(
-        select(func.count(func.distinct(Pairing.prompt_id))).where(Pairing.evaluation_id == evaluation_id)
-    )
-    baselines = [(responder.label, count) for responder, count in drawn]
-    by = s.get_one(Reviewer, evaluation.created_by_id)
-    primary = (evaluation.candidate.label, baselines[0][0]) if len(baselines) == 1 else None
-    closed = f"{evaluation.closed_at:%d %B %Y, %H:%M} UTC" if evaluation.closed_at else "not yet"
+    prompts = s.scalar(select(func.count(func.distinct(Pairing.prompt_id))).where(pairings)) or 0
+    primary = (evaluation.candidate.label, drawn[0][0].label) if len(drawn) == 1 else None
     return Stated(
-        primary=primary,
-        rows=(
+        primary,
+        (
             ("Candidate", evaluation.candidate.label),
-            ("Baselines", "; ".join(f"{label} on {count:,} prompts" for label, count in baselines)),
-            ("Held-out prompts", f"{prompts or 0:,}"),
+            ("Baselines", "; ".join(f"{responder.label} on {count:,} prompts" for responder, count in drawn)),
+            ("Held-out prompts", f"{prompts:,}"),
             ("Contrast named beforehand", " against ".join(primary) if primary else "none: all are corrected for"),
             ("Stopping rule", "results were closed to everybody until a manager ended the judging"),
-            ("Sides", "drawn on the server for each reviewer and pair, at most two apart for each baseline"),
-            ("Seed of the draw", str(evaluation.seed)),
+            sides,
+            seed,
             ("Sha256 of candidate, baselines, pairs and seed", evaluation.protocol_sha256),
-            ("Set up", f"{evaluation.created_at:%d %B %Y, %H:%M} UTC by {by.label}"),
-            ("Closed", closed),
-        ),
-    )
-
-
-def _of_protocol(s: Session, evaluation: Evaluation, fixed: Protocol) -> Stated:
-    by = s.get_one(Reviewer, evaluation.created_by_id)
-    primary = [(fixed.candidate.label, fixed.label_of(one)) for one in fixed.plan.primary]
-    return Stated(
-        primary=primary[0] if len(primary) == 1 else None,  # of several, each is corrected for
-        rows=(
-            *protocol_rows(evaluation),
-            ("Sides", "drawn on the server for each reviewer and pair, at most two apart for each baseline"),
-            ("Seed of the draw", str(evaluation.seed)),
-            ("Set up", f"{evaluation.created_at:%d %B %Y, %H:%M} UTC by {by.label}"),
-            ("Closed", f"{evaluation.closed_at:%d %B %Y, %H:%M} UTC" if evaluation.closed_at else "not yet"),
+            set_up,
+            closed,
         ),
     )

@@ -146,6 +146,17 @@ def _get_assertion(s: Session, *, by: int, assertion_id: int) -> Assertion:
     return assertion
 
 
+def results_of(s: Session, *, response_ids: Iterable[int]) -> list[tuple[Assertion, AssertionResult]]:
+    """What the standing ones found of some responses, by assertion."""
+    rows = s.execute(
+        select(Assertion, AssertionResult)
+        .join(AssertionResult, AssertionResult.assertion_id == Assertion.id)
+        .where(AssertionResult.response_id.in_(list(response_ids)), Assertion.ended_at.is_(None))
+        .order_by(Assertion.id, AssertionResult.response_id)
+    )
+    return [(assertion, result) for assertion, result in rows]
+
+
 def check_new(s: Session, *, project_id: int, response_ids: Sequence[int] | None = None) -> int:
     """Check the responses that lack a result (all of the project's, or these), and return how many they were.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from errors import BrokenModel
+from errors import BrokenModel, first_line
 from files import MANIFEST, write_json
 from llm.folder import hash_weights
 from llm.template import template_hash
@@ -62,7 +62,7 @@ def merge(
         )
         model = PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, RuntimeError) as problem:
-        cause = _first_line(problem)
+        cause = first_line(problem)
         raise BrokenModel(f"The adapter in {adapter} does not load with {base} ({cause}). Is either damaged?") from None
     if not any(weight.any() for name, weight in model.named_parameters() if "lora_" in name and "_B." in name):
         raise ZeroAdapter(f"The adapter in {adapter} changes nothing: it is zero. Was it saved before its training?")
@@ -93,12 +93,8 @@ def _load_tokenizer(location: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError) as problem:
-        cause = _first_line(problem)
+        cause = first_line(problem)
         raise BrokenModel(f"The tokenizer of {location} cannot be loaded ({cause}). Is the folder whole?") from None
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().split("\n")[0][:200]
 
 
 def _template_hash(tokenizer: Any) -> str | None:

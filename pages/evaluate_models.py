@@ -6,11 +6,11 @@ from db.models import Evaluation, Role
 from db.session import reading
 from eval.evaluations import evaluations
 from eval.report.pairs import may_read
-from ui.evaluate.model_judge import judge_section, show_judges
+from ui.evaluate.model_judge import judge_section, reported_judges, show_judges
 from ui.evaluate.new_evaluation import new_evaluation
 from ui.evaluate.open_evaluation import show_open_evaluation
 from ui.evaluate.pairs import show_pairs
-from ui.evaluate.results import download_report, download_verdicts, show_results, told_results
+from ui.evaluate.results import download_report, download_verdicts, reported, show_reports
 from ui.frame import page
 from ui.safe import plain
 
@@ -26,12 +26,13 @@ def show_closed(ended: list[Evaluation]) -> None:
         which = st.selectbox("Closed evaluation", list(names), format_func=names.__getitem__, key="closed_evaluation")
         chosen = next(one for one in ended if one.id == which)
     st.subheader(plain(chosen.name))
-    found = told_results(chosen.id)
-    show_results(found)
-    show_judges(found, me)
+    found, reports = reported(chosen.id)
+    show_reports(found, reports)
+    judges = reported_judges(found)
+    show_judges(found, judges, me)
     judge_section(chosen, me)
     if manager:
-        download_report(found, by=me.reviewer_id)
+        download_report(found, reports, judges, by=me.reviewer_id)
     with reading() as s:
         readable = may_read(s, by=me.reviewer_id, project_id=me.project_id)
     if not readable:

@@ -10,7 +10,7 @@ import streamlit as st
 from db.models import ModelVersion, Role, RunStatus, TrainingRun
 from db.session import reading, session
 from files import MANIFEST, read_json
-from release.card import card
+from release.card import card, contests_of
 from release.compare import LEAST, MOST, compare, label_of
 from release.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
 from release.hub import hub_address, may_push, missing, push
@@ -18,7 +18,7 @@ from release.versions import Trained, bring_back, licence_of, models_of, retire,
 from training.trainer.history import training_runs
 from ui.frame import page
 from ui.models.benchmarks import show_benchmarks, show_beside
-from ui.models.card import contests_of, show_card, show_evaluations
+from ui.models.card import show_card, show_evaluations
 from ui.models.compare import show_comparison
 from ui.models.work import show_work, start, work_of
 from ui.safe import FEW, errors_shown, errors_toasted, plain, show_table

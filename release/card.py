@@ -9,33 +9,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, union
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.lookup import newest_checks, the_model
 from db.models import (
-    Correction,
     ModelVersion,
     Preference,
     Project,
     Prompt,
-    Ranking,
     Recipe,
-    Reviewer,
     Snapshot,
     Split,
-    Thumb,
     TrainingRun,
     TrainingStep,
     TrainingWarning,
 )
 from eval.benchmarks.runs import contrasts, newest, scores_of
-from eval.report.methods import Section
+from eval.report.blocks import Sheet
+from eval.report.results import results, took_part
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
-from release.versions import Licence, ancestors, descendants, licence_of, training_of
+from release.versions import Licence, licence_of
+from stats.contrasts import HeadToHead
+from stats.estimates import CannotEstimate
 from training.data.terms import LeftOutReason
+from training.lineage import descendants, line_of, training_of, whose_word
 from training.recipe.recipe import ADAPTERS, KNOBS, from_row
 
 HUB_LICENCES = frozenset(
@@ -46,44 +46,12 @@ HUB_LICENCES = frozenset(
 
 
 @dataclass(frozen=True)
-class Contest:
-    """What a closed blind Evaluation found of the model, against one baseline."""
-
-    evaluation: str
-    baseline: str
-    """Without a person's name."""
-    wins: int
-    ties: int
-    losses: int
-    rate: float
-    interval: tuple[float, float] | None
-    """95 %; none where all verdicts are on one prompt."""
-    simulated_judges: bool
-    """A written rule judged, not people."""
-
-    @property
-    def sentence(self) -> str:
-        """The finding with its counts."""
-        judges = "a written rule, which is simulated and no person," if self.simulated_judges else "people"
-        lies = "no interval, for all are on one prompt"
-        if self.interval is not None:
-            lies = "95 % interval {:.1%} to {:.1%}".format(*self.interval)
-        return (
-            f"win rate {self.rate:.1%} ({lies}); {self.wins} wins, "
-            f"{self.ties} ties, {self.losses} losses, n = {self.wins + self.ties + self.losses}; judged by {judges} "
-            "without knowing whose reply was whose"
-        )
-
-
-@dataclass(frozen=True)
 class Card:
     """Everything that the card says; `markdown` writes it."""
 
     name: str
     summary: str
     licence: Licence
-    base: str
-    """Name of the base model."""
     base_hub_id: str | None
     goes_with: str
     """Name of the model that its adapter goes with."""
@@ -91,35 +59,48 @@ class Card:
     """It was made with an adapter."""
     method: str | None
     """As it is called, such as DPO; none for a model that was not trained here."""
-    sections: tuple[Section, ...]
+    sections: tuple[Sheet, ...]
 
 
-def card(s: Session, *, model_version_id: int, contests: Sequence[Contest] = ()) -> Card:
+def card(s: Session, *, model_version_id: int, contests: Sequence[tuple[str, str]] = ()) -> Card:
     """The model's card, from the database and its run's folder; reads no weights.
 
     Args:
-        contests: what closed Evaluations found of it, which is another stage's to know.
+        contests: what `contests_of` found, which takes a moment to reckon.
     """
     version = the_model(s, model_version_id)
     run = training_of(s, version)
-    line = ancestors(version)
-    base = line[-1] if line else version
+    line = line_of(version)
     licence = licence_of(version)
-    sections = [_origin(s, version, licence)]
+    sections = [_origin(line, licence)]
     if run is not None:
-        sections += [_data(s, run), _recipe(run), _training(s, run)]
-    sections += [_prompt(s, version, run), _contests(contests), *_benchmarks(s, version), _lineage(s, version)]
+        sections += [_data(s, run), Sheet("Recipe", tuple(knobs(run.recipe).items())), _training(s, run)]
+    sections += [_prompt(s, version, run), _contests(contests), *_benchmarks(s, version), _lineage(s, line)]
     return Card(
         name=version.name,
         summary=_summary(s, version, run),
         licence=licence,
-        base=base.name,
-        base_hub_id=base.location if is_hub_id(base.location) else None,
+        base_hub_id=line[-1].location if is_hub_id(line[-1].location) else None,
         goes_with=(version.parent or version).name,
         adapter=version.adapter is not None,
         method=run.recipe.method.value if run is not None else None,
         sections=tuple(section for section in sections if section.rows or section.note),
     )
+
+
+def contests_of(s: Session, *, model_version_id: int) -> list[tuple[str, str]]:
+    """What closed Evaluations found with the model as their candidate, without anybody's name: which, and a sentence.
+
+    Several people are told together, so that no card tells how one of them did.
+    """
+    return [
+        (f"{part.evaluation.name}, against {baseline}", _contest(contrast, by_rule=verdicts.simulated))
+        for part in reversed(took_part(s, model_version_id=model_version_id))
+        if part.candidate and part.evaluation.closed_at is not None
+        for verdicts in results(s, evaluation_id=part.evaluation.id).verdicts
+        for contrast in verdicts.contrasts
+        if (baseline := verdicts.nameless(contrast))
+    ]
 
 
 def markdown(found: Card, *, adapter_only: bool, files: Mapping[str, str], commands: Sequence[str]) -> str:
@@ -142,7 +123,7 @@ def markdown(found: Card, *, adapter_only: bool, files: Mapping[str, str], comma
         tags=["pickwell", *(["trl", found.method.lower()] if found.method else []), *(["lora"] * found.adapter)],
     )
     parts = [f"# {escaped(found.name)}", escaped(found.summary)]
-    for section in (*found.sections, Section("Files, by sha256", tuple(files.items()))):
+    for section in (*found.sections, Sheet("Files, by sha256", tuple(files.items()))):
         parts.append(f"## {escaped(section.title)}")
         if section.rows:
             rows = [f"| {escaped(name)} | {escaped(value)} |" for name, value in section.rows]
@@ -180,11 +161,10 @@ def _summary(s: Session, version: ModelVersion, run: TrainingRun | None) -> str:
     )
 
 
-def _origin(s: Session, version: ModelVersion, licence: Licence) -> Section:
-    line = ancestors(version)
-    base = line[-1] if line else version
+def _origin(line: Sequence[ModelVersion], licence: Licence) -> Sheet:
+    version = line[0]
     rows = [
-        ("Base model", base.name),
+        ("Base model", line[-1].name),
         ("Licence of the base", f"{licence.text} ({licence.source})"),
         ("Adapter", ADAPTERS[version.adapter].label if version.adapter else "none"),
         ("Precision of the weights", version.dtype or "not known"),
@@ -192,14 +172,14 @@ def _origin(s: Session, version: ModelVersion, licence: Licence) -> Section:
     ]
     if version.retired_at is not None:
         rows.append(("Retired", f"on {version.retired_at:%d %B %Y}: no longer in use"))
-    return Section("What it is", tuple(rows))
+    return Sheet("What it is", tuple(rows))
 
 
-def _data(s: Session, run: TrainingRun) -> Section:
+def _data(s: Session, run: TrainingRun) -> Sheet:
     snapshot = run.snapshot
     rows = select(func.count()).select_from(Preference).where(Preference.snapshot_id == snapshot.id)
     synthetic = rows.join(Prompt, Prompt.id == Preference.prompt_id).where(Prompt.synthetic)
-    people, rules = who_ranked(s, snapshot_id=snapshot.id)
+    simulated = [reviewer.simulated for reviewer, _ in whose_word(s, snapshot_ids=[snapshot.id])]
     corrections = s.scalar(rows.where(Preference.correction_id.is_not(None))) or 0
     found = [
         ("Snapshot", f"{snapshot.id}, frozen on {snapshot.created_at:%d %B %Y}"),
@@ -209,34 +189,19 @@ def _data(s: Session, run: TrainingRun) -> Section:
         ("Set aside to watch the training on", str(s.scalar(rows.where(Preference.split == Split.VALIDATION)) or 0)),
         ("Simulated rows", f"{snapshot.simulated_count}: they rest on a rule's or made-up picks, not people's"),
         ("Rows on synthetic prompts", f"{s.scalar(synthetic) or 0}: no customer wrote these"),
-        ("Whose word", f"{people} people, {rules} simulated reviewers"),
+        ("Whose word", f"{simulated.count(False)} people, {simulated.count(True)} simulated reviewers"),
         ("Which feedback counted", selection_in_words(snapshot.selection)),
     ]
     if run.share < 1:
         found.append(("Learned from", f"{run.share:.0%} of the training rows"))
     left = [(f"Left out: {left_out_in_words(one.reason)}", str(one.count)) for one in snapshot.left_out]
     note = "Held-out prompts, which blind evaluations are judged on, are in none of these rows."
-    return Section("What it learned from", (*found, *left), note)
+    return Sheet("What it learned from", (*found, *left), note)
 
 
 def left_out_in_words(reason: str) -> str:
     """The sentence for a stored reason; the reason itself where this version does not know it."""
     return LeftOutReason(reason).words if reason in set(LeftOutReason) else reason.replace("_", " ").lower()
-
-
-def who_ranked(s: Session, *, snapshot_id: int) -> tuple[int, int]:
-    """How many people and how many simulated reviewers the Snapshot's rows rest on."""
-    ids = union(
-        select(Ranking.reviewer_id)
-        .join(Preference, Preference.ranking_id == Ranking.id)
-        .where(Preference.snapshot_id == snapshot_id),
-        select(Correction.reviewer_id)
-        .join(Preference, Preference.correction_id == Correction.id)
-        .where(Preference.snapshot_id == snapshot_id),
-        select(Ranking.reviewer_id).join(Thumb, Thumb.ranking_id == Ranking.id).where(Thumb.snapshot_id == snapshot_id),
-    ).subquery()
-    simulated = s.scalars(select(Reviewer.simulated).where(Reviewer.id.in_(select(ids)))).all()
-    return simulated.count(False), simulated.count(True)
 
 
 _TELLING = re.compile(r"[A-Z][A-Z0-9_]*|\d{4}-\d\d-\d\d[\dT:.+Z-]*")
@@ -285,11 +250,7 @@ def _knob(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _recipe(run: TrainingRun) -> Section:
-    return Section("Recipe", tuple(knobs(run.recipe).items()))
-
-
-def _training(s: Session, run: TrainingRun) -> Section:
+def _training(s: Session, run: TrainingRun) -> Sheet:
     steps = s.scalars(
         select(TrainingStep).where(TrainingStep.training_run_id == run.id).order_by(TrainingStep.step)
     ).all()
@@ -316,7 +277,7 @@ def _training(s: Session, run: TrainingRun) -> Section:
     rows += [("Ended early", run.stopped)] if run.stopped else []
     rows += [(f"Warning at step {one.step}", one.sentence) for one in warnings]
     note = "These are the trainer's own numbers. They say nothing of how good replies are."
-    return Section("Training", tuple(rows), note)
+    return Sheet("Training", tuple(rows), note)
 
 
 def metrics(step: TrainingStep) -> str:
@@ -329,7 +290,7 @@ def metrics(step: TrainingStep) -> str:
     return ", ".join(parts)
 
 
-def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Section:
+def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Sheet:
     check = newest_checks(s, model_version_ids=[version.id]).get(version.id)
     result = {None: "not known yet", True: "passed", False: "failed"}[check.passed] if check else "never made"
     rows = [
@@ -340,19 +301,31 @@ def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Secti
         ("Check that engine and trainer agree", result),
     ]
     note = "Send it the system prompt that it was trained with: it met no other." if run else ""
-    return Section("What it reads", tuple(rows), note)
+    return Sheet("What it reads", tuple(rows), note)
 
 
-def _contests(contests: Sequence[Contest]) -> Section:
-    rows = tuple((f"{one.evaluation}, against {one.baseline}", one.sentence) for one in contests)
+def _contests(contests: Sequence[tuple[str, str]]) -> Sheet:
     note = (
         "Win rate = (wins + ties / 2) / n over prompts that no training had. Verdicts of people and of rules are never "
         "counted together."
     )
-    return Section("Blind evaluations", rows, note if rows else "It was in no blind evaluation that is closed.")
+    return Sheet(
+        "Blind evaluations", tuple(contests), note if contests else "It was in no blind evaluation that is closed."
+    )
 
 
-def _benchmarks(s: Session, version: ModelVersion) -> list[Section]:
+def _contest(contrast: HeadToHead, *, by_rule: bool) -> str:
+    lies = "no interval, for all are on one prompt"
+    if not isinstance(contrast.interval, CannotEstimate):
+        lies = f"95 % interval {contrast.interval.percent}"
+    judges = "a written rule, which is simulated and no person," if by_rule else "people"
+    return (
+        f"win rate {contrast.rate:.1%} ({lies}); {contrast.wins} wins, {contrast.ties} ties, {contrast.losses} losses, "
+        f"n = {contrast.n}; judged by {judges} without knowing whose reply was whose"
+    )
+
+
+def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
     """Newest values, and what they show against the model that it was made from; nothing where none was measured."""
     alone = newest(scores_of(s, model_version_id=version.id))
     rows = [
@@ -364,20 +337,20 @@ def _benchmarks(s: Session, version: ModelVersion) -> list[Section]:
     if rows:
         with_what = "; ".join(sorted({one.measured_by for one in alone if one.measured_by}))
         note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
-        found.append(Section("Public benchmarks", tuple(rows), note))
+        found.append(Sheet("Public benchmarks", tuple(rows), note))
     for contrast in contrasts(s, version=version):
         told = [(f"{one.task}, {one.metric}", one.sentence) for one in contrast.told]
         untold = [(f"{one.task}, {one.metric}", f"not compared: {one.reason}") for one in contrast.untold]
         note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
-        found.append(Section(f"Benchmarks: {contrast.model} against {contrast.reference}", (*told, *untold), note))
+        found.append(Sheet(f"Benchmarks: {contrast.model} against {contrast.reference}", (*told, *untold), note))
     return found
 
 
-def _lineage(s: Session, version: ModelVersion) -> Section:
-    rows = [(f"Made from, {steps} back", _named(one)) for steps, one in enumerate(ancestors(version), start=1)]
-    rows += [("Made from it", _named(one)) for one in descendants(s, version)]
+def _lineage(s: Session, line: Sequence[ModelVersion]) -> Sheet:
+    rows = [(f"Made from, {steps} back", _named(one)) for steps, one in enumerate(line[1:], start=1)]
+    rows += [("Made from it", _named(one)) for one in descendants(s, line[0])]
     note = "" if rows else "It was made from no other model here, and no other from it."
-    return Section("Lineage", tuple(rows), note)
+    return Sheet("Lineage", tuple(rows), note)
 
 
 def _named(version: ModelVersion) -> str:

@@ -27,9 +27,9 @@ from errors import BrokenModel, Refused
 from files import MANIFEST, read_json
 from llm.folder import check_model_folder, hash_weights, is_hub_id, template_of
 from llm.serving import Served, ask_command, served_name, vllm_command
-from release.card import Card, Contest, card, markdown
-from release.versions import ancestors, training_of
+from release.card import Card, card, markdown
 from settings import settings
+from training.lineage import line_of, training_of
 
 CARD = "README.md"
 TEMPLATE = "chat_template.jinja"
@@ -95,7 +95,7 @@ class Parcel:
 
 
 def parcel(
-    s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, contests: Sequence[Contest] = ()
+    s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, contests: Sequence[tuple[str, str]] = ()
 ) -> Parcel:
     """Everything that an export needs; managers only.
 
@@ -105,8 +105,6 @@ def parcel(
     version = the_model(s, model_version_id)
     run = training_of(s, version)
     source = _source(version, part)
-    line = ancestors(version)
-    base = line[-1] if line else version
     parent = version.parent or version
     template = template_of(parent.location) if part is Part.ADAPTER else None
     return Parcel(
@@ -115,7 +113,7 @@ def parcel(
         part=part,
         source=source,
         registered=_registered(version, run, part, source),
-        base=parent.name if part is Part.ADAPTER else base.name,
+        base=parent.name if part is Part.ADAPTER else line_of(version)[-1].name,
         base_location=parent.location,
         template=template,
         template_hash=version.template_hash,

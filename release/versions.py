@@ -1,4 +1,4 @@
-"""ModelVersions over time: where one comes from and what came of it, its licence, and retiring it."""
+"""ModelVersions over time: which there are, the licence of each, and retiring it."""
 
 import re
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from db.people import require
 from errors import Refused
 from files import MANIFEST, read_json
 from llm.folder import is_hub_id
+from training.lineage import line_of
 from training.trainer.history import training_runs
 
 NOT_KNOWN = "not known: ask"
@@ -51,37 +52,12 @@ class Licence:
         return self.text != NOT_KNOWN
 
 
-def ancestors(version: ModelVersion) -> list[ModelVersion]:
-    """What the model was made from, its parent first, the base model last; empty for a base model."""
-    found: list[ModelVersion] = []
-    while version.parent is not None:
-        version = version.parent
-        found.append(version)
-    return found
-
-
-def descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
-    """Every model that was made from this one, directly or not, oldest first."""
-    found: list[ModelVersion] = []
-    level = [version.id]
-    while level:
-        children = s.scalars(select(ModelVersion).where(ModelVersion.parent_id.in_(level))).all()
-        found += children
-        level = [child.id for child in children]
-    return sorted(found, key=lambda one: one.id)
-
-
-def training_of(s: Session, version: ModelVersion) -> TrainingRun | None:
-    """The run that made the model; none for one that was added."""
-    return s.scalar(select(TrainingRun).where(TrainingRun.model_version_id == version.id))
-
-
 def licence_of(version: ModelVersion) -> Licence:
     """The licence that a manager typed for the model or the nearest one it was made from, else what its files say."""
-    line = [version, *ancestors(version)]
-    for one in line:
-        if one.licence:
-            return Licence(one.licence, "a manager typed it" if one is version else f"typed for {one.name}")
+    line = line_of(version)
+    for model in line:
+        if model.licence:
+            return Licence(model.licence, "a manager typed it" if model is version else f"typed for {model.name}")
     base = line[-1]
     found = None if is_hub_id(base.location) else licence_in(Path(base.location))
     return found or Licence(NOT_KNOWN, f"nothing in the folder of {base.name} says it")
@@ -119,7 +95,7 @@ def set_licence(s: Session, *, by: int, project_id: int, model_version_id: int, 
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     version = the_model(s, model_version_id)
     if version.parent_id is not None:
-        base = ancestors(version)[-1]
+        base = line_of(version)[-1]
         raise Refused(f"{version.name} has the licence of {base.name}, which it was made from. Type it there.")
     version.licence = " ".join(licence.split()) or None
     s.flush()

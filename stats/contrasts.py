@@ -70,6 +70,11 @@ class HeadToHead:
         return self.wins + self.ties + self.losses
 
     @property
+    def outcomes(self) -> dict[str, int]:
+        """Votes by what they mean for the candidate."""
+        return {"win": self.wins, "tie": self.ties - self.both_bad, "both bad": self.both_bad, "loss": self.losses}
+
+    @property
     def finding(self) -> str:
         """The result in words that claim no more than the interval and the corrected test allow."""
         if isinstance(self.interval, CannotEstimate):

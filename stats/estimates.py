@@ -1,4 +1,4 @@
-"""What every figure of an evaluation is made of: an interval, or a sentence why there is none. Pure."""
+"""Every figure of an evaluation: an estimate with an interval, or a sentence why there is none; in words too. Pure."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -22,7 +22,7 @@ class Interval:
     @property
     def percent(self) -> str:
         """In words, for a rate."""
-        return f"{self.low:.1%} to {self.high:.1%}"
+        return in_words(self)
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,22 @@ class CannotEstimate:
 
 T = TypeVar("T")
 Estimated: TypeAlias = T | CannotEstimate
+
+
+def in_words(value: Estimated[float | Interval], form: str = ".1%") -> str:
+    """A figure, or both ends of an interval, in the given format; or the sentence why there is none."""
+    if isinstance(value, Interval):
+        return f"{value.low:{form}} to {value.high:{form}}"
+    return str(value) if isinstance(value, CannotEstimate) else f"{value:{form}}"
+
+
+def p_in_words(value: Estimated[float]) -> str:
+    """A p value, or the sentence why there is none."""
+    if isinstance(value, CannotEstimate):
+        return str(value)
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+
+
+def many(n: int, thing: str) -> str:
+    """A count of things that take an s: "1 vote", "1,200 votes"."""
+    return f"{n:,} {thing}{'s' * (n != 1)}"

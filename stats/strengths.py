@@ -78,6 +78,11 @@ class BothStrengths:
     bradley_terry: Estimated[Strengths]
     davidson: Estimated[Strengths]
 
+    @property
+    def best(self) -> Estimated[Strengths]:
+        """Davidson's; Bradley and Terry's where ties leave him none."""
+        return self.bradley_terry if isinstance(self.davidson, CannotEstimate) else self.davidson
+
 
 def strengths(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> BothStrengths:
     """Strengths of all responders by both models, with intervals from the same resamples of the prompts."""

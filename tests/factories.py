@@ -7,8 +7,11 @@ from sqlalchemy.orm import Session
 from db.comparisons import ensure_comparison
 from db.models import (
     Comparison,
+    Evaluation,
+    Judgment,
     Membership,
     ModelVersion,
+    Pairing,
     Placement,
     Project,
     Prompt,
@@ -19,8 +22,10 @@ from db.models import (
     Response,
     Reviewer,
     Role,
+    now,
 )
 from generation.pairing import make_comparisons
+from stats.verdicts import Verdict
 
 _number = count(1)
 
@@ -160,3 +165,76 @@ def many_pairs(s: Session, project: Project, count: int) -> None:
     )
     s.flush()
     make_comparisons(s, project_id=project.id)
+
+
+class Judged:
+    """A closed evaluation of a model against two people and another model, on prompts with topics."""
+
+    def __init__(
+        self,
+        s: Session,
+        *,
+        prompts: int = 24,
+        reviewers: int = 2,
+        simulated: int = 0,
+        wins: float = 0.75,
+        same: int | range = 0,
+        come: int | None = None,
+        project: Project | None = None,
+        closed: bool = True,
+    ) -> None:
+        self.project = project or a_project(s)
+        self.manager: Reviewer = a_reviewer(s, self.project)
+        self.judges = [
+            a_reviewer(s, self.project, Role.REVIEWER, simulated=n >= reviewers) for n in range(reviewers + simulated)
+        ]
+        self.candidate: Responder = a_model(s, self.project)
+        self.baselines = [a_human(s, self.project), a_human(s, self.project), a_model(s, self.project)]
+        self.evaluation = Evaluation(
+            project_id=self.project.id,
+            name=f"Contest {self.project.id}",
+            candidate_id=self.candidate.id,
+            seed=5,
+            protocol_sha256="7" * 64,
+            created_by_id=self.manager.id,
+            closed_at=now() if closed else None,
+        )
+        s.add(self.evaluation)
+        s.flush()
+        for n in range(prompts):
+            prompt = a_prompt(s, self.project, held_out=True, topic=("orders", "returns")[n % 2])
+            mine = a_response(s, prompt, self.candidate, text=f"Sent on day {n}." + " Sorry." * (n % 5))
+            for k, baseline in enumerate((self.baselines[n % 2], self.baselines[2])):
+                identical = n in (range(same) if isinstance(same, int) else same)
+                text = mine.text if identical else f"It left, {n}." + " Kindly." * (n % 3 + k)
+                other = a_response(s, prompt, baseline, text=text)
+                pairing = Pairing(
+                    evaluation_id=self.evaluation.id,
+                    prompt_id=prompt.id,
+                    candidate_response_id=mine.id,
+                    baseline_response_id=other.id,
+                    identical=identical,
+                )
+                s.add(pairing)
+                s.flush()
+                if not identical and (come is None or n < come):
+                    for j, judge in enumerate(self.judges):
+                        self.judge(s, pairing, judge, n=n * 7 + j * 3 + k, wins=wins)
+        s.flush()
+
+    def judge(self, s: Session, pairing: Pairing, judge: Reviewer, *, n: int, wins: float) -> None:
+        left = n % 2 == 0
+        won = (n * 37 % 100) / 100 < wins
+        verdict = Verdict.LEFT if won == left else Verdict.RIGHT
+        if n % 11 == 0:
+            verdict = Verdict.TIE
+        s.add(
+            Judgment(
+                pairing_id=pairing.id,
+                reviewer_id=judge.id,
+                candidate_left=left,
+                verdict=verdict,
+                judged_at=now(),
+                seconds=4.0 + n % 3,
+            )
+        )

@@ -25,6 +25,7 @@ from db.models import (
     Role,
     Snapshot,
     Split,
+    Thumb,
     TrainingRun,
 )
 from db.session import session
@@ -231,7 +232,8 @@ def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
     assert (position(found.votes).left, position(found.votes).right) == (12, 0)
 
 
-def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(s: Session) -> None:
+@pytest.mark.parametrize("by_thumb", [False, True])
+def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(s: Session, by_thumb: bool) -> None:
     contest = Contest(s)
     elsewhere = a_project(s)
     manager = a_reviewer(s, elsewhere)
@@ -240,14 +242,14 @@ def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(
     ranking = a_ranking(s, a_comparison(s, one, two), manager, one, two)
     snapshot = Snapshot(project_id=elsewhere.id, instructions="", folder="x", sha256="x", row_count=1)
     snapshot.simulated_count, snapshot.created_by_id = 0, manager.id
-    snapshot.preferences = [
-        Preference(
-            row=0, split=Split.TRAIN, prompt_id=learned.id, chosen_id=one.id, rejected_id=two.id, ranking_id=ranking.id
-        )
-    ]
     recipe = Recipe(name="x")
     s.add_all([snapshot, recipe])
     s.flush()
+    row = {"snapshot_id": snapshot.id, "split": Split.TRAIN, "prompt_id": learned.id, "ranking_id": ranking.id}
+    if by_thumb:
+        s.add(Thumb(**row, response_id=one.id, up=True))
+    else:
+        s.add(Preference(**row, row=0, chosen_id=one.id, rejected_id=two.id))
     assert contest.model.model_version_id is not None
     grandchild = ModelVersion(name="Child", location="x", parent_id=contest.model.model_version_id)
     s.add(grandchild)

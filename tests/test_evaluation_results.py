@@ -13,122 +13,43 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import (
-    Evaluation,
     Guess,
     Judgment,
-    Pairing,
     Preference,
-    Project,
     PromptSet,
     Ranking,
     Recipe,
-    Responder,
     Reviewer,
     Role,
     Snapshot,
     Split,
     TrainingRun,
-    now,
 )
 from errors import BadFile, NotAllowed, Refused
-from eval.report.findings import telling
+from eval.report.blocks import Picture
+from eval.report.findings import report
 from eval.report.html import report_html
-from eval.report.methods import methods, took_part
-from eval.report.results import Verdicts, as_columns, results
-from eval.report.votes import as_json, report
+from eval.report.methods import methods
+from eval.report.results import Verdicts, results, took_part
+from eval.report.votes import as_json, figures_of
 from eval.report.votes_file import read_votes
 from stats.contrasts import contrasts
 from stats.estimates import CannotEstimate
-from stats.verdicts import Verdict
 from stats.vote_agreement import ceiling_of
 from stats.votes import as_votes
 from tests.app_pages import html, open_page, said
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from ui.evaluate.results import tell
+from tests.factories import Judged, a_comparison, a_prompt, a_ranking, a_response, a_reviewer
 from ui.safe import csv_bytes
 
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
-class Judged:
-    """A closed evaluation of a model against two people and another model, on prompts with topics."""
-
-    def __init__(
-        self,
-        s: Session,
-        *,
-        prompts: int = 24,
-        reviewers: int = 2,
-        simulated: int = 0,
-        wins: float = 0.75,
-        same: int | range = 0,
-        come: int | None = None,
-        project: Project | None = None,
-        closed: bool = True,
-    ) -> None:
-        self.project = project or a_project(s)
-        self.manager: Reviewer = a_reviewer(s, self.project)
-        self.judges = [
-            a_reviewer(s, self.project, Role.REVIEWER, simulated=n >= reviewers) for n in range(reviewers + simulated)
-        ]
-        self.candidate: Responder = a_model(s, self.project)
-        self.baselines = [a_human(s, self.project), a_human(s, self.project), a_model(s, self.project)]
-        self.evaluation = Evaluation(
-            project_id=self.project.id,
-            name=f"Contest {self.project.id}",
-            candidate_id=self.candidate.id,
-            seed=5,
-            protocol_sha256="7" * 64,
-            created_by_id=self.manager.id,
-            closed_at=now() if closed else None,
-        )
-        s.add(self.evaluation)
-        s.flush()
-        for n in range(prompts):
-            prompt = a_prompt(s, self.project, held_out=True, topic=("orders", "returns")[n % 2])
-            mine = a_response(s, prompt, self.candidate, text=f"Sent on day {n}." + " Sorry." * (n % 5))
-            for k, baseline in enumerate((self.baselines[n % 2], self.baselines[2])):
-                identical = n in (range(same) if isinstance(same, int) else same)
-                text = mine.text if identical else f"It left, {n}." + " Kindly." * (n % 3 + k)
-                other = a_response(s, prompt, baseline, text=text)
-                pairing = Pairing(
-                    evaluation_id=self.evaluation.id,
-                    prompt_id=prompt.id,
-                    candidate_response_id=mine.id,
-                    baseline_response_id=other.id,
-                    identical=identical,
-                )
-                s.add(pairing)
-                s.flush()
-                if not identical and (come is None or n < come):
-                    for j, judge in enumerate(self.judges):
-                        self.judge(s, pairing, judge, n=n * 7 + j * 3 + k, wins=wins)
-        s.flush()
-
-    def judge(self, s: Session, pairing: Pairing, judge: Reviewer, *, n: int, wins: float) -> None:
-        left = n % 2 == 0
-        won = (n * 37 % 100) / 100 < wins
-        verdict = Verdict.LEFT if won == left else Verdict.RIGHT
-        if n % 11 == 0:
-            verdict = Verdict.TIE
-        s.add(
-            Judgment(
-                pairing_id=pairing.id,
-                reviewer_id=judge.id,
-                candidate_left=left,
-                verdict=verdict,
-                judged_at=now(),
-                seconds=4.0 + n % 3,
-            )
-        )
-
-
 def told_by_the_command(verdicts: Verdicts, tmp_path: Path) -> dict[str, Any]:
     """The JSON of `cli.py winrate` on the file that the page gives."""
     file = tmp_path / "votes.csv"
-    file.write_bytes(csv_bytes(pd.DataFrame(as_columns(verdicts.rows))))
+    file.write_bytes(csv_bytes(pd.DataFrame(verdicts.rows)))
     read = read_votes(file, candidate=verdicts.head.candidate)
-    again: dict[str, Any] = json.loads(json.dumps(as_json(report(read.votes), read, file)))
+    again: dict[str, Any] = json.loads(json.dumps(as_json(figures_of(read.votes), read, file)))
     return again
 
 
@@ -147,7 +68,7 @@ def test_pairs_of_the_same_text_count_only_as_far_as_people_came(s: Session) -> 
 def test_the_exported_votes_give_the_command_the_same_figures(s: Session, tmp_path: Path, reviewers: int) -> None:
     judged = Judged(s, reviewers=reviewers, simulated=1, same=3)
     for verdicts in results(s, evaluation_id=judged.evaluation.id).verdicts:
-        ours = as_json(verdicts.figures(), read_votes_of(verdicts, tmp_path), tmp_path / "votes.csv")
+        ours = as_json(verdicts.figures, read_votes_of(verdicts, tmp_path), tmp_path / "votes.csv")
         theirs = told_by_the_command(verdicts, tmp_path)
         for part in (ours, theirs):
             part.pop("file")
@@ -161,7 +82,7 @@ def read_votes_of(verdicts: Verdicts, tmp_path: Path) -> Any:
 
 def test_the_file_begins_with_the_command_s_columns_and_ends_with_the_lineage(s: Session) -> None:
     (people,) = results(s, evaluation_id=Judged(s, same=1).evaluation.id).verdicts
-    names = list(as_columns(people.rows)[0])
+    names = list(pd.DataFrame(people.rows))
     assert names[:9] == [
         *("prompt", "reviewer", "left", "right", "verdict", "left_length", "right_length", "tag", "judged_by")
     ]
@@ -182,7 +103,7 @@ def test_people_together_is_a_contrast_of_the_same_verdicts(s: Session) -> None:
 def test_ties_of_the_same_text_are_nobody_s(s: Session) -> None:
     judged = Judged(s, reviewers=5, same=4)
     (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    figures = people.figures()
+    figures = people.figures
     assert figures.unasked == 8
     assert figures.reviewers == people.head.reviewers == 5
     assert {one.reviewer for one in figures.agreement.reviewers} == {one.name for one in judged.judges}
@@ -236,9 +157,9 @@ def test_the_words_claim_a_winner_only_where_interval_and_test_do(s: Session) ->
     clear, level = Judged(s, prompts=40, wins=0.95), Judged(s, prompts=16, wins=0.5)
     for judged, words in ((clear, "is preferred to"), (level, "No difference can be told")):
         (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-        found = telling(people, people.figures())
-        assert words in found.finding
-        assert found.numbers.startswith(f"{judged.candidate.label} against People, together: win rate ")
+        found = report(people)
+        assert words in found.finding.text
+        assert found.numbers.text.startswith(f"{judged.candidate.label} against People, together: win rate ")
 
 
 def test_the_result_tells_whether_reviewers_knew_the_machine_and_the_rate_by_import(s: Session) -> None:
@@ -250,15 +171,17 @@ def test_the_result_tells_whether_reviewers_knew_the_machine_and_the_rate_by_imp
         prompt_set.file_name = ("spring.csv", "autumn.csv")[n % 2]
     s.flush()
     (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    found = telling(people, people.figures())
-    assert any(check.warns and "they could often tell" in check.sentence for check in found.checks)
-    assert {dot.name for dot in found.parts["By import"]} == {"spring.csv", "autumn.csv"}
+    found = report(people)
+    assert any(line.warns and "they could often tell" in line.text for line in found.doubts.lines)
+    (parts,) = (part.blocks for part in found.figures if part.title == "parts of the votes")
+    (by_import,) = (block for block in parts if isinstance(block, Picture) and block.title == "By import")
+    assert {dot.name for dot in by_import.rows} == {"spring.csv", "autumn.csv"}
 
 
 def test_every_responder_is_in_the_order_once_and_people_together(s: Session) -> None:
     judged = Judged(s, wins=0.9)
     (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    order = telling(people, people.figures()).order
+    order = report(people).picture.rows
     assert order[0].name == judged.candidate.label
     assert order[0].is_candidate
     assert {one.name for one in order[1:]} == {"People, together", judged.baselines[2].label}
@@ -267,9 +190,9 @@ def test_every_responder_is_in_the_order_once_and_people_together(s: Session) ->
 def test_what_a_rule_judged_says_so_in_its_first_words(s: Session) -> None:
     judged = Judged(s, reviewers=0, simulated=1)
     (rule,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    found = telling(rule, rule.figures())
-    assert found.finding.startswith("By a written rule, not by people (simulated): ")
-    assert any("nothing here says what people prefer" in one.sentence for one in found.checks)
+    found = report(rule)
+    assert found.finding.text.startswith("By a written rule, not by people (simulated): ")
+    assert any("nothing here says what people prefer" in line.text for line in found.doubts.lines)
 
 
 def test_the_page_of_a_closed_evaluation_begins_with_its_sentence(s: Session) -> None:
@@ -358,8 +281,9 @@ def test_a_model_knows_the_evaluations_it_was_in_on_either_side(s: Session) -> N
 
 def the_report(s: Session, judged: Judged) -> str:
     """The file as a manager takes it away."""
-    sections = methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
-    return report_html(tell(results(s, evaluation_id=judged.evaluation.id)), sections)
+    sheets = methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    found = results(s, evaluation_id=judged.evaluation.id)
+    return report_html(judged.evaluation.name, [report(verdicts) for verdicts in found.verdicts], methods=sheets)
 
 
 def trained(s: Session, judged: Judged) -> Reviewer:

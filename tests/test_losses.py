@@ -7,18 +7,29 @@ from sqlalchemy.orm import Session
 
 from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, Pairing, Responder, Role, now
 from errors import NotAllowed, Refused
-from eval.report.pairs import Case, Change, Fate, Reply, Said, cases, changes, chosen, earlier, may_read, passed
+from eval.report.pairs import (
+    AuthoredReply,
+    Case,
+    Fate,
+    GivenVerdict,
+    LossChange,
+    cases,
+    changes,
+    chosen,
+    earlier,
+    may_read,
+    passed,
+)
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html, open_page, press, said
-from tests.factories import a_model, a_response, a_reviewer
-from tests.test_evaluation_results import Judged
+from tests.factories import Judged, a_model, a_response, a_reviewer
 
 
 def a_case(number: int, *outcomes: Outcome, topic: str = "orders", baseline: int = 0) -> Case:
     """One pair of prompt `number`, judged by as many reviewers as outcomes."""
-    mine = Reply(number, 1, "candidate", "model-1 (model 1)", "mine", (), 0)
-    other = Reply(baseline or 1000 + number, 2, "baseline", "", "theirs", (), 0)
-    heard = tuple(Said(f"r{at}", one, "", None) for at, one in enumerate(outcomes))
+    mine = AuthoredReply(number, 1, "candidate", "model-1 (model 1)", "mine", (), 0)
+    other = AuthoredReply(baseline or 1000 + number, 2, "baseline", "", "theirs", (), 0)
+    heard = tuple(GivenVerdict(f"r{at}", one, "", None) for at, one in enumerate(outcomes))
     return Case(number, number, "Where is it?", None, topic, mine, other, heard)
 
 
@@ -43,7 +54,11 @@ def test_a_loss_is_fixed_broken_or_still_there() -> None:
     then = [a_case(n, one) for n, one in enumerate((Outcome.LOSS, Outcome.WIN, Outcome.LOSS, Outcome.WIN))]
     new = [a_case(n, one) for n, one in enumerate((Outcome.TIE, Outcome.LOSS, Outcome.LOSS, Outcome.WIN))]
     found = changes([*new, a_case(9, Outcome.LOSS)], then)
-    assert {n: kind for n, (kind, _) in found.items()} == {0: Change.FIXED, 1: Change.BROKE, 2: Change.STILL_LOST}
+    assert {n: kind for n, (kind, _) in found.items()} == {
+        0: LossChange.FIXED,
+        1: LossChange.BROKE,
+        2: LossChange.STILL_LOST,
+    }
     assert changes([a_case(0, Outcome.WIN, baseline=77)], then) == {}, "another reply of the baseline is another pair"
 
 
@@ -103,10 +118,10 @@ def test_the_earlier_evaluation_is_the_newest_of_an_earlier_model_beside_the_sam
     later = a_later_one(s, judged, Verdict.RIGHT)
     found = earlier(s, evaluation_id=later.id)
     assert found is not None
-    assert (found.evaluation.id, found.candidate, found.shared) == (judged.evaluation.id, judged.candidate.label, 4)
+    assert (found.evaluation, found.shared) == (judged.evaluation, 4)
     new = cases(s, by=judged.manager.id, evaluation_id=later.id)
     then = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
-    assert {kind for kind, _ in changes(new, then).values()} <= {Change.BROKE, Change.STILL_LOST}
+    assert {kind for kind, _ in changes(new, then).values()} <= {LossChange.BROKE, LossChange.STILL_LOST}
 
 
 def test_the_page_walks_through_the_losses(s: Session) -> None:
@@ -123,7 +138,7 @@ def test_the_page_walks_through_the_losses(s: Session) -> None:
     press(page, "Next")
     assert "**2** of 6" in said(page)
     assert html(page) != first
-    page.selectbox(key="pairs_shown").set_value(Change.FIXED.value).run()
+    page.selectbox(key="pairs_shown").set_value(LossChange.FIXED.value).run()
     assert "No pair is like that" in said(page)
 
 

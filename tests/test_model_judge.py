@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +37,6 @@ from errors import EngineFailed, NotAllowed, NotFound, Refused
 from eval.contestants import readiness
 from eval.evaluations import create_evaluation, evaluations
 from eval.judge.agreement import (
-    WORTH,
     Measures,
     PersonsVote,
     TwiceJudged,
@@ -48,7 +47,7 @@ from eval.judge.agreement import (
     orders,
     why_not,
 )
-from eval.judge.findings import used_in_words
+from eval.judge.findings import JudgeReport, judge_reports
 from eval.judge.message import ANSWERS, QUESTION, default_instructions, judge_message, verdict_in
 from eval.judge.pairs import pairs_of
 from eval.judge.results import as_columns as judge_columns
@@ -57,9 +56,11 @@ from eval.judge.run import SAME_TEXT, SAMPLING, instructions_for, questions_of, 
 from eval.judging import judge, next_view, progress
 from eval.live import stands
 from eval.protocol import Plan, Stopping, Undecided
+from eval.report.blocks import Sentence
+from eval.report.findings import report
 from eval.report.html import report_html
 from eval.report.methods import methods
-from eval.report.results import as_columns, results
+from eval.report.results import Results, results
 from generation import worker
 from generation.responders import Contestant, Remote, Sampling
 from jobs.progress import Progress, RunLost, unmanaged
@@ -67,14 +68,12 @@ from jobs.runs import KINDS, cancel, pause, try_again
 from llm import client
 from llm.template import TURN_MARK, PromptFormat
 from stats.estimates import CannotEstimate, Interval
-from stats.judge_labels import WithJudge
+from stats.judge_labels import LEAST_PROMPTS, WithJudge
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
-from ui.evaluate.model_judge import tell as tell_judges
-from ui.evaluate.results import tell
 from ui.story import story
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
@@ -277,7 +276,7 @@ def some_measures(**fields: Any) -> Measures:
     ("fields", "words"),
     [
         ({}, ""),
-        ({"prompts": WORTH.prompts - 1}, "both judged 19 prompts"),
+        ({"prompts": LEAST_PROMPTS - 1}, "both judged 19 prompts"),
         ({"correlation": 0.49}, "r = 0.49"),
         ({"correlation": CannotEstimate("all alike.")}, "cannot be told: all alike."),
         ({"without_ties_interval": Interval(0.48, 0.9)}, "not surely more often than a coin's"),
@@ -723,17 +722,17 @@ def test_a_judge_made_from_the_same_model_as_one_that_takes_part_is_told_as_kin(
         run_id = asked(s, contest, sibling)
         written(s, contest, run_id)
         contest.close(s)
-    assert any("same family as a model that takes part" in one for one in told_of(contest).cautions)
+    assert any("same family as a model that takes part" in one for one in cautions(contest))
 
 
 def test_a_remote_judge_that_is_called_like_a_model_that_takes_part_is_told_as_kin(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=4)
-    assert not any("same family" in one for one in told_of(contest).cautions)
+    assert not any("same family" in one for one in cautions(contest))
     with session() as s:
         candidate = s.get_one(Evaluation, contest.evaluation.id).candidate
         assert candidate.model_version is not None
         candidate.model_version.name = "openai/GPT-fake"
-    assert any("same family as a model that takes part" in one for one in told_of(contest).cautions)
+    assert any("same family as a model that takes part" in one for one in cautions(contest))
 
 
 def test_names_of_who_takes_part_are_no_part_of_the_instructions_however_written(s: Session) -> None:
@@ -917,9 +916,8 @@ def everything_about(s: Session, contest: Contest) -> dict[str, str]:
         for one in closed.verdicts:
             found |= {
                 f"rows {one.simulated}": repr(one.rows),
-                f"csv {one.simulated}": repr(as_columns(one.rows)),
                 f"contrasts {one.simulated}": repr(one.contrasts),
-                f"figures {one.simulated}": repr(one.figures(primary=closed.stated.primary)),
+                f"figures {one.simulated}": repr(one.figures),
             }
     return found
 
@@ -943,7 +941,7 @@ def test_people_s_results_are_the_same_before_and_after_a_model_judged(there: Fa
         assert len(verdicts_of(first)) == len(verdicts_of(second)) == 48
         assert everything_about(s, contest) == closed
         found = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
-        assert [(one.judge.name, one.judge.after_closing, one.anytime) for one in found] == [
+        assert [(one.run.responder.name, one.after_closing, one.anytime) for one in found] == [
             ("Model judge 1", False, True),
             ("Model judge 2", True, True),
         ]
@@ -1012,33 +1010,49 @@ def test_where_people_judged_every_pair_a_judge_adds_nothing_to_all_of_them_toge
 def test_a_judge_that_says_the_opposite_is_not_used(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=36, people=24, words=lambda body: {"A": "B", "B": "A"}[by_quality(body)])
     told = told_of(contest)
-    assert used_in_words(told) == "in no figure"
-    help_ = told.beside[0].help[0]
-    assert help_.dots == ()
-    assert help_.grey.startswith("With its help: ")
-    assert "below 0.5 it adds a source of error" in help_.sentence
+    assert told.used == "in no figure"
+    grey, sentence = told.beside[0].help[0].blocks  # and no picture
+    assert isinstance(grey, Sentence)
+    assert isinstance(sentence, Sentence)
+    assert (grey.small, grey.text[:15]) == (True, "With its help: ")
+    assert "below 0.5 it adds a source of error" in sentence.text
 
 
-def told_of(contest: Contest) -> Any:
-    with reading() as s:
-        found = tell(results(s, evaluation_id=contest.evaluation.id))
-        (told,) = tell_judges(found, judges(s, found=found.results), ())
+def reported(s: Session, found: Results, left_out: Sequence[str] = ()) -> JudgeReport:
+    """The report on the only judge."""
+    (told,) = judge_reports(judges(s, found=found), found, left_out=left_out)
     return told
+
+
+def cautions(contest: Contest) -> list[str]:
+    return [line.text for line in told_of(contest).cautions.lines]
+
+
+def told_of(contest: Contest) -> JudgeReport:
+    with reading() as s:
+        return reported(s, results(s, evaluation_id=contest.evaluation.id))
+
+
+def first_help(contest: Contest) -> str:
+    """What is said of the first contrast with the judge's help."""
+    (sentence,) = told_of(contest).beside[0].help[0].blocks
+    assert isinstance(sentence, Sentence)
+    return sentence.text
 
 
 def test_a_judge_that_keeps_to_one_place_is_found_out(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=24, people=20, words=lambda body: "A")
     told = told_of(contest)
-    assert any("It favours the first reply (p < 0.0001)" in one for one in told.cautions)
-    assert dict(told.beside[0].rows)["Verdicts that turn with the order"] == "100.0% of 48 pairs"
+    assert any("It favours the first reply (p < 0.0001)" in line.text for line in told.cautions.lines)
+    assert dict(told.beside[0].figures.rows)["Verdicts that turn with the order"] == "100.0% of 48 pairs"
 
 
 def test_a_judge_that_names_no_verdict_has_one_row_and_no_row_of_reasons(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=24, people=20, words=lambda body: "Well")
     told = told_of(contest).beside[0]
-    assert told.rows == (("Answers that name no verdict", "96 of 96"),)
-    assert "cannot be told" in told.sentence
-    assert told.dots == ()
+    assert told.figures.rows == (("Answers that name no verdict", "96 of 96"),)
+    assert "cannot be told" in told.sentence.text
+    assert told.same.rows == ()
 
 
 def test_people_s_own_agreement_is_the_yardstick(database: Path) -> None:
@@ -1050,16 +1064,16 @@ def test_people_s_own_agreement_is_the_yardstick(database: Path) -> None:
         written(s, contest, run_id)
         contest.close(s)
     told = told_of(contest).beside[0]
-    assert "two reviewers go with each other in 100.0%" in told.sentence
-    assert [dot.name for dot in told.dots][2:] == ["two reviewers, ties too", "two reviewers, decided pairs"]
-    assert dict(told.rows)["Krippendorff's alpha among reviewers"].startswith("1.00")
+    assert "two reviewers go with each other in 100.0%" in told.sentence.text
+    assert [dot.name for dot in told.same.rows][2:] == ["two reviewers, ties too", "two reviewers, decided pairs"]
+    assert dict(told.figures.rows)["Krippendorff's alpha among reviewers"].startswith("1.00")
 
 
 def test_a_run_that_has_not_come_to_its_end_helps_nobody(database: Path) -> None:
     contest, run_id = a_judged_contest(prompts=36, people=24)
     with session() as s:
         s.get_one(JudgeRun, run_id).status = RunStatus.FAILED
-    assert "has not come to its end" in told_of(contest).beside[0].help[0].sentence
+    assert "has not come to its end" in first_help(contest)
 
 
 def test_pairs_that_people_passed_over_make_theirs_no_random_part(database: Path) -> None:
@@ -1077,7 +1091,7 @@ def test_pairs_that_people_passed_over_make_theirs_no_random_part(database: Path
                 )
             )
         contest.close(s)
-    assert "9 pairs were passed over while later ones were judged" in told_of(contest).beside[0].help[0].sentence
+    assert "9 pairs were passed over while later ones were judged" in first_help(contest)
 
 
 def test_an_open_evaluation_tells_nothing_of_what_a_model_judge_said(database: Path) -> None:
@@ -1095,13 +1109,14 @@ def test_the_report_says_who_judged_by_what_words_and_whether_it_was_used(databa
     contest, run_id = a_judged_contest(prompts=36, people=24)
     with session() as s:
         s.get_one(JudgeRun, run_id).responder.instructions = "Say <b>A</b>."
-        found = tell(results(s, evaluation_id=contest.evaluation.id))
-        (told,) = tell_judges(found, judges(s, found=found.results), ["Nothing else was asked."])
-        sections = methods(s, by=contest.manager.id, evaluation_id=contest.evaluation.id)
-    page = report_html(found, sections, [told])
+        found = results(s, evaluation_id=contest.evaluation.id)
+        told = reported(s, found, ["Nothing else was asked."])
+        sheets = methods(s, by=contest.manager.id, evaluation_id=contest.evaluation.id)
+    reports = [report(verdicts) for verdicts in found.verdicts]
+    page = report_html("Contest", reports, [told], sheets)
     for words in (
         "Model judge: gpt-fake at",
-        dict(told.who)["Sha256 of its instructions"],
+        dict(told.who.rows)["Sha256 of its instructions"],
         "The model judge says what people say on",
         "beside people&#x27;s, against People, together",
         "times as many pairs",
@@ -1110,7 +1125,7 @@ def test_the_report_says_who_judged_by_what_words_and_whether_it_was_used(databa
         "A model, no reviewer",
     ):
         assert words in page, words
-    assert "Model judge" not in report_html(found, sections[:3])
+    assert "Model judge" not in report_html("Contest", reports, methods=sheets[:3])
 
 
 # ------------------------------------------------------------------------------------------------ the screen

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import settings as settings_module
@@ -46,6 +47,7 @@ from db.models import (
     Snapshot,
     SnapshotLeftOut,
     Split,
+    Thumb,
     TrainingRun,
     TrainingSample,
     TrainingStep,
@@ -58,17 +60,17 @@ from files import MANIFEST, file_sha256, write_json
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
 from llm.serving import Served, served_name, vllm_command
-from release.card import Card, card, escaped, markdown, selection_in_words
+from release.card import Card, card, contests_of, escaped, markdown, selection_in_words
 from release.compare import compare, differing_first, side_by_side
 from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from release.hub import PushFailed, missing, push
-from release.versions import NOT_KNOWN, bring_back, descendants, in_use, licence_of, models_of, retire, set_licence
+from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_of, retire, set_licence
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from training.lineage import descendants, learned_from, line_of, training_of, trainings_of, whose_word
 from training.recipe.recipe import LOSSES, Loss
-from ui.models.card import contests_of
 from ui.models.work import work_of
 
 CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegarth"
@@ -291,9 +293,9 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
     assert "Step whose model was kept: 2: loss 0.3500" in text
     assert "Warning at step 2: The validation loss rises." in text
     assert "win rate 75.0 %" in text.replace("%", " %")
-    assert {one.simulated_judges for one in contests} == {True, False}
+    assert {"judged by people" in found for _, found in contests} == {True, False}
     assert "simulated and no person" in text
-    assert {one.baseline for one in contests} == {"a person's replies"}
+    assert {name for name, _ in contests} == {"First | contest, against a person's replies"}
     written = markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm",))
     for secret in ("Wilhelmina", "4711", "sorry", "Ottilie", "Jade", "Answer kindly"):
         assert secret not in written
@@ -311,6 +313,45 @@ def test_a_card_tells_the_line_both_ways(s: Session, home: Path, manager: tuple[
     assert version.parent is not None
     assert descendants(s, version.parent) == [version, child]
     assert "Made from, 2 back: model-" in everything(card(s, model_version_id=child.id))
+
+
+@pytest.mark.both_databases
+def test_a_lineage_leads_from_a_model_to_whoever_it_learned_from(
+    s: Session, home: Path, manager: tuple[Project, Reviewer]
+) -> None:
+    project, by = manager
+    run = a_training(s, project, by, home)
+    version = version_of(s, run)
+    later = a_training(s, project, by, home, name="Later")
+    child = version_of(s, later)
+    child.parent = version
+    s.flush()
+    assert version.parent is not None
+    assert line_of(child) == [child, version, version.parent]
+    assert line_of(None) == []
+    assert trainings_of(s, line_of(child)) == [later, run]
+    assert training_of(s, version.parent) is None
+    word = {reviewer.simulated: count for reviewer, count in whose_word(s, snapshot_ids=[run.snapshot_id])}
+    assert word == {False: 2, True: 1}, "a ranking and a correction; a rule's ranking"
+    rows = s.scalars(select(Preference).where(Preference.snapshot_id == run.snapshot_id)).all()
+    alone = rows[1].ranking_id
+    assert alone is not None
+    s.add(
+        Thumb(
+            snapshot_id=later.snapshot_id,
+            split=Split.TRAIN,
+            prompt_id=rows[1].prompt_id,
+            ranking_id=alone,
+            response_id=rows[1].rejected_id,
+            up=False,
+        )
+    )
+    s.flush()
+    both = dict(whose_word(s, snapshot_ids=[run.snapshot_id, later.snapshot_id]))
+    assert sorted(both.values()) == [1, 1, 4], "a ranking that gave a pair and a thumb counts once"
+    asked = select(Preference.prompt_id).where(Preference.row == 0)
+    assert learned_from(s, snapshot_ids=[run.snapshot_id], prompt_ids=asked) == 1
+    assert learned_from(s, snapshot_ids=[], prompt_ids=asked) == 0
 
 
 def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(

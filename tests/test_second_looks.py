@@ -13,7 +13,7 @@ from errors import BadSetting, NotFound, Refused
 from eval.evaluations import close_evaluation, counted
 from eval.judging import HELD_FOR, BlindView, explainable, judge, judge_again, progress, undo_last
 from eval.protocol import Plan
-from eval.report.findings import telling
+from eval.report.findings import report
 from eval.report.results import results
 from eval.second_looks import APART, Twice, consistency, looks_of
 from stats.estimates import CannotEstimate, Interval
@@ -88,7 +88,7 @@ def test_second_verdicts_count_for_nothing_but_consistency(s: Session) -> None:
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
     (people,) = results(s, evaluation_id=evaluation.id).verdicts
     assert (people.head.n, people.head.wins, len(people.twice)) == (30, 30, twice)
-    said = [check.sentence for check in telling(people, people.figures()).checks]
+    said = [line.text for line in report(people).doubts.lines]
     assert any(f"said the same of {twice}" in sentence for sentence in said)
 
 
@@ -101,8 +101,8 @@ def test_whoever_follows_a_side_is_found_out(s: Session) -> None:
     (people,) = results(s, evaluation_id=evaluation.id).verdicts
     found = consistency(people.twice)
     assert (found.same, found.followed_side) == (0, found.n)
-    checks = telling(people, people.figures()).checks
-    assert any(check.warns and "same side again" in check.sentence for check in checks)
+    doubts = report(people).doubts.lines
+    assert any(line.warns and "same side again" in line.text for line in doubts)
 
 
 def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Session) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from errors import BadFile, BadSetting
-from eval.report.votes import _plain, report
+from eval.report.votes import as_plain, figures_of
 from stats.clusters import correlation, means, two_ways
 from stats.contrasts import HeadToHead, contrasts, flips, holm, sign_test
 from stats.estimates import CannotEstimate, Estimated, Interval
@@ -410,7 +410,7 @@ def test_candidate_and_baseline_mirror_each_other(seen: list[Row]) -> None:
             assert (a.low, a.high) == pytest.approx((1 - b.high, 1 - b.low), abs=1e-6)
         else:
             assert a == b
-    close(_plain(one.p_value), _plain(other.p_value))
+    close(as_plain(one.p_value), as_plain(other.p_value))
     assert one.evidence.betting == pytest.approx(other.evidence.betting)
 
 
@@ -420,7 +420,7 @@ def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], rand
     shuffled = random.sample(seen, len(seen))
     name = random.sample(range(100), 12)
     renamed = [(name[p], r, a, b, v) for p, r, a, b, v in shuffled]
-    close(_plain(report(votes_of(seen), rounds=100)), _plain(report(votes_of(renamed), rounds=100)))
+    close(as_plain(figures_of(votes_of(seen), rounds=100)), as_plain(figures_of(votes_of(renamed), rounds=100)))
 
 
 @FEW
@@ -428,7 +428,7 @@ def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], rand
 def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], random: Any) -> None:
     votes = votes_of(seen)
     swapped = turned(votes, np.array([random.random() < 0.5 for _ in seen]))
-    one, other = _plain(report(votes, rounds=100)), _plain(report(swapped, rounds=100))
+    one, other = as_plain(figures_of(votes, rounds=100)), as_plain(figures_of(swapped, rounds=100))
     for found in (one, other):
         del found["position"], found["verdicts"]
         for reviewer in found["agreement"]["reviewers"]:
@@ -497,7 +497,7 @@ def test_nothing_but_ties_has_a_rate_and_no_winner() -> None:
     assert isinstance(both.davidson, CannotEstimate)
     assert isinstance(both.bradley_terry, Strengths)
     assert isinstance(position(votes).left_rate, CannotEstimate)
-    assert isinstance(report(votes).planned[0].needed, CannotEstimate)
+    assert isinstance(figures_of(votes).planned[0].needed, CannotEstimate)
 
 
 def test_ties_and_wins_of_one_alone_give_no_tie_parameter() -> None:
@@ -742,7 +742,7 @@ def test_a_models_verdicts_help_and_are_not_counted() -> None:
             seen.append((p, p % 3, 0, 1, "left" if good else "right"))
             model.append(False)
     votes = votes_of(seen, by_model=model)
-    found = report(votes, rounds=100)
+    found = figures_of(votes, rounds=100)
     assert found.votes == 60
     assert found.reviewers == 3
     (one,) = found.with_judge
@@ -752,6 +752,6 @@ def test_a_models_verdicts_help_and_are_not_counted() -> None:
     assert one.interval.high - one.interval.low < one.people_interval.high - one.people_interval.low
     few = with_judge(votes.where(np.arange(votes.n) < 20).person_votes, votes.model_votes)
     assert isinstance(few[0], CannotEstimate)
-    alone = report(votes.model_votes, rounds=100)
+    alone = figures_of(votes.model_votes, rounds=100)
     assert alone.judged_by == "a model"
     assert "nobody here says what people prefer" in alone.notes[0]

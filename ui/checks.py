@@ -9,6 +9,7 @@ from db.models import Assertion
 from eval.after_verdict import AfterVerdict
 from generation.asserting import Share
 from generation.assertions import Finding, check
+from stats.estimates import many
 from texts.escape import escaped
 
 
@@ -40,8 +41,7 @@ def told_in_words(told: AfterVerdict) -> str:
     parts = []
     for side, failed in zip(("Left", "Right"), failed_checks(told), strict=True):
         if failed:
-            count = f"{len(failed)} check{'s' if len(failed) > 1 else ''} failed"
-            parts.append(f"{side}: {count} ({'; '.join(failed)}).")
+            parts.append(f"{side}: {many(len(failed), 'check')} failed ({'; '.join(failed)}).")
         else:
             parts.append(f"{side}: nothing found.")
     return " ".join(parts)

@@ -19,24 +19,13 @@ from stats.vote_agreement import vote_agreement
 from stats.votes import Votes, as_votes
 
 JUDGE, PEOPLE = "model judge", "people"
-_AS_VOTE = {verdict.outcome(candidate_left=True): verdict.word for verdict in Verdict}
-"""Outcomes as a vote with the candidate on the left."""
+_WORDS = {1.0: Verdict.LEFT.word, 0.0: Verdict.RIGHT.word, 0.5: Verdict.TIE.word}
+"""Scores of the candidate as a vote with it on the left."""
+LEAST_CORRELATION, COIN = 0.5, 0.5
+"""From when on a judge's help is worth the further source of error: least r between people's and its scores of a
+prompt; and the agreement on decided pairs that must lie outside its 95 % interval.
 
-
-@dataclass(frozen=True)
-class Worth:
-    """From when on a judge's help is worth the further source of error."""
-
-    correlation: float
-    """Least r between people's and the judge's scores of a prompt."""
-    prompts: int
-    """Least number of prompts that both judged."""
-    coin: float
-    """Agreement on decided pairs that must lie outside its 95 % interval."""
-
-
-WORTH = Worth(correlation=0.5, prompts=LEAST_PROMPTS, coin=0.5)
-"""The help multiplies the variance by 1 - r^2 N/(N+n) (N pairs judged by the model alone, n by both): at r = 0.5 even
+The help multiplies the variance by 1 - r^2 N/(N+n) (N pairs judged by the model alone, n by both): at r = 0.5 even
 endlessly many further pairs are worth 1.33 times the verdicts, measured 1.25, and below that hardly anything. With
 fewer than 20 prompts nobody knows r. A judge whose agreement with people may be a coin's has shown nothing."""
 
@@ -150,37 +139,36 @@ def orders(judged: Sequence[TwiceJudged]) -> Orders:
         pairs=len(asked),
         unreadable=sum((one.candidate_left is None) + (one.candidate_right is None) for one in asked),
         read=len(read),
-        turned=sum(_turned(one) for one in read),
+        turned=sum(_turned(one.candidate_left, one.candidate_right) for one in read),
         always_first=first,
         always_second=second,
         p_value=p_value,
     )
 
 
-def _turned(one: TwiceJudged) -> bool:
-    if one.candidate_left is None or one.candidate_right is None:
+def _turned(left: Verdict | None, right: Verdict | None) -> bool:
+    if left is None or right is None:
         return False
-    first = one.candidate_left.outcome(candidate_left=True).score
-    return first != one.candidate_right.outcome(candidate_left=False).score
+    return left.outcome(candidate_left=True).score != right.outcome(candidate_left=False).score
 
 
 def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Measures:
     """Agreement, alpha and r on the pairs that people and the judge were both asked about."""
-    said = {(one.prompt, one.baseline): one.outcome for one in judged if not one.identical and one.outcome is not None}
-    given: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    asked = [one for one in judged if not one.identical]
+    said = {(one.prompt, one.baseline): one.outcome.score for one in asked if one.outcome is not None}
+    given: dict[tuple[str, str], list[float]] = defaultdict(list)
     for vote in people:
         if vote.asked and (vote.prompt, vote.baseline) in said:
-            given[vote.prompt, vote.baseline].append(vote.outcome)
-    most = {pair: found for pair, votes in given.items() if (found := majority(votes)) is not None}
-    agreement, interval = _share({pair: said[pair].score == kind for pair, kind in most.items()}, "no pair was judged")
-    decided = {pair: kind for pair, kind in most.items() if kind != 0.5 and said[pair].score != 0.5}
+            given[vote.prompt, vote.baseline].append(vote.outcome.score)
+    most = {pair: score for pair, scores in given.items() if (score := majority(scores)) is not None}
+    agreement, interval = _share({pair: said[pair] == score for pair, score in most.items()}, "no pair was judged")
+    decided = {pair: score for pair, score in most.items() if 0.5 not in (score, said[pair])}
     without_ties, without = _share(
-        {pair: said[pair].score == kind for pair, kind in decided.items()}, "on no pair did one side win"
+        {pair: said[pair] == score for pair, score in decided.items()}, "on no pair did one side win"
     )
-    votes = _as_two(most, said)
-    agreed = vote_agreement(votes) if votes is not None else None
+    agreed = vote_agreement(_as_two(most, said)) if most else None
     none = CannotEstimate("no pair was judged by people, with a clear majority, and by the model.")
-    singly = [one.score == said[pair].score for pair, ones in given.items() for one in ones]
+    singly = [score == said[pair] for pair, scores in given.items() for score in scores]
     return Measures(
         pairs=len(most),
         agreement=agreement,
@@ -192,14 +180,16 @@ def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Me
         alpha_interval=agreed.alpha_interval if agreed else none,
         with_one=sum(singly) / len(singly) if singly else none,
         verdicts=len(singly),
-        correlation=_correlation(given, said),
+        correlation=_correlation(
+            [sum(given[pair]) / len(given[pair]) for pair in given], [said[pair] for pair in given]
+        ),
         prompts=len({prompt for prompt, _ in given}),
     )
 
 
-def majority(votes: Sequence[Outcome]) -> float | None:
-    """What most of the votes say, as the candidate's score 1, 0.5 or 0; none where two answers have equally many."""
-    ranked = Counter(one.score for one in votes).most_common(2)
+def majority(scores: Sequence[float]) -> float | None:
+    """The candidate's score 1, 0.5 or 0 that most votes give; none where two scores have equally many."""
+    ranked = Counter(scores).most_common(2)
     return None if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
 
 
@@ -210,35 +200,27 @@ def _share(hits: Mapping[tuple[str, str], bool], none: str) -> tuple[Estimated[f
     by_prompt: dict[str, list[float]] = defaultdict(list)
     for (prompt, _), hit in hits.items():
         by_prompt[prompt].append(float(hit))
-    rate = sum(hits.values()) / len(hits)
-    return rate, Interval(*clustered(by_prompt.values()))
+    return sum(hits.values()) / len(hits), Interval(*clustered(by_prompt.values()))
 
 
-def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str], Outcome]) -> Votes | None:
+def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str], float]) -> Votes:
     """People's majority and the judge as two reviewers."""
-    if not most:
-        return None
-    words = {1.0: "left", 0.0: "right", 0.5: "tie"}
     pairs = [*most, *most]
     return as_votes(
         prompts=[prompt for prompt, _ in pairs],
         reviewers=[PEOPLE] * len(most) + [JUDGE] * len(most),
         lefts=["candidate"] * len(pairs),
         rights=[f"against {baseline}" for _, baseline in pairs],
-        verdicts=[words[kind] for kind in most.values()] + [words[said[pair].score] for pair in most],
+        verdicts=[_WORDS[score] for score in (*most.values(), *(said[pair] for pair in most))],
         candidate="candidate",
     )
 
 
-def _correlation(
-    given: Mapping[tuple[str, str], Sequence[Outcome]], said: Mapping[tuple[str, str], Outcome]
-) -> Estimated[float]:
-    people = np.array([np.mean([one.score for one in votes]) for votes in given.values()])
-    judge = np.array([said[pair].score for pair in given])
+def _correlation(people: Sequence[float], judge: Sequence[float]) -> Estimated[float]:
     if len(people) < 3:
         return CannotEstimate("people and the model judged fewer than three pairs both.")
-    if people.std() == 0 or judge.std() == 0:
-        who = "people" if people.std() == 0 else "the model"
+    if np.std(people) == 0 or np.std(judge) == 0:
+        who = "people" if np.std(people) == 0 else "the model"
         return CannotEstimate(f"{who} said the same of every pair, so nothing goes with anything.")
     return float(np.corrcoef(people, judge)[0, 1])
 
@@ -251,40 +233,38 @@ def helped(
     A pair that the judge's answers leave open counts as its tie here: were it left out, the prompts would be no random
     part any more.
     """
-    kept = [one for one in judged if one.baseline == baseline]
-    votes = [one for one in people if one.baseline == baseline]
-    both = [(one.prompt, one.reviewer, one.outcome, False) for one in votes]
-    both += [(one.prompt, JUDGE, one.outcome or Outcome.TIE, True) for one in kept]
+    both = [(vote.prompt, vote.reviewer, vote.outcome) for vote in people]
+    both += [(pair.prompt, JUDGE, pair.outcome or Outcome.TIE) for pair in judged]
     found = as_votes(
-        prompts=[prompt for prompt, *_ in both],
-        reviewers=[reviewer for _, reviewer, *_ in both],
+        prompts=[prompt for prompt, _, _ in both],
+        reviewers=[reviewer for _, reviewer, _ in both],
         lefts=[candidate] * len(both),
         rights=[baseline] * len(both),
-        verdicts=[_AS_VOTE[said] for _, _, said, _ in both],
+        verdicts=[_WORDS[said.score] for _, _, said in both],
         candidate=candidate,
-        by_model=[by_model for *_, by_model in both],
+        by_model=[False] * len(people) + [True] * len(judged),
     )
     one = with_judge(found.person_votes, found.model_votes)
     return one[0] if one else CannotEstimate("the model judged no pair of this contrast.")
 
 
 def why_not(found: Measures) -> str:
-    """Why a judge is not to be used beside people, as a sentence; empty where it may be. The bar is `WORTH`."""
-    if found.prompts < WORTH.prompts:
+    """Why a judge is not to be used beside people, as a sentence; empty where it may be."""
+    if found.prompts < LEAST_PROMPTS:
         return (
-            f"People and the model judge both judged {found.prompts:,} prompts; with fewer than {WORTH.prompts} nobody "
+            f"People and the model judge both judged {found.prompts:,} prompts; with fewer than {LEAST_PROMPTS} nobody "
             "knows how it errs."
         )
     if isinstance(found.correlation, CannotEstimate):
         return f"How its verdicts go with people's cannot be told: {found.correlation.reason}"
-    if found.correlation < WORTH.correlation:
+    if found.correlation < LEAST_CORRELATION:
         return (
-            f"Its scores go with people's by r = {found.correlation:.2f}; below {WORTH.correlation:g} it adds a source "
+            f"Its scores go with people's by r = {found.correlation:.2f}; below {LEAST_CORRELATION:g} it adds a source "
             "of error and hardly any knowledge."
         )
     if isinstance(found.without_ties_interval, CannotEstimate):
         return f"How often it prefers what people prefer cannot be told: {found.without_ties_interval.reason}"
-    if found.without_ties_interval.low <= WORTH.coin:
+    if found.without_ties_interval.low <= COIN:
         return (
             f"Where both prefer one reply, it is the same one in {found.without_ties_interval.percent} of the pairs "
             "(95 %), and that is not surely more often than a coin's."
@@ -294,8 +274,5 @@ def why_not(found: Measures) -> str:
 
 def gain_in_words(found: WithJudge) -> str:
     """What the help is worth."""
-    nothing = found.gain < 1.05
-    return (
-        f"{'That is next to nothing: as' if nothing else 'As'} if people had judged {max(found.gain, 1.0):.2f} times "
-        "as many pairs."
-    )
+    start = "That is next to nothing: as" if found.gain < 1.05 else "As"
+    return f"{start} if people had judged {max(found.gain, 1.0):.2f} times as many pairs."

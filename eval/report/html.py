@@ -4,23 +4,12 @@ No script, no font, no picture from anywhere: pictures are SVG in the file. It p
 Every text is escaped. No reply or prompt is in it; the verdicts as CSV have those.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from eval.judge.findings import LEFT_BY_LOT, JudgeTold, used_in_words
-from eval.report.findings import Telling
-from eval.report.methods import Section
-from eval.report.pictures import bars_svg, dots_svg
-from eval.report.tables import (
-    Table,
-    Told,
-    ToldResults,
-    agreement_tables,
-    contrast_row,
-    length_table,
-    planned_table,
-    side_table,
-    strength_table,
-)
+from eval.judge.findings import JudgeReport
+from eval.report.blocks import Block, Grid, Medium, OutcomeBars, Picture, Report, Sentence, Sentences, Sheet
+from eval.report.pictures import bars_svg, picture_svg
 from texts.escape import escaped
 
 CSS = """
@@ -48,91 +37,82 @@ th, td {text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; o
 """
 
 
-def report_html(found: ToldResults, sections: Sequence[Section], judges: Sequence[JudgeTold] = ()) -> str:
+def report_html(
+    name: str, reports: Sequence[Report], judges: Sequence[JudgeReport] = (), methods: Sequence[Sheet] = ()
+) -> str:
     """The whole file. People's verdicts come first, simulated reviewers' after them, each with its own figures; how
     far model judges go with them, in a part of its own.
+
+    Args:
+        name: of the Evaluation.
     """
-    evaluation = found.results.evaluation
-    front = "".join(_front(told) for told in found.told)
-    figures = "".join(_figures(told) for told in found.told) + "".join(_judge(one) for one in judges)
-    methods = "".join(_section(one) for one in sections)
-    simulated = any(told.verdicts.simulated for told in found.told)
+    simulated = any(report.simulated for report in reports)
     mark = '<span class="simulated">has verdicts of simulated reviewers, who are no people</span>' if simulated else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(evaluation.name)}</title><style>{CSS}</style></head><body>"
-        f"<h1>Blind evaluation: {escaped(evaluation.name)} {mark}</h1>{front}"
-        f'<div class="appendix"><h1>Methods and figures</h1>{figures}{methods}</div></body></html>\n'
+        f"<title>{escaped(name)}</title><style>{CSS}</style></head><body>"
+        f"<h1>Blind evaluation: {escaped(name)} {mark}</h1>"
+        f"{''.join(map(_front, reports))}"
+        f'<div class="appendix"><h1>Methods and figures</h1>{"".join(map(_figures, reports))}'
+        f"{''.join(map(_judge, judges))}{_blocks(methods)}</div></body></html>\n"
     )
 
 
-def _front(told: Told) -> str:
-    said = told.telling
-    order = len(said.order) > 2
-    title = "preferred to the candidate, ties as half" if order else "win rate of the candidate, ties as half"
-    picture = dots_svg(said.order if order else said.against, title=title)
-    mark = '<p><span class="simulated">simulated reviewer, not people</span></p>' if said.simulated else ""
-    return (
-        f'<section><p class="finding">{escaped(said.finding)}</p>{mark}<p>{escaped(said.numbers)}</p>{picture}'
-        f"<h2>What it rests on</h2>{_list(said.rests_on)}<h2>What could be wrong</h2>{_checks(said)}</section>"
-    )
+def _front(report: Report) -> str:
+    mark = '<p><span class="simulated">simulated reviewer, not people</span></p>' if report.simulated else ""
+    blocks = _blocks((report.numbers, report.picture, report.rests_on, report.doubts))
+    return f'<section><p class="finding">{escaped(report.finding.text)}</p>{mark}{blocks}</section>'
 
 
-def _figures(told: Told) -> str:
-    said, verdicts, whose = told.telling, told.verdicts, "Simulated reviewers" if told.verdicts.simulated else "People"
-    parts = [
-        f"<h2>{whose}: against each baseline</h2>",
-        bars_svg(verdicts.contrasts),
-        *(_pairs(f"Against {one.baseline}", tuple(contrast_row(one).items())) for one in verdicts.contrasts),
-        f"<h2>{whose}: parts of the votes</h2>",
-    ]
-    for name, dots in said.parts.items():
-        parts.append(f"<h3>{escaped(name)}</h3>{dots_svg(dots, title='win rate of the candidate, ties as half')}")
-    if not said.parts:
-        parts.append("<p>There is one part only.</p>")
-    parts.append('<p class="note">None of these intervals is corrected for the number of parts.</p>')
-    tables = [
-        ("left and right", side_table(told)),
-        ("at equal lengths", length_table(told)),
-        *(("agreement", table) for table in agreement_tables(told)),
-        ("on one scale", strength_table(told)),
-        ("what the next evaluation needs", planned_table(told)),
-    ]
-    parts += [f"<h2>{whose}: {escaped(title)}</h2>{_table(table)}" for title, table in tables]
-    notes = _list(told.figures.notes)
-    return "".join(parts) + (f"<h2>{whose}: to know beforehand</h2>{notes}" if told.figures.notes else "")
+def _figures(report: Report) -> str:
+    whose = "Simulated reviewers" if report.simulated else "People"
+    parts = [part for part in report.figures if part.on is not Medium.SCREEN]
+    return "".join(f"<h2>{whose}: {escaped(part.title)}</h2>{_blocks(part.blocks)}" for part in parts)
 
 
-def _judge(one: JudgeTold) -> str:
-    parts = [f"<h2>{escaped(one.title)}</h2>", _pairs("Who it is", [*one.who, ("Used", used_in_words(one))])]
-    for beside in one.beside:
+def _judge(judge: JudgeReport) -> str:
+    who = replace(judge.who, rows=(*judge.who.rows, ("Used", judge.used)))
+    parts = [f"<h2>{escaped(judge.title)}</h2>", _sheet(who)]
+    for beside in judge.beside:
         mark = '<p><span class="simulated">beside a simulated reviewer, not people</span></p>'
-        parts += [f"<p>{escaped(beside.sentence)}</p>", mark if beside.simulated else ""]
-        parts += [dots_svg(beside.dots, title="say the same"), _pairs("Figures", beside.rows)]
-        for contrast in beside.help:
-            grey = f'<p class="note">{escaped(contrast.grey)}</p>' if contrast.grey else ""
-            parts.append(f"<h3>Against {escaped(contrast.against)}</h3>{grey}<p>{escaped(contrast.sentence)}</p>")
-            if contrast.dots:
-                parts.append(dots_svg(contrast.dots, title="win rate of the candidate, ties as half"))
-        if any(contrast.dots for contrast in beside.help):
-            parts.append(f'<p class="note">{escaped(LEFT_BY_LOT)}</p>')
-    return "".join(parts) + (f"<h3>To know</h3>{_list(one.cautions)}" if one.cautions else "")
+        parts += [_block(beside.sentence), mark if beside.simulated else "", _blocks((beside.same, beside.figures))]
+        parts += [f"<h3>{escaped(part.title)}</h3>{_blocks(part.blocks)}" for part in beside.help]
+        parts.append(_blocks(beside.note))
+    if judge.cautions.lines:
+        parts.append(f"<h3>To know</h3>{_block(judge.cautions)}")
+    return "".join(parts)
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escaped(line)}</li>" for line in lines) + "</ul>"
+def _blocks(blocks: Iterable[Block]) -> str:
+    return "".join(map(_block, blocks))
 
 
-def _checks(said: Telling) -> str:
-    lines = sorted(said.checks, key=lambda one: not one.warns)
-    kinds = {True: "warns", False: "fine"}
-    return "<ul>" + "".join(f'<li class="{kinds[c.warns]}">{escaped(c.sentence)}</li>' for c in lines) + "</ul>"
+def _block(block: Block) -> str:
+    match block:
+        case Picture(on=Medium.SCREEN) | Sentence(on=Medium.SCREEN):
+            return ""
+        case Sentence(text, small=True):
+            return f'<p class="note">{escaped(text)}</p>'
+        case Sentence(text):
+            return f"<p>{escaped(text)}</p>"
+        case Sentences(lines, title):
+            kinds = {True: ' class="warns"', False: ' class="fine"', None: ""}
+            items = "".join(f"<li{kinds[line.warns]}>{escaped(line.text)}</li>" for line in lines)
+            return (f"<h2>{escaped(title)}</h2>" if title else "") + f"<ul>{items}</ul>"
+        case Picture(title=title):
+            return (f"<h3>{escaped(title)}</h3>" if title else "") + picture_svg(block)
+        case OutcomeBars():
+            return bars_svg(block)
+        case Grid(wide=True):
+            return _blocks(block.sheets)
+        case Grid(rows, why):
+            return _grid(rows) if rows else f"<p>{escaped(why)}</p>"
+        case Sheet():
+            return _sheet(block)
 
 
-def _table(rows: Table) -> str:
-    if isinstance(rows, str):
-        return f"<p>{escaped(rows)}</p>"
+def _grid(rows: Sequence[Mapping[str, object]]) -> str:
     head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
     body = "".join(
         "<tr>" + "".join(f"<td>{escaped(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows
@@ -140,13 +120,9 @@ def _table(rows: Table) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _pairs(title: str, rows: Sequence[tuple[str, object]]) -> str:
+def _sheet(sheet: Sheet) -> str:
     body = "".join(
-        f'<tr><th>{escaped(name)}</th><td class="text">{escaped(str(value))}</td></tr>' for name, value in rows
+        f'<tr><th>{escaped(name)}</th><td class="text">{escaped(value)}</td></tr>' for name, value in sheet.rows
     )
-    return f"<h3>{escaped(title)}</h3><table>{body}</table>"
-
-
-def _section(one: Section) -> str:
-    note = f'<p class="note">{escaped(one.note)}</p>' if one.note else ""
-    return _pairs(one.title, one.rows) + note
+    note = f'<p class="note">{escaped(sheet.note)}</p>' if sheet.note else ""
+    return f"<h3>{escaped(sheet.title)}</h3><table>{body}</table>{note}"

@@ -12,10 +12,11 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
-from db.models import Assertion, AssertionResult, Evaluation, ModelVersion, Pairing, Responder, Response, Role
+from db.models import Evaluation, ModelVersion, Pairing, Responder, Response, Role
 from db.people import require, roles_of
 from errors import Refused
-from eval.report.results import NO_TAG, comment_of, names_of, pairings_of
+from eval.report.results import NO_TAG, names_of, pairings_of, replies_of
+from generation.asserting import Share, results_of
 from stats.verdicts import Outcome
 
 
@@ -27,7 +28,7 @@ class Fate(StrEnum):
     WON = "won"
 
 
-class Change(StrEnum):
+class LossChange(StrEnum):
     """What became of a loss, or came to be one, since an earlier Evaluation."""
 
     FIXED = "fixed"
@@ -38,8 +39,8 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True)
-class Said:
-    """One verdict."""
+class GivenVerdict:
+    """One reviewer's word on a pair."""
 
     reviewer: str
     outcome: Outcome
@@ -48,7 +49,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Reply:
+class AuthoredReply:
     """One side, with who wrote it."""
 
     response_id: int
@@ -72,15 +73,15 @@ class Case:
     prompt: str
     context: str | None
     topic: str
-    candidate: Reply
-    baseline: Reply
-    said: tuple[Said, ...]
+    candidate: AuthoredReply
+    baseline: AuthoredReply
+    said: tuple[GivenVerdict, ...]
     """Of one kind of reviewer: people, or simulated ones."""
 
     @property
     def score(self) -> float:
         """Wins less losses over verdicts, in [-1, 1]."""
-        return 2 * sum(one.outcome.score for one in self.said) / len(self.said) - 1
+        return 2 * sum(verdict.outcome.score for verdict in self.said) / len(self.said) - 1
 
     @property
     def fate(self) -> Fate:
@@ -93,20 +94,8 @@ class Earlier:
     """An Evaluation of an earlier model on some of the same pairs of prompt and baseline's reply."""
 
     evaluation: Evaluation
-    candidate: str
     shared: int
     """Pairs that both have."""
-
-
-@dataclass(frozen=True)
-class Passed:
-    """How often one Responder's judged replies passed one check."""
-
-    responder_id: int
-    responder: str
-    assertion_id: int
-    passed: int
-    checked: int
 
 
 def may_read(s: Session, *, by: int, project_id: int) -> bool:
@@ -114,8 +103,8 @@ def may_read(s: Session, *, by: int, project_id: int) -> bool:
     roles = roles_of(s, reviewer_id=by, project_id=project_id)
     if Role.MANAGER in roles:
         return True
-    still = select(Evaluation.id).where(Evaluation.project_id == project_id, Evaluation.closed_at.is_(None))
-    return Role.REVIEWER in roles and s.scalar(still.limit(1)) is None
+    still_open = select(Evaluation.id).where(Evaluation.project_id == project_id, Evaluation.closed_at.is_(None))
+    return Role.REVIEWER in roles and s.scalar(still_open.limit(1)) is None
 
 
 def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -> tuple[Case, ...]:
@@ -129,11 +118,17 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
         raise Refused("Texts with their authors are told when no evaluation is open: others may use the same ones.")
     pairings = pairings_of(s, evaluation_id=evaluation_id)
     names = names_of(pairings)
-    failed, checked = _checks(s, pairings)
+    failed: dict[int, list[str]] = defaultdict(list)
+    checked: dict[int, int] = defaultdict(int)
+    for assertion, result in results_of(s, response_ids={reply.id for reply in replies_of(pairings)}):
+        checked[result.response_id] += 1
+        if not result.passed:
+            found = f"{assertion.name}: {result.detail}" if result.detail else assertion.name
+            failed[result.response_id].append(found)
 
-    def reply(response: Response) -> Reply:
+    def reply(response: Response) -> AuthoredReply:
         model = response.responder.model_version
-        return Reply(
+        return AuthoredReply(
             response_id=response.id,
             responder_id=response.responder_id,
             responder=names[response.responder_id],
@@ -143,63 +138,62 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
             checked=checked[response.id],
         )
 
-    found = []
-    for pairing in pairings:
-        given = [j for j in pairing.judgments if j.verdict is not None and j.reviewer.simulated == simulated]
-        if not given or pairing.identical:
-            continue
-        said = tuple(
-            Said(j.reviewer.label, j.verdict.outcome(candidate_left=j.candidate_left), comment_of(j), j.seconds)
-            for j in sorted(given, key=lambda judgment: judgment.id)
-            if j.verdict is not None
+    def case(pairing: Pairing) -> Case:
+        return Case(
+            pairing_id=pairing.id,
+            prompt_id=pairing.prompt_id,
+            prompt=pairing.prompt.text,
+            context=pairing.prompt.context,
+            topic=(pairing.prompt.topic or "").strip() or NO_TAG,
+            candidate=reply(pairing.candidate_response),
+            baseline=reply(pairing.baseline_response),
+            said=tuple(
+                GivenVerdict(
+                    judgment.reviewer.label,
+                    judgment.verdict.outcome(candidate_left=judgment.candidate_left),
+                    judgment.comment or "",
+                    judgment.seconds,
+                )
+                for judgment in sorted(pairing.judgments, key=lambda judgment: judgment.id)
+                if judgment.verdict is not None and judgment.reviewer.simulated == simulated
+            ),
         )
-        found.append(
-            Case(
-                pairing_id=pairing.id,
-                prompt_id=pairing.prompt_id,
-                prompt=pairing.prompt.text,
-                context=pairing.prompt.context,
-                topic=(pairing.prompt.topic or "").strip() or NO_TAG,
-                candidate=reply(pairing.candidate_response),
-                baseline=reply(pairing.baseline_response),
-                said=said,
-            )
-        )
-    return tuple(found)
+
+    every = (case(pairing) for pairing in pairings if not pairing.identical)
+    return tuple(judged for judged in every if judged.said)
 
 
 def chosen(found: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False) -> tuple[Case, ...]:
     """Pure: those of a topic and with a reviewer's verdict, that verdict alone; losses first, then ties, then wins."""
     kept = []
     for case in found:
-        said = tuple(one for one in case.said if not reviewer or one.reviewer == reviewer)
-        if said and (not topic or case.topic == topic) and (not commented or any(one.comment for one in said)):
+        said = tuple(verdict for verdict in case.said if not reviewer or verdict.reviewer == reviewer)
+        with_comment = any(verdict.comment for verdict in said)
+        if said and (not topic or case.topic == topic) and (with_comment or not commented):
             kept.append(replace(case, said=said))
     return tuple(sorted(kept, key=lambda case: (case.score, case.pairing_id)))
 
 
-def passed(s: Session, *, found: Iterable[Case]) -> tuple[Passed, ...]:
+def passed(s: Session, *, found: Iterable[Case]) -> tuple[Share, ...]:
     """Checks of the judged replies, counted by Responder."""
-    whose = {one.response_id: one for case in found for one in (case.candidate, case.baseline)}
-    counts: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-    for _, response_id, good, assertion_id, _ in _results(s, whose):
-        count = counts[whose[response_id].responder_id, assertion_id]
-        count[0] += good
-        count[1] += 1
-    names = {one.responder_id: one.responder for one in whose.values()}
+    replies = {reply.response_id: reply for case in found for reply in (case.candidate, case.baseline)}
+    counts: dict[tuple[int, int], list[bool]] = defaultdict(list)
+    for assertion, result in results_of(s, response_ids=replies):
+        counts[replies[result.response_id].responder_id, assertion.id].append(result.passed)
+    names = {reply.responder_id: reply.responder for reply in replies.values()}
     return tuple(
-        Passed(responder_id, names[responder_id], assertion_id, good, checked)
-        for (responder_id, assertion_id), (good, checked) in sorted(counts.items())
+        Share(assertion_id, responder_id, names[responder_id], sum(good), len(good))
+        for (responder_id, assertion_id), good in sorted(counts.items())
     )
 
 
 def earlier(s: Session, *, evaluation_id: int) -> Earlier | None:
     """The newest closed Evaluation before this one of an earlier model, judged beside some of the same replies."""
     evaluation = s.get_one(Evaluation, evaluation_id)
-    mine = _pairs(s, evaluation_id)
     version = evaluation.candidate.model_version_id
     if version is None:
         return None
+    mine = _pairs(s, evaluation_id)
     before = s.scalars(
         select(Evaluation)
         .join(Responder, Responder.id == Evaluation.candidate_id)
@@ -213,64 +207,26 @@ def earlier(s: Session, *, evaluation_id: int) -> Earlier | None:
         .options(joinedload(Evaluation.candidate))
         .order_by(Evaluation.id.desc())
     )
-    for one in before:
-        shared = len(mine & _pairs(s, one.id))
-        if shared:
-            return Earlier(one, one.candidate.label, shared)
-    return None
+    shared = ((one, len(mine & _pairs(s, one.id))) for one in before)
+    return next((Earlier(one, number) for one, number in shared if number), None)
 
 
-def changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[Change, Case]]:
+def changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[LossChange, Case]]:
     """Pure: by pairing of now what became of it, with the earlier case; only pairs lost now or then.
 
     A pair is the same where prompt and baseline's reply are.
     """
     before = {(case.prompt_id, case.baseline.response_id): case for case in then}
+    kinds = {(True, False): LossChange.FIXED, (False, True): LossChange.BROKE, (True, True): LossChange.STILL_LOST}
     found = {}
     for case in now:
         old = before.get((case.prompt_id, case.baseline.response_id))
-        if old is None:
-            continue
-        lost = old.fate is Fate.LOST, case.fate is Fate.LOST
-        if any(lost):
-            kind = {(True, False): Change.FIXED, (False, True): Change.BROKE, (True, True): Change.STILL_LOST}[lost]
-            found[case.pairing_id] = (kind, old)
+        if old is not None and Fate.LOST in (old.fate, case.fate):
+            found[case.pairing_id] = kinds[old.fate is Fate.LOST, case.fate is Fate.LOST], old
     return found
 
 
 def _pairs(s: Session, evaluation_id: int) -> set[tuple[int, int]]:
-    rows = s.execute(
-        select(Pairing.prompt_id, Pairing.baseline_response_id).where(
-            Pairing.evaluation_id == evaluation_id, Pairing.identical.is_(False)
-        )
-    )
+    drawn = select(Pairing.prompt_id, Pairing.baseline_response_id)
+    rows = s.execute(drawn.where(Pairing.evaluation_id == evaluation_id, Pairing.identical.is_(False)))
     return {(prompt_id, response_id) for prompt_id, response_id in rows}
-
-
-def _checks(s: Session, pairings: Iterable[Pairing]) -> tuple[dict[int, list[str]], dict[int, int]]:
-    """By response what it failed, and how many checks were made of it."""
-    ids = {one for pair in pairings for one in (pair.candidate_response_id, pair.baseline_response_id)}
-    failed: dict[int, list[str]] = defaultdict(list)
-    checked: dict[int, int] = defaultdict(int)
-    for name, response_id, good, _, detail in _results(s, ids):
-        checked[response_id] += 1
-        if not good:
-            failed[response_id].append(f"{name}: {detail}" if detail else name)
-    return failed, checked
-
-
-def _results(s: Session, response_ids: Iterable[int]) -> Sequence[tuple[str, int, bool, int, str]]:
-    """Name, response, whether it passed, assertion and what was found, of checks that still stand."""
-    rows = s.execute(
-        select(
-            Assertion.name,
-            AssertionResult.response_id,
-            AssertionResult.passed,
-            Assertion.id,
-            AssertionResult.detail,
-        )
-        .join(Assertion, Assertion.id == AssertionResult.assertion_id)
-        .where(AssertionResult.response_id.in_(list(response_ids)), Assertion.ended_at.is_(None))
-        .order_by(Assertion.id, AssertionResult.response_id)
-    )
-    return [(name, response_id, good, number, detail) for name, response_id, good, number, detail in rows]

@@ -1,10 +1,9 @@
-"""Pictures of rates and outcomes as SVG, and the colours that every picture has."""
+"""Pictures as SVG, and the colours that every picture has."""
 
 import json
 from collections.abc import Sequence
 
-from eval.report.findings import Dot
-from stats.contrasts import HeadToHead
+from eval.report.blocks import Dot, OutcomeBars, Picture
 from texts.escape import escaped
 
 LABEL, RULER, ROW = 220, 420, 34
@@ -20,71 +19,64 @@ INK = "#718096"
 OUTCOMES = {"win": GREEN, "tie": PALE, "both bad": GREY, "loss": RED}
 
 
-def outcomes(one: HeadToHead) -> dict[str, int]:
-    """Counts by the names of `OUTCOMES`."""
-    return {"win": one.wins, "tie": one.ties - one.both_bad, "both bad": one.both_bad, "loss": one.losses}
-
-
-def dots_svg(dots: Sequence[Dot], *, title: str) -> str:
-    """Rates with intervals on a scale from 0 to 100 %, as SVG; rows without a rate have the reason in their place."""
-    height = ROW * len(dots) + 48
+def picture_svg(picture: Picture) -> str:
+    """Shares with intervals on a scale from 0 to 100 %; rows without one have the reason in their place."""
+    height = ROW * len(picture.rows) + 48
     half = LABEL + RULER / 2
-    parts = [_line(half, 4, half, height - 44, GREY, dash=True)]
-    for at, dot in enumerate(dots):
+    parts = [
+        f'<line x1="{half}" y1="4" x2="{half}" y2="{height - 44}" stroke="{GREY}" stroke-dasharray="4 4"/>',
+    ]
+    has_candidate = any(row.is_candidate for row in picture.rows)
+    for at, row in enumerate(picture.rows):
         y = ROW * at + ROW / 2 + 6
-        parts.append(_text(LABEL - 12, y + 4, _short(dot.name), anchor="end"))
-        if dot.rate is None:
-            parts.append(_text(LABEL + 4, y + 4, _short(dot.missing, 60)))
+        parts.append(_text(LABEL - 12, y + 4, _short(row.name), anchor="end"))
+        if row.value is None:
+            parts.append(_text(LABEL + 4, y + 4, _short(row.missing, 60)))
             continue
-        colour = GREEN if dot.is_candidate or not any(one.is_candidate for one in dots) else "#64748b"
-        if dot.low is not None and dot.high is not None:
-            x1, x2 = (LABEL + RULER * value for value in (dot.low, dot.high))
+        colour = GREEN if row.is_candidate or not has_candidate else "#64748b"
+        if row.low is not None and row.high is not None:
+            x1, x2 = (LABEL + RULER * value for value in (row.low, row.high))
             parts.append(
                 f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="5" '
                 'opacity=".45"/>'
             )
-        parts.append(f'<circle cx="{LABEL + RULER * dot.rate:.1f}" cy="{y}" r="6" fill="{colour}"/>')
-        parts.append(_text(LABEL + RULER + 10, y + 4, f"{dot.rate:.0%}"))
+        parts.append(f'<circle cx="{LABEL + RULER * row.value:.1f}" cy="{y}" r="6" fill="{colour}"/>')
+        parts.append(_text(LABEL + RULER + 10, y + 4, f"{row.value:.0%}"))
     for tick in (0, 0.25, 0.5, 0.75, 1):
         parts.append(_text(LABEL + RULER * tick, height - 26, f"{tick:.0%}", anchor="middle"))
-    parts.append(_text(LABEL + RULER, height - 6, title, anchor="end"))
-    return _svg(parts, height, f"{title}: " + "; ".join(_in_words(dot) for dot in dots))
+    parts.append(_text(LABEL + RULER, height - 6, picture.scale, anchor="end"))
+    return _svg(parts, height, f"{picture.scale}: " + "; ".join(map(_in_words, picture.rows)))
 
 
-def bars_svg(contrasts: Sequence[HeadToHead]) -> str:
+def bars_svg(bars: OutcomeBars) -> str:
     """Wins, ties, both bad and losses as one bar for each baseline, with the colours' names above."""
     names = "".join(
         f'<span><b style="background: {colour}"></b>{escaped(name)}</span>' for name, colour in OUTCOMES.items()
     )
-    most = max((one.n for one in contrasts), default=1) or 1
+    most = max((sum(counts.values()) for _, counts in bars.rows), default=1) or 1
     parts = []
-    for at, one in enumerate(contrasts):
+    for at, (baseline, counts) in enumerate(bars.rows):
         y, x = ROW * at + 6, float(LABEL)
-        parts.append(_text(LABEL - 12, y + 16, _short(one.baseline), anchor="end"))
-        for name, count in outcomes(one).items():
+        parts.append(_text(LABEL - 12, y + 16, _short(baseline), anchor="end"))
+        for name, count in counts.items():
             width = RULER * count / most
             parts.append(
                 f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="22" fill="{OUTCOMES[name]}"><title>'
                 f"{escaped(name)}: {count:,}</title></rect>"
             )
             x += width
-        parts.append(_text(x + 8, y + 16, f"{one.n:,}"))
-    said = "; ".join(f"{one.baseline}: {json.dumps(outcomes(one))[1:-1]}" for one in contrasts)
-    return f'<p class="legend">{names}</p>' + _svg(parts, ROW * len(contrasts) + 10, f"verdicts: {said}")
+        parts.append(_text(x + 8, y + 16, f"{sum(counts.values()):,}"))
+    said = "; ".join(f"{baseline}: {json.dumps(counts)[1:-1]}" for baseline, counts in bars.rows)
+    return f'<p class="legend">{names}</p>' + _svg(parts, ROW * len(bars.rows) + 10, f"verdicts: {said}")
 
 
-def _in_words(dot: Dot) -> str:
-    return f"{dot.name} {dot.missing}" if dot.rate is None else f"{dot.name} {dot.rate:.0%}"
+def _in_words(row: Dot) -> str:
+    return f"{row.name} {row.missing}" if row.value is None else f"{row.name} {row.value:.0%}"
 
 
 def _svg(parts: Sequence[str], height: float, said: str) -> str:
     box = f"0 0 {LABEL + RULER + 60} {height:.0f}"
     return f'<svg viewBox="{box}" role="img" aria-label="{escaped(said)}">{"".join(parts)}</svg>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, dash: bool = False) -> str:
-    dashes = ' stroke-dasharray="4 4"' if dash else ""
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}"{dashes}/>'
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start") -> str:

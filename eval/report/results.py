@@ -4,20 +4,22 @@ A Pairing whose two texts are the same is shown to nobody and counts as a tie th
 those of `python cli.py winrate`, so an export gives there, to the digit, what stands here.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from itertools import chain
 from statistics import median
-from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from errors import Refused
 from eval.guesses import Guessed, guesses_of
 from eval.protocol import Stated, stated
-from eval.report.votes import VotesReport, report
+from eval.report.votes import VoteFigures, figures_of
 from eval.second_looks import Twice, looks_of
 from stats.contrasts import HeadToHead, contrasts
 from stats.verdicts import Outcome, Verdict
@@ -82,6 +84,8 @@ class Verdicts:
     """The candidate against every baseline, people first."""
     people: frozenset[str]
     """Labels of the baselines whose replies people wrote."""
+    primary: tuple[str, str] | None = None
+    """Labels of the contrast that was named before the votes."""
     guesses: tuple[Guessed, ...] = ()
     """What people took for the machine, where they were asked."""
     twice: tuple[Twice, ...] = ()
@@ -101,17 +105,26 @@ class Verdicts:
         """Whether people wrote the baseline's replies."""
         return one is self.together or one.baseline in self.people
 
-    def figures(self, *, primary: tuple[str, str] | None = None) -> VotesReport:
-        """Everything that `cli.py winrate` tells of the same votes."""
-        return report(self.votes, primary=primary)
+    def nameless(self, one: HeadToHead) -> str:
+        """The baseline without a person's name; empty for one person where several are counted together too."""
+        if one is self.together or not self.is_people(one):
+            return one.baseline
+        if self.together:
+            return ""
+        return "a person's replies" + (" (simulated)" if one.baseline.endswith("(simulated)") else "")
+
+    @cached_property
+    def figures(self) -> VoteFigures:
+        """Everything that `cli.py winrate` tells of the same votes; reckoned once."""
+        return figures_of(self.votes, primary=self.primary)
 
     def median_seconds(self) -> dict[str, float]:
         """By reviewer, of the verdicts that were timed."""
-        taken: dict[str, list[float]] = {}
+        taken: dict[str, list[float]] = defaultdict(list)
         for row in self.rows:
             if row.seconds is not None:
-                taken.setdefault(row.reviewer, []).append(row.seconds)
-        return {reviewer: median(seconds) for reviewer, seconds in sorted(taken.items())}
+                taken[row.reviewer].append(row.seconds)
+        return {reviewer: median(seconds) for reviewer, seconds in taken.items()}
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,18 @@ class Results:
     """People's first; then simulated reviewers', if there are any."""
 
 
+@dataclass(frozen=True)
+class TookPart:
+    """An Evaluation in which a model took part."""
+
+    evaluation: Evaluation
+    responder: str
+    """Label of the Responder by which it did."""
+    candidate: bool
+    """Else it was a baseline."""
+    pairings: int
+
+
 def results(s: Session, *, evaluation_id: int) -> Results:
     """Win rates of a closed evaluation; verdicts of people and of simulated reviewers are never pooled.
 
@@ -134,44 +159,48 @@ def results(s: Session, *, evaluation_id: int) -> Results:
     if evaluation.closed_at is None:
         raise Refused("The results open when the evaluation is closed: seeing them earlier would sway the judging.")
     pairings = pairings_of(s, evaluation_id=evaluation_id)
-    kinds = {
-        judgment.reviewer.simulated
-        for pairing in pairings
-        for judgment in pairing.judgments
-        if judgment.verdict is not None
-    } or {False}
     protocol = stated(s, evaluation_id=evaluation_id)
     names = names_of(pairings)
     shown = as_shown(s, project_id=evaluation.project_id)
-    length = {
-        one.id: len(shown(one.text)) for pair in pairings for one in (pair.candidate_response, pair.baseline_response)
-    }
+    length = {reply.id: len(shown(reply.text)) for reply in replies_of(pairings)}
+    given = (judgment for pairing in pairings for judgment in pairing.judgments if judgment.verdict is not None)
+    kinds = {judgment.reviewer.simulated for judgment in given} or {False}
     baselines = {pairing.baseline_response.responder for pairing in pairings}
     people = {names[one.id]: one.simulated for one in baselines if one.kind is ResponderKind.HUMAN}
-    found = [
-        verdicts_of(
-            tuple(_rows(pairings, names, length, simulated=simulated)),
-            simulated=simulated,
-            people=people,
-            candidate=names[evaluation.candidate_id],
-            primary=protocol.primary,
-        )
-        for simulated in sorted(kinds)
-    ]
     guesses = tuple(guesses_of(s, evaluation_id=evaluation_id))
     return Results(
         evaluation=evaluation,
         candidate=names[evaluation.candidate_id],
         stated=protocol,
         verdicts=tuple(
-            replace(
-                one,
-                guesses=() if one.simulated else guesses,
-                twice=looks_of(s, evaluation_id=evaluation_id, simulated=one.simulated),
+            verdicts_of(
+                tuple(_rows(pairings, names, length, simulated=simulated)),
+                simulated=simulated,
+                people=people,
+                candidate=names[evaluation.candidate_id],
+                primary=protocol.primary,
+                guesses=() if simulated else guesses,
+                twice=looks_of(s, evaluation_id=evaluation_id, simulated=simulated),
             )
-            for one in found
+            for simulated in sorted(kinds)
         ),
     )
+
+
+def took_part(s: Session, *, model_version_id: int) -> list[TookPart]:
+    """Every Evaluation that a model took part in, newest first, also as a baseline."""
+    found: list[TookPart] = []
+    for side, candidate in ((Pairing.candidate_response_id, True), (Pairing.baseline_response_id, False)):
+        rows = s.execute(
+            select(Evaluation, Responder, func.count(Pairing.id))
+            .join(Pairing, Pairing.evaluation_id == Evaluation.id)
+            .join(Response, Response.id == side)
+            .join(Responder, Responder.id == Response.responder_id)
+            .where(Responder.model_version_id == model_version_id)
+            .group_by(Evaluation.id, Responder.id)
+        )
+        found += [TookPart(evaluation, responder.label, candidate, count) for evaluation, responder, count in rows]
+    return sorted(found, key=lambda part: -part.evaluation.id)
 
 
 def pairings_of(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
@@ -189,22 +218,16 @@ def pairings_of(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
     ).all()
 
 
+def replies_of(pairings: Iterable[Pairing]) -> Iterator[Response]:
+    """Both sides of each, the candidate's first."""
+    return chain.from_iterable((pairing.candidate_response, pairing.baseline_response) for pairing in pairings)
+
+
 def names_of(pairings: Iterable[Pairing]) -> dict[int, str]:
     """Each Responder's label, with its id where two would be called the same."""
-    found: dict[int, Responder] = {}
-    for pairing in pairings:
-        for response in (pairing.candidate_response, pairing.baseline_response):
-            found[response.responder_id] = response.responder
-    labels = [" ".join(one.label.split()) for one in found.values()]
-    return {
-        one.id: label if labels.count(label) == 1 else f"{label} #{one.id}"
-        for one, label in zip(found.values(), labels, strict=True)
-    }
-
-
-def comment_of(judgment: Judgment) -> str:
-    """What the reviewer wrote beside the verdict; empty where they could not or did not."""
-    return getattr(judgment, "comment", None) or ""
+    labels = {reply.responder_id: " ".join(reply.responder.label.split()) for reply in replies_of(pairings)}
+    number = Counter(labels.values())
+    return {one: label if number[label] == 1 else f"{label} #{one}" for one, label in labels.items()}
 
 
 def verdicts_of(
@@ -214,38 +237,38 @@ def verdicts_of(
     people: Mapping[str, bool],
     candidate: str,
     primary: tuple[str, str] | None,
+    guesses: tuple[Guessed, ...] = (),
+    twice: tuple[Twice, ...] = (),
 ) -> Verdicts:
     """Pure: rows of one kind of reviewer as votes and contrasts.
 
     Args:
         people: labels of the baselines whose replies people wrote, and whether these were made up.
     """
-    votes = votes_of(rows, candidate=candidate)
+    votes = _votes_of(rows, candidate=candidate)
     each = sorted(contrasts(votes, primary=primary), key=lambda one: one.baseline not in people)
     together, pooled = None, votes
     if len(people) > 1:
         made_up = set(people.values())
-        mark = {frozenset({True}): " (simulated)", frozenset({True, False}): " (partly simulated)"}
-        name = TOGETHER + mark.get(frozenset(made_up), "")
-        pooled = votes_of(rows, candidate=candidate, as_one=(people, name))
+        name = TOGETHER + ("" if made_up == {False} else " (simulated)" if made_up == {True} else " (partly simulated)")
+        pooled = _votes_of(rows, candidate=candidate, called=dict.fromkeys(people, name))
         named = (candidate, name) if primary == (candidate, TOGETHER) else primary
         together = next((one for one in contrasts(pooled, primary=named) if one.baseline == name), None)
-    return Verdicts(simulated, rows, votes, pooled, together, tuple(each), frozenset(people))
+    return Verdicts(simulated, rows, votes, pooled, together, tuple(each), frozenset(people), primary, guesses, twice)
 
 
-def votes_of(
-    rows: Sequence[JudgmentRow], *, candidate: str, as_one: tuple[Collection[str], str] | None = None
-) -> Votes:
-    """The rows as columns; `as_one` are responders that count as one, and its name."""
+def _votes_of(rows: Sequence[JudgmentRow], *, candidate: str, called: Mapping[str, str] | None = None) -> Votes:
+    """The rows as columns.
 
-    def name(responder: str) -> str:
-        return as_one[1] if as_one and responder in as_one[0] else responder
-
+    Args:
+        called: other names for some responders.
+    """
+    called = called or {}
     return as_votes(
         prompts=[row.prompt for row in rows],
         reviewers=[row.reviewer for row in rows],
-        lefts=[name(row.left) for row in rows],
-        rights=[name(row.right) for row in rows],
+        lefts=[called.get(row.left, row.left) for row in rows],
+        rights=[called.get(row.right, row.right) for row in rows],
         verdicts=[row.verdict for row in rows],
         candidate=candidate,
         left_lengths=[row.left_length for row in rows],
@@ -254,15 +277,6 @@ def votes_of(
         by_model=[row.judged_by == "model" for row in rows],
         unasked=[row.judged_by == "nobody" for row in rows],
     )
-
-
-def as_columns(rows: Iterable[JudgmentRow]) -> list[dict[str, Any]]:
-    """The rows for a table, in the order of the fields; blank cells where there is nothing to say."""
-    return [{f.name: _cell(getattr(row, f.name)) for f in fields(row)} for row in rows]
-
-
-def _cell(value: Any) -> Any:
-    return value.value if isinstance(value, Outcome) else value
 
 
 def reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | None:
@@ -281,46 +295,47 @@ def reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | None:
 def _rows(
     pairings: Sequence[Pairing], names: Mapping[int, str], length: Mapping[int, int], *, simulated: bool
 ) -> Iterable[JudgmentRow]:
-    verdicts = {
+    given = {
         pairing.id: sorted(
             (one for one in pairing.judgments if one.verdict is not None and one.reviewer.simulated == simulated),
             key=lambda judgment: judgment.id,
         )
         for pairing in pairings
     }
-    last = reached(pairings, {pairing_id for pairing_id, given in verdicts.items() if given})
+    last = reached(pairings, {pairing_id for pairing_id, judgments in given.items() if judgments})
     for pairing in pairings:
         if pairing.identical and last is not None and pairing.id > last:
             continue
         candidate, baseline = pairing.candidate_response, pairing.baseline_response
-        given = verdicts[pairing.id]
-        looks: list[Judgment | None] = [None] if pairing.identical else [*given]
-        for look in looks:
-            sides = (candidate, baseline) if look is None or look.candidate_left else (baseline, candidate)
-            verdict = Verdict.TIE if look is None or look.verdict is None else look.verdict
+        judgments: list[Judgment | None] = [None] if pairing.identical else [*given[pairing.id]]
+        for judgment in judgments:
+            left, right = (
+                (candidate, baseline) if judgment is None or judgment.candidate_left else (baseline, candidate)
+            )
+            verdict = judgment.verdict if judgment and judgment.verdict else Verdict.TIE
             yield JudgmentRow(
                 prompt=str(pairing.prompt_id),
-                reviewer=NOBODY if look is None else " ".join(look.reviewer.label.split()),
-                left=names[sides[0].responder_id],
-                right=names[sides[1].responder_id],
+                reviewer=" ".join(judgment.reviewer.label.split()) if judgment else NOBODY,
+                left=names[left.responder_id],
+                right=names[right.responder_id],
                 verdict=verdict.word,
-                left_length=length[sides[0].id],
-                right_length=length[sides[1].id],
+                left_length=length[left.id],
+                right_length=length[right.id],
                 tag=(pairing.prompt.topic or "").strip() or NO_TAG,
-                judged_by="nobody" if look is None else "model" if simulated else "person",
-                outcome=verdict.outcome(candidate_left=look is None or look.candidate_left),
+                judged_by="nobody" if judgment is None else "model" if simulated else "person",
+                outcome=verdict.outcome(candidate_left=left is candidate),
                 candidate=names[candidate.responder_id],
                 baseline=names[baseline.responder_id],
-                seconds=look.seconds if look else None,
-                judged_at=look.judged_at if look else None,
-                comment=comment_of(look) if look else "",
+                seconds=judgment.seconds if judgment else None,
+                judged_at=judgment.judged_at if judgment else None,
+                comment=judgment.comment or "" if judgment else "",
                 prompt_text=pairing.prompt.text,
-                left_reply=sides[0].text,
-                right_reply=sides[1].text,
+                left_reply=left.text,
+                right_reply=right.text,
                 evaluation_id=pairing.evaluation_id,
                 pairing_id=pairing.id,
-                judgment_id=look.id if look else None,
-                left_response_id=sides[0].id,
-                right_response_id=sides[1].id,
+                judgment_id=judgment.id if judgment else None,
+                left_response_id=left.id,
+                right_response_id=right.id,
                 prompt_set=pairing.prompt.prompt_set.file_name,
             )

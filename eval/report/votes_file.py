@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from errors import BadFile, NotFound
-from stats.votes import TIE, VERDICTS, Codes, Numbers, Votes, duplicates
+from stats.votes import TIE, VERDICTS, Codes, Flags, Numbers, Votes, duplicates
 
 NEEDED = ("prompt", "reviewer", "left", "right", "verdict")
 LENGTHS = ("left_length", "right_length")
@@ -60,41 +60,39 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
         (line,) = _lines_of(file, delimiter, [row])
         return BadFile(f"Line {line} of {file.name} {what}")
 
-    names: dict[str, tuple[Codes, tuple[str, ...]]] = {
-        word: _coded(table, column, first=candidate if word in ("left", "right") else "")
-        for word, column in columns.items()
-        if word not in (*LENGTHS, *TEXTS)
-    }
+    (left, right), responders = _coded(table, columns["left"], columns["right"], first=candidate)
+    codes, names = {"left": left, "right": right}, {"left": responders, "right": responders}
+    for word in ("prompt", "reviewer", "verdict", "tag", "judged_by"):
+        if word in columns:
+            (codes[word],), names[word] = _coded(table, columns[word])
     for word in NEEDED:
-        codes, found = names[word]
-        if "" in found:
-            row = int(np.argmax(codes == found.index("")))
+        if "" in names[word] and (row := _first(codes[word] == names[word].index(""))) is not None:
             raise fail(row, f"has nothing under “{word}”. Fill it in, or leave the line out.")
-    verdict = _verdicts(*names["verdict"], fail)
-    left, right, responders = _responders(names["left"], names["right"], candidate)
-    if (left == right).any():
-        row = int(np.argmax(left == right))
+    tidied = [name.lower().replace(" ", "_").replace("-", "_") for name in names["verdict"]]
+    verdict = _places(tidied, VERDICTS)[codes["verdict"]]
+    if (row := _first(verdict < 0)) is not None:
+        said = names["verdict"][codes["verdict"][row]]
+        raise fail(row, f"has the verdict “{said}”. Use {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]}.")
+    if (row := _first(left == right)) is not None:
         raise fail(row, f"has “{responders[left[row]]}” on both sides. Put in two different responders.")
     if candidate and candidate not in responders:
         there = ", ".join(f"“{name}”" for name in responders[:20])
         raise BadFile(f"There is no responder “{candidate}” in {file.name}. There are: {there}.")
     lengths, unit = _lengths(table, columns, fail)
-    judged_by = _judged_by(names["judged_by"], verdict, fail) if "judged_by" in names else None
-    tag, tags = names.get("tag", (None, ()))
-    tags = tuple(name or "(no tag)" for name in tags)
+    judged_by = _judged_by(codes["judged_by"], names["judged_by"], verdict, fail) if "judged_by" in codes else None
     votes = Votes(
-        prompt=names["prompt"][0],
-        reviewer=names["reviewer"][0],
+        prompt=codes["prompt"],
+        reviewer=codes["reviewer"],
         left=left,
         right=right,
         verdict=verdict,
-        prompts=names["prompt"][1],
-        reviewers=names["reviewer"][1],
+        prompts=names["prompt"],
+        reviewers=names["reviewer"],
         responders=responders,
         left_length=lengths[0],
         right_length=lengths[1],
-        tag=tag,
-        tags=tags,
+        tag=codes.get("tag"),
+        tags=tuple(name or "(no tag)" for name in names.get("tag", ())),
         by_model=None if judged_by is None else judged_by == KINDS.index("model"),
         unasked=None if judged_by is None else judged_by == KINDS.index("nobody"),
     )
@@ -231,49 +229,37 @@ def _lines_of(file: Path, delimiter: str, rows: Sequence[int]) -> tuple[int, ...
     return tuple(found)
 
 
-def _coded(table: Any, column: str, *, first: str) -> tuple[Codes, tuple[str, ...]]:
-    """Codes into sorted names without white space round them."""
-    chunked = table.column(column)
-    dictionary = chunked.chunk(0).dictionary.to_pylist()
-    names = sorted({name.strip() for name in dictionary}, key=lambda name: (name != first, name))
-    place = {name: at for at, name in enumerate(names)}
-    to = np.array([place[name.strip()] for name in dictionary], dtype=np.int64)
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in chunked.chunks])
-    return to[codes], tuple(names)
+def _coded(table: Any, *columns: str, first: str = "") -> tuple[list[Codes], tuple[str, ...]]:
+    """Each column as codes into the same sorted names, without white space round them."""
+    words = {column: table.column(column).chunk(0).dictionary.to_pylist() for column in columns}
+    spelt = {word.strip() for own in words.values() for word in own}
+    names = sorted(spelt, key=lambda name: (name != first, name))
+    codes = []
+    for column, own in words.items():
+        chunks = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in table.column(column).chunks]
+        codes.append(_places([word.strip() for word in own], names)[np.concatenate(chunks)])
+    return codes, tuple(names)
 
 
-def _verdicts(codes: Codes, names: tuple[str, ...], fail: Callable[[int, str], BadFile]) -> Codes:
-    known = {word: at for at, word in enumerate(VERDICTS)}
-    to = np.array([known.get(name.lower().replace(" ", "_").replace("-", "_"), -1) for name in names])
-    verdict: Codes = to[codes]
-    if (verdict < 0).any():
-        row = int(np.argmax(verdict < 0))
-        raise fail(row, f"has the verdict “{names[codes[row]]}”. Use {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]}.")
-    return verdict
+def _places(words: Sequence[str], known: Sequence[str]) -> Codes:
+    """Where each word stands among those that are known; -1 for another."""
+    place = {word: at for at, word in enumerate(known)}
+    return np.array([place.get(word, -1) for word in words], dtype=np.int64)
 
 
-def _responders(
-    left: tuple[Codes, tuple[str, ...]], right: tuple[Codes, tuple[str, ...]], candidate: str
-) -> tuple[Codes, Codes, tuple[str, ...]]:
-    names = sorted({*left[1], *right[1]}, key=lambda name: (name != candidate, name))
-    place = {name: at for at, name in enumerate(names)}
-    both = [np.array([place[name] for name in own], dtype=np.int64)[codes] for codes, own in (left, right)]
-    return both[0], both[1], tuple(names)
+def _first(wrong: Flags) -> int | None:
+    """The first row that is wrong, counted from 0."""
+    return int(np.argmax(wrong)) if wrong.any() else None
 
 
-def _judged_by(kind: tuple[Codes, tuple[str, ...]], verdict: Codes, fail: Callable[[int, str], BadFile]) -> Codes:
+def _judged_by(codes: Codes, names: Sequence[str], verdict: Codes, fail: Callable[[int, str], BadFile]) -> Codes:
     """Codes into `KINDS`."""
-    codes, names = kind
-    known = np.array([KINDS.index(name.lower()) if name.lower() in KINDS else -1 for name in names])
-    if (known[codes] < 0).any():
-        row = int(np.argmax(known[codes] < 0))
-        raise fail(
-            row, f"has “{names[codes[row]]}” under “judged_by”. Use person, model or nobody, for whose verdict it is."
-        )
-    judged_by = np.asarray(known[codes])
-    odd = (judged_by == KINDS.index("nobody")) & (verdict != TIE)
-    if odd.any():
-        raise fail(int(np.argmax(odd)), "has a verdict that nobody gave. Only a tie of two texts that are the same is.")
+    judged_by = _places([name.lower() for name in names], KINDS)[codes]
+    if (row := _first(judged_by < 0)) is not None:
+        said = names[codes[row]]
+        raise fail(row, f"has “{said}” under “judged_by”. Use person, model or nobody, for whose verdict it is.")
+    if (row := _first((judged_by == KINDS.index("nobody")) & (verdict != TIE))) is not None:
+        raise fail(row, "has a verdict that nobody gave. Only a tie of two texts that are the same is.")
     return judged_by
 
 
@@ -293,8 +279,7 @@ def _lengths(
         cells = table.column(columns[word]).to_pandas().str.strip()
         number = np.array(pd.to_numeric(cells, errors="coerce"), dtype=float, copy=True)
         wrong = (cells != "").to_numpy(dtype=bool) & ~((number >= 0) & np.isfinite(number))
-        if wrong.any():
-            row = int(np.argmax(wrong))
+        if (row := _first(wrong)) is not None:
             raise fail(row, f"has “{cells.iloc[row]}” under “{word}”. Use a number, 0 or more, or leave it empty.")
         found.append(number)
     return (found[0], found[1]), "as given"

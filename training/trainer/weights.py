@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from db.models import Adapter
-from errors import BrokenModel, TrainingFailed
+from errors import BrokenModel, TrainingFailed, first_line
 from files import MANIFEST, read_json, write_json
 from llm.folder import hash_weights, is_hub_id
 from llm.merging import NotFinite, ZeroAdapter, merge
@@ -40,7 +40,7 @@ def load_tokenizer(location: str, *, expected: str | None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     except (OSError, ValueError) as problem:
-        raise BrokenModel(f"The tokenizer of {location} cannot be loaded ({_first_line(problem)}). {_REMEDY}") from None
+        raise BrokenModel(f"The tokenizer of {location} cannot be loaded ({first_line(problem)}). {_REMEDY}") from None
     if not tokenizer.chat_template:
         raise BrokenModel(f"{location} has no chat template: it is no instruct model. Choose one that is.")
     if expected and template_hash(tokenizer.chat_template) != expected:
@@ -77,18 +77,14 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
         return model
     except ImportError as problem:
         raise TrainingFailed(
-            f"Four bits need bitsandbytes, which cannot be loaded here ({_first_line(problem)}). Install the packages "
+            f"Four bits need bitsandbytes, which cannot be loaded here ({first_line(problem)}). Install the packages "
             "of requirements/train.txt, or choose LoRA."
         ) from None
     except (OSError, ValueError) as problem:
-        raise BrokenModel(f"The model {location} cannot be loaded ({_first_line(problem)}). {_REMEDY}") from None
+        raise BrokenModel(f"The model {location} cannot be loaded ({first_line(problem)}). {_REMEDY}") from None
 
 
 _REMEDY = "It takes a folder or hub id with config.json, safetensors weights and a tokenizer."
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().split("\n")[0][:200]
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:

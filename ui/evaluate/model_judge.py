@@ -1,6 +1,7 @@
 """A model as judge: having one judge an Evaluation, and how far it goes with people once that is closed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -8,23 +9,20 @@ import streamlit as st
 from db.lookup import models
 from db.models import Evaluation, JudgeRun, Role, RunStatus
 from db.session import reading, session
-from eval.judge.findings import LEFT_BY_LOT, BesideTold, HelpTold, JudgeTold, told
+from eval.judge.findings import BesideReport, JudgeReport, judge_reports
 from eval.judge.pairs import pairs_of
-from eval.judge.results import JudgeFound, as_columns, judge_label, judges, runs_of, unreadable
+from eval.judge.results import as_columns, judge_label, judges, unreadable
 from eval.judge.run import SAMPLING, instructions_for, judge_runs, request_judge
+from eval.report.blocks import Picture, Sentence
 from eval.report.results import Results
-from eval.report.tables import ToldResults
 from llm.template import PromptFormat
 from texts.escape import escaped
 from ui.contestant import Start, contestant_boxes
-from ui.evaluate.charts import rates
+from ui.evaluate.blocks import show_blocks
+from ui.evaluate.results import kept
 from ui.frame import Me
 from ui.run_status import show_run
 from ui.safe import csv_bytes, errors_shown, plain, show_table, show_text
-
-SIMULATED = '<span class="pw-simulated">beside a simulated reviewer, not people</span>'
-KEPT = 3
-"""Evaluations whose judges a tab keeps."""
 
 
 def judge_section(evaluation: Evaluation, me: Me) -> None:
@@ -89,63 +87,47 @@ def _ask(evaluation: Evaluation, me: Me) -> None:
 # ------------------------------------------------------------------------------------------------ the closed one
 
 
-def told_judges(found: ToldResults) -> tuple[JudgeTold, ...]:
+def reported_judges(found: Results) -> tuple[JudgeReport, ...]:
     """Every judge of a closed Evaluation in words and figures; reckoned again when a run has changed."""
-    evaluation_id = found.results.evaluation.id
-    kept: dict[int, tuple[object, tuple[JudgeTold, ...]]] = st.session_state.setdefault("told_judges", {})
+    evaluation_id = found.evaluation.id
     with reading() as s:
-        runs = runs_of(s, evaluation_id=evaluation_id)
-        stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs if run.status.ended)
-        if evaluation_id not in kept or kept[evaluation_id][0] != stamp:
-            with st.spinner("Comparing the model judge with people …"):
-                all_told: tuple[JudgeTold, ...] = ()
-                if stamp:
-                    left_out = pairs_of(s, evaluation_id=evaluation_id).left_out
-                    all_told = tell(found, judges(s, found=found.results), left_out)
-            kept[evaluation_id] = stamp, all_told
-    while len(kept) > KEPT:
-        kept.pop(next(iter(kept)))
-    return kept[evaluation_id][1]
+        runs = [run for run in judge_runs(s, evaluation_id=evaluation_id) if run.status.ended]
+
+    def reckon() -> tuple[JudgeReport, ...]:
+        with st.spinner("Comparing the model judge with people …"), reading() as s:
+            left_out = pairs_of(s, evaluation_id=evaluation_id).left_out if runs else ()
+            return judge_reports(judges(s, found=found), found, left_out=left_out)
+
+    stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs)
+    return kept("reported_judges", (evaluation_id, stamp), reckon)
 
 
-def tell(found: ToldResults, judged: Sequence[JudgeFound], left_out: Sequence[str]) -> tuple[JudgeTold, ...]:
-    """All judges in words, numbered as they were asked for.
-
-    Args:
-        left_out: sentences on pairs that no judge was asked about.
-    """
-    own = {one.verdicts.simulated: one.figures.agreement for one in found.told}
-    return tuple(told(one, own, left_out=left_out, number=at, of=len(judged)) for at, one in enumerate(judged, start=1))
-
-
-def show_judges(found: ToldResults, me: Me) -> None:
+def show_judges(found: Results, reports: Sequence[JudgeReport], me: Me) -> None:
     """How far each model judge goes with people, and people's figure with its help where that is worth it."""
-    all_told = told_judges(found)
-    if not all_told:
+    if not reports:
         return
     with st.container(border=True):
         st.markdown("**Model judge**")
-        chosen = all_told[0]
-        if len(all_told) > 1:
-            titles = {one.run_id: one.title for one in all_told}
-            key = f"which_judge_{found.results.evaluation.id}"
+        chosen = reports[0]
+        if len(reports) > 1:
+            titles = {one.run_id: one.title for one in reports}
+            key = f"which_judge_{found.evaluation.id}"
             run_id = st.selectbox("Which one", list(titles), format_func=titles.__getitem__, key=key)
-            chosen = next(one for one in all_told if one.run_id == run_id)
+            chosen = next(one for one in reports if one.run_id == run_id)
         else:
             st.caption(plain(chosen.title))
-        _show(chosen, found.results, me)
+        _show(chosen, found, me)
 
 
-def _show(one: JudgeTold, results: Results, me: Me) -> None:
+def _show(one: JudgeReport, results: Results, me: Me) -> None:
     with reading() as s:
         words = unreadable(s, run_id=one.run_id)
     for beside in one.beside:
         _show_beside(beside)
-    if one.cautions:
-        lines = "".join(f"<li>{escaped(line)}</li>" for line in one.cautions)
-        st.html(f"<ul>{lines}</ul>")
+    if one.cautions.lines:
+        show_blocks([one.cautions])
     with st.expander("The model judge: what it is and what it was told", icon=":material/badge:"):
-        show_table([{"What": name, "Value": value} for name, value in one.who], whole=True)
+        show_blocks([one.who])
         show_text(one.instructions)
         if words:
             st.caption("Its words that name no verdict, the most frequent first:")
@@ -164,19 +146,17 @@ def _show(one: JudgeTold, results: Results, me: Me) -> None:
         )
 
 
-def _show_beside(one: BesideTold) -> None:
-    mark = SIMULATED if one.simulated else ""
-    st.html(f"<div>{escaped(one.sentence)} {mark}</div>")
-    rates(one.dots, title="say the same")
-    for help_ in one.help:
-        _show_help(help_)
-    dots = [dot for help_ in one.help for dot in help_.dots]
-    if dots:
-        rates(dots, title="win rate of the candidate, ties as half")
-        st.caption(LEFT_BY_LOT)
-    show_table([{"Model judge": name, "Value": value} for name, value in one.rows], whole=True)
-
-
-def _show_help(one: HelpTold) -> None:
-    grey = f'<div class="pw-faded">{escaped(one.grey)}</div>' if one.grey else ""
-    st.html(f"<div><b>Against {escaped(one.against)}</b> {grey}<div>{escaped(one.sentence)}</div></div>")
+def _show_beside(one: BesideReport) -> None:
+    mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if one.simulated else ""
+    st.html(f"<div>{escaped(one.sentence.text)} {mark}</div>")
+    show_blocks([one.same])
+    pictures = []
+    for part in one.help:
+        pictures += [block for block in part.blocks if isinstance(block, Picture)]
+        sentences = [block for block in part.blocks if isinstance(block, Sentence)]
+        faded = {True: ' class="pw-faded"', False: ""}
+        words = [f"<div{faded[line.small]}>{escaped(line.text)}</div>" for line in sentences]
+        st.html(f"<div><b>{escaped(part.title)}</b> {''.join(words)}</div>")
+    if pictures:
+        show_blocks([replace(pictures[0], rows=tuple(row for picture in pictures for row in picture.rows)), *one.note])
+    show_table([{"Model judge": name, "Value": value} for name, value in one.figures.rows], whole=True)

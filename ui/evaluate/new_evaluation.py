@@ -2,9 +2,9 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from db.models import Responder, ResponderKind
 from db.session import reading, session
@@ -27,13 +27,6 @@ from ui.safe import errors_shown, plain
 
 MOST_SHOWN = 50
 """Replies that tell their author, one below the other."""
-
-
-@dataclass(frozen=True)
-class _Contestants:
-    candidate: Responder
-    baselines: Sequence[Responder]
-    shared: bool
 
 
 def new_evaluation(me: Me) -> None:
@@ -72,21 +65,21 @@ def new_evaluation(me: Me) -> None:
         like = earlier.get(chosen) if chosen is not None else None
     # with other values to start from, every box begins anew
     turn = str(st.session_state.get("evaluation_like") or 0)
-    contestants = _contestants(complete, like, turn)
+    candidate, baselines, shared = _contestants(complete, like, turn)
     name = st.text_input("Name", placeholder="First model against our people", max_chars=120, key=f"ev_name_{turn}")
-    if not contestants.baselines:
+    if not baselines:
         st.info("Choose at least one baseline to compare the candidate with.")
         return
     counts = tuple((entry.responder.id, entry.answered, entry.held_out) for entry in ready)
     with errors_shown(stop=False):
-        looked = _looked(me, contestants, counts)
-        plan = _plan(looked, contestants, like, turn)
+        looked = _looked(me, candidate, baselines, counts, shared=shared)
+        plan = _plan(looked, like, turn, shared=shared)
         leave_out, keep = _telling(looked.telling, turn)
         for contrast, cast in zip(
             plan.primary or looked.contrasts[:1], forecasts(looked.left_with(frozenset(leave_out)), plan), strict=True
         ):
             tell = st.success if cast.enough else st.warning
-            tell(plain(f"{contestants.candidate.label} against {looked.label_of(contrast)}: {cast.sentence}"))
+            tell(plain(f"{candidate.label} against {looked.label_of(contrast)}: {cast.sentence}"))
         if st.button("Fix it and open the judging", type="primary", key="ev_open"):
             with session() as s:
                 create_evaluation(
@@ -94,8 +87,8 @@ def new_evaluation(me: Me) -> None:
                     by=me.reviewer_id,
                     project_id=me.project_id,
                     name=name,
-                    candidate_id=contestants.candidate.id,
-                    baseline_ids=[one.id for one in contestants.baselines],
+                    candidate_id=candidate.id,
+                    baseline_ids=[one.id for one in baselines],
                     seed=_seed(),
                     plan=plan,
                     leave_out=leave_out,
@@ -111,7 +104,10 @@ def _seed() -> int:
     return int(st.session_state.setdefault("evaluation_seed", secrets.randbelow(2**31)))
 
 
-def _contestants(complete: Sequence[Responder], like: Protocol | None, turn: str) -> _Contestants:
+def _contestants(
+    complete: Sequence[Responder], like: Protocol | None, turn: str
+) -> tuple[Responder, Sequence[Responder], bool]:
+    """Candidate, baselines, and whether one person's reply stands for all people's."""
     machines = [one for one in complete if one.kind is not ResponderKind.HUMAN]
     places = {one.id: place for place, one in enumerate(machines)}
     candidate = st.selectbox(
@@ -134,19 +130,21 @@ def _contestants(complete: Sequence[Responder], like: Protocol | None, turn: str
         key=f"ev_baselines_{turn}_{candidate.id}",
         help="One to five: people, the prompted model, a supervised one, a remote one.",
     )
-    shared = True
-    if sum(one.kind is ResponderKind.HUMAN for one in baselines) > 1:
-        shared = st.checkbox(
-            "One person's reply for each prompt stands for all of them, each person's equally often",
-            value=like.plan.one_person_a_prompt if like else True,
-            key=f"ev_shared_{turn}",
-        )
-    return _Contestants(candidate, baselines, shared)
+    several = sum(one.kind is ResponderKind.HUMAN for one in baselines) > 1
+    shared = not several or st.checkbox(
+        "One person's reply for each prompt stands for all of them, each person's equally often",
+        value=like.plan.one_person_a_prompt if like else True,
+        key=f"ev_shared_{turn}",
+    )
+    return candidate, baselines, shared
 
 
-def _looked(me: Me, who: _Contestants, counts: object) -> LookedOver:
+def _looked(
+    me: Me, candidate: Responder, baselines: Sequence[Responder], counts: object, *, shared: bool
+) -> LookedOver:
     """Looked over once for each choice: with long texts it takes a second or two."""
-    chosen = (who.candidate.id, tuple(one.id for one in who.baselines), who.shared, _seed(), counts, me.project_id)
+    ids = tuple(one.id for one in baselines)
+    chosen = (candidate.id, ids, shared, _seed(), counts, me.project_id)
     held = st.session_state.get("evaluation_looked")
     if held is None or held[0] != chosen:
         with st.spinner("Looking the replies over"), reading() as s:
@@ -154,17 +152,17 @@ def _looked(me: Me, who: _Contestants, counts: object) -> LookedOver:
                 s,
                 by=me.reviewer_id,
                 project_id=me.project_id,
-                candidate_id=who.candidate.id,
-                baseline_ids=[one.id for one in who.baselines],
+                candidate_id=candidate.id,
+                baseline_ids=ids,
                 seed=_seed(),
-                one_person_a_prompt=who.shared,
+                one_person_a_prompt=shared,
             )
         held = st.session_state["evaluation_looked"] = (chosen, found)
     looked: LookedOver = held[1]
     return looked
 
 
-def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: str) -> Plan:
+def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool) -> Plan:
     old = like.plan if like else Plan(overlap=ADVISED_OVERLAP)
     primary: list[Contrast] = list(looked.contrasts)
     if len(looked.contrasts) > 1:
@@ -178,18 +176,15 @@ def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: st
             "more evidence.",
         )
     one, two, three = st.columns(3)
+
+    def share(place: DeltaGenerator, label: str, name: str, value: float, most: int, words: str | None = None) -> float:
+        return place.slider(label, 0, most, round(value * 100), 5, key=f"ev_{name}_{turn}", help=words) / 100
+
     judgments = one.number_input(
         "Judgments for each pair", 1, MOST_JUDGMENTS, old.judgments, key=f"ev_judgments_{turn}", help="By people."
     )
-    overlap = two.slider(
-        "Judged by one person more, %",
-        0,
-        100,
-        round(old.overlap * 100),
-        5,
-        key=f"ev_overlap_{turn}",
-        help="10 to 20 % is enough to measure how far people agree.",
-    )
+    enough = "10 to 20 % is enough to measure how far people agree."
+    overlap = share(two, "Judged by one person more, %", "overlap", old.overlap, 100, enough)
     odds = three.number_input(
         "Smallest difference that matters, to 1",
         value=float(old.odds),
@@ -197,7 +192,7 @@ def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: st
         key=f"ev_odds_{turn}",
         help="2 means: preferred twice as often as not.",
     )
-    ties = one.slider("Ties expected, %", 0, 90, round(old.tie_rate * 100), 5, key=f"ev_ties_{turn}")
+    ties = share(one, "Ties expected, %", "ties", old.tie_rate, 90)
     alike = two.slider(
         "Verdicts on one prompt alike by",
         0.0,
@@ -214,35 +209,28 @@ def _plan(looked: LookedOver, who: _Contestants, like: Protocol | None, turn: st
         format_func=lambda way: STOPPING_WORDS[way],
         key=f"ev_stopping_{turn}",
     )
-    again = one.slider(
-        "Given to the same reviewer twice, %",
-        0,
-        50,
-        round(old.again * 100),
-        5,
-        key=f"ev_again_{turn}",
-        help="Unannounced, sides swapped, at least ten pairs later: how consistent each reviewer is. 5 to 10 % is "
-        "enough; these verdicts count for nothing else.",
+    enough = (
+        "Unannounced, sides swapped, at least ten pairs later: how consistent each reviewer is. 5 to 10 % is enough; "
     )
-    ask = False
-    if any(entry.kind is ResponderKind.HUMAN for entry in who.baselines):
-        ask = st.checkbox(
-            "Ask reviewers after each verdict which side was the machine",
-            value=old.ask_machine,
-            key=f"ev_ask_{turn}",
-            help="A test of how blind the judging was; one more key a pair.",
-        )
+    enough += "these verdicts count for nothing else."
+    again = share(one, "Given to the same reviewer twice, %", "again", old.again, 50, enough)
+    ask = any(entry.kind is ResponderKind.HUMAN for entry in looked.baselines) and st.checkbox(
+        "Ask reviewers after each verdict which side was the machine",
+        value=old.ask_machine,
+        key=f"ev_ask_{turn}",
+        help="A test of how blind the judging was; one more key a pair.",
+    )
     return Plan(
         judgments=int(judgments),
-        overlap=overlap / 100,
+        overlap=overlap,
         primary=tuple(primary),
         odds=float(odds),
-        tie_rate=ties / 100,
+        tie_rate=ties,
         correlation=float(alike),
         stopping=stopping or old.stopping,
         ask_machine=ask,
-        again=again / 100,
-        one_person_a_prompt=who.shared,
+        again=again,
+        one_person_a_prompt=shared,
     )
 
 

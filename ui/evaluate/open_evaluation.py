@@ -1,15 +1,12 @@
 """An open Evaluation: how far the judging is, what was fixed, and how it stands for those who may know."""
 
-from math import log
-
 import streamlit as st
 
-from db.models import Evaluation, Role
+from db.models import Role
 from db.session import reading, session
 from eval.evaluations import Judged, close_evaluation, counted, protocol_of
-from eval.live import LiveContrast, has_peeked, live, peek
+from eval.live import has_peeked, live, peek
 from eval.protocol import Stopping, protocol_rows
-from stats.estimates import CannotEstimate
 from ui.frame import Me
 from ui.safe import errors_shown, plain, show_table
 
@@ -41,7 +38,8 @@ def show_open_evaluation(entry: Judged, me: Me) -> None:
         _standing(evaluation.id, me, looked=looked)
     if protocol is not None:
         with st.expander("What was fixed", icon=":material/lock:"):
-            show_protocol(evaluation)
+            rows = [{"What was fixed": label, "": words} for label, words in protocol_rows(evaluation)]
+            show_table(rows, whole=True)
             st.button(
                 "Set up another like this one",
                 key=f"like_{evaluation.id}",
@@ -87,34 +85,11 @@ def _standing(evaluation_id: int, me: Me, *, looked: bool) -> None:
     with errors_shown():
         with reading() as s:
             found = live(s, by=me.reviewer_id, evaluation_id=evaluation_id)
-        for one in found.contrasts:
-            _contrast(found.candidate, one)
+        for contrast in found.contrasts:
+            st.progress(contrast.share, text=plain(f"{found.candidate} against {contrast.label}: {contrast.sentence}"))
+            st.caption(plain(contrast.note))
 
 
 def _look(evaluation_id: int, me: Me) -> None:
     with errors_shown(), session() as s:
         peek(s, by=me.reviewer_id, evaluation_id=evaluation_id)
-
-
-def _contrast(candidate: str, one: LiveContrast) -> None:
-    seen = one.evidence
-    share = log(max(seen.betting, 1.0)) / log(seen.enough)
-    st.progress(min(1.0, share), text=plain(f"{candidate} against {one.label}: {one.sentence}"))
-    between = seen.interval
-    words = (
-        str(between)
-        if isinstance(between, CannotEstimate)
-        else f"Win rate between {between.percent} at {between.level:.0%}, however often one looks"
-    )
-    waiting = f" {one.unfinished} more prompts wait for their other verdicts." if one.unfinished else ""
-    st.caption(
-        plain(
-            f"{words}; {seen.prompts} prompts with all their verdicts, people's only. E-value {seen.betting:,.2f}, "
-            f"enough at {seen.enough:g}.{waiting}"
-        )
-    )
-
-
-def show_protocol(evaluation: Evaluation) -> None:
-    """The table."""
-    show_table([{"What was fixed": label, "": words} for label, words in protocol_rows(evaluation)], whole=True)

@@ -1,23 +1,45 @@
-"""The judged pairs of a closed Evaluation, one after another: the candidate's losses first, with all behind them."""
+"""The judged pairs of a closed Evaluation, one after another: the candidate's losses first, with all behind them, and
+the way from a lost pair to the queue of corrections: training prompts that are like it, to be chosen from.
+"""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
-from db.session import reading
-from eval.report.pairs import Case, Change, Earlier, Fate, Reply, cases, changes, chosen, earlier, may_read, passed
-from eval.report.tables import ToldResults
+from db.models import Role
+from db.people import roles_of
+from db.session import reading, session
+from eval.report.pairs import (
+    AuthoredReply,
+    Case,
+    Earlier,
+    Fate,
+    LossChange,
+    cases,
+    changes,
+    chosen,
+    earlier,
+    may_read,
+    passed,
+)
+from eval.report.results import Results
 from generation.asserting import Share, assertions
+from review.wanted import Alike, alike, want_corrections
 from stats.verdicts import Outcome
 from texts.escape import escaped
 from ui.checks import share_table
-from ui.evaluate.wanted import offer_like
 from ui.pairs import show_prompt
-from ui.safe import errors_shown, plain, show_table
+from ui.safe import errors_shown, errors_toasted, plain, show_table
 
 WORDS = {Outcome.WIN: "won", Outcome.LOSS: "lost", Outcome.TIE: "both good", Outcome.BOTH_BAD: "both bad"}
 EVERYTHING = "everything, losses first"
 KIND = {False: "people", True: "simulated reviewers"}
+CHOSEN = 3
+"""So many of the nearest are chosen to begin with."""
+SHOWN = 280
+"""Characters of a prompt that are shown."""
 
 
 @dataclass(frozen=True)
@@ -27,25 +49,21 @@ class _Read:
     key: tuple[int, bool]
     cases: tuple[Case, ...]
     earlier: Earlier | None
-    changes: dict[int, tuple[Change, Case]]
+    changes: dict[int, tuple[LossChange, Case]]
     shares: tuple[Share, ...]
 
 
-def show_pairs(found: ToldResults, *, by: int) -> None:
+def show_pairs(found: Results, *, by: int) -> None:
     """A switch, and behind it the pairs: texts are read from the database only when somebody wants them."""
     st.divider()
     if st.toggle("Read the judged pairs one after another, losses first", key="read_pairs"):
-        kinds = tuple(one.verdicts.simulated for one in found.told)
-        _pairs(found.results.evaluation.id, found.results.evaluation.project_id, kinds, by)
+        kinds = tuple(verdicts.simulated for verdicts in found.verdicts)
+        _pairs(found.evaluation.id, found.evaluation.project_id, kinds, by)
 
 
 @st.fragment
+@errors_shown()
 def _pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
-    with errors_shown():
-        _walk(evaluation_id, project_id, kinds, by)
-
-
-def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
     simulated = kinds[0]
     if len(kinds) > 1:
         simulated = st.radio("Verdicts of", kinds, format_func=KIND.__getitem__, horizontal=True, on_change=_first)
@@ -55,7 +73,7 @@ def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int)
     _show_changes(read)
     if read.shares:
         with st.expander("Checks by responder, on the judged replies", icon=":material/rule:"), reading() as s:
-            known = {one.assertion_id for one in read.shares}
+            known = {share.assertion_id for share in read.shares}
             share_table([one for one in assertions(s, project_id=project_id) if one.id in known], read.shares)
     found = _filtered(read)
     if not found:
@@ -65,7 +83,7 @@ def _walk(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int)
     _bar(at, len(found))
     _show_case(found[at], read)
     if found[at].fate is Fate.LOST:
-        offer_like(found[at].pairing_id, project_id, by)
+        _offer_like(found[at].pairing_id, project_id, by)
 
 
 def _read(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _Read:
@@ -77,11 +95,7 @@ def _read(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _Rea
         now = cases(s, by=by, evaluation_id=evaluation_id, simulated=simulated)
         before = earlier(s, evaluation_id=evaluation_id)
         then = cases(s, by=by, evaluation_id=before.evaluation.id, simulated=simulated) if before else ()
-        shares = tuple(
-            Share(one.assertion_id, one.responder_id, one.responder, one.passed, one.checked)
-            for one in passed(s, found=now)
-        )
-    read = _Read((evaluation_id, simulated), now, before, changes(now, then), shares)
+        read = _Read((evaluation_id, simulated), now, before, changes(now, then), passed(s, found=now))
     st.session_state["pairs_read"] = read
     st.session_state["pair_at"] = 0
     return read
@@ -91,13 +105,13 @@ def _show_changes(read: _Read) -> None:
     if read.earlier is None:
         st.caption("There is no earlier evaluation of an earlier model beside the same replies to compare with.")
         return
-    kinds = [kind for kind, _ in read.changes.values()]
-    before = read.earlier
+    count = Counter(kind for kind, _ in read.changes.values())
+    before = read.earlier.evaluation
     st.markdown(
         plain(
-            f"Since “{before.evaluation.name}” with {before.candidate}, on {before.shared:,} pairs with the same reply "
-            f"of the baseline: {kinds.count(Change.FIXED):,} losses fixed, {kinds.count(Change.BROKE):,} broke, "
-            f"{kinds.count(Change.STILL_LOST):,} still lost."
+            f"Since “{before.name}” with {before.candidate.label}, on {read.earlier.shared:,} pairs with the same "
+            f"reply of the baseline: {count[LossChange.FIXED]:,} losses fixed, {count[LossChange.BROKE]:,} broke, "
+            f"{count[LossChange.STILL_LOST]:,} still lost."
         )
     )
 
@@ -115,7 +129,7 @@ def _filtered(read: _Read) -> tuple[Case, ...]:
     everywhere, everybody = "all topics", "all reviewers"
     topics = [everywhere, *sorted({case.topic for case in read.cases})]
     reviewers = [everybody, *sorted({one.reviewer for case in read.cases for one in case.said})]
-    shown = [EVERYTHING, *(fate.value for fate in Fate), *(change.value for change in Change if read.earlier)]
+    shown = [EVERYTHING, *(fate.value for fate in Fate), *(change.value for change in LossChange if read.earlier)]
     left, middle, right = st.columns(3)
     which = left.selectbox("Show", shown, on_change=_first, key="pairs_shown")
     topic = middle.selectbox("Topic", topics, on_change=_first, key="pairs_topic")
@@ -130,7 +144,7 @@ def _filtered(read: _Read) -> tuple[Case, ...]:
     )
     if which in set(Fate):
         return tuple(case for case in found if case.fate == which)
-    if which in set(Change):
+    if which in set(LossChange):
         return tuple(case for case in found if read.changes.get(case.pairing_id, ("",))[0] == which)
     return found
 
@@ -173,7 +187,7 @@ def _show_case(case: Case, read: _Read) -> None:
     )
 
 
-def _card(role: str, reply: Reply) -> str:
+def _card(role: str, reply: AuthoredReply) -> str:
     made = f" · {reply.made_by}" if reply.made_by else ""
     note = ""
     if reply.failed:
@@ -184,3 +198,64 @@ def _card(role: str, reply: Reply) -> str:
         f'<div class="pw-card"><div class="pw-label">{escaped(f"{role}: {reply.responder}{made}")}</div>{note}'
         f'<div class="pw-text">{escaped(reply.text)}</div></div>'
     )
+
+
+# ------------------------------------------------------------------------------------------------ better replies
+
+
+def _offer_like(pairing_id: int, project_id: int, by: int) -> None:
+    """A switch, and behind it the prompts, for managers; the texts are compared only when somebody wants that."""
+    with reading() as s:
+        if Role.MANAGER not in roles_of(s, reviewer_id=by, project_id=project_id):
+            return
+    if st.toggle(
+        "Collect better replies to training prompts like this one",
+        key=f"like_{pairing_id}",
+        help="This prompt is held out, so no model ever learns from it. Others of its kind may.",
+    ):
+        with errors_shown():
+            _choose(pairing_id, by)
+
+
+def _choose(pairing_id: int, by: int) -> None:
+    with reading() as s:
+        found = alike(s, by=by, pairing_id=pairing_id)
+    if not found:
+        st.info("No training prompt has a word in common with this one. Import more prompts of its kind first.")
+        return
+    free = [one for one in found if not one.waits]
+    if len(free) < len(found):
+        st.caption(f"{len(found) - len(free)} of the {len(found)} most like it wait under Correct already.")
+    if not free:
+        return
+    for number, one in enumerate(free):
+        st.checkbox(plain(_in_short(one)), value=number < CHOSEN, key=_key(pairing_id, one))
+    st.button(
+        "Send to Correct",
+        type="primary",
+        icon=":material/edit_note:",
+        key=f"want_{pairing_id}",
+        on_click=_send,
+        args=(pairing_id, free, by),
+    )
+
+
+def _key(pairing_id: int, one: Alike) -> str:
+    return f"like_{pairing_id}_{one.prompt_id}"
+
+
+def _in_short(one: Alike) -> str:
+    text = " ".join(one.text.split())
+    text = text if len(text) <= SHOWN else f"{text[:SHOWN].rsplit(' ', 1)[0]} …"
+    return f"{one.topic}: {text}" if one.topic else text
+
+
+def _send(pairing_id: int, offered: Sequence[Alike], by: int) -> None:
+    ticked = [one.prompt_id for one in offered if st.session_state.get(_key(pairing_id, one))]
+    if not ticked:
+        st.toast("Nothing is chosen. Tick the prompts that should get a better reply.", icon=":material/info:")
+        return
+    with errors_toasted():
+        with session() as s:
+            new = want_corrections(s, by=by, pairing_id=pairing_id, prompt_ids=ticked)
+        st.toast(f"{new} prompts wait under Correct now.", icon=":material/check:")

@@ -1,189 +1,113 @@
 """A closed Evaluation on the screen: a sentence, a picture, what it rests on, what could be wrong, the details."""
 
+from collections.abc import Callable, Hashable
+from itertools import groupby
+from typing import TypeVar
+
 import pandas as pd
 import streamlit as st
 
 from db.session import reading
-from eval.report.findings import PARTS, Telling, telling
+from eval.judge.findings import JudgeReport
+from eval.report.blocks import Medium, Report, Sheet
+from eval.report.findings import report
 from eval.report.html import report_html
 from eval.report.methods import methods
-from eval.report.results import Results, as_columns, results
-from eval.report.tables import (
-    Table,
-    Told,
-    ToldResults,
-    agreement_tables,
-    contrast_row,
-    length_table,
-    planned_table,
-    scale_of,
-    side_table,
-    strength_table,
-    without_reasons,
-)
-from stats.estimates import CannotEstimate
+from eval.report.results import Results, results
 from texts.escape import escaped
-from ui.evaluate.charts import outcome_bars, rates, strength_dots
-from ui.evaluate.model_judge import told_judges
-from ui.safe import csv_bytes, plain, show_table
+from ui.evaluate.blocks import show_blocks
+from ui.safe import csv_bytes
 
-SIMULATED = '<span class="pw-simulated">simulated reviewer, not people</span>'
+T = TypeVar("T")
 KEPT = 3
 """Evaluations whose figures a tab keeps."""
+FOLDS: dict[str, tuple[str, str | None]] = {
+    "against each baseline": ("Against each baseline", ":material/compare_arrows:"),
+    "parts of the votes": ("Parts of the votes: reviewers, topics, lengths", ":material/donut_small:"),
+    "at equal lengths": ("Parts of the votes: reviewers, topics, lengths", ":material/donut_small:"),
+    "agreement": ("How far reviewers agree", ":material/handshake:"),
+    "left and right": ("Left and right", ":material/swap_horiz:"),
+    "on one scale": ("All on one scale", ":material/format_list_numbered:"),
+    "what the next evaluation needs": ("What the next evaluation needs", ":material/straighten:"),
+}
+"""Where a report's parts are folded away on the screen, in this order; others come last, under their own titles."""
+HEADINGS = {"at equal lengths": "**Beside each other**"}
+"""Of parts that stand below another one."""
 
 
-def told_results(evaluation_id: int) -> ToldResults:
-    """Everything there is to tell; reckoned once in a tab, since nothing about a closed Evaluation changes."""
-    kept: dict[int, ToldResults] = st.session_state.setdefault("told_results", {})
-    if evaluation_id not in kept:
+def kept(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
+    """What takes a while, reckoned once in a tab for each key; a few keys are kept."""
+    there: dict[Hashable, T] = st.session_state.setdefault(name, {})
+    if key not in there:
+        there[key] = reckon()
+        while len(there) > KEPT:
+            there.pop(next(iter(there)))
+    return there[key]
+
+
+def reported(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
+    """The verdicts and what they say; nothing about a closed Evaluation changes."""
+
+    def reckon() -> tuple[Results, tuple[Report, ...]]:
         with st.spinner("Reckoning intervals and strengths …"), reading() as s:
             found = results(s, evaluation_id=evaluation_id)
-            kept[evaluation_id] = tell(found)
-        while len(kept) > KEPT:
-            kept.pop(next(iter(kept)))
-    return kept[evaluation_id]
+            return found, tuple(map(report, found.verdicts))
+
+    return kept("reported", evaluation_id, reckon)
 
 
-def tell(found: Results) -> ToldResults:
-    """All figures and words."""
-    told = []
-    for verdicts in found.verdicts:
-        figures = verdicts.figures(primary=found.stated.primary)
-        told.append(Told(verdicts, figures, telling(verdicts, figures)))
-    return ToldResults(found, tuple(told))
-
-
-def show_results(found: ToldResults) -> None:
+def show_reports(found: Results, reports: tuple[Report, ...]) -> None:
     """People's verdicts first, then simulated reviewers'; never together."""
-    for one in found.told:
-        _show_told(one)
+    for one in reports:
+        _show(one)
     with st.expander("What was fixed before the first verdict", icon=":material/lock:"):
-        show_table([{"What": name, "Value": value} for name, value in found.results.stated.rows], whole=True)
+        show_blocks([Sheet("", found.stated.rows)])
 
 
-def _show_told(told: Told) -> None:
-    said, verdicts = told.telling, told.verdicts
-    mark = SIMULATED if said.simulated else ""
-    finding = escaped(said.finding).replace(" %", "&nbsp;%")
-    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escaped(said.numbers)}</div>')
-    if len(said.order) > 2:
-        rates(
-            said.order,
-            title="preferred to the candidate, ties as half",
-            candidate=verdicts.head.candidate,
-        )
-    else:
-        rates(said.against, title="win rate of the candidate, ties as half")
-    left, right = st.columns(2, gap="large")
-    with left:
-        st.markdown("**What it rests on**")
-        st.html("<ul>" + "".join(f"<li>{escaped(line)}</li>" for line in said.rests_on) + "</ul>")
-    with right:
-        st.markdown("**What could be wrong**")
-        show_checks(said)
-    with st.expander("Against each baseline", icon=":material/compare_arrows:"):
-        outcome_bars(verdicts.contrasts)
-        rows, reasons = without_reasons([contrast_row(one) for one in verdicts.contrasts])
-        show_table(rows, whole=True)
-        for reason in reasons:
-            st.caption(plain(reason))
-        st.caption(
-            "Win rate = (wins + ties / 2) / n; both bad counts as a tie. People together are one more way to count the "
-            "same verdicts; p is corrected among the others without it."
-        )
-    with st.expander("Parts of the votes: reviewers, topics, lengths", icon=":material/donut_small:"):
-        show_parts(told)
-    with st.expander("How far reviewers agree", icon=":material/handshake:"):
-        show_agreement(told)
-    with st.expander("Left and right", icon=":material/swap_horiz:"):
-        show_rows(side_table(told))
-    with st.expander("All on one scale", icon=":material/format_list_numbered:"):
-        show_strengths(told)
-    with st.expander("What the next evaluation needs", icon=":material/straighten:"):
-        show_rows(planned_table(told))
-        st.caption("One contrast, two-sided at 5 %; ties and how alike verdicts on a prompt are as measured here.")
+def _show(one: Report) -> None:
+    mark = '<span class="pw-simulated">simulated reviewer, not people</span>' if one.simulated else ""
+    finding = escaped(one.finding.text).replace(" %", "&nbsp;%")
+    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escaped(one.numbers.text)}</div>')
+    show_blocks([one.picture])
+    for column, block in zip(st.columns(2, gap="large"), (one.rests_on, one.doubts), strict=True):
+        with column:
+            show_blocks([block])
+    parts = [part for part in one.figures if part.on is not Medium.FILE]
+    folds = FOLDS | {part.title: (part.title.capitalize(), None) for part in parts if part.title not in FOLDS}
+    parts.sort(key=lambda part: list(folds).index(part.title))
+    for (title, icon), folded in groupby(parts, key=lambda part: folds[part.title]):
+        with st.expander(title, icon=icon):
+            for part in folded:
+                if part.title in HEADINGS:
+                    st.markdown(HEADINGS[part.title])
+                show_blocks(part.blocks)
 
 
-def show_checks(said: Telling) -> None:
-    """What was looked at, warnings first, each with a mark that tells which."""
-    marks = {True: ("⚠", "#d97706"), False: ("✓", "#0d9488")}
-    lines = []
-    for check in sorted(said.checks, key=lambda one: not one.warns):
-        mark, colour = marks[check.warns]
-        lines.append(
-            f'<div style="display: flex; gap: .6rem; margin-bottom: .35rem"><b style="color: {colour}">{mark}</b>'
-            f"<span>{escaped(check.sentence)}</span></div>"
-        )
-    st.html("".join(lines))
-
-
-def show_parts(told: Told) -> None:
-    """Each kind of part as a picture; then the win rate at equal lengths beside the raw one."""
-    said = told.telling
-    for name in PARTS.values():
-        if name not in said.parts:
-            st.caption(f"{name}: there is one part only, or nothing to part by.")
-            continue
-        st.markdown(f"**{name}**")
-        rates(said.parts[name], title="win rate of the candidate, ties as half")
-    st.caption("Parts are for looking: none of these intervals is corrected for their number.")
-    st.markdown("**Beside each other**")
-    show_rows(length_table(told))
-
-
-def show_agreement(told: Told) -> None:
-    """Each reviewer beside the others, as a picture and in figures."""
-    if any(dot.rate is not None for dot in told.telling.agreement):
-        rates(told.telling.agreement, title="says what most of the others say")
-    together, each = agreement_tables(told)
-    show_rows(each)
-    show_rows(together)
-    st.caption("Low agreement says something about the task or its guideline; it is no reason to drop a verdict.")
-
-
-def show_strengths(told: Told) -> None:
-    """Strengths with ties as an outcome, and the chance of being the best."""
-    found = scale_of(told)
-    if not isinstance(found, CannotEstimate):
-        strength_dots(found)
-    show_rows(strength_table(told))
-    if not isinstance(found, CannotEstimate):
-        st.caption(plain(f"{found.model}; {found.resamples:,} resamples of the prompts."))
-
-
-def show_rows(rows: Table) -> None:
-    """A table, or why there is none."""
-    if isinstance(rows, str):
-        st.caption(plain(rows))
-    else:
-        show_table(rows, whole=True)
-
-
-def download_report(found: ToldResults, *, by: int) -> None:
+def download_report(found: Results, reports: tuple[Report, ...], judges: tuple[JudgeReport, ...], *, by: int) -> None:
     """One file with a page for a manager and the methods; a browser prints it as PDF."""
-    evaluation_id = found.results.evaluation.id
+    evaluation = found.evaluation
     with reading() as s:
-        sections = methods(s, by=by, evaluation_id=evaluation_id)
-    simulated = "-simulated" if any(one.verdicts.simulated for one in found.told) else ""
+        sheets = methods(s, by=by, evaluation_id=evaluation.id)
+    simulated = "-simulated" if any(one.simulated for one in reports) else ""
     st.download_button(
         "The report as one HTML file",
-        report_html(found, sections, told_judges(found)).encode(),
-        file_name=f"evaluation-{evaluation_id}{simulated}-report.html",
+        report_html(evaluation.name, reports, judges, sheets).encode(),
+        file_name=f"evaluation-{evaluation.id}{simulated}-report.html",
         mime="text/html",
         icon=":material/description:",
         help="One page for a manager, then the methods. Open it in a browser and print it to have a PDF.",
     )
 
 
-def download_verdicts(found: ToldResults) -> None:
+def download_verdicts(found: Results) -> None:
     """The raw verdicts, in the columns that `python cli.py winrate` reads; one file for each kind of reviewer."""
-    for one in found.told:
-        kind = "simulated" if one.verdicts.simulated else "people"
+    for verdicts in found.verdicts:
+        kind = "simulated" if verdicts.simulated else "people"
         st.download_button(
-            "Every simulated verdict as CSV" if one.verdicts.simulated else "Every verdict as CSV",
-            csv_bytes(pd.DataFrame(as_columns(one.verdicts.rows))),
-            file_name=f"evaluation-{found.results.evaluation.id}-{kind}.csv",
+            "Every simulated verdict as CSV" if verdicts.simulated else "Every verdict as CSV",
+            csv_bytes(pd.DataFrame(verdicts.rows)),
+            file_name=f"evaluation-{found.evaluation.id}-{kind}.csv",
             mime="text/csv",
             icon=":material/download:",
-            key=f"verdicts_{found.results.evaluation.id}_{kind}",
+            key=f"verdicts_{found.evaluation.id}_{kind}",
         )
