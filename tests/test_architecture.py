@@ -52,7 +52,6 @@ TWICE: set[str] = {
     "Layout",
     "LeftOut",
     "Lengths",
-    "Listener",
     "Outcome",
     "Pace",
     "Pair",
