@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -331,6 +332,20 @@ def _data_sets(index: Mapping[str, Any], name: str) -> Iterator[tuple[str, str |
 # ------------------------------------------------------------------------------------------------------------ asking
 
 
+@contextmanager
+def _gpu_memory_told() -> Iterator[None]:
+    """Raise `BenchmarkFailed` where a GPU's memory does not do."""
+    try:
+        yield
+    except RuntimeError as problem:
+        if type(problem).__name__ != "OutOfMemoryError":  # torch's
+            raise
+        raise BenchmarkFailed(
+            "The GPU has too little memory for this model. End what else runs on it, or choose a smaller model or four "
+            "bits, and press Try again."
+        ) from problem
+
+
 def _load_model(request: BenchmarkRequest) -> Any:
     """The model as lm-eval takes it: float32 on a CPU, bfloat16 on a GPU, or in four bits (NF4)."""
     from lm_eval.models.huggingface import HFLM
@@ -346,9 +361,10 @@ def _load_model(request: BenchmarkRequest) -> Any:
     use_every_core()
     use_onednn()
     tokenizer = load_tokenizer(request.location, expected=None)
-    model = load_model(request.location, adapter=Adapter.QLORA if request.quantised else Adapter.LORA)
-    if on_gpu() and not request.quantised:
-        model.to("cuda")
+    with _gpu_memory_told():
+        model = load_model(request.location, adapter=Adapter.QLORA if request.quantised else Adapter.LORA)
+        if on_gpu() and not request.quantised:
+            model.to("cuda")
     return HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_GPU if on_gpu() else BATCH)
 
 
@@ -363,17 +379,11 @@ def ask(task: LoadedTask, evaluate: Callable[[LoadedTask, Path], None], *, folde
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that did not come so far
     folder.mkdir(parents=True)
     try:
-        evaluate(task, folder)
+        with _gpu_memory_told():
+            evaluate(task, folder)
     except (*WRONG_IN_A_TASK, TemplateError) as problem:
         log.exception("%s cannot be asked.", task.asked)
         raise TaskFailed(f"{task.name} cannot be asked ({_first_line(problem)}). The log says where.") from None
-    except RuntimeError as problem:
-        if type(problem).__name__ != "OutOfMemoryError":  # torch's
-            raise
-        raise BenchmarkFailed(
-            "The GPU has too little memory for this model. End what else runs on it, or choose a smaller model or four "
-            "bits, and press Try again."
-        ) from problem
     if (results := read_results(folder)) is None:
         raise BenchmarkFailed(f"lm-eval could not write into {folder}. Free some space there, then press Try again.")
     if not (scores := scores_in(results, task.name)):
