@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.generation import machine, told
+from benchmarks.measuring import machine, tell
 from settings import ROOT
 from stats.contrasts import contrasts
 from stats.estimates import Interval
@@ -36,7 +36,7 @@ WANTED_FALSE_WINNERS = 0.05
 
 
 @dataclass(frozen=True)
-class Timed:
+class WinrateRun:
     """One run of the command."""
 
     votes: int
@@ -66,7 +66,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Coverage:
+class IntervalCoverage:
     """How often 95 % intervals held the truth."""
 
     truth: Truth
@@ -111,7 +111,7 @@ def write_votes(file: Path, n: int, *, seed: int = 7) -> None:
         )
 
 
-def timed(folder: Path, n: int) -> Timed:
+def timed(folder: Path, n: int) -> WinrateRun:
     """Run the command on a file of n votes."""
     file, to = folder / f"votes-{n}.csv", folder / f"report-{n}.json"
     write_votes(file, n)
@@ -127,7 +127,7 @@ def timed(folder: Path, n: int) -> Timed:
     seconds = time.perf_counter() - began
     if status:
         raise typer.Exit(1)
-    return Timed(
+    return WinrateRun(
         votes=n,
         seconds=round(seconds, 2),
         cpu_seconds=round(used.ru_utime + used.ru_stime, 2),
@@ -137,7 +137,7 @@ def timed(folder: Path, n: int) -> Timed:
     )
 
 
-def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> Coverage:
+def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> IntervalCoverage:
     """Make up evaluations and count how often the intervals hold the rate that endless prompts would give."""
     rng = np.random.default_rng(seed)
     fixed = rng.normal(0, truth.reviewer_deviation, truth.reviewers)
@@ -162,7 +162,7 @@ def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> Coverage:
             with_any += 1
             held["any"] += _holds(found.interval_any_reviewer, aim)
         held["naive"] += abs(found.rate - aim) <= 1.96 * found.naive_standard_error
-    return Coverage(
+    return IntervalCoverage(
         truth,
         evaluations,
         clustered=round(held["clustered"] / evaluations, 4),
@@ -209,7 +209,7 @@ def main(
         runs = []
         n = 1000
         while n <= most:
-            told(f"{n:,} votes")
+            tell(f"{n:,} votes")
             runs.append(timed(Path(name), n))
             n *= 10
     found["runs"] = [asdict(run) for run in runs]
@@ -220,9 +220,9 @@ def main(
     if coverage_:
         covered = []
         for design in DESIGNS:
-            told(design.name)
+            tell(design.name)
             covered.append(coverage(design, evaluations=evaluations))
-        told("peeking")
+        tell("peeking")
         wrong = false_winners(evaluations=evaluations)
         found |= {"coverage": [asdict(one) for one in covered], "false_winners": wrong}
         low, high = WANTED_COVERAGE

@@ -15,26 +15,23 @@ Everything that it starts it ends.
 """
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.generation import GRACE, LOG, ContestantFailed, machine, told
-from benchmarks.training_work import Trained, pairs_of_sample
+from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read
+from benchmarks.measuring import base_model, end_by_signal, machine, run_contestant, tell
 from db.models import Split
-from jobs.child import QUIET
-from jobs.processes import Group
-from settings import ROOT, settings
+from errors import Refused
+from examples import simulated
+from llm.template import Message, PromptFormat
+from stats.verdicts import Verdict
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.recipe.recipe import RecipeValues
 from training.trainer.run_folder import RunFolder, RunInput
@@ -47,9 +44,11 @@ SAMPLE_TOKENS = 160
 """Longest sample reply that the project's run writes, as in the app."""
 PATIENCE = 6 * 3600.0
 """Seconds that one contestant may take."""
-OURS = "benchmarks.own_training"
-CONTESTANTS = {"plain": "benchmarks.plain_training", "cold": OURS, "kept": OURS}
-"""Their modules, in the order in which they run; the last finds what the one before it kept."""
+CONTESTANTS = {"plain": "plain_trl", "cold": "trainer", "kept": "trainer"}
+"""Who trains, in the order in which they run; the last finds what the one before it kept."""
+ENVIRONMENT = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+CLOSE = 1.05
+"""Rows may be so much longer on average than they were asked for before their texts are cut."""
 RECIPE = RecipeValues(
     name="Benchmark",
     rpo_alpha=0.0,  # so that the losses are of one kind
@@ -67,49 +66,39 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the adapter's first values and of the order of pairs.")] = 0,
 ) -> None:
     """Measure and print."""
-    # so that being told to end also ends the contestants, and that a closed terminal ends nothing
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    report: dict[str, Any] = {"finished": False, "machine": machine() | libraries()}
-    found: dict[str, list[Trained]] = {name: [] for name in CONTESTANTS}
+    end_by_signal()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal ends nothing
+    report: dict[str, Any] = {"finished": False, "machine": machine("trl", "peft", "accelerate", "datasets")}
+    runs: dict[str, list[TrainingFigures]] = {name: [] for name in CONTESTANTS}
     try:
-        model = _model()
-        told("Making the pairs")
-        rows, read = _rows(model, pairs=pairs, validation=validation, tokens=tokens)
+        model = base_model()
+        tell("Making the pairs")
+        rows, read_tokens = _rows(model, pairs=pairs, validation=validation, tokens=tokens)
         recipe = recipe_of(pairs=pairs, epochs=epochs, seed=seed)
         report["work"] = {
             "pairs": pairs,
             "validation": validation,
             "picks": "by the written rule (simulated)",
-            "tokens_a_side": round(read / (2 * pairs), 1),
+            "tokens_a_side": round(read_tokens / (2 * pairs), 1),
             "model": model,
             "recipe": asdict(recipe),
         }
         for turn in range(rounds):
             # kept reference log-probabilities are those of this round, so that the first one is cold again
             with tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as home:
-                for name, module in CONTESTANTS.items():
-                    told(f"{name}, round {turn + 1} of {rounds}")
-                    folder = given(Path(home), name, rows, model=model, recipe=recipe, most=min(SAMPLE_TOKENS, tokens))
-                    done = contestant(name, module, folder)
-                    found[name].append(done)
-                    print(json.dumps({name: asdict(done)}), file=sys.stderr, flush=True)
+                for name in CONTESTANTS:
+                    tell(f"{name}, round {turn + 1} of {rounds}")
+                    most = min(SAMPLE_TOKENS, tokens)
+                    figures = contestant(name, given(Path(home), name, rows, model=model, recipe=recipe, most=most))
+                    runs[name].append(figures)
+                    print(json.dumps({name: asdict(figures)}), file=sys.stderr, flush=True)
         report["finished"] = True
     finally:
         # also where something failed or somebody ended it: what was measured is not to be lost
-        report["runs"] = found
-        if all(found.values()):
-            report |= compared(found, tokens=epochs * read)
+        report["runs"] = runs
+        if all(runs.values()):
+            report |= compared(runs, tokens=epochs * read_tokens)
         print(json.dumps(report, indent=2, default=asdict), flush=True)
-
-
-def libraries() -> dict[str, str]:
-    """Versions that decide what a training takes."""
-    versions = {}
-    for package in ("trl", "peft", "accelerate", "datasets"):
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions
 
 
 def recipe_of(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
@@ -136,104 +125,150 @@ def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues
     return folder
 
 
-def contestant(name: str, module: str, folder: Path) -> Trained:
-    """Let one contestant train in a process group of its own, gone afterwards.
-
-    Raises `ContestantFailed` with the end of its log.
-    """
-    log = folder / "log.txt"
-    quiet = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, str(folder)],
-            cwd=ROOT,
-            env=os.environ | QUIET | quiet,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-        group = Group.of(process.pid)
-        try:
-            status = process.wait(PATIENCE)
-        finally:
-            group.end(grace=GRACE)
-    done = Trained.read(folder)
-    if status != 0 or done is None:
-        said = log.read_text(errors="replace")[-LOG:]
-        raise ContestantFailed(f"{name} gave no figures (exit status {status}). Its log's end:\n{said}")
-    return done
+def contestant(name: str, folder: Path) -> TrainingFigures:
+    """Let one of `CONTESTANTS` train. Raises `ContestantFailed` with the end of its log."""
+    run_contestant(CONTESTANTS[name], folder, patience=PATIENCE, environment=ENVIRONMENT)
+    return read(TrainingFigures, folder / DONE)
 
 
-def ratio(ours: Sequence[Trained], theirs: Sequence[Trained], what: str = "whole_s") -> float:
+# ------------------------------------------------------------------------------------------------------- the figures
+
+
+def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], what: str = "whole_s") -> float:
     """Ours over theirs, over all rounds."""
     return _sum(ours, what) / _sum(theirs, what)
 
 
-def compared(found: Mapping[str, Sequence[Trained]], *, tokens: float) -> dict[str, Any]:
+def compared(runs: Mapping[str, Sequence[TrainingFigures]], *, tokens: float) -> dict[str, Any]:
     """Whether the aims are met, and the figures that explain it.
 
     Args:
         tokens: read in all optimizer steps of one run, both sides, without padding.
     """
-    plain = found["plain"]
+    plain = runs["plain"]
     wanted: list[dict[str, Any]] = []
     for name, words in (("cold", "nothing kept"), ("kept", "reference log-probabilities kept")):
-        ours = found[name]
-        single = [ratio([mine], [other]) for mine, other in zip(ours, plain, strict=False)]
-        off = [abs(mine.validation_loss / other.validation_loss - 1) for mine, other in zip(ours, plain, strict=False)]
+        rounds = list(zip(runs[name], plain, strict=False))
+        off = [abs(mine.validation_loss / other.validation_loss - 1) for mine, other in rounds]
         wanted += [
             {
                 "what": f"seconds of the project's run over plain TRL's, to the last look, {words}",
                 "at_most": WANTED_SECONDS,
-                "found": round(ratio(ours, plain), 3),
-                "in_each_round": [round(one, 3) for one in single],
-                "met": _said(ratio(ours, plain) <= WANTED_SECONDS),
+                "found": round(ratio(runs[name], plain), 3),
+                "in_each_round": [round(ratio([mine], [other]), 3) for mine, other in rounds],
+                "met": "yes" if ratio(runs[name], plain) <= WANTED_SECONDS else "no",
             },
             {
                 "what": f"difference of the final validation loss from plain TRL's, {words}",
                 "at_most": WANTED_LOSS,
                 "found": round(max(off), 4),
-                "in_each_round": [round(one, 4) for one in off],
-                "met": _said(max(off) <= WANTED_LOSS),
+                "in_each_round": [round(share, 4) for share in off],
+                "met": "yes" if max(off) <= WANTED_LOSS else "no",
             },
         ]
+
+    def mean(what: str) -> dict[str, float]:
+        return {name: round(_sum(figures, what) / len(figures), 1) for name, figures in runs.items()}
+
     return {
         "wanted": wanted,
-        "seconds": {name: _mean(runs, "whole_s") for name, runs in found.items()},
-        "cpu_seconds": {name: _mean(runs, "cpu_s") for name, runs in found.items()},
-        "seconds_in_steps": {name: _mean(runs, "steps_s") for name, runs in found.items()},
-        "seconds_merging": {name: _mean(runs, "merging_s") for name, runs in found.items()},
+        "seconds": mean("whole_s"),
+        "cpu_seconds": mean("cpu_s"),
+        "seconds_in_steps": mean("steps_s"),
+        "seconds_merging": mean("merging_s"),
         "over_plain": {
             name: {
-                "cpu_seconds": round(ratio(found[name], plain, "cpu_s"), 3),
-                "seconds_in_steps": round(ratio(found[name], plain, "steps_s"), 3),
+                "cpu_seconds": round(ratio(runs[name], plain, "cpu_s"), 3),
+                "seconds_in_steps": round(ratio(runs[name], plain, "steps_s"), 3),
             }
             for name in ("cold", "kept")
         },
         "final_loss": {
             name: {
-                "validation": [round(run.validation_loss, 5) for run in runs],
-                "training": [round(run.train_loss, 5) for run in runs],
+                "validation": [round(run.validation_loss, 5) for run in figures],
+                "training": [round(run.train_loss, 5) for run in figures],
             }
-            for name, runs in found.items()
+            for name, figures in runs.items()
         },
         "tokens_per_second_in_steps": {
-            name: round(tokens * len(runs) / sum(run.steps_s for run in runs), 1) for name, runs in found.items()
+            name: round(tokens * len(figures) / _sum(figures, "steps_s"), 1) for name, figures in runs.items()
         },
-        "peak_memory_mb": {name: max(run.peak_memory_mb for run in runs) for name, runs in found.items()},
+        "peak_memory_mb": {name: max(run.peak_memory_mb for run in figures) for name, figures in runs.items()},
     }
 
 
-def _said(met: bool) -> str:
-    return "yes" if met else "no"
-
-
-def _mean(runs: Sequence[Trained], what: str) -> float:
-    return round(_sum(runs, what) / len(runs), 1)
-
-
-def _sum(runs: Sequence[Trained], what: str) -> float:
+def _sum(runs: Sequence[TrainingFigures], what: str) -> float:
     return float(sum(getattr(run, what) for run in runs))
+
+
+# ---------------------------------------------------------------------------------------------------------- the rows
+
+
+def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callable[[FrozenRow], float]) -> Rows:
+    """Rows of the sample's emails with two people's replies, the better one picked by the written rule: simulated.
+
+    Of those that the rule decides, the ones whose length is nearest to ``tokens``; texts are cut to so many first
+    words where they are all longer. Raises `Refused` where there are too few.
+
+    Args:
+        length: mean tokens of a row's two sides, each the prompt with one reply.
+    """
+    about = json.loads((SAMPLE / "project.json").read_text(encoding="utf-8"))
+    lines = (SAMPLE / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    decided = [
+        row
+        for number, line in enumerate(lines, start=1)
+        if (row := _row(json.loads(line), number, instructions=about["instructions"], people=list(about["people"])))
+    ]
+    if len(decided) < pairs + validation:
+        raise Refused(
+            f"The rule decides {len(decided)} of the sample's pairs, and {pairs + validation} were asked for. Ask for "
+            "fewer."
+        )
+    for share in (1 - n / 20 for n in range(20)):
+        cut = [_cut(row, share) for row in decided]
+        if sum(map(length, cut)) / len(cut) <= CLOSE * tokens:
+            break
+    nearest = sorted(cut, key=lambda row: (abs(length(row) - tokens), row.prompt_id))[: pairs + validation]
+    rows = sorted(nearest, key=lambda row: row.prompt_id)
+    aside = {row.prompt_id for row in rows[:: len(rows) // validation][:validation]} if validation else set()
+    return {
+        Split.TRAIN: [row for row in rows if row.prompt_id not in aside],
+        Split.VALIDATION: [row for row in rows if row.prompt_id in aside],
+    }
+
+
+def _row(line: dict[str, str], number: int, *, instructions: str, people: Sequence[str]) -> FrozenRow | None:
+    left, right = (line[person] for person in people)
+    said = simulated.verdict(line["email"], left, right, left_finish=None, right_finish=None)
+    if said not in (Verdict.LEFT, Verdict.RIGHT):
+        return None
+    better, worse = (left, right) if said is Verdict.LEFT else (right, left)
+    return FrozenRow(
+        prompt=PromptFormat(instructions).messages(line["email"]),
+        chosen=[{"role": "assistant", "content": better}],
+        rejected=[{"role": "assistant", "content": worse}],
+        prompt_id=number,
+        chosen_id=2 * number,
+        rejected_id=2 * number + 1,
+        ranking_id=number,
+        correction_id=None,
+        reviewer=f"{simulated.NAME} (simulated)",
+        simulated=True,
+    )
+
+
+def _cut(row: FrozenRow, share: float) -> FrozenRow:
+    """The row with this share of each text's words, the first ones."""
+    if share == 1:
+        return row
+
+    def first(turns: Sequence[Message]) -> list[Message]:
+        texts = [turn["content"].split() for turn in turns]
+        kept = [" ".join(words[: max(1, round(share * len(words)))]) for words in texts]
+        return [{"role": turn["role"], "content": text} for turn, text in zip(turns, kept, strict=True)]
+
+    return replace(row, prompt=first(row.prompt), chosen=first(row.chosen), rejected=first(row.rejected))
 
 
 def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows, int]:
@@ -244,24 +279,15 @@ def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows
     tokenizer = load_tokenizer(model, expected=None)
     known: dict[str, int] = {}
 
-    def read(row: FrozenRow) -> int:
+    def count(row: FrozenRow) -> int:
         key = json.dumps([row.prompt, row.chosen, row.rejected])
         if key not in known:
             encoded = encode(tokenizer, row.prompt_id, row.prompt, (row.chosen, row.rejected))
             known[key] = sum(len(encoded.prompt) + len(reply) for reply in encoded.replies)
         return known[key]
 
-    rows = pairs_of_sample(pairs=pairs, validation=validation, tokens=tokens, length=lambda row: read(row) / 2)
-    return rows, sum(map(read, rows[Split.TRAIN]))
-
-
-def _model() -> str:
-    """The base model of the settings, else the default one, made first if it is not there."""
-    if settings().base_model:
-        return str(settings().base_model)
-    from llm.default_model import ensure
-
-    return str(ensure())
+    rows = pairs_of_sample(pairs=pairs, validation=validation, tokens=tokens, length=lambda row: count(row) / 2)
+    return rows, sum(map(count, rows[Split.TRAIN]))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ def benchmark(
     four_bits: Annotated[bool, typer.Option("--four-bits", help="Also of the model loaded in four bits.")] = False,
 ) -> None:
     """Ask a model and its base public benchmarks, wait, and print what was lost or gained."""
-    from eval.benchmarks.runs import benchmarks, contrasts, model_named, named, request_benchmark, there_already
+    from eval.benchmarks.findings import contrasts
+    from eval.benchmarks.runs import BenchmarkTarget, asked_already, benchmarks, model_named, request_benchmark
     from eval.benchmarks.tasks import DEFAULT, checked_tasks
 
     with session() as s:
@@ -123,39 +124,32 @@ def benchmark(
         person = acting(s, by, found)
         version = model_named(s, project_id=found.id, name=model_name)
         tasks = checked_tasks(task or DEFAULT)
-        wanted = [(version, False)]
-        wanted += [(version.parent, False)] if base and version.parent is not None else []
-        wanted += [(version, True)] if four_bits else []
+        targets = [BenchmarkTarget(version)]
+        targets += [BenchmarkTarget(version.parent)] if base and version.parent is not None else []
+        targets += [BenchmarkTarget(version, quantised=True)] if four_bits else []
+        runs = benchmarks(s, model_version_ids=[target.version.id for target in targets])
+        already = asked_already(runs, targets, tasks=tasks, examples=examples)
         waiting = []
-        runs = benchmarks(s, model_version_ids=[of.id for of, _ in wanted])
-        for of, four in wanted:
-            there = there_already(runs, model_version_id=of.id, tasks=tasks, examples=examples, quantised=four)
-            if there is not None:
-                console.print(f"{named(of, quantised=four)} has been asked this already.", markup=False)
-            else:
-                there = request_benchmark(
-                    s,
-                    by=person,
-                    project_id=found.id,
-                    model_version_id=of.id,
-                    tasks=tasks,
-                    examples=examples,
-                    quantised=four,
-                )
-            if not there.status.ended:
-                waiting.append(there.id)
+        for target in targets:
+            if target in already:
+                console.print(f"{target.name} has been asked this already.", markup=False)
+            run = already.get(target) or request_benchmark(
+                s,
+                by=person,
+                project_id=found.id,
+                model_version_id=target.version.id,
+                tasks=tasks,
+                examples=examples,
+                quantised=target.quantised,
+            )
+            if not run.status.ended:
+                waiting.append(run.id)
     for run_id in waiting:
         wait("benchmark", run_id)
     with reading() as s:
         for contrast in contrasts(s, version=s.get_one(ModelVersion, version.id)):
             console.print(f"{contrast.model} against {contrast.reference}:", markup=False)
-            for difference in contrast.told:
-                console.print(
-                    f"  {difference.task}, {difference.metric}: {difference.sentence}", markup=False, highlight=False
-                )
-            for refused in contrast.untold:
-                console.print(
-                    f"  {refused.task}, {refused.metric}: not compared, {refused.reason}",
-                    markup=False,
-                    highlight=False,
-                )
+            lines = [f"{pair.task}, {pair.metric}: {pair.sentence}" for pair in contrast.differences]
+            lines += [f"{pair.task}, {pair.metric}: not compared, {pair.reason}" for pair in contrast.not_compared]
+            for line in lines:
+                console.print(f"  {line}", markup=False, highlight=False)

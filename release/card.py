@@ -25,7 +25,7 @@ from db.models import (
     TrainingStep,
     TrainingWarning,
 )
-from eval.benchmarks.runs import contrasts, newest, scores_of
+from eval.benchmarks.findings import contrasts, newest, scores_of
 from eval.report.blocks import Sheet
 from eval.report.results import results, took_part
 from files import MANIFEST, read_json
@@ -339,8 +339,8 @@ def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
         note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
         found.append(Sheet("Public benchmarks", tuple(rows), note))
     for contrast in contrasts(s, version=version):
-        told = [(f"{one.task}, {one.metric}", one.sentence) for one in contrast.told]
-        untold = [(f"{one.task}, {one.metric}", f"not compared: {one.reason}") for one in contrast.untold]
+        told = [(f"{one.task}, {one.metric}", one.sentence) for one in contrast.differences]
+        untold = [(f"{one.task}, {one.metric}", f"not compared: {one.reason}") for one in contrast.not_compared]
         note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
         found.append(Sheet(f"Benchmarks: {contrast.model} against {contrast.reference}", (*told, *untold), note))
     return found

@@ -39,18 +39,12 @@ CHAPTERS: tuple[frozenset[str], ...] = (
 """The story's order: a room may import itself and the chapters before its own."""
 
 TWICE: set[str] = {
-    "Asked",
     "Compared",
     "Difference",
     "Example",
     "Judged",
-    "Kept",
-    "Listener",
     "Outcome",
-    "Pace",
     "RowLengths",
-    "Seen",
-    "Timed",
     "Trained",
     "Work",
 }

@@ -4,14 +4,24 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
+from benchmarks.contestants import (
+    GenerationDone,
+    GenerationFigures,
+    GenerationWork,
+    SeededPrompt,
+    emails,
+    read,
+    until_the_end,
+)
 from benchmarks.generation import compared, cost, fastest, per_second, ratio
-from benchmarks.work import Asked, Done, Took, Work, emails, read_done, read_work, until_the_end
+from files import write_json
 from settings import ROOT
 
-TOOK = Took(responses=4, tokens=300, prompt_tokens=100, ended=3, start_s=20.0, seconds=2.0, stop_s=1.0)
+TOOK = GenerationFigures(responses=4, tokens=300, prompt_tokens=100, ended=3, start_s=20.0, seconds=2.0, stop_s=1.0)
 
 
 def test_tokens_a_second_are_of_all_runs_together() -> None:
@@ -53,12 +63,14 @@ def test_any_number_of_different_emails_can_be_had() -> None:
     assert emails(512)[:3] == emails(3)
 
 
-def test_work_and_figures_survive_the_way_between_processes() -> None:
-    asked = [Asked([{"role": "user", "content": "Hello"}], 3)]
-    work = Work(1, 2, 0.7, 0.95, 160, "model", asked, ["--dtype", "float32"], 4)
-    done = Done(TOOK, asked, ["--dtype"], {"A": "b"})
-    assert read_work(json.dumps(asdict(work))) == work
-    assert read_done(json.dumps(asdict(done))) == done
+def test_work_and_figures_survive_the_way_between_processes(tmp_path: Path) -> None:
+    asked = [SeededPrompt([{"role": "user", "content": "Hello"}], 3)]
+    work = GenerationWork(1, 2, 0.7, 0.95, 160, "model", asked, ["--dtype", "float32"], 4)
+    done = GenerationDone(TOOK, asked, ["--dtype"], {"A": "b"})
+    write_json(tmp_path / "work.json", asdict(work))
+    write_json(tmp_path / "done.json", asdict(done))
+    assert read(GenerationWork, tmp_path / "work.json") == work
+    assert read(GenerationDone, tmp_path / "done.json") == done
 
 
 def test_a_small_run_with_the_echo_engine_gives_its_figures() -> None:

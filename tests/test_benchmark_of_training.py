@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import training as benchmark
-from benchmarks.generation import ContestantFailed
-from benchmarks.own_training import Timed
-from benchmarks.training import compared, contestant, given, ratio, recipe_of
-from benchmarks.training_work import Clock, Trained, pairs_of_sample
+from benchmarks.contestants import ClockListener, PhaseClock, TrainingFigures, read
+from benchmarks.measuring import ContestantFailed, run_contestant
+from benchmarks.training import compared, contestant, given, pairs_of_sample, ratio, recipe_of
 from db.models import Split
 from errors import Refused, TrainingFailed
+from files import write_json
 from training.data.rows import FrozenRow, Rows
 from training.trainer.run_folder import RunFolder, SampleReport, StepReport
 
-DONE = Trained(
+DONE = TrainingFigures(
     steps=48,
     whole_s=100.0,
     cpu_s=180.0,
@@ -112,12 +112,14 @@ def a_step(step: int, split: Split = Split.TRAIN, loss: float = 0.6) -> StepRepo
     return StepReport(split, step, 2, loss, 0.1, 0.75, -10.0, -12.0, 1e-4, 1.0)
 
 
-def test_every_second_is_put_down_to_what_it_went_into(monkeypatch: pytest.MonkeyPatch) -> None:
+def used() -> tuple[float, int]:
+    """The real one loads torch."""
+    return 180.0, 4000
+
+
+def test_every_second_is_put_down_to_what_it_went_into() -> None:
     now = iter(range(10, 200, 10))
-    monkeypatch.setattr("benchmarks.training_work.time.time", lambda: float(next(now)))
-    monkeypatch.setattr("benchmarks.own_training.peak_memory_mb", lambda: 4000)  # the real ones load torch
-    monkeypatch.setattr("benchmarks.own_training.device", lambda: "CPU")
-    timed = Timed(Clock(started=0.0))
+    timed = ClockListener(PhaseClock(started=0.0, now=lambda: float(next(now))), used)
     timed.stage("Loading the model")  # 10
     timed.stage("Scoring the pairs with the reference model, 0 of 6")  # 20
     timed.stage("Scoring the pairs with the reference model, 6 of 6")  # 30
@@ -131,7 +133,7 @@ def test_every_second_is_put_down_to_what_it_went_into(monkeypatch: pytest.Monke
     timed.report(SampleReport(2, 1, 7, "Hello", 1, True))  # 110
     timed.stage("Training")  # 120
     timed.stage("Merging the adapter into the model")  # 130
-    done = timed.done()  # 140
+    done = timed.figures(device="CPU")  # 140
     assert done.parts == {
         "before the first step": 40.0,
         "reference": 20.0,
@@ -144,16 +146,15 @@ def test_every_second_is_put_down_to_what_it_went_into(monkeypatch: pytest.Monke
     assert (done.whole_s, done.steps_s, done.merging_s) == (100.0, 20.0, 10.0)
     assert (done.steps, done.looks, done.samples) == (2, 1, 2)
     assert (done.train_loss, done.validation_loss, done.validation_accuracy) == (0.5, 0.6, 0.75)
-    assert (done.peak_memory_mb, done.cpu_s > 0) == (4000, True)
+    assert (done.peak_memory_mb, done.cpu_s) == (4000, 180.0)
 
 
-def test_a_training_that_was_not_looked_at_in_the_end_gives_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.own_training.peak_memory_mb", lambda: 4000)
-    timed = Timed()
+def test_a_training_that_was_not_looked_at_in_the_end_gives_no_figures() -> None:
+    timed = ClockListener(used=used)
     for said in (a_step(1), a_step(1, Split.VALIDATION), a_step(2)):
         timed.report(said)
     with pytest.raises(TrainingFailed, match="did not end with a look"):
-        timed.done()
+        timed.figures(device="CPU")
 
 
 def test_the_ratio_is_of_all_rounds_together() -> None:
@@ -174,9 +175,8 @@ def test_the_aims_are_answered_with_yes_or_no() -> None:
 
 
 def test_figures_survive_the_way_between_processes(tmp_path: Path) -> None:
-    assert Trained.read(tmp_path) is None
-    DONE.write(tmp_path)
-    assert Trained.read(tmp_path) == DONE
+    write_json(tmp_path / "done.json", asdict(DONE))
+    assert read(TrainingFigures, tmp_path / "done.json") == DONE
 
 
 # ---------------------------------------------------------------------------------------------- the whole of it
@@ -212,20 +212,19 @@ def test_the_contestants_take_turns_and_the_first_of_each_round_finds_nothing_ke
 ) -> None:
     turns = []
 
-    def trained(name: str, module: str, folder: Path) -> Trained:
+    def trained(name: str, folder: Path) -> TrainingFigures:
         kept = Path(RunFolder(folder).input().kept or "")
-        turns.append((name, module.rpartition(".")[2], kept.exists()))
-        kept.mkdir(exist_ok=module.endswith("own_training"))
-        if name == "plain":
-            kept.rmdir()
+        turns.append((name, benchmark.CONTESTANTS[name], kept.exists()))
+        if name != "plain":
+            kept.mkdir(exist_ok=True)
         return DONE
 
     monkeypatch.setattr(benchmark, "contestant", trained)
     status, report = run("--pairs", "4", "--epochs", "1", "--validation", "2", "--rounds", "2")
     one_round = [
-        ("plain", "plain_training", False),
-        ("cold", "own_training", False),
-        ("kept", "own_training", True),
+        ("plain", "plain_trl", False),
+        ("cold", "trainer", False),
+        ("kept", "trainer", True),
     ]
     assert turns == [*one_round, *one_round]
     assert (status, report["finished"]) == (0, True)
@@ -236,7 +235,7 @@ def test_the_contestants_take_turns_and_the_first_of_each_round_finds_nothing_ke
 
 @pytest.mark.usefixtures("_no_model")
 def test_what_was_measured_is_printed_though_a_later_contestant_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def trained(name: str, module: str, folder: Path) -> Trained:
+    def trained(name: str, folder: Path) -> TrainingFigures:
         if name == "kept":
             raise ContestantFailed("kept gave no figures.")
         return DONE
@@ -249,8 +248,8 @@ def test_what_was_measured_is_printed_though_a_later_contestant_fails(monkeypatc
 
 
 def test_a_contestant_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    with pytest.raises(ContestantFailed, match=r"(?s)plain gave no figures.*run\.json"):
-        contestant("plain", "benchmarks.own_training", tmp_path)
+    with pytest.raises(ContestantFailed, match=r"(?s)trainer gave no figures.*run\.json"):
+        run_contestant("trainer", tmp_path, patience=60)
 
 
 @pytest.mark.slow
@@ -259,8 +258,8 @@ def test_both_train_the_same_on_a_small_real_model(tiny: Path, tmp_path: Path) -
     recipe = replace(recipe_of(pairs=8, epochs=1, seed=0), learning_rate=1e-3)
     rows = of_sample(pairs=8, validation=4, tokens=40)
     plain, cold = (
-        contestant(name, module, given(tmp_path, name, rows, model=str(tiny), recipe=recipe, most=4))
-        for name, module in list(benchmark.CONTESTANTS.items())[:2]
+        contestant(name, given(tmp_path, name, rows, model=str(tiny), recipe=recipe, most=4))
+        for name in ("plain", "cold")
     )
     assert plain.steps == cold.steps == 2
     assert cold.validation_loss == pytest.approx(plain.validation_loss, rel=0.02)

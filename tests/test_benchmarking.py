@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -36,18 +36,28 @@ from db.models import (
 from db.session import reading, session
 from errors import BadFile, BrokenModel, NotAllowed, NotFound, PickwellError, Refused
 from eval.benchmarks import measure as measuring
-from eval.benchmarks import terms
-from eval.benchmarks.measure import found_in, hub_answers
+from eval.benchmarks.findings import contrasts, newest, scores_of
+from eval.benchmarks.measure import (
+    BenchmarkFailed,
+    BenchmarkRequest,
+    LoadedTask,
+    Say,
+    TaskFailed,
+    TaskScores,
+    ask,
+    hub_answers,
+    load_task,
+    measured_by,
+)
 from eval.benchmarks.runs import (
+    BenchmarkTarget,
+    asked_already,
     benchmarks,
-    contrasts,
     model_named,
-    newest,
     request_benchmark,
     run,
-    scores_of,
-    there_already,
 )
+from eval.benchmarks.scores import scores_in
 from eval.benchmarks.tasks import (
     DEFAULT,
     EXAMPLES,
@@ -58,7 +68,6 @@ from eval.benchmarks.tasks import (
     memory_caution,
     minutes,
 )
-from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener
 from jobs.progress import RunLost, unmanaged
 from jobs.runs import cancel, try_again
 from release.card import card
@@ -352,24 +361,26 @@ def a_result(values: Mapping[str, Sequence[Mapping[str, Any]]], **more: Any) -> 
 
 
 def test_scores_have_a_value_for_each_example_under_a_hash_of_its_text() -> None:
-    (found,) = found_in(a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]}), None)
+    (found,) = scores_in(a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]}), "arc")
     assert (found.task, found.metric, found.value, found.standard_error, found.examples) == ("arc", "acc", 0.5, 0.1, 2)
     assert found.by_example is not None
     assert list(found.by_example.values()) == [1.0, 0.0]
     moved = a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]})
     moved["configs"]["arc"]["metadata"] = {"config_source": "/home/ben"}
-    assert found_in(moved, None)[0].by_example == found.by_example, "where a file lies does not count"
+    assert scores_in(moved, "arc")[0].by_example == found.by_example, "where a file lies does not count"
 
 
 @pytest.mark.parametrize("change", ["version", "words", "chat"])
 def test_another_version_other_words_or_the_chat_template_make_it_another_question(change: str) -> None:
     result = a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]})
-    (before,) = found_in(result, None)
+    (before,) = scores_in(result, "arc")
     if change == "version":
         result["versions"]["arc"] = 2.0
     if change == "words":
         result["configs"]["arc"]["doc_to_text"] = "Q: {{q}}"
-    (after,) = found_in(result, None, by_chat=change == "chat")
+    if change == "chat":
+        result["chat_template"] = "{{messages}}"
+    (after,) = scores_in(result, "arc")
     refused = difference(before, after)
     assert isinstance(refused, NotComparable)
     assert "two versions or in other words" in refused.reason
@@ -379,7 +390,8 @@ def test_other_examples_shown_before_a_question_make_it_another_one() -> None:
     def keys(prompt: str, *, by_chat: bool) -> set[str]:
         result = a_result({"arc_easy": [{"acc": 1.0}]})
         result["samples"]["arc_easy"][0]["prompt_hash"] = prompt
-        (found,) = found_in(result, None, by_chat=by_chat)
+        result["chat_template"] = "{{messages}}" if by_chat else None
+        (found,) = scores_in(result, "arc_easy")
         return set(found.by_example or ())
 
     assert keys("one", by_chat=False) == keys("one", by_chat=False) != keys("two", by_chat=False)
@@ -390,7 +402,7 @@ def test_a_question_asked_twice_counts_twice_and_a_pair_of_numbers_is_no_value()
     result = a_result({"arc": [{"acc": 1.0, "brier": (0, 0.3)}, {"acc": 0.0, "brier": (1, 0.2)}]})
     for sample in result["samples"]["arc"]:
         sample["doc_hash"] = "the same"
-    acc, brier = found_in(result, None)
+    acc, brier = scores_in(result, "arc")
     assert acc.by_example is not None
     assert len(acc.by_example) == 2
     assert (brier.by_example, brier.higher_is_better) == (None, False)
@@ -399,10 +411,10 @@ def test_a_question_asked_twice_counts_twice_and_a_pair_of_numbers_is_no_value()
 def test_a_group_with_one_score_is_pooled_over_its_tasks() -> None:
     result = a_result({"a": [{"acc": 1.0}, {"acc": 0.0}], "b": [{"acc": 1.0}]})
     result["groups"] = {"mmlu": {"alias": "mmlu", "acc,none": 0.66, "acc_stderr,none": 0.2}}
-    (found,) = found_in(result, "mmlu")
+    (found,) = scores_in(result, "mmlu")
     assert (found.task, found.value, found.standard_error, found.examples) == ("mmlu", 0.66, 0.2, 3)
     result["groups"]["mmlu"]["acc_stderr,none"] = "N/A"
-    assert found_in(result, "mmlu")[0].standard_error == pytest.approx(math.sqrt(1 / 3) / math.sqrt(3))
+    assert scores_in(result, "mmlu")[0].standard_error == pytest.approx(math.sqrt(1 / 3) / math.sqrt(3))
     assert found.by_example is not None
     assert len(found.by_example) == 3
 
@@ -411,7 +423,7 @@ def test_a_second_way_of_reading_answers_is_a_metric_of_its_own() -> None:
     result = a_result({"gsm8k": [{"exact_match": 1.0}]})
     result["results"]["gsm8k"] |= {"exact_match,flexible": 0.9, "exact_match_stderr,flexible": "N/A"}
     result["samples"]["gsm8k"].append({"filter": "flexible", "doc_hash": "d", "target_hash": "t", "exact_match": 0.0})
-    one, two = found_in(result, None)
+    one, two = scores_in(result, "gsm8k")
     assert (one.metric, two.metric, two.standard_error) == ("exact_match", "exact_match (flexible)", None)
     assert two.by_example is not None
     assert list(two.by_example.values()) == [0.0]
@@ -449,10 +461,9 @@ def test_only_a_manager_asks_and_the_same_is_not_asked_twice(s: Session, tmp_pat
         asked(s, project, by, model, "mmlu", "arc_easy")
     asked(s, project, by, model, quantised=True)
     asked(s, project, by, model, examples=200)
-    runs = benchmarks(s, model_version_ids=[model.id])
+    runs, target = benchmarks(s, model_version_ids=[model.id]), BenchmarkTarget(model)
     for tasks, found in ((["mmlu"], one), (["mmlu", "hellaswag"], None)):
-        there = there_already(runs, model_version_id=model.id, tasks=tasks, examples=100, quantised=False)
-        assert there is found
+        assert asked_already(runs, [target], tasks=tasks, examples=100).get(target) is found
     assert in_use(s, model) == f"benchmark run {one.id}"
 
 
@@ -462,11 +473,11 @@ def test_what_was_measured_otherwise_since_or_of_a_task_file_that_changed_can_be
     project, by, model = a_pair(s, tmp_path)
     assert model.parent is not None
     file = str(a_task(tmp_path / "own"))
-    sums, easy = a_score(right(3), task=file), a_score(right(3))
+    sums, easy, target = a_score(right(3), task=file), a_score(right(3)), BenchmarkTarget(model)
 
     def there(*tasks: str) -> BenchmarkRun | None:
         runs = benchmarks(s, model_version_ids=[model.id, model.parent_id or 0])
-        return there_already(runs, model_version_id=model.id, tasks=tasks, examples=100, quantised=False)
+        return asked_already(runs, [target], tasks=tasks, examples=100).get(target)
 
     old = a_measured(s, project, by, model, sums, easy)
     old.started_at = now()
@@ -540,21 +551,20 @@ def test_a_model_is_found_by_its_name_or_its_responders_and_a_foreign_one_has_no
 class Fake:
     """Measures without a model: these scores for each task, or a sentence why not."""
 
-    def __init__(self, scores: Mapping[str, Sequence[Score] | str], *, measured_by: str = LIBRARY) -> None:
-        self.scores, self.measured_by = scores, measured_by
-        self.asked: list[str] = []
-        self.given: Asked | None = None
+    def __init__(self, scores: Mapping[str, Sequence[Score] | str]) -> None:
+        self.scores = scores
+        self.request: BenchmarkRequest | None = None
 
-    def __call__(self, given: Asked, listener: Listener) -> None:
-        self.given = given
-        for task in listener.begin(self.measured_by):
-            self.asked.append(task)
-            listener.say(task, 1, 2)
+    def __call__(self, request: BenchmarkRequest, say: Say) -> Iterator[tuple[str, TaskScores | PickwellError]]:
+        self.request = request
+        for task in request.tasks:
+            say(task, 1, 2)
             what = self.scores[task]
-            if isinstance(what, str):
-                listener.failed(task, what)
-            else:
-                listener.finished(task, what, {"seed": 1})
+            yield task, TaskFailed(what) if isinstance(what, str) else TaskScores(what, {"seed": 1})
+
+
+def carry(run_id: int, fake: Fake, *, by: str = LIBRARY) -> None:
+    run(unmanaged("benchmark", run_id), fake, lambda: by)
 
 
 def started(tmp_path: Path, *tasks: str, **more: Any) -> tuple[int, int]:
@@ -570,7 +580,7 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(tmp_path
     run_id, by = started(tmp_path)
     easy, hard = a_score(right(3)), a_score(right(9), task="mmlu")
     with pytest.raises(BenchmarkFailed, match=r"1 of 2 benchmarks are done and kept\. Its data is not here\."):
-        run(unmanaged("benchmark", run_id), Fake({"arc_easy": [easy], "mmlu": "Its data is not here."}))
+        carry(run_id, Fake({"arc_easy": [easy], "mmlu": "Its data is not here."}))
     with session() as s:
         row = s.get_one(BenchmarkRun, run_id)
         assert [(one.task, one.value, len(one.by_example or {})) for one in row.scores] == [("arc_easy", 0.97, 100)]
@@ -578,8 +588,9 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(tmp_path
         row.status = RunStatus.FAILED
         try_again(s, by=by, kind="benchmark", run_id=run_id)
     again = Fake({"mmlu": [hard]})
-    run(unmanaged("benchmark", run_id), again)
-    assert again.asked == ["mmlu"]
+    carry(run_id, again)
+    assert again.request is not None
+    assert again.request.tasks == ("mmlu",)
     with reading() as s:
         row = s.get_one(BenchmarkRun, run_id)
         assert row.status is RunStatus.SUCCEEDED
@@ -591,13 +602,14 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(tmp_path
 def test_what_another_library_measured_is_measured_again(tmp_path: Path) -> None:
     run_id, by = started(tmp_path)
     with pytest.raises(BenchmarkFailed):
-        run(unmanaged("benchmark", run_id), Fake({"arc_easy": [a_score(right(3))], "mmlu": "No."}))
+        carry(run_id, Fake({"arc_easy": [a_score(right(3))], "mmlu": "No."}))
     with session() as s:
         s.get_one(BenchmarkRun, run_id).status = RunStatus.FAILED
         try_again(s, by=by, kind="benchmark", run_id=run_id)
-    newer = Fake({"arc_easy": [a_score(right(4))], "mmlu": [a_score(right(1), task="mmlu")]}, measured_by="lm-eval 10")
-    run(unmanaged("benchmark", run_id), newer)
-    assert newer.asked == ["arc_easy", "mmlu"]
+    newer = Fake({"arc_easy": [a_score(right(4))], "mmlu": [a_score(right(1), task="mmlu")]})
+    carry(run_id, newer, by="lm-eval 10")
+    assert newer.request is not None
+    assert newer.request.tasks == ("arc_easy", "mmlu")
     with reading() as s:
         assert [one.value for one in s.get_one(BenchmarkRun, run_id).scores] == [0.96, 0.99]
 
@@ -609,7 +621,7 @@ def test_a_cancelled_run_keeps_nothing_more(tmp_path: Path) -> None:
     with session() as s:
         cancel(s, by=by, kind="benchmark", run_id=run_id)
     with pytest.raises(RunLost):
-        run(progress, Fake({"arc_easy": [a_score(right(3))], "mmlu": []}))
+        run(progress, Fake({"arc_easy": [a_score(right(3))], "mmlu": []}), lambda: LIBRARY)
     with reading() as s:
         assert s.get_one(BenchmarkRun, run_id).scores == []
 
@@ -619,7 +631,7 @@ def test_a_folder_that_vanished_since_ends_the_run_with_a_sentence(tmp_path: Pat
     run_id, _ = started(tmp_path)
     (tmp_path / "tuned" / "model.safetensors").unlink()
     with pytest.raises(PickwellError, match="pickled"):
-        run(unmanaged("benchmark", run_id), Fake({}))
+        carry(run_id, Fake({}))
 
 
 @pytest.mark.usefixtures("database")
@@ -638,31 +650,12 @@ def test_an_adapter_that_was_never_merged_is_merged_first(tmp_path: Path) -> Non
         s.flush()
         run_id = asked(s, project, by, added, "mmlu").id
     fake = Fake({"mmlu": [a_score(right(1), task="mmlu")]})
-    run(unmanaged("benchmark", run_id), fake)
-    assert fake.given is not None
-    assert fake.given.adapters == ((str(tmp_path / "tuned"), str(tmp_path / "adapter"), str(tmp_path / "merged")),)
+    carry(run_id, fake)
+    assert fake.request is not None
+    assert fake.request.adapters == ((str(tmp_path / "tuned"), str(tmp_path / "adapter"), str(tmp_path / "merged")),)
 
 
 # ------------------------------------------------------------------------------------- what cannot be asked here
-
-
-class Silent:
-    """Hears what could not be asked."""
-
-    def __init__(self) -> None:
-        self.problems: dict[str, str] = {}
-
-    def begin(self, measured_by: str) -> Sequence[str]:
-        return []
-
-    def say(self, stage: str, done: int, total: int) -> None:
-        pass
-
-    def finished(self, task: str, scores: Sequence[Score], about: Mapping[str, object]) -> None:
-        pass
-
-    def failed(self, task: str, sentence: str) -> None:
-        self.problems[task] = sentence
 
 
 class FakeManager:
@@ -686,8 +679,8 @@ class FakeManager:
 
 def why_not(asked: str, problem: Exception = ConnectionError("offline")) -> str:
     """The sentence with which a task is left out."""
-    with pytest.raises(BenchmarkFailed) as told:
-        measuring._load(FakeManager(problem), asked, 10)
+    with pytest.raises(TaskFailed) as told:
+        load_task(FakeManager(problem), asked, examples=10)
     return str(told.value)
 
 
@@ -709,37 +702,72 @@ def test_an_unknown_benchmark_is_named_with_what_may_be_meant() -> None:
     assert "no benchmark called zzz" in why_not("zzz")
 
 
-def test_a_template_that_fails_at_a_later_example_leaves_the_other_tasks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+OWN = LoadedTask("own.yaml", "own", {}, [], 1)
+
+
+def failing(problem: Exception) -> Callable[[LoadedTask, Path], None]:
+    """An lm-eval that raises this as it asks."""
+
+    def evaluate(task: LoadedTask, folder: Path) -> None:
+        raise problem
+
+    return evaluate
+
+
+def leaving(result: dict[str, Any]) -> Callable[[LoadedTask, Path], None]:
+    """An lm-eval that leaves its files with this result."""
+
+    def evaluate(task: LoadedTask, folder: Path) -> None:
+        samples = result.pop("samples")
+        (folder / "results_2026-01-01T00-00-00.json").write_text(json.dumps(result))
+        for name, rows in samples.items():
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / f"samples_{name}_2026-01-01T00-00-00.jsonl").write_text(text)
+
+    return evaluate
+
+
+def test_a_template_that_fails_at_a_later_example_is_told_as_that_tasks_fault(tmp_path: Path) -> None:
     from jinja2 import UndefinedError
 
-    def breaks(**_: object) -> None:
-        raise UndefinedError("'choices' is undefined")
-
-    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=breaks))
-    listener = Silent()
-    task: Any = SimpleNamespace(asked="own.yaml", name="own", objects=[], manager=None, limit=1, by_chat=False)
-    measuring._ask(None, task, listener)
-    assert listener.problems == {"own.yaml": "own cannot be asked ('choices' is undefined). The log says where."}
+    with pytest.raises(TaskFailed) as told:
+        ask(OWN, failing(UndefinedError("'choices' is undefined")), folder=tmp_path / "own")
+    assert str(told.value) == "own cannot be asked ('choices' is undefined). The log says where."
 
 
-def test_a_benchmark_without_any_figure_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_too_small_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    problem = type("OutOfMemoryError", (RuntimeError,), {})("Tried to allocate 2 GiB")
+    with pytest.raises(BenchmarkFailed, match="GPU has too little memory") as told:
+        ask(OWN, failing(problem), folder=tmp_path / "own")
+    assert not isinstance(told.value, TaskFailed), "no other task would fit either"
+    with pytest.raises(RuntimeError, match="device-side"):
+        ask(OWN, failing(RuntimeError("device-side assert")), folder=tmp_path / "own")
+
+
+def test_scores_are_read_from_lm_evals_files_and_not_from_an_earlier_attempts(tmp_path: Path) -> None:
+    ask(OWN, leaving(a_result({"own": [{"acc": 0.0}]})), folder=tmp_path / "own")
+    result = a_result({"own": [{"acc": 1.0}, {"acc": 0.0}]}, chat_template="{{messages}}")
+    found = ask(OWN, leaving(result), folder=tmp_path / "own")
+    (score,) = found.scores
+    assert list((score.by_example or {}).values()) == [1.0, 0.0]
+    assert found.about["chat_template"] is True
+    with pytest.raises(BenchmarkFailed, match="could not write"):
+        ask(OWN, lambda task, folder: None, folder=tmp_path / "own")
+
+
+def test_a_benchmark_without_any_figure_has_failed(tmp_path: Path) -> None:
     result = a_result({"own": [{"acc": 1.0}]})
     result["results"]["own"] = {"alias": "own"}
-    monkeypatch.setitem(sys.modules, "lm_eval", SimpleNamespace(simple_evaluate=lambda **_: result))
-    listener = Silent()
-    task: Any = SimpleNamespace(
-        asked="own.yaml", name="own", objects=[], manager=None, limit=1, by_chat=False, is_one_score=False
-    )
-    measuring._ask(None, task, listener)
-    assert "own gave no figure" in listener.problems["own.yaml"]
+    with pytest.raises(TaskFailed, match="own gave no figure"):
+        ask(OWN, leaving(result), folder=tmp_path / "own")
 
 
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terms, "find_spec", lambda name: None)
+    monkeypatch.setattr(measuring, "find_spec", lambda name: None)
     with pytest.raises(
         BenchmarkFailed, match=r"pip install --no-deps -r .*requirements/benchmarks\.txt” and try again"
     ):
-        measuring.measure(Asked("folder", ("mmlu",), 10, quantised=False), Silent())
+        measured_by()
 
 
 def test_a_hub_that_does_not_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -804,13 +832,13 @@ def test_a_model_is_held_to_its_base_and_in_four_bits_to_itself(s: Session, home
     base, four = contrasts(s, version=version)
     assert version.parent is not None
     assert (base.model, base.reference) == (version.name, version.parent.name)
-    assert [(one.task, one.outcome) for one in base.told] == [
+    assert [(one.task, one.outcome) for one in base.differences] == [
         ("arc_easy", ScoreChange.LOST),
         ("hellaswag", ScoreChange.NOT_SHOWN),
     ]
     assert (four.model, four.reference) == (f"{version.name} in four bits", version.name)
-    assert [one.difference for one in four.told] == [0.0]
-    assert [one.task for one in four.untold] == ["hellaswag"]
+    assert [one.difference for one in four.differences] == [0.0]
+    assert [one.task for one in four.not_compared] == ["hellaswag"]
     assert [one.value for one in newest(scores_of(s, model_version_id=version.id))] == [0.6, 0.78]
 
 
@@ -872,7 +900,7 @@ def test_the_screen_names_the_command_where_lm_eval_is_not_installed(
 ) -> None:
     with session() as s:
         project, by, _ = measured_models(s, home)
-    monkeypatch.setattr(terms, "find_spec", lambda name: None)
+    monkeypatch.setattr(measuring, "find_spec", lambda name: None)
     page = open_page("trained_models", project_id=project.id, by=by.id)
     assert "requirements/benchmarks.txt" in said(page)
     assert "Run benchmarks" not in [one.label for one in page.button]
@@ -1002,13 +1030,13 @@ def test_real_lm_eval_asks_a_model_its_base_and_itself_in_four_bits(
         assert list((acc.by_example or {}).values()) == ours, "the first eight, each as transformers alone has it"
         assert (acc.examples, acc.value) == (8, sum(ours) / 8)
         base_found, four = contrasts(s, version=s.get_one(ModelVersion, tuned_id))
-    assert [(one.task, one.metric, one.examples) for one in base_found.told] == [
+    assert [(one.task, one.metric, one.examples) for one in base_found.differences] == [
         ("sums", "acc", 8),
         ("sums", "acc_norm", 8),
         ("writes", "exact_match", 8),
     ]
-    assert {one.outcome for one in base_found.told} <= set(ScoreChange)
-    assert [(one.task, one.metric) for one in four.told] == [("sums", "acc"), ("sums", "acc_norm")]
+    assert {one.outcome for one in base_found.differences} <= set(ScoreChange)
+    assert [(one.task, one.metric) for one in four.differences] == [("sums", "acc"), ("sums", "acc_norm")]
     said_of = json.loads((tmp_path / "home" / "runs" / f"benchmark-{three[0]}" / "manifest.json").read_text())
     assert said_of["tasks"][str(writes)]["chat_template"] is True
     assert said_of["tasks"][str(sums)]["chat_template"] is False

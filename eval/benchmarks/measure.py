@@ -1,30 +1,30 @@
 """lm-eval (EleutherAI's lm-evaluation-harness, MIT) on one model; loads torch, so only a run's own process calls it.
 
-Multiple choice is asked as plain text, as published figures are; a task in which the model writes is asked by its chat
-template, unless its ``metadata`` say ``chat_template: true`` or ``false``.
+Each benchmark is asked by what lm-eval's command does once it has read its arguments (docs/experiments.md says why not
+by the command itself), and leaves the command's files in the run's folder; scores are read from those. Multiple choice
+is asked as plain text, as published figures are; a task in which the model writes is asked by its chat template, unless
+its ``metadata`` say ``chat_template: true`` or ``false``.
 """
 
-import json
 import logging
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
-from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
 from db.models import Adapter
-from errors import PickwellError, missing_package
+from errors import PickwellError, missing_package, requirement_file
+from eval.benchmarks.scores import is_by_chat, read_results, scores_in
 from eval.benchmarks.tasks import is_local, local_task
-from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener, not_installed
-from jobs.progress import RunLost
 from llm.folder import is_hub_id
 from stats.paired import Score
 
@@ -35,60 +35,114 @@ RESAMPLES = 1000
 BATCH = 4
 """Texts read at once; few, for on a CPU padding costs more than batches save."""
 BATCH_GPU = 8
-VOLATILE = ("metadata", "dataset_kwargs", "dataset_path", "task_alias", "tag")
-"""Of a task's configuration, what says nothing of how it asks: where its file and data are, and how it is called."""
+HOW = "choices asked as plain text and written answers by the chat template"
 REACHED = 10.0
 """Seconds to wait for a word from the hub."""
-
+FILES = "lm-eval"
+"""Folder in the run's for what lm-eval writes, by benchmark."""
 WRONG_IN_A_TASK = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, re.error)
 """What foreign wording, data and patterns raise as they are asked, beside errors of their templates."""
 
 log = logging.getLogger("eval.benchmarks.measure")
 
 
-def measure(given: Asked, listener: Listener) -> None:
-    """Ask the model every task that is still to be asked. Raises `BenchmarkFailed` and `BrokenModel`."""
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What is to be measured."""
+
+    location: str
+    """The model's whole folder, or its hub id."""
+    tasks: tuple[str, ...]
+    examples: int | None
+    quantised: bool
+    folder: Path
+    """The run's own."""
+    adapters: tuple[tuple[str, str, str], ...] = ()
+    """Base, adapter and place of every merge that has to come first, in this order."""
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """What was measured on one task."""
+
+    scores: Sequence[Score]
+    about: Mapping[str, object]
+    """How it was asked: versions, examples shown before, by the chat template or not, seed."""
+
+
+Say = Callable[[str, int, int], None]
+"""Takes what goes on, how many examples of all are done, and how many there are; what it raises comes through."""
+
+
+class BenchmarkFailed(PickwellError):
+    """A benchmark that cannot go on, or some of whose tasks cannot be asked."""
+
+
+class TaskFailed(BenchmarkFailed):
+    """A task that cannot be asked, while others can."""
+
+
+def not_installed() -> str | None:
+    """What to do where lm-eval is not installed, which is optional; none where it is."""
+    if find_spec("lm_eval") is not None:
+        return None
+    return missing_package("Asking benchmarks", "lm-eval", pip=["--no-deps", "-r", requirement_file("benchmarks")])
+
+
+def measured_by() -> str:
+    """What measures here: lm-eval with its version, the precision and how tasks are asked. Raises `BenchmarkFailed`."""
     if lacking := not_installed():
         raise BenchmarkFailed(lacking)
-    todo = listener.begin(measured_by())
-    if not todo:
-        return
-    foreign = [task for task in todo if not is_local(task)]
-    if not foreign and not is_hub_id(given.location):
+    import torch
+
+    where = "float32 on a CPU"
+    if torch.cuda.is_available():
+        where = f"{'bfloat16' if torch.cuda.is_bf16_supported() else 'float32'} on a GPU"
+    return f"lm-eval {version('lm_eval')}, {where}, {HOW}"
+
+
+def measure(request: BenchmarkRequest, say: Say) -> Iterator[tuple[str, TaskScores | PickwellError]]:
+    """Ask the model each task; gives its scores as it ends, or why it cannot be asked.
+
+    Raises `BenchmarkFailed` and `BrokenModel` where none can be asked any more.
+    """
+    foreign = [task for task in request.tasks if not is_local(task)]
+    if not foreign and not is_hub_id(request.location):
         stay_offline()
     elif not hub_answers():
         log.warning("The Hugging Face hub does not answer: only what is in its cache on this machine can be used.")
         stay_offline()
-    _merge_first(given)
-    with _careful():
-        tasks = _tasks(todo, listener, examples=given.examples, defaults=bool(foreign))
-        if not tasks:
-            return
-        listener.say("Loading the model", 0, sum(one.examples for one in tasks))
-        lm = _model(given)
-        done, total = 0, sum(one.examples for one in tasks)
-        for place, one in enumerate(tasks, start=1):
-            words = one.name if len(tasks) == 1 else f"{one.name}, benchmark {place} of {len(tasks)}"
-            with _told(listener, words, done=done, share=one.examples, total=total):
-                _ask(lm, one, listener)
-            done += one.examples
+    _merge_first(request)
+    from lm_eval.tasks import TaskManager
 
+    _fill_templates_in_a_sandbox()
+    say("Reading the list of benchmarks", 0, 0)
+    manager = TaskManager(include_defaults=bool(foreign))
+    tasks = []
+    for asked in request.tasks:
+        say(f"Reading the data of {Path(asked).name}", 0, 0)
+        try:
+            tasks.append(load_task(manager, asked, examples=request.examples))
+        except PickwellError as problem:
+            yield asked, problem
+    if not tasks:
+        return
+    done, total = 0, sum(task.examples for task in tasks)
+    say("Loading the model", 0, total)
+    model = _load_model(request)
+    for place, task in enumerate(tasks, start=1):
+        words = task.name if len(tasks) == 1 else f"{task.name}, benchmark {place} of {len(tasks)}"
 
-def measured_by() -> str:
-    """What measures here: lm-eval with its version, the precision and how tasks are asked."""
-    import torch
+        def heard(share: float, task: LoadedTask = task, words: str = words, done: int = done) -> None:
+            say(words, done + int(task.examples * share), total)
 
-    try:
-        number = version("lm_eval")
-    except PackageNotFoundError:
-        number = "of unknown version"
-    where = "float32 on a CPU"
-    if torch.cuda.is_available():
-        where = f"{'bfloat16' if torch.cuda.is_bf16_supported() else 'float32'} on a GPU"
-    return f"lm-eval {number}, {where}, {HOW}"
-
-
-HOW = "choices asked as plain text and written answers by the chat template"
+        heard(0.0)
+        _hear_bars(heard)
+        try:
+            yield task.asked, ask(task, partial(_evaluate, model), folder=request.folder / FILES / task.name)
+        except TaskFailed as problem:
+            yield task.asked, problem
+        done += task.examples
 
 
 def stay_offline() -> None:
@@ -103,58 +157,65 @@ def hub_answers() -> bool:
         return False
     import httpx
 
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
-        httpx.head(address, timeout=REACHED)
+        httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=REACHED)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
     return True
 
 
-def _merge_first(given: Asked) -> None:
+def _merge_first(request: BenchmarkRequest) -> None:
     from llm.merging import merge
 
-    for base, adapter, place in given.adapters:
+    for base, adapter, place in request.adapters:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         merge(base, Path(adapter), Path(place))
 
 
-@contextmanager
-def _careful() -> Iterator[None]:
-    """Templates of tasks are data: they are filled in where they cannot reach Python."""
-    import lm_eval.utils  # type: ignore[import-not-found,import-untyped,unused-ignore]
+def _fill_templates_in_a_sandbox() -> None:
+    """Templates of tasks are data: from now on this process fills them in where they cannot reach Python."""
+    import lm_eval.utils
     from jinja2 import BaseLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    before = lm_eval.utils.env
     inside = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
-    inside.filters.update(before.filters)
+    inside.filters.update(lm_eval.utils.env.filters)
     lm_eval.utils.env = inside
-    try:
-        yield
-    finally:
-        lm_eval.utils.env = before
+
+
+def _hear_bars(heard: Callable[[float], None]) -> None:
+    """From now on tell how far lm-eval is, from 0 to 1, by the bars that it draws."""
+    import lm_eval.models.huggingface as models
+    from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
+
+    class HeardBar(tqdm):  # type: ignore[misc]
+        def update(self, n: float | None = 1) -> Any:
+            heard(min(1.0, (self.n + (n or 0)) / (self.total or 1)))
+            return super().update(n)
+
+    models.tqdm = HeardBar
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks
 
 
-class _Task:
-    """A task that was asked for, loaded; a group of lm-eval's holds several."""
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task that was asked for, with its data; a group of lm-eval's holds several."""
 
-    def __init__(self, asked: str, name: str, loaded: Mapping[str, Any], *, most: int | None) -> None:
-        """Args: asked: as in the run; name: lm-eval's; loaded: what its TaskManager gives; most: examples of it."""
-        self.asked, self.name = asked, name
-        group = loaded.get("groups", {}).get(name)
-        self.parts: dict[str, Any] = dict(loaded["tasks"])
-        self.objects: list[Any] = [group] if group is not None else list(self.parts.values())
-        self.is_one_score = group is not None and bool(group.aggregate_metric_list)
-        # of a group with one score its tasks share the examples, as many of each
-        share = len(self.parts) if self.is_one_score else 1
-        self.limit = None if most is None else max(1, math.ceil(most / share))
-        self.manager: Any = None
+    asked: str
+    """As in the run."""
+    name: str
+    """lm-eval's."""
+    parts: Mapping[str, Any]
+    """The tasks in it, by name."""
+    objects: Sequence[Any]
+    """What lm-eval is given: the group, or its tasks."""
+    limit: int | None
+    """Examples of each part, at most."""
+    manager: Any = None
 
-    @cached_property
+    @property
     def examples(self) -> int:
         """How many are asked."""
         sizes = [len(part.eval_docs) for part in self.parts.values()]
@@ -168,282 +229,186 @@ class _Task:
         return bool(said) if said is not None else part.get_config("output_type") == "generate_until"
 
 
-def _tasks(todo: Sequence[str], listener: Listener, *, examples: int | None, defaults: bool) -> list[_Task]:
-    """Those that can be asked here; the listener hears of the others."""
-    from lm_eval.tasks import TaskManager  # type: ignore[import-not-found,import-untyped,unused-ignore]
+def load_task(manager: Any, asked: str, *, examples: int | None) -> LoadedTask:
+    """A task of lm-eval's TaskManager, or of a file, which is given to it checked and as data.
 
-    listener.say("Reading the list of benchmarks", 0, 0)
-    manager = TaskManager(include_defaults=defaults)
-    found = []
-    for asked in todo:
-        listener.say(f"Reading the data of {Path(asked).name}", 0, 0)
-        try:
-            found.append(_load(manager, asked, examples))
-        except PickwellError as problem:
-            listener.failed(asked, str(problem))
-    return found
-
-
-def _load(manager: Any, asked: str, examples: int | None) -> _Task:
-    """Raises `BenchmarkFailed`, `BadFile` and `NotFound`."""
+    Raises `TaskFailed`, `BadFile` and `NotFound`.
+    """
+    given: Any = local_task(asked) if is_local(asked) else asked
+    name = str(given["task"]) if is_local(asked) else asked
     if is_local(asked):
-        spec: Any = local_task(asked)
-        name = str(spec["task"])
-        _refuse_foreign_metrics(spec, Path(asked).name)
-    else:
-        spec = name = asked
-        if asked not in manager.task_index:
-            near = get_close_matches(asked, manager.all_tasks, n=3, cutoff=0.7)
-            known = f" Did you mean {' or '.join(near)}?" if near else " Its list is at github.com/EleutherAI."
-            raise BenchmarkFailed(f"lm-eval has no benchmark called {asked}.{known}")
+        _refuse_foreign_metrics(given, Path(asked).name)
+    elif asked not in manager.task_index:
+        near = get_close_matches(asked, manager.all_tasks, n=3, cutoff=0.7)
+        known = f" Did you mean {' or '.join(near)}?" if near else " Its list is at github.com/EleutherAI."
+        raise TaskFailed(f"lm-eval has no benchmark called {asked}.{known}")
     try:
-        task = _Task(asked, name, manager.load([spec]), most=examples)
-        if not all(len(part.eval_docs) for part in task.parts.values()):
-            raise BenchmarkFailed(f"{Path(asked).name} has no examples to ask. Put questions into its data.")
-    except (PickwellError, RunLost):
-        raise
+        loaded = manager.load([given])
+        parts, group = loaded["tasks"], loaded.get("groups", {}).get(name)
+        is_empty = not all(len(part.eval_docs) for part in parts.values())
     except Exception as problem:  # a task is foreign configuration and data: whatever is wrong in it can be raised
         log.exception("%s cannot be read.", asked)
-        raise BenchmarkFailed(_unread(manager, asked, problem)) from None
-    task.manager = manager
-    return task
+        raise TaskFailed(_unread(manager, asked, problem)) from None
+    if is_empty:
+        raise TaskFailed(f"{Path(asked).name} has no examples to ask. Put questions into its data.")
+    # of a group with one score its tasks share the examples, as many of each
+    share = len(parts) if group is not None and group.aggregate_metric_list else 1
+    limit = None if examples is None else math.ceil(examples / share)
+    return LoadedTask(asked, name, parts, [*parts.values()] if group is None else [group], limit, manager)
 
 
 def _refuse_foreign_metrics(task: Mapping[str, Any], file: str) -> None:
     """A metric that lm-eval does not know it would fetch as program code."""
-    import lm_eval.api.metrics  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401
-    from lm_eval.api.registry import metric_registry  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    import lm_eval.api.metrics  # noqa: F401
+    from lm_eval.api.registry import metric_registry
 
-    for one in task.get("metric_list") or []:
-        if one.get("metric") not in metric_registry:
-            raise BenchmarkFailed(f"{file} asks for the metric {one.get('metric')}, which lm-eval does not have.")
+    for entry in task.get("metric_list") or []:
+        if entry.get("metric") not in metric_registry:
+            raise TaskFailed(f"{file} asks for the metric {entry.get('metric')}, which lm-eval does not have.")
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
 
 
 def _unread(manager: Any, asked: str, problem: Exception) -> str:
     """Why a task's data or wording cannot be read, and what to do."""
-    said = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
     if is_local(asked):
-        return f"{Path(asked).name} cannot be asked ({said}). Compare it with its data, then press Try again."
+        words = _first_line(problem)
+        return f"{Path(asked).name} cannot be asked ({words}). Compare it with its data, then press Try again."
     if isinstance(problem, ModuleNotFoundError):
         return missing_package(f"lm-eval's {asked}", str(problem.name)) + " Or choose another benchmark."
-    if not _is_about_reaching(problem):
-        return f"lm-eval cannot read its benchmark {asked} ({said}). Choose another one."
+    if not _is_unreachable(problem):
+        return f"lm-eval cannot read its benchmark {asked} ({_first_line(problem)}). Choose another one."
     return (
         f"The data of {asked} is not on this machine and the Hugging Face hub cannot be reached. Where there is a "
-        f'network, run python -c "{_loading(manager, asked)}", set HF_HOME here '
+        f'network, run python -c "{_fetching(manager, asked)}", set HF_HOME here '
         "to a copy of that machine's and press Try again; or use a task file of your own."
     )
 
 
-def _is_about_reaching(problem: BaseException | None) -> bool:
+def _is_unreachable(problem: BaseException | None) -> bool:
     """Whether data was not to be had, by the network or by the cache."""
     while problem is not None:
-        words = str(problem)
-        if isinstance(problem, OSError) or type(problem).__module__.startswith("httpx") or "find cache" in words:
+        is_network = isinstance(problem, OSError) or type(problem).__module__.startswith("httpx")
+        if is_network or "find cache" in str(problem):
             return True
         problem = problem.__cause__ or problem.__context__
     return False
 
 
-def _loading(manager: Any, asked: str) -> str:
+def _fetching(manager: Any, asked: str) -> str:
     """The program that fetches a task's data into the hub's cache; of a group, each data set in it."""
-    sets: dict[tuple[str, str | None], None] = {}
-    waiting = [asked]
-    seen: set[str] = set()
-    while waiting:
-        entry = manager.task_index.get(waiting.pop(0))
-        if entry is None or entry.name in seen:
-            continue
-        seen.add(entry.name)
-        config = entry.cfg or {}
-        members = config.get("task")
-        if isinstance(members, list):
-            waiting += [one if isinstance(one, str) else str(one.get("task") or one.get("group")) for one in members]
-        elif entry.tags and not config:
-            waiting += sorted(entry.tags)
-        elif config.get("dataset_path"):
-            sets[str(config["dataset_path"]), config.get("dataset_name")] = None
+    sets = list(dict.fromkeys(_data_sets(manager.task_index, asked))) or [(asked, None)]
     paths = {path for path, _ in sets}
     if len(sets) > 3 and len(paths) == 1:
         (path,) = paths
         every = f"[load_dataset('{path}', name) for name in get_dataset_config_names('{path}')]"
         return f"from datasets import get_dataset_config_names, load_dataset; {every}"
-    lines = [f"load_dataset('{path}'{f', {name!r}' if name else ''})" for path, name in sets]
-    return "; ".join(["from datasets import load_dataset", *(lines or [f"load_dataset('{asked}')"])])
+    loads = [f"load_dataset('{path}'{f', {name!r}' if name else ''})" for path, name in sets]
+    return "; ".join(["from datasets import load_dataset", *loads])
+
+
+def _data_sets(index: Mapping[str, Any], name: str) -> Iterator[tuple[str, str | None]]:
+    """Path and name on the hub of every data set that a task, a group or a tag reads."""
+    if (entry := index.get(name)) is None:
+        return
+    config = entry.cfg or {"task": sorted(entry.tags)}
+    if not isinstance(members := config.get("task"), list):
+        if config.get("dataset_path"):
+            yield str(config["dataset_path"]), config.get("dataset_name")
+        return
+    for member in members:
+        given = {"task": member} if isinstance(member, str) else member
+        yield from _data_sets(index, str(given.get("task") or given.get("group")))
 
 
 # ------------------------------------------------------------------------------------------------------------ asking
 
 
-def _model(given: Asked) -> Any:
+@contextmanager
+def _gpu_memory_told() -> Iterator[None]:
+    """Raise `BenchmarkFailed` where a GPU's memory does not do."""
+    try:
+        yield
+    except RuntimeError as problem:
+        if type(problem).__name__ != "OutOfMemoryError":  # torch's
+            raise
+        raise BenchmarkFailed(
+            "The GPU has too little memory for this model. End what else runs on it, or choose a smaller model or four "
+            "bits, and press Try again."
+        ) from problem
+
+
+def _load_model(request: BenchmarkRequest) -> Any:
     """The model as lm-eval takes it: float32 on a CPU, bfloat16 on a GPU, or in four bits (NF4)."""
-    from lm_eval.models.huggingface import HFLM  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from lm_eval.models.huggingface import HFLM
 
     from training.trainer.cpu import use_every_core, use_onednn
     from training.trainer.weights import load_model, load_tokenizer, on_gpu
 
-    if given.quantised and find_spec("bitsandbytes") is None:
+    if request.quantised and find_spec("bitsandbytes") is None:
         raise BenchmarkFailed(missing_package("Loading in four bits", "bitsandbytes"))
     use_every_core()
     use_onednn()
-    tokenizer = load_tokenizer(given.location, expected=None)
-    model = load_model(given.location, adapter=Adapter.QLORA if given.quantised else Adapter.LORA)
-    if on_gpu() and not given.quantised:
-        model.to("cuda")
-    size = BATCH_GPU if on_gpu() else BATCH
-    return HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=size)
+    tokenizer = load_tokenizer(request.location, expected=None)
+    with _gpu_memory_told():
+        model = load_model(request.location, adapter=Adapter.QLORA if request.quantised else Adapter.LORA)
+        if on_gpu() and not request.quantised:
+            model.to("cuda")
+    return HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_GPU if on_gpu() else BATCH)
 
 
-def _ask(lm: Any, task: _Task, listener: Listener) -> None:
-    """Ask one task and tell the listener its scores."""
+def ask(task: LoadedTask, evaluate: Callable[[LoadedTask, Path], None], *, folder: Path) -> TaskScores:
+    """A task's scores. Raises `TaskFailed`, and `BenchmarkFailed` where it is not the task's fault.
+
+    Args:
+        evaluate: asks the task and leaves lm-eval's files in the folder.
+    """
     from jinja2 import TemplateError
-    from lm_eval import simple_evaluate
 
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that did not come so far
+    folder.mkdir(parents=True)
     try:
-        results: Any = simple_evaluate(
-            model=lm,
-            tasks=task.objects,
-            task_manager=task.manager,
-            limit=task.limit,
-            apply_chat_template=task.by_chat,
-            bootstrap_iters=RESAMPLES,
-            log_samples=True,
-            random_seed=SEED,
-            numpy_random_seed=SEED,
-            torch_random_seed=SEED,
-            fewshot_random_seed=SEED,
-        )
+        with _gpu_memory_told():
+            evaluate(task, folder)
     except (*WRONG_IN_A_TASK, TemplateError) as problem:
         log.exception("%s cannot be asked.", task.asked)
-        said = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        listener.failed(task.asked, f"{task.name} cannot be asked ({said}). The log says where.")
-        return
-    scores = found_in(results, task.name if task.is_one_score else None, by_chat=task.by_chat)
-    if not scores:
-        listener.failed(task.asked, f"{task.name} gave no figure. Name metrics that are numbers in its metric_list.")
-        return
+        raise TaskFailed(f"{task.name} cannot be asked ({_first_line(problem)}). The log says where.") from None
+    if (results := read_results(folder)) is None:
+        raise BenchmarkFailed(f"lm-eval could not write into {folder}. Free some space there, then press Try again.")
+    if not (scores := scores_in(results, task.name)):
+        raise TaskFailed(f"{task.name} gave no figure. Name metrics that are numbers in its metric_list.")
     about = {
         "versions": {name: str(number) for name, number in results["versions"].items()},
         "shown_before": results["n-shot"],
-        "chat_template": task.by_chat,
+        "chat_template": is_by_chat(results),
         "seed": SEED,
     }
-    listener.finished(task.asked, scores, about)
+    return TaskScores(scores, about)
 
 
-@contextmanager
-def _told(listener: Listener, words: str, *, done: int, share: int, total: int) -> Iterator[None]:
-    """Tell the listener how far lm-eval is, from the bars that it draws."""
-    import lm_eval.models.huggingface as models  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
+def _evaluate(model: Any, task: LoadedTask, folder: Path) -> None:
+    """What ``python -m lm_eval --output_path FOLDER/results.json --log_samples`` does with a model and tasks."""
+    from lm_eval import simple_evaluate
+    from lm_eval.loggers import EvaluationTracker
 
-    class Bar(tqdm):  # type: ignore[misc]
-        def update(self, n: float | None = 1) -> Any:
-            listener.say(words, done + int(share * min(1.0, (self.n + (n or 0)) / (self.total or 1))), total)
-            return super().update(n)
-
-    before = models.tqdm
-    models.tqdm = Bar
-    listener.say(words, done, total)
-    try:
-        yield
-    finally:
-        models.tqdm = before
-
-
-# ------------------------------------------------------------------------------------------------------------ scores
-
-
-def found_in(results: Mapping[str, Any], group: str | None, *, by_chat: bool = False) -> list[Score]:
-    """Scores from what lm-eval gives back.
-
-    Args:
-        group: name of a group of tasks that has one score, pooled over all of them; none gives each task its own.
-        by_chat: whether the chat template was applied, which makes it another question.
-    """
-    every = [one for task in results["samples"] for one in _of_task(results, task, by_chat=by_chat)]
-    if group is None:
-        return every
-    found = []
-    for metric in dict.fromkeys(one.metric for one in every):
-        parts = [one for one in every if one.metric == metric]
-        pooled = results.get("groups", {}).get(group, {})
-        key = next((name for name in pooled if name.partition(",")[0] == metric), None)
-        if key is None or not _is_number(pooled[key]):
-            continue
-        by_example: dict[str, float] | None = {}
-        for part in parts:
-            by_example = None if by_example is None or part.by_example is None else by_example | dict(part.by_example)
-        error = pooled.get(key.replace(",", "_stderr,", 1))
-        if not _is_number(error) and by_example and len(by_example) > 1:  # of one example a task lm-eval has none
-            error = stdev(by_example.values()) / math.sqrt(len(by_example))
-        found.append(
-            Score(
-                task=group,
-                metric=metric,
-                value=float(pooled[key]),
-                standard_error=float(error) if _is_number(error) else None,
-                examples=sum(part.examples for part in parts),
-                higher_is_better=parts[0].higher_is_better,
-                by_example=by_example,
-            )
-        )
-    return found
-
-
-def _of_task(results: Mapping[str, Any], task: str, *, by_chat: bool) -> list[Score]:
-    values = results["results"][task]
-    found: dict[str, Score] = {}
-    for key, value in values.items():
-        metric, comma, kind = key.partition(",")
-        if not comma or metric.endswith("_stderr") or not _is_number(value):
-            continue
-        name = metric if metric not in found else f"{metric} ({kind})"
-        error = values.get(f"{metric}_stderr,{kind}")
-        found[name] = Score(
-            task=task,
-            metric=name,
-            value=float(value),
-            standard_error=float(error) if _is_number(error) else None,
-            examples=int(results["n-samples"][task]["effective"]),
-            higher_is_better=results["higher_is_better"].get(task, {}).get(metric) is not False,
-            by_example=_by_example(results, task, metric, kind, by_chat=by_chat),
-        )
-    return list(found.values())
-
-
-def _by_example(
-    results: Mapping[str, Any], task: str, metric: str, kind: str, *, by_chat: bool
-) -> dict[str, float] | None:
-    """The metric of each example; none where one has no number of its own."""
-    asked = _fingerprint(results, task, by_chat=by_chat)
-    found: dict[str, float] = {}
-    for sample in results["samples"][task]:
-        if sample["filter"] != kind:
-            continue
-        if not _is_number(sample.get(metric)):
-            return None
-        # what was shown before it belongs to a question; a chat template may hold the day
-        whole = "" if by_chat else sample.get("prompt_hash", "")
-        text = sha256(f"{sample['doc_hash']}{sample['target_hash']}{whole}".encode()).hexdigest()[:16]
-        key = f"{asked}-{text}"
-        again = 2
-        while key in found:  # the same question twice in the data
-            key = f"{asked}-{text}-{again}"
-            again += 1
-        found[key] = float(sample[metric])
-    return found or None
-
-
-def _fingerprint(results: Mapping[str, Any], task: str, *, by_chat: bool) -> str:
-    """Short hash of how a task asks: its version, wording and metrics, and whether by the chat template."""
-    config = {name: value for name, value in results["configs"][task].items() if name not in VOLATILE}
-    about = [config, results["versions"].get(task), by_chat]
-    return sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return not isinstance(value, str) and math.isfinite(value)  # type: ignore[arg-type]
-    except TypeError:
-        return False
+    tracker = EvaluationTracker(output_path=str(folder / "results.json"))
+    results: Any = simple_evaluate(
+        model=model,
+        tasks=task.objects,
+        task_manager=task.manager,
+        limit=task.limit,
+        apply_chat_template=task.by_chat,
+        bootstrap_iters=RESAMPLES,
+        log_samples=True,
+        evaluation_tracker=tracker,
+        random_seed=SEED,
+        numpy_random_seed=SEED,
+        torch_random_seed=SEED,
+        fewshot_random_seed=SEED,
+    )
+    samples = results.pop("samples")
+    tracker.save_results_aggregated(results=results, samples=samples)
+    for name in results["configs"]:
+        tracker.save_results_samples(task_name=name, samples=samples[name])

@@ -8,6 +8,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from errors import BadFile, NotFound, PickwellError, Refused
-from training.recipe.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, LIBRARIES_MB
+from training.recipe.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, LIBRARIES_MB, has_gpu
 
 EXAMPLES = 100
 """Of each task, unless said otherwise: minutes on two cores, and differences of ten points are seen."""
@@ -69,7 +70,7 @@ DEFAULT = ("arc_easy", "hellaswag", "mmlu")
 
 
 def is_local(task: str) -> bool:
-    """Whether a task is a file of one's own and not lm-eval's."""
+    """Whether a task is a file of one's own and none of lm-eval's."""
     return task.endswith((".yaml", ".yml")) or "/" in task
 
 
@@ -78,26 +79,33 @@ def checked_tasks(tasks: Iterable[str]) -> list[str]:
 
     Raises `Refused`, `NotFound` and `BadFile`.
     """
-    found: list[str] = []
-    for task in filter(None, (one.strip() for one in tasks)):
+    by_label: dict[str, str] = {}
+    for task in filter(None, map(str.strip, tasks)):
         if is_local(task):
-            found.append(str(_file(task) or task))
-            local_task(found[-1])
-        elif TASK_NAME.fullmatch(task):
-            found.append(task)
-        else:
+            task = str(_file(task) or task)
+        elif not TASK_NAME.fullmatch(task):
             raise Refused(f"“{task[:60]}” is no name of a task. Take one of lm-eval's, or a path that ends in .yaml.")
-    if not found:
+        if by_label.setdefault(label_of(task), task) != task:
+            raise Refused("Two of these tasks have one name. Rename one in its file, under task.")
+    if not by_label:
         raise Refused("Choose at least one benchmark.")
-    named = [label_of(task) for task in dict.fromkeys(found)]
-    if len(set(named)) < len(named):
-        raise Refused("Two of these tasks have one name. Rename one in its file, under task.")
-    return list(dict.fromkeys(found))
+    return list(by_label.values())
 
 
 def label_of(task: str) -> str:
-    """The name under which a task's scores are kept."""
+    """The name under which a task's scores are kept. Raises `NotFound` and `BadFile` for a task file."""
     return str(local_task(task)["task"]) if is_local(task) else task
+
+
+def labels(tasks: Iterable[str]) -> list[str]:
+    """The tasks as people read them; a task file that is gone by its name."""
+    read = []
+    for task in tasks:
+        try:
+            read.append(label_of(task))
+        except PickwellError:
+            read.append(Path(task).name)
+    return read
 
 
 def changed_since(task: str, when: datetime) -> bool:
@@ -138,6 +146,8 @@ def local_task(path: str) -> dict[str, Any]:
     metrics, written = task.get("metric_list") or [], task.get("generation_kwargs") or {}
     if not isinstance(metrics, list):
         raise BadFile(f"{file.name} has to name its metrics as a list under metric_list, as [{{metric: acc}}].")
+    if any(not isinstance(metric, dict) or metric.get("hf_evaluate") for metric in metrics):
+        raise BadFile(f"{file.name} names a metric that is fetched as program code. Take one of lm-eval's own, as acc.")
     if not isinstance(written, dict):
         raise BadFile(f"{file.name} has to name each setting under generation_kwargs, as {{do_sample: false}}.")
     if strange := sorted(map(str, written.keys() - GENERATION)):
@@ -145,8 +155,6 @@ def local_task(path: str) -> dict[str, Any]:
             f"{file.name} has {strange[0][:40]} under generation_kwargs, which is not allowed here. Allowed are "
             f"{', '.join(sorted(GENERATION))}."
         )
-    if any(not isinstance(one, dict) or one.get("hf_evaluate") for one in metrics):
-        raise BadFile(f"{file.name} names a metric that is fetched as program code. Take one of lm-eval's own, as acc.")
     return task | {"dataset_kwargs": {"data_files": _data_files(file, task)}}
 
 
@@ -165,37 +173,35 @@ def _code(file: Path, entry: str) -> BadFile:
 
 def _data_files(file: Path, task: dict[str, Any]) -> dict[str, str]:
     """The file of each split by its whole path. Raises `BadFile` for one that is missing or empty."""
-    kind = task.get("dataset_path")
-    given = task["dataset_kwargs"].get("data_files") if isinstance(task.get("dataset_kwargs"), dict) else None
+    kind, options = task.get("dataset_path"), task.get("dataset_kwargs")
+    given = options.get("data_files") if isinstance(options, dict) else None
     if kind not in FORMATS or not given:
         raise BadFile(
             f"{file.name} does not say where its data is. Write “dataset_path: json” and, under dataset_kwargs, "
             "“data_files: {test: questions.jsonl}”."
         )
     splits = {"train": given} if isinstance(given, str) else given
-    if not isinstance(splits, dict) or not all(isinstance(one, str) for pair in splits.items() for one in pair):
+    if not isinstance(splits, dict) or not all(isinstance(word, str) for pair in splits.items() for word in pair):
         raise BadFile(f"{file.name} has to name one file for each split under data_files.")
-    asked = [task[name] for name in ("test_split", "validation_split") if task.get(name)]
-    wanted = {str(one) for one in (*asked, task.get("training_split")) if one}
-    if not asked or wanted - splits.keys():
+    asked = [str(task[name]) for name in ("test_split", "validation_split") if task.get(name)]
+    if not asked or {*asked, str(task.get("training_split") or asked[0])} - splits.keys():
         raise BadFile(
             f"{file.name} has to name a split of its data_files ({', '.join(splits)}) as test_split or "
             "validation_split."
         )
-    found = {}
+    places = {}
     for split, name in splits.items():
-        place = _file(name, file.parent)
-        if place is None:
+        if (place := _file(name, file.parent)) is None:
             raise BadFile(
                 f"{file.name} wants its data in {file.parent / name}, and there is no such file. Put it there."
             )
         _refuse_empty(place, str(kind))
-        found[str(split)] = str(place)
-    return found
+        places[split] = str(place)
+    return places
 
 
 def _refuse_empty(place: Path, kind: str) -> None:
-    """Raise `BadFile` unless the file has a first row; Parquet's is left to whoever opens it."""
+    """Raise `BadFile` unless the file has a first row; Parquet's is left to what opens it."""
     if kind == "parquet":
         return
     try:
@@ -212,12 +218,10 @@ def _refuse_empty(place: Path, kind: str) -> None:
         raise BadFile(f"{place.name} cannot be read ({problem}). Check it and its permissions.") from None
     if first is None:
         raise BadFile(f"{place.name} is empty, so there is nothing to ask. Put one question on each line.")
-    try:
-        row = json.loads(first)
-    except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
-        raise BadFile(f"{place.name} is no JSONL: its first line is no object. Put one question on each line.")
+    with suppress(ValueError, RecursionError):
+        if isinstance(json.loads(first), dict):
+            return
+    raise BadFile(f"{place.name} is no JSONL: its first line is no object. Put one question on each line.")
 
 
 def minutes(tasks: Sequence[str], *, examples: int, parameters: float | None) -> float:
@@ -226,23 +230,32 @@ def minutes(tasks: Sequence[str], *, examples: int, parameters: float | None) ->
     Args:
         parameters: of the model, in millions; none takes it for the default one's 135.
     """
-    known = {one.task: one.tokens for one in PRESETS}
+    known = {preset.task: preset.tokens for preset in PRESETS}
     tokens = sum(known.get(task, 4 * TOKENS_A_CHOICE) for task in tasks) * examples
     return (FIXED_SECONDS + SECONDS_A_TOKEN * tokens * (parameters or 135) / 135) / 60
 
 
-def memory_caution(parameters: Sequence[tuple[float | None, bool]], *, free_mb: float) -> str | None:
-    """What to say where the largest of these models hardly fits into memory; none where it does.
+def duration(tasks: Sequence[str], *, examples: int, sizes: Sequence[tuple[float | None, bool]]) -> str:
+    """A sentence on how long a run for each of these models takes, as far as anybody knows.
 
     Args:
-        parameters: in millions, and whether it is loaded in four bits; None for a model that does not say.
+        sizes: in millions of parameters, and whether in four bits; None for a model that does not say.
     """
-    sizes = [
+    time = sum(minutes(tasks, examples=examples, parameters=millions) for millions, _ in sizes)
+    words = f"{time:.0f} minutes" if time < 90 else f"{time / 60:.1f} hours"
+    gpu = ", which a GPU leaves far behind" if has_gpu() else ""
+    runs = f"{len(sizes)} runs, one after another" if len(sizes) > 1 else "one run"
+    return f"About {words} in all on two CPU cores{gpu}: a guess from how fast such a model reads, for {runs}."
+
+
+def memory_caution(sizes: Sequence[tuple[float | None, bool]], *, free_mb: float) -> str | None:
+    """What to say where the largest of these models, as for `duration`, hardly fits into memory; none where it does."""
+    needed = [
         LIBRARIES_MB + (BYTES_A_PARAMETER_4BIT if four else BYTES_A_PARAMETER) * millions * 1e6 / 2**20 + READING_MB
-        for millions, four in parameters
+        for millions, four in sizes
         if millions is not None
     ]
-    largest = max(sizes, default=0.0)
+    largest = max(needed, default=0.0)
     if largest <= free_mb:
         return None
     return (

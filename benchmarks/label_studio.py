@@ -1,30 +1,30 @@
-"""Label Studio under the same load: the most used open tool for such work, from PyPI, with its own default database.
+"""The peer of `benchmarks.review`: Label Studio, the most used open tool for such work, from PyPI, as it comes.
 
 It lives in a virtual environment of its own, in the cache folder of whoever measures; nothing of ours imports it. The
 clients send what its front end was seen to send in the label stream when somebody submits: the annotation, then the
 request for the next task, then the one for the labels of the project. The first two are what a person waits for.
 """
 
-import asyncio
 import os
+import random
 import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-from playwright.sync_api import Page
 
-from benchmarks.browser import Sitting, a_page, sit
-from benchmarks.pace import Pace
-from benchmarks.seeding import prompt_text, response_text, who_ranked
-from benchmarks.server import Server, free_port, serving
+from benchmarks.measuring import BrowserPace, ClickPace, Presses, Server, Sitting, a_page, latency, serving, sit
+from benchmarks.our_app import prompt_text, response_text, who_ranked
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 VERSION = "1.23.2"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pickwell-benchmarks"
@@ -46,6 +46,7 @@ SCREEN = f"""
   </Choices>
 </View>
 """
+RESULT = {"from_name": "choice", "to_name": "prompt", "type": "choices", "origin": "manual"}
 OWNER = "manager@example.org"
 TIMEOUT = 60.0
 """Seconds for one request."""
@@ -54,8 +55,8 @@ BETWEEN_KEYS_MS = 200
 
 
 @dataclass(frozen=True)
-class Peer:
-    """A running Label Studio with a project."""
+class LabelStudio:
+    """Label Studio at work, with tasks that are annotated already as the app's pairs are ranked."""
 
     server: Server
     password: str
@@ -67,16 +68,47 @@ class Peer:
     annotations: int
     import_s: float
 
+    name = "Label Studio"
+    least = 0.0
 
-@dataclass
-class Submissions:
-    """What a number of clients saw."""
+    @asynccontextmanager
+    async def tabs(self) -> AsyncIterator[Sequence["LabelStream"]]:
+        """The label stream of each reviewer, with its first task."""
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(_client(self, person)) for person in self.people]
+            yield [await LabelStream.opened(client, self.project_id) for client in clients]
 
-    waits: list[float] = field(default_factory=list)
-    """Seconds from sending an annotation until the next task has come."""
-    errors: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    """From the last client's first task until the last one stopped."""
+    def sit(self, look: BrowserPace) -> Sitting:
+        """Choose and submit in a real browser: a digit for the choice, then Ctrl+Enter, from which the wait counts."""
+
+        def press(page: "Page", _: str) -> None:
+            page.keyboard.press("1")
+            page.wait_for_timeout(BETWEEN_KEYS_MS)
+            page.keyboard.press("Control+Enter")
+
+        address, prompt = self.server.address, ".lsf-richtext__container"
+        with a_page() as page:
+            page.route("**/heidi-tips", lambda route: route.abort())  # advertisements, got from elsewhere
+            page.goto(f"{address}/user/login/?next=/api/version")
+            page.fill("input[name=email]", self.people[0])
+            page.fill("input[name=password]", self.password)
+            page.keyboard.press("Enter")
+            page.wait_for_url(f"{address}/api/version")
+            page.goto(f"{address}/projects/{self.project_id}/data?labeling=1")
+            page.locator(prompt).first.wait_for(timeout=120_000)
+            return sit(page, look, keys=("Enter",), press=press, prompt=prompt)
+
+    def saved(self) -> int:
+        """Nothing: only the app's own database is looked into."""
+        return 0
+
+    def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
+        """What clients saw, in figures."""
+        return {"submit_to_next_pair": latency(presses.next_pairs)}
+
+    def painted(self, sitting: Sitting) -> dict[str, Any]:
+        """What the browser painted, in figures."""
+        return {"key_to_next_pair_painted": latency(sitting.next_pairs)}
 
 
 def install() -> Path:
@@ -92,13 +124,13 @@ def install() -> Path:
 
 
 @contextmanager
-def label_studio(home: Path, *, prompts: int, reviewers: int) -> Iterator[Peer]:
-    """Serve Label Studio with so many tasks, annotated already as the app's pairs are ranked."""
-    port, password = free_port(), secrets.token_urlsafe(16)
-    start = [str(install()), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
+def label_studio(home: Path, *, prompts: int, reviewers: int) -> Iterator[LabelStudio]:
+    """Serve Label Studio with so many tasks."""
+    password = secrets.token_urlsafe(16)
+    start = [str(install()), "start", "--no-browser", "--internal-host", "127.0.0.1", "--data-dir", str(home)]
+    start += ["--username", OWNER, "--password", password, "--port"]
     with serving(
-        [*start, "--data-dir", str(home), "--username", OWNER, "--password", password],
-        port=port,
+        lambda port: [*start, str(port)],
         health="/health",
         log=home / "label-studio.log",
         environment=QUIET,
@@ -118,123 +150,74 @@ def label_studio(home: Path, *, prompts: int, reviewers: int) -> Iterator[Peer]:
                 path = f"/api/projects/{project_id}/import"
                 annotations += _answer(owner.post(path, json=tasks, headers=_proof(owner)))["annotation_count"]
             import_s = time.perf_counter() - began
-        yield Peer(server, password, project_id, people, prompts, annotations, round(import_s, 1))
+        yield LabelStudio(server, password, project_id, people, prompts, annotations, round(import_s, 1))
 
 
-async def annotate(peer: Peer, pace: Pace) -> Submissions:
-    """Let each reviewer submit one annotation after another in the label stream; `pace` as for the app's clients."""
-    found = Submissions()
-    async with AsyncExitStack() as tabs:
-        clients = [await tabs.enter_async_context(_tab(peer, person)) for person in peer.people]
-        streams = [await _LabelStream.opened(client, peer.project_id) for client in clients]
-        began = time.perf_counter()
-        await asyncio.gather(*(_submit_on(stream, found, pace, turn) for turn, stream in enumerate(streams)))
-        found.seconds = time.perf_counter() - began
-    return found
-
-
-def submit_pairs(peer: Peer, *, presses: int, rest: float, seed: int) -> Sitting:
-    """Choose and submit in a real browser: a digit for the choice, then Ctrl+Enter, from which the wait is counted."""
-
-    def press(page: Page, _: str) -> None:
-        page.keyboard.press("1")
-        page.wait_for_timeout(BETWEEN_KEYS_MS)
-        page.keyboard.press("Control+Enter")
-
-    with a_page() as page:
-        page.route("**/heidi-tips", lambda route: route.abort())  # advertisements, which its server gets from elsewhere
-        page.goto(f"{peer.server.address}/user/login/?next=/api/version")
-        page.fill("input[name=email]", peer.people[0])
-        page.fill("input[name=password]", peer.password)
-        page.keyboard.press("Enter")
-        page.wait_for_url(f"{peer.server.address}/api/version")
-        page.goto(f"{peer.server.address}/projects/{peer.project_id}/data?labeling=1")
-        text = ".lsf-richtext__container"
-        page.locator(text).first.wait_for(timeout=120_000)
-        return sit(page, keys=("Enter",), press=press, prompt=text, choice=None, presses=presses, rest=rest, seed=seed)
-
-
-class _LabelStream:
+class LabelStream:
     """One person's label stream."""
 
+    goes_on = True
+
     def __init__(self, client: httpx.AsyncClient, project_id: int, tab_id: int) -> None:
-        self.client = client
-        self.project_id = project_id
-        self.tab_id = tab_id
-        self.task_id = 0
-        self.came_at = datetime.now(UTC)
+        self.problems: list[str] = []
+        self._client, self._project_id, self._tab_id = client, project_id, tab_id
+        self._task_id, self._came_at = 0, datetime.now(UTC)
 
     @classmethod
-    async def opened(cls, client: httpx.AsyncClient, project_id: int) -> "_LabelStream":
+    async def opened(cls, client: httpx.AsyncClient, project_id: int) -> "LabelStream":
         """The stream with its first task. The first to come makes the tab that its tasks are taken from."""
         views = _answer(await client.get("/api/dm/views", params={"project": project_id}))
         if not views:
-            body = {"data": {"title": "Default", "ordering": [], "type": "list", "target": "tasks"}}
-            views = [
-                _answer(
-                    await client.post(
-                        f"/api/dm/views?tabID=0&project={project_id}",
-                        json={**body, "project": str(project_id)},
-                        headers=_proof(client),
-                    )
-                )
-            ]
+            data = {"title": "Default", "ordering": [], "type": "list", "target": "tasks"}
+            path, body = f"/api/dm/views?tabID=0&project={project_id}", {"data": data, "project": str(project_id)}
+            views = [_answer(await client.post(path, json=body, headers=_proof(client)))]
         stream = cls(client, project_id, views[0]["id"])
-        await stream.next_task()
+        await stream._next_task()
         return stream
 
-    async def submit(self, choice: str) -> float:
-        """Submit a choice and get the next task; the seconds that a person waits."""
-        result = {"id": secrets.token_hex(5), "from_name": "choice", "to_name": "prompt", "type": "choices"}
+    async def press(self, draw: random.Random, presses: Presses) -> None:
+        """Submit a choice and get the next task."""
+        value = {"choices": [draw.choice(CHOICES)]}
         body = {
-            "lead_time": (datetime.now(UTC) - self.came_at).total_seconds(),
-            "result": [{**result, "origin": "manual", "value": {"choices": [choice]}}],
+            "lead_time": (datetime.now(UTC) - self._came_at).total_seconds(),
+            "result": [RESULT | {"id": secrets.token_hex(5), "value": value}],
             "draft_id": 0,
             "parent_prediction": None,
             "parent_annotation": None,
-            "started_at": self.came_at.isoformat(),
-            "project": str(self.project_id),
+            "started_at": self._came_at.isoformat(),
+            "project": str(self._project_id),
         }
         began = time.perf_counter()
-        path = f"/api/tasks/{self.task_id}/annotations?project={self.project_id}"
-        _answer(await self.client.post(path, json=body, headers=_proof(self.client)))
-        await self.next_task()
+        path = f"/api/tasks/{self._task_id}/annotations?project={self._project_id}"
+        _answer(await self._client.post(path, json=body, headers=_proof(self._client)))
+        await self._next_task()
         waited = time.perf_counter() - began
         # sent by the front end once the task is there; nobody waits for it
-        _answer(await self.client.get("/api/label_links", params={"project": self.project_id, "expand": "label"}))
-        return waited
+        _answer(await self._client.get("/api/label_links", params={"project": self._project_id, "expand": "label"}))
+        presses.next_pairs.append(waited)
 
-    async def next_task(self) -> None:
+    async def _next_task(self) -> None:
         """Ask for a task as the front end does."""
         body = {
             "ordering": [],
             "selectedItems": {"all": False, "included": []},
             "filters": {"conjunction": "and", "items": []},
-            "project": str(self.project_id),
+            "project": str(self._project_id),
         }
-        path = f"/api/dm/actions?id=next_task&tabID={self.tab_id}&project={self.project_id}"
-        self.task_id = _answer(await self.client.post(path, json=body, headers=_proof(self.client)))["id"]
-        self.came_at = datetime.now(UTC)
-
-
-async def _submit_on(stream: _LabelStream, found: Submissions, pace: Pace, turn: int) -> None:
-    async for draw in pace.turns(turn, least=0.0):
-        try:
-            found.waits.append(await stream.submit(draw.choice(CHOICES)))
-        except Exception as problem:
-            found.errors.append(f"{type(problem).__name__}: {problem}")
+        path = f"/api/dm/actions?id=next_task&tabID={self._tab_id}&project={self._project_id}"
+        self._task_id = _answer(await self._client.post(path, json=body, headers=_proof(self._client)))["id"]
+        self._came_at = datetime.now(UTC)
 
 
 def _task(n: int, rankers: list[int]) -> dict[str, Any]:
-    result = {"id": "1", "from_name": "choice", "to_name": "prompt", "type": "choices", "origin": "manual"}
-    chosen = {**result, "value": {"choices": [CHOICES[0]]}}
+    chosen = RESULT | {"id": "1", "value": {"choices": [CHOICES[0]]}}
     return {
         "data": {"prompt": prompt_text(n), "left": response_text(n, 0), "right": response_text(n, 1)},
         "annotations": [{"completed_by": person, "lead_time": 5.0, "result": [chosen]} for person in rankers],
     }
 
 
-def _tab(peer: Peer, person: str) -> httpx.AsyncClient:
+def _client(peer: LabelStudio, person: str) -> httpx.AsyncClient:
     """A client that is logged in as the person."""
     with httpx.Client(base_url=peer.server.address, timeout=TIMEOUT) as client:
         _log_in(client, person, peer.password)

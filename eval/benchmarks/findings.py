@@ -1,0 +1,91 @@
+"""What benchmarks found of models: newest values, and what was lost or gained against what a model is held to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import BenchmarkRun, BenchmarkScore, ModelVersion
+from eval.benchmarks.runs import named
+from stats.paired import Difference, NotComparable, Score, ScoreChange, differences
+
+
+def scores_of(s: Session, *, model_version_id: int, quantised: bool = False) -> list[Score]:
+    """What was measured of a model in any project, newest first; tasks of runs that failed later count too."""
+    rows = s.execute(
+        select(BenchmarkScore, BenchmarkRun.measured_by)
+        .join(BenchmarkRun, BenchmarkRun.id == BenchmarkScore.run_id)
+        .where(BenchmarkRun.model_version_id == model_version_id, BenchmarkRun.quantised.is_(quantised))
+        .order_by(BenchmarkRun.id.desc(), BenchmarkScore.task, BenchmarkScore.metric)
+    )
+    names = [field.name for field in fields(Score) if field.name != "measured_by"]
+    return [
+        Score(**{name: getattr(row, name) for name in names}, measured_by=measured_by or "")
+        for row, measured_by in rows
+    ]
+
+
+def newest(scores: Iterable[Score]) -> list[Score]:
+    """The newest of each task and metric, by name."""
+    by_name: dict[tuple[str, str], Score] = {}
+    for score in scores:
+        by_name.setdefault((score.task, score.metric), score)
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def value_rows(by_model: Mapping[str, Sequence[Score]]) -> list[dict[str, object]]:
+    """A table of values, benchmarks down and models across."""
+    values = {
+        (model, score.task, score.metric): f"{score.value:.3g} on {score.examples:,} examples"
+        for model, scores in by_model.items()
+        for score in scores
+    }
+    return [
+        {"Benchmark": f"{task}, {metric}", **{model: values.get((model, task, metric), "–") for model in by_model}}
+        for task, metric in sorted({name[1:] for name in values})
+    ]
+
+
+@dataclass(frozen=True)
+class ModelContrast:
+    """A model beside what it is held to, on the same examples."""
+
+    model: str
+    """By name; in four bits where it is so."""
+    reference: str
+    differences: tuple[Difference, ...]
+    not_compared: tuple[NotComparable, ...]
+    """With the reason."""
+
+    @property
+    def summary(self) -> str:
+        """How many were lost and gained, and what could still be hidden, in a sentence."""
+        lost, gained, undecided = (
+            [difference for difference in self.differences if difference.outcome is outcome] for outcome in ScoreChange
+        )
+        words = f"Of {len(self.differences)} figures: {len(lost)} lost, {len(gained)} gained."
+        if not undecided:
+            return words
+        widest = max((difference.hidden for difference in undecided if difference.share), default=0.0)
+        hidden = f": losses of up to {100 * widest:.0f} points could still be hidden there" if widest else ""
+        return f"{words} {len(undecided)} without a difference that so few examples can show{hidden}."
+
+
+def contrasts(s: Session, *, version: ModelVersion) -> list[ModelContrast]:
+    """The model against its base (the model it was made from), and in four bits against itself as stored."""
+    stored = scores_of(s, model_version_id=version.id)
+    four = scores_of(s, model_version_id=version.id, quantised=True)
+    held = []
+    if version.parent is not None and stored:
+        base = scores_of(s, model_version_id=version.parent.id)
+        held.append(_contrast(version.name, version.parent.name, differences(base, stored)))
+    if four:
+        held.append(_contrast(named(version, quantised=True), version.name, differences(stored, four)))
+    return held
+
+
+def _contrast(model: str, reference: str, results: Sequence[Difference | NotComparable]) -> ModelContrast:
+    compared = tuple(result for result in results if isinstance(result, Difference))
+    refused = tuple(result for result in results if isinstance(result, NotComparable))
+    return ModelContrast(model, reference, compared, refused)

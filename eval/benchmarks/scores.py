@@ -1,0 +1,126 @@
+"""Scores from what lm-eval's command leaves: ``results_DATE.json`` and, of each task, ``samples_TASK_DATE.jsonl``."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from stats.paired import Score
+
+VOLATILE = ("metadata", "dataset_kwargs", "dataset_path", "task_alias", "tag")
+"""Of a task's configuration, what says nothing of how it asks: where its file and data are, and how it is called."""
+
+Results = Mapping[str, Any]
+"""What lm-eval writes, with each task's examples under ``samples``."""
+
+
+def read_results(folder: Path) -> Results | None:
+    """What lm-eval left in a folder; none where it could not write."""
+    if (file := next(folder.glob("results_*.json"), None)) is None:
+        return None
+    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    samples = {}
+    for task in results["configs"]:
+        with (folder / f"samples_{task}_{file.stem.removeprefix('results_')}.jsonl").open(encoding="utf-8") as lines:
+            samples[task] = [json.loads(line) for line in lines]
+    return results | {"samples": samples}
+
+
+def scores_in(results: Results, asked: str) -> list[Score]:
+    """Every metric that is a number.
+
+    Args:
+        asked: a task's name, or that of a group: one that lm-eval gives one score, pooled over its tasks, is one here
+            too; any other gives the scores of its tasks.
+    """
+    scores = [score for task in results["samples"] for score in _of_task(results, task)]
+    if asked not in results.get("groups", {}):
+        return scores
+    return [
+        pooled
+        for metric in dict.fromkeys(score.metric for score in scores)
+        if (pooled := _pooled(results["groups"][asked], asked, [one for one in scores if one.metric == metric]))
+    ]
+
+
+def _pooled(values: Mapping[str, Any], group: str, parts: list[Score]) -> Score | None:
+    """One metric of a group, with the examples of all its tasks."""
+    key = next((name for name in values if name.partition(",")[0] == parts[0].metric), None)
+    if key is None or not _is_number(values[key]):
+        return None
+    by_example: dict[str, float] | None = {}
+    for part in parts:
+        by_example = None if by_example is None or part.by_example is None else by_example | dict(part.by_example)
+    error = _number(values.get(key.replace(",", "_stderr,", 1)))
+    if error is None and by_example and len(by_example) > 1:  # of one example a task lm-eval has none
+        error = stdev(by_example.values()) / math.sqrt(len(by_example))
+    examples = sum(part.examples for part in parts)
+    return replace(
+        parts[0], task=group, value=float(values[key]), standard_error=error, examples=examples, by_example=by_example
+    )
+
+
+def _of_task(results: Results, task: str) -> Iterator[Score]:
+    values, names = results["results"][task], set()
+    for key, value in values.items():
+        metric, comma, kind = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not _is_number(value):
+            continue
+        name = f"{metric} ({kind})" if metric in names else metric
+        names.add(name)
+        yield Score(
+            task=task,
+            metric=name,
+            value=float(value),
+            standard_error=_number(values.get(f"{metric}_stderr,{kind}")),
+            examples=int(results["n-samples"][task]["effective"]),
+            higher_is_better=results["higher_is_better"].get(task, {}).get(metric) is not False,
+            by_example=_by_example(results, task, metric, kind),
+        )
+
+
+def _by_example(results: Results, task: str, metric: str, kind: str) -> dict[str, float] | None:
+    """The metric of each example; none where one has no number of its own."""
+    by_chat = is_by_chat(results)
+    config = {name: value for name, value in results["configs"][task].items() if name not in VOLATILE}
+    # its version, wording and metrics, and whether by the chat template: how a task asks
+    how = _short_hash(json.dumps([config, results["versions"].get(task), by_chat], sort_keys=True, default=str), 8)
+    values: dict[str, float] = {}
+    for sample in results["samples"][task]:
+        if sample["filter"] != kind:
+            continue
+        if not _is_number(sample.get(metric)):
+            return None
+        # what was shown before it belongs to a question; a chat template may hold the day
+        shown = "" if by_chat else sample.get("prompt_hash", "")
+        key = question = f"{how}-{_short_hash(sample['doc_hash'] + sample['target_hash'] + shown, 16)}"
+        again = 2
+        while key in values:  # the same question twice in the data
+            key = f"{question}-{again}"
+            again += 1
+        values[key] = float(sample[metric])
+    return values or None
+
+
+def is_by_chat(results: Results) -> bool:
+    """Whether the chat template was applied, which makes it another question."""
+    return bool(results.get("chat_template"))
+
+
+def _short_hash(text: str, length: int) -> str:
+    return sha256(text.encode()).hexdigest()[:length]
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return not isinstance(value, str) and math.isfinite(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
