@@ -4,29 +4,43 @@ Everything heavy (torch, vLLM) is loaded here and dies here. What it prints goes
 """
 
 import importlib
+import json
 import logging
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 
-from db.session import session
-from errors import PickwellError
+import psutil
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from db.models import Run, RunStatus, Worker
+from db.session import reading, session
+from errors import NotFound, PickwellError, Refused
+from jobs.database import check_database
 from jobs.processes import die_with_parent
 from jobs.progress import Progress, RunLost
-
-STAGES = {
-    "generation": "generation.worker",
-    "training": "training.trainer.worker",
-    "parity": "generation.parity_check",
-    "timing": "training.recipe.timing",
-    "judge": "eval.judge.run",
-    "benchmark": "eval.benchmarks.runs",
-}
-"""The module that carries each kind of run, by its ``run(progress)``."""
+from jobs.runs import kind_called, the_run
 
 PARENT = "PICKWELL_WORKER_PID"
 """Environment variable in which the worker leaves its pid."""
+
+HANDED_ON = "PICKWELL_HANDED_ON"
+"""Environment variable of a job on a cluster: the file with the rest of its environment, see `jobs.ray_job`."""
+
+ALONE_AT_MOST = 30 * 60.0
+"""Seconds that a job on a cluster goes on without a worker that follows it."""
+
+LOOK = 30.0
+"""Seconds between two looks at the worker's beats."""
+
+GRACE = 20.0
+"""Seconds that a job which ends itself has for that."""
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -64,15 +78,81 @@ def carry(progress: Progress, stage: Callable[[Progress], None]) -> int:
     return 0
 
 
+def attempt_named(arguments: Sequence[str]) -> Progress:
+    """The attempt that the arguments name. Raises `NotFound`, `DatabaseProblem` and `Refused`."""
+    match arguments:
+        case [kind, run_id, attempt] if run_id.isdecimal() and attempt.isdecimal():
+            progress = Progress(kind, int(run_id), int(attempt))
+        case _:
+            raise Refused("Say which attempt it is: python -m jobs.child KIND RUN_ID ATTEMPT, the last two as numbers.")
+    kind_called(kind)
+    check_database()
+    with reading() as s:
+        run = the_run(s, progress.run_id)
+    if run.kind != kind:
+        raise NotFound(f"Run {run.id} is of the kind {run.kind}, not {kind}.")
+    if run.attempt != progress.attempt or run.status is not RunStatus.RUNNING:
+        raise Refused(
+            f"Run {run.id} is {run.status.value} at attempt {run.attempt}, so nobody carries attempt "
+            f"{progress.attempt}. The worker begins attempts: start it with make run."
+        )
+    return progress
+
+
+class Follower:
+    """A job's own look at whether a worker follows it."""
+
+    def __init__(self, progress: Progress, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress, self._clock = progress, clock
+        self._beat: datetime | None = None
+        self._at = clock()
+
+    def gone(self) -> bool:
+        """Whether there was no new beat for half an hour, by this machine's clock, of a worker that has the attempt."""
+        mine = (Run.id == self._progress.run_id, Run.attempt == self._progress.attempt)
+        with suppress(OperationalError), reading() as s:
+            beat = s.scalar(select(Worker.beat_at).join(Run, Run.worker == Worker.id).where(*mine))
+            if beat is not None and beat != self._beat:
+                self._beat, self._at = beat, self._clock()
+        return self._clock() - self._at > ALONE_AT_MOST
+
+
+def end_once_alone(progress: Progress) -> None:
+    """End this process and all below it once no worker follows."""
+    follower = Follower(progress)
+    while not follower.gone():
+        time.sleep(LOOK)
+    log.error(
+        "No worker followed the job on the Ray cluster for half an hour, so it ends itself. The next one goes on."
+    )
+    me = psutil.Process()
+    me.terminate()
+    time.sleep(GRACE)
+    for process in me.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    os._exit(1)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Carry the attempt that the arguments name."""
-    kind, run_id, attempt = arguments[0], int(arguments[1]), int(arguments[2])
+    """Carry the attempt that the arguments name; 2 where they name none."""
     if PARENT in os.environ:
         die_with_parent(int(os.environ[PARENT]))
+    on_cluster = HANDED_ON in os.environ
+    if on_cluster:
+        handed = Path(os.environ[HANDED_ON])
+        os.environ |= json.loads(handed.read_text(encoding="utf-8"))
+        handed.unlink()
     os.environ |= QUIET
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stage = importlib.import_module(STAGES[kind])
-    return carry(Progress(kind, run_id, attempt), stage.run)
+    try:
+        progress = attempt_named(arguments)
+    except PickwellError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    if on_cluster:
+        threading.Thread(target=end_once_alone, args=(progress,), daemon=True).start()
+    return carry(progress, importlib.import_module(kind_called(progress.kind).module).run)
 
 
 if __name__ == "__main__":

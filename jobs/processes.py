@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from errors import PickwellError
+
 SAME_START = 2.0
 """Seconds that two readings of one process's start may differ: the clock is set now and then."""
 
@@ -27,6 +29,10 @@ TIED = "PICKWELL_TIED_TO"
 """Environment variable with the pid of the command that `tied` became."""
 
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, ProcessLookupError)
+
+
+class StillThere(PickwellError):
+    """What carried an attempt is not proved to have ended."""
 
 
 def boot_id() -> str:

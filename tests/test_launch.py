@@ -1,10 +1,7 @@
-"""Trainings beyond this process: what is started, how their folder is read, and what becomes of a job on a cluster."""
+"""Trainings beyond this process: what is started, and how their folder is read."""
 
 import dataclasses
 import json
-import os
-import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,19 +14,21 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-import settings as settings_module
-from db.models import Launcher
 from errors import TrainingFailed
 from files import MANIFEST, write_json
 from settings import ROOT
 from training.data.terms import Split
-from training.trainer import launch as launch_module
 from training.trainer import processes as launching
-from training.trainer import ray_job
-from training.trainer.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end, write_whole
-from training.trainer.launch import launch
-from training.trainer.processes import accelerate_command, accelerate_config, check_resources, follow, train_apart
-from training.trainer.ray_job import FOLLOWED, JOB, Followed, Machine, Silence, State, run_on_ray, share_of
+from training.trainer import train as training_here
+from training.trainer.following import FAILED, LOG, Following, Lines, alone, begin_anew, log_end
+from training.trainer.processes import (
+    accelerate_command,
+    accelerate_config,
+    check_resources,
+    follow,
+    train_apart,
+    train_as_recipe_says,
+)
 from training.trainer.run_folder import (
     MERGED,
     METRICS,
@@ -267,7 +266,7 @@ def test_a_process_that_the_system_killed_is_told_of_its_memory(tmp_path: Path) 
 def test_processes_that_end_well_without_a_model_have_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launching, "follow", lambda *_, **__: None)
     with pytest.raises(TrainingFailed, match="ended before its work was finished"):
-        train_apart(tmp_path, GIVEN, Heard())
+        train_apart(tmp_path, dataclasses.replace(GIVEN, processes=2), Heard())
 
 
 def test_what_the_listener_raises_ends_every_process_even_in_sessions_of_their_own(tmp_path: Path) -> None:
@@ -306,268 +305,16 @@ follow({python(code)!r}, Path({str(tmp_path)!r}), Silent())
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.parametrize(
-    ("values", "goes"),
-    [
-        ({}, "here"),
-        ({"launcher": Launcher.ACCELERATE}, "here"),
-        ({"launcher": Launcher.ACCELERATE, "processes": 2}, "apart"),
-        ({"launcher": Launcher.RAY}, "ray"),
-    ],
-)
-def test_the_recipe_says_where_a_training_runs(
-    values: dict[str, Any], goes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("processes", "goes"), [(1, "here"), (2, "apart")])
+def test_the_recipe_says_how_many_processes_share_a_training(
+    processes: int, goes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     went: list[str] = []
-    monkeypatch.setattr(launch_module, "train_here", lambda *_: went.append("here"))
-    monkeypatch.setattr(launch_module, "train_apart", lambda *_: went.append("apart"))
-    monkeypatch.setattr(launch_module, "run_on_ray", lambda *_, **__: went.append("ray"))
-    launch(tmp_path, dataclasses.replace(GIVEN, **values), Heard())
+    monkeypatch.setattr(training_here, "train", lambda *_: went.append("here"))
+    monkeypatch.setattr(launching, "train_apart", lambda *_: went.append("apart"))
+    given = dataclasses.replace(GIVEN, processes=processes)
+    train_as_recipe_says(tmp_path, given, Heard())
     assert went == [goes]
     finish(tmp_path)
-    launch(tmp_path, dataclasses.replace(GIVEN, **values), Heard())
+    train_as_recipe_says(tmp_path, given, Heard())
     assert went == [goes], "a finished training is started again"
-
-
-# A Ray cluster
-
-
-class FakeCluster:
-    """A cluster whose jobs go through given states, one at each look; what a look does to the folder is given, too."""
-
-    def __init__(self, *states: Any, words: str = "") -> None:
-        self.states = list(states)
-        self.words = words
-        self.submitted: dict[str, tuple[str, int, int]] = {}
-        self.kept_before: list[bool] = []
-        self.stopped: list[str] = []
-        self.folder: Path | None = None
-        self.nodes = [Machine(cpus=2, gpus=0)]
-
-    def machines(self) -> Sequence[Machine]:
-        return self.nodes
-
-    def submit(self, name: str, *, command: str, cpus: int, gpus: int) -> None:
-        assert name not in self.submitted
-        self.submitted[name] = (command, cpus, gpus)
-        if self.folder is not None:
-            self.kept_before.append(json.loads((self.folder / JOB).read_text())["name"] == name)
-
-    def state(self, name: str) -> State | None:
-        if name in self.stopped:
-            return State.STOPPED
-        now = self.states.pop(0)
-        if now is None or isinstance(now, State):
-            return now
-        if callable(now):
-            now()
-            return State.RUNNING
-        raise now
-
-    def last_words(self, name: str) -> str:
-        return self.words
-
-    def stop(self, name: str) -> None:
-        self.stopped.append(name)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run's folder, a named cluster, and no time between two looks."""
-    monkeypatch.setenv("PICKWELL_RAY_ADDRESS", "http://127.0.0.1:8265")
-    settings_module.settings.cache_clear()
-    monkeypatch.setattr(ray_job, "POLL", 0.0)
-    place = tmp_path / "training-3"
-    place.mkdir()
-    return place
-
-
-def carry(cluster: FakeCluster, folder: Path, listener: Heard | None = None, *, cancelled: bool = True) -> None:
-    cluster.folder = folder
-    run_on_ray(folder, GIVEN, listener or Heard(), cancelled=lambda: cancelled, connect=lambda address: cluster)
-
-
-def test_a_job_is_submitted_followed_and_forgotten(folder: Path) -> None:
-    heard = Heard()
-
-    def work() -> None:
-        write_whole(folder / STAGE, "Training")
-        (folder / METRICS).write_text(a_line(a_step(1)))
-
-    cluster = FakeCluster(None, State.PENDING, State.PENDING, work, lambda: finish(folder), State.SUCCEEDED)
-    carry(cluster, folder, heard)
-    assert heard.said == ["Waiting for the Ray cluster", "Training", a_step(1)]
-    assert [name.startswith("pickwell-training-3-") for name in cluster.submitted] == [True]
-    assert cluster.kept_before == [True], "a process that died while submitting would submit a second job"
-    assert [shares[1:] for shares in cluster.submitted.values()] == [(1, 0)]
-    assert not (folder / JOB).exists()
-    assert (folder / FOLLOWED).exists()
-
-
-def test_a_run_whose_worker_died_finds_its_job_and_submits_no_second(folder: Path) -> None:
-    cluster = FakeCluster(None, ray_job.ToldToEnd())
-    with pytest.raises(SystemExit):
-        carry(cluster, folder, cancelled=False)
-    (name,) = cluster.submitted
-    (folder / METRICS).write_text(a_line(a_step(1)) + a_line(a_step(2)))
-    finish(folder)
-    heard = Heard()
-    cluster.states = [State.RUNNING, State.SUCCEEDED]
-    carry(cluster, folder, heard)
-    assert list(cluster.submitted) == [name]
-    assert heard.said == [a_step(1), a_step(2)]
-
-
-def test_a_job_that_was_never_submitted_is_submitted_under_its_name(folder: Path) -> None:
-    write_json(folder / JOB, {"address": "http://127.0.0.1:8265", "name": "pickwell-training-3-abc"})
-    cluster = FakeCluster(None, lambda: finish(folder), State.SUCCEEDED)
-    carry(cluster, folder)
-    assert list(cluster.submitted) == ["pickwell-training-3-abc"]
-
-
-def test_a_failure_that_nobody_heard_is_told_and_not_tried_again_by_itself(folder: Path) -> None:
-    write_json(folder / JOB, {"address": "http://127.0.0.1:8265", "name": "pickwell-training-3-abc"})
-    (folder / FAILED).write_text("Rows are too long.")
-    cluster = FakeCluster(State.FAILED, State.FAILED)
-    with pytest.raises(TrainingFailed, match="Rows are too long"):
-        carry(cluster, folder)
-    assert cluster.submitted == {}
-    cluster.states = [None, lambda: finish(folder), State.SUCCEEDED]
-    carry(cluster, folder)
-    assert len(cluster.submitted) == 1
-
-
-def test_a_stopped_job_is_followed_by_one_of_another_name(folder: Path) -> None:
-    write_json(folder / JOB, {"address": "http://127.0.0.1:8265", "name": "pickwell-training-3-abc"})
-    cluster = FakeCluster(State.STOPPED, lambda: finish(folder), State.SUCCEEDED)
-    carry(cluster, folder)
-    (name,) = cluster.submitted
-    assert name != "pickwell-training-3-abc"
-
-
-def test_a_lost_run_stops_its_job(folder: Path) -> None:
-    cluster = FakeCluster(None, lambda: write_whole(folder / STAGE, "Training"), State.RUNNING)
-    with pytest.raises(Lost):
-        carry(cluster, folder, Heard(lost_at="Training"))
-    assert cluster.stopped == list(cluster.submitted)
-    assert not (folder / JOB).exists()
-
-
-@pytest.mark.parametrize("cancelled", [True, False])
-def test_a_worker_that_stops_leaves_the_job_running_and_a_cancelled_run_does_not(cancelled: bool, folder: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    cluster = FakeCluster(None, lambda: os.kill(os.getpid(), signal.SIGTERM), State.RUNNING)
-    with pytest.raises(SystemExit):
-        carry(cluster, folder, cancelled=cancelled)
-    assert bool(cluster.stopped) is cancelled
-    assert (folder / JOB).exists() is not cancelled
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_cluster_that_is_silent_for_a_moment_costs_nothing(folder: Path) -> None:
-    cluster = FakeCluster(None, Silence("reset"), Silence("reset"), lambda: finish(folder), State.SUCCEEDED)
-    carry(cluster, folder)
-    assert len(cluster.submitted) == 1
-
-
-def test_a_cluster_that_stays_silent_is_a_sentence_and_its_job_is_kept(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ray_job, "PATIENCE", -1.0)
-    cluster = FakeCluster(None, Silence("Connection refused"))
-    with pytest.raises(TrainingFailed, match=r"127\.0\.0\.1:8265 does not answer \(Connection refused\)"):
-        carry(cluster, folder)
-    assert (folder / JOB).exists()
-
-
-@pytest.mark.parametrize(
-    ("state", "words", "sentence"),
-    [
-        (State.FAILED, f"{ray_job.NOT_SEEN}\n", "does not see the run's folder"),
-        (State.FAILED, "ModuleNotFoundError: No module named 'trl'", "install requirements-train.txt there"),
-        (State.FAILED, "ZeroDivisionError", "(?s)failed.*ZeroDivisionError"),
-        (State.STOPPED, "", "was stopped on the Ray cluster"),
-        (State.SUCCEEDED, "", "left no model"),
-        (None, "", "was stopped on the Ray cluster"),
-    ],
-)
-def test_a_job_that_gives_no_model_says_why(state: State | None, words: str, sentence: str, folder: Path) -> None:
-    with pytest.raises(TrainingFailed, match=sentence):
-        carry(FakeCluster(None, State.RUNNING, state, words=words), folder)
-
-
-def test_a_cluster_without_a_name_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PICKWELL_RAY_ADDRESS")
-    settings_module.settings.cache_clear()
-    with pytest.raises(TrainingFailed, match="Set PICKWELL_RAY_ADDRESS"):
-        carry(FakeCluster(), folder)
-
-
-def test_ray_that_is_not_installed_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setitem(sys.modules, "ray.job_submission", None)
-    with pytest.raises(TrainingFailed, match=r"pip install -r requirements-ray\.txt"):
-        run_on_ray(folder, GIVEN, Heard(), cancelled=lambda: True)
-
-
-def test_a_cluster_with_gpus_gives_one_to_each_process_and_another_a_core() -> None:
-    head, gpu = Machine(cpus=4, gpus=0), Machine(cpus=8, gpus=2)
-    assert share_of([head, gpu], processes=2) == Machine(cpus=0, gpus=2)
-    assert share_of([head], processes=3) == Machine(cpus=3, gpus=0)
-    with pytest.raises(TrainingFailed, match="no machine of the Ray cluster has more than 2 GPUs"):
-        share_of([head, gpu], processes=4)
-    with pytest.raises(Silence):
-        share_of([], processes=1)
-
-
-def test_the_jobs_first_line_tells_whether_the_folder_is_there(tmp_path: Path) -> None:
-    command = ray_job.job_command(tmp_path / "it's not here", python=sys.executable)
-    said = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
-    assert (said.returncode, said.stdout.strip()) == (3, ray_job.NOT_SEEN)
-
-
-def test_a_python_that_the_cluster_does_not_have_is_replaced_by_its_own(tmp_path: Path) -> None:
-    folder, bin_ = tmp_path / "a run", tmp_path / "bin"
-    for place in (folder, bin_):
-        place.mkdir()
-    (folder / "run.json").write_text("{}")
-    (bin_ / "python3").write_text('#!/bin/sh\necho theirs "$@"\n')
-    (bin_ / "python3").chmod(0o755)
-    command = ray_job.job_command(folder, python="/not/there/python")
-    said = subprocess.run(
-        ["/bin/sh", "-c", command], capture_output=True, text=True, env={"PATH": f"{bin_}:{os.environ['PATH']}"}
-    )
-    assert said.stdout.split() == ["theirs", "-m", "training.trainer.ray_job", *shlex.split(str(folder))]
-
-
-def test_the_program_is_sent_without_data_tests_and_secrets(tmp_path: Path) -> None:
-    for name in ("training", "db", "var", "tests", ".venv", ".git"):
-        (tmp_path / name).mkdir()
-    for name in ("errors.py", ".env", "pickwell.db"):
-        (tmp_path / name).touch()
-    sent = ray_job.sent_along(tmp_path)
-    assert sent["working_dir"] == str(tmp_path)
-    assert sent["excludes"] == ["/.env", "/.git", "/.venv", "/pickwell.db", "/tests", "/var", "__pycache__"]
-
-
-def test_everything_that_a_job_imports_is_sent_along() -> None:
-    code = (
-        "import sys, training.trainer.ray_job, training.trainer.launch; print(*{m.split('.')[0] for m in sys.modules})"
-    )
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    ours = {place.name for place in ROOT.iterdir() if (place / "__init__.py").exists()}
-    assert ours & set(said.stdout.split()) <= set(ray_job.NEEDED)
-
-
-def test_a_job_that_nobody_follows_ends_itself(tmp_path: Path) -> None:
-    now = 0.0
-    followed = Followed(tmp_path, clock=lambda: now)
-    for moment in (0, 1000, 1790):
-        now = moment
-        write_whole(tmp_path / FOLLOWED, str(moment))
-        followed.check()
-    now = 1790 + ray_job.ALONE_AT_MOST
-    followed.check()
-    now += 1
-    with pytest.raises(TrainingFailed, match="Nobody followed"):
-        followed.check()

@@ -131,7 +131,7 @@ def test_a_cancelled_measurement_ends_at_its_next_word(monkeypatch: pytest.Monke
     progress = a_measurement()
     with session() as s:
         row = s.get_one(Timing, progress.run_id)
-        cancel(s, by=row.requested_by_id, kind="timing", run_id=row.id)
+        cancel(s, by=row.requested_by_id, run_id=row.id)
     with pytest.raises(RunLost):
         taken(progress, FakeTrainer(Clock()), monkeypatch)
 

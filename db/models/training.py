@@ -215,13 +215,13 @@ class LearningCurve(Base):
     runs: Mapped[list["TrainingRun"]] = relationship(order_by="TrainingRun.share", back_populates="curve")
 
 
-class TrainingRun(Run, Base):
+class TrainingRun(Run):
     """One training of a base model on a Snapshot by a Recipe."""
 
     __tablename__ = "training_run"
+    __mapper_args__ = {"polymorphic_identity": "training"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"), index=True)
     recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
     base_model_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
@@ -231,7 +231,6 @@ class TrainingRun(Run, Base):
     """What it became."""
     versions: Mapped[dict[str, Any] | None]
     """Library versions at the start."""
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     share: Mapped[float] = mapped_column(Double, default=1.0)
     """Share of the Snapshot's training rows that it learns from."""
     curve_id: Mapped[int | None] = mapped_column(ForeignKey("learning_curve.id"))
@@ -303,17 +302,16 @@ class TrainingWarning(Base):
     sentence: Mapped[str]
 
 
-class Timing(Run, Base):
+class Timing(Run):
     """How long a step of a Recipe takes on this machine and how much memory, measured before a training."""
 
     __tablename__ = "timing"
+    __mapper_args__ = {"polymorphic_identity": "timing"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"))
     recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
     base_model_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     device: Mapped[str | None]
     seconds_a_row: Mapped[float | None] = mapped_column(Double)
     """Of training, for one row of mean length, forward and backward."""

@@ -21,6 +21,7 @@ from eval.benchmarks.tasks import changed_since, checked_tasks, label_of
 from eval.benchmarks.terms import Asked, BenchmarkFailed, Listener
 from files import MANIFEST, write_json
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.folder import check_model_folder
 from stats.paired import Difference, NotComparable, Score, differences
 
@@ -216,6 +217,11 @@ def contrasts(s: Session, *, version: ModelVersion) -> list[Contrast]:
 
 
 Measure = Callable[[Asked, Listener], None]
+
+
+def resources(run: BenchmarkRun) -> Resources:
+    """A GPU for the model."""
+    return Resources(gpus=1)
 
 
 def run(progress: Progress, measure: Measure | None = None) -> None:

@@ -155,12 +155,12 @@ def model_name_is_taken(s: Session, *, project_id: int, name: str) -> bool:
 def _is_being_trained(s: Session, name: str) -> bool:
     under_way = [status for status in RunStatus if not status.ended]
     of_that_name = (TrainingRun.model_name == name, TrainingRun.status.in_(under_way), TrainingRun.curve_id.is_(None))
-    return bool(s.scalar(select(exists().where(*of_that_name))))
+    return s.scalar(select(TrainingRun.id).where(*of_that_name).limit(1)) is not None
 
 
 def command(run: TrainingRun) -> str:
     """What the button runs, to type in a shell; the run's folder must be there, so not before its first attempt."""
-    return f"python -m training.trainer.launch {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
+    return f"python -m training.trainer.processes {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
 
 
 def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:

@@ -20,6 +20,7 @@ from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from files import MANIFEST, read_json
 from jobs.progress import Progress, RunLost
+from jobs.runs import Resources
 from training.data.rows import FrozenRow, content_sha256, write_folder
 from training.data.snapshot import verify
 from training.data.terms import Split
@@ -69,6 +70,11 @@ def timings(s: Session, *, project_id: int, limit: int = 3) -> Sequence[Timing]:
     """The project's newest Timings, newest first."""
     newest = select(Timing).where(Timing.project_id == project_id).order_by(Timing.id.desc()).limit(limit)
     return s.scalars(newest).all()
+
+
+def resources(run: Timing) -> Resources:
+    """A GPU for the model."""
+    return Resources(gpus=1)
 
 
 def run(progress: Progress, trainer: Trainer | None = None, clock: Callable[[], float] = time.time) -> None:

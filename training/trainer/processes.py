@@ -1,4 +1,13 @@
-"""A training in processes of its own on this machine, and what they write given to a Listener."""
+"""Train in this process, or in several where the recipe says so, and give what they write to a Listener.
+
+    python -m training.trainer.processes FOLDER
+
+Wherever that is, ``FOLDER/run.json`` goes in and the rest of FOLDER comes out, and a training that was killed goes on
+from its last checkpoint.
+
+Several processes are started by ``accelerate launch``. On GPUs they share the model out among them (FSDP2); on a CPU,
+for which accelerate has no FSDP, each holds all of it and they share the rows out (DDP over gloo).
+"""
 
 import os
 import signal
@@ -7,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 
@@ -17,8 +26,10 @@ from files import write_json
 from jobs.attempts import why
 from jobs.processes import tied
 from settings import ROOT
-from training.trainer.following import LOG, Following, begin_anew, failure, log_end
+from training.trainer.following import LOG, Following, alone, begin_anew, failure, log_end
 from training.trainer.run_folder import Listener, RunInput, finished, forget_steps_after, last_checkpoint, step_of
+
+Trainer: TypeAlias = Callable[[Path, RunInput, Listener], None]
 
 TRAINER = "training.trainer.train"
 """The module that trains, as ``python -m TRAINER FOLDER``."""
@@ -39,28 +50,31 @@ FSDP = {
 """Checkpoints are whole, not in shards, so that the adapter in them can be merged by one process."""
 
 
-def train_apart(
-    folder: Path,
-    given: RunInput,
-    listener: Listener,
-    *,
-    trainer: str = TRAINER,
-    look: Callable[[], None] = lambda: None,
-) -> None:
-    """Train in ``given.processes`` processes of their own on this machine, and give what they write to the Listener.
+def train_as_recipe_says(folder: Path, given: RunInput, listener: Listener) -> None:
+    """Train as ``folder/run.json``, which holds ``given``, says; the Listener hears everything in this process.
 
-    Args:
-        look: called twice a second; what it raises ends the processes and comes through.
+    Raises `TrainingFailed` and other `PickwellError`s with a sentence. Whatever the Listener raises ends the training
+    and comes through.
     """
+    from training.trainer.train import train
+
+    if finished(folder):
+        return
+    if given.processes > 1:
+        train_apart(folder, given, listener)
+    else:
+        train(folder, listener)
+
+
+def train_apart(folder: Path, given: RunInput, listener: Listener, *, trainer: str = TRAINER) -> None:
+    """Train in ``given.processes`` processes of their own on this machine, and give what they write to the Listener."""
     begin_anew(folder)
     forget_steps_after(folder, step_of(last_checkpoint(folder)))
-    command: Sequence[str] = [sys.executable, "-m", trainer, str(folder)]
-    if given.processes > 1:
-        gpus, cores = count_gpus(), os.cpu_count() or 1
-        check_resources(given, gpus=gpus, cores=cores)
-        write_json(folder / CONFIG, accelerate_config(processes=given.processes, gpus=gpus))
-        command = accelerate_command(folder, threads=max(1, cores // given.processes), trainer=trainer)
-    follow(command, folder, listener, look=look)
+    gpus, cores = count_gpus(), os.cpu_count() or 1
+    check_resources(given, gpus=gpus, cores=cores)
+    write_json(folder / CONFIG, accelerate_config(processes=given.processes, gpus=gpus))
+    command = accelerate_command(folder, threads=max(1, cores // given.processes), trainer=trainer)
+    follow(command, folder, listener)
     if finished(folder) is None:
         raise TrainingFailed(broken_off(folder, status=0))
 
@@ -126,9 +140,7 @@ def accelerate_command(folder: Path, *, threads: int, trainer: str = TRAINER) ->
     return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", trainer, str(folder)]
 
 
-def follow(
-    command: Sequence[str], folder: Path, listener: Listener, *, look: Callable[[], None] = lambda: None
-) -> None:
+def follow(command: Sequence[str], folder: Path, listener: Listener) -> None:
     """Run the command and give what it writes into the folder to the Listener.
 
     However this ends, the command and every process below it has ended, too. Raises `TrainingFailed` where it failed.
@@ -150,7 +162,6 @@ def follow(
             with suppress(psutil.TimeoutExpired):
                 status = process.wait(timeout=POLL)
             following.look()
-            look()
     finally:
         end(process)
     if status != 0:
@@ -177,3 +188,15 @@ def broken_off(folder: Path, *, status: int) -> str:
     """Why a training ended that left no sentence of its own."""
     tail = log_end(folder)
     return why(-9 if "SIGKILL" in tail else status, tail)
+
+
+def main() -> None:
+    """Train the folder named on the command line."""
+    if len(sys.argv) != 2:
+        raise SystemExit("Usage: python -m training.trainer.processes FOLDER")
+    folder = Path(sys.argv[1]).resolve()
+    alone(folder, lambda folder, listener: train_as_recipe_says(folder, RunInput.read(folder), listener))
+
+
+if __name__ == "__main__":
+    main()

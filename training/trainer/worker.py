@@ -28,13 +28,14 @@ from db.models import (
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost
+from jobs.runs import Resources
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training.data.snapshot import folder_of
 from training.data.terms import Split
 from training.recipe.recipe import model_name_is_taken
 from training.trainer import trackers
-from training.trainer.launch import launch
+from training.trainer.processes import Trainer, train_as_recipe_says
 from training.trainer.run_folder import (
     ADAPTER,
     MERGED,
@@ -55,7 +56,12 @@ TRAINING = "Training"
 """What the trainer calls its steps."""
 
 
-def run(progress: Progress) -> None:
+def resources(run: TrainingRun) -> Resources:
+    """A GPU, or a core, for each process."""
+    return Resources(cpus=run.recipe.processes, gpus=run.recipe.processes)
+
+
+def run(progress: Progress, train: Trainer = train_as_recipe_says) -> None:
     """Train, or go on training, and register the model and its Responder.
 
     Raises `TrainingFailed` and other `PickwellError`s with a sentence, and `jobs.progress.RunLost`.
@@ -66,7 +72,7 @@ def run(progress: Progress) -> None:
     progress.update(versions=versions())
     listener = Kept(progress)
     try:
-        launch(progress.folder, given, listener, cancelled=progress.cancel_requested)
+        train(progress.folder, given, listener)
     except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
         raise RunLost(str(asked)) from None
     listener.flush()
@@ -241,6 +247,6 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
     if base is not None:
         responder.temperature, responder.top_p, responder.max_tokens = base.temperature, base.top_p, base.max_tokens
     s.add(responder)
-    s.add(ParityCheck(project_id=run.project_id, model_version_id=version.id))
+    s.add(ParityCheck(project_id=run.project_id, model_version_id=version.id, requested_by_id=run.requested_by_id))
     s.flush()
     return version
