@@ -23,7 +23,7 @@ from generation.asserting import check_new
 from generation.pairing import make_comparisons
 from intake.routing import apply_classifiers
 from jobs.progress import Progress
-from jobs.runs import Resources
+from jobs.runs import HEAVY, Resources
 from llm.client import Missing
 from llm.endpoints import remote_endpoint
 from llm.engine import gpus_wanted, serve, tail
@@ -135,7 +135,7 @@ def _wait_for_more(work: Work) -> Sequence[Missing]:
 
 def _others_wait() -> bool:
     with reading() as s:
-        return s.scalar(select(Run.id).where(Run.status == RunStatus.QUEUED).limit(1)) is not None
+        return s.scalar(select(Run.id).where(Run.status == RunStatus.QUEUED, Run.kind.in_(HEAVY)).limit(1)) is not None
 
 
 def _finished(work: Work, *, project_id: int) -> bool:

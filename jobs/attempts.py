@@ -8,7 +8,7 @@ import logging
 import platform
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
@@ -53,10 +53,13 @@ class Attempt:
     """Where the attempt before was carried; it may still be there."""
 
 
-def claim(*, worker: str) -> Attempt | None:
-    """Attempt the oldest run that waits, if one does: QUEUED, or RUNNING while nobody living carries it."""
+def claim(*, worker: str, kinds: Collection[str] = KINDS) -> Attempt | None:
+    """Claim the oldest run of the kinds that waits, if one does: QUEUED, or RUNNING while nobody living carries it.
+
+    What ``worker`` itself has of these kinds counts as left behind: it claims when it has none in hand.
+    """
     with session() as s:
-        waiting = select(Run.id).where(waits(but_by=worker), Run.kind.in_(KINDS)).order_by(Run.created_at, Run.id)
+        waiting = select(Run.id).where(waits(but_by=worker), Run.kind.in_(kinds)).order_by(Run.created_at, Run.id)
         run_id = s.scalar(waiting.limit(1).with_for_update(skip_locked=True))
         # PostgreSQL looked for living workers before it had the lock, and one may have begun in between
         if run_id is None or not s.scalar(select(waits(but_by=worker)).where(Run.id == run_id)):

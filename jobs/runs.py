@@ -13,9 +13,11 @@ from sqlalchemy.orm import Session
 
 from db.models import (
     BenchmarkRun,
+    ExportRun,
     GenerationRun,
     JudgeRun,
     ParityCheck,
+    PushRun,
     Role,
     Run,
     RunStatus,
@@ -50,6 +52,8 @@ class Kind:
     """What carries it, by its ``run(progress)``; beside it, ``resources(run)`` gives the `Resources` for that."""
     error: type[PickwellError]
     """What a command that waited for one raises when it has failed."""
+    light: bool = False
+    """It copies and uploads and leaves the machine to another run, so it waits for none but its like."""
 
     @property
     def name(self) -> str:
@@ -66,9 +70,14 @@ KINDS = {
         Kind(Timing, "Timed step", "training.recipe.timing", TrainingFailed),
         Kind(JudgeRun, "Model judge", "eval.judge.run", EngineFailed),
         Kind(BenchmarkRun, "Benchmark", "eval.benchmarks.runs", TrainingFailed),
+        Kind(ExportRun, "Export", "release.export", PickwellError, light=True),
+        Kind(PushRun, "Push", "release.hub", PickwellError, light=True),
     )
 }
 """Every kind of run by its short name."""
+
+HEAVY, LIGHT = (frozenset(name for name, kind in KINDS.items() if kind.light is light) for light in (False, True))
+"""Names of the kinds that need the machine to themselves, and of those that do not: one of each goes on at once."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +197,9 @@ def _before(s: Session, run: Run) -> str | None:
     """The first other run that a worker carries now or will take before this one."""
     queued = Run.status == RunStatus.QUEUED
     earlier = or_(Run.status == RunStatus.RUNNING, queued & (Run.created_at < run.created_at))
-    query = select(Run.kind, Run.id).where(earlier, Run.id != run.id, Run.kind.in_(KINDS))
+    query = select(Run.kind, Run.id).where(
+        earlier, Run.id != run.id, Run.kind.in_(LIGHT if run.kind in LIGHT else HEAVY)
+    )
     first = s.execute(query.order_by(queued, Run.created_at).limit(1)).first()
     return f"{KINDS[first.kind].title} {first.id}" if first else None
 

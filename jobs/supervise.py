@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,12 +12,12 @@ from sqlalchemy.exc import OperationalError
 from db.models import RunStatus
 from db.session import reading
 from errors import PickwellError
-from jobs.attempts import Attempt, begin, claim, hand_back, settle, why, worker_failed
+from jobs.attempts import begin, claim, hand_back, settle, why, worker_failed
 from jobs.child import child_command
 from jobs.launcher import Command, Launched, Place, launch
 from jobs.processes import StillThere
 from jobs.progress import Progress, RunLost
-from jobs.runs import log_tail, the_run
+from jobs.runs import KINDS, log_tail, the_run
 
 log = logging.getLogger("jobs.supervise")
 
@@ -52,26 +52,24 @@ class Outcome(Enum):
 
 
 def carry_next(
-    *, worker: str, stop: threading.Event, command: Command = child_command, pace: Pace = Pace()
-) -> Attempt | None:
-    """Claim the next run, if one waits, and carry it until it has ended or ``stop`` is set; none where none waits."""
-    attempt = claim(worker=worker)
-    if attempt is not None:
-        supervise(attempt, stop=stop, command=command, pace=pace)
-    return attempt
-
-
-def supervise(
-    attempt: Attempt, *, stop: threading.Event, command: Command = child_command, pace: Pace = Pace()
-) -> None:
-    """Carry the attempt; returns when the run has ended, or has been handed back because of ``stop``."""
+    *,
+    worker: str,
+    stop: threading.Event,
+    kinds: Collection[str] = KINDS,
+    command: Command = child_command,
+    pace: Pace = Pace(),
+) -> bool:
+    """Claim the next run of the kinds and carry it until it has ended, or ``stop`` is set; False where none waits."""
+    attempt = claim(worker=worker, kinds=kinds)
+    if attempt is None:
+        return False
     progress = attempt.progress
     name = f"{progress.kind} run {progress.run_id}: attempt {progress.attempt}"
     error = ""
     try:
         _see_ended(attempt.before, stop=stop, pace=pace)
         if not begin(attempt):
-            return
+            return True
         log.info("%s begins.", name)
         outcome, error = _carry(progress, launch(progress, command), stop=stop, pace=pace)
     except StillThere as problem:
@@ -88,6 +86,7 @@ def supervise(
         _insist(lambda: hand_back(progress), stop=stop, pace=pace)
     elif outcome is not Outcome.LOST:
         _insist(lambda: settle(progress, error), stop=stop, pace=pace)
+    return True
 
 
 def _see_ended(place: Place | None, *, stop: threading.Event, pace: Pace) -> None:

@@ -1,4 +1,4 @@
-"""``python -m jobs.worker``: carries the waiting runs of a database, one at a time, until it is told to stop.
+"""``python -m jobs.worker``: carries the waiting runs of a database, one at a time and a light one beside it.
 
 The table of runs is the queue: a worker claims the oldest run that waits in one short transaction, so several workers,
 each with a home of its own, may share a database.
@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from jobs.child import child_command
 from jobs.database import check_database
 from jobs.launcher import Command
 from jobs.processes import SAME_START
-from jobs.runs import strangers
+from jobs.runs import HEAVY, LIGHT, strangers
 from jobs.supervise import Pace, carry_next
 from settings import settings
 
@@ -95,18 +95,25 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
     with reading() as s:
         for sentence in strangers(s):
             log.warning("%s", sentence)
-    log.info("Worker %s is ready.", me)
-    try:
+
+    def carry(kinds: Collection[str]) -> None:
         while not stop.is_set():
             try:
-                claimed = carry_next(worker=me, stop=stop, command=command, pace=pace)
+                carried = carry_next(worker=me, stop=stop, kinds=kinds, command=command, pace=pace)
             except Exception:  # a full disk or a locked database passes, and the worker should be there afterwards
                 log.exception("The waiting runs could not be read; trying again.")
-                claimed = None
-            if claimed is None:
+                carried = False
+            if not carried:
                 stop.wait(LOOK)
+
+    beside = threading.Thread(target=carry, args=(LIGHT,))
+    beside.start()
+    log.info("Worker %s is ready.", me)
+    try:
+        carry(HEAVY)
     finally:
         stop.set()
+        beside.join()
         beating.join(timeout=2 * BEAT)
         with suppress(OperationalError), session() as s:
             s.execute(delete(Worker).where(Worker.id == me))

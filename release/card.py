@@ -15,11 +15,13 @@ from sqlalchemy.orm import Session
 from db.lookup import newest_checks, the_model
 from db.models import (
     Correction,
+    Evaluation,
     ModelVersion,
     Preference,
     Project,
     Prompt,
     Ranking,
+    Responder,
     Reviewer,
     Snapshot,
     Split,
@@ -30,10 +32,13 @@ from db.models import (
 )
 from eval.benchmarks.runs import contrasts, newest, scores_of
 from eval.report.methods import Section
+from eval.report.results import Verdicts, results
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
 from release.versions import Licence, ancestors, descendants, licence_of, training_of
+from stats.contrasts import HeadToHead
+from stats.estimates import CannotEstimate
 from training.data.terms import LeftOut
 from training.recipe.knobs import ADAPTERS, CHOICES, KNOBS
 from training.trainer.run_folder import RecipeValues
@@ -73,6 +78,42 @@ class Contest:
             f"{self.ties} ties, {self.losses} losses, n = {self.wins + self.ties + self.losses}; judged by {judges} "
             "without knowing whose reply was whose"
         )
+
+
+def contests_of(s: Session, *, model_version_id: int) -> list[Contest]:
+    """What closed Evaluations found with the model as their candidate, without anybody's name."""
+    closed = s.scalars(
+        select(Evaluation)
+        .join(Responder, Responder.id == Evaluation.candidate_id)
+        .where(Responder.model_version_id == model_version_id, Evaluation.closed_at.is_not(None))
+        .order_by(Evaluation.id)
+    ).all()
+    return [one for evaluation in closed for one in _contests_of(s, evaluation)]
+
+
+def _contests_of(s: Session, evaluation: Evaluation) -> list[Contest]:
+    return [
+        Contest(
+            evaluation=evaluation.name,
+            baseline=_baseline(by, one),
+            wins=one.wins,
+            ties=one.ties,
+            losses=one.losses,
+            rate=one.rate,
+            interval=None if isinstance(one.interval, CannotEstimate) else (one.interval.low, one.interval.high),
+            simulated_judges=by.simulated,
+        )
+        for by in results(s, evaluation_id=evaluation.id).verdicts
+        for one in by.contrasts
+        # several people are reported together, so that no card tells how one of them did
+        if one is by.together or not (by.together and by.is_people(one))
+    ]
+
+
+def _baseline(by: Verdicts, one: HeadToHead) -> str:
+    if one is by.together or not by.is_people(one):
+        return one.baseline
+    return "a person's replies" + (" (simulated)" if one.baseline.endswith("(simulated)") else "")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,6 @@ TWICE: set[str] = {
     "Difference",
     "Example",
     "Finding",
-    "Form",
     "Found",
     "Judged",
     "Kept",

@@ -21,7 +21,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Project, Role, Run, RunStatus, Scope, Worker, now
+from db.models import ExportForm, ExportRun, GenerationRun, Part, Project, Role, Run, RunStatus, Scope, Worker, now
 from db.session import reading, session
 from errors import DatabaseProblem, NotAllowed, NotFound, Refused
 from jobs import child
@@ -31,7 +31,9 @@ from jobs.processes import Group, boot_id
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import (
     ALIVE,
+    HEAVY,
     KINDS,
+    LIGHT,
     NO_WORKER,
     cancel,
     collapse,
@@ -742,6 +744,27 @@ def test_a_run_says_why_it_waits(s: Session) -> None:
     s.flush()
     assert waiting_reason(s, first) is None
     assert waiting_reason(s, second) is None
+
+
+def test_an_export_waits_for_no_training_and_a_training_for_no_export(s: Session) -> None:
+    run = the_run(s, a_run(s))
+    of = {"project_id": run.project_id, "requested_by_id": run.requested_by_id}
+    assert isinstance(run, GenerationRun)
+    model_id = run.responder.model_version_id
+    exports = [ExportRun(**of, model_version_id=model_id, part=Part.MERGED, form=ExportForm.ZIP) for _ in range(2)]
+    s.add_all([*exports, Worker(id="w", pid=1, host="here")])
+    s.flush()
+    for light in exports:
+        light.created_at = run.created_at - ALIVE * light.id
+    s.flush()
+    assert waiting_reason(s, run) is None
+    assert waiting_reason(s, exports[1]) is None
+    assert f"Export {exports[1].id} is before this one" in (waiting_reason(s, exports[0]) or "")
+
+
+def test_a_light_run_is_claimed_beside_a_heavy_one(run_id: int) -> None:
+    assert claim(worker="w", kinds=LIGHT) is None
+    assert claim(worker="w", kinds=HEAVY) is not None
 
 
 def test_a_worker_that_has_been_silent_counts_as_dead(s: Session) -> None:
