@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -56,6 +57,7 @@ both_databases = pytest.mark.both_databases
 CHILD = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
+from db.models import Worker
 from db.session import reading, session
 from errors import TrainingFailed
 from jobs.child import PARENT, carry
@@ -635,6 +637,58 @@ def test_a_run_cancelled_in_the_queue_can_be_tried_again(
     with session() as s:
         try_again(s, by=by_of(s, second), run_id=second)
     until(has(second, RunStatus.SUCCEEDED))
+
+
+@pytest.mark.slow
+@both_databases
+def test_kill_9_of_workers_and_children_at_random_moments_loses_no_run_and_saves_none_twice(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    stage(
+        """
+        with reading() as s:
+            done = the_run(s, progress.run_id).done
+        for n in range(done, 6):
+            time.sleep(0.1)
+            progress.update(done=n + 1, total=6)
+        with session() as s:
+            progress.guard(s)
+            s.add(Worker(id=f"saved {progress.run_id} {progress.attempt}", pid=0, host="results"))
+            progress.succeed(s)
+        """
+    )
+    with session() as s:
+        runs = [run_id, *(a_run(s) for _ in range(7))]
+    chance, url = random.Random(9), settings().url
+    homes = [{"PICKWELL_HOME": str(tmp_path / f"home-{n}"), "PICKWELL_DATABASE_URL": url} for n in range(2)]
+    workers = [start_worker(**home) for home in homes]
+    killed = {"worker": 0, "child": 0}
+    while any(look(run).status is not RunStatus.SUCCEEDED for run in runs):
+        time.sleep(chance.uniform(0.2, 2.5))
+        turn = chance.randrange(len(workers))
+        children = psutil.Process(workers[turn].pid).children()
+        if killed["child"] < 4 and children:
+            children[0].kill()
+            killed["child"] += 1
+        elif killed["worker"] < 6:
+            workers[turn].kill()
+            workers[turn].wait()
+            workers[turn] = start_worker(**homes[turn])
+            killed["worker"] += 1
+        for run in runs:
+            if look(run).status is RunStatus.FAILED:  # its process was killed, or it took its workers down
+                with session() as s:
+                    try_again(s, by=by_of(s, run), run_id=run)
+    assert min(killed.values()) > 2
+    with reading() as s:
+        saved = [worker.id.split() for worker in s.query(Worker) if worker.host == "results"]
+    assert sorted(int(run) for _, run, _ in saved) == runs
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    assert [worker.wait(timeout=15) for worker in workers] == [0, 0]
 
 
 def test_a_worker_without_a_database_says_what_to_run(
