@@ -36,9 +36,15 @@ BEFORE_0_1_0 = re.compile(r"00\d\d")
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for `url`, with SQLite made safe for several processes."""
+    """An engine for `url`, with SQLite made safe for several processes. Raises `BadSetting` without its driver."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        try:
+            return create_engine(url, pool_pre_ping=True)
+        except ModuleNotFoundError as problem:
+            raise BadSetting(
+                f"PICKWELL_DATABASE_URL needs the package {problem.name}, which is not installed. Install it with pip "
+                "(for PostgreSQL: psycopg[binary]), or unset the setting."
+            ) from None
     file = make_url(url).database
     if file and file != ":memory:":
         Path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -145,8 +151,6 @@ def migrate(url: str | None = None) -> None:
             "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db or "
             "postgresql+psycopg://user:password@host/database."
         ) from None
-    except ModuleNotFoundError as problem:
-        raise BadSetting(f"PICKWELL_DATABASE_URL needs the package {problem.name}, which is not installed.") from None
     except OperationalError as problem:
         raise DatabaseProblem(
             f"The database cannot be opened: {problem.orig}. Look at PICKWELL_HOME and PICKWELL_DATABASE_URL."

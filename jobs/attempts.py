@@ -1,46 +1,27 @@
-"""Attempts at a run: how one is claimed, begun and written down, and how it ends.
+"""Attempts at a run: how one is claimed and begun, and how it ends.
 
 Every function opens its own short transaction; all writes but the first name the attempt.
 """
 
-import json
-import logging
-import platform
 import re
 import signal
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sqlalchemy import select
 
 from db.models import Run, RunStatus, now
 from db.session import session
-from jobs.launcher import Place, group_of, place_of
+from jobs.launcher import Place, place_of
 from jobs.progress import Progress
-from jobs.runs import KINDS, UNMANAGED, log_tail, run_folder, the_run, waits
+from jobs.runs import KINDS, log_tail, the_run, waits
 from settings import settings
 
 LOST_LIMIT = 3
 """So many attempts may be lost in a row without progress; the next would most likely be, too."""
 
-TAKES = "attempts.jsonl"
-"""File in a run's folder with one `Take` a line."""
-
 DISK_FULL = re.compile(r"\[Errno 28\]|No space left on device|database or disk is full")
-
-log = logging.getLogger("jobs.attempts")
-
-
-@dataclass(frozen=True)
-class Take:
-    """A worker taking a run up, as kept in ``attempts.jsonl`` of the run's folder."""
-
-    attempt: int
-    lost: bool
-    """The attempt before it was lost with its worker."""
-    done: int
-    """The run's count at that moment."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +29,6 @@ class Attempt:
     """A worker's claim on a run: no other takes it up, and no earlier attempt can write any more."""
 
     progress: Progress
-    take: Take
     before: Place | None
     """Where the attempt before was carried; it may still be there."""
 
@@ -67,48 +47,25 @@ def claim(*, worker: str, kinds: Collection[str] = KINDS) -> Attempt | None:
         run = the_run(s, run_id)
         before = place_of(run)
         lost = run.status is RunStatus.RUNNING and run.worker is not None
+        run.losses = lost + (run.losses if lost and run.done == run.done_before else 0)
         run.status, run.worker, run.attempt, run.beat_at = RunStatus.RUNNING, worker, run.attempt + 1, now()
-        return Attempt(Progress(run.kind, run_id, run.attempt), Take(run.attempt, lost, run.done), before)
+        run.done_before = run.done
+        return Attempt(Progress(run.kind, run_id, run.attempt), before)
 
 
-def begin(attempt: Attempt) -> bool:
-    """Begin the attempt, once the one before is proved to have ended; False where the run ends instead."""
-    progress, take = attempt.progress, attempt.take
-    takes = _takes(progress)
+def begin(progress: Progress) -> bool:
+    """Begin an attempt, once the one before is proved to have ended; False where the run ends instead."""
     with _still_mine(progress) as run:
         if run is None:
             return False
         run.process_group = run.process_started = run.boot_id = run.job = None
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)
-            return False
-        if take.lost and (times := lost_in_a_row(takes, done=take.done)) >= LOST_LIMIT:
-            _end(run, RunStatus.FAILED, lost_sentence(times, log_tail(progress.kind, progress.run_id, kilobytes=4)))
-            return False
-        run.started_at, run.finished_at, run.error = now(), None, None
-    with (progress.folder / TAKES).open("a") as file:
-        file.write(json.dumps(asdict(take)) + "\n")
-    return True
-
-
-def lost_in_a_row(takes: list[Take], *, done: int) -> int:
-    """How many attempts were lost one after another at this count, the one just found lost included."""
-    lost = 1
-    for take in reversed(takes):
-        if not take.lost or take.done != done:
-            break
-        lost += 1
-    return lost
-
-
-def release_unmanaged() -> None:
-    """Leave runs behind whose process carried them without a worker and is gone, for the next worker to claim."""
-    mine = Run.worker.startswith(f"{UNMANAGED}{platform.node()}-") & (Run.status == RunStatus.RUNNING)
-    with session() as s:
-        for run in s.scalars(select(Run).where(mine, Run.kind.in_(KINDS)).with_for_update(skip_locked=True)):
-            group = group_of(run)
-            if group is None or not group.leader_alive():
-                run.worker = run.process_group = run.process_started = run.boot_id = None
+        elif run.losses >= LOST_LIMIT:
+            _end(run, RunStatus.FAILED, lost_sentence(run.losses, log_tail(run.kind, run.id, kilobytes=4)))
+        else:
+            run.started_at, run.finished_at, run.error = now(), None, None
+        return not run.status.ended
 
 
 @contextmanager
@@ -175,15 +132,6 @@ def lost_sentence(times: int, tail: str) -> str:
         f"The worker was lost {count} while it carried this run, without any progress. Check that the machine has "
         f"enough memory, then press Try again. The end of the log:\n\n{tail}"
     ).strip()
-
-
-def _takes(progress: Progress) -> list[Take]:
-    file = run_folder(progress.kind, progress.run_id) / TAKES
-    takes = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        with suppress(ValueError, TypeError):  # a line cut short by a full disk or a power cut says nothing
-            takes.append(Take(**json.loads(line)))
-    return takes
 
 
 def _end(run: Run, status: RunStatus, error: str | None = None) -> None:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -23,12 +22,9 @@ from db.models import Run, RunStatus, Worker
 from db.session import reading, session
 from errors import NotFound, PickwellError, Refused
 from jobs.database import check_database
-from jobs.processes import die_with_parent
+from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress, RunLost
 from jobs.runs import kind_called, the_run
-
-PARENT = "PICKWELL_WORKER_PID"
-"""Environment variable in which the worker leaves its pid."""
 
 HANDED_ON = "PICKWELL_HANDED_ON"
 """Environment variable of a job on a cluster: the file with the rest of its environment, see `jobs.ray_job`."""
@@ -99,32 +95,8 @@ def attempt_named(arguments: Sequence[str]) -> Progress:
     return progress
 
 
-class Follower:
-    """A job's own look at whether a worker follows it."""
-
-    def __init__(self, progress: Progress, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._progress, self._clock = progress, clock
-        self._beat: datetime | None = None
-        self._at = clock()
-
-    def gone(self) -> bool:
-        """Whether there was no new beat for half an hour, by this machine's clock, of a worker that has the attempt."""
-        mine = (Run.id == self._progress.run_id, Run.attempt == self._progress.attempt)
-        with suppress(OperationalError), reading() as s:
-            beat = s.scalar(select(Worker.beat_at).join(Run, Run.worker == Worker.id).where(*mine))
-            if beat is not None and beat != self._beat:
-                self._beat, self._at = beat, self._clock()
-        return self._clock() - self._at > ALONE_AT_MOST
-
-
-def end_once_alone(progress: Progress) -> None:
-    """End this process and all below it once no worker follows."""
-    follower = Follower(progress)
-    while not follower.gone():
-        time.sleep(LOOK)
-    log.error(
-        "No worker followed the job on the Ray cluster for half an hour, so it ends itself. The next one goes on."
-    )
+def end_here() -> None:
+    """Have this process end, in its own way first, and all below it."""
     me = psutil.Process()
     me.terminate()
     time.sleep(GRACE)
@@ -134,13 +106,38 @@ def end_once_alone(progress: Progress) -> None:
     os._exit(1)
 
 
+def end_once_alone(
+    progress: Progress,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    rest: Callable[[float], None] = time.sleep,
+    end: Callable[[], None] = end_here,
+) -> None:
+    """Look at the beats of the worker that has the attempt, and end once there was no new one for half an hour.
+
+    That is by this machine's clock, whichever the worker's is.
+    """
+    mine = (Run.id == progress.run_id, Run.attempt == progress.attempt)
+    last, at = None, clock()
+    while clock() - at <= ALONE_AT_MOST:
+        with suppress(OperationalError), reading() as s:
+            beat = s.scalar(select(Worker.beat_at).join(Run, Run.worker == Worker.id).where(*mine))
+            if beat is not None and beat != last:
+                last, at = beat, clock()
+        rest(LOOK)
+    log.error(
+        "No worker followed the job on the Ray cluster for half an hour, so it ends itself. The next one goes on."
+    )
+    end()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Carry the attempt that the arguments name; 2 where they name none."""
-    if PARENT in os.environ:
-        die_with_parent(int(os.environ[PARENT]))
+    if TIED in os.environ:
+        die_with_parent(int(os.environ[TIED]))
     on_cluster = HANDED_ON in os.environ
     if on_cluster:
-        handed = Path(os.environ[HANDED_ON])
+        handed = Path(os.environ.pop(HANDED_ON))
         os.environ |= json.loads(handed.read_text(encoding="utf-8"))
         handed.unlink()
     os.environ |= QUIET

@@ -5,7 +5,6 @@ in every transaction that saves results, and `Progress.succeed` in the last one.
 """
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from sqlalchemy.orm import Session
 from db.models import Run, RunStatus, now
 from db.session import session
 from errors import Refused
-from jobs.processes import Group
-from jobs.runs import KINDS, UNMANAGED, run_folder, the_run
+from jobs.runs import KINDS, run_folder, the_run
 
 
 class RunLost(Exception):
@@ -40,6 +38,11 @@ class Progress:
         folder = run_folder(self.kind, self.run_id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @property
+    def log(self) -> Path:
+        """Where the attempt's output goes."""
+        return self.folder / f"attempt-{self.attempt}.log"
 
     def update(
         self, *, stage: str | None = None, done: int | None = None, total: int | None = None, **columns: Any
@@ -91,19 +94,15 @@ class Progress:
 
 
 def unmanaged(kind: str, run_id: int) -> Progress:
-    """Take a QUEUED run up in this process, without a worker, and give its `Progress`.
+    """Take a QUEUED run up in this process, without a worker, and give its `Progress`: for benchmarks and tests.
 
-    For the command line and tests. Raises `Refused` when the run is not QUEUED.
+    Raises `Refused` when the run is not QUEUED.
     """
-    me = Group.of(os.getpid())
     with session() as s:
         run = the_run(s, run_id, lock=True)
         if run.status is not RunStatus.QUEUED:
             raise Refused(f"Run {run_id} is {run.status.value}; only a QUEUED run can be started.")
-        run.status = RunStatus.RUNNING
-        run.attempt += 1
-        run.worker = f"{UNMANAGED}{platform.node()}-{me.leader}"
-        run.process_group, run.process_started, run.boot_id = me.leader, me.started, me.boot
+        run.status, run.attempt, run.worker = RunStatus.RUNNING, run.attempt + 1, f"process {os.getpid()}"
         run.started_at = run.beat_at = now()
         run.finished_at = run.error = None
         return Progress(kind, run_id, run.attempt)

@@ -12,29 +12,29 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 from dotenv import dotenv_values
-from pydantic import SecretStr
 from sqlalchemy import make_url
 
 from db.session import reading
 from errors import PickwellError
 from jobs.child import HANDED_ON, QUIET
-from jobs.processes import StillThere
+from jobs.processes import TIED, StillThere
 from jobs.progress import Progress
-from jobs.runs import KINDS, Resources, log_file, the_run
+from jobs.runs import KINDS, Resources, the_run
 from settings import ROOT, settings
 
 JOBS = "/api/jobs/"
 """Between a cluster's address and a job's name, in the job's URL."""
+ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+"""States of a job that nothing will change any more."""
 POLL = 0.25
 """Seconds between two looks at a job that was told to stop."""
 PATIENCE = 120.0
@@ -48,25 +48,17 @@ NOT_SEEN = 78
 NEEDED = ("db", "jobs", "texts", "stats", "llm", "intake", "generation", "review", "training", "eval", "release")
 """Folders of the program that a run may import from; the rest stays here."""
 ALSO_HANDED = ("HF_TOKEN", "HF_ENDPOINT", "MLFLOW_TRACKING_URI")
+"""What a run may need from the environment beside the settings and keys, whose names begin with PICKWELL_."""
+STAY = ("PICKWELL_RAY_ADDRESS", TIED)
+"""What means something in this process only."""
 
 
 class ClusterRefuses(PickwellError):
     """A run that cannot be carried on the Ray cluster."""
 
 
-class State(Enum):
-    """How a job stands, in Ray's words."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    STOPPED = "STOPPED"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-
-    @property
-    def ended(self) -> bool:
-        """Nothing will change it any more."""
-        return self in (State.STOPPED, State.SUCCEEDED, State.FAILED)
+class Silence(Exception):
+    """The cluster does not answer."""
 
 
 @dataclass(frozen=True)
@@ -79,70 +71,33 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class End:
-    """How a job ended."""
+class Standing:
+    """How a job stands, in Ray's words."""
 
-    exit_status: int | None
-    """Of its command; none where Ray itself gave it up."""
-    words: str
-    """What Ray says of it."""
-
-
-class Silence(Exception):
-    """The cluster does not answer."""
-
-
-class Cluster(Protocol):
-    """What is asked of a cluster. Every method raises `Silence` when it does not answer."""
-
-    def machines(self) -> Sequence[Machine]:
-        """Those that are alive."""
-
-    def submit(self, name: str, *, command: str, share: Resources, environment: Mapping[str, str]) -> None:
-        """Submit a job; one of that name that is there already is as good."""
-
-    def state(self, name: str) -> State | None:
-        """How the job stands; none for one that the cluster does not know."""
-
-    def end_of(self, name: str) -> End:
-        """How a job that has ended did."""
-
-    def stop(self, name: str) -> None:
-        """Ask the job to stop."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be submitted."""
-
-    progress: Progress
-    line: Sequence[str]
-    """The command, which begins with a Python."""
-
-    @property
-    def log(self) -> Path:
-        """Where its output goes."""
-        return log_file(self.progress.kind, self.progress.run_id, self.progress.attempt)
+    state: str
+    """PENDING, RUNNING or one of `ENDED`."""
+    exit_status: int | None = None
+    """Of its command, once that has ended; none where Ray itself gave it up."""
+    words: str = ""
 
 
 class Job:
     """An attempt as a job, by the job's URL."""
 
-    def __init__(self, url: str, order: Order | None = None) -> None:
-        """``order`` is what to submit; none for a job of another worker, which may have submitted it or not."""
-        self._url, self._order = url, order
+    def __init__(self, url: str, progress: Progress | None = None, line: Sequence[str] = ()) -> None:
+        """Without an attempt and its command line it is another worker's, which may have submitted it or not."""
+        self._url, self._progress, self._line = url, progress, line
         self.address, _, self.name = url.rpartition(JOBS)
-        self._submitted, self._heard = False, time.monotonic()
-        self._state, self._end = State.PENDING, End(None, "")
+        self._submitted, self._heard, self._standing = False, time.monotonic(), Standing("PENDING")
+
+    @cached_property
+    def _cluster(self) -> "Cluster":
+        return connected(self.address)
 
     @property
     def columns(self) -> Mapping[str, Any]:
-        """The job's URL."""
+        """The job's URL, as the run's row keeps it."""
         return {"job": self._url}
-
-    @cached_property
-    def _cluster(self) -> Cluster:
-        return connected(self.address)
 
     @property
     def handed(self) -> Path:
@@ -150,83 +105,78 @@ class Job:
         return settings().home.resolve() / "handed-on" / f"{self.name}.json"
 
     def wait(self, seconds: float) -> int | None:
-        """Look at the job, which is submitted at the first look that the cluster answers."""
+        """Look at the job, which is submitted at the first look that the cluster answers; see `Processes.wait`."""
         try:
-            self._state = self._look()
+            self._standing = self._look()
             self._heard = time.monotonic()
         except Silence as problem:
             if time.monotonic() - self._heard > PATIENCE:
                 raise ClusterRefuses(self._no_answer(problem)) from None
-        if not self._state.ended:
+        if self._standing.state not in ENDED:
             time.sleep(seconds)
             return None
-        if self._state is State.SUCCEEDED:
-            return 0
-        with suppress(Silence):
-            self._end = self._cluster.end_of(self.name)
-        if self._order is not None and self._end.exit_status is None:
-            with self._order.log.open("a") as file:
-                file.write(f"{self._end.words}\n")
-        return self._end.exit_status or 1
+        return 0 if self._standing.state == "SUCCEEDED" else self._standing.exit_status or 1
 
-    def _look(self) -> State:
-        state = self._cluster.state(self.name)
-        if state is None and not self._submitted and self._order is not None:
-            self._submit(self._order)
-            state = State.PENDING
+    def _look(self) -> Standing:
+        standing = self._cluster.look(self.name)
+        if standing is None and not self._submitted and self._progress is not None:
+            self._submit(self._progress)
+            standing = Standing("PENDING")
         self._submitted = True
-        return state or State.STOPPED  # a cluster that was started anew knows it no more
+        return standing or Standing("STOPPED")  # a cluster that was started anew knows it no more
 
-    def _submit(self, order: Order) -> None:
+    def _submit(self, progress: Progress) -> None:
         machines = self._cluster.machines()
         refuse_sqlite_elsewhere(machines)
-        module = import_module(KINDS[order.progress.kind].module)
         with reading() as s:
-            share = share_of(machines, module.resources(the_run(s, order.progress.run_id)))
+            wanted = import_module(KINDS[progress.kind].module).resources(the_run(s, progress.run_id))
+        share = share_of(machines, wanted)
         self.handed.parent.mkdir(mode=0o700, exist_ok=True)
         self.handed.unlink(missing_ok=True)
         with os.fdopen(os.open(self.handed, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(handed_on(), file)
-        environment = {HANDED_ON: str(self.handed), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **QUIET}
-        command = job_command(order.line, handed=self.handed, log=order.log)
-        self._cluster.submit(self.name, command=command, share=share, environment=environment)
+        self._cluster.submit(
+            self.name,
+            command=job_command(self._line, handed=self.handed, log=progress.log),
+            share=share,
+            environment={HANDED_ON: str(self.handed), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **QUIET},
+        )
 
     def end(self, *, grace: float, hurry: threading.Event | None = None) -> None:
-        """Stop the job and see that it has ended."""
+        """Stop the job and see that it has ended; see `Processes.end`."""
         deadline = time.monotonic() + grace + STOPPING
+        told = False
         try:
-            state = self._cluster.state(self.name)
-            if state is not None and not state.ended:
-                self._cluster.stop(self.name)
-            while state is not None and not state.ended:
+            while (standing := self._cluster.look(self.name)) is not None and standing.state not in ENDED:
                 if time.monotonic() > deadline:
                     raise StillThere(
                         f"The job {self.name} on the Ray cluster at {self.address} does not stop. Stop it there, then "
                         "press Try again."
                     )
+                if not told:
+                    self._cluster.stop(self.name)
+                    told = True
                 time.sleep(POLL)
-                state = self._cluster.state(self.name)
         except Silence as problem:
             raise StillThere(self._no_answer(problem)) from None
         self.handed.unlink(missing_ok=True)
 
     def explain(self, exit_status: int, tail: str) -> str | None:
-        """What only a cluster does to a run."""
+        """What only a cluster does to a run; see `Processes.explain`."""
         if exit_status == NOT_SEEN:
             return (
                 f"The Ray cluster does not see the home {settings().home.resolve()}. Put PICKWELL_HOME on a file "
                 "system that every machine of the cluster has under the same path, and press Try again."
             )
-        if self._state is State.STOPPED:
+        if self._standing.state == "STOPPED":
             return "The job was stopped on the Ray cluster. Press Try again: it goes on from where it was."
         if "ModuleNotFoundError" in tail:
             said = (
                 "The Ray cluster's Python lacks a package: install requirements-train.txt there, and press Try again."
             )
-        elif self._state is State.FAILED and self._end.exit_status is None:
-            said = (
-                "The job on the Ray cluster failed. Press Try again; if it happens again, the end of its log says more:"
-            )
+        elif self._standing.state == "FAILED" and self._standing.exit_status is None:
+            said = "The job on the Ray cluster failed. Press Try again; if it happens again, Ray and its log say more:"
+            tail = f"{self._standing.words}\n\n{tail}"
         else:
             return None
         return f"{said}\n\n{tail}".strip()
@@ -242,7 +192,7 @@ class Job:
 def ordered(progress: Progress, line: Sequence[str]) -> Job:
     """A job for the attempt, with a name that nobody else gives; it is submitted once it is waited for."""
     name = f"pickwell-{progress.kind}-{progress.run_id}-{progress.attempt}-{uuid.uuid4().hex[:8]}"
-    return Job(f"{settings().ray_address.rstrip('/')}{JOBS}{name}", Order(progress, line))
+    return Job(f"{settings().ray_address.rstrip('/')}{JOBS}{name}", progress, line)
 
 
 def refuse_sqlite_elsewhere(machines: Sequence[Machine]) -> None:
@@ -292,18 +242,11 @@ def handed_on() -> dict[str, str]:
     What a job is submitted with can be seen by everybody who sees the cluster, so they go by a file that only this
     user may read and that the job removes as it begins.
     """
-    given = settings().model_copy(update={"home": settings().home.resolve(), "database_url": settings().url})
-    own = {
-        f"PICKWELL_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in given
-        if name != "ray_address"
-    }
-    keys = {
-        name: value
-        for name, value in {**dotenv_values(ROOT / ".env"), **os.environ}.items()
-        if value and name.startswith("PICKWELL_KEY_")
-    }
-    return own | keys | {name: os.environ[name] for name in ALSO_HANDED if name in os.environ}
+    around = {**dotenv_values(ROOT / ".env"), **os.environ}
+    given = {name: value for name, value in around.items() if value and name.startswith("PICKWELL_")}
+    here = {"PICKWELL_HOME": str(settings().home.resolve()), "PICKWELL_DATABASE_URL": settings().url}
+    also = {name: os.environ[name] for name in ALSO_HANDED if name in os.environ}
+    return {name: value for name, value in (given | here | also).items() if name not in STAY}
 
 
 def sent_along(root: Path) -> dict[str, Any]:
@@ -316,8 +259,8 @@ def sent_along(root: Path) -> dict[str, Any]:
     return {"working_dir": str(root), "excludes": [*stays, "__pycache__"]}
 
 
-def connected(address: str) -> Cluster:
-    """A cluster behind Ray's Jobs API. Raises `Silence`, and `ClusterRefuses` where Ray is not installed."""
+def connected(address: str) -> "Cluster":
+    """The cluster at an address. Raises `Silence`, and `ClusterRefuses` where Ray is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         from ray.job_submission import JobSubmissionClient
@@ -327,16 +270,17 @@ def connected(address: str) -> Cluster:
             "pip install -r requirements-ray.txt, and press Try again."
         ) from None
     with _silence():
-        return _Ray(address, JobSubmissionClient(address))
+        return Cluster(address, JobSubmissionClient(address))
 
 
-class _Ray:
-    """Ray's own client, as a `Cluster`."""
+class Cluster:
+    """What is asked of a cluster. Every method raises `Silence` when it does not answer."""
 
     def __init__(self, address: str, client: Any) -> None:
         self._address, self._client = address, client
 
     def machines(self) -> Sequence[Machine]:
+        """Those that are alive."""
         from ray.util.state import list_nodes
 
         with _silence():
@@ -348,43 +292,35 @@ class _Ray:
         ]
 
     def submit(self, name: str, *, command: str, share: Resources, environment: Mapping[str, str]) -> None:
-        with _silence():
-            try:
-                self._client.submit_job(
-                    entrypoint=command,
-                    submission_id=name,
-                    runtime_env={**sent_along(ROOT), "env_vars": dict(environment)},
-                    entrypoint_num_cpus=share.cpus,
-                    entrypoint_num_gpus=share.gpus,
-                )
-            except RuntimeError as problem:
-                if "already exists" not in str(problem):  # the answer to an earlier try was lost
-                    raise
+        """Submit a job; one of that name that is there already is as good."""
+        with _silence(but="already exists"):  # the answer to an earlier try was lost
+            self._client.submit_job(
+                entrypoint=command,
+                submission_id=name,
+                runtime_env={**sent_along(ROOT), "env_vars": dict(environment)},
+                entrypoint_num_cpus=share.cpus,
+                entrypoint_num_gpus=share.gpus,
+            )
 
-    def state(self, name: str) -> State | None:
-        with _silence():
-            try:
-                return State(self._client.get_job_status(name).value)
-            except RuntimeError as problem:
-                if "does not exist" in str(problem):
-                    return None
-                raise
-
-    def end_of(self, name: str) -> End:
-        with _silence():
-            about = self._client.get_job_info(name)
-            return End(about.driver_exit_code, about.message or "")
+    def look(self, name: str) -> Standing | None:
+        """How the job stands; none for one that the cluster does not know."""
+        with _silence(but="does not exist"):
+            job = self._client.get_job_info(name)
+            return Standing(job.status.value, job.driver_exit_code, job.message or "")
+        return None
 
     def stop(self, name: str) -> None:
+        """Ask the job to stop."""
         with _silence():
             self._client.stop_job(name)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """What Ray's client raises for a cluster that cannot be reached or refuses, as `Silence`."""
+def _silence(*, but: str | None = None) -> Iterator[None]:
+    """What Ray's client raises for a cluster that cannot be reached or refuses, as `Silence`; ``but`` that passes."""
     try:
         yield
     except (OSError, RuntimeError) as problem:
         # the exceptions of requests are OSErrors; Ray's, for answers other than 200, are not
-        raise Silence(str(problem) or type(problem).__name__) from None
+        if but is None or but not in str(problem):
+            raise Silence(str(problem) or type(problem).__name__) from None

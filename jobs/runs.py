@@ -33,9 +33,6 @@ from settings import settings
 ALIVE = timedelta(seconds=15)
 """A worker beats every few seconds; one that has been silent for longer is taken for dead."""
 
-UNMANAGED = "here-"
-"""Start of `Run.worker` where a run is carried by the process that asked for it, without a worker."""
-
 NO_WORKER = "No worker is running, so this waits. Start one with make run."
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -103,10 +100,7 @@ def strangers(s: Session) -> list[str]:
 
 
 def _stranger(run_id: int, kind: str) -> str:
-    return (
-        f"This version of Pickwell does not know the kind of run {run_id}, which is {kind}, so the run is left as it "
-        "is. Update the program to the version that asked for it."
-    )
+    return f"This version does not know the kind “{kind}” of run {run_id} and leaves it alone. Update the program."
 
 
 def the_run(s: Session, run_id: int, *, lock: bool = False) -> Run:
@@ -176,18 +170,16 @@ def worker_alive(s: Session, within: timedelta = ALIVE) -> bool:
 def waits(*, but_by: str | None = None) -> ColumnElement[bool]:
     """In SQL: the run is for the taking, QUEUED or left behind; the worker ``but_by`` does not count as living."""
     living = exists().where(Worker.id == Run.worker, Worker.id != (but_by or ""), Worker.beat_at > now() - ALIVE)
-    left_behind = Run.worker.is_(None) | (~Run.worker.startswith(UNMANAGED) & ~living)
-    return or_(Run.status == RunStatus.QUEUED, (Run.status == RunStatus.RUNNING) & left_behind)
+    return or_(Run.status == RunStatus.QUEUED, (Run.status == RunStatus.RUNNING) & ~living)
 
 
 def waiting_reason(s: Session, run: Run) -> str | None:
     """Why the run does not move, as a sentence for people; None when it does, or has ended."""
-    running = run.status is RunStatus.RUNNING
-    if run.status.ended or (running and (run.worker or "").startswith(UNMANAGED)):
+    if run.status.ended:
         return None
     if not worker_alive(s):
         return NO_WORKER
-    if running and run.worker is not None:
+    if run.status is RunStatus.RUNNING and run.worker is not None:
         return None
     before = _before(s, run)
     return f"{before} is before this one; it starts by itself after that." if before else None
@@ -207,11 +199,6 @@ def _before(s: Session, run: Run) -> str | None:
 def run_folder(kind: str, run_id: int) -> Path:
     """The run's folder for input, logs, checkpoints and output, whether or not it is there yet."""
     return settings().runs_dir / f"{kind}-{run_id}"
-
-
-def log_file(kind: str, run_id: int, attempt: int) -> Path:
-    """Where an attempt's output goes."""
-    return run_folder(kind, run_id) / f"attempt-{attempt}.log"
 
 
 def log_tail(kind: str, run_id: int, kilobytes: int = 8) -> str:

@@ -14,7 +14,7 @@ from db.session import reading
 from errors import PickwellError
 from jobs.attempts import begin, claim, hand_back, settle, why, worker_failed
 from jobs.child import child_command
-from jobs.launcher import Command, Launched, Place, launch
+from jobs.launcher import Command, Place, launch
 from jobs.processes import StillThere
 from jobs.progress import Progress, RunLost
 from jobs.runs import KINDS, log_tail, the_run
@@ -68,7 +68,7 @@ def carry_next(
     error = ""
     try:
         _see_ended(attempt.before, stop=stop, pace=pace)
-        if not begin(attempt):
+        if not begin(progress):
             return True
         log.info("%s begins.", name)
         outcome, error = _carry(progress, launch(progress, command), stop=stop, pace=pace)
@@ -102,7 +102,7 @@ def _see_ended(place: Place | None, *, stop: threading.Event, pace: Pace) -> Non
                 raise
 
 
-def _carry(progress: Progress, launched: Launched, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, str]:
+def _carry(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, str]:
     """Watch the attempt, and see everything of it ended, whatever happens on the way; why it ended by itself."""
     outcome, exit_status = None, 0
     try:
@@ -119,7 +119,7 @@ def _carry(progress: Progress, launched: Launched, *, stop: threading.Event, pac
     return outcome, launched.explain(exit_status, tail) or why(exit_status, tail)
 
 
-def _watch(progress: Progress, launched: Launched, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, int]:
+def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, int]:
     """Look at the row and the attempt in turn until it ends, or has to; the exit status where it ended by itself."""
     beat = ended = None
     while True:

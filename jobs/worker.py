@@ -23,7 +23,6 @@ from sqlalchemy.exc import OperationalError
 from db.models import Worker, now
 from db.session import reading, session
 from errors import PickwellError, Refused
-from jobs.attempts import release_unmanaged
 from jobs.child import child_command
 from jobs.database import check_database
 from jobs.launcher import Command
@@ -88,7 +87,6 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
     """Be the home's worker until ``stop``."""
     me = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     forget_the_dead()
-    release_unmanaged()
     show_life(me)
     beating = threading.Thread(target=keep_showing_life, args=(me, stop), daemon=True)
     beating.start()

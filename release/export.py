@@ -45,17 +45,17 @@ KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY")
 """Beginnings of further files that have to go along."""
 PATHS = ("base_model_name_or_path", "_name_or_path")
 """Entries of settings files that may hold a path of this machine."""
+MAKING = ".making-"
+"""How the name of half an export begins."""
 PIECE = 1 << 20
 """Bytes that are read at once."""
-ABANDONED = 86_400.0
-"""Seconds after which half an export is nobody's any more."""
 WRITE_EVERY = 1.0
 """Seconds between two words on the progress, at least."""
 
 Tell = Callable[[str, float], None]
 """Hears what goes on, in words, and which share of it is done."""
-Put = Callable[[str, int, Any], None]
-"""Takes a file into what is written: its name, its size and something to read it from."""
+Opened = Callable[[str, int], IO[bytes]]
+"""Opens a new file in what is written, by its name and size."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,8 @@ def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda 
         )
     place = exports_folder()
     place.mkdir(parents=True, exist_ok=True)
-    _clear_away(place)
+    for scratch in place.glob(f"{MAKING}*"):  # of an export whose process died: a home has one at a time
+        shutil.rmtree(scratch)
     total = sum(file.stat().st_size for file in given.files)
     free = shutil.disk_usage(place).free
     if free < total * 1.01 + 10_000_000:
@@ -222,13 +223,12 @@ def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda 
     final = place / (name if form is ExportForm.FOLDER else f"{name}.{form.value}")
     if final.exists():
         return final
-    scratch = place / f".making-{final.name}"
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch = place / f"{MAKING}{final.name}"
     scratch.mkdir()
     try:
         inside = scratch / final.name
-        with _open(form, inside, name) as put:
-            _fill(given, name, weights=found, total=total, put=put, tell=tell)
+        with _new(form, inside, name) as opened:
+            _fill(given, name, weights=found, total=total, opened=opened, tell=tell)
         inside.rename(final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -236,52 +236,43 @@ def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda 
     return final
 
 
-def _clear_away(place: Path) -> None:
-    """Remove what an export left behind whose process died; nothing is that old and still being written."""
-    for scratch in place.glob(".making-*"):
-        if scratch.stat().st_mtime < now().timestamp() - ABANDONED:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _fill(given: Parcel, name: str, *, weights: str, total: int, put: Put, tell: Tell) -> None:
-    """Put every file, then the card, which has their hashes, then the manifest."""
+def _fill(given: Parcel, name: str, *, weights: str, total: int, opened: Opened, tell: Tell) -> None:
+    """Write every file, then the card, which has their hashes, then the manifest."""
     entries: dict[str, dict[str, object]] = {}
     done = 0
 
     def add(file: str, size: int, stream: IO[bytes]) -> None:
         nonlocal done
-        before = done
+        digest = hashlib.sha256()
+        with opened(file, size) as out:
+            while piece := stream.read(PIECE):
+                out.write(piece)
+                digest.update(piece)
+                done += len(piece)
+                tell(f"Writing {file}", min(1.0, done / max(1, total)))
+        entries[file] = {"sha256": digest.hexdigest(), "bytes": size}
 
-        def moved(count: int) -> None:
-            tell(f"Writing {file}", min(1.0, (before + count) / max(1, total)))
-
-        reading = _Reading(stream, moved)
-        put(file, size, reading)
-        done += size
-        entries[file] = {"sha256": reading.sha256, "bytes": size}
+    def add_text(file: str, text: bytes) -> None:
+        add(file, len(text), io.BytesIO(text))
 
     for file in given.files:
         changed = _without_paths(file, base=given.base)
         if changed is not None:
-            add(file.name, len(changed), io.BytesIO(changed))
+            add_text(file.name, changed)
             continue
         with file.open("rb") as stream:
             add(file.name, file.stat().st_size, stream)
     if given.template is not None and TEMPLATE not in entries:
-        text = given.template.encode()
-        add(TEMPLATE, len(text), io.BytesIO(text))
-    hashes = {file: str(entry["sha256"]) for file, entry in entries.items()}
-    has_template = TEMPLATE in entries
+        add_text(TEMPLATE, given.template.encode())
     readme = markdown(
         given.card,
         adapter_only=given.part is Part.ADAPTER,
-        files=hashes,
-        commands=commands(given, Path(name), base=given.base_location, template=has_template),
-    ).encode()
-    add(CARD, len(readme), io.BytesIO(readme))
-    manifest = _manifest(given, weights=weights) | {"files": entries}
-    text = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
-    put(MANIFEST, len(text), _Reading(io.BytesIO(text), lambda count: None))
+        files={file: str(entry["sha256"]) for file, entry in entries.items()},
+        commands=commands(given, Path(name), base=given.base_location, template=TEMPLATE in entries),
+    )
+    add_text(CARD, readme.encode())
+    manifest = _manifest(given, weights=weights) | {"files": dict(entries)}
+    add_text(MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 def _manifest(given: Parcel, *, weights: str) -> dict[str, object]:
@@ -404,50 +395,23 @@ def _without_paths(file: Path, *, base: str) -> bytes | None:
     return (json.dumps(said | dict.fromkeys(paths, base), ensure_ascii=False, indent=2) + "\n").encode()
 
 
-class _Reading:
-    """A stream that hashes what is read from it and tells how much that was."""
-
-    def __init__(self, stream: IO[bytes], moved: Callable[[int], None]) -> None:
-        self._stream, self._moved = stream, moved
-        self._hash, self._count = hashlib.sha256(), 0
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        piece = self._stream.read(PIECE if size < 0 else size)
-        self._hash.update(piece)
-        self._count += len(piece)
-        self._moved(self._count)
-        return piece
-
-    @property
-    def sha256(self) -> str:
-        """Of everything read so far."""
-        return self._hash.hexdigest()
-
-
 @contextmanager
-def _open(form: ExportForm, place: Path, name: str) -> Iterator[Put]:
-    """Something that takes files into a new folder, or a new .zip that holds one of the export's name."""
+def _new(form: ExportForm, place: Path, name: str) -> Iterator[Opened]:
+    """A new folder, or a new .zip that holds one of the export's name, open for files."""
     if form is ExportForm.FOLDER:
         place.mkdir()
-
-        def into_folder(file: str, size: int, stream: Any) -> None:
-            with (place / file).open("wb") as out:
-                shutil.copyfileobj(stream, out, PIECE)
-
-        yield into_folder
+        yield lambda file, size: (place / file).open("wb")
         return
     # weights hardly get smaller, so nothing is compressed
     with zipfile.ZipFile(place, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
 
-        def into_zip(file: str, size: int, stream: Any) -> None:
+        def opened(file: str, size: int) -> IO[bytes]:
             entry = zipfile.ZipInfo(f"{name}/{file}", now().timetuple()[:6])
             entry.file_size = size
             entry.external_attr = 0o644 << 16
-            with archive.open(entry, "w") as out:
-                shutil.copyfileobj(stream, out, PIECE)
+            return archive.open(entry, "w")
 
-        yield into_zip
+        yield opened
 
 
 def check_export(folder: Path) -> Mapping[str, Any]:

@@ -66,7 +66,6 @@ TWICE: set[str] = {
     "Share",
     "Split",
     "Standing",
-    "State",
     "Telling",
     "Timed",
     "Trained",

@@ -1,7 +1,6 @@
 """Long work outside the app: real processes, real databases, and tiny scripts in place of the stages."""
 
 import importlib
-import json
 import os
 import random
 import signal
@@ -27,8 +26,8 @@ from db.session import reading, session
 from errors import DatabaseProblem, NotAllowed, NotFound, Refused
 from jobs import child
 from jobs import supervise as supervising
-from jobs.attempts import LOST_LIMIT, Take, begin, claim, lost_in_a_row, release_unmanaged, settle, why
-from jobs.processes import Group, boot_id
+from jobs.attempts import LOST_LIMIT, begin, claim, hand_back, settle, why
+from jobs.processes import TIED, Group, boot_id
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import (
     ALIVE,
@@ -60,12 +59,12 @@ from pathlib import Path
 from db.models import Worker
 from db.session import reading, session
 from errors import TrainingFailed
-from jobs.child import PARENT, carry
-from jobs.processes import die_with_parent
+from jobs.child import carry
+from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress
 from jobs.runs import the_run
 
-die_with_parent(int(os.environ[PARENT]))
+die_with_parent(int(os.environ[TIED]))
 here = Path(__file__).parent
 
 def succeed(progress):
@@ -410,22 +409,9 @@ def test_a_run_without_a_worker_is_this_process_s_own(run_id: int) -> None:
     assert progress.folder.is_dir()
     with pytest.raises(Refused):
         unmanaged("generation", run_id)
-    release_unmanaged()
-    assert claim(worker="w") is None, "no worker takes it while this process lives"
     with session() as s:
         progress.succeed(s)
     assert look(run_id).status is RunStatus.SUCCEEDED
-
-
-def test_a_run_whose_process_without_a_worker_died_is_taken_up_and_nobody_is_killed(run_id: int) -> None:
-    unmanaged("generation", run_id)
-    with session() as s:
-        s.get_one(GenerationRun, run_id).process_started = 1.0  # that process is gone; its pid is somebody else's
-
-    release_unmanaged()
-    claimed = claim(worker="w")
-    assert claimed is not None
-    assert (claimed.take.attempt, claimed.before) == (2, None)
 
 
 # ------------------------------------------------------------------------------------------------ lost workers
@@ -436,29 +422,32 @@ def test_a_run_that_loses_its_worker_three_times_without_progress_fails(run_id: 
     for attempt in range(1, LOST_LIMIT + 1):
         claimed = claim(worker=f"w{attempt}")
         assert claimed is not None
-        assert claimed.take.attempt == attempt
-        assert begin(claimed)
-
+        assert begin(claimed.progress)
     claimed = claim(worker="w4")
     assert claimed is not None
-    assert not begin(claimed)
+    assert not begin(claimed.progress)
     assert claim(worker="w5") is None
     assert look(run_id).status is RunStatus.FAILED
     assert "lost three times" in (look(run_id).error or "")
+
     with session() as s:
         try_again(s, by=by_of(s, run_id), run_id=run_id)
     claimed = claim(worker="w5")
     assert claimed is not None
-    assert claimed.take == Take(attempt=LOST_LIMIT + 2, lost=False, done=0)
-    assert begin(claimed)
+    assert begin(claimed.progress)
 
 
-def test_only_losses_in_a_row_at_the_same_count_add_up() -> None:
-    first = Take(attempt=1, lost=False, done=0)
-    assert lost_in_a_row([first], done=0) == 1
-    assert lost_in_a_row([first, Take(2, True, 0), Take(3, True, 0)], done=0) == 3
-    assert lost_in_a_row([first, Take(2, True, 0), Take(3, True, 5)], done=9) == 1
-    assert lost_in_a_row([first, Take(2, True, 5), Take(3, False, 5)], done=5) == 1
+def test_only_losses_in_a_row_at_the_same_count_add_up(run_id: int) -> None:
+    counted = []
+    for done, back in ((0, False), (0, False), (5, False), (5, True), (5, False), (5, False), (6, False)):
+        claimed = claim(worker="w")
+        assert claimed is not None
+        assert begin(claimed.progress)
+        claimed.progress.update(done=done)
+        counted.append(look(run_id).losses)
+        if back:
+            hand_back(claimed.progress)
+    assert counted == [0, 1, 2, 1, 0, 1, 2]
 
 
 @both_databases
@@ -561,8 +550,7 @@ def test_a_killed_worker_s_run_is_taken_up_again_by_the_next_after_the_old_proce
     until(has(run_id, RunStatus.SUCCEEDED))
     assert look(run_id).attempt == 2
     assert gone(grandchild)
-    takes = [json.loads(line) for line in (run_folder("generation", run_id) / "attempts.jsonl").open()]
-    assert [take["lost"] for take in takes] == [False, True]
+    assert look(run_id).losses == 1
 
 
 @both_databases
@@ -767,13 +755,13 @@ def test_a_kind_of_run_that_this_version_does_not_know_is_a_sentence_and_left_al
         other = a_run(s)
         s.execute(text("UPDATE run SET kind = 'baking' WHERE id = :id"), {"id": run_id})
     with reading() as s:
-        with pytest.raises(DatabaseProblem, match=r"does not know the kind of run .*baking.* Update the program"):
+        with pytest.raises(DatabaseProblem, match=r"does not know the kind .*baking.* Update the program"):
             the_run(s, run_id)
         (sentence,) = strangers(s)
     with session() as s:
         s.add(Worker(id="w", pid=1, host="here"))
         assert waiting_reason(s, the_run(s, other)) is None, "nobody waits for what nobody will carry"
-    assert f"run {run_id}, which is baking" in sentence
+    assert f"“baking” of run {run_id}" in sentence
     claimed = claim(worker="w")
     assert claimed is not None
     assert claimed.progress.run_id == other
@@ -888,7 +876,7 @@ def test_the_child_runs_the_kind_s_stage_without_telemetry(run_id: int, monkeypa
 def test_a_child_whose_worker_is_gone_does_nothing() -> None:
     orphan = subprocess.run(
         [sys.executable, "-m", "jobs.child", "generation", "1", "1"],
-        env=os.environ | {child.PARENT: "1"},
+        env=os.environ | {TIED: "1"},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -1,37 +1,48 @@
 """Trainings in several real processes; a tiny random Llama."""
 
-import os
 import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from sqlalchemy import select
 
+from db.models import RunStatus, TrainingRun, TrainingStep
+from db.session import reading, session
 from errors import TrainingFailed
-from tests.test_launch import Heard, Lost
-from tests.test_training_slow import a_run, losses
+from jobs.progress import Progress, RunLost, unmanaged
+from tests.test_training import a_training
+from tests.test_training_slow import a_run, losses, rows
 from training.trainer import processes as launching
-from training.trainer.processes import train_apart, train_as_recipe_says
-from training.trainer.run_folder import ADAPTER, RunInput, StepReport, finished, last_checkpoint
+from training.trainer.processes import Silent, share_out
+from training.trainer.run_folder import ADAPTER, METRICS, RunInput, finished, last_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 
 SAME = 1e-5
 """How far losses may differ, of about 6: the order of sums is another."""
+ROWS = rows(42)
 
 
-def steps(heard: Heard) -> dict[tuple[str, int], float]:
-    return {(said.split.value, said.step): said.loss for said in heard.said if isinstance(said, StepReport)}
+def steps(progress: Progress) -> dict[tuple[str, int], float]:
+    """What the run's rows have heard."""
+    with reading() as s:
+        return {(step.split.value, step.step): step.loss for step in s.scalars(select(TrainingStep))}
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Whoever has the folder on its command line."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if str(folder) in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return [process for process in found if process.pid != os.getpid()]
+def processes_of(progress: Progress) -> list[psutil.Process]:
+    """Whoever has the attempt on its command line."""
+    attempt = f"{progress.kind} {progress.run_id} {progress.attempt}"
+    return [
+        process
+        for process in psutil.process_iter(["cmdline", "status"])
+        if attempt in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 def adapter(folder: Path) -> dict[str, Any]:
@@ -43,54 +54,76 @@ def adapter(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def one_process(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the other trainings have to come to."""
-    folder = a_run(tmp_path_factory.mktemp("one"), tiny)
-    train_as_recipe_says(folder, RunInput.read(folder), Heard())
+    from training.trainer.train import train
+
+    folder = a_run(tmp_path_factory.mktemp("one"), tiny, ROWS)
+    train(folder, Silent())
     return folder
 
 
-def same_as(one: Path, folder: Path, heard: Heard) -> None:
+@pytest.fixture
+def shared(database: Path, tiny: Path) -> Progress:
+    """An attempt at a training in two processes, and its folder."""
+    with session() as s:
+        run_id = a_training(s).id
+    progress = unmanaged("training", run_id)
+    a_run(progress.folder, tiny, ROWS, processes=2)
+    return progress
+
+
+@contextmanager
+def at_step_three(progress: Progress, action: Callable[[], None]) -> Iterator[None]:
+    """Do it once the third step is written down."""
+
+    def watch() -> None:
+        file = progress.folder / METRICS
+        while not file.exists() or file.read_text().count("\n") < 3:
+            time.sleep(0.01)
+        action()
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    yield
+    watching.join(timeout=5)
+    assert not watching.is_alive()
+
+
+def same_as(one: Path, progress: Progress) -> None:
     import torch
 
     expected = losses(one)
-    assert losses(folder) == pytest.approx(expected, abs=SAME)
-    assert steps(heard) == losses(folder)
-    ours, theirs = adapter(folder), adapter(one)
+    assert losses(progress.folder) == pytest.approx(expected, abs=SAME)
+    assert steps(progress) == losses(progress.folder)
+    ours, theirs = adapter(progress.folder), adapter(one)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in ours)
-    assert finished(folder) is not None
+    assert finished(progress.folder) is not None
 
 
-def test_two_processes_learn_what_one_does_and_a_lost_run_leaves_none(
-    one_process: Path, tiny: Path, tmp_path: Path
-) -> None:
-    folder = a_run(tmp_path, tiny, processes=2)
-    given, lost = RunInput.read(folder), LostAfter(folder, step=3)
-    with pytest.raises(Lost):
-        train_as_recipe_says(folder, given, lost)
-    assert lost.processes >= 3, "the launcher and two of its own"
-    assert processes_of(folder) == []
-    heard = Heard()
-    train_as_recipe_says(folder, given, heard)
-    same_as(one_process, folder, heard)
+def test_two_processes_learn_what_one_does(one_process: Path, shared: Progress) -> None:
+    share_out(shared, RunInput.read(shared.folder))
+    same_as(one_process, shared)
 
 
-class LostAfter(Heard):
-    """Loses its run at a step."""
+def test_a_lost_run_leaves_no_process(shared: Progress) -> None:
+    seen: list[int] = []
 
-    def __init__(self, folder: Path, *, step: int) -> None:
-        super().__init__()
-        self._folder, self._step = folder, step
-        self.processes = 0
+    def lose() -> None:
+        seen.append(len(processes_of(shared)))
+        with session() as s:
+            s.get_one(TrainingRun, shared.run_id).attempt += 1
 
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        if said.step == self._step:
-            self.processes = len(processes_of(self._folder))
-            raise Lost
+    with at_step_three(shared, lose), pytest.raises(RunLost):
+        share_out(shared, RunInput.read(shared.folder))
+    assert seen[0] >= 3, "the launcher and two of its own"
+    assert processes_of(shared) == []
+    with reading() as s:
+        run = s.get_one(TrainingRun, shared.run_id)
+        assert (run.status, run.attempt) == (RunStatus.RUNNING, 2)
 
 
 def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_killed(
-    one_process: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_process: Path, shared: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_on_gpus = launching.accelerate_config
     monkeypatch.setattr(
@@ -98,28 +131,17 @@ def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_ki
         "accelerate_config",
         lambda **_: as_on_gpus(processes=2, gpus=2) | {"mixed_precision": "no"},
     )
-    folder = a_run(tmp_path, tiny, processes=2)
-    given = RunInput.read(folder)
-    with pytest.raises(TrainingFailed):
-        train_apart(folder, given, Killing(folder, step=3), trainer="tests.fsdp_on_cpu")
-    assert processes_of(folder) == []
-    checkpoint = last_checkpoint(folder)
+    given = RunInput.read(shared.folder)
+
+    def kill() -> None:
+        for process in processes_of(shared):
+            process.send_signal(signal.SIGKILL)
+
+    with at_step_three(shared, kill), pytest.raises(TrainingFailed):
+        share_out(shared, given, module="tests.fsdp_on_cpu")
+    assert processes_of(shared) == []
+    checkpoint = last_checkpoint(shared.folder)
     assert checkpoint is not None
     assert (checkpoint / "pytorch_model_fsdp.bin").exists(), "this was not FSDP"
-    heard = Heard()
-    train_apart(folder, given, heard, trainer="tests.fsdp_on_cpu")
-    same_as(one_process, folder, heard)
-
-
-class Killing(Heard):
-    """Kills every process of a training at a step."""
-
-    def __init__(self, folder: Path, *, step: int) -> None:
-        super().__init__()
-        self._folder, self._step = folder, step
-
-    def step(self, said: StepReport) -> None:
-        super().step(said)
-        if said.step == self._step:
-            for process in processes_of(self._folder):
-                process.send_signal(signal.SIGKILL)
+    share_out(shared, given, module="tests.fsdp_on_cpu")
+    same_as(one_process, shared)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,50 +21,45 @@ from db.models import GenerationRun, RunStatus, Scope, Worker, now
 from db.session import reading, session
 from jobs import child, ray_job
 from jobs.attempts import claim
-from jobs.child import ALONE_AT_MOST, HANDED_ON, Follower, child_command
+from jobs.child import ALONE_AT_MOST, HANDED_ON, LOOK, child_command, end_once_alone
 from jobs.launcher import place_of
 from jobs.progress import Progress
 from jobs.ray_job import (
     NOT_SEEN,
+    Cluster,
     ClusterRefuses,
-    End,
     Job,
     Machine,
     Silence,
-    State,
-    handed_on,
+    Standing,
     job_command,
     ordered,
     refuse_sqlite_elsewhere,
     share_of,
 )
-from jobs.runs import Resources, cancel, log_file, log_tail, try_again
+from jobs.runs import Resources, cancel, try_again
 from jobs.supervise import Pace, carry_next
-from settings import ROOT, Settings
+from settings import ROOT
 from tests.factories import a_model, a_project, a_reviewer
 
 QUICK = Pace(poll=0.0, beat=0.0, cancel_grace=0.0, stop_grace=0.0, linger=0.0, retry=0.01, patience=0.1)
 ADDRESS = "http://127.0.0.1:8265"
-RUNNING = State.RUNNING
+RUNNING, SUCCEEDED = "RUNNING", "SUCCEEDED"
 
 
-@dataclass
-class FakeCluster:
+class FakeCluster(Cluster):
     """A cluster whose jobs go through given states, one at each look; what a look does besides is given, too."""
 
-    states: list[Any] = field(default_factory=list)
-    end: End = field(default_factory=lambda: End(1, ""))
-    nodes: Sequence[Machine] = (Machine(cpus=2, gpus=0),)
-    answer_lost: bool = False
-    """The first job is taken and the answer to that is lost."""
-    submitted: dict[str, tuple[str, Resources]] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    kept_before: list[bool] = field(default_factory=list)
-    """Whether the run's row had the job's name as it was submitted."""
-    stopped: list[str] = field(default_factory=list)
+    def __init__(self, states: Sequence[Any], *, answer_lost: bool = False) -> None:
+        self.states, self.answer_lost = list(states), answer_lost
+        self.submitted: dict[str, tuple[str, Resources]] = {}
+        self.environment: Mapping[str, str] = {}
+        self.kept_before: list[bool] = []
+        """Whether the run's row had the job's name as it was submitted."""
+        self.stopped: list[str] = []
 
     def machines(self) -> Sequence[Machine]:
-        return self.nodes
+        return [Machine(cpus=2, gpus=0)]
 
     def submit(self, name: str, *, command: str, share: Resources, environment: Mapping[str, str]) -> None:
         assert name not in self.submitted, "a second job was submitted"
@@ -75,22 +69,18 @@ class FakeCluster:
         if self.answer_lost:
             raise Silence("the connection was reset")
 
-    def state(self, name: str) -> State | None:
+    def look(self, name: str) -> Standing | None:
         if name in self.stopped:
-            return State.STOPPED
+            return Standing("STOPPED")
         if name not in self.submitted:
             return None
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        if callable(state):
-            state()
-            return RUNNING
         if isinstance(state, Exception):
             raise state
-        assert isinstance(state, State)
-        return state
-
-    def end_of(self, name: str) -> End:
-        return self.end
+        if callable(state):
+            state()
+            return Standing(RUNNING)
+        return state if isinstance(state, Standing) else Standing(state)
 
     def stop(self, name: str) -> None:
         self.stopped.append(name)
@@ -149,7 +139,7 @@ Carry = Callable[..., GenerationRun]
 
 def test_an_attempt_is_a_job_whose_name_is_known_before_it_is_submitted(run_id: int, carry: Carry) -> None:
     seen: list[GenerationRun] = []
-    cluster = FakeCluster([lambda: seen.append(look(run_id)), lambda: succeed(run_id), State.SUCCEEDED])
+    cluster = FakeCluster([lambda: seen.append(look(run_id)), lambda: succeed(run_id), SUCCEEDED])
     run = carry(cluster, run_id)
     assert (run.status, run.attempt, run.error, run.process_group) == (RunStatus.SUCCEEDED, 1, None, None)
     ((name, (command, share)),) = cluster.submitted.items()
@@ -158,17 +148,17 @@ def test_an_attempt_is_a_job_whose_name_is_known_before_it_is_submitted(run_id: 
     assert cluster.kept_before == [True], "whoever took the run over would not find the job"
     assert seen[0].stage == "Waiting for the Ray cluster"
     assert share == Resources(cpus=1, gpus=0)
-    assert f"-m jobs.child generation {run_id} 1 >> {log_file('generation', run_id, 1)}" in command
+    assert f"-m jobs.child generation {run_id} 1 >> {Progress('generation', run_id, 1).log}" in command
 
 
 def test_an_answer_that_is_lost_makes_no_second_job(run_id: int, carry: Carry) -> None:
-    cluster = FakeCluster([State.PENDING, lambda: succeed(run_id), State.SUCCEEDED], answer_lost=True)
+    cluster = FakeCluster(["PENDING", lambda: succeed(run_id), SUCCEEDED], answer_lost=True)
     assert carry(cluster, run_id).status is RunStatus.SUCCEEDED
     assert len(cluster.submitted) == 1
 
 
 def test_a_cluster_that_is_silent_for_a_moment_costs_nothing(run_id: int, carry: Carry) -> None:
-    cluster = FakeCluster([RUNNING, Silence("reset"), Silence("reset"), lambda: succeed(run_id), State.SUCCEEDED])
+    cluster = FakeCluster([RUNNING, Silence("reset"), Silence("reset"), lambda: succeed(run_id), SUCCEEDED])
     assert carry(cluster, run_id).status is RunStatus.SUCCEEDED
 
 
@@ -184,7 +174,7 @@ def test_a_cluster_that_stays_silent_is_a_sentence_and_its_job_is_ended_before_t
     (first,) = cluster.submitted
     with session() as s:
         try_again(s, by=run.requested_by_id, run_id=run_id)
-    cluster.states = [RUNNING, lambda: succeed(run_id), State.SUCCEEDED]
+    cluster.states = [RUNNING, lambda: succeed(run_id), SUCCEEDED]
     assert carry(cluster, run_id).status is RunStatus.SUCCEEDED
     assert cluster.stopped == [first]
     assert len(cluster.submitted) == 2
@@ -215,7 +205,7 @@ def test_the_job_of_a_dead_worker_is_stopped_and_seen_to_have_ended_before_anoth
     assert claimed is not None
     old = ordered(claimed.progress, child_command("generation", run_id, 1))
     claimed.progress.update(**old.columns)
-    cluster = FakeCluster([RUNNING, lambda: succeed(run_id), State.SUCCEEDED])
+    cluster = FakeCluster([RUNNING, lambda: succeed(run_id), SUCCEEDED])
     cluster.submitted[old.name] = ("", Resources())
     run = carry(cluster, run_id)
     assert (run.status, run.attempt) == (RunStatus.SUCCEEDED, 2)
@@ -254,32 +244,26 @@ def test_a_worker_that_stops_while_the_cluster_is_silent_leaves_the_run_to_the_n
 
 
 @pytest.mark.parametrize(
-    ("state", "end", "printed", "sentence"),
+    ("end", "printed", "sentence"),
     [
-        (State.FAILED, End(NOT_SEEN, ""), "", "does not see the home"),
-        (
-            State.FAILED,
-            End(1, ""),
-            "ModuleNotFoundError: No module named 'trl'",
-            "install requirements-train.txt there",
-        ),
-        (State.FAILED, End(None, "The actor died"), "", "The job on the Ray cluster failed.*\n\nThe actor died"),
-        (State.FAILED, End(1, ""), "ZeroDivisionError", "(?s)an error that it did not expect.*ZeroDivisionError"),
-        (State.FAILED, End(-9, ""), "", "memory ran out"),
-        (State.STOPPED, End(None, ""), "", "was stopped on the Ray cluster"),
-        (State.SUCCEEDED, End(0, ""), "", "ended before its work was finished"),
+        (Standing("FAILED", NOT_SEEN), "", "does not see the home"),
+        (Standing("FAILED", 1), "ModuleNotFoundError: No module named 'trl'", "install requirements-train.txt there"),
+        (Standing("FAILED", None, "The actor died"), "", "(?s)on the Ray cluster failed.*The actor died"),
+        (Standing("FAILED", 1), "ZeroDivisionError", "(?s)an error that it did not expect.*ZeroDivisionError"),
+        (Standing("FAILED", -9), "", "memory ran out"),
+        (Standing("STOPPED"), "", "was stopped on the Ray cluster"),
+        (Standing(SUCCEEDED), "", "ended before its work was finished"),
     ],
 )
 def test_a_job_that_ends_without_a_word_says_why(
-    state: State, end: End, printed: str, sentence: str, run_id: int, carry: Carry
+    end: Standing, printed: str, sentence: str, run_id: int, carry: Carry
 ) -> None:
     def write() -> None:
-        log_file("generation", run_id, 1).write_text(printed)
+        Progress("generation", run_id, 1).log.write_text(printed)
 
-    run = carry(FakeCluster([RUNNING, write, state], end=end), run_id)
+    run = carry(FakeCluster([RUNNING, write, end]), run_id)
     assert run.status is RunStatus.FAILED
     assert re.search(sentence, run.error or "")
-    assert end.words in log_tail("generation", run_id)
 
 
 def test_ray_that_is_not_installed_is_a_sentence(run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +313,7 @@ def test_settings_and_keys_go_to_a_job_by_a_file_of_this_user_and_not_by_what_it
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         given.update(json.loads(file.read_text()))
 
-    cluster = FakeCluster([begin, lambda: succeed(run_id), State.SUCCEEDED])
+    cluster = FakeCluster([begin, lambda: succeed(run_id), SUCCEEDED])
     carry(cluster, run_id)
     assert given["PICKWELL_ENGINE_API_KEY"] == "sk-engine"
     assert (given["PICKWELL_KEY_OPENAI"], given["HF_TOKEN"]) == ("sk-openai", "hf_secret")
@@ -341,16 +325,6 @@ def test_settings_and_keys_go_to_a_job_by_a_file_of_this_user_and_not_by_what_it
         assert secret not in command + str(cluster.environment) + str(look(run_id).job)
     assert list((home / "handed-on").iterdir()) == [], "it stays although the job has ended"
     assert not any("sk-" in file.read_text() for file in (home / "runs").rglob("*") if file.is_file())
-
-
-def test_what_is_handed_on_are_all_settings_as_they_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in handed_on().items():
-        monkeypatch.setenv(name, value)
-    settings_module.settings.cache_clear()
-    read = settings_module.settings()
-    assert {f"PICKWELL_{name.upper()}" for name in Settings.model_fields} - set(handed_on()) == {"PICKWELL_RAY_ADDRESS"}
-    assert read.url == read.database_url
-    assert read.home.is_absolute()
 
 
 def test_a_job_takes_what_it_is_handed_and_leaves_no_file(
@@ -406,24 +380,32 @@ def test_everything_that_a_run_of_any_kind_imports_is_sent_along() -> None:
 # ------------------------------------------------------------------------------------------- who follows a job
 
 
+def seconds_until_alone(progress: Progress, beats: Callable[[float], object] = lambda moment: None) -> float:
+    """How long a job goes on; ``beats`` is told of every moment between two looks."""
+    moment = [0.0]
+
+    def rest(seconds: float) -> None:
+        moment[0] += seconds
+        beats(moment[0])
+
+    ended: list[bool] = []
+    end_once_alone(progress, clock=lambda: moment[0], rest=rest, end=lambda: ended.append(True))
+    assert ended
+    return moment[0]
+
+
 def test_a_job_that_no_worker_follows_ends_itself(run_id: int) -> None:
     claimed = claim(worker="w")
     assert claimed is not None
-    clock = [0.0]
-    follower = Follower(claimed.progress, clock=lambda: clock[0])
     with session() as s:
         s.add(Worker(id="w", pid=1, host="elsewhere", beat_at=now() - timedelta(days=1)))  # its clock is not ours
         s.add(Worker(id="other", pid=1, host="elsewhere"))
-    for clock[0] in (0.0, 1000.0, 1790.0):
+
+    def beat(moment: float) -> None:
         with session() as s:
-            s.get_one(Worker, "w").beat_at += timedelta(seconds=3)
-        assert not follower.gone()
-    clock[0] = 1790 + ALONE_AT_MOST
-    assert not follower.gone()
-    with session() as s:
-        s.get_one(Worker, "other").beat_at = now()
-    clock[0] += 1
-    assert follower.gone(), "another worker beats, which has other runs"
+            s.get_one(Worker, "w" if moment <= 1800 else "other").beat_at += timedelta(seconds=3)
+
+    assert seconds_until_alone(claimed.progress, beat) == pytest.approx(1800 + ALONE_AT_MOST, abs=2 * LOOK)
 
 
 def test_a_job_whose_run_another_attempt_has_is_followed_by_nobody(run_id: int) -> None:
@@ -432,11 +414,7 @@ def test_a_job_whose_run_another_attempt_has_is_followed_by_nobody(run_id: int) 
     with session() as s:
         s.add(Worker(id="w", pid=1, host="elsewhere"))
         s.get_one(GenerationRun, run_id).attempt += 1
-    moment = 0.0
-    follower = Follower(claimed.progress, clock=lambda: moment)
-    assert not follower.gone()
-    moment = ALONE_AT_MOST + 1
-    assert follower.gone()
+    assert seconds_until_alone(claimed.progress) == pytest.approx(ALONE_AT_MOST, abs=2 * LOOK)
 
 
 def test_where_an_attempt_was_is_read_from_its_row(run_id: int) -> None:

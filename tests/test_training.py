@@ -452,7 +452,7 @@ def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:
     run = a_training(s, name="  polite   model ")
     assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite model")
     assert {field: getattr(run.recipe, field) for field in KNOBS} == {field: getattr(SMALL, field) for field in KNOBS}
-    assert command(run).startswith("python -m training.trainer.processes ")
+    assert command(run).startswith("python -m training.trainer.train ")
     assert worker.run_input(s, run_id=run.id).snapshot_sha256 == run.snapshot.sha256
 
 

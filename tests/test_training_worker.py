@@ -60,7 +60,7 @@ class FakeTrainer:
     def __init__(self, *said: StepReport, fails_with: Exception | None = None) -> None:
         self.said, self.fails_with, self.calls = said, fails_with, 0
 
-    def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
+    def __call__(self, folder: Path, listener: Listener) -> None:
         self.calls += 1
         listener.stage("Training")
         for said in self.said:
@@ -75,7 +75,7 @@ class FakeTrainer:
         (merged / "manifest.json").write_text("{}")
         RunManifest(
             base_model="base",
-            snapshot_sha256=given.snapshot_sha256,
+            snapshot_sha256=RunInput.read(folder).snapshot_sha256,
             weights_sha256=hash_weights(merged),
             template_hash="template",
             steps=3,
@@ -155,8 +155,8 @@ def test_a_training_that_was_asked_to_stop_has_not_failed() -> None:
 @pytest.mark.usefixtures("database")
 def test_a_model_changed_after_its_training_is_not_registered() -> None:
     class Meddled(FakeTrainer):
-        def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
-            super().__call__(folder, given, listener)
+        def __call__(self, folder: Path, listener: Listener) -> None:
+            super().__call__(folder, listener)
             (folder / MERGED / "model.safetensors").write_bytes(b"others")
 
     with pytest.raises(TrainingFailed, match="changed after the training"):
@@ -170,7 +170,7 @@ def test_a_complete_folder_is_not_trained_again() -> None:
     progress = unmanaged("training", run_id)
     with reading() as s:
         worker.run_input(s, run_id=run_id).write(progress.folder)
-    FakeTrainer()(progress.folder, RunInput.read(progress.folder), Deaf())
+    FakeTrainer()(progress.folder, Deaf())
     worker.run(progress)  # the real one: it would fail on a base model that is not there
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).status is RunStatus.SUCCEEDED
@@ -179,10 +179,10 @@ def test_a_complete_folder_is_not_trained_again() -> None:
 @pytest.mark.usefixtures("database")
 def test_a_name_taken_while_the_training_ran_gets_the_runs_number() -> None:
     class Slow(FakeTrainer):
-        def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
+        def __call__(self, folder: Path, listener: Listener) -> None:
             with session() as s:
                 s.add(ModelVersion(name="tuned", location="elsewhere"))
-            super().__call__(folder, given, listener)
+            super().__call__(folder, listener)
 
     progress = carried(Slow())
     with reading() as s:

@@ -43,6 +43,10 @@ class Run(Base):
     """Cancelled by somebody who means to go on later."""
     attempt: Mapped[int] = mapped_column(default=0)
     """How often a worker took it up; every write of a worker names its attempt."""
+    losses: Mapped[int] = mapped_column(default=0)
+    """Attempts that were lost with their worker, one after another, without progress in between."""
+    done_before: Mapped[int] = mapped_column(default=0)
+    """`done` as the last attempt was claimed."""
     worker: Mapped[str | None]
     """Id of the worker that has it."""
     process_group: Mapped[int | None]

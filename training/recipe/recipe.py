@@ -160,7 +160,9 @@ def _is_being_trained(s: Session, name: str) -> bool:
 
 def command(run: TrainingRun) -> str:
     """What the button runs, to type in a shell; the run's folder must be there, so not before its first attempt."""
-    return f"python -m training.trainer.processes {shlex.quote(str(settings().runs_dir / f'training-{run.id}'))}"
+    folder = settings().runs_dir / f"training-{run.id}"
+    several = f"accelerate.commands.launch --config_file {shlex.quote(str(folder / 'accelerate.json'))} -m "
+    return f"python -m {several * (run.recipe.processes > 1)}training.trainer.train {shlex.quote(str(folder))}"
 
 
 def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:

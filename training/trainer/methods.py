@@ -19,8 +19,8 @@ from llm.folder import hash_weights, is_hub_id
 from training.data.terms import Split
 from training.trainer import trackers
 from training.trainer.examples import WITH_REFERENCE, Example
-from training.trainer.following import is_first, processes
 from training.trainer.guards import Encoded, check_seen
+from training.trainer.processes import is_first, processes
 from training.trainer.reference import Kept, Told, with_kept_reference
 from training.trainer.run_folder import CHECKPOINTS, RunInput, steps_of
 from training.trainer.shared_prompt import with_shared_prompts

@@ -9,7 +9,7 @@ from typing import Any
 
 from llm.template import token_ids
 from training.trainer.examples import Example
-from training.trainer.following import processes
+from training.trainer.processes import processes
 from training.trainer.weights import on_gpu
 
 ROOM = 1.5

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from db.models import Method, Reference
-from errors import TrainingFailed
+from errors import PickwellError, TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from training.data.rows import Rows, read_rows, read_thumbs, unpaired
@@ -28,9 +28,9 @@ from training.data.terms import Split
 from training.recipe.learning_curve import shared_rows
 from training.trainer import methods, trackers
 from training.trainer.examples import WITH_REFERENCE, Example, examples
-from training.trainer.following import Silent, alone, is_first, processes
 from training.trainer.guards import Encoded, check_rows, check_space, encode
 from training.trainer.on_cpu import score_replies_only, use_every_core, use_onednn
+from training.trainer.processes import Silent, is_first, processes
 from training.trainer.run_folder import (
     ADAPTER,
     BEST,
@@ -389,11 +389,22 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
     return None
 
 
+class Printing(Silent):
+    """Prints what goes on, for somebody at a shell; steps are printed anyway."""
+
+    def stage(self, text: str) -> None:
+        """Print it."""
+        print(f"{text} …", flush=True)
+
+
 def main() -> None:
     """Train in the folder named on the command line."""
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.trainer.train FOLDER")
-    alone(Path(sys.argv[1]).resolve(), train)
+    try:
+        train(Path(sys.argv[1]).resolve(), Printing() if is_first() else Silent())
+    except PickwellError as problem:
+        raise SystemExit(str(problem)) from None
 
 
 if __name__ == "__main__":

@@ -17,14 +17,13 @@ from errors import TrainingFailed
 from files import read_json, write_json
 from training.data.terms import Split
 from training.trainer.examples import WITH_REFERENCE, Example
-from training.trainer.following import is_first, processes, write_whole
 from training.trainer.guards import check_finite, check_first_step
 from training.trainer.health import Best, findings
+from training.trainer.processes import is_first, processes
 from training.trainer.run_folder import (
     BEST,
     METRICS,
     SAMPLES,
-    STAGE,
     WARNINGS,
     Listener,
     RunInput,
@@ -52,8 +51,7 @@ class Written:
         self._folder, self._listener = folder, listener
 
     def stage(self, text: str) -> None:
-        """Keep it in place of the last."""
-        write_whole(self._folder / STAGE, text)
+        """Pass it on."""
         self._listener.stage(text)
 
     def step(self, said: StepReport) -> None:
@@ -289,6 +287,8 @@ class Watch:
         except OSError:  # the folder itself cannot be written: nothing could be saved either
             raise
         except Exception as problem:
+            if processes() > 1:  # the others would wait for this one in vain
+                raise
             self.problem = problem
 
 

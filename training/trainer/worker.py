@@ -4,9 +4,12 @@ The training itself knows no database (`python -m training.trainer.train FOLDER`
 are kept as they come, and what it made is registered in one transaction at the end.
 """
 
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import TypeAlias
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -35,10 +38,11 @@ from training.data.snapshot import folder_of
 from training.data.terms import Split
 from training.recipe.recipe import model_name_is_taken
 from training.trainer import trackers
-from training.trainer.processes import Trainer, train_as_recipe_says
+from training.trainer.processes import Silent, is_first, processes, share_out
 from training.trainer.run_folder import (
     ADAPTER,
     MERGED,
+    Listener,
     RecipeValues,
     RunInput,
     RunManifest,
@@ -49,6 +53,8 @@ from training.trainer.run_folder import (
     versions,
 )
 from training.trainer.watching import Interrupted
+
+Trainer: TypeAlias = Callable[[Path, Listener], None]
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
@@ -61,21 +67,28 @@ def resources(run: TrainingRun) -> Resources:
     return Resources(cpus=run.recipe.processes, gpus=run.recipe.processes)
 
 
-def run(progress: Progress, train: Trainer = train_as_recipe_says) -> None:
+def run(progress: Progress, train: Trainer | None = None) -> None:
     """Train, or go on training, and register the model and its Responder.
+
+    Args:
+        train: what trains in a folder; none takes the real one.
 
     Raises `TrainingFailed` and other `PickwellError`s with a sentence, and `jobs.progress.RunLost`.
     """
+    if processes() > 1:  # one of those that `share_out` started
+        try:
+            _train(progress, train)
+        except RunLost as lost:
+            sys.exit(str(lost))  # so that the others end, too
+        return
     with reading() as s:
         given = run_input(s, run_id=progress.run_id)
     given.write(progress.folder)
     progress.update(versions=versions())
-    listener = Kept(progress)
-    try:
-        train(progress.folder, given, listener)
-    except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
-        raise RunLost(str(asked)) from None
-    listener.flush()
+    if given.processes > 1 and not finished(progress.folder):
+        share_out(progress, given)
+    else:
+        _train(progress, train)
     manifest = finished(progress.folder)
     if manifest is None or not _whole(progress.folder, manifest):
         raise TrainingFailed(f"The model in {progress.folder / MERGED} was changed after the training. Train it again.")
@@ -83,6 +96,21 @@ def run(progress: Progress, train: Trainer = train_as_recipe_says) -> None:
         progress.guard(s)
         register(s, run_id=progress.run_id, location=str(progress.folder / MERGED), manifest=manifest)
         progress.succeed(s)
+
+
+def _train(progress: Progress, train: Trainer | None) -> None:
+    listener = Kept(progress)
+    try:
+        (train or _real_trainer())(progress.folder, listener if is_first() else Silent())
+    except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
+        raise RunLost(str(asked)) from None
+    listener.flush()
+
+
+def _real_trainer() -> Trainer:
+    from training.trainer.train import train
+
+    return train
 
 
 def _whole(folder: Path, manifest: RunManifest) -> bool:
