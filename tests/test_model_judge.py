@@ -770,7 +770,11 @@ def test_a_retired_model_and_one_that_is_served_wrongly_are_no_judges(s: Session
     assert isinstance(contestant.model, int)
     version = s.get_one(ModelVersion, contestant.model)
     check = ParityCheck(
-        project_id=contest.project.id, model_version_id=version.id, passed=False, problem="Its tokens differ."
+        project_id=contest.project.id,
+        requested_by_id=contest.manager.id,
+        model_version_id=version.id,
+        passed=False,
+        problem="Its tokens differ.",
     )
     s.add(check)
     s.flush()
