@@ -1,7 +1,7 @@
 """Look-ups that many rooms need: a project by name, the models on offer, their newest checks."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -45,9 +45,9 @@ def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, 
     return {check.model_version_id: check for check in checks}
 
 
-def existing(s: Session, table: type[T], row_id: int, what: str) -> T:
-    """The row with that id. Raises `NotFound`, which calls it `what`."""
-    row = s.get(table, row_id)
+def existing(s: Session, table: type[T], row_id: int, what: str, **options: Any) -> T:
+    """The row with that id; options are `Session.get`'s, such as a lock. Raises `NotFound`, which calls it `what`."""
+    row = s.get(table, row_id, **options)
     if row is None:
         raise NotFound(f"That {what} is not in the database any more. Reload the page.")
     return row

@@ -42,7 +42,6 @@ TWICE: set[str] = {
     "Compared",
     "Difference",
     "Example",
-    "Judged",
     "Outcome",
     "RowLengths",
     "Trained",
