@@ -40,9 +40,6 @@ def read(kind: type[T], file: Path) -> T:
     return TypeAdapter(kind).validate_json(file.read_bytes())
 
 
-# -------------------------------------------------------------------------------------------------------- answering
-
-
 @dataclass(frozen=True)
 class SeededPrompt:
     """One prompt as the project asks it."""
@@ -299,9 +296,6 @@ def transformers(work: GenerationWork) -> GenerationDone:
 def until_the_end(tokens: Sequence[int], ends: set[int]) -> int:
     """Tokens up to and including the first that ends the text; what follows is padding."""
     return next((n for n, token in enumerate(tokens, start=1) if token in ends), len(tokens))
-
-
-# ---------------------------------------------------------------------------------------------------------- training
 
 
 @dataclass(frozen=True)

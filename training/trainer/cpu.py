@@ -47,9 +47,6 @@ def use_every_core() -> None:
         torch.set_num_threads(min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-# --------------------------------------------------------------------------------------------------------- replies only
-
-
 def score_replies_only() -> None:
     """Let TRL give the vocabulary's scores for the tokens of replies alone, as it does on GPUs.
 
@@ -69,9 +66,6 @@ def score_replies_only() -> None:
 
         on_cpu_too.ours = True  # type: ignore[attr-defined]
         of_trl._use_triton = on_cpu_too
-
-
-# --------------------------------------------------------------------------------------------------------------- oneDNN
 
 
 PROCESSORS = Path("/proc/cpuinfo")
@@ -169,9 +163,6 @@ def add_product(here: Any, left: Any, right: Any, *, beta: float = 1, alpha: flo
     if left.dtype is torch.float32 and here.dtype is torch.float32 and beta == alpha == 1:
         return here.add_(product(left, right))
     return here.copy_(sum_with_product(here, left, right, beta=beta, alpha=alpha))
-
-
-# -------------------------------------------------------------------------------------------------- one pass for a pair
 
 
 TOLERANCE = 1e-3
@@ -339,9 +330,6 @@ def with_shared_prompts(trainer_class: Any, models: Sequence[Any]) -> Any:
     return OnePass
 
 
-# ------------------------------------------------------------------------------------------------ reference scores kept
-
-
 CHUNK = 8
 """Rows that are scored between two writes: the most that is lost when the process dies."""
 
@@ -377,9 +365,6 @@ def with_kept_reference(trainer_class: Any, scores: ReferenceScores, told: Calla
             return dataset
 
     return KeptReference
-
-
-# ---------------------------------------------------------------------------------------------- adapters in the weights
 
 
 ROOM = 1.5
@@ -421,9 +406,6 @@ def merged(model: Any) -> Iterator[None]:
             if layer.merged:
                 layer.unmerge()
             weight.data = old
-
-
-# ------------------------------------------------------------------------------------------------ the longest row first
 
 
 def longest_first(order: Sequence[int], lengths: Sequence[int], *, seen: int) -> list[int]:
@@ -478,9 +460,6 @@ def with_longest_first(trainer_class: Any, lengths: Sequence[int], *, seen: int)
             return LongestFirstSampler(SeedableRandomSampler(rows, data_seed=self.args.data_seed), lengths, seen=seen)
 
     return LongestFirst
-
-
-# ------------------------------------------------------------------------------------------------------------ four bits
 
 
 def keep_gradients(model: Any) -> None:
