@@ -1,6 +1,7 @@
 """Shared by all measurements: the machine, processes and servers, percentiles, memory, think times, a real browser."""
 
 import asyncio
+import json
 import os
 import platform
 import random
@@ -12,10 +13,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,9 +38,17 @@ LOG = 3000
 """Last characters of a log that are shown where something failed."""
 
 
-def end_by_signal() -> None:
-    """Let SIGTERM also end everything that a measurement started."""
+@contextmanager
+def printed_report(**first: Any) -> Iterator[dict[str, Any]]:
+    """A report that is printed as JSON when the block ends; SIGTERM ends it, with everything that it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    report = {"finished": False, **first}
+    try:
+        yield report
+        report["finished"] = True
+    finally:
+        # also after a failure or a signal: the figures of an hour are not to be lost
+        print(json.dumps(report, indent=2, default=asdict), flush=True)
 
 
 def tell(what: str) -> None:
@@ -186,25 +196,12 @@ WARM_UP = 120.0
 """Seconds at the start that are left out; at most a fifth of the soak."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Resident memory over a soak in MB of a million bytes, after the warm-up."""
+async def watch_memory(server: Server, seconds: float) -> dict[str, float]:
+    """Figures of a server's resident memory over so many seconds, in MB of a million bytes, after the warm-up.
 
-    warm_up_s: float
-    samples: int
-    start_mb: float
-    """Median of the first three samples."""
-    end_mb: float
-    """Median of the last three."""
-    most_mb: float
-    slope_mb_per_hour: float
-    """Of a line fitted to all samples by least squares."""
-    slope_of_the_second_half_mb_per_hour: float
-    """The same for the later half: a heap that settles has a smaller one than a heap that leaks."""
-
-
-async def watch_memory(server: Server, seconds: float) -> Memory:
-    """Sample a server's memory for so many seconds."""
+    Start and end are medians of three samples. Slopes are of lines fitted by least squares; of the second half, a heap
+    that settles has a smaller one than a heap that leaks.
+    """
     warm_up = min(WARM_UP, seconds / 5)
     every = min(SAMPLE_EVERY, (seconds - warm_up) / 8)
     began = time.monotonic()
@@ -216,15 +213,16 @@ async def watch_memory(server: Server, seconds: float) -> Memory:
         megabytes.append(server.megabytes)
         await asyncio.sleep(min(every, seconds - at + 0.01))
     half, line = len(hours) // 2, statistics.linear_regression
-    return Memory(
-        warm_up_s=round(warm_up, 1),
-        samples=len(hours),
-        start_mb=round(statistics.median(megabytes[:3]), 1),
-        end_mb=round(statistics.median(megabytes[-3:]), 1),
-        most_mb=round(max(megabytes), 1),
-        slope_mb_per_hour=round(line(hours, megabytes).slope, 1),
-        slope_of_the_second_half_mb_per_hour=round(line(hours[half:], megabytes[half:]).slope, 1),
-    )
+    figures = {
+        "warm_up_s": warm_up,
+        "samples": len(hours),
+        "start_mb": statistics.median(megabytes[:3]),
+        "end_mb": statistics.median(megabytes[-3:]),
+        "most_mb": max(megabytes),
+        "slope_mb_per_hour": line(hours, megabytes).slope,
+        "slope_of_the_second_half_mb_per_hour": line(hours[half:], megabytes[half:]).slope,
+    }
+    return {name: value if name == "samples" else round(value, 1) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)
@@ -238,24 +236,6 @@ class ClickPace:
     seconds: float | None = None
     """After which no client presses any more; None for any time."""
     seed: int = 0
-
-    async def turns(self, client: int, *, least: float) -> AsyncIterator[random.Random]:
-        """Wait before each press of a client; gives what to draw its choice with.
-
-        Args:
-            client: its number, so that no two think alike.
-            least: seconds that come before any press, whatever the think time.
-        """
-        draw = random.Random(f"{self.seed}:{client}")
-        began = time.monotonic()
-        done = 0
-        while self.presses is None or done < self.presses:
-            wait = least + (draw.expovariate(1 / self.think) if self.think else 0.0)
-            if self.seconds is not None and time.monotonic() - began + wait > self.seconds:
-                return
-            await asyncio.sleep(wait)
-            yield draw
-            done += 1
 
 
 @dataclass
@@ -296,7 +276,12 @@ async def press_all(tabs: Sequence[Tab], pace: ClickPace, *, least: float) -> Pr
     presses = Presses()
 
     async def press_on(client: int, tab: Tab) -> None:
-        async for draw in pace.turns(client, least=least):
+        draw, began = random.Random(f"{pace.seed}:{client}"), time.monotonic()  # no two clients think alike
+        for _ in count() if pace.presses is None else range(pace.presses):
+            wait = least + (draw.expovariate(1 / pace.think) if pace.think else 0.0)
+            if pace.seconds is not None and time.monotonic() - began + wait > pace.seconds:
+                return
+            await asyncio.sleep(wait)
             try:
                 await tab.press(draw, presses)
             except OutOfPairs:

@@ -144,12 +144,7 @@ _PROMPT = (
     Prompt.extra,
 )
 # columns, not entities: a Response's token ids are long, and five thousand rankings have ten thousand of them
-_REPLY = (
-    Response.id.label("response_id"),
-    Response.text.label("reply"),
-    Response.finish_reason,
-    Response.responder_id,
-)
+_REPLY = (Response.id.label("response_id"), Response.text.label("reply"), Response.finish_reason, Response.responder_id)
 
 
 def _ranked(project_id: int, *columns: Any, beside: Any = None) -> Select[*tuple[Any, ...]]:

@@ -8,18 +8,7 @@ from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from db.lookup import refuse_retired
-from db.models import (
-    Method,
-    ModelVersion,
-    Preference,
-    Responder,
-    Role,
-    RunStatus,
-    Snapshot,
-    Split,
-    Thumb,
-    TrainingRun,
-)
+from db.models import Method, ModelVersion, Preference, Responder, Role, RunStatus, Snapshot, Split, Thumb, TrainingRun
 from db.people import require
 from errors import AlreadyThere, BadSetting, NotFound, Refused, missing_package
 from settings import Tracker, settings

@@ -45,15 +45,7 @@ from training.trainer.run_folder import (
     step_of,
     versions,
 )
-from training.trainer.weights import (
-    bytes_to_write,
-    device_name,
-    finish,
-    load_model,
-    load_tokenizer,
-    on_gpu,
-    stop_ids,
-)
+from training.trainer.weights import bytes_to_write, device_name, finish, load_model, load_tokenizer, on_gpu, stop_ids
 
 TELL_EVERY = 1.0
 """Seconds between two words on how far the scoring is, at least."""
