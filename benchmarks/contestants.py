@@ -275,7 +275,6 @@ class TrainingFigures:
     cpu_s: float
     """Processor time in that, of the process and those under it."""
     steps_s: float
-    """In optimizer steps alone."""
     merging_s: float
     """Afterwards, to make the model that can be served."""
     parts: dict[str, float]
@@ -283,15 +282,12 @@ class TrainingFigures:
     train_loss: float
     """Of the project the last step's, of plain TRL the mean of the steps since its last log but one: not to compare."""
     validation_loss: float
-    """Of the last look."""
     validation_accuracy: float
     peak_memory_mb: int
     """On a GPU what torch had allocated there, else of the machine's memory; up to the last look."""
     device: str
     looks: int = 1
-    """How often the validation rows were looked at."""
     samples: int = 0
-    """Sample replies written meanwhile."""
 
 
 @dataclass
@@ -299,7 +295,6 @@ class PhaseClock:
     """Seconds since this process was started, and what they went into."""
 
     started: float = field(default_factory=lambda: psutil.Process().create_time())
-    """Seconds since the epoch."""
     parts: dict[str, float] = field(default_factory=dict)
     now: Callable[[], float] = time.time
     _before: float = 0.0
@@ -403,30 +398,33 @@ def plain_trl(folder: Path) -> TrainingFigures:
 
     from training.trainer.weights import device_name
 
-    given = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    files = {name: f"{given['snapshot']}/{name}.jsonl" for name in ("train", "validation")}
+    task = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    files = {name: f"{task['snapshot']}/{name}.jsonl" for name in ("train", "validation")}
     rows: Any = load_dataset("json", data_files=files, cache_dir=str(folder / "cache"))
     rows = rows.select_columns(["prompt", "chosen", "rejected"])
     on_cpu = not torch.cuda.is_available()
     made_to_run: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False} if on_cpu else {}
     dpo: Any = DPOTrainer(
-        model=given["base_model"],
+        model=task["base_model"],
         args=DPOConfig(
             output_dir=str(folder / "output"),
-            per_device_train_batch_size=given["effective_batch_size"],
-            num_train_epochs=given["epochs"],
-            learning_rate=given["learning_rate"],
+            per_device_train_batch_size=task["effective_batch_size"],
+            num_train_epochs=task["epochs"],
+            learning_rate=task["learning_rate"],
             lr_scheduler_type="cosine",
-            warmup_steps=given["warmup_steps"],
-            beta=given["beta"],
-            seed=given["seed"],
+            warmup_steps=task["warmup_steps"],
+            beta=task["beta"],
+            seed=task["seed"],
             report_to="none",
             **made_to_run,
         ),
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         peft_config=LoraConfig(
-            r=given["lora_rank"], lora_alpha=given["lora_alpha"], target_modules="all-linear", task_type="CAUSAL_LM"
+            r=task["lora_rank"],
+            lora_alpha=task["lora_alpha"],
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         ),
     )
     watch.passed("before the first step")

@@ -63,7 +63,6 @@ class LabelStudio:
     """Of all users; made anew for each run."""
     project_id: int
     people: list[str]
-    """Email addresses of the reviewers."""
     tasks: int
     annotations: int
     import_s: float
@@ -97,10 +96,6 @@ class LabelStudio:
             page.goto(f"{address}/projects/{self.project_id}/data?labeling=1")
             page.locator(prompt).first.wait_for(timeout=120_000)
             return sit(page, look, keys=("Enter",), press=press, prompt=prompt)
-
-    def saved(self) -> int:
-        """Nothing: only the app's own database is looked into."""
-        return 0
 
     def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
         """The figures of all clients."""
@@ -223,21 +218,18 @@ def _client(peer: LabelStudio, person: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=peer.server.address, timeout=TIMEOUT, cookies=client.cookies)
 
 
-def _log_in(client: httpx.Client, person: str, password: str) -> None:
-    client.get("/user/login/")
-    form = {"email": person, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    client.post("/user/login/", data=form, headers=_proof(client))
-    _answer(client.get("/api/current-user/whoami"))
+def _log_in(client: httpx.Client, person: str, password: str, *, path: str = "/user/login/", **more: str) -> int:
+    """Log in, or sign up by the path of an invitation; the person's id."""
+    client.get(path)
+    token = client.cookies["csrftoken"]
+    form = {"email": person, "password": password, "csrfmiddlewaretoken": token, **more}
+    client.post(path, data=form, headers=_proof(client))
+    return int(_answer(client.get("/api/current-user/whoami"))["id"])
 
 
 def _join(address: str, invitation: str, person: str, password: str) -> int:
-    """Sign up by the owner's invitation; the person's id."""
     with httpx.Client(base_url=address, timeout=TIMEOUT) as client:
-        client.get(invitation)
-        form = {"email": person, "password": password, "allow_newsletters": "false"}
-        token = {"csrfmiddlewaretoken": client.cookies["csrftoken"]}
-        client.post(invitation, data={**form, **token}, headers=_proof(client))
-        return int(_answer(client.get("/api/current-user/whoami"))["id"])
+        return _log_in(client, person, password, path=invitation, allow_newsletters="false")
 
 
 def _proof(client: httpx.Client | httpx.AsyncClient) -> dict[str, str]:

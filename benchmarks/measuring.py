@@ -117,7 +117,6 @@ class Server:
     """A server that answers."""
 
     address: str
-    """Such as http://127.0.0.1:8501."""
     process: psutil.Process
     log: Path
 
@@ -146,13 +145,9 @@ def serving(
     environment: Mapping[str, str],
     patience: float = 60.0,
 ) -> Iterator[Server]:
-    """Start a server on loopback, and end it with everything that it started.
+    """Start a server on loopback by the command for a port, and end it with everything that it started.
 
-    Args:
-        command: gives the command line for a port.
-        health: path that answers 200 as soon as it serves.
-        environment: variables beside those of this process.
-        patience: seconds until it has to answer.
+    It serves as soon as the path ``health`` answers 200, within ``patience`` seconds.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -249,7 +244,6 @@ class Presses:
     ignored: int = 0
     """Presses that were taken for leftovers of the pair before."""
     finished: int = 0
-    """Clients that ran out of pairs."""
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
     """From the first pair of the last client until the last client stopped."""
@@ -346,7 +340,6 @@ class BrowserPace:
     rest: float
     """Seconds that a pair is looked at."""
     seed: int
-    """Of the choice of keys."""
 
 
 @dataclass(frozen=True)
@@ -387,11 +380,8 @@ def sit(
 ) -> Sitting:
     """Press keys on a page that shows a pair, one after another as pairs come; the first one does not count.
 
-    Args:
-        keys: names of the keys that end a pair (KeyboardEvent.key).
-        press: does what the person does, given one of the keys.
-        prompt: CSS selector of the element with the prompt.
-        choice: CSS selector of the mark of a choice until the next pair comes, if there is one.
+    ``keys`` are names (KeyboardEvent.key) of those that end a pair, and ``press`` does with one of them what a person
+    does; ``prompt`` and ``choice`` are CSS selectors of the prompt and of the mark of a choice.
     """
     from playwright.sync_api import TimeoutError
 

@@ -169,8 +169,8 @@ def _rows(
     keys = ((n, project_id, n, comparison_key([2 * n, 2 * n + 1])) for n in rankers)
     yield rows(Comparison, "id project_id prompt_id key", keys)
     yield rows(ComparisonResponse, "comparison_id response_id", ((n, 2 * n + k) for n, k in sides))
-    given = ((i, n, person, Drawn.RANDOM, 1, 5.0) for i, (n, person) in rankings)
-    yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", given)
+    ranked = ((i, n, person, Drawn.RANDOM, 1, 5.0) for i, (n, person) in rankings)
+    yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", ranked)
     places = ((i, 2 * n + k, 1 + (k + person) % 2, k) for i, (n, person) in rankings for k in range(2))
     yield rows(Placement, "ranking_id response_id place position", places)
 
@@ -178,12 +178,8 @@ def _rows(
 def in_the_database(large: LargeProject, *, turns: int, people_wanted: int | None, share: float) -> dict[str, Latency]:
     """Time each step of one pair in the database, in one process that has it alone.
 
-    Pairs are ranked one after another, the reviewers taking turns; the project's own quota is put back afterwards.
-
-    Args:
-        turns: pairs to rank.
-        people_wanted: how many people each comparison of the share wants; None lets everybody rank all.
-        share: of comparisons that want so many, in (0, 1].
+    The reviewers take turns at ``turns`` pairs; ``people_wanted`` people (None for all) rank each comparison of the
+    ``share`` in (0, 1]. The project's own quota is put back afterwards.
     """
     project_id, owner = large.project_id, large.reviewer_ids[0]
     with reading() as s:
@@ -251,11 +247,6 @@ class OurApp:
                 choice=".pw-chosen, .pw-faded",
             )
 
-    def saved(self) -> int:
-        """Rankings in the database."""
-        with reading() as s:
-            return s.scalar(select(func.count()).select_from(Ranking)) or 0
-
     def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
         """The figures of all clients, with as many rankings saved meanwhile."""
         at_most = round(len(self.large.reviewer_ids) / (PAUSE + LEAST), 1)
@@ -278,14 +269,18 @@ class OurApp:
         }
 
 
+def count_rankings() -> int:
+    """Rankings in the app's database."""
+    with reading() as s:
+        return s.scalar(select(func.count()).select_from(Ranking)) or 0
+
+
 @contextmanager
 def the_app(home: Path, large: LargeProject) -> Iterator[OurApp]:
     """The app as `make run` starts it, on the database in `home`, without the worker."""
     run = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1", "--server.port"]
-    environment = {"PICKWELL_HOME": str(home)}
-    with serving(
-        lambda port: [*run, str(port)], health="/_stcore/health", log=home / "app.log", environment=environment
-    ) as server:
+    log, environment = home / "app.log", {"PICKWELL_HOME": str(home)}
+    with serving(lambda port: [*run, str(port)], health="/_stcore/health", log=log, environment=environment) as server:
         yield OurApp(server, large)
 
 

@@ -151,7 +151,7 @@ def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
     async def with_memory(seconds: float) -> tuple[tuple[int, Presses], dict[str, float]]:
         return await asyncio.gather(all_clients(), watch_memory(side.server, seconds))
 
-    saved, used = side.saved(), side.server.cpu_seconds
+    saved, used = our_app.count_rankings(), side.server.cpu_seconds
     soak: dict[str, Any] = {}
     if pace.seconds is None:
         clients, presses = asyncio.run(all_clients())
@@ -164,7 +164,7 @@ def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
         "think_s": pace.think,
         "clicks": clicks,
         "clicks_per_second": round(clicks / presses.seconds, 2),
-        **side.pressed(presses, pace, saved=side.saved() - saved),
+        **side.pressed(presses, pace, saved=our_app.count_rankings() - saved),
         "errors": len(presses.errors),
         "first_errors": presses.errors[:3],
         "server_cpu_ms_per_click": round(1000 * (side.server.cpu_seconds - used) / max(1, clicks), 1),

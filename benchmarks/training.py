@@ -131,11 +131,7 @@ def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], wh
 
 
 def compared(runs: Mapping[str, Sequence[TrainingFigures]], *, tokens: float) -> dict[str, Any]:
-    """Whether the aims are met, and the figures that explain it.
-
-    Args:
-        tokens: read in all optimizer steps of one run, both sides, without padding.
-    """
+    """Whether the aims are met, and the figures that explain it; ``tokens`` are those read in all steps of one run."""
     plain = runs["plain"]
     wanted: list[dict[str, Any]] = []
 

@@ -96,7 +96,6 @@ Column = tuple[list[str | None], list[str | None]]
 
 
 def _columns(rows: Sequence[InspectedRow]) -> list[tuple[str, Column]]:
-    """The replies themselves, or the fields of their JSON that have a plain value."""
     objects = [[_json_fields(row.chosen), _json_fields(row.rejected)] for row in rows]
     if not rows or sum(bool(chosen) for chosen, _ in objects) < NEEDED_SHARE * len(rows):
         return [("", ([row.chosen for row in rows], [row.rejected for row in rows]))]
@@ -168,7 +167,6 @@ class Amount:
 
     value: Decimal
     places: int
-    """Decimal places as written."""
     unit: str
 
 

@@ -166,7 +166,6 @@ def _ranked(project_id: int, *columns: Any, beside: Any = None) -> Select[*tuple
 
 
 def _corrected(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
-    """Columns of the standing corrections and their replies."""
     return (
         select(*columns)
         .select_from(Correction)
@@ -186,7 +185,6 @@ def _responders(s: Session, *, project_id: int) -> dict[int, str]:
 
 
 def _feedback_columns(row: _Row, people: Mapping[int, Reviewer]) -> dict[str, Any]:
-    """What a ranking and a correction have alike."""
     return {
         "id": row.id,
         "prompt": AskedPrompt(

@@ -156,7 +156,6 @@ class Reader:
     special: Mapping[str, str]
     """The special tokens that the template may name."""
     stop_ids: frozenset[int]
-    """Tokens that end a reply."""
     special_ids: frozenset[int]
 
     def text(self, turns: Sequence[Message], *, reply_next: bool) -> str:
@@ -199,7 +198,6 @@ class Reader:
         return ends[0] if len(ends) == 1 else None
 
     def _parts(self, text: str, encoding: Any, shared: int) -> tuple[tuple[TokenPiece, ...], tuple[TokenPiece, ...]]:
-        """The pieces of the prompt and of the reply."""
         spans = [(*span, i in self.special_ids) for span, i in zip(encoding.offsets, encoding.ids, strict=True)]
         border = max((end for _, end, _ in spans[:shared]), default=0)
         after = [(max(0, start - border), max(0, end - border), special) for start, end, special in spans[shared:]]

@@ -35,7 +35,6 @@ class RowLengths:
     """The two sides' lengths in words, white space between them, and whether the longer one won."""
 
     chosen: tuple[int, ...]
-    """By row."""
     rejected: tuple[int, ...]
     longer: Proportion
     """How often the chosen reply is the longer one, of rows whose two have different lengths."""
@@ -115,12 +114,12 @@ def responders(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
     return sorted(wins, key=lambda responder: (-responder.won.rate, -responder.won.n, responder.responder))
 
 
-def responder_finding(found: Sequence[ResponderWins], rows: Sequence[InspectedRow]) -> Remark:
+def responder_finding(wins: Sequence[ResponderWins], rows: Sequence[InspectedRow]) -> Remark:
     """The Responder that clearly wins, if there is one."""
     beside = _of_two_responders(rows)
     if not beside:
         return Remark("No row sets two responders' replies against each other, so none can be favoured.")
-    first = max(found, key=lambda responder: (responder.won.low, responder.won.n))
+    first = max(wins, key=lambda responder: (responder.won.low, responder.won.n))
     if first.won.low <= 0.5:
         return Remark(f"In {among(beside)} beside another's replies, nobody's were chosen clearly more often.")
     own = among([row for row in beside if first.responder in (row.chosen_by, row.rejected_by)])
@@ -149,11 +148,7 @@ class Disagreement:
 
 
 def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement:
-    """How many pairs several people ranked, and how many of those they disagreed on.
-
-    Args:
-        left_out: orders that the freeze left out for opposite ones.
-    """
+    """How many pairs several people ranked, and how many of those they disagreed on; as `Disagreement` has it."""
     ranked = [row for row in rows if not row.corrected]
     several = [row for row in ranked if len(row.outcomes) > 1]
     opposite = proportion((row.row.prompt_id, Outcome.LOSS in row.outcomes) for row in several)
@@ -227,11 +222,7 @@ class Figures:
 
 
 def figures(rows: Sequence[InspectedRow], *, left_out: int) -> Figures:
-    """All figures of these rows.
-
-    Args:
-        left_out: orders that the freeze left out for opposite ones.
-    """
+    """All figures of these rows; ``left_out`` as `Disagreement` has it."""
     fared, task = tuple(responders(rows)), task_of(rows)
     winner, said = responder_finding(fared, rows), disagreement(rows, left_out=left_out)
     return Figures(lengths(rows), fared, winner, said, task, repeats=repeats(rows, prose=not task))
@@ -259,9 +250,7 @@ def to_read(
 ) -> list[InspectedRow]:
     """The rows that the filter keeps, in a random order, or by length where the filter says so.
 
-    Args:
-        reviewer: only this one's, by the label.
-        tokens: each row's length by its number; words where it is not known.
+    Only one ``reviewer``'s, by the label, if given; ``tokens`` are lengths by row number, words where not known.
     """
     keeps, known = _KEEPS.get(which), tokens or {}
     kept = sorted(rows, key=lambda row: row.number)
@@ -293,11 +282,7 @@ def opening(text: str) -> str | None:
 
 
 def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repetition:
-    """Texts, openings and faults that many rows share.
-
-    Args:
-        prose: False for classes and values, which repeat by their nature.
-    """
+    """Texts, openings and faults that many rows share; classes and values (no ``prose``) repeat by their nature."""
     prompts: dict[str, set[int]] = defaultdict(set)
     for row in rows:
         prompts[plain(row.chosen)].add(row.row.prompt_id)

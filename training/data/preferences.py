@@ -64,7 +64,6 @@ def derive(
 
 
 def _without_overruled(rankings: Sequence[Feedback], left_out: Counter[LeftOutReason]) -> list[Feedback]:
-    """Where a manager decided, only the decision counts."""
     decided = {ranking.comparison for ranking in rankings if ranking.adjudicates}
     kept = [ranking for ranking in rankings if ranking.adjudicates or ranking.comparison not in decided]
     left_out[LeftOutReason.OVERRULED] += len(rankings) - len(kept)
@@ -171,7 +170,6 @@ def _ordered_by(ranking: Feedback, criterion: int | None) -> Feedback:
 
 
 def _unwanted(ranking: Feedback, selection: Selection) -> LeftOutReason | None:
-    """Why this ranking, which has a say, makes no row or thumb, if so."""
     lacks = selection.with_chips and not ranking.chips & set(selection.with_chips)
     if lacks or ranking.chips & set(selection.without_chips):
         return LeftOutReason.CHIPS
@@ -232,7 +230,6 @@ def _from_corrections(
 
 
 def _idle(correction: Feedback, selection: Selection) -> LeftOutReason | None:
-    """Why this correction teaches nothing, if so."""
     (_, after), (_, before) = correction.placed
     if correction.revised:
         return LeftOutReason.REVISED

@@ -40,15 +40,12 @@ class Selection:
     reviewers: tuple[int, ...] | None = None
     """Ids of the Reviewers whose word counts; none for everybody's."""
     simulated: bool = True
-    """Whether simulated reviewers count."""
     since: date | None = None
     """First UTC day on which something was said or imported that counts."""
     until: date | None = None
     """The last such day."""
     corrections: bool = True
-    """Whether corrections count."""
     synthetic: bool = True
-    """Whether feedback on synthetic prompts counts."""
     least_agreement: float | None = None
     """Least share, above a half, of a pair's reviewers who gave the order, ties and both bad among those who did not;
     none leaves a pair out as soon as two gave opposite orders."""
@@ -104,12 +101,7 @@ DEFAULTS = Selection()
 def in_words(
     selection: Selection, *, reviewers: Mapping[int, str] | None = None, criteria: Mapping[int, str] | None = None
 ) -> dict[str, str]:
-    """Every choice as a short name and what it is, for people.
-
-    Args:
-        reviewers: the label of each Reviewer by id, who is a number otherwise.
-        criteria: the name of each Criterion by id.
-    """
+    """Every choice as a short name and what it is, with names of Reviewers and Criteria by id where they are given."""
     people, names, criterion = reviewers or {}, criteria or {}, selection.criterion
     yes = {True: "count", False: "left out"}
     whose, order, agreement = "everybody's", "which reply was better overall", "no two opposite orders"
@@ -148,11 +140,9 @@ def _days(since: date | None, until: date | None) -> str:
 
 
 def chosen_in_words(stored: Mapping[str, Any] | None, **names: Mapping[int, str]) -> str:
-    """One sentence of what differs from the usual choices, for a list of Snapshots.
+    """A sentence of what differs from the usual choices, for a list of Snapshots; ``names`` are those of `in_words`.
 
-    Args:
-        stored: by the Snapshot; none for one frozen before there was a choice.
-        names: as `in_words` takes them.
+    A Snapshot that was frozen before there was a choice has nothing ``stored``.
     """
     if stored is None:
         return "Frozen before there was a choice: all feedback counted."

@@ -134,8 +134,7 @@ class TokenPiece:
 def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiece, ...]:
     """The text cut where its tokens end; every character is in exactly one piece, every token is counted once.
 
-    Args:
-        spans: each token's first character, the character after its last, and whether it is special.
+    A span is a token's first character, the one after its last, and whether it is special.
     """
     cut: list[TokenPiece] = []
     place, waiting = 0, 0
@@ -152,10 +151,10 @@ def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiec
     return tuple(cut)
 
 
-def joined(found: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
+def joined(cut: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
     """The same text with neighbouring pieces of ordinary text as one."""
     merged: list[TokenPiece] = []
-    for piece in found:
+    for piece in cut:
         if merged and not merged[-1].special and not piece.special:
             merged[-1] = TokenPiece(merged[-1].text + piece.text, False, merged[-1].tokens + piece.tokens)
         else:

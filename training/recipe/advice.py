@@ -101,20 +101,21 @@ class FlipRate:
     sentence: str
 
 
-def flip_rate(found: DoubleJudgments) -> FlipRate:
+def flip_rate(judgments: DoubleJudgments) -> FlipRate:
     """From agreement: two people who are each wrong in a share e of picks agree in A = (1-e)^2 + e^2.
 
     So e = (1 - sqrt(2A - 1)) / 2, the Dawid-Skene model with one error rate and two classes (Dawid and Skene 1979). It
     takes errors to be independent; where both fall for the same thing, more is wrong than this says.
     """
-    if found.share is None or found.pairs < FEW_REPEATS:
-        few = f"Only {found.pairs} double judgments, too few to tell how many picks are wrong: {FEW_REPEATS} are the"
-        return FlipRate(None, f"{few} least. Let two people rank a share of the pairs (page Progress).")
-    if found.share <= 0.5:
+    if judgments.share is None or judgments.pairs < FEW_REPEATS:
+        few = f"Only {judgments.pairs} double judgments, too few to tell how many picks are wrong"
+        remedy = "Let two people rank a share of the pairs (page Progress)."
+        return FlipRate(None, f"{few}: {FEW_REPEATS} are the least. {remedy}")
+    if judgments.share <= 0.5:
         coin = "no more than by tossing a coin: no share of wrong picks explains that."
-        return FlipRate(None, f"{found.sentence}, {coin}")
-    rate = (1 - math.sqrt(2 * found.share - 1)) / 2
-    return FlipRate(round(rate, 3), f"{found.sentence}, so about {rate:.0%} are wrong.")
+        return FlipRate(None, f"{judgments.sentence}, {coin}")
+    rate = (1 - math.sqrt(2 * judgments.share - 1)) / 2
+    return FlipRate(round(rate, 3), f"{judgments.sentence}, so about {rate:.0%} are wrong.")
 
 
 def cautions(*, pairs: int, found: DoubleJudgments, alpha: float | None) -> tuple[str, ...]:
@@ -149,12 +150,9 @@ def advised(
     """A recipe for such a training, every knob with its reason.
 
     Args:
-        pairs: rows to train on.
         parameters: of the base model in millions; none where unknown, then it is taken for a small one.
-        gpu: whether it will run on one.
         longest: tokens of the longest row, about; 0 where unknown.
-        validation: rows set aside.
-        flips: what agreement tells of wrong picks, for the robust loss.
+        validation: rows set aside; ``pairs`` are those to train on.
     """
     size = parameters or SMALL_MODEL
     loss = loss if method in WITH_LOSSES else Loss.SIGMOID

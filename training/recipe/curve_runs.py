@@ -29,7 +29,6 @@ class Counts:
     """To learn from, for each of `SHARES`."""
     validation: int
     validation_prompts: int
-    """Different prompts among the validation rows."""
     simulated: int
     """Of the rows to learn from."""
     simulated_validation: int

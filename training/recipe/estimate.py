@@ -56,7 +56,6 @@ class RowLengths:
     """How long a Snapshot's rows are, in tokens guessed from words: no tokenizer is loaded for it."""
 
     rows: int
-    """Training rows."""
     validation: int
     mean: float
     """Of prompt and one reply."""
@@ -85,7 +84,6 @@ class Measured:
     """What one row took on this machine."""
 
     source: str
-    """In words."""
     seconds_a_row: float
     tokens: float
     """Mean length of a row's side."""

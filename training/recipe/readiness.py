@@ -40,7 +40,6 @@ DIFFERENCES: tuple[Odds, ...] = (
     Odds("3:2", "a fair difference: better three times for two times worse", 210),
     Odds("11:9", "a small difference: better eleven times for nine times worse", 820),
 )
-"""Differences to choose from, the easiest to notice first."""
 FREEZE = ("pages/freeze_feedback.py", "Freeze")
 
 
@@ -79,9 +78,7 @@ class Facts:
     held_out: int
     """Held-out prompts that models may answer."""
     rules: int
-    """Standing RoutingRules."""
     routed: int
-    """Prompts that people answer."""
     corrections_alone: bool = False
     """No pair of the Snapshot comes from a ranking, so that there is nothing to agree on."""
 
@@ -115,7 +112,6 @@ def facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts:
 
 
 def _prompted(s: Session, project_id: int) -> dict[int, bool]:
-    """Evaluations with a model that was only prompted, and whether each is closed."""
     base_model = and_(Responder.kind == ResponderKind.MODEL, ModelVersion.parent_id.is_(None))
     only_prompted = (
         select(Responder.id)
@@ -141,24 +137,23 @@ def needed_prompts(odds: Odds, *, tie_share: float = 0.0) -> int:
 
 
 def report(
-    found: Facts, *, agreed: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
+    facts: Facts, *, agreed: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
 ) -> tuple[Item, ...]:
     """Everything to have before a training, in the order in which it is done.
 
     Args:
-        agreed: double judgments of people in the project.
-        alpha: Krippendorff's, of the same; none where it cannot be computed.
+        alpha: Krippendorff's, of people's double judgments ``agreed``; none where it cannot be computed.
         odds: the difference that the manager cares about.
         tie_share: of people's verdicts or rankings so far.
     """
     items = {
-        "Prompting tried first": _prompting(found),
-        "Task scoped": _scope(found),
-        "Prompts for people routed": _routing(found),
-        "Enough pairs": _pairs(found),
-        "People agree": _consistency(found, agreed=agreed, alpha=alpha),
-        "People's words only": _simulated(found),
-        "Enough held-out prompts": _held_out(found, odds=odds, tie_share=tie_share),
+        "Prompting tried first": _prompting(facts),
+        "Task scoped": _scope(facts),
+        "Prompts for people routed": _routing(facts),
+        "Enough pairs": _pairs(facts),
+        "People agree": _consistency(facts, agreed=agreed, alpha=alpha),
+        "People's words only": _simulated(facts),
+        "Enough held-out prompts": _held_out(facts, odds=odds, tie_share=tie_share),
     }
     return tuple(Item(title, state, sentence, *page) for title, (state, sentence, page) in items.items())
 
@@ -167,51 +162,51 @@ _Standing = tuple[ItemState, str, tuple[str, str]]
 """How an item stands, the sentence on it, and the page with its title."""
 
 
-def _prompting(found: Facts) -> _Standing:
+def _prompting(facts: Facts) -> _Standing:
     page = ("pages/evaluate_models.py", "Evaluate")
-    if found.prompted_judged:
-        many = "evaluation has" if found.prompted_judged == 1 else "evaluations have"
-        sentence = f"{found.prompted_judged} closed {many} a model that is only prompted, to compare with."
+    if facts.prompted_judged:
+        many = "evaluation has" if facts.prompted_judged == 1 else "evaluations have"
+        sentence = f"{facts.prompted_judged} closed {many} a model that is only prompted, to compare with."
         return ItemState.DONE, sentence, page
-    if found.prompted_open:
+    if facts.prompted_open:
         sentence = "A model that is only prompted is being judged; wait for the verdict and close it."
         return ItemState.NOT_YET, sentence, page
     sentence = "No model that is only prompted has been judged blind. Often a better prompt does it, for nothing."
     return ItemState.NOT_YET, sentence, ("pages/try_prompts.py", "Try prompts")
 
 
-def _scope(found: Facts) -> _Standing:
+def _scope(facts: Facts) -> _Standing:
     page = ("pages/manage_people.py", "People")
-    missing = [name for name in ("instructions", "guideline") if not getattr(found, name)]
+    missing = [name for name in ("instructions", "guideline") if not getattr(facts, name)]
     if not missing:
         return ItemState.DONE, "Instructions for the model and a guideline for people are written.", page
     sentence = f"No {' and no '.join(missing)} yet: write down what is answered and what makes a reply better."
     return ItemState.NOT_YET, sentence, page
 
 
-def _routing(found: Facts) -> _Standing:
+def _routing(facts: Facts) -> _Standing:
     page = ("pages/route_prompts.py", "Route")
-    if found.rules:
-        sentence = f"{found.rules} rules leave {found.routed} prompts to people; none of them is trained on."
+    if facts.rules:
+        sentence = f"{facts.rules} rules leave {facts.routed} prompts to people; none of them is trained on."
         return ItemState.DONE, sentence, page
     some = "If some prompts are for people only (complaints, the law), say which."
     return ItemState.NOT_NEEDED, f"No rule, so models answer everything. {some}", page
 
 
-def _pairs(found: Facts) -> _Standing:
+def _pairs(facts: Facts) -> _Standing:
     page = ("pages/compare_responses.py", "Compare")
-    if found.pairs is None:
+    if facts.pairs is None:
         return ItemState.NOT_YET, "No snapshot is frozen yet, so there is nothing to train on.", FREEZE
-    if found.pairs >= FEW_PAIRS:
-        sentence = f"The snapshot has {found.pairs}; {FEW_PAIRS} are the least to expect much of."
+    if facts.pairs >= FEW_PAIRS:
+        sentence = f"The snapshot has {facts.pairs}; {FEW_PAIRS} are the least to expect much of."
         return ItemState.DONE, sentence, page
-    sentence = f"The snapshot has {found.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more."
+    sentence = f"The snapshot has {facts.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more."
     return ItemState.NOT_YET, sentence, page
 
 
-def _consistency(found: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> _Standing:
+def _consistency(facts: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> _Standing:
     page = ("pages/review_progress.py", "Progress")
-    if found.corrections_alone:
+    if facts.corrections_alone:
         sentence = "Every pair is a correction over what it corrects, so there is nothing to agree on."
         return ItemState.NOT_NEEDED, sentence, page
     if agreed.share is None or agreed.pairs < FEW_REPEATS:
@@ -224,26 +219,26 @@ def _consistency(found: Facts, *, agreed: DoubleJudgments, alpha: float | None) 
     return ItemState.NOT_YET, sentence, ("pages/decide_conflicts.py", "Decide")
 
 
-def _simulated(found: Facts) -> _Standing:
-    if found.pairs is None:
+def _simulated(facts: Facts) -> _Standing:
+    if facts.pairs is None:
         return ItemState.NOT_YET, "No snapshot is frozen yet.", FREEZE
-    if not found.simulated:
+    if not facts.simulated:
         return ItemState.DONE, "Every row rests on a person's word.", FREEZE
-    share = f"{found.simulated} of {found.pairs} rows are simulated"
+    share = f"{facts.simulated} of {facts.pairs} rows are simulated"
     return ItemState.NOT_YET, f"{share}: a model trained on them follows a rule, not people.", FREEZE
 
 
-def _held_out(found: Facts, *, odds: Odds, tie_share: float) -> _Standing:
+def _held_out(facts: Facts, *, odds: Odds, tie_share: float) -> _Standing:
     page = ("pages/import_prompts.py", "Import")
     takes = needed_prompts(odds, tie_share=tie_share)
     needed = f"{odds.label} takes {takes}{f' with {tie_share:.0%} ties' if tie_share else ''}"
-    if not found.held_out:
+    if not facts.held_out:
         return ItemState.NOT_YET, f"None, so no model can be judged blind; {needed}.", page
-    if found.held_out >= takes:
-        return ItemState.DONE, f"{found.held_out} held out; to show {needed}.", page
-    seen = [each.label for each in DIFFERENCES if found.held_out >= needed_prompts(each, tie_share=tie_share)]
+    if facts.held_out >= takes:
+        return ItemState.DONE, f"{facts.held_out} held out; to show {needed}.", page
+    seen = [each.label for each in DIFFERENCES if facts.held_out >= needed_prompts(each, tie_share=tie_share)]
     shown = f"they show {seen[-1]}" if seen else "not even 2:1 would show reliably"
     sentence = (
-        f"{found.held_out} held out, and to show {needed}: {shown}. Import more, or let several people judge each."
+        f"{facts.held_out} held out, and to show {needed}: {shown}. Import more, or let several people judge each."
     )
     return ItemState.NOT_YET, sentence, page

@@ -308,18 +308,18 @@ def with_shared_prompts(trainer_class: Any, models: Sequence[Any]) -> Any:
         return trainer_class
     shared = [SharedPrompt(model) for model in models]
 
-    def in_one_pass(method: Callable[..., Any], *given: Any, **more: Any) -> Any:
+    def in_one_pass(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
             for backbone in shared:
                 stack.enter_context(backbone.on())
-            return method(*given, **more)
+            return method(*args, **kwargs)
 
     class OnePass(trainer_class):  # type: ignore[misc]
-        def compute_ref_log_probs(self, *given: Any, **more: Any) -> Any:
-            return in_one_pass(super().compute_ref_log_probs, *given, **more)
+        def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
+            return in_one_pass(super().compute_ref_log_probs, *args, **kwargs)
 
-        def _compute_loss(self, *given: Any, **more: Any) -> Any:
-            return in_one_pass(super()._compute_loss, *given, **more)
+        def _compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            return in_one_pass(super()._compute_loss, *args, **kwargs)
 
     return OnePass
 
@@ -402,10 +402,7 @@ def merged(model: Any) -> Iterator[None]:
 def longest_first(order: Sequence[int], lengths: Sequence[int], *, seen: int) -> list[int]:
     """The order in which the longest row of the first ``seen`` and the first one have traded places.
 
-    Args:
-        order: numbers of rows, as a training would take them.
-        lengths: of each row by its number, in tokens.
-        seen: how many of the order the training takes.
+    ``lengths`` are in tokens, by the numbers of rows that ``order`` has.
     """
     moved = list(order)
     if LONGEST_FIRST and moved:

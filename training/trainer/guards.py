@@ -74,11 +74,7 @@ def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[
 
 
 def check_seen(rows: Sequence[Encoded], seen: Sequence[tuple[list[int], ...]]) -> None:
-    """The trainer's rows are ours, token by token: none dropped, none shortened.
-
-    Args:
-        seen: of each of the trainer's rows the prompt's tokens, then those of each reply.
-    """
+    """The trainer's rows, each a prompt and its replies, are ours, token by token: none dropped, none shortened."""
     if [(row.prompt, *row.replies) for row in rows] != list(seen):
         raise TrainingFailed(
             f"The trainer would see {len(seen)} rows that are not the {len(rows)} rows of the snapshot. Nothing was "

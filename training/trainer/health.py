@@ -51,9 +51,7 @@ def findings(
     Args:
         steps: everything reported so far, both splits.
         samples: every sample reply so far; those of step 0 are the base model's.
-        at: the step that was just evaluated.
-        with_reference: rewards are relative to a reference model (DPO, KTO).
-        beta: of the recipe, by which rewards were multiplied.
+        with_reference: rewards are relative to a reference model (DPO, KTO), multiplied by ``beta``.
     """
     train, validation = (
         sorted((report for report in steps if report.split is split), key=lambda report: report.step)

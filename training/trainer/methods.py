@@ -127,7 +127,6 @@ def _trl_classes(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, 
 
 
 def _common_settings(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
-    """The settings of every method's configuration."""
     import torch
 
     gpu = on_gpu()
@@ -182,6 +181,7 @@ def _reference_scores(given: RunInput) -> ReferenceScores:
 
 def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split) -> Any:
     """TRL's columns, in its conversational format; on disk, where all processes of a training find the same."""
+    from accelerate import PartialState
     from datasets import Dataset, Features, Value, load_from_disk
 
     message = [{"role": Value("string"), "content": Value("string")}]
@@ -196,16 +196,9 @@ def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split
     if is_first():
         shutil.rmtree(place, ignore_errors=True)
         Dataset.from_dict(data, features=Features(features)).save_to_disk(str(place))
-    wait_for_all()
-    return load_from_disk(str(place))
-
-
-def wait_for_all() -> None:
-    """Let no process of this training go on before all are here."""
-    from accelerate import PartialState
-
     if processes() > 1:
         PartialState().wait_for_everyone()
+    return load_from_disk(str(place))
 
 
 def _token_dataset(rows: Sequence[Encoded]) -> Any:
@@ -224,7 +217,6 @@ def _token_dataset(rows: Sequence[Encoded]) -> Any:
 
 
 def _trainer_row(method: Method, row: Mapping[str, Any]) -> tuple[list[int], ...]:
-    """One of the trainer's rows as prompt and replies in tokens."""
     if method is Method.SFT:
         start = next((place for place, label in enumerate(row["labels"]) if label != -100), len(row["labels"]))
         ids = list(row["input_ids"])

@@ -5,6 +5,7 @@ The folder's files get everything first, so a run that was killed, or that runs 
 
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,13 +61,11 @@ class FileListener:
 
 @dataclass(frozen=True)
 class OffsetListener:
-    """Passes on one stage of two, in the steps of both."""
+    """Passes on one stage of two, whose other one has so many steps before or after it."""
 
     listener: Listener
     before: int
-    """Steps of the stage before."""
     after: int
-    """Steps of the stage after."""
 
     def stage(self, text: str) -> None:
         """Pass it on; the first stage says which it is."""
@@ -285,7 +284,7 @@ def ending_asked(monitor: Monitor) -> Iterator[None]:
 
     Not where several processes train: they would hear of it at different steps and wait for each other.
     """
-    if processes() > 1:
+    if processes() > 1 or threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield
         return
 
@@ -294,11 +293,7 @@ def ending_asked(monitor: Monitor) -> Iterator[None]:
             "The training was asked to stop; it goes on from its last checkpoint when it is started again."
         )
 
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread, which alone hears signals
-        yield
-        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

@@ -46,7 +46,6 @@ class RunInput(RecipeValues):
     template_hash: str | None
     """Of the base model's chat template, as it was registered; checked when known."""
     snapshot: str
-    """Folder of the frozen Snapshot."""
     snapshot_sha256: str
     save_every: int = 10
     """Steps between checkpoints: the most that is lost when the process dies."""
@@ -76,7 +75,6 @@ class StepReport:
     split: Split
     step: int
     steps: int
-    """Steps in all."""
     loss: float
     reward_margin: float | None
     reward_accuracy: float | None
@@ -120,12 +118,10 @@ class SampleReport:
     step: int
     """0 is before the first."""
     place: int
-    """From 1."""
     prompt_id: int
     reply: str
     tokens: int
     ended: bool
-    """It came to its end by itself."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,6 @@ class WarningReport:
     """Short name of the check, as ``overfitting``."""
     sentence: str
     stops: bool = False
-    """It ended the training."""
 
 
 Report = StepReport | SampleReport | WarningReport
@@ -178,7 +173,6 @@ class RunManifest:
     adapter: str | None = Adapter.LORA.value
     makes_model: bool = True
     adapter_sha256: str | None = None
-    """Hash of the adapter alone."""
 
 
 @dataclass(frozen=True)

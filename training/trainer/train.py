@@ -48,7 +48,6 @@ from training.trainer.run_folder import (
 from training.trainer.weights import bytes_to_write, device_name, finish, load_model, load_tokenizer, on_gpu, stop_ids
 
 TELL_EVERY = 1.0
-"""Seconds between two words on how far the scoring is, at least."""
 SUPERVISED_RATE = 2e-4
 """Least learning rate of an adapter in the supervised stage, which takes more than DPO: alignment-handbook's."""
 
@@ -243,7 +242,6 @@ def _link_or_copy(source: str, target: str) -> None:
 def _optimize(
     run: RunFolder, given: RunInput, rows: Mapping[Split, Sequence[TrainingExample]], tokenizer: Any, listener: Listener
 ) -> Learned:
-    """Make every optimizer step that is still to do; the last one leaves a checkpoint."""
     from transformers import PrinterCallback
 
     checkpoint = run.last_checkpoint()
@@ -326,7 +324,6 @@ def _peak_memory_mb() -> int:
 
 
 def _sentence(problem: Exception, folder: Path) -> str | None:
-    """A sentence for a machine that is out of disk or memory; none for anything else."""
     text = str(problem)
     if getattr(problem, "errno", None) == errno.ENOSPC or "No space left on device" in text:
         again = "Free some space and start the training again: it goes on from its last checkpoint."

@@ -97,9 +97,7 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
 def bytes_to_write(model: Any, run: RunFolder, *, checkpoints: int, makes_model: bool) -> int:
     """Bytes that a training of ``model`` (with its adapter) has still to write; a resumed one has fewer.
 
-    Args:
-        checkpoints: most that are there at once; the next one is written before the oldest goes.
-        makes_model: whether it makes a model to serve.
+    Up to so many ``checkpoints`` stand there at once: the next one is written before the oldest goes.
     """
     values = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = all(p.requires_grad for p in model.parameters())
@@ -200,7 +198,6 @@ def _has_same_weights(model: Any, base: Any) -> bool:
 
 
 def _explain_no_change(run: RunFolder) -> str:
-    """Why the kept model is the base model."""
     kept = read_json(run.best / "best.json").get("step")
     if isinstance(kept, int) and any(report.step > kept for report in run.read(StepReport)):
         return (
