@@ -29,6 +29,7 @@ from db.models import (
     ResponderKind,
     Response,
     Role,
+    Run,
     Scope,
     Snapshot,
     TrainingRun,
@@ -48,7 +49,6 @@ from generation.plan import start_together
 from generation.responders import Contestant, Sampling, create_responder
 from intake.sample import FOLDER, describe_sample, import_emails
 from jobs.local import a_worker, wait_for
-from jobs.runs import AnyRun
 from llm.template import PromptFormat
 from review.assignment import next_offer
 from review.corrections import correct
@@ -99,7 +99,7 @@ class Size:
         }
 
 
-def run_demo(*, size: Size, say: Callable[[str], None], watch: Callable[[AnyRun], None]) -> dict[str, Any]:
+def run_demo(*, size: Size, say: Callable[[str], None], watch: Callable[[Run], None]) -> dict[str, Any]:
     """Run the loop in a project of its own; returns what happened, ready for JSON."""
     seconds: dict[str, float] = {}
 
@@ -174,7 +174,7 @@ class _Demo:
     by: int
     """The simulated reviewer, who manages the project too."""
     size: Size
-    watch: Callable[[AnyRun], None]
+    watch: Callable[[Run], None]
 
     def add_responders(self, model_id: int) -> dict[str, int]:
         """Who answers with a model, by how they answer."""
@@ -198,7 +198,7 @@ class _Demo:
                 s, by=self.by, responder_ids=ids, scope=scope, samples=1, prompt_limit=limit, seed=seed
             )
         for run in runs:
-            wait_for("generation", run.id, watch=self.watch)
+            wait_for(run.id, watch=self.watch)
 
     def rank_all(self) -> Counter[str]:
         """Rank every pair by the rule, one at a time, as a person would be given them, on the texts as they were given.
@@ -253,7 +253,7 @@ class _Demo:
                 recipe=replace(recipe, max_steps=self.size.max_steps),
                 model_name=f"{recipe.name} on the rule's picks, {now():%Y-%m-%d %H:%M:%S}",
             )
-        done = wait_for("training", run.id, watch=self.watch)
+        done = wait_for(run.id, watch=self.watch)
         assert isinstance(done, TrainingRun)
         if done.model_version_id is None:
             raise PickwellError(f"Training run {done.id} ended without a model. Look at its log.")

@@ -222,14 +222,13 @@ def _has_trial_run(s: Session, responder: Responder) -> bool:
     """Whether an unfinished trial run can answer for the Responder: such a run looks for more before it ends."""
     run_id = s.scalar(
         select(GenerationRun.id)
-        .join(GenerationRun.responder)
         .where(
             GenerationRun.project_id == responder.project_id,
             GenerationRun.trial,
             GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
             GenerationRun.cancel_requested.is_(False),
-            has_model_of(responder),
+            GenerationRun.responder.has(has_model_of(responder)),
         )
-        .with_for_update(of=GenerationRun)
+        .with_for_update()
     )
     return run_id is not None
