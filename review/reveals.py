@@ -41,6 +41,7 @@ class Opened:
     """A comparison with everything that is known of it."""
 
     comparison: Comparison
+    """With its prompt."""
     sealed: bool
     """The manager may still rank it: then there are no names and nothing that others said."""
     responses: Sequence[Shown]
@@ -76,6 +77,7 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     """
     comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    s.refresh(comparison, ["prompt"])  # read on the screen, when the session is closed
     shown = as_shown(s, project_id=comparison.project_id)
     if not may_see(s, by=by, comparison_id=comparison_id):
         # as reviewers see them, in an order that tells nothing

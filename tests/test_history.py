@@ -201,3 +201,19 @@ def test_a_comparison_deleted_meanwhile_is_told_and_its_trail_stays(s: Session, 
         rank(s, by=ann.id, comparison_id=gone, order=Verdict.LEFT.order)
     assert claim(s, project_id=project.id, reviewer_id=ann.id) is None
     assert changes(s, "comparison")[-1][1] is None
+
+
+@pytest.mark.usefixtures("database")
+def test_what_was_opened_can_be_read_when_the_session_is_closed() -> None:
+    with session() as s:
+        project = a_project(s)
+        manager_id, prompt = a_reviewer(s, project).id, a_prompt(s, project)
+        replies = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
+        comparison_id, asked = a_comparison(s, *replies).id, prompt.text
+    with session() as s:
+        sealed = opened(s, by=manager_id, comparison_id=comparison_id)
+        reveal(s, by=manager_id, comparison_id=comparison_id)
+    with session() as s:
+        seen = opened(s, by=manager_id, comparison_id=comparison_id)
+    assert sealed.comparison.prompt.text == seen.comparison.prompt.text == asked
+    assert [entry.change.table for entry in seen.history] == ["reveal"]
