@@ -44,7 +44,6 @@ TWICE: set[str] = {
     "Example",
     "Outcome",
     "RowLengths",
-    "Trained",
 }
 """Class names that several files give to different things, still to be mended."""
 
