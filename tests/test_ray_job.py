@@ -270,7 +270,7 @@ def test_ray_that_is_not_installed_is_a_sentence(run_id: int, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setitem(sys.modules, "ray.job_submission", None)
     carry_next(worker="w", stop=threading.Event(), pace=QUICK)
-    assert "pip install -r requirements-ray.txt" in (look(run_id).error or "")
+    assert "ray[default]" in (look(run_id).error or "")
 
 
 # ----------------------------------------------------------------------------------------- what a job is given
