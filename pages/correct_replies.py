@@ -12,12 +12,11 @@ from review.reveals import reveal
 from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
 from texts.diff import word_diff
-from texts.escape import escaped
 from ui.correcting import Subject, correction_box
 from ui.editor import editor, now_in, restart
 from ui.frame import page, show_guideline
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_toasted, plain
+from ui.safe import errors_toasted, plain, show_text
 
 me = page("Correct", *RANKERS)
 LATER = f"correct_later_{me.project_id}_{me.reviewer_id}"
@@ -30,9 +29,9 @@ def put_off(which: str, item_id: int) -> None:
 
 
 def later_of(which: str) -> Sequence[int]:
-    """What this person put off there."""
-    put_off_ids: list[int] = st.session_state.get(f"{LATER}_{which}", [])
-    return put_off_ids
+    """Ids of what this person put off there."""
+    ids: list[int] = st.session_state.get(f"{LATER}_{which}", [])
+    return ids
 
 
 def show_task(which: str, task: WritingTask, caption: str) -> None:
@@ -60,15 +59,15 @@ def start_from(task: WritingTask, *, or_empty: bool = False) -> None:
 
 
 @st.fragment
-def rejected() -> None:
-    """Replies that somebody called both bad, one comparison after another."""
+def show_rejected() -> None:
+    """Replies that people called both bad, one comparison after another."""
     with session() as s:
-        task = next_rejected(s, by=me.reviewer_id, project_id=me.project_id, later=later_of("rejected"))
-        if task is not None and task.comparison_id is not None:  # that it stands here tells what somebody said of it
+        task = next_rejected(s, **me.ids, later=later_of("rejected"))
+        if task is not None and task.comparison_id is not None:  # that it stands here tells what was said of it
             reveal(s, by=me.reviewer_id, comparison_id=task.comparison_id, roles=RANKERS)
         left = rejected_count(s, project_id=me.project_id)
     if task is None:
-        done("No reply waits for a correction. Pairs that somebody calls both bad come here.")
+        show_done("No reply waits for a correction. Pairs that somebody calls both bad come here.")
         return
     show_task(
         "rejected",
@@ -80,13 +79,13 @@ def rejected() -> None:
 
 
 @st.fragment
-def after_losses() -> None:
+def show_wanted() -> None:
     """Training prompts like the ones that a model lost on, one after another."""
     with reading() as s:
-        task = next_wanted(s, by=me.reviewer_id, project_id=me.project_id, later=later_of("wanted"))
+        task = next_wanted(s, **me.ids, later=later_of("wanted"))
         left = wanted_count(s, project_id=me.project_id)
     if task is None:
-        done("Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.")
+        show_done("Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.")
         return
     show_task(
         "wanted", task, f"Prompts like those that a model lost on: {left}. Write the reply that should have been sent."
@@ -95,7 +94,7 @@ def after_losses() -> None:
 
 
 @st.fragment
-def unanswered() -> None:
+def show_unanswered() -> None:
     """Prompts that want another person's reply, from an empty box."""
     side = st.segmented_control(
         "For",
@@ -107,27 +106,21 @@ def unanswered() -> None:
     )
     held_out = side == "Blind evaluation"
     with reading() as s:
-        task = next_unanswered(
-            s, by=me.reviewer_id, project_id=me.project_id, held_out=held_out, later=later_of("unanswered")
-        )
+        task = next_unanswered(s, **me.ids, held_out=held_out, later=later_of("unanswered"))
         left = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id, held_out=held_out)
     if task is None:
-        done("Every prompt here has two people's replies, or one of yours.")
+        show_done("Every prompt here has two people's replies, or one of yours.")
         return
-    show_task(
-        "unanswered",
-        task,
-        f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it.",
-    )
+    caption = f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it."
+    show_task("unanswered", task, caption)
     if task.replies:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for _, text in task.replies:
-                st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
+                show_text(text)
     writing_box(task.prompt_id)
 
 
-def done(words: str) -> None:
-    """Nothing waits."""
+def show_done(words: str) -> None:
     st.success(words, icon=":material/done_all:")
 
 
@@ -135,64 +128,55 @@ def writing_box(prompt_id: int) -> None:
     """An empty box for a reply of one's own, kept as a draft while it is typed."""
     key, place = f"write_{prompt_id}", DraftPlace(reviewer_id=me.reviewer_id, prompt_id=prompt_id)
     with reading() as s:
-        draft = draft_of(s, at=place)
+        draft = draft_of(s, at=place) or ""
 
-    def typed(text: str) -> None:
+    def keep_draft(text: str) -> None:
         with errors_toasted(), session() as s:
             save_draft(s, at=place, text=text)
 
-    text = editor(key, label="Your reply", start=draft or "", on_typed=typed)
+    def save_reply() -> None:
+        with errors_toasted():
+            with session() as s:
+                write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=now_in(key, draft))
+            restart(key)
+            st.toast("Reply saved.", icon=":material/check:")
+
+    text = editor(key, label="Your reply", start=draft, on_typed=keep_draft)
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))
-    st.button(
-        "Save reply",
-        type="primary",
-        shortcut="Ctrl+Enter",
-        key=f"save_{key}",
-        on_click=save_reply,
-        args=(prompt_id, draft or "", key),
-    )
-
-
-def save_reply(prompt_id: int, start: str, key: str) -> None:
-    """Keep a person's own reply."""
-    with errors_toasted():
-        with session() as s:
-            write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=now_in(key, start))
-        restart(key)
-        st.toast("Reply saved.", icon=":material/check:")
+    st.button("Save reply", type="primary", shortcut="Ctrl+Enter", key=f"save_{key}", on_click=save_reply)
 
 
 @st.fragment
-def corrected() -> None:
-    """What was corrected so far; anybody may correct a correction further."""
+def show_corrections() -> None:
+    """Every correction so far; anybody may correct a correction further."""
     with reading() as s:
-        found = standing_corrections(s, by=me.reviewer_id, project_id=me.project_id)
-    if not found:
+        corrections = standing_corrections(s, **me.ids)
+    if not corrections:
         st.info("Nobody has corrected a reply yet.")
-    for one in found:
+    for correction in corrections:
         with st.container(border=True):
-            who = " → ".join(name for name, _ in one.chain)
-            why = f" · {one.reason}" if one.reason and not one.sealed_by else ""
-            st.caption(plain(f"{who} · {one.at:%d %b %H:%M}{why}"))
-            show_prompt(one.prompt.text, one.prompt.context, compact=True, synthetic=one.prompt.synthetic)
-            if one.sealed_by:
+            who = " → ".join(name for name, _ in correction.chain)
+            why = f" · {correction.reason}" if correction.reason and not correction.sealed_by else ""
+            st.caption(plain(f"{who} · {correction.at:%d %b %H:%M}{why}"))
+            prompt = correction.prompt
+            show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
+            if correction.sealed_by:
                 st.button(
                     "Show it; I will not rank this pair",
-                    key=f"unseal_{one.correction_id}",
+                    key=f"unseal_{correction.correction_id}",
                     on_click=unseal,
-                    args=(one.sealed_by,),
+                    args=(correction.sealed_by,),
                     icon=":material/visibility:",
                     help="Nobody sees what others think of a pair before ranking it.",
                 )
-            elif st.session_state.get(FURTHER) == one.correction_id:
-                correct_further(one)
+            elif st.session_state.get(FURTHER) == correction.correction_id:
+                correct_further(correction)
             else:
-                show_diff(word_diff(one.original, one.text))
-                label = "Change my correction" if one.mine else "Correct this further"
+                show_diff(word_diff(correction.original, correction.text))
                 st.button(
-                    label,
-                    key=f"further_{one.correction_id}",
-                    on_click=lambda i=one.correction_id: st.session_state.update({FURTHER: i}),
+                    "Change my correction" if correction.mine else "Correct this further",
+                    key=f"further_{correction.correction_id}",
+                    on_click=lambda i=correction.correction_id: st.session_state.update({FURTHER: i}),
                     icon=":material/edit:",
                 )
 
@@ -204,15 +188,10 @@ def unseal(comparison_ids: Sequence[int]) -> None:
             reveal(s, by=me.reviewer_id, comparison_id=comparison_id, roles=RANKERS)
 
 
-def correct_further(one: Corrected) -> None:
-    """The editor on a correction: one's own is replaced, somebody else's gets a child."""
-    subject = Subject(
-        one.prompt.id,
-        one.response_id,
-        one.original,
-        start=None if one.mine else one.text,
-        parent_id=None if one.mine else one.correction_id,
-    )
+def correct_further(correction: Corrected) -> None:
+    """The editor on a correction: one's own is replaced, another person's gets a child."""
+    start, parent_id = (None, None) if correction.mine else (correction.text, correction.correction_id)
+    subject = Subject(correction.prompt.id, correction.response_id, correction.original, start, parent_id)
     correction_box(me, subject, on_saved=lambda: st.session_state.pop(FURTHER, None))
 
 
@@ -222,10 +201,10 @@ with reading() as s:
     wanted = wanted_count(s, project_id=me.project_id)
 show_guideline(me)
 PARTS = {
-    "rejected": (rejected, f"Nobody would send ({waiting})"),
-    "wanted": (after_losses, f"Like lost ones ({wanted})"),
-    "unanswered": (unanswered, f"Write replies ({to_write})"),
-    "corrected": (corrected, "Corrections so far"),
+    "rejected": (show_rejected, f"Nobody would send ({waiting})"),
+    "wanted": (show_wanted, f"Like lost ones ({wanted})"),
+    "unanswered": (show_unanswered, f"Write replies ({to_write})"),
+    "corrected": (show_corrections, "Corrections so far"),
 }
 part = st.segmented_control(
     "Show",

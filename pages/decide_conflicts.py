@@ -18,21 +18,18 @@ from ui.slots import ask_order, show_offer
 me = page("Decide", Role.MANAGER)
 
 
-def give_decision(comparison_id: int, order: Order) -> bool:
-    """Save the decision; the next comparison appears by itself."""
+def save_decision(comparison_id: int, order: Order) -> bool:
     with errors_toasted(), session() as s:
         decide(s, by=me.reviewer_id, comparison_id=comparison_id, order=order)
         return True
     return False
 
 
-def said(word: Word) -> str:
-    """What somebody said, in words."""
+def order_in_words(word: Word) -> str:
     return in_words(word.order, strength=word.strength)
 
 
 def take_back(ranking_id: int) -> None:
-    """Take a decision back; the pair waits again."""
     forget_choice()
     with errors_toasted(), session() as s:
         withdraw_decision(s, by=me.reviewer_id, ranking_id=ranking_id)
@@ -40,16 +37,18 @@ def take_back(ranking_id: int) -> None:
 
 def show_words(conflict: Conflict) -> None:
     """Who said what, with their reasons."""
-    show_table([{"Person": word.reviewer, "Said": said(word), "Why": word.reason or ""} for word in conflict.words])
+    show_table(
+        [{"Person": word.reviewer, "Said": order_in_words(word), "Why": word.reason or ""} for word in conflict.words]
+    )
 
 
 @st.fragment
-def deciding() -> None:
+def show_conflicts() -> None:
     """The contradictions that wait, one after another, then those that are decided."""
     with reading() as s:
-        waiting = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=False, limit=1)
-        decided = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=True)
-        left = count_conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=False)
+        waiting = conflicts(s, **me.ids, decided=False, limit=1)
+        decided = conflicts(s, **me.ids, decided=True)
+        left = count_conflicts(s, **me.ids, decided=False)
     chosen = just_chosen(Conflict)
     conflict: Conflict | None = chosen.shown if chosen else waiting[0] if waiting else None
     if conflict is None:
@@ -63,29 +62,25 @@ def deciding() -> None:
             "will not be asked to rank this pair yourself."
         )
         show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
-        ask_order(
-            offer,
-            partial(give_decision, offer.comparison_id),
-            chosen=chosen,
-            shown=conflict,
-            between=partial(show_words, conflict),
-        )
+        save, words = partial(save_decision, offer.comparison_id), partial(show_words, conflict)
+        ask_order(offer, save, chosen=chosen, shown=conflict, between=words)
     if decided:
         with st.expander("Decided last", icon=":material/gavel:"):
-            for one in decided:
-                if one.decision is None:
+            for conflict in decided:
+                if (decision := conflict.decision) is None:
                     continue
-                show_prompt(one.offer.prompt, one.offer.context, synthetic=one.offer.synthetic)
-                show_offer(one.offer, one.decision.order)
-                show_words(one)
+                offer = conflict.offer
+                show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
+                show_offer(offer, decision.order)
+                show_words(conflict)
                 st.button(
-                    plain(f"Take back: {said(one.decision)}, by {one.decision.reviewer}"),
-                    key=f"back_{one.decision.ranking_id}",
+                    plain(f"Take back: {order_in_words(decision)}, by {decision.reviewer}"),
+                    key=f"back_{decision.ranking_id}",
                     on_click=take_back,
-                    args=(one.decision.ranking_id,),
+                    args=(decision.ranking_id,),
                     icon=":material/undo:",
                 )
     go_on_after_the_pause(chosen)
 
 
-deciding()
+show_conflicts()

@@ -1,7 +1,8 @@
-"""Original, editor, live word diff, reason and buttons: one screen part for every place where replies are written."""
+"""Original, editor, live word diff, reason and buttons: the part of a screen on which a reply is corrected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 
@@ -25,7 +26,7 @@ class Subject:
     original: str
     """The reply, as it is shown read-only beside the editor."""
     start: str | None = None
-    """Somebody's correction to start from; the original where None."""
+    """Another person's correction to start from; the original where None."""
     parent_id: int | None = None
     """That correction."""
 
@@ -59,12 +60,8 @@ def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = l
             f'<div class="pw-card pw-text">{escaped(subject.original)}</div></div>'
         )
     with right:
-        text = editor(
-            subject.key,
-            label="The reply as it should be",
-            start=start,
-            on_typed=lambda typed: _keep_draft(me, subject, typed, saved),
-        )
+        keep_draft = partial(_keep_draft, me, subject, saved)
+        text = editor(subject.key, label="The reply as it should be", start=start, on_typed=keep_draft)
     pieces = word_diff(base, text)
     changed = words_changed(pieces)
     st.caption(f"{changed} words changed" + (", kept as a draft" if not same_words(text, saved) else ""))
@@ -99,7 +96,7 @@ def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = l
         )
 
 
-def _keep_draft(me: Me, subject: Subject, text: str, saved: str) -> None:
+def _keep_draft(me: Me, subject: Subject, saved: str, text: str) -> None:
     with errors_toasted(), session() as s:
         if same_words(text, saved):
             forget_draft(s, at=subject.place(me))
@@ -110,15 +107,9 @@ def _keep_draft(me: Me, subject: Subject, text: str, saved: str) -> None:
 def _save(me: Me, subject: Subject, start: str, on_saved: Callable[[], None]) -> None:
     why = st.session_state.get(f"why_{subject.key}", "")
     with errors_toasted():
+        text, parent_id = now_in(subject.key, start), subject.parent_id
         with session() as s:
-            correct(
-                s,
-                by=me.reviewer_id,
-                response_id=subject.response_id,
-                text=now_in(subject.key, start),
-                reason=why,
-                parent_id=subject.parent_id,
-            )
+            correct(s, by=me.reviewer_id, response_id=subject.response_id, text=text, reason=why, parent_id=parent_id)
         restart(subject.key)
         st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
         on_saved()

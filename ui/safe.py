@@ -6,19 +6,19 @@ Streamlit insists on Markdown (labels, messages) every mark that means something
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
 import streamlit as st
+from sqlalchemy.orm import Session
 
+from db.session import session
 from errors import PickwellError
 from texts.escape import escaped, visible
 
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula."""
-
-
 FEW = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
 LONG = 60
@@ -65,6 +65,15 @@ def errors_shown(*, stop: bool = False) -> Iterator[None]:
         show_error(problem)
         if stop:
             st.stop()
+
+
+@contextmanager
+def saving(then: Callable[[], object] = st.rerun) -> Iterator[Session]:
+    """A database session that shows errors where the block stands; `then` is called once everything is saved."""
+    with errors_shown():
+        with session() as s:
+            yield s
+        then()
 
 
 @contextmanager
