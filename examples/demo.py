@@ -29,6 +29,7 @@ from db.models import (
     ResponderKind,
     Response,
     Role,
+    Run,
     Scope,
     Snapshot,
     TrainingRun,
@@ -51,7 +52,6 @@ from intake.prompts import save_import
 from intake.reading import read_table
 from intake.sample import FOLDER
 from jobs.local import a_worker, wait_for
-from jobs.runs import AnyRun
 from llm.template import PromptFormat
 from review.assignment import next_offer
 from review.corrections import correct
@@ -104,7 +104,7 @@ class Size:
         }
 
 
-def run_demo(*, size: Size, say: Say, watch: Callable[[AnyRun], None]) -> dict[str, Any]:
+def run_demo(*, size: Size, say: Say, watch: Callable[[Run], None]) -> dict[str, Any]:
     """Run the loop in a project of its own; returns what happened, ready for JSON."""
     took: dict[str, float] = {}
 
@@ -218,7 +218,7 @@ def _responders(project_id: int, by: int, model_id: int, size: Size) -> dict[str
 def _generate(
     by: int,
     responders: Mapping[str, int],
-    watch: Callable[[AnyRun], None],
+    watch: Callable[[Run], None],
     *,
     scope: Scope = Scope.HELD_OUT,
     prompt_limit: int | None = None,
@@ -235,7 +235,7 @@ def _generate(
             seed=seed,
         )
     for run in runs:
-        wait_for("generation", run.id, watch=watch)
+        wait_for(run.id, watch=watch)
 
 
 def _rank(project_id: int, by: int) -> dict[str, int]:
@@ -291,7 +291,7 @@ def _train(
     start_id: int,
     recipe: RecipeValues,
     size: Size,
-    watch: Callable[[AnyRun], None],
+    watch: Callable[[Run], None],
 ) -> TrainingRun:
     with session() as s:
         run = start_training(
@@ -303,7 +303,7 @@ def _train(
             recipe=replace(recipe, max_steps=size.max_steps),
             model_name=f"{recipe.name} on the rule's picks, {now():%Y-%m-%d %H:%M:%S}",
         )
-    done = wait_for("training", run.id, watch=watch)
+    done = wait_for(run.id, watch=watch)
     assert isinstance(done, TrainingRun)
     return done
 

@@ -22,8 +22,9 @@ from errors import BadTemplate, BrokenModel, EngineFailed, NotFound, Refused
 from generation.adapters import ensure_merged, weights_of
 from generation.parity import CONVERSATIONS, TOLERANCE, Heard, Parity, Seen, alone, compared, conversations
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.endpoints import TOKEN_IDS, Endpoint
-from llm.engine import Weights, chosen_engine, engine_version, on_gpu, serve
+from llm.engine import Weights, chosen_engine, engine_version, gpus_wanted, on_gpu, serve
 from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
 from llm.template import Message, check_system_prompt, template_hash
 from settings import ROOT, Engine, settings
@@ -48,6 +49,11 @@ def request_check(s: Session, *, by: int, project_id: int, model_version_id: int
     s.add(check)
     s.flush()
     return check
+
+
+def resources(run: ParityCheck) -> Resources:
+    """A GPU for the trainer's side, then what the engine takes."""
+    return Resources(gpus=0 if chosen_engine() is Engine.echo else max(1, gpus_wanted()))
 
 
 def run(progress: Progress) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from db.models import GenerationRun, Responder, Response, RunStatus
+from db.models import GenerationRun, Responder, Response, Run, RunStatus
 from db.session import reading, session
 from errors import EngineFailed, missing_package
 from generation import similarity
@@ -23,10 +23,10 @@ from generation.asserting import check_new
 from generation.pairing import make_comparisons
 from intake.routing import apply_classifiers
 from jobs.progress import Progress
-from jobs.runs import KINDS
+from jobs.runs import HEAVY, Resources
 from llm.client import Missing
 from llm.endpoints import remote_endpoint
-from llm.engine import serve, tail
+from llm.engine import gpus_wanted, serve, tail
 
 RESTARTS = 3
 """How often an engine that dies is started again without an answer in between."""
@@ -66,6 +66,16 @@ class _Source:
     def of(self, work: Work, gaps: Sequence[Missing]) -> Sequence[Missing]:
         """Those of the gaps that it can answer."""
         return [gap for gap in gaps if work.answerers[gap.responder_id].engine == self.engine]
+
+
+def resources(run: GenerationRun) -> Resources:
+    """What the engine takes, if it is started here."""
+    return resources_for(run.responder, *(companion.responder for companion in run.companions))
+
+
+def resources_for(*responders: Responder) -> Resources:
+    """GPUs where somebody of them is a model that an engine here answers for."""
+    return Resources(gpus=gpus_wanted() if any(one.model_version_id is not None for one in responders) else 0)
 
 
 def run(progress: Progress) -> None:
@@ -125,10 +135,7 @@ def _wait_for_more(work: Work) -> Sequence[Missing]:
 
 def _others_wait() -> bool:
     with reading() as s:
-        return any(
-            s.scalar(select(kind.model.id).where(kind.model.status == RunStatus.QUEUED).limit(1)) is not None
-            for kind in KINDS.values()
-        )
+        return s.scalar(select(Run.id).where(Run.status == RunStatus.QUEUED, Run.kind.in_(HEAVY)).limit(1)) is not None
 
 
 def _finished(work: Work, *, project_id: int) -> bool:

@@ -173,7 +173,7 @@ def test_a_training_by_another_method_takes_the_advised_recipe(
         run = a_training(s)
         manager, base = run.requested_by_id, run.base_model.name
         who = s.get_one(Reviewer, manager).name
-    monkeypatch.setattr(commands.models, "wait", lambda kind, run_id: None)
+    monkeypatch.setattr(commands.models, "wait", lambda run_id: None)
     words = ["train", "Second", "--as", who, "--base", base, "--recipe", "0", "--method", "kto", "--adapter", "dora"]
     monkeypatch.setattr(sys, "argv", ["cli.py", *words])
     with pytest.raises(SystemExit) as ended:

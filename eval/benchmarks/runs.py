@@ -21,6 +21,7 @@ from eval.benchmarks.measure import BenchmarkFailed, BenchmarkRequest, Say, Task
 from eval.benchmarks.tasks import changed_since, checked_tasks
 from files import MANIFEST, read_json, write_json
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.folder import check_model_folder
 
 WRITE_EVERY = 1.0
@@ -177,6 +178,11 @@ def asked_already(
 
 
 Measure = Callable[[BenchmarkRequest, Say], Iterable[tuple[str, TaskScores | PickwellError]]]
+
+
+def resources(run: BenchmarkRun) -> Resources:
+    """A GPU for the model."""
+    return Resources(gpus=1)
 
 
 def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[], str] = measured_by) -> None:

@@ -42,6 +42,7 @@ from generation.answering import Endpoints, EngineDied, Work, answerers_of
 from generation.plan import refuse_unfit
 from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.client import Answer, Missing
 from llm.endpoints import remote_endpoint
 from llm.engine import serve, tail
@@ -339,6 +340,11 @@ def questions_of(pairs: Sequence[JudgedPair], *, judge_id: int) -> dict[Key, Mis
             key = one.candidate_response_id, one.baseline_response_id, left
             found[key] = Missing(len(found), message, None, {"prompt": one.prompt}, (0,), judge_id)
     return found
+
+
+def resources(run: JudgeRun) -> Resources:
+    """What the judge's engine takes, if it is started here."""
+    return worker.resources_for(run.responder)
 
 
 def run(progress: Progress) -> None:

@@ -151,7 +151,7 @@ def cancel_curve(s: Session, *, by: int, curve_id: int) -> None:
     if not left:
         raise Refused("All trainings of this learning curve have ended, so there is nothing to cancel.")
     for run in left:
-        cancel(s, by=by, kind="training", run_id=run.id)
+        cancel(s, by=by, run_id=run.id)
 
 
 def curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:

@@ -98,7 +98,7 @@ def model_name_is_taken(s: Session, *, project_id: int, name: str) -> bool:
 def _is_being_trained(s: Session, name: str) -> bool:
     under_way = [status for status in RunStatus if not status.ended]
     of_that_name = (TrainingRun.model_name == name, TrainingRun.status.in_(under_way), TrainingRun.curve_id.is_(None))
-    return bool(s.scalar(select(exists().where(*of_that_name))))
+    return s.scalar(select(TrainingRun.id).where(*of_that_name).limit(1)) is not None
 
 
 def _check_tracker(tracker: Tracker) -> None:

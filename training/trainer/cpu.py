@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from training.trainer.following import processes
+from training.trainer.processes import processes
 from training.trainer.reference import ReferenceScores, row_key
 
 ONEDNN = True

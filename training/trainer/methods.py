@@ -19,8 +19,8 @@ from llm.folder import hash_weights, is_hub_id
 from training.recipe.recipe import EXPERIMENTAL, WITH_REFERENCE, Loss
 from training.trainer.cpu import longest_first, with_kept_reference, with_longest_first, with_shared_prompts
 from training.trainer.examples import TrainingExample
-from training.trainer.following import is_first, processes
 from training.trainer.guards import Encoded, check_seen
+from training.trainer.processes import is_first, processes
 from training.trainer.reference import ReferenceScores
 from training.trainer.run_folder import RunFolder, RunInput
 from training.trainer.weights import lora_config, on_gpu, revision_of

@@ -19,9 +19,9 @@ from llm.template import token_ids
 from training.recipe.recipe import WITH_REFERENCE
 from training.trainer.cpu import merged
 from training.trainer.examples import TrainingExample
-from training.trainer.following import is_first, processes
 from training.trainer.guards import check_finite, check_first_step
 from training.trainer.health import Best, findings
+from training.trainer.processes import is_first, processes
 from training.trainer.run_folder import (
     Listener,
     Report,
@@ -48,8 +48,7 @@ class FileListener:
     listener: Listener
 
     def stage(self, text: str) -> None:
-        """Keep it in place of the last."""
-        self.run.say(text)
+        """Pass it on."""
         self.listener.stage(text)
 
     def report(self, report: Report) -> None:
@@ -242,6 +241,8 @@ class Monitor:
         except OSError:  # the folder itself cannot be written: nothing could be saved either
             raise
         except Exception as problem:
+            if processes() > 1:  # the others would wait for this one in vain
+                raise
             self.problem = problem
 
 

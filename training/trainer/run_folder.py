@@ -14,15 +14,13 @@ from typing import Any, Protocol, TypeVar
 
 from db.models import Adapter, Method, Split
 from errors import TrainingFailed
-from files import MANIFEST, read_json, write_json, write_whole
+from files import MANIFEST, read_json, write_json
 from training.recipe.recipe import RecipeValues
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 WARNINGS = "warnings.jsonl"
-STAGE = "stage.txt"
-"""What is going on, in words; replaced as a whole."""
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 """What is kept of the best evaluation: the adapter, or the whole model."""
@@ -245,10 +243,6 @@ class RunFolder:
                 f"{self.path / RUN} cannot be read as a training's input ({problem}). Move its folder away, and start "
                 "the training in the app, which writes it."
             ) from None
-
-    def say(self, stage: str) -> None:
-        """Keep what is going on, in words, in place of the last."""
-        write_whole(self.path / STAGE, stage)
 
     def add(self, report: Report) -> None:
         """Write a report down."""

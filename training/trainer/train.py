@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from db.models import Method, Split
-from errors import TrainingFailed
+from errors import PickwellError, TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from settings import settings
@@ -29,9 +29,9 @@ from training.recipe.learning_curve import shared_rows
 from training.recipe.recipe import WITH_REFERENCE, Reference
 from training.trainer import cpu, methods
 from training.trainer.examples import TrainingExample, examples
-from training.trainer.following import Silent, alone, is_first, processes
 from training.trainer.guards import check_rows, check_space, encode
 from training.trainer.monitor import FileListener, Monitor, OffsetListener, ending_asked, fixed_prompts
+from training.trainer.processes import Silent, is_first, processes
 from training.trainer.run_folder import (
     FILES,
     PREFERRED,
@@ -368,11 +368,22 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
     return None
 
 
+class Printing(Silent):
+    """Prints what goes on, for somebody at a shell; steps are printed anyway."""
+
+    def stage(self, text: str) -> None:
+        """Print it."""
+        print(f"{text} …", flush=True)
+
+
 def main() -> None:
     """Train in the folder named on the command line."""
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.trainer.train FOLDER")
-    alone(Path(sys.argv[1]).resolve(), train)
+    try:
+        train(Path(sys.argv[1]).resolve(), Printing() if is_first() else Silent())
+    except PickwellError as problem:
+        raise SystemExit(str(problem)) from None
 
 
 if __name__ == "__main__":
