@@ -1,6 +1,7 @@
 """What every reply should be, checked on each, and by whom it is kept. Shown to managers; no ranking is touched."""
 
 from contextlib import closing
+from functools import partial
 from math import inf
 
 import streamlit as st
@@ -30,7 +31,7 @@ from texts.escape import escaped
 from ui.checks import share_table
 from ui.frame import page
 from ui.pairs import show_prompt
-from ui.safe import errors_shown, errors_toasted, plain
+from ui.safe import act, errors_shown, errors_toasted, plain
 
 me = page("Check", Role.MANAGER)
 ON_OPENING = 2000
@@ -78,11 +79,6 @@ def compare_meanings() -> None:
         st.rerun()
 
 
-def end(assertion_id: int) -> None:
-    with errors_toasted(), session() as s:
-        end_assertion(s, by=me.reviewer_id, assertion_id=assertion_id)
-
-
 def open_pairs(comparison_ids: list[int]) -> None:
     """Give up ranking these, so that their replies may be read with their author."""
     with errors_toasted(), session() as s:
@@ -111,7 +107,6 @@ def new_assertion() -> None:
 
 
 def typed_value(claim: Claim) -> str:
-    """The box that fits the claim."""
     key = f"value_{claim}"
     if claim is Claim.LANGUAGE:
         names = {code: f"{name} ({code})" for code, name in languages().items()}
@@ -131,16 +126,15 @@ def typed_value(claim: Claim) -> str:
 
 
 def show_assertions(standing: list[Assertion]) -> None:
-    """The standing assertions, each with what it checks and the button that ends it."""
     for assertion in standing:
         words, action = st.columns([6, 1], vertical_alignment="center")
         claim = escaped(sentence(assertion.claim, assertion.value))
         words.html(f'<div class="pw-text"><b>{escaped(assertion.name)}</b><br>{claim}</div>')
-        action.button("End", key=f"end_{assertion.id}", on_click=end, args=(assertion.id,), width="stretch")
+        end = partial(act, end_assertion, by=me.reviewer_id, assertion_id=assertion.id)
+        action.button("End", key=f"end_{assertion.id}", on_click=end, width="stretch")
 
 
 def show_failures(standing: list[Assertion], table: list[Share]) -> None:
-    """The replies of one responder that fail one check, one after another."""
     failing = [share for share in table if share.passed < share.checked]
     if not failing:
         st.success("Nothing that was checked has failed.", icon=":material/check:")
@@ -166,7 +160,6 @@ def show_failures(standing: list[Assertion], table: list[Share]) -> None:
 
 
 def show_withheld(replies: Failures) -> None:
-    """How many of the failing replies are here, and why the others are not."""
     st.caption(f"Here: {len(replies.shown):,} of {replies.total:,}.")
     if replies.kept_to_judge:
         st.caption(

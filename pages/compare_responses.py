@@ -20,7 +20,7 @@ from review.slots import letter
 from stats.verdicts import Order
 from texts.escape import escaped
 from texts.typed import LONGEST_COMMENT
-from ui.correcting import Subject, correction_box
+from ui.correcting import correction_box
 from ui.frame import page, show_guideline
 from ui.keys import alternating
 from ui.pairs import PAUSE, forget_choice, go_on_after_the_pause, just_chosen, seconds_shown, show_prompt
@@ -106,7 +106,6 @@ def save(action: Callable[[Session], T]) -> T | None:
 
 @st.fragment
 def show_queue() -> None:
-    """Everything that changes from pair to pair."""
     only = st.session_state.get(ONLY, Filter())
     # asked before anything else: the time that a choice is seen has begun
     chosen = just_chosen(Offer)
@@ -165,7 +164,7 @@ def show_editor(offer: Offer) -> None:
         response_id = offer.replies[names.index(side or names[0])].response_id
         with reading() as s:
             text = s.get_one(Response, response_id).text
-        correction_box(me, Subject(offer.prompt_id, response_id, text))
+        correction_box(me.reviewer_id, offer.prompt_id, response_id, text)
 
 
 def show_empty_queue(done: RankingProgress, *, held: bool, only: Filter) -> None:
@@ -178,7 +177,6 @@ def show_empty_queue(done: RankingProgress, *, held: bool, only: Filter) -> None
 
 
 def open_flag(comparison_id: int | None) -> None:
-    """Open the flag's dialog for a pair, or close it."""
     st.session_state[FLAGGING] = comparison_id
 
 
@@ -195,7 +193,6 @@ def flag_dialog(comparison_id: int) -> None:
 
 
 def show_buttons(last: LastRanking | None, comparison_id: int | None, *, disabled: bool = False) -> None:
-    """The buttons that go back, put off and flag."""
     if last is not None:
         st.button(
             "Undo",

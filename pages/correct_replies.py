@@ -12,11 +12,11 @@ from review.reveals import reveal
 from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
 from texts.diff import word_diff
-from ui.correcting import Subject, correction_box
+from ui.correcting import correction_box
 from ui.editor import editor, now_in, restart
 from ui.frame import page, show_guideline
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_toasted, plain, show_text
+from ui.safe import act, errors_toasted, plain, show_text
 
 me = page("Correct", *RANKERS)
 LATER = f"correct_later_{me.project_id}_{me.reviewer_id}"
@@ -24,12 +24,10 @@ FURTHER = f"correct_further_{me.project_id}_{me.reviewer_id}"
 
 
 def put_off(which: str, item_id: int) -> None:
-    """Show this one after all the others."""
     st.session_state.setdefault(f"{LATER}_{which}", []).append(item_id)
 
 
 def later_of(which: str) -> Sequence[int]:
-    """Ids of what this person put off there."""
     ids: list[int] = st.session_state.get(f"{LATER}_{which}", [])
     return ids
 
@@ -53,7 +51,7 @@ def start_from(task: WritingTask, *, or_empty: bool = False) -> None:
     chosen = st.segmented_control("Start from", choices, default=choices[0], key=f"start_{item}", required=True)
     if (chosen or choices[0]) in names:
         response_id, text = task.replies[names.index(chosen or choices[0])]
-        correction_box(me, Subject(task.prompt_id, response_id, text))
+        correction_box(me.reviewer_id, task.prompt_id, response_id, text)
     else:
         writing_box(task.prompt_id)
 
@@ -130,10 +128,6 @@ def writing_box(prompt_id: int) -> None:
     with reading() as s:
         draft = draft_of(s, at=place) or ""
 
-    def keep_draft(text: str) -> None:
-        with errors_toasted(), session() as s:
-            save_draft(s, at=place, text=text)
-
     def save_reply() -> None:
         with errors_toasted():
             with session() as s:
@@ -141,7 +135,7 @@ def writing_box(prompt_id: int) -> None:
             restart(key)
             st.toast("Reply saved.", icon=":material/check:")
 
-    text = editor(key, label="Your reply", start=draft, on_typed=keep_draft)
+    text = editor(key, label="Your reply", start=draft, on_typed=lambda text: act(save_draft, at=place, text=text))
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))
     st.button("Save reply", type="primary", shortcut="Ctrl+Enter", key=f"save_{key}", on_click=save_reply)
 
@@ -190,9 +184,15 @@ def unseal(comparison_ids: Sequence[int]) -> None:
 
 def correct_further(correction: Corrected) -> None:
     """The editor on a correction: one's own is replaced, another person's gets a child."""
-    start, parent_id = (None, None) if correction.mine else (correction.text, correction.correction_id)
-    subject = Subject(correction.prompt.id, correction.response_id, correction.original, start, parent_id)
-    correction_box(me, subject, on_saved=lambda: st.session_state.pop(FURTHER, None))
+    correction_box(
+        me.reviewer_id,
+        correction.prompt.id,
+        correction.response_id,
+        correction.original,
+        start=None if correction.mine else correction.text,
+        parent_id=None if correction.mine else correction.correction_id,
+        on_saved=lambda: st.session_state.pop(FURTHER, None),
+    )
 
 
 with reading() as s:

@@ -9,20 +9,12 @@ from db.session import reading, session
 from review.adjudication import Conflict, Word, conflicts, count_conflicts, decide, withdraw_decision
 from review.reveals import reveal
 from review.slots import in_words
-from stats.verdicts import Order
 from ui.frame import page
 from ui.pairs import forget_choice, go_on_after_the_pause, just_chosen, show_prompt
-from ui.safe import errors_toasted, plain, show_table
+from ui.safe import attempt, plain, show_table
 from ui.slots import ask_order, show_offer
 
 me = page("Decide", Role.MANAGER)
-
-
-def save_decision(comparison_id: int, order: Order) -> bool:
-    with errors_toasted(), session() as s:
-        decide(s, by=me.reviewer_id, comparison_id=comparison_id, order=order)
-        return True
-    return False
 
 
 def order_in_words(word: Word) -> str:
@@ -31,12 +23,10 @@ def order_in_words(word: Word) -> str:
 
 def take_back(ranking_id: int) -> None:
     forget_choice()
-    with errors_toasted(), session() as s:
-        withdraw_decision(s, by=me.reviewer_id, ranking_id=ranking_id)
+    attempt(withdraw_decision, by=me.reviewer_id, ranking_id=ranking_id)
 
 
 def show_words(conflict: Conflict) -> None:
-    """Who said what, with their reasons."""
     show_table(
         [{"Person": word.reviewer, "Said": order_in_words(word), "Why": word.reason or ""} for word in conflict.words]
     )
@@ -62,8 +52,14 @@ def show_conflicts() -> None:
             "will not be asked to rank this pair yourself."
         )
         show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
-        save, words = partial(save_decision, offer.comparison_id), partial(show_words, conflict)
-        ask_order(offer, save, chosen=chosen, shown=conflict, between=words)
+        decision_of = {"by": me.reviewer_id, "comparison_id": offer.comparison_id}
+        ask_order(
+            offer,
+            lambda order: attempt(decide, **decision_of, order=order),
+            chosen=chosen,
+            shown=conflict,
+            between=partial(show_words, conflict),
+        )
     if decided:
         with st.expander("Decided last", icon=":material/gavel:"):
             for conflict in decided:

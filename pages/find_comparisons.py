@@ -21,7 +21,7 @@ from texts.diff import word_diff
 from texts.escape import escaped
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_shown, errors_toasted, plain, show_table
+from ui.safe import attempt, errors_shown, plain, show_table
 
 me = page("Find", Role.MANAGER)
 STANDING_WORDS: dict[ComparisonStanding | None, str] = {
@@ -48,7 +48,6 @@ DRAWN_WORDS = {Drawn.UNCERTAIN: "least certain first", Drawn.GOLD: "gold", Drawn
 
 
 def chosen_filter() -> Filter:
-    """The row of filters above the table."""
     with reading() as s:
         sets, writers = filter_choices(s, project_id=me.project_id)
     words, prompts, who, standing = st.columns([3, 2, 3, 2])
@@ -62,13 +61,11 @@ def chosen_filter() -> Filter:
     )
 
 
-def act(action: Any, comparison_id: int, **more: Any) -> None:
-    with errors_toasted(), session() as s:
-        action(s, by=me.reviewer_id, comparison_id=comparison_id, **more)
+def change(action: Any, comparison_id: int, **more: Any) -> None:
+    attempt(action, by=me.reviewer_id, comparison_id=comparison_id, **more)
 
 
 def show_rankings(opening: Opened) -> None:
-    """Everybody's words, the undone ones too."""
     names = {
         response.response_id: f"{number}: {response.responder}"
         for number, response in enumerate(opening.responses, start=1)
@@ -153,7 +150,7 @@ def show_comparison(opening: Opened) -> None:
         st.button(
             "Show who wrote what and what people said; I will not rank it",
             icon=":material/visibility:",
-            on_click=act,
+            on_click=change,
             args=(reveal, opening.comparison.id),
             help="Nobody sees others' rankings before giving their own.",
         )
@@ -170,17 +167,18 @@ def show_comparison(opening: Opened) -> None:
 
 
 def show_actions(opening: Opened) -> None:
-    """Discard or bring back; gold or no longer."""
     away, gold, back, _ = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
     comparison = opening.comparison
     if comparison.discarded_at is None:
-        away.button("Discard it", on_click=act, args=(discard, comparison.id), icon=":material/delete:")
+        away.button("Discard it", on_click=change, args=(discard, comparison.id), icon=":material/delete:")
     else:
-        away.button("Bring it back", on_click=act, args=(bring_back, comparison.id), icon=":material/undo:")
+        away.button("Bring it back", on_click=change, args=(bring_back, comparison.id), icon=":material/undo:")
     if any(ranking.adjudicates and ranking.undone_at is None for ranking in opening.rankings):
-        back.button("Take the decision back", on_click=act, args=(end_decision, comparison.id), icon=":material/undo:")
+        back.button(
+            "Take the decision back", on_click=change, args=(end_decision, comparison.id), icon=":material/undo:"
+        )
     if comparison.gold:
-        gold.button("Gold no longer", on_click=act, args=(end_gold, comparison.id))
+        gold.button("Gold no longer", on_click=change, args=(end_gold, comparison.id))
     elif len(opening.responses) == 2 and comparison.state is not ComparisonState.AWAY:
         note = "Everybody is given it; Progress tells who agrees"
         with gold.popover("Make it gold", icon=":material/star:", help=note):
@@ -196,7 +194,7 @@ def save_gold(opening: Opened, verdict: Verdict) -> None:
         first = offer(s, comparison_id=opening.comparison.id, reviewer_id=me.reviewer_id).replies[0]
     if first.response_id != opening.responses[0].response_id:
         order = replace(order, places=order.places[::-1])
-    act(make_gold, opening.comparison.id, order=order)
+    change(make_gold, opening.comparison.id, order=order)
 
 
 only = chosen_filter()

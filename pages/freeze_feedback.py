@@ -156,7 +156,6 @@ def into_pairs() -> dict[str, Any]:
 
 
 def show_preview(now: Preferences) -> None:
-    """What would be frozen, in numbers and pictures."""
     validation = now.validation_count
     metrics = (
         ("Pairs to train on", len(now.rows) - validation, None),
@@ -195,7 +194,6 @@ def show_preview(now: Preferences) -> None:
 
 
 def freeze_button(chosen: Selection) -> None:
-    """With whose prompt, and the button."""
     with reading() as s:
         models = model_responders(s, project_id=me.project_id)
     prompts_of = {model.id: model.label for model in models if model.kept}
@@ -219,7 +217,6 @@ def freeze_button(chosen: Selection) -> None:
 
 
 def show_frozen(entry: Listed) -> None:
-    """One snapshot: what it holds, how it was chosen, its files."""
     snapshot = entry.snapshot
     hash8 = snapshot.sha256[:8]
     thumbs = f", {snapshot.thumb_count:,} thumbs" if snapshot.thumb_count else ""

@@ -128,10 +128,8 @@ if with_replies:
                 st.success(describe_pairs(made), icon=":material/check:")
 
 if not known_models:
-    with errors_shown(stop=True):
-        with session() as s:
-            register_base_model(s)
-        st.rerun()
+    with saving(stop=True) as s:
+        register_base_model(s)
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
     st.caption("To write a prompt and see what it does before you keep it, use the page Try prompts.")
     name = st.text_input("Name", placeholder="Base model with our instructions", max_chars=80, key="responder_name")
@@ -144,7 +142,6 @@ with st.expander("A new responder: a model with instructions", expanded=not mach
 
 @st.fragment(run_every="2s" if checking else None)
 def show_models() -> None:
-    """Every model, whether it is served as it was trained, and a check on demand."""
     with reading() as s:
         checks = newest_checks(s, model_version_ids=model_ids)
     if checking and all(check.status.ended for check in checks.values()):
@@ -215,7 +212,6 @@ with st.expander("Add a model", icon=":material/deployed_code:"):
 
 @st.fragment(run_every="2s" if busy else None)
 def show_runs() -> None:
-    """The runs, newest first, drawn again while one is under way."""
     with reading() as s:
         runs = generation_runs(s, project_id=me.project_id)
         newest = [run for run in runs if not run.trial][:10]
@@ -229,7 +225,6 @@ def show_runs() -> None:
 
 
 def show_outcome(run: GenerationRun, *, several: bool) -> None:
-    """How many responses, how fast, and which prompts got none."""
     if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
         seconds = (run.finished_at - run.started_at).total_seconds()
         again = f", {run.resampled:,} drawn again that were nearly the same" if run.resampled else ""

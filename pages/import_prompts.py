@@ -41,7 +41,6 @@ WAY_WORDS = {
 
 
 def mapping_form(table: Table) -> ColumnMapping:
-    """What each column means, filled with the likeliest guess."""
     guess = guess_mapping(table.columns)
     columns = list(table.columns)
     optional = [NOTHING, *columns]
@@ -102,7 +101,6 @@ def show_problems(problems: tuple[Problem, ...]) -> None:
 
 
 def show_plan(plan: ImportPlan) -> None:
-    """What would be saved, in numbers and rows."""
     numbers = st.columns(4)
     numbers[0].metric("New prompts", plan.new)
     numbers[1].metric("of them held out", plan.held_out)
@@ -190,7 +188,6 @@ def take_over() -> None:
 
 
 def add_button(made: Made, save: Callable[[Session], Made]) -> None:
-    """The button that saves what was shown."""
 
     def add() -> None:
         with errors_toasted():

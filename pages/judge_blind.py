@@ -34,7 +34,7 @@ from ui.pairs import (
     show_prompt,
 )
 from ui.reasons import why_verdict
-from ui.safe import errors_toasted, plain, show_error
+from ui.safe import attempt, errors_toasted, plain, show_error
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
 
@@ -49,18 +49,12 @@ VERDICT, GUESS, AGAIN = range(3)
 
 def give_verdict(item_id: int, choice: str) -> bool:
     judgment_id, question = divmod(item_id, 3)
-    save = judge_again if question == AGAIN else judge
-    with errors_toasted(), session() as s:
-        save(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
-        return True
-    return False
+    save, seconds = judge_again if question == AGAIN else judge, seconds_shown()
+    return attempt(save, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds)
 
 
 def give_guess(item_id: int, choice: str) -> bool:
-    with errors_toasted(), session() as s:
-        say_which(s, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
-        return True
-    return False
+    return attempt(say_which, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
 
 
 def take_back(evaluation_id: int) -> None:
@@ -73,7 +67,6 @@ def take_back(evaluation_id: int) -> None:
 
 @st.fragment
 def show_next_pair(evaluation_id: int) -> None:
-    """Everything that changes from pair to pair."""
     try:
         with session() as s:
             chosen = just_chosen(BlindView)
@@ -135,7 +128,6 @@ def show_last(evaluation_id: int) -> None:
 
 
 def show_undo(evaluation_id: int, *, disabled: bool) -> None:
-    """Back by one verdict, as often as there are verdicts."""
     st.button(
         "Undo", shortcut="U", on_click=take_back, args=(evaluation_id,), icon=":material/undo:", disabled=disabled
     )

@@ -1,5 +1,7 @@
 """Train on growing shares of one Snapshot and see whether more ranking would help."""
 
+from functools import partial
+
 import streamlit as st
 
 from db.lookup import models
@@ -23,7 +25,7 @@ from training.trainer.history import training_runs
 from ui.charts import learning_curve
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import errors_shown, errors_toasted, plain, show_table
+from ui.safe import act, errors_shown, plain, show_table
 
 me = page("Learning curve", Role.MANAGER)
 RECIPES = [preset for preset in PRESETS if preset.method in PAIRED]
@@ -50,7 +52,6 @@ def describe_snapshot(snapshot: Snapshot) -> str:
 
 
 def new_curve() -> None:
-    """What to train on, what it takes, and the button."""
     top = st.columns(3)
     snapshot = top[0].selectbox("Snapshot", frozen, format_func=describe_snapshot)
     base = top[1].selectbox("Start from", bases, format_func=lambda m: m.name)
@@ -72,13 +73,7 @@ def new_curve() -> None:
             st.rerun()
 
 
-def cancel_all(curve_id: int) -> None:
-    with errors_toasted(), session() as s:
-        cancel_curve(s, by=me.reviewer_id, curve_id=curve_id)
-
-
 def show_curve(curve: CurveStanding, *, newest: bool) -> None:
-    """Sentence, picture, numbers; the four runs below."""
     head, action = st.columns([4, 1], vertical_alignment="center")
     head.subheader(plain(curve.title))
     if not curve.ended:
@@ -87,8 +82,7 @@ def show_curve(curve: CurveStanding, *, newest: bool) -> None:
             key=f"cancel_curve_{curve.curve.id}",
             icon=":material/cancel:",
             width="stretch",
-            on_click=cancel_all,
-            args=(curve.curve.id,),
+            on_click=partial(act, cancel_curve, by=me.reviewer_id, curve_id=curve.curve.id),
         )
     if curve.points:
         show_points(curve)
@@ -99,7 +93,6 @@ def show_curve(curve: CurveStanding, *, newest: bool) -> None:
 
 
 def show_points(curve: CurveStanding) -> None:
-    """What the finished trainings say."""
     counts = curve.counts
     simulated = counts.simulated + counts.simulated_validation
     every = simulated == counts.pairs[-1] + counts.validation
@@ -155,7 +148,6 @@ with st.expander("A new learning curve", expanded=not known, icon=":material/add
 
 @st.fragment(run_every="2s" if busy else None)
 def show_curves() -> None:
-    """The curves, newest first, drawn anew while trainings run."""
     ended = True
     for place, curve_id in enumerate(known[:SHOWN]):
         with st.container(border=True), errors_shown():

@@ -134,7 +134,6 @@ if simulated:
 
 
 def show_lengths(shown: Figures) -> None:
-    """Words by side, and whether the longer reply won."""
     lengths = shown.lengths
     st.subheader("Length")
     show_finding(lengths.finding)
@@ -146,7 +145,6 @@ def show_lengths(shown: Figures) -> None:
 
 
 def show_winners(shown: Figures) -> None:
-    """How often each responder won, and how far people disagree."""
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Who won")
@@ -208,7 +206,6 @@ def show_task(shown: Figures) -> None:
 
 
 def show_repeats(shown: Figures) -> None:
-    """Pasted texts, shared openings and faulty replies."""
     repeats = shown.repeats
     if not repeats.findings:
         return

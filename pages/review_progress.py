@@ -1,5 +1,6 @@
 """How the ranking goes: bars by person and day, what is left, and how far people agree."""
 
+from functools import partial
 from statistics import median
 
 import altair as alt
@@ -7,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Drawn, Role
-from db.session import reading, session
+from db.session import reading
 from intake.routing import rule_counts
 from review.flags import open_flags, settle
 from review.progress import activity, by_draw, by_responder, consistency, coverage, opinions, opinions_by_criterion
@@ -16,16 +17,11 @@ from texts.escape import escaped
 from ui.charts import interval_dots, responder_bars
 from ui.frame import page
 from ui.pairs import show_prompt
-from ui.safe import errors_toasted, plain, show_table
+from ui.safe import act, plain, show_table
 from ui.slots import show_offer
 
 me = page("Progress", Role.MANAGER)
 DRAW_WORDS = {Drawn.RANDOM: "Drawn at random", Drawn.UNCERTAIN: "Least certain first"}
-
-
-def settle_flag(flag_id: int, discard: bool) -> None:
-    with errors_toasted(), session() as s:
-        settle(s, by=me.reviewer_id, flag_id=flag_id, discard=discard)
 
 
 with st.spinner("Counting …"), reading() as s:
@@ -80,8 +76,9 @@ for flag in flagged:
             show_prompt(flag.offer.prompt, flag.offer.context, synthetic=flag.offer.synthetic)
             show_offer(flag.offer)
         keep, away, _ = st.columns([1, 1, 3])
-        keep.button("Keep it", key=f"keep_{flag.flag_id}", on_click=settle_flag, args=(flag.flag_id, False))
-        away.button("Discard it", key=f"discard_{flag.flag_id}", on_click=settle_flag, args=(flag.flag_id, True))
+        settle_flag = partial(act, settle, by=me.reviewer_id, flag_id=flag.flag_id)
+        keep.button("Keep it", key=f"keep_{flag.flag_id}", on_click=partial(settle_flag, discard=False))
+        away.button("Discard it", key=f"discard_{flag.flag_id}", on_click=partial(settle_flag, discard=True))
 
 if not people:
     st.info("Nobody has ranked anything yet. Pairs wait on the Compare page.")

@@ -28,7 +28,6 @@ DONE = f"route_done_{me.project_id}"
 
 
 def end(rule_id: int) -> None:
-    """End a rule and say what came back."""
     with errors_toasted():
         with session() as s:
             ending = end_rule(s, by=me.reviewer_id, rule_id=rule_id)
@@ -37,7 +36,6 @@ def end(rule_id: int) -> None:
 
 
 def save(rule: NewRule) -> None:
-    """Save the rule as it was previewed; the form is empty afterwards."""
     with errors_toasted():
         with session() as s:
             _, routed = add_rule(s, **me.ids, rule=rule)

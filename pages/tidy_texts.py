@@ -1,5 +1,7 @@
 """What is hidden in everybody's texts before people judge them, and whether length tells whose they are."""
 
+from functools import partial
+
 import streamlit as st
 
 from db.models import HiddenPart, Role, TextRule
@@ -22,7 +24,7 @@ from texts.shown import LONGEST_PATTERN, Rule
 from ui.charts import length_spreads, longer_bars
 from ui.frame import page
 from ui.pairs import show_diff
-from ui.safe import errors_shown, errors_toasted, plain, show_table
+from ui.safe import act, errors_shown, errors_toasted, plain, show_table
 
 me = page("Tidy texts", Role.MANAGER)
 PART, PATTERN, INSTEAD = (f"tidy_{name}_{me.project_id}" for name in ("part", "pattern", "instead"))
@@ -40,11 +42,6 @@ def add(part: HiddenPart, pattern: str | None, replacement: str) -> None:
             add_rule(s, **me.ids, part=part, pattern=pattern, replacement=replacement)
         for key in (PART, PATTERN, INSTEAD):
             st.session_state.pop(key, None)
-
-
-def end(rule_id: int) -> None:
-    with errors_toasted(), session() as s:
-        end_rule(s, by=me.reviewer_id, rule_id=rule_id)
 
 
 def show_preview(new: Rule) -> None:
@@ -72,13 +69,13 @@ def show_preview(new: Rule) -> None:
 
 
 def show_standing(row: TextRule, *, fixed: bool) -> None:
-    """One rule with what it changes, and the button that ends it."""
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
         finds = f" <code>{escaped(row.pattern)}</code>" if row.pattern else ""
         instead = f"becomes “{escaped(row.replacement)}”" if row.replacement else "is left out"
         words.html(f'<div class="pw-text">{escaped(PART_WORDS[row.part])}{finds} {instead}</div>')
-        button.button("End it", key=f"end_{row.id}", on_click=end, args=(row.id,), width="stretch", disabled=fixed)
+        end = partial(act, end_rule, by=me.reviewer_id, rule_id=row.id)
+        button.button("End it", key=f"end_{row.id}", on_click=end, width="stretch", disabled=fixed)
         below = st.expander("What it changes", key=f"effect_{row.id}", on_change="rerun")
         if below.open:
             with below:
@@ -86,7 +83,6 @@ def show_standing(row: TextRule, *, fixed: bool) -> None:
 
 
 def new_rule(*, fixed: bool) -> None:
-    """The form with its live preview."""
     what, finds, instead = st.columns(3, vertical_alignment="bottom")
     part = what.selectbox(
         "Hide", list(PART_WORDS), index=None, format_func=PART_WORDS.__getitem__, placeholder="Choose", key=PART

@@ -4,7 +4,7 @@ import streamlit as st
 
 from db.lookup import models
 from db.models import Role, Snapshot
-from db.session import reading, session
+from db.session import reading
 from generation.base_model import register_base_model
 from training.data.snapshot import snapshots
 from training.recipe.advice import advised, cautions, flip_rate
@@ -45,10 +45,8 @@ with reading() as s:
     busy = any(not run.status.ended for run in training_runs(s, project_id=me.project_id))
     people = agreed(s, project_id=me.project_id)
 if not bases:
-    with errors_shown(stop=True):
-        with session() as s:
-            register_base_model(s)
-        st.rerun()
+    with saving(stop=True) as s:
+        register_base_model(s)
 
 st.subheader("1. What to train")
 if not frozen:
@@ -112,7 +110,6 @@ if starting.button("Start training", type="primary", icon=":material/play_arrow:
 
 @st.fragment(run_every="2s" if busy else None)
 def show_runs() -> None:
-    """The runs, newest first, the newest one opened."""
     with reading() as s:
         runs = training_runs(s, project_id=me.project_id)
     if busy and all(run.status.ended for run in runs):

@@ -60,7 +60,6 @@ def in_one_line(prompt_id: int) -> str:
 
 
 def start_of(base: Responder | None) -> Start:
-    """What the boxes begin with."""
     if base is None:
         return Start(known_models[0].id, PromptFormat(project.instructions), Sampling())
     return Start(**vars(contestant_of(base)))
@@ -109,7 +108,6 @@ if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=co
 
 
 def keep_version(responder_id: int) -> None:
-    """Take a version among the responders."""
     name = st.session_state.get(f"keep_name_{responder_id}", "")
     with errors_toasted():
         with session() as s:
@@ -140,7 +138,7 @@ def show_versions() -> None:
     others = [None, *(responder_id for responder_id in by_id if responder_id != after_id)]
     first, second = st.columns(2)
     newest = others[1] if len(others) > 1 else None
-    default = after.parent_id if after.parent_id in others else newest
+    default = after.parent_id if after.parent_id in by_id else newest
     before_id = first.selectbox(
         "Before",
         others,

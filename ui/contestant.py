@@ -94,7 +94,6 @@ def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) 
 
 
 def _rich(key: str, instructions: str, start: PromptFormat, columns: Sequence[str]) -> PromptFormat:
-    """Template, fields and examples."""
     known = ", ".join("{{" + name + "}}" for name in ("text", "context", *columns))
     with st.expander("Template and fields", expanded=bool(start.user_template or start.fields)):
         user = st.text_area(

@@ -4,7 +4,7 @@ Choosing a name stands in for signing in: real sign-in replaces `_choose_person`
 only `Me` and every function that writes checks the role again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -140,23 +140,20 @@ def welcome() -> None:
             "What will you do?",
             offered,
             default=offered,
-            format_func=lambda role: ROLE_WORDS[role],
+            format_func=ROLE_WORDS.__getitem__,
             help="One project can have different people for each. A manager changes roles on the People page.",
         )
-        if st.form_submit_button("Enter", type="primary"):
-            _add_and_enter(project_id, name, roles)
-
-
-def _add_and_enter(project_id: int, name: str, roles: Sequence[Role]) -> None:
-    if not roles:
-        st.warning("Choose at least one thing that you will do.")
-        return
-    with errors_shown():
-        with session() as s:
-            for role in roles:
-                # the same press may make a person the first manager and give the other roles too
-                reviewer = join(s, project_id=project_id, name=name, role=role, by=None)
-        _enter(reviewer.id)
+        if not st.form_submit_button("Enter", type="primary"):
+            return
+        if not roles:
+            st.warning("Choose at least one thing that you will do.")
+            return
+        with errors_shown():
+            with session() as s:
+                for role in roles:
+                    # the same press may make a person the first manager and give the other roles too
+                    reviewer = join(s, project_id=project_id, name=name, role=role, by=None)
+            _enter(reviewer.id)
 
 
 def _enter(reviewer_id: int) -> None:

@@ -15,7 +15,7 @@ from stats.verdicts import Verdict
 from texts.typed import LONGEST_COMMENT
 from ui.frame import Me
 from ui.keys import alternating
-from ui.safe import errors_toasted, plain
+from ui.safe import act, errors_toasted, plain
 
 TITLES = ("The better one is", "Wrong with the other")
 SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
@@ -27,6 +27,12 @@ def why(me: Me, last: LastRanking) -> None:
         criteria = criteria_of(s, project_id=me.project_id) if last.order.verdict else []
         verdicts = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
+
+    def save_criterion(criterion_id: int, key: str) -> None:
+        verdict = SIDES.get(str(st.session_state.get(key)))
+        ids = {"by": me.reviewer_id, "ranking_id": last.ranking_id, "criterion_id": criterion_id}
+        act(judge_criterion, **ids, verdict=verdict)
+
     with st.container(border=True, key="why"):
         _draw_boxes(
             in_words(last.order, strength=last.strength),
@@ -44,15 +50,9 @@ def why(me: Me, last: LastRanking) -> None:
                 list(SIDES),
                 default=next((word for word, side in SIDES.items() if side is verdicts.get(criterion.id)), None),
                 key=(key := alternating(f"criterion_{criterion.id}", last.ranking_id)),
-                on_change=_save_criterion,
-                args=(me, last.ranking_id, criterion.id, key),
+                on_change=save_criterion,
+                args=(criterion.id, key),
             )
-
-
-def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> None:
-    verdict = SIDES.get(str(st.session_state.get(key)))
-    with errors_toasted(), session() as s:
-        judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, verdict=verdict)
 
 
 def why_verdict(me: Me, last: Judgment) -> None:
@@ -94,15 +94,25 @@ def _draw_boxes(
         save_labels: gets the session, `praise` and `faults`.
     """
     key = alternating(f"{kind}_comment", item_id)
+    keys = alternating(f"{kind}_praise", item_id), alternating(f"{kind}_faults", item_id)
+
+    def keep_comment() -> None:
+        with errors_toasted():
+            with session() as s:
+                save_comment(s, reason=st.session_state.get(key, ""))
+            st.toast("Reason saved.")
+
+    def keep_labels() -> None:
+        praise, faults = (st.session_state.get(key, []) for key in keys)
+        act(save_labels, praise=praise, faults=faults)
+
     st.text_input(
         f"Your last choice: {choice}. Why? (optional, Enter saves)",
         value=comment or "",
         key=key,
         max_chars=LONGEST_COMMENT,
-        on_change=_save_comment,
-        args=(key, save_comment),
+        on_change=keep_comment,
     )
-    keys = alternating(f"{kind}_praise", item_id), alternating(f"{kind}_faults", item_id)
     for column, own, title, labels in zip(st.columns(2), keys, titles, (PRAISE, FAULTS), strict=True):
         column.pills(
             title,
@@ -110,19 +120,5 @@ def _draw_boxes(
             selection_mode="multi",
             default=[chip for chip in chips if chip in labels],
             key=own,
-            on_change=_save_labels,
-            args=(keys, save_labels),
+            on_change=keep_labels,
         )
-
-
-def _save_comment(key: str, save: Callable[..., None]) -> None:
-    with errors_toasted():
-        with session() as s:
-            save(s, reason=st.session_state.get(key, ""))
-        st.toast("Reason saved.")
-
-
-def _save_labels(keys: tuple[str, str], save: Callable[..., None]) -> None:
-    praise, faults = (st.session_state.get(key, []) for key in keys)
-    with errors_toasted(), session() as s:
-        save(s, praise=praise, faults=faults)

@@ -68,9 +68,9 @@ def errors_shown(*, stop: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def saving(then: Callable[[], object] = st.rerun) -> Iterator[Session]:
+def saving(then: Callable[[], object] = st.rerun, *, stop: bool = False) -> Iterator[Session]:
     """A database session that shows errors where the block stands; `then` is called once everything is saved."""
-    with errors_shown():
+    with errors_shown(stop=stop):
         with session() as s:
             yield s
         then()
@@ -83,6 +83,19 @@ def errors_toasted() -> Iterator[None]:
         yield
     except PickwellError as problem:
         st.toast(plain(str(problem)), icon=":material/error:")
+
+
+def attempt(action: Callable[..., object], **arguments: object) -> bool:
+    """Call ``action(session, **arguments)`` for a button; False where it failed, which a toast explains."""
+    with errors_toasted(), session() as s:
+        action(s, **arguments)
+        return True
+    return False
+
+
+def act(action: Callable[..., object], **arguments: object) -> None:
+    """`attempt` as a widget's callback, which returns nothing."""
+    attempt(action, **arguments)
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
