@@ -92,7 +92,7 @@ def winrate(
         figures = figures_of(
             read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
         )
-    _print(*summary(figures, read))
+    _print(*map(Sentence, summary(figures, read)))
     if to is not None:
         write_json(to, as_json(figures, read, file, seed=seed))
         _print(Sentence(f"Every figure is in {to}."))

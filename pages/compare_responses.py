@@ -15,7 +15,7 @@ from review.assignment import Offer, RankingProgress, progress
 from review.filters import ComparisonStanding, Filter, filter_choices
 from review.flags import flag
 from review.queue import claim, held_by_others, own_rankings, release
-from review.rankings import LastRanking, last_ranking, rank, strengthen, undo
+from review.rankings import GivenRanking, last_ranking, rank, strengthen, undo
 from review.slots import letter
 from stats.verdicts import Order
 from texts.escape import escaped
@@ -192,7 +192,7 @@ def flag_dialog(comparison_id: int) -> None:
         st.rerun()
 
 
-def show_buttons(last: LastRanking | None, comparison_id: int | None, *, disabled: bool = False) -> None:
+def show_buttons(last: GivenRanking | None, comparison_id: int | None, *, disabled: bool = False) -> None:
     if last is not None:
         st.button(
             "Undo",
@@ -249,10 +249,9 @@ def show_own_rankings(state: ComparisonState | None, empty: str) -> None:
         rankings = own_rankings(s, **OWN, state=state)
     if not rankings:
         st.info(empty)
-    for ranking in rankings:
+    for ranking_id, prompt in rankings.items():
         text, action = st.columns([6, 1], vertical_alignment="center")
-        text.html(f'<div class="pw-text">{escaped(ranking.prompt)}</div>')
-        ranking_id = ranking.ranking_id
+        text.html(f'<div class="pw-text">{escaped(prompt)}</div>')
         action.button("Rank again", key=f"again_{ranking_id}", on_click=rank_again, args=(ranking_id,), width="stretch")
 
 

@@ -36,24 +36,24 @@ def show_task(which: str, task: WritingTask, caption: str) -> None:
     """The prompt that waits, with a button that puts it off."""
     head, later = st.columns([5, 1], vertical_alignment="center")
     head.caption(caption)
-    item_id = task.comparison_id or task.prompt_id
+    item_id = task.comparison_id or task.prompt.id
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=(which, item_id))
     if task.routed is not None:
         st.warning(f"For people only, no model answers this: {plain(task.routed)}", icon=":material/person:")
-    show_prompt(task.prompt, task.context, compact=True, synthetic=task.synthetic)
+    show_prompt(task.prompt.text, task.prompt.context, compact=True, synthetic=task.prompt.synthetic)
 
 
 def start_from(task: WritingTask, *, or_empty: bool = False) -> None:
     """The editor on one of the replies, or on an empty box."""
     names = [f"Reply {number}" for number in range(1, len(task.replies) + 1)]
     choices = [*names, "An empty box"] if or_empty else names
-    item = f"wanted_{task.prompt_id}" if or_empty else task.comparison_id
+    item = f"wanted_{task.prompt.id}" if or_empty else task.comparison_id
     chosen = st.segmented_control("Start from", choices, default=choices[0], key=f"start_{item}", required=True)
     if (chosen or choices[0]) in names:
         response_id, text = task.replies[names.index(chosen or choices[0])]
-        correction_box(me.reviewer_id, task.prompt_id, response_id, text)
+        correction_box(me.reviewer_id, task.prompt.id, response_id, text)
     else:
-        writing_box(task.prompt_id)
+        writing_box(task.prompt.id)
 
 
 @st.fragment
@@ -115,7 +115,7 @@ def show_unanswered() -> None:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for _, text in task.replies:
                 show_text(text)
-    writing_box(task.prompt_id)
+    writing_box(task.prompt.id)
 
 
 def show_done(words: str) -> None:
@@ -147,30 +147,30 @@ def show_corrections() -> None:
         corrections = standing_corrections(s, **me.ids)
     if not corrections:
         st.info("Nobody has corrected a reply yet.")
-    for correction in corrections:
+    for chain in corrections:
+        correction, prompt = chain.correction, chain.correction.response.prompt
         with st.container(border=True):
-            who = " → ".join(name for name, _ in correction.chain)
-            why = f" · {correction.reason}" if correction.reason and not correction.sealed_by else ""
-            st.caption(plain(f"{who} · {correction.at:%d %b %H:%M}{why}"))
-            prompt = correction.prompt
+            who = " → ".join(name for name, _ in chain.chain)
+            why = f" · {correction.reason}" if correction.reason and not chain.sealed_by else ""
+            st.caption(plain(f"{who} · {correction.created_at:%d %b %H:%M}{why}"))
             show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
-            if correction.sealed_by:
+            if chain.sealed_by:
                 st.button(
                     "Show it; I will not rank this pair",
-                    key=f"unseal_{correction.correction_id}",
+                    key=f"unseal_{correction.id}",
                     on_click=unseal,
-                    args=(correction.sealed_by,),
+                    args=(chain.sealed_by,),
                     icon=":material/visibility:",
                     help="Nobody sees what others think of a pair before ranking it.",
                 )
-            elif st.session_state.get(FURTHER) == correction.correction_id:
-                correct_further(correction)
+            elif st.session_state.get(FURTHER) == correction.id:
+                correct_further(chain)
             else:
-                show_diff(word_diff(correction.original, correction.text))
+                show_diff(word_diff(correction.response.text, correction.text))
                 st.button(
-                    "Change my correction" if correction.mine else "Correct this further",
-                    key=f"further_{correction.correction_id}",
-                    on_click=lambda i=correction.correction_id: st.session_state.update({FURTHER: i}),
+                    "Change my correction" if chain.mine else "Correct this further",
+                    key=f"further_{correction.id}",
+                    on_click=lambda i=correction.id: st.session_state.update({FURTHER: i}),
                     icon=":material/edit:",
                 )
 
@@ -182,15 +182,16 @@ def unseal(comparison_ids: Sequence[int]) -> None:
             reveal(s, by=me.reviewer_id, comparison_id=comparison_id, roles=RANKERS)
 
 
-def correct_further(correction: Corrected) -> None:
+def correct_further(chain: Corrected) -> None:
     """The editor on a correction: one's own is replaced, another person's gets a child."""
+    reply = chain.correction.response
     correction_box(
         me.reviewer_id,
-        correction.prompt.id,
-        correction.response_id,
-        correction.original,
-        start=None if correction.mine else correction.text,
-        parent_id=None if correction.mine else correction.correction_id,
+        reply.prompt_id,
+        reply.id,
+        reply.text,
+        start=None if chain.mine else chain.correction.text,
+        parent_id=None if chain.mine else chain.correction.id,
         on_saved=lambda: st.session_state.pop(FURTHER, None),
     )
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from review.adjudication import Conflict, Word, conflicts, count_conflicts, decide, withdraw_decision
+from review.adjudication import Conflict, conflicts, count_conflicts, decide, withdraw_decision
+from review.rankings import GivenRanking
 from review.reveals import reveal
 from review.slots import in_words
 from ui.frame import page
@@ -17,7 +18,7 @@ from ui.slots import ask_order, show_offer
 me = page("Decide", Role.MANAGER)
 
 
-def order_in_words(word: Word) -> str:
+def order_in_words(word: GivenRanking) -> str:
     return in_words(word.order, strength=word.strength)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -102,13 +101,14 @@ def show_history(entries: Iterable[Entry]) -> None:
     show_table(
         [
             {
-                "When": f"{entry.at:%d %b %H:%M:%S}",
+                "When": f"{entry.change.created_at:%d %b %H:%M:%S}",
                 "Who": entry.by,
-                "What": f"{WORDS.get(entry.table, entry.table.replace('_', ' '))} {entry.name or entry.row}",
-                "Before": values(entry.before),
-                "After": values(entry.after),
+                "What": f"{WORDS.get(entry.change.table, entry.change.table.replace('_', ' '))} "
+                f"{entry.name or entry.change.row}",
+                "Before": values(entry.change.before),
+                "After": values(entry.change.after),
             }
-            for entry in sorted(entries, key=attrgetter("at"), reverse=True)
+            for entry in sorted(entries, key=lambda entry: entry.change.created_at, reverse=True)
         ]
     )
 
@@ -212,12 +212,12 @@ picked = st.dataframe(
             {
                 "Prompt": row.prompt,
                 "Replies by": row.responders,
-                "People": row.people,
-                "Disagree": row.contested,
+                "People": row.comparison.people,
+                "Disagree": row.comparison.contested,
                 "Flagged": row.flagged,
-                "Gold": row.gold,
-                "Synthetic": row.synthetic,
-                "State": "nearly the same" if row.near_identical else STATE_WORDS[row.state],
+                "Gold": row.comparison.gold,
+                "Synthetic": row.comparison.prompt.synthetic,
+                "State": "nearly the same" if row.comparison.near_identical else STATE_WORDS[row.comparison.state],
             }
             for row in listed.rows
         ]
@@ -229,7 +229,7 @@ picked = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     # rows may go or come: a choice stays with the rows that it was made among
-    key=f"pairs_{place}_{hash((only, tuple(row.comparison_id for row in listed.rows)))}",
+    key=f"pairs_{place}_{hash((only, tuple(row.comparison.id for row in listed.rows)))}",
 )
 count, pager = st.columns([1, 3], vertical_alignment="center")
 count.caption(f"Found: {listed.total:,}. Click a row to open it.")
@@ -240,7 +240,7 @@ rows = picked["selection"]["rows"]
 if rows and rows[0] < len(listed.rows):
     with st.container(border=True), errors_shown():
         with session() as s:
-            opening = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison_id)
+            opening = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
         show_comparison(opening)
 with st.expander("What changed: settings, people, guideline, models", icon=":material/history:"), reading() as s:
     show_history(project_history(s, **me.ids))

@@ -4,16 +4,16 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from db.lookup import models
-from db.models import Project, Responder, Role
+from db.models import Project, Responder, Response, Role
 from db.session import reading, session
 from generation.base_model import register_base_model
 from generation.plan import generation_runs
 from generation.responders import Sampling, columns_of, contestant_of, keep, model_responders
 from generation.trials import (
     MOST,
-    TrialAnswer,
     answers,
     asked_prompts,
+    cost_of,
     differences,
     read_by_model,
     start_trial,
@@ -166,14 +166,14 @@ def show_versions() -> None:
         show_total(column, version, list(by_prompt.values()))
     for prompt in asked:
         show_prompt(prompt.text, None, compact=True)
-        for column, by_prompt in zip(st.columns(len(shown)), replies, strict=True):
+        for column, version, by_prompt in zip(st.columns(len(shown)), shown, replies, strict=True):
             answer = by_prompt.get(prompt.id)
             with column:
                 if answer is None:
                     st.html('<div class="pw-card pw-text pw-waiting">No reply yet.</div>')
                     continue
                 show_text(answer.text)
-                st.caption(cost_in_words([answer], cut=answer.cut))
+                st.caption(cost_in_words(version, [answer], cut=answer.finish_reason == "length"))
     if not after.kept:
         name, button = st.columns([3, 1], vertical_alignment="bottom")
         name.text_input("Keep it under the name", value=after.name, key=f"keep_name_{after.id}", max_chars=80)
@@ -196,18 +196,18 @@ def show_differences(before: Responder, after: Responder) -> None:
         show_diff(word_diff(change.before, change.after))
 
 
-def show_total(place: DeltaGenerator, version: Responder, replies: list[TrialAnswer]) -> None:
+def show_total(place: DeltaGenerator, version: Responder, replies: list[Response]) -> None:
     count = "1 reply" if len(replies) == 1 else f"{len(replies)} replies"
-    words = escaped(cost_in_words(replies, cut=False))
+    words = escaped(cost_in_words(version, replies, cut=False))
     place.html(f'<div class="pw-label">{escaped(version.label)}: {count} · {words}</div>')
 
 
-def cost_in_words(replies: list[TrialAnswer], *, cut: bool) -> str:
+def cost_in_words(version: Responder, replies: list[Response], *, cut: bool) -> str:
     """Tokens, seconds and cost of the replies together."""
     tokens_in = total([reply.prompt_tokens for reply in replies])
-    tokens_out = total([reply.reply_tokens for reply in replies])
+    tokens_out = total([reply.completion_tokens for reply in replies])
     seconds = total([reply.seconds for reply in replies])
-    cost = total([reply.cost for reply in replies])
+    cost = total([cost_of(version, reply.prompt_tokens, reply.completion_tokens) for reply in replies])
     parts = []
     if tokens_in is not None:
         parts.append(f"{tokens_in:,.0f} tokens read")

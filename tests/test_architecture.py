@@ -42,10 +42,8 @@ TWICE: set[str] = {
     "Compared",
     "Difference",
     "Example",
-    "Judged",
     "Outcome",
     "RowLengths",
-    "Trained",
 }
 """Class names that several files give to different things, still to be mended."""
 

@@ -356,8 +356,8 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     assert [(one.text, one.reason, one.answered) for one in listed] == [("My solicitor!", "legal threats", False)]
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
     while (found := next_unanswered(s, by=ann.id, project_id=project.id)) is not None:
-        given.append((found.prompt_id, found.routed))
-        write_reply(s, by=ann.id, prompt_id=found.prompt_id, text=f"Reply {len(given)}.")
+        given.append((found.prompt.id, found.routed))
+        write_reply(s, by=ann.id, prompt_id=found.prompt.id, text=f"Reply {len(given)}.")
     assert given == [(made_up.id, "legal threats"), (waiting.id, "legal threats"), (free.id, None)]
     now = story(s, project_id=project.id)
     assert (now.routed, now.routed_answered) == (2, 2)
@@ -365,7 +365,7 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     bob = a_reviewer(s, project, Role.ANNOTATOR)
     again = next_unanswered(s, by=bob.id, project_id=project.id)
     assert again is not None
-    assert (again.prompt_id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
+    assert (again.prompt.id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
 
 
 # ------------------------------------------------------------------------------------------------ the page
