@@ -11,20 +11,14 @@ from errors import to_type
 from settings import ROOT
 from ui.frame import choose_project_and_person, welcome
 from ui.safe import errors_shown
-from ui.style import apply_style
 
 # a file of ours: a Material icon as favicon would be fetched from somebody else's server
 ICON = str(ROOT / "ui" / "icon.png")
 
 st.set_page_config(page_title="Pickwell", page_icon=ICON, layout="wide")
-apply_style()
+st.html(ROOT / "ui" / "style.css")
 
-
-@st.cache_resource(show_spinner="Opening the database …")
-def opened() -> bool:
-    """Bring the database to this version once for each process."""
-    migrate()
-    return True
+open_database = st.cache_resource(show_spinner="Opening the database …")(migrate)  # once in each process
 
 
 def loopback(address: str | None) -> bool:
@@ -40,7 +34,7 @@ if not loopback(st.get_option("server.address")):
     st.error(f"Without accounts, Pickwell answers on this machine only. Start it with `{start}`, on 127.0.0.1.")
     st.stop()
 with errors_shown(stop=True):
-    opened()
+    open_database()
 
 MANAGER = (Role.MANAGER,)
 PAGES = {

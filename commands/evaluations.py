@@ -39,25 +39,25 @@ def evaluate(
     from eval.report.results import results
 
     with session() as s:
-        found = project_named(s, project)
+        target = project_named(s, project)
         if candidate:
             made = create_evaluation(
                 s,
-                by=acting(s, by, found),
-                project_id=found.id,
+                by=acting(s, by, target),
+                project_id=target.id,
                 name=name,
-                candidate_id=responder_of(s, found, candidate).id,
-                baseline_ids=[responder_of(s, found, one).id for one in against],
+                candidate_id=responder_of(s, target, candidate).id,
+                baseline_ids=[responder_of(s, target, baseline).id for baseline in against],
                 seed=secrets.randbelow(2**31),
                 undecided=telling,
             )
             console.print(f"Open for judging: {len(made.pairings)} pairs, protocol {made.protocol_sha256[:12]}.")
             return
-        known = {entry.evaluation.name: entry.evaluation for entry in evaluations(s, project_id=found.id)}
+        known = {entry.evaluation.name: entry.evaluation for entry in evaluations(s, project_id=target.id)}
         if name not in known:
             raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
         if close:
-            close_evaluation(s, by=acting(s, by, found), evaluation_id=known[name].id, reason=reason)
+            close_evaluation(s, by=acting(s, by, target), evaluation_id=known[name].id, reason=reason)
         grid = win_rates(results(s, evaluation_id=known[name].id))
     _print(grid)
 
@@ -89,12 +89,12 @@ def winrate(
         if against and (against not in read.votes.responders or against == candidate):
             raise BadFile(f"There is no other responder “{against}” in {file.name}. Check --against.")
         primary = (candidate, against) if against else None
-        found = figures_of(
+        figures = figures_of(
             read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
         )
-    _print(*map(Sentence, summary(found, read)))
+    _print(*map(Sentence, summary(figures, read)))
     if to is not None:
-        write_json(to, as_json(found, read, file, seed=seed))
+        write_json(to, as_json(figures, read, file, seed=seed))
         _print(Sentence(f"Every figure is in {to}."))
 
 

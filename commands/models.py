@@ -32,13 +32,13 @@ def generate(
     from llm.template import PromptFormat
 
     with session() as s:
-        found = project_named(s, project)
-        person = acting(s, by, found)
+        target = project_named(s, project)
+        person = acting(s, by, target)
         try:
-            who = responder_of(s, found, responder)
+            who = responder_of(s, target, responder)
         except NotFound:
-            contestant = Contestant(register_base_model(s).id, PromptFormat(found.instructions))
-            who = create_responder(s, by=person, project_id=found.id, name=responder, contestant=contestant)
+            contestant = Contestant(register_base_model(s).id, PromptFormat(target.instructions))
+            who = create_responder(s, by=person, project_id=target.id, name=responder, contestant=contestant)
         started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
     wait(started.id)
 
@@ -67,9 +67,9 @@ def train(
     from training.recipe.start import start_training
 
     with session() as s:
-        found = project_named(s, project)
-        person = acting(s, by, found)
-        frozen = s.get(Snapshot, snapshot) if snapshot is not None else freeze(s, by=person, project_id=found.id)
+        target = project_named(s, project)
+        person = acting(s, by, target)
+        frozen = s.get(Snapshot, snapshot) if snapshot is not None else freeze(s, by=person, project_id=target.id)
         if frozen is None:
             raise NotFound(f"There is no snapshot {snapshot}. Leave --snapshot out to freeze one.")
         start = s.scalar(select(ModelVersion).where(ModelVersion.name == base)) if base else register_base_model(s)
@@ -93,7 +93,7 @@ def train(
         started = start_training(
             s,
             by=person,
-            project_id=found.id,
+            project_id=target.id,
             snapshot_id=frozen.id,
             base_model_id=start.id,
             recipe=replace(values, max_steps=max_steps),
@@ -120,9 +120,9 @@ def benchmark(
     from eval.benchmarks.tasks import DEFAULT, checked_tasks
 
     with session() as s:
-        found = project_named(s, project)
-        person = acting(s, by, found)
-        version = model_named(s, project_id=found.id, name=model_name)
+        asked_in = project_named(s, project)
+        person = acting(s, by, asked_in)
+        version = model_named(s, project_id=asked_in.id, name=model_name)
         tasks = checked_tasks(task or DEFAULT)
         targets = [BenchmarkTarget(version)]
         targets += [BenchmarkTarget(version.parent)] if base and version.parent is not None else []
@@ -136,7 +136,7 @@ def benchmark(
             run = already.get(target) or request_benchmark(
                 s,
                 by=person,
-                project_id=found.id,
+                project_id=asked_in.id,
                 model_version_id=target.version.id,
                 tasks=tasks,
                 examples=examples,

@@ -30,10 +30,10 @@ def join_project(
 ) -> None:
     """Add somebody to a project."""
     with session() as s:
-        found = project_named(s, project)
-        actor = acting(s, by, found) if has_manager(s, project_id=found.id) and by else None
-        for one in role:
-            join(s, project_id=found.id, name=name, role=one, by=actor)
+        target = project_named(s, project)
+        actor = acting(s, by, target) if has_manager(s, project_id=target.id) and by else None
+        for new_role in role:
+            join(s, project_id=target.id, name=name, role=new_role, by=actor)
 
 
 @app.command("new-project")
@@ -47,31 +47,22 @@ def new_project(
     ] = None,
 ) -> None:
     """Make a project; you become its manager."""
+    text = text_of(guideline) if guideline else ""
     with session() as s:
-        create_project(
-            s,
-            name=name,
-            task=task,
-            instructions=instructions,
-            guideline=text_of(guideline) if guideline else "",
-            by=ensure_reviewer(s, name=by).id,
-        )
+        me = ensure_reviewer(s, name=by)
+        create_project(s, name=name, task=task, instructions=instructions, guideline=text, by=me.id)
 
 
 @app.command("status")
 def show_status(project: InProject = "") -> None:
     """How far a project is, and who answers in it."""
     with reading() as s:
-        found = project_named(s, project)
-        now = story(s, project_id=found.id)
-        grid = Grid("Responder", "Kind", "Training", "Held out", title=escape(found.name))
-        for entry in responders(s, project_id=found.id):
-            grid.add_row(
-                escape(entry.responder.label),
-                entry.responder.kind.value.lower(),
-                str(entry.training),
-                str(entry.held_out),
-            )
+        shown = project_named(s, project)
+        now = story(s, project_id=shown.id)
+        grid = Grid("Responder", "Kind", "Training", "Held out", title=escape(shown.name))
+        for counts in responders(s, project_id=shown.id):
+            label, kind = escape(counts.responder.label), counts.responder.kind.value.lower()
+            grid.add_row(label, kind, str(counts.training), str(counts.held_out))
     console.print(grid)
     console.print(
         f"{now.prompts} prompts ({now.held_out} held out), {now.comparisons} pairs, {now.ranked_by_people} ranked by "
@@ -119,13 +110,13 @@ def import_file(
     if column:
         changes["held_out_column"] = column
     if reply:
-        changes["responses"] = {one.partition("=")[0]: one.partition("=")[2] or one for one in reply}
+        changes["responses"] = {name: writer or name for name, _, writer in (pair.partition("=") for pair in reply)}
     if picks:
         changes["picked"] = picks
     mapping = replace(mapping, **changes)
     with reading() as s:
-        found = project_named(s, project)
-        plan = plan_import(s, project_id=found.id, table=table, mapping=mapping)
+        target = project_named(s, project)
+        plan = plan_import(s, project_id=target.id, table=table, mapping=mapping)
     console.print(f"Prompts from the column “{mapping.prompt}”.", markup=False)
     for problem in plan.problems:
         console.print(f"Row {problem.row} {problem.message}", markup=False)
@@ -133,12 +124,6 @@ def import_file(
     if not yes:
         typer.confirm("Save this?", abort=True)
     with session() as s:
-        done, _ = save_import(
-            s,
-            by=acting(s, by, found),
-            project_id=found.id,
-            table=table,
-            content=content,
-            mapping=mapping,
-        )
+        actor = acting(s, by, target)
+        done, _ = save_import(s, by=actor, project_id=target.id, table=table, content=content, mapping=mapping)
     console.print(f"Saved {done.prompts} prompts, {done.responses} replies, {done.rankings} picks.")

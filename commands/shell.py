@@ -1,12 +1,15 @@
 """What every command needs: the console, who acts, waiting for a run with a bar."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress as Bar
+from rich.progress import TaskID
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db.models import Project, Responder, Reviewer, Role, Run
 from db.people import members
@@ -19,21 +22,18 @@ InProject = Annotated[str, typer.Option("--project", "-p", help="Project name; n
 AsPerson = Annotated[str, typer.Option("--as", help="Your name; you need the role in the project.")]
 
 
-def acting(s: Any, name: str, project: Project) -> int:
+def acting(s: Session, name: str, project: Project) -> int:
     """Id of the person acting: by name, or the project's only manager."""
     if name:
-        found = s.scalar(select(Reviewer.id).where(Reviewer.name == " ".join(name.split())))
-        if found is None:
+        reviewer_id = s.scalar(select(Reviewer.id).where(Reviewer.name == " ".join(name.split())))
+        if reviewer_id is None:
             raise NotFound(
                 f"There is nobody called “{name}” here. Add them with {to_type('join')}, or look at "
                 f"{to_type('status')}."
             )
-        return int(found)
-    managers = [
-        person.id
-        for person, roles in members(s, project_id=project.id)
-        if Role.MANAGER in roles and not person.simulated
-    ]
+        return reviewer_id
+    people = members(s, project_id=project.id)
+    managers = [person.id for person, roles in people if Role.MANAGER in roles and not person.simulated]
     if len(managers) != 1:
         raise NotAllowed("Say who you are with --as NAME; the project has no manager yet, or several.")
     return managers[0]
@@ -47,17 +47,17 @@ def text_of(file: Path) -> str:
         raise BadFile(f"{file} is not UTF-8. Save it again with that encoding.") from None
 
 
-def watcher() -> tuple[Bar, Any]:
+def watcher() -> tuple[Bar, Callable[[Run], None]]:
     """A bar to open with ``with``, and the function that moves it with a run."""
     bar = Bar(console=console)
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, TaskID] = {}
 
     def watch(run: Run) -> None:
         key = f"{type(run).__name__} {run.id}"
         if key not in tasks:
             tasks[key] = bar.add_task(key, total=None)
-        bar.update(tasks[key], description=f"{key}: {run.stage or run.status.value.lower()}"[:90])
-        bar.update(tasks[key], total=run.total or None, completed=run.done)
+        description = f"{key}: {run.stage or run.status.value.lower()}"[:90]
+        bar.update(tasks[key], description=description, total=run.total or None, completed=run.done)
 
     return bar, watch
 
@@ -71,10 +71,11 @@ def wait(run_id: int) -> None:
         wait_for(run_id, watch=watch)
 
 
-def responder_of(s: Any, project: Project, name: str) -> Responder:
+def responder_of(s: Session, project: Project, name: str) -> Responder:
     """Who answers under this name. Raises `NotFound` with the names there are."""
-    for entry in responders(s, project_id=project.id):
-        if name in (entry.responder.name, entry.responder.label):
-            return entry.responder
-    names = ", ".join(f"“{entry.responder.name}”" for entry in responders(s, project_id=project.id))
+    known = [counts.responder for counts in responders(s, project_id=project.id)]
+    for responder in known:
+        if name in (responder.name, responder.label):
+            return responder
+    names = ", ".join(f"“{responder.name}”" for responder in known)
     raise NotFound(f"There is no responder “{name}” in “{project.name}”. There are: {names or 'none yet'}.")

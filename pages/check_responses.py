@@ -1,6 +1,7 @@
 """What every reply should be, checked on each, and by whom it is kept. Shown to managers; no ranking is touched."""
 
 from contextlib import closing
+from functools import partial
 from math import inf
 
 import streamlit as st
@@ -30,7 +31,7 @@ from texts.escape import escaped
 from ui.checks import share_table
 from ui.frame import page
 from ui.pairs import show_prompt
-from ui.safe import errors_shown, errors_toasted, plain
+from ui.safe import act, errors_shown, errors_toasted, plain
 
 me = page("Check", Role.MANAGER)
 ON_OPENING = 2000
@@ -58,13 +59,13 @@ def check_missing(most: float) -> None:
     done, bar = 0, st.progress(0.0, text="Checking …")
     while done < waiting:
         with reading() as s:
-            some = unchecked(s, project_id=me.project_id, limit=BATCH)
-        if not some:
+            replies = unchecked(s, project_id=me.project_id, limit=BATCH)
+        if not replies:
             break
-        results = found(some)
+        results = found(replies)
         with session() as s:
-            keep_checked(s, by=me.reviewer_id, project_id=me.project_id, results=results)
-        done += len(some)
+            keep_checked(s, **me.ids, results=results)
+        done += len(replies)
         bar.progress(min(1.0, done / waiting), text=f"Checked {done:,} of {int(waiting):,} replies")
     bar.empty()
 
@@ -72,16 +73,10 @@ def check_missing(most: float) -> None:
 def compare_meanings() -> None:
     """Measure similarity in a process of its own, and show how far it is."""
     bar = st.progress(0.0, text="Loading the model, some seconds …")
-    with errors_shown(), closing(measured(by=me.reviewer_id, project_id=me.project_id)) as running:
+    with errors_shown(), closing(measured(**me.ids)) as running:
         for now in running:
             bar.progress(now.done / max(1, now.total), text=f"Compared {now.done:,} of {now.total:,} replies")
         st.rerun()
-
-
-def end(assertion_id: int) -> None:
-    """End an assertion."""
-    with errors_toasted(), session() as s:
-        end_assertion(s, by=me.reviewer_id, assertion_id=assertion_id)
 
 
 def open_pairs(comparison_ids: list[int]) -> None:
@@ -94,7 +89,7 @@ def open_pairs(comparison_ids: list[int]) -> None:
 def new_assertion() -> None:
     """The form, outside st.form because its second box depends on the first."""
     left, right = st.columns(2)
-    claim = left.selectbox("Every reply should be …", list(TITLES), format_func=lambda one: TITLES[one], key="claim")
+    claim = left.selectbox("Every reply should be …", list(TITLES), format_func=TITLES.__getitem__, key="claim")
     name = right.text_input("Name", max_chars=LONGEST_NAME, placeholder=TITLES[claim], key=f"name_{claim}")
     value = typed_value(claim)
     if claim is Claim.LIKE_REFERENCE or claim in (Claim.JSON, Claim.NO_NEW_NUMBERS) or value.strip():
@@ -105,21 +100,18 @@ def new_assertion() -> None:
     if st.button("Add it", type="primary", icon=":material/add:"):
         with errors_shown():
             with session() as s:
-                add_assertion(s, by=me.reviewer_id, project_id=me.project_id, claim=claim, value=value, name=name)
+                add_assertion(s, **me.ids, claim=claim, value=value, name=name)
             for key in (f"name_{claim}", f"value_{claim}"):
                 st.session_state.pop(key, None)
             st.rerun()
 
 
 def typed_value(claim: Claim) -> str:
-    """The box that fits the claim."""
     key = f"value_{claim}"
     if claim is Claim.LANGUAGE:
-        known = languages()
-        codes = list(known)
-        return st.selectbox(
-            "Language", codes, index=codes.index("en"), format_func=lambda code: f"{known[code]} ({code})", key=key
-        )
+        names = {code: f"{name} ({code})" for code, name in languages().items()}
+        start = list(names).index("en")
+        return st.selectbox("Language", list(names), index=start, format_func=names.__getitem__, key=key)
     if claim is Claim.AT_MOST_WORDS:
         return str(st.number_input("Words at most", 1, 100_000, 120, key=key))
     if claim is Claim.LIKE_REFERENCE:
@@ -133,62 +125,55 @@ def typed_value(claim: Claim) -> str:
     return st.text_area(label, placeholder=example, help=help_text, height=110, max_chars=LONGEST_VALUE, key=key)
 
 
-def listed(standing: list[Assertion]) -> None:
-    """The standing assertions, each with what it checks and the button that ends it."""
-    for one in standing:
+def show_assertions(standing: list[Assertion]) -> None:
+    for assertion in standing:
         words, action = st.columns([6, 1], vertical_alignment="center")
-        words.html(
-            f'<div class="pw-text"><b>{escaped(one.name)}</b><br>{escaped(sentence(one.claim, one.value))}</div>'
-        )
-        action.button("End", key=f"end_{one.id}", on_click=end, args=(one.id,), width="stretch")
+        claim = escaped(sentence(assertion.claim, assertion.value))
+        words.html(f'<div class="pw-text"><b>{escaped(assertion.name)}</b><br>{claim}</div>')
+        end = partial(act, end_assertion, by=me.reviewer_id, assertion_id=assertion.id)
+        action.button("End", key=f"end_{assertion.id}", on_click=end, width="stretch")
 
 
 def show_failures(standing: list[Assertion], table: list[Share]) -> None:
-    """The replies of one responder that fail one check, one after another."""
-    failing = [one for one in table if one.passed < one.checked]
+    failing = [share for share in table if share.passed < share.checked]
     if not failing:
         st.success("Nothing that was checked has failed.", icon=":material/check:")
         return
     st.subheader("Replies that fail")
     left, right, number = st.columns([3, 3, 1])
-    names = {one.id: one.name for one in standing}
-    people = {one.responder_id: one.responder for one in failing}
-    who = left.selectbox("Replies by", list(people), format_func=lambda i: people[i], key="failing_who")
-    mine = [one.assertion_id for one in failing if one.responder_id == who]
-    what = right.selectbox("Check", mine, format_func=lambda i: names[i], key="failing_what")
-    shown = number.number_input("At most", 1, 200, 10, key="failing_most")
+    names = {assertion.id: assertion.name for assertion in standing}
+    people = {share.responder_id: share.responder for share in failing}
+    who = left.selectbox("Replies by", list(people), format_func=people.__getitem__, key="failing_who")
+    mine = [share.assertion_id for share in failing if share.responder_id == who]
+    what = right.selectbox("Check", mine, format_func=names.__getitem__, key="failing_what")
+    limit = number.number_input("At most", 1, 200, 10, key="failing_most")
     with reading() as s:
-        some = failures(s, by=me.reviewer_id, assertion_id=what, responder_id=who, limit=int(shown))
-    kept_back(some)
-    for one in some.shown:
+        replies = failures(s, by=me.reviewer_id, assertion_id=what, responder_id=who, limit=int(limit))
+    show_withheld(replies)
+    for reply in replies.shown:
         with st.container(border=True):
-            show_prompt(one.prompt, one.context, compact=True)
+            show_prompt(reply.prompt, reply.context, compact=True)
             st.html(
-                f'<div class="pw-label pw-note">{escaped(one.detail)}</div>'
-                f'<div class="pw-text">{escaped(one.text)}</div>'
+                f'<div class="pw-label pw-note">{escaped(reply.detail)}</div>'
+                f'<div class="pw-text">{escaped(reply.text)}</div>'
             )
 
 
-def kept_back(some: Failures) -> None:
-    """How many of the failing replies are here, and why the others are not."""
-    st.caption(f"Here: {len(some.shown):,} of {some.total:,}.")
-    if some.kept_to_judge:
+def show_withheld(replies: Failures) -> None:
+    st.caption(f"Here: {len(replies.shown):,} of {replies.total:,}.")
+    if replies.kept_to_judge:
         st.caption(
-            f"Kept back: {some.kept_to_judge:,} that you may still judge blind. They come once you have, or once the "
-            "evaluation is closed."
+            f"Kept back: {replies.kept_to_judge:,} that you may still judge blind. They come once you have, or once "
+            "the evaluation is closed."
         )
-    if some.kept_to_rank:
+    if replies.kept_to_rank:
         words, action = st.columns([3, 2], vertical_alignment="center")
         words.caption(
-            f"Kept back: {some.kept_to_rank:,} in pairs that you may still rank: whoever knows the author ranks the "
+            f"Kept back: {replies.kept_to_rank:,} in pairs that you may still rank: whoever knows the author ranks the "
             "author."
         )
-        action.button(
-            "Show some; I will not rank their pairs",
-            icon=":material/visibility:",
-            on_click=open_pairs,
-            args=(list(some.to_rank),),
-        )
+        label, ids = "Show some; I will not rank their pairs", list(replies.to_rank)
+        action.button(label, icon=":material/visibility:", on_click=open_pairs, args=(ids,))
 
 
 st.caption("What every reply should be, whoever wrote it. Nothing here changes a ranking, a verdict or a win rate.")
@@ -196,7 +181,7 @@ with errors_shown():
     check_missing(ON_OPENING)
 with reading() as s:
     standing = list(assertions(s, project_id=me.project_id))
-    table = shares(s, by=me.reviewer_id, project_id=me.project_id)
+    table = shares(s, **me.ids)
     waiting = unchecked_count(s, project_id=me.project_id)
     to_compare = left_to_compare(s, project_id=me.project_id)
 with st.expander("A new check", expanded=not standing, icon=":material/add:"):
@@ -205,7 +190,7 @@ if not standing:
     st.info("Nothing is checked yet. A good first one: “No invented numbers”.")
     st.stop()
 with st.expander(f"What is checked: {len(standing)}", icon=":material/rule:"):
-    listed(standing)
+    show_assertions(standing)
 if waiting:
     st.caption(f"Replies not checked yet: {waiting:,}.")
     if st.button("Check now", icon=":material/play_arrow:"):

@@ -12,12 +12,11 @@ from review.reveals import reveal
 from review.wanted import next_wanted, wanted_count
 from review.writing import next_unanswered, unanswered_count, write_reply
 from texts.diff import word_diff
-from texts.escape import escaped
-from ui.correcting import Subject, correction_box
+from ui.correcting import correction_box
 from ui.editor import editor, now_in, restart
 from ui.frame import page, show_guideline
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_toasted, plain
+from ui.safe import act, errors_toasted, plain, show_text
 
 me = page("Correct", *RANKERS)
 LATER = f"correct_later_{me.project_id}_{me.reviewer_id}"
@@ -25,14 +24,12 @@ FURTHER = f"correct_further_{me.project_id}_{me.reviewer_id}"
 
 
 def put_off(which: str, item_id: int) -> None:
-    """Show this one after all the others."""
     st.session_state.setdefault(f"{LATER}_{which}", []).append(item_id)
 
 
 def later_of(which: str) -> Sequence[int]:
-    """What this person put off there."""
-    put_off_ids: list[int] = st.session_state.get(f"{LATER}_{which}", [])
-    return put_off_ids
+    ids: list[int] = st.session_state.get(f"{LATER}_{which}", [])
+    return ids
 
 
 def show_task(which: str, task: WritingTask, caption: str) -> None:
@@ -54,21 +51,21 @@ def start_from(task: WritingTask, *, or_empty: bool = False) -> None:
     chosen = st.segmented_control("Start from", choices, default=choices[0], key=f"start_{item}", required=True)
     if (chosen or choices[0]) in names:
         response_id, text = task.replies[names.index(chosen or choices[0])]
-        correction_box(me, Subject(task.prompt.id, response_id, text))
+        correction_box(me.reviewer_id, task.prompt.id, response_id, text)
     else:
         writing_box(task.prompt.id)
 
 
 @st.fragment
-def rejected() -> None:
-    """Replies that somebody called both bad, one comparison after another."""
+def show_rejected() -> None:
+    """Replies that people called both bad, one comparison after another."""
     with session() as s:
-        task = next_rejected(s, by=me.reviewer_id, project_id=me.project_id, later=later_of("rejected"))
-        if task is not None and task.comparison_id is not None:  # that it stands here tells what somebody said of it
+        task = next_rejected(s, **me.ids, later=later_of("rejected"))
+        if task is not None and task.comparison_id is not None:  # that it stands here tells what was said of it
             reveal(s, by=me.reviewer_id, comparison_id=task.comparison_id, roles=RANKERS)
         left = rejected_count(s, project_id=me.project_id)
     if task is None:
-        done("No reply waits for a correction. Pairs that somebody calls both bad come here.")
+        show_done("No reply waits for a correction. Pairs that somebody calls both bad come here.")
         return
     show_task(
         "rejected",
@@ -80,13 +77,13 @@ def rejected() -> None:
 
 
 @st.fragment
-def after_losses() -> None:
+def show_wanted() -> None:
     """Training prompts like the ones that a model lost on, one after another."""
     with reading() as s:
-        task = next_wanted(s, by=me.reviewer_id, project_id=me.project_id, later=later_of("wanted"))
+        task = next_wanted(s, **me.ids, later=later_of("wanted"))
         left = wanted_count(s, project_id=me.project_id)
     if task is None:
-        done("Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.")
+        show_done("Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.")
         return
     show_task(
         "wanted", task, f"Prompts like those that a model lost on: {left}. Write the reply that should have been sent."
@@ -95,7 +92,7 @@ def after_losses() -> None:
 
 
 @st.fragment
-def unanswered() -> None:
+def show_unanswered() -> None:
     """Prompts that want another person's reply, from an empty box."""
     side = st.segmented_control(
         "For",
@@ -107,27 +104,21 @@ def unanswered() -> None:
     )
     held_out = side == "Blind evaluation"
     with reading() as s:
-        task = next_unanswered(
-            s, by=me.reviewer_id, project_id=me.project_id, held_out=held_out, later=later_of("unanswered")
-        )
+        task = next_unanswered(s, **me.ids, held_out=held_out, later=later_of("unanswered"))
         left = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id, held_out=held_out)
     if task is None:
-        done("Every prompt here has two people's replies, or one of yours.")
+        show_done("Every prompt here has two people's replies, or one of yours.")
         return
-    show_task(
-        "unanswered",
-        task,
-        f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it.",
-    )
+    caption = f"Prompts that want a reply by you: {left}. Yours is saved under your name, and others rank it."
+    show_task("unanswered", task, caption)
     if task.replies:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for _, text in task.replies:
-                st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
+                show_text(text)
     writing_box(task.prompt.id)
 
 
-def done(words: str) -> None:
-    """Nothing waits."""
+def show_done(words: str) -> None:
     st.success(words, icon=":material/done_all:")
 
 
@@ -135,63 +126,49 @@ def writing_box(prompt_id: int) -> None:
     """An empty box for a reply of one's own, kept as a draft while it is typed."""
     key, place = f"write_{prompt_id}", DraftPlace(reviewer_id=me.reviewer_id, prompt_id=prompt_id)
     with reading() as s:
-        draft = draft_of(s, at=place)
+        draft = draft_of(s, at=place) or ""
 
-    def typed(text: str) -> None:
-        with errors_toasted(), session() as s:
-            save_draft(s, at=place, text=text)
+    def save_reply() -> None:
+        with errors_toasted():
+            with session() as s:
+                write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=now_in(key, draft))
+            restart(key)
+            st.toast("Reply saved.", icon=":material/check:")
 
-    text = editor(key, label="Your reply", start=draft or "", on_typed=typed)
+    text = editor(key, label="Your reply", start=draft, on_typed=lambda text: act(save_draft, at=place, text=text))
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))
-    st.button(
-        "Save reply",
-        type="primary",
-        shortcut="Ctrl+Enter",
-        key=f"save_{key}",
-        on_click=save_reply,
-        args=(prompt_id, draft or "", key),
-    )
-
-
-def save_reply(prompt_id: int, start: str, key: str) -> None:
-    """Keep a person's own reply."""
-    with errors_toasted():
-        with session() as s:
-            write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=now_in(key, start))
-        restart(key)
-        st.toast("Reply saved.", icon=":material/check:")
+    st.button("Save reply", type="primary", shortcut="Ctrl+Enter", key=f"save_{key}", on_click=save_reply)
 
 
 @st.fragment
-def corrected() -> None:
-    """What was corrected so far; anybody may correct a correction further."""
+def show_corrections() -> None:
+    """Every correction so far; anybody may correct a correction further."""
     with reading() as s:
-        found = standing_corrections(s, by=me.reviewer_id, project_id=me.project_id)
-    if not found:
+        corrections = standing_corrections(s, **me.ids)
+    if not corrections:
         st.info("Nobody has corrected a reply yet.")
-    for one in found:
-        correction, prompt = one.correction, one.correction.response.prompt
+    for chain in corrections:
+        correction, prompt = chain.correction, chain.correction.response.prompt
         with st.container(border=True):
-            who = " → ".join(name for name, _ in one.chain)
-            why = f" · {correction.reason}" if correction.reason and not one.sealed_by else ""
+            who = " → ".join(name for name, _ in chain.chain)
+            why = f" · {correction.reason}" if correction.reason and not chain.sealed_by else ""
             st.caption(plain(f"{who} · {correction.created_at:%d %b %H:%M}{why}"))
             show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
-            if one.sealed_by:
+            if chain.sealed_by:
                 st.button(
                     "Show it; I will not rank this pair",
                     key=f"unseal_{correction.id}",
                     on_click=unseal,
-                    args=(one.sealed_by,),
+                    args=(chain.sealed_by,),
                     icon=":material/visibility:",
                     help="Nobody sees what others think of a pair before ranking it.",
                 )
             elif st.session_state.get(FURTHER) == correction.id:
-                correct_further(one)
+                correct_further(chain)
             else:
                 show_diff(word_diff(correction.response.text, correction.text))
-                label = "Change my correction" if one.mine else "Correct this further"
                 st.button(
-                    label,
+                    "Change my correction" if chain.mine else "Correct this further",
                     key=f"further_{correction.id}",
                     on_click=lambda i=correction.id: st.session_state.update({FURTHER: i}),
                     icon=":material/edit:",
@@ -205,17 +182,18 @@ def unseal(comparison_ids: Sequence[int]) -> None:
             reveal(s, by=me.reviewer_id, comparison_id=comparison_id, roles=RANKERS)
 
 
-def correct_further(one: Corrected) -> None:
-    """The editor on a correction: one's own is replaced, somebody else's gets a child."""
-    reply = one.correction.response
-    subject = Subject(
+def correct_further(chain: Corrected) -> None:
+    """The editor on a correction: one's own is replaced, another person's gets a child."""
+    reply = chain.correction.response
+    correction_box(
+        me.reviewer_id,
         reply.prompt_id,
         reply.id,
         reply.text,
-        start=None if one.mine else one.correction.text,
-        parent_id=None if one.mine else one.correction.id,
+        start=None if chain.mine else chain.correction.text,
+        parent_id=None if chain.mine else chain.correction.id,
+        on_saved=lambda: st.session_state.pop(FURTHER, None),
     )
-    correction_box(me, subject, on_saved=lambda: st.session_state.pop(FURTHER, None))
 
 
 with reading() as s:
@@ -224,10 +202,10 @@ with reading() as s:
     wanted = wanted_count(s, project_id=me.project_id)
 show_guideline(me)
 PARTS = {
-    "rejected": (rejected, f"Nobody would send ({waiting})"),
-    "wanted": (after_losses, f"Like lost ones ({wanted})"),
-    "unanswered": (unanswered, f"Write replies ({to_write})"),
-    "corrected": (corrected, "Corrections so far"),
+    "rejected": (show_rejected, f"Nobody would send ({waiting})"),
+    "wanted": (show_wanted, f"Like lost ones ({wanted})"),
+    "unanswered": (show_unanswered, f"Write replies ({to_write})"),
+    "corrected": (show_corrections, "Corrections so far"),
 }
 part = st.segmented_control(
     "Show",

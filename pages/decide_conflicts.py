@@ -10,47 +10,36 @@ from review.adjudication import Conflict, conflicts, count_conflicts, decide, wi
 from review.rankings import GivenRanking
 from review.reveals import reveal
 from review.slots import in_words
-from stats.verdicts import Order
 from ui.frame import page
 from ui.pairs import forget_choice, go_on_after_the_pause, just_chosen, show_prompt
-from ui.safe import errors_toasted, plain, show_table
+from ui.safe import attempt, plain, show_table
 from ui.slots import ask_order, show_offer
 
 me = page("Decide", Role.MANAGER)
 
 
-def give_decision(comparison_id: int, order: Order) -> bool:
-    """Save the decision; the next comparison appears by itself."""
-    with errors_toasted(), session() as s:
-        decide(s, by=me.reviewer_id, comparison_id=comparison_id, order=order)
-        return True
-    return False
-
-
-def said(word: GivenRanking) -> str:
-    """What somebody said, in words."""
+def order_in_words(word: GivenRanking) -> str:
     return in_words(word.order, strength=word.strength)
 
 
 def take_back(ranking_id: int) -> None:
-    """Take a decision back; the pair waits again."""
     forget_choice()
-    with errors_toasted(), session() as s:
-        withdraw_decision(s, by=me.reviewer_id, ranking_id=ranking_id)
+    attempt(withdraw_decision, by=me.reviewer_id, ranking_id=ranking_id)
 
 
 def show_words(conflict: Conflict) -> None:
-    """Who said what, with their reasons."""
-    show_table([{"Person": word.reviewer, "Said": said(word), "Why": word.reason or ""} for word in conflict.words])
+    show_table(
+        [{"Person": word.reviewer, "Said": order_in_words(word), "Why": word.reason or ""} for word in conflict.words]
+    )
 
 
 @st.fragment
-def deciding() -> None:
+def show_conflicts() -> None:
     """The contradictions that wait, one after another, then those that are decided."""
     with reading() as s:
-        waiting = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=False, limit=1)
-        decided = conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=True)
-        left = count_conflicts(s, by=me.reviewer_id, project_id=me.project_id, decided=False)
+        waiting = conflicts(s, **me.ids, decided=False, limit=1)
+        decided = conflicts(s, **me.ids, decided=True)
+        left = count_conflicts(s, **me.ids, decided=False)
     chosen = just_chosen(Conflict)
     conflict: Conflict | None = chosen.shown if chosen else waiting[0] if waiting else None
     if conflict is None:
@@ -64,29 +53,31 @@ def deciding() -> None:
             "will not be asked to rank this pair yourself."
         )
         show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
+        decision_of = {"by": me.reviewer_id, "comparison_id": offer.comparison_id}
         ask_order(
             offer,
-            partial(give_decision, offer.comparison_id),
+            lambda order: attempt(decide, **decision_of, order=order),
             chosen=chosen,
             shown=conflict,
             between=partial(show_words, conflict),
         )
     if decided:
         with st.expander("Decided last", icon=":material/gavel:"):
-            for one in decided:
-                if one.decision is None:
+            for conflict in decided:
+                if (decision := conflict.decision) is None:
                     continue
-                show_prompt(one.offer.prompt, one.offer.context, synthetic=one.offer.synthetic)
-                show_offer(one.offer, one.decision.order)
-                show_words(one)
+                offer = conflict.offer
+                show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
+                show_offer(offer, decision.order)
+                show_words(conflict)
                 st.button(
-                    plain(f"Take back: {said(one.decision)}, by {one.decision.reviewer}"),
-                    key=f"back_{one.decision.ranking_id}",
+                    plain(f"Take back: {order_in_words(decision)}, by {decision.reviewer}"),
+                    key=f"back_{decision.ranking_id}",
                     on_click=take_back,
-                    args=(one.decision.ranking_id,),
+                    args=(decision.ranking_id,),
                     icon=":material/undo:",
                 )
     go_on_after_the_pause(chosen)
 
 
-deciding()
+show_conflicts()

@@ -19,7 +19,6 @@ manager = me.has(Role.MANAGER)
 
 
 def show_closed(ended: list[Evaluation]) -> None:
-    """What one closed evaluation found."""
     chosen = ended[0]
     if len(ended) > 1:
         names = {one.id: f"{one.name} ({one.closed_at:%d %b %Y})" for one in ended}

@@ -1,5 +1,6 @@
 """Find any comparison, open it with everything that was ever said of it, discard it, or make it a gold pair."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
@@ -19,7 +20,7 @@ from texts.diff import word_diff
 from texts.escape import escaped
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
-from ui.safe import errors_shown, errors_toasted, plain, show_table
+from ui.safe import attempt, errors_shown, plain, show_table
 
 me = page("Find", Role.MANAGER)
 STANDING_WORDS: dict[ComparisonStanding | None, str] = {
@@ -46,32 +47,29 @@ DRAWN_WORDS = {Drawn.UNCERTAIN: "least certain first", Drawn.GOLD: "gold", Drawn
 
 
 def chosen_filter() -> Filter:
-    """The row of filters above the table."""
     with reading() as s:
         sets, writers = filter_choices(s, project_id=me.project_id)
     words, prompts, who, standing = st.columns([3, 2, 3, 2])
     return Filter(
         words=words.text_input("Words in the prompt", max_chars=200),
-        prompt_set_id=prompts.selectbox("Import", [None, *sets], format_func=lambda i: sets.get(i, "all")),
+        prompt_set_id=prompts.selectbox("Import", [None, *sets], format_func=lambda set_id: sets.get(set_id, "all")),
         responder_ids=tuple(
-            who.multiselect(
-                "Replies by (one or two)", list(writers), format_func=lambda i: writers[i], max_selections=2
-            )
+            who.multiselect("Replies by (one or two)", list(writers), format_func=writers.__getitem__, max_selections=2)
         ),
-        standing=standing.selectbox("Only", list(STANDING_WORDS), format_func=lambda one: STANDING_WORDS[one]),
+        standing=standing.selectbox("Only", list(STANDING_WORDS), format_func=STANDING_WORDS.__getitem__),
     )
 
 
-def act(action: Any, comparison_id: int, **more: Any) -> None:
-    """Do something to the open comparison."""
-    with errors_toasted(), session() as s:
-        action(s, by=me.reviewer_id, comparison_id=comparison_id, **more)
+def change(action: Any, comparison_id: int, **more: Any) -> None:
+    attempt(action, by=me.reviewer_id, comparison_id=comparison_id, **more)
 
 
-def show_rankings(found: Opened) -> None:
-    """Everybody's words, the undone ones too."""
-    names = {one.response_id: f"{number}: {one.responder}" for number, one in enumerate(found.responses, start=1)}
-    if not found.rankings:
+def show_rankings(opening: Opened) -> None:
+    names = {
+        response.response_id: f"{number}: {response.responder}"
+        for number, response in enumerate(opening.responses, start=1)
+    }
+    if not opening.rankings:
         st.caption("Nobody has ranked it.")
     show_table(
         [
@@ -84,7 +82,7 @@ def show_rankings(found: Opened) -> None:
                 "Why": ranking.reason or "",
                 "Taken back": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
             }
-            for ranking in found.rankings
+            for ranking in opening.rankings
         ]
     )
 
@@ -98,14 +96,15 @@ def said(ranking: Ranking, names: dict[int, str]) -> str:
     return (" ≫ " if ranking.strength == MUCH_BETTER else " > ").join(groups)
 
 
-def show_history(entries: list[Entry]) -> None:
+def show_history(entries: Iterable[Entry]) -> None:
     """The audit trail, newest first: old and new values."""
     show_table(
         [
             {
                 "When": f"{entry.change.created_at:%d %b %H:%M:%S}",
                 "Who": entry.by,
-                "What": f"{in_words(entry.change.table)} {entry.name or entry.change.row}",
+                "What": f"{WORDS.get(entry.change.table, entry.change.table.replace('_', ' '))} "
+                f"{entry.name or entry.change.row}",
                 "Before": values(entry.change.before),
                 "After": values(entry.change.after),
             }
@@ -114,11 +113,11 @@ def show_history(entries: list[Entry]) -> None:
     )
 
 
-def values(some: dict[str, Any] | None) -> str:
+def values(columns: dict[str, Any] | None) -> str:
     """Columns and values on one line, without what the other columns of the table say."""
     return ", ".join(
         f"{WORDS.get(name, name)}: {in_short(name, value)}"
-        for name, value in (some or {}).items()
+        for name, value in (columns or {}).items()
         if name not in SAID_BESIDE
     )
 
@@ -130,92 +129,80 @@ def in_short(name: str, value: Any) -> str:
     return f"{datetime.fromisoformat(value):%d %b %Y %H:%M}" if name.endswith("_at") else str(value)
 
 
-def in_words(table: str) -> str:
-    """What a table's rows are called."""
-    return WORDS.get(table, table.replace("_", " "))
-
-
-def show_comparison(found: Opened) -> None:
+def show_comparison(opening: Opened) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
-    prompt = found.comparison.prompt
+    prompt = opening.comparison.prompt
     show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
-    columns = st.columns(min(3, len(found.responses)))
-    for number, one in enumerate(found.responses, start=1):
-        label = f"{number}: {one.responder}" if one.responder else str(number)
+    columns = st.columns(min(3, len(opening.responses)))
+    for number, response in enumerate(opening.responses, start=1):
+        label = f"{number}: {response.responder}" if response.responder else str(number)
         columns[(number - 1) % 3].html(
             f'<div class="pw-card"><div class="pw-label">{escaped(label)}</div>'
-            f'<div class="pw-text">{escaped(one.text)}</div></div>'
+            f'<div class="pw-text">{escaped(response.text)}</div></div>'
         )
-    tidied = [(number, one) for number, one in enumerate(found.responses, start=1) if one.shown != one.text]
-    if tidied:
+    numbered = enumerate(opening.responses, start=1)
+    if tidied := [(number, response) for number, response in numbered if response.shown != response.text]:
         with st.expander("As shown to whoever ranks", icon=":material/visibility_off:"):
-            for number, one in tidied:
+            for number, response in tidied:
                 st.caption(f"Reply {number}")
-                show_diff(word_diff(one.text, one.shown))
-    if found.sealed:
+                show_diff(word_diff(response.text, response.shown))
+    if opening.sealed:
         st.button(
             "Show who wrote what and what people said; I will not rank it",
             icon=":material/visibility:",
-            on_click=act,
-            args=(reveal, found.comparison.id),
+            on_click=change,
+            args=(reveal, opening.comparison.id),
             help="Nobody sees others' rankings before giving their own.",
         )
         return
-    show_rankings(found)
-    originals = {one.response_id: one.text for one in found.responses}
-    for correction in found.corrections:
+    show_rankings(opening)
+    originals = {response.response_id: response.text for response in opening.responses}
+    for correction in opening.corrections:
         away = " (taken back)" if correction.undone_at else ""
         st.caption(plain(f"Corrected by {correction.reviewer.label}{away}. {correction.reason or ''}"))
         show_diff(word_diff(originals[correction.response_id], correction.text))
-    actions(found)
-    with st.expander(f"Everything that changed: {len(found.history)}", icon=":material/history:"):
-        show_history(list(found.history))
+    show_actions(opening)
+    with st.expander(f"Everything that changed: {len(opening.history)}", icon=":material/history:"):
+        show_history(opening.history)
 
 
-def actions(found: Opened) -> None:
-    """Discard or bring back; gold or no longer."""
+def show_actions(opening: Opened) -> None:
     away, gold, back, _ = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
-    comparison = found.comparison
+    comparison = opening.comparison
     if comparison.discarded_at is None:
-        away.button("Discard it", on_click=act, args=(discard, comparison.id), icon=":material/delete:")
+        away.button("Discard it", on_click=change, args=(discard, comparison.id), icon=":material/delete:")
     else:
-        away.button("Bring it back", on_click=act, args=(bring_back, comparison.id), icon=":material/undo:")
-    decision = next((one for one in found.rankings if one.adjudicates and one.undone_at is None), None)
-    if decision is not None:
-        back.button("Take the decision back", on_click=act, args=(end_decision, comparison.id), icon=":material/undo:")
+        away.button("Bring it back", on_click=change, args=(bring_back, comparison.id), icon=":material/undo:")
+    if any(ranking.adjudicates and ranking.undone_at is None for ranking in opening.rankings):
+        back.button(
+            "Take the decision back", on_click=change, args=(end_decision, comparison.id), icon=":material/undo:"
+        )
     if comparison.gold:
-        gold.button("Gold no longer", on_click=act, args=(end_gold, comparison.id))
-    elif len(found.responses) == 2 and comparison.state is not ComparisonState.AWAY:
-        with gold.popover(
-            "Make it gold", icon=":material/star:", help="Everybody is given it; Progress tells who agrees"
-        ):
+        gold.button("Gold no longer", on_click=change, args=(end_gold, comparison.id))
+    elif len(opening.responses) == 2 and comparison.state is not ComparisonState.AWAY:
+        note = "Everybody is given it; Progress tells who agrees"
+        with gold.popover("Make it gold", icon=":material/star:", help=note):
             answers = dict(zip(("1 is better", "2 is better", "both good", "both bad"), Verdict, strict=True))
-            answer = st.radio("The right answer", answers)
-            st.button(
-                "Make it gold",
-                key="gold",
-                type="primary",
-                on_click=golden,
-                args=(found, answers[answer]),
-            )
+            verdict = answers[st.radio("The right answer", answers)]
+            st.button("Make it gold", key="gold", type="primary", on_click=save_gold, args=(opening, verdict))
 
 
-def golden(found: Opened, verdict: Verdict) -> None:
+def save_gold(opening: Opened, verdict: Verdict) -> None:
     """Store the right answer, whichever side the responses stand on for this manager."""
     order = verdict.order
     with reading() as s:
-        first = offer(s, comparison_id=found.comparison.id, reviewer_id=me.reviewer_id).replies[0]
-    if first.response_id != found.responses[0].response_id:
+        first = offer(s, comparison_id=opening.comparison.id, reviewer_id=me.reviewer_id).replies[0]
+    if first.response_id != opening.responses[0].response_id:
         order = replace(order, places=order.places[::-1])
-    act(make_gold, found.comparison.id, order=order)
+    change(make_gold, opening.comparison.id, order=order)
 
 
 only = chosen_filter()
 place = st.session_state.get("pairs_page", 1)
 with reading() as s:
-    listed = find(s, by=me.reviewer_id, project_id=me.project_id, only=only, page=place)
+    listed = find(s, **me.ids, only=only, page=place)
     if place > listed.pages:
-        listed = find(s, by=me.reviewer_id, project_id=me.project_id, only=only, page=listed.pages)
+        listed = find(s, **me.ids, only=only, page=listed.pages)
 if not listed.total:
     st.info("No comparison fits." if only.is_set else "There are no comparisons yet: import or generate responses.")
     st.stop()
@@ -238,10 +225,7 @@ picked = st.dataframe(
     hide_index=True,
     width="stretch",
     height=min(460, 38 + 35 * len(listed.rows)),
-    column_config={
-        "Prompt": st.column_config.TextColumn(width=300),
-        "Replies by": st.column_config.TextColumn(width=150),
-    },
+    column_config={name: st.column_config.TextColumn(width=w) for name, w in (("Prompt", 300), ("Replies by", 150))},
     on_select="rerun",
     selection_mode="single-row",
     # rows may go or come: a choice stays with the rows that it was made among
@@ -256,10 +240,7 @@ rows = picked["selection"]["rows"]
 if rows and rows[0] < len(listed.rows):
     with st.container(border=True), errors_shown():
         with session() as s:
-            found = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
-        show_comparison(found)
-with (
-    st.expander("What changed: settings, people, guideline, models", icon=":material/history:"),
-    reading() as s,
-):
-    show_history(project_history(s, by=me.reviewer_id, project_id=me.project_id))
+            opening = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
+        show_comparison(opening)
+with st.expander("What changed: settings, people, guideline, models", icon=":material/history:"), reading() as s:
+    show_history(project_history(s, **me.ids))

@@ -16,7 +16,7 @@ from llm.template import PromptFormat
 from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import FEW, errors_shown, plain, show_table
+from ui.safe import FEW, errors_shown, plain, saving, show_table
 
 me = page("Generate", Role.MANAGER)
 SCOPES = {
@@ -28,9 +28,8 @@ with reading() as s:
     answered = responders(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
     known_models = models(s)
-    checking = any(
-        not check.status.ended for check in newest_checks(s, model_version_ids=[m.id for m in known_models]).values()
-    )
+    model_ids = [model.id for model in known_models]
+    checking = any(not check.status.ended for check in newest_checks(s, model_version_ids=model_ids).values())
     busy = any(not run.status.ended for run in generation_runs(s, project_id=me.project_id))
 
 LAYOUTS = {
@@ -52,19 +51,18 @@ if answered:
     st.subheader("Who answers")
     rows = [
         {
-            "Responder": a.responder.label,
-            "Kind": a.responder.kind.value.lower(),
-            "Model": model_of(a.responder),
-            "Training responses": f"{a.training:,}",
-            "Held-out responses": f"{a.held_out:,}",
+            "Responder": counts.responder.label,
+            "Kind": counts.responder.kind.value.lower(),
+            "Model": model_of(counts.responder),
+            "Training responses": f"{counts.training:,}",
+            "Held-out responses": f"{counts.held_out:,}",
         }
-        for a in answered
+        for counts in answered
     ]
     show_table(rows, whole=len(rows) <= FEW)
 
 
-def sentence(made: Paired) -> str:
-    """What offering did."""
+def describe_pairs(made: Paired) -> str:
     left_out = {
         "were there already": made.already_there,
         "hold the same words only": made.identical,
@@ -76,10 +74,10 @@ def sentence(made: Paired) -> str:
 
 
 machines = [
-    a.responder
-    for a in answered
-    if a.responder.kind is not ResponderKind.HUMAN
-    and (a.responder.model_version is None or a.responder.model_version.retired_at is None)
+    responder
+    for responder in (counts.responder for counts in answered)
+    if responder.kind is not ResponderKind.HUMAN
+    and (responder.model_version is None or responder.model_version.retired_at is None)
 ]
 if machines:
     with st.form("generate"):
@@ -94,7 +92,7 @@ if machines:
             "adapters where they are loaded beside it. Below, their replies can be offered against each other.",
         )
         left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
-        scope = left.selectbox("Prompts", list(SCOPES), format_func=lambda k: SCOPES[k])
+        scope = left.selectbox("Prompts", list(SCOPES), format_func=SCOPES.__getitem__)
         samples = middle.number_input(
             "Responses each", 1, 8, 2, help="For training prompts; two make a pair. Held-out prompts get one."
         )
@@ -102,19 +100,13 @@ if machines:
             "Prompts at most", 1, value=None, placeholder="all", help="Of the training prompts, in the order of import."
         )
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
-            with errors_shown():
-                with session() as s:
-                    start_together(
-                        s,
-                        by=me.reviewer_id,
-                        responder_ids=[one.id for one in who],
-                        scope=scope,
-                        samples=int(samples),
-                        prompt_limit=None if most is None else int(most),
-                    )
-                st.rerun()
+            ids, limit = [responder.id for responder in who], None if most is None else int(most)
+            with saving() as s:
+                start_together(
+                    s, by=me.reviewer_id, responder_ids=ids, scope=scope, samples=int(samples), prompt_limit=limit
+                )
 
-with_replies = [a.responder for a in answered if a.training]
+with_replies = [counts.responder for counts in answered if counts.training]
 if with_replies:
     with st.form("offer"):
         st.subheader("Offer for ranking")
@@ -132,33 +124,26 @@ if with_replies:
             ids = [responder.id for responder in whose]
             with errors_shown():
                 with session() as s:
-                    made = offer_for_ranking(
-                        s, by=me.reviewer_id, project_id=me.project_id, responder_ids=ids, together=bool(how)
-                    )
-                st.success(sentence(made), icon=":material/check:")
+                    made = offer_for_ranking(s, **me.ids, responder_ids=ids, together=bool(how))
+                st.success(describe_pairs(made), icon=":material/check:")
 
 if not known_models:
-    with errors_shown(stop=True):
-        with session() as s:
-            register_base_model(s)
-        st.rerun()
+    with saving(stop=True) as s:
+        register_base_model(s)
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
     st.caption("To write a prompt and see what it does before you keep it, use the page Try prompts.")
     name = st.text_input("Name", placeholder="Base model with our instructions", max_chars=80, key="responder_name")
     start = Start(known_models[0].id if known_models else None, PromptFormat(project.instructions), Sampling())
     contestant = contestant_boxes("responder", known_models, start, columns=(), rich=False)
     if st.button("Make it", type="primary", disabled=contestant is None) and contestant is not None:
-        with errors_shown():
-            with session() as s:
-                create_responder(s, by=me.reviewer_id, project_id=me.project_id, name=name, contestant=contestant)
-            st.rerun()
+        with saving() as s:
+            create_responder(s, **me.ids, name=name, contestant=contestant)
 
 
 @st.fragment(run_every="2s" if checking else None)
-def models_here() -> None:
-    """Every model, whether it is served as it was trained, and a check on demand."""
+def show_models() -> None:
     with reading() as s:
-        checks = newest_checks(s, model_version_ids=[model.id for model in known_models])
+        checks = newest_checks(s, model_version_ids=model_ids)
     if checking and all(check.status.ended for check in checks.values()):
         st.rerun()
     for model in known_models:
@@ -169,16 +154,13 @@ def models_here() -> None:
         words, button = st.columns([5, 1], vertical_alignment="center")
         words.markdown(f"**{plain(model.name)}** · {plain(check_words(check))}")
         if button.button("Check" if check is None else "Check again", key=f"check_{model.id}", width="stretch"):
-            with errors_shown():
-                with session() as s:
-                    request_check(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=model.id)
-                st.rerun()
+            with saving() as s:
+                request_check(s, **me.ids, model_version_id=model.id)
         if check is not None and check.passed is False:
             st.error(plain(check.problem or ""), icon=":material/block:")
 
 
 def check_words(check: ParityCheck | None) -> str:
-    """What a check found, in a line."""
     if check is None:
         return "never checked whether it is served exactly as it was trained"
     if not check.passed:
@@ -196,7 +178,7 @@ with st.expander("How models are served", icon=":material/verified:"):
         "A model behaves in use as it was trained only if both read the same tokens. A check runs after every training "
         "and whenever you ask; a model that fails it may not answer."
     )
-    models_here()
+    show_models()
 
 WHOLE, ADAPTER = "A whole model", "An adapter on one of the models here"
 with st.expander("Add a model", icon=":material/deployed_code:"):
@@ -213,7 +195,7 @@ with st.expander("Add a model", icon=":material/deployed_code:"):
             layout = st.selectbox(
                 "Layout",
                 [None, *Layout],
-                format_func=lambda one: LAYOUTS[one],
+                format_func=LAYOUTS.__getitem__,
                 help="A model with a chat template always uses its own.",
             )
         else:
@@ -221,41 +203,28 @@ with st.expander("Add a model", icon=":material/deployed_code:"):
             base = a.selectbox("Its base", [m for m in known_models if not m.adapter], format_func=lambda m: m.name)
             quantised = b.checkbox("Trained in four bits (QLoRA)")
         if st.form_submit_button("Add it", type="primary"):
-            by, project_id = me.reviewer_id, me.project_id
-            with errors_shown():
-                with session() as s:
-                    if base is None:
-                        add_model(s, by=by, project_id=project_id, name=model_name, location=place, layout=layout)
-                    else:
-                        add_adapter(
-                            s,
-                            by=by,
-                            project_id=project_id,
-                            name=model_name,
-                            folder=place,
-                            base_id=base.id,
-                            quantised=quantised,
-                        )
-                st.rerun()
+            with saving() as s:
+                if base is None:
+                    add_model(s, **me.ids, name=model_name, location=place, layout=layout)
+                else:
+                    add_adapter(s, **me.ids, name=model_name, folder=place, base_id=base.id, quantised=quantised)
 
 
 @st.fragment(run_every="2s" if busy else None)
-def runs() -> None:
-    """The runs, newest first, drawn again while one is under way."""
+def show_runs() -> None:
     with reading() as s:
-        found = generation_runs(s, project_id=me.project_id)
-        newest = [run for run in found if not run.trial][:10]
+        runs = generation_runs(s, project_id=me.project_id)
+        newest = [run for run in runs if not run.trial][:10]
         names = who_answers(s, run_ids=[run.id for run in newest])
-    if busy and all(run.status.ended for run in found):
+    if busy and all(run.status.ended for run in runs):
         st.rerun()
     for run in newest:
         title = f"Run {run.id}: {' + '.join(names[run.id])} · {SCOPES[run.scope].lower()}"
         with show_run(run, title, by=me.reviewer_id):
-            what_came(run, several=len(names[run.id]) > 1)
+            show_outcome(run, several=len(names[run.id]) > 1)
 
 
-def what_came(run: GenerationRun, *, several: bool) -> None:
-    """How many responses, how fast, and which prompts got none."""
+def show_outcome(run: GenerationRun, *, several: bool) -> None:
     if run.status is RunStatus.SUCCEEDED and run.started_at and run.finished_at:
         seconds = (run.finished_at - run.started_at).total_seconds()
         again = f", {run.resampled:,} drawn again that were nearly the same" if run.resampled else ""
@@ -268,4 +237,4 @@ def what_came(run: GenerationRun, *, several: bool) -> None:
 
 
 st.subheader("Runs")
-runs()
+show_runs()

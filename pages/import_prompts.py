@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from errors import PickwellError
 from generation.responders import responders
 from intake.mapping import ColumnMapping, HeldOut, guess_mapping, person_of
 from intake.perturb import RATE, Way
@@ -20,7 +19,7 @@ from settings import settings
 from texts.diff import word_diff
 from ui.frame import page
 from ui.pairs import show_diff
-from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table, show_text
+from ui.safe import errors_shown, errors_toasted, plain, show_table, show_text
 from ui.story import story
 
 me = page("Import", Role.MANAGER)
@@ -42,38 +41,38 @@ WAY_WORDS = {
 
 
 def mapping_form(table: Table) -> ColumnMapping:
-    """What each column means, filled with the likeliest guess."""
     guess = guess_mapping(table.columns)
     columns = list(table.columns)
     optional = [NOTHING, *columns]
 
-    def one(label: str, value: str | None, note: str = "") -> str | None:
-        chosen = st.selectbox(label, optional, index=optional.index(value) if value else 0, help=note or None)
-        return None if chosen == NOTHING else chosen
+    def choose(label: str, value: str | None, note: str = "") -> str | None:
+        column = st.selectbox(label, optional, index=optional.index(value) if value else 0, help=note or None)
+        return None if column == NOTHING else column
 
     left, right = st.columns(2)
     with left:
         prompt = st.selectbox("Text to answer", columns, index=columns.index(guess.prompt))
-        context = one("Context", guess.context, "What the answer may rely on, such as a schema. Shown above the text.")
-        topic = one("Topic", guess.topic)
+        note = "What the answer may rely on, such as a schema. Shown above the text."
+        context = choose("Context", guess.context, note)
+        topic = choose("Topic", guess.topic)
         held_out = st.radio(
             "Hold out for blind evaluation",
             list(HeldOut),
             index=list(HeldOut).index(guess.held_out),
-            format_func=lambda h: HELD_OUT_WORDS[h],
+            format_func=HELD_OUT_WORDS.__getitem__,
             help="Fixed now and for ever. Held-out prompts are judged blind and never trained on.",
         )
         share, column = 0.2, None
         if held_out is HeldOut.SHARE:
             share = st.slider("Share", 0.05, 0.5, 0.2, 0.05)
         if held_out is HeldOut.COLUMN:
-            column = one("Column that says held out", guess.held_out_column)
+            column = choose("Column that says held out", guess.held_out_column)
     with right:
         replies = st.multiselect("People's replies", columns, default=list(guess.responses))
         names = {c: st.text_input(f"Who wrote “{plain(c)}”?", value=person_of(c), key=f"who_{c}") for c in replies}
         made_up = bool(replies) and st.checkbox("These replies were made up, not written by people at work")
-        picked = one("Picks", guess.picked, "Says which reply is better: a reply column, “tie” or “both bad”.")
-        reason = one("Reasons of the picks", guess.reason) if picked else None
+        picked = choose("Picks", guess.picked, "Says which reply is better: a reply column, “tie” or “both bad”.")
+        reason = choose("Reasons of the picks", guess.reason) if picked else None
         picked_by = st.text_input("Whose picks are these?", value=me.name) if picked else ""
         simulated = bool(picked) and st.checkbox("A rule or a model made these picks, or they were made up")
     return ColumnMapping(
@@ -102,7 +101,6 @@ def show_problems(problems: tuple[Problem, ...]) -> None:
 
 
 def show_plan(plan: ImportPlan) -> None:
-    """What would be saved, in numbers and rows."""
     numbers = st.columns(4)
     numbers[0].metric("New prompts", plan.new)
     numbers[1].metric("of them held out", plan.held_out)
@@ -131,21 +129,19 @@ def make_more() -> None:
         "here. Words with a digit in them, such as order numbers, never change."
     )
     how = st.segmented_control(
-        "How", list(WAYS), format_func=lambda one: WAYS[one], label_visibility="collapsed", key="more_how"
+        "How", list(WAYS), format_func=WAYS.__getitem__, label_visibility="collapsed", key="more_how"
     )
-    try:
+    with errors_shown():
         if how == "change":
             change_prompts()
         elif how == "take":
             take_over()
-    except PickwellError as problem:
-        show_error(problem)
 
 
 def change_prompts() -> None:
-    """Training prompts as somebody else might have typed them."""
+    """Training prompts as another person might have typed them."""
     left, middle, right, last = st.columns([3, 1, 1, 2])
-    way = left.selectbox("Change", list(Way), format_func=lambda one: WAY_WORDS[one], key="more_way") or Way.TYPOS
+    way = left.selectbox("Change", list(Way), format_func=WAY_WORDS.__getitem__, key="more_way") or Way.TYPOS
     count = middle.number_input("Prompts at most", 1, MOST, 20, key="more_count")
     seed = right.number_input("Draw", 0, 10**6, 0, key="more_seed", help="Another number draws other prompts.")
     rate = RATE * 100
@@ -155,25 +151,18 @@ def change_prompts() -> None:
     with st.spinner("Looking for duplicates …"), reading() as s:
         made = plan_variations(s, project_id=me.project_id, variation=variation)
     st.write(f"Would add {made.sentence}")
-    for one in made.prompts[:5]:
-        show_diff(word_diff(one.parent.text, one.text))
-    st.button(
-        "Add them",
-        type="primary",
-        disabled=not made.prompts,
-        icon=":material/check:",
-        on_click=add_made,
-        args=(lambda s: save_variations(s, by=me.reviewer_id, project_id=me.project_id, variation=variation),),
-    )
+    for prompt in made.prompts[:5]:
+        show_diff(word_diff(prompt.parent.text, prompt.text))
+    add_button(made, lambda s: save_variations(s, **me.ids, variation=variation))
 
 
 def take_over() -> None:
     """A model's replies as prompts."""
     with reading() as s:
         machines = {
-            one.responder.id: one.responder.label
-            for one in responders(s, project_id=me.project_id)
-            if one.training and one.responder.kind is not ResponderKind.HUMAN
+            counts.responder.id: counts.responder.label
+            for counts in responders(s, project_id=me.project_id)
+            if counts.training and counts.responder.kind is not ResponderKind.HUMAN
         }
     if not machines:
         st.info(
@@ -185,38 +174,31 @@ def take_over() -> None:
         "Choose a responder that was told to write another message like the one it was given. Let it give one response "
         "to each prompt: two would be offered for ranking."
     )
-    who = st.selectbox("Responder", list(machines), format_func=lambda i: machines[i], key="more_who")
+    who = st.selectbox("Responder", list(machines), format_func=machines.__getitem__, key="more_who")
     with st.spinner("Looking for duplicates …"), reading() as s:
         made = plan_taken(s, project_id=me.project_id, responder_id=who)
     st.write(f"Would add {made.sentence}")
-    for one in made.prompts[:5]:
-        left, right = st.columns(2)
-        with left:
-            st.caption("It was given")
-            show_text(one.parent.text)
-        with right:
-            st.caption("It wrote")
-            show_text(one.text)
-    st.button(
-        "Add them",
-        type="primary",
-        disabled=not made.prompts,
-        icon=":material/check:",
-        on_click=add_made,
-        args=(lambda s: save_taken(s, by=me.reviewer_id, project_id=me.project_id, responder_id=who),),
-    )
+    for prompt in made.prompts[:5]:
+        sides = ("It was given", prompt.parent.text), ("It wrote", prompt.text)
+        for column, (caption, text) in zip(st.columns(2), sides, strict=True):
+            with column:
+                st.caption(caption)
+                show_text(text)
+    add_button(made, lambda s: save_taken(s, **me.ids, responder_id=who))
 
 
-def add_made(save: Callable[[Session], Made]) -> None:
-    """Save what was shown."""
-    with errors_toasted():
-        with session() as s:
-            made = save(s)
-        st.session_state["imported"] = f"Added {made.sentence}"
+def add_button(made: Made, save: Callable[[Session], Made]) -> None:
+
+    def add() -> None:
+        with errors_toasted():
+            with session() as s:
+                added = save(s)
+            st.session_state["imported"] = f"Added {added.sentence}"
+
+    st.button("Add them", type="primary", disabled=not made.prompts, icon=":material/check:", on_click=add)
 
 
-def earlier_imports() -> None:
-    """What was imported before."""
+def show_earlier_imports() -> None:
     with reading() as s:
         sets = prompt_sets(s, project_id=me.project_id)
     if sets:
@@ -237,11 +219,11 @@ if "imported" in st.session_state:
     st.success(st.session_state.pop("imported"), icon=":material/check:")
 if upload is None:
     with reading() as s:
-        there = story(s, project_id=me.project_id).prompts
-    if there:
+        has_prompts = story(s, project_id=me.project_id).prompts
+    if has_prompts:
         with st.expander("Make more: synthetic prompts", icon=":material/science:"):
             make_more()
-    earlier_imports()
+    show_earlier_imports()
     st.stop()
 content = upload.getvalue()
 with errors_shown(stop=True):
@@ -253,9 +235,7 @@ show_problems(plan.problems)
 show_plan(plan)
 if st.button("Import", type="primary", disabled=not plan.prompts, icon=":material/check:"):
     with errors_shown(stop=True), st.spinner("Saving …"), session() as s:
-        done, _ = save_import(
-            s, by=me.reviewer_id, project_id=me.project_id, table=table, content=content, mapping=mapping
-        )
+        done, _ = save_import(s, **me.ids, table=table, content=content, mapping=mapping)
     st.session_state["imported"] = (
         "Everything in this file was here already, so nothing was added."
         if done.nothing_new

@@ -1,5 +1,7 @@
 """The blind screen: a prompt, two texts, four buttons, and no result in sight."""
 
+from functools import partial
+
 import streamlit as st
 
 from db.models import Guess, Role
@@ -32,7 +34,7 @@ from ui.pairs import (
     show_prompt,
 )
 from ui.reasons import why_verdict
-from ui.safe import errors_toasted, plain, show_error
+from ui.safe import attempt, errors_toasted, plain, show_error
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
 
@@ -41,33 +43,18 @@ WHICH = (
     (Guess.CANNOT_TELL.value, "Cannot tell", "Down"),
     (Guess.RIGHT.value, "Right was the machine", "Right"),
 )
-
-
 VERDICT, GUESS, AGAIN = range(3)
-"""What is asked of a judgment: each is an item of its own, so that one press never answers two."""
-
-
-def item(judgment_id: int, asked: int) -> int:
-    """One number for both, which never leaves the server."""
-    return judgment_id * 3 + asked
+"""What is asked of a judgment: judgment_id * 3 + one of these is an item of its own, so no press answers two."""
 
 
 def give_verdict(item_id: int, choice: str) -> bool:
-    """Save a verdict; the next pair appears by itself."""
-    judgment_id, asked = divmod(item_id, 3)
-    save = judge_again if asked == AGAIN else judge
-    with errors_toasted(), session() as s:
-        save(s, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds_shown())
-        return True
-    return False
+    judgment_id, question = divmod(item_id, 3)
+    save, seconds = judge_again if question == AGAIN else judge, seconds_shown()
+    return attempt(save, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds)
 
 
 def give_guess(item_id: int, choice: str) -> bool:
-    """Save which side was taken for the machine."""
-    with errors_toasted(), session() as s:
-        say_which(s, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
-        return True
-    return False
+    return attempt(say_which, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
 
 
 def take_back(evaluation_id: int) -> None:
@@ -79,16 +66,15 @@ def take_back(evaluation_id: int) -> None:
 
 
 @st.fragment
-def judging(evaluation_id: int) -> None:
-    """Everything that changes from pair to pair."""
+def show_next_pair(evaluation_id: int) -> None:
     try:
         with session() as s:
             chosen = just_chosen(BlindView)
-            asked = chosen.shown if chosen and chosen.item_id % 3 == GUESS else None
+            guessed = chosen.shown if chosen and chosen.item_id % 3 == GUESS else None
             view: BlindView | None = chosen.shown if chosen else None
             if chosen is None:
-                asked = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
-                view = asked or next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+                guessed = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+                view = guessed or next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
             done = progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     except PickwellError as problem:
         show_error(problem)
@@ -100,32 +86,25 @@ def judging(evaluation_id: int) -> None:
         )
         return
     st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs judged by you")
+    undo_button = partial(show_undo, evaluation_id, disabled=not done.done)
     if view is None:
-        nothing_left(done)
-        undo_button(evaluation_id, done.done)
+        show_end(done)
+        undo_button()
     else:
         show_prompt(view.prompt, view.context)
         show_pair(view.left, view.right, chosen=chosen.choice if chosen else None)
-        if asked is not None:
+        item_id = view.judgment_id * 3
+        if guessed is not None:
             st.caption("Your verdict is saved. Which side, do you think, was written by the machine?")
-            choice_bar(
-                item(view.judgment_id, GUESS),
-                view,
-                give_guess,
-                beside=lambda: undo_button(evaluation_id, done.done),
-                keys=WHICH,
-                name="which",
-            )
+            choice_bar(item_id + GUESS, view, give_guess, beside=undo_button, keys=WHICH, name="which")
         else:
-            which = item(view.judgment_id, AGAIN if view.again else VERDICT)
-            choice_bar(which, view, give_verdict, beside=lambda: undo_button(evaluation_id, done.done))
-    if asked is None:
-        tell_last(evaluation_id)
+            choice_bar(item_id + (AGAIN if view.again else VERDICT), view, give_verdict, beside=undo_button)
+    if guessed is None:
+        show_last(evaluation_id)
     go_on_after_the_pause(chosen)
 
 
-def nothing_left(done: JudgingProgress) -> None:
-    """Thanks, or to come back."""
+def show_end(done: JudgingProgress) -> None:
     if done.done < done.total:
         st.info("Others have the last pairs on their screens. Look again in ten minutes: what they leave is yours.")
         return
@@ -135,23 +114,22 @@ def nothing_left(done: JudgingProgress) -> None:
     )
 
 
-def tell_last(evaluation_id: int) -> None:
+def show_last(evaluation_id: int) -> None:
     """One's last verdict, why, and only now what was checked about that pair."""
     with reading() as s:
         last = explainable(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
-        asking = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id) is not None
-        if last is None or asking:  # what was checked could tell which one is the machine
+        is_asked = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id) is not None
+        if last is None or is_asked:  # what was checked could tell which one is the machine
             return
-        told = after_verdict(s, by=me.reviewer_id, judgment_id=last.id)
+        checks = after_verdict(s, by=me.reviewer_id, judgment_id=last.id)
     why_verdict(me, last)
-    if told is not None and (found := told_in_words(told)):
-        st.caption(plain(f"That pair was checked. {found}"))
+    if checks is not None and (findings := told_in_words(checks)):
+        st.caption(plain(f"That pair was checked. {findings}"))
 
 
-def undo_button(evaluation_id: int, done: int) -> None:
-    """Back by one verdict, as often as there are verdicts."""
+def show_undo(evaluation_id: int, *, disabled: bool) -> None:
     st.button(
-        "Undo", shortcut="U", on_click=take_back, args=(evaluation_id,), icon=":material/undo:", disabled=not done
+        "Undo", shortcut="U", on_click=take_back, args=(evaluation_id,), icon=":material/undo:", disabled=disabled
     )
 
 
@@ -161,8 +139,8 @@ if not waiting:
     st.info("Nothing is waiting to be judged. A manager sets up an evaluation on the Evaluate page.")
     st.stop()
 # an evaluation's name could tell who takes part, so here it is only a number
-chosen = waiting[0]
+shown_id = waiting[0]
 if len(waiting) > 1:
-    chosen = st.selectbox("Evaluation", waiting, format_func=lambda i: f"Evaluation {i}")
+    shown_id = st.selectbox("Evaluation", waiting, format_func=lambda i: f"Evaluation {i}")
 st.caption("Which reply would you rather have sent? Who wrote them stays hidden until the evaluation is closed.")
-judging(chosen)
+show_next_pair(shown_id)

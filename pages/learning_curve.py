@@ -1,11 +1,12 @@
 """Train on growing shares of one Snapshot and see whether more ranking would help."""
 
+from functools import partial
+
 import streamlit as st
 
 from db.lookup import models
 from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
-from errors import PickwellError
 from texts.escape import escaped
 from training.data.snapshot import snapshots
 from training.recipe.curve_runs import (
@@ -24,7 +25,7 @@ from training.trainer.history import training_runs
 from ui.charts import learning_curve
 from ui.frame import page
 from ui.run_status import show_run
-from ui.safe import errors_shown, errors_toasted, plain, show_error, show_table
+from ui.safe import act, errors_shown, plain, show_table
 
 me = page("Learning curve", Role.MANAGER)
 RECIPES = [preset for preset in PRESETS if preset.method in PAIRED]
@@ -38,7 +39,7 @@ st.caption(
 with reading() as s:
     frozen = snapshots(s, project_id=me.project_id)
     bases = models(s)
-    known = [one.id for one in curves(s, project_id=me.project_id)]
+    known = [curve.id for curve in curves(s, project_id=me.project_id)]
     runs = training_runs(s, project_id=me.project_id)
     busy = any(run.curve_id is not None and not run.status.ended for run in runs)
 if not frozen or not bases:
@@ -46,88 +47,65 @@ if not frozen or not bases:
     st.stop()
 
 
-def named(snapshot: Snapshot) -> str:
-    """A snapshot in a list."""
+def describe_snapshot(snapshot: Snapshot) -> str:
     return f"{snapshot.id}: {snapshot.row_count} preferences, {snapshot.simulated_count} simulated"
 
 
 def new_curve() -> None:
-    """What to train on, what it takes, and the button."""
     top = st.columns(3)
-    snapshot = top[0].selectbox("Snapshot", frozen, format_func=named)
+    snapshot = top[0].selectbox("Snapshot", frozen, format_func=describe_snapshot)
     base = top[1].selectbox("Start from", bases, format_func=lambda m: m.name)
     recipe = top[2].selectbox("Recipe", RECIPES, format_func=lambda r: r.name)
     name = st.text_input("Name", max_chars=80, placeholder="Before the second round of ranking", key="curve_name")
-    try:
+    with errors_shown():
         counts = counts_of(snapshot, seed=recipe.seed)
         check_curve(counts, method=recipe.method)
         minutes = curve_minutes(snapshot, recipe=recipe)
-    except PickwellError as problem:
-        show_error(problem)
-        return
-    sizes = ", ".join(f"{pairs:,}" for pairs in counts.pairs)
-    st.caption(
-        f"Pairs: {sizes}. Validation pairs: {counts.validation:,}. About {minutes:,.0f} minutes for all four, one "
-        "after another, for a 135M model on two CPU cores; a guess from measured runs."
-    )
-    if st.button("Start all four", type="primary", icon=":material/play_arrow:"):
-        with errors_shown():
+        sizes = ", ".join(f"{pairs:,}" for pairs in counts.pairs)
+        st.caption(
+            f"Pairs: {sizes}. Validation pairs: {counts.validation:,}. About {minutes:,.0f} minutes for all four, one "
+            "after another, for a 135M model on two CPU cores; a guess from measured runs."
+        )
+        if st.button("Start all four", type="primary", icon=":material/play_arrow:"):
             with session() as s:
-                start_curve(
-                    s,
-                    by=me.reviewer_id,
-                    project_id=me.project_id,
-                    snapshot_id=snapshot.id,
-                    base_model_id=base.id,
-                    recipe=recipe,
-                    name=name,
-                )
+                start_curve(s, **me.ids, snapshot_id=snapshot.id, base_model_id=base.id, recipe=recipe, name=name)
             st.session_state.pop("curve_name", None)
             st.rerun()
 
 
-def cancel_all(curve_id: int) -> None:
-    """Stop what has not ended."""
-    with errors_toasted(), session() as s:
-        cancel_curve(s, by=me.reviewer_id, curve_id=curve_id)
-
-
-def show_curve(found: CurveStanding, *, newest: bool) -> None:
-    """Sentence, picture, numbers; the four runs below."""
+def show_curve(curve: CurveStanding, *, newest: bool) -> None:
     head, action = st.columns([4, 1], vertical_alignment="center")
-    head.subheader(plain(found.title))
-    if not found.ended:
+    head.subheader(plain(curve.title))
+    if not curve.ended:
         action.button(
             "Cancel all four",
-            key=f"cancel_curve_{found.curve.id}",
+            key=f"cancel_curve_{curve.curve.id}",
             icon=":material/cancel:",
             width="stretch",
-            on_click=cancel_all,
-            args=(found.curve.id,),
+            on_click=partial(act, cancel_curve, by=me.reviewer_id, curve_id=curve.curve.id),
         )
-    if found.points:
-        show_points(found)
-    with st.expander("The four trainings", expanded=newest and not found.ended):
-        for run in found.runs:
+    if curve.points:
+        show_points(curve)
+    with st.expander("The four trainings", expanded=newest and not curve.ended):
+        for run in curve.runs:
             about = f"{run.share * 100:.0f} %: {run.base_model.name}, recipe “{run.recipe.name}”"
             show_run(run, about, by=me.reviewer_id)
 
 
-def show_points(found: CurveStanding) -> None:
-    """What the trainings that are done say."""
-    counts = found.counts
+def show_points(curve: CurveStanding) -> None:
+    counts = curve.counts
     simulated = counts.simulated + counts.simulated_validation
     every = simulated == counts.pairs[-1] + counts.validation
     tag = "simulated picks, not people's" if every else "some of the picks are simulated"
     mark = f'<span class="pw-simulated">{tag}</span>' if simulated else ""
-    st.html(f'<div class="pw-sentence">{escaped(finding(found.points))}{mark}</div>')
-    if words := told_from_chance(found.points):
+    st.html(f'<div class="pw-sentence">{escaped(finding(curve.points))}{mark}</div>')
+    if words := told_from_chance(curve.points):
         st.caption(plain(words))
-    learning_curve(found.points)
-    by_share = {point.share: point for point in found.points}
+    learning_curve(curve.points)
+    by_share = {point.share: point for point in curve.points}
     rows = []
     silent = "reported no accuracy"
-    for run, pairs in zip(found.runs, counts.pairs, strict=False):
+    for run, pairs in zip(curve.runs, counts.pairs, strict=False):
         point = by_share.get(run.share)
         rows.append(
             {
@@ -141,7 +119,8 @@ def show_points(found: CurveStanding) -> None:
             }
         )
     if not any(row["Note"] for row in rows):
-        rows = [{name: cell for name, cell in row.items() if name != "Note"} for row in rows]
+        for row in rows:
+            row.pop("Note")
     show_table(rows)
     notes = [
         "Right: a pair whose better reply gains more on the base model than the worse one does. It is the trainer's "
@@ -168,17 +147,16 @@ with st.expander("A new learning curve", expanded=not known, icon=":material/add
 
 
 @st.fragment(run_every="2s" if busy else None)
-def shown() -> None:
-    """The curves, newest first, drawn anew while trainings run."""
+def show_curves() -> None:
     ended = True
     for place, curve_id in enumerate(known[:SHOWN]):
         with st.container(border=True), errors_shown():
             with reading() as s:
-                found = standing(s, curve_id=curve_id)
-            show_curve(found, newest=place == 0)
-            ended = ended and found.ended
+                curve = standing(s, curve_id=curve_id)
+            show_curve(curve, newest=place == 0)
+            ended = ended and curve.ended
     if busy and ended:
         st.rerun()
 
 
-shown()
+show_curves()

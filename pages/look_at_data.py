@@ -1,11 +1,12 @@
 """What a frozen Snapshot would teach, in charts and findings, and its rows as the model will read them."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import streamlit as st
 
 from db.lookup import models
-from db.models import ModelVersion, Role, Snapshot
+from db.models import ModelVersion, Role
 from db.session import reading, session
 from errors import PickwellError
 from review.reveals import may_see, reveal
@@ -48,14 +49,12 @@ def kept_rows(folder: str, snapshot_id: int, by: int, project_id: int) -> Inspec
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Counting …")
 def kept_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose: RowSource) -> Figures:
-    """The figures of a snapshot's rows."""
-    known = kept_rows(folder, snapshot_id, by, project_id)
-    return figures(of_whom(known.rows, whose), left_out=known.opposite)
+    snapshot_rows = kept_rows(folder, snapshot_id, by, project_id)
+    return figures(of_whom(snapshot_rows.rows, whose), left_out=snapshot_rows.opposite)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Loading the tokenizer …")
 def kept_reader(model_id: int, location: str, template_hash: str | None) -> Reader:
-    """A base model's tokenizer and chat template."""
     with reading() as s:
         return reader_of(s, model_id=model_id)
 
@@ -66,23 +65,23 @@ def kept_counts(folder: str, model_id: int, location: str, template_hash: str | 
     return []
 
 
-def tokens_of(reader: Reader, snapshot: Snapshot, base: ModelVersion) -> Sequence[RowTokens]:
+def tokens_of(reader: Reader, folder: str, base: ModelVersion) -> Sequence[RowTokens]:
     """The lengths of all rows in tokens, counted once."""
-    place = kept_counts(str(folder_of(snapshot)), base.id, base.location, base.template_hash)
-    if not place:
+    counts = kept_counts(folder, base.id, base.location, base.template_hash)
+    if not counts:
         bar = st.progress(0.0, "Counting tokens …")
 
-        def heard(done: int, of: int) -> None:
+        def show_progress(done: int, of: int) -> None:
             bar.progress(done / of, f"Counting tokens: {done:,} of {of:,} rows")
 
-        place[:] = count_tokens(reader, look.rows, told=heard)
+        counts[:] = count_tokens(reader, frozen_rows, told=show_progress)
         bar.empty()
-    return place
+    return counts
 
 
 with reading() as s:
     frozen = snapshots(s, project_id=me.project_id)
-    bases = [one for one in models(s) if one.retired_at is None]
+    bases = [model for model in models(s) if model.retired_at is None]
 st.caption("Before a training: what would a model learn from these rows, and what does it really read?")
 if not frozen:
     st.info(
@@ -100,14 +99,15 @@ base = second.selectbox("Read by", bases, format_func=lambda m: m.name, help="Wh
 limit = third.number_input("Longest row, tokens", 16, 1_000_000, SMALL.max_length, step=64)
 
 with errors_shown(stop=True):
-    look = kept_rows(str(folder_of(snapshot)), snapshot.id, me.reviewer_id, me.project_id)
+    folder = str(folder_of(snapshot))
+    frozen_rows = kept_rows(folder, snapshot.id, **me.ids).rows
 reader: Reader | None = None
 counts: Sequence[RowTokens] = ()
 unread = "There is no model yet: the Train page adds the base model. Tokens are not counted."
 if base is not None:
     try:
         reader = kept_reader(base.id, base.location, base.template_hash)
-        counts = tokens_of(reader, snapshot, base)
+        counts = tokens_of(reader, folder, base)
     except PickwellError as problem:
         reader, unread = None, str(problem)
 
@@ -115,51 +115,49 @@ simulated = snapshot.simulated_count
 views, words = st.columns([1, 1], vertical_alignment="bottom")
 view = views.segmented_control("View", ["Figures", "Read rows"], default="Figures", required=True, key="look_view")
 whose = RowSource.ALL
-if 0 < simulated < len(look.rows):
+if 0 < simulated < len(frozen_rows):
     whose = words.segmented_control(
         "Rows",
         list(RowSource),
         default=RowSource.ALL,
         required=True,
-        format_func=lambda one: one.words,
+        format_func=attrgetter("words"),
         key="look_whose",
     )
-rows = of_whom(look.rows, whose)
-numbers = {one.number for one in rows}
-tokens = [one for one in counts if one.number in numbers]
+rows = of_whom(frozen_rows, whose)
+numbers = {row.number for row in rows}
+tokens = [count for count in counts if count.number in numbers]
 if simulated:
     st.caption(
         plain(f"In {among(rows, 'rows')}: whatever is called simulated here is a rule's or made up, no person's.")
     )
 
 
-def show_lengths() -> None:
-    """Words by side, and whether the longer reply won."""
+def show_lengths(shown: Figures) -> None:
+    lengths = shown.lengths
     st.subheader("Length")
-    found = told.lengths
-    show_finding(found.finding)
+    show_finding(lengths.finding)
     left, right = st.columns(2)
     with left:
-        side_histogram(bins({"chosen": found.chosen, "rejected": found.rejected}), title="words in a reply")
+        side_histogram(bins({"chosen": lengths.chosen, "rejected": lengths.rejected}), title="words in a reply")
     with right:
-        difference_bars(found.differences)
+        difference_bars(lengths.differences)
 
 
-def show_winners() -> None:
-    """How often each responder won, and how far people disagree."""
+def show_winners(shown: Figures) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Who won")
-        show_finding(told.winner)
-        responder_shares(told.fared)
-        corrected = [f"{one.responder} {one.corrected:,}" for one in told.fared if one.corrected]
+        show_finding(shown.winner)
+        responder_shares(shown.fared)
+        corrected = [f"{record.responder} {record.corrected:,}" for record in shown.fared if record.corrected]
         if corrected:
             st.caption(plain(f"Rows in which a correction stands over a reply by: {', '.join(corrected)}."))
     with right:
         st.subheader("Disagreement")
-        show_finding(told.said.finding)
-        if told.said.pairs:
-            disagreement_bar(told.said)
+        show_finding(shown.said.finding)
+        if shown.said.pairs:
+            disagreement_bar(shown.said)
         st.caption("As rankings stand now, each person's own word; simulated ones are in no figure of disagreement.")
 
 
@@ -169,150 +167,144 @@ def show_tokens() -> None:
     if reader is None:
         st.info(plain(unread), icon=":material/info:")
         return
-    found = fit(tokens, limit=int(limit))
-    for one in (found.finding, *found.refusals):
-        show_finding(one)
+    fitting = fit(tokens, limit=int(limit))
+    for remark in (fitting.finding, *fitting.refusals):
+        show_finding(remark)
     sides = {"chosen": [t.prompt + t.chosen for t in tokens], "rejected": [t.prompt + t.rejected for t in tokens]}
     side_histogram(bins(sides), title="tokens in a prompt with its reply; the line is the limit", limit=int(limit))
-    if found.elsewhere:
-        st.caption(plain(found.elsewhere))
-    if found.too_long:
-        st.caption(plain("Too long are rows " + ", ".join(map(str, found.too_long[:20])) + more(found.too_long, 20)))
+    if fitting.elsewhere:
+        st.caption(plain(fitting.elsewhere))
+    name_rows("Too long are rows", fitting.too_long)
 
 
-def more(some: Sequence[object], shown: int) -> str:
-    """How many of them are not named."""
-    return f" and {len(some) - shown:,} more." if len(some) > shown else "."
+def name_rows(words: str, numbers: Sequence[int], most: int = 20) -> None:
+    """A line with the first row numbers and how many more there are; none where there is no row."""
+    if numbers:
+        more = f" and {len(numbers) - most:,} more." if len(numbers) > most else "."
+        st.caption(plain(f"{words} {', '.join(map(str, numbers[:most]))}{more}"))
 
 
-def show_task() -> None:
+def show_task(shown: Figures) -> None:
     """Labels and values where the chosen replies consist of them."""
-    for one in told.task:
-        st.subheader(("Labels" if isinstance(one, Labels) else "Values") + (f": {plain(one.name)}" if one.name else ""))
-        show_finding(one.finding)
-        if isinstance(one, Labels):
-            label_bars(one)
+    for part in shown.task:
+        st.subheader(
+            ("Labels" if isinstance(part, Labels) else "Values") + (f": {plain(part.name)}" if part.name else "")
+        )
+        show_finding(part.finding)
+        if isinstance(part, Labels):
+            label_bars(part)
             continue
-        units = {unit: count for unit, count in one.units.items() if unit}
+        units = [f"{unit} ({count:,})" for unit, count in part.units.items() if unit]
         if units:
-            st.caption(plain("Given in: " + ", ".join(f"{unit} ({count:,})" for unit, count in units.items())))
-        side_histogram(bins({"chosen": one.chosen, "rejected": one.rejected}), title="value")
+            st.caption(plain("Given in: " + ", ".join(units)))
+        side_histogram(bins({"chosen": part.chosen, "rejected": part.rejected}), title="value")
         left, right = st.columns(2)
         with left:
-            round_bars(one)
+            round_bars(part)
         with right:
-            digit_bars(one.digits)
+            digit_bars(part.digits)
 
 
-def show_repeats() -> None:
-    """Pasted texts, shared openings and faulty replies."""
-    found = told.repeats
-    if not found.findings:
+def show_repeats(shown: Figures) -> None:
+    repeats = shown.repeats
+    if not repeats.findings:
         return
     st.subheader("Repeats and faults")
-    for one in found.findings:
-        show_finding(one)
-    if found.openings:
-        opening_bars(found.openings[:8])
-    if found.texts:
-        show_table([{"Prompts": one.prompts, "Chosen for all of them": one.text} for one in found.texts[:20]])
-    if found.near:
-        st.caption(plain("Hardly differing are rows " + ", ".join(map(str, found.near[:20])) + more(found.near, 20)))
+    for remark in repeats.findings:
+        show_finding(remark)
+    if repeats.openings:
+        opening_bars(repeats.openings[:8])
+    show_table([{"Prompts": pasted.prompts, "Chosen for all of them": pasted.text} for pasted in repeats.texts[:20]])
+    name_rows("Hardly differing are rows", repeats.near)
 
 
-def sealed(shown: Sequence[InspectedRow]) -> bool:
+def is_sealed(comparison_ids: set[int]) -> bool:
     """Whether one of these pairs is still this manager's to rank."""
     with reading() as s:
-        return any(not may_see(s, by=me.reviewer_id, comparison_id=i) for one in shown for i in one.comparison_ids)
+        return any(not may_see(s, by=me.reviewer_id, comparison_id=comparison_id) for comparison_id in comparison_ids)
 
 
-def note_looks(shown: Sequence[InspectedRow]) -> None:
+def note_reveals(comparison_ids: set[int]) -> None:
     """Note that this manager has seen what was said of these pairs."""
-    known = st.session_state.setdefault("looked_at", set())
-    new = {i for one in shown for i in one.comparison_ids} - known
-    if new:
+    noted = st.session_state.setdefault("looked_at", set())
+    if new := comparison_ids - noted:
         with session() as s:
             for comparison_id in sorted(new):
                 reveal(s, by=me.reviewer_id, comparison_id=comparison_id)
-        known |= new
+        noted |= new
 
 
 @st.fragment
 def read_rows() -> None:
     """Ten rows at a time, as the model reads them."""
     kinds = {which: to_read(rows, which=which) for which in RowFilter}
-    people = sorted({one.row.reviewer for one in rows})
+    people = sorted({row.row.reviewer for row in rows})
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
     which = left.selectbox(
         "Which rows",
-        [one for one in RowFilter if kinds[one]],
-        format_func=lambda one: f"{one.words} ({len(kinds[one]):,})",
+        [kind for kind in RowFilter if kinds[kind]],
+        format_func=lambda kind: f"{kind.words} ({len(kinds[kind]):,})",
         key="look_which",
     )
     reviewer = middle.selectbox(
-        "Whose word", [None, *people], format_func=lambda one: one or "anybody's", key="look_who"
+        "Whose word", [None, *people], format_func=lambda name: name or "anybody's", key="look_who"
     )
     cut = right.toggle(
         "Each token", disabled=reader is None, key="look_cut", help="Where one token ends and another begins"
     )
-    found = to_read(rows, which=which, reviewer=reviewer, tokens={one.number: one.length for one in tokens})
+    found = to_read(rows, which=which, reviewer=reviewer, tokens={count.number: count.length for count in tokens})
     if not found:
         st.info("No row fits.")
         return
-    chosen = (snapshot.id, whose, which, reviewer)
-    if st.session_state.get("look_at") != chosen:
-        st.session_state["look_at"], st.session_state["look_from"] = chosen, 0
+    choice = (snapshot.id, whose, which, reviewer)
+    if st.session_state.get("look_at") != choice:
+        st.session_state["look_at"], st.session_state["look_from"] = choice, 0
     start = st.session_state["look_from"] % len(found)
     shown = found[start : start + AT_ONCE]
     button, place = st.columns([1, 4], vertical_alignment="center")
+    next_start = start + AT_ONCE if start + AT_ONCE < len(found) else 0  # from the last ten on the first
     button.button(
         "Another ten",
         shortcut="N",
         icon=":material/shuffle:",
-        on_click=go_on,
-        args=(start, len(found)),
+        on_click=st.session_state.update,
+        args=({"look_from": next_start},),
         width="stretch",
     )
     by_length = which in (RowFilter.LONGEST, RowFilter.SHORTEST)
     ordered = "by length" if by_length else "in a random order that stays the same"
     place.caption(f"{start + 1:,} to {start + len(shown):,} of {len(found):,} rows, {ordered}")
-    if not st.session_state.get("look_unsealed") and sealed(shown):
+    comparison_ids = {comparison_id for row in shown for comparison_id in row.comparison_ids}
+    if not st.session_state.get("look_unsealed") and is_sealed(comparison_ids):
         st.info("Some of these pairs you could still rank yourself. Nobody sees what others said before ranking.")
-        st.button("Show them; I will not rank pairs that I look at here", icon=":material/visibility:", on_click=unseal)
+        st.button(
+            "Show them; I will not rank pairs that I look at here",
+            icon=":material/visibility:",
+            on_click=st.session_state.update,
+            args=({"look_unsealed": True},),
+        )
         return
     with errors_shown(stop=True):
-        note_looks(shown)
+        note_reveals(comparison_ids)
     show_style()
-    for one in shown:
+    for row in shown:
         with errors_shown():
-            show_one(one, cut=cut)
+            read_row(row, cut=cut)
     st.caption(
         plain(unread) if reader is None else "Word for word as in training; what the template adds is in colour."
     )
 
 
-def unseal() -> None:
-    """From now on this manager gives up ranking what is read here."""
-    st.session_state["look_unsealed"] = True
-
-
-def go_on(start: int, count: int) -> None:
-    """The next ten, and from the last on the first."""
-    st.session_state["look_from"] = start + AT_ONCE if start + AT_ONCE < count else 0
-
-
-def show_one(one: InspectedRow, *, cut: bool) -> None:
+def read_row(row: InspectedRow, *, cut: bool) -> None:
     """One row in the base model's tokens, or as plain turns where there is no tokenizer."""
     if reader is None:
-        sides = (as_turns(one.row.prompt), as_turns(one.row.chosen), as_turns(one.row.rejected))
-        show_row(one, sides, tokens="tokens not counted", cut=False)
+        sides = [as_turns(text) for text in (row.row.prompt, row.row.chosen, row.row.rejected)]
+        show_row(row, sides, tokens="tokens not counted", cut=False)
         return
-    read = reader.read(one)
+    read = reader.read(row)
     size = f"{read.tokens.prompt:,} + {read.tokens.chosen:,} | {read.tokens.rejected:,} tokens"
-    if cut:
-        show_row(one, (read.prompt, read.chosen, read.rejected), tokens=size, cut=True)
-    else:
-        show_row(one, (joined(read.prompt), joined(read.chosen), joined(read.rejected)), tokens=size, cut=False)
+    pieces = [side if cut else joined(side) for side in (read.prompt, read.chosen, read.rejected)]
+    show_row(row, pieces, tokens=size, cut=cut)
 
 
 if not rows:
@@ -320,9 +312,9 @@ if not rows:
 elif view == "Read rows":
     read_rows()
 else:
-    told = kept_figures(str(folder_of(snapshot)), snapshot.id, me.reviewer_id, me.project_id, whose)
-    show_lengths()
-    show_winners()
+    shown_figures = kept_figures(folder, snapshot.id, **me.ids, whose=whose)
+    show_lengths(shown_figures)
+    show_winners(shown_figures)
     show_tokens()
-    show_task()
-    show_repeats()
+    show_task(shown_figures)
+    show_repeats(shown_figures)

@@ -1,5 +1,7 @@
 """Who is in the project with which roles, and what the project is."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -10,9 +12,10 @@ from generation.responders import responders
 from review.queue import MOST_REPEATS, set_queue
 from review.reasons import criteria_of, set_criteria
 from ui.frame import ROLE_WORDS, page
-from ui.safe import errors_shown, plain
+from ui.safe import errors_shown, plain, saving
 
 me = page("People")
+say_saved = partial(st.toast, "Saved.")
 NEXT_WORDS = {NextBy.RANDOM: "a random one", NextBy.UNCERTAIN: "the least certain one"}
 with reading() as s:
     people = members(s, project_id=me.project_id)
@@ -41,12 +44,10 @@ adding, changing = st.columns(2)
 with adding.form("add", clear_on_submit=True):
     st.subheader("Add a role")
     name = st.text_input("Name", max_chars=80, help="Somebody who is here already, or somebody new.")
-    role = st.selectbox("Role", list(Role), format_func=lambda r: ROLE_WORDS[r])
+    role = st.selectbox("Role", list(Role), format_func=ROLE_WORDS.__getitem__)
     if st.form_submit_button("Add", type="primary") and role is not None:
-        with errors_shown():
-            with session() as s:
-                join(s, project_id=me.project_id, name=name, role=role, by=me.reviewer_id)
-            st.rerun()
+        with saving() as s:
+            join(s, **me.ids, name=name, role=role)
 with changing.form("remove"):
     st.subheader("Take a role away")
     st.caption("Until there are passwords, anybody can come back as annotator or reviewer.")
@@ -55,39 +56,30 @@ with changing.form("remove"):
         "Whose, which?", range(len(held)), format_func=lambda i: f"{held[i][0].label}: {held[i][1].value.lower()}"
     )
     if st.form_submit_button("Take away") and which is not None:
-        with errors_shown():
-            with session() as s:
-                leave(
-                    s,
-                    project_id=me.project_id,
-                    reviewer_id=held[which][0].id,
-                    role=held[which][1],
-                    by=me.reviewer_id,
-                )
-            st.rerun()
+        with saving() as s:
+            leave(s, **me.ids, reviewer_id=held[which][0].id, role=held[which][1])
 
 with reading() as s:
-    writers = [a.responder for a in responders(s, project_id=me.project_id) if a.responder.kind is ResponderKind.HUMAN]
+    every = [counts.responder for counts in responders(s, project_id=me.project_id)]
+writers = [responder for responder in every if responder.kind is ResponderKind.HUMAN]
 if writers:
     with st.expander("Who wrote which replies", icon=":material/signature:"), st.form("authors"):
         st.caption("Nobody judges or ranks what they wrote themselves. Equal names are linked by themselves.")
         nobody = {None: "nobody who uses Pickwell"}
         names = nobody | {reviewer.id: reviewer.label for reviewer, _ in people if not reviewer.simulated}
-        said = {
+        authors = {
             writer.id: st.selectbox(
                 plain(f"Replies of {writer.label}"),
                 list(names),
                 index=list(names).index(writer.reviewer_id) if writer.reviewer_id in names else 0,
-                format_func=lambda i: names[i],
+                format_func=names.__getitem__,
             )
             for writer in writers
         }
         if st.form_submit_button("Save", type="primary"):
-            with errors_shown():
-                with session() as s:
-                    for responder_id, reviewer_id in said.items():
-                        set_author(s, by=me.reviewer_id, responder_id=responder_id, reviewer_id=reviewer_id)
-                st.toast("Saved.")
+            with saving(say_saved) as s:
+                for responder_id, reviewer_id in authors.items():
+                    set_author(s, by=me.reviewer_id, responder_id=responder_id, reviewer_id=reviewer_id)
 
 with st.expander("This project: task, instructions, guideline", icon=":material/tune:"), st.form("project"):
     task = st.text_input("Task, in one sentence", value=project.task)
@@ -104,17 +96,8 @@ with st.expander("This project: task, instructions, guideline", icon=":material/
         help="A change makes a new version; each ranking keeps the version that it was made under.",
     )
     if st.form_submit_button("Save", type="primary"):
-        with errors_shown():
-            with session() as s:
-                edit_project(
-                    s,
-                    by=me.reviewer_id,
-                    project_id=me.project_id,
-                    task=task,
-                    instructions=instructions,
-                    guideline=guideline,
-                )
-            st.toast("Saved.")
+        with saving(say_saved) as s:
+            edit_project(s, **me.ids, task=task, instructions=instructions, guideline=guideline)
 
 queue = st.expander("The queue: how many people rank each pair, and which comes next", icon=":material/groups:")
 with queue, st.form("queue"):
@@ -127,7 +110,7 @@ with queue, st.form("queue"):
         "Which pair comes next",
         list(NextBy),
         index=list(NextBy).index(project.next_by),
-        format_func=lambda by: NEXT_WORDS[by],
+        format_func=NEXT_WORDS.__getitem__,
         help="Least certain: between models that do about equally well, and where people disagree. One pair in "
         "five stays random, so that Progress can tell what the choosing does.",
     )
@@ -141,32 +124,27 @@ with queue, st.form("queue"):
     )
     authors_rank = st.checkbox("People may rank replies that they wrote themselves", value=project.authors_rank)
     if st.form_submit_button("Save", type="primary"):
-        with errors_shown():
-            with session() as s:
-                set_queue(
-                    s,
-                    by=me.reviewer_id,
-                    project_id=me.project_id,
-                    people=people_wanted,
-                    share=share,
-                    next_by=next_by or NextBy.RANDOM,
-                    repeat_share=repeat_share,
-                    authors_rank=authors_rank,
-                )
-            st.toast("Saved.")
+        with saving(say_saved) as s:
+            set_queue(
+                s,
+                **me.ids,
+                people=people_wanted,
+                share=share,
+                next_by=next_by or NextBy.RANDOM,
+                repeat_share=repeat_share,
+                authors_rank=authors_rank,
+            )
 
 with reading() as s:
     criteria = criteria_of(s, project_id=me.project_id)
 with st.expander("Criteria to compare by, beside the choice itself", icon=":material/checklist:"), st.form("criteria"):
     st.caption("Asked after each choice, and optional. Few is better: each costs a second on every pair.")
     wanted = st.text_area(
-        "One a line", value="\n".join(c.name for c in criteria), placeholder="Correct\nComplete\nTone"
+        "One a line", value="\n".join(criterion.name for criterion in criteria), placeholder="Correct\nComplete\nTone"
     )
     if st.form_submit_button("Save", type="primary"):
-        with errors_shown():
-            with session() as s:
-                set_criteria(s, by=me.reviewer_id, project_id=me.project_id, names=wanted.splitlines())
-            st.toast("Saved.")
+        with saving(say_saved) as s:
+            set_criteria(s, **me.ids, names=wanted.splitlines())
 
 with st.expander("Another project", icon=":material/create_new_folder:"), st.form("new_project", clear_on_submit=True):
     st.caption("One project for each task: a model that answers email should not also write stories.")
@@ -175,5 +153,5 @@ with st.expander("Another project", icon=":material/create_new_folder:"), st.for
     if st.form_submit_button("Make the project", type="primary"):
         with errors_shown():
             with session() as s:
-                made = create_project(s, name=title, task=about, instructions="", guideline="", by=me.reviewer_id)
-            st.success(f"Made. Choose “{plain(made.name)}” in the sidebar.")
+                created = create_project(s, name=title, task=about, instructions="", guideline="", by=me.reviewer_id)
+            st.success(f"Made. Choose “{plain(created.name)}” in the sidebar.")

@@ -1,6 +1,6 @@
 """How the ranking goes: bars by person and day, what is left, and how far people agree."""
 
-from collections.abc import Sequence
+from functools import partial
 from statistics import median
 
 import altair as alt
@@ -8,44 +8,32 @@ import pandas as pd
 import streamlit as st
 
 from db.models import Drawn, Role
-from db.session import reading, session
-from eval.report.pictures import GREEN
+from db.session import reading
 from intake.routing import rule_counts
-from review.flags import Flagged, open_flags, settle
+from review.flags import open_flags, settle
 from review.progress import activity, by_draw, by_responder, consistency, coverage, opinions, opinions_by_criterion
 from stats.agreement import agreement, with_others
 from texts.escape import escaped
-from ui.charts import responder_bars
+from ui.charts import interval_dots, responder_bars
 from ui.frame import page
 from ui.pairs import show_prompt
-from ui.safe import errors_toasted, plain, show_table
+from ui.safe import act, plain, show_table
 from ui.slots import show_offer
 
 me = page("Progress", Role.MANAGER)
 DRAW_WORDS = {Drawn.RANDOM: "Drawn at random", Drawn.UNCERTAIN: "Least certain first"}
 
 
-def open_pairs() -> Sequence[Flagged]:
-    """What somebody flagged and nobody settled."""
-    with reading() as s:
-        return open_flags(s, by=me.reviewer_id, project_id=me.project_id)
-
-
-def settle_flag(flag_id: int, discard: bool) -> None:
-    """Keep or discard a flagged pair."""
-    with errors_toasted(), session() as s:
-        settle(s, by=me.reviewer_id, flag_id=flag_id, discard=discard)
-
-
 with st.spinner("Counting …"), reading() as s:
     done = coverage(s, project_id=me.project_id)
     people = activity(s, project_id=me.project_id)
-    said = opinions(s, project_id=me.project_id)
+    answers = opinions(s, project_id=me.project_id)
     by_criterion = opinions_by_criterion(s, project_id=me.project_id)
     steady = consistency(s, project_id=me.project_id)
     standings = by_responder(s, project_id=me.project_id)
     draws = by_draw(s, project_id=me.project_id)
     routed = rule_counts(s, project_id=me.project_id)
+    flagged = open_flags(s, **me.ids)
 
 target = st.number_input(
     "Pairs to rank",
@@ -58,7 +46,7 @@ left = max(0, int(target) - done.once)
 numbers = st.columns(4)
 numbers[0].metric("Ranked by people", f"{done.once:,}", help=f"Of {done.comparisons:,} pairs.")
 numbers[1].metric("Left for the target", f"{left:,}")
-timed = [seconds for one in people if not one.simulated for seconds in one.seconds]
+timed = [seconds for person in people if not person.simulated for seconds in person.seconds]
 numbers[2].metric("Median seconds a pair", f"{median(timed):.0f}" if timed else "–")
 numbers[3].metric("Ranked by two or more", f"{done.twice:,}", help="Only these tell about agreement.")
 st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target))} of {int(target)}")
@@ -70,27 +58,27 @@ if routed:
     show_table(
         [
             {
-                "Why": one.rule.reason,
-                "Prompts": one.prompts,
-                "With a person's reply": one.answered,
-                "Found by": f"answer of {one.classifier}" if one.classifier else "pattern",
+                "Why": count.rule.reason,
+                "Prompts": count.prompts,
+                "With a person's reply": count.answered,
+                "Found by": f"answer of {count.classifier}" if count.classifier else "pattern",
             }
-            for one in routed
+            for count in routed
         ]
     )
 
-flagged = open_pairs()
 if flagged:
     st.subheader("Flagged pairs")
-    for one in flagged:
-        with st.container(border=True):
-            st.html(f'<div class="pw-text"><b>{escaped(one.reviewer)}</b>: {escaped(one.note)}</div>')
-            with st.expander("The pair"):
-                show_prompt(one.offer.prompt, one.offer.context, synthetic=one.offer.synthetic)
-                show_offer(one.offer)
-            keep, away, _ = st.columns([1, 1, 3])
-            keep.button("Keep it", key=f"keep_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, False))
-            away.button("Discard it", key=f"discard_{one.flag_id}", on_click=settle_flag, args=(one.flag_id, True))
+for flag in flagged:
+    with st.container(border=True):
+        st.html(f'<div class="pw-text"><b>{escaped(flag.reviewer)}</b>: {escaped(flag.note)}</div>')
+        with st.expander("The pair"):
+            show_prompt(flag.offer.prompt, flag.offer.context, synthetic=flag.offer.synthetic)
+            show_offer(flag.offer)
+        keep, away, _ = st.columns([1, 1, 3])
+        settle_flag = partial(act, settle, by=me.reviewer_id, flag_id=flag.flag_id)
+        keep.button("Keep it", key=f"keep_{flag.flag_id}", on_click=partial(settle_flag, discard=False))
+        away.button("Discard it", key=f"discard_{flag.flag_id}", on_click=partial(settle_flag, discard=True))
 
 if not people:
     st.info("Nobody has ranked anything yet. Pairs wait on the Compare page.")
@@ -98,9 +86,9 @@ if not people:
 
 st.subheader("By person and day")
 days = [
-    {"Day": day.isoformat(), "Person": one.reviewer, "Pairs": count}
-    for one in people
-    for day, count in one.by_day.items()
+    {"Day": day.isoformat(), "Person": person.reviewer, "Pairs": count}
+    for person in people
+    for day, count in person.by_day.items()
 ]
 if days:
     chart = (
@@ -116,38 +104,36 @@ if days:
     st.altair_chart(chart.properties(height=220), width="stretch")
 
 
-def share(value: float | None) -> str:
-    """A share in per cent, or a dash."""
+def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
 
 
-def checks(name: str) -> dict[str, str]:
-    """How consistent somebody is, where the project looks for it."""
+def consistency_columns(name: str) -> dict[str, str]:
+    """How consistent a person is, where the project looks for it."""
+    person = steady.get(name)
     columns = {}
-    if any(one.repeats for one in steady.values()):
-        mine = steady.get(name)
-        columns["Same twice"] = f"{mine.repeated_alike} of {mine.repeats}" if mine and mine.repeats else "–"
-    if any(one.gold for one in steady.values()):
-        mine = steady.get(name)
-        columns["Gold right"] = f"{mine.gold_right} of {mine.gold}" if mine and mine.gold else "–"
+    if any(record.repeats for record in steady.values()):
+        columns["Same twice"] = f"{person.repeated_alike} of {person.repeats}" if person and person.repeats else "–"
+    if any(record.gold for record in steady.values()):
+        columns["Gold right"] = f"{person.gold_right} of {person.gold}" if person and person.gold else "–"
     return columns
 
 
-agreeing = with_others(said)
+agreeing = with_others(answers)
 show_table(
     [
         {
-            "Person": one.reviewer,
-            "Ranked": one.ranked,
-            "Imported": one.imported,
-            "Corrected": one.corrections,
-            "Seconds": "–" if one.median_seconds is None else f"{one.median_seconds:.0f}",
-            "Left": share(one.left_share),
-            "Ties": share(one.tie_share),
-            "Agrees": share(agreeing[one.reviewer].raw) if one.reviewer in agreeing else "–",
+            "Person": person.reviewer,
+            "Ranked": person.ranked,
+            "Imported": person.imported,
+            "Corrected": person.corrections,
+            "Seconds": "–" if person.median_seconds is None else f"{person.median_seconds:.0f}",
+            "Left": percent(person.left_share),
+            "Ties": percent(person.tie_share),
+            "Agrees": percent(agreeing[person.reviewer].raw) if person.reviewer in agreeing else "–",
         }
-        | checks(one.reviewer)
-        for one in people
+        | consistency_columns(person.reviewer)
+        for person in people
     ]
 )
 st.caption(
@@ -162,30 +148,24 @@ if standings:
     responder_bars(standings)
 if len(draws) > 1:
     st.caption(
-        plain("; ".join(f"{DRAW_WORDS[one.drawn]}: {one.decided} of {one.ranked} decided" for one in draws))
+        plain("; ".join(f"{DRAW_WORDS[draw.drawn]}: {draw.decided} of {draw.ranked} decided" for draw in draws))
         + ". Only random pairs say how good a responder is."
     )
 
 st.subheader("Agreement between people")
-whole = agreement(said)
+whole = agreement(answers)
 st.write(whole.sentence)
-parts = [("Which is better", whole), *((name, agreement(some)) for name, some in by_criterion.items())]
-drawn = [
+parts = {"Which is better": whole} | {name: agreement(some) for name, some in by_criterion.items()}
+rows = [
     {"What": name, "alpha": part.alpha, "low": part.low, "high": part.high}
-    for name, part in parts
+    for name, part in parts.items()
     if part.alpha is not None
 ]
-if drawn:
-    base = alt.Chart(pd.DataFrame(drawn))
-    scale = alt.Scale(domain=[min(0.0, *(float(d["low"] or 0) for d in drawn)), 1])
-    rule = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(
-        x=alt.X("low:Q", scale=scale, title="Krippendorff's alpha: 0 is chance, 1 full agreement"),
-        x2="high:Q",
-        y=alt.Y("What:N", sort=None, title=None),
-        tooltip=["What", *(alt.Tooltip(f"{c}:Q", format=".2f") for c in ("alpha", "low", "high"))],
-    )
-    point = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(
-        x=alt.X("alpha:Q", scale=scale), y=alt.Y("What:N", sort=None, title=None)
-    )
-    st.altair_chart((rule + point).properties(height=60 + 46 * len(drawn)), width="stretch")
+if rows:
+    base = alt.Chart(pd.DataFrame(rows)).encode(y=alt.Y("What:N", sort=None, title=None))
+    title = "Krippendorff's alpha: 0 is chance, 1 full agreement"
+    domain = (min(0.0, *(float(row["low"] or 0) for row in rows)), 1)
+    tips = ["What", *(alt.Tooltip(f"{name}:Q", format=".2f") for name in ("alpha", "low", "high"))]
+    bars, dots = interval_dots(base, "alpha", title=title, domain=domain, tooltip=tips)
+    st.altair_chart((bars + dots).properties(height=60 + 46 * len(rows)), width="stretch")
 st.caption("Simulated reviewers are in the table and in no figure of agreement.")

@@ -4,13 +4,11 @@ import streamlit as st
 
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from errors import PickwellError
 from generation.responders import responders
 from intake.routing import (
     LONGEST_PATTERN,
     LONGEST_REASON,
     NewRule,
-    RoutingPreview,
     add_rule,
     end_rule,
     preview,
@@ -20,7 +18,7 @@ from intake.routing import (
 )
 from texts.escape import escaped
 from ui.frame import page
-from ui.safe import errors_toasted, plain, show_error, show_table, show_text
+from ui.safe import errors_shown, errors_toasted, plain, show_table, show_text
 
 me = page("Route", Role.MANAGER)
 KINDS = {"pattern": "Words or a pattern in the text", "classifier": "What a model says of the prompt"}
@@ -30,32 +28,26 @@ DONE = f"route_done_{me.project_id}"
 
 
 def end(rule_id: int) -> None:
-    """End a rule and say what came back."""
     with errors_toasted():
         with session() as s:
-            done = end_rule(s, by=me.reviewer_id, rule_id=rule_id)
-        also = f" {done.still} stay with people, by another rule." if done.still else ""
-        st.session_state[DONE] = f"Models may answer {done.back} prompts again.{also}"
+            ending = end_rule(s, by=me.reviewer_id, rule_id=rule_id)
+        also = f" {ending.still} stay with people, by another rule." if ending.still else ""
+        st.session_state[DONE] = f"Models may answer {ending.back} prompts again.{also}"
 
 
 def save(rule: NewRule) -> None:
-    """Save the rule as it was previewed; the form is empty afterwards."""
     with errors_toasted():
         with session() as s:
-            _, count = add_rule(s, by=me.reviewer_id, project_id=me.project_id, rule=rule)
-        st.session_state[DONE] = f"The rule stands. It routes {count} prompts to people."
+            _, routed = add_rule(s, **me.ids, rule=rule)
+        st.session_state[DONE] = f"The rule stands. It routes {routed} prompts to people."
         st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
 
 
 def new_rule(turn: int) -> NewRule | None:
-    """The form; none until there is something to try out."""
+    """The form; None until there is something to try out."""
+    key, words = f"route_kind_{turn}", KINDS.__getitem__
     kind = st.segmented_control(
-        "Find them by",
-        list(KINDS),
-        default="pattern",
-        format_func=lambda one: KINDS[one],
-        required=True,
-        key=f"route_kind_{turn}",
+        "Find them by", list(KINDS), default="pattern", format_func=words, required=True, key=key
     )
     reason = st.text_input(
         "Why do people answer these?",
@@ -75,14 +67,14 @@ def new_rule(turn: int) -> NewRule | None:
         return NewRule(reason=reason, pattern=pattern) if pattern.strip() else None
     with reading() as s:
         machines = {
-            one.responder.id: one.responder.label
-            for one in responders(s, project_id=me.project_id)
-            if one.responder.kind is not ResponderKind.HUMAN
+            counts.responder.id: counts.responder.label
+            for counts in responders(s, project_id=me.project_id)
+            if counts.responder.kind is not ResponderKind.HUMAN
         }
     if not machines:
         st.info("No model answers in this project yet. Make one on the Generate page that is told to classify.")
         return None
-    who = st.selectbox("Classifier", list(machines), format_func=lambda i: machines[i], key=f"route_classifier_{turn}")
+    who = st.selectbox("Classifier", list(machines), format_func=machines.__getitem__, key=f"route_classifier_{turn}")
     with reading() as s:
         usual = usual_answers(s, by=me.reviewer_id, classifier_id=who)
     if usual:
@@ -99,13 +91,6 @@ def new_rule(turn: int) -> NewRule | None:
     return NewRule(reason=reason, classifier_id=who, answer=answer) if answer.strip() else None
 
 
-def show_preview(found: RoutingPreview) -> None:
-    """How many, and the first few."""
-    st.write(f"**{found.sentence}**")
-    for text in found.first:
-        show_text(text)
-
-
 with reading() as s:
     rules = rule_counts(s, project_id=me.project_id)
 st.caption(
@@ -114,45 +99,45 @@ st.caption(
 )
 if DONE in st.session_state:
     st.success(st.session_state.pop(DONE), icon=":material/check:")
-for one in rules:
+for count in rules:
     with st.container(border=True):
         words, ending = st.columns([6, 1], vertical_alignment="center")
-        how = f"{one.classifier} says “{one.rule.answer}”" if one.classifier else f"pattern: {one.rule.pattern}"
+        standing = count.rule
+        how = f"{count.classifier} says “{standing.answer}”" if count.classifier else f"pattern: {standing.pattern}"
         words.html(
-            f'<div class="pw-text"><b>{escaped(one.rule.reason)}</b> · {escaped(how)}</div>'
-            f"<div>{one.prompts:,} prompts ({one.held_out:,} held out), {one.answered:,} with a person's reply; "
-            f"since {one.rule.created_at:%d %b %Y}</div>"
+            f'<div class="pw-text"><b>{escaped(standing.reason)}</b> · {escaped(how)}</div>'
+            f"<div>{count.prompts:,} prompts ({count.held_out:,} held out), {count.answered:,} with a person's reply; "
+            f"since {standing.created_at:%d %b %Y}</div>"
         )
-        ending.button("End it", key=f"end_{one.rule.id}", on_click=end, args=(one.rule.id,), width="stretch")
+        ending.button("End it", key=f"end_{standing.id}", on_click=end, args=(standing.id,), width="stretch")
 
 with st.expander("A new rule", expanded=not rules, icon=":material/add:"):
     rule = new_rule(st.session_state.get(ROUND, 0))
     if rule is not None:
-        try:
+        with errors_shown():
             with st.spinner("Looking …"), reading() as s:
-                tried = preview(s, by=me.reviewer_id, project_id=me.project_id, rule=rule)
-        except PickwellError as problem:
-            show_error(problem)
-        else:
-            show_preview(tried)
+                matches = preview(s, **me.ids, rule=rule)
+            st.write(f"**{matches.sentence}**")
+            for text in matches.first:
+                show_text(text)
             st.button("Save the rule", type="primary", on_click=save, args=(rule,), icon=":material/check:")
 
-total = sum(one.prompts for one in rules)
+total = sum(count.prompts for count in rules)
 if total:
     st.subheader(f"Routed to people: {total:,}")
     pages = -(-total // PAGE)
     place = min(st.session_state.get("routed_page", 1), pages)
     with reading() as s:
-        shown = routed_prompts(s, by=me.reviewer_id, project_id=me.project_id, page=place, size=PAGE)
+        shown = routed_prompts(s, **me.ids, page=place, size=PAGE)
     show_table(
         [
             {
-                "Why": one.reason,
-                "A person's reply": "yes" if one.answered else "not yet",
-                "Side": "held out" if one.held_out else "training",
-                "Prompt": one.text,
+                "Why": prompt.reason,
+                "A person's reply": "yes" if prompt.answered else "not yet",
+                "Side": "held out" if prompt.held_out else "training",
+                "Prompt": prompt.text,
             }
-            for one in shown
+            for prompt in shown
         ]
     )
     if pages > 1:

@@ -1,5 +1,7 @@
 """What is hidden in everybody's texts before people judge them, and whether length tells whose they are."""
 
+from functools import partial
+
 import streamlit as st
 
 from db.models import HiddenPart, Role, TextRule
@@ -10,7 +12,6 @@ from texts.escape import escaped
 from texts.rules import (
     EACH,
     LONGEST_REPLACEMENT,
-    Preview,
     add_rule,
     end_rule,
     open_evaluation,
@@ -23,7 +24,7 @@ from texts.shown import LONGEST_PATTERN, Rule
 from ui.charts import length_spreads, longer_bars
 from ui.frame import page
 from ui.pairs import show_diff
-from ui.safe import errors_shown, errors_toasted, plain, show_table
+from ui.safe import act, errors_shown, errors_toasted, plain, show_table
 
 me = page("Tidy texts", Role.MANAGER)
 PART, PATTERN, INSTEAD = (f"tidy_{name}_{me.project_id}" for name in ("part", "pattern", "instead"))
@@ -38,59 +39,43 @@ def add(part: HiddenPart, pattern: str | None, replacement: str) -> None:
     """Hide it from now on; the form is empty again."""
     with errors_toasted():
         with session() as s:
-            add_rule(
-                s, by=me.reviewer_id, project_id=me.project_id, part=part, pattern=pattern, replacement=replacement
-            )
+            add_rule(s, **me.ids, part=part, pattern=pattern, replacement=replacement)
         for key in (PART, PATTERN, INSTEAD):
             st.session_state.pop(key, None)
-
-
-def end(rule_id: int) -> None:
-    """Hide it no longer."""
-    with errors_toasted(), session() as s:
-        end_rule(s, by=me.reviewer_id, rule_id=rule_id)
 
 
 def show_preview(new: Rule) -> None:
     """How many texts of each Responder a rule changes, and how some read before and after."""
     with errors_shown(), st.spinner("Trying it …"):
         with reading() as s:
-            found = preview(s, by=me.reviewer_id, project_id=me.project_id, new=new)
-        show_found(found, new.replacement)
-
-
-def show_found(found: Preview, replacement: str) -> None:
-    """The counts, then the texts side by side."""
-    if not found.touched:
-        st.info("There are no replies to try it on yet.")
-        return
-    show_table(
-        [{"Responder": one.responder, "Changed": f"{one.changed} of {one.texts}"} for one in found.touched],
-    )
-    st.caption(f"Among the first {EACH} replies of each.")
-    if warning := found.tells(replacement):
-        st.warning(plain(warning), icon=":material/visibility:")
-    for number, one in enumerate(found.examples):
-        pieces = word_diff(one.before, one.after)
-        before, after = st.columns(2)
-        with before:
-            if not number:
-                st.caption("Before")
-            show_diff(tuple(piece for piece in pieces if piece.change is not Edit.ADDED))
-        with after:
-            if not number:
-                st.caption("After")
-            show_diff(tuple(piece for piece in pieces if piece.change is not Edit.REMOVED))
+            effect = preview(s, **me.ids, new=new)
+        if not effect.touched:
+            st.info("There are no replies to try it on yet.")
+            return
+        show_table(
+            [{"Responder": count.responder, "Changed": f"{count.changed} of {count.texts}"} for count in effect.touched]
+        )
+        st.caption(f"Among the first {EACH} replies of each.")
+        if warning := effect.tells(new.replacement):
+            st.warning(plain(warning), icon=":material/visibility:")
+        for number, example in enumerate(effect.examples):
+            pieces = word_diff(example.before, example.after)
+            sides = ("Before", Edit.ADDED), ("After", Edit.REMOVED)
+            for column, (side, hidden) in zip(st.columns(2), sides, strict=True):
+                with column:
+                    if not number:
+                        st.caption(side)
+                    show_diff(tuple(piece for piece in pieces if piece.change is not hidden))
 
 
 def show_standing(row: TextRule, *, fixed: bool) -> None:
-    """One rule with what it changes, and the button that ends it."""
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
         finds = f" <code>{escaped(row.pattern)}</code>" if row.pattern else ""
         instead = f"becomes “{escaped(row.replacement)}”" if row.replacement else "is left out"
         words.html(f'<div class="pw-text">{escaped(PART_WORDS[row.part])}{finds} {instead}</div>')
-        button.button("End it", key=f"end_{row.id}", on_click=end, args=(row.id,), width="stretch", disabled=fixed)
+        end = partial(act, end_rule, by=me.reviewer_id, rule_id=row.id)
+        button.button("End it", key=f"end_{row.id}", on_click=end, width="stretch", disabled=fixed)
         below = st.expander("What it changes", key=f"effect_{row.id}", on_change="rerun")
         if below.open:
             with below:
@@ -98,10 +83,9 @@ def show_standing(row: TextRule, *, fixed: bool) -> None:
 
 
 def new_rule(*, fixed: bool) -> None:
-    """The form with its live preview."""
     what, finds, instead = st.columns(3, vertical_alignment="bottom")
     part = what.selectbox(
-        "Hide", list(PART_WORDS), index=None, format_func=lambda one: PART_WORDS[one], placeholder="Choose", key=PART
+        "Hide", list(PART_WORDS), index=None, format_func=PART_WORDS.__getitem__, placeholder="Choose", key=PART
     )
     if part is None:
         return
@@ -141,14 +125,14 @@ if judged is not None:
         ),
         icon=":material/lock:",
     )
-for one in rules:
-    show_standing(one, fixed=judged is not None)
+for standing in rules:
+    show_standing(standing, fixed=judged is not None)
 st.subheader("Hide more")
 new_rule(fixed=judged is not None)
 
 st.subheader("Length")
 with st.spinner("Counting words …"), reading() as s:
-    balance = length_balance(s, by=me.reviewer_id, project_id=me.project_id)
+    balance = length_balance(s, **me.ids)
 if not balance.spreads:
     st.info("There are no replies yet: import or generate some.")
     st.stop()
@@ -160,13 +144,15 @@ st.caption(
 show_table(
     [
         {
-            "Responder": one.whose,
-            "Median words": f"{one.median:.0f}",
-            "Middle half": f"{one.quarter:.0f} to {one.three_quarters:.0f}",
-            "Cut off at the token limit": "–" if one.cut_share is None else f"{one.cut_share:.0%} of {one.told}",
-            "Replies measured": one.texts,
+            "Responder": spread.whose,
+            "Median words": f"{spread.median:.0f}",
+            "Middle half": f"{spread.quarter:.0f} to {spread.three_quarters:.0f}",
+            "Cut off at the token limit": "–"
+            if spread.cut_share is None
+            else f"{spread.cut_share:.0%} of {spread.told}",
+            "Replies measured": spread.texts,
         }
-        for one in balance.spreads
+        for spread in balance.spreads
     ]
 )
 if balance.sides:

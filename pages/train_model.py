@@ -4,7 +4,7 @@ import streamlit as st
 
 from db.lookup import models
 from db.models import Role, Snapshot
-from db.session import reading, session
+from db.session import reading
 from generation.base_model import register_base_model
 from training.data.snapshot import snapshots
 from training.recipe.advice import advised, cautions, flip_rate
@@ -23,7 +23,7 @@ from training.recipe.recipe import EXPERIMENTAL, METHODS
 from training.recipe.start import start_training
 from training.trainer.history import training_runs
 from ui.frame import page
-from ui.safe import errors_shown, plain
+from ui.safe import errors_shown, plain, saving
 from ui.train.readiness import agreed, link, show_readiness
 from ui.train.recipe import choose_loss_and_adapter, recipe_form
 from ui.train.watch import show_training
@@ -36,7 +36,6 @@ me = page("Train", Role.MANAGER)
 
 @st.cache_data(show_spinner="Reading the snapshot …", max_entries=20)
 def size_of(_snapshot: Snapshot, sha256: str) -> RowLengths:
-    """A frozen Snapshot's lengths never change."""
     return lengths(_snapshot)
 
 
@@ -46,10 +45,8 @@ with reading() as s:
     busy = any(not run.status.ended for run in training_runs(s, project_id=me.project_id))
     people = agreed(s, project_id=me.project_id)
 if not bases:
-    with errors_shown(stop=True):
-        with session() as s:
-            register_base_model(s)
-        st.rerun()
+    with saving(stop=True) as s:
+        register_base_model(s)
 
 st.subheader("1. What to train")
 if not frozen:
@@ -98,8 +95,8 @@ recipe = recipe_form(advice, tuned=base.parent_id is not None)
 
 st.subheader("4. How long, and start")
 with reading() as s, errors_shown(stop=True):
-    found = measured(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
-expected = estimate(recipe, size=size, thumbs=snapshot.thumb_count, parameters=parameters, found=found, gpu=has_gpu())
+    times = measured(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
+expected = estimate(recipe, size=size, thumbs=snapshot.thumb_count, parameters=parameters, found=times, gpu=has_gpu())
 total, free = memory_here()
 st.markdown(f":material/schedule: {plain(expected.sentence)}")
 if not has_gpu() and (tight := memory_warning(expected.memory_mb, total_mb=total, free_mb=free)):
@@ -107,28 +104,17 @@ if not has_gpu() and (tight := memory_warning(expected.memory_mb, total_mb=total
 naming, starting = st.columns([3, 1], vertical_alignment="bottom")
 name = naming.text_input("Name of the new model", placeholder="Service tone, first try", max_chars=80)
 if starting.button("Start training", type="primary", icon=":material/play_arrow:", width="stretch"):
-    with errors_shown():
-        with session() as s:
-            start_training(
-                s,
-                by=me.reviewer_id,
-                project_id=me.project_id,
-                snapshot_id=snapshot.id,
-                base_model_id=base.id,
-                recipe=recipe,
-                model_name=name,
-            )
-        st.rerun()
+    with saving() as s:
+        start_training(s, **me.ids, snapshot_id=snapshot.id, base_model_id=base.id, recipe=recipe, model_name=name)
 
 
 @st.fragment(run_every="2s" if busy else None)
-def runs() -> None:
-    """The runs, newest first, the newest one opened."""
+def show_runs() -> None:
     with reading() as s:
-        every = training_runs(s, project_id=me.project_id)
-    if busy and all(run.status.ended for run in every):
+        runs = training_runs(s, project_id=me.project_id)
+    if busy and all(run.status.ended for run in runs):
         st.rerun()
-    own = [run for run in every if run.curve_id is None]  # a learning curve's are shown with it
+    own = [run for run in runs if run.curve_id is None]  # a learning curve's are shown with it
     for place, run in enumerate(own[:SHOWN]):
         show_training(run, by=me.reviewer_id, opened=place == 0)
     if not own:
@@ -136,4 +122,4 @@ def runs() -> None:
 
 
 st.subheader("5. Watch")
-runs()
+show_runs()

@@ -6,11 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import streamlit as st
+from sqlalchemy.orm import Session
 
 from db.models import ExportForm, ExportRun, ModelVersion, Part, Role, RunStatus, TrainingRun
-from db.session import reading, session
+from db.session import reading
+from eval.report.results import TookPart, results, took_part
 from files import MANIFEST, read_json
-from release.card import card, contests_of
+from release.card import Card, card, contests_of
 from release.compare import LEAST, MOST, compare, label_of
 from release.export import (
     TEMPLATE,
@@ -25,13 +27,14 @@ from release.export import (
 )
 from release.hub import hub_address, missing, request_push
 from release.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
+from texts.escape import escaped
 from training.trainer.history import training_runs
+from ui.evaluate.blocks import show_blocks
 from ui.frame import page
 from ui.models.benchmarks import show_benchmarks, show_beside
-from ui.models.card import show_card, show_evaluations
 from ui.models.compare import show_comparison
 from ui.run_status import show_run
-from ui.safe import FEW, errors_shown, errors_toasted, plain, show_table
+from ui.safe import FEW, attempt, errors_shown, plain, saving, show_table
 
 me = page("Trained models", Role.MANAGER)
 PARTS = {
@@ -41,38 +44,84 @@ PARTS = {
 FORMS = {ExportForm.FOLDER: "A folder", ExportForm.ZIP: "A .zip"}
 with reading() as s:
     entries = models_of(s, project_id=me.project_id)
-    licences = {one.version.id: licence_of(one.version) for one in entries}
+    licences = {entry.version.id: licence_of(entry.version) for entry in entries}
     runs = [run for run in training_runs(s, project_id=me.project_id) if run.status is not RunStatus.QUEUED]
 
 
-def row(one: Trained) -> dict[str, object]:
-    """A model in the table."""
-    snapshot = one.run.snapshot if one.run is not None else None
+def table_row(entry: Trained) -> dict[str, object]:
+    version, run = entry.version, entry.run
+    snapshot = run.snapshot if run is not None else None
     simulated = ""
     if snapshot and snapshot.simulated_count:
         every = snapshot.simulated_count == snapshot.row_count
         simulated = ", all simulated" if every else f", {snapshot.simulated_count:,} simulated"
     return {
-        "Model": one.version.name,
-        "Made from": one.version.parent.name if one.version.parent else "",
-        "How": f"{one.run.recipe.method.value}, training {one.run.id}" if one.run else "added",
+        "Model": version.name,
+        "Made from": version.parent.name if version.parent else "",
+        "How": f"{run.recipe.method.value}, training {run.id}" if run else "added",
         "Preferences": f"{snapshot.row_count:,}{simulated}" if snapshot else "",
-        "Licence": licences[one.version.id].text,
-        "Retired": f"{one.version.retired_at:%d %b %Y}" if one.version.retired_at else "",
+        "Licence": licences[version.id].text,
+        "Retired": f"{version.retired_at:%d %b %Y}" if version.retired_at else "",
     }
 
 
-def change(action: Callable[..., ModelVersion], version: ModelVersion) -> None:
-    """Retire a model, or bring it back."""
-    with errors_toasted(), session() as s:
-        action(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id)
+def change(action: Callable[..., ModelVersion], version: ModelVersion, **more: str) -> None:
+    attempt(action, **me.ids, model_version_id=version.id, **more)
 
 
-def note_licence(version: ModelVersion, key: str) -> None:
-    """Keep the licence as it was typed."""
-    typed = str(st.session_state[key])
-    with errors_toasted(), session() as s:
-        set_licence(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id, licence=typed)
+def save_licence(version: ModelVersion, key: str) -> None:
+    change(set_licence, version, licence=str(st.session_state[key]))
+
+
+def show_card(version: ModelVersion, shown: Card) -> None:
+    st.write(plain(shown.summary))
+    for section in shown.sections:
+        st.html(f'<div class="pw-sentence">{escaped(section.title)}</div>')
+        show_blocks([section])
+    if version.parent_id is None:
+        key = f"licence_{version.id}"
+        st.text_input(
+            "Licence of this base model",
+            version.licence or "",
+            key=key,
+            max_chars=100,
+            placeholder=shown.licence.text,
+            on_change=save_licence,
+            args=(version, key),
+            help="As its card names it, such as apache-2.0. Every model made from it has the same.",
+        )
+
+
+def show_evaluations(version: ModelVersion) -> None:
+    """Every Evaluation that the model took part in, also as a baseline, with what the closed ones found."""
+    with reading() as s:
+        parts_taken = took_part(s, model_version_id=version.id)
+        if not parts_taken:
+            st.caption("It was in no blind evaluation yet.")
+        show_table(
+            [
+                {
+                    "Evaluation": f"{part.evaluation.name} (id {part.evaluation.id})",
+                    "As": f"{'candidate' if part.candidate else 'baseline'}, by the name {part.responder}",
+                    "Pairs": f"{part.pairings:,}",
+                    "Found": describe_result(s, part),
+                }
+                for part in parts_taken
+            ],
+            whole=True,
+        )
+
+
+def describe_result(s: Session, part: TookPart) -> str:
+    """The headline, or of a baseline its own contrast with the candidate."""
+    if part.evaluation.closed_at is None:
+        return "still open"
+    sentences = []
+    for by in results(s, evaluation_id=part.evaluation.id).verdicts:
+        own = (contrast for contrast in by.each if contrast.baseline == part.responder)
+        contrast = by.head if part.candidate else next(own, by.head)
+        sentences.append(f"{'Judged by a written rule (simulated): ' if by.simulated else ''}{contrast.finding}")
+    return " ".join(sentences)
 
 
 def show_release(version: ModelVersion, *, going: bool) -> None:
@@ -99,11 +148,11 @@ def show_release(version: ModelVersion, *, going: bool) -> None:
 def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
     """How to serve what is in a folder, with this machine's vLLM where it has one."""
     with errors_shown(), reading() as s:
-        given = parcel(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id, part=part)
+        content = parcel(s, **me.ids, model_version_id=version.id, part=part)
         lines = commands(
-            given,
+            content,
             folder,
-            base=given.base_location,
+            base=content.base_location,
             template=part is Part.ADAPTER and (folder / TEMPLATE).is_file(),
             python=sys.executable if find_spec("vllm") else "python",
         )
@@ -116,22 +165,21 @@ def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
 
 
 def show_export(version: ModelVersion, place: Path, number: int) -> None:
-    """One export: where it is, how to serve it, and the push of a folder to a hub."""
     with st.container(border=True):
         size = sum(file.stat().st_size for file in place.iterdir()) if place.is_dir() else place.stat().st_size
         st.markdown(f"**{plain(place.name)}** · {size / 1e6:,.0f} MB")
         st.code(str(place), language=None, wrap_lines=True)
-        said = read_json(place / MANIFEST) if place.is_dir() else {}
-        if not said:
+        manifest = read_json(place / MANIFEST) if place.is_dir() else {}
+        if not manifest:
             return
         with st.expander("Serve it with vLLM", icon=":material/terminal:"):
-            show_lines(version, Part(said["part"]), place)
+            show_lines(version, Part(manifest["part"]), place)
         with st.expander("Push it to a model hub", icon=":material/cloud_upload:"):
             show_push(version, place, number)
 
 
 def show_push(version: ModelVersion, place: Path, number: int) -> None:
-    """The form that sends an export away, once somebody has typed where."""
+    """The form that sends an export to a hub, once a repository is typed."""
     if problem := missing():
         st.caption(plain(problem))
         return
@@ -141,43 +189,20 @@ def show_push(version: ModelVersion, place: Path, number: int) -> None:
     name = st.text_input("Repository, as owner/name", key=f"repository_{version.id}_{number}", max_chars=96)
     private = st.checkbox("Private", value=True, key=f"private_{version.id}_{number}")
     if st.button("Push", key=f"push_{version.id}_{number}", disabled=not name.strip(), icon=":material/cloud_upload:"):
-        with errors_shown():
-            with session() as s:
-                request_push(
-                    s,
-                    by=me.reviewer_id,
-                    project_id=me.project_id,
-                    model_version_id=version.id,
-                    folder=place,
-                    repository=name,
-                    private=private,
-                )
-            st.rerun()
+        with saving() as s:
+            request_push(s, **me.ids, model_version_id=version.id, folder=place, repository=name, private=private)
 
 
-def one_model(version: ModelVersion) -> None:
-    """Everything about one model."""
+def show_model(version: ModelVersion) -> None:
     with reading() as s:
-        found = card(s, model_version_id=version.id, contests=contests_of(s, model_version_id=version.id))
+        shown = card(s, model_version_id=version.id, contests=contests_of(s, model_version_id=version.id))
         release = latest_release(s, model_version_id=version.id)
     if version.retired_at is not None:
         st.info("Retired: it is offered for nothing new. What it did stays as it is.", icon=":material/inventory_2:")
     with st.expander("Card", expanded=True, icon=":material/badge:"):
-        show_card(found)
-        if version.parent_id is None:
-            key = f"licence_{version.id}"
-            st.text_input(
-                "Licence of this base model",
-                version.licence or "",
-                key=key,
-                max_chars=100,
-                placeholder=found.licence.text,
-                on_change=note_licence,
-                args=(version, key),
-                help="As its card names it, such as apache-2.0. Every model made from it has the same.",
-            )
-    with st.expander("Blind evaluations it took part in", icon=":material/balance:"), reading() as s:
-        show_evaluations(s, model_version_id=version.id)
+        show_card(version, shown)
+    with st.expander("Blind evaluations it took part in", icon=":material/balance:"):
+        show_evaluations(version)
     with st.expander("Public benchmarks", icon=":material/speed:"):
         show_benchmarks(version, me)
     with st.expander("Export", expanded=release is not None, icon=":material/download:"):
@@ -195,26 +220,16 @@ def one_model(version: ModelVersion) -> None:
 
 
 def show_exports(version: ModelVersion, *, going: bool) -> None:
-    """A new export, and those that are there."""
-    there = parts(version)
-    if not there:
+    choices = parts(version)
+    if not choices:
         st.caption("There is no folder of it on this machine, so nothing to export.")
         return
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
-    part = left.radio("What", there, format_func=PARTS.__getitem__, key=f"part_{version.id}")
+    part = left.radio("What", choices, format_func=PARTS.__getitem__, key=f"part_{version.id}")
     form = middle.radio("As", list(FORMS), format_func=FORMS.__getitem__, key=f"form_{version.id}", horizontal=True)
     if right.button("Export", type="primary", disabled=going, key=f"export_{version.id}") and part and form:
-        with errors_shown():
-            with session() as s:
-                request_export(
-                    s,
-                    by=me.reviewer_id,
-                    project_id=me.project_id,
-                    model_version_id=version.id,
-                    part=part,
-                    form=form,
-                )
-            st.rerun()
+        with saving() as s:
+            request_export(s, **me.ids, model_version_id=version.id, part=part, form=form)
     show_release(version, going=going)
     st.caption(plain(f"Exports are in {exports_folder()}, each with its card and a manifest with every file's sha256."))
     for number, place in enumerate(exports(version.name, version.id)[:5]):
@@ -222,12 +237,10 @@ def show_exports(version: ModelVersion, *, going: bool) -> None:
 
 
 def made_no_model(run: TrainingRun) -> bool:
-    """Whether it is a learning curve's, or came to no end."""
     return run.curve_id is not None or run.status is not RunStatus.SUCCEEDED
 
 
-def comparison() -> None:
-    """Two to four trainings side by side."""
+def compare_trainings() -> None:
     if len(runs) < LEAST:
         st.info("Train at least two models; then they can be compared here.")
         return
@@ -244,9 +257,9 @@ def comparison() -> None:
         st.caption(f"Choose {LEAST} to {MOST}.")
         return
     with errors_shown(), reading() as s:
-        show_comparison(compare(s, by=me.reviewer_id, project_id=me.project_id, run_ids=chosen))
-    beside = {run.id: run for run in runs}
-    show_beside([beside[one] for one in chosen], [labels[one] for one in chosen])
+        show_comparison(compare(s, **me.ids, run_ids=chosen))
+    by_id = {run.id: run for run in runs}
+    show_beside([by_id[run_id] for run_id in chosen], [labels[run_id] for run_id in chosen])
 
 
 models_tab, compare_tab = st.tabs(["Models", "Compare trainings"])
@@ -254,9 +267,9 @@ with models_tab:
     if not entries:
         st.info("There is no model yet. Train one, or add one on the page Generate.")
     else:
-        show_table([row(one) for one in entries], whole=len(entries) <= FEW)
-        names = {one.version.id: one.version.name for one in entries}
-        which = st.selectbox("Model", list(names), format_func=names.__getitem__, key="trained_model")
-        one_model(next(one.version for one in entries if one.version.id == which))
+        show_table([table_row(entry) for entry in entries], whole=len(entries) <= FEW)
+        versions = {entry.version.id: entry.version for entry in entries}
+        chosen_id = st.selectbox("Model", list(versions), format_func=lambda i: versions[i].name, key="trained_model")
+        show_model(versions[chosen_id])
 with compare_tab:
-    comparison()
+    compare_trainings()

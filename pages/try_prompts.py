@@ -1,9 +1,10 @@
 """Write a prompt, try it on a handful of training prompts, see what changed, keep what is good."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from db.lookup import models
-from db.models import Project, Prompt, Responder, Response, Role
+from db.models import Project, Responder, Response, Role
 from db.session import reading, session
 from generation.base_model import register_base_model
 from generation.plan import generation_runs
@@ -25,9 +26,9 @@ from texts.diff import word_diff
 from texts.escape import escaped, visible
 from ui.contestant import Start, contestant_boxes
 from ui.frame import page
-from ui.pairs import show_diff
+from ui.pairs import show_diff, show_prompt
 from ui.run_status import show_run
-from ui.safe import errors_shown, errors_toasted, plain
+from ui.safe import errors_shown, errors_toasted, plain, show_text
 
 me = page("Try prompts", Role.MANAGER)
 HANDFUL = 5
@@ -42,7 +43,7 @@ with reading() as s:
     columns = columns_of(s, project_id=me.project_id)
     bases = model_responders(s, project_id=me.project_id)
     versions = tried(s, project_id=me.project_id)
-    prompts = {one.id: one for one in training_prompts(s, project_id=me.project_id)}
+    prompts = {prompt.id: prompt for prompt in training_prompts(s, project_id=me.project_id)}
     busy = any(run.trial and not run.status.ended for run in generation_runs(s, project_id=me.project_id))
 
 st.caption(
@@ -53,37 +54,34 @@ if not prompts:
     st.stop()
 
 
-def short(prompt: Prompt) -> str:
-    """A prompt in one line."""
-    words = " ".join(prompt.text.split())
+def in_one_line(prompt_id: int) -> str:
+    words = " ".join(prompts[prompt_id].text.split())
     return visible(words if len(words) < 90 else words[:89] + "…")
 
 
 def start_of(base: Responder | None) -> Start:
-    """What the boxes begin with."""
     if base is None:
         return Start(known_models[0].id, PromptFormat(project.instructions), Sampling())
-    was = contestant_of(base)
-    return Start(was.model, was.prompt, was.sampling)
+    return Start(**vars(contestant_of(base)))
 
 
 left, right = st.columns([1, 1], gap="large")
 with left:
     st.subheader("The prompt")
-    names = {one.id: one.label for one in bases}
+    names = {responder.id: responder.label for responder in bases}
     base_id = st.selectbox(
         "Start from",
         [None, *names],
-        format_func=lambda one: names.get(one, "The project's instructions"),
+        format_func=lambda responder_id: names.get(responder_id, "The project's instructions"),
         key="try_base",
         help="A changed prompt becomes a new version; the old one and its replies stay as they are.",
     )
-    base = next((one for one in bases if one.id == base_id), None)
+    base = next((responder for responder in bases if responder.id == base_id), None)
     contestant = contestant_boxes(f"try_{base_id}", known_models, start_of(base), columns=columns)
 
 with right:
     st.subheader("What the model reads")
-    seen = st.selectbox("For the prompt", list(prompts), format_func=lambda one: short(prompts[one]), key="try_seen")
+    seen = st.selectbox("For the prompt", list(prompts), format_func=in_one_line, key="try_seen")
     if contestant is not None:
         with errors_shown():
             with reading() as s:
@@ -95,7 +93,7 @@ chosen = st.multiselect(
     "Try it on",
     list(prompts),
     default=list(prompts)[:HANDFUL],
-    format_func=lambda one: short(prompts[one]),
+    format_func=in_one_line,
     max_selections=MOST,
     key="try_on",
 )
@@ -103,39 +101,25 @@ if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=co
     with errors_shown():
         assert contestant is not None
         with session() as s:
-            made = start_trial(
-                s,
-                by=me.reviewer_id,
-                project_id=me.project_id,
-                contestant=contestant,
-                prompt_ids=chosen,
-                base=base_id,
-            )
-            made_id = made.id
-        st.session_state["try_after"] = made_id
+            version = start_trial(s, **me.ids, contestant=contestant, prompt_ids=chosen, base=base_id)
+        st.session_state["try_after"] = version.id
         st.session_state.pop("try_before", None)
         st.rerun()
 
 
-def keep_it(responder_id: int) -> None:
-    """Take a version among the responders."""
+def keep_version(responder_id: int) -> None:
+    name = st.session_state.get(f"keep_name_{responder_id}", "")
     with errors_toasted():
         with session() as s:
-            kept = keep(
-                s,
-                by=me.reviewer_id,
-                responder_id=responder_id,
-                name=st.session_state.get(f"keep_name_{responder_id}", ""),
-            )
-            label = kept.label
+            label = keep(s, by=me.reviewer_id, responder_id=responder_id, name=name).label
         st.toast(plain(f"{label} is among the responders now: generate its replies on the Generate page."))
 
 
 @st.fragment(run_every="1s" if busy else None)
-def results() -> None:
+def show_versions() -> None:
     """Two versions side by side, drawn again while replies come in."""
     with reading() as s:
-        found = tried(s, project_id=me.project_id)
+        by_id = {version.responder.id: version.responder for version in tried(s, project_id=me.project_id)}
         runs = [run for run in generation_runs(s, project_id=me.project_id) if run.trial]
     if busy and all(run.status.ended for run in runs):
         st.rerun()
@@ -144,50 +128,52 @@ def results() -> None:
             show_run(run, "Trying", by=me.reviewer_id)
         if run.problem:
             st.warning(plain(run.problem), icon=":material/warning:")
-    if not found:
+    if not by_id:
         return
     st.subheader("Side by side")
-    by_id = {one.responder.id: one for one in found}
     after_id = st.session_state.get("try_after")
     if after_id not in by_id:
-        after_id = found[0].responder.id
-    parent_id = by_id[after_id].responder.parent_id
-    others = [None, *(one for one in by_id if one != after_id)]
+        after_id = next(iter(by_id))
+    after = by_id[after_id]
+    others = [None, *(responder_id for responder_id in by_id if responder_id != after_id)]
     first, second = st.columns(2)
     newest = others[1] if len(others) > 1 else None
-    default = parent_id if parent_id is not None and parent_id in others else newest
+    default = after.parent_id if after.parent_id in by_id else newest
     before_id = first.selectbox(
         "Before",
         others,
         index=others.index(default),
-        format_func=lambda one: by_id[one].responder.label if one else "nothing",
+        format_func=lambda responder_id: by_id[responder_id].label if responder_id else "nothing",
     )
     chosen_after = second.selectbox(
-        "After", list(by_id), index=list(by_id).index(after_id), format_func=lambda one: by_id[one].responder.label
+        "After",
+        list(by_id),
+        index=list(by_id).index(after_id),
+        format_func=lambda responder_id: by_id[responder_id].label,
     )
     if chosen_after != after_id:
         st.session_state["try_after"] = chosen_after
         st.rerun(scope="fragment")
-    after = by_id[after_id].responder
-    before = by_id[before_id].responder if before_id else None
-    shown = [one for one in (before, after) if one is not None]
-    if before is not None:
-        _show_differences(before, after)
+    shown = [after]
+    if before_id is not None:
+        shown = [by_id[before_id], after]
+        show_differences(*shown)
     with reading() as s:
-        asked = asked_prompts(s, responder_ids=[one.id for one in shown])
-        replies = {one.id: answers(s, responder=one, prompt_ids=[p.id for p in asked]) for one in shown}
-    _show_totals(shown, replies)
+        asked = asked_prompts(s, responder_ids=[version.id for version in shown])
+        prompt_ids = [prompt.id for prompt in asked]
+        replies = [answers(s, responder=version, prompt_ids=prompt_ids) for version in shown]
+    for column, version, by_prompt in zip(st.columns(len(shown)), shown, replies, strict=True):
+        show_total(column, version, list(by_prompt.values()))
     for prompt in asked:
-        st.html(f'<div class="pw-card pw-prompt pw-compact"><div class="pw-text">{escaped(prompt.text)}</div></div>')
-        for column, one in zip(st.columns(len(shown)), shown, strict=True):
-            answer = replies[one.id].get(prompt.id)
+        show_prompt(prompt.text, None, compact=True)
+        for column, version, by_prompt in zip(st.columns(len(shown)), shown, replies, strict=True):
+            answer = by_prompt.get(prompt.id)
             with column:
                 if answer is None:
                     st.html('<div class="pw-card pw-text pw-waiting">No reply yet.</div>')
                     continue
-                read, written, cut = answer.prompt_tokens, answer.completion_tokens, answer.finish_reason == "length"
-                st.html(f'<div class="pw-card pw-text">{escaped(answer.text)}</div>')
-                st.caption(_took(read, written, answer.seconds, cost_of(one, read, written), cut))
+                show_text(answer.text)
+                st.caption(cost_in_words(version, [answer], cut=answer.finish_reason == "length"))
     if not after.kept:
         name, button = st.columns([3, 1], vertical_alignment="bottom")
         name.text_input("Keep it under the name", value=after.name, key=f"keep_name_{after.id}", max_chars=80)
@@ -195,42 +181,33 @@ def results() -> None:
             "Keep as responder",
             type="primary",
             icon=":material/bookmark_add:",
-            on_click=keep_it,
+            on_click=keep_version,
             args=(after.id,),
             width="stretch",
         )
 
 
-def _show_differences(before: Responder, after: Responder) -> None:
-    found = differences(before, after)
-    if not found:
+def show_differences(before: Responder, after: Responder) -> None:
+    changes = differences(before, after)
+    if not changes:
         st.caption("The two are the same.")
-    for one in found:
-        st.html(f'<div class="pw-label">{escaped(one.part)}</div>')
-        show_diff(word_diff(one.before, one.after))
+    for change in changes:
+        st.html(f'<div class="pw-label">{escaped(change.part)}</div>')
+        show_diff(word_diff(change.before, change.after))
 
 
-def _show_totals(shown: list[Responder], replies: dict[int, dict[int, Response]]) -> None:
-    for column, one in zip(st.columns(len(shown)), shown, strict=True):
-        given = list(replies[one.id].values())
-        count = len(given)
-        words = _took(
-            total([answer.prompt_tokens for answer in given]),
-            total([answer.completion_tokens for answer in given]),
-            total([answer.seconds for answer in given]),
-            total([cost_of(one, answer.prompt_tokens, answer.completion_tokens) for answer in given]),
-            cut=False,
-        )
-        column.html(
-            f'<div class="pw-label">{escaped(one.label)}: {count} '
-            f"{'reply' if count == 1 else 'replies'} · {escaped(words)}</div>"
-        )
+def show_total(place: DeltaGenerator, version: Responder, replies: list[Response]) -> None:
+    count = "1 reply" if len(replies) == 1 else f"{len(replies)} replies"
+    words = escaped(cost_in_words(version, replies, cut=False))
+    place.html(f'<div class="pw-label">{escaped(version.label)}: {count} · {words}</div>')
 
 
-def _took(
-    tokens_in: float | None, tokens_out: float | None, seconds: float | None, cost: float | None, cut: bool
-) -> str:
-    """Tokens, seconds and cost in words."""
+def cost_in_words(version: Responder, replies: list[Response], *, cut: bool) -> str:
+    """Tokens, seconds and cost of the replies together."""
+    tokens_in = total([reply.prompt_tokens for reply in replies])
+    tokens_out = total([reply.completion_tokens for reply in replies])
+    seconds = total([reply.seconds for reply in replies])
+    cost = total([cost_of(version, reply.prompt_tokens, reply.completion_tokens) for reply in replies])
     parts = []
     if tokens_in is not None:
         parts.append(f"{tokens_in:,.0f} tokens read")
@@ -243,4 +220,4 @@ def _took(
     return " · ".join(parts) or "no counts"
 
 
-results()
+show_versions()

@@ -130,7 +130,7 @@ def test_the_wheel_holds_every_room_below_one_name_and_what_rooms_read(wheel: Pa
     inside = [file for file in files if not file.startswith(("tests/", "benchmarks/", "docs/"))]
     modules = {file for file in inside if file.endswith(".py") and not file.startswith("requirements/")}
     read = {file for file in inside if file.startswith(("examples/", "requirements/")) and not file.endswith(".py")}
-    read |= {".streamlit/config.toml", "ui/icon.png"}
+    read |= {".streamlit/config.toml", "ui/icon.png", "ui/style.css"}
     assert held == {f"pickwell/{file.removeprefix('pickwell/')}" for file in modules | read}
 
 

@@ -32,10 +32,51 @@ def legend(colours: Mapping[str, str], *, solid: str = "", dashed: str = "") -> 
 
     A chart's own legend is only as wide as the chart: it cuts long names, and on a phone leaves no room to draw in.
     """
-    found = [f'<span><b style="background: {colour}"></b>{escaped(name)}</span>' for name, colour in colours.items()]
-    found += [f"<span><i></i>{escaped(solid)}</span>"] if solid else []
-    found += [f'<span><i class="pw-dashed"></i>{escaped(dashed)}</span>'] if dashed else []
-    return f'<div class="pw-legend">{"".join(found)}</div>'
+    marks = [f'<span><b style="background: {colour}"></b>{escaped(name)}</span>' for name, colour in colours.items()]
+    marks += [f"<span><i></i>{escaped(solid)}</span>"] if solid else []
+    marks += [f'<span><i class="pw-dashed"></i>{escaped(dashed)}</span>'] if dashed else []
+    return f'<div class="pw-legend">{"".join(marks)}</div>'
+
+
+def interval_dots(
+    base: alt.Chart, value: str, *, title: str, domain: Sequence[float], axis: Any = alt.Undefined, **more: Any
+) -> tuple[alt.Chart, alt.Chart]:
+    """Two layers: a bar from each row's ``low`` to its ``high``, which `more` is for, and a dot at its value."""
+    scale = alt.Scale(domain=list(domain))
+    low = alt.X("low:Q", scale=scale, axis=axis, title=title)
+    bars = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(x=low, x2="high:Q", **more)
+    dots = base.mark_point(filled=True, size=160, color=GREEN, opacity=1)
+    return bars, dots.encode(x=alt.X(f"{value}:Q", scale=scale))
+
+
+def step_lines(
+    frame: pd.DataFrame,
+    name: str,
+    *,
+    colour: alt.Color,
+    dashes: Mapping[str, Sequence[int]],
+    dashed_by: str,
+    **more: Any,
+) -> alt.Chart:
+    """A training's number in the column `name` by step, in lines that the column `dashed_by` gives their dashes."""
+    scale = alt.Scale(domain=list(dashes), range=list(dashes.values()))
+    chart: alt.Chart = (
+        alt.Chart(frame)
+        .mark_line(point=POINT)
+        .encode(
+            x=alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d")),
+            y=alt.Y(
+                f"{name}:Q",
+                title=None,
+                axis=alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis(),
+                scale=alt.Scale(zero=False),
+            ),
+            color=colour,
+            strokeDash=alt.StrokeDash(f"{dashed_by}:N", scale=scale, legend=None) if dashes else alt.value([1, 0]),
+            **more,
+        )
+    )
+    return chart
 
 
 CURVE_TABS = {
@@ -60,61 +101,43 @@ CURVE_NOTES = {
 
 def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = None) -> None:
     """Every number of a training by step, in small charts; validation in red, the kept step as a dashed line."""
-    shown = {
-        tab: [(name, found) for name in names if (found := points(steps, name))] for tab, names in CURVE_TABS.items()
+    tabs = {
+        tab: [(name, values) for name in names if (values := points(steps, name))] for tab, names in CURVE_TABS.items()
     }
-    shown = {tab: charts for tab, charts in shown.items() if charts}
-    if not shown:
+    tabs = {tab: charts for tab, charts in tabs.items() if charts}
+    if not tabs:
         return
-    for place, charts in zip(st.tabs(list(shown)), shown.values(), strict=True):
-        lines = {point.line for _, found in charts for point in found}
+    for place, charts in zip(st.tabs(list(tabs)), tabs.values(), strict=True):
+        lines = {point.line for _, values in charts for point in values}
         sides = {"solid": "chosen reply", "dashed": "rejected reply"} if any("," in line for line in lines) else {}
         colours = {rows: colour for rows, colour in ROWS.items() if any(line.startswith(rows) for line in lines)}
         place.html(legend(colours, **sides))
-        for column, (name, found) in zip(place.columns(len(charts)), charts, strict=True):
+        for column, (name, values) in zip(place.columns(len(charts)), charts, strict=True):
             column.markdown(f"**{name}**  \n:small[{CURVE_NOTES[name]}]")
             with column:
-                draw(_curve(name, found, best_step), height=220)
+                draw(_curve(name, values, best_step), height=220)
 
 
-def _curve(name: str, found: Sequence[StepValue], best_step: int | None) -> alt.Chart | alt.LayerChart:
-    frame = pd.DataFrame(
-        [
-            {
-                "step": point.step,
-                "line": point.line,
-                "rows": point.line.partition(",")[0],
-                "reply": point.line.partition(", ")[2] or "both",
-                name: point.value,
-            }
-            for point in found
-        ]
-    )
+def _curve(name: str, values: Sequence[StepValue], best_step: int | None) -> alt.Chart | alt.LayerChart:
+    frame = pd.DataFrame(values).rename(columns={"value": name})
+    frame["rows"] = [point.line.partition(",")[0] for point in values]
+    frame["reply"] = [point.line.partition(", ")[2] or "both" for point in values]
     both = frame["reply"].nunique() > 1
-    x = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1, format="d"))
-    axis = alt.Axis(format=".0%") if name == "Reward accuracy" else alt.Axis()
-    lines: alt.Chart = (
-        alt.Chart(frame)
-        .mark_line(point=POINT)
-        .encode(
-            x=x,
-            y=alt.Y(f"{name}:Q", title=None, axis=axis, scale=alt.Scale(zero=False)),
-            color=coloured("rows:N", ROWS),
-            strokeDash=alt.StrokeDash(
-                "reply:N", scale=alt.Scale(domain=["chosen", "rejected"], range=[[1, 0], [4, 4]]), legend=None
-            )
-            if both
-            else alt.value([1, 0]),
-            detail="line:N",
-            tooltip=["line", "step", alt.Tooltip(f"{name}:Q", format=".4g")],
-        )
+    lines = step_lines(
+        frame,
+        name,
+        colour=coloured("rows:N", ROWS),
+        dashes={"chosen": [1, 0], "rejected": [4, 4]} if both else {},
+        dashed_by="reply",
+        detail="line:N",
+        tooltip=["line", "step", alt.Tooltip(f"{name}:Q", format=".4g")],
     )
     if best_step is None:
         return lines
     kept = pd.DataFrame([{"step": best_step, "what": f"step {best_step} was kept"}])
     rule = alt.Chart(kept).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="step:Q", tooltip="what")
-    both_layers: alt.LayerChart = lines + rule
-    return both_layers
+    layers: alt.LayerChart = lines + rule
+    return layers
 
 
 def stacked_bars(
@@ -125,12 +148,14 @@ def stacked_bars(
     title: str,
     limit: int = 260,
     height: int,
+    size: int | None = None,
 ) -> None:
     """A bar for each key, of its counts in the order of the colours.
 
     Args:
         names: of a bar, of what is counted and of the count, where a pointer rests on them.
-        limit: pixels of a bar's label.
+        limit: pixels of a bar's label; 0 for a single bar, which has none.
+        size: pixels of a bar's height, unless it fills its place.
     """
     bar, kind, count = names
     frame = pd.DataFrame(
@@ -142,13 +167,13 @@ def stacked_bars(
     )
     chart = (
         alt.Chart(frame)
-        .mark_bar()
+        .mark_bar(size=size or alt.Undefined)
         .encode(
             x=alt.X(f"{count}:Q", title=title, axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y(f"{bar}:N", sort=None, title=None, axis=alt.Axis(labelLimit=limit)),
+            y=alt.Y(f"{bar}:N", sort=None, title=None, axis=alt.Axis(labelLimit=limit) if limit else None),
             color=coloured(f"{kind}:N", colours),
             order="order:Q",
-            tooltip=list(names),
+            tooltip=list(names if limit else names[1:]),
         )
     )
     st.html(legend(colours))
@@ -158,7 +183,7 @@ def stacked_bars(
 def responder_bars(records: Sequence[ResponderRecord]) -> None:
     """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
     stacked_bars(
-        {one.responder: (one.better, one.even, one.both_bad, one.worse) for one in records},
+        {record.responder: (record.better, record.even, record.both_bad, record.worse) for record in records},
         {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED},
         names=("Responder", "was", "rankings"),
         title="rankings by people, beside another's replies",
@@ -169,7 +194,7 @@ def responder_bars(records: Sequence[ResponderRecord]) -> None:
 def longer_bars(sides: Sequence[LongerSide]) -> None:
     """How often each Responder's reply is the longer one of a pair, as long, or the shorter one."""
     stacked_bars(
-        {one.whose: (one.longer, one.same, one.shorter) for one in sides},
+        {side.whose: (side.longer, side.same, side.shorter) for side in sides},
         {"longer": GREEN, "as long": PALE, "shorter": GREY},
         names=("Responder", "is", "pairs"),
         title="offered pairs, beside another's reply",
@@ -180,7 +205,7 @@ def longer_bars(sides: Sequence[LongerSide]) -> None:
 def share_bars(shares: Sequence[ResponderShare]) -> None:
     """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
     stacked_bars(
-        {one.label: (one.chosen, one.rejected) for one in shares},
+        {share.label: (share.chosen, share.rejected) for share in shares},
         {"better": GREEN, "worse": RED},
         names=("Whose", "is", "pairs"),
         title="pairs",
@@ -190,7 +215,7 @@ def share_bars(shares: Sequence[ResponderShare]) -> None:
 
 
 def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
-    """The middle half of each one's lengths in words as a bar, the median in it, the tenths as its ends.
+    """The middle half of each spread of lengths in words as a bar, the median in it, the tenths as its ends.
 
     Args:
         sides: of the better and the worse replies, each in its colour; else of Responders.
@@ -199,10 +224,10 @@ def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
     cuts = ("a tenth below", "a quarter below", "median", "a quarter above", "a tenth above")
     frame = pd.DataFrame(
         [
-            {name: one.whose}
-            | dict(zip(cuts, (one.tenth, one.quarter, one.median, one.three_quarters, one.nine_tenths), strict=True))
-            | ({} if sides else {"replies": one.texts})
-            for one in spreads
+            {name: of.whose}
+            | dict(zip(cuts, (of.tenth, of.quarter, of.median, of.three_quarters, of.nine_tenths), strict=True))
+            | ({} if sides else {"replies": of.texts})
+            for of in spreads
         ]
     )
     tips = [alt.Tooltip(f"{name}:N"), *(alt.Tooltip(f"{cut}:Q", format=".0f") for cut in cuts)]
@@ -223,71 +248,35 @@ def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
 
 def learning_curve(points: Sequence[CurvePoint]) -> None:
     """Accuracy with its interval over the pairs that were learned from, and the line of guessing."""
-    frame = pd.DataFrame(
-        [
-            {
-                "pairs": point.pairs,
-                "of the snapshot": f"{point.share * 100:.0f} %",
-                "accuracy": point.accuracy,
-                "low": point.low,
-                "high": point.high,
-                "right": point.right,
-                "validation rows": point.rows,
-            }
-            for point in points
-        ]
-    )
-    counted = ("of the snapshot:N", "pairs:Q", "right:Q", "validation rows:Q")
-    tips = [
-        *(alt.Tooltip(name) for name in counted),
-        *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("accuracy", "low", "high")),
-    ]
+    rows = [{"of the snapshot": f"{point.share * 100:.0f} %", "validation rows": point.rows} for point in points]
+    names = ("pairs", "accuracy", "low", "high", "right")
+    frame = pd.DataFrame(rows).assign(**{name: [getattr(point, name) for point in points] for name in names})
+    counts = ("of the snapshot:N", "pairs:Q", "right:Q", "validation rows:Q")
+    tips = [*map(alt.Tooltip, counts), *(alt.Tooltip(f"{name}:Q", format=".1%") for name in names[1:4])]
     base = alt.Chart(frame).encode(
         x=alt.X("pairs:Q", title="pairs that it learned from", scale=alt.Scale(zero=True, nice=True)), tooltip=tips
     )
-    y = alt.Y(
-        "accuracy:Q",
-        title="validation pairs that it gets right",
-        scale=alt.Scale(domain=[0, 1]),
-        axis=alt.Axis(format="%"),
-    )
+    scale = alt.Scale(domain=[0, 1])
+    y = alt.Y("accuracy:Q", title="validation pairs that it gets right", scale=scale, axis=alt.Axis(format="%"))
     line = base.mark_line(color=GREEN, opacity=0.4).encode(y=y)
     intervals = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(
-        y=alt.Y("low:Q", scale=alt.Scale(domain=[0, 1])), y2="high:Q"
+        y=alt.Y("low:Q", scale=scale), y2="high:Q"
     )
     marks = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(y=y)
     shares = base.mark_text(align="left", dx=10, dy=-10, color=INK).encode(y=y, text="of the snapshot:N")
-    guessing = pd.DataFrame({"y": [CHANCE], "words": ["guessing"]})
-    chance = alt.Chart(guessing).mark_rule(strokeDash=[4, 4], color=GREY).encode(y="y:Q")
-    named = (
-        alt.Chart(guessing)
-        .mark_text(align="left", dx=4, dy=-8, color=INK)
-        .encode(x=alt.value(0), y="y:Q", text="words:N")
-    )
-    draw(chance + named + line + intervals + marks + shares, height=320)
+    guessing = alt.Chart(pd.DataFrame({"y": [CHANCE], "words": ["guessing"]})).encode(y="y:Q")
+    chance = guessing.mark_rule(strokeDash=[4, 4], color=GREY)
+    label = guessing.mark_text(align="left", dx=4, dy=-8, color=INK).encode(x=alt.value(0), text="words:N")
+    draw(chance + label + line + intervals + marks + shares, height=320)
 
 
 def longer_bar(better: LongerSide) -> None:
     """In how many pairs the better reply is the longer one, as long, or the shorter one."""
-    colours = {"the longer one is better": GREEN, "both are as long": PALE, "the shorter one is better": GREY}
-    frame = pd.DataFrame(
-        [
-            {"which": name, "pairs": count, "order": place, "row": ""}
-            for place, (name, count) in enumerate(
-                zip(colours, (better.longer, better.same, better.shorter), strict=True)
-            )
-        ]
+    stacked_bars(
+        {"": (better.longer, better.same, better.shorter)},
+        {"the longer one is better": GREEN, "both are as long": PALE, "the shorter one is better": GREY},
+        names=("row", "which", "pairs"),
+        title="pairs",
+        limit=0,
+        height=90,
     )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar()
-        .encode(
-            x=alt.X("pairs:Q", title="pairs", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("row:N", title=None, axis=None),
-            color=coloured("which:N", colours),
-            order="order:Q",
-            tooltip=["which", "pairs"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=90)

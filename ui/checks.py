@@ -13,33 +13,33 @@ from stats.estimates import many
 from texts.escape import escaped
 
 
-def failed_checks(told: AfterVerdict) -> tuple[list[str], list[str]]:
+def _failed_checks(judged: AfterVerdict) -> tuple[list[str], list[str]]:
     """Name and finding of each check that failed, left and right.
 
     Each is done again on the texts that the reviewer saw, so that nothing is told that they could not see. A check that
     comes out otherwise there, on either side, is not told of both: a hidden signature would explain it.
     """
-    view = told.view
+    view = judged.view
     sides: tuple[list[str], list[str]] = ([], [])
-    for one in told.checks:
-        found: list[Finding | None] = [
-            check(one.claim, one.value, text=text, prompt=view.prompt, context=view.context)
+    for checked in judged.checks:
+        findings: list[Finding | None] = [
+            check(checked.claim, checked.value, text=text, prompt=view.prompt, context=view.context)
             for text in (view.left, view.right)
         ]
-        if [finding.passed for finding in found if finding] != [one.left, one.right]:
+        if [finding.passed for finding in findings if finding] != [checked.left, checked.right]:
             continue
-        for side, finding in zip(sides, found, strict=True):
+        for side, finding in zip(sides, findings, strict=True):
             if finding is not None and not finding.passed:
-                side.append(f"{one.name}: {finding.detail}" if finding.detail else one.name)
+                side.append(f"{checked.name}: {finding.detail}" if finding.detail else checked.name)
     return sides
 
 
-def told_in_words(told: AfterVerdict) -> str:
+def told_in_words(judged: AfterVerdict) -> str:
     """The failed checks of both sides as a sentence or two; empty where nothing was checked."""
-    if not told.checks:
+    if not judged.checks:
         return ""
     parts = []
-    for side, failed in zip(("Left", "Right"), failed_checks(told), strict=True):
+    for side, failed in zip(("Left", "Right"), _failed_checks(judged), strict=True):
         if failed:
             parts.append(f"{side}: {many(len(failed), 'check')} failed ({'; '.join(failed)}).")
         else:
@@ -50,12 +50,12 @@ def told_in_words(told: AfterVerdict) -> str:
 def share_table(assertions: Sequence[Assertion], shares: Sequence[Share]) -> None:
     """Responders down, checks across; each cell a bar as long as the share that passed, redder the shorter it is."""
     by_responder: dict[int, dict[int, Share]] = defaultdict(dict)
-    for one in shares:
-        by_responder[one.responder_id][one.assertion_id] = one
-    head = "".join(f"<th>{escaped(one.name)}</th>" for one in assertions)
+    for share in shares:
+        by_responder[share.responder_id][share.assertion_id] = share
+    head = "".join(f"<th>{escaped(assertion.name)}</th>" for assertion in assertions)
     body = "".join(
         f"<tr><th>{escaped(next(iter(row.values())).responder)}</th>"
-        + "".join(f"<td>{_cell(row.get(one.id))}</td>" for one in assertions)
+        + "".join(f"<td>{_cell(row.get(assertion.id))}</td>" for assertion in assertions)
         + "</tr>"
         for row in by_responder.values()
     )

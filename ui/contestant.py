@@ -1,4 +1,4 @@
-"""The boxes in which somebody says what makes a model's replies: which model, its prompt, how it samples."""
+"""The boxes that say what makes a model's replies: which model, its prompt, how it samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FIELDS, EXAMPLES = ("Field", "Text"), ("Prompt", "Reply")
 
 @dataclass(frozen=True)
 class Start:
-    """What the boxes hold before anybody types."""
+    """What the boxes hold at first."""
 
     model: int | Remote | None
     prompt: PromptFormat
@@ -28,7 +28,7 @@ class Start:
 def contestant_boxes(
     key: str, known: Sequence[ModelVersion], start: Start, *, columns: Sequence[str], rich: bool = True
 ) -> Contestant | None:
-    """Draw the boxes and give what they say; None while no model is chosen.
+    """Draw the boxes and return what they say; None while no model is chosen.
 
     Args:
         key: makes the boxes anew where it changes, with what `start` holds.
@@ -46,32 +46,27 @@ def contestant_boxes(
     prompt = PromptFormat(instructions)
     if rich:
         prompt = _rich(key, instructions, start.prompt, columns)
-    a, b, c = st.columns(3)
-    temperature = a.number_input(
-        "Temperature",
-        0.0,
-        2.0,
-        start.sampling.temperature,
-        0.1,
-        key=f"{key}_temperature",
-        help="Higher makes samples differ more.",
+    left, middle, right = st.columns(3)
+    note, sampling = "Higher makes samples differ more.", start.sampling
+    temperature = left.number_input(
+        "Temperature", 0.0, 2.0, sampling.temperature, 0.1, key=f"{key}_temperature", help=note
     )
-    top_p = b.number_input("Top-p", 0.05, 1.0, start.sampling.top_p, 0.05, key=f"{key}_top_p")
-    longest = c.number_input("Longest reply, tokens", 1, 8192, start.sampling.max_tokens, key=f"{key}_longest")
+    top_p = middle.number_input("Top-p", 0.05, 1.0, sampling.top_p, 0.05, key=f"{key}_top_p")
+    longest = right.number_input("Longest reply, tokens", 1, 8192, sampling.max_tokens, key=f"{key}_longest")
     if model is None:
         return None
     return Contestant(model, prompt, Sampling(float(temperature), float(top_p), int(longest)))
 
 
 def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) -> int | Remote | None:
-    names = {one.id: one.name for one in known}
+    names = {model.id: model.name for model in known}
     options = [*names, ELSEWHERE]
     at = ELSEWHERE if isinstance(start, Remote) else start
     chosen = st.selectbox(
         "Model",
         options,
         index=options.index(at) if at in options else 0,
-        format_func=lambda one: names.get(one, ELSEWHERE),
+        format_func=lambda model_id: names.get(model_id, ELSEWHERE),
         key=f"{key}_model",
     )
     if chosen != ELSEWHERE:
@@ -99,7 +94,6 @@ def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) 
 
 
 def _rich(key: str, instructions: str, start: PromptFormat, columns: Sequence[str]) -> PromptFormat:
-    """Template, fields and examples."""
     known = ", ".join("{{" + name + "}}" for name in ("text", "context", *columns))
     with st.expander("Template and fields", expanded=bool(start.user_template or start.fields)):
         user = st.text_area(
@@ -131,5 +125,5 @@ def _table(key: str, heads: tuple[str, str], rows: Sequence[tuple[str, str]]) ->
         row_height=64,
         column_config={head: st.column_config.TextColumn(width="large") for head in heads},
     )
-    found = [tuple("" if pd.isna(cell) else str(cell) for cell in row) for row in edited.itertuples(index=False)]
-    return [(one, other) for one, other in found if one.strip() or other.strip()]
+    texts = edited.fillna("").astype(str).itertuples(index=False, name=None)
+    return [(left, right) for left, right in texts if left.strip() or right.strip()]

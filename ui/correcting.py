@@ -1,7 +1,6 @@
-"""Original, editor, live word diff, reason and buttons: one screen part for every place where replies are written."""
+"""Original, editor, live word diff, reason and buttons: the part of a screen on which a reply is corrected."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import streamlit as st
 
@@ -11,127 +10,90 @@ from review.drafts import DraftPlace, draft_of, forget_draft, save_draft
 from texts.diff import word_diff, words_changed
 from texts.escape import escaped
 from ui.editor import editor, now_in, restart
-from ui.frame import Me
 from ui.pairs import show_diff
-from ui.safe import errors_toasted
+from ui.safe import act, errors_toasted
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is corrected."""
+def correction_box(
+    by: int,
+    prompt_id: int,
+    response_id: int,
+    original: str,
+    *,
+    start: str | None = None,
+    parent_id: int | None = None,
+    on_saved: Callable[[], None] = lambda: None,
+) -> None:
+    """Correct one reply. What is typed is kept as a draft; nothing is learned from before it is saved.
 
-    prompt_id: int
-    response_id: int
-    original: str
-    """The reply, as it is shown read-only beside the editor."""
-    start: str | None = None
-    """Somebody's correction to start from; the original where None."""
-    parent_id: int | None = None
-    """That correction."""
-
-    @property
-    def key(self) -> str:
-        """Of the editor."""
-        return f"correct_{self.response_id}_{self.parent_id or 0}"
-
-    def place(self, me: Me) -> DraftPlace:
-        """Where its draft is kept."""
-        return DraftPlace(
-            reviewer_id=me.reviewer_id,
-            prompt_id=self.prompt_id,
-            response_id=self.response_id,
-            parent_id=self.parent_id,
-        )
-
-
-def correction_box(me: Me, subject: Subject, *, on_saved: Callable[[], None] = lambda: None) -> None:
-    """Correct one reply. What is typed is kept as a draft; nothing is learned from before it is saved."""
+    Args:
+        original: the reply, as it is shown read-only beside the editor.
+        start: another person's correction to start from; the original where None.
+        parent_id: that correction's id.
+    """
+    key = f"correct_{response_id}_{parent_id or 0}"
+    place = DraftPlace(reviewer_id=by, prompt_id=prompt_id, response_id=response_id, parent_id=parent_id)
     with reading() as s:
-        mine = standing_correction(s, by=me.reviewer_id, response_id=subject.response_id)
-        draft = draft_of(s, at=subject.place(me))
-    base = subject.start if subject.start is not None else subject.original
-    saved = mine.text if mine is not None and subject.parent_id is None else base
-    start = draft if draft is not None else saved
+        mine = standing_correction(s, by=by, response_id=response_id)
+        draft = draft_of(s, at=place)
+    base = start if start is not None else original
+    saved = mine.text if mine is not None and parent_id is None else base
+    shown = draft if draft is not None else saved
+
+    def keep_draft(text: str) -> None:
+        if same_words(text, saved):
+            act(forget_draft, at=place)
+        else:
+            act(save_draft, at=place, text=text)
+
+    def save_correction() -> None:
+        text, reason = now_in(key, shown), st.session_state.get(f"why_{key}", "")
+        with errors_toasted():
+            with session() as s:
+                correct(s, by=by, response_id=response_id, text=text, reason=reason, parent_id=parent_id)
+            restart(key)
+            st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
+            on_saved()
+
+    def reset_draft() -> None:
+        restart(key)
+        act(forget_draft, at=place)
+
+    def withdraw_correction(correction_id: int) -> None:
+        with errors_toasted():
+            with session() as s:
+                withdraw(s, by=by, correction_id=correction_id)
+            restart(key)
+
     left, right = st.columns(2)
-    with left:
-        st.html(
-            '<div class="pw-editor"><span>The reply as it is</span>'
-            f'<div class="pw-card pw-text">{escaped(subject.original)}</div></div>'
-        )
+    left.html(
+        '<div class="pw-editor"><span>The reply as it is</span>'
+        f'<div class="pw-card pw-text">{escaped(original)}</div></div>'
+    )
     with right:
-        text = editor(
-            subject.key,
-            label="The reply as it should be",
-            start=start,
-            on_typed=lambda typed: _keep_draft(me, subject, typed, saved),
-        )
+        text = editor(key, label="The reply as it should be", start=shown, on_typed=keep_draft)
     pieces = word_diff(base, text)
     changed = words_changed(pieces)
     st.caption(f"{changed} words changed" + (", kept as a draft" if not same_words(text, saved) else ""))
     if changed:
         show_diff(pieces)
-    st.text_input("Why? (optional)", key=f"why_{subject.key}", max_chars=500)
+    st.text_input("Why? (optional)", key=f"why_{key}", max_chars=500)
     save, reset, rest = st.columns([2, 2, 3])
     save.button(
         "Save correction",
-        key=f"save_{subject.key}",
+        key=f"save_{key}",
         type="primary",
         shortcut="Ctrl+Enter",
         width="stretch",
-        on_click=_save,
-        args=(me, subject, start, on_saved),
+        on_click=save_correction,
     )
-    reset.button(
-        "Reset to original",
-        key=f"reset_{subject.key}",
-        width="stretch",
-        on_click=_reset,
-        args=(me, subject),
-        disabled=same_words(text, base),
-    )
+    unchanged = same_words(text, base)
+    reset.button("Reset to original", key=f"reset_{key}", width="stretch", on_click=reset_draft, disabled=unchanged)
     if mine is not None:
         rest.button(
             "Withdraw my correction",
-            key=f"withdraw_{subject.key}",
-            on_click=_withdraw,
-            args=(me, subject, mine.id),
+            key=f"withdraw_{key}",
+            on_click=withdraw_correction,
+            args=(mine.id,),
             icon=":material/undo:",
         )
-
-
-def _keep_draft(me: Me, subject: Subject, text: str, saved: str) -> None:
-    with errors_toasted(), session() as s:
-        if same_words(text, saved):
-            forget_draft(s, at=subject.place(me))
-        else:
-            save_draft(s, at=subject.place(me), text=text)
-
-
-def _save(me: Me, subject: Subject, start: str, on_saved: Callable[[], None]) -> None:
-    why = st.session_state.get(f"why_{subject.key}", "")
-    with errors_toasted():
-        with session() as s:
-            correct(
-                s,
-                by=me.reviewer_id,
-                response_id=subject.response_id,
-                text=now_in(subject.key, start),
-                reason=why,
-                parent_id=subject.parent_id,
-            )
-        restart(subject.key)
-        st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
-        on_saved()
-
-
-def _reset(me: Me, subject: Subject) -> None:
-    restart(subject.key)
-    with errors_toasted(), session() as s:
-        forget_draft(s, at=subject.place(me))
-
-
-def _withdraw(me: Me, subject: Subject, correction_id: int) -> None:
-    with errors_toasted():
-        with session() as s:
-            withdraw(s, by=me.reviewer_id, correction_id=correction_id)
-        restart(subject.key)

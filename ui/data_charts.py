@@ -1,6 +1,6 @@
 """Charts of a Snapshot's data, and its rows as a model reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -12,7 +12,7 @@ from training.data.classes_and_values import Labels, Values
 from training.data.inspected_rows import InspectedRow, Remark
 from training.data.inspection import Bin, Disagreement, Opening, ResponderWins, bins
 from training.data.token_fit import TokenPiece
-from ui.charts import coloured, draw, legend
+from ui.charts import coloured, draw, interval_dots, legend, stacked_bars
 from ui.safe import plain
 
 SIDE_COLOURS = {"chosen": GREEN, "rejected": GREY}
@@ -30,116 +30,89 @@ _STYLE = """<style>
 </style>"""
 
 
-def show_finding(found: Remark) -> None:
+def show_finding(remark: Remark) -> None:
     """One sentence over a chart; a warning where a model would learn what nobody meant."""
-    if found.warns:
-        st.warning(plain(found.sentence), icon=":material/warning:")
+    if remark.warns:
+        st.warning(plain(remark.sentence), icon=":material/warning:")
     else:
-        st.markdown(f"**{plain(found.sentence)}**")
+        st.markdown(f"**{plain(remark.sentence)}**")
 
 
-def side_histogram(found: Sequence[Bin], *, title: str, limit: float | None = None) -> None:
-    """How many replies of each side fall into each bar; ``limit`` is drawn as a line."""
-    frame = pd.DataFrame([{"from": b.low, "to": b.high, "reply": b.side, "rows": b.count} for b in found])
-    sides = list(dict.fromkeys(frame["reply"]))
-    colours = SIDE_COLOURS if set(sides) <= set(SIDE_COLOURS) else dict(zip(sides, (GREEN, GREY, RED), strict=False))
-    bars = (
-        alt.Chart(frame)
-        .mark_bar(opacity=0.7, binSpacing=0)
-        .encode(
-            x=alt.X("from:Q", title=title, bin="binned"),
-            x2="to:Q",
-            y=alt.Y("rows:Q", title="rows", stack=None, axis=alt.Axis(tickMinStep=1)),
-            color=coloured("reply:N", colours),
-            tooltip=["reply", "from", "to", "rows"],
-        )
+def _histogram(rows: Sequence[Bin], of: str, colours: Mapping[str, str], *, title: str, overlaid: bool) -> alt.Chart:
+    """Bars of the bins, with their legend above; `of` is what a bin's side is called."""
+    frame = pd.DataFrame([{"from": row.low, "to": row.high, of: row.side, "rows": row.count} for row in rows])
+    st.html(legend(colours))
+    bars = alt.Chart(frame).mark_bar(binSpacing=0, opacity=0.7 if overlaid else alt.Undefined)
+    stack = None if overlaid else alt.Undefined
+    chart: alt.Chart = bars.encode(
+        x=alt.X("from:Q", title=title, bin="binned"),
+        x2="to:Q",
+        y=alt.Y("rows:Q", title="rows", stack=stack, axis=alt.Axis(tickMinStep=1)),
+        color=coloured(f"{of}:N", colours),
+        tooltip=[of, "from", "to", "rows"],
     )
-    chart: alt.Chart | alt.LayerChart = bars
+    return chart
+
+
+def side_histogram(rows: Sequence[Bin], *, title: str, limit: float | None = None) -> None:
+    """How many replies of each side fall into each bar; ``limit`` is drawn as a line."""
+    sides = list(dict.fromkeys(row.side for row in rows))
+    colours = SIDE_COLOURS if set(sides) <= set(SIDE_COLOURS) else dict(zip(sides, (GREEN, GREY, RED), strict=False))
+    chart: alt.Chart | alt.LayerChart = _histogram(rows, "reply", colours, title=title, overlaid=True)
     if limit is not None:
         line = alt.Chart(pd.DataFrame({"limit": [limit]})).encode(x="limit:Q", tooltip=["limit"])
-        chart = bars + line.mark_rule(color=RED, strokeDash=[6, 4], strokeWidth=2)
-    st.html(legend(colours))
+        chart += line.mark_rule(color=RED, strokeDash=[6, 4], strokeWidth=2)
     draw(chart, height=240)
 
 
 def difference_bars(differences: Sequence[int]) -> None:
     """By how many words the chosen reply is longer, the rows where it is apart from those where it is shorter."""
     sides = {
-        "the longer one won": [one for one in differences if one > 0],
-        "the shorter one won": [one for one in differences if one < 0],
-        "as long": [0 for one in differences if one == 0],
+        "the longer one won": [words for words in differences if words > 0],
+        "the shorter one won": [words for words in differences if words < 0],
+        "as long": [words for words in differences if words == 0],
     }
     colours = dict(zip(sides, (GREEN, GREY, PALE), strict=True))
-    frame = pd.DataFrame([{"from": b.low, "to": b.high, "row": b.side, "rows": b.count} for b in bins(sides)])
-    chart = (
-        alt.Chart(frame)
-        .mark_bar(binSpacing=0)
-        .encode(
-            x=alt.X("from:Q", title="words by which the chosen reply is longer", bin="binned"),
-            x2="to:Q",
-            y=alt.Y("rows:Q", title="rows", axis=alt.Axis(tickMinStep=1)),
-            color=coloured("row:N", colours),
-            tooltip=["row", "from", "to", "rows"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=240)
+    title = "words by which the chosen reply is longer"
+    draw(_histogram(bins(sides), "row", colours, title=title, overlaid=False), height=240)
 
 
-def responder_shares(found: Sequence[ResponderWins]) -> None:
+def responder_shares(records: Sequence[ResponderWins]) -> None:
     """How often each Responder's replies were chosen beside another's, with the interval and the half-way line."""
     frame = pd.DataFrame(
         [
-            {"Responder": one.responder, "share": one.won.rate, "low": one.won.low, "high": one.won.high}
-            | {"rows": one.won.n, "corrected": one.corrected}
-            for one in found
-            if one.won.n
+            {"Responder": record.responder, "share": won.rate, "low": won.low, "high": won.high}
+            | {"rows": won.n, "corrected": record.corrected}
+            for record in records
+            if (won := record.won).n
         ]
     )
     if frame.empty:
         return
-    scale = alt.Scale(domain=[0, 1])
     y = alt.Y("Responder:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
     tips = [alt.Tooltip(f"{name}:Q", format=".0%") for name in ("share", "low", "high")]
     counts = [alt.Tooltip(f"{name}:Q") for name in ("rows", "corrected")]
     base = alt.Chart(frame).encode(y=y, tooltip=[alt.Tooltip("Responder:N"), *tips, *counts])
-    rule = base.mark_rule(strokeWidth=5, color=GREEN, opacity=0.5).encode(
-        x=alt.X("low:Q", scale=scale, axis=alt.Axis(format="%"), title="chosen, of the rows beside another's reply"),
-        x2="high:Q",
-    )
-    point = base.mark_point(filled=True, size=160, color=GREEN, opacity=1).encode(x=alt.X("share:Q", scale=scale))
+    title = "chosen, of the rows beside another's reply"
+    bars, dots = interval_dots(base, "share", title=title, domain=(0, 1), axis=alt.Axis(format="%"))
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
-    draw(half + rule + point, height=60 + 46 * len(frame))
+    draw(half + bars + dots, height=60 + 46 * len(frame))
 
 
-def disagreement_bar(found: Disagreement) -> None:
+def disagreement_bar(disagreement: Disagreement) -> None:
     """The ranked pairs by what people said of each, as one bar."""
-    colours = {
-        "all say the same": GREEN,
-        "somebody saw no difference": PALE,
-        "somebody said the opposite": RED,
-        "one person or none": GREY,
+    several, opposite, even = disagreement.several, disagreement.opposite.count, disagreement.even
+    counts = {
+        ("all say the same", GREEN): several - opposite - even,
+        ("somebody saw no difference", PALE): even,
+        ("somebody said the opposite", RED): opposite,
+        ("one person or none", GREY): disagreement.pairs - several,
     }
-    same = found.several - found.opposite.count - found.even
-    counts = (same, found.even, found.opposite.count, found.pairs - found.several)
-    frame = pd.DataFrame(
-        [
-            {"pair": name, "pairs": count, "order": place}
-            for place, (name, count) in enumerate(zip(colours, counts, strict=True))
-        ]
+    title = "ranked pairs behind the rows"
+    names = ("row", "pair", "pairs")
+    stacked_bars(
+        {"": list(counts.values())}, dict(counts.keys()), names=names, title=title, limit=0, height=110, size=28
     )
-    chart = (
-        alt.Chart(frame)
-        .mark_bar(size=28)
-        .encode(
-            x=alt.X("pairs:Q", title="ranked pairs behind the rows", axis=alt.Axis(tickMinStep=1)),
-            color=coloured("pair:N", colours),
-            order="order:Q",
-            tooltip=["pair", "pairs"],
-        )
-    )
-    st.html(legend(colours))
-    draw(chart, height=110)
 
 
 def paired_bars(rows: Sequence[tuple[str, int, int]], *, title: str) -> None:
@@ -166,29 +139,29 @@ def paired_bars(rows: Sequence[tuple[str, int, int]], *, title: str) -> None:
     draw(chart, height=50 + 34 * len(rows))
 
 
-def label_bars(found: Labels) -> None:
+def label_bars(labels: Labels) -> None:
     """How often each label is chosen and rejected, and how many replies are none."""
-    rows = [(one.label, one.chosen, one.rejected) for one in found.counts]
-    paired_bars([*rows, ("no label of these", *found.elsewhere)] if any(found.elsewhere) else rows, title="rows")
+    rows = [(count.label, count.chosen, count.rejected) for count in labels.counts]
+    paired_bars([*rows, ("no label of these", *labels.elsewhere)] if any(labels.elsewhere) else rows, title="rows")
 
 
-def opening_bars(found: Sequence[Opening]) -> None:
+def opening_bars(openings: Sequence[Opening]) -> None:
     """The commonest first words by side."""
-    rows = [(f"{one.words} …", one.chosen, one.rejected) for one in found]
+    rows = [(f"{opening.words} …", opening.chosen, opening.rejected) for opening in openings]
     paired_bars(rows, title="replies that begin so, after a greeting")
 
 
-def round_bars(found: Values) -> None:
+def round_bars(values: Values) -> None:
     """How many values are round, beside how many would be by chance."""
     frame = pd.DataFrame(
         [
             {
-                "multiple of": "whole numbers" if one.base == 1 else f"multiples of {one.base:,}",
-                "values": one.count / one.n,
-                "chance": one.chance,
-                "of": one.n,
+                "multiple of": "whole numbers" if rounding.base == 1 else f"multiples of {rounding.base:,}",
+                "values": rounding.count / rounding.n,
+                "chance": rounding.chance,
+                "of": rounding.n,
             }
-            for one in found.rounds
+            for rounding in values.rounds
         ]
     )
     y = alt.Y("multiple of:N", sort=None, title=None)
@@ -227,7 +200,7 @@ def show_style() -> None:
     st.html(_STYLE)
 
 
-def show_row(one: InspectedRow, sides: Sequence[Sequence[TokenPiece]], *, tokens: str, cut: bool) -> None:
+def show_row(inspected: InspectedRow, sides: Sequence[Sequence[TokenPiece]], *, tokens: str, cut: bool) -> None:
     """One row: the prompt above, the chosen and the rejected reply side by side.
 
     Args:
@@ -235,29 +208,30 @@ def show_row(one: InspectedRow, sides: Sequence[Sequence[TokenPiece]], *, tokens
         tokens: their lengths in words for people.
         cut: show each token by itself.
     """
-    source = f"correction {one.row.correction_id}" if one.corrected else f"ranking {one.row.ranking_id}"
-    head = f"Row {one.number} · {tokens} · {source}, said by {one.row.reviewer} · {one.split.value.lower()}"
-    notes = '<span class="pw-simulated">simulated: no person said so</span>' if one.row.simulated else ""
-    notes += '<span class="pw-simulated">synthetic prompt</span>' if one.row.synthetic else ""
+    row = inspected.row
+    source = f"correction {row.correction_id}" if inspected.corrected else f"ranking {row.ranking_id}"
+    head = f"Row {inspected.number} · {tokens} · {source}, said by {row.reviewer} · {inspected.split.value.lower()}"
+    notes = '<span class="pw-simulated">simulated: no person said so</span>' if row.simulated else ""
+    notes += '<span class="pw-simulated">synthetic prompt</span>' if row.synthetic else ""
     prompt, chosen, rejected = (pieces_html(side, cut=cut) for side in sides)
     kind = "pw-card pw-read pw-cut" if cut else "pw-card pw-read"
-    cuts = [" · cut off at the token limit" if was else "" for was in (one.chosen_cut, one.rejected_cut)]
+    cuts = [" · cut off at the token limit" * cut_off for cut_off in (inspected.chosen_cut, inspected.rejected_cut)]
     st.html(
         f'<div class="pw-label">{escaped(head)}{notes}</div><div class="{kind}">{prompt}</div><div class="pw-reads">'
-        f'<div><div class="pw-label">Chosen · {escaped(one.chosen_by + cuts[0])}</div>'
+        f'<div><div class="pw-label">Chosen · {escaped(inspected.chosen_by + cuts[0])}</div>'
         f'<div class="{kind} pw-chosen">{chosen}</div></div>'
-        f'<div><div class="pw-label">Rejected · {escaped(one.rejected_by + cuts[1])}</div>'
+        f'<div><div class="pw-label">Rejected · {escaped(inspected.rejected_by + cuts[1])}</div>'
         f'<div class="{kind}">{rejected}</div></div></div>'
     )
 
 
-def pieces_html(found: Sequence[TokenPiece], *, cut: bool) -> str:
+def pieces_html(pieces: Sequence[TokenPiece], *, cut: bool) -> str:
     """The pieces as HTML that shows exactly their text; with ``cut``, line breaks show and each is by itself."""
     html = []
-    for one in found:
-        text = escaped(one.text)
+    for piece in pieces:
+        text = escaped(piece.text)
         if cut:
             text = text.replace("\n", "<u>↵</u>\n")
-            text += f"<sup>{one.tokens}</sup>" if one.tokens > 1 else ""
-        html.append(f"<b>{text}</b>" if one.special else f"<i>{text}</i>" if cut else text)
+            text += f"<sup>{piece.tokens}</sup>" if piece.tokens > 1 else ""
+        html.append(f"<b>{text}</b>" if piece.special else f"<i>{text}</i>" if cut else text)
     return "".join(html)

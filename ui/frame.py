@@ -4,23 +4,31 @@ Choosing a name stands in for signing in: real sign-in replaces `_choose_person`
 only `Me` and every function that writes checks the role again.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import streamlit as st
 from sqlalchemy import select
 
 from db.models import Project, Role
-from db.people import ensure_reviewer, ensure_role, guideline_of, has_manager, join, members, roles_of
+from db.people import create_project, ensure_reviewer, ensure_role, guideline_of, has_manager, join, members, roles_of
 from db.session import reading, session
-from errors import PickwellError, to_type
-from ui.safe import plain, show_error
+from errors import to_type
+from ui.safe import errors_shown, plain
 
 ROLE_WORDS = {
     Role.MANAGER: "manager: imports, ranks, trains, evaluates",
     Role.ANNOTATOR: "annotator: ranks and corrects",
     Role.REVIEWER: "reviewer: judges blind",
 }
+
+
+class ActorIds(TypedDict):
+    """Who acts, and in which project."""
+
+    by: int
+    project_id: int
 
 
 @dataclass(frozen=True)
@@ -33,21 +41,25 @@ class Me:
     project: str
     roles: frozenset[Role]
 
+    @property
+    def ids(self) -> ActorIds:
+        """What most functions want to be told: ``find(s, **me.ids)``."""
+        return {"by": self.reviewer_id, "project_id": self.project_id}
+
     def has(self, *roles: Role) -> bool:
         """Whether any of the roles is held."""
         return bool(self.roles & set(roles))
 
 
 def choose_project_and_person() -> Me | None:
-    """Draw the sidebar's choices; none until somebody has said who they are."""
+    """Draw the sidebar's choices; None until the visitor has chosen a name."""
     with reading() as s:
         projects = {project.id: project.name for project in s.scalars(select(Project).order_by(Project.id))}
     if not projects:
         return None
     with st.sidebar:
         project_id = _choice("project", "Project", projects, _kept("project", projects) or next(iter(projects)))
-        with reading() as s:
-            people = {r.id: r.name for r, _ in members(s, project_id=project_id) if not r.simulated}
+        people = _list_people(project_id)
         reviewer_id = _choose_person(people)
     if reviewer_id is None:
         return None
@@ -56,15 +68,20 @@ def choose_project_and_person() -> Me | None:
     return Me(reviewer_id, people[reviewer_id], project_id, projects[project_id], roles)
 
 
+def _list_people(project_id: int) -> dict[int, str]:
+    with reading() as s:
+        return {person.id: person.name for person, _ in members(s, project_id=project_id) if not person.simulated}
+
+
 def _kept(name: str, options: Collection[int]) -> int | None:
-    """What was chosen before, in this tab or in the address it was opened with, if it is still to be had."""
+    """The earlier choice, in this tab or in the address that it was opened with, if it still exists."""
     stored = str(st.session_state.get(f"kept_{name}", st.query_params.get(name, "")))
     number = int(stored) if stored.isdecimal() else None
     return number if number in options else None
 
 
 def _choice(name: str, label: str, words: Mapping[int, str], chosen: int) -> int:
-    """A select box that shows what is kept, whatever it showed before; the address keeps it over a reload."""
+    """A select box that shows the kept choice, whatever it showed before; the address keeps it over a reload."""
     key = f"choose_{name}"
     # the box remembers its last value by itself; what is kept must win, or one person would act as another
     st.session_state[key] = chosen
@@ -79,11 +96,11 @@ def _keep(name: str, key: str) -> None:
 
 
 def _choose_person(people: Mapping[int, str]) -> int | None:
-    stored = _kept("person", people)
-    if stored is None:
+    kept = _kept("person", people)
+    if kept is None:
         _forget_person()
         return None
-    chosen = _choice("person", "You are", people, stored)
+    chosen = _choice("person", "You are", people, kept)
     if st.button("Somebody else", icon=":material/logout:", type="tertiary"):
         _forget_person()
         st.rerun()
@@ -96,14 +113,14 @@ def _forget_person() -> None:
 
 
 def welcome() -> None:
-    """The first screen, where somebody says who they are."""
+    """Draw the first screen, on which a visitor chooses or adds a name."""
     project_id = st.session_state.get("kept_project")
     st.title("Who are you?")
     if project_id is None:
         _first_project()
         return
+    people = _list_people(project_id)
     with reading() as s:
-        people = {r.id: r.name for r, _ in members(s, project_id=project_id) if not r.simulated}
         managed = has_manager(s, project_id=project_id)
     st.caption(
         "Pickwell notes whose word every ranking and verdict is. There are no passwords yet, so it answers on this "
@@ -123,27 +140,20 @@ def welcome() -> None:
             "What will you do?",
             offered,
             default=offered,
-            format_func=lambda role: ROLE_WORDS[role],
+            format_func=ROLE_WORDS.__getitem__,
             help="One project can have different people for each. A manager changes roles on the People page.",
         )
-        if st.form_submit_button("Enter", type="primary"):
-            _add_and_enter(project_id, name, roles)
-
-
-def _add_and_enter(project_id: int, name: str, roles: Sequence[Role]) -> None:
-    if not roles:
-        st.warning("Choose at least one thing that you will do.")
-        return
-    try:
-        with session() as s:
-            for role in roles:
-                # the same press may make somebody the first manager and give the other roles too
-                reviewer = join(s, project_id=project_id, name=name, role=role, by=None)
-            reviewer_id = reviewer.id
-    except PickwellError as problem:
-        show_error(problem)
-        return
-    _enter(reviewer_id)
+        if not st.form_submit_button("Enter", type="primary"):
+            return
+        if not roles:
+            st.warning("Choose at least one thing that you will do.")
+            return
+        with errors_shown():
+            with session() as s:
+                for role in roles:
+                    # the same press may make a person the first manager and give the other roles too
+                    reviewer = join(s, project_id=project_id, name=name, role=role, by=None)
+            _enter(reviewer.id)
 
 
 def _enter(reviewer_id: int) -> None:
@@ -157,24 +167,18 @@ def _first_project() -> None:
         name = st.text_input("Your name", max_chars=80)
         title = st.text_input("Project", placeholder="Answering customer email", max_chars=120)
         if st.form_submit_button("Make the project", type="primary"):
-            from db.people import create_project
-
-            try:
+            with errors_shown():
                 with session() as s:
                     me = ensure_reviewer(s, name=name)
                     project = create_project(s, name=title, task="", instructions="", guideline="", by=me.id)
                     for role in (Role.ANNOTATOR, Role.REVIEWER):
                         ensure_role(s, project_id=project.id, reviewer_id=me.id, role=role)
                     st.session_state["kept_project"] = project.id
-                    reviewer_id = me.id
-            except PickwellError as problem:
-                show_error(problem)
-                return
-            _enter(reviewer_id)
+                _enter(me.id)
 
 
 def page(title: str, *roles: Role) -> Me:
-    """The top of every page: its title, and the check that this person may be here."""
+    """Draw a page's title and check that this person may be here."""
     me = st.session_state.get("me")
     if not isinstance(me, Me):
         # Until app.py has called st.navigation, Streamlit runs the files of a folder named pages by themselves. So the
@@ -183,17 +187,16 @@ def page(title: str, *roles: Role) -> Me:
         st.switch_page("app.py", query_params=st.query_params.to_dict())
     with reading() as s:
         held = roles_of(s, reviewer_id=me.reviewer_id, project_id=me.project_id)
+    st.title(title)
     if roles and not held & set(roles):
-        st.title(title)
         needed = " or ".join(role.value.lower() for role in roles)
         st.warning(f"This page is for the role {needed}. A manager can give it to you on the People page.")
         st.stop()
-    st.title(title)
     return me
 
 
 def show_guideline(me: Me) -> None:
-    """What makes a reply better, where the project says so; folded."""
+    """Draw the project's guideline, folded, where there is one."""
     with reading() as s:
         guideline = guideline_of(s, project_id=me.project_id)
     if guideline is not None and guideline.text:

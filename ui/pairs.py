@@ -39,8 +39,8 @@ def show_prompt(text: str, context: str | None, *, compact: bool = False, synthe
 
 def noted(text: str) -> str:
     """What a reader should be told of a text, as HTML for beside its label; empty for an ordinary one."""
-    found = oddities(text)
-    return f' <span class="pw-note">{escaped("; ".join(found))}</span>' if found else ""
+    notes = oddities(text)
+    return f' <span class="pw-note">{escaped("; ".join(notes))}</span>' if notes else ""
 
 
 def show_pair(left: str, right: str, *, chosen: str | None = None, told: bool = False) -> None:
@@ -113,6 +113,23 @@ def choice_bar(
     """
     appeared(item_id)
     chosen = just_chosen(type(shown))
+
+    def press(choice: str) -> None:
+        now = time.monotonic()
+        quiet = min(now - float(st.session_state.get("pair_pressed_at", 0.0)), seconds_drawn())
+        st.session_state["pair_pressed_at"] = now
+        last = st.session_state.get("pair_chosen")
+        if isinstance(last, Chosen) and last.item_id == item_id and now < last.at + PAUSE + LATE:
+            # the pause is slept through on the server, so a second press within it arrives a little after its end
+            if choice == last.choice and not last.much and on_again and choice in (Verdict.LEFT, Verdict.RIGHT):
+                last.much = on_again(item_id)
+                last.at = now
+            return
+        if st.session_state.get("pair_shown") != item_id or seconds_shown() < TOO_SOON or quiet < TOO_SOON:
+            return
+        if on_choice(item_id, choice):
+            st.session_state["pair_chosen"] = Chosen(item_id, choice, shown, at=time.monotonic())
+
     with st.container(key="choice_bar", horizontal=True):
         for choice, label, key in keys:
             mine = chosen is not None and chosen.choice == choice
@@ -123,8 +140,8 @@ def choice_bar(
                 type="primary" if mine else "secondary",
                 width="stretch",
                 disabled=disabled,
-                on_click=_pressed,
-                args=(item_id, choice, shown, on_choice, on_again),
+                on_click=press,
+                args=(choice,),
             )
         beside()
     one_press_a_key()
@@ -139,29 +156,6 @@ def go_on_after_the_pause(chosen: Chosen | None) -> None:
     if chosen is not None:
         time.sleep(max(0.0, chosen.left) + 0.005)
         st.rerun(scope="fragment")
-
-
-def _pressed(
-    item_id: int,
-    choice: str,
-    shown: Any,
-    on_choice: Callable[[int, str], bool],
-    on_again: Callable[[int], bool] | None,
-) -> None:
-    now = time.monotonic()
-    quiet = min(now - float(st.session_state.get("pair_pressed_at", 0.0)), seconds_drawn())
-    st.session_state["pair_pressed_at"] = now
-    chosen = st.session_state.get("pair_chosen")
-    if isinstance(chosen, Chosen) and chosen.item_id == item_id and now < chosen.at + PAUSE + LATE:
-        # the pause is slept through on the server, so a second press within it arrives a little after its end
-        if choice == chosen.choice and not chosen.much and on_again and choice in (Verdict.LEFT, Verdict.RIGHT):
-            chosen.much = on_again(item_id)
-            chosen.at = now
-        return
-    if st.session_state.get("pair_shown") != item_id or seconds_shown() < TOO_SOON or quiet < TOO_SOON:
-        return
-    if on_choice(item_id, choice):
-        st.session_state["pair_chosen"] = Chosen(item_id, choice, shown, at=time.monotonic())
 
 
 def forget_choice() -> None:

@@ -15,23 +15,26 @@ from stats.verdicts import Verdict
 from texts.typed import LONGEST_COMMENT
 from ui.frame import Me
 from ui.keys import alternating
-from ui.safe import errors_toasted, plain
+from ui.safe import act, errors_toasted, plain
 
 TITLES = ("The better one is", "Wrong with the other")
-
-
 SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
 
 
 def why(me: Me, last: GivenRanking) -> None:
-    """Reasons of the last choice: after it, never before, and all optional."""
+    """Ask for the reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
         criteria = criteria_of(s, project_id=me.project_id) if last.order.verdict else []
-        said = criteria_said(s, ranking_id=last.ranking_id)
+        verdicts = criteria_said(s, ranking_id=last.ranking_id)
         chips = chips_of(s, ranking_id=last.ranking_id)
 
+    def save_criterion(criterion_id: int, key: str) -> None:
+        verdict = SIDES.get(str(st.session_state.get(key)))
+        ids = {"by": me.reviewer_id, "ranking_id": last.ranking_id, "criterion_id": criterion_id}
+        act(judge_criterion, **ids, verdict=verdict)
+
     with st.container(border=True, key="why"):
-        reason_boxes(
+        _draw_boxes(
             in_words(last.order, strength=last.strength),
             kind="ranking",
             item_id=last.ranking_id,
@@ -45,21 +48,33 @@ def why(me: Me, last: GivenRanking) -> None:
             column.segmented_control(
                 plain(criterion.name),
                 list(SIDES),
-                default=next((word for word, side in SIDES.items() if side is said.get(criterion.id)), None),
+                default=next((word for word, side in SIDES.items() if side is verdicts.get(criterion.id)), None),
                 key=(key := alternating(f"criterion_{criterion.id}", last.ranking_id)),
-                on_change=_save_criterion,
-                args=(me, last.ranking_id, criterion.id, key),
+                on_change=save_criterion,
+                args=(criterion.id, key),
             )
 
 
-def _save_criterion(me: Me, ranking_id: int, criterion_id: int, key: str) -> None:
-    verdict = SIDES.get(str(st.session_state.get(key)))
-    with errors_toasted(), session() as s:
-        judge_criterion(s, by=me.reviewer_id, ranking_id=ranking_id, criterion_id=criterion_id, verdict=verdict)
+def why_verdict(me: Me, last: Judgment) -> None:
+    """Ask for the reasons of the last verdict; all optional."""
+    if last.verdict is None:
+        return
+    with reading() as s:
+        tags = tags_of(s, judgment_id=last.id)
+    with st.container(border=True, key="why_verdict"):
+        _draw_boxes(
+            last.verdict.words,
+            kind="verdict",
+            item_id=last.id,
+            comment=last.comment,
+            chips=tags,
+            save_comment=partial(explain, by=me.reviewer_id, judgment_id=last.id),
+            save_labels=partial(set_tags, by=me.reviewer_id, judgment_id=last.id),
+        )
 
 
-def reason_boxes(
-    said: str,
+def _draw_boxes(
+    choice: str,
     *,
     kind: str,
     item_id: int,
@@ -72,24 +87,32 @@ def reason_boxes(
     """Both boxes; everything in them is optional and saved at once.
 
     Args:
-        said: the choice, in words.
+        choice: in words.
         kind: of what it is about, "ranking" or "verdict".
         item_id: its id, so that no box keeps the text of the one before.
-        comment: as it stands.
-        chips: as they stand.
         save_comment: gets the session and the `reason`.
         save_labels: gets the session, `praise` and `faults`.
     """
     key = alternating(f"{kind}_comment", item_id)
+    keys = alternating(f"{kind}_praise", item_id), alternating(f"{kind}_faults", item_id)
+
+    def keep_comment() -> None:
+        with errors_toasted():
+            with session() as s:
+                save_comment(s, reason=st.session_state.get(key, ""))
+            st.toast("Reason saved.")
+
+    def keep_labels() -> None:
+        praise, faults = (st.session_state.get(key, []) for key in keys)
+        act(save_labels, praise=praise, faults=faults)
+
     st.text_input(
-        f"Your last choice: {said}. Why? (optional, Enter saves)",
+        f"Your last choice: {choice}. Why? (optional, Enter saves)",
         value=comment or "",
         key=key,
         max_chars=LONGEST_COMMENT,
-        on_change=_comment,
-        args=(key, save_comment),
+        on_change=keep_comment,
     )
-    keys = alternating(f"{kind}_praise", item_id), alternating(f"{kind}_faults", item_id)
     for column, own, title, labels in zip(st.columns(2), keys, titles, (PRAISE, FAULTS), strict=True):
         column.pills(
             title,
@@ -97,37 +120,5 @@ def reason_boxes(
             selection_mode="multi",
             default=[chip for chip in chips if chip in labels],
             key=own,
-            on_change=_chips,
-            args=(keys, save_labels),
-        )
-
-
-def _comment(key: str, save: Callable[..., None]) -> None:
-    with errors_toasted():
-        with session() as s:
-            save(s, reason=st.session_state.get(key, ""))
-        st.toast("Reason saved.")
-
-
-def _chips(keys: tuple[str, str], save: Callable[..., None]) -> None:
-    praise, faults = (st.session_state.get(key, []) for key in keys)
-    with errors_toasted(), session() as s:
-        save(s, praise=praise, faults=faults)
-
-
-def why_verdict(me: Me, last: Judgment) -> None:
-    """Reasons of the last verdict; all optional."""
-    if last.verdict is None:
-        return
-    with reading() as s:
-        tags = tags_of(s, judgment_id=last.id)
-    with st.container(border=True, key="why_verdict"):
-        reason_boxes(
-            last.verdict.words,
-            kind="verdict",
-            item_id=last.id,
-            comment=last.comment,
-            chips=tags,
-            save_comment=partial(explain, by=me.reviewer_id, judgment_id=last.id),
-            save_labels=partial(set_tags, by=me.reviewer_id, judgment_id=last.id),
+            on_change=keep_labels,
         )

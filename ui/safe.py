@@ -6,19 +6,19 @@ Streamlit insists on Markdown (labels, messages) every mark that means something
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
 import streamlit as st
+from sqlalchemy.orm import Session
 
+from db.session import session
 from errors import PickwellError
 from texts.escape import escaped, visible
 
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula."""
-
-
 FEW = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
 LONG = 60
@@ -68,12 +68,34 @@ def errors_shown(*, stop: bool = False) -> Iterator[None]:
 
 
 @contextmanager
+def saving(then: Callable[[], object] = st.rerun, *, stop: bool = False) -> Iterator[Session]:
+    """A database session that shows errors where the block stands; `then` is called once everything is saved."""
+    with errors_shown(stop=stop):
+        with session() as s:
+            yield s
+        then()
+
+
+@contextmanager
 def errors_toasted() -> Iterator[None]:
     """Show what goes wrong in the block in a corner: for callbacks, which have no place on the page."""
     try:
         yield
     except PickwellError as problem:
         st.toast(plain(str(problem)), icon=":material/error:")
+
+
+def attempt(action: Callable[..., object], **arguments: object) -> bool:
+    """Call ``action(session, **arguments)`` for a button; False where it failed, which a toast explains."""
+    with errors_toasted(), session() as s:
+        action(s, **arguments)
+        return True
+    return False
+
+
+def act(action: Callable[..., object], **arguments: object) -> None:
+    """`attempt` as a widget's callback, which returns nothing."""
+    attempt(action, **arguments)
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:

@@ -133,16 +133,16 @@ def show_cards(
     rows = 1 if len(offer.replies) <= 3 else 2
     across = len(offer.replies) // rows + len(offer.replies) % rows
     with st.container(key=f"pwgrid_{across}_{rows}_{offer.comparison_id}"):
-        for card, one in enumerate(offer.replies):
+        for card, reply in enumerate(offer.replies):
             place = given[card] if card < len(given) else None
             marks = " pw-focus" * (card == focus) + " pw-done" * chosen + " pw-first" * (chosen and place == 1)
             badge = f'<span class="pw-place">{ordinal(place)}</span>' if place else ""
             key = f"<kbd>{card + 1}</kbd>" if keys else ""
             with st.container(key=f"pwcard_{offer.comparison_id}_{card}"):
-                title = f"Card {letter(card)} {key}{noted(one.text)}"
+                title = f"Card {letter(card)} {key}{noted(reply.text)}"
                 st.html(
                     f'<div class="pw-slot-head{marks}"><span>{title}</span>{badge}</div>'
-                    f'<div class="pw-text pw-slot-text">{escaped(one.text)}</div>'
+                    f'<div class="pw-text pw-slot-text">{escaped(reply.text)}</div>'
                 )
                 below(card)
 

@@ -80,45 +80,30 @@ def story(s: Session, *, project_id: int) -> Story:
         return s.scalar(select(func.count()).select_from(query.subquery())) or 0
 
     prompts = select(Prompt.id).where(Prompt.project_id == project_id)
-    ranked = (
-        select(Comparison.id)
-        .join(Ranking, Ranking.comparison_id == Comparison.id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(Comparison.project_id == project_id, OWN_WORD)
-        .distinct()
-    )
-    by_people = ranked.where(Reviewer.simulated.is_(False))
-    evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
-    people = count(by_people)
-    judged = (
-        select(Judgment.id)
-        .join(Pairing, Pairing.id == Judgment.pairing_id)
-        .join(Reviewer, Reviewer.id == Judgment.reviewer_id)
-        .where(Pairing.evaluation_id.in_(evaluations), Judgment.verdict.is_not(None))
-    )
     routed = prompts.where(Prompt.routing_rule_id.is_not(None))
+    responses = select(Response.id).where(Response.prompt_id.in_(prompts))
+    comparisons = select(Comparison.id).where(Comparison.project_id == project_id)
+    rankings = comparisons.join(Ranking, Ranking.comparison_id == Comparison.id).join(Ranking.reviewer)
+    ranked = rankings.where(OWN_WORD).distinct()
+    ranked_by_people = count(ranked.where(Reviewer.simulated.is_(False)))
+    corrections = select(Correction.id).join(Correction.reviewer).where(Correction.response_id.in_(responses))
+    trainings = select(TrainingRun.id).where(TrainingRun.project_id == project_id)
+    evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
+    judgments = select(Judgment.id).join(Judgment.pairing).join(Judgment.reviewer)
+    judged = judgments.where(Pairing.evaluation_id.in_(evaluations), Judgment.verdict.is_not(None))
     return Story(
         prompts=count(prompts.where(Prompt.synthetic.is_(False))),
         synthetic=count(prompts.where(Prompt.synthetic)),
         held_out=count(prompts.where(Prompt.held_out)),
         routed=count(routed),
         routed_answered=count(routed.where(has_reply_of_person())),
-        responses=count(select(Response.id).where(Response.prompt_id.in_(prompts))),
-        comparisons=count(select(Comparison.id).where(Comparison.project_id == project_id)),
-        ranked_by_people=people,
-        ranked_simulated=count(ranked) - people,
-        corrections=count(
-            select(Correction.id)
-            .join(Response, Response.id == Correction.response_id)
-            .join(Reviewer, Reviewer.id == Correction.reviewer_id)
-            .where(Response.prompt_id.in_(prompts), Correction.undone_at.is_(None), Reviewer.simulated.is_(False))
-        ),
+        responses=count(responses),
+        comparisons=count(comparisons),
+        ranked_by_people=ranked_by_people,
+        ranked_simulated=count(ranked) - ranked_by_people,
+        corrections=count(corrections.where(Correction.undone_at.is_(None), Reviewer.simulated.is_(False))),
         snapshots=count(select(Snapshot.id).where(Snapshot.project_id == project_id)),
-        models=count(
-            select(TrainingRun.id).where(
-                TrainingRun.project_id == project_id, TrainingRun.model_version_id.is_not(None)
-            )
-        ),
+        models=count(trainings.where(TrainingRun.model_version_id.is_not(None))),
         evaluations=count(evaluations),
         judgments=count(judged.where(Reviewer.simulated.is_(False))),
         judgments_simulated=count(judged.where(Reviewer.simulated)),

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from db.models import BenchmarkRun, ModelVersion, TrainingRun
-from db.session import reading, session
+from db.session import reading
 from errors import PickwellError
 from eval.benchmarks.findings import ModelContrast, contrasts, newest, scores_of, value_rows
 from eval.benchmarks.measure import not_installed
@@ -21,7 +21,7 @@ from training.recipe.estimate import has_gpu, memory_here, parameters_of
 from ui.charts import coloured, draw, legend
 from ui.frame import Me
 from ui.run_status import WORDS, show_run
-from ui.safe import errors_shown, plain, show_table
+from ui.safe import plain, saving, show_table
 
 COLOURS = {ScoreChange.LOST: RED, ScoreChange.GAINED: GREEN, ScoreChange.NOT_SHOWN: GREY}
 WHAT = {
@@ -35,35 +35,32 @@ LABELS = {preset.task: f"{preset.label}: {preset.says}" for preset in PRESETS}
 
 
 def show_benchmarks(version: ModelVersion, me: Me) -> None:
-    """Everything about one model's benchmarks."""
+    """Draw everything about one model's benchmarks."""
+    model_ids = [model.id for model in (version, version.parent) if model is not None]
     with reading() as s:
-        held = contrasts(s, version=version)
-        alone = newest(scores_of(s, model_version_id=version.id))
-        runs = benchmarks(s, model_version_ids=_both(version))
+        compared = contrasts(s, version=version)
+        scores = newest(scores_of(s, model_version_id=version.id))
+        runs = benchmarks(s, model_version_ids=model_ids)
     st.caption(
         "A gain in your own task can hide a loss elsewhere. Here the model and the one it was made from are asked the "
         "same public questions, and each answer is compared with the other's to the same question."
     )
-    for contrast in held:
-        show_contrast(contrast)
-    if not held and alone:
+    for contrast in compared:
+        _show_contrast(contrast)
+    if not compared and scores:
         st.caption("Run the same for the model that it was made from, or for this one in four bits, to compare them.")
-        show_table(value_rows({version.name: alone}), whole=True)
-    _watch(version, me)
+        show_table(value_rows({version.name: scores}), whole=True)
+    _watch_runs(model_ids, me)
     if version.retired_at is None:
-        _form(version, runs, me)
+        _draw_form(version, runs, me)
     if runs:
-        _list(runs)
-
-
-def _both(version: ModelVersion) -> list[int]:
-    return [version.id, *([version.parent.id] if version.parent is not None else [])]
+        _list_runs(runs)
 
 
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def show_contrast(contrast: ModelContrast) -> None:
+def _show_contrast(contrast: ModelContrast) -> None:
     """A model beside what it is held to: a picture, then the numbers."""
     st.html(f'<div class="pw-sentence">{escaped(f"{contrast.model} against {contrast.reference}")}</div>')
     if contrast.differences:
@@ -71,7 +68,7 @@ def show_contrast(contrast: ModelContrast) -> None:
         if shares := [difference for difference in contrast.differences if difference.share]:
             shown = {difference.outcome for difference in shares}
             st.html(legend({WHAT[outcome]: COLOURS[outcome] for outcome in COLOURS if outcome in shown}))
-            draw(_dots(shares), height=70 + 34 * len(shares))
+            draw(_difference_dots(shares), height=70 + 34 * len(shares))
         show_table([_row(difference, contrast) for difference in contrast.differences], whole=True)
         st.caption(
             "95 % intervals of the difference on the same examples. Of twenty figures without any real difference one "
@@ -79,13 +76,12 @@ def show_contrast(contrast: ModelContrast) -> None:
         )
     if contrast.not_compared:
         with st.expander(f"Not compared ({len(contrast.not_compared)})"):
-            rows = [
-                {"Benchmark": pair.task, "Metric": pair.metric, "Why": pair.reason} for pair in contrast.not_compared
-            ]
+            pairs = contrast.not_compared
+            rows = [{"Benchmark": pair.task, "Metric": pair.metric, "Why": pair.reason} for pair in pairs]
             show_table(rows, whole=True)
 
 
-def _dots(differences: Sequence[Difference]) -> alt.LayerChart:
+def _difference_dots(differences: Sequence[Difference]) -> alt.LayerChart:
     frame = pd.DataFrame(
         [
             {
@@ -132,7 +128,7 @@ def _row(difference: Difference, contrast: ModelContrast) -> dict[str, object]:
 
 
 def show_beside(runs: Sequence[TrainingRun], names: Sequence[str]) -> None:
-    """Newest benchmark values of several trainings' models beside each other; nothing where none was measured."""
+    """Draw the newest benchmark values of several trainings' models; nothing where none was measured."""
     with reading() as s:
         by_model = {
             name: newest(scores_of(s, model_version_id=run.model_version_id)) if run.model_version_id else []
@@ -148,12 +144,12 @@ def show_beside(runs: Sequence[TrainingRun], names: Sequence[str]) -> None:
 # --------------------------------------------------------------------------------------------------------- running
 
 
-def _watch(version: ModelVersion, me: Me) -> None:
+def _watch_runs(model_ids: Sequence[int], me: Me) -> None:
     """Runs under way, and those that did not end well and were not made up for."""
 
     def waiting() -> list[BenchmarkRun]:
         with reading() as s:
-            return to_watch(benchmarks(s, model_version_ids=_both(version)), project_id=me.project_id)
+            return to_watch(benchmarks(s, model_version_ids=model_ids), project_id=me.project_id)
 
     busy = any(not run.status.ended for run in waiting())
 
@@ -170,7 +166,7 @@ def _watch(version: ModelVersion, me: Me) -> None:
     moving()
 
 
-def _list(runs: Sequence[BenchmarkRun]) -> None:
+def _list_runs(runs: Sequence[BenchmarkRun]) -> None:
     with st.expander(f"Every run of these models ({len(runs)})"):
         show_table(
             [
@@ -188,7 +184,7 @@ def _list(runs: Sequence[BenchmarkRun]) -> None:
         )
 
 
-def _form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> None:
+def _draw_form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> None:
     """What to ask, and of which models; what was asked already is not asked again."""
     if lacking := not_installed():
         st.warning(plain(lacking), icon=":material/download:")
@@ -216,7 +212,7 @@ def _form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> None:
             "Examples of each, at most", min_value=10, max_value=10_000, value=EXAMPLES, step=50, key=f"examples_{key}"
         )
     )
-    targets = _targets(version, right)
+    targets = _choose_targets(version, right)
     try:
         tasks = checked_tasks([*chosen, *own.splitlines()])
     except PickwellError as problem:
@@ -233,22 +229,15 @@ def _form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> None:
         if not has_gpu() and (caution := memory_caution(sizes, free_mb=memory_here()[1])):
             st.warning(plain(caution))
     if st.button("Run benchmarks", disabled=not (tasks and todo), key=f"run_{key}", icon=":material/speed:"):
-        with errors_shown():
-            with session() as s:
-                for target in todo:
-                    request_benchmark(
-                        s,
-                        by=me.reviewer_id,
-                        project_id=me.project_id,
-                        model_version_id=target.version.id,
-                        tasks=tasks,
-                        examples=examples,
-                        quantised=target.quantised,
-                    )
-            st.rerun()
+        with saving() as s:
+            for target in todo:
+                model_id, quantised = target.version.id, target.quantised
+                request_benchmark(
+                    s, **me.ids, model_version_id=model_id, tasks=tasks, examples=examples, quantised=quantised
+                )
 
 
-def _targets(version: ModelVersion, place: DeltaGenerator) -> list[BenchmarkTarget]:
+def _choose_targets(version: ModelVersion, place: DeltaGenerator) -> list[BenchmarkTarget]:
     """The model, the one it was made from, and the model in four bits, as far as they are wanted."""
     targets = []
     if place.checkbox(plain(version.name), value=True, key=f"of_model_{version.id}"):

@@ -33,23 +33,20 @@ class Agreed:
 
 def agreed(s: Session, *, project_id: int) -> Agreed:
     """Ask the review's figures for what training wants to know of them."""
-    said = opinions(s, project_id=project_id)
-    found = repeats((one.comparison_id, one.said) for one in said if Verdict(one.said).decided)
-    standings = by_responder(s, project_id=project_id)
-    ties = sum(one.even + one.both_bad for one in standings)
-    every = ties + sum(one.better + one.worse for one in standings)
-    return Agreed(
-        repeats=found,
-        alpha=_alpha([(one.comparison_id, one.reviewer, one.said) for one in said])
-        if found.pairs >= FEW_REPEATS
-        else None,
-        tie_share=ties / every if every else 0.0,
-    )
+    answers = opinions(s, project_id=project_id)
+    double = repeats((answer.comparison_id, answer.said) for answer in answers if Verdict(answer.said).decided)
+    alpha = None
+    if double.pairs >= FEW_REPEATS:
+        alpha = _alpha([(answer.comparison_id, answer.reviewer, answer.said) for answer in answers])
+    records = by_responder(s, project_id=project_id)
+    ties = sum(record.even + record.both_bad for record in records)
+    rankings = ties + sum(record.better + record.worse for record in records)
+    return Agreed(repeats=double, alpha=alpha, tie_share=ties / rankings if rankings else 0.0)
 
 
 @st.cache_data(show_spinner="Computing how far people agree …", max_entries=8)
-def _alpha(said: Sequence[tuple[int, str, str]]) -> float | None:
-    return agreement([Opinion(*one) for one in said]).alpha
+def _alpha(answers: Sequence[tuple[int, str, str]]) -> float | None:
+    return agreement([Opinion(*answer) for answer in answers]).alpha
 
 
 def link(page: str, title: str) -> None:
@@ -60,26 +57,21 @@ def link(page: str, title: str) -> None:
         st.caption(f"On the page {plain(title)}.")
 
 
-def show_readiness(found: Facts, people: Agreed) -> None:
+def show_readiness(known: Facts, people: Agreed) -> None:
     """Draw the report; it informs and never blocks."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     left.caption("What to have before a training. Nothing here stops you.")
-    by_label = {one.label: one for one in DIFFERENCES}
+    by_label = {odds.label: odds for odds in DIFFERENCES}
     chosen = right.segmented_control(
         "The smallest difference that you want to notice",
         list(by_label),
         default=DIFFERENCES[0].label,
-        help="; ".join(f"{one.label}: {one.says}, {one.verdicts} decisive verdicts" for one in DIFFERENCES)
+        help="; ".join(f"{odds.label}: {odds.says}, {odds.verdicts} decisive verdicts" for odds in DIFFERENCES)
         + ". One verdict to a prompt, noticed four times in five.",
         key="readiness_odds",
     )
-    for item in report(
-        found,
-        agreed=people.repeats,
-        alpha=people.alpha,
-        odds=by_label[chosen] if chosen else DIFFERENCES[0],
-        tie_share=people.tie_share,
-    ):
+    odds = by_label[chosen] if chosen else DIFFERENCES[0]
+    for item in report(known, agreed=people.repeats, alpha=people.alpha, odds=odds, tie_share=people.tie_share):
         _show_item(item)
 
 

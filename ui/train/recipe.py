@@ -27,7 +27,7 @@ def choose_loss_and_adapter(method: Method) -> tuple[Loss, Adapter | None]:
 
 
 def recipe_form(advice: Advice, *, tuned: bool) -> RecipeValues:
-    """Draw every knob that the recipe reads and give the recipe as it stands, named by what was changed.
+    """Draw every knob that the recipe reads; return the recipe as it stands, named by what was changed.
 
     ``tuned`` says that the model to start from was itself made from another.
     """
@@ -57,18 +57,15 @@ def _knobs(advice: Advice, recipe: RecipeValues, group: KnobGroup, *, tuned: boo
 
 
 def _ask(knob: Knob, advised: Any, *, key: str) -> Any:
-    shown: dict[str, Any] = {"help": f"{plain(knob.does)} — {plain(knob.source)}", "key": key}
+    more: dict[str, Any] = {"help": f"{plain(knob.does)} — {plain(knob.source)}", "key": key}
     if knob.options:
-        options: list[Any] = list(knob.options)
-        start = options.index(advised)
-        label = {option: words.label for option, words in knob.options.items()}
-        return st.selectbox(knob.label, options, index=start, format_func=label.__getitem__, **shown)
+        labels: dict[Any, str] = {option: words.label for option, words in knob.options.items()}
+        start = list(labels).index(advised)
+        return st.selectbox(knob.label, list(labels), index=start, format_func=labels.__getitem__, **more)
     if isinstance(advised, bool):
-        return st.toggle(knob.label, value=advised, **shown)
-    fraction = isinstance(advised, float)
-    typed = st.number_input(
-        knob.label, value=advised, step=None if fraction else 1, format="%g" if fraction else None, **shown
-    )
+        return st.toggle(knob.label, value=advised, **more)
+    step, form = (None, "%g") if isinstance(advised, float) else (1, None)
+    typed = st.number_input(knob.label, value=advised, step=step, format=form, **more)
     return advised if typed is None and not knob.empty else typed
 
 
