@@ -89,7 +89,7 @@ def postgres() -> Iterator[PostgresServer]:
     with ExitStack() as stack:
         try:
             server = stack.enter_context(a_postgres_server())
-            server.drop(server.migrated())
+            server.migrated()
         except Exception as problem:
             pytest.fail(
                 f"PostgreSQL does not start here ({problem}). Set TEST_DATABASE_URL to a server whose user may make "
@@ -121,7 +121,7 @@ def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterat
         yield Path(shutil.copy(template, home / "pickwell.db"))
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    with _in_use(server, server.migrated()):
+    with _in_use(server.migrated()):
         yield home / "pickwell.db"
 
 
@@ -129,19 +129,19 @@ def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterat
 def empty_postgres(home: Path, postgres: PostgresServer) -> Iterator[URL]:
     """A PostgreSQL database without a table, which the settings name."""
     own = postgres.empty()
-    with _in_use(postgres, own):
+    with _in_use(own):
         yield own
+    postgres.drop(own)
 
 
 @contextmanager
-def _in_use(server: PostgresServer, own: URL) -> Iterator[None]:
+def _in_use(own: URL) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICKWELL_DATABASE_URL", in_full(own))
         settings_module.settings.cache_clear()
         db.session.engine.cache_clear()
         yield
         db.session.engine().dispose()
-    server.drop(own)
 
 
 @pytest.fixture

@@ -38,16 +38,7 @@ CHAPTERS: tuple[frozenset[str], ...] = (
 )
 """The story's order: a room may import itself and the chapters before its own."""
 
-TWICE: set[str] = {
-    "Compared",
-    "Difference",
-    "Example",
-    "Judged",
-    "Outcome",
-    "RowLengths",
-    "Trained",
-    "Work",
-}
+TWICE: set[str] = {"Compared", "Difference", "Example", "Judged", "Outcome", "RowLengths", "Trained", "Work"}
 """Class names that several files give to different things, still to be mended."""
 
 EVALUATION_TABLES = {"Judgment", "JudgeVerdict", "SecondLook", "Guess", "Tag"}

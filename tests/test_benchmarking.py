@@ -49,14 +49,7 @@ from eval.benchmarks.measure import (
     load_task,
     measured_by,
 )
-from eval.benchmarks.runs import (
-    BenchmarkTarget,
-    asked_already,
-    benchmarks,
-    model_named,
-    request_benchmark,
-    run,
-)
+from eval.benchmarks.runs import BenchmarkTarget, asked_already, benchmarks, model_named, request_benchmark, run
 from eval.benchmarks.scores import scores_in
 from eval.benchmarks.tasks import (
     DEFAULT,
@@ -104,9 +97,6 @@ def told(reference: Score, model: Score) -> Difference:
 def right(wrong: int, of: int = 100, first: int = 0) -> list[float]:
     """So many examples answered right but for ``wrong`` of them from ``first`` on."""
     return [0.0 if first <= n < first + wrong else 1.0 for n in range(of)]
-
-
-# ---------------------------------------------------------------------------------------------- differences, pure
 
 
 SHARES = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=2, max_size=60)
@@ -228,9 +218,6 @@ def test_the_newest_two_that_fit_are_compared_and_a_task_of_one_side_is_named() 
     assert (lone.task, "only one of the two" in lone.reason) == ("mmlu", True)
 
 
-# ----------------------------------------------------------------------------------------------------- task files
-
-
 QUESTIONS: list[dict[str, Any]] = [
     {"question": f"What is {n} + {n}?", "choices": ["blue", str(2 * n), "a fish"], "answer": 1} for n in range(10)
 ]
@@ -331,9 +318,6 @@ def test_a_model_that_hardly_fits_is_told_beforehand() -> None:
     assert memory_caution([(7135, True)], free_mb=16_000) is None
 
 
-# ------------------------------------------------------------------------------------------- what lm-eval gives back
-
-
 def a_result(values: Mapping[str, Sequence[Mapping[str, Any]]], **more: Any) -> dict[str, Any]:
     """What lm-eval gives back for tasks with these metrics of each example."""
     results = {
@@ -427,9 +411,6 @@ def test_a_second_way_of_reading_answers_is_a_metric_of_its_own() -> None:
     assert (one.metric, two.metric, two.standard_error) == ("exact_match", "exact_match (flexible)", None)
     assert two.by_example is not None
     assert list(two.by_example.values()) == [0.0]
-
-
-# ------------------------------------------------------------------------------------------------- asking, and at work
 
 
 def a_pair(s: Session, tmp_path: Path) -> tuple[Project, Reviewer, ModelVersion]:
@@ -655,9 +636,6 @@ def test_an_adapter_that_was_never_merged_is_merged_first(tmp_path: Path) -> Non
     assert fake.request.adapters == ((str(tmp_path / "tuned"), str(tmp_path / "adapter"), str(tmp_path / "merged")),)
 
 
-# ------------------------------------------------------------------------------------- what cannot be asked here
-
-
 class FakeManager:
     """lm-eval's list of tasks, whose data is nowhere to be had."""
 
@@ -776,9 +754,6 @@ def test_a_hub_that_does_not_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     assert not hub_answers()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not hub_answers()
-
-
-# ------------------------------------------------------------------------------------------------- screen and card
 
 
 def a_measured(
@@ -946,9 +921,6 @@ def test_the_shell_prints_what_was_found_and_asks_nothing_twice(
     assert "hellaswag, acc: not compared, only one of the two was measured on it" in words, "in four bits"
     with reading() as s:
         assert all(one.status.ended for one in benchmarks(s, model_version_ids=[version.id, base_id or 0]))
-
-
-# ------------------------------------------------------------------------------------------------------ real lm-eval
 
 
 def another(tiny: Path, place: Path) -> Path:

@@ -12,14 +12,7 @@ from db.models import Change, Comparison, ComparisonState, Correction, Draft, Re
 from db.people import RANKERS
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
-from review.corrections import (
-    correct,
-    corrected_further,
-    next_rejected,
-    rejected_count,
-    standing_corrections,
-    withdraw,
-)
+from review.corrections import correct, corrected_further, next_rejected, rejected_count, standing_corrections, withdraw
 from review.drafts import DraftPlace, draft_of, save_draft
 from review.rankings import rank, undo
 from review.reveals import project_history, reveal

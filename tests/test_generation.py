@@ -35,8 +35,6 @@ from llm.template import PromptFormat
 from settings import ROOT, settings
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
-# ------------------------------------------------------------------------------------------------ what is missing
-
 
 def test_only_the_samples_that_are_not_there_are_missing() -> None:
     assert missing_samples({1: 2, 2: 1, 3: 2}, [(1, 0), (2, 0), (9, 9)]) == {1: (1,), 3: (0, 1)}
@@ -97,9 +95,6 @@ def test_a_responders_name_is_unique_in_its_project(s: Session) -> None:
         create_responder(s, name="Base model", contestant=contestant, **fields)
     with pytest.raises(Refused, match="Temperature"):
         create_responder(s, name="Hot", contestant=replace(contestant, sampling=Sampling(temperature=3)), **fields)
-
-
-# --------------------------------------------------------------------------------------------------------- pairing
 
 
 def test_samples_are_paired_two_by_two_and_never_twice(s: Session) -> None:
@@ -193,9 +188,6 @@ def test_only_a_manager_offers_replies_for_ranking_and_says_whose(s: Session) ->
         offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=[], together=True)
     made = offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=whose, together=True)
     assert made == Paired(1, 0, 0, 0)
-
-
-# --------------------------------------------------------------------------------------------------- model folders
 
 
 @pytest.fixture
@@ -292,9 +284,6 @@ def test_a_download_that_is_not_the_expected_file_is_refused(tmp_path: Path, mon
     with pytest.raises(BrokenModel, match="not the file that was expected"):
         default_model.build(tmp_path / "models" / "default")
     assert list((tmp_path / "models").iterdir()) == []
-
-
-# ------------------------------------------------------------------------------------------------------------ runs
 
 
 class Story:
@@ -519,9 +508,6 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
     with pytest.raises(EngineFailed, match=r"died 4 times in a row.*Start the run again"):
         worker.run(Story(training=2).start())
     assert len(starts) >= 4
-
-
-# ---------------------------------------------------------------------------------------------------------- engine
 
 
 def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

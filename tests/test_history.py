@@ -75,10 +75,7 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     leave(s, by=manager.id, project_id=project.id, reviewer_id=other.id, role=Role.ANNOTATOR)
     correct(s, by=manager.id, response_id=pair.responses[0].id, text="Another text.")
     queue, edited = changes(s, "project")[-2:]
-    assert queue[:2] == (
-        {"people_wanted": None, "overlap_share": 1.0},
-        {"people_wanted": 2, "overlap_share": 0.5},
-    )
+    assert queue[:2] == ({"people_wanted": None, "overlap_share": 1.0}, {"people_wanted": 2, "overlap_share": 0.5})
     assert edited[1] is not None
     assert edited[1]["task"] == "Answer"
     assert changes(s, "guideline")[0][2] == manager.id
@@ -92,13 +89,7 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     for responder in (human, model):
         a_response(s, held_out, responder)
     evaluation = create_evaluation(
-        s,
-        by=manager.id,
-        project_id=project.id,
-        name="E",
-        candidate_id=model.id,
-        baseline_ids=[human.id],
-        seed=0,
+        s, by=manager.id, project_id=project.id, name="E", candidate_id=model.id, baseline_ids=[human.id], seed=0
     )
     view = next_view(s, by=manager.id, evaluation_id=evaluation.id)
     assert view is not None

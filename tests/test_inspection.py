@@ -76,8 +76,6 @@ def rows_of(*chosen: str, rejected: str = "No.", **fields: Any) -> list[Inspecte
     return [a_row(text, rejected, number, **fields) for number, text in enumerate(chosen, start=1)]
 
 
-# ------------------------------------------------------------------------------------------------ shares
-
 SEEN = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60)
 
 
@@ -105,8 +103,6 @@ def test_no_rows_tell_nothing() -> None:
     assert fit([], limit=10).longest == 0
     assert disagreement([], left_out=0).several == 0
 
-
-# ------------------------------------------------------------------------------------------------ lengths
 
 WORDS = st.integers(0, 12).map(lambda n: "word " * n)
 
@@ -153,9 +149,6 @@ def test_every_value_is_in_one_bar(chosen: list[float], rejected: list[float]) -
     assert len({one.low for one in found}) <= 13
 
 
-# ------------------------------------------------------------------------------------- winners, disagreement
-
-
 def test_a_responder_wins_the_rows_in_which_its_reply_is_chosen_beside_anothers() -> None:
     rows = [
         *rows_of(*["a b"] * 18),
@@ -180,9 +173,6 @@ def test_pairs_that_several_people_saw_tell_how_far_they_disagree() -> None:
     assert "50 % [" in found.finding.sentence
     assert "3 more orders were left out" in found.finding.sentence
     assert "None of the 1 ranked pairs" in disagreement(rows[:1], left_out=0).finding.sentence
-
-
-# ------------------------------------------------------------------------------------------------ tokens
 
 
 def test_our_trainer_refuses_what_plain_trl_would_drop_or_cut() -> None:
@@ -234,9 +224,6 @@ def test_pieces_are_the_text_and_count_every_token(text: str, steps: list[tuple[
 def test_a_character_of_several_tokens_is_one_piece() -> None:
     found = pieces("a📚b", [(0, 1, False), (1, 2, False), (1, 2, False), (1, 2, False), (2, 3, False)])
     assert [(one.text, one.tokens) for one in found] == [("a", 1), ("📚", 3), ("b", 1)]
-
-
-# ------------------------------------------------------------------------------------- classes and values
 
 
 @pytest.mark.parametrize(
@@ -330,9 +317,6 @@ def test_more_values_than_there_are_are_never_round(numbers: list[int]) -> None:
             assert sum(found.digits) == len([n for n in numbers if abs(n) >= 10])
 
 
-# ------------------------------------------------------------------------------------------------ repeats
-
-
 def test_pasted_texts_shared_openings_and_faults_are_counted() -> None:
     letter = "Dear {}, thank you for your kind letter, which {} us."
     rows = [
@@ -348,9 +332,6 @@ def test_pasted_texts_shared_openings_and_faults_are_counted() -> None:
     assert len(found.findings) == 5
     assert not repeats(rows, prose=False).texts
     assert opening("Too short") is None
-
-
-# ------------------------------------------------------------------------------------------------ reading
 
 
 def test_rows_are_read_in_an_order_that_a_seed_fixes() -> None:
@@ -375,9 +356,6 @@ def test_rows_are_filtered() -> None:
     assert (kinds[RowFilter.SIMULATED], kinds[RowFilter.SYNTHETIC], kinds[RowFilter.CORRECTIONS]) == ([1], [2], [3])
     assert kinds[RowFilter.SHORTER_WON] == [4]
     assert [one.number for one in to_read(rows, reviewer="Ben")] == [4]
-
-
-# ------------------------------------------------------------------------------------------ with a tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -496,9 +474,6 @@ def test_tokens_are_those_of_the_trainer(s: Session, default_model: Path) -> Non
         assert None not in counted.ends
 
 
-# ------------------------------------------------------------------------------------------ from the database
-
-
 def a_frozen_project(s: Session, **fields: Any) -> tuple[Snapshot, int]:
     """A Snapshot of eleven pairs that one person ranked, the first of them three people; and the manager's id."""
     project = a_project(s)
@@ -551,9 +526,6 @@ def test_only_a_manager_of_the_project_looks_and_only_at_what_was_frozen(s: Sess
     file.write_text(file.read_text().replace("It left", "It stayed"))
     with pytest.raises(Refused, match="changed after it was frozen"):
         inspected(s, by=by, project_id=snapshot.project_id, snapshot_id=snapshot.id)
-
-
-# ------------------------------------------------------------------------------------------------ the page
 
 
 @pytest.fixture

@@ -36,8 +36,6 @@ from training.recipe.curve_runs import cancel_curve, counts_of, curve_minutes, c
 from training.recipe.learning_curve import SHARES, CurvePoint, finding, right_ones, shared_rows, told_from_chance
 from training.recipe.recipe import SMALL
 
-# ------------------------------------------------------------------------------------------------ pure: shares
-
 
 @dataclass(frozen=True)
 class Row:
@@ -94,9 +92,6 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
         shared_rows([Row(1, 1)], share, 0)
 
 
-# ------------------------------------------------------------------------------------------------ pure: points
-
-
 def a_point(share: float, right: int, rows: int = 20) -> CurvePoint:
     return CurvePoint(share=share, pairs=int(200 * share), right=right, rows=rows, step=25)
 
@@ -146,9 +141,6 @@ def test_a_point_whose_interval_takes_in_one_half_is_called_a_guess() -> None:
 
 def test_right_rows_are_counted_from_the_trainers_mean() -> None:
     assert [right_ones(accuracy, 12) for accuracy in (0.0, 0.0833, 0.5, 0.9999, 1.0)] == [0, 1, 6, 12, 12]
-
-
-# ------------------------------------------------------------------------------------------- in the database
 
 
 def a_snapshot(s: Session, prompts: int = 110, simulated: bool = False) -> Snapshot:
@@ -311,9 +303,6 @@ def test_all_four_take_as_long_as_each_by_itself(s: Session, monkeypatch: pytest
 def test_simulated_rows_are_counted(s: Session) -> None:
     counts = counts_of(a_snapshot(s, simulated=True), seed=0)
     assert (counts.simulated, counts.simulated_validation, counts.validation_prompts) == (99, 11, 11)
-
-
-# -------------------------------------------------------------------------------------------------- the page
 
 
 def opened(snapshot: Snapshot) -> AppTest:

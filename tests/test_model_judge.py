@@ -79,8 +79,6 @@ from ui.story import story
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
 LEFT, RIGHT, TIE, BAD = Verdict.LEFT, Verdict.RIGHT, Verdict.TIE, Verdict.BOTH_BAD
 
-# ------------------------------------------------------------------------------------------------ what it reads
-
 
 @settings(max_examples=40)
 @given(st.text(), st.text(), st.text(), st.none() | st.text())
@@ -162,9 +160,6 @@ def test_only_a_line_that_is_a_verdict_and_nothing_else_is_one(words: str, verdi
 def test_an_answer_that_was_cut_may_have_meant_to_go_on() -> None:
     assert verdict_in("A", cut=True) is None
     assert verdict_in("A\nbecau", cut=True) is LEFT
-
-
-# ------------------------------------------------------------------------------------------------ the pure core
 
 
 @pytest.mark.parametrize(
@@ -314,9 +309,6 @@ def test_nothing_is_passed_over_where_the_first_ones_are_judged(judged: list[boo
     first = sorted(judged, reverse=True)
     assert passed_over(first) == 0
     assert passed_over([False, *first]) == (1 if any(judged) else 0)
-
-
-# ------------------------------------------------------------------------------------------------ an evaluation
 
 
 class Contest:
@@ -662,9 +654,6 @@ def test_an_endpoint_that_is_not_there_says_so(there: FakeEndpoint) -> None:
         carried(run_id)
 
 
-# ------------------------------------------------------------------------------------------------ who may judge
-
-
 def a_judge(s: Session, contest: Contest) -> Contestant:
     version = a_model(s, contest.project).model_version_id
     assert version is not None
@@ -838,9 +827,6 @@ def test_the_instructions_begin_with_the_projects_task_and_guideline(s: Session)
     assert "Be brief." in told
 
 
-# ------------------------------------------------------------------------------------------------ which pairs
-
-
 def test_the_other_persons_replies_were_left_over_by_lot_and_are_judged_too(s: Session) -> None:
     contest = Contest(s, prompts=8)
     found = pairs_of(s, evaluation_id=contest.evaluation.id)
@@ -896,9 +882,6 @@ def test_where_telling_replies_were_left_out_nothing_counts_as_left_over_by_lot(
     found = pairs_of(s, evaluation_id=again.id)
     assert (len(found.pairs), found.telling, found.later) == (3, 1, 0)
     assert "1 pair was left out because a reply tells who wrote it" in found.left_out[0]
-
-
-# ------------------------------------------------------------------------------------------------ beside people
 
 
 def everything_about(s: Session, contest: Contest) -> dict[str, str]:
@@ -1126,9 +1109,6 @@ def test_the_report_says_who_judged_by_what_words_and_whether_it_was_used(databa
     ):
         assert words in page, words
     assert "Model judge" not in report_html("Contest", reports, methods=sheets[:3])
-
-
-# ------------------------------------------------------------------------------------------------ the screen
 
 
 def opened(contest: Contest, by: Reviewer | None = None) -> AppTest:

@@ -77,9 +77,6 @@ CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegar
 REPLY = "We are very sorry, Wilhelmina, the parcel left yesterday."
 
 
-# ------------------------------------------------------------------------------------------------ made with one call
-
-
 def safetensors(value: bytes) -> bytes:
     """A whole safetensors file with one float32 matrix of one row."""
     value += b"\0" * (-len(value) % 4)
@@ -141,11 +138,7 @@ def a_training(
         for row, (split, (p, one, two, ranking)) in enumerate(zip((Split.TRAIN, Split.VALIDATION), pairs, strict=True))
     ] + [
         Preference(
-            row=2,
-            split=Split.TRAIN,
-            prompt_id=pairs[0][0].id,
-            rejected_id=pairs[0][2].id,
-            correction_id=correction.id,
+            row=2, split=Split.TRAIN, prompt_id=pairs[0][0].id, rejected_id=pairs[0][2].id, correction_id=correction.id
         )
     ]
     recipe = Recipe(name="Small", knobs=knobs)
@@ -217,9 +210,6 @@ def manager(s: Session) -> tuple[Project, Reviewer]:
     return project, a_reviewer(s, project, name="Ottilie Featherstonehaugh")
 
 
-# --------------------------------------------------------------------------------------------------------- the card
-
-
 def everything(found: Card) -> str:
     return "\n".join(
         [
@@ -259,11 +249,7 @@ def an_evaluation(s: Session, project: Project, version: ModelVersion, *judges: 
         for judge in judges:
             s.add(
                 Judgment(
-                    pairing_id=pairing.id,
-                    reviewer_id=judge.id,
-                    candidate_left=True,
-                    verdict=verdict,
-                    judged_at=now(),
+                    pairing_id=pairing.id, reviewer_id=judge.id, candidate_left=True, verdict=verdict, judged_at=now()
                 )
             )
     s.flush()
@@ -407,9 +393,6 @@ def test_a_selection_is_told_without_what_was_typed() -> None:
     assert selection_in_words(None).startswith("all that stood")
 
 
-# ------------------------------------------------------------------------------------------------------- licences
-
-
 def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
     s: Session, home: Path, manager: tuple[Project, Reviewer]
 ) -> None:
@@ -439,9 +422,6 @@ def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: 
     found = card(s, model_version_id=version.id)
     assert "license: unknown" in markdown(found, adapter_only=False, files={}, commands=())
     assert "base_model: someone/model" in markdown(found, adapter_only=False, files={}, commands=())
-
-
-# -------------------------------------------------------------------------------------------------------- exports
 
 
 def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: Form) -> Path:
@@ -570,9 +550,6 @@ def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: 
         exported(s, project, reviewer, gone, Part.MERGED, Form.FOLDER)
 
 
-# -------------------------------------------------------------------------------------------------------- serving
-
-
 def test_the_line_says_what_the_engine_is_started_with_here() -> None:
     ours, _ = engine._server_command(settings_module.Engine.vllm, [engine.Weights("m", "/m", "/a", 24)], 1)
     served = Served("/a", "tuned", 2048, base="/m", rank=24)
@@ -649,9 +626,6 @@ def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_
     answer = json.loads(said_.stdout)
     assert answer["model"] == "ton-stil"
     assert answer["choices"][0]["message"]["content"].strip()
-
-
-# --------------------------------------------------------------------------------------------------------- the hub
 
 
 class FakeHub:
@@ -796,9 +770,6 @@ def test_the_hubs_own_client_sends_the_export_with_the_token_of_the_environment(
     assert {authorization for _, authorization, _ in hub_server} == {"Bearer hf_secret"}
 
 
-# ------------------------------------------------------------------------------------------------------- retiring
-
-
 @pytest.mark.both_databases
 def test_a_model_is_not_retired_while_a_run_uses_it(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
@@ -856,9 +827,6 @@ def test_the_last_model_stays(s: Session, manager: tuple[Project, Reviewer]) -> 
     assert version is not None
     with pytest.raises(Refused, match="only model"):
         retire(s, by=by.id, project_id=project.id, model_version_id=version.id)
-
-
-# ------------------------------------------------------------------------------------------------------ comparing
 
 
 @pytest.mark.both_databases
@@ -938,9 +906,6 @@ def test_every_value_stays_in_its_column_whatever_the_order(columns: list[dict[s
         for column, value in zip(columns, row.values, strict=True):
             assert column.get(row.label, "–") == value
     assert [row.differs for row in rows] == sorted((row.differs for row in rows), reverse=True)
-
-
-# ------------------------------------------------------------------------------------------------------- the page
 
 
 @pytest.fixture

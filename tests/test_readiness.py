@@ -110,9 +110,6 @@ def test_ties_never_take_fewer_prompts(share: float) -> None:
     assert all(needed_prompts(odds, tie_share=share) >= odds.verdicts for odds in DIFFERENCES)
 
 
-# ------------------------------------------------------------------------------------------------- the database
-
-
 def judged(s: Session, *, candidate: str, baseline: str, closed: bool = True) -> tuple[int, int]:
     """An Evaluation of two kinds of Responders in a new project; gives judged and open ones with a prompted model."""
     project = a_project(s)

@@ -13,40 +13,14 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 import settings as settings_module
-from db.models import (
-    Adapter,
-    LearningCurve,
-    Method,
-    Preference,
-    RunStatus,
-    Split,
-    Thumb,
-    TrainingStep,
-)
+from db.models import Adapter, LearningCurve, Method, Preference, RunStatus, Split, Thumb, TrainingStep
 from errors import AlreadyThere, BadSetting, Refused
 from jobs.runs import run_folder
 from tests.test_training import a_snapshot, a_training
 from training.recipe import estimate as estimating
 from training.recipe import start
-from training.recipe.advice import (
-    FEW_REPEATS,
-    Advice,
-    DoubleJudgments,
-    FlipRate,
-    advised,
-    cautions,
-    flip_rate,
-    repeats,
-)
-from training.recipe.estimate import (
-    Measured,
-    RowLengths,
-    estimate,
-    lengths,
-    measured,
-    memory_warning,
-    parameters_of,
-)
+from training.recipe.advice import FEW_REPEATS, Advice, DoubleJudgments, FlipRate, advised, cautions, flip_rate, repeats
+from training.recipe.estimate import Measured, RowLengths, estimate, lengths, measured, memory_warning, parameters_of
 from training.recipe.recipe import (
     ADAPTERS,
     EXPERIMENTAL,
@@ -65,8 +39,6 @@ from training.recipe.recipe import (
     to_row,
 )
 from training.recipe.start import start_training
-
-# ---------------------------------------------------------------------------------------------------- the knobs
 
 
 def changed(**knobs: object) -> RecipeValues:
@@ -282,9 +254,6 @@ def test_kto_alone_trains_on_single_replies(s: Session) -> None:
         started(SMALL)
 
 
-# ---------------------------------------------------------------------------------------------------- the advice
-
-
 def an_advice(**given: object) -> Advice:
     values: dict[str, object] = {"pairs": 90, "parameters": 135.0, "gpu": False, **given}
     return advised(**values)  # type: ignore[arg-type]
@@ -353,9 +322,6 @@ def test_the_robust_loss_gets_the_share_that_agreement_tells() -> None:
     assert "too few" in unknown.reasons["label_smoothing"].why
 
 
-# ------------------------------------------------------------------------------------------------------ agreement
-
-
 @given(st.floats(0, 0.45))
 def test_the_flip_rate_is_what_makes_two_people_agree_that_often(e: float) -> None:
     pairs = 100_000
@@ -387,15 +353,8 @@ def test_few_pairs_and_low_agreement_say_what_to_do_instead() -> None:
     assert cautions(pairs=100, found=DoubleJudgments(5, 1), alpha=-0.5) == ()
 
 
-# ------------------------------------------------------------------------------------------------------ estimates
-
 SIZE = RowLengths(rows=90, validation=10, mean=145.0, longest=300)
-TIMED = Measured(
-    source="from the training of “tuned” here",
-    seconds_a_row=2.0,
-    tokens=145.0,
-    memory_mb=3000,
-)
+TIMED = Measured(source="from the training of “tuned” here", seconds_a_row=2.0, tokens=145.0, memory_mb=3000)
 
 
 def estimated(
@@ -421,8 +380,7 @@ def test_a_measured_step_gives_minutes_and_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
-    [changed(epochs=2.0), changed(sft_epochs=1.0), changed(evaluation_count=8), changed(method=Method.KTO)],
+    "more", [changed(epochs=2.0), changed(sft_epochs=1.0), changed(evaluation_count=8), changed(method=Method.KTO)]
 )
 def test_more_work_takes_longer(more: RecipeValues) -> None:
     assert estimated(more).minutes > estimated().minutes

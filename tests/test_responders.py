@@ -42,8 +42,6 @@ HONEYCOMB = PromptFormat(
     [("Question: count errors", '{"calculations": [{"op": "COUNT"}]}')],
 )
 
-# ---------------------------------------------------------------------------------------------------------- rendering
-
 
 def test_fields_are_filled_from_the_prompt_and_from_the_responder() -> None:
     turns = HONEYCOMB.messages("slowest requests?", None, {"columns": "duration_ms, path"})
@@ -129,9 +127,6 @@ def test_a_template_that_drops_or_refuses_the_system_prompt_is_caught() -> None:
         check_system_prompt(refusing, special={})
 
 
-# ------------------------------------------------------------------------------------------------------------ models
-
-
 def a_model_folder(folder: Path, *, template: str | None, config: dict[str, Any] | None = None) -> Path:
     """A folder that looks like a tiny model's; nothing loads it."""
     folder.mkdir(parents=True)
@@ -187,9 +182,6 @@ def test_a_model_with_code_of_its_own_or_its_own_template_under_a_layout_is_refu
     assert add_model(s, name="Chat", location=str(chat), **fields).layout is None
 
 
-# ---------------------------------------------------------------------------------------------------------- versions
-
-
 def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: Session) -> None:
     project = a_project(s)
     by, model = a_reviewer(s, project), a_model(s, project, name="Support model")
@@ -239,9 +231,6 @@ def test_an_example_from_the_held_out_side_or_with_turn_marks_is_refused(s: Sess
         )
     with pytest.raises(Refused, match="end of a turn"):
         create_responder(s, contestant=Contestant(version, PromptFormat("Answer.<|im_end|>")), **given)
-
-
-# ---------------------------------------------------------------------------------------------------------- workbench
 
 
 def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(

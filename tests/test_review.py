@@ -13,14 +13,7 @@ from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.queue import claim
 from review.rankings import give_reason, last_ranking, rank, strengthen, undo
-from review.reasons import (
-    chips_of,
-    criteria_of,
-    criteria_said,
-    judge_criterion,
-    set_chips,
-    set_criteria,
-)
+from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips, set_criteria
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 from texts.diff import Edit, word_diff, words_changed
@@ -52,12 +45,7 @@ def test_a_verdict_is_stored_as_placements_with_the_sides_as_shown(
     shown = offer(s, comparison_id=pair.id, reviewer_id=me.id)
     ranking = rank(s, by=me.id, comparison_id=pair.id, order=verdict.order)
     stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
-    left, right = {
-        Verdict.LEFT: (1, 2),
-        Verdict.RIGHT: (2, 1),
-        Verdict.TIE: (1, 1),
-        Verdict.BOTH_BAD: (1, 1),
-    }[verdict]
+    left, right = {Verdict.LEFT: (1, 2), Verdict.RIGHT: (2, 1), Verdict.TIE: (1, 1), Verdict.BOTH_BAD: (1, 1)}[verdict]
     assert stored == {reply.response_id: at for reply, at in zip(shown.replies, ((0, left), (1, right)), strict=True)}
     assert ranking.both_bad is (verdict is Verdict.BOTH_BAD)
     last = last_ranking(s, by=me.id, project_id=project.id)

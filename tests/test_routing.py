@@ -36,16 +36,7 @@ from intake.routing import (
 from review.corrections import correct
 from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.app_pages import open_page, press, said
-from tests.factories import (
-    a_comparison,
-    a_human,
-    a_model,
-    a_project,
-    a_prompt,
-    a_ranking,
-    a_response,
-    a_reviewer,
-)
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.data.snapshot import preview as snapshot_preview
 from training.data.terms import LeftOutReason
 from ui.story import story
@@ -67,9 +58,6 @@ def manager(s: Session, project: Project) -> Reviewer:
 def rule_of(s: Session, prompt: Prompt) -> int | None:
     s.refresh(prompt)
     return prompt.routing_rule_id
-
-
-# ------------------------------------------------------------------------------------------------ what a rule finds
 
 
 def test_a_pattern_is_found_in_text_and_context_whatever_the_case() -> None:
@@ -134,9 +122,6 @@ def test_anything_else_is_another_answer(reply: str) -> None:
 def test_whatever_a_classifier_says_is_read(reply: str) -> None:
     assert says(reply, "people") in (True, False)
     assert says(json.dumps({"answer": reply}), reply)
-
-
-# ------------------------------------------------------------------------------------------------ rules
 
 
 @both
@@ -243,9 +228,6 @@ def test_where_a_standing_pattern_takes_too_long_people_answer(s: Session, proje
     assert time.process_time() - began < DOUBTS
 
 
-# ------------------------------------------------------------------------------------------------ what honours it
-
-
 @both
 def test_new_prompts_are_routed_as_they_are_imported(s: Session, project: Project, manager: Reviewer) -> None:
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
@@ -297,13 +279,7 @@ def test_a_candidate_that_answered_all_held_out_prompts_but_the_routed_ones_is_c
 
     def evaluate(name: str) -> list[int]:
         made = create_evaluation(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            name=name,
-            candidate_id=model.id,
-            baseline_ids=[person.id],
-            seed=0,
+            s, by=manager.id, project_id=project.id, name=name, candidate_id=model.id, baseline_ids=[person.id], seed=0
         )
         return sorted(pairing.prompt_id for pairing in made.pairings)
 
@@ -312,10 +288,7 @@ def test_a_candidate_that_answered_all_held_out_prompts_but_the_routed_ones_is_c
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     assert {
         (one.responder.id, one.answered, one.held_out, one.complete) for one in readiness(s, project_id=project.id)
-    } == {
-        (person.id, 2, 2, True),
-        (model.id, 2, 2, True),
-    }
+    } == {(person.id, 2, 2, True), (model.id, 2, 2, True)}
     assert evaluate("now") == [prompt.id for prompt in free]
     add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("all", pattern="parcel"))
     with pytest.raises(Refused, match="no held-out prompts that models answer"):
@@ -366,9 +339,6 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     again = next_unanswered(s, by=bob.id, project_id=project.id)
     assert again is not None
     assert (again.prompt_id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
-
-
-# ------------------------------------------------------------------------------------------------ the page
 
 
 @pytest.mark.usefixtures("database")

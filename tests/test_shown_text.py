@@ -6,16 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from texts.shown import (
-    BadPattern,
-    GreetingName,
-    Pattern,
-    Rule,
-    TicketNumber,
-    check_pattern,
-    mask_names,
-    shown,
-)
+from texts.shown import BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, mask_names, shown
 
 NAMES = ["Rosalind Achterberg", "Dev Malhotra"]
 BUILT_IN: list[tuple[Rule, ...]] = [

@@ -53,17 +53,9 @@ from training.data.rows import (
 )
 from training.data.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
 from training.data.snapshot import better_is_longer, export, folder_of, freeze, listed, preview, side_spreads, verify
-from training.data.terms import (
-    AskedPrompt,
-    Feedback,
-    GivenReply,
-    LeftOutReason,
-    Preferences,
-)
+from training.data.terms import AskedPrompt, Feedback, GivenReply, LeftOutReason, Preferences
 
 both_databases = pytest.mark.both_databases
-
-# ---------------------------------------------------------------------------------------------- pure: choices
 
 LONG_REPLY = " ".join(f"word{'abcdefghij'[n // 10]}{'abcdefghij'[n % 10]}" for n in range(60))
 """Sixty words and no number."""
@@ -120,9 +112,7 @@ def corrected(original: str, text: str, n: int = 1, **fields: Any) -> Feedback:
 
 def derived(*feedback: Feedback, **chosen: Any) -> Preferences:
     return derive(
-        [one for one in feedback if not one.corrects],
-        [one for one in feedback if one.corrects],
-        Selection(**chosen),
+        [one for one in feedback if not one.corrects], [one for one in feedback if one.corrects], Selection(**chosen)
     )
 
 
@@ -259,9 +249,6 @@ def test_balanced_lengths_lose_the_pairs_that_favour_length_most() -> None:
     assert len(derived(*some).rows) == 4
 
 
-# ----------------------------------------------------------------------------------- pure: both bad and thumbs
-
-
 def thumbs(found: Preferences) -> list[str]:
     return [one.reply.text for one in found.thumbs]
 
@@ -322,8 +309,6 @@ def test_thumbs_go_where_the_pairs_of_their_cluster_go() -> None:
     assert all(one.split is split_of.get(one.prompt.cluster, Split.TRAIN) for one in found.thumbs)
     assert [row.split for row in found.rows] == [row.split for row in derived(*pairs).rows]
 
-
-# --------------------------------------------------------------------------------------------- pure: properties
 
 PEOPLE = {1: ("Ana", False), 2: ("Ben", False), 9: ("Rule (simulated)", True)}
 
@@ -409,11 +394,7 @@ def test_the_same_feedback_with_the_same_choices_gives_the_same_hash_in_whatever
 @settings(max_examples=60, deadline=None)
 @given(some_feedback(), selections)
 def test_nothing_chosen_contradicts_itself(feedback: list[Feedback], selection: Selection) -> None:
-    found = derive(
-        [one for one in feedback if not one.corrects],
-        [one for one in feedback if one.corrects],
-        selection,
-    )
+    found = derive([one for one in feedback if not one.corrects], [one for one in feedback if one.corrects], selection)
     pairs = {(row.prompt.text, row.chosen.text, row.rejected.text) for row in found.rows if row.ranking_id}
     assert not any((prompt, worse, good) in pairs for prompt, good, worse in pairs)
     assert all(count > 0 for count in found.left_out.values())
@@ -459,9 +440,6 @@ def test_choices_are_told_by_what_differs_from_the_usual() -> None:
         "Whose word: Ana, Ben; Days: from 2026-05-01 on; Agreement: at least 67% of a pair's reviewers gave the order; "
         "Order: which was better by “Tone”."
     )
-
-
-# ------------------------------------------------------------------------------------------------------ files
 
 
 def a_message(role: str, content: str) -> Any:
@@ -586,9 +564,6 @@ def test_kto_gets_each_reply_once_and_none_that_is_good_here_and_bad_there() -> 
     ]
     assert undecided(rows) == undecided(rows, [a_frozen_thumb(1)]) == 1
     assert undecided(rows, [a_frozen_thumb(2, "Fine.")]) == 2
-
-
-# ---------------------------------------------------------------------------------------------------- database
 
 
 @dataclasses.dataclass
@@ -770,9 +745,6 @@ def test_the_preview_tells_how_often_the_longer_reply_is_better(s: Session) -> N
 def test_a_thumb_names_its_reply() -> None:
     (one, _) = derived(bad("a", "b")).thumbs
     assert (one.reply.id, one.source.id, one.prompt.id) == (a_reply("a").id, 1, 1)
-
-
-# -------------------------------------------------------------------------------------------------------- page
 
 
 def numbers(at: AppTest) -> dict[str, str]:

@@ -20,29 +20,12 @@ from intake.plan import content_hash, plan_import
 from intake.reading import read_table
 from intake.routing import NewRule, add_rule
 from intake.sample import FOLDER
-from intake.synthetic import (
-    NotMade,
-    Variation,
-    plan_taken,
-    plan_variations,
-    save_taken,
-    save_variations,
-    unwrapped,
-)
+from intake.synthetic import NotMade, Variation, plan_taken, plan_variations, save_taken, save_variations, unwrapped
 from review.assignment import next_offer
 from review.browse import find
 from review.filters import Filter
 from tests.app_pages import html, open_page, press
-from tests.factories import (
-    a_comparison,
-    a_human,
-    a_model,
-    a_project,
-    a_prompt,
-    a_ranking,
-    a_response,
-    a_reviewer,
-)
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 from training.data import snapshot as snapshots
 from training.data.rows import FILES
 from ui.story import story
@@ -77,9 +60,6 @@ def manager(s: Session, project: Project) -> Reviewer:
 def an_email(s: Session, project: Project, text: str, **fields: object) -> Prompt:
     """A prompt with its true hash."""
     return a_prompt(s, project, text, content_hash=content_hash(text, None), **fields)  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------------------------ changing a text
 
 
 @given(TEXT, st.sampled_from(Way), st.integers(0, 99))
@@ -150,9 +130,6 @@ def test_unwrapping_twice_changes_nothing(reply: str) -> None:
 def test_quotes_within_a_message_stay() -> None:
     for text in ("“Gull Tax” is lost. So is “Tern”", "'tis late, isn't it", "Here is the thing: it broke."):
         assert unwrapped(text) == text
-
-
-# ------------------------------------------------------------------------------------------------ saving them
 
 
 @both
@@ -282,9 +259,6 @@ def test_only_managers_make_prompts_and_only_of_models(s: Session, project: Proj
             plan_variations(s, project_id=project.id, variation=variation)
     with pytest.raises(Refused, match="no training prompts"):
         plan_variations(s, project_id=a_project(s).id, variation=Variation(Way.LOWER, count=1))
-
-
-# ------------------------------------------------------------------------------------------------ where they show
 
 
 @both

@@ -204,12 +204,7 @@ def test_a_bad_rule_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(Refused, match=sentence):
         add_rule(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            part=HiddenPart.PATTERN,
-            pattern=pattern,
-            replacement=replacement,
+            s, by=manager.id, project_id=project.id, part=HiddenPart.PATTERN, pattern=pattern, replacement=replacement
         )
     assert standing_rules(s, project_id=project.id) == []
 

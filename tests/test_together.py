@@ -43,8 +43,6 @@ from llm.engine import Weights, served_names
 from tests.factories import a_human, a_project, a_prompt, a_response, a_reviewer
 from tests.fake_endpoint import FakeEndpoint, failed, serving
 
-# ------------------------------------------------------------------------------------------------ who shares an engine
-
 
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,11 +57,7 @@ def an_adapter(
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, **config}))
     version = ModelVersion(
-        name=folder.name,
-        location=f"/merged/{folder.name}",
-        adapter=kind,
-        adapter_folder=str(folder),
-        parent_id=base.id,
+        name=folder.name, location=f"/merged/{folder.name}", adapter=kind, adapter_folder=str(folder), parent_id=base.id
     )
     s.add(version)
     s.flush()
@@ -216,9 +210,6 @@ def test_the_highest_rank_of_an_adapter_is_what_room_is_made_for(s: Session, tmp
     assert adapters.weights_of(version).adapter_rank == 24
 
 
-# ------------------------------------------------------------------------------------------- whose model, whose replies
-
-
 @pytest.fixture
 def fake() -> Iterator[FakeEndpoint]:
     """An engine that says which model it was asked for."""
@@ -296,12 +287,7 @@ def test_every_reply_comes_from_its_own_responders_model_and_prompt_and_is_kept_
     assert [[one.name for one in together] for together in starts] == [["base", "lora", "rslora"]]
     replies = by_name(family)
     models = {name: {one.text.split()[0] for one in mine} for name, mine in replies.items()}
-    assert models == {
-        "base": {"responder"},
-        "brief": {"responder"},
-        "lora": {"adapted-1"},
-        "rslora": {"adapted-2"},
-    }
+    assert models == {"base": {"responder"}, "brief": {"responder"}, "lora": {"adapted-1"}, "rslora": {"adapted-2"}}
     for name, mine in replies.items():
         assert len(mine) == 6
         assert all(f"Answer as {name}." in one.text for one in mine), "with its own prompt"
@@ -410,9 +396,6 @@ def test_what_came_out_alike_is_drawn_again_from_the_model_that_gave_it(
     assert all(one.text.startswith("adapted-1 ") for one in replies["lora"])
     with reading() as s:
         assert s.get_one(GenerationRun, run.id).resampled == 3
-
-
-# ---------------------------------------------------------------------------------------------------- like a reference
 
 
 def by_first_letter(texts: Sequence[str]) -> Any:

@@ -8,16 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
-from db.models import (
-    Method,
-    Preference,
-    RunStatus,
-    Split,
-    TrainingRun,
-    TrainingSample,
-    TrainingStep,
-    TrainingWarning,
-)
+from db.models import Method, Preference, RunStatus, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.session import reading, session
 from tests.app_pages import html, open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer

@@ -36,20 +36,11 @@ from training.data.preferences import derive
 from training.data.rows import FILES, FrozenRow, content_sha256
 from training.data.selection import PAIRS_PER_PROMPT
 from training.data.snapshot import advice, folder_of, freeze, preview, responder_shares, side_spreads, verify
-from training.data.terms import (
-    AskedPrompt,
-    Feedback,
-    GivenReply,
-    LeftOutReason,
-    PreferenceRow,
-    Preferences,
-)
+from training.data.terms import AskedPrompt, Feedback, GivenReply, LeftOutReason, PreferenceRow, Preferences
 from training.recipe.estimate import estimate_minutes, lengths
 from training.recipe.recipe import KNOBS, SMALL, RecipeValues, from_row
 from training.recipe.start import start_training
 from training.trainer import worker
-
-# ------------------------------------------------------------------------------------------- pure: preferences
 
 
 def a_question(n: int = 1, cluster: str = "") -> AskedPrompt:
@@ -77,10 +68,7 @@ def corrected(original: str, text: str) -> Feedback:
 
 
 def derived(*feedback: Feedback) -> Preferences:
-    return derive(
-        [f for f in feedback if not f.corrects],
-        [f for f in feedback if f.corrects],
-    )
+    return derive([f for f in feedback if not f.corrects], [f for f in feedback if f.corrects])
 
 
 def texts(found: Preferences) -> list[tuple[str, str]]:
@@ -231,9 +219,6 @@ def test_near_duplicates_stay_in_one_split_and_a_tenth_is_set_aside(marks: list[
     assert all(len(splits) == 1 for splits in split_of.values())
     aside = sum(splits == {Split.VALIDATION} for splits in split_of.values())
     assert aside == len(set(marks)) // 10
-
-
-# ------------------------------------------------------------------------------------------------- snapshot
 
 
 def a_ranked_project(s: Session, pairs: int = 12, **prompt_fields: Any) -> tuple[Project, Reviewer]:
@@ -410,9 +395,6 @@ def test_the_hash_ignores_ids_and_order(s: Session) -> None:
     assert content_sha256(other) == content_sha256(rows)
     moved = {Split.TRAIN: [*rows[Split.TRAIN], *rows[Split.VALIDATION]], Split.VALIDATION: []}
     assert content_sha256(moved) != content_sha256(rows)
-
-
-# --------------------------------------------------------------------------------------------------- recipe
 
 
 def a_snapshot(s: Session) -> tuple[Project, Reviewer, Snapshot, ModelVersion]:

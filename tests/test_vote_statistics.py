@@ -81,11 +81,7 @@ def drawn(n: int = 900, *, k: int = 4, reviewers: int = 6, seed: int = 1, left: 
 
 rows = st.lists(
     st.tuples(
-        st.integers(0, 11),
-        st.integers(0, 5),
-        st.integers(0, 3),
-        st.integers(1, 3),
-        st.sampled_from(VERDICTS),
+        st.integers(0, 11), st.integers(0, 5), st.integers(0, 3), st.integers(1, 3), st.sampled_from(VERDICTS)
     ).map(lambda t: (t[0], t[1], t[2], (t[2] + t[3]) % 4, t[4])),
     min_size=1,
     max_size=60,
