@@ -68,7 +68,7 @@ from release.versions import in_use, retire
 from stats.paired import Difference, NotComparable, Score, ScoreChange, difference, differences, mcnemar
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_project, a_reviewer
-from tests.test_models import a_folder, a_training
+from tests.trained_models import a_folder, a_training
 
 LIBRARY = "lm-eval 9.9, float32 on a CPU"
 

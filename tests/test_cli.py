@@ -21,7 +21,7 @@ from review.assignment import next_offer
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
-from tests.test_training import a_training
+from tests.trainings import a_training
 from training.recipe.recipe import from_row
 
 EMAILS = [

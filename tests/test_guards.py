@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from db.models import Split
 from errors import TrainingFailed
-from tests.test_training_worker import Deaf, a_report
+from tests.trainings import Deaf, a_report
 from training.recipe.recipe import Loss
 from training.trainer import train as train_module
 from training.trainer import weights

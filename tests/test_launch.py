@@ -22,6 +22,7 @@ from db.models import Split
 from errors import TrainingFailed
 from files import MANIFEST, write_json, write_whole
 from settings import ROOT
+from tests.trainings import Heard, Lost
 from training.trainer import launch as launch_module
 from training.trainer import processes as launching
 from training.trainer import ray_job
@@ -35,7 +36,6 @@ from training.trainer.run_folder import (
     SAMPLES,
     STAGE,
     WARNINGS,
-    Report,
     RunFolder,
     RunInput,
     RunManifest,
@@ -44,13 +44,7 @@ from training.trainer.run_folder import (
     WarningReport,
 )
 
-GIVEN = RunInput(
-    name="Tiny",
-    base_model="model",
-    template_hash=None,
-    snapshot="snapshot",
-    snapshot_sha256="0" * 64,
-)
+GIVEN = RunInput(name="Tiny", base_model="model", template_hash=None, snapshot="snapshot", snapshot_sha256="0" * 64)
 SAMPLE = SampleReport(step=2, place=1, prompt_id=7, reply="Zwölf\nEier", tokens=4, ended=True)
 WARNING = WarningReport(step=2, kind="overfitting", sentence="It learns by heart.")
 
@@ -61,29 +55,6 @@ def a_step(step: int, loss: float = 0.7) -> StepReport:
 
 def a_line(said: StepReport | SampleReport | WarningReport) -> str:
     return json.dumps(dataclasses.asdict(said)) + "\n"
-
-
-class Heard:
-    """A Listener that remembers, and raises at what it is told to."""
-
-    def __init__(self, *, lost_at: object = None) -> None:
-        self.said: list[object] = []
-        self._lost_at = lost_at
-
-    def _hear(self, said: object) -> None:
-        self.said.append(said)
-        if said == self._lost_at:
-            raise Lost
-
-    def stage(self, text: str) -> None:
-        self._hear(text)
-
-    def report(self, report: Report) -> None:
-        self._hear(report)
-
-
-class Lost(Exception):
-    pass
 
 
 def finish(folder: Path) -> None:

@@ -18,8 +18,7 @@ import settings as settings_module
 from db.models import Split
 from errors import TrainingFailed
 from jobs.processes import Group
-from tests.test_launch import Heard, Lost
-from tests.test_training_slow import a_run, losses
+from tests.trainings import Heard, Lost, a_run, losses
 from training.trainer import processes as launching
 from training.trainer import ray_job
 from training.trainer.launch import launch
@@ -106,9 +105,7 @@ def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_ki
 ) -> None:
     as_on_gpus = launching.accelerate_config
     monkeypatch.setattr(
-        launching,
-        "accelerate_config",
-        lambda **_: as_on_gpus(processes=2, gpus=2) | {"mixed_precision": "no"},
+        launching, "accelerate_config", lambda **_: as_on_gpus(processes=2, gpus=2) | {"mixed_precision": "no"}
     )
     folder = a_run(tmp_path, tiny, processes=2)
     given = RunFolder(folder).input()

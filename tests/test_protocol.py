@@ -14,31 +14,15 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Correction,
-    Evaluation,
-    Guess,
-    Judgment,
-    Pairing,
-    Peek,
-    Project,
-    Prompt,
-    Responder,
-    Response,
-    Reveal,
-    Reviewer,
-    Role,
-    now,
-)
+from db.models import Correction, Evaluation, Guess, Judgment, Pairing, Peek, Response, Reveal, Role, now
 from db.session import session
 from errors import BadSetting, NotAllowed, Refused
 from eval.contestants import look_over
-from eval.evaluations import close_evaluation, counted, create_evaluation, forecasts, protocol_of, verify_protocol
+from eval.evaluations import close_evaluation, counted, forecasts, protocol_of, verify_protocol
 from eval.forecast import forecast
 from eval.guesses import Guessed, guess_accuracy, guesses_of
 from eval.judging import (
     HELD_FOR,
-    BlindView,
     explain,
     judge,
     next_view,
@@ -54,54 +38,8 @@ from eval.protocol import Plan, Stopping, Undecided, canonical, draw_overlap, ha
 from eval.telltales import Tells, pieces, telltales
 from stats.estimates import CannotEstimate, Interval
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-
-
-class Contest:
-    """A project whose held-out prompts a model, another model and a person have answered."""
-
-    def __init__(self, s: Session, prompts: int = 10, people: int = 1, judges: int = 2) -> None:
-        self.s = s
-        self.project: Project = a_project(s)
-        self.manager: Reviewer = a_reviewer(s, self.project)
-        self.judges = [a_reviewer(s, self.project, Role.REVIEWER) for _ in range(judges)]
-        self.model: Responder = a_model(s, self.project, name="Candidate model")
-        self.other: Responder = a_model(s, self.project, name="Base model")
-        self.people = [a_human(s, self.project, name=f"Rosalind{n}") for n in range(people)]
-        self.prompts: list[Prompt] = [a_prompt(s, self.project, held_out=True) for _ in range(prompts)]
-        for prompt in self.prompts:
-            for who in (self.model, self.other, *self.people):
-                a_response(s, prompt, who)
-
-    def open(self, plan: Plan | None = None, *, baselines: list[Responder] | None = None, **more: object) -> Evaluation:
-        chosen = self.people if baselines is None else baselines
-        return create_evaluation(
-            self.s,
-            project_id=self.project.id,
-            **{  # type: ignore[arg-type]
-                "by": self.manager.id,
-                "name": "First",
-                "candidate_id": self.model.id,
-                "baseline_ids": [one.id for one in chosen],
-                "seed": 3,
-                "plan": plan,
-                **more,
-            },
-        )
-
-    def draw(self, evaluation: Evaluation, who: Reviewer) -> BlindView | None:
-        return next_view(self.s, by=who.id, evaluation_id=evaluation.id)
-
-    def judge_all(self, evaluation: Evaluation, who: Reviewer, *, candidate_wins: bool = True) -> int:
-        """Judge what is offered; how many it was."""
-        done = 0
-        while view := self.draw(evaluation, who):
-            left = self.s.get_one(Judgment, view.judgment_id).candidate_left
-            side = Verdict.LEFT if left is candidate_wins else Verdict.RIGHT
-            judge(self.s, by=who.id, judgment_id=view.judgment_id, verdict=side)
-            done += 1
-        return done
-
+from tests.contests import Contest
+from tests.factories import a_comparison, a_human, a_ranking, a_response, a_reviewer
 
 # ---- the protocol
 

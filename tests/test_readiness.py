@@ -13,7 +13,7 @@ from db.models import Evaluation, ModelVersion, Pairing, ResponderKind, now
 from db.people import edit_project
 from settings import ROOT
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
-from tests.test_training import a_snapshot
+from tests.trainings import a_snapshot
 from training.recipe.advice import DoubleJudgments
 from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, Odds, facts, needed_prompts, report
 

@@ -16,7 +16,7 @@ import settings as settings_module
 from db.models import Adapter, LearningCurve, Method, Preference, RunStatus, Split, Thumb, TrainingStep
 from errors import AlreadyThere, BadSetting, Refused
 from jobs.runs import run_folder
-from tests.test_training import a_snapshot, a_training
+from tests.trainings import a_snapshot, a_training
 from training.recipe import estimate as estimating
 from training.recipe import start
 from training.recipe.advice import FEW_REPEATS, Advice, DoubleJudgments, FlipRate, advised, cautions, flip_rate, repeats

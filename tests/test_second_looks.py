@@ -18,7 +18,7 @@ from eval.report.results import results
 from eval.second_looks import APART, Twice, consistency, looks_of
 from stats.estimates import CannotEstimate, Interval
 from stats.verdicts import Verdict
-from tests.test_protocol import Contest
+from tests.contests import Contest
 
 HALF = Plan(again=0.5)
 

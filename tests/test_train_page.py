@@ -12,7 +12,7 @@ from db.models import Method, Preference, RunStatus, Split, TrainingRun, Trainin
 from db.session import reading, session
 from tests.app_pages import html, open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer
-from tests.test_training import a_snapshot, a_training
+from tests.trainings import a_snapshot, a_training
 from training.recipe.recipe import Loss, from_row
 from training.trainer.history import CURVES, StepValue, minutes_left, points, samples, warnings
 from ui.charts import CURVE_NOTES, CURVE_TABS

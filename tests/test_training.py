@@ -13,24 +13,20 @@ from sqlalchemy.orm import Session
 
 from db.models import (
     Correction,
-    ModelVersion,
     Preference,
-    Project,
     Prompt,
     Ranking,
     Responder,
-    ResponderKind,
     Response,
-    Reviewer,
     Role,
     RunStatus,
     Snapshot,
     Split,
-    TrainingRun,
     now,
 )
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_project, a_prompt, a_reviewer
+from tests.trainings import a_ranked_project, a_training
 from training.data.feedback import refuse_held_out
 from training.data.preferences import derive
 from training.data.rows import FILES, FrozenRow, content_sha256
@@ -38,7 +34,7 @@ from training.data.selection import PAIRS_PER_PROMPT
 from training.data.snapshot import advice, folder_of, freeze, preview, responder_shares, side_spreads, verify
 from training.data.terms import AskedPrompt, Feedback, GivenReply, LeftOutReason, PreferenceRow, Preferences
 from training.recipe.estimate import estimate_minutes, lengths
-from training.recipe.recipe import KNOBS, SMALL, RecipeValues, from_row
+from training.recipe.recipe import KNOBS, SMALL, from_row
 from training.recipe.start import start_training
 from training.trainer import worker
 
@@ -221,18 +217,6 @@ def test_near_duplicates_stay_in_one_split_and_a_tenth_is_set_aside(marks: list[
     assert aside == len(set(marks)) // 10
 
 
-def a_ranked_project(s: Session, pairs: int = 12, **prompt_fields: Any) -> tuple[Project, Reviewer]:
-    """A project with two models' replies to each prompt, the first ranked over the second."""
-    project = a_project(s, instructions="Answer the email.")
-    by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
-    good, bad = a_model(s, project), a_model(s, project)
-    for n in range(pairs):
-        prompt = a_prompt(s, project, f"Where is order {n}?", context=f"Order {n}", **prompt_fields)
-        better, worse = a_response(s, prompt, good, f"Better {n}"), a_response(s, prompt, bad, f"Worse {n} by far")
-        a_ranking(s, a_comparison(s, better, worse), by, better, worse)
-    return project, by
-
-
 def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> None:
     project, by = a_ranked_project(s)
     snapshot = freeze(s, by=by.id, project_id=project.id)
@@ -395,28 +379,6 @@ def test_the_hash_ignores_ids_and_order(s: Session) -> None:
     assert content_sha256(other) == content_sha256(rows)
     moved = {Split.TRAIN: [*rows[Split.TRAIN], *rows[Split.VALIDATION]], Split.VALIDATION: []}
     assert content_sha256(moved) != content_sha256(rows)
-
-
-def a_snapshot(s: Session) -> tuple[Project, Reviewer, Snapshot, ModelVersion]:
-    project, by = a_ranked_project(s)
-    responder = s.scalars(select(Responder).where(Responder.kind == ResponderKind.MODEL)).first()
-    assert responder is not None
-    responder.temperature, responder.max_tokens = 0.3, 99
-    assert responder.model_version is not None
-    return project, by, freeze(s, by=by.id, project_id=project.id), responder.model_version
-
-
-def a_training(s: Session, name: str = "tuned", recipe: RecipeValues = SMALL) -> TrainingRun:
-    project, by, snapshot, base = a_snapshot(s)
-    return start_training(
-        s,
-        by=by.id,
-        project_id=project.id,
-        snapshot_id=snapshot.id,
-        base_model_id=base.id,
-        recipe=recipe,
-        model_name=name,
-    )
 
 
 def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:

@@ -21,51 +21,17 @@ from errors import TrainingFailed
 from files import MANIFEST
 from jobs.progress import unmanaged
 from llm.folder import check_model_folder, hash_weights, weights_sha256
-from llm.template import PromptFormat, template_hash
+from llm.template import template_hash
 from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
+from tests.trainings import PAIRS, Heard, a_run, losses, rows
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, Loss, Reference
 from training.recipe.start import start_training
 from training.trainer import worker
-from training.trainer.run_folder import (
-    ADAPTER,
-    CHECKPOINTS,
-    MERGED,
-    METRICS,
-    Report,
-    RunFolder,
-    RunInput,
-    SampleReport,
-    StepReport,
-    WarningReport,
-)
+from training.trainer.run_folder import ADAPTER, CHECKPOINTS, MERGED, METRICS, Report, RunFolder, StepReport
 
 pytestmark = pytest.mark.slow
-
-PAIRS = 22
-
-
-def rows(pairs: int = PAIRS) -> Rows:
-    def row(n: int) -> FrozenRow:
-        return FrozenRow(
-            prompt=PromptFormat("Answer the email.").messages(
-                f"Where is order {n * 37}? It should have come {n} days ago."
-            ),
-            chosen=[{"role": "assistant", "content": f"I am sorry about order {n * 37}. It goes out today."}],
-            rejected=[{"role": "assistant", "content": f"Orders are orders. {'Wait and see. ' * (n % 4 + 1)}".strip()}],
-            prompt_id=n,
-            chosen_id=2 * n,
-            rejected_id=2 * n + 1,
-            ranking_id=n,
-            correction_id=None,
-            reviewer="Rule (simulated)",
-            simulated=True,
-        )
-
-    made = [row(n) for n in range(1, pairs + 1)]
-    return {Split.TRAIN: made[2:], Split.VALIDATION: made[:2]}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,52 +40,6 @@ def _one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         yield
-
-
-def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any) -> Path:
-    """A folder with a snapshot and a `run.json`: 20 pairs, 5 steps, a checkpoint every 2."""
-    frozen = rows() if frozen is None else frozen
-    folder.mkdir(exist_ok=True)
-    snapshot, sha256 = folder / "snapshot", content_sha256(frozen)
-    write_folder(snapshot, frozen, sha256=sha256, about={})
-    given = RunInput(
-        name="Tiny",
-        base_model=str(model),
-        template_hash=None,
-        snapshot=str(snapshot),
-        snapshot_sha256=sha256,
-        learning_rate=1e-3,
-        warmup_steps=1,
-        lora_rank=8,
-        lora_alpha=16,
-        max_length=512,
-        seed=3,
-        save_every=2,
-        sample_tokens=8,
-    )
-    RunFolder(folder).begin(dataclasses.replace(given, **changes))
-    return folder
-
-
-class Heard:
-    """A Listener that remembers."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.steps: list[StepReport] = []
-        self.samples: list[SampleReport] = []
-        self.warnings: list[WarningReport] = []
-
-    def stage(self, text: str) -> None:
-        self.stages.append(text)
-
-    def report(self, report: Report) -> None:
-        if isinstance(report, StepReport):
-            self.steps.append(report)
-        elif isinstance(report, SampleReport):
-            self.samples.append(report)
-        else:
-            self.warnings.append(report)
 
 
 def heard(folder: Path) -> Heard:
@@ -132,13 +52,6 @@ def heard(folder: Path) -> Heard:
 
 def trained(folder: Path) -> list[StepReport]:
     return heard(folder).steps
-
-
-def losses(folder: Path) -> dict[tuple[str, int], float]:
-    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    found = {(line["split"], line["step"]): line["loss"] for line in lines}
-    assert len(found) == len(lines), "a step is written down twice"
-    return found
 
 
 @pytest.fixture(scope="module")
