@@ -67,7 +67,7 @@ from release.card import card
 from release.versions import in_use, retire
 from stats.paired import Difference, NotComparable, Score, ScoreChange, difference, differences, mcnemar
 from tests.app_pages import open_page, press, said
-from tests.factories import a_human, a_project, a_reviewer
+from tests.factories import a_human, a_project, a_reviewer, of_kind, saved, sure
 from tests.trained_models import a_folder, a_training
 
 LIBRARY = "lm-eval 9.9, float32 on a CPU"
@@ -89,9 +89,7 @@ def a_score(values: Sequence[float], *, task: str = "arc_easy", asked: str = "ab
 
 
 def told(reference: Score, model: Score) -> Difference:
-    found = difference(reference, model)
-    assert isinstance(found, Difference), found
-    return found
+    return of_kind(Difference, difference(reference, model))
 
 
 def right(wrong: int, of: int = 100, first: int = 0) -> list[float]:
@@ -197,15 +195,13 @@ def test_mcnemars_test_is_the_binomial_one() -> None:
     ],
 )
 def test_what_is_not_of_the_same_examples_is_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
-    found = difference(a_score(right(3), **change), a_score(right(5)))
-    assert isinstance(found, NotComparable)
+    found = of_kind(NotComparable, difference(a_score(right(3), **change), a_score(right(5))))
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(found.reason)
 
 
 def test_one_example_shows_nothing() -> None:
-    found = difference(a_score([1.0]), a_score([0.0]))
-    assert isinstance(found, NotComparable)
+    of_kind(NotComparable, difference(a_score([1.0]), a_score([0.0])))
 
 
 def test_the_newest_two_that_fit_are_compared_and_a_task_of_one_side_is_named() -> None:
@@ -365,8 +361,7 @@ def test_another_version_other_words_or_the_chat_template_make_it_another_questi
     if change == "chat":
         result["chat_template"] = "{{messages}}"
     (after,) = scores_in(result, "arc")
-    refused = difference(before, after)
-    assert isinstance(refused, NotComparable)
+    refused = of_kind(NotComparable, difference(before, after))
     assert "two versions or in other words" in refused.reason
 
 
@@ -417,12 +412,10 @@ def a_pair(s: Session, tmp_path: Path) -> tuple[Project, Reviewer, ModelVersion]
     """A project, its manager, and a model with the base that it was made from."""
     project = a_project(s)
     by = a_reviewer(s, project)
-    base = ModelVersion(name="Base", location=str(a_folder(tmp_path / "base")))
-    s.add(base)
-    s.flush()
-    model = ModelVersion(name="Tuned", location=str(a_folder(tmp_path / "tuned", b"tuned")), parent_id=base.id)
-    s.add(model)
-    s.flush()
+    base = saved(s, ModelVersion, name="Base", location=str(a_folder(tmp_path / "base")))
+    model = saved(
+        s, ModelVersion, name="Tuned", location=str(a_folder(tmp_path / "tuned", b"tuned")), parent_id=base.id
+    )
     return project, by, model
 
 
@@ -500,9 +493,7 @@ def test_what_cannot_be_benchmarked_is_refused_with_one_sentence(s: Session, tmp
         request_benchmark(s, by=by.id, project_id=project.id, model_version_id=999, tasks=["mmlu"], examples=10)
     with pytest.raises(Refused, match="between 1 and 100,000"):
         asked(s, project, by, model, examples=0)
-    gone = ModelVersion(name="Gone", location=str(tmp_path / "gone"))
-    s.add(gone)
-    s.flush()
+    gone = saved(s, ModelVersion, name="Gone", location=str(tmp_path / "gone"))
     with pytest.raises(BrokenModel, match="There is no model folder"):
         asked(s, project, by, gone)
     retire(s, by=by.id, project_id=project.id, model_version_id=model.id)
@@ -620,15 +611,15 @@ def test_an_adapter_that_was_never_merged_is_merged_first(tmp_path: Path) -> Non
     with session() as s:
         project, by, model = a_pair(s, tmp_path)
         (tmp_path / "adapter").mkdir()
-        added = ModelVersion(
+        added = saved(
+            s,
+            ModelVersion,
             name="Added",
             location=str(tmp_path / "merged"),
             adapter=Adapter.LORA,
             adapter_folder=str(tmp_path / "adapter"),
             parent_id=model.id,
         )
-        s.add(added)
-        s.flush()
         run_id = asked(s, project, by, added, "mmlu").id
     fake = Fake({"mmlu": [a_score(right(1), task="mmlu")]})
     carry(run_id, fake)
@@ -792,8 +783,7 @@ def measured_models(s: Session, home: Path) -> tuple[Project, Reviewer, ModelVer
     """A trained model that lost on ARC and shows nothing on HellaSwag, and in four bits the same as stored."""
     project = a_project(s)
     by = a_reviewer(s, project)
-    version = a_training(s, project, by, home).model_version
-    assert version is not None
+    version = sure(a_training(s, project, by, home).model_version)
     assert version.parent is not None
     hella = [a_score(right(n, first=n), task="hellaswag") for n in (20, 22)]
     a_measured(s, project, by, version.parent, a_score(right(10)), hella[0])
@@ -974,12 +964,8 @@ def test_real_lm_eval_asks_a_model_its_base_and_itself_in_four_bits(
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
-        base = ModelVersion(name="Base", location=str(tiny))
-        s.add(base)
-        s.flush()
-        tuned = ModelVersion(name="Tuned", location=str(another(tiny, tmp_path / "tuned")), parent_id=base.id)
-        s.add(tuned)
-        s.flush()
+        base = saved(s, ModelVersion, name="Base", location=str(tiny))
+        tuned = saved(s, ModelVersion, name="Tuned", location=str(another(tiny, tmp_path / "tuned")), parent_id=base.id)
         tuned_id = tuned.id
         three = [
             asked(s, project, by, base, str(sums), str(writes), examples=8).id,

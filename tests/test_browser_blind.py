@@ -15,7 +15,7 @@ from eval.evaluations import create_evaluation
 from eval.protocol import Plan, Undecided
 from stats.verdicts import Verdict
 from tests.app_server import app_running, browser_page
-from tests.factories import a_human, a_project, a_prompt, a_reviewer
+from tests.factories import a_human, a_project, a_prompt, a_reviewer, saved
 
 pytestmark = pytest.mark.slow
 JUDGMENTS = 50
@@ -39,8 +39,7 @@ def who(database: Path) -> tuple[int, int]:
     with session() as s:
         project = a_project(s, name="Letters")
         manager, judge = a_reviewer(s, project, name="Ines"), a_reviewer(s, project, Role.REVIEWER, name="Otto")
-        s.add(ModelVersion(id=VERSION_ID, name=VERSION, location="/models/zebrafish", sha256="5" * 64))
-        s.flush()
+        saved(s, ModelVersion, id=VERSION_ID, name=VERSION, location="/models/zebrafish", sha256="5" * 64)
         s.add(
             Responder(
                 id=CANDIDATE,

@@ -21,6 +21,7 @@ from review.assignment import next_offer
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
+from tests.factories import sure
 from tests.trainings import a_training
 from training.recipe.recipe import from_row
 
@@ -81,8 +82,7 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
     assert "6 prompts (2 held out), 8 pairs, 0 ranked by people" in shell("status")
     with session() as s:
         mara = s.scalars(select(Reviewer.id).where(Reviewer.name == "Mara")).one()
-        pair = next_offer(s, project_id=1, reviewer_id=mara)
-        assert pair is not None
+        pair = sure(next_offer(s, project_id=1, reviewer_id=mara))
         rank(s, by=mara, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
     assert "1 usable preferences; training needs at least 10" in shell("train", "First", fails=True)
     assert "Open for judging: 2 pairs" in shell(

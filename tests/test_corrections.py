@@ -18,7 +18,7 @@ from review.rankings import rank, undo
 from review.reveals import project_history, reveal
 from review.writing import next_unanswered, unanswered_count, write_reply
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, sure
 from texts.diff import word_diff, words_changed
 from texts.typed import cleaned
 from training.data.feedback import standing_corrections as given_corrections
@@ -151,8 +151,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     held_out = a_prompt(s, project, held_out=True)
     a_response(s, held_out, team, text="On Friday, madam.")
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
-    found = next_unanswered(s, by=ann.id, project_id=project.id)
-    assert found is not None
+    found = sure(next_unanswered(s, by=ann.id, project_id=project.id))
     assert (found.prompt_id, [text for _, text in found.replies]) == (prompts[0].id, ["It comes on Friday."])
     write_reply(s, by=ann.id, prompt_id=prompts[0].id, text=" Friday at noon. ")
     write_reply(s, by=ann.id, prompt_id=prompts[2].id, text="I do not know.")
@@ -167,8 +166,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is None, "nobody ranks what they wrote"
     other = a_reviewer(s, project, Role.ANNOTATOR)
     assert next_offer(s, project_id=project.id, reviewer_id=other.id) is not None
-    blind = next_unanswered(s, by=ann.id, project_id=project.id, held_out=True)
-    assert blind is not None
+    blind = sure(next_unanswered(s, by=ann.id, project_id=project.id, held_out=True))
     assert list(blind.replies) == [], "what is judged blind is not shown"
     write_reply(s, by=ann.id, prompt_id=held_out.id, text="It comes on Friday at noon.")
     assert len(s.scalars(select(Comparison)).all()) == 1, "held-out prompts are never ranked"

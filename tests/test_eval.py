@@ -39,7 +39,18 @@ from stats.estimates import Interval
 from stats.position import position
 from stats.verdicts import Outcome, Verdict
 from stats.votes import as_votes
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import (
+    a_comparison,
+    a_human,
+    a_model,
+    a_project,
+    a_prompt,
+    a_ranking,
+    a_response,
+    a_reviewer,
+    saved,
+    sure,
+)
 from ui.story import story
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
@@ -251,21 +262,18 @@ def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(
     else:
         s.add(Preference(**row, row=0, chosen_id=one.id, rejected_id=two.id))
     assert contest.model.model_version_id is not None
-    grandchild = ModelVersion(name="Child", location="x", parent_id=contest.model.model_version_id)
-    s.add(grandchild)
-    s.flush()
-    s.add(
-        TrainingRun(
-            project_id=elsewhere.id,
-            snapshot_id=snapshot.id,
-            recipe_id=recipe.id,
-            base_model_id=contest.model.model_version_id,
-            model_name="x",
-            model_version_id=contest.model.model_version_id,
-            requested_by_id=manager.id,
-        )
+    grandchild = saved(s, ModelVersion, name="Child", location="x", parent_id=contest.model.model_version_id)
+    saved(
+        s,
+        TrainingRun,
+        project_id=elsewhere.id,
+        snapshot_id=snapshot.id,
+        recipe_id=recipe.id,
+        base_model_id=contest.model.model_version_id,
+        model_name="x",
+        model_version_id=contest.model.model_version_id,
+        requested_by_id=manager.id,
     )
-    s.flush()
     with pytest.raises(Refused, match="learned from 1 of these held-out prompts"):
         contest.open()
     contest.model.model_version_id = grandchild.id
@@ -341,8 +349,7 @@ def test_no_verdict_changes_after_the_close(s: Session) -> None:
 def test_a_second_press_never_judges_twice_and_undo_brings_the_same_sides(s: Session) -> None:
     contest = Contest(s)
     evaluation = contest.open()
-    view = next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
-    assert view is not None
+    view = sure(next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id))
     judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
     with pytest.raises(Refused, match="judged this pair already"):
         judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.RIGHT)

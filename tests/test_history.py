@@ -23,7 +23,7 @@ from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
 from stats.verdicts import Verdict
 from tests.app_pages import open_page
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 
 pytestmark = pytest.mark.both_databases
 
@@ -91,8 +91,7 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     evaluation = create_evaluation(
         s, by=manager.id, project_id=project.id, name="E", candidate_id=model.id, baseline_ids=[human.id], seed=0
     )
-    view = next_view(s, by=manager.id, evaluation_id=evaluation.id)
-    assert view is not None
+    view = sure(next_view(s, by=manager.id, evaluation_id=evaluation.id))
     judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     undo_last(s, by=manager.id, evaluation_id=evaluation.id)
     taken_back = changes(s, "judgment")[-1]
@@ -109,8 +108,7 @@ def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Sess
     project, other = s.get_one(Project, pair.project_id), a_project(s)
     manager, elsewhere = a_reviewer(s, project), a_reviewer(s, other)
     a_model(s, project, name="Base")
-    version = a_model(s, project, name="Tone").model_version
-    assert version is not None
+    version = sure(a_model(s, project, name="Tone").model_version)
     assert changes(s, "model_version") == [], "the program makes models, from what is kept elsewhere"
     set_licence(s, by=manager.id, project_id=project.id, model_version_id=version.id, licence="apache-2.0")
     retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
@@ -130,8 +128,7 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
         project = a_project(s)
         manager = a_reviewer(s, project)
         a_model(s, project, name="Base")
-        version = a_model(s, project, name="Tone").model_version
-        assert version is not None
+        version = sure(a_model(s, project, name="Tone").model_version)
         name = version.name
         prompt = a_prompt(s, project)
         a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))

@@ -24,7 +24,18 @@ from settings import ROOT
 from stats.intervals import proportion
 from stats.verdicts import Outcome
 from tests.app_pages import open_page, press, said
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import (
+    a_comparison,
+    a_human,
+    a_model,
+    a_project,
+    a_prompt,
+    a_ranking,
+    a_response,
+    a_reviewer,
+    saved,
+    sure,
+)
 from training.data.classes_and_values import Labels, Values, amount, task_of
 from training.data.inspected_rows import InspectedRow, Remark, RowSource, of_whom
 from training.data.inspecting import Reader, count_tokens, inspected, reader_of
@@ -241,8 +252,7 @@ def test_a_character_of_several_tokens_is_one_piece() -> None:
     ],
 )
 def test_an_amount_is_read_with_its_unit(text: str, value: float, unit: str) -> None:
-    found = amount(text)
-    assert found is not None
+    found = sure(amount(text))
     assert (float(found.value), found.unit) == (value, unit)
 
 
@@ -381,9 +391,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reader(s: Session, folder: Path, **fields: Any) -> Reader:
-    version = ModelVersion(name=f"Model in {folder.name}", location=str(folder), **fields)
-    s.add(version)
-    s.flush()
+    version = saved(s, ModelVersion, name=f"Model in {folder.name}", location=str(folder), **fields)
     return reader_of(s, model_id=version.id)
 
 
@@ -444,9 +452,7 @@ def test_a_model_without_a_tokenizer_here_says_what_to_do(s: Session, tmp_path: 
 
 
 def test_an_adapter_that_is_not_merged_yet_is_read_by_its_parents_tokenizer(s: Session, small_model: Path) -> None:
-    parent = ModelVersion(name="Parent", location=str(small_model))
-    s.add(parent)
-    s.flush()
+    parent = saved(s, ModelVersion, name="Parent", location=str(small_model))
     folder = small_model / "not-merged"
     assert reader(s, folder, adapter="LORA", adapter_folder="x", parent_id=parent.id).chat_template == CHAT
 
@@ -598,8 +604,7 @@ def test_without_a_tokenizer_the_page_shows_all_the_rest() -> None:
     with session() as s:
         snapshot, _ = a_frozen_project(s)
         project_id = snapshot.project_id
-        person = s.scalars(select(Ranking.reviewer_id)).first()
-        assert person is not None
+        person = sure(s.scalars(select(Ranking.reviewer_id)).first())
         ensure_role(s, project_id=project_id, reviewer_id=person, role=Role.MANAGER)
     page = open_page("look_at_data", project_id=project_id, by=person)
     told = said(page)

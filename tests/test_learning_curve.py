@@ -29,7 +29,7 @@ from db.models import (
 from db.session import reading, session
 from errors import NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.app_pages import open_page, press, said
-from tests.factories import a_model, a_project, a_reviewer, many_pairs
+from tests.factories import a_model, a_project, a_reviewer, many_pairs, sure
 from training.data.snapshot import folder_of, freeze
 from training.recipe import curve_runs
 from training.recipe.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
@@ -162,8 +162,7 @@ def a_snapshot(s: Session, prompts: int = 110, simulated: bool = False) -> Snaps
 
 
 def a_curve(s: Session, snapshot: Snapshot, **changes: Any) -> LearningCurve:
-    base = s.scalars(select(ModelVersion)).first()
-    assert base is not None
+    base = sure(s.scalars(select(ModelVersion)).first())
     given = {
         "by": snapshot.created_by_id,
         "project_id": snapshot.project_id,

@@ -72,7 +72,7 @@ from stats.judge_labels import LEAST_PROMPTS, WithJudge
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, of_kind, saved, sure
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
 from ui.story import story
 
@@ -295,8 +295,7 @@ def test_the_help_narrows_and_a_pair_that_it_left_open_is_its_tie_and_no_missing
         judged.append(twice(n, None if n % 50 == 0 else left, other))
         if n < 80:
             people.append(PersonsVote(str(n), f"r{n % 3}", "x", W if good else L))
-    found = helped(people, judged, candidate="mine", baseline="x")
-    assert isinstance(found, WithJudge)
+    found = of_kind(WithJudge, helped(people, judged, candidate="mine", baseline="x"))
     assert (found.candidate, found.both, found.judge_only) == ("mine", 80, 220)
     assert found.people == np.mean([one.outcome is W for one in people])
     assert found.gain > 1.2
@@ -655,8 +654,7 @@ def test_an_endpoint_that_is_not_there_says_so(there: FakeEndpoint) -> None:
 
 
 def a_judge(s: Session, contest: Contest) -> Contestant:
-    version = a_model(s, contest.project).model_version_id
-    assert version is not None
+    version = sure(a_model(s, contest.project).model_version_id)
     return Contestant(version, PromptFormat("Say A or B."), SAMPLING)
 
 
@@ -684,12 +682,9 @@ def test_only_managers_have_a_model_judge(s: Session) -> None:
 
 def test_whoever_takes_part_is_no_judge_of_its_own_cause(s: Session) -> None:
     contest = Contest(s, prompts=2)
-    own = contest.candidate.model_version
-    assert own is not None
+    own = sure(contest.candidate.model_version)
     own.sha256 = "5" * 64
-    copy = ModelVersion(name="the same weights", location="echo", sha256="5" * 64)
-    s.add(copy)
-    s.flush()
+    copy = saved(s, ModelVersion, name="the same weights", location="echo", sha256="5" * 64)
     for version in (own, copy):
         with pytest.raises(Refused, match="models prefer their own texts"):
             asked(s, contest, replace(a_judge(s, contest), model=version.id))
@@ -698,11 +693,8 @@ def test_whoever_takes_part_is_no_judge_of_its_own_cause(s: Session) -> None:
 def test_a_judge_made_from_the_same_model_as_one_that_takes_part_is_told_as_kin(database: Path) -> None:
     with session() as s:
         contest = Contest(s, prompts=4)
-        version = contest.candidate.model_version
-        assert version is not None
-        base = ModelVersion(name="the base", location="echo", sha256="7" * 64)
-        s.add(base)
-        s.flush()
+        version = sure(contest.candidate.model_version)
+        base = saved(s, ModelVersion, name="the base", location="echo", sha256="7" * 64)
         version.parent = base
         sibling = a_judge(s, contest)
         s.get_one(ModelVersion, sibling.model).parent = base
@@ -756,11 +748,14 @@ def test_a_retired_model_and_one_that_is_served_wrongly_are_no_judges(s: Session
     contestant = a_judge(s, contest)
     assert isinstance(contestant.model, int)
     version = s.get_one(ModelVersion, contestant.model)
-    check = ParityCheck(
-        project_id=contest.project.id, model_version_id=version.id, passed=False, problem="Its tokens differ."
+    saved(
+        s,
+        ParityCheck,
+        project_id=contest.project.id,
+        model_version_id=version.id,
+        passed=False,
+        problem="Its tokens differ.",
     )
-    s.add(check)
-    s.flush()
     with pytest.raises(Refused, match="Its tokens differ"):
         asked(s, contest, contestant)
     version.retired_at = now()
@@ -820,8 +815,7 @@ def test_where_nothing_differs_there_is_nothing_to_judge(s: Session) -> None:
 
 def test_the_instructions_begin_with_the_projects_task_and_guideline(s: Session) -> None:
     project = a_project(s, task="Emails to a publisher.")
-    s.add(Guideline(project_id=project.id, version=1, text="Be brief."))
-    s.flush()
+    saved(s, Guideline, project_id=project.id, version=1, text="Be brief.")
     told = instructions_for(s, project_id=project.id)
     assert "Emails to a publisher." in told
     assert "Be brief." in told
@@ -865,8 +859,7 @@ def test_a_reply_that_came_after_the_draw_was_not_left_over_by_lot(s: Session) -
 
 def test_where_telling_replies_were_left_out_nothing_counts_as_left_over_by_lot(s: Session) -> None:
     contest = Contest(s, prompts=4)
-    telling = s.scalars(select(Response).where(Response.responder_id == contest.candidate.id)).first()
-    assert telling is not None
+    telling = sure(s.scalars(select(Response).where(Response.responder_id == contest.candidate.id)).first())
     telling.text = "I am Zebra Nine, and it left today."
     contest.close(s)
     again = create_evaluation(
@@ -976,8 +969,7 @@ def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(datab
         both = sum(one.id <= reached for one in drawn)
     with reading() as s:
         (found,) = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
-    together = found.beside[0].contrasts[0].figure
-    assert isinstance(together, WithJudge)
+    together = of_kind(WithJudge, found.beside[0].contrasts[0].figure)
     assert both < 65, "25 judged and less than all 40 that are the same"
     assert (together.both, together.judge_only) == (both, 90 - both)
 

@@ -60,7 +60,7 @@ from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_o
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved, sure
 from tests.trained_models import a_training, safetensors, version_of
 from training.lineage import descendants, learned_from, line_of, training_of, trainings_of, whose_word
 from training.recipe.recipe import LOSSES, Loss
@@ -88,7 +88,9 @@ def an_evaluation(s: Session, project: Project, version: ModelVersion, *judges: 
     person = a_human(s, project, name="Jade Merriweather")
     candidate = a_model(s, project, name="Tuned with instructions")
     candidate.model_version_id = version.id
-    found = Evaluation(
+    found = saved(
+        s,
+        Evaluation,
         project_id=project.id,
         name="First | contest",
         candidate_id=candidate.id,
@@ -97,18 +99,16 @@ def an_evaluation(s: Session, project: Project, version: ModelVersion, *judges: 
         created_by_id=judges[0].id,
         closed_at=now(),
     )
-    s.add(found)
-    s.flush()
     for verdict in (Verdict.LEFT, Verdict.TIE):
         prompt = a_prompt(s, project, held_out=True)
-        pairing = Pairing(
+        pairing = saved(
+            s,
+            Pairing,
             evaluation_id=found.id,
             prompt_id=prompt.id,
             candidate_response_id=a_response(s, prompt, candidate).id,
             baseline_response_id=a_response(s, prompt, person).id,
         )
-        s.add(pairing)
-        s.flush()
         for judge in judges:
             s.add(
                 Judgment(
@@ -155,9 +155,7 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
 def test_a_card_tells_the_line_both_ways(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    child = ModelVersion(name="Child", location="x", sha256="c" * 64, parent_id=version.id, retired_at=now())
-    s.add(child)
-    s.flush()
+    child = saved(s, ModelVersion, name="Child", location="x", sha256="c" * 64, parent_id=version.id, retired_at=now())
     assert f"Made from it: Child (sha256 {'c' * 64}, retired)" in everything(card(s, model_version_id=version.id))
     assert version.parent is not None
     assert descendants(s, version.parent) == [version, child]
@@ -183,19 +181,17 @@ def test_a_lineage_leads_from_a_model_to_whoever_it_learned_from(
     word = {reviewer.simulated: count for reviewer, count in whose_word(s, snapshot_ids=[run.snapshot_id])}
     assert word == {False: 2, True: 1}, "a ranking and a correction; a rule's ranking"
     rows = s.scalars(select(Preference).where(Preference.snapshot_id == run.snapshot_id)).all()
-    alone = rows[1].ranking_id
-    assert alone is not None
-    s.add(
-        Thumb(
-            snapshot_id=later.snapshot_id,
-            split=Split.TRAIN,
-            prompt_id=rows[1].prompt_id,
-            ranking_id=alone,
-            response_id=rows[1].rejected_id,
-            up=False,
-        )
+    alone = sure(rows[1].ranking_id)
+    saved(
+        s,
+        Thumb,
+        snapshot_id=later.snapshot_id,
+        split=Split.TRAIN,
+        prompt_id=rows[1].prompt_id,
+        ranking_id=alone,
+        response_id=rows[1].rejected_id,
+        up=False,
     )
-    s.flush()
     both = dict(whose_word(s, snapshot_ids=[run.snapshot_id, later.snapshot_id]))
     assert sorted(both.values()) == [1, 1, 4], "a ranking that gave a pair and a thumb counts once"
     asked = select(Preference.prompt_id).where(Preference.row == 0)
@@ -261,8 +257,7 @@ def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
 ) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    base = version.parent
-    assert base is not None
+    base = sure(version.parent)
     assert licence_of(version).text == "apache-2.0"
     (Path(base.location) / "README.md").write_text("---\nlanguage: en\nlicense: llama3.2\n---\n# Base\nlicense: mit\n")
     assert licence_of(version).text == "llama3.2"
@@ -279,8 +274,7 @@ def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
 
 def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, _ = manager
-    version = a_model(s, project, "someone/model").model_version
-    assert version is not None
+    version = sure(a_model(s, project, "someone/model").model_version)
     assert licence_of(version).text == NOT_KNOWN
     found = card(s, model_version_id=version.id)
     assert "license: unknown" in markdown(found, adapter_only=False, files={}, commands=())
@@ -396,16 +390,13 @@ def test_weights_are_never_in_memory_as_a_whole(
 
 def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
-    on_hub = a_model(s, project, "someone/model").model_version
-    assert on_hub is not None
+    on_hub = sure(a_model(s, project, "someone/model").model_version)
     assert parts(on_hub) == []
     with pytest.raises(Refused, match="on the hub"):
         exported(s, project, by, on_hub, Part.MERGED, Form.FOLDER)
     with pytest.raises(Refused, match="no adapter"):
         exported(s, project, by, on_hub, Part.ADAPTER, Form.FOLDER)
-    gone = ModelVersion(name="Gone", location="/nowhere/model")
-    s.add(gone)
-    s.flush()
+    gone = saved(s, ModelVersion, name="Gone", location="/nowhere/model")
     with pytest.raises(BrokenModel, match="no model folder"):
         exported(s, project, by, gone, Part.MERGED, Form.FOLDER)
     reviewer = a_reviewer(s, project, Role.REVIEWER)
@@ -455,8 +446,7 @@ def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_
     import httpx
 
     project, by = manager
-    version = a_model(s, project, str(default_model)).model_version
-    assert version is not None
+    version = sure(a_model(s, project, str(default_model)).model_version)
     version.name, version.sha256 = "Ton & Stil", hash_weights(default_model)
     folder = exported(s, project, by, version, Part.MERGED, Form.FOLDER)
     lines = [block.split("\n```")[0] for block in (folder / CARD).read_text().split("```sh\n")[1:]]
@@ -686,8 +676,7 @@ def test_a_retired_model_is_offered_no_more_keeps_its_past_and_comes_back(
 
 def test_the_last_model_stays(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
-    version = a_model(s, project).model_version
-    assert version is not None
+    version = sure(a_model(s, project).model_version)
     with pytest.raises(Refused, match="only model"):
         retire(s, by=by.id, project_id=project.id, model_version_id=version.id)
 
@@ -699,7 +688,9 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
     project, by = manager
     one = a_training(s, project, by, home, name="One", beta=0.1)
     two = a_training(s, project, by, home, name="Two", beta=0.5)
-    sample = TrainingSample(
+    saved(
+        s,
+        TrainingSample,
         training_run_id=two.id,
         step=2,
         place=2,
@@ -708,8 +699,6 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
         tokens=1,
         ended=True,
     )
-    s.add(sample)
-    s.flush()
     found = compare(s, by=by.id, project_id=project.id, run_ids=[two.id, one.id])
     assert found.labels == (f"Two (training {two.id})", f"One (training {one.id})")
     first = {row.label: row.values for row in found.settings if row.differs}
@@ -790,8 +779,7 @@ def test_a_manager_reads_a_card_exports_the_model_and_gets_the_line_that_serves_
     page = open_page("trained_models", project_id=project_id, by=by)
     assert "Sha256 of the chat template" in said(page)
     press(page, "Export")
-    work = work_of(version_id)
-    assert work is not None
+    work = sure(work_of(version_id))
     assert work.thread is not None
     work.thread.join(20)
     page = open_page("trained_models", project_id=project_id, by=by)
@@ -814,8 +802,7 @@ def test_a_push_begins_only_when_the_repository_is_typed(
     page.text_input(key=f"repository_{version_id}_0").set_value("team/tone").run()
     assert hub_server == []
     press(page, "Push")
-    work = work_of(version_id)
-    assert work is not None
+    work = sure(work_of(version_id))
     assert work.thread is not None
     work.thread.join(20)
     assert work.problem is None

@@ -21,7 +21,7 @@ from review.rankings import last_ranking, rank, undo
 from review.reveals import opened, reveal
 from review.uncertainty import Candidate, least_certain, margin
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, sure
 from training.data.feedback import standing_rankings
 
 pytestmark = pytest.mark.both_databases
@@ -119,8 +119,7 @@ def test_what_people_disagree_on_is_least_certain_of_all(s: Session) -> None:
     team.say(team.ann, contested, team.writers[0])
     team.say(team.bo, contested, team.writers[1])
     third = a_reviewer(s, team.project, Role.ANNOTATOR)
-    first = team.claim(third)
-    assert first is not None
+    first = sure(team.claim(third))
     rank(s, by=third.id, comparison_id=first, order=Verdict.TIE.order)
     assert contested.id in (first, team.claim(third))
 
@@ -159,13 +158,11 @@ def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consist
 def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
     team = Team(s, pairs=80, people=1, repeat_share=0.2)
     while True:
-        pair = team.next_pair(team.ann)
-        assert pair is not None
+        pair = sure(team.next_pair(team.ann))
         ranking = rank(s, by=team.ann.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
         if ranking.drawn is Drawn.REPEAT:
             break
-    last = last_ranking(s, by=team.ann.id, project_id=team.project.id)
-    assert last is not None
+    last = sure(last_ranking(s, by=team.ann.id, project_id=team.project.id))
     undo(s, by=team.ann.id, ranking_id=last.ranking_id)
     assert claim(s, project_id=team.project.id, reviewer_id=team.ann.id) == pair
     again = rank(
@@ -180,8 +177,7 @@ def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
 
 def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session) -> None:
     team = Team(s, pairs=1)
-    pair = team.next_pair(team.ann)
-    assert pair is not None
+    pair = sure(team.next_pair(team.ann))
     with pytest.raises(Refused, match="other way round"):
         rank(
             s,
@@ -322,14 +318,12 @@ def test_a_pair_on_the_screen_that_stops_being_ones_own_is_not_given_again(s: Se
         lambda i: reveal(s, by=team.manager.id, comparison_id=i),
         lambda i: flag(s, by=team.manager.id, comparison_id=i, note="Cut off."),
     ):
-        held = team.claim(team.manager)
-        assert held is not None
+        held = sure(team.claim(team.manager))
         make_foreign(held)
         assert team.claim(team.manager) != held
-    held = team.claim(team.ann)
+    assert team.claim(team.ann) is not None
     team.writers[0].reviewer_id = team.ann.id
     s.flush()
-    assert held is not None
     assert team.claim(team.ann) is None
 
 

@@ -39,7 +39,7 @@ from eval.telltales import Tells, pieces, telltales
 from stats.estimates import CannotEstimate, Interval
 from stats.verdicts import Verdict
 from tests.contests import Contest
-from tests.factories import a_comparison, a_human, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_ranking, a_response, a_reviewer, saved, sure
 
 # ---- the protocol
 
@@ -51,8 +51,7 @@ def test_a_protocol_says_everything_and_its_hash_covers_it(s: Session) -> None:
     assert evaluation.protocol is not None
     assert evaluation.protocol_sha256 == hash_of(evaluation.protocol)
     assert json.dumps(json.loads(evaluation.protocol), sort_keys=True, separators=(",", ":")) == evaluation.protocol
-    found = protocol_of(evaluation)
-    assert found is not None
+    found = sure(protocol_of(evaluation))
     assert canonical(found) == evaluation.protocol
     people = tuple(one.id for one in contest.people)
     assert (found.plan.primary, found.label_of(people)) == ((people,), "People, together")
@@ -121,7 +120,9 @@ def test_a_text_changed_behind_our_back_is_found_before_a_result_is_opened(s: Se
 def test_an_evaluation_from_before_protocols_keeps_its_hash_and_closes_as_ever(s: Session) -> None:
     contest = Contest(s, prompts=2)
     made = contest.open()
-    old = Evaluation(
+    old = saved(
+        s,
+        Evaluation,
         project_id=contest.project.id,
         name="Old",
         candidate_id=contest.model.id,
@@ -137,8 +138,6 @@ def test_an_evaluation_from_before_protocols_keeps_its_hash_and_closes_as_ever(s
             for p in made.pairings
         ],
     )
-    s.add(old)
-    s.flush()
     assert protocol_of(old) is None
     assert [contest.judge_all(old, who) for who in contest.judges] == [2, 2]
     close_evaluation(s, by=contest.manager.id, evaluation_id=old.id)
@@ -201,9 +200,6 @@ def test_the_overlap_is_the_same_share_of_each_contrast_and_drawn_by_the_seed(
         assert both == (max(1, round(share * len(group))) if group and share > 0 else 0)
 
 
-# ---- replies that tell who wrote them
-
-
 @pytest.mark.parametrize(
     ("text", "tells"),
     [
@@ -253,8 +249,7 @@ def test_telling_replies_are_decided_on_before_judging_opens_and_counted(s: Sess
     )
     assert [one.response_id for one in looked.telling] == [one.id for one in bad]
     evaluation = contest.open(leave_out=[bad[0].id], keep=[bad[1].id])
-    found = protocol_of(evaluation)
-    assert found is not None
+    found = sure(protocol_of(evaluation))
     assert [one.candidate_response_id for one in found.left_out] == [bad[0].id]
     assert found.kept_telltales == (bad[1].id,)
     assert bad[0].id not in {p.candidate_response_id for p in evaluation.pairings}
@@ -278,9 +273,6 @@ def test_the_forecast_counts_neither_left_out_pairs_nor_those_with_the_same_text
     gone = next(pair.candidate_response_id for pair in looked.pairs if not pair.identical)
     (cast,) = forecasts(looked.left_with(frozenset([gone])), Plan(overlap=0.2))
     assert (cast.prompts, cast.verdicts) == (8, 10)
-
-
-# ---- who judges what, and how often
 
 
 @pytest.mark.both_databases
@@ -309,21 +301,18 @@ def test_what_somebody_has_on_the_screen_is_kept_for_them_and_given_on_when_they
     contest = Contest(s, prompts=1)
     evaluation = contest.open()
     one, two = contest.judges
-    mine = contest.draw(evaluation, one)
-    assert mine is not None
+    mine = sure(contest.draw(evaluation, one))
     assert contest.draw(evaluation, two) is None
     assert progress(s, evaluation_id=evaluation.id, reviewer_id=two.id).total == 1
     s.get_one(Judgment, mine.judgment_id).drawn_at = now() - HELD_FOR - timedelta(seconds=1)
     s.flush()
-    theirs = contest.draw(evaluation, two)
-    assert theirs is not None
+    theirs = sure(contest.draw(evaluation, two))
     judge(s, by=two.id, judgment_id=theirs.judgment_id, verdict=Verdict.TIE)
     with pytest.raises(Refused, match="Somebody else judged this pair meanwhile"):
         judge(s, by=one.id, judgment_id=mine.judgment_id, verdict=Verdict.LEFT)
     assert contest.draw(evaluation, one) is None
     undo_last(s, by=two.id, evaluation_id=evaluation.id)
-    again = contest.draw(evaluation, two)
-    assert again is not None
+    again = sure(contest.draw(evaluation, two))
     assert again.judgment_id == theirs.judgment_id
 
 
@@ -362,8 +351,7 @@ def test_nobody_judges_what_they_dealt_with(s: Session, how: str) -> None:
     evaluation = contest.open()
     me = contest.judges[0]
     first = evaluation.pairings[0]
-    begun = contest.draw(evaluation, me)
-    assert begun is not None
+    begun = sure(contest.draw(evaluation, me))
     two = [s.get_one(Response, i) for i in (first.candidate_response_id, first.baseline_response_id)]
     if how == "corrected":
         s.add(Correction(response_id=two[0].id, reviewer_id=me.id, text="It left on Monday."))
@@ -391,16 +379,12 @@ def test_the_order_of_pairs_tells_nothing_of_the_baseline(s: Session) -> None:
     assert 18 <= turns <= 42  # 29.5 expected of 59 by chance, 3 standard deviations of 3.8
 
 
-# ---- after the verdict
-
-
 @pytest.mark.both_databases
 def test_which_side_was_the_machine_is_asked_after_the_verdict_and_once(s: Session) -> None:
     contest = Contest(s)
     evaluation = contest.open(Plan(ask_machine=True))
     me = contest.judges[0].id
-    view = contest.draw(evaluation, contest.judges[0])
-    assert view is not None
+    view = sure(contest.draw(evaluation, contest.judges[0]))
     assert pending_guess(s, by=me, evaluation_id=evaluation.id) is None
     with pytest.raises(Refused, match="verdict on this pair first"):
         say_which(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT)
@@ -418,8 +402,7 @@ def test_a_comment_and_tags_are_kept_with_the_verdict(s: Session) -> None:
     contest = Contest(s)
     evaluation = contest.open()
     me = contest.judges[0].id
-    view = contest.draw(evaluation, contest.judges[0])
-    assert view is not None
+    view = sure(contest.draw(evaluation, contest.judges[0]))
     with pytest.raises(Refused, match="verdict on this pair first"):
         explain(s, by=me, judgment_id=view.judgment_id, reason="Warmer.")
     judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
@@ -461,9 +444,6 @@ def test_the_guess_s_accuracy_has_an_interval_by_prompt_or_a_reason_why_not() ->
     assert "Cannot be estimated" in nobody.sentence
 
 
-# ---- when it ends
-
-
 def test_a_fixed_evaluation_closes_early_only_with_a_reason_that_is_kept(s: Session) -> None:
     contest = Contest(s)
     evaluation = contest.open(Plan(overlap=0.2))
@@ -496,11 +476,9 @@ def test_a_fixed_evaluation_stays_shut_to_everybody(s: Session) -> None:
 def test_a_manager_who_looks_at_how_it_stands_judges_in_it_no_more(s: Session) -> None:
     contest = Contest(s)
     evaluation = contest.open(Plan(stopping=Stopping.ANYTIME))
-    view = contest.draw(evaluation, contest.manager)
-    assert view is not None
+    view = sure(contest.draw(evaluation, contest.manager))
     judge(s, by=contest.manager.id, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
-    begun = contest.draw(evaluation, contest.manager)
-    assert begun is not None
+    begun = sure(contest.draw(evaluation, contest.manager))
     with pytest.raises(Refused, match="judges in it no more"):
         live(s, by=contest.manager.id, evaluation_id=evaluation.id)
     peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
@@ -533,8 +511,7 @@ def test_ten_wins_on_ten_prompts_are_not_enough_and_fifteen_are(s: Session) -> N
 
     assert stands()[0] == 0, "a simulated reviewer's verdicts are no evidence"
     for done in range(15):
-        view = contest.draw(evaluation, contest.judges[0])
-        assert view is not None
+        view = sure(contest.draw(evaluation, contest.judges[0]))
         left = s.get_one(Judgment, view.judgment_id).candidate_left
         verdict = Verdict.LEFT if left else Verdict.RIGHT
         judge(s, by=contest.judges[0].id, judgment_id=view.judgment_id, verdict=verdict)
@@ -574,8 +551,7 @@ def test_for_two_primary_contrasts_each_needs_twice_as_much(s: Session) -> None:
     peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
     found = live(s, by=contest.manager.id, evaluation_id=evaluation.id)
     assert [one.evidence.enough for one in found.contrasts] == [40.0, 40.0]
-    protocol = protocol_of(evaluation)
-    assert protocol is not None
+    protocol = sure(protocol_of(evaluation))
     assert protocol.alpha == 0.025
     assert read_protocol(canonical(protocol)) == protocol
 

@@ -22,7 +22,7 @@ from review.queue import claim, held_by_others, release, set_queue
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, many_pairs
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, many_pairs, sure
 
 pytestmark = pytest.mark.both_databases
 
@@ -101,8 +101,7 @@ def test_a_pair_on_somebodys_screen_is_not_given_to_another(s: Session) -> None:
 
 def test_a_lease_that_ran_out_is_given_on_and_its_late_ranking_is_told_that_it_was_not_needed(s: Session) -> None:
     team = Team(s, pairs=1, people=1)
-    pair = team.claim(team.ann)
-    assert pair is not None
+    pair = sure(team.claim(team.ann))
     for lease in s.scalars(select(Lease)):
         lease.until = now() - timedelta(seconds=1)
     s.flush()
@@ -114,8 +113,7 @@ def test_a_lease_that_ran_out_is_given_on_and_its_late_ranking_is_told_that_it_w
 
 def test_a_lease_that_ran_out_does_no_harm_while_there_is_room(s: Session) -> None:
     team = Team(s, pairs=1, people=2)
-    pair = team.claim(team.ann)
-    assert pair is not None
+    pair = sure(team.claim(team.ann))
     for lease in s.scalars(select(Lease)):
         lease.until = now() - timedelta(seconds=1)
     s.flush()
@@ -150,8 +148,7 @@ def test_without_a_number_everybody_ranks_everything_and_nothing_is_leased(s: Se
 def test_a_simulated_reviewers_word_fills_no_quota(s: Session) -> None:
     team = Team(s, pairs=1, people=1)
     rule = a_reviewer(s, team.project, simulated=True)
-    pair = team.claim(rule)
-    assert pair is not None
+    pair = sure(team.claim(rule))
     team.rank(rule, pair)
     assert team.claim(team.ann) == pair
     team.rank(team.ann, pair)
@@ -254,8 +251,7 @@ def drain(project_id: int, people: Sequence[int]) -> list[int]:
 def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], list[int]]:
     """For each comparison how many ranked it and how many should, and the ids of all rankings."""
     with reading() as s:
-        limit = wanted(s.get_one(Project, project_id))
-        assert limit is not None
+        limit = sure(wanted(s.get_one(Project, project_id)))
         should = dict(s.execute(select(Comparison.id, limit)).all())
         ranked = select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)
         return dict(s.execute(ranked).all()), should, list(s.scalars(select(Ranking.id)))

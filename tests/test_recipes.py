@@ -16,6 +16,7 @@ import settings as settings_module
 from db.models import Adapter, LearningCurve, Method, Preference, RunStatus, Split, Thumb, TrainingStep
 from errors import AlreadyThere, BadSetting, Refused
 from jobs.runs import run_folder
+from tests.factories import saved, sure
 from tests.trainings import a_snapshot, a_training
 from training.recipe import estimate as estimating
 from training.recipe import start
@@ -202,9 +203,9 @@ def test_a_weight_that_no_trainer_reads_is_not_stored(s: Session) -> None:
 
 def test_a_point_of_a_learning_curve_may_have_a_taken_name_and_has_its_share(s: Session) -> None:
     run = a_training(s)
-    curve = LearningCurve(project_id=run.project_id, snapshot_id=run.snapshot_id, requested_by_id=run.requested_by_id)
-    s.add(curve)
-    s.flush()
+    curve = saved(
+        s, LearningCurve, project_id=run.project_id, snapshot_id=run.snapshot_id, requested_by_id=run.requested_by_id
+    )
     same = {
         "by": run.requested_by_id,
         "project_id": run.project_id,
@@ -224,8 +225,7 @@ def test_a_point_of_a_learning_curve_may_have_a_taken_name_and_has_its_share(s: 
 
 def test_kto_alone_trains_on_single_replies(s: Session) -> None:
     project, by, snapshot, base = a_snapshot(s)
-    pair = s.query(Preference).filter_by(snapshot_id=snapshot.id).first()
-    assert pair is not None
+    pair = sure(s.query(Preference).filter_by(snapshot_id=snapshot.id).first())
     thumb = Thumb(
         snapshot_id=snapshot.id,
         split=Split.TRAIN,
@@ -439,8 +439,7 @@ def test_a_training_by_such_a_recipe_here_tells_how_long_a_row_takes(
     assert asked() is None
     run.status, run.peak_memory_mb = RunStatus.SUCCEEDED, 2500
     s.flush()
-    found = asked()
-    assert found is not None
+    found = sure(asked())
     assert (found.seconds_a_row, found.memory_mb) == (2.0, 2500)
     assert found.tokens == pytest.approx(lengths(run.snapshot).mean)
     others = {"effective_batch_size": 8}, {"adapter": Adapter.DORA}, {"adapter": None}, {"method": Method.KTO}

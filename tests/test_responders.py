@@ -32,7 +32,7 @@ from generation.responders import (
 from generation.trials import answers, cost_of, differences, read_by_model, start_trial, tried
 from jobs.progress import unmanaged
 from llm.template import LAYOUTS, PromptFormat, check_system_prompt, fill_template, rendered, system_hash
-from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from training.data.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
 
 HONEYCOMB = PromptFormat(
@@ -212,8 +212,7 @@ def test_a_version_holds_everything_that_makes_its_replies(s: Session) -> None:
     assert made.kind is ResponderKind.REMOTE
     found = contestant_of(made)
     assert found == replace(contestant, prompt=replace(HONEYCOMB, examples=tuple(HONEYCOMB.examples)))
-    frozen = _prompt_of(s, project_id=project.id, responder_id=made.id)
-    assert frozen is not None
+    frozen = sure(_prompt_of(s, project_id=project.id, responder_id=made.id))
     assert prompt_format(frozen) == found.prompt, "training renders by the very same prompt"
     assert cost_of(made, 1_000_000, 100_000) == pytest.approx(3.5)
 

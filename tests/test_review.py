@@ -15,7 +15,7 @@ from review.queue import claim
 from review.rankings import give_reason, last_ranking, rank, strengthen, undo
 from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips, set_criteria
 from stats.verdicts import Order, Verdict
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from texts.diff import Edit, word_diff, words_changed
 
 pytestmark = pytest.mark.both_databases
@@ -48,8 +48,7 @@ def test_a_verdict_is_stored_as_placements_with_the_sides_as_shown(
     left, right = {Verdict.LEFT: (1, 2), Verdict.RIGHT: (2, 1), Verdict.TIE: (1, 1), Verdict.BOTH_BAD: (1, 1)}[verdict]
     assert stored == {reply.response_id: at for reply, at in zip(shown.replies, ((0, left), (1, right)), strict=True)}
     assert ranking.both_bad is (verdict is Verdict.BOTH_BAD)
-    last = last_ranking(s, by=me.id, project_id=project.id)
-    assert last is not None
+    last = sure(last_ranking(s, by=me.id, project_id=project.id))
     assert last.order.verdict is verdict
 
 
@@ -77,8 +76,7 @@ def test_undo_keeps_the_row_and_brings_the_pair_back(s: Session, project: Projec
     ranking = rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
     assert undo(s, by=me.id, ranking_id=ranking.id) == pair.id
-    again = next_offer(s, project_id=project.id, reviewer_id=me.id)
-    assert again is not None
+    again = sure(next_offer(s, project_id=project.id, reviewer_id=me.id))
     assert again.comparison_id == pair.id
     assert s.get_one(Ranking, ranking.id).undone_at is not None
     rank(s, by=me.id, comparison_id=pair.id, order=Verdict.RIGHT.order)
@@ -118,13 +116,11 @@ def test_a_reviewer_who_only_judges_cannot_rank(s: Session, project: Project) ->
 def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, project: Project, me: Reviewer) -> None:
     for _ in range(5):
         a_pair(s, project)
-    first = claim(s, project_id=project.id, reviewer_id=me.id)
-    assert first is not None
+    first = sure(claim(s, project_id=project.id, reviewer_id=me.id))
     assert claim(s, project_id=project.id, reviewer_id=me.id) == first
     put_off = [first.comparison_id]
     for _ in range(4):
-        other = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)
-        assert other is not None
+        other = sure(claim(s, project_id=project.id, reviewer_id=me.id, later=put_off))
         assert other.comparison_id not in put_off
         put_off.append(other.comparison_id)
     again = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)

@@ -19,6 +19,7 @@ from eval.second_looks import APART, Twice, consistency, looks_of
 from stats.estimates import CannotEstimate, Interval
 from stats.verdicts import Verdict
 from tests.contests import Contest
+from tests.factories import sure
 
 HALF = Plan(again=0.5)
 
@@ -149,8 +150,7 @@ def test_a_look_that_was_drawn_stays_away_where_others_took_the_pairs_between(s:
     long_ago = update(Judgment).where(Judgment.reviewer_id == me.id, Judgment.id != view.judgment_id)
     s.execute(long_ago.values(drawn_at=now() - 2 * HELD_FOR))
     all_judged(s, contest, evaluation, other)
-    first = contest.draw(evaluation, me)
-    assert first is not None
+    first = sure(contest.draw(evaluation, me))
     assert (first.judgment_id, first.again) == (view.judgment_id, False)
     say(s, first, me, Verdict.RIGHT)
     assert contest.draw(evaluation, me) is None

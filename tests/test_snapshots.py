@@ -34,7 +34,7 @@ from db.models import (
 from db.session import session
 from errors import NotAllowed, Refused
 from tests.app_pages import open_page, press, sent
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, saved
 from training.data.feedback import choosable, standing_corrections, standing_rankings
 from training.data.preferences import derive, nearly_nothing, words_ahead
 from training.data.rows import (
@@ -678,9 +678,7 @@ def test_the_list_of_snapshots_says_how_many_thumbs_are_simulated(s: Session) ->
 def test_a_corrected_both_bad_pair_is_frozen_as_two_rows_of_the_correction(s: Session) -> None:
     shop = a_shop(s)
     _, one, other = shop.both_bad(s, 50)
-    fixed = Correction(response_id=one.id, reviewer_id=shop.manager.id, text="It left today.")
-    s.add(fixed)
-    s.flush()
+    fixed = saved(s, Correction, response_id=one.id, reviewer_id=shop.manager.id, text="It left today.")
     frozen = freeze(s, by=shop.manager.id, project_id=shop.project.id)
     rows = [row for row in frozen.preferences if row.correction_id == fixed.id]
     assert {(row.chosen_id, row.rejected_id) for row in rows} == {(None, one.id), (None, other.id)}

@@ -25,7 +25,7 @@ from review.assignment import next_offer
 from review.browse import find
 from review.filters import Filter
 from tests.app_pages import html, open_page, press
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data import snapshot as snapshots
 from training.data.rows import FILES
 from ui.story import story
@@ -268,8 +268,7 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
         prompt = a_prompt(s, project, synthetic=number < 3)
         pair = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
         a_ranking(s, a_comparison(s, *pair), manager, *pair)
-    told = next_offer(s, project_id=project.id, reviewer_id=ann.id)
-    assert told is not None
+    told = sure(next_offer(s, project_id=project.id, reviewer_id=ann.id))
     assert told.synthetic == s.get_one(Prompt, told.prompt_id).synthetic
     rows = find(s, by=manager.id, project_id=project.id, only=Filter()).rows
     assert sum(row.synthetic for row in rows) == 3
@@ -289,13 +288,11 @@ def test_a_manager_makes_more_on_the_import_page() -> None:
         parents = [an_email(s, project, email) for email in EMAILS[:3]]
         a_response(s, parents[0], model, "My globe has lost its stand, and nobody near us mends them. " * 3)
     page = open_page("import_prompts", project_id=project.id, by=by.id)
-    assert not page.exception
     page.button_group(key="more_how").set_value("change").run()
     assert any("Would add 3 synthetic prompts" in part.value for part in page.markdown)
     page.selectbox(key="more_way").set_value(Way.LOWER).run()
     assert "<del>" in html(page)
     press(page, "Add them")
-    assert not page.exception
     assert [part.value for part in page.success] == ["Added 3 synthetic prompts."]
     page.button_group(key="more_how").set_value("take").run()
     press(page, "Add them")
@@ -316,7 +313,6 @@ def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(synthetic: 
         person = a_human(s, project)
         a_comparison(s, a_response(s, prompt, person), a_response(s, prompt, a_model(s, project)))
     compare = open_page("compare_responses", project_id=project.id, by=by.id)
-    assert not compare.exception
     assert ("synthetic prompt" in html(compare)) is synthetic
     correct = open_page("correct_replies", project_id=project.id, by=by.id)
     correct.button_group(key="correct_part").set_value("unanswered").run()

@@ -40,7 +40,7 @@ from jobs.runs import cancel, try_again
 from llm import endpoints, engine
 from llm.endpoints import Endpoint
 from llm.engine import Weights, served_names
-from tests.factories import a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_human, a_project, a_prompt, a_response, a_reviewer, saved, sure
 from tests.fake_endpoint import FakeEndpoint, failed, serving
 
 
@@ -56,17 +56,22 @@ def an_adapter(
     """A ModelVersion with an adapter's folder, in which only the configuration is."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, **config}))
-    version = ModelVersion(
-        name=folder.name, location=f"/merged/{folder.name}", adapter=kind, adapter_folder=str(folder), parent_id=base.id
+    return saved(
+        s,
+        ModelVersion,
+        name=folder.name,
+        location=f"/merged/{folder.name}",
+        adapter=kind,
+        adapter_folder=str(folder),
+        parent_id=base.id,
     )
-    s.add(version)
-    s.flush()
-    return version
 
 
 def answering_with(s: Session, project: Project, version: ModelVersion, name: str, **fields: Any) -> Responder:
     """A Responder on a ModelVersion that is there."""
-    made = Responder(
+    return saved(
+        s,
+        Responder,
         project_id=project.id,
         name=name,
         kind=ResponderKind.MODEL,
@@ -74,9 +79,6 @@ def answering_with(s: Session, project: Project, version: ModelVersion, name: st
         instructions=f"Answer as {name}.",
         **fields,
     )
-    s.add(made)
-    s.flush()
-    return made
 
 
 class Family:
@@ -139,15 +141,15 @@ def test_models_behind_one_endpoint_share_a_run_if_they_share_its_key(s: Session
     a_prompt(s, project)
 
     def remote(name: str, **fields: Any) -> int:
-        made = Responder(
+        made = saved(
+            s,
+            Responder,
             project_id=project.id,
             name=name,
             kind=ResponderKind.REMOTE,
             instructions="",
             **{"endpoint_url": "https://api.example.com/v1", "endpoint_model": "gpt-4", **fields},
         )
-        s.add(made)
-        s.flush()
         return made.id
 
     ids = [
@@ -205,8 +207,7 @@ def test_vllm_is_started_once_with_room_for_all_adapters_and_their_highest_rank(
 @pytest.mark.usefixtures("beside")
 def test_the_highest_rank_of_an_adapter_is_what_room_is_made_for(s: Session, tmp_path: Path) -> None:
     family = Family(s, tmp_path)
-    version = family.who["rslora"].model_version
-    assert version is not None
+    version = sure(family.who["rslora"].model_version)
     assert adapters.weights_of(version).adapter_rank == 24
 
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from db.models import Method, Preference, RunStatus, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.session import reading, session
 from tests.app_pages import html, open_page, press, said
-from tests.factories import a_model, a_project, a_reviewer
+from tests.factories import a_model, a_project, a_reviewer, sure
 from tests.trainings import a_snapshot, a_training
 from training.recipe.recipe import Loss, from_row
 from training.trainer.history import CURVES, StepValue, minutes_left, points, samples, warnings
@@ -131,8 +131,7 @@ def a_watched_run() -> int:
         HERE.update(project=run.project_id, by=run.requested_by_id)
         run.status, run.best_step, run.stopped = RunStatus.SUCCEEDED, 2, "The validation loss rose."
         run.total = 4
-        prompt = s.scalars(select(Preference.prompt_id)).first()
-        assert prompt is not None
+        prompt = sure(s.scalars(select(Preference.prompt_id)).first())
         for step in range(1, 5):
             s.add(
                 TrainingStep(

@@ -25,7 +25,7 @@ from db.models import (
     now,
 )
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
-from tests.factories import a_project, a_prompt, a_reviewer
+from tests.factories import a_project, a_prompt, a_reviewer, saved, sure
 from tests.trainings import a_ranked_project, a_training
 from training.data.feedback import refuse_held_out
 from training.data.preferences import derive
@@ -230,8 +230,7 @@ def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> No
     ]
     assert line["chosen"] == [{"role": "assistant", "content": "Better 3"}]
     assert line["rejected"] == [{"role": "assistant", "content": "Worse 3 by far"}]
-    stored = s.scalar(select(Preference).where(Preference.ranking_id == line["ranking_id"]))
-    assert stored is not None
+    stored = sure(s.scalar(select(Preference).where(Preference.ranking_id == line["ranking_id"])))
     assert (stored.prompt_id, stored.chosen_id) == (line["prompt_id"], line["chosen_id"])
     assert line["reviewer"] == by.name
     manifest = json.loads((folder_of(snapshot) / "manifest.json").read_text())
@@ -251,8 +250,7 @@ def test_more_feedback_or_other_instructions_give_another_snapshot(s: Session) -
     first = freeze(s, by=by.id, project_id=project.id)
     project.instructions = "Answer in one line."
     second = freeze(s, by=by.id, project_id=project.id)
-    ranking = s.scalars(select(Ranking)).first()
-    assert ranking is not None
+    ranking = sure(s.scalars(select(Ranking)).first())
     ranking.undone_at = now()
     third = freeze(s, by=by.id, project_id=project.id)
     assert len({first.sha256, second.sha256, third.sha256}) == 3
@@ -262,13 +260,10 @@ def test_more_feedback_or_other_instructions_give_another_snapshot(s: Session) -
 
 def test_undone_feedback_is_not_frozen(s: Session) -> None:
     project, by = a_ranked_project(s)
-    response = s.scalars(select(Response)).first()
-    assert response is not None
-    s.add(Correction(response_id=response.id, reviewer_id=by.id, text="Best.", undone_at=now()))
-    s.flush()
+    response = sure(s.scalars(select(Response)).first())
+    saved(s, Correction, response_id=response.id, reviewer_id=by.id, text="Best.", undone_at=now())
     assert len(preview(s, project_id=project.id).rows) == 12
-    s.add(Correction(response_id=response.id, reviewer_id=by.id, text="Best."))
-    s.flush()
+    saved(s, Correction, response_id=response.id, reviewer_id=by.id, text="Best.")
     snapshot = freeze(s, by=by.id, project_id=project.id)
     assert [p.chosen_id for p in snapshot.preferences if p.correction_id is not None] == [None]
 
@@ -319,8 +314,7 @@ def test_feedback_on_held_out_prompts_is_never_read(s: Session) -> None:
 
 def test_a_near_duplicate_of_a_held_out_prompt_is_refused(s: Session) -> None:
     project, by = a_ranked_project(s)
-    training = s.scalars(select(Prompt)).first()
-    assert training is not None
+    training = sure(s.scalars(select(Prompt)).first())
     a_prompt(s, project, "Where is my order 0?", held_out=True, cluster=training.cluster)
     with pytest.raises(Refused, match=f"held out .* prompt {training.id}"):
         freeze(s, by=by.id, project_id=project.id)
@@ -417,7 +411,9 @@ def test_a_snapshot_of_another_project_and_an_empty_one_are_refused(s: Session) 
     values = {"base_model_id": run.base_model_id, "recipe": SMALL, "model_name": "new"}
     with pytest.raises(NotFound, match="snapshot"):
         start_training(s, by=manager.id, project_id=other.id, snapshot_id=run.snapshot_id, **values)  # type: ignore[arg-type]
-    empty = Snapshot(
+    empty = saved(
+        s,
+        Snapshot,
         project_id=other.id,
         instructions="",
         folder="x",
@@ -426,8 +422,6 @@ def test_a_snapshot_of_another_project_and_an_empty_one_are_refused(s: Session) 
         simulated_count=0,
         created_by_id=manager.id,
     )
-    s.add(empty)
-    s.flush()
     with pytest.raises(Refused, match="no rows to train on"):
         start_training(s, by=manager.id, project_id=other.id, snapshot_id=empty.id, **values)  # type: ignore[arg-type]
 

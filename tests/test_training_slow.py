@@ -23,7 +23,7 @@ from jobs.progress import unmanaged
 from llm.folder import check_model_folder, hash_weights, weights_sha256
 from llm.template import template_hash
 from settings import ROOT
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from tests.trainings import PAIRS, Heard, a_run, losses, rows
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, Loss, Reference
@@ -67,8 +67,7 @@ def test_every_step_is_reported_and_written_down(undisturbed: tuple[Path, list[S
     assert all(math.isfinite(report.loss) and report.steps == 5 for report in said)
     assert losses(folder) == {(report.split.value, report.step): report.loss for report in said}
     assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
-    manifest = RunFolder(folder).finished()
-    assert manifest is not None
+    manifest = sure(RunFolder(folder).finished())
     assert (manifest.steps, manifest.pairs) == (5, 20)
 
 
@@ -181,8 +180,7 @@ def test_every_method_loss_and_adapter_makes_another_model_that_can_be_loaded(
     assert [step.step for step in said.steps if step.split is Split.TRAIN] == [1, 2]
     assert all(math.isfinite(step.loss) for step in said.steps)
     assert {(one.step, one.place) for one in said.samples} == {(0, 1), (0, 2), (2, 1), (2, 2)}
-    manifest = RunFolder(folder).finished()
-    assert manifest is not None
+    manifest = sure(RunFolder(folder).finished())
     assert manifest.weights_sha256 == hash_weights(folder / MERGED) != hash_weights(tiny)
     assert (folder / ADAPTER).exists() == (changes.get("adapter", Adapter.LORA) is not None)
     check_model_folder(str(folder / MERGED))
@@ -226,8 +224,7 @@ def test_a_supervised_stage_comes_first_and_its_model_is_the_reference_unless_th
         assert {step.steps for step in train} == {7}
         assert [step.reward_margin is None for step in train] == [True] * 5 + [False] * 2
         margins[reference] = (train[5].rewards_chosen or 0, train[5].rewards_rejected or 0)
-        manifest = RunFolder(folder).finished()
-        assert manifest is not None
+        manifest = sure(RunFolder(folder).finished())
         assert manifest.adapter is None, "it fits the model of the first stage only"
     assert margins[Reference.START] == pytest.approx((0, 0), abs=1e-3)
     assert margins[Reference.BASE][0] > 0.01, "the supervised stage made the chosen replies more likely"
@@ -254,8 +251,7 @@ def test_a_training_that_over_fits_stops_and_keeps_its_best_model(tiny: Path, tm
         tmp_path, tiny, frozen, learning_rate=1e-2, epochs=6.0, evaluation_count=10, rpo_alpha=0.0, sample_tokens=4
     )
     said = heard(folder)
-    manifest = RunFolder(folder).finished()
-    assert manifest is not None
+    manifest = sure(RunFolder(folder).finished())
     assert manifest.stopped is not None
     assert "by heart" in manifest.stopped
     last = max(step.step for step in said.steps)

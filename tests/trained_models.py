@@ -29,7 +29,7 @@ from db.models import (
 from files import MANIFEST, write_json
 from llm.folder import hash_weights
 from release.export import ADAPTER_CONFIG
-from tests.factories import a_comparison, a_model, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_model, a_prompt, a_ranking, a_response, a_reviewer, saved
 
 CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegarth"
 
@@ -78,9 +78,7 @@ def a_training(
         prompt = a_prompt(s, project, CUSTOMER, synthetic=reviewer is simulated)
         one, two = a_response(s, prompt, base, REPLY), a_response(s, prompt, base, "No.", sample=1)
         pairs.append((prompt, one, two, a_ranking(s, a_comparison(s, one, two), reviewer, one, two)))
-    correction = Correction(response_id=pairs[0][2].id, reviewer_id=by.id, text="Sorry, it comes tomorrow.")
-    s.add(correction)
-    s.flush()
+    correction = saved(s, Correction, response_id=pairs[0][2].id, reviewer_id=by.id, text="Sorry, it comes tomorrow.")
     snapshot = Snapshot(
         project_id=project.id,
         instructions="Answer kindly.",
@@ -104,7 +102,9 @@ def a_training(
     recipe = Recipe(name="Small", knobs=knobs)
     s.add_all([snapshot, recipe])
     s.flush()
-    run = TrainingRun(
+    run = saved(
+        s,
+        TrainingRun,
         project_id=project.id,
         snapshot_id=snapshot.id,
         recipe_id=recipe.id,
@@ -118,14 +118,14 @@ def a_training(
         peak_memory_mb=3840,
         versions={"trl": "1.16.0"},
     )
-    s.add(run)
-    s.flush()
     folder = home / "runs" / f"training-{run.id}"
     merged, adapter = a_folder(folder / "merged", f"{name} {run.id}".encode()), an_adapter(folder / "adapter")
     write_json(
         folder / MANIFEST, {"device": "CPU, 2 threads", "adapter_sha256": hash_weights(adapter), "peak_memory_mb": 1}
     )
-    version = ModelVersion(
+    version = saved(
+        s,
+        ModelVersion,
         name=name,
         location=str(merged),
         sha256=hash_weights(merged),
@@ -134,8 +134,6 @@ def a_training(
         adapter_folder=str(adapter),
         parent_id=base.model_version_id,
     )
-    s.add(version)
-    s.flush()
     run.model_version_id = version.id
     for step in (1, 2):
         for split in Split:
@@ -155,8 +153,7 @@ def a_training(
                 ended=step == 2,
             )
         )
-    s.add(TrainingWarning(training_run_id=run.id, step=2, kind="overfitting", sentence="The validation loss rises."))
-    s.flush()
+    saved(s, TrainingWarning, training_run_id=run.id, step=2, kind="overfitting", sentence="The validation loss rises.")
     return run
 
 

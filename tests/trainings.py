@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.models import ModelVersion, Project, Responder, ResponderKind, Reviewer, Role, Snapshot, Split, TrainingRun
 from llm.template import PromptFormat
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, RecipeValues
@@ -32,8 +32,7 @@ def a_ranked_project(s: Session, pairs: int = 12, **prompt_fields: Any) -> tuple
 
 def a_snapshot(s: Session) -> tuple[Project, Reviewer, Snapshot, ModelVersion]:
     project, by = a_ranked_project(s)
-    responder = s.scalars(select(Responder).where(Responder.kind == ResponderKind.MODEL)).first()
-    assert responder is not None
+    responder = sure(s.scalars(select(Responder).where(Responder.kind == ResponderKind.MODEL)).first())
     responder.temperature, responder.max_tokens = 0.3, 99
     assert responder.model_version is not None
     return project, by, freeze(s, by=by.id, project_id=project.id), responder.model_version
