@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from sqlalchemy import URL
 from sqlalchemy.orm import Session
@@ -20,6 +21,10 @@ from tests.databases import PostgresServer, a_postgres_server, in_full
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+# fewer examples each time, for there are other ones the next time; a first one may take long, as it loads libraries
+hypothesis.settings.register_profile("pickwell", max_examples=40, deadline=None)
+hypothesis.settings.load_profile("pickwell")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

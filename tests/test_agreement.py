@@ -1,7 +1,7 @@
 """Agreement between reviewers: published figures, properties, and that simulated reviewers and sides stay out of it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -63,7 +63,6 @@ def test_without_overlap_nothing_is_claimed() -> None:
 
 
 @given(OPINIONS)
-@settings(max_examples=40, deadline=None)
 def test_agreement_stays_in_its_bounds_and_ignores_the_order(said: list[Opinion]) -> None:
     found = agreement(said)
     assert found == agreement(said[::-1])

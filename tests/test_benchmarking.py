@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -102,7 +102,6 @@ NUMBERS = st.lists(st.tuples(*[st.floats(-1e3, 1e3, allow_nan=False)] * 2), min_
 
 
 @given(st.one_of(SHARES, NUMBERS))
-@settings(deadline=None)  # scipy is imported within the first
 def test_swapping_the_models_turns_every_sign(pairs: list[tuple[float, float]]) -> None:
     one, two = a_score([a for a, _ in pairs]), a_score([b for _, b in pairs])
     there, back = told(one, two), told(two, one)
@@ -118,7 +117,6 @@ def test_swapping_the_models_turns_every_sign(pairs: list[tuple[float, float]]) 
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=200))
-@settings(deadline=None)
 def test_equal_answers_differ_by_nothing_and_still_hide_a_loss(values: list[float]) -> None:
     found = told(a_score(values), a_score(values))
     assert (found.difference, found.p, found.outcome) == (0.0, 1.0, ScoreChange.NOT_SHOWN)
@@ -128,7 +126,6 @@ def test_equal_answers_differ_by_nothing_and_still_hide_a_loss(values: list[floa
 
 
 @given(SHARES)
-@settings(deadline=None)
 def test_the_difference_lies_in_its_interval_and_that_in_what_is_possible(pairs: list[tuple[float, float]]) -> None:
     found = told(a_score([a for a, _ in pairs]), a_score([b for _, b in pairs]))
     assert -1 <= found.low <= found.difference <= found.high <= 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import streamlit
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -90,7 +90,6 @@ def rows_of(*chosen: str, rejected: str = "No.", **fields: Any) -> list[Inspecte
 SEEN = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
 @given(SEEN)
 def test_a_share_lies_in_its_interval_and_turns_round_with_what_is_counted(seen: list[tuple[int, bool]]) -> None:
     found, turned = proportion(seen), proportion([(prompt, not holds) for prompt, holds in seen])
@@ -118,7 +117,6 @@ def test_no_rows_tell_nothing() -> None:
 WORDS = st.integers(0, 12).map(lambda n: "word " * n)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=30))
 def test_turning_every_pair_round_turns_the_longer_ones_share_round(pairs: list[tuple[str, str]]) -> None:
     found = lengths([a_row(*pair, number) for number, pair in enumerate(pairs, 1)])
@@ -146,7 +144,6 @@ def test_nothing_simulated_is_called_a_persons_word() -> None:
     assert len(of_whom(both, RowSource.SIMULATED)) == 20
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.floats(-1e4, 1e4).map(lambda x: round(x, 2)), max_size=40),
     st.lists(st.integers(-2000, 2000), max_size=40),
@@ -205,7 +202,6 @@ def test_our_trainer_refuses_what_plain_trl_would_drop_or_cut() -> None:
     assert not fit(tokens, limit=27).finding.warns
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.builds(RowTokens, st.integers(1, 9), *[st.integers(0, 40)] * 3, st.just((0, 0)))), st.integers(1, 90)
 )
@@ -219,7 +215,6 @@ def test_what_plain_trl_harms_is_what_our_trainer_refuses(tokens: list[RowTokens
 SPANS = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 3), st.booleans()), max_size=30)
 
 
-@settings(max_examples=100)
 @given(st.text(max_size=40), SPANS)
 def test_pieces_are_the_text_and_count_every_token(text: str, steps: list[tuple[int, int, bool]]) -> None:
     spans, place = [], 0
@@ -309,7 +304,6 @@ def test_marks_from_a_scale_are_classes() -> None:
     assert isinstance(found, Labels)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)), min_size=1, max_size=12))
 def test_any_text_can_be_looked_at(texts: list[str]) -> None:
     rows = rows_of(*texts * 3)
@@ -318,7 +312,6 @@ def test_any_text_can_be_looked_at(texts: list[str]) -> None:
     repeats(rows, prose=True)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-10_000, 10_000), min_size=10, max_size=60))
 def test_more_values_than_there_are_are_never_round(numbers: list[int]) -> None:
     for found in task_of(rows_of(*map(str, numbers))):

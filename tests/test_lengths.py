@@ -1,7 +1,7 @@
 """Lengths of replies: quantiles in words, whose are the longer ones, and whether the longer one wins."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -36,7 +36,6 @@ def test_quantiles_are_in_words() -> None:
         spread("Ann", [], cut=0, told=0)
 
 
-@settings(deadline=None)  # the first interval loads its library
 @given(PAIRS)
 def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[MeasuredPair]) -> None:
     turned = [mirrored(pair) for pair in pairs]
@@ -44,7 +43,6 @@ def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[MeasuredPair])
     assert longer_won(turned) == longer_won(pairs)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_the_interval_holds_the_rate_and_no_undecided_pair_counts(pairs: list[MeasuredPair]) -> None:
     found = longer_won(pairs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -80,7 +80,6 @@ W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
 LEFT, RIGHT, TIE, BAD = Verdict.LEFT, Verdict.RIGHT, Verdict.TIE, Verdict.BOTH_BAD
 
 
-@settings(max_examples=40)
 @given(st.text(), st.text(), st.text(), st.none() | st.text())
 def test_no_text_leaves_its_place_in_the_message(prompt: str, left: str, right: str, context: str | None) -> None:
     message = judge_message(prompt, context, left, right)

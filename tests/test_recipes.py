@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +96,6 @@ def some_recipes(draw: st.DrawFn) -> RecipeValues:
     return changed(name=draw(st.text()), **{name: draw(value(name)) for name in KNOBS})
 
 
-@hypothesis.settings(deadline=None)  # the first row takes long to make
 @given(some_recipes())
 def test_a_recipe_comes_back_from_its_row_and_from_json_as_it_was(recipe: RecipeValues) -> None:
     assert RecipeValues.from_json(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -37,7 +37,6 @@ from stats.vote_agreement import alpha_of, vote_agreement
 from stats.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
 from tests.factories import of_kind, sure
 
-FEW = settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 Row = tuple[int, int, int, int, str]
 """Prompt, reviewer, left, right, verdict."""
 
@@ -373,7 +372,6 @@ def test_the_bootstrap_is_as_wide_as_the_clustered_error_says() -> None:
     assert interval.high - interval.low == pytest.approx(1.96 * error / (0.65 * 0.35), rel=0.1)
 
 
-@FEW
 @given(rows)
 def test_candidate_and_baseline_mirror_each_other(seen: list[Row]) -> None:
     said = [(p, r, a % 2, 1 - a % 2, v) for p, r, a, _, v in seen]
@@ -395,7 +393,6 @@ def test_candidate_and_baseline_mirror_each_other(seen: list[Row]) -> None:
     assert one.evidence.betting == pytest.approx(other.evidence.betting)
 
 
-@FEW
 @given(rows, st.randoms(use_true_random=False))
 def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], random: Any) -> None:
     shuffled = random.sample(seen, len(seen))
@@ -404,7 +401,6 @@ def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], rand
     close(as_plain(figures_of(votes_of(seen), rounds=100)), as_plain(figures_of(votes_of(renamed), rounds=100)))
 
 
-@FEW
 @given(rows, st.randoms(use_true_random=False))
 def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], random: Any) -> None:
     votes = votes_of(seen)
@@ -417,7 +413,6 @@ def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], rando
     close(one, other)
 
 
-@FEW
 @given(rows)
 def test_strengths_sum_to_zero_or_are_not_given(seen: list[Row]) -> None:
     votes = votes_of(seen)
