@@ -1,5 +1,6 @@
 """The app's pages as somebody has them in a tab, drawn by Streamlit's AppTest: no server, no browser."""
 
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
 from db.models import Project, Reviewer, Role
@@ -20,6 +21,7 @@ def open_page(name: str, *, project_id: int, by: int, roles: frozenset[Role] | N
         held = roles_of(s, reviewer_id=by, project_id=project_id) if roles is None else roles
         me = Me(by, s.get_one(Reviewer, by).name, project_id, s.get_one(Project, project_id).name, held)
     page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
+    page._bidi_component_manager = BidiComponentManager()  # else all installed packages are looked through for parts
     page.session_state["me"] = me
     page.run()
     assert not page.exception

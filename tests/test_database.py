@@ -37,8 +37,8 @@ def test_on_postgresql_too_migrating_twice_changes_nothing(home: Path, empty_pos
 
 def test_processes_that_start_at_once_migrate_one_after_the_other(home: Path, empty_postgres: URL) -> None:
     command = [sys.executable, "-c", "from db.session import migrate; migrate()"]
-    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
-    assert [one.wait(timeout=60) for one in running] == [0, 0, 0]
+    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in running] == [0, 0]
     assert is_newest()
 
 

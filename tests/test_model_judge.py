@@ -53,7 +53,7 @@ from eval.judge.pairs import pairs_of
 from eval.judge.results import as_columns as judge_columns
 from eval.judge.results import judges, passed_over
 from eval.judge.run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
-from eval.judging import judge, next_view, progress
+from eval.judging import progress
 from eval.live import stands
 from eval.protocol import Plan, Stopping, Undecided
 from eval.report.blocks import Sentence
@@ -341,15 +341,19 @@ class Contest:
             )
 
     def judged(self, s: Session, most: int = 1000, *, by: Reviewer | None = None) -> None:
-        """People prefer good to fair and fair to poor, but for one in seven."""
+        """People prefer good to fair and fair to poor, but for one in seven; in the order that they would be asked."""
         who = by or self.reviewer
-        for _ in range(most):
-            view = next_view(s, by=who.id, evaluation_id=self.evaluation.id)
-            if view is None:
-                break
-            better = _better(view.left, view.right)
-            odd = int(re.findall(r"\d+", view.prompt)[0]) % 7 == 3
-            judge(s, by=who.id, judgment_id=view.judgment_id, verdict=MIRRORED[better] if odd else better)
+        given = select(Judgment.pairing_id).where(Judgment.reviewer_id == who.id)
+        asked = select(Pairing).where(Pairing.evaluation_id == self.evaluation.id, Pairing.identical.is_(False))
+        waiting = s.scalars(asked.where(Pairing.id.not_in(given)).order_by(Pairing.id).limit(most)).all()
+        for n, pairing in enumerate(waiting):
+            texts = (pairing.candidate_response.text, pairing.baseline_response.text)
+            better = _better(*texts) if n % 2 == 0 else _better(*reversed(texts))
+            odd = int(re.findall(r"\d+", pairing.prompt.text)[0]) % 7 == 3
+            verdict = MIRRORED[better] if odd else better
+            mine = {"reviewer_id": who.id, "candidate_left": n % 2 == 0, "verdict": verdict, "judged_at": now()}
+            s.add(Judgment(pairing_id=pairing.id, **mine))
+        s.flush()
 
     def close(self, s: Session) -> None:
         s.get_one(Evaluation, self.evaluation.id).closed_at = now()

@@ -57,7 +57,6 @@ from release.compare import compare, differing_first, side_by_side
 from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
 from release.hub import PushFailed, missing, push
 from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_of, retire, set_licence
-from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved, sure
@@ -217,14 +216,6 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
     assert "<img" not in written.text.replace("\\<", "")
     assert "![x]" not in written.text
     assert "http://" not in written.text
-
-
-def test_making_a_card_loads_nothing_heavy() -> None:
-    code = "import sys, huggingface_hub, release.card, release.export, release.hub\n"
-    code += "from huggingface_hub import ModelCard, ModelCardData, HfApi\n"
-    code += "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
 
 
 @given(st.text())
