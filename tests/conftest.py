@@ -16,8 +16,10 @@ from sqlalchemy.orm import Session
 
 import db.session
 import settings as settings_module
+from db.models import Project, Reviewer
 from settings import ROOT
 from tests.databases import PostgresServer, a_postgres_server, in_full
+from tests.factories import a_project, a_reviewer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -154,6 +156,18 @@ def s(database: Path) -> Iterator[Session]:
     """A writing session on an empty database."""
     with db.session.session() as session:
         yield session
+
+
+@pytest.fixture
+def project(s: Session) -> Project:
+    """A project."""
+    return a_project(s)
+
+
+@pytest.fixture
+def manager(s: Session, project: Project) -> Reviewer:
+    """The project's manager."""
+    return a_reviewer(s, project)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Evaluations whose every reply is there, opened and judged with one call."""
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, Judgment, Project, Prompt, Responder, Reviewer, Role
@@ -8,6 +10,13 @@ from eval.judging import BlindView, judge, next_view
 from eval.protocol import Plan
 from stats.verdicts import Verdict
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+
+
+def an_evaluation(s: Session, by: Reviewer, candidate: Responder, *baselines: Responder, **more: Any) -> Evaluation:
+    """An open Evaluation of the candidate against the baselines."""
+    usual = {"by": by.id, "project_id": candidate.project_id, "name": "First", "seed": 3}
+    against = {"candidate_id": candidate.id, "baseline_ids": [baseline.id for baseline in baselines]}
+    return create_evaluation(s, **{**usual, **against, **more})
 
 
 class Contest:
@@ -26,31 +35,21 @@ class Contest:
             for who in (self.model, self.other, *self.people):
                 a_response(s, prompt, who)
 
-    def open(self, plan: Plan | None = None, *, baselines: list[Responder] | None = None, **more: object) -> Evaluation:
+    def open(self, plan: Plan | None = None, *, baselines: list[Responder] | None = None, **more: Any) -> Evaluation:
         chosen = self.people if baselines is None else baselines
-        return create_evaluation(
-            self.s,
-            project_id=self.project.id,
-            **{  # type: ignore[arg-type]
-                "by": self.manager.id,
-                "name": "First",
-                "candidate_id": self.model.id,
-                "baseline_ids": [one.id for one in chosen],
-                "seed": 3,
-                "plan": plan,
-                **more,
-            },
-        )
+        return an_evaluation(self.s, self.manager, self.model, *chosen, plan=plan, **more)
 
     def draw(self, evaluation: Evaluation, who: Reviewer) -> BlindView | None:
         return next_view(self.s, by=who.id, evaluation_id=evaluation.id)
 
-    def judge_all(self, evaluation: Evaluation, who: Reviewer, *, candidate_wins: bool = True) -> int:
-        """Judge what is offered; how many it was."""
+    def judge_all(
+        self, evaluation: Evaluation, who: Reviewer, *, candidate_wins: bool = True, verdict: Verdict | None = None
+    ) -> int:
+        """Judge what is offered, with one verdict throughout where it is given; how many it was."""
         done = 0
         while view := self.draw(evaluation, who):
             left = self.s.get_one(Judgment, view.judgment_id).candidate_left
             side = Verdict.LEFT if left is candidate_wins else Verdict.RIGHT
-            judge(self.s, by=who.id, judgment_id=view.judgment_id, verdict=side)
+            judge(self.s, by=who.id, judgment_id=view.judgment_id, verdict=verdict or side)
             done += 1
         return done

@@ -142,6 +142,12 @@ def a_comparison(s: Session, *responses: Response) -> Comparison:
     )
 
 
+def a_pair(s: Session, project: Project, **prompt_fields: Any) -> Comparison:
+    """A Comparison of two people's replies to a Prompt of its own."""
+    prompt = a_prompt(s, project, **prompt_fields)
+    return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+
+
 def a_ranking(s: Session, comparison: Comparison, by: Reviewer, *best_first: Response, **fields: object) -> Ranking:
     """A Ranking whose places follow the order of the responses."""
     ranking = Ranking(comparison_id=comparison.id, reviewer_id=by.id, **fields)

@@ -19,7 +19,6 @@ from db.models import AssertionResult, Change, Claim, Judgment, Project, Ranking
 from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.after_verdict import after_verdict
-from eval.evaluations import create_evaluation
 from eval.judging import judge, last_verdict, next_view, undo_last
 from generation.asserting import (
     BATCH,
@@ -58,6 +57,7 @@ from review.reveals import reveal
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, sent
+from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from ui.checks import told_in_words
 
@@ -308,11 +308,6 @@ def test_every_claim_has_a_title_and_a_sentence() -> None:
 
 
 @pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
 def manager(s: Session, project: Project) -> Reviewer:
     return a_reviewer(s, project, name="Ingrid")
 
@@ -549,15 +544,7 @@ class Contest:
         for who in baselines:
             a_response(s, prompt, who, f"It left {'very ' * (who.id % 2)}early.\n\nKind regards,\nRosalind, 0800 77 88")
         check_new(s, project_id=self.project.id)
-        self.evaluation = create_evaluation(
-            s,
-            by=self.manager.id,
-            project_id=self.project.id,
-            name="First",
-            candidate_id=self.model.id,
-            baseline_ids=[who.id for who in baselines],
-            seed=3,
-        )
+        self.evaluation = an_evaluation(s, self.manager, self.model, *baselines)
 
     def draw(self) -> int:
         view = sure(next_view(self.s, by=self.judge.id, evaluation_id=self.evaluation.id))

@@ -8,7 +8,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
-from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
+from db.models import (
+    Change,
+    Comparison,
+    ComparisonState,
+    Correction,
+    Draft,
+    Project,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+)
 from db.people import RANKERS
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
@@ -141,8 +152,7 @@ def test_a_draft_survives_until_its_text_is_saved_and_is_nobody_elses(s: Session
         save_draft(s, at=replace(here, reviewer_id=reviewer.id), text="x")
 
 
-def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session) -> None:
-    project = a_project(s)
+def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session, project: Project) -> None:
     ann = a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
     team = a_human(s, project, name="Service team")
     prompts = [a_prompt(s, project) for _ in range(3)]
@@ -184,8 +194,7 @@ def test_a_reply_that_helps_nobody_is_refused_with_the_reason(s: Session, text: 
         write_reply(s, by=a_reviewer(s, project, Role.ANNOTATOR).id, prompt_id=prompt.id, text=text)
 
 
-def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Session) -> None:
-    project = a_project(s)
+def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Session, project: Project) -> None:
     a_human(s, project, name="Ann", simulated=True)
     ann = a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
     prompt = a_prompt(s, project)
@@ -195,8 +204,7 @@ def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Sess
         write_reply(s, by=ann.id, prompt_id=prompt.id, text="No.")
 
 
-def test_nearly_the_same_reply_is_kept_and_never_offered(s: Session) -> None:
-    project = a_project(s)
+def test_nearly_the_same_reply_is_kept_and_never_offered(s: Session, project: Project) -> None:
     prompt = a_prompt(s, project)
     a_response(s, prompt, a_human(s, project), text=LONG)
     write_reply(s, by=a_reviewer(s, project).id, prompt_id=prompt.id, text=LONG.replace("Monday", "Tuesday"))

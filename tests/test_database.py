@@ -158,8 +158,7 @@ def test_a_reader_sees_one_moment(database: Path) -> None:
 
 
 @pytest.mark.both_databases
-def test_a_nul_character_is_left_out_and_the_rest_of_the_text_kept(s: Session) -> None:
-    project = a_project(s)
+def test_a_nul_character_is_left_out_and_the_rest_of_the_text_kept(s: Session, project: Project) -> None:
     replies = [{"prompt_id": a_prompt(s, project).id, "responder_id": a_human(s, project).id, "text": "Dear\0 reader"}]
     s.execute(insert(Response), replies)
     assert s.scalars(select(Response.text)).all() == ["Dear reader"]
@@ -174,8 +173,7 @@ def test_times_come_back_in_utc_and_naive_ones_are_refused(s: Session) -> None:
 
 
 @pytest.mark.both_databases
-def test_the_database_itself_refuses_a_second_standing_ranking(s: Session) -> None:
-    project = a_project(s)
+def test_the_database_itself_refuses_a_second_standing_ranking(s: Session, project: Project) -> None:
     prompt, me = a_prompt(s, project), a_reviewer(s, project)
     one, two = a_response(s, prompt, a_human(s, project)), a_response(s, prompt, a_human(s, project))
     comparison = a_comparison(s, one, two)

@@ -12,7 +12,6 @@ from db.models import Change, Comparison, Judgment, Project, Role
 from db.people import edit_project, leave
 from db.session import session
 from errors import NotAllowed, NotFound, Refused
-from eval.evaluations import create_evaluation
 from eval.judging import judge, next_view, undo_last
 from release.versions import bring_back, retire, set_licence
 from review.assignment import next_offer
@@ -23,7 +22,8 @@ from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
 from stats.verdicts import Verdict
 from tests.app_pages import open_page
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
+from tests.contests import an_evaluation
+from tests.factories import a_comparison, a_human, a_model, a_pair, a_project, a_prompt, a_response, a_reviewer, sure
 
 pytestmark = pytest.mark.both_databases
 
@@ -88,9 +88,7 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     human, model = a_human(s, project), a_model(s, project)
     for responder in (human, model):
         a_response(s, held_out, responder)
-    evaluation = create_evaluation(
-        s, by=manager.id, project_id=project.id, name="E", candidate_id=model.id, baseline_ids=[human.id], seed=0
-    )
+    evaluation = an_evaluation(s, manager, model, human)
     view = sure(next_view(s, by=manager.id, evaluation_id=evaluation.id))
     judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     undo_last(s, by=manager.id, evaluation_id=evaluation.id)
@@ -130,8 +128,7 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
         a_model(s, project, name="Base")
         version = sure(a_model(s, project, name="Tone").model_version)
         name = version.name
-        prompt = a_prompt(s, project)
-        a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+        a_pair(s, project)
         retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
         project_id, by = project.id, manager.id
     page = open_page("find_comparisons", project_id=project_id, by=by)

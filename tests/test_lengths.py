@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 import review.lengths
-from db.models import Role
+from db.models import Project, Role
 from errors import NotAllowed
 from review.lengths import MeasuredPair, length_balance, longer_sides, longer_won, spread
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
@@ -65,8 +65,7 @@ def test_what_it_means_is_said_in_one_sentence(longer: int, shorter: int, meanin
 
 
 @pytest.mark.both_databases
-def test_a_projects_lengths_are_those_that_people_see(s: Session) -> None:
-    project = a_project(s)
+def test_a_projects_lengths_are_those_that_people_see(s: Session, project: Project) -> None:
     manager, ann = a_reviewer(s, project), a_reviewer(s, project, Role.ANNOTATOR)
     rule = a_reviewer(s, project, simulated=True)
     human, model = a_human(s, project, name="Rosalind Achterberg"), a_model(s, project, name="Model")

@@ -35,7 +35,7 @@ from db.models import (
 from db.session import reading, session
 from errors import EngineFailed, NotAllowed, NotFound, Refused
 from eval.contestants import readiness
-from eval.evaluations import create_evaluation, evaluations
+from eval.evaluations import evaluations
 from eval.judge.agreement import (
     Measures,
     PersonsVote,
@@ -72,6 +72,7 @@ from stats.judge_labels import LEAST_PROMPTS, WithJudge
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
+from tests.contests import an_evaluation
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, of_kind, saved, sure
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
 from ui.story import story
@@ -320,15 +321,8 @@ class Contest:
         self.people = [a_human(s, self.project, name=name) for name in ("Rosalind", "Devdan")]
         for n in range(prompts):
             self.add_prompt(s, n, same=n < same)
-        self.evaluation = create_evaluation(
-            s,
-            by=self.manager.id,
-            project_id=self.project.id,
-            name="Contest",
-            candidate_id=self.candidate.id,
-            baseline_ids=[one.id for one in self.people],
-            seed=4,
-            plan=plan,
+        self.evaluation = an_evaluation(
+            s, self.manager, self.candidate, *self.people, name="Contest", seed=4, plan=plan
         )
 
     def add_prompt(self, s: Session, n: int, *, same: bool = False) -> None:
@@ -865,15 +859,8 @@ def test_where_telling_replies_were_left_out_nothing_counts_as_left_over_by_lot(
     telling = sure(s.scalars(select(Response).where(Response.responder_id == contest.candidate.id)).first())
     telling.text = "I am Zebra Nine, and it left today."
     contest.close(s)
-    again = create_evaluation(
-        s,
-        by=contest.manager.id,
-        project_id=contest.project.id,
-        name="Again",
-        candidate_id=contest.candidate.id,
-        baseline_ids=[one.id for one in contest.people],
-        seed=4,
-        undecided=Undecided.LEAVE_OUT,
+    again = an_evaluation(
+        s, contest.manager, contest.candidate, *contest.people, name="Again", undecided=Undecided.LEAVE_OUT
     )
     found = pairs_of(s, evaluation_id=again.id)
     assert (len(found.pairs), found.telling, found.later) == (3, 1, 0)

@@ -15,7 +15,7 @@ from review.rankings import last_ranking, rank, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
 from stats.agreement import Opinion
 from stats.verdicts import Order, Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, sure
+from tests.factories import a_comparison, a_human, a_prompt, a_response, a_reviewer, sure
 from training.data.snapshot import preview
 from training.data.terms import LeftOutReason
 
@@ -25,11 +25,6 @@ NONE_OF_THREE = Order((1, 1, 1), none_good=True)
 def several(s: Session, project: Project, count: int = 4, held_out: bool = False) -> Comparison:
     prompt = a_prompt(s, project, held_out=held_out)
     return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(count)))
-
-
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from db.models import ModelVersion, ParityCheck, RunStatus, Scope
+from db.models import ModelVersion, ParityCheck, Project, RunStatus, Scope
 from db.session import reading, session
 from errors import Refused
 from generation import parity_check
@@ -84,8 +84,7 @@ def test_the_conversations_cover_what_usually_goes_wrong() -> None:
     assert all(one[0]["role"] == "system" for one in turns)
 
 
-def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Session) -> None:
-    project = a_project(s)
+def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Session, project: Project) -> None:
     by, model, prompt = a_reviewer(s, project), a_model(s, project), a_prompt(s, project)
     version = s.get_one(ModelVersion, model.model_version_id)
     check = request_check(s, by=by.id, project_id=project.id, model_version_id=version.id)

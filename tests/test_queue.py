@@ -26,8 +26,8 @@ from tests.factories import a_comparison, a_human, a_project, a_prompt, a_respon
 
 pytestmark = pytest.mark.both_databases
 
-PEOPLE, TURNS, PAIRS = 8, 500, 2000
-"""2,000 pairs, of which one half wants three people and the other one, are about eight times 500 turns."""
+PEOPLE, TURNS, PAIRS = 8, 150, 600
+"""600 pairs, of which one half wants three people and the other one, are as many as eight times 150 turns."""
 WORK = """
 import random, sys, time
 from datetime import timedelta
@@ -260,7 +260,7 @@ def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], 
 @pytest.mark.slow
 @pytest.mark.whole_machine
 @pytest.mark.usefixtures("database")
-def test_eight_processes_of_500_turns_keep_every_quota_and_lose_nothing(tmp_path: Path) -> None:
+def test_eight_processes_at_once_keep_every_quota_and_lose_nothing(tmp_path: Path) -> None:
     with session() as s:
         project = a_project(s)
         many_pairs(s, project, PAIRS)

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Layout, ModelVersion, Prompt, Responder, ResponderKind, Response, RunStatus, Scope
+from db.models import (
+    GenerationRun,
+    Layout,
+    ModelVersion,
+    Project,
+    Prompt,
+    Responder,
+    ResponderKind,
+    Response,
+    Reviewer,
+    RunStatus,
+    Scope,
+)
 from db.session import reading, session
 from errors import AlreadyThere, BadTemplate, BrokenModel, Refused
 from generation import worker
@@ -182,8 +194,7 @@ def test_a_model_with_code_of_its_own_or_its_own_template_under_a_layout_is_refu
     assert add_model(s, name="Chat", location=str(chat), **fields).layout is None
 
 
-def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: Session) -> None:
-    project = a_project(s)
+def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project, name="Support model")
     reply = a_response(s, a_prompt(s, project), model)
     was = contestant_of(model)
@@ -201,13 +212,11 @@ def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: 
     assert reply.responder_id == model.id
 
 
-def test_a_version_holds_everything_that_makes_its_replies(s: Session) -> None:
-    project = a_project(s)
-    by = a_reviewer(s, project)
+def test_a_version_holds_everything_that_makes_its_replies(s: Session, project: Project, manager: Reviewer) -> None:
     a_prompt(s, project, extra={"columns": "a"})
     remote = Remote("https://api.example.com/v1", "gpt-4", "PICKWELL_KEY_OPENAI", 2.5, 10.0)
     contestant = Contestant(remote, HONEYCOMB, Sampling(0.3, 0.9, 99))
-    made = create_responder(s, by=by.id, project_id=project.id, name="GPT-4", contestant=contestant)
+    made = create_responder(s, by=manager.id, project_id=project.id, name="GPT-4", contestant=contestant)
     s.expire(made)
     assert made.kind is ResponderKind.REMOTE
     found = contestant_of(made)
@@ -267,8 +276,7 @@ def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
         assert [one.responder.name for one in responders(s, project_id=project_id)] == ["Base", "Brief"]
 
 
-def test_held_out_prompts_are_not_tried_on(s: Session) -> None:
-    project = a_project(s)
+def test_held_out_prompts_are_not_tried_on(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project)
     held_out = a_prompt(s, project, held_out=True)
     given: dict[str, Any] = {"by": by.id, "project_id": project.id, "contestant": contestant_of(model)}
@@ -278,8 +286,7 @@ def test_held_out_prompts_are_not_tried_on(s: Session) -> None:
         start_trial(s, prompt_ids=[], **given)
 
 
-def test_the_workbench_shows_what_the_model_reads(s: Session) -> None:
-    project = a_project(s)
+def test_the_workbench_shows_what_the_model_reads(s: Session, project: Project) -> None:
     prompt = a_prompt(s, project, text="Where is it?", context="Order 7")
     remote = Contestant(Remote("https://api.example.com/v1", "gpt-4"), PromptFormat("Answer."))
     text, note = read_by_model(s, contestant=remote, prompt=prompt)
@@ -287,8 +294,7 @@ def test_the_workbench_shows_what_the_model_reads(s: Session) -> None:
     assert "endpoint puts its own marks" in note
 
 
-def test_a_trial_needs_no_held_responder(s: Session) -> None:
-    project = a_project(s)
+def test_a_trial_needs_no_held_responder(s: Session, project: Project) -> None:
     by, version = a_reviewer(s, project), a_model(s, project).model_version_id
     prompt = a_prompt(s, project)
     fresh = Contestant(version or 0, PromptFormat("Rhyme."))

@@ -13,7 +13,6 @@ from db.models import Change, Project, Prompt, Reviewer, Role, RoutingRule, Scop
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
 from eval.contestants import readiness, routed_held_out
-from eval.evaluations import create_evaluation
 from generation.plan import missing, start_generation
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import
@@ -36,6 +35,7 @@ from intake.routing import (
 from review.corrections import correct
 from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.app_pages import open_page, press, said
+from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data.snapshot import preview as snapshot_preview
 from training.data.terms import LeftOutReason
@@ -43,16 +43,6 @@ from ui.story import story
 
 both = pytest.mark.both_databases
 LEGAL = NewRule(reason=" legal  threats ", pattern="solicitor|small claims")
-
-
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
-def manager(s: Session, project: Project) -> Reviewer:
-    return a_reviewer(s, project)
 
 
 def rule_of(s: Session, prompt: Prompt) -> int | None:
@@ -278,9 +268,7 @@ def test_a_candidate_that_answered_all_held_out_prompts_but_the_routed_ones_is_c
         a_response(s, prompt, model)
 
     def evaluate(name: str) -> list[int]:
-        made = create_evaluation(
-            s, by=manager.id, project_id=project.id, name=name, candidate_id=model.id, baseline_ids=[person.id], seed=0
-        )
+        made = an_evaluation(s, manager, model, person, name=name)
         return sorted(pairing.prompt_id for pairing in made.pairings)
 
     with pytest.raises(Refused, match="answered 2 of 3"):

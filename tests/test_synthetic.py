@@ -48,11 +48,6 @@ TEXT = st.one_of(
 
 
 @pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
 def manager(s: Session, project: Project) -> Reviewer:
     return a_reviewer(s, project)
 

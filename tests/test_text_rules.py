@@ -10,7 +10,7 @@ import texts.rules
 from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule
 from db.session import engine, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
-from eval.evaluations import close_evaluation, create_evaluation
+from eval.evaluations import close_evaluation
 from eval.judging import judge, next_view
 from review.adjudication import conflicts
 from review.assignment import offer
@@ -21,6 +21,7 @@ from review.reveals import opened, reveal
 from review.writing import write_reply
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, sent
+from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from texts.rules import add_rule, as_shown, end_rule, preview, standing_rules
 from texts.shown import GreetingName, Pattern, TicketNumber
@@ -125,9 +126,7 @@ def test_a_blind_judge_sees_no_ticket_number_and_what_becomes_the_same_is_nobody
         prompt = a_prompt(s, project, held_out=True)
         a_response(s, prompt, human, text=ours)
         a_response(s, prompt, model, text=theirs)
-    evaluation = create_evaluation(
-        s, by=manager.id, project_id=project.id, name="First", candidate_id=model.id, baseline_ids=[human.id], seed=1
-    )
+    evaluation = an_evaluation(s, manager, model, human)
     assert sorted(pairing.identical for pairing in evaluation.pairings) == [False, True]
     view = sure(next_view(s, by=manager.id, evaluation_id=evaluation.id))
     assert not [word for word in (SECRET, "Rosalind", "**", "\r") if word in repr(dataclasses.asdict(view))]
@@ -142,9 +141,7 @@ def test_no_rule_changes_while_an_evaluation_is_open(s: Session, project: Projec
     prompt = a_prompt(s, project, held_out=True)
     for who in (human, model):
         a_response(s, prompt, who)
-    evaluation = create_evaluation(
-        s, by=manager.id, project_id=project.id, name="First", candidate_id=model.id, baseline_ids=[human.id], seed=1
-    )
+    evaluation = an_evaluation(s, manager, model, human)
     with pytest.raises(Refused, match="“First” is open"):
         add_rule(s, by=manager.id, project_id=project.id, part=HiddenPart.GREETING_NAME)
     with pytest.raises(Refused, match="“First” is open"):
@@ -261,15 +258,7 @@ def shop(database: object) -> tuple[int, int]:
             if not held_out:
                 a_comparison(s, *some)
         hide_numbers(s, project, manager)
-        create_evaluation(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            name="First",
-            candidate_id=model.id,
-            baseline_ids=[human.id],
-            seed=1,
-        )
+        an_evaluation(s, manager, model, human)
         return manager.id, project.id
 
 

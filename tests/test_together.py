@@ -135,8 +135,7 @@ def test_where_adapters_are_loaded_beside_their_base_they_share_its_engine_but_t
     assert labels(s, runs) == [["lora", "base", "rslora", "brief"], ["dora"], ["head"], ["qlora", "other"]]
 
 
-def test_models_behind_one_endpoint_share_a_run_if_they_share_its_key(s: Session) -> None:
-    project = a_project(s)
+def test_models_behind_one_endpoint_share_a_run_if_they_share_its_key(s: Session, project: Project) -> None:
     by = a_reviewer(s, project)
     a_prompt(s, project)
 
