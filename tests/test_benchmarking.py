@@ -465,8 +465,7 @@ def test_what_was_measured_otherwise_since_or_of_a_task_file_that_changed_can_be
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_the_same_that_two_tabs_ask_for_at_once_is_asked_once(tmp_path: Path) -> None:
+def test_the_same_that_two_tabs_ask_for_at_once_is_asked_once(database: Path, tmp_path: Path) -> None:
     with session() as s:
         project, by, model = a_pair(s, tmp_path)
     start = Barrier(4, timeout=60)
@@ -544,8 +543,7 @@ def started(tmp_path: Path, *tasks: str, **more: Any) -> tuple[int, int]:
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(tmp_path: Path) -> None:
+def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(database: Path, tmp_path: Path) -> None:
     run_id, by = started(tmp_path)
     easy, hard = a_score(right(3)), a_score(right(9), task="mmlu")
     with pytest.raises(BenchmarkFailed, match=r"1 of 2 benchmarks are done and kept\. Its data is not here\."):
@@ -567,8 +565,7 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(tmp_path
         assert [replace(one, standard_error=0.05) for one in found] == [easy, hard]
 
 
-@pytest.mark.usefixtures("database")
-def test_what_another_library_measured_is_measured_again(tmp_path: Path) -> None:
+def test_what_another_library_measured_is_measured_again(database: Path, tmp_path: Path) -> None:
     run_id, by = started(tmp_path)
     with pytest.raises(BenchmarkFailed):
         carry(run_id, Fake({"arc_easy": [a_score(right(3))], "mmlu": "No."}))
@@ -583,8 +580,7 @@ def test_what_another_library_measured_is_measured_again(tmp_path: Path) -> None
         assert [one.value for one in s.get_one(BenchmarkRun, run_id).scores] == [0.96, 0.99]
 
 
-@pytest.mark.usefixtures("database")
-def test_a_cancelled_run_keeps_nothing_more(tmp_path: Path) -> None:
+def test_a_cancelled_run_keeps_nothing_more(database: Path, tmp_path: Path) -> None:
     run_id, by = started(tmp_path)
     progress = unmanaged("benchmark", run_id)
     with session() as s:
@@ -595,16 +591,14 @@ def test_a_cancelled_run_keeps_nothing_more(tmp_path: Path) -> None:
         assert s.get_one(BenchmarkRun, run_id).scores == []
 
 
-@pytest.mark.usefixtures("database")
-def test_a_folder_that_vanished_since_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_vanished_since_ends_the_run_with_a_sentence(database: Path, tmp_path: Path) -> None:
     run_id, _ = started(tmp_path)
     (tmp_path / "tuned" / "model.safetensors").unlink()
     with pytest.raises(PickwellError, match="pickled"):
         carry(run_id, Fake({}))
 
 
-@pytest.mark.usefixtures("database")
-def test_an_adapter_that_was_never_merged_is_merged_first(tmp_path: Path) -> None:
+def test_an_adapter_that_was_never_merged_is_merged_first(database: Path, tmp_path: Path) -> None:
     with session() as s:
         project, by, model = a_pair(s, tmp_path)
         (tmp_path / "adapter").mkdir()
@@ -804,8 +798,7 @@ def test_a_model_is_held_to_its_base_and_in_four_bits_to_itself(s: Session, home
     assert [one.value for one in newest(scores_of(s, model_version_id=version.id))] == [0.6, 0.78]
 
 
-@pytest.mark.usefixtures("database")
-def test_the_screen_says_what_was_lost_and_what_could_be_hidden(home: Path) -> None:
+def test_the_screen_says_what_was_lost_and_what_could_be_hidden(database: Path, home: Path) -> None:
     with session() as s:
         project, by, _ = measured_models(s, home)
     page = open_page("trained_models", project_id=project.id, by=by.id)
@@ -817,8 +810,7 @@ def test_the_screen_says_what_was_lost_and_what_could_be_hidden(home: Path) -> N
     assert page.get("vega_lite_chart") or page.get("arrow_vega_lite_chart")
 
 
-@pytest.mark.usefixtures("database")
-def test_the_screen_starts_what_was_not_asked_yet(home: Path) -> None:
+def test_the_screen_starts_what_was_not_asked_yet(database: Path, home: Path) -> None:
     with session() as s:
         project, by, version = measured_models(s, home)
         base_id = version.parent_id
@@ -845,8 +837,7 @@ def test_the_screen_starts_what_was_not_asked_yet(home: Path) -> None:
     assert "Benchmarks of Tuned in four bits" in said(page)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_wrong_task_is_named_on_the_screen_and_nothing_can_be_started(home: Path) -> None:
+def test_a_wrong_task_is_named_on_the_screen_and_nothing_can_be_started(database: Path, home: Path) -> None:
     with session() as s:
         project, by, _ = measured_models(s, home)
     page = open_page("trained_models", project_id=project.id, by=by.id)
@@ -869,8 +860,7 @@ def test_the_screen_names_the_command_where_lm_eval_is_not_installed(
     assert "Lost 30.0 points" in said(page), "what is known is shown"
 
 
-@pytest.mark.usefixtures("database")
-def test_values_of_two_trainings_stand_beside_each_other(home: Path) -> None:
+def test_values_of_two_trainings_stand_beside_each_other(database: Path, home: Path) -> None:
     with session() as s:
         project, by, _ = measured_models(s, home)
         a_training(s, project, by, home, "Other")

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import TypeAlias
 
@@ -305,8 +306,7 @@ def test_a_second_press_never_judges_twice_and_undo_brings_the_same_sides(s: Ses
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once() -> None:
+def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once(database: Path) -> None:
     with session() as s:
         contest = Signed(s)
         evaluation, me = contest.open().id, contest.reviewer.id

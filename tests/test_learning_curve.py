@@ -149,13 +149,18 @@ def a_snapshot(s: Session, prompts: int = 110, simulated: bool = False) -> Snaps
     rule = "Longer wins." if simulated else None
     by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR, simulated=simulated, rule=rule)
     many_pairs(s, project, prompts)
-    for comparison in s.scalars(select(Comparison).where(Comparison.project_id == project.id)):
-        ranking = Ranking(comparison_id=comparison.id, reviewer_id=by.id)
-        ranking.placements = [
-            Placement(response_id=one.id, place=place, position=place - 1)
-            for place, one in enumerate(comparison.responses, start=1)
-        ]
-        s.add(ranking)
+    rankings = [
+        Ranking(
+            comparison_id=comparison.id,
+            reviewer_id=by.id,
+            placements=[
+                Placement(response_id=one.id, place=place, position=place - 1)
+                for place, one in enumerate(comparison.responses, start=1)
+            ],
+        )
+        for comparison in s.scalars(select(Comparison).where(Comparison.project_id == project.id))
+    ]
+    s.add_all(rankings)  # all at once, so that they are counted once
     s.flush()
     a_model(s, project)
     return freeze(s, by=by.id, project_id=project.id)
@@ -309,8 +314,7 @@ def opened(snapshot: Snapshot) -> AppTest:
     return open_page("learning_curve", project_id=snapshot.project_id, by=snapshot.created_by_id)
 
 
-@pytest.mark.usefixtures("database")
-def test_one_button_starts_all_four_and_another_cancels_them() -> None:
+def test_one_button_starts_all_four_and_another_cancels_them(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s)
     page = opened(snapshot)
@@ -328,8 +332,7 @@ def test_one_button_starts_all_four_and_another_cancels_them() -> None:
     assert "Cancel all four" not in [one.label for one in page.button]
 
 
-@pytest.mark.usefixtures("database")
-def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -> None:
+def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s)
         curve = a_curve(s, snapshot)
@@ -346,8 +349,7 @@ def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -
     assert "guessing" in json.dumps(str(chart.proto))
 
 
-@pytest.mark.usefixtures("database")
-def test_a_curve_on_simulated_picks_says_so() -> None:
+def test_a_curve_on_simulated_picks_says_so(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s, simulated=True)
         curve = a_curve(s, snapshot)
@@ -359,8 +361,7 @@ def test_a_curve_on_simulated_picks_says_so() -> None:
     assert "99 of the 99 pairs to learn from and 11 of the 11 validation pairs" in told
 
 
-@pytest.mark.usefixtures("database")
-def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
+def test_without_a_snapshot_the_page_says_where_to_make_one(database: Path, home: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -368,8 +369,7 @@ def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
     assert "Freeze one on the page Freeze" in said(opened(snapshot))
 
 
-@pytest.mark.usefixtures("database")
-def test_too_few_pairs_hide_no_older_curve() -> None:
+def test_too_few_pairs_hide_no_older_curve(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s)
         a_curve(s, snapshot, name="Older")

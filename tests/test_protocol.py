@@ -5,6 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -317,8 +318,7 @@ def test_what_somebody_has_on_the_screen_is_kept_for_them_and_given_on_when_they
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_six_people_at_once_never_give_a_pairing_more_than_it_wants() -> None:
+def test_six_people_at_once_never_give_a_pairing_more_than_it_wants(database: Path) -> None:
     with session() as s:
         contest = Contest(s, prompts=4, judges=6)
         evaluation = contest.open(Plan(overlap=0.5)).id

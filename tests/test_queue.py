@@ -259,8 +259,7 @@ def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], 
 
 @pytest.mark.slow
 @pytest.mark.whole_machine
-@pytest.mark.usefixtures("database")
-def test_eight_processes_at_once_keep_every_quota_and_lose_nothing(tmp_path: Path) -> None:
+def test_eight_processes_at_once_keep_every_quota_and_lose_nothing(database: Path, tmp_path: Path) -> None:
     with session() as s:
         project = a_project(s)
         many_pairs(s, project, PAIRS)

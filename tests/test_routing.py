@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -328,8 +329,7 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     assert (again.prompt_id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
 
 
-@pytest.mark.usefixtures("database")
-def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page() -> None:
+def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -355,8 +355,7 @@ def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page() -> None:
     assert "Models may answer 1 prompts again" in said(page)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_classifier_rule_is_made_on_the_page() -> None:
+def test_a_classifier_rule_is_made_on_the_page(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)

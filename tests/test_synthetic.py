@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -274,8 +275,7 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
     assert json.loads((folder / "manifest.json").read_text())["synthetic"] == 3
 
 
-@pytest.mark.usefixtures("database")
-def test_a_manager_makes_more_on_the_import_page() -> None:
+def test_a_manager_makes_more_on_the_import_page(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -298,9 +298,8 @@ def test_a_manager_makes_more_on_the_import_page() -> None:
     assert any("4 synthetic" in part.value for part in overview.caption)
 
 
-@pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(synthetic: bool) -> None:
+def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(database: Path, synthetic: bool) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)

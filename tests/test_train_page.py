@@ -113,8 +113,7 @@ def test_what_cannot_work_is_told_and_nothing_is_queued() -> None:
         assert s.scalars(select(TrainingRun)).all() == []
 
 
-@pytest.mark.usefixtures("database")
-def test_without_a_snapshot_the_page_says_what_to_do_first() -> None:
+def test_without_a_snapshot_the_page_says_what_to_do_first(database: Path) -> None:
     with session() as s:
         made = a_project(s)
         a_model(s, made)
@@ -156,8 +155,7 @@ def a_watched_run() -> int:
         return run.id
 
 
-@pytest.mark.usefixtures("database")
-def test_curves_warnings_and_samples_are_there_after_a_reload() -> None:
+def test_curves_warnings_and_samples_are_there_after_a_reload(database: Path) -> None:
     a_watched_run()
     page = opened()
     assert any("Replies are half as long" in one.value for one in page.error)
@@ -175,8 +173,7 @@ def test_curves_warnings_and_samples_are_there_after_a_reload() -> None:
     assert "Dear Jo" in "\n".join(str(getattr(one, "proto", one)) for one in page.get("html"))
 
 
-@pytest.mark.usefixtures("database")
-def test_samples_and_warnings_are_read_back_in_order() -> None:
+def test_samples_and_warnings_are_read_back_in_order(database: Path) -> None:
     run_id = a_watched_run()
     with reading() as s:
         (one,) = samples(s, run_id=run_id)
@@ -228,8 +225,7 @@ def test_what_a_chart_of_two_replies_means_stands_above_it_and_is_drawn_whole() 
         assert lines["strokeDash"].get("legend") is None
 
 
-@pytest.mark.usefixtures("database")
-def test_why_a_training_ended_early_is_said_once() -> None:
+def test_why_a_training_ended_early_is_said_once(database: Path) -> None:
     run_id = a_watched_run()
     with session() as s:
         s.get_one(TrainingRun, run_id).stopped = "Replies are half as long."

@@ -408,8 +408,7 @@ def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: P
     assert hash_weights(folder / MERGED) != hash_weights(default_model)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(tiny: Path) -> None:
+def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(database: Path, tiny: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)

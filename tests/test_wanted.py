@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -101,8 +102,7 @@ def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_f
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_two_tabs_that_send_the_same_prompts_send_them_once() -> None:
+def test_two_tabs_that_send_the_same_prompts_send_them_once(database: Path) -> None:
     with session() as s:
         here = setting(s)
     start = Barrier(4, timeout=60)
