@@ -48,11 +48,6 @@ TEXT = st.one_of(
 )
 
 
-@pytest.fixture
-def manager(s: Session, project: Project) -> Reviewer:
-    return a_reviewer(s, project)
-
-
 def an_email(s: Session, project: Project, text: str, **fields: object) -> Prompt:
     """A prompt with its true hash."""
     return a_prompt(s, project, text, content_hash=content_hash(text, None), **fields)  # type: ignore[arg-type]

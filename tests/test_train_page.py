@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from db.models import Method, Preference, RunStatus, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.session import reading, session
-from tests.app_pages import html, open_page, press, said
+from tests.app_pages import drawn_by, html, open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer, sure
 from tests.trainings import a_snapshot, a_training
 from training.recipe.recipe import Loss, from_row
@@ -212,8 +212,7 @@ def test_what_a_chart_of_two_replies_means_stands_above_it_and_is_drawn_whole() 
         ]
         training_curves(steps, best_step=2)
 
-    page = AppTest.from_function(charts, default_timeout=60).run()
-    assert not page.exception
+    page = drawn_by(charts)
     told = html(page)
     assert told.count("</b>training</span>") == told.count("</b>validation</span>") == 2
     assert told.count("</i>chosen reply</span>") == told.count("</i>rejected reply</span>") == 1
