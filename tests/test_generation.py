@@ -208,7 +208,7 @@ def test_a_template_file_goes_before_the_tokenizers_own(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_folder_without_a_file_it_needs_is_refused_by_name(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(BrokenModel, match=r"has no .*safetensors|has no config.json|has no tokenizer.json"):
+    with pytest.raises(BrokenModel, match=f"has no .*{Path(name).suffix}"):
         check_model_folder(str(folder))
 
 

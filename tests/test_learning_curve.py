@@ -238,14 +238,14 @@ def test_a_training_that_reported_no_accuracy_has_no_point(s: Session) -> None:
 
 def test_too_few_validation_rows_are_refused_with_the_remedy(s: Session) -> None:
     snapshot = a_snapshot(s, prompts=99)
-    with pytest.raises(NotEnoughPreferences, match=r"9 validation rows.* at least 10.*about 100 prompts"):
+    with pytest.raises(NotEnoughPreferences, match=r"9 validation rows.*about 100 prompts"):
         a_curve(s, snapshot)
     assert curves(s, project_id=snapshot.project_id) == []
 
 
 @pytest.mark.parametrize("method", [Method.SFT, Method.KTO])
 def test_a_method_that_compares_no_replies_is_refused(s: Session, method: Method) -> None:
-    with pytest.raises(Refused, match=f"which {method.value} does not learn. Choose a recipe with one of DPO"):
+    with pytest.raises(Refused, match=f"which {method.value} does not learn"):
         a_curve(s, a_snapshot(s), recipe=replace(SMALL, method=method))
 
 

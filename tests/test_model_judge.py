@@ -636,7 +636,7 @@ def test_a_judge_that_answers_nothing_fails_and_nothing_is_taken_for_its_word(th
     there.act = lambda body: failed(400, "maximum context length is 512")
     with session() as s:
         run_id = asked(s, Contest(s, prompts=2), remote(there))
-    with pytest.raises(EngineFailed, match=r"The model judge answered nothing\. The pair of replies to “Where is"):
+    with pytest.raises(EngineFailed, match="answered nothing"):
         carried(run_id)
     assert verdicts_of(run_id) == []
 

@@ -93,7 +93,7 @@ def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Ses
     assert blocked(s, version) is None, "what is not known yet blocks nobody"
     check.status, check.passed, check.problem = RunStatus.SUCCEEDED, False, "It reads other tokens."
     s.flush()
-    with pytest.raises(Refused, match=r"may not answer, since .* failed: It reads other tokens\."):
+    with pytest.raises(Refused, match="It reads other tokens"):
         start_generation(s, by=by.id, responder_id=model.id, scope=Scope.ALL)
     with pytest.raises(Refused, match="may not answer"):
         start_trial(

@@ -130,12 +130,10 @@ def test_a_layout_begins_with_the_prompt_that_it_ends_with_and_ends_each_reply(l
 
 def test_a_template_that_drops_or_refuses_the_system_prompt_is_caught() -> None:
     dropping = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
-    with pytest.raises(BadTemplate, match="drops the system prompt, so it would never read your instructions"):
+    with pytest.raises(BadTemplate, match="drops the system prompt"):
         check_system_prompt(dropping, special={})
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    with pytest.raises(
-        BadTemplate, match=r"System role not supported It takes no system prompt\. Choose another model"
-    ):
+    with pytest.raises(BadTemplate, match="System role not supported"):
         check_system_prompt(refusing, special={})
 
 
@@ -189,7 +187,7 @@ def test_a_model_with_code_of_its_own_or_its_own_template_under_a_layout_is_refu
     with pytest.raises(BrokenModel, match=r"program code of its own \(auto_map"):
         add_model(s, name="Code", location=str(code), **fields)
     chat = a_model_folder(tmp_path / "chat", template=LAYOUTS["PLAIN"])
-    with pytest.raises(Refused, match="has its own chat template, and that is always used"):
+    with pytest.raises(Refused, match="always used"):
         add_model(s, name="Chat", location=str(chat), layout=Layout.PLAIN, **fields)
     assert add_model(s, name="Chat", location=str(chat), **fields).layout is None
 
