@@ -1,5 +1,6 @@
 """Fixtures and factories: a fresh database in a fresh folder for every test, and rows made with one call."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -32,6 +33,12 @@ hypothesis.settings.load_profile("pickwell")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first: whatever they can tell is known after a minute."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays for the whole run, so it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -125,15 +125,15 @@ def test_a_lease_that_ran_out_does_no_harm_while_there_is_room(s: Session) -> No
 
 
 def test_only_the_share_wants_several_people(s: Session) -> None:
-    team = Team(s, pairs=60, people=2, share=0.3)
+    team = Team(s, pairs=30, people=2, share=0.3)
     for who in (team.ann, team.bo, team.cy):
         while (pair := team.claim(who)) is not None:
             team.rank(who, pair)
     counts = s.execute(select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)).all()
     twice = sum(count == 2 for _, count in counts)
-    assert len(counts) == 60
+    assert len(counts) == 30
     assert {count for _, count in counts} == {1, 2}
-    assert 8 <= twice <= 28
+    assert 2 <= twice <= 17
 
 
 def test_without_a_number_everybody_ranks_everything_and_nothing_is_leased(s: Session) -> None:
