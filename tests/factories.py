@@ -72,16 +72,15 @@ def a_reviewer(s: Session, project: Project, *roles: Role, **fields: object) -> 
 def a_prompt(s: Session, project: Project, text: str = "", held_out: bool = False, **fields: object) -> Prompt:
     """A Prompt in a PromptSet of its own."""
     n = next(_number)
-    by = a_reviewer(s, project)
-    prompts = saved(
-        s, PromptSet, project_id=project.id, file_name="f.csv", sha256=f"{n}", row_count=1, imported_by_id=by.id
-    )
+    by = saved(s, Reviewer, name=f"Person {next(_number)}")
+    prompts = PromptSet(project_id=project.id, file_name="f.csv", sha256=f"{n}", row_count=1, imported_by_id=by.id)
+    s.add_all([Membership(project_id=project.id, reviewer_id=by.id, role=Role.MANAGER), prompts])
     return saved(
         s,
         Prompt,
         **{
             "project_id": project.id,
-            "prompt_set_id": prompts.id,
+            "prompt_set": prompts,
             "row_number": 1,
             "text": text or f"Where is parcel number {n}?",
             "content_hash": f"hash {n}",
