@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 # each client of an endpoint reads all certificates anew, here for servers on loopback
-ssl.create_default_context = functools.cache(ssl.create_default_context)
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 
 # fewer examples each time, for there are other ones the next time; a first one may take long, as it loads libraries
 hypothesis.settings.register_profile("pickwell", max_examples=40, deadline=None)
