@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     tracker: Tracker = Tracker.none
     """A further logger of trainings."""
     ray_address: str = ""
-    """Address of a Ray cluster's Jobs API, as ``http://127.0.0.1:8265``, where trainings then run."""
+    """Address of a Ray cluster's Jobs API, as ``http://127.0.0.1:8265``; runs go there instead of this machine."""
     max_cell_kb: int = Field(default=256, ge=1)
     """Longest text accepted in one cell of an imported file, in KiB."""
 

@@ -40,9 +40,6 @@ def read(kind: type[T], file: Path) -> T:
     return TypeAdapter(kind).validate_json(file.read_bytes())
 
 
-# -------------------------------------------------------------------------------------------------------- answering
-
-
 @dataclass(frozen=True)
 class SeededPrompt:
     """One prompt as the project asks it."""
@@ -123,22 +120,15 @@ def project(work: GenerationWork) -> GenerationDone:
 
     migrate()
     watch = EngineClock()
-    # the worker alone knows when its engine is there and when it is done with
+    # the worker alone knows when its engine is there and when it ends it
     setattr(worker, "serve", watch.serve)  # noqa: B010
     with session() as s:
         by, responder_id, template = _project_with_prompts(s, work)
-        run = start_generation(
-            s,
-            by=by,
-            responder_id=responder_id,
-            scope=Scope.TRAINING,
-            samples=work.samples,
-            prompt_limit=work.prompts,
-            seed=RUN_SEED,
-        )
-    mine = unmanaged("generation", run.id)
+        size = {"samples": work.samples, "prompt_limit": work.prompts}
+        run = start_generation(s, by=by, responder_id=responder_id, scope=Scope.TRAINING, seed=RUN_SEED, **size)
+    progress = unmanaged("generation", run.id)
     began = time.perf_counter()
-    worker.run(mine)
+    worker.run(progress)
     whole = time.perf_counter() - began
     with reading() as s:
         tokens = s.get_one(GenerationRun, run.id).tokens
@@ -185,7 +175,7 @@ class EngineClock:
 
 
 def _project_with_prompts(s: Any, work: GenerationWork) -> tuple[int, int, Any]:
-    """The sample's instructions and as many emails as wanted; the manager's id, the Responder's, and how it asks."""
+    """Save the sample's instructions and so many emails; gives the manager's id, the Responder's, and its format."""
     from db.people import create_project, ensure_reviewer
     from generation.base_model import register_base_model
     from generation.responders import Contestant, Sampling, create_responder
@@ -223,31 +213,17 @@ def vllm(work: GenerationWork) -> GenerationDone:
     options = EngineArgs.from_cli_args(known)
     options.disable_log_stats = True  # as LLM does by itself
     llm: Any = LLM.from_engine_args(options)
-    sampling = [
-        SamplingParams(
-            n=work.samples,
-            temperature=work.temperature,
-            top_p=1.0 if work.our_top_p else work.top_p,
-            extra_args={ARGUMENT: work.top_p} if work.our_top_p else None,
-            max_tokens=work.max_tokens,
-            seed=prompt.seed,
-        )
-        for prompt in work.asked
-    ]
+    of_all: dict[str, Any] = {"n": work.samples, "temperature": work.temperature, "max_tokens": work.max_tokens}
+    of_all |= {"top_p": 1.0, "extra_args": {ARGUMENT: work.top_p}} if work.our_top_p else {"top_p": work.top_p}
+    sampling = [SamplingParams(**of_all, seed=prompt.seed) for prompt in work.asked]
     ready = time.perf_counter()
     answers = llm.chat([prompt.messages for prompt in work.asked], sampling, use_tqdm=False)
     seconds = time.perf_counter() - ready
     texts = [text for answer in answers for text in answer.outputs]
-    return GenerationDone(
-        GenerationFigures(
-            responses=len(texts),
-            tokens=sum(len(text.token_ids) for text in texts),
-            prompt_tokens=sum(len(answer.prompt_token_ids) for answer in answers),
-            ended=sum(text.finish_reason == "stop" for text in texts),
-            start_s=ready - began,
-            seconds=seconds,
-        )
-    )
+    tokens = sum(len(text.token_ids) for text in texts)
+    prompt_tokens = sum(len(answer.prompt_token_ids) for answer in answers)
+    ended = sum(text.finish_reason == "stop" for text in texts)
+    return GenerationDone(GenerationFigures(len(texts), tokens, prompt_tokens, ended, ready - began, seconds))
 
 
 def transformers(work: GenerationWork) -> GenerationDone:
@@ -266,27 +242,15 @@ def transformers(work: GenerationWork) -> GenerationDone:
     ready = time.perf_counter()
     responses = tokens = prompt_tokens = ended = 0
     asked = sorted((prompt.messages for prompt in work.asked), key=lambda turns: len(turns[-1]["content"]))
+    as_batch = {"add_generation_prompt": True, "padding": True, "return_dict": True, "return_tensors": "pt"}
+    sampling = {"do_sample": True, "temperature": work.temperature, "top_p": work.top_p, "top_k": 0}
+    sampling |= {"max_new_tokens": work.max_tokens, "num_return_sequences": work.samples}
     for first in range(0, len(asked), work.batch):
-        given = tokenizer.apply_chat_template(
-            asked[first : first + work.batch],
-            add_generation_prompt=True,
-            padding=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
+        batch = tokenizer.apply_chat_template(asked[first : first + work.batch], **as_batch)
         with torch.inference_mode():
-            made = model.generate(
-                **given,
-                do_sample=True,
-                temperature=work.temperature,
-                top_p=work.top_p,
-                top_k=0,
-                max_new_tokens=work.max_tokens,
-                num_return_sequences=work.samples,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        prompt_tokens += int(given["attention_mask"].sum())
-        replies = made[:, given["input_ids"].shape[1] :].tolist()
+            written = model.generate(**batch, **sampling, pad_token_id=tokenizer.pad_token_id)
+        prompt_tokens += int(batch["attention_mask"].sum())
+        replies = written[:, batch["input_ids"].shape[1] :].tolist()
         tokenizer.batch_decode(replies, skip_special_tokens=True)  # the others give texts, too
         lengths = [until_the_end(reply, ends) for reply in replies]
         tokens += sum(lengths)
@@ -301,9 +265,6 @@ def until_the_end(tokens: Sequence[int], ends: set[int]) -> int:
     return next((n for n, token in enumerate(tokens, start=1) if token in ends), len(tokens))
 
 
-# ---------------------------------------------------------------------------------------------------------- training
-
-
 @dataclass(frozen=True)
 class TrainingFigures:
     """What one contestant trained, and what it took; all seconds are wall time unless they say otherwise."""
@@ -314,7 +275,6 @@ class TrainingFigures:
     cpu_s: float
     """Processor time in that, of the process and those under it."""
     steps_s: float
-    """In optimizer steps alone."""
     merging_s: float
     """Afterwards, to make the model that can be served."""
     parts: dict[str, float]
@@ -322,15 +282,12 @@ class TrainingFigures:
     train_loss: float
     """Of the project the last step's, of plain TRL the mean of the steps since its last log but one: not to compare."""
     validation_loss: float
-    """Of the last look."""
     validation_accuracy: float
     peak_memory_mb: int
     """On a GPU what torch had allocated there, else of the machine's memory; up to the last look."""
     device: str
     looks: int = 1
-    """How often the validation rows were looked at."""
     samples: int = 0
-    """Sample replies written meanwhile."""
 
 
 @dataclass
@@ -338,7 +295,6 @@ class PhaseClock:
     """Seconds since this process was started, and what they went into."""
 
     started: float = field(default_factory=lambda: psutil.Process().create_time())
-    """Seconds since the epoch."""
     parts: dict[str, float] = field(default_factory=dict)
     now: Callable[[], float] = time.time
     _before: float = 0.0
@@ -363,7 +319,7 @@ def used() -> tuple[float, int]:
 
 @dataclass
 class ClockListener:
-    """A Listener of the project's trainer that notes when it hears what."""
+    """A Listener of the project's trainer that takes the time of every report."""
 
     watch: PhaseClock = field(default_factory=PhaseClock)
     used: Callable[[], tuple[float, int]] = used
@@ -374,29 +330,24 @@ class ClockListener:
     _doing: str = "before the first step"
 
     def stage(self, text: str) -> None:
-        """What comes next; what went on until now ends."""
+        """The next stage; the one before ends."""
         self.watch.passed(self._doing)
-        if text.startswith("Merging"):
-            self._doing = "merging"
-        elif text.startswith("Scoring"):
-            self._doing = "reference"
-        else:
-            self._doing = "keeping the best" if self.last else "before the first step"
+        usual = "keeping the best" if self.last else "before the first step"
+        self._doing = {"Merging": "merging", "Scoring": "reference"}.get(text.split()[0], usual)
 
     def report(self, report: Report) -> None:
-        """A step, a look at the validation rows, or a sample reply; a guard's finding takes no time."""
+        """A step, an evaluation, or a sample reply; a warning takes no time."""
         if isinstance(report, SampleReport):
             self.watch.passed("sample replies")
             self.samples += 1
-        if not isinstance(report, StepReport):
-            return
-        self.last[report.split] = report
-        self._doing = "keeping the best"
-        if report.split is Split.TRAIN:
-            self.watch.passed("steps")
-            return
-        self._at_last_look = self.watch.passed("evaluations"), self.used()
-        self.looks += 1
+        elif isinstance(report, StepReport):
+            self.last[report.split] = report
+            self._doing = "keeping the best"
+            if report.split is Split.TRAIN:
+                self.watch.passed("steps")
+            else:
+                self._at_last_look = self.watch.passed("evaluations"), self.used()
+                self.looks += 1
 
     def figures(self, *, device: str) -> TrainingFigures:
         """The figures, once the trainer has come back. Raises `TrainingFailed` where the last look came too soon."""
@@ -447,30 +398,33 @@ def plain_trl(folder: Path) -> TrainingFigures:
 
     from training.trainer.weights import device_name
 
-    given = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    files = {name: f"{given['snapshot']}/{name}.jsonl" for name in ("train", "validation")}
+    task = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    files = {name: f"{task['snapshot']}/{name}.jsonl" for name in ("train", "validation")}
     rows: Any = load_dataset("json", data_files=files, cache_dir=str(folder / "cache"))
     rows = rows.select_columns(["prompt", "chosen", "rejected"])
     on_cpu = not torch.cuda.is_available()
     made_to_run: dict[str, Any] = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False} if on_cpu else {}
     dpo: Any = DPOTrainer(
-        model=given["base_model"],
+        model=task["base_model"],
         args=DPOConfig(
             output_dir=str(folder / "output"),
-            per_device_train_batch_size=given["effective_batch_size"],
-            num_train_epochs=given["epochs"],
-            learning_rate=given["learning_rate"],
+            per_device_train_batch_size=task["effective_batch_size"],
+            num_train_epochs=task["epochs"],
+            learning_rate=task["learning_rate"],
             lr_scheduler_type="cosine",
-            warmup_steps=given["warmup_steps"],
-            beta=given["beta"],
-            seed=given["seed"],
+            warmup_steps=task["warmup_steps"],
+            beta=task["beta"],
+            seed=task["seed"],
             report_to="none",
             **made_to_run,
         ),
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         peft_config=LoraConfig(
-            r=given["lora_rank"], lora_alpha=given["lora_alpha"], target_modules="all-linear", task_type="CAUSAL_LM"
+            r=task["lora_rank"],
+            lora_alpha=task["lora_alpha"],
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         ),
     )
     watch.passed("before the first step")

@@ -36,19 +36,6 @@ WANTED_FALSE_WINNERS = 0.05
 
 
 @dataclass(frozen=True)
-class WinrateRun:
-    """One run of the command."""
-
-    votes: int
-    seconds: float
-    """Wall time of the whole process."""
-    cpu_seconds: float
-    peak_memory_mb: int
-    file_mb: float
-    report_mb: float
-
-
-@dataclass(frozen=True)
 class Truth:
     """One simulated design; deviations are normal, on the logit."""
 
@@ -111,30 +98,27 @@ def write_votes(file: Path, n: int, *, seed: int = 7) -> None:
         )
 
 
-def timed(folder: Path, n: int) -> WinrateRun:
-    """Run the command on a file of n votes."""
+def timed(folder: Path, n: int) -> dict[str, Any]:
+    """The figures of the command on a file of n votes; seconds are wall time of the whole process."""
     file, to = folder / f"votes-{n}.csv", folder / f"report-{n}.json"
     write_votes(file, n)
     command = [sys.executable, str(ROOT / "cli.py"), "winrate", str(file), "--json", str(to)]
     began = time.perf_counter()
-    child = os.posix_spawn(
-        sys.executable,
-        command,
-        {**os.environ, "PICKWELL_HOME": str(folder / "home")},
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
-    )
+    environment = {**os.environ, "PICKWELL_HOME": str(folder / "home")}
+    silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    child = os.posix_spawn(sys.executable, command, environment, file_actions=silent)
     _, status, used = os.wait4(child, 0)
     seconds = time.perf_counter() - began
     if status:
         raise typer.Exit(1)
-    return WinrateRun(
-        votes=n,
-        seconds=round(seconds, 2),
-        cpu_seconds=round(used.ru_utime + used.ru_stime, 2),
-        peak_memory_mb=round(used.ru_maxrss * 1024 / 1e6),  # kilobytes on Linux
-        file_mb=round(file.stat().st_size / 1e6, 1),
-        report_mb=round(to.stat().st_size / 1e6, 2),
-    )
+    return {
+        "votes": n,
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+        "peak_memory_mb": round(used.ru_maxrss * 1024 / 1e6),  # kilobytes on Linux
+        "file_mb": round(file.stat().st_size / 1e6, 1),
+        "report_mb": round(to.stat().st_size / 1e6, 2),
+    }
 
 
 def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> IntervalCoverage:
@@ -144,8 +128,7 @@ def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> IntervalCovera
     many = rng.normal(0, truth.prompt_deviation, 400_000)
     many += rng.normal(0, truth.reviewer_deviation, 400_000) if truth.new_reviewers else rng.choice(fixed, 400_000)
     aim = float((1 - truth.tie_share) * (1 / (1 + np.exp(-(truth.level + many)))).mean() + truth.tie_share / 2)
-    held = {"clustered": 0, "any": 0, "naive": 0}
-    with_any = 0
+    held: dict[str, list[bool]] = {"clustered": [], "any": [], "naive": []}
     n = truth.prompts * truth.votes_per_prompt
     names = tuple(str(i) for i in range(max(truth.prompts, truth.reviewers)))
     for _ in range(evaluations):
@@ -156,23 +139,14 @@ def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> IntervalCovera
         won = rng.random(n) < 1 / (1 + np.exp(-level))
         verdict = np.where(rng.random(n) < truth.tie_share, 2, np.where(won, 0, 1))
         votes = Votes(prompt, reviewer, np.zeros(n, int), np.ones(n, int), verdict, names, names, ("new", "old"))
-        (found,) = contrasts(votes)
-        held["clustered"] += _holds(found.interval, aim)
-        if isinstance(found.interval_any_reviewer, Interval):
-            with_any += 1
-            held["any"] += _holds(found.interval_any_reviewer, aim)
-        held["naive"] += abs(found.rate - aim) <= 1.96 * found.naive_standard_error
-    return IntervalCoverage(
-        truth,
-        evaluations,
-        clustered=round(held["clustered"] / evaluations, 4),
-        any_reviewer=round(held["any"] / with_any, 4) if with_any else None,
-        naive=round(held["naive"] / evaluations, 4),
-    )
-
-
-def _holds(interval: object, aim: float) -> bool:
-    return isinstance(interval, Interval) and interval.low <= aim <= interval.high
+        (contrast,) = contrasts(votes)
+        for name, interval in (("clustered", contrast.interval), ("any", contrast.interval_any_reviewer)):
+            if isinstance(interval, Interval):
+                held[name].append(interval.low <= aim <= interval.high)
+        held["naive"].append(abs(contrast.rate - aim) <= 1.96 * contrast.naive_standard_error)
+    share = {name: round(sum(holds) / evaluations, 4) for name, holds in held.items()}
+    any_reviewer = round(sum(held["any"]) / len(held["any"]), 4) if held["any"] else None
+    return IntervalCoverage(truth, evaluations, share["clustered"], any_reviewer, share["naive"])
 
 
 def false_winners(*, evaluations: int, prompts: int = 300, votes_per_prompt: int = 2, seed: int = 0) -> dict[str, Any]:
@@ -204,35 +178,34 @@ def main(
     evaluations: Annotated[int, typer.Option(help="Simulated evaluations of each design.")] = 2000,
 ) -> None:
     """Time the command, and check its promises."""
-    found: dict[str, Any] = {"machine": machine(), "simulated": "All votes here are made up by a random generator."}
+    report: dict[str, Any] = {"machine": machine(), "simulated": "All votes here are made up by a random generator."}
+    runs: list[dict[str, Any]] = []
+    n = 1000
     with tempfile.TemporaryDirectory() as name:
-        runs = []
-        n = 1000
         while n <= most:
             tell(f"{n:,} votes")
             runs.append(timed(Path(name), n))
             n *= 10
-    found["runs"] = [asdict(run) for run in runs]
+    report["runs"] = runs
     wanted: list[dict[str, Any]] = []
-    if runs and runs[-1].votes == 1_000_000:
-        wanted.append(_row("seconds for a million votes, at most", WANTED_SECONDS, runs[-1].seconds))
-        wanted.append(_row("MB for a million votes, at most", WANTED_MB, runs[-1].peak_memory_mb))
+    if runs and runs[-1]["votes"] == 1_000_000:
+        wanted.append(_row("seconds for a million votes, at most", WANTED_SECONDS, runs[-1]["seconds"]))
+        wanted.append(_row("MB for a million votes, at most", WANTED_MB, runs[-1]["peak_memory_mb"]))
     if coverage_:
         covered = []
+        low, high = WANTED_COVERAGE
         for design in DESIGNS:
             tell(design.name)
-            covered.append(coverage(design, evaluations=evaluations))
+            covered.append(result := coverage(design, evaluations=evaluations))
+            held = result.any_reviewer if design.new_reviewers else result.clustered
+            met = held is not None and low <= held <= high
+            wanted.append({"what": f"coverage: {design.name}", "wanted": [low, high], "found": held, "met": met})
         tell("peeking")
         wrong = false_winners(evaluations=evaluations)
-        found |= {"coverage": [asdict(one) for one in covered], "false_winners": wrong}
-        low, high = WANTED_COVERAGE
-        for one in covered:
-            held = one.any_reviewer if one.truth.new_reviewers else one.clustered
-            met = held is not None and low <= held <= high
-            wanted.append({"what": f"coverage: {one.truth.name}", "wanted": [low, high], "found": held, "met": met})
+        report |= {"coverage": [asdict(result) for result in covered], "false_winners": wrong}
         wanted.append(_row("share of false winners, at most", WANTED_FALSE_WINNERS, wrong["by_the_stopping_rule"]))
-    found["wanted"] = wanted
-    print(json.dumps(found, indent=2))
+    report["wanted"] = wanted
+    print(json.dumps(report, indent=2))
 
 
 def _row(what: str, most: float, seen: float) -> dict[str, Any]:

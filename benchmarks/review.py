@@ -8,13 +8,12 @@ With the standard sizes it takes about 75 minutes, of which the two soaks are 60
 """
 
 import asyncio
-import json
 import os
 import sqlite3
 import subprocess
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,15 +23,16 @@ from benchmarks import label_studio, our_app
 from benchmarks.measuring import (
     BrowserPace,
     ClickPace,
-    Memory,
     Presses,
-    end_by_signal,
     machine,
     press_all,
+    printed_report,
     tell,
     watch_memory,
 )
 from benchmarks.our_app import LEAST, LargeProject
+from db.session import migrate, session
+from review.queue import set_queue
 from ui.pairs import PAUSE
 
 WANTED_AT_THE_SERVER_MS = 60
@@ -47,7 +47,7 @@ REST = LEAST + 0.5
 
 @dataclass(frozen=True)
 class Load:
-    """What the app and the peer are put under."""
+    """The paces at which the app and the peer are used."""
 
     warm_up: ClickPace
     """Not counted: a fresh server imports and compiles in its first requests."""
@@ -74,7 +74,6 @@ def main(
     draw_seed: Annotated[int, typer.Option("--seed", help="Of think times and choices.")] = 0,
 ) -> None:
     """Seed, serve, measure, print."""
-    end_by_signal()
     paces = {
         "with_think_time": ClickPace(think, presses=presses, seed=draw_seed),
         "without_think_time": ClickPace(0.0, presses=presses, seed=draw_seed + 1),
@@ -83,37 +82,31 @@ def main(
     browser = BrowserPace(browser_presses, REST, draw_seed + 3)
     load = Load(ClickPace(0.0, presses=2, seed=draw_seed + 3), paces, browser, soak)
     about = machine("streamlit") | {"sqlite": sqlite3.sqlite_version}
-    report: dict[str, Any] = {"finished": False, "machine": about, "database": {}, "app": {}}
-    try:
-        with tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as folder:
-            home, peer_home = Path(folder) / "pickwell", Path(folder) / "label-studio"
-            home.mkdir()
-            os.environ["PICKWELL_HOME"] = str(home)
-            os.environ.pop("PICKWELL_DATABASE_URL", None)
-            large = make_database(report["database"], home, prompts, reviewers, people_wanted)
-            report["app"]["pause_ms"] = round(1000 * PAUSE)
-            with our_app.the_app(home, large) as app:
-                under_load(report["app"], app, load)
-            report["wanted"] = wanted(report["app"])
-            tell("The database alone")
-            report["database_alone"] = {
-                name: our_app.in_the_database(large, turns=40, people_wanted=people, share=0.1)
-                for name, people in (("everybody_ranks_all", None), ("two_people_for_a_tenth", 2))
-            }
-            if peer:
-                report["peer"] = {}
-                measure_peer(report["peer"], peer_home, peer_prompts or prompts, reviewers, load)
-        report["finished"] = True
-    finally:
-        # also where something failed or somebody ended it: an hour's figures are not to be lost
-        print(json.dumps(report, indent=2, default=asdict))
+    with (
+        printed_report(machine=about, database={}, app={}) as report,
+        tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as folder,
+    ):
+        home, peer_home = Path(folder) / "pickwell", Path(folder) / "label-studio"
+        home.mkdir()
+        os.environ["PICKWELL_HOME"] = str(home)
+        os.environ.pop("PICKWELL_DATABASE_URL", None)
+        large = make_database(report["database"], home, prompts, reviewers, people_wanted)
+        report["app"]["pause_ms"] = round(1000 * PAUSE)
+        with our_app.the_app(home, large) as app:
+            under_load(report["app"], app, load)
+        report["wanted"] = wanted(report["app"])
+        tell("The database alone")
+        report["database_alone"] = {
+            name: our_app.in_the_database(large, turns=40, people_wanted=people, share=0.1)
+            for name, people in (("everybody_ranks_all", None), ("two_people_for_a_tenth", 2))
+        }
+        if peer:
+            report["peer"] = {}
+            measure_peer(report["peer"], peer_home, peer_prompts or prompts, reviewers, load)
 
 
 def make_database(report: dict[str, Any], home: Path, prompts: int, reviewers: int, people_wanted: int) -> LargeProject:
-    """A database of the size asked for."""
-    from db.session import migrate, session
-    from review.queue import set_queue
-
+    """Make a database of the size asked for."""
     tell(f"Seeding {prompts} prompts")
     migrate()
     began = time.perf_counter()
@@ -134,7 +127,7 @@ def make_database(report: dict[str, Any], home: Path, prompts: int, reviewers: i
 
 
 def under_load(report: dict[str, Any], side: Side, load: Load) -> None:
-    """All that is measured of a side."""
+    """Measure a side in every way."""
     tell(f"{side.name}: warming it up")
     clicking(side, load.warm_up)
     for name, pace in load.paces.items():
@@ -149,16 +142,16 @@ def under_load(report: dict[str, Any], side: Side, load: Load) -> None:
 
 
 def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
-    """All clients at a pace; where that is for a time, with the server's memory meanwhile."""
+    """The figures of all clients at a pace; where that is for a time, with the server's memory meanwhile."""
 
     async def all_clients() -> tuple[int, Presses]:
         async with side.tabs() as tabs:
             return len(tabs), await press_all(tabs, pace, least=side.least)
 
-    async def with_memory(seconds: float) -> tuple[tuple[int, Presses], Memory]:
+    async def with_memory(seconds: float) -> tuple[tuple[int, Presses], dict[str, float]]:
         return await asyncio.gather(all_clients(), watch_memory(side.server, seconds))
 
-    saved, used = side.saved(), side.server.cpu_seconds
+    saved, used = our_app.count_rankings(), side.server.cpu_seconds
     soak: dict[str, Any] = {}
     if pace.seconds is None:
         clients, presses = asyncio.run(all_clients())
@@ -171,7 +164,7 @@ def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
         "think_s": pace.think,
         "clicks": clicks,
         "clicks_per_second": round(clicks / presses.seconds, 2),
-        **side.pressed(presses, pace, saved=side.saved() - saved),
+        **side.pressed(presses, pace, saved=our_app.count_rankings() - saved),
         "errors": len(presses.errors),
         "first_errors": presses.errors[:3],
         "server_cpu_ms_per_click": round(1000 * (side.server.cpu_seconds - used) / max(1, clicks), 1),
@@ -180,7 +173,7 @@ def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
 
 
 def wanted(app: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the app should hold, and whether it does."""
+    """The app's limits, and whether they are kept."""
     clients, browser = app["with_think_time"], app["browser"]
     at_the_server = clients["key_to_next_pair_beyond_pause"].p95_ms
     painted = browser["key_to_next_pair_painted_beyond_pause"].p95_ms
@@ -190,11 +183,12 @@ def wanted(app: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     if soak := app.get("soak"):
         memory = soak["memory"]
-        hours = (soak["seconds"] - memory.warm_up_s) / 3600
-        rows.append(("rise of memory over the soak, share", NOISE, memory.slope_mb_per_hour * hours / memory.start_mb))
+        hours = (soak["seconds"] - memory["warm_up_s"]) / 3600
+        rise = memory["slope_mb_per_hour"] * hours / memory["start_mb"]
+        rows.append(("rise of memory over the soak, share", NOISE, rise))
     return [
-        {"what": what, "at_most": limit, "found": found, "met": found is not None and found <= limit}
-        for what, limit, found in rows
+        {"what": what, "at_most": limit, "found": value, "met": value is not None and value <= limit}
+        for what, limit, value in rows
     ]
 
 

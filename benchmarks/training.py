@@ -26,7 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read
-from benchmarks.measuring import base_model, end_by_signal, machine, run_contestant, tell
+from benchmarks.measuring import base_model, machine, printed_report, run_contestant, tell
 from db.models import Split
 from errors import Refused
 from examples import simulated
@@ -66,11 +66,10 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the adapter's first values and of the order of pairs.")] = 0,
 ) -> None:
     """Measure and print."""
-    end_by_signal()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal ends nothing
-    report: dict[str, Any] = {"finished": False, "machine": machine("trl", "peft", "accelerate", "datasets")}
     runs: dict[str, list[TrainingFigures]] = {name: [] for name in CONTESTANTS}
-    try:
+    with printed_report(machine=machine("trl", "peft", "accelerate", "datasets")) as report:
+        report["runs"] = runs
         model = base_model()
         tell("Making the pairs")
         rows, read_tokens = _rows(model, pairs=pairs, validation=validation, tokens=tokens)
@@ -92,13 +91,8 @@ def main(
                     figures = contestant(name, given(Path(home), name, rows, model=model, recipe=recipe, most=most))
                     runs[name].append(figures)
                     print(json.dumps({name: asdict(figures)}), file=sys.stderr, flush=True)
-        report["finished"] = True
-    finally:
-        # also where something failed or somebody ended it: what was measured is not to be lost
-        report["runs"] = runs
-        if all(runs.values()):
-            report |= compared(runs, tokens=epochs * read_tokens)
-        print(json.dumps(report, indent=2, default=asdict), flush=True)
+                    if all(runs.values()):
+                        report |= compared(runs, tokens=epochs * read_tokens)
 
 
 def recipe_of(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
@@ -131,41 +125,29 @@ def contestant(name: str, folder: Path) -> TrainingFigures:
     return read(TrainingFigures, folder / DONE)
 
 
-# ------------------------------------------------------------------------------------------------------- the figures
-
-
 def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], what: str = "whole_s") -> float:
     """Ours over theirs, over all rounds."""
     return _sum(ours, what) / _sum(theirs, what)
 
 
 def compared(runs: Mapping[str, Sequence[TrainingFigures]], *, tokens: float) -> dict[str, Any]:
-    """Whether the aims are met, and the figures that explain it.
-
-    Args:
-        tokens: read in all optimizer steps of one run, both sides, without padding.
-    """
+    """Whether the aims are met, and the figures that explain it; ``tokens`` are those read in all steps of one run."""
     plain = runs["plain"]
     wanted: list[dict[str, Any]] = []
+
+    def want(what: str, at_most: float, value: float, in_each_round: list[float], *, digits: int) -> None:
+        rounded, met = [round(share, digits) for share in in_each_round], "yes" if value <= at_most else "no"
+        row = {"what": what, "at_most": at_most, "found": round(value, digits), "in_each_round": rounded, "met": met}
+        wanted.append(row)
+
     for name, words in (("cold", "nothing kept"), ("kept", "reference log-probabilities kept")):
         rounds = list(zip(runs[name], plain, strict=False))
+        ratios = [ratio([mine], [other]) for mine, other in rounds]
         off = [abs(mine.validation_loss / other.validation_loss - 1) for mine, other in rounds]
-        wanted += [
-            {
-                "what": f"seconds of the project's run over plain TRL's, to the last look, {words}",
-                "at_most": WANTED_SECONDS,
-                "found": round(ratio(runs[name], plain), 3),
-                "in_each_round": [round(ratio([mine], [other]), 3) for mine, other in rounds],
-                "met": "yes" if ratio(runs[name], plain) <= WANTED_SECONDS else "no",
-            },
-            {
-                "what": f"difference of the final validation loss from plain TRL's, {words}",
-                "at_most": WANTED_LOSS,
-                "found": round(max(off), 4),
-                "in_each_round": [round(share, 4) for share in off],
-                "met": "yes" if max(off) <= WANTED_LOSS else "no",
-            },
-        ]
+        seconds = f"seconds of the project's run over plain TRL's, to the last look, {words}"
+        want(seconds, WANTED_SECONDS, ratio(runs[name], plain), ratios, digits=3)
+        loss = f"difference of the final validation loss from plain TRL's, {words}"
+        want(loss, WANTED_LOSS, max(off), off, digits=4)
 
     def mean(what: str) -> dict[str, float]:
         return {name: round(_sum(figures, what) / len(figures), 1) for name, figures in runs.items()}
@@ -201,9 +183,6 @@ def _sum(runs: Sequence[TrainingFigures], what: str) -> float:
     return float(sum(getattr(run, what) for run in runs))
 
 
-# ---------------------------------------------------------------------------------------------------------- the rows
-
-
 def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callable[[FrozenRow], float]) -> Rows:
     """Rows of the sample's emails with two people's replies, the better one picked by the written rule: simulated.
 
@@ -221,10 +200,8 @@ def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callabl
         if (row := _row(json.loads(line), number, instructions=about["instructions"], people=list(about["people"])))
     ]
     if len(decided) < pairs + validation:
-        raise Refused(
-            f"The rule decides {len(decided)} of the sample's pairs, and {pairs + validation} were asked for. Ask for "
-            "fewer."
-        )
+        asked = f"The rule decides {len(decided)} of the sample's pairs, and {pairs + validation} were asked for."
+        raise Refused(f"{asked} Ask for fewer.")
     for share in (1 - n / 20 for n in range(20)):
         cut = [_cut(row, share) for row in decided]
         if sum(map(length, cut)) / len(cut) <= CLOSE * tokens:
@@ -240,10 +217,10 @@ def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callabl
 
 def _row(line: dict[str, str], number: int, *, instructions: str, people: Sequence[str]) -> FrozenRow | None:
     left, right = (line[person] for person in people)
-    said = simulated.verdict(line["email"], left, right, left_finish=None, right_finish=None)
-    if said not in (Verdict.LEFT, Verdict.RIGHT):
+    verdict = simulated.verdict(line["email"], left, right, left_finish=None, right_finish=None)
+    if not verdict.decided:
         return None
-    better, worse = (left, right) if said is Verdict.LEFT else (right, left)
+    better, worse = (left, right) if verdict is Verdict.LEFT else (right, left)
     return FrozenRow(
         prompt=PromptFormat(instructions).messages(line["email"]),
         chosen=[{"role": "assistant", "content": better}],

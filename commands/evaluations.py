@@ -92,7 +92,7 @@ def winrate(
         found = figures_of(
             read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
         )
-    _print(*summary(found, read))
+    _print(*map(Sentence, summary(found, read)))
     if to is not None:
         write_json(to, as_json(found, read, file, seed=seed))
         _print(Sentence(f"Every figure is in {to}."))

@@ -40,7 +40,7 @@ def generate(
             contestant = Contestant(register_base_model(s).id, PromptFormat(found.instructions))
             who = create_responder(s, by=person, project_id=found.id, name=responder, contestant=contestant)
         started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
-    wait("generation", started.id)
+    wait(started.id)
 
 
 @app.command()
@@ -99,7 +99,7 @@ def train(
             recipe=replace(values, max_steps=max_steps),
             model_name=name,
         )
-    wait("training", started.id)
+    wait(started.id)
 
 
 @app.command()
@@ -145,7 +145,7 @@ def benchmark(
             if not run.status.ended:
                 waiting.append(run.id)
     for run_id in waiting:
-        wait("benchmark", run_id)
+        wait(run_id)
     with reading() as s:
         for contrast in contrasts(s, version=s.get_one(ModelVersion, version.id)):
             console.print(f"{contrast.model} against {contrast.reference}:", markup=False)

@@ -72,7 +72,8 @@ def run() -> None:
     address = f"http://{settings().host}:{settings().port}"
     console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
     # without the full set a worker could only take up what it must fail at; the pages say that none is there
-    with a_worker() if find_spec("transformers") or _answered_without_model() else nullcontext():
+    able = find_spec("transformers") or _answered_without_model() or settings().ray_address
+    with a_worker() if able else nullcontext():
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
         command += ["--server.address", settings().host, "--server.port", str(settings().port)]
         try:

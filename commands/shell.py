@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from sqlalchemy import select
 
-from db.models import Project, Responder, Reviewer, Role
+from db.models import Project, Responder, Reviewer, Role, Run
 from db.people import members
 from errors import BadFile, NotAllowed, NotFound, to_type
 from generation.responders import responders
-from jobs.runs import AnyRun
 
 console = Console()
 
@@ -53,7 +52,7 @@ def watcher() -> tuple[Bar, Any]:
     bar = Bar(console=console)
     tasks: dict[str, Any] = {}
 
-    def watch(run: AnyRun) -> None:
+    def watch(run: Run) -> None:
         key = f"{type(run).__name__} {run.id}"
         if key not in tasks:
             tasks[key] = bar.add_task(key, total=None)
@@ -63,13 +62,13 @@ def watcher() -> tuple[Bar, Any]:
     return bar, watch
 
 
-def wait(kind: str, run_id: int) -> None:
+def wait(run_id: int) -> None:
     """Wait for a run with a bar, and a worker if none is there."""
     from jobs.local import a_worker, wait_for
 
     bar, watch = watcher()
     with bar, a_worker():
-        wait_for(kind, run_id, watch=watch)
+        wait_for(run_id, watch=watch)
 
 
 def responder_of(s: Any, project: Project, name: str) -> Responder:

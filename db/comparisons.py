@@ -20,6 +20,7 @@ from sqlalchemy import (
     case,
     cast,
     event,
+    exists,
     literal,
     or_,
     select,
@@ -36,11 +37,16 @@ from db.models import (
     Placement,
     Project,
     Ranking,
+    Reveal,
     Reviewer,
 )
 
 OWN_WORD = and_(Ranking.undone_at.is_(None), Ranking.adjudicates.is_(False), Ranking.drawn != Drawn.REPEAT)
 """Condition: a reviewer's own standing ranking, not undone, no decision between others' rankings, no hidden repeat."""
+WORD_OF_PERSON = and_(OWN_WORD, Ranking.reviewer.has(Reviewer.simulated.is_(False)))
+"""Condition: the same, and the reviewer is a person."""
+OFFERED = Comparison.state != ComparisonState.AWAY
+"""Condition: a Comparison is, or was, put before people."""
 FEWEST, MOST = 2, 6
 """Numbers of responses that are offered together; no screen has room for more."""
 MIN_WORDS, MIN_SIMILARITY = 20, 0.95
@@ -99,6 +105,16 @@ def of_at_most(count: int) -> ColumnElement[bool]:
     return Comparison.key.not_like("%" + ",%" * count)
 
 
+def ranked_by(reviewer_id: int) -> ColumnElement[bool]:
+    """SQL condition that a Comparison has a standing ranking of the reviewer's own."""
+    return exists().where(Ranking.comparison_id == Comparison.id, Ranking.reviewer_id == reviewer_id, OWN_WORD)
+
+
+def revealed_to(reviewer_id: int) -> ColumnElement[bool]:
+    """SQL condition that the reviewer has seen who wrote a Comparison, or what others said of it."""
+    return exists().where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == reviewer_id)
+
+
 def wanted(project: Project) -> ColumnElement[int] | None:
     """How many people should rank a Comparison, as SQL; None where the project sets no limit."""
     if project.people_wanted is None:
@@ -136,9 +152,8 @@ def recount(connection: Connection, comparison_ids: Collection[int]) -> None:
         )
         rows = connection.execute(
             select(Ranking.comparison_id, Ranking.id, Ranking.both_bad, Placement.response_id, Placement.place)
-            .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
             .join(Placement, Placement.ranking_id == Ranking.id)
-            .where(Ranking.comparison_id.in_(ids), OWN_WORD, Reviewer.simulated.is_(False))
+            .where(Ranking.comparison_id.in_(ids), WORD_OF_PERSON)
         )
         orders: dict[int, dict[int, tuple[bool, dict[int, int]]]] = defaultdict(dict)
         for comparison_id, ranking_id, both_bad, response_id, place in rows:

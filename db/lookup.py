@@ -1,9 +1,11 @@
-"""Look-ups that many rooms need: a project by name, the models on offer, their newest checks."""
+"""What many rooms look up (a project by name, the models on offer, their newest checks) or save in one way."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.models import Base, ModelVersion, ParityCheck, Project
@@ -45,12 +47,27 @@ def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, 
     return {check.model_version_id: check for check in checks}
 
 
-def existing(s: Session, table: type[T], row_id: int, what: str) -> T:
-    """The row with that id. Raises `NotFound`, which calls it `what`."""
-    row = s.get(table, row_id)
+def existing(s: Session, table: type[T], row_id: int, what: str, **options: Any) -> T:
+    """The row with that id; options are `Session.get`'s, such as a lock. Raises `NotFound`, which calls it `what`."""
+    row = s.get(table, row_id, **options)
     if row is None:
         raise NotFound(f"That {what} is not in the database any more. Reload the page.")
     return row
+
+
+def add_only(s: Session, row: Base, *, refusal: str) -> None:
+    """Save a row of which only one may stand at a time. Raises `Refused`, with `refusal`, where one stands already."""
+    try:
+        with s.begin_nested():
+            s.add(row)
+            s.flush()
+    except IntegrityError:
+        raise Refused(refusal) from None
+
+
+def insert_into(s: Session, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say what becomes of a row that is there already (`on_conflict_…`), for either database."""
+    return (postgresql.insert if s.get_bind().dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def the_model(s: Session, model_version_id: int) -> ModelVersion:

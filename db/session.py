@@ -36,9 +36,14 @@ BEFORE_0_1_0 = re.compile(r"00\d\d")
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for `url`, with SQLite made safe for several processes."""
+    """An engine for `url`, with SQLite made safe for several processes. Raises `BadSetting` without its driver."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        try:
+            return create_engine(url, pool_pre_ping=True)
+        except ModuleNotFoundError as problem:
+            package = "psycopg[binary]" if problem.name == "psycopg" else str(problem.name)
+            feature = "The database that PICKWELL_DATABASE_URL names"
+            raise BadSetting(missing_package(feature, package)) from None
     file = make_url(url).database
     if file and file != ":memory:":
         Path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +138,6 @@ def migrate(url: str | None = None) -> None:
             "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db or "
             "postgresql+psycopg://user:password@host/database."
         ) from None
-    except ModuleNotFoundError as problem:
-        raise BadSetting(missing_package("The database that PICKWELL_DATABASE_URL names", str(problem.name))) from None
     except OperationalError as problem:
         raise DatabaseProblem(
             f"The database cannot be opened: {problem.orig}. Look at PICKWELL_HOME and PICKWELL_DATABASE_URL."

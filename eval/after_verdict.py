@@ -1,4 +1,4 @@
-"""What was checked about the two replies of a pair, for whoever has given a verdict on it, and never before.
+"""What was checked about the two replies of a pair, for a reviewer who has given a verdict on it, and never before.
 
 Sides are those of the judgment. Of who wrote what nothing leaves this file; of the results only whether both sides
 passed, since a stored detail was made from the whole text, and a signature in it would tell people from models.
@@ -7,7 +7,6 @@ passed, since a stored detail was made from the whole text, and a signature in i
 from collections import defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from db.models import Assertion, Claim, Evaluation, Judgment, Pairing
@@ -23,7 +22,6 @@ class Checked:
     claim: Claim
     value: str
     left: bool
-    """Whether the left one passed."""
     right: bool
 
 
@@ -41,13 +39,18 @@ def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | No
     None while one of its replies comes back to them in another pair: that verdict is not given yet. Similarity to a
     person's reply is left out, because a person's own has nothing to be compared with and would show by that.
 
-    Raises `Refused` where there is no verdict, `NotFound` for somebody else's judgment.
+    Raises `Refused` where there is no verdict, `NotFound` for another reviewer's judgment.
     """
     view = judged_view(s, by=by, judgment_id=judgment_id)
     judgment = s.get_one(Judgment, judgment_id)
-    pairing = judgment.pairing
-    sides = pairing.candidate_response_id, pairing.baseline_response_id
-    if _comes_back(s, reviewer_id=by, response_ids=sides):
+    sides = judgment.pairing.candidate_response_id, judgment.pairing.baseline_response_id
+    comes_back = (
+        still_to_judge(s, reviewer_id=by)
+        .join(Evaluation, Evaluation.id == Pairing.evaluation_id)
+        .where(Evaluation.closed_at.is_(None))
+        .where(Pairing.candidate_response_id.in_(sides) | Pairing.baseline_response_id.in_(sides))
+    )
+    if s.scalar(comes_back.limit(1)) is not None:
         return None
     left, right = sides if judgment.candidate_left else sides[::-1]
     passed: dict[Assertion, dict[int, bool]] = defaultdict(dict)
@@ -55,19 +58,8 @@ def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | No
         if assertion.claim is not Claim.LIKE_REFERENCE:
             passed[assertion][result.response_id] = result.passed
     checks = (
-        Checked(assertion.name, assertion.claim, assertion.value, of[left], of[right])
-        for assertion, of in passed.items()
-        if len(of) == 2
+        Checked(assertion.name, assertion.claim, assertion.value, by_reply[left], by_reply[right])
+        for assertion, by_reply in passed.items()
+        if len(by_reply) == 2
     )
     return AfterVerdict(view, tuple(checks))
-
-
-def _comes_back(s: Session, *, reviewer_id: int, response_ids: tuple[int, int]) -> bool:
-    """Whether the reviewer may still be asked for a verdict on one of the responses."""
-    holding = or_(Pairing.candidate_response_id.in_(response_ids), Pairing.baseline_response_id.in_(response_ids))
-    open_ones = select(Evaluation.id).join(Pairing, Pairing.evaluation_id == Evaluation.id)
-    ids = s.scalars(open_ones.where(holding, Evaluation.closed_at.is_(None)).distinct()).all()
-    return any(
-        s.scalar(still_to_judge(s, evaluation_id=one, reviewer_id=reviewer_id).where(holding).limit(1)) is not None
-        for one in ids
-    )

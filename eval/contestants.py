@@ -2,12 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
-from db.models import Prompt, Responder, ResponderKind, Response, Role
+from db.models import Evaluation, ModelVersion, Pairing, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
 from errors import NotFound, Refused
 from eval.protocol import Contrast, check_baselines, contrasts
@@ -51,16 +51,20 @@ def readiness(s: Session, *, project_id: int) -> list[Ready]:
         select(Responder, func.count(func.distinct(Prompt.id)))
         .outerjoin(Response, Response.responder_id == Responder.id)
         .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & _judged(project_id))
-        .where(Responder.project_id == project_id, Responder.kept)
+        .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
+        # a retired model is offered for nothing new
+        .where(Responder.project_id == project_id, Responder.kept, ModelVersion.retired_at.is_(None))
         .group_by(Responder.id)
         .order_by(Responder.id)
-    ).all()
-    # a retired model is offered for nothing new
-    return [
-        Ready(responder, answered, held_out)
-        for responder, answered in rows
-        if responder.model_version is None or responder.model_version.retired_at is None
-    ]
+    )
+    return [Ready(responder, answered, held_out) for responder, answered in rows]
+
+
+def participants(s: Session, evaluation: Evaluation) -> list[Responder]:
+    """The candidate, then every baseline that a pairing has."""
+    baselines = select(Response.responder_id).join(Pairing, Pairing.baseline_response_id == Response.id)
+    drawn = Responder.id.in_(baselines.where(Pairing.evaluation_id == evaluation.id))
+    return [evaluation.candidate, *s.scalars(select(Responder).where(drawn).order_by(Responder.id))]
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,10 @@ class Pair:
 
     prompt_id: int
     baseline_id: int
-    """Responder."""
     candidate_response_id: int
     baseline_response_id: int
     identical: bool
-    """Both look the same to reviewers: nobody's to judge."""
+    """Both look the same to reviewers, so that the pair is not judged."""
 
     @property
     def replies(self) -> tuple[int, int]:
@@ -87,7 +90,6 @@ class Telling:
 
     response_id: int
     text: str
-    """As shown to reviewers."""
     marks: tuple[Telltale, ...]
 
 
@@ -99,23 +101,15 @@ class LookedOver:
     baselines: tuple[Responder, ...]
     contrasts: tuple[Contrast, ...]
     pairs: tuple[Pair, ...]
-    """In the order in which they are judged."""
     telling: tuple[Telling, ...]
-
-    def label_of(self, contrast: Contrast) -> str:
-        """The contrast's baselines as screens name them."""
-        if len(contrast) > 1:
-            return "People, together"
-        return next(one.label for one in self.baselines if one.id == contrast[0])
 
     def left_with(self, left_out: frozenset[int]) -> "LookedOver":
         """The same without the pairs that have one of these responses."""
-        kept = tuple(pair for pair in self.pairs if not left_out.intersection(pair.replies))
-        return LookedOver(self.candidate, self.baselines, self.contrasts, kept, self.telling)
+        return replace(self, pairs=tuple(pair for pair in self.pairs if not left_out.intersection(pair.replies)))
 
     def to_judge(self, contrast: Contrast) -> list[int]:
-        """Places of the contrast's pairs that somebody has to judge."""
-        return [n for n, pair in enumerate(self.pairs) if pair.baseline_id in contrast and not pair.identical]
+        """Places of the contrast's pairs that have to be judged."""
+        return [place for place, pair in enumerate(self.pairs) if pair.baseline_id in contrast and not pair.identical]
 
 
 def look_over(
@@ -130,7 +124,7 @@ def look_over(
 ) -> LookedOver:
     """What would be judged, drawn by the seed, and which replies tell who wrote them; managers only, nothing is saved.
 
-    Prompts that a rule routes to people are left out. Texts that look the same are nobody's to judge.
+    Prompts that a rule routes to people are left out. Texts that look the same are not judged.
 
     Raises `Refused` when a Responder has not answered every held-out prompt, has learned from one, or is on both sides.
     """
@@ -141,67 +135,61 @@ def look_over(
     for responder_id in (candidate_id, *chosen):
         if responder_id not in ready:
             raise NotFound("That responder is not part of this project, or its model is retired. Reload the page.")
-        entry = ready[responder_id]
-        if not entry.held_out:
-            raise Refused("This project has no held-out prompts that models answer. Import some as held out first.")
-        if not entry.complete:
-            raise Refused(
-                f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts. "
-                "Generate or import the rest first."
-            )
-        _refuse_seen(s, entry.responder)
-    shown = as_shown(s, project_id=project_id)
-    replies = _replies(s, project_id=project_id, responder_ids=[candidate_id, *chosen])
-    people = [i for i in chosen if ready[i].responder.kind is ResponderKind.HUMAN]
+        _refuse_unready(s, ready[responder_id])
+    candidate, *baselines = (ready[responder_id].responder for responder_id in (candidate_id, *chosen))
+    people = [baseline.id for baseline in baselines if baseline.kind is ResponderKind.HUMAN]
     together = people if one_person_a_prompt else []
-    texts: dict[int, str] = {}
-    pairs = []
-    for prompt_id, baseline_id in _draw_pairs(sorted(replies), chosen, together, seed):
-        both = replies[prompt_id][candidate_id], replies[prompt_id][baseline_id]
-        for reply in both:
-            if reply.id not in texts:
-                texts[reply.id] = shown(reply.text)
-        candidate, baseline = both
-        same = texts[candidate.id].split() == texts[baseline.id].split()
-        pairs.append(Pair(prompt_id, baseline_id, candidate.id, baseline.id, same))
-    taking_part = [ready[i].responder for i in (candidate_id, *chosen)]
-    names = {name for one in taking_part for name in (one.name, one.model_version.name if one.model_version else "")}
-    judged = {reply for pair in pairs if not pair.identical for reply in pair.replies}
-    found = [Telling(i, texts[i], telltales(texts[i], names=names)) for i in sorted(judged)]
-    return LookedOver(
-        candidate=taking_part[0],
-        baselines=tuple(taking_part[1:]),
-        contrasts=contrasts(chosen, together),
-        pairs=tuple(pairs),
-        telling=tuple(one for one in found if one.marks),
+    replies = _replies(s, project_id=project_id, responder_ids=[candidate_id, *chosen])
+    drawn = [
+        (prompt_id, baseline_id, replies[prompt_id, candidate_id], replies[prompt_id, baseline_id])
+        for prompt_id, baseline_id in _draw_pairs(sorted({prompt for prompt, _ in replies}), chosen, together, seed)
+    ]
+    shown = as_shown(s, project_id=project_id)
+    texts = {reply.id: shown(reply.text) for reply in {reply for *_, mine, other in drawn for reply in (mine, other)}}
+    pairs = tuple(
+        Pair(prompt_id, baseline_id, mine.id, other.id, identical=texts[mine.id].split() == texts[other.id].split())
+        for prompt_id, baseline_id, mine, other in drawn
     )
+    names = {
+        model.name for responder in (candidate, *baselines) for model in (responder, responder.model_version) if model
+    }
+    judged = {reply_id for pair in pairs if not pair.identical for reply_id in pair.replies}
+    marks = {reply_id: telltales(texts[reply_id], names=names) for reply_id in sorted(judged)}
+    telling = tuple(Telling(reply_id, texts[reply_id], places) for reply_id, places in marks.items() if places)
+    return LookedOver(candidate, tuple(baselines), contrasts(chosen, together), pairs, telling)
 
 
-def _refuse_seen(s: Session, responder: Responder) -> None:
-    """Raise `Refused` where the Responder's model, or one that it was trained from, learned from a held-out prompt.
+def _refuse_unready(s: Session, entry: Ready) -> None:
+    """Raise `Refused` where a Responder has not answered all, or its model, or one before it, learned from a prompt.
 
     Within a project that cannot be; another project may train on what this one holds out.
     """
+    responder = entry.responder
+    if not entry.held_out:
+        raise Refused("This project has no held-out prompts that models answer. Import some as held out first.")
+    if not entry.complete:
+        raise Refused(
+            f"{responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts. "
+            "Generate or import the rest first."
+        )
     held_out = select(Prompt.id).where(Prompt.project_id == responder.project_id, Prompt.held_out)
     for version in line_of(responder.model_version):
         snapshots = [run.snapshot_id for run in trainings_of(s, [version])]
-        if seen := learned_from(s, snapshot_ids=snapshots, prompt_ids=held_out):
+        if count := learned_from(s, snapshot_ids=snapshots, prompt_ids=held_out):
             raise Refused(
-                f"{responder.label} learned from {seen} of these held-out prompts: {version.name} was trained on them "
+                f"{responder.label} learned from {count} of these held-out prompts: {version.name} was trained on them "
                 "in another project. Choose another responder, or hold out prompts that it has not seen."
             )
 
 
-def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[int, dict[int, Response]]:
+def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[tuple[int, int], Response]:
+    """By prompt and Responder."""
     rows = s.scalars(
         select(Response)
         .join(Prompt, Prompt.id == Response.prompt_id)
         .where(_judged(project_id), Response.responder_id.in_(responder_ids), Response.sample == 0)
     )
-    found: dict[int, dict[int, Response]] = {}
-    for response in rows:
-        found.setdefault(response.prompt_id, {})[response.responder_id] = response
-    return found
+    return {(response.prompt_id, response.responder_id): response for response in rows}
 
 
 def _draw_pairs(

@@ -1,18 +1,18 @@
 """Setting up an Evaluation, whose protocol is fixed before the first judgment, and closing it."""
 
-import hashlib
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
+from db.lookup import existing
 from db.models import Evaluation, Judgment, Pairing, Peek, Project, Prompt, Responder, Response, Reviewer, Role, now
 from db.people import require
-from errors import AlreadyThere, NotFound, Refused
-from eval.contestants import LookedOver, Telling, look_over
+from errors import AlreadyThere, Refused
+from eval.contestants import LookedOver, look_over
 from eval.forecast import ALPHA, Forecast, forecast
 from eval.live import stands
 from eval.protocol import (
@@ -27,7 +27,8 @@ from eval.protocol import (
     check_plan,
     draw_overlap,
     hash_of,
-    read_protocol,
+    plan_of,
+    protocol_of,
 )
 from texts.typed import comment
 
@@ -53,7 +54,7 @@ def create_evaluation(
     Args:
         seed: draws the order of pairings, the sides, whose reply stands for the people, and the overlap.
         plan: the least there is, one verdict for each pairing, unless told.
-        leave_out: ids of responses that tell who wrote them, whose pairings nobody judges.
+        leave_out: ids of responses that tell who wrote them, whose pairings are not judged.
         keep: ids of such responses that take part on purpose.
         undecided: what becomes of such responses that are in neither list.
 
@@ -65,7 +66,7 @@ def create_evaluation(
     clean = " ".join(name.split())
     if not clean:
         raise Refused("An evaluation needs a name. Type one.")
-    # whoever ends or adds a text rule meanwhile waits, and then finds the evaluation open
+    # a manager who ends or adds a text rule meanwhile waits, and then finds the evaluation open
     s.get(Project, project_id, with_for_update={"read": True})
     looked = look_over(
         s,
@@ -77,12 +78,18 @@ def create_evaluation(
         one_person_a_prompt=plan.one_person_a_prompt,
     )
     plan = replace(plan, primary=plan.primary or looked.contrasts[:1])
-    waiting = {one.response_id for one in looked.telling} - {*leave_out, *keep}
-    if undecided is Undecided.ASK:
-        _refuse_undecided([one for one in looked.telling if one.response_id in waiting])
-    _check(looked, plan)
-    left_out = frozenset(leave_out) | (frozenset(waiting) if undecided is Undecided.LEAVE_OUT else frozenset())
-    protocol = _fix(s, project_id=project_id, looked=looked, plan=plan, seed=seed, leave_out=left_out)
+    waiting = [reply for reply in looked.telling if reply.response_id not in {*leave_out, *keep}]
+    if waiting and undecided is Undecided.ASK:
+        how = ", ".join(dict.fromkeys(mark.tells.value for reply in waiting for mark in reply.marks))
+        tells, them = ("reply tells", "it") if len(waiting) == 1 else ("replies tell", "them")
+        raise Refused(
+            f"{len(waiting)} {tells} who wrote {them} ({how}). Say for each whether to leave it out or to keep it."
+        )
+    check_plan(plan, known=looked.contrasts)
+    if plan.ask_machine and not any(baseline.kind == "HUMAN" for baseline in looked.baselines):
+        raise Refused("No baseline is a person, so there is no machine to guess. Leave that question out.")
+    left_out = {*leave_out, *(reply.response_id for reply in waiting if undecided is Undecided.LEAVE_OUT)}
+    protocol = _fix(s, project_id=project_id, looked=looked, plan=plan, seed=seed, leave_out=frozenset(left_out))
     text = canonical(protocol)
     evaluation = Evaluation(
         project_id=project_id,
@@ -92,16 +99,7 @@ def create_evaluation(
         protocol=text,
         protocol_sha256=hash_of(text),
         created_by_id=by,
-        pairings=[
-            Pairing(
-                prompt_id=one.prompt_id,
-                candidate_response_id=one.candidate_response_id,
-                baseline_response_id=one.baseline_response_id,
-                identical=one.identical,
-                wanted=one.wanted,
-            )
-            for one in protocol.pairings
-        ],
+        pairings=[Pairing(**asdict(pairing)) for pairing in protocol.pairings],
     )
     s.add(evaluation)
     try:
@@ -112,51 +110,30 @@ def create_evaluation(
     return evaluation
 
 
-def _check(looked: LookedOver, plan: Plan) -> None:
-    check_plan(plan, known=looked.contrasts)
-    if plan.ask_machine and not any(one.kind == "HUMAN" for one in looked.baselines):
-        raise Refused("No baseline is a person, so there is no machine to guess. Leave that question out.")
-
-
-def _refuse_undecided(undecided: Sequence[Telling]) -> None:
-    if undecided:
-        how = ", ".join(dict.fromkeys(mark.tells.value for one in undecided for mark in one.marks))
-        raise Refused(
-            f"{len(undecided)} {'reply tells' if len(undecided) == 1 else 'replies tell'} who wrote "
-            f"{'it' if len(undecided) == 1 else 'them'} ({how}). Say for each whether to leave it out or to keep it."
-        )
-
-
 def _fix(
     s: Session, *, project_id: int, looked: LookedOver, plan: Plan, seed: int, leave_out: frozenset[int]
 ) -> Protocol:
     kept = looked.left_with(leave_out)
     if not kept.pairs:
         raise Refused("With those replies left out nothing is there to judge. Keep some, or hold out more prompts.")
-    second = draw_overlap([kept.to_judge(one) for one in kept.contrasts], share=plan.overlap, seed=seed)
-    pairings = tuple(
-        Fixed(
-            pair.prompt_id,
-            *pair.replies,
-            pair.identical,
-            0 if pair.identical else plan.judgments + (place in second),
-        )
-        for place, pair in enumerate(kept.pairs)
-    )
-    cast = forecasts(kept, plan)
+    second = draw_overlap([kept.to_judge(contrast) for contrast in kept.contrasts], share=plan.overlap, seed=seed)
+    wanted = [0 if pair.identical else plan.judgments + (place in second) for place, pair in enumerate(kept.pairs)]
+    numbered = zip(kept.pairs, wanted, strict=True)
+    pairings = tuple(Fixed(pair.prompt_id, *pair.replies, pair.identical, number) for pair, number in numbered)
+    expected = forecasts(kept, plan)
     return Protocol(
         project_id=project_id,
         candidate=_participant(looked.candidate),
-        baselines=tuple(_participant(one) for one in looked.baselines),
+        baselines=tuple(map(_participant, looked.baselines)),
         plan=plan,
         seed=seed,
         alpha=ALPHA / len(plan.primary),
-        needed_decided=max(one.needed.decided for one in cast),
-        expected_decided=min(one.decided for one in cast),
+        needed_decided=max(contrast.needed.decided for contrast in expected),
+        expected_decided=min(contrast.decided for contrast in expected),
         left_out=tuple(
             LeftOutPair(pair.prompt_id, *pair.replies) for pair in looked.pairs if leave_out.intersection(pair.replies)
         ),
-        kept_telltales=tuple(one.response_id for one in looked.telling if one.response_id not in leave_out),
+        kept_telltales=tuple(reply.response_id for reply in looked.telling if reply.response_id not in leave_out),
         texts_sha256=_texts_hash(s, pairings),
         pairings=pairings,
     )
@@ -164,65 +141,48 @@ def _fix(
 
 def forecasts(looked: LookedOver, plan: Plan) -> list[Forecast]:
     """For each primary contrast whether the pairs that are left give what it needs."""
-    found = []
-    for contrast in plan.primary or looked.contrasts[:1]:
-        places = looked.to_judge(contrast)
-        second = draw_overlap([places], share=plan.overlap, seed=0)
-        found.append(
-            forecast(
-                plan,
-                prompts=len({looked.pairs[place].prompt_id for place in places}),
-                verdicts=len(places) * plan.judgments + len(second),
-                contrasts=max(1, len(plan.primary)),
-            )
-        )
-    return found
+    expected = []
+    for places in map(looked.to_judge, plan.primary or looked.contrasts[:1]):
+        verdicts = len(places) * plan.judgments + len(draw_overlap([places], share=plan.overlap, seed=0))
+        prompts = {looked.pairs[place].prompt_id for place in places}
+        expected.append(forecast(plan, prompts=len(prompts), verdicts=verdicts, contrasts=max(1, len(plan.primary))))
+    return expected
 
 
 def _participant(responder: Responder) -> Participant:
     version = responder.model_version
-    return Participant(
-        id=responder.id,
-        label=responder.label,
-        kind=responder.kind.value,
-        model=version.name if version else None,
-        weights_sha256=version.sha256 if version else None,
-    )
+    name, sha256 = (version.name, version.sha256) if version else (None, None)
+    return Participant(responder.id, responder.label, responder.kind.value, name, sha256)
 
 
 def _texts_hash(s: Session, pairings: Sequence[Fixed]) -> str:
-    prompts = {one.prompt_id for one in pairings}
-    asked = {
-        row.id: [row.text, row.context]
-        for row in s.execute(select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.id.in_(prompts)))
-    }
-    replies = {i for one in pairings for i in (one.candidate_response_id, one.baseline_response_id)}
-    said = {row.id: row.text for row in s.execute(select(Response.id, Response.text).where(Response.id.in_(replies)))}
+    ids = {i for pairing in pairings for i in (pairing.candidate_response_id, pairing.baseline_response_id)}
+    asked = Prompt.id.in_({fixed.prompt_id for fixed in pairings})
+    rows = s.execute(select(Prompt.id, Prompt.text, Prompt.context).where(asked))
+    prompts = {prompt_id: [text, context] for prompt_id, text, context in rows}
+    written = select(Response.id, Response.text).where(Response.id.in_(ids))
+    replies = {row.id: row.text for row in s.execute(written)}
     texts = [
-        [asked[one.prompt_id], said[one.candidate_response_id], said[one.baseline_response_id]] for one in pairings
+        [prompts[fixed.prompt_id], replies[fixed.candidate_response_id], replies[fixed.baseline_response_id]]
+        for fixed in pairings
     ]
-    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()
-
-
-def protocol_of(evaluation: Evaluation) -> Protocol | None:
-    """What was fixed; none where the evaluation is older than protocols."""
-    return read_protocol(evaluation.protocol) if evaluation.protocol is not None else None
+    return hash_of(json.dumps(texts, ensure_ascii=False))
 
 
 def verify_protocol(s: Session, *, evaluation_id: int) -> None:
-    """Raise `Refused` where protocol, pairings or texts are not what was hashed: somebody changed the database."""
+    """Raise `Refused` where protocol, pairings or texts are not what was hashed: the database was changed."""
     evaluation = s.get_one(Evaluation, evaluation_id)
     protocol = protocol_of(evaluation)
-    if protocol is None or evaluation.protocol is None:
+    if protocol is None:
         return
     rows = s.scalars(select(Pairing).where(Pairing.evaluation_id == evaluation_id).order_by(Pairing.id)).all()
-    there = tuple(
+    stored = tuple(
         Fixed(p.prompt_id, p.candidate_response_id, p.baseline_response_id, p.identical, p.wanted or 0) for p in rows
     )
     if (
-        hash_of(evaluation.protocol) != evaluation.protocol_sha256
-        or there != protocol.pairings
-        or _texts_hash(s, there) != protocol.texts_sha256
+        hash_of(evaluation.protocol or "") != evaluation.protocol_sha256
+        or stored != protocol.pairings
+        or _texts_hash(s, stored) != protocol.texts_sha256
     ):
         raise Refused(
             f"What “{evaluation.name}” was set up with is not what it was: its protocol, pairings or texts were "
@@ -231,52 +191,84 @@ def verify_protocol(s: Session, *, evaluation_id: int) -> None:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """How far an evaluation's judging is."""
+class EvaluationCounts:
+    """An Evaluation and how far its judging is; verdicts are people's, where nothing else is said."""
 
-    planned: int | None
-    """People's verdicts wanted; none where no number was planned."""
-    given: int
-    """People's verdicts that count towards it."""
+    evaluation: Evaluation
+    pairings: int
+    """Those whose texts differ."""
+    judged: int
+    """Pairings with at least one verdict."""
     verdicts: int
-    """People's verdicts in all."""
-    by_rule_alone: bool
-    """No person judged anything, and a simulated reviewer judged every pairing."""
+    simulated: int
+    planned: int
+    given: int
+    """Verdicts that count towards it."""
+    missed_by_rule: int
+    """Pairings that no simulated reviewer judged."""
+
+    @property
+    def by_rule_alone(self) -> bool:
+        """No person judged anything, and a simulated reviewer judged every pairing."""
+        return not self.verdicts and not self.missed_by_rule
 
     @property
     def complete(self) -> bool:
         """Whether all that was planned is there."""
-        return self.planned is None or self.given >= self.planned or self.by_rule_alone
+        return self.given >= self.planned or self.by_rule_alone
 
     @property
     def missing(self) -> int:
         """Verdicts that are planned and not there."""
-        return max(0, (self.planned or 0) - self.given)
+        return self.planned - self.given
 
 
-def counted(s: Session, *, evaluation_id: int) -> Counted:
+def evaluations(s: Session, *, project_id: int) -> list[EvaluationCounts]:
+    """The project's Evaluations, newest first."""
+    return _counts(s, Evaluation.project_id == project_id)
+
+
+def counted(s: Session, *, evaluation_id: int) -> EvaluationCounts:
     """How many verdicts there are of those that the protocol wants."""
-    given = Judgment.verdict.is_not(None)
-    rows = s.execute(
+    (counts,) = _counts(s, Evaluation.id == evaluation_id)
+    return counts
+
+
+def _counts(s: Session, which: ColumnElement[bool]) -> list[EvaluationCounts]:
+    verdicts = func.count(Judgment.id).filter(Judgment.verdict.is_not(None))
+    pairings = (
         select(
-            Pairing.wanted,
+            Pairing.evaluation_id,
+            func.coalesce(Pairing.wanted, 0).label("wanted"),
             Pairing.identical,
-            func.count(Judgment.id).filter(given, Reviewer.simulated.is_(False)),
-            func.count(Judgment.id).filter(given, Reviewer.simulated),
+            verdicts.filter(Reviewer.simulated.is_(False)).label("people"),
+            verdicts.filter(Reviewer.simulated).label("simulated"),
         )
         .outerjoin(Judgment, Judgment.pairing_id == Pairing.id)
         .outerjoin(Reviewer, Reviewer.id == Judgment.reviewer_id)
-        .where(Pairing.evaluation_id == evaluation_id)
-        .group_by(Pairing.id, Pairing.wanted, Pairing.identical)
-    ).all()
-    people = sum(row[2] for row in rows)
-    unplanned = any(wanted is None for wanted, *_ in rows)
-    return Counted(
-        planned=None if unplanned else sum(wanted or 0 for wanted, *_ in rows),
-        given=sum(min(wanted or 0, by_people) for wanted, _, by_people, _ in rows),
-        verdicts=people,
-        by_rule_alone=not people and all(identical or by_rule for _, identical, _, by_rule in rows),
+        .where(Pairing.evaluation_id.in_(select(Evaluation.id).where(which)))
+        .group_by(Pairing.id)
+        .subquery()
     )
+    people, simulated, wanted = pairings.c.people, pairings.c.simulated, pairings.c.wanted
+    differs = pairings.c.identical.is_(False)
+    rows = s.execute(
+        select(
+            Evaluation,
+            func.count().filter(differs),
+            func.count().filter(people > 0),
+            cast(func.sum(people), Integer),
+            cast(func.sum(simulated), Integer),
+            cast(func.sum(wanted), Integer),
+            cast(func.sum(case((people < wanted, people), else_=wanted)), Integer),
+            func.count().filter(differs, simulated == 0),
+        )
+        .join(pairings, pairings.c.evaluation_id == Evaluation.id)
+        .group_by(Evaluation.id)
+        .order_by(Evaluation.id.desc())
+        .options(selectinload(Evaluation.candidate))
+    )
+    return [EvaluationCounts(*row) for row in rows]
 
 
 def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | None = None) -> Evaluation:
@@ -286,28 +278,21 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | N
         reason: why, where it ends before what was planned; kept, and told with the result.
 
     Raises `Refused` where planned verdicts are missing and there is no reason, unless the evaluation may stop at any
-    time, somebody looked, and the evidence is enough.
+    time, the manager looked, and the evidence is enough.
     """
-    evaluation = s.get(Evaluation, evaluation_id, with_for_update=True, populate_existing=True)
-    if evaluation is None:
-        raise NotFound("That evaluation is not in the database any more. Reload the page.")
+    evaluation = existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=True, populate_existing=True)
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed already.")
     verify_protocol(s, evaluation_id=evaluation_id)
-    judged = s.scalar(
-        select(func.count(Judgment.id))
-        .join(Pairing, Pairing.id == Judgment.pairing_id)
-        .where(Pairing.evaluation_id == evaluation_id, Judgment.verdict.is_not(None))
-    )
-    if not judged and not all(pairing.identical for pairing in evaluation.pairings):
+    counts = counted(s, evaluation_id=evaluation_id)
+    if counts.pairings and not counts.verdicts and not counts.simulated:
         raise Refused("Nothing has been judged yet, so there is no result to open. Judge at least one pair first.")
-    count = counted(s, evaluation_id=evaluation_id)
-    if not count.complete and not _found_enough(s, evaluation, by=by):
+    if not counts.complete and not _evidence_is_enough(s, evaluation, by=by):
         why = comment(reason)
         if why is None:
             raise Refused(
-                f"{count.missing} of {count.planned} planned verdicts are missing. Judge the rest, or give a reason "
+                f"{counts.missing} of {counts.planned} planned verdicts are missing. Judge the rest, or give a reason "
                 "for closing early: it is told with the result."
             )
         evaluation.closed_early = why
@@ -316,45 +301,7 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | N
     return evaluation
 
 
-def _found_enough(s: Session, evaluation: Evaluation, *, by: int) -> bool:
-    """Whether the stopping rule says so to somebody who may know: a judge who tries to close must learn nothing."""
-    protocol = protocol_of(evaluation)
-    if protocol is None or protocol.plan.stopping is not Stopping.ANYTIME:
-        return False
-    return s.get(Peek, (evaluation.id, by)) is not None and stands(s, evaluation_id=evaluation.id).enough
-
-
-@dataclass(frozen=True)
-class Judged:
-    """An Evaluation and how far its judging is."""
-
-    evaluation: Evaluation
-    pairings: int
-    judged: int
-    """Pairings with at least one verdict by a person."""
-    verdicts: int
-    """By people."""
-    simulated: int
-    """Verdicts by simulated reviewers."""
-
-
-def evaluations(s: Session, *, project_id: int) -> Sequence[Judged]:
-    """The project's Evaluations, newest first."""
-    given = Judgment.verdict.is_not(None)
-    rows = s.execute(
-        select(
-            Evaluation,
-            func.count(func.distinct(Pairing.id)).filter(Pairing.identical.is_(False)),
-            func.count(func.distinct(Judgment.pairing_id)).filter(given, Reviewer.simulated.is_(False)),
-            func.count(Judgment.id).filter(given, Reviewer.simulated.is_(False)),
-            func.count(Judgment.id).filter(given, Reviewer.simulated),
-        )
-        .join(Pairing, Pairing.evaluation_id == Evaluation.id)
-        .outerjoin(Judgment, Judgment.pairing_id == Pairing.id)
-        .outerjoin(Reviewer, Reviewer.id == Judgment.reviewer_id)
-        .where(Evaluation.project_id == project_id)
-        .group_by(Evaluation.id)
-        .order_by(Evaluation.id.desc())
-        .options(selectinload(Evaluation.candidate))
-    ).all()
-    return [Judged(*row) for row in rows]
+def _evidence_is_enough(s: Session, evaluation: Evaluation, *, by: int) -> bool:
+    """Whether the stopping rule says so to a manager who may know: a judge who tries to close must learn nothing."""
+    may_know = plan_of(evaluation).stopping is Stopping.ANYTIME and s.get(Peek, (evaluation.id, by)) is not None
+    return may_know and all(contrast.evidence.stop for contrast in stands(s, evaluation_id=evaluation.id).contrasts)

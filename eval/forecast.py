@@ -17,13 +17,10 @@ class Forecast:
     odds: float
     needed: SampleSize
     prompts: int
-    """Prompts with a pairing to judge."""
     verdicts: int
-    """People's verdicts planned on them."""
     decided: int
     """Independent decided verdicts that those are worth: without ties, and less where several share a prompt."""
     power: float
-    """Chance to find the difference with so many."""
 
     @property
     def enough(self) -> bool:

@@ -8,10 +8,11 @@ from math import log
 import numpy as np
 from sqlalchemy.orm import Session
 
+from db.lookup import existing
 from db.models import Evaluation, Peek, Role
 from db.people import require
-from errors import NotFound, Refused
-from eval.protocol import Stopping, read_protocol
+from errors import Refused
+from eval.protocol import Stopping, contrast_label, plan_of, read_protocol
 from eval.report.results import pairings_of, reached
 from stats.estimates import CannotEstimate
 from stats.sequential import Evidence, evidence
@@ -22,7 +23,6 @@ class LiveContrast:
     """One primary contrast as it stands."""
 
     label: str
-    """The baselines."""
     evidence: Evidence
     """From prompts whose planned verdicts are all in."""
     decided: int
@@ -70,25 +70,19 @@ class Live:
     candidate: str
     contrasts: tuple[LiveContrast, ...]
 
-    @property
-    def enough(self) -> bool:
-        """Whether every primary contrast has enough evidence."""
-        return all(contrast.evidence.stop for contrast in self.contrasts)
-
 
 def has_peeked(s: Session, *, evaluation_id: int, reviewer_id: int) -> bool:
-    """Whether somebody has looked at how it stands, and judges in it no more."""
+    """Whether a manager has looked at how it stands, and judges in it no more."""
     return s.get(Peek, (evaluation_id, reviewer_id)) is not None
 
 
 def peek(s: Session, *, by: int, evaluation_id: int) -> None:
     """Note that a manager looks at how an open evaluation stands; it is not theirs to judge from then on.
 
-    Raises `Refused` where nobody may know before the end.
+    Raises `Refused` where the result stays shut until the end.
     """
     # a verdict of theirs that is being saved in another tab comes first
-    evaluation = s.get(Evaluation, evaluation_id, with_for_update=True, populate_existing=True)
-    _may_look(s, evaluation, by=by)
+    _refuse_unless_open_to(s, by=by, evaluation_id=evaluation_id, with_for_update=True, populate_existing=True)
     if not has_peeked(s, evaluation_id=evaluation_id, reviewer_id=by):
         s.add(Peek(evaluation_id=evaluation_id, reviewer_id=by))
         s.flush()
@@ -97,31 +91,28 @@ def peek(s: Session, *, by: int, evaluation_id: int) -> None:
 def live(s: Session, *, by: int, evaluation_id: int) -> Live:
     """How it stands, for a manager who gave up judging in it.
 
-    Raises `Refused` for anybody else, and where the protocol keeps the result shut until the planned end.
+    Raises `Refused` for everyone else, and where the protocol keeps the result shut until the planned end.
     """
-    _may_look(s, s.get(Evaluation, evaluation_id), by=by)
+    _refuse_unless_open_to(s, by=by, evaluation_id=evaluation_id)
     if not has_peeked(s, evaluation_id=evaluation_id, reviewer_id=by):
         raise Refused("Whoever looks at how it stands judges in it no more. Say first that you give that up.")
     return stands(s, evaluation_id=evaluation_id)
 
 
-def _may_look(s: Session, evaluation: Evaluation | None, *, by: int) -> None:
-    if evaluation is None:
-        raise NotFound("That evaluation is not in the database any more. Reload the page.")
+def _refuse_unless_open_to(s: Session, *, by: int, evaluation_id: int, **lock: bool) -> None:
+    evaluation = existing(s, Evaluation, evaluation_id, "evaluation", **lock)
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed: read its result.")
-    protocol = read_protocol(evaluation.protocol) if evaluation.protocol else None
-    if protocol is None or protocol.plan.stopping is not Stopping.ANYTIME:
+    if plan_of(evaluation).stopping is not Stopping.ANYTIME:
         raise Refused("This evaluation stays shut until its planned verdicts are there: looking earlier would sway it.")
 
 
 def stands(s: Session, *, evaluation_id: int) -> Live:
-    """The evidence as it is, whoever asks; nobody who judges may be shown it. The evaluation must have a protocol."""
-    evaluation = s.get_one(Evaluation, evaluation_id)
-    protocol = read_protocol(evaluation.protocol or "")
+    """The evidence as it is; no reviewer who judges may be shown it. The evaluation must have a protocol."""
+    protocol = read_protocol(s.get_one(Evaluation, evaluation_id).protocol or "")
     pairings = pairings_of(s, evaluation_id=evaluation_id)
-    given = {
+    scores_of = {
         pairing.id: [
             judgment.verdict.outcome(candidate_left=judgment.candidate_left).score
             for judgment in pairing.judgments
@@ -129,20 +120,21 @@ def stands(s: Session, *, evaluation_id: int) -> Live:
         ]
         for pairing in pairings
     }
-    found = []
+    contrasts = []
     for contrast in protocol.plan.primary:
         places = [pairing for pairing in pairings if pairing.baseline_response.responder_id in contrast]
-        last = reached(places, {pairing.id for pairing in places if given[pairing.id]})
+        last = reached(places, {pairing.id for pairing in places if scores_of[pairing.id]})
         scores: list[float] = []
         unfinished = 0
         for pairing in places:
+            verdicts = scores_of[pairing.id]
             if pairing.identical:
                 scores += [0.5] if last is None or pairing.id < last else []
-            elif len(given[pairing.id]) >= (pairing.wanted or 1):
-                scores.append(sum(given[pairing.id]) / len(given[pairing.id]))
+            elif len(verdicts) >= (pairing.wanted or 1):
+                scores.append(sum(verdicts) / len(verdicts))
             else:
-                unfinished += bool(given[pairing.id])
-        seen = evidence(np.array(scores, dtype=float), contrasts=len(protocol.plan.primary))
+                unfinished += bool(verdicts)
+        so_far = evidence(np.array(scores, dtype=float), contrasts=len(protocol.plan.primary))
         decided = sum(abs(score - 0.5) > 1e-9 for score in scores)
-        found.append(LiveContrast(protocol.label_of(contrast), seen, decided, unfinished))
-    return Live(protocol.candidate.label, tuple(found))
+        contrasts.append(LiveContrast(contrast_label(contrast, protocol.baselines), so_far, decided, unfinished))
+    return Live(protocol.candidate.label, tuple(contrasts))

@@ -7,20 +7,22 @@ The database refuses to change it; other values mean another Evaluation.
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import TypeAlias
 
-from sqlalchemy import func, select
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
-from db.models import Evaluation, Pairing, Responder, Response, Reviewer
+from db.models import Evaluation, Responder, Reviewer
 from errors import BadSetting, Refused
 
 Contrast: TypeAlias = tuple[int, ...]
 """Ids of the baselines that the candidate is compared with as one: one, or all people together."""
 
+TOGETHER = "People, together"
 MOST_BASELINES = 5
 MOST_JUDGMENTS = 20
 ADVISED_OVERLAP = 0.15
@@ -31,16 +33,16 @@ class Stopping(StrEnum):
     """When an Evaluation may end, and who may know before how it stands."""
 
     FIXED = "FIXED"
-    """When every planned verdict is there; nobody knows before."""
+    """When every planned verdict is there; no one sees a result before."""
     ANYTIME = "ANYTIME"
     """When the e-value says enough; managers who do not judge in it may look at any time."""
 
 
 class Undecided(StrEnum):
-    """What becomes of replies that tell who wrote them, where nobody decided on each."""
+    """What becomes of replies that tell who wrote them, where the manager did not decide on each."""
 
     ASK = "ask"
-    """Nothing is set up before somebody did."""
+    """Nothing is set up before the manager decides."""
     KEEP = "keep"
     """They take part on purpose."""
     LEAVE_OUT = "leave-out"
@@ -52,7 +54,6 @@ class Plan:
     """What a manager decides beside who is compared."""
 
     judgments: int = 1
-    """People's verdicts wanted on each pairing."""
     overlap: float = 0.0
     """Share of the pairings, in [0, 1], that get one verdict more, to measure agreement."""
     primary: tuple[Contrast, ...] = ()
@@ -60,14 +61,12 @@ class Plan:
     odds: float = 2.0
     """Smallest difference that matters, as wins for each loss: 2.0 is "2 to 1"."""
     power: float = 0.8
-    """Chance wanted to find it."""
     tie_rate: float = 0.1
     """Share of verdicts expected to prefer neither."""
     correlation: float = 0.3
     """How alike two people's verdicts on one prompt are expected to be, in [0, 1]."""
     stopping: Stopping = Stopping.FIXED
     ask_machine: bool = False
-    """Ask reviewers after their verdict which side was the machine."""
     again: float = 0.0
     """Share of a reviewer's pairs, in [0, 1], that come to them once more, unannounced and with the sides swapped."""
     one_person_a_prompt: bool = True
@@ -94,12 +93,11 @@ class Fixed:
     baseline_response_id: int
     identical: bool
     wanted: int
-    """People's verdicts; 0 where both texts look the same."""
 
 
 @dataclass(frozen=True)
 class LeftOutPair:
-    """A pairing that nobody judges, because one of its replies tells who wrote it."""
+    """A pairing that is not judged, because one of its replies tells who wrote it."""
 
     prompt_id: int
     candidate_response_id: int
@@ -123,7 +121,6 @@ class Protocol:
     """So many the planned ones are expected to be worth."""
     left_out: tuple[LeftOutPair, ...]
     kept_telltales: tuple[int, ...]
-    """Ids of Responses that tell who wrote them and take part all the same."""
     texts_sha256: str
     """Of every prompt and reply, in the order of the pairings."""
     pairings: tuple[Fixed, ...]
@@ -132,17 +129,6 @@ class Protocol:
     def planned(self) -> int:
         """People's verdicts wanted in all."""
         return sum(pairing.wanted for pairing in self.pairings)
-
-    @property
-    def identical(self) -> int:
-        """Pairings whose texts look the same."""
-        return sum(pairing.identical for pairing in self.pairings)
-
-    def label_of(self, contrast: Contrast) -> str:
-        """The contrast's baselines as screens name them."""
-        if len(contrast) > 1:
-            return "People, together"
-        return next(one.label for one in self.baselines if one.id == contrast[0])
 
 
 def canonical(protocol: Protocol) -> str:
@@ -155,38 +141,37 @@ def hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_STORED = TypeAdapter(Protocol)
+
+
 def read_protocol(text: str) -> Protocol:
     """A stored protocol."""
-    found: dict[str, Any] = json.loads(text)
-    plan = found["plan"]
-    return Protocol(
-        **found
-        | {
-            "candidate": Participant(**found["candidate"]),
-            "baselines": tuple(Participant(**one) for one in found["baselines"]),
-            "plan": Plan(
-                **plan
-                | {
-                    "primary": tuple(tuple(one) for one in plan["primary"]),
-                    "stopping": Stopping(plan["stopping"]),
-                }
-            ),
-            "left_out": tuple(LeftOutPair(**one) for one in found["left_out"]),
-            "kept_telltales": tuple(found["kept_telltales"]),
-            "pairings": tuple(Fixed(**one) for one in found["pairings"]),
-        }
-    )
+    return _STORED.validate_json(text)
+
+
+def protocol_of(evaluation: Evaluation) -> Protocol | None:
+    """What was fixed; none where nothing was."""
+    return None if evaluation.protocol is None else read_protocol(evaluation.protocol)
+
+
+def plan_of(evaluation: Evaluation) -> Plan:
+    """What was planned; the least there is where nothing was."""
+    protocol = protocol_of(evaluation)
+    return Plan() if protocol is None else protocol.plan
 
 
 def contrasts(baselines: Sequence[int], people: Sequence[int]) -> tuple[Contrast, ...]:
-    """The contrasts there are, people together first.
-
-    Args:
-        people: those of the baselines whose replies stand for one another, one for each prompt.
-    """
+    """The contrasts there are: first all people whose replies stand for one another, then each other baseline."""
     together = tuple(sorted(people)) if len(people) > 1 else ()
-    first: tuple[Contrast, ...] = (together,) if together else ()
-    return first + tuple((one,) for one in baselines if one not in together)
+    singly = [(baseline,) for baseline in baselines if baseline not in together]
+    return (together, *singly) if together else tuple(singly)
+
+
+def contrast_label(contrast: Contrast, baselines: Iterable[Participant | Responder]) -> str:
+    """The contrast's baselines as screens name them."""
+    if len(contrast) > 1:
+        return TOGETHER
+    return next(baseline.label for baseline in baselines if baseline.id == contrast[0])
 
 
 def check_baselines(candidate: int, baselines: Sequence[int]) -> None:
@@ -211,22 +196,18 @@ def check_plan(plan: Plan, *, known: Sequence[Contrast]) -> None:
         raise BadSetting(
             f"{100 * plan.again:.0f} % of the pairs cannot be given twice. Give 0 to 50 %; 5 to 10 % is enough."
         )
-    if any(one not in known for one in plan.primary) or len(set(plan.primary)) < len(plan.primary):
+    if any(contrast not in known for contrast in plan.primary) or len(set(plan.primary)) < len(plan.primary):
         raise Refused("The primary contrast is not one of this evaluation's. Choose one of its baselines.")
 
 
 def draw_overlap(groups: Sequence[Sequence[int]], *, share: float, seed: int) -> frozenset[int]:
     """Which pairings a second person judges: of each contrast's the same share, at least one, drawn by the seed.
 
-    Args:
-        groups: for each contrast the places of its pairings.
+    Pairings are known by their places, grouped by contrast.
     """
     chance = random.Random(f"overlap:{seed}")
-    drawn: set[int] = set()
-    for places in groups:
-        if share > 0 and places:
-            drawn |= set(chance.sample(list(places), max(1, round(share * len(places)))))
-    return frozenset(drawn)
+    drawn = (chance.sample(places, max(1, round(share * len(places)))) for places in groups if share > 0 and places)
+    return frozenset(chain.from_iterable(drawn))
 
 
 STOPPING_WORDS = {
@@ -236,40 +217,33 @@ STOPPING_WORDS = {
 
 
 def protocol_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """What was fixed, as label and words; empty for an evaluation from before protocols."""
-    if evaluation.protocol is None:
+    """What was fixed, as label and words; empty for an evaluation without a protocol."""
+    protocol = protocol_of(evaluation)
+    if protocol is None:
         return []
-    fixed = read_protocol(evaluation.protocol)
-    plan = fixed.plan
-    second = sum(one.wanted > plan.judgments for one in fixed.pairings)
-    judged = sum(not one.identical for one in fixed.pairings)
+    plan, needed, expected = protocol.plan, protocol.needed_decided, protocol.expected_decided
+    second = sum(pairing.wanted > plan.judgments for pairing in protocol.pairings)
+    enough = "enough" if expected >= needed else "too few to be sure of finding it"
+    left_out, kept = len(protocol.left_out), len(protocol.kept_telltales)
+    leaks = f"pairs left out: {left_out}; replies kept on purpose: {kept}" if left_out or kept else "none was found"
+    identical = sum(pairing.identical for pairing in protocol.pairings)
+    judged = len(protocol.pairings) - identical
     rows = [
-        ("Candidate", fixed.candidate.label),
-        ("Against", ", ".join(one.label for one in fixed.baselines)),
-        ("Primary contrast", "; ".join(fixed.label_of(one) for one in plan.primary)),
-        ("Pairs", f"{judged} to judge, {fixed.identical} with the same text on both sides (ties)"),
-        ("Verdicts wanted", f"{fixed.planned}: {plan.judgments} a pair, one more on {second} of them"),
+        ("Candidate", protocol.candidate.label),
+        ("Against", ", ".join(baseline.label for baseline in protocol.baselines)),
+        ("Primary contrast", "; ".join(contrast_label(contrast, protocol.baselines) for contrast in plan.primary)),
+        ("Pairs", f"{judged} to judge, {identical} with the same text on both sides (ties)"),
+        ("Verdicts wanted", f"{protocol.planned}: {plan.judgments} a pair, one more on {second} of them"),
         ("Smallest difference that matters", f"{plan.odds:g} to 1, found in {plan.power:.0%} of such evaluations"),
-        ("Decided verdicts", _sample(fixed)),
+        ("Decided verdicts", f"{needed} needed, about {expected} expected: {enough}"),
         ("Expected", f"{plan.tie_rate:.0%} ties, verdicts on one prompt alike by {plan.correlation:g}"),
         ("It ends", STOPPING_WORDS[plan.stopping]),
         ("Asked after each verdict", "which side was the machine" if plan.ask_machine else "nothing"),
         ("Pairs given twice", f"{plan.again:.0%} of each reviewer's, unannounced" if plan.again else "none"),
-        ("Replies that tell who wrote them", _telling(fixed)),
+        ("Replies that tell who wrote them", leaks),
         ("Hash", evaluation.protocol_sha256),
     ]
     return [*rows, ("Closed early", evaluation.closed_early)] if evaluation.closed_early else rows
-
-
-def _sample(fixed: Protocol) -> str:
-    enough = "enough" if fixed.expected_decided >= fixed.needed_decided else "too few to be sure of finding it"
-    return f"{fixed.needed_decided} needed, about {fixed.expected_decided} expected: {enough}"
-
-
-def _telling(fixed: Protocol) -> str:
-    if not fixed.left_out and not fixed.kept_telltales:
-        return "none was found"
-    return f"pairs left out: {len(fixed.left_out)}; replies kept on purpose: {len(fixed.kept_telltales)}"
 
 
 @dataclass(frozen=True)
@@ -279,45 +253,22 @@ class Stated:
     primary: tuple[str, str] | None
     """Labels of candidate and baseline of the contrast that was named beforehand; none where none was."""
     rows: tuple[tuple[str, str], ...]
-    """Name and value of everything that was fixed, as plain text."""
 
 
 def stated(s: Session, *, evaluation_id: int) -> Stated:
-    """The protocol as it was stored, before anybody judged."""
+    """The protocol as it was stored before the first judgment."""
     evaluation = s.get_one(Evaluation, evaluation_id)
     by = s.get_one(Reviewer, evaluation.created_by_id)
-    sides = "Sides", "drawn on the server for each reviewer and pair, at most two apart for each baseline"
-    seed = "Seed of the draw", str(evaluation.seed)
-    set_up = "Set up", f"{evaluation.created_at:%d %B %Y, %H:%M} UTC by {by.label}"
-    closed = "Closed", f"{evaluation.closed_at:%d %B %Y, %H:%M} UTC" if evaluation.closed_at else "not yet"
-    if evaluation.protocol is not None:
-        fixed = read_protocol(evaluation.protocol)
-        named = [(fixed.candidate.label, fixed.label_of(contrast)) for contrast in fixed.plan.primary]
-        primary = named[0] if len(named) == 1 else None  # of several, each is corrected for
-        return Stated(primary, (*protocol_rows(evaluation), sides, seed, set_up, closed))
-    pairings = Pairing.evaluation_id == evaluation_id
-    drawn = s.execute(
-        select(Responder, func.count(Pairing.id))
-        .join(Response, Response.responder_id == Responder.id)
-        .join(Pairing, Pairing.baseline_response_id == Response.id)
-        .where(pairings)
-        .group_by(Responder.id)
-        .order_by(Responder.id)
-    ).all()
-    prompts = s.scalar(select(func.count(func.distinct(Pairing.prompt_id))).where(pairings)) or 0
-    primary = (evaluation.candidate.label, drawn[0][0].label) if len(drawn) == 1 else None
-    return Stated(
-        primary,
-        (
-            ("Candidate", evaluation.candidate.label),
-            ("Baselines", "; ".join(f"{responder.label} on {count:,} prompts" for responder, count in drawn)),
-            ("Held-out prompts", f"{prompts:,}"),
-            ("Contrast named beforehand", " against ".join(primary) if primary else "none: all are corrected for"),
-            ("Stopping rule", "results were closed to everybody until a manager ended the judging"),
-            sides,
-            seed,
-            ("Sha256 of candidate, baselines, pairs and seed", evaluation.protocol_sha256),
-            set_up,
-            closed,
-        ),
+    protocol, closed = protocol_of(evaluation), evaluation.closed_at
+    named = plan_of(evaluation).primary
+    primary = None
+    if protocol is not None and len(named) == 1:  # of several, each is corrected for
+        primary = protocol.candidate.label, contrast_label(named[0], protocol.baselines)
+    rows = (
+        *(protocol_rows(evaluation) or [("Hash", evaluation.protocol_sha256)]),
+        ("Sides", "drawn on the server for each reviewer and pair, at most two apart for each baseline"),
+        ("Seed of the draw", str(evaluation.seed)),
+        ("Set up", f"{evaluation.created_at:%d %B %Y, %H:%M} UTC by {by.label}"),
+        ("Closed", f"{closed:%d %B %Y, %H:%M} UTC" if closed else "not yet"),
     )
+    return Stated(primary, rows)

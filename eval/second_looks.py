@@ -1,6 +1,6 @@
 """The same pair to the same reviewer once more, unannounced and with its sides swapped: how consistent they are.
 
-Which pairs come again is drawn by the evaluation's seed, so nobody chooses; a pair comes again after `APART` others at
+Which pairs come again is drawn by the evaluation's seed, so no one chooses; a pair comes again after `APART` others at
 the earliest, when few remember it. The second verdict counts for nothing else: not for the win rate, no quota, no
 agreement between people.
 """
@@ -9,15 +9,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
-from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook, now
-from errors import Refused
-from eval.protocol import read_protocol
-from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import proportion
-from stats.verdicts import Verdict
+from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook
+from eval.protocol import plan_of
+from stats.estimates import Interval
+from stats.intervals import Proportion, proportion
 
 APART = 10
 """Verdicts of the same reviewer between the two looks at a pair, at least."""
@@ -30,7 +28,6 @@ class Pending:
     due: SecondLook | Judgment | None
     """A second look that was drawn and not judged, or the Judgment that comes again now; none where nothing does."""
     done: int
-    """Second verdicts given."""
     expected: int
     """Second looks at pairs judged so far that are still to come, if others are judged meanwhile."""
 
@@ -40,71 +37,48 @@ def comes_again(evaluation: Evaluation, *, reviewer_id: int, pairing_id: int, sh
     return random.Random(f"again:{evaluation.seed}:{reviewer_id}:{pairing_id}").random() < share
 
 
-def pending(s: Session, *, evaluation: Evaluation, reviewer_id: int) -> Pending:
-    """Which pair comes again now, if any, and how many did or will."""
-    share = share_of(evaluation)
-    if not share:
-        return Pending(None, 0, 0)
-    rows = s.execute(
-        select(Judgment, SecondLook)
-        .join(Pairing, Pairing.id == Judgment.pairing_id)
-        .outerjoin(SecondLook, SecondLook.judgment_id == Judgment.id)
-        .where(
-            Pairing.evaluation_id == evaluation.id,
-            Judgment.reviewer_id == reviewer_id,
-            Judgment.verdict.is_not(None),
-        )
-        .order_by(Judgment.judged_at, Judgment.id)
-    ).all()
-    done = sum(look is not None and look.verdict is not None for _, look in rows)
-    waiting = [
-        (place, look or judgment)
-        for place, (judgment, look) in enumerate(rows)
-        if (look is not None and look.verdict is None)
-        or (
-            look is None
-            and comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share)
-        )
-    ]
-    # one that was drawn is no exception: the verdicts between may have been taken back since
-    due = next((what for place, what in waiting if len(rows) - 1 - place >= APART), None)
-    return Pending(due, done, len(waiting))
-
-
-def share_of(evaluation: Evaluation) -> float:
-    """The share of a reviewer's pairs that come again."""
-    return 0.0 if evaluation.protocol is None else read_protocol(evaluation.protocol).plan.again
-
-
-def draw_again(s: Session, due: SecondLook | Judgment) -> SecondLook:
-    """The look, stored before it is shown; its sides are those of the first, swapped."""
-    if isinstance(due, SecondLook):
-        return due
-    look = SecondLook(judgment_id=due.id, candidate_left=not due.candidate_left)
-    s.add(look)
-    s.flush()
-    return look
-
-
-def say_again(s: Session, *, look: SecondLook, verdict: Verdict, seconds: float | None) -> None:
-    """Save the second verdict. Raises `Refused` where there is one."""
-    if look.verdict is not None:
-        raise Refused("You have judged this pair already. Undo first if you want to change it.")
-    look.verdict, look.judged_at, look.seconds = verdict, now(), seconds
-    s.flush()
-
-
-def newest_again(s: Session, *, evaluation_id: int, reviewer_id: int) -> SecondLook | None:
-    """The reviewer's newest second look with a verdict."""
-    return s.scalars(
-        select(SecondLook)
-        .join(Judgment, Judgment.id == SecondLook.judgment_id)
+def judgments_of(*, evaluation_id: int, reviewer_id: int) -> Select[Judgment]:
+    """The reviewer's judgments that have a verdict."""
+    return (
+        select(Judgment)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .where(
             Pairing.evaluation_id == evaluation_id,
             Judgment.reviewer_id == reviewer_id,
-            SecondLook.verdict.is_not(None),
+            Judgment.verdict.is_not(None),
         )
+    )
+
+
+def pending(s: Session, *, evaluation: Evaluation, reviewer_id: int) -> Pending:
+    """Which pair comes again now, if any, and how many did or will."""
+    share = plan_of(evaluation).again
+    if not share:
+        return Pending(None, 0, 0)
+    judgments = judgments_of(evaluation_id=evaluation.id, reviewer_id=reviewer_id)
+    rows = s.execute(
+        judgments.add_columns(SecondLook)
+        .outerjoin(SecondLook, SecondLook.judgment_id == Judgment.id)
+        .order_by(Judgment.judged_at, Judgment.id)
+    ).all()
+    waiting: list[tuple[int, SecondLook | Judgment]] = []
+    for place, (judgment, look) in enumerate(rows):
+        if look is not None:
+            waiting += [(place, look)] if look.verdict is None else []
+        elif comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share):
+            waiting.append((place, judgment))
+    # one that was drawn is no exception: the verdicts between may have been taken back since
+    due = next((pair for place, pair in waiting if len(rows) - 1 - place >= APART), None)
+    done = sum(look is not None and look.verdict is not None for _, look in rows)
+    return Pending(due, done, len(waiting))
+
+
+def newest_again(s: Session, *, evaluation_id: int, reviewer_id: int) -> SecondLook | None:
+    """The reviewer's newest second look with a verdict."""
+    judgments = judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id).with_only_columns(Judgment.id)
+    return s.scalars(
+        select(SecondLook)
+        .where(SecondLook.judgment_id.in_(judgments), SecondLook.verdict.is_not(None))
         .order_by(SecondLook.judged_at.desc(), SecondLook.judgment_id.desc())
         .limit(1)
     ).first()
@@ -125,67 +99,49 @@ class Twice:
 class Consistency:
     """How often a second look says what the first did."""
 
-    reviewer: str
-    """Empty for everybody together."""
-    same: int
-    n: int
+    same: Proportion
     followed_side: int
-    interval: Estimated[Interval]
-    """95 % of the share, clustered by prompt."""
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        if isinstance(self.interval, CannotEstimate):
-            return f"Given pairs a second time: {self.interval.reason}"
+        same = self.same
+        if not same.n:
+            return "Given pairs a second time: no pair came a second time."
         side = "; never the same side for the other reply"
         if self.followed_side:
             side = f"; in {self.followed_side} they chose the same side again, so the other reply"
         return (
-            f"Given {self.n} pairs a second time with the sides swapped, reviewers said the same of {self.same} "
-            f"({self.same / self.n:.0%}, {self.interval.percent}){side}."
+            f"Given {same.n} pairs a second time with the sides swapped, reviewers said the same of {same.count} "
+            f"({same.rate:.0%}, {Interval(same.low, same.high).percent}){side}."
         )
 
 
-def consistency(looks: Sequence[Twice], *, reviewer: str = "") -> Consistency:
-    """Of the looks of one reviewer, or of all. Pure."""
-    if not looks:
-        return Consistency(reviewer, 0, 0, 0, CannotEstimate("no pair came a second time."))
+def consistency(looks: Sequence[Twice]) -> Consistency:
+    """How consistent the looks are, of one reviewer or of all. Pure."""
     same = proportion((look.prompt_id, look.same) for look in looks)
-    followed = sum(look.followed_side for look in looks)
-    return Consistency(reviewer, same.count, same.n, followed, Interval(same.low, same.high))
+    return Consistency(same, sum(look.followed_side for look in looks))
 
 
 def looks_of(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[Twice, ...]:
-    """What one kind of reviewer said twice in a closed Evaluation. Raises `Refused` while it is open."""
-    if s.get_one(Evaluation, evaluation_id).closed_at is None:
-        raise Refused("How consistent reviewers are is told once the evaluation is closed.")
+    """What one kind of reviewer said twice in an Evaluation."""
     rows = s.scalars(
         select(SecondLook)
         .join(Judgment, Judgment.id == SecondLook.judgment_id)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .join(Reviewer, Reviewer.id == Judgment.reviewer_id)
-        .where(
-            Pairing.evaluation_id == evaluation_id,
-            SecondLook.verdict.is_not(None),
-            Judgment.verdict.is_not(None),
-            Reviewer.simulated.is_(simulated),
-        )
+        .where(Pairing.evaluation_id == evaluation_id, Reviewer.simulated.is_(simulated))
         .options(joinedload(SecondLook.judgment).joinedload(Judgment.pairing))
         .order_by(SecondLook.judgment_id)
     )
-    found = []
-    for look in rows:
-        first = look.judgment
-        assert first.verdict is not None
-        assert look.verdict is not None
-        found.append(
-            Twice(
-                " ".join(first.reviewer.label.split()),
-                first.pairing.prompt_id,
-                same=first.verdict.outcome(candidate_left=first.candidate_left)
-                is look.verdict.outcome(candidate_left=look.candidate_left),
-                followed_side=first.verdict is look.verdict and look.verdict.decided,
-            )
+    return tuple(
+        Twice(
+            " ".join(first.reviewer.label.split()),
+            first.pairing.prompt_id,
+            same=first.verdict.outcome(candidate_left=first.candidate_left)
+            is look.verdict.outcome(candidate_left=look.candidate_left),
+            followed_side=first.verdict is look.verdict and look.verdict.decided,
         )
-    return tuple(found)
+        for look in rows
+        if (first := look.judgment).verdict is not None and look.verdict is not None
+    )

@@ -61,7 +61,6 @@ _SIGNED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _TAIL = 250
-"""Characters at the end in which a signature is looked for."""
 _ORDINARY = frozenset(
     "agent assistant base best candidate customer desk human instruct model my new old our people person prompt "
     "prompted reply response service small staff support team test the tuned with".split()
@@ -75,31 +74,29 @@ def telltales(text: str, *, names: Collection[str] = ()) -> tuple[Telltale, ...]
         text: as shown to reviewers: names of human Responders are hidden there already.
         names: of Responders and models that take part.
     """
-    found = [Telltale(*one.span(), tells) for tells, pattern in _FOUND for one in pattern.finditer(text)]
-    tail = max(0, len(text) - _TAIL)
-    if signed := _SIGNED.search(text, tail):
-        found.append(Telltale(*signed.span("sign"), Tells.SIGNATURE))
-    for name in names:
-        if pattern := _name(name):
-            found += [Telltale(*one.span(), Tells.NAME) for one in pattern.finditer(text)]
+    marks = [Telltale(*match.span(), tells) for tells, pattern in _FOUND for match in pattern.finditer(text)]
+    if signature := _SIGNED.search(text, max(0, len(text) - _TAIL)):
+        marks.append(Telltale(*signature.span("sign"), Tells.SIGNATURE))
+    for pattern in filter(None, map(_name_pattern, names)):
+        marks += [Telltale(*match.span(), Tells.NAME) for match in pattern.finditer(text)]
     kept: list[Telltale] = []
-    for one in sorted(found, key=lambda t: (t.start, -t.end)):
-        if not kept or one.start >= kept[-1].end:
-            kept.append(one)
+    for mark in sorted(marks, key=lambda mark: (mark.start, -mark.end)):
+        if not kept or mark.start >= kept[-1].end:
+            kept.append(mark)
     return tuple(kept)
 
 
 def pieces(text: str, marks: Sequence[Telltale]) -> list[tuple[str, Telltale | None]]:
     """The text cut at the marks, for a page to show."""
     cut: list[tuple[str, Telltale | None]] = []
-    at = 0
+    end = 0
     for mark in marks:
-        cut += [(text[at : mark.start], None), (text[mark.start : mark.end], mark)]
-        at = mark.end
-    return [(part, mark) for part, mark in [*cut, (text[at:], None)] if part]
+        cut += [(text[end : mark.start], None), (text[mark.start : mark.end], mark)]
+        end = mark.end
+    return [(part, mark) for part, mark in [*cut, (text[end:], None)] if part]
 
 
-def _name(name: str) -> re.Pattern[str] | None:
+def _name_pattern(name: str) -> re.Pattern[str] | None:
     """What finds the whole name; none for one that any text may hold ("Base model")."""
     clean = " ".join(name.split())
     words = re.findall(r"[^\W_]+", clean.casefold())

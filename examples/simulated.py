@@ -1,4 +1,4 @@
-"""The written rule that stands in for a person where nobody ranks or judges, as in the demo. Pure.
+"""The written rule that stands in for a person who ranks or judges, as in the demo. Pure.
 
 It is fixed before any run and wants what a service manager would: an apology or thanks where due, an answer, 25 to
 60 words, a proper end. It never sees who wrote a reply. Whatever rests on it is called simulated.
@@ -8,8 +8,8 @@ import re
 
 from stats.verdicts import Verdict
 
-NAME = "Rule of thumb"
-"""The simulated reviewer's name; screens add "(simulated)"."""
+NAME, SECOND = "Rule of thumb", "Nearest to people's"
+"""Names of the two simulated reviewers; screens add "(simulated)"."""
 
 RULE = (
     "Points for each reply: 2 for an apology where the email reports trouble, or thanks where it does not; up to 2 for "
@@ -18,9 +18,6 @@ RULE = (
     " 4 when it was cut off; minus 2 when a sentence repeats; minus 2 for names left in brackets. "
     "Both below 3 points: both bad. Less than 1 point apart: a tie. Otherwise the reply with more points is better."
 )
-
-SECOND = "Nearest to people's"
-"""The second simulated reviewer's name."""
 
 CLOSER = 0.03
 """Cosine by which one reply must be nearer."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.lookup import refuse_retired
+from db.lookup import existing, refuse_retired
 from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require
-from errors import BrokenModel, NotFound
+from errors import BrokenModel
 from files import read_json
 from generation.base_model import free_model_name
 from llm.engine import Weights, can_load_adapters
@@ -39,9 +39,7 @@ def add_adapter(
     Raises `BrokenModel` for an adapter that is damaged, unsafe or for another base; `AlreadyThere` for a taken name.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    base = s.get(ModelVersion, base_id)
-    if base is None:
-        raise NotFound("That base model is not in the database any more. Reload the page.")
+    base = existing(s, ModelVersion, base_id, "base model")
     refuse_retired(base)
     name = free_model_name(s, name)
     path = Path(folder).expanduser().resolve()

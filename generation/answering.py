@@ -45,22 +45,6 @@ class EngineDied(Exception):
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """How a model turns a conversation into tokens; saved with every Response."""
-
-    template_hash: str | None
-    stop_tokens: str | None
-
-    @classmethod
-    def by(cls, weights: Weights | None) -> "Rendered":
-        """Read the template and the stop tokens from the model's folder; both are None where no folder is read here."""
-        if weights is None or settings().engine is Engine.echo or settings().engine_url:
-            return cls(None, None)
-        template = template_of(weights.location)
-        return cls(template_hash(template) if template else None, stop_tokens_of(weights.location))
-
-
-@dataclass(frozen=True)
 class Answerer:
     """One of the run's Responders, copied so that no database object crosses into the event loop."""
 
@@ -68,7 +52,8 @@ class Answerer:
     asking: Asking
     weights: Weights | None
     """What an engine loads to answer; None for a remote endpoint."""
-    rendered: Rendered
+    rendering: Mapping[str, str | None]
+    """How the model turns a conversation into tokens, by columns of a Response: template's hash, stop tokens."""
 
     @property
     def engine(self) -> str | None:
@@ -190,7 +175,8 @@ class Work:
                 elapsed = time.monotonic() - started_at
                 seconds_left = elapsed * self._open / max(1, open_before - self._open)
                 rate = (self.tokens - tokens_before) / elapsed
-                time_left = _time_left(seconds_left) if self._open > 0 else ""
+                time_left = f"about {seconds_left / 60:.0f} min" if seconds_left >= 60 else "under a minute"
+                time_left = f", {time_left} left" if self._open > 0 else ""
                 self.tell(f"Generating, {rate:.0f} tokens a second{time_left}")
 
         async with client_for(next(iter(endpoints.values()))) as client:
@@ -266,7 +252,7 @@ class Work:
                 "prompt_id": gap.prompt_id,
                 "responder_id": gap.responder_id,
                 **asdict(sample),
-                **asdict(answerer.rendered),
+                **answerer.rendering,
                 "system_hash": system_hash(answer.turns),
                 "dtype": endpoints[answerer.weights].dtype,
                 "replaces_id": gap.replaces_id,
@@ -294,13 +280,19 @@ def answerers_of(s: Session, responder_ids: Collection[int]) -> dict[int, Answer
     for responder in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
         weights = weights_of(responder.model_version) if responder.model_version is not None else None
         asking = Asking.of(responder, prompt_format(responder))
-        answerers[responder.id] = Answerer(responder.label, asking, weights, Rendered.by(weights))
+        answerers[responder.id] = Answerer(responder.label, asking, weights, _read_rendering(weights))
     return answerers
+
+
+def _read_rendering(weights: Weights | None) -> dict[str, str | None]:
+    if weights is None or settings().engine is Engine.echo or settings().engine_url:
+        return {"template_hash": None, "stop_tokens": None}  # no folder is read here
+    template = template_of(weights.location)
+    return {
+        "template_hash": template_hash(template) if template else None,
+        "stop_tokens": stop_tokens_of(weights.location),
+    }
 
 
 def _key(gap: Missing) -> tuple[int, int]:
     return gap.responder_id, gap.prompt_id
-
-
-def _time_left(seconds: float) -> str:
-    return ", under a minute left" if seconds < 60 else f", about {seconds / 60:.0f} min left"

@@ -5,14 +5,15 @@ verdict (`eval/after_verdict.py`). These functions say who wrote a reply, so the
 may still be asked to rank or to judge.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from db.comparisons import ranked_by, revealed_to
+from db.lookup import existing, insert_into
 from db.models import (
     Assertion,
     AssertionResult,
@@ -24,10 +25,8 @@ from db.models import (
     Judgment,
     Pairing,
     Prompt,
-    Ranking,
     Responder,
     Response,
-    Reveal,
     Role,
     now,
 )
@@ -46,6 +45,7 @@ class Unchecked:
 
     response_id: int
     text: str
+    prompt_id: int
     prompt: str
     context: str | None
     assertions: tuple[tuple[int, Claim, str], ...]
@@ -95,7 +95,6 @@ class Failures:
 
     shown: Sequence[Failing]
     total: int
-    """All that fail."""
     to_rank: Sequence[int]
     """Ids of Comparisons that this manager may still rank; the first failing replies in them, at most the limit."""
     kept_to_rank: int
@@ -139,9 +138,7 @@ def assertions(s: Session, *, project_id: int) -> Sequence[Assertion]:
 
 
 def _get_assertion(s: Session, *, by: int, assertion_id: int) -> Assertion:
-    assertion = s.get(Assertion, assertion_id)
-    if assertion is None:
-        raise NotFound("That check is not in the database any more. Reload the page.")
+    assertion = existing(s, Assertion, assertion_id, "check")
     require(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
     return assertion
 
@@ -173,14 +170,21 @@ def unchecked(
     s: Session, *, project_id: int, response_ids: Sequence[int] | None = None, limit: int = BATCH
 ) -> list[Unchecked]:
     """Responses without a result of some standing assertion that needs no model, at most `limit`, oldest first."""
-    standing = _without_similarity(s, project_id=project_id)
+    standing = standing_assertions(s, project_id=project_id, of_meaning=False)
+    only = [] if response_ids is None else [Response.id.in_(response_ids)]
+    return load_unchecked(s, standing, [*lacking(project_id, standing), *only], limit=limit)
+
+
+def load_unchecked(
+    s: Session, standing: Sequence[Assertion], conditions: Sequence[ColumnElement[bool]], *, limit: int
+) -> list[Unchecked]:
+    """The first responses that fit the conditions, each with those of the assertions that have no result of it."""
     if not standing:
         return []
-    only = [] if response_ids is None else [Response.id.in_(response_ids)]
     rows = s.execute(
-        select(Response.id, Response.text, Prompt.text, Prompt.context)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(*lacking(project_id, standing), *only)
+        select(Response.id, Response.text, Response.prompt_id, Prompt.text, Prompt.context)
+        .join(Response.prompt)
+        .where(*conditions)
         .order_by(Response.id)
         .limit(limit)
     ).all()
@@ -192,30 +196,27 @@ def unchecked(
     )
     checked = {(assertion_id, response_id) for assertion_id, response_id in results}
     return [
-        Unchecked(
-            response_id,
-            text,
-            prompt,
-            context,
-            tuple((a.id, a.claim, a.value) for a in standing if (a.id, response_id) not in checked),
-        )
-        for response_id, text, prompt, context in rows
+        Unchecked(*row, tuple((a.id, a.claim, a.value) for a in standing if (a.id, row.id) not in checked))
+        for row in rows
     ]
 
 
 def unchecked_count(s: Session, *, project_id: int) -> int:
     """How many responses `unchecked` gives in all."""
-    standing = _without_similarity(s, project_id=project_id)
-    if not standing:
-        return 0
-    query = select(func.count(Response.id)).join(Prompt, Prompt.id == Response.prompt_id)
-    return s.scalar(query.where(*lacking(project_id, standing))) or 0
+    standing = standing_assertions(s, project_id=project_id, of_meaning=False)
+    return count_unchecked_of(s, standing, lacking(project_id, standing))
 
 
-def _without_similarity(s: Session, *, project_id: int) -> list[Assertion]:
-    return [
-        assertion for assertion in assertions(s, project_id=project_id) if assertion.claim is not Claim.LIKE_REFERENCE
-    ]
+def count_unchecked_of(s: Session, standing: Sequence[Assertion], conditions: Sequence[ColumnElement[bool]]) -> int:
+    """How many responses `load_unchecked` gives without a limit."""
+    query = select(func.count(Response.id)).join(Response.prompt).where(*conditions)
+    return (s.scalar(query) or 0) if standing else 0
+
+
+def standing_assertions(s: Session, *, project_id: int, of_meaning: bool) -> list[Assertion]:
+    """Those of the project's assertions that compare meanings, for which a model is needed, or all others."""
+    standing = assertions(s, project_id=project_id)
+    return [assertion for assertion in standing if (assertion.claim is Claim.LIKE_REFERENCE) is of_meaning]
 
 
 def lacking(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElement[bool]]:
@@ -231,12 +232,18 @@ def lacking(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElemen
     return [Prompt.project_id == project_id, results < len(standing)]
 
 
-def found(responses: Iterable[Unchecked]) -> list[Result]:
-    """Run the assertions on the responses; this takes no database, so no transaction stays open meanwhile."""
+def found(responses: Iterable[Unchecked], similarities: Mapping[int, float] | None = None) -> list[Result]:
+    """Run the assertions on the responses; this takes no database, so no transaction stays open meanwhile.
+
+    Args:
+        similarities: by response id, for assertions that compare meanings.
+    """
     results = []
     for response in responses:
+        similarity = (similarities or {}).get(response.response_id)
+        prompt, context = response.prompt, response.context
         for assertion_id, claim, value in response.assertions:
-            finding = check(claim, value, text=response.text, prompt=response.prompt, context=response.context)
+            finding = check(claim, value, text=response.text, prompt=prompt, context=context, similarity=similarity)
             if finding is not None:
                 results.append(Result(assertion_id, response.response_id, finding.passed, finding.detail))
     return results
@@ -248,8 +255,7 @@ def keep(s: Session, results: Sequence[Result]) -> None:
         return
     at = now()
     rows: list[dict[str, Any]] = [asdict(result) | {"created_at": at} for result in results]
-    insert = postgresql.insert if s.get_bind().dialect.name == "postgresql" else sqlite.insert
-    s.execute(insert(AssertionResult).on_conflict_do_nothing(), rows)
+    s.execute(insert_into(s, AssertionResult).on_conflict_do_nothing(), rows)
 
 
 def keep_checked(s: Session, *, by: int, project_id: int, results: Sequence[Result]) -> None:
@@ -262,12 +268,7 @@ def shares(s: Session, *, by: int, project_id: int) -> list[Share]:
     """Count passed and checked replies by Responder and standing assertion, both in order of age; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     rows = s.execute(
-        select(
-            AssertionResult.assertion_id,
-            Responder,
-            func.count().filter(AssertionResult.passed),
-            func.count(),
-        )
+        select(AssertionResult.assertion_id, Responder, func.count().filter(AssertionResult.passed), func.count())
         .join(Assertion, Assertion.id == AssertionResult.assertion_id)
         .join(Response, Response.id == AssertionResult.response_id)
         .join(Responder, Responder.id == Response.responder_id)
@@ -287,33 +288,26 @@ def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit
     A manager who knows whose reply it is cannot judge it blind, nor rank it without thinking of its author.
     """
     _get_assertion(s, by=by, assertion_id=assertion_id)
-    failing = (
-        AssertionResult.assertion_id == assertion_id,
-        AssertionResult.passed.is_(False),
-        Response.responder_id == responder_id,
+    replies = (
+        select(Response.id, Prompt.text, Prompt.context, Response.text, AssertionResult.detail)
+        .join(AssertionResult, AssertionResult.response_id == Response.id)
+        .join(Response.prompt)
+        .where(
+            AssertionResult.assertion_id == assertion_id,
+            AssertionResult.passed.is_(False),
+            Response.responder_id == responder_id,
+        )
+        .order_by(Response.id)
     )
     judging = _awaits_verdict(by)
     ranking = _open_comparisons(by).where(ComparisonResponse.response_id == Response.id).correlate(Response).exists()
 
     def count(*conditions: ColumnElement[bool]) -> int:
-        query = select(func.count(Response.id)).join(AssertionResult, AssertionResult.response_id == Response.id)
-        return s.scalar(query.where(*failing, *conditions)) or 0
+        counted = replies.where(*conditions).with_only_columns(func.count(Response.id)).order_by(None)
+        return s.scalar(counted) or 0
 
-    shown = s.execute(
-        select(Response.id, Prompt.text, Prompt.context, Response.text, AssertionResult.detail)
-        .join(Response, Response.id == AssertionResult.response_id)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(*failing, ~judging, ~ranking)
-        .order_by(Response.id)
-        .limit(limit)
-    ).all()
-    to_rank_ids = s.scalars(
-        select(Response.id)
-        .join(AssertionResult, AssertionResult.response_id == Response.id)
-        .where(*failing, ~judging, ranking)
-        .order_by(Response.id)
-        .limit(limit)
-    ).all()
+    shown = s.execute(replies.where(~judging, ~ranking).limit(limit))
+    to_rank_ids = s.scalars(replies.where(~judging, ranking).with_only_columns(Response.id).limit(limit)).all()
     comparisons = s.scalars(_open_comparisons(by).where(ComparisonResponse.response_id.in_(to_rank_ids)).distinct())
     return Failures(
         shown=[Failing(*row) for row in shown],
@@ -344,19 +338,8 @@ def _awaits_verdict(by: int) -> ColumnElement[bool]:
 
 def _open_comparisons(by: int) -> Select[int]:
     """Comparisons that are still offered and that this reviewer has neither ranked nor revealed."""
-    ranked = select(Ranking.id).where(
-        Ranking.comparison_id == Comparison.id,
-        Ranking.reviewer_id == by,
-        Ranking.undone_at.is_(None),
-        Ranking.adjudicates.is_(False),
-    )
-    revealed = select(Reveal.comparison_id).where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == by)
     return (
         select(Comparison.id)
         .join(ComparisonResponse, ComparisonResponse.comparison_id == Comparison.id)
-        .where(
-            Comparison.state == ComparisonState.OPEN,
-            ~ranked.correlate(Comparison).exists(),
-            ~revealed.correlate(Comparison).exists(),
-        )
+        .where(Comparison.state == ComparisonState.OPEN, ~ranked_by(by), ~revealed_to(by))
     )

@@ -199,7 +199,13 @@ def cleaned_value(claim: Claim, value: str) -> str:
                 raise Refused("That language is not known here. Choose one of the list, or type its two letters: en.")
             return code
         case Claim.LIKE_REFERENCE:
-            return _parse_least_similarity(value)
+            try:
+                least = float(value.strip().replace(",", "."))
+            except ValueError:
+                least = 0.0
+            if not 0 < least <= 1:
+                raise Refused("Type the least similarity as a number above 0 up to 1: for example 0.4.")
+            return f"{least:g}"
         case Claim.NO_NEW_NUMBERS:
             return value.strip()
         case Claim.JSON:
@@ -277,16 +283,6 @@ def _check_expression(value: str) -> str:
             "That expression can take for ever on a long text. Write it without a repeat inside another, as in (a+)+."
         ) from None
     return value
-
-
-def _parse_least_similarity(value: str) -> str:
-    try:
-        least = float(value.strip().replace(",", "."))
-    except ValueError:
-        least = 0.0
-    if not 0 < least <= 1:
-        raise Refused("Type the least similarity as a number above 0 up to 1: for example 0.4.")
-    return f"{least:g}"
 
 
 def _has_phrase(text: str, phrase: str) -> bool:

@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Select, insert, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import MOST, comparison_key, nearly_same
@@ -40,6 +41,12 @@ class Reply:
     text: str
     replaces: int | None = None
     """Id of the Reply that it replaces in a pair."""
+
+
+def select_replies() -> Select[*tuple[Any, ...]]:
+    """The columns of a `Reply`, of the responses to training prompts."""
+    columns = Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text
+    return select(*columns, Response.replaces_id).join(Response.prompt).where(Prompt.held_out.is_(False))
 
 
 def offered(replies: Iterable[Reply]) -> dict[int, Reply]:
@@ -108,9 +115,7 @@ def make_comparisons(
         together: make one comparison for each prompt, of all these replies that differ in words, at most `MOST`; else
             make pairs.
     """
-    query = select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
-    query = query.add_columns(Response.replaces_id).join(Prompt, Prompt.id == Response.prompt_id)
-    query = query.where(Prompt.project_id == project_id, Prompt.held_out.is_(False))
+    query = select_replies().where(Prompt.project_id == project_id)
     if responder_ids is None:
         people = select(Responder.id).where(Responder.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
         across = frozenset(s.scalars(people))

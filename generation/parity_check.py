@@ -14,16 +14,17 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.lookup import refuse_retired
-from db.models import ModelVersion, ParityCheck, Role, RunStatus
+from db.lookup import refuse_retired, the_model
+from db.models import ParityCheck, Role, RunStatus
 from db.people import require
 from db.session import reading, session
-from errors import BadTemplate, BrokenModel, EngineFailed, NotFound, Refused
+from errors import BadTemplate, BrokenModel, EngineFailed, Refused
 from generation.adapters import ensure_merged, weights_of
 from generation.parity import CONVERSATIONS, TOLERANCE, Heard, Parity, Seen, alone, compared, conversations
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.endpoints import TOKEN_IDS, Endpoint
-from llm.engine import Weights, chosen_engine, engine_version, on_gpu, serve
+from llm.engine import Weights, chosen_engine, engine_version, gpus_wanted, on_gpu, serve
 from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
 from llm.template import Message, check_system_prompt, template_hash
 from settings import ROOT, Engine, settings
@@ -34,13 +35,10 @@ log = logging.getLogger("generation.parity_check")
 def request_check(s: Session, *, by: int, project_id: int, model_version_id: int) -> ParityCheck:
     """Ask for a check of how a model is served; managers only. Raises `Refused` while one is under way."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = s.get(ModelVersion, model_version_id)
-    if version is None:
-        raise NotFound("That model is not in the database any more. Reload the page.")
+    version = the_model(s, model_version_id)
     refuse_retired(version)
     busy = select(ParityCheck.id).where(
-        ParityCheck.model_version_id == model_version_id,
-        ParityCheck.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
+        ParityCheck.model_version_id == model_version_id, ParityCheck.status.in_([RunStatus.QUEUED, RunStatus.RUNNING])
     )
     if s.scalar(busy) is not None:
         raise Refused(f"{version.name} is being checked already. Wait for the result.")
@@ -48,6 +46,11 @@ def request_check(s: Session, *, by: int, project_id: int, model_version_id: int
     s.add(check)
     s.flush()
     return check
+
+
+def resources(run: ParityCheck) -> Resources:
+    """A GPU for the trainer's side, then what the engine takes."""
+    return Resources(gpus=0 if chosen_engine() is Engine.echo else max(1, gpus_wanted()))
 
 
 def run(progress: Progress) -> None:
@@ -69,7 +72,9 @@ def run(progress: Progress) -> None:
     if found.problem is None and chosen_engine() is not Engine.echo:
         progress.update(stage="Loading the model as the trainer does", total=2, done=0)
         ours, bos = _seen(progress.folder, weights, dtype)
-        found = Parity(alone(ours, bos=bos, stops=_stops(weights.location)))
+        ending = ending_of(weights.location).get("eos_token_id")
+        stops = frozenset(ending if isinstance(ending, list) else [ending]) - {None}
+        found = Parity(alone(ours, bos=bos, stops=stops))
         if found.problem is None and (chosen_engine() is Engine.vllm or settings().engine_url):
             progress.update(stage="Starting the engine, about a minute", done=1)
             with serve(weights, log=progress.folder / "engine.log", waiting=beat) as (endpoint,):
@@ -128,11 +133,6 @@ def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[Seen], int |
         raise BrokenModel(f"The model cannot be loaded as the trainer does ({said}). Is its folder whole?")
     answer = json.loads(file.with_suffix(".seen").read_text(encoding="utf-8"))
     return [Seen(**one) for one in answer["seen"]], answer["bos"]
-
-
-def _stops(location: str) -> frozenset[int]:
-    said = ending_of(location).get("eos_token_id")
-    return frozenset(said if isinstance(said, list) else [said]) - {None}
 
 
 def _heard(endpoint: Endpoint, one: Seen, turns: Sequence[Message]) -> Heard:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.lookup import refuse_retired
@@ -61,23 +61,21 @@ def missing(
 
 def missing_in_trial(s: Session, *, run: GenerationRun) -> Sequence[Missing]:
     """What the workbench still wants of the run's Responder and of all others that the same engine can answer for."""
-    responder = run.responder
-    same_engine = (
-        Responder.model_version_id == responder.model_version_id
-        if responder.model_version_id is not None
-        else (Responder.endpoint_url == responder.endpoint_url)
-        & (Responder.endpoint_model == responder.endpoint_model)
-        & (Responder.key_variable.is_not_distinct_from(responder.key_variable))
-    )
     rows = s.execute(
         select(Prompt, Responder.id)
         .join(TrialPrompt, TrialPrompt.prompt_id == Prompt.id)
         .join(Responder, Responder.id == TrialPrompt.responder_id)
         .outerjoin(Response, (Response.prompt_id == Prompt.id) & (Response.responder_id == Responder.id))
-        .where(Responder.project_id == run.project_id, same_engine, Response.id.is_(None))
+        .where(Responder.project_id == run.project_id, has_model_of(run.responder), Response.id.is_(None))
         .order_by(Responder.id, Prompt.id)
     )
     return [_gap(prompt, (0,), responder_id) for prompt, responder_id in rows]
+
+
+def has_model_of(responder: Responder) -> ColumnElement[bool]:
+    """SQL condition that a Responder answers with the same model as this one, here or behind an endpoint."""
+    columns = ("model_version_id", "endpoint_url", "endpoint_model", "key_variable")
+    return and_(*(getattr(Responder, name).is_not_distinct_from(getattr(responder, name)) for name in columns))
 
 
 def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> Missing:
@@ -194,14 +192,15 @@ def _find_idle_responder(s: Session, *, by: int, responder_id: int) -> Responder
 
 def who_answers(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
     """The labels of the Responders that each of these runs answers for: its own first, then its companions."""
-    labels: dict[int, list[str]] = {}
-    own = select(GenerationRun.id, Responder).join(Responder, Responder.id == GenerationRun.responder_id)
-    companions = select(Companion.generation_run_id, Responder).join(Responder, Responder.id == Companion.responder_id)
-    for run_id, responder in (
-        *s.execute(own.where(GenerationRun.id.in_(run_ids))),
-        *s.execute(companions.where(Companion.generation_run_id.in_(run_ids)).order_by(Responder.id)),
-    ):
-        labels.setdefault(run_id, []).append(responder.label)
+    runs = s.scalars(
+        select(GenerationRun)
+        .where(GenerationRun.id.in_(run_ids))
+        .options(selectinload(GenerationRun.responder), selectinload(GenerationRun.companions, Companion.responder))
+    )
+    labels = {}
+    for run in runs:
+        companions = sorted(run.companions, key=lambda companion: companion.responder_id)
+        labels[run.id] = [run.responder.label, *(companion.responder.label for companion in companions)]
     return labels
 
 

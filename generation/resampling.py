@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
 from db.models import Prompt, Responder, Response
-from generation.pairing import Reply, offered
+from generation.pairing import Reply, offered, select_replies
 from llm.client import Missing
 from texts.rules import as_shown
 
@@ -35,14 +35,9 @@ def to_draw_again(s: Session, *, responder_id: int, run_id: int) -> Sequence[Mis
     responder = s.get_one(Responder, responder_id)
     shown = as_shown(s, project_id=responder.project_id)
     prompts_of_run = select(Response.prompt_id).where(Response.generation_run_id == run_id)
-    rows = s.execute(
-        select(Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text)
-        .add_columns(Response.replaces_id)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(Response.responder_id == responder_id, Response.prompt_id.in_(prompts_of_run), ~Prompt.held_out)
-    )
+    of_run = Response.responder_id == responder_id, Response.prompt_id.in_(prompts_of_run)
     by_prompt: dict[int, list[Reply]] = defaultdict(list)
-    for row in rows:
+    for row in s.execute(select_replies().where(*of_run)):
         by_prompt[row[1]].append(Reply(*row))
     prompts = {p.id: p for p in s.scalars(select(Prompt).where(Prompt.id.in_(by_prompt)))} if by_prompt else {}
     gaps: list[Missing] = []

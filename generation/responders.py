@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from ipaddress import ip_address
+from itertools import count
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import nearly_same
-from db.lookup import refuse_retired, the_model
+from db.lookup import existing, refuse_retired, the_model
 from db.models import Example, JudgeRun, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require
-from errors import AlreadyThere, NotFound, Refused
+from errors import AlreadyThere, Refused
 from llm.endpoints import KEY_PREFIX
 from llm.template import TURN_MARK, PromptFormat, user_text
 
@@ -40,13 +41,11 @@ class Remote:
     url: str
     """Ends in /v1."""
     model: str
-    """The model's name at the endpoint."""
     key_variable: str | None = None
     """Name of the environment variable with the key; None where the endpoint needs no key."""
     price_in: float | None = None
-    """US dollars for a million tokens read."""
     price_out: float | None = None
-    """US dollars for a million tokens written."""
+    """US dollars for a million tokens, read and written."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ def new_version(s: Session, *, by: int, responder_id: int, contestant: Contestan
     if contestant == contestant_of(old):
         raise Refused(f"Nothing differs from {old.label}. Change its prompt or how it samples.")
     root = VERSION_SUFFIX.sub("", old.name)
-    number, name = _next_version(s, project_id=old.project_id, root=root)
-    new = _store(s, project_id=old.project_id, name=name, contestant=contestant, kept=kept)
+    number = free_number(s, project_id=old.project_id, prefix=f"{root} v", first=2)
+    new = _store(s, project_id=old.project_id, name=f"{root} v{number}", contestant=contestant, kept=kept)
     new.version, new.parent_id = number, old.id
     s.flush()
     return new
@@ -108,9 +107,7 @@ def keep(s: Session, *, by: int, responder_id: int, name: str = "") -> Responder
 
 def get_responder(s: Session, *, by: int, responder_id: int) -> Responder:
     """The Responder, for a manager of its project. Raises `NotFound`."""
-    responder = s.get(Responder, responder_id)
-    if responder is None:
-        raise NotFound("That responder is not in the database any more. Reload the page.")
+    responder = existing(s, Responder, responder_id, "responder")
     require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
     return responder
 
@@ -163,12 +160,10 @@ def columns_of(s: Session, *, project_id: int) -> list[str]:
     return sorted({name for extra in extras for name in extra or {} if re.fullmatch(r"\w+", name)})
 
 
-def _next_version(s: Session, *, project_id: int, root: str) -> tuple[int, str]:
+def free_number(s: Session, *, project_id: int, prefix: str, first: int) -> int:
+    """The first number, from `first` on, that makes a name with this prefix that no Responder of the project has."""
     names = set(s.scalars(select(Responder.name).where(Responder.project_id == project_id)))
-    number = 2
-    while f"{root} v{number}" in names:
-        number += 1
-    return number, f"{root} v{number}"
+    return next(number for number in count(first) if f"{prefix}{number}" not in names)
 
 
 def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, kept: bool) -> Responder:
@@ -186,9 +181,7 @@ def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, ke
         instructions=prompt.instructions,
         user_template=prompt.user_template,
         fields=dict(prompt.fields) or None,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        max_tokens=sampling.max_tokens,
+        **asdict(sampling),
         kept=kept,
     )
     if isinstance(model, Remote):
@@ -279,11 +272,10 @@ def prompt_format(responder: Responder) -> PromptFormat:
 
 @dataclass(frozen=True)
 class Answered:
-    """A Responder and how much it has answered."""
+    """A Responder and how many responses it has given to training and to held-out prompts."""
 
     responder: Responder
     training: int
-    """Responses to training prompts."""
     held_out: int
 
 

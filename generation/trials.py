@@ -22,13 +22,14 @@ from db.models import (
 )
 from db.people import require
 from errors import NotFound, Refused
-from generation.plan import refuse_unfit
+from generation.plan import has_model_of, refuse_unfit
 from generation.responders import (
     Contestant,
     Remote,
     columns_of,
     contestant_of,
     create_responder,
+    free_number,
     new_version,
     tidied,
 )
@@ -43,27 +44,11 @@ _FIRST_SAMPLE = Response.sample == 0
 
 @dataclass(frozen=True)
 class Tried:
-    """A Responder version that was tried out."""
+    """A Responder version that was tried out, how many prompts it was asked, and how many of them it has answered."""
 
     responder: Responder
     prompts: int
-    """Number of prompts that it was asked."""
     answered: int
-    """Number of those that it has answered."""
-
-
-@dataclass(frozen=True)
-class TrialAnswer:
-    """One version's reply to one prompt, with its tokens, time and cost."""
-
-    text: str
-    cut: bool
-    """Whether the reply reached the token limit."""
-    prompt_tokens: int | None
-    reply_tokens: int | None
-    seconds: float | None
-    cost: float | None
-    """In US dollars; None where the Responder has no price."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ def start_trial(
     if responder is None and base is not None:
         responder = new_version(s, by=by, responder_id=base, contestant=contestant, kept=False)
     elif responder is None:
-        name = _free_name(s, project_id=project_id)
+        name = f"Try {free_number(s, project_id=project_id, prefix='Try ', first=1)}"
         responder = create_responder(s, by=by, project_id=project_id, name=name, contestant=contestant, kept=False)
     asked = set(s.scalars(select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id == responder.id)))
     s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=i) for i in prompt_ids if i not in asked)
@@ -139,26 +124,14 @@ def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Promp
     return s.scalars(select(Prompt).where(Prompt.id.in_(asked)).order_by(Prompt.id)).all()
 
 
-def answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, TrialAnswer]:
+def answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, Response]:
     """The version's first replies to these prompts, by prompt id."""
-    responses = s.scalars(
-        select(Response).where(Response.responder_id == responder.id, Response.prompt_id.in_(prompt_ids), _FIRST_SAMPLE)
-    )
-    return {
-        response.prompt_id: TrialAnswer(
-            text=response.text,
-            cut=response.finish_reason == "length",
-            prompt_tokens=response.prompt_tokens,
-            reply_tokens=response.completion_tokens,
-            seconds=response.seconds,
-            cost=cost_of(responder, response.prompt_tokens, response.completion_tokens),
-        )
-        for response in responses
-    }
+    of_prompts = Response.responder_id == responder.id, Response.prompt_id.in_(prompt_ids), _FIRST_SAMPLE
+    return {response.prompt_id: response for response in s.scalars(select(Response).where(*of_prompts))}
 
 
 def cost_of(responder: Responder, tokens_in: int | None, tokens_out: int | None) -> float | None:
-    """US dollars for one reply; None where a price or a count is unknown."""
+    """US dollars for one reply of the Responder; None where a price or a count is unknown."""
     if None in (responder.price_in, responder.price_out, tokens_in, tokens_out):
         return None
     return ((responder.price_in or 0) * (tokens_in or 0) + (responder.price_out or 0) * (tokens_out or 0)) / MILLION
@@ -245,28 +218,17 @@ def _find_version(s: Session, *, project_id: int, contestant: Contestant) -> Res
     return next((responder for responder in s.scalars(query) if contestant_of(responder) == contestant), None)
 
 
-def _free_name(s: Session, *, project_id: int) -> str:
-    names = set(s.scalars(select(Responder.name).where(Responder.project_id == project_id)))
-    number = 1
-    while f"Try {number}" in names:
-        number += 1
-    return f"Try {number}"
-
-
 def _has_trial_run(s: Session, responder: Responder) -> bool:
     """Whether an unfinished trial run can answer for the Responder: such a run looks for more before it ends."""
-    runs = s.scalars(
-        select(GenerationRun)
+    run_id = s.scalar(
+        select(GenerationRun.id)
         .where(
             GenerationRun.project_id == responder.project_id,
             GenerationRun.trial,
             GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
             GenerationRun.cancel_requested.is_(False),
+            GenerationRun.responder.has(has_model_of(responder)),
         )
         .with_for_update()
     )
-    return _model_key(responder) in [_model_key(run.responder) for run in runs]
-
-
-def _model_key(responder: Responder) -> tuple[object, ...]:
-    return responder.model_version_id, responder.endpoint_url, responder.endpoint_model, responder.key_variable
+    return run_id is not None

@@ -9,11 +9,10 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from db.models import GenerationRun, Responder, Response, RunStatus
+from db.models import GenerationRun, Responder, Response, Run, RunStatus
 from db.session import reading, session
 from errors import EngineFailed, missing_package
 from generation import similarity
@@ -23,10 +22,10 @@ from generation.asserting import check_new
 from generation.pairing import make_comparisons
 from intake.routing import apply_classifiers
 from jobs.progress import Progress
-from jobs.runs import KINDS
+from jobs.runs import HEAVY, Resources
 from llm.client import Missing
 from llm.endpoints import remote_endpoint
-from llm.engine import serve, tail
+from llm.engine import gpus_wanted, serve, tail
 
 RESTARTS = 3
 """How often an engine that dies is started again without an answer in between."""
@@ -42,30 +41,28 @@ LOOK = 0.5
 log = logging.getLogger("generation.worker")
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where answers come from: one engine, or an endpoint elsewhere."""
+@contextmanager
+def _open_endpoints(work: Work, responder: Responder, engine: str | None) -> Iterator[Endpoints]:
+    """Where the models of one engine are asked, or the endpoint elsewhere, there for the length of the block."""
+    if engine is None:
+        work.tell("Asking the endpoint")
+        yield {None: remote_endpoint(responder)}
+        return
+    work.tell("Starting the engine, about a minute")
+    every = dict.fromkeys(answerer.weights for answerer in work.answerers.values() if answerer.engine == engine)
+    own = [weights for weights in every if weights is not None]
+    with serve(*own, log=work.progress.folder / "engine.log", waiting=work.starting) as endpoints:
+        yield {weights: endpoint for weights, endpoint in zip(own, endpoints, strict=True)}  # noqa: C416
 
-    responder: Responder
-    engine: str | None
-    """The location that the engine loads; none for an endpoint elsewhere."""
 
-    @contextmanager
-    def endpoints(self, work: Work) -> Iterator[Endpoints]:
-        """Where each of its models is asked, there for the length of the block."""
-        if self.engine is None:
-            work.tell("Asking the endpoint")
-            yield {None: remote_endpoint(self.responder)}
-            return
-        work.tell("Starting the engine, about a minute")
-        every = dict.fromkeys(one.weights for one in work.answerers.values() if one.engine == self.engine)
-        mine = [weights for weights in every if weights is not None]
-        with serve(*mine, log=work.progress.folder / "engine.log", waiting=work.starting) as endpoints:
-            yield {weights: endpoint for weights, endpoint in zip(mine, endpoints, strict=True)}  # noqa: C416
+def resources(run: GenerationRun) -> Resources:
+    """What the engine takes, if it is started here."""
+    return resources_for(run.responder, *(companion.responder for companion in run.companions))
 
-    def of(self, work: Work, gaps: Sequence[Missing]) -> Sequence[Missing]:
-        """Those of the gaps that it can answer."""
-        return [gap for gap in gaps if work.answerers[gap.responder_id].engine == self.engine]
+
+def resources_for(*responders: Responder) -> Resources:
+    """GPUs where somebody of them is a model that an engine here answers for."""
+    return Resources(gpus=gpus_wanted() if any(one.model_version_id is not None for one in responders) else 0)
 
 
 def run(progress: Progress) -> None:
@@ -85,29 +82,33 @@ def run(progress: Progress) -> None:
         while gaps := work.left():
             answered = work.answered
             # one engine for all, unless the settings changed since they were put together
-            source = _Source(responder, work.answerers[gaps[0].responder_id].engine)
+            engine = work.answerers[gaps[0].responder_id].engine
             try:
-                _answer_all(source, work, source.of(work, gaps))
+                _answer_all(work, responder, engine, gaps)
             except EngineDied:
                 deaths = 1 if work.answered > answered else deaths + 1
                 if deaths > RESTARTS:
-                    raise EngineFailed(_died(source, progress, deaths)) from None
+                    raise EngineFailed(_describe_death(responder, engine, progress, deaths)) from None
                 log.warning("The engine died; it is started again (%d of %d).", deaths, RESTARTS)
-                if source.engine is None:
+                if engine is None:
                     time.sleep(WAIT * deaths)  # an endpoint elsewhere is not ours to restart
         if _finished(work, project_id=project_id):
             return
 
 
-def _answer_all(source: _Source, work: Work, gaps: Sequence[Missing]) -> None:
+def _answer_all(work: Work, responder: Responder, engine: str | None, gaps: Sequence[Missing]) -> None:
     """Ask until nothing is left; the workbench's engine then waits a while for more. Raises `EngineDied`."""
-    with source.endpoints(work) as endpoints:
-        while gaps:
+
+    def own(gaps: Sequence[Missing]) -> Sequence[Missing]:
+        return [gap for gap in gaps if work.answerers[gap.responder_id].engine == engine]
+
+    with _open_endpoints(work, responder, engine) as endpoints:
+        while gaps := own(gaps):
             if all(gap.replaces_id is not None for gap in gaps):
                 work.tell("Drawing again what came out nearly the same")
             work.answer(endpoints, gaps)
-            gaps = source.of(work, work.left())
-            if not gaps and work.trial and all(one.ours for one in endpoints.values()):
+            gaps = work.left()
+            if not own(gaps) and work.trial and all(endpoint.ours for endpoint in endpoints.values()):
                 gaps = _wait_for_more(work)
 
 
@@ -125,10 +126,7 @@ def _wait_for_more(work: Work) -> Sequence[Missing]:
 
 def _others_wait() -> bool:
     with reading() as s:
-        return any(
-            s.scalar(select(kind.model.id).where(kind.model.status == RunStatus.QUEUED).limit(1)) is not None
-            for kind in KINDS.values()
-        )
+        return s.scalar(select(Run.id).where(Run.status == RunStatus.QUEUED, Run.kind.in_(HEAVY)).limit(1)) is not None
 
 
 def _finished(work: Work, *, project_id: int) -> bool:
@@ -197,10 +195,10 @@ def _compare_meanings(work: Work, *, project_id: int) -> None:
             work.tell(f"Comparing meanings, {now.done:,} of {now.total:,}")
 
 
-def _died(source: _Source, progress: Progress, deaths: int) -> str:
-    if source.engine is None:
+def _describe_death(responder: Responder, engine: str | None, progress: Progress, deaths: int) -> str:
+    if engine is None:
         return (
-            f"The endpoint {source.responder.endpoint_url} stopped answering {deaths} times in a row; what was "
+            f"The endpoint {responder.endpoint_url} stopped answering {deaths} times in a row; what was "
             "answered is saved. Start the run again later to go on from there."
         )
     engine_log = progress.folder / "engine.log"

@@ -15,7 +15,6 @@ class HeldOut(StrEnum):
     NONE = "NONE"
     """None: all are for training."""
     ALL = "ALL"
-    """All of them."""
     SHARE = "SHARE"
     """A share, drawn by a seed, near-duplicates together."""
     COLUMN = "COLUMN"
@@ -54,7 +53,7 @@ class ColumnMapping:
 
 
 def person_of(column: str) -> str:
-    """A name for whoever wrote the replies in a column: "reply_rosalind" gives "Rosalind", "reply" "Our people"."""
+    """A name for the writer of the replies in a column: "reply_rosalind" gives "Rosalind", "reply" "Our people"."""
     name = re.sub(r"^(reply|response|answer)[\s_\-:]*", "", column, flags=re.IGNORECASE).strip(" _-")
     return name.replace("_", " ").title() or "Our people"
 
@@ -65,10 +64,10 @@ def guess_mapping(columns: Sequence[str]) -> ColumnMapping:
 
     def take(pattern: str) -> str | None:
         """The first column that fits and has no meaning yet."""
-        found = next((name for name in left if re.search(pattern, name, re.IGNORECASE)), None)
-        if found is not None:
-            left.remove(found)
-        return found
+        column = next((name for name in left if re.search(pattern, name, re.IGNORECASE)), None)
+        if column is not None:
+            left.remove(column)
+        return column
 
     replies = [name for name in columns if re.search(r"^(reply|response|answer)", name, re.IGNORECASE)]
     left = [name for name in left if name not in replies]
@@ -123,13 +122,16 @@ def says_held_out(cell: str) -> bool:
 
 
 def picked_column(cell: str, mapping: ColumnMapping) -> str | Verdict | None:
-    """What a pick means: the reply column, a verdict for none of them, or None when nobody can tell."""
-    said = re.sub(r"[\s_\-]+", " ", cell.strip().lower())
+    """What a pick means: the reply column, a verdict for none of them, or None when it cannot be told."""
+
+    def fold(text: str) -> str:
+        return re.sub(r"[\s_\-]+", " ", text.lower())
+
+    pick = fold(cell.strip())
     for verdict in Verdict:
-        if said in verdict.spoken:
+        if pick in verdict.spoken:
             return verdict
     for column, person in mapping.responses.items():
-        spoken = {column.lower(), person.lower(), person_of(column).lower(), person.lower().split(" ")[0]}
-        if said in {re.sub(r"[\s_\-]+", " ", word) for word in spoken}:
+        if pick in map(fold, (column, person, person_of(column), person.split(" ")[0])):
             return column
     return None

@@ -4,7 +4,7 @@ Similarity is the cosine of character 5-gram sets (words padded), after lower-ca
 for two emails on the same matter by different people.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -26,41 +26,35 @@ def _grams(texts: Sequence[str]) -> csr_matrix:
     return csr_matrix(vectorizer.transform(texts))
 
 
+def _alike(grams: csr_matrix, others: csr_matrix, near: float) -> Iterator[tuple[int, int, float]]:
+    """Row of `grams`, row of `others` and their similarity, wherever that is at least `near`."""
+    for start in range(0, grams.shape[0], _CHUNK):
+        similarity = (grams[start : start + _CHUNK] @ others.T).tocoo()
+        high = similarity.data >= near
+        rows, columns, values = similarity.row[high] + start, similarity.col[high], similarity.data[high]
+        yield from zip(rows.tolist(), columns.tolist(), values.tolist(), strict=True)
+
+
 def similar_pairs(texts: Sequence[str], *, near: float = NEAR) -> list[tuple[int, int, float]]:
     """Index pairs (i < j) of texts at least `near` alike, with their similarity in [0, 1]."""
     if len(texts) < 2:
         return []
     grams = _grams(texts)
-    found: list[tuple[int, int, float]] = []
-    for start in range(0, len(texts), _CHUNK):
-        likeness = (grams[start : start + _CHUNK] @ grams.T).tocoo()
-        near_enough = likeness.data >= near
-        rows, columns = likeness.row[near_enough] + start, likeness.col[near_enough]
-        found += [
-            (int(i), int(j), float(v))
-            for i, j, v in zip(rows, columns, likeness.data[near_enough], strict=True)
-            if i < j
-        ]
-    return found
+    return [match for match in _alike(grams, grams, near) if match[0] < match[1]]
 
 
-def clusters(texts: Sequence[str], *, near: float = NEAR) -> list[int]:
+def clusters(texts: Sequence[str]) -> list[int]:
     """A cluster number for each text; texts linked by a chain of near-duplicates share one."""
-    pairs = similar_pairs(texts, near=near)
+    pairs = similar_pairs(texts)
     rows, columns = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
     graph = csr_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(texts), len(texts)))
     return [int(label) for label in connected_components(graph, directed=False)[1]]
 
 
-def near_ones(texts: Sequence[str], others: Sequence[str], *, near: float = NEAR) -> list[list[int]]:
-    """For each text the indexes of the others that are at least `near` alike."""
-    found: list[list[int]] = [[] for _ in texts]
-    if not texts or not others:
-        return found
-    grams, beside = _grams(texts), _grams(others)
-    for start in range(0, len(texts), _CHUNK):
-        likeness = (grams[start : start + _CHUNK] @ beside.T).tocoo()
-        near_enough = likeness.data >= near
-        for i, j in zip(likeness.row[near_enough] + start, likeness.col[near_enough], strict=True):
-            found[int(i)].append(int(j))
-    return found
+def near_ones(texts: Sequence[str], others: Sequence[str]) -> list[list[int]]:
+    """For each text the indexes of the others that nearly repeat it."""
+    indexes: list[list[int]] = [[] for _ in texts]
+    if texts and others:
+        for i, j, _ in _alike(_grams(texts), _grams(others), NEAR):
+            indexes[i].append(j)
+    return indexes

@@ -1,4 +1,4 @@
-"""The same message as somebody else might have typed it: typos, no capitals, more or less polite, shorter. Pure.
+"""The same message as another customer might have typed it: typos, no capitals, more or less polite, shorter. Pure.
 
 Words with a digit in them (order numbers, prices, dates) stay exactly as they are and where they are: they are what a
 reply must get right.
@@ -7,7 +7,6 @@ reply must get right.
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
 
 from texts.worded import WordedEnum
 
@@ -48,11 +47,8 @@ class Way(WordedEnum):
     TYPOS = "TYPOS", "typos"
     """Neighbouring keys, letters dropped, doubled or swapped."""
     LOWER = "LOWER", "lower case, no punctuation"
-    """All lower case, no punctuation."""
     POLITE = "POLITE", "greeting and thanks added"
-    """A greeting and thanks where there were none."""
     TERSE = "TERSE", "greeting and thanks removed"
-    """No greeting, thanks or farewell."""
     SHORT = "SHORT", "shortened"
     """Its first sentences, and of the others what asks for something or has a number."""
 
@@ -65,11 +61,19 @@ def perturbed(text: str, way: Way, *, seed: str, rate: float = RATE) -> str | No
         rate: of typos, share of letters in (0, 1].
     """
     chance = random.Random(f"{seed}:{way}")
-    made = typos(text, chance, rate=rate) if way is Way.TYPOS else _CHANGES[way](text, chance)
-    made = made.strip()
-    if not made or made.split() == text.split() or numbers(made) != numbers(text):
-        return None
-    return made
+    match way:
+        case Way.TYPOS:
+            changed = typos(text, chance, rate=rate)
+        case Way.LOWER:
+            changed = lower_unpunctuated(text)
+        case Way.POLITE:
+            changed = politer(text, chance)
+        case Way.TERSE:
+            changed = terser(text)
+        case Way.SHORT:
+            changed = first_sentences(text)
+    changed = changed.strip()
+    return changed if changed and changed.split() != text.split() and numbers(changed) == numbers(text) else None
 
 
 def numbers(text: str) -> list[str]:
@@ -96,8 +100,7 @@ def typos(text: str, chance: random.Random, *, rate: float = RATE) -> str:
     drawn = [place for place in places if chance.random() < rate] or [chance.choice(places)]
     for number, place in reversed(drawn):
         words[number] = _mistyped(words[number], place, chance)
-    made = "".join(words)
-    if made == text:  # two slips undid each other
+    if "".join(words) == text:  # two slips undid each other
         number, place = places[-1]
         words[number] = _doubled(words[number], place)
     return "".join(words)
@@ -130,24 +133,22 @@ def _neighbours(letter: str) -> str:
     return ""
 
 
-def lower_unpunctuated(text: str, _chance: random.Random | None = None) -> str:
+def lower_unpunctuated(text: str) -> str:
     """All lower case and no punctuation but within numbers, addresses and hyphenated words."""
 
     def bare(word: str) -> str:
         if _fixed(word) or "@" in word or "://" in word:
             return word
-        kept = re.sub(r"(?<=\w)-(?=\w)", "\0", word.lower())
-        return "".join(c for c in kept if not unicodedata.category(c).startswith("P")).replace("\0", "-")
+        marked = re.sub(r"(?<=\w)-(?=\w)", "\0", word.lower())
+        return "".join(c for c in marked if not unicodedata.category(c).startswith("P")).replace("\0", "-")
 
-    made = "".join(bare(word) for word in _SPACES.split(text))
-    return re.sub(r"[^\S\n]{2,}", " ", made)
+    return re.sub(r"[^\S\n]{2,}", " ", "".join(bare(word) for word in _SPACES.split(text)))
 
 
 def politer(text: str, chance: random.Random) -> str:
     """A greeting before it and thanks after it, each where there is none; a farewell stays at the end."""
     hello, thank_you = chance.choice(_HELLOS), chance.choice(_THANK_YOUS)
-    lines = text.strip().split("\n")
-    body, farewell = _parted(lines)
+    body, farewell = _split_farewell(text.strip().split("\n"))
     if not _THANKED.search(text):
         body = [*body, thank_you]
     if not _GREETED.match(text):
@@ -155,7 +156,7 @@ def politer(text: str, chance: random.Random) -> str:
     return "\n".join([*body, *farewell])
 
 
-def _parted(lines: list[str]) -> tuple[list[str], list[str]]:
+def _split_farewell(lines: list[str]) -> tuple[list[str], list[str]]:
     """The lines of the message, and the short ones at the end without a full stop: a farewell and a name."""
     end = len(lines)
     while end > 1 and len(lines[end - 1].split()) <= 6 and not lines[end - 1].rstrip().endswith((".", "!", "?")):
@@ -163,7 +164,7 @@ def _parted(lines: list[str]) -> tuple[list[str], list[str]]:
     return lines[:end], lines[end:]
 
 
-def terser(text: str, _chance: random.Random | None = None) -> str:
+def terser(text: str) -> str:
     """Without greeting, thanks and farewell; a name at the end stays."""
     greeting = _GREETING.match(text)
     rest = text[greeting.end() :] if greeting else text
@@ -172,22 +173,13 @@ def terser(text: str, _chance: random.Random | None = None) -> str:
     return re.sub(r"\n{3,}", "\n\n", _THANKS.sub("", rest)).strip()
 
 
-def first_sentences(text: str, _chance: random.Random | None = None) -> str:
+def first_sentences(text: str) -> str:
     """Its first `KEPT` sentences of three words or more, and later ones that ask for something or have a number."""
     parts = re.split(r"((?<=[.!?])\s+|\n+)", text)
-    made: list[str] = []
-    found = 0
-    for number in range(0, len(parts), 2):
-        sentence = parts[number]
-        if found < KEPT or numbers(sentence) or _ASKS.search(sentence):
-            made += [parts[number - 1] if made else "", sentence]
-        found += len(sentence.split()) > 2
-    return "".join(made)
-
-
-_CHANGES: Mapping[Way, Callable[[str, random.Random], str]] = {
-    Way.LOWER: lower_unpunctuated,
-    Way.POLITE: politer,
-    Way.TERSE: terser,
-    Way.SHORT: first_sentences,
-}
+    kept = ""
+    count = 0
+    for gap, sentence in zip(["", *parts[1::2]], parts[::2], strict=True):
+        if count < KEPT or numbers(sentence) or _ASKS.search(sentence):
+            kept += gap + sentence if kept else sentence
+        count += len(sentence.split()) > 2
+    return kept

@@ -2,10 +2,9 @@
 
 import hashlib
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,14 +21,8 @@ from stats.verdicts import Verdict
 class PlannedPrompt:
     """One prompt of the file as it would be saved."""
 
-    row: int
-    text: str
-    context: str | None
-    topic: str | None
-    extra: dict[str, str]
-    content_hash: str
-    cluster: str
-    held_out: bool
+    prompt: Prompt
+    """Not in the database, and without its PromptSet."""
     already_there: bool
     """The project has this prompt; only replies that are new would be added to it."""
     replies: dict[str, str]
@@ -49,12 +42,12 @@ class ImportPlan:
     @property
     def new(self) -> int:
         """Prompts that the project does not have yet."""
-        return sum(not prompt.already_there for prompt in self.prompts)
+        return sum(not planned.already_there for planned in self.prompts)
 
     @property
     def held_out(self) -> int:
         """New prompts kept for evaluation."""
-        return sum(prompt.held_out and not prompt.already_there for prompt in self.prompts)
+        return sum(planned.prompt.held_out and not planned.already_there for planned in self.prompts)
 
     @property
     def skipped(self) -> int:
@@ -78,44 +71,48 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
     """
     check_mapping(mapping, table.columns)
     problems = list(table.problems)
-    rows: list[_Candidate] = []
-    first_row: dict[str, int] = {}
+    rows = {row.number: row for row in table.rows}
+    used = mapping.columns()
+    prompts: dict[str, Prompt] = {}
     for row in table.rows:
         text, context = _cell(row, mapping.prompt), _cell(row, mapping.context) or None
         mark = content_hash(text, context)
         if not text:
-            problems.append(
-                Problem(row.number, f"has nothing in “{mapping.prompt}”. Fill it in, or leave the row out.")
+            why = f"has nothing in “{mapping.prompt}”. Fill it in, or leave the row out."
+        elif turn := _find_turn_mark(row, mapping):
+            why = (
+                f"holds “{turn}”, which chat models read as the end of a turn: the text after it would pass for "
+                "somebody else's. Take it out."
             )
-        elif (turn := _turn_mark(row, mapping)) is not None:
-            problems.append(
-                Problem(
-                    row.number,
-                    f"holds “{turn}”, which chat models read as the end of a turn: the text after it would pass for "
-                    "somebody else's. Take it out.",
-                )
-            )
-        elif mark in first_row:
-            problems.append(Problem(row.number, f"repeats the prompt of row {first_row[mark]}. One is enough."))
+        elif mark in prompts:
+            why = f"repeats the prompt of row {prompts[mark].row_number}. One is enough."
         else:
-            first_row[mark] = row.number
-            rows.append(_Candidate(row, text, context, mark))
-    existing = s.execute(
-        select(Prompt.text, Prompt.content_hash, Prompt.cluster, Prompt.held_out)
-        .where(Prompt.project_id == project_id)
-        .order_by(Prompt.id)
-    ).all()
-    known = {mark: (cluster, held_out) for _, mark, cluster, held_out in existing}
-    given = _given_replies(s, project_id)
-    sides, notes = _sides(rows, [(text, cluster, held) for text, _, cluster, held in existing], known, mapping)
+            prompts[mark] = Prompt(
+                project_id=project_id,
+                row_number=row.number,
+                text=text,
+                context=context,
+                topic=_cell(row, mapping.topic) or None,
+                extra={name: value for name, value in row.values.items() if name not in used and value.strip()} or None,
+                content_hash=mark,
+            )
+            continue
+        problems.append(Problem(row.number, why))
+    existing = s.scalars(select(Prompt).where(Prompt.project_id == project_id).order_by(Prompt.id)).all()
+    known = {prompt.content_hash for prompt in existing}
+    stored_replies = _load_replies(s, project_id)
+    column = mapping.held_out_column if mapping.held_out is HeldOut.COLUMN else None
+    all_of_them = mapping.held_out is HeldOut.ALL
+    wishes = [all_of_them or says_held_out(_cell(rows[prompt.row_number], column)) for prompt in prompts.values()]
+    notes = _choose_sides(list(prompts.values()), existing, mapping, wishes)
     problems += notes
-    used = mapping.columns()
-    prompts = []
-    for row, text, context, mark in rows:
-        if mark not in sides:
-            continue  # named among the problems
-        cluster, held_out = sides[mark]
-        pick, pick_problem = _pick(row, mapping, held_out)
+    left_out = {note.row for note in notes if note.skipped}
+    planned = []
+    for mark, prompt in prompts.items():
+        row = rows[prompt.row_number]
+        if row.number in left_out:
+            continue
+        pick, pick_problem = _read_pick(row, mapping, prompt.held_out)
         problems += [pick_problem] if pick_problem else []
         replies = {
             " ".join(name.split()): row.values[column]
@@ -123,121 +120,78 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
             if _cell(row, column)
         }
         for name, reply in replies.items():
-            if (mark, name) in given and reply not in given[mark, name]:
+            if (mark, name) in stored_replies and reply not in stored_replies[mark, name]:
                 note = f"has another reply by “{name}” here already. Both are kept; evaluations use the first."
                 problems.append(Problem(row.number, note, skipped=False))
-        prompts.append(
-            PlannedPrompt(
-                row=row.number,
-                text=text,
-                context=context,
-                topic=_cell(row, mapping.topic) or None,
-                extra={k: v for k, v in row.values.items() if k not in used and v.strip()},
-                content_hash=mark,
-                cluster=cluster,
-                held_out=held_out,
-                already_there=mark in known,
-                replies=replies,
-                pick=pick,
-                reason=_cell(row, mapping.reason) or None,
-            )
-        )
-    return ImportPlan(tuple(prompts), tuple(sorted(problems, key=lambda p: (p.row, not p.skipped))))
-
-
-class _Candidate(NamedTuple):
-    row: TableRow
-    text: str
-    context: str | None
-    mark: str
-    """Its `content_hash`."""
+        planned.append(PlannedPrompt(prompt, mark in known, replies, pick, _cell(row, mapping.reason) or None))
+    return ImportPlan(tuple(planned), tuple(sorted(problems, key=lambda problem: (problem.row, not problem.skipped))))
 
 
 def _cell(row: TableRow, column: str | None) -> str:
     return row.values.get(column, "").strip() if column else ""
 
 
-def _given_replies(s: Session, project_id: int) -> dict[tuple[str, str], set[str]]:
+def _load_replies(s: Session, project_id: int) -> dict[tuple[str, str], set[str]]:
     """Texts that the project has, by prompt hash and human Responder's name."""
     rows = s.execute(
         select(Prompt.content_hash, Responder.name, Response.text)
         .join(Response, Response.prompt_id == Prompt.id)
-        .join(Responder, Responder.id == Response.responder_id)
+        .join(Response.responder)
         .where(Prompt.project_id == project_id, Responder.kind == ResponderKind.HUMAN)
     )
-    found: dict[tuple[str, str], set[str]] = {}
+    texts: dict[tuple[str, str], set[str]] = defaultdict(set)
     for mark, name, text in rows:
-        found.setdefault((mark, name), set()).add(text)
-    return found
+        texts[mark, name].add(text)
+    return texts
 
 
-def _turn_mark(row: TableRow, mapping: ColumnMapping) -> str | None:
+def _find_turn_mark(row: TableRow, mapping: ColumnMapping) -> str | None:
     """The first piece of text that a chat template uses to part the turns of a conversation, if there is one."""
     columns = (mapping.prompt, mapping.context, *mapping.responses)
     marks = (TURN_MARK.search(_cell(row, column)) for column in columns)
     return next((mark.group() for mark in marks if mark), None)
 
 
-def _sides(
-    rows: Sequence[_Candidate],
-    existing: Sequence[tuple[str, str, bool]],
-    known: dict[str, tuple[str, bool]],
-    mapping: ColumnMapping,
-) -> tuple[dict[str, tuple[str, bool]], list[Problem]]:
-    """For each prompt's hash its cluster and whether it is held out; near-duplicates always on one side."""
+def _choose_sides(
+    prompts: Sequence[Prompt], existing: Sequence[Prompt], mapping: ColumnMapping, wishes: Sequence[bool]
+) -> list[Problem]:
+    """Set for each prompt its cluster and whether it is held out; near-duplicates always on one side."""
     notes: list[Problem] = []
     old = len(existing)
-    labels = clusters([text for text, _, _ in existing] + [candidate.text for candidate in rows])
-    groups: dict[int, list[int]] = {}
-    for index, label in enumerate(labels):
-        groups.setdefault(label, []).append(index)
+    known = {prompt.content_hash: prompt for prompt in existing}
+    labels = clusters([prompt.text for prompt in (*existing, *prompts)])
     if mapping.held_out is HeldOut.SHARE:
-        wanted = _draw_share(rows, [labels[old + i] for i in range(len(rows))], mapping)
-    else:
-        wanted = [_wants_held_out(candidate.row, mapping) for candidate in rows]
-    result: dict[str, tuple[str, bool]] = {}
+        wishes = _draw_share(prompts, labels[old:], mapping)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        groups[label].append(index)
     for members in groups.values():
-        before = [existing[i] for i in members if i < old]
-        new = [i - old for i in members if i >= old]
-        if not new:
-            continue
-        if len({held for _, _, held in before}) == 2:
-            # on either side they would carry what is held out into training
-            left = "nearly repeats prompts of both sides, training and held-out, so it was left out."
-            notes += [Problem(rows[i].row.number, left) for i in new if rows[i].mark not in known]
-            result |= {rows[i].mark: known[rows[i].mark] for i in new if rows[i].mark in known}
-            continue
-        if before:
-            # a prompt already trained on cannot become unseen; so the training side wins
-            held_out = all(held for _, _, held in before)
-            cluster = before[0][1]
-        else:
-            held_out = all(wanted[i] for i in new)
-            cluster = rows[new[0]].mark[:16]
-        for i in new:
-            row, _, _, mark = rows[i]
-            result[mark] = known.get(mark, (cluster, held_out))
-            if mark not in known and wanted[i] != held_out:
-                side = "held-out" if held_out else "training"
-                notes.append(
-                    Problem(
-                        row.number, f"nearly repeats a {side} prompt, so it went to the {side} side.", skipped=False
-                    )
-                )
-    return result, notes
+        before = [existing[index] for index in members if index < old]
+        new = [(prompts[index - old], wishes[index - old]) for index in members if index >= old]
+        both_sides = len({prompt.held_out for prompt in before}) == 2
+        for prompt, wish in new:
+            if same := known.get(prompt.content_hash):
+                prompt.cluster, prompt.held_out = same.cluster, same.held_out
+            elif both_sides:
+                # on either side it would carry what is held out into training
+                why = "nearly repeats prompts of both sides, training and held-out, so it was left out."
+                notes.append(Problem(prompt.row_number, why))
+            else:
+                # a prompt already trained on cannot become unseen; so the training side wins
+                prompt.held_out = all(other.held_out for other in before) if before else all(wish for _, wish in new)
+                prompt.cluster = before[0].cluster if before else new[0][0].content_hash[:16]
+                if wish != prompt.held_out:
+                    side = "held-out" if prompt.held_out else "training"
+                    why = f"nearly repeats a {side} prompt, so it went to the {side} side."
+                    notes.append(Problem(prompt.row_number, why, skipped=False))
+    return notes
 
 
-def _wants_held_out(row: TableRow, mapping: ColumnMapping) -> bool:
-    if mapping.held_out is HeldOut.COLUMN:
-        return says_held_out(_cell(row, mapping.held_out_column))
-    return mapping.held_out is HeldOut.ALL
-
-
-def _draw_share(rows: Sequence[_Candidate], labels: Sequence[int], mapping: ColumnMapping) -> list[bool]:
-    order = sorted(set(labels), key=lambda label: rows[labels.index(label)].mark)
+def _draw_share(prompts: Sequence[Prompt], labels: Sequence[int], mapping: ColumnMapping) -> list[bool]:
+    order = sorted(set(labels), key=lambda label: prompts[labels.index(label)].content_hash)
     random.Random(mapping.seed).shuffle(order)
     sizes = Counter(labels)
-    target, taken, drawn = round(len(rows) * mapping.held_out_share), 0, set()
+    target, taken, drawn = round(len(prompts) * mapping.held_out_share), 0, set()
     for label in order:
         if taken + sizes[label] <= target:
             drawn.add(label)
@@ -245,7 +199,7 @@ def _draw_share(rows: Sequence[_Candidate], labels: Sequence[int], mapping: Colu
     return [label in drawn for label in labels]
 
 
-def _pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, Problem | None]:
+def _read_pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, Problem | None]:
     cell = _cell(row, mapping.picked)
     if not cell:
         return None, None

@@ -58,78 +58,71 @@ def save_import(
     plan = plan_import(s, project_id=project_id, table=table, mapping=mapping)
     if not plan.prompts:
         raise Refused("No row of this file can be imported. Mend the problems listed and choose the file again.")
-    prompts = PromptSet(
+    prompt_set = PromptSet(
         project_id=project_id,
         file_name=table.file_name,
         sha256=hashlib.sha256(content).hexdigest(),
         row_count=len(table.rows),
         imported_by_id=by,
     )
-    s.add(prompts)
+    s.add(prompt_set)
     s.flush()
     responders = {
-        name: _human(s, project_id=project_id, name=name, simulated=mapping.responses_simulated)
-        for name in sorted({name for prompt in plan.prompts for name in prompt.replies})
+        name: _ensure_human(s, project_id=project_id, name=name, simulated=mapping.responses_simulated)
+        for name in sorted({name for planned in plan.prompts for name in planned.replies})
     }
     link_authors(s, project_id=project_id)
     shown = as_shown(s, project_id=project_id)
-    picker = None
-    if any(prompt.pick for prompt in plan.prompts):
-        picker = ensure_reviewer(
-            s,
-            name=mapping.picked_by,
-            simulated=mapping.picks_simulated,
-            rule="Picks that came with an imported file." if mapping.picks_simulated else None,
-        )
-        if not roles_of(s, reviewer_id=picker.id, project_id=project_id):
-            ensure_role(s, project_id=project_id, reviewer_id=picker.id, role=Role.ANNOTATOR)
-    new_prompts: list[int] = []
+    picker_id = None
+    if any(planned.pick for planned in plan.prompts):
+        picker_id = _ensure_picker(s, project_id=project_id, mapping=mapping)
+    new_prompts = []
     saved_responses = saved_rankings = 0
     stored = {
         prompt.content_hash: prompt for prompt in s.scalars(select(Prompt).where(Prompt.project_id == project_id))
     }
     for planned in plan.prompts:
-        prompt = stored.get(planned.content_hash)
+        prompt = stored.get(planned.prompt.content_hash)
         if prompt is None:
-            prompt = Prompt(
-                project_id=project_id,
-                prompt_set_id=prompts.id,
-                row_number=planned.row,
-                text=planned.text,
-                context=planned.context,
-                topic=planned.topic,
-                extra=dict(planned.extra) or None,
-                content_hash=planned.content_hash,
-                held_out=planned.held_out,
-                cluster=planned.cluster,
-            )
+            prompt = planned.prompt
+            prompt.prompt_set_id = prompt_set.id
             s.add(prompt)
             s.flush()
-            new_prompts.append(prompt.id)
+            new_prompts.append(prompt)
         responses: dict[str, Response] = {}
         for name, text in planned.replies.items():
-            responses[name], is_new = _ensure_response(s, prompt, responders[name], text, prompts.id)
+            responses[name], is_new = _ensure_response(s, prompt, responders[name], text, prompt_set.id)
             saved_responses += is_new
-        if prompt.held_out or len(responses) < 2:
+        texts = {response.text.strip() for response in responses.values()}
+        if prompt.held_out or len(texts) < 2:
             continue
-        saved_rankings += _ensure_comparison_and_pick(
-            s, prompt, responses, planned, picker.id if picker else None, prompts.id, shown
-        )
+        if planned.pick is None:
+            _offer_pairs(s, prompt, list(responses.values()), shown)
+        elif picker_id is not None:
+            saved_rankings += _save_pick(s, prompt, responses, planned, picker_id, prompt_set.id)
     done = Imported(
         prompts=len(new_prompts),
-        held_out=sum(p.held_out and not p.already_there for p in plan.prompts),
+        held_out=sum(prompt.held_out for prompt in new_prompts),
         responses=saved_responses,
         rankings=saved_rankings,
         skipped=plan.skipped,
-        routed=route(s, project_id=project_id, prompt_ids=new_prompts),
+        routed=route(s, project_id=project_id, prompt_ids=[prompt.id for prompt in new_prompts]),
     )
     if done.nothing_new:
-        s.delete(prompts)
+        s.delete(prompt_set)
         s.flush()
     return done, plan
 
 
-def _human(s: Session, *, project_id: int, name: str, simulated: bool) -> Responder:
+def _ensure_picker(s: Session, *, project_id: int, mapping: ColumnMapping) -> int:
+    rule = "Picks that came with an imported file." if mapping.picks_simulated else None
+    picker = ensure_reviewer(s, name=mapping.picked_by, simulated=mapping.picks_simulated, rule=rule)
+    if not roles_of(s, reviewer_id=picker.id, project_id=project_id):
+        ensure_role(s, project_id=project_id, reviewer_id=picker.id, role=Role.ANNOTATOR)
+    return picker.id
+
+
+def _ensure_human(s: Session, *, project_id: int, name: str, simulated: bool) -> Responder:
     responder = s.scalar(select(Responder).where(Responder.project_id == project_id, Responder.name == name))
     if responder is None:
         responder = Responder(project_id=project_id, name=name, kind=ResponderKind.HUMAN, simulated=simulated)
@@ -154,48 +147,36 @@ def _ensure_response(
     for response in before:
         if response.text == text:
             return response, False
-    response = Response(
-        prompt_id=prompt.id,
-        responder_id=responder.id,
-        sample=len(before),
-        text=text,
-        prompt_set_id=prompt_set_id,
-    )
+    response = Response(prompt_id=prompt.id, responder_id=responder.id, sample=len(before), text=text)
+    response.prompt_set_id = prompt_set_id
     s.add(response)
     s.flush()
     return response, True
 
 
-def _ensure_comparison_and_pick(
+def _offer_pairs(s: Session, prompt: Prompt, responses: Sequence[Response], shown: AsShown) -> None:
+    for first, second in combinations(responses, 2):
+        if first.text.strip() != second.text.strip():
+            ensure_comparison(
+                s,
+                project_id=prompt.project_id,
+                prompt_id=prompt.id,
+                response_ids=[first.id, second.id],
+                near_identical=nearly_same(shown(first.text), shown(second.text)),
+            )
+
+
+def _save_pick(
     s: Session,
     prompt: Prompt,
     responses: dict[str, Response],
     planned: PlannedPrompt,
-    picker_id: int | None,
+    picker_id: int,
     prompt_set_id: int,
-    shown: AsShown,
-) -> int:
-    if len({response.text.strip() for response in responses.values()}) < 2:
-        return 0
-    if planned.pick is None:
-        for pair in combinations(responses.values(), 2):
-            if pair[0].text.strip() != pair[1].text.strip():
-                ensure_comparison(
-                    s,
-                    project_id=prompt.project_id,
-                    prompt_id=prompt.id,
-                    response_ids=[r.id for r in pair],
-                    near_identical=nearly_same(shown(pair[0].text), shown(pair[1].text)),
-                )
-        return 0
-    comparison = ensure_comparison(
-        s,
-        project_id=prompt.project_id,
-        prompt_id=prompt.id,
-        response_ids=[response.id for response in responses.values()],
-    )
-    if picker_id is None:
-        return 0
+) -> bool:
+    """Save the pick as a ranking, unless the same stands already; says whether it did."""
+    response_ids = [response.id for response in responses.values()]
+    comparison = ensure_comparison(s, project_id=prompt.project_id, prompt_id=prompt.id, response_ids=response_ids)
     places = {
         response.id: 1 if isinstance(planned.pick, Verdict) or planned.pick == name else 2
         for name, response in responses.items()
@@ -207,23 +188,24 @@ def _ensure_comparison_and_pick(
     if standing is not None:
         before = {placement.response_id: placement.place for placement in standing.placements}
         if (before, standing.both_bad) == (places, both_bad):
-            return 0
+            return False
         standing.undone_at = now()  # they changed their mind; the old word stays as history
         s.flush()
-    ranking = Ranking(
-        comparison_id=comparison.id,
-        reviewer_id=picker_id,
-        both_bad=both_bad,
-        reason=planned.reason,
-        prompt_set_id=prompt_set_id,
+    s.add(
+        Ranking(
+            comparison_id=comparison.id,
+            reviewer_id=picker_id,
+            both_bad=both_bad,
+            reason=planned.reason,
+            prompt_set_id=prompt_set_id,
+            placements=[
+                Placement(response_id=response_id, place=place, position=position)
+                for position, (response_id, place) in enumerate(places.items())
+            ],
+        )
     )
-    ranking.placements = [
-        Placement(response_id=response_id, place=place, position=position)
-        for position, (response_id, place) in enumerate(places.items())
-    ]
-    s.add(ranking)
     s.flush()
-    return 1
+    return True
 
 
 def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:

@@ -68,9 +68,9 @@ def read_table(content: bytes, *, file_name: str, max_cell: int) -> Table:
         raise BadFile(f"No line of {file_name} can be used. Line {problems[0].row} {problems[0].message}")
     kept = []
     for row in rows:
-        found = list(_cell_problems(row, max_cell))
-        problems += found
-        if not any(problem.skipped for problem in found):
+        own = list(_find_cell_problems(row, max_cell))
+        problems += own
+        if not any(problem.skipped for problem in own):
             kept.append(row)
     if not kept and not problems:
         raise BadFile(f"{file_name} has a header but no rows. Choose a file with at least one row.")
@@ -99,34 +99,25 @@ def _csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[Pro
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[TableRow] = []
-    problems: list[Problem] = []
-    columns: list[str] = []
-    number = 0
     try:
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if not columns:
-                columns = [value.strip() for value in values]
-                _check_header(columns, file_name)
-                continue
-            number += 1
-            if len(values) != len(columns):
-                problems.append(
-                    Problem(
-                        number,
-                        f"has {len(values)} cells but the header has {len(columns)}. Put text that holds a comma or a "
-                        "line break between double quotes.",
-                    )
-                )
-                continue
-            rows.append(TableRow(number, dict(zip(columns, values, strict=True))))
+        lines = [cells for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as problem:
         raise BadFile(
             f"{file_name} breaks off near line {reader.line_num}: {problem}. Look for a double quote that is never "
             "closed; inside a quoted cell a double quote is written twice."
         ) from None
+    if not lines:
+        raise BadFile(f"{file_name} has no header. Name every column in the first line.")
+    columns = [cell.strip() for cell in lines[0]]
+    _check_header(columns, file_name)
+    rows: list[TableRow] = []
+    problems: list[Problem] = []
+    for number, cells in enumerate(lines[1:], start=1):
+        if len(cells) == len(columns):
+            rows.append(TableRow(number, dict(zip(columns, cells, strict=True))))
+        else:
+            why = f"has {len(cells)} cells but the header has {len(columns)}. Put text that holds a comma or a "
+            problems.append(Problem(number, why + "line break between double quotes."))
     return columns, rows, problems
 
 
@@ -169,7 +160,7 @@ def _as_text(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
 
 
-def _cell_problems(row: TableRow, max_cell: int) -> Iterator[Problem]:
+def _find_cell_problems(row: TableRow, max_cell: int) -> Iterator[Problem]:
     for name, cell in row.values.items():
         if len(cell) > max_cell:
             yield Problem(

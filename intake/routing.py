@@ -10,21 +10,18 @@ import regex
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from db.lookup import existing
 from db.models import Project, Prompt, Responder, ResponderKind, Response, Role, RoutingRule, now
 from db.people import require
 from errors import NotFound, Refused
 
-LONGEST_PATTERN = 500
-"""Characters of a pattern."""
+LONGEST_PATTERN, LONGEST_REASON = 500, 80
+"""Characters of a rule's pattern, and of its reason: a few words."""
 PATIENCE = 0.1
 """Seconds of processor time that a pattern may take for one text; an ordinary one takes a few millionths."""
 DOUBTS = 20
 """After so many texts on which a pattern took too long it is tried on no other: people answer those too."""
 _CHUNK = 500
-
-
-LONGEST_REASON = 80
-"""Characters of a rule's reason: a few words."""
 SHOWN = 5
 """Prompts that a preview shows."""
 
@@ -63,12 +60,12 @@ class RoutingPreview:
         parts = [f"Would route {self.found:,} of {self.prompts:,} prompts to people"]
         if self.held_out:
             parts.append(f"{self.held_out:,} of them held out")
-        said = ", ".join(parts) + "."
+        sentences = ", ".join(parts) + "."
         if self.already:
-            said += f" Another rule routes {self.already:,} more that fit."
+            sentences += f" Another rule routes {self.already:,} more that fit."
         if self.unanswered:
-            said += f" The classifier has not answered {self.unanswered:,} yet; they are looked at when it does."
-        return said
+            sentences += f" The classifier has not answered {self.unanswered:,} yet; they are looked at when it does."
+        return sentences
 
 
 @dataclass(frozen=True)
@@ -95,21 +92,21 @@ class Returned:
 def preview(s: Session, *, by: int, project_id: int, rule: NewRule) -> RoutingPreview:
     """What a rule would route; writes nothing. Raises `Refused` for a rule that cannot be, or is too slow."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    _check(s, project_id, rule)
-    fits, unanswered = _fits(s, project_id, rule)
+    _check_rule(s, project_id, rule)
+    fitting, unanswered = _find_fitting(s, project_id, rule)
     rows = s.execute(
         select(Prompt.id, Prompt.text, Prompt.held_out, Prompt.routing_rule_id)
         .where(Prompt.project_id == project_id)
         .order_by(Prompt.id)
     ).all()
-    found = [row for row in rows if row.id in fits and row.routing_rule_id is None]
+    new = [row for row in rows if row.id in fitting and row.routing_rule_id is None]
     return RoutingPreview(
         prompts=len(rows),
-        found=len(found),
-        held_out=sum(row.held_out for row in found),
-        already=len(fits) - len(found),
+        found=len(new),
+        held_out=sum(row.held_out for row in new),
+        already=len(fitting) - len(new),
         unanswered=unanswered,
-        first=[row.text for row in found[:SHOWN]],
+        first=[row.text for row in new[:SHOWN]],
     )
 
 
@@ -124,8 +121,8 @@ def add_rule(s: Session, *, by: int, project_id: int, rule: NewRule) -> tuple[Ro
         raise Refused("A rule needs a reason in a few words: people see it beside what they are asked to answer.")
     if len(reason) > LONGEST_REASON:
         raise Refused(f"The reason has {len(reason)} characters; at most {LONGEST_REASON} fit. Say it in fewer words.")
-    _check(s, project_id, rule)
-    _fits(s, project_id, rule)
+    _check_rule(s, project_id, rule)
+    _find_fitting(s, project_id, rule)
     lock(s, project_id=project_id)
     answer = rule.answer.strip() if rule.classifier_id is not None else None
     same = select(RoutingRule.id).where(
@@ -177,57 +174,75 @@ def routed_prompts(s: Session, *, by: int, project_id: int, page: int, size: int
         .limit(size)
         .offset((page - 1) * size)
     )
-    return [RoutedPrompt(text, reason, held_out, bool(said)) for text, reason, held_out, said in rows]
+    return [RoutedPrompt(*row) for row in rows]
 
 
 def usual_answers(s: Session, *, by: int, classifier_id: int, most: int = 6) -> list[tuple[str, int]]:
     """What a classifier's first answers say, most often first, for a manager to choose from."""
-    classifier = s.get(Responder, classifier_id)
-    if classifier is None:
-        raise NotFound("That responder is not in the database any more. Reload the page.")
+    classifier = existing(s, Responder, classifier_id, "responder")
     require(s, by=by, project_id=classifier.project_id, roles=(Role.MANAGER,))
     texts = s.scalars(select(Response.text).where(Response.responder_id == classifier_id, Response.sample == 0))
     return Counter(" ".join(text.split())[:LONGEST_REASON] for text in texts).most_common(most)
 
 
-def _check(s: Session, project_id: int, rule: NewRule) -> None:
+def _check_rule(s: Session, project_id: int, rule: NewRule) -> None:
     if (rule.pattern is None) == (rule.classifier_id is None):
         raise Refused("A rule has either a pattern or a classifier. Choose one.")
     if rule.pattern is not None:
         compiled(rule.pattern)
         return
-    classifier = s.get(Responder, rule.classifier_id)
-    if classifier is None or classifier.project_id != project_id:
-        raise NotFound("That responder is not part of this project. Reload the page.")
-    if classifier.kind is ResponderKind.HUMAN:
-        raise Refused(f"{classifier.label} is a person. Choose a model that classifies the prompts.")
+    find_model(s, project_id=project_id, responder_id=rule.classifier_id, what="classifies the prompts")
     if not rule.answer.strip():
         raise Refused("Say what the classifier answers where people are wanted, such as “people”.")
 
 
-def _fits(s: Session, project_id: int, rule: NewRule) -> tuple[set[int], int]:
+def find_model(s: Session, *, project_id: int, responder_id: int | None, what: str) -> Responder:
+    """The project's model with that id. Raises `NotFound`, and `Refused` for a person; `what` is said of a model."""
+    responder = s.get(Responder, responder_id) if responder_id is not None else None
+    if responder is None or responder.project_id != project_id:
+        raise NotFound("That responder is not part of this project. Reload the page.")
+    if responder.kind is ResponderKind.HUMAN:
+        raise Refused(f"{responder.label} is a person. Choose a model that {what}.")
+    return responder
+
+
+def _find_fitting(s: Session, project_id: int, rule: NewRule) -> tuple[set[int], int]:
     """Ids of all prompts that the rule fits, and how many the classifier has still to answer."""
-    if rule.pattern is not None:
-        pattern = compiled(rule.pattern)
-        fits = set()
-        rows = select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.project_id == project_id)
-        for prompt_id, text, context in s.execute(rows.order_by(Prompt.id)):
-            there = finds(pattern, text, context)
-            if there is None:
-                raise Refused(
-                    f"The pattern takes too long on the prompt “{' '.join(text.split())[:50]} …”. Make it simpler: "
-                    "repeats within repeats, such as (a+)+, are the usual cause."
-                )
-            if there:
-                fits.add(prompt_id)
-        return fits, 0
-    answers = s.execute(
-        select(Response.prompt_id, Response.text)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(Prompt.project_id == project_id, Response.responder_id == rule.classifier_id, Response.sample == 0)
-    ).all()
-    total = s.scalar(select(func.count()).where(Prompt.project_id == project_id)) or 0
-    return {prompt_id for prompt_id, text in answers if says(text, rule.answer)}, total - len(answers)
+    if rule.pattern is None:
+        total = s.scalar(select(func.count()).where(Prompt.project_id == project_id)) or 0
+        answers = _load_answers(s, rule.classifier_id)
+        return {prompt_id for prompt_id, text in answers if says(text, rule.answer)}, total - len(answers)
+    fitting = set()
+    for prompt_id, text, match in _search(s, project_id, rule.pattern):
+        if match is None:
+            raise Refused(
+                f"The pattern takes too long on the prompt “{' '.join(text.split())[:50]} …”. Make it simpler: "
+                "repeats within repeats, such as (a+)+, are the usual cause."
+            )
+        if match:
+            fitting.add(prompt_id)
+    return fitting, 0
+
+
+def _search(
+    s: Session, project_id: int, pattern: str, prompt_ids: Collection[int] | None = None
+) -> Iterator[tuple[int, str, bool | None]]:
+    """Id and text of each prompt, and whether the pattern is found in it; None where it takes too long."""
+    expression = compiled(pattern)
+    query = select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.project_id == project_id).order_by(Prompt.id)
+    chunks = [query] if prompt_ids is None else [query.where(Prompt.id.in_(ids)) for ids in _chunks(prompt_ids)]
+    doubts = 0
+    for chunk in chunks:
+        for prompt_id, text, context in s.execute(chunk).all():
+            match = finds(expression, text, context) if doubts < DOUBTS else None
+            doubts += match is None
+            yield prompt_id, text, match
+
+
+def _load_answers(s: Session, classifier_id: int | None) -> list[tuple[int, str]]:
+    """Prompt id and text of a classifier's first answers."""
+    first = select(Response.prompt_id, Response.text).where(Response.sample == 0)
+    return [(prompt_id, text) for prompt_id, text in s.execute(first.where(Response.responder_id == classifier_id))]
 
 
 def compiled(pattern: str) -> Any:
@@ -237,12 +252,12 @@ def compiled(pattern: str) -> Any:
     if len(pattern) > LONGEST_PATTERN:
         raise Refused(f"The pattern has {len(pattern):,} characters; at most {LONGEST_PATTERN} are kept. Shorten it.")
     try:
-        found = regex.compile(pattern, regex.IGNORECASE)
+        expression = regex.compile(pattern, regex.IGNORECASE)
     except (regex.error, RecursionError) as problem:
         raise Refused(f"“{pattern}” is no regular expression: {problem}. Mend it, or type plain words.") from None
-    if finds(found, ""):
+    if finds(expression, ""):
         raise Refused(f"“{pattern}” is found even in an empty text, so in nearly every one. Say what must stand there.")
-    return found
+    return expression
 
 
 def finds(pattern: Any, text: str, context: str | None = None) -> bool | None:
@@ -255,10 +270,10 @@ def finds(pattern: Any, text: str, context: str | None = None) -> bool | None:
 
 def says(reply: str, answer: str) -> bool:
     """Whether a classifier's reply is the answer, whatever the case, alone or as a value of a JSON object."""
-    return answer.strip().casefold() in {one.strip().casefold() for one in _said(reply)}
+    return answer.strip().casefold() in {value.strip().casefold() for value in _reply_values(reply)}
 
 
-def _said(reply: str) -> Iterator[str]:
+def _reply_values(reply: str) -> Iterator[str]:
     # models put JSON between fences, whatever they were told
     text = regex.sub(r"^```\w*\s*|\s*```$", "", reply.strip())
     yield text
@@ -266,8 +281,8 @@ def _said(reply: str) -> Iterator[str]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return
-    for one in value.values() if isinstance(value, dict) else [value]:
-        yield one if isinstance(one, str) else json.dumps(one)
+    for part in value.values() if isinstance(value, dict) else [value]:
+        yield part if isinstance(part, str) else json.dumps(part)
 
 
 def answered_by_model(responder_id: int) -> ColumnElement[bool]:
@@ -277,21 +292,13 @@ def answered_by_model(responder_id: int) -> ColumnElement[bool]:
 
 
 def has_reply_of_person() -> ColumnElement[bool]:
-    """Whether a person (nobody made up) has replied to a Prompt."""
-    return (
-        exists()
-        .where(
-            Response.prompt_id == Prompt.id,
-            Responder.id == Response.responder_id,
-            Responder.kind == ResponderKind.HUMAN,
-            Responder.simulated.is_(False),
-        )
-        .correlate(Prompt)
-    )
+    """Whether a person, not a made-up one, has replied to a Prompt."""
+    person = Response.responder.has((Responder.kind == ResponderKind.HUMAN) & Responder.simulated.is_(False))
+    return exists().where(Response.prompt_id == Prompt.id, person).correlate(Prompt)
 
 
 def standing_rules(s: Session, *, project_id: int) -> Sequence[RoutingRule]:
-    """The rules that nobody ended, oldest first."""
+    """The rules that were not ended, oldest first."""
     return s.scalars(
         select(RoutingRule)
         .where(RoutingRule.project_id == project_id, RoutingRule.ended_at.is_(None))
@@ -320,8 +327,12 @@ def route(
     lock(s, project_id=project_id)
     count = 0
     for rule in standing_rules(s, project_id=project_id) if rules is None else rules:
-        found = by_classifier(s, rule=rule) if rule.pattern is None else by_pattern(s, rule=rule, prompt_ids=prompt_ids)
-        count += _mark(s, rule, found if prompt_ids is None else set(found) & set(prompt_ids))
+        if rule.pattern is None:
+            answers = _load_answers(s, rule.classifier_id)
+            matches = [prompt_id for prompt_id, text in answers if says(text, rule.answer or "")]
+        else:
+            matches = by_pattern(s, rule=rule, prompt_ids=prompt_ids)
+        count += _assign_rule(s, rule, matches if prompt_ids is None else set(matches) & set(prompt_ids))
     return count
 
 
@@ -333,45 +344,22 @@ def apply_classifiers(s: Session, *, project_id: int) -> int:
 
 def by_pattern(s: Session, *, rule: RoutingRule, prompt_ids: Collection[int] | None = None) -> list[int]:
     """Ids of the prompts in which a rule's pattern is found; those too on which it takes too long: in doubt, people."""
-    pattern = compiled(rule.pattern or "")
-    rows = select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.project_id == rule.project_id)
-    if prompt_ids is None:
-        texts = list(s.execute(rows))
-    else:
-        texts = [row for some in _chunks(prompt_ids) for row in s.execute(rows.where(Prompt.id.in_(some)))]
-    found = []
-    doubts = 0
-    for prompt_id, text, context in texts:
-        there = finds(pattern, text, context) if doubts < DOUBTS else None
-        doubts += there is None
-        if there is not False:
-            found.append(prompt_id)
-    return found
+    matches = _search(s, rule.project_id, rule.pattern or "", prompt_ids)
+    return [prompt_id for prompt_id, _, match in matches if match is not False]
 
 
-def by_classifier(s: Session, *, rule: RoutingRule) -> list[int]:
-    """Ids of the prompts whose first answer by the rule's classifier is the rule's."""
-    rows = s.execute(
-        select(Response.prompt_id, Response.text).where(
-            Response.responder_id == rule.classifier_id, Response.sample == 0
-        )
-    )
-    return [prompt_id for prompt_id, text in rows if says(text, rule.answer or "")]
-
-
-def _mark(s: Session, rule: RoutingRule, prompt_ids: Collection[int]) -> int:
+def _assign_rule(s: Session, rule: RoutingRule, prompt_ids: Collection[int]) -> int:
     count = 0
-    for some in _chunks(prompt_ids):
-        free = s.scalars(select(Prompt.id).where(Prompt.id.in_(some), Prompt.routing_rule_id.is_(None))).all()
-        s.execute(update(Prompt).where(Prompt.id.in_(free)).values(routing_rule_id=rule.id))
-        count += len(free)
+    for ids in _chunks(prompt_ids):
+        free = update(Prompt).where(Prompt.id.in_(ids), Prompt.routing_rule_id.is_(None))
+        count += len(s.scalars(free.values(routing_rule_id=rule.id).returning(Prompt.id)).all())
     return count
 
 
 def _chunks(ids: Collection[int]) -> Iterator[list[int]]:
     # databases limit how many values a statement may hold
-    there = sorted(ids)
-    return (there[start : start + _CHUNK] for start in range(0, len(there), _CHUNK))
+    ordered = sorted(ids)
+    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Prompt, PromptSet, Responder, ResponderKind, Response, Role
+from db.models import Prompt, PromptSet, Responder, Response, Role
 from db.people import require
-from errors import NotFound, Refused
+from errors import Refused
 from intake.near_duplicates import near_ones, similar_pairs
 from intake.perturb import RATE, Way, perturbed
 from intake.plan import content_hash
-from intake.routing import lock, route
+from intake.routing import find_model, lock, route
 from llm.template import TURN_MARK
 from texts.worded import WordedEnum
 
@@ -63,12 +63,12 @@ class Made:
     @property
     def sentence(self) -> str:
         """Counts, for people."""
-        said = f"{len(self.prompts):,} synthetic prompts."
+        sentences = f"{len(self.prompts):,} synthetic prompts."
         if self.left_out:
-            said += " Left out: " + "; ".join(f"{n:,} {why.words}" for why, n in self.left_out.items()) + "."
+            sentences += " Left out: " + "; ".join(f"{n:,} {why.words}" for why, n in self.left_out.items()) + "."
         if self.routed:
-            said += f" {self.routed:,} go to people, by the rules on the Route page."
-        return said
+            sentences += f" {self.routed:,} go to people, by the rules on the Route page."
+        return sentences
 
 
 @dataclass(frozen=True)
@@ -83,43 +83,30 @@ class Variation:
     """Of typos: share of letters."""
 
 
-# ------------------------------------------------------------------------------------------------ changing prompts
-
-
 def plan_variations(s: Session, *, project_id: int, variation: Variation) -> Made:
     """What `save_variations` would add; writes nothing."""
     if not 1 <= variation.count <= MOST:
         raise Refused(f"Choose 1 to {MOST:,} prompts.")
     if not 0 < variation.rate <= 0.3:
         raise Refused("The share of mistyped letters must lie between 0 and 0.3, such as 0.03.")
-    parents = list(
-        s.scalars(
-            select(Prompt)
-            .where(
-                Prompt.project_id == project_id,
-                Prompt.held_out.is_(False),
-                Prompt.synthetic.is_(False),
-                Prompt.routing_rule_id.is_(None),
-            )
-            .order_by(Prompt.id)
-        )
-    )
+    usable = Prompt.project_id == project_id, ~Prompt.held_out, ~Prompt.synthetic, Prompt.routing_rule_id.is_(None)
+    parents = list(s.scalars(select(Prompt).where(*usable)))
     if not parents:
         raise Refused("There are no training prompts to change. Import some first.")
     # by content, so that the same prompts give the same draw in every database
-    order = sorted(parents, key=lambda prompt: prompt.content_hash)
-    random.Random(variation.seed).shuffle(order)
+    parents.sort(key=lambda prompt: prompt.content_hash)
+    random.Random(variation.seed).shuffle(parents)
     left_out: Counter[NotMade] = Counter()
     changed = []
-    for parent in order[: variation.count]:
+    for parent in parents[: variation.count]:
         seed = f"{variation.seed}:{parent.content_hash}"
         text = perturbed(parent.text, variation.way, seed=seed, rate=variation.rate)
         if text is None:
             left_out[NotMade.UNCHANGED] += 1
         else:
             changed.append((text, parent))
-    kept = _new(s, project_id, changed, left_out)
-    return Made(_not_held_out(s, project_id, kept, left_out), _sorted(left_out))
+    new = _select_new(s, project_id, changed, left_out)
+    return Made(_drop_held_out(s, project_id, new, left_out), _sort_reasons(left_out))
 
 
 def save_variations(s: Session, *, by: int, project_id: int, variation: Variation) -> Made:
@@ -131,9 +118,6 @@ def save_variations(s: Session, *, by: int, project_id: int, variation: Variatio
     lock(s, project_id=project_id)
     made = plan_variations(s, project_id=project_id, variation=variation)
     return _save(s, made, by=by, project_id=project_id, name=f"synthetic: {variation.way.words}", made_by_id=None)
-
-
-# ------------------------------------------------------------------------------------------------ taking over replies
 
 
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
@@ -173,14 +157,14 @@ def unwrapped(reply: str) -> str:
 
 def plan_taken(s: Session, *, project_id: int, responder_id: int) -> Made:
     """What `save_taken` would add; writes nothing."""
-    responder = _model(s, project_id, responder_id)
+    responder = _find_writer(s, project_id, responder_id)
     rows = s.execute(
         select(Response, Prompt)
         .join(Prompt, Prompt.id == Response.prompt_id)
         .where(Response.responder_id == responder.id, Prompt.project_id == project_id)
         .order_by(Prompt.id, Response.sample)
     ).all()
-    shortest, longest = _lengths(s, project_id)
+    shortest, longest = _length_limits(s, project_id)
     left_out: Counter[NotMade] = Counter()
     written = []
     for response, parent in rows:
@@ -198,10 +182,8 @@ def plan_taken(s: Session, *, project_id: int, responder_id: int) -> Made:
             left_out[NotMade.MARK] += 1
         else:
             written.append((text, parent))
-    kept = _new(s, project_id, written, left_out)
-    kept = _not_held_out(s, project_id, kept, left_out)
-    kept = _not_near(s, project_id, kept, left_out)
-    return Made(kept, _sorted(left_out))
+    new = _drop_held_out(s, project_id, _select_new(s, project_id, written, left_out), left_out)
+    return Made(_drop_near(s, project_id, new, left_out), _sort_reasons(left_out))
 
 
 def save_taken(s: Session, *, by: int, project_id: int, responder_id: int) -> Made:
@@ -212,79 +194,71 @@ def save_taken(s: Session, *, by: int, project_id: int, responder_id: int) -> Ma
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     lock(s, project_id=project_id)
     made = plan_taken(s, project_id=project_id, responder_id=responder_id)
-    name = f"synthetic: by {_model(s, project_id, responder_id).label}"
+    name = f"synthetic: by {_find_writer(s, project_id, responder_id).label}"
     return _save(s, made, by=by, project_id=project_id, name=name, made_by_id=responder_id)
 
 
-def _model(s: Session, project_id: int, responder_id: int) -> Responder:
-    responder = s.get(Responder, responder_id)
-    if responder is None or responder.project_id != project_id:
-        raise NotFound("That responder is not part of this project. Reload the page.")
-    if responder.kind is ResponderKind.HUMAN:
-        raise Refused(f"{responder.label} is a person. Choose a model that was asked for more prompts.")
-    return responder
+def _find_writer(s: Session, project_id: int, responder_id: int) -> Responder:
+    return find_model(s, project_id=project_id, responder_id=responder_id, what="was asked for more prompts")
 
 
-def _lengths(s: Session, project_id: int) -> tuple[float, float]:
+def _length_limits(s: Session, project_id: int) -> tuple[float, float]:
     """Fewest and most words of a prompt taken over: half of the customers' shortest, twice their longest."""
     own = select(Prompt.text).where(Prompt.project_id == project_id, Prompt.synthetic.is_(False))
     words = [len(text.split()) for text in s.scalars(own)]
     return (max(1, min(words) / 2), 2 * max(words)) if words else (1, 0)
 
 
-# ------------------------------------------------------------------------------------------------ what both share
-
-
-def _new(
+def _select_new(
     s: Session, project_id: int, texts: Iterable[tuple[str, Prompt]], left_out: Counter[NotMade]
 ) -> list[MadePrompt]:
     """Those whose content the project does not have, each once."""
     known = set(s.scalars(select(Prompt.content_hash).where(Prompt.project_id == project_id)))
-    kept = []
+    new = []
     for text, parent in texts:
         mark = content_hash(text, parent.context)
         if mark in known:
             left_out[NotMade.THERE] += 1
             continue
         known.add(mark)
-        kept.append(MadePrompt(text, mark, parent))
-    return kept
+        new.append(MadePrompt(text, mark, parent))
+    return new
 
 
-def _not_held_out(
+def _drop_held_out(
     s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]
 ) -> list[MadePrompt]:
     held_out = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id, Prompt.held_out)).all()
-    near = near_ones([one.text for one in made], held_out)
+    near = near_ones([prompt.text for prompt in made], held_out)
     left_out[NotMade.HELD_OUT] += sum(map(bool, near))
-    return [one for one, others in zip(made, near, strict=True) if not others]
+    return [prompt for prompt, others in zip(made, near, strict=True) if not others]
 
 
-def _not_near(s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]) -> list[MadePrompt]:
-    """Those that nearly repeat neither a prompt of the project nor one that stands before them here."""
-    texts = [one.text for one in made]
+def _drop_near(s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]) -> list[MadePrompt]:
+    """Leave out what nearly repeats a prompt of the project, or one that stands before it here."""
+    texts = [prompt.text for prompt in made]
     known = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id)).all()
-    away = {number for number, others in enumerate(near_ones(texts, known)) if others}
+    dropped = {index for index, others in enumerate(near_ones(texts, known)) if others}
     for first, second, _ in sorted(similar_pairs(texts)):
-        if first not in away:
-            away.add(second)
-    left_out[NotMade.NEAR] += len(away)
-    return [one for number, one in enumerate(made) if number not in away]
+        if first not in dropped:
+            dropped.add(second)
+    left_out[NotMade.NEAR] += len(dropped)
+    return [prompt for index, prompt in enumerate(made) if index not in dropped]
 
 
-def _sorted(left_out: Counter[NotMade]) -> Mapping[NotMade, int]:
+def _sort_reasons(left_out: Counter[NotMade]) -> Mapping[NotMade, int]:
     return {why: left_out[why] for why in NotMade if left_out[why]}
 
 
 def _save(s: Session, made: Made, *, by: int, project_id: int, name: str, made_by_id: int | None) -> Made:
     if not made.prompts:
         raise Refused(f"Nothing new would come of it, so nothing was added. {made.sentence}")
-    texts = [one.text for one in made.prompts]
+    texts = json.dumps([prompt.text for prompt in made.prompts], ensure_ascii=False)
     prompt_set = PromptSet(
         project_id=project_id,
         file_name=name,
-        sha256=hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest(),
-        row_count=len(texts),
+        sha256=hashlib.sha256(texts.encode()).hexdigest(),
+        row_count=len(made.prompts),
         imported_by_id=by,
     )
     s.add(prompt_set)
@@ -294,18 +268,18 @@ def _save(s: Session, made: Made, *, by: int, project_id: int, name: str, made_b
             project_id=project_id,
             prompt_set_id=prompt_set.id,
             row_number=number,
-            text=one.text,
-            context=one.parent.context,
-            topic=one.parent.topic,
-            extra=one.parent.extra,
-            content_hash=one.content_hash,
+            text=prompt.text,
+            context=prompt.parent.context,
+            topic=prompt.parent.topic,
+            extra=prompt.parent.extra,
+            content_hash=prompt.content_hash,
             held_out=False,
-            cluster=one.parent.cluster,
+            cluster=prompt.parent.cluster,
             synthetic=True,
-            parent_id=one.parent.id,
+            parent_id=prompt.parent.id,
             made_by_id=made_by_id,
         )
-        for number, one in enumerate(made.prompts, start=1)
+        for number, prompt in enumerate(made.prompts, start=1)
     ]
     s.add_all(prompts)
     s.flush()

@@ -1,158 +1,101 @@
-"""Attempts at a run: who may begin one, how it is written down, and how it ends.
+"""Attempts at a run: how one is claimed and begun, and how it ends.
 
 Every function opens its own short transaction; all writes but the first name the attempt.
 """
 
-import json
-import logging
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
-from db.models import RunStatus, Worker, now
-from db.session import reading, session
-from jobs.processes import Group
+from db.models import Run, RunStatus, now
+from db.session import session
+from jobs.launcher import Place, place_of
 from jobs.progress import Progress
-from jobs.runs import ALIVE, UNMANAGED, AnyRun, log_tail, run_folder, the_run
+from jobs.runs import KINDS, log_tail, the_run, waits
 from settings import settings
 
 LOST_LIMIT = 3
 """So many attempts may be lost in a row without progress; the next would most likely be, too."""
 
-TAKES = "attempts.jsonl"
-"""File in a run's folder with one `Take` a line."""
-
 DISK_FULL = re.compile(r"\[Errno 28\]|No space left on device|database or disk is full")
-
-log = logging.getLogger("jobs.attempts")
 
 
 @dataclass(frozen=True)
-class Take:
-    """A worker taking a run up, as kept in ``attempts.jsonl`` of the run's folder."""
+class Attempt:
+    """A worker's claim on a run: no other takes it up, and no earlier attempt can write any more."""
 
-    attempt: int
-    lost: bool
-    """The attempt before it was lost with its worker."""
-    done: int
-    """The run's count at that moment."""
+    progress: Progress
+    before: Place | None
+    """Where the attempt before was carried; it may still be there."""
 
 
-def lost_in_a_row(takes: list[Take], *, done: int) -> int:
-    """How many attempts were lost one after another at this count, the one just found lost included."""
-    lost = 1
-    for take in reversed(takes):
-        if not take.lost or take.done != done:
-            break
-        lost += 1
-    return lost
+def claim(*, worker: str, kinds: Collection[str] = KINDS) -> Attempt | None:
+    """Claim the oldest run of the kinds that waits, if one does: QUEUED, or RUNNING while nobody living carries it.
 
-
-def begin(kind: str, run_id: int, *, worker: str) -> Take | None:
-    """Take the run up for `worker` if it is for the taking.
-
-    A run is taken when it is QUEUED, or RUNNING without a living worker; in that case the processes of the attempt
-    before are ended first, and proved to be gone. None when there is nothing to do.
+    What ``worker`` itself has of these kinds counts as left behind: it claims when it has none in hand.
     """
-    with reading() as s:
-        seen = the_run(s, kind=kind, run_id=run_id)
-        if seen.status.ended or carried(s, seen, but_by=worker):
-            return None
-        before = (seen.status, seen.attempt, seen.worker)
-        lost = seen.status is RunStatus.RUNNING and seen.worker is not None
-        group = None if is_unmanaged(seen) else group_of(seen)
-    if group is not None and not group.end(grace=0):
-        log.error("Process group %s of %s run %s outlives being killed.", group.leader, kind, run_id)
-        return None
-    takes = _takes(kind, run_id)
     with session() as s:
-        run = the_run(s, kind=kind, run_id=run_id, lock=True)
-        if (run.status, run.attempt, run.worker) != before:
-            return None  # somebody was faster; whatever they made of it will be looked at again
+        waiting = select(Run.id).where(waits(but_by=worker), Run.kind.in_(kinds)).order_by(Run.created_at, Run.id)
+        run_id = s.scalar(waiting.limit(1).with_for_update(skip_locked=True))
+        # PostgreSQL looked for living workers before it had the lock, and one may have begun in between
+        if run_id is None or not s.scalar(select(waits(but_by=worker)).where(Run.id == run_id)):
+            return None
+        run = the_run(s, run_id)
+        before = place_of(run)
+        lost = run.status is RunStatus.RUNNING and run.worker is not None
+        run.losses = lost + (run.losses if lost and run.done == run.done_before else 0)
+        run.status, run.worker, run.attempt, run.beat_at = RunStatus.RUNNING, worker, run.attempt + 1, now()
+        run.done_before = run.done
+        return Attempt(Progress(run.kind, run_id, run.attempt), before)
+
+
+def begin(progress: Progress) -> bool:
+    """Begin an attempt, once the one before is proved to have ended; False where the run ends instead."""
+    with _still_mine(progress) as run:
+        if run is None:
+            return False
+        run.process_group = run.process_started = run.boot_id = run.job = None
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)
-            return None
-        if lost and (times := lost_in_a_row(takes, done=run.done)) >= LOST_LIMIT:
-            _end(run, RunStatus.FAILED, lost_sentence(times, log_tail(kind, run_id, kilobytes=4)))
-            return None
-        run.status = RunStatus.RUNNING
-        run.attempt += 1
-        run.worker = worker
-        run.process_group = run.process_started = run.boot_id = None
-        run.started_at = run.beat_at = now()
-        run.finished_at = run.error = None
-        return Take(run.attempt, lost, run.done)
-
-
-def write_down(progress: Progress, take: Take) -> None:
-    """Keep the take in the run's folder."""
-    with (progress.folder / TAKES).open("a") as file:
-        file.write(json.dumps(asdict(take)) + "\n")
-
-
-def carried(s: Session, run: AnyRun, *, but_by: str | None = None) -> bool:
-    """Whether the run is RUNNING and somebody living carries it; the worker ``but_by`` does not count."""
-    if run.status is not RunStatus.RUNNING or run.worker is None or run.worker == but_by:
-        return False
-    if is_unmanaged(run):
-        group = group_of(run)
-        return group is not None and group.leader_alive()
-    owner = s.get(Worker, run.worker)
-    return owner is not None and owner.beat_at > now() - ALIVE
-
-
-def is_unmanaged(run: AnyRun) -> bool:
-    """Whether the last attempt ran in the process that asked for it: never ours to end."""
-    return (run.worker or "").startswith(UNMANAGED)
-
-
-def group_of(run: AnyRun) -> Group | None:
-    """The process group of a run's last attempt, if it got as far as having one."""
-    if run.process_group is None or run.process_started is None or run.boot_id is None:
-        return None
-    return Group(run.process_group, run.process_started, run.boot_id)
+        elif run.losses >= LOST_LIMIT:
+            _end(run, RunStatus.FAILED, lost_sentence(run.losses, log_tail(run.kind, run.id, kilobytes=4)))
+        else:
+            run.started_at, run.finished_at, run.error = now(), None, None
+        return not run.status.ended
 
 
 @contextmanager
-def _still_mine(progress: Progress) -> Iterator[AnyRun | None]:
+def _still_mine(progress: Progress) -> Iterator[Run | None]:
     """The attempt's run, locked and to be written at the block's end; none when it has ended or is another's."""
     with session() as s:
-        run = the_run(s, kind=progress.kind, run_id=progress.run_id, lock=True)
+        run = the_run(s, progress.run_id, lock=True)
         yield run if run.attempt == progress.attempt and run.status is RunStatus.RUNNING else None
 
 
-def settle(progress: Progress, *, exit_status: int) -> None:
-    """After every process of the attempt has ended: give the run its final status unless it already has one."""
-    tail = log_tail(progress.kind, progress.run_id, kilobytes=4)
+def settle(progress: Progress, error: str) -> None:
+    """Give the run its final status unless it has one: CANCELLED if that was asked for, else FAILED with the error."""
     with _still_mine(progress) as run:
         if run is None:
             return
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)
         else:
-            _end(run, RunStatus.FAILED, why(exit_status, tail))
-
-
-def give_up(progress: Progress, error: str) -> None:
-    """Make the run FAILED for a reason outside the attempt's process, unless it already has a final status."""
-    with _still_mine(progress) as run:
-        if run is not None:
             _end(run, RunStatus.FAILED, error)
 
 
 def hand_back(progress: Progress) -> None:
-    """The worker is stopping: leave the run RUNNING without a worker, for the next one to take up."""
+    """The worker is stopping: leave the run RUNNING without a worker, for the next one to claim."""
     with _still_mine(progress) as run:
         if run is None:
             return
         if run.cancel_requested:
             _end(run, RunStatus.CANCELLED)
         else:
-            run.worker = run.process_group = run.process_started = run.boot_id = None
+            run.worker = None
 
 
 def why(exit_status: int, tail: str) -> str:
@@ -191,14 +134,5 @@ def lost_sentence(times: int, tail: str) -> str:
     ).strip()
 
 
-def _takes(kind: str, run_id: int) -> list[Take]:
-    file = run_folder(kind, run_id) / TAKES
-    takes = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        with suppress(ValueError, TypeError):  # a line cut short by a full disk or a power cut says nothing
-            takes.append(Take(**json.loads(line)))
-    return takes
-
-
-def _end(run: AnyRun, status: RunStatus, error: str | None = None) -> None:
+def _end(run: Run, status: RunStatus, error: str | None = None) -> None:
     run.status, run.error, run.stage, run.finished_at = status, error, "", now()

@@ -6,19 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from db.models import RunStatus
+from db.models import Run, RunStatus
 from db.session import reading
-from errors import EngineFailed, Refused, TrainingFailed, to_type
-from jobs.runs import AnyRun, the_run, worker_alive
+from errors import Refused, to_type
+from jobs.runs import KINDS, the_run, worker_alive
 from settings import ROOT, settings
-
-FAILED = {
-    "generation": EngineFailed,
-    "training": TrainingFailed,
-    "parity": EngineFailed,
-    "benchmark": TrainingFailed,
-}
-
 
 PATIENCE = 30.0
 """Seconds without any worker after which waiting has no use; a new one shows life within ten."""
@@ -44,7 +36,7 @@ def a_worker() -> Iterator[None]:
             process.kill()
 
 
-def wait_for(kind: str, run_id: int, *, watch: Callable[[AnyRun], None] = lambda run: None) -> AnyRun:
+def wait_for(run_id: int, *, watch: Callable[[Run], None] = lambda run: None) -> Run:
     """Wait until a run has ended; `watch` sees it every half second.
 
     Raises the kind's error with the run's own sentence when it failed or was cancelled, and `Refused` when no worker
@@ -53,7 +45,7 @@ def wait_for(kind: str, run_id: int, *, watch: Callable[[AnyRun], None] = lambda
     seen_alive = time.monotonic()
     while True:
         with reading() as s:
-            run = the_run(s, kind=kind, run_id=run_id)
+            run = the_run(s, run_id)
             carried = worker_alive(s)
         watch(run)
         if run.status.ended:
@@ -62,10 +54,10 @@ def wait_for(kind: str, run_id: int, *, watch: Callable[[AnyRun], None] = lambda
             seen_alive = time.monotonic()
         elif time.monotonic() - seen_alive > PATIENCE:
             raise Refused(
-                f"No worker is alive, so the {kind} run {run_id} waits. Start one with {to_type('run')}: it goes on "
-                f"from here. The end of {settings().home / 'worker.log'} may say why."
+                f"No worker is alive, so the {run.kind} run {run_id} waits. Start one with {to_type('run')}: it goes "
+                f"on from here. The end of {settings().home / 'worker.log'} may say why."
             )
         time.sleep(0.5)
     if run.status is not RunStatus.SUCCEEDED:
-        raise FAILED[kind](run.error or f"The {kind} run {run_id} was {run.status.value.lower()}.")
+        raise KINDS[run.kind].error(run.error or f"The {run.kind} run {run_id} was {run.status.value.lower()}.")
     return run

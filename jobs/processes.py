@@ -20,13 +20,19 @@ from pathlib import Path
 
 import psutil
 
+from errors import PickwellError
+
 SAME_START = 2.0
 """Seconds that two readings of one process's start may differ: the clock is set now and then."""
 
 TIED = "PICKWELL_TIED_TO"
-"""Environment variable with the pid of the command that `tied` became."""
+"""Environment variable with the pid of whom a process's children are to end with: a worker, or what `tied` became."""
 
 GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, ProcessLookupError)
+
+
+class StillThere(PickwellError):
+    """What carried an attempt is not proved to have ended."""
 
 
 def boot_id() -> str:

@@ -5,19 +5,17 @@ in every transaction that saves results, and `Progress.succeed` in the last one.
 """
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import RunStatus, now
-from db.session import reading, session
+from db.models import Run, RunStatus, now
+from db.session import session
 from errors import Refused
-from jobs.processes import Group
-from jobs.runs import KINDS, UNMANAGED, run_folder, the_run
+from jobs.runs import KINDS, run_folder, the_run
 
 
 class RunLost(Exception):
@@ -29,7 +27,7 @@ class Progress:
     """One attempt at one run."""
 
     kind: str
-    """``generation``, ``training`` or ``parity``."""
+    """A key of `jobs.runs.KINDS`."""
     run_id: int
     attempt: int
     """Counts from 1; every write names it."""
@@ -41,6 +39,11 @@ class Progress:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @property
+    def log(self) -> Path:
+        """Where the attempt's output goes."""
+        return self.folder / f"attempt-{self.attempt}.log"
+
     def update(
         self, *, stage: str | None = None, done: int | None = None, total: int | None = None, **columns: Any
     ) -> None:
@@ -51,6 +54,7 @@ class Progress:
         said = {"stage": stage, "done": done, "total": total}
         columns |= {name: value for name, value in said.items() if value is not None}
         with session() as s:
+            self._mine(s)
             self._write(s, beat_at=now(), **columns)
 
     def guard(self, s: Session) -> None:
@@ -59,15 +63,8 @@ class Progress:
         Called first in the transaction that saves results: the row stays locked until it ends, so that a worker that
         takes the run over waits for it or makes it fail, never both.
         """
-        model = KINDS[self.kind].model
-        mine = select(model.id).where(
-            model.id == self.run_id,
-            model.attempt == self.attempt,
-            model.status == RunStatus.RUNNING,
-            model.cancel_requested.is_(False),
-        )
-        if s.scalar(mine.with_for_update()) is None:
-            raise RunLost(f"Attempt {self.attempt} no longer has {self.kind} run {self.run_id}.")
+        if self._mine(s):
+            raise self._lost()
 
     def succeed(self, s: Session) -> None:
         """Mark the run SUCCEEDED inside the caller's final transaction. Raises `RunLost` as `guard` does."""
@@ -79,34 +76,33 @@ class Progress:
         self.guard(s)
         self._write(s, status=RunStatus.FAILED, finished_at=now(), stage="", error=error)
 
-    def cancel_requested(self) -> bool:
-        """Whether somebody asked to cancel the run."""
-        model = KINDS[self.kind].model
-        with reading() as s:
-            return bool(s.scalar(select(model.cancel_requested).where(model.id == self.run_id)))
+    def _mine(self, s: Session) -> bool:
+        """Lock the run and say whether somebody asked to cancel it; raises `RunLost` where it is not this attempt's."""
+        mine = (Run.id == self.run_id, Run.attempt == self.attempt, Run.status == RunStatus.RUNNING)
+        cancelled = s.scalar(select(Run.cancel_requested).where(*mine).with_for_update())
+        if cancelled is None:
+            raise self._lost()
+        return cancelled
 
     def _write(self, s: Session, **columns: Any) -> None:
-        model = KINDS[self.kind].model
-        mine = (model.id == self.run_id, model.attempt == self.attempt, model.status == RunStatus.RUNNING)
-        result = cast(CursorResult[Any], s.execute(update(model).where(*mine).values(**columns)))
-        if result.rowcount == 0:
-            raise RunLost(f"Attempt {self.attempt} no longer has {self.kind} run {self.run_id}.")
+        run = s.get_one(KINDS[self.kind].model, self.run_id)
+        for name, value in columns.items():
+            setattr(run, name, value)
+
+    def _lost(self) -> RunLost:
+        return RunLost(f"Attempt {self.attempt} no longer has {self.kind} run {self.run_id}.")
 
 
 def unmanaged(kind: str, run_id: int) -> Progress:
-    """Take a QUEUED run up in this process, without a worker, and give its `Progress`.
+    """Take a QUEUED run up in this process, without a worker, and give its `Progress`: for benchmarks and tests.
 
-    For the command line and tests. Raises `Refused` when the run is not QUEUED.
+    Raises `Refused` when the run is not QUEUED.
     """
-    me = Group.of(os.getpid())
     with session() as s:
-        run = the_run(s, kind=kind, run_id=run_id)
+        run = the_run(s, run_id, lock=True)
         if run.status is not RunStatus.QUEUED:
             raise Refused(f"Run {run_id} is {run.status.value}; only a QUEUED run can be started.")
-        run.status = RunStatus.RUNNING
-        run.attempt += 1
-        run.worker = f"{UNMANAGED}{platform.node()}-{me.leader}"
-        run.process_group, run.process_started, run.boot_id = me.leader, me.started, me.boot
+        run.status, run.attempt, run.worker = RunStatus.RUNNING, run.attempt + 1, f"process {os.getpid()}"
         run.started_at = run.beat_at = now()
         run.finished_at = run.error = None
         return Progress(kind, run_id, run.attempt)

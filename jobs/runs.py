@@ -1,120 +1,163 @@
 """Runs as the app and the command line see them: cancel, try again, why one waits, what its log says.
 
-The app's process imports this, so nothing heavy is imported here, the queue's library included.
+The app's process imports this, so nothing heavy is imported here.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple, cast
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.orm import Session
 
 from db.models import (
     BenchmarkRun,
+    ExportRun,
     GenerationRun,
     JudgeRun,
     ParityCheck,
+    PushRun,
     Role,
+    Run,
     RunStatus,
     TrainingRun,
     Worker,
     now,
 )
 from db.people import require
-from errors import NotFound, Refused, to_type
+from errors import DatabaseProblem, EngineFailed, NotFound, PickwellError, Refused, TrainingFailed, to_type
 from settings import settings
-
-AnyRun = GenerationRun | TrainingRun | ParityCheck | JudgeRun | BenchmarkRun
 
 ALIVE = timedelta(seconds=15)
 """A worker beats every few seconds; one that has been silent for longer is taken for dead."""
-
-UNMANAGED = "here-"
-"""Start of `Run.worker` where a run is carried by the process that asked for it, without a worker."""
 
 NO_WORKER = f"No worker is running, so this waits. Start one with {to_type('run')}."
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-class Kind(NamedTuple):
-    """One kind of run."""
+@dataclass(frozen=True)
+class Kind:
+    """Everything that is declared of a kind of run."""
 
-    model: type[AnyRun]
+    model: type[Run]
     title: str
     """As people read it."""
+    module: str
+    """What carries it, by its ``run(progress)``; beside it, ``resources(run)`` gives the `Resources` for that."""
+    error: type[PickwellError]
+    """What a command that waited for one raises when it has failed."""
+    light: bool = False
+    """It copies and uploads and leaves the machine to another run, so it waits for none but its like."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in the table, in folder names, logs and the command of a child."""
+        return str(self.model.__mapper__.polymorphic_identity)
 
 
-KINDS: dict[str, Kind] = {
-    "generation": Kind(GenerationRun, "Generation run"),
-    "training": Kind(TrainingRun, "Training run"),
-    "parity": Kind(ParityCheck, "Check of how a model is served"),
-    "judge": Kind(JudgeRun, "Model judge"),
-    "benchmark": Kind(BenchmarkRun, "Benchmark"),
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(GenerationRun, "Generation run", "generation.worker", EngineFailed),
+        Kind(TrainingRun, "Training run", "training.trainer.worker", TrainingFailed),
+        Kind(ParityCheck, "Check of how a model is served", "generation.parity_check", EngineFailed),
+        Kind(JudgeRun, "Model judge", "eval.judge.run", EngineFailed),
+        Kind(BenchmarkRun, "Benchmark", "eval.benchmarks.runs", TrainingFailed),
+        Kind(ExportRun, "Export", "release.export", PickwellError, light=True),
+        Kind(PushRun, "Push", "release.hub", PickwellError, light=True),
+    )
 }
-"""Every kind of run by its short name, as in folder names, logs and the command of a child."""
+"""Every kind of run by its short name."""
+
+HEAVY, LIGHT = (frozenset(name for name, kind in KINDS.items() if kind.light is light) for light in (False, True))
+"""Names of the kinds that need the machine to themselves, and of those that do not: one of each goes on at once."""
 
 
-def kind_of(run: AnyRun) -> str:
-    """The short name of the run's kind."""
-    return next(name for name, kind in KINDS.items() if isinstance(run, kind.model))
+@dataclass(frozen=True)
+class Resources:
+    """What a run takes of one machine of a cluster: GPUs where it wants any and the cluster has any, else cores."""
+
+    cpus: int = 1
+    gpus: int = 0
 
 
-def the_run(s: Session, *, kind: str, run_id: int, lock: bool = False) -> AnyRun:
+def kind_called(name: str) -> Kind:
+    """The kind with that short name. Raises `NotFound`."""
+    if name not in KINDS:
+        raise NotFound(f"There is no kind of run called {name}; there are {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def strangers(s: Session) -> list[str]:
+    """A sentence for each run under way whose kind this version does not know; none is touched."""
+    under_way = Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING))
+    unknown = select(Run.id, Run.kind).where(under_way, Run.kind.not_in(KINDS)).order_by(Run.id)
+    return [_stranger(run_id, kind) for run_id, kind in s.execute(unknown)]
+
+
+def _stranger(run_id: int, kind: str) -> str:
+    return f"This version does not know the kind “{kind}” of run {run_id} and leaves it alone. Update the program."
+
+
+def the_run(s: Session, run_id: int, *, lock: bool = False) -> Run:
     """The run's row as it is now; with ``lock``, nobody else changes it until the transaction ends.
 
-    Raises `NotFound`.
+    Raises `NotFound`, and `DatabaseProblem` for a kind that this version does not know.
     """
+    kind = s.scalar(select(Run.kind).where(Run.id == run_id))
+    if kind is None:
+        raise NotFound(f"Run {run_id} is not there (any more).")
     if kind not in KINDS:
-        raise NotFound(f"There is no kind of run called {kind}; there are {' and '.join(KINDS)}.")
-    row = s.get(KINDS[kind].model, run_id, with_for_update=lock or None, populate_existing=lock)
-    run = cast(AnyRun | None, row)
-    if run is None:
-        raise NotFound(f"{KINDS[kind].title} {run_id} is not there (any more).")
-    return run
+        raise DatabaseProblem(_stranger(run_id, kind))
+    locked = {"of": Run} if lock else None
+    return s.get_one(KINDS[kind].model, run_id, with_for_update=locked, populate_existing=lock)
 
 
-def cancel(s: Session, *, by: int, kind: str, run_id: int) -> None:
+def cancel(s: Session, *, by: int, run_id: int) -> None:
     """Stop a run: a QUEUED one is CANCELLED at once, a RUNNING one by its worker within half a minute; managers only.
 
     Raises `Refused` when the run has already succeeded or failed.
     """
-    run = _own_run(s, by=by, kind=kind, run_id=run_id)
+    run = _own_run(s, by=by, run_id=run_id)
     if run.status in (RunStatus.SUCCEEDED, RunStatus.FAILED):
-        raise Refused(f"{KINDS[kind].title} {run_id} has already ended, so there is nothing to cancel.")
+        raise Refused(f"{title_of(run)} has already ended, so there is nothing to cancel.")
     if run.status is RunStatus.QUEUED:
         run.status, run.finished_at = RunStatus.CANCELLED, now()
     run.cancel_requested = True
 
 
-def pause(s: Session, *, by: int, kind: str, run_id: int) -> None:
+def pause(s: Session, *, by: int, run_id: int) -> None:
     """Stop a run to go on later, and free the machine meanwhile; what it saved so far stays. Managers only."""
-    cancel(s, by=by, kind=kind, run_id=run_id)
-    the_run(s, kind=kind, run_id=run_id).paused = True
+    cancel(s, by=by, run_id=run_id)
+    the_run(s, run_id).paused = True
 
 
-def try_again(s: Session, *, by: int, kind: str, run_id: int) -> None:
+def try_again(s: Session, *, by: int, run_id: int) -> None:
     """Queue a FAILED or CANCELLED run once more; what it has saved so far stays. Managers only.
 
     Raises `Refused` when the run has not ended, or has succeeded.
     """
-    run = _own_run(s, by=by, kind=kind, run_id=run_id)
+    run = _own_run(s, by=by, run_id=run_id)
     if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         raise Refused(
-            f"{KINDS[kind].title} {run_id} is {run.status.value}; only one that failed or was cancelled can be tried "
-            "again."
+            f"{title_of(run)} is {run.status.value}; only one that failed or was cancelled can be tried again."
         )
     run.status, run.cancel_requested, run.stage, run.paused = RunStatus.QUEUED, False, "", False
     run.error = run.started_at = run.finished_at = None
 
 
-def _own_run(s: Session, *, by: int, kind: str, run_id: int) -> AnyRun:
+def _own_run(s: Session, *, by: int, run_id: int) -> Run:
     """The run, locked, for a manager of its project."""
-    run = the_run(s, kind=kind, run_id=run_id, lock=True)
+    run = the_run(s, run_id, lock=True)
     require(s, by=by, project_id=run.project_id, roles=(Role.MANAGER,))
     return run
+
+
+def title_of(run: Run) -> str:
+    """The run as people read of it."""
+    return f"{KINDS[run.kind].title} {run.id}"
 
 
 def worker_alive(s: Session, within: timedelta = ALIVE) -> bool:
@@ -122,43 +165,38 @@ def worker_alive(s: Session, within: timedelta = ALIVE) -> bool:
     return bool(s.scalar(select(exists().where(Worker.beat_at > now() - within))))
 
 
-def waiting_reason(s: Session, run: AnyRun) -> str | None:
+def waits(*, but_by: str | None = None) -> ColumnElement[bool]:
+    """In SQL: the run is for the taking, QUEUED or left behind; the worker ``but_by`` does not count as living."""
+    living = exists().where(Worker.id == Run.worker, Worker.id != (but_by or ""), Worker.beat_at > now() - ALIVE)
+    return or_(Run.status == RunStatus.QUEUED, (Run.status == RunStatus.RUNNING) & ~living)
+
+
+def waiting_reason(s: Session, run: Run) -> str | None:
     """Why the run does not move, as a sentence for people; None when it does, or has ended."""
-    running = run.status is RunStatus.RUNNING
-    if run.status.ended or (running and (run.worker or "").startswith(UNMANAGED)):
+    if run.status.ended:
         return None
     if not worker_alive(s):
         return NO_WORKER
-    if running and run.worker is not None:
+    if run.status is RunStatus.RUNNING and run.worker is not None:
         return None
     before = _before(s, run)
     return f"{before} is before this one; it starts by itself after that." if before else None
 
 
-def _before(s: Session, run: AnyRun) -> str | None:
+def _before(s: Session, run: Run) -> str | None:
     """The first other run that a worker carries now or will take before this one."""
-    waiting: list[tuple[bool, float, str]] = []
-    for kind in KINDS.values():
-        model = kind.model
-        earlier = or_(
-            model.status == RunStatus.RUNNING,
-            (model.status == RunStatus.QUEUED) & (model.created_at < run.created_at),
-        )
-        for other in s.execute(select(model.id, model.status, model.created_at).where(earlier)):
-            if not (isinstance(run, model) and other.id == run.id):
-                queued = other.status is RunStatus.QUEUED
-                waiting.append((queued, other.created_at.timestamp(), f"{kind.title} {other.id}"))
-    return min(waiting)[2] if waiting else None
+    queued = Run.status == RunStatus.QUEUED
+    earlier = or_(Run.status == RunStatus.RUNNING, queued & (Run.created_at < run.created_at))
+    query = select(Run.kind, Run.id).where(
+        earlier, Run.id != run.id, Run.kind.in_(LIGHT if run.kind in LIGHT else HEAVY)
+    )
+    first = s.execute(query.order_by(queued, Run.created_at).limit(1)).first()
+    return f"{KINDS[first.kind].title} {first.id}" if first else None
 
 
 def run_folder(kind: str, run_id: int) -> Path:
     """The run's folder for input, logs, checkpoints and output, whether or not it is there yet."""
     return settings().runs_dir / f"{kind}-{run_id}"
-
-
-def log_file(kind: str, run_id: int, attempt: int) -> Path:
-    """Where an attempt's output goes."""
-    return run_folder(kind, run_id) / f"attempt-{attempt}.log"
 
 
 def log_tail(kind: str, run_id: int, kilobytes: int = 8) -> str:

@@ -1,16 +1,9 @@
-"""One attempt at one run from start to end: start its process, watch it, and never leave its row RUNNING behind.
-
-`supervise` may be called for a run at any time and any number of times: it looks at the row and does what is needed,
-which is nothing when the run has ended or somebody else carries it.
-"""
+"""One attempt at one run from start to end: start it, watch it, and never leave its row RUNNING behind."""
 
 import logging
-import os
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,17 +11,15 @@ from sqlalchemy.exc import OperationalError
 
 from db.models import RunStatus
 from db.session import reading
-from jobs.attempts import begin, give_up, hand_back, settle, worker_failed, write_down
-from jobs.child import PARENT, child_command
-from jobs.processes import Group
+from errors import PickwellError
+from jobs.attempts import begin, claim, hand_back, settle, why, worker_failed
+from jobs.child import child_command
+from jobs.launcher import Command, Place, launch
+from jobs.processes import StillThere
 from jobs.progress import Progress, RunLost
-from jobs.runs import log_file, the_run
-from settings import ROOT
+from jobs.runs import KINDS, log_tail, the_run
 
 log = logging.getLogger("jobs.supervise")
-
-Command = Callable[[str, int, int], Sequence[str]]
-"""The command line for kind, run id and attempt."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +27,7 @@ class Pace:
     """How often the supervisor looks and how long it waits, in seconds."""
 
     poll: float = 0.5
-    """Between two looks at the process and at whether somebody cancelled."""
+    """Between two looks at the attempt and at whether somebody cancelled."""
     beat: float = 3.0
     """Between two signs of life in the row."""
     cancel_grace: float = 20.0
@@ -47,6 +38,8 @@ class Pace:
     """For a process whose run has already ended, to end by itself."""
     retry: float = 3.0
     """Between two tries to write to a database that refuses, as on a full disk."""
+    patience: float = 120.0
+    """Until a run is given up whose attempt before cannot be seen to have ended."""
 
 
 class Outcome(Enum):
@@ -58,108 +51,106 @@ class Outcome(Enum):
     LOST = "has lost the run to somebody else"
 
 
-def supervise(
-    kind: str,
-    run_id: int,
+def carry_next(
     *,
     worker: str,
     stop: threading.Event,
+    kinds: Collection[str] = KINDS,
     command: Command = child_command,
     pace: Pace = Pace(),
-) -> None:
-    """Carry the run if it needs carrying; returns when it has ended, or has been handed back because of ``stop``."""
-    if stop.is_set():
-        return
-    take = begin(kind, run_id, worker=worker)
-    if take is None:
-        return
-    progress = Progress(kind, run_id, take.attempt)
-    log.info("%s run %s: attempt %s begins.", kind, run_id, take.attempt)
+) -> bool:
+    """Claim the next run of the kinds and carry it until it has ended, or ``stop`` is set; False where none waits."""
+    attempt = claim(worker=worker, kinds=kinds)
+    if attempt is None:
+        return False
+    progress = attempt.progress
+    name = f"{progress.kind} run {progress.run_id}: attempt {progress.attempt}"
+    error = ""
     try:
-        write_down(progress, take)
-        outcome, exit_status = _carry(progress, command, stop=stop, pace=pace)
+        _see_ended(attempt.before, stop=stop, pace=pace)
+        if not begin(progress):
+            return True
+        log.info("%s begins.", name)
+        outcome, error = _carry(progress, launch(progress, command), stop=stop, pace=pace)
+    except StillThere as problem:
+        outcome, error = Outcome.STOPPED if stop.is_set() else Outcome.EXITED, str(problem)
+    except RunLost:
+        outcome = Outcome.LOST
+    except PickwellError as problem:
+        outcome, error = Outcome.EXITED, str(problem)
     except Exception as problem:  # the row says so whatever it was; what it was stands in the worker's log
-        log.exception("%s run %s could not be carried.", kind, run_id)
-        sentence = worker_failed(problem)
-        _insist(lambda: give_up(progress, sentence), stop=stop, pace=pace)
-        return
-    log.info("%s run %s: attempt %s %s.", kind, run_id, take.attempt, outcome.value)
+        log.exception("%s could not be carried.", name)
+        outcome, error = Outcome.EXITED, worker_failed(problem)
+    log.info("%s %s.", name, outcome.value)
     if outcome is Outcome.STOPPED:
         _insist(lambda: hand_back(progress), stop=stop, pace=pace)
     elif outcome is not Outcome.LOST:
-        _insist(lambda: settle(progress, exit_status=exit_status), stop=stop, pace=pace)
+        _insist(lambda: settle(progress, error), stop=stop, pace=pace)
+    return True
 
 
-def _carry(progress: Progress, command: Command, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, int]:
-    """Start the process, watch it, and see every process of the attempt gone, whatever happens on the way."""
-    process = _start(progress, command)
-    group = Group.of(process.pid)
-    outcome = None
+def _see_ended(place: Place | None, *, stop: threading.Event, pace: Pace) -> None:
+    """End what is left of the attempt before. Raises `StillThere`, at once where ``stop`` is set."""
+    deadline = time.monotonic() + pace.patience
+    while place is not None:
+        try:
+            place.end(grace=0)
+            return
+        except StillThere as problem:
+            log.warning("%s", problem)
+            if stop.wait(pace.retry) or time.monotonic() > deadline:
+                raise
+
+
+def _carry(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, str]:
+    """Watch the attempt, and see everything of it ended, whatever happens on the way; why it ended by itself."""
+    outcome, exit_status = None, 0
     try:
-        outcome = _watch(progress, process, group, stop=stop, pace=pace)
+        outcome, exit_status = _watch(progress, launched, stop=stop, pace=pace)
     finally:
-        if outcome is Outcome.CANCELLED:
-            gone = group.end(grace=pace.cancel_grace, hurry=stop)
-        else:
-            gone = group.end(grace=pace.stop_grace if outcome is Outcome.STOPPED else 0)
-        if not gone:
-            log.error(
-                "Process group %s of %s run %s outlives being killed.", group.leader, progress.kind, progress.run_id
-            )
-    return outcome, process.wait() if gone else 0
+        try:
+            if outcome is Outcome.CANCELLED:
+                launched.end(grace=pace.cancel_grace, hurry=stop)
+            else:
+                launched.end(grace=pace.stop_grace if outcome is Outcome.STOPPED else 0)
+        except StillThere as problem:  # the row keeps its place, and the next attempt sees to it first
+            log.error("%s run %s: %s", progress.kind, progress.run_id, problem)
+    tail = log_tail(progress.kind, progress.run_id, kilobytes=4)
+    return outcome, launched.explain(exit_status, tail) or why(exit_status, tail)
 
 
-def _start(progress: Progress, command: Command) -> subprocess.Popen[bytes]:
-    """Start the attempt's process as the leader of a session of its own; its output goes to the attempt's log.
-
-    The process dies with the thread that calls this, so that must be the one that watches.
-    """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    with log_file(progress.kind, progress.run_id, progress.attempt).open("ab") as output:
-        return subprocess.Popen(
-            command(progress.kind, progress.run_id, progress.attempt),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", PARENT: str(os.getpid())},
-        )
-
-
-def _watch(
-    progress: Progress, process: subprocess.Popen[bytes], group: Group, *, stop: threading.Event, pace: Pace
-) -> Outcome:
-    """Look at the row and the process in turn until the process ends, or has to."""
+def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, int]:
+    """Look at the row and the attempt in turn until it ends, or has to; the exit status where it ended by itself."""
     beat = ended = None
     while True:
         moment = time.monotonic()
         try:
             attempt, status, cancelled = _standing(progress)
             if attempt != progress.attempt or status is RunStatus.QUEUED:
-                return Outcome.LOST
+                return Outcome.LOST, 0
             if status.ended:
                 ended = ended or moment
                 if moment - ended > pace.linger:
-                    return Outcome.EXITED
+                    return Outcome.EXITED, 0
             elif cancelled:
-                return Outcome.CANCELLED
+                return Outcome.CANCELLED, 0
             elif beat is None or moment - beat >= pace.beat:
-                progress.update(process_group=group.leader, process_started=group.started, boot_id=group.boot)
+                progress.update(**launched.columns)
                 beat = moment
         except RunLost:
             pass  # its end came between looking and writing; the next look tells which
         except OperationalError as problem:
-            log.warning("The database does not answer, the process goes on: %s", problem.orig)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=pace.poll)
-            return Outcome.EXITED
+            log.warning("The database does not answer, the attempt goes on: %s", problem.orig)
+        exit_status = launched.wait(pace.poll)
+        if exit_status is not None:
+            return Outcome.EXITED, exit_status
         if stop.is_set():
-            return Outcome.STOPPED
+            return Outcome.STOPPED, 0
 
 
 def _standing(progress: Progress) -> tuple[int, RunStatus, bool]:
     with reading() as s:
-        run = the_run(s, kind=progress.kind, run_id=progress.run_id)
+        run = the_run(s, progress.run_id)
         return run.attempt, run.status, run.cancel_requested
 
 
@@ -171,4 +162,4 @@ def _insist(action: Callable[[], None], *, stop: threading.Event, pace: Pace) ->
         except OperationalError as problem:
             log.error("The database does not take what became of a run: %s", problem.orig)
             if stop.wait(pace.retry):
-                return None  # the next worker finds the row RUNNING and takes it up
+                return None  # the next worker finds the row RUNNING and claims it

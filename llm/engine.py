@@ -69,6 +69,13 @@ def on_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
+def gpus_wanted() -> int:
+    """GPUs that an engine takes where there are any; none for an endpoint elsewhere and for the echo server."""
+    if settings().engine_url or chosen_engine() is Engine.echo:
+        return 0
+    return settings().tensor_parallel * settings().data_parallel
+
+
 @dataclass(frozen=True)
 class Weights:
     """A model as an engine loads it: whole, or a base with an adapter beside it."""

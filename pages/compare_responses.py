@@ -15,7 +15,7 @@ from review.assignment import Offer, RankingProgress, progress
 from review.filters import ComparisonStanding, Filter, filter_choices
 from review.flags import flag
 from review.queue import claim, held_by_others, own_rankings, release
-from review.rankings import LastRanking, last_ranking, rank, strengthen, undo
+from review.rankings import GivenRanking, last_ranking, rank, strengthen, undo
 from review.slots import letter
 from stats.verdicts import Order
 from texts.escape import escaped
@@ -208,7 +208,7 @@ def flag_dialog(comparison_id: int) -> None:
             st.rerun()
 
 
-def beside(last: LastRanking | None, comparison_id: int | None, *, disabled: bool = False) -> None:
+def beside(last: GivenRanking | None, comparison_id: int | None, *, disabled: bool = False) -> None:
     """The buttons that go back, put off and flag."""
     if last is not None:
         st.button(
@@ -269,15 +269,13 @@ def narrow_down() -> None:
 def done_list(state: ComparisonState | None, empty: str) -> None:
     """One's own rankings, newest first; each can be taken back and comes up again."""
     with reading() as s:
-        found = own_rankings(s, project_id=me.project_id, reviewer_id=me.reviewer_id, state=state)
-    if not found:
+        rankings = own_rankings(s, project_id=me.project_id, reviewer_id=me.reviewer_id, state=state)
+    if not rankings:
         st.info(empty)
-    for one in found:
+    for ranking_id, prompt in rankings.items():
         text, action = st.columns([6, 1], vertical_alignment="center")
-        text.html(f'<div class="pw-text">{escaped(one.prompt)}</div>')
-        action.button(
-            "Rank again", key=f"again_{one.ranking_id}", on_click=rank_again, args=(one.ranking_id,), width="stretch"
-        )
+        text.html(f'<div class="pw-text">{escaped(prompt)}</div>')
+        action.button("Rank again", key=f"again_{ranking_id}", on_click=rank_again, args=(ranking_id,), width="stretch")
 
 
 show_guideline(me)

@@ -39,24 +39,24 @@ def show_task(which: str, task: WritingTask, caption: str) -> None:
     """The prompt that waits, with a button that puts it off."""
     head, later = st.columns([5, 1], vertical_alignment="center")
     head.caption(caption)
-    item_id = task.comparison_id or task.prompt_id
+    item_id = task.comparison_id or task.prompt.id
     later.button("Later", shortcut="L", width="stretch", on_click=put_off, args=(which, item_id))
     if task.routed is not None:
         st.warning(f"For people only, no model answers this: {plain(task.routed)}", icon=":material/person:")
-    show_prompt(task.prompt, task.context, compact=True, synthetic=task.synthetic)
+    show_prompt(task.prompt.text, task.prompt.context, compact=True, synthetic=task.prompt.synthetic)
 
 
 def start_from(task: WritingTask, *, or_empty: bool = False) -> None:
     """The editor on one of the replies, or on an empty box."""
     names = [f"Reply {number}" for number in range(1, len(task.replies) + 1)]
     choices = [*names, "An empty box"] if or_empty else names
-    item = f"wanted_{task.prompt_id}" if or_empty else task.comparison_id
+    item = f"wanted_{task.prompt.id}" if or_empty else task.comparison_id
     chosen = st.segmented_control("Start from", choices, default=choices[0], key=f"start_{item}", required=True)
     if (chosen or choices[0]) in names:
         response_id, text = task.replies[names.index(chosen or choices[0])]
-        correction_box(me, Subject(task.prompt_id, response_id, text))
+        correction_box(me, Subject(task.prompt.id, response_id, text))
     else:
-        writing_box(task.prompt_id)
+        writing_box(task.prompt.id)
 
 
 @st.fragment
@@ -123,7 +123,7 @@ def unanswered() -> None:
         with st.expander("What somebody else replied", icon=":material/reply:"):
             for _, text in task.replies:
                 st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
-    writing_box(task.prompt_id)
+    writing_box(task.prompt.id)
 
 
 def done(words: str) -> None:
@@ -170,29 +170,30 @@ def corrected() -> None:
     if not found:
         st.info("Nobody has corrected a reply yet.")
     for one in found:
+        correction, prompt = one.correction, one.correction.response.prompt
         with st.container(border=True):
             who = " → ".join(name for name, _ in one.chain)
-            why = f" · {one.reason}" if one.reason and not one.sealed_by else ""
-            st.caption(plain(f"{who} · {one.at:%d %b %H:%M}{why}"))
-            show_prompt(one.prompt.text, one.prompt.context, compact=True, synthetic=one.prompt.synthetic)
+            why = f" · {correction.reason}" if correction.reason and not one.sealed_by else ""
+            st.caption(plain(f"{who} · {correction.created_at:%d %b %H:%M}{why}"))
+            show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
             if one.sealed_by:
                 st.button(
                     "Show it; I will not rank this pair",
-                    key=f"unseal_{one.correction_id}",
+                    key=f"unseal_{correction.id}",
                     on_click=unseal,
                     args=(one.sealed_by,),
                     icon=":material/visibility:",
                     help="Nobody sees what others think of a pair before ranking it.",
                 )
-            elif st.session_state.get(FURTHER) == one.correction_id:
+            elif st.session_state.get(FURTHER) == correction.id:
                 correct_further(one)
             else:
-                show_diff(word_diff(one.original, one.text))
+                show_diff(word_diff(correction.response.text, correction.text))
                 label = "Change my correction" if one.mine else "Correct this further"
                 st.button(
                     label,
-                    key=f"further_{one.correction_id}",
-                    on_click=lambda i=one.correction_id: st.session_state.update({FURTHER: i}),
+                    key=f"further_{correction.id}",
+                    on_click=lambda i=correction.id: st.session_state.update({FURTHER: i}),
                     icon=":material/edit:",
                 )
 
@@ -206,12 +207,13 @@ def unseal(comparison_ids: Sequence[int]) -> None:
 
 def correct_further(one: Corrected) -> None:
     """The editor on a correction: one's own is replaced, somebody else's gets a child."""
+    reply = one.correction.response
     subject = Subject(
-        one.prompt.id,
-        one.response_id,
-        one.original,
-        start=None if one.mine else one.text,
-        parent_id=None if one.mine else one.correction_id,
+        reply.prompt_id,
+        reply.id,
+        reply.text,
+        start=None if one.mine else one.correction.text,
+        parent_id=None if one.mine else one.correction.id,
     )
     correction_box(me, subject, on_saved=lambda: st.session_state.pop(FURTHER, None))
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from review.adjudication import Conflict, Word, conflicts, count_conflicts, decide, withdraw_decision
+from review.adjudication import Conflict, conflicts, count_conflicts, decide, withdraw_decision
+from review.rankings import GivenRanking
 from review.reveals import reveal
 from review.slots import in_words
 from stats.verdicts import Order
@@ -26,7 +27,7 @@ def give_decision(comparison_id: int, order: Order) -> bool:
     return False
 
 
-def said(word: Word) -> str:
+def said(word: GivenRanking) -> str:
     """What somebody said, in words."""
     return in_words(word.order, strength=word.strength)
 

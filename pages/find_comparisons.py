@@ -103,13 +103,13 @@ def show_history(entries: list[Entry]) -> None:
     show_table(
         [
             {
-                "When": f"{entry.at:%d %b %H:%M:%S}",
+                "When": f"{entry.change.created_at:%d %b %H:%M:%S}",
                 "Who": entry.by,
-                "What": f"{in_words(entry.table)} {entry.name or entry.row}",
-                "Before": values(entry.before),
-                "After": values(entry.after),
+                "What": f"{in_words(entry.change.table)} {entry.name or entry.change.row}",
+                "Before": values(entry.change.before),
+                "After": values(entry.change.after),
             }
-            for entry in sorted(entries, key=lambda one: one.at, reverse=True)
+            for entry in sorted(entries, key=lambda entry: entry.change.created_at, reverse=True)
         ]
     )
 
@@ -225,12 +225,12 @@ picked = st.dataframe(
             {
                 "Prompt": row.prompt,
                 "Replies by": row.responders,
-                "People": row.people,
-                "Disagree": row.contested,
+                "People": row.comparison.people,
+                "Disagree": row.comparison.contested,
                 "Flagged": row.flagged,
-                "Gold": row.gold,
-                "Synthetic": row.synthetic,
-                "State": "nearly the same" if row.near_identical else STATE_WORDS[row.state],
+                "Gold": row.comparison.gold,
+                "Synthetic": row.comparison.prompt.synthetic,
+                "State": "nearly the same" if row.comparison.near_identical else STATE_WORDS[row.comparison.state],
             }
             for row in listed.rows
         ]
@@ -245,7 +245,7 @@ picked = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     # rows may go or come: a choice stays with the rows that it was made among
-    key=f"pairs_{place}_{hash((only, tuple(row.comparison_id for row in listed.rows)))}",
+    key=f"pairs_{place}_{hash((only, tuple(row.comparison.id for row in listed.rows)))}",
 )
 count, pager = st.columns([1, 3], vertical_alignment="center")
 count.caption(f"Found: {listed.total:,}. Click a row to open it.")
@@ -256,7 +256,7 @@ rows = picked["selection"]["rows"]
 if rows and rows[0] < len(listed.rows):
     with st.container(border=True), errors_shown():
         with session() as s:
-            found = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison_id)
+            found = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
         show_comparison(found)
 with (
     st.expander("What changed: settings, people, guideline, models", icon=":material/history:"),

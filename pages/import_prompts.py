@@ -107,17 +107,17 @@ def show_plan(plan: ImportPlan) -> None:
     numbers[0].metric("New prompts", plan.new)
     numbers[1].metric("of them held out", plan.held_out)
     numbers[2].metric("Here already", len(plan.prompts) - plan.new)
-    numbers[3].metric("Replies in the file", sum(len(prompt.replies) for prompt in plan.prompts))
+    numbers[3].metric("Replies in the file", sum(len(planned.replies) for planned in plan.prompts))
     preview = [
         {
-            "Row": prompt.row,
-            "Text": prompt.text,
-            "Side": "held out" if prompt.held_out else "training",
-            "Here already": prompt.already_there,
-            **prompt.replies,
-            "Pick": prompt.pick or "",
+            "Row": planned.prompt.row_number,
+            "Text": planned.prompt.text,
+            "Side": "held out" if planned.prompt.held_out else "training",
+            "Here already": planned.already_there,
+            **planned.replies,
+            "Pick": planned.pick or "",
         }
-        for prompt in plan.prompts[:50]
+        for planned in plan.prompts[:50]
     ]
     st.dataframe(pd.DataFrame(preview), hide_index=True, width="stretch", height=300)
     if len(plan.prompts) > 50:

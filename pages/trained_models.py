@@ -7,20 +7,30 @@ from pathlib import Path
 
 import streamlit as st
 
-from db.models import ModelVersion, Role, RunStatus, TrainingRun
+from db.models import ExportForm, ExportRun, ModelVersion, Part, Role, RunStatus, TrainingRun
 from db.session import reading, session
 from files import MANIFEST, read_json
 from release.card import card, contests_of
 from release.compare import LEAST, MOST, compare, label_of
-from release.export import TEMPLATE, Form, Part, commands, exports, exports_folder, parcel, parts, write
-from release.hub import hub_address, may_push, missing, push
+from release.export import (
+    TEMPLATE,
+    commands,
+    exports,
+    exports_folder,
+    latest_release,
+    parcel,
+    parts,
+    release_title,
+    request_export,
+)
+from release.hub import hub_address, missing, request_push
 from release.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
 from training.trainer.history import training_runs
 from ui.frame import page
 from ui.models.benchmarks import show_benchmarks, show_beside
 from ui.models.card import show_card, show_evaluations
 from ui.models.compare import show_comparison
-from ui.models.work import show_work, start, work_of
+from ui.run_status import show_run
 from ui.safe import FEW, errors_shown, errors_toasted, plain, show_table
 
 me = page("Trained models", Role.MANAGER)
@@ -28,7 +38,7 @@ PARTS = {
     Part.MERGED: "The whole model, ready to serve",
     Part.ADAPTER: "The adapter alone, to load beside its base",
 }
-FORMS = {Form.FOLDER: "A folder", Form.ZIP: "A .zip", Form.TAR: "A .tar"}
+FORMS = {ExportForm.FOLDER: "A folder", ExportForm.ZIP: "A .zip"}
 with reading() as s:
     entries = models_of(s, project_id=me.project_id)
     licences = {one.version.id: licence_of(one.version) for one in entries}
@@ -65,18 +75,25 @@ def note_licence(version: ModelVersion, key: str) -> None:
         set_licence(s, by=me.reviewer_id, project_id=me.project_id, model_version_id=version.id, licence=typed)
 
 
-def begin_export(version: ModelVersion, part: Part, form: Form) -> None:
-    """Read what the export needs and let it go on behind the page."""
-    with session() as s:
-        given = parcel(
-            s,
-            by=me.reviewer_id,
-            project_id=me.project_id,
-            model_version_id=version.id,
-            part=part,
-            contests=contests_of(s, model_version_id=version.id),
-        )
-    start(version.id, f"Export of {version.name}", lambda tell: str(write(given, form, tell)))
+def show_release(version: ModelVersion, *, going: bool) -> None:
+    """The model's newest export or push, which moves by itself while it goes on."""
+
+    @st.fragment(run_every="1s" if going else None)
+    def moving() -> None:
+        with reading() as s:
+            run = latest_release(s, model_version_id=version.id)
+        if run is None:
+            return
+        if going and run.status.ended:
+            st.rerun()
+        title = release_title(run, version)
+        if run.status is RunStatus.SUCCEEDED:
+            result = run.place if isinstance(run, ExportRun) else run.address
+            st.success(plain(f"{title}: {result}"), icon=":material/check:")
+        else:
+            show_run(run, title, by=me.reviewer_id)
+
+    moving()
 
 
 def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
@@ -125,13 +142,16 @@ def show_push(version: ModelVersion, place: Path, number: int) -> None:
     private = st.checkbox("Private", value=True, key=f"private_{version.id}_{number}")
     if st.button("Push", key=f"push_{version.id}_{number}", disabled=not name.strip(), icon=":material/cloud_upload:"):
         with errors_shown():
-            with reading() as s:
-                may_push(s, by=me.reviewer_id, project_id=me.project_id)
-            start(
-                version.id,
-                f"Push of {place.name}",
-                lambda tell: push(place, repository=name, private=private, tell=tell),
-            )
+            with session() as s:
+                request_push(
+                    s,
+                    by=me.reviewer_id,
+                    project_id=me.project_id,
+                    model_version_id=version.id,
+                    folder=place,
+                    repository=name,
+                    private=private,
+                )
             st.rerun()
 
 
@@ -139,6 +159,7 @@ def one_model(version: ModelVersion) -> None:
     """Everything about one model."""
     with reading() as s:
         found = card(s, model_version_id=version.id, contests=contests_of(s, model_version_id=version.id))
+        release = latest_release(s, model_version_id=version.id)
     if version.retired_at is not None:
         st.info("Retired: it is offered for nothing new. What it did stays as it is.", icon=":material/inventory_2:")
     with st.expander("Card", expanded=True, icon=":material/badge:"):
@@ -159,8 +180,8 @@ def one_model(version: ModelVersion) -> None:
         show_evaluations(s, model_version_id=version.id)
     with st.expander("Public benchmarks", icon=":material/speed:"):
         show_benchmarks(version, me)
-    with st.expander("Export", expanded=work_of(version.id) is not None, icon=":material/download:"):
-        show_exports(version)
+    with st.expander("Export", expanded=release is not None, icon=":material/download:"):
+        show_exports(version, going=release is not None and not release.status.ended)
     if version.retired_at is not None:
         st.button("Bring it back", on_click=change, args=(bring_back, version), icon=":material/unarchive:")
     else:
@@ -173,7 +194,7 @@ def one_model(version: ModelVersion) -> None:
         )
 
 
-def show_exports(version: ModelVersion) -> None:
+def show_exports(version: ModelVersion, *, going: bool) -> None:
     """A new export, and those that are there."""
     there = parts(version)
     if not there:
@@ -182,13 +203,19 @@ def show_exports(version: ModelVersion) -> None:
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
     part = left.radio("What", there, format_func=PARTS.__getitem__, key=f"part_{version.id}")
     form = middle.radio("As", list(FORMS), format_func=FORMS.__getitem__, key=f"form_{version.id}", horizontal=True)
-    work = work_of(version.id)
-    busy = work is not None and work.running
-    if right.button("Export", type="primary", disabled=busy, key=f"export_{version.id}") and part and form:
+    if right.button("Export", type="primary", disabled=going, key=f"export_{version.id}") and part and form:
         with errors_shown():
-            begin_export(version, part, form)
+            with session() as s:
+                request_export(
+                    s,
+                    by=me.reviewer_id,
+                    project_id=me.project_id,
+                    model_version_id=version.id,
+                    part=part,
+                    form=form,
+                )
             st.rerun()
-    show_work(version.id)
+    show_release(version, going=going)
     st.caption(plain(f"Exports are in {exports_folder()}, each with its card and a manifest with every file's sha256."))
     for number, place in enumerate(exports(version.name, version.id)[:5]):
         show_export(version, place, number)

@@ -3,16 +3,16 @@
 import streamlit as st
 
 from db.lookup import models
-from db.models import Project, Prompt, Responder, Role
+from db.models import Project, Prompt, Responder, Response, Role
 from db.session import reading, session
 from generation.base_model import register_base_model
 from generation.plan import generation_runs
 from generation.responders import Sampling, columns_of, contestant_of, keep, model_responders
 from generation.trials import (
     MOST,
-    TrialAnswer,
     answers,
     asked_prompts,
+    cost_of,
     differences,
     read_by_model,
     start_trial,
@@ -185,8 +185,9 @@ def results() -> None:
                 if answer is None:
                     st.html('<div class="pw-card pw-text pw-waiting">No reply yet.</div>')
                     continue
+                read, written, cut = answer.prompt_tokens, answer.completion_tokens, answer.finish_reason == "length"
                 st.html(f'<div class="pw-card pw-text">{escaped(answer.text)}</div>')
-                st.caption(_took(answer.prompt_tokens, answer.reply_tokens, answer.seconds, answer.cost, answer.cut))
+                st.caption(_took(read, written, answer.seconds, cost_of(one, read, written), cut))
     if not after.kept:
         name, button = st.columns([3, 1], vertical_alignment="bottom")
         name.text_input("Keep it under the name", value=after.name, key=f"keep_name_{after.id}", max_chars=80)
@@ -209,15 +210,15 @@ def _show_differences(before: Responder, after: Responder) -> None:
         show_diff(word_diff(one.before, one.after))
 
 
-def _show_totals(shown: list[Responder], replies: dict[int, dict[int, TrialAnswer]]) -> None:
+def _show_totals(shown: list[Responder], replies: dict[int, dict[int, Response]]) -> None:
     for column, one in zip(st.columns(len(shown)), shown, strict=True):
         given = list(replies[one.id].values())
         count = len(given)
         words = _took(
             total([answer.prompt_tokens for answer in given]),
-            total([answer.reply_tokens for answer in given]),
+            total([answer.completion_tokens for answer in given]),
             total([answer.seconds for answer in given]),
-            total([answer.cost for answer in given]),
+            total([cost_of(one, answer.prompt_tokens, answer.completion_tokens) for answer in given]),
             cut=False,
         )
         column.html(

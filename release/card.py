@@ -7,6 +7,7 @@ matter that model hubs read (https://huggingface.co/docs/hub/model-cards).
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -23,7 +24,6 @@ from db.models import (
     Split,
     TrainingRun,
     TrainingStep,
-    TrainingWarning,
 )
 from eval.benchmarks.findings import contrasts, newest, scores_of
 from eval.report.blocks import Sheet
@@ -31,18 +31,25 @@ from eval.report.results import results, took_part
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
-from release.versions import Licence, licence_of
+from release.versions import NOT_KNOWN, Licence, licence_of
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate
 from training.data.terms import LeftOutReason
 from training.lineage import descendants, line_of, training_of, whose_word
 from training.recipe.recipe import ADAPTERS, KNOBS, from_row
+from training.trainer.history import training_steps, warnings
 
 HUB_LICENCES = frozenset(
     "apache-2.0 mit bsd-2-clause bsd-3-clause mpl-2.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 openrail bigscience-"
     "openrail-m gemma llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 gpl-3.0 lgpl-3.0 agpl-3.0 unlicense".split()
 )
 """Licences that the hub knows by these names; others are called "other" there and named beside it."""
+
+WIN_RATES = (
+    "Win rate = (wins + ties / 2) / n over prompts that no training had. Verdicts of people and of rules are never "
+    "counted together."
+)
+NO_CONTEST = "It was in no blind evaluation that is closed."
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,6 @@ class Card:
     goes_with: str
     """Name of the model that its adapter goes with."""
     adapter: bool
-    """It was made with an adapter."""
     method: str | None
     """As it is called, such as DPO; none for a model that was not trained here."""
     sections: tuple[Sheet, ...]
@@ -71,16 +77,17 @@ def card(s: Session, *, model_version_id: int, contests: Sequence[tuple[str, str
     version = the_model(s, model_version_id)
     run = training_of(s, version)
     line = line_of(version)
-    licence = licence_of(version)
+    base, licence = line[-1], licence_of(version)
     sections = [_origin(line, licence)]
     if run is not None:
         sections += [_data(s, run), Sheet("Recipe", tuple(knobs(run.recipe).items())), _training(s, run)]
-    sections += [_prompt(s, version, run), _contests(contests), *_benchmarks(s, version), _lineage(s, line)]
+    rates = Sheet("Blind evaluations", tuple(contests), WIN_RATES if contests else NO_CONTEST)
+    sections += [_prompt(s, version, run), rates, *_benchmarks(s, version), _lineage(s, line)]
     return Card(
         name=version.name,
         summary=_summary(s, version, run),
         licence=licence,
-        base_hub_id=line[-1].location if is_hub_id(line[-1].location) else None,
+        base_hub_id=base.location if is_hub_id(base.location) else None,
         goes_with=(version.parent or version).name,
         adapter=version.adapter is not None,
         method=run.recipe.method.value if run is not None else None,
@@ -89,7 +96,7 @@ def card(s: Session, *, model_version_id: int, contests: Sequence[tuple[str, str
 
 
 def contests_of(s: Session, *, model_version_id: int) -> list[tuple[str, str]]:
-    """What closed Evaluations found with the model as their candidate, without anybody's name: which, and a sentence.
+    """What closed Evaluations found with the model as their candidate, without a person's name: which, and a sentence.
 
     Several people are told together, so that no card tells how one of them did.
     """
@@ -103,7 +110,7 @@ def contests_of(s: Session, *, model_version_id: int) -> list[tuple[str, str]]:
     ]
 
 
-def markdown(found: Card, *, adapter_only: bool, files: Mapping[str, str], commands: Sequence[str]) -> str:
+def markdown(card: Card, *, adapter_only: bool, files: Mapping[str, str], commands: Sequence[str]) -> str:
     """The card as README.md with YAML front matter.
 
     Args:
@@ -112,18 +119,18 @@ def markdown(found: Card, *, adapter_only: bool, files: Mapping[str, str], comma
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    known = found.licence.text.lower()
-    named = {"license": known} if known in HUB_LICENCES else {"license": "other", "license_name": found.licence.text}
+    known = card.licence.text.lower()
+    named = {"license": known} if known in HUB_LICENCES else {"license": "other", "license_name": card.licence.text}
     data = ModelCardData(
-        **(named if found.licence.known else {"license": "unknown"}),  # type: ignore[arg-type]
-        base_model=found.base_hub_id,
+        **(named if card.licence.text != NOT_KNOWN else {"license": "unknown"}),  # type: ignore[arg-type]
+        base_model=card.base_hub_id,
         library_name="peft" if adapter_only else "transformers",
         pipeline_tag="text-generation",
-        model_name=found.name,
-        tags=["pickwell", *(["trl", found.method.lower()] if found.method else []), *(["lora"] * found.adapter)],
+        model_name=card.name,
+        tags=["pickwell", *(["trl", card.method.lower()] if card.method else []), *(["lora"] * card.adapter)],
     )
-    parts = [f"# {escaped(found.name)}", escaped(found.summary)]
-    for section in (*found.sections, Sheet("Files, by sha256", tuple(files.items()))):
+    parts = [f"# {escaped(card.name)}", escaped(card.summary)]
+    for section in (*card.sections, Sheet("Files, by sha256", tuple(files.items()))):
         parts.append(f"## {escaped(section.title)}")
         if section.rows:
             rows = [f"| {escaped(name)} | {escaped(value)} |" for name, value in section.rows]
@@ -131,7 +138,7 @@ def markdown(found: Card, *, adapter_only: bool, files: Mapping[str, str], comma
         if section.note:
             parts.append(escaped(section.note))
     if commands:
-        beside = f", where {escaped(found.goes_with)} has to be too" if adapter_only and not found.base_hub_id else ""
+        beside = f", where {escaped(card.goes_with)} has to be too" if adapter_only and not card.base_hub_id else ""
         parts += ["## Serving it", f"With vLLM on a CPU or a GPU, from the folder above this one{beside}:"]
         parts += [f"```sh\n{command}\n```" for command in commands]
     body = "\n\n".join(parts)
@@ -177,35 +184,34 @@ def _origin(line: Sequence[ModelVersion], licence: Licence) -> Sheet:
 
 def _data(s: Session, run: TrainingRun) -> Sheet:
     snapshot = run.snapshot
-    rows = select(func.count()).select_from(Preference).where(Preference.snapshot_id == snapshot.id)
-    synthetic = rows.join(Prompt, Prompt.id == Preference.prompt_id).where(Prompt.synthetic)
+    count = select(func.count()).select_from(Preference).where(Preference.snapshot_id == snapshot.id)
+    corrections = s.scalar(count.where(Preference.correction_id.is_not(None))) or 0
+    validation = s.scalar(count.where(Preference.split == Split.VALIDATION)) or 0
+    synthetic = s.scalar(count.join(Prompt, Prompt.id == Preference.prompt_id).where(Prompt.synthetic)) or 0
     simulated = [reviewer.simulated for reviewer, _ in whose_word(s, snapshot_ids=[snapshot.id])]
-    corrections = s.scalar(rows.where(Preference.correction_id.is_not(None))) or 0
-    found = [
+    rows = [
         ("Snapshot", f"{snapshot.id}, frozen on {snapshot.created_at:%d %B %Y}"),
         ("Sha256 of its rows", snapshot.sha256),
         ("Preferences", f"{snapshot.row_count}, of them {corrections} from corrections, the others from rankings"),
         ("Replies judged by themselves", str(snapshot.thumb_count)),
-        ("Set aside to watch the training on", str(s.scalar(rows.where(Preference.split == Split.VALIDATION)) or 0)),
+        ("Set aside to watch the training on", str(validation)),
         ("Simulated rows", f"{snapshot.simulated_count}: they rest on a rule's or made-up picks, not people's"),
-        ("Rows on synthetic prompts", f"{s.scalar(synthetic) or 0}: no customer wrote these"),
+        ("Rows on synthetic prompts", f"{synthetic}: no customer wrote these"),
         ("Whose word", f"{simulated.count(False)} people, {simulated.count(True)} simulated reviewers"),
         ("Which feedback counted", selection_in_words(snapshot.selection)),
+        *([("Learned from", f"{run.share:.0%} of the training rows")] if run.share < 1 else []),
+        *((f"Left out: {_left_out_words(row.reason)}", str(row.count)) for row in snapshot.left_out),
     ]
-    if run.share < 1:
-        found.append(("Learned from", f"{run.share:.0%} of the training rows"))
-    left = [(f"Left out: {left_out_in_words(one.reason)}", str(one.count)) for one in snapshot.left_out]
     note = "Held-out prompts, which blind evaluations are judged on, are in none of these rows."
-    return Sheet("What it learned from", (*found, *left), note)
+    return Sheet("What it learned from", tuple(rows), note)
 
 
-def left_out_in_words(reason: str) -> str:
-    """The sentence for a stored reason; the reason itself where this version does not know it."""
+def _left_out_words(reason: str) -> str:
     return LeftOutReason(reason).words if reason in set(LeftOutReason) else reason.replace("_", " ").lower()
 
 
 _TELLING = re.compile(r"[A-Z][A-Z0-9_]*|\d{4}-\d\d-\d\d[\dT:.+Z-]*")
-"""Values of a selection that cannot be a text of anybody's: named choices and moments."""
+"""Values of a selection that cannot be a typed text: named choices and moments."""
 
 
 def selection_in_words(selection: Mapping[str, Any] | None) -> str:
@@ -217,19 +223,15 @@ def selection_in_words(selection: Mapping[str, Any] | None) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return "any"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return f"{value:g}"
-    if isinstance(value, Mapping):
-        return selection_in_words(value)
-    if isinstance(value, str):
-        return value.replace("_", " ").lower() if _TELLING.fullmatch(value) else "a text"
-    if all(isinstance(one, str) and _TELLING.fullmatch(one) for one in value):
-        return ", ".join(_value(one) for one in value)
-    return f"{len(value)} chosen"
+    match value:
+        case Mapping():
+            return selection_in_words(value)
+        case str():
+            return value.replace("_", " ").lower() if _TELLING.fullmatch(value) else "a text"
+        case list() | tuple():
+            named = all(isinstance(item, str) and _TELLING.fullmatch(item) for item in value)
+            return ", ".join(map(_value, value)) if named else f"{len(value)} chosen"
+    return "any" if value is None else _knob(value if isinstance(value, bool) else float(value))
 
 
 def knobs(stored: Recipe) -> dict[str, str]:
@@ -243,41 +245,38 @@ def knobs(stored: Recipe) -> dict[str, str]:
 
 
 def _knob(value: object) -> str:
-    if value is None:
-        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _training(s: Session, run: TrainingRun) -> Sheet:
-    steps = s.scalars(
-        select(TrainingStep).where(TrainingStep.training_run_id == run.id).order_by(TrainingStep.step)
-    ).all()
-    warnings = s.scalars(
-        select(TrainingWarning).where(TrainingWarning.training_run_id == run.id).order_by(TrainingWarning.step)
-    ).all()
-    said = read_json(run_folder("training", run.id) / MANIFEST)
-    rows = [("Device", str(said.get("device", "not known")))]
-    if run.started_at and run.finished_at:
-        rows.append(("Minutes", f"{(run.finished_at - run.started_at).total_seconds() / 60:.1f}"))
-    memory = run.peak_memory_mb or said.get("peak_memory_mb")
-    rows += [("Memory at most", f"{memory} MB")] if memory else []
+    steps = training_steps(s, run_id=run.id)
+    manifest = read_json(run_folder("training", run.id) / MANIFEST)
+    rows = [("Device", str(manifest.get("device", "not known")))]
+    if minutes := minutes_taken(run):
+        rows.append(("Minutes", minutes))
+    if memory := run.peak_memory_mb or manifest.get("peak_memory_mb"):
+        rows.append(("Memory at most", f"{memory} MB"))
     if run.versions:
         rows.append(("Libraries", ", ".join(f"{name} {number}" for name, number in run.versions.items())))
-    training = [step for step in steps if step.split is Split.TRAIN]
-    validation = [step for step in steps if step.split is Split.VALIDATION]
-    if training:
-        rows.append((f"Training rows, step {training[-1].step}", metrics(training[-1])))
-    if validation:
-        rows.append((f"Validation rows, step {validation[-1].step}", metrics(validation[-1])))
+    for split, words in ((Split.TRAIN, "Training"), (Split.VALIDATION, "Validation")):
+        if own := [step for step in steps if step.split is split]:
+            rows.append((f"{words} rows, step {own[-1].step}", metrics(own[-1])))
     if run.best_step is not None:
-        best = [step for step in validation if step.step == run.best_step]
+        best = [step for step in steps if (step.split, step.step) == (Split.VALIDATION, run.best_step)]
         rows.append(("Step whose model was kept", f"{run.best_step}{': ' + metrics(best[0]) if best else ''}"))
     rows += [("Ended early", run.stopped)] if run.stopped else []
-    rows += [(f"Warning at step {one.step}", one.sentence) for one in warnings]
+    rows += [(f"Warning at step {warning.step}", warning.sentence) for warning in warnings(s, run_id=run.id)]
     note = "These are the trainer's own numbers. They say nothing of how good replies are."
     return Sheet("Training", tuple(rows), note)
+
+
+def minutes_taken(run: TrainingRun) -> str:
+    """With one decimal; empty where the run has not ended."""
+    if not run.started_at or not run.finished_at:
+        return ""
+    return f"{(run.finished_at - run.started_at) / timedelta(minutes=1):.1f}"
 
 
 def metrics(step: TrainingStep) -> str:
@@ -304,16 +303,6 @@ def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Sheet
     return Sheet("What it reads", tuple(rows), note)
 
 
-def _contests(contests: Sequence[tuple[str, str]]) -> Sheet:
-    note = (
-        "Win rate = (wins + ties / 2) / n over prompts that no training had. Verdicts of people and of rules are never "
-        "counted together."
-    )
-    return Sheet(
-        "Blind evaluations", tuple(contests), note if contests else "It was in no blind evaluation that is closed."
-    )
-
-
 def _contest(contrast: HeadToHead, *, by_rule: bool) -> str:
     lies = "no interval, for all are on one prompt"
     if not isinstance(contrast.interval, CannotEstimate):
@@ -327,33 +316,35 @@ def _contest(contrast: HeadToHead, *, by_rule: bool) -> str:
 
 def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
     """Newest values, and what they show against the model that it was made from; nothing where none was measured."""
-    alone = newest(scores_of(s, model_version_id=version.id))
-    rows = [
-        (f"{one.task}, {one.metric}", f"{one.value:.4g} on {one.examples:,} examples (standard error {error})")
-        for one in alone
-        for error in [f"{one.standard_error:.2g}" if one.standard_error is not None else "not known"]
-    ]
-    found = []
-    if rows:
-        with_what = "; ".join(sorted({one.measured_by for one in alone if one.measured_by}))
-        note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
-        found.append(Sheet("Public benchmarks", tuple(rows), note))
+    scores = newest(scores_of(s, model_version_id=version.id))
+    errors = (None if score.standard_error is None else f"{score.standard_error:.2g}" for score in scores)
+    rows = tuple(
+        (
+            f"{score.task}, {score.metric}",
+            f"{score.value:.4g} on {score.examples:,} examples (standard error {error or 'not known'})",
+        )
+        for score, error in zip(scores, errors, strict=True)
+    )
+    with_what = "; ".join(sorted({score.measured_by for score in scores if score.measured_by}))
+    note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
+    sheets = [Sheet("Public benchmarks", rows, note)] if rows else []
+    note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
     for contrast in contrasts(s, version=version):
-        told = [(f"{one.task}, {one.metric}", one.sentence) for one in contrast.differences]
-        untold = [(f"{one.task}, {one.metric}", f"not compared: {one.reason}") for one in contrast.not_compared]
-        note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
-        found.append(Sheet(f"Benchmarks: {contrast.model} against {contrast.reference}", (*told, *untold), note))
-    return found
+        title = f"Benchmarks: {contrast.model} against {contrast.reference}"
+        compared = [(f"{row.task}, {row.metric}", row.sentence) for row in contrast.differences]
+        refused = [(f"{row.task}, {row.metric}", f"not compared: {row.reason}") for row in contrast.not_compared]
+        sheets.append(Sheet(title, (*compared, *refused), note))
+    return sheets
 
 
 def _lineage(s: Session, line: Sequence[ModelVersion]) -> Sheet:
-    rows = [(f"Made from, {steps} back", _named(one)) for steps, one in enumerate(line[1:], start=1)]
-    rows += [("Made from it", _named(one)) for one in descendants(s, line[0])]
+    rows = [(f"Made from, {steps} back", _name_and_hash(parent)) for steps, parent in enumerate(line[1:], start=1)]
+    rows += [("Made from it", _name_and_hash(child)) for child in descendants(s, line[0])]
     note = "" if rows else "It was made from no other model here, and no other from it."
     return Sheet("Lineage", tuple(rows), note)
 
 
-def _named(version: ModelVersion) -> str:
+def _name_and_hash(version: ModelVersion) -> str:
     retired = ", retired" if version.retired_at is not None else ""
     return f"{version.name} (sha256 {version.sha256 or 'not known'}{retired})"
 

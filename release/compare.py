@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,13 +9,12 @@ from sqlalchemy.orm import Session
 from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.people import require
 from errors import NotFound, Refused
-from release.card import knobs, metrics, snapshot_in_words
-from training.trainer.history import points
+from release.card import knobs, metrics, minutes_taken, snapshot_in_words
+from training.trainer.history import points, training_steps, warnings
 
 LEAST, MOST = 2, 4
 NOTHING = "–"
 ROWS = {Split.TRAIN: "training", Split.VALIDATION: "validation"}
-"""What a curve's rows are called."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,6 @@ class Difference:
 
     label: str
     values: tuple[str, ...]
-    """One for each run, in their order."""
 
     @property
     def differs(self) -> bool:
@@ -38,7 +35,6 @@ class Point:
     """One reported step of one run."""
 
     run: str
-    """The run's label."""
     split: Split
     step: int
     loss: float
@@ -55,7 +51,6 @@ class Said:
     step: int
     reply: str
     ended: bool
-    """It came to its end by itself."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +66,8 @@ class Compared:
     """Trainings side by side."""
 
     labels: tuple[str, ...]
-    """Unique, in the order of the choice."""
     settings: tuple[Difference, ...]
-    """What went in: recipe, snapshot, base; what differs first."""
     outcomes: tuple[Difference, ...]
-    """What came out: numbers, minutes, memory."""
     points: tuple[Point, ...]
     samples: tuple[Samples, ...]
     """Prompts that most runs were asked come first."""
@@ -89,45 +81,26 @@ def compare(s: Session, *, by: int, project_id: int, run_ids: Sequence[int]) -> 
     chosen = list(dict.fromkeys(run_ids))
     if not LEAST <= len(chosen) <= MOST:
         raise Refused(f"Choose {LEAST} to {MOST} trainings to compare.")
-    found = {
-        run.id: run
-        for run in s.scalars(
-            select(TrainingRun).where(TrainingRun.project_id == project_id, TrainingRun.id.in_(chosen))
-        )
-    }
-    if len(found) < len(chosen):
+    in_project = TrainingRun.project_id == project_id, TrainingRun.id.in_(chosen)
+    runs = sorted(s.scalars(select(TrainingRun).where(*in_project)), key=lambda run: chosen.index(run.id))
+    if len(runs) < len(chosen):
         raise NotFound("A training that you chose is not in this project. Reload the page.")
-    runs = [found[run_id] for run_id in chosen]
-    labels = {run.id: label_of(run) for run in runs}
-    steps = s.scalars(
-        select(TrainingStep).where(TrainingStep.training_run_id.in_(chosen)).order_by(TrainingStep.step)
-    ).all()
-    warnings = s.scalars(select(TrainingWarning).where(TrainingWarning.training_run_id.in_(chosen))).all()
-    samples = s.execute(
-        select(TrainingSample, Prompt.text)
-        .join(Prompt, Prompt.id == TrainingSample.prompt_id)
-        .where(TrainingSample.training_run_id.in_(chosen))
-        .order_by(TrainingSample.place)
-    ).all()
+    steps = {run.id: training_steps(s, run_id=run.id) for run in runs}
+    settings = [
+        {
+            "Base": run.base_model.name,
+            "Snapshot": snapshot_in_words(run.snapshot),
+            "Share of the training rows": f"{run.share:.0%}",
+            **knobs(run.recipe),
+        }
+        for run in runs
+    ]
     return Compared(
-        labels=tuple(labels[run.id] for run in runs),
-        settings=differing_first([_settings(run) for run in runs]),
-        outcomes=side_by_side(
-            [
-                _outcome(
-                    run,
-                    [step for step in steps if step.training_run_id == run.id],
-                    [one.kind for one in warnings if one.training_run_id == run.id],
-                )
-                for run in runs
-            ]
-        ),
-        points=tuple(
-            point
-            for run in runs
-            for point in _points(labels[run.id], [step for step in steps if step.training_run_id == run.id])
-        ),
-        samples=_samples(runs, labels, [(sample, text) for sample, text in samples]),
+        labels=tuple(map(label_of, runs)),
+        settings=differing_first(settings),
+        outcomes=side_by_side([_outcome(run, steps[run.id], warnings(s, run_id=run.id)) for run in runs]),
+        points=tuple(point for run in runs for point in _points(label_of(run), steps[run.id])),
+        samples=_samples(s, runs),
         simulated=any(run.snapshot.simulated_count for run in runs),
     )
 
@@ -146,67 +119,50 @@ def side_by_side(columns: Sequence[Mapping[str, str]]) -> tuple[Difference, ...]
 
 def differing_first(columns: Sequence[Mapping[str, str]]) -> tuple[Difference, ...]:
     """`side_by_side`, what differs before what is the same."""
-    return tuple(sorted(side_by_side(columns), key=lambda one: not one.differs))
-
-
-def _settings(run: TrainingRun) -> dict[str, str]:
-    return {
-        "Base": run.base_model.name,
-        "Snapshot": snapshot_in_words(run.snapshot),
-        "Share of the training rows": f"{run.share:.0%}",
-        **knobs(run.recipe),
-    }
+    return tuple(sorted(side_by_side(columns), key=lambda row: not row.differs))
 
 
 def _points(label: str, steps: Sequence[TrainingStep]) -> list[Point]:
-    """The run's steps, with the accuracies that tell something."""
-    told = {(one.step, one.line): one.value for one in points(steps, "Reward accuracy")}
+    accuracy = {(value.step, value.line): value.value for value in points(steps, "Reward accuracy")}
     return [
-        Point(label, one.split, one.step, one.loss, told.get((one.step, ROWS[one.split])), one.reward_margin)
-        for one in steps
+        Point(label, step.split, step.step, step.loss, accuracy.get((step.step, ROWS[step.split])), step.reward_margin)
+        for step in steps
     ]
 
 
-def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warnings: Sequence[str]) -> dict[str, str]:
+def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warned: Sequence[TrainingWarning]) -> dict[str, str]:
     training = [step for step in steps if step.split is Split.TRAIN]
     validation = [step for step in steps if step.split is Split.VALIDATION]
-    found = {
+    best = min(validation, key=lambda step: step.loss, default=None)
+    minutes = minutes_taken(run)
+    rows = {
         "Ended": run.status.value.lower(),
         "Last validation numbers": metrics(validation[-1]) if validation else NOTHING,
-        "Lowest validation loss": _lowest(validation),
+        "Lowest validation loss": f"{best.loss:.4f} at step {best.step}" if best else NOTHING,
         "Last training numbers": metrics(training[-1]) if training else NOTHING,
         "Steps": str(training[-1].step) if training else NOTHING,
         "Step whose model was kept": str(run.best_step) if run.best_step is not None else "the last",
-        "Minutes": NOTHING,
+        "Minutes": minutes or NOTHING,
         "Memory at most": f"{run.peak_memory_mb} MB" if run.peak_memory_mb else NOTHING,
-        "Warnings": ", ".join(sorted(set(warnings))) or "none",
+        "Warnings": ", ".join(sorted({warning.kind for warning in warned})) or "none",
     }
-    if run.stopped:
-        found["Ended early"] = run.stopped
-    if run.started_at and run.finished_at:
-        found["Minutes"] = f"{(run.finished_at - run.started_at) / timedelta(minutes=1):.1f}"
-    return found
+    return rows | ({"Ended early": run.stopped} if run.stopped else {})
 
 
-def _lowest(validation: Sequence[TrainingStep]) -> str:
-    if not validation:
-        return NOTHING
-    best = min(validation, key=lambda step: step.loss)
-    return f"{best.loss:.4f} at step {best.step}"
-
-
-def _samples(
-    runs: Sequence[TrainingRun], labels: Mapping[int, str], found: Sequence[tuple[TrainingSample, str]]
-) -> tuple[Samples, ...]:
+def _samples(s: Session, runs: Sequence[TrainingRun]) -> tuple[Samples, ...]:
     """For each prompt the replies of each run's kept model, or of its last look."""
-    texts = {sample.prompt_id: text for sample, text in found}
-    asked = []
-    for prompt_id, text in texts.items():
+    rows = s.execute(
+        select(TrainingSample, Prompt.text)
+        .join(Prompt, Prompt.id == TrainingSample.prompt_id)
+        .where(TrainingSample.training_run_id.in_([run.id for run in runs]))
+        .order_by(TrainingSample.place)
+    ).all()
+    samples = []
+    for prompt_id, text in {sample.prompt_id: text for sample, text in rows}.items():
         replies = []
         for run in runs:
-            own = [one for one, _ in found if one.training_run_id == run.id and one.prompt_id == prompt_id]
-            if own:
-                last = max(own, key=lambda one: (one.step == run.best_step, one.step))
-                replies.append(Said(labels[run.id], last.step, last.reply, last.ended))
-        asked.append(Samples(text, tuple(replies)))
-    return tuple(sorted(asked, key=lambda one: -len(one.replies)))
+            own = (sample for sample, _ in rows if (sample.training_run_id, sample.prompt_id) == (run.id, prompt_id))
+            last = max(own, key=lambda sample: (sample.step == run.best_step, sample.step), default=None)
+            replies += [Said(label_of(run), last.step, last.reply, last.ended)] if last else []
+        samples.append(Samples(text, tuple(replies)))
+    return tuple(sorted(samples, key=lambda sample: -len(sample.replies)))

@@ -1,4 +1,6 @@
-"""Take a model out: the merged model or its adapter alone, with its card and a manifest, as a folder, .zip or .tar.
+"""Take a model out: the merged model or its adapter alone, with its card and a manifest, as a folder or .zip.
+
+`python -m jobs.child export RUN_ID ATTEMPT` calls `run`.
 
 Files are copied in pieces, never held in memory. What is exported is what was registered, or nothing: the weights are
 hashed first and compared with the database. The result appears whole under its name, the manifest in it written last.
@@ -8,26 +10,29 @@ import hashlib
 import io
 import json
 import shutil
-import tarfile
-import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.lookup import the_model
-from db.models import ModelVersion, Role, TrainingRun, now
+from db.models import ExportForm, ExportRun, ModelVersion, Part, PushRun, Role, TrainingRun, now
 from db.people import require
+from db.session import reading, session
 from errors import BrokenModel, Refused
 from files import MANIFEST, read_json
+from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.folder import check_model_folder, hash_weights, is_hub_id, template_of
 from llm.serving import Served, ask_command, served_name, vllm_command
-from release.card import Card, card, markdown
+from release.card import Card, card, contests_of, markdown
 from settings import settings
 from training.lineage import line_of, training_of
 
@@ -40,32 +45,17 @@ KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY")
 """Beginnings of further files that have to go along."""
 PATHS = ("base_model_name_or_path", "_name_or_path")
 """Entries of settings files that may hold a path of this machine."""
+MAKING = ".making-"
+"""How the name of half an export begins."""
 PIECE = 1 << 20
 """Bytes that are read at once."""
-ABANDONED = 86_400.0
-"""Seconds after which half an export is nobody's any more."""
+WRITE_EVERY = 1.0
+"""Seconds between two words on the progress, at least."""
 
 Tell = Callable[[str, float], None]
 """Hears what goes on, in words, and which share of it is done."""
-Put = Callable[[str, int, Any], None]
-"""Takes a file into what is written: its name, its size and something to read it from."""
-
-
-class Part(StrEnum):
-    """What of a model is taken out."""
-
-    MERGED = "merged"
-    """The whole model, as it is served."""
-    ADAPTER = "adapter"
-    """What the training added, to be loaded beside the base."""
-
-
-class Form(StrEnum):
-    """What it becomes."""
-
-    FOLDER = "folder"
-    ZIP = "zip"
-    TAR = "tar"
+Opened = Callable[[str, int], IO[bytes]]
+"""Opens a new file in what is written, by its name and size."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +82,85 @@ class Parcel:
     def files(self) -> list[Path]:
         """The files to take along, by name."""
         return sorted(file for file in self.source.iterdir() if _kept(file))
+
+
+def request_export(
+    s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, form: ExportForm
+) -> ExportRun:
+    """Ask for an export: a QUEUED run that a worker takes up; managers only.
+
+    Raises what `parcel` does, and `Refused` while an export or a push of the model goes on.
+    """
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = the_model(s, model_version_id)
+    _source(version, part)
+    refuse_beside_another(s, version)
+    run = ExportRun(project_id=project_id, requested_by_id=by, model_version_id=version.id, part=part, form=form)
+    s.add(run)
+    s.flush()
+    return run
+
+
+def latest_release(s: Session, *, model_version_id: int) -> ExportRun | PushRun | None:
+    """The newest export or push of a model."""
+    exports = select(ExportRun).where(ExportRun.model_version_id == model_version_id).order_by(ExportRun.id.desc())
+    pushes = select(PushRun).where(PushRun.model_version_id == model_version_id).order_by(PushRun.id.desc())
+    export, push = s.scalars(exports.limit(1)).first(), s.scalars(pushes.limit(1)).first()
+    if export is None or push is None:
+        return export or push
+    return export if export.id > push.id else push
+
+
+def release_title(run: ExportRun | PushRun, version: ModelVersion) -> str:
+    """The run as the screen calls it."""
+    return f"Export of {version.name}" if isinstance(run, ExportRun) else f"Push of {Path(run.folder).name}"
+
+
+def refuse_beside_another(s: Session, version: ModelVersion) -> None:
+    """Raise `Refused` while an export or a push of the model goes on."""
+    # two tabs that ask at once wait for each other
+    s.get(ModelVersion, version.id, with_for_update={"key_share": True})
+    run = latest_release(s, model_version_id=version.id)
+    if run is not None and not run.status.ended:
+        raise Refused(f"{release_title(run, version)} is still going on. Wait for its end.")
+
+
+def resources(run: ExportRun) -> Resources:
+    """A core, to copy and hash."""
+    return Resources()
+
+
+def run(progress: Progress) -> None:
+    """Write the export and note its place. Raises what `parcel` and `write` do, and `jobs.progress.RunLost`."""
+    with reading() as s:
+        asked = s.get_one(ExportRun, progress.run_id)
+        contests = contests_of(s, model_version_id=asked.model_version_id)
+        given = parcel(
+            s,
+            by=asked.requested_by_id,
+            project_id=asked.project_id,
+            model_version_id=asked.model_version_id,
+            part=asked.part,
+            contests=contests,
+        )
+    place = write(given, asked.form, at=asked.created_at, tell=telling(progress))
+    with session() as s:
+        progress.guard(s)
+        s.get_one(ExportRun, progress.run_id).place = str(place)
+        progress.succeed(s)
+
+
+def telling(progress: Progress) -> Tell:
+    """Writes into the run what goes on, about once a second."""
+    told, words = float("-inf"), ""
+
+    def tell(stage: str, share: float) -> None:
+        nonlocal told, words
+        if stage != words or time.monotonic() - told >= WRITE_EVERY:
+            progress.update(stage=stage, done=round(100 * share), total=100)
+            told, words = time.monotonic(), stage
+
+    return tell
 
 
 def parcel(
@@ -123,8 +192,11 @@ def parcel(
     )
 
 
-def write(given: Parcel, form: Form, tell: Tell = lambda stage, share: None) -> Path:
-    """Write the export under `settings().exports` and give its place.
+def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda stage, share: None) -> Path:
+    """Write the export into `exports_folder` and give its place; one of an earlier attempt is as good.
+
+    Args:
+        at: when it was asked for, which is in its name.
 
     Raises `Refused` where the weights are not those that were registered, or the disk has too little room.
     """
@@ -137,22 +209,24 @@ def write(given: Parcel, form: Form, tell: Tell = lambda stage, share: None) -> 
         )
     place = exports_folder()
     place.mkdir(parents=True, exist_ok=True)
-    _clear_away(place)
+    for scratch in place.glob(f"{MAKING}*"):  # of an export whose process died: a home has one at a time
+        shutil.rmtree(scratch)
     total = sum(file.stat().st_size for file in given.files)
     free = shutil.disk_usage(place).free
     if free < total * 1.01 + 10_000_000:
         raise Refused(
             f"The export takes {total / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB left. Free some space."
         )
-    name = f"{prefix(given.name, given.version_id)}{given.part.value}-{now():%Y%m%d-%H%M%S}"
-    final = place / (name if form is Form.FOLDER else f"{name}.{form.value}")
-    scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=place))
+    name = f"{prefix(given.name, given.version_id)}{given.part.value}-{at:%Y%m%d-%H%M%S}"
+    final = place / (name if form is ExportForm.FOLDER else f"{name}.{form.value}")
+    if final.exists():
+        return final
+    scratch = place / f"{MAKING}{final.name}"
+    scratch.mkdir()
     try:
         inside = scratch / final.name
-        with _open(form, inside, name) as put:
-            _fill(given, name, weights=found, total=total, put=put, tell=tell)
-        if final.exists():
-            raise Refused(f"There is an export {final} of this very second. Try again.")
+        with _new(form, inside, name) as opened:
+            _fill(given, name, weights=found, total=total, opened=opened, tell=tell)
         inside.rename(final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -160,52 +234,43 @@ def write(given: Parcel, form: Form, tell: Tell = lambda stage, share: None) -> 
     return final
 
 
-def _clear_away(place: Path) -> None:
-    """Remove what an export left behind whose process died; nothing is that old and still being written."""
-    for scratch in place.glob(".making-*"):
-        if scratch.stat().st_mtime < now().timestamp() - ABANDONED:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _fill(given: Parcel, name: str, *, weights: str, total: int, put: Put, tell: Tell) -> None:
-    """Put every file, then the card, which has their hashes, then the manifest."""
+def _fill(given: Parcel, name: str, *, weights: str, total: int, opened: Opened, tell: Tell) -> None:
+    """Write every file, then the card, which has their hashes, then the manifest."""
     entries: dict[str, dict[str, object]] = {}
     done = 0
 
     def add(file: str, size: int, stream: IO[bytes]) -> None:
         nonlocal done
-        before = done
+        digest = hashlib.sha256()
+        with opened(file, size) as out:
+            while piece := stream.read(PIECE):
+                out.write(piece)
+                digest.update(piece)
+                done += len(piece)
+                tell(f"Writing {file}", min(1.0, done / max(1, total)))
+        entries[file] = {"sha256": digest.hexdigest(), "bytes": size}
 
-        def moved(count: int) -> None:
-            tell(f"Writing {file}", min(1.0, (before + count) / max(1, total)))
-
-        reading = _Reading(stream, moved)
-        put(file, size, reading)
-        done += size
-        entries[file] = {"sha256": reading.sha256, "bytes": size}
+    def add_text(file: str, text: bytes) -> None:
+        add(file, len(text), io.BytesIO(text))
 
     for file in given.files:
         changed = _without_paths(file, base=given.base)
         if changed is not None:
-            add(file.name, len(changed), io.BytesIO(changed))
+            add_text(file.name, changed)
             continue
         with file.open("rb") as stream:
             add(file.name, file.stat().st_size, stream)
     if given.template is not None and TEMPLATE not in entries:
-        text = given.template.encode()
-        add(TEMPLATE, len(text), io.BytesIO(text))
-    hashes = {file: str(entry["sha256"]) for file, entry in entries.items()}
-    has_template = TEMPLATE in entries
+        add_text(TEMPLATE, given.template.encode())
     readme = markdown(
         given.card,
         adapter_only=given.part is Part.ADAPTER,
-        files=hashes,
-        commands=commands(given, Path(name), base=given.base_location, template=has_template),
-    ).encode()
-    add(CARD, len(readme), io.BytesIO(readme))
-    manifest = _manifest(given, weights=weights) | {"files": entries}
-    text = (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
-    put(MANIFEST, len(text), _Reading(io.BytesIO(text), lambda count: None))
+        files={file: str(entry["sha256"]) for file, entry in entries.items()},
+        commands=commands(given, Path(name), base=given.base_location, template=TEMPLATE in entries),
+    )
+    add_text(CARD, readme.encode())
+    manifest = _manifest(given, weights=weights) | {"files": dict(entries)}
+    add_text(MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode())
 
 
 def _manifest(given: Parcel, *, weights: str) -> dict[str, object]:
@@ -328,59 +393,23 @@ def _without_paths(file: Path, *, base: str) -> bytes | None:
     return (json.dumps(said | dict.fromkeys(paths, base), ensure_ascii=False, indent=2) + "\n").encode()
 
 
-class _Reading:
-    """A stream that hashes what is read from it and tells how much that was."""
-
-    def __init__(self, stream: IO[bytes], moved: Callable[[int], None]) -> None:
-        self._stream, self._moved = stream, moved
-        self._hash, self._count = hashlib.sha256(), 0
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        piece = self._stream.read(PIECE if size < 0 else size)
-        self._hash.update(piece)
-        self._count += len(piece)
-        self._moved(self._count)
-        return piece
-
-    @property
-    def sha256(self) -> str:
-        """Of everything read so far."""
-        return self._hash.hexdigest()
-
-
 @contextmanager
-def _open(form: Form, place: Path, name: str) -> Iterator[Put]:
-    """Something that takes files into a new folder, .zip or .tar; archives hold one folder of the export's name."""
-    if form is Form.FOLDER:
+def _new(form: ExportForm, place: Path, name: str) -> Iterator[Opened]:
+    """A new folder, or a new .zip that holds one of the export's name, open for files."""
+    if form is ExportForm.FOLDER:
         place.mkdir()
+        yield lambda file, size: (place / file).open("wb")
+        return
+    # weights hardly get smaller, so nothing is compressed
+    with zipfile.ZipFile(place, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
 
-        def into_folder(file: str, size: int, stream: Any) -> None:
-            with (place / file).open("wb") as out:
-                shutil.copyfileobj(stream, out, PIECE)
+        def opened(file: str, size: int) -> IO[bytes]:
+            entry = zipfile.ZipInfo(f"{name}/{file}", now().timetuple()[:6])
+            entry.file_size = size
+            entry.external_attr = 0o644 << 16
+            return archive.open(entry, "w")
 
-        yield into_folder
-    elif form is Form.ZIP:
-        # weights hardly get smaller, so nothing is compressed
-        with zipfile.ZipFile(place, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
-
-            def into_zip(file: str, size: int, stream: Any) -> None:
-                entry = zipfile.ZipInfo(f"{name}/{file}", now().timetuple()[:6])
-                entry.file_size = size
-                entry.external_attr = 0o644 << 16
-                with archive.open(entry, "w") as out:
-                    shutil.copyfileobj(stream, out, PIECE)
-
-            yield into_zip
-    else:
-        with tarfile.open(place, "x:") as tar:
-
-            def into_tar(file: str, size: int, stream: Any) -> None:
-                entry = tarfile.TarInfo(f"{name}/{file}")
-                entry.size, entry.mtime = size, now().timestamp()
-                tar.addfile(entry, stream)
-
-            yield into_tar
+        yield opened
 
 
 def check_export(folder: Path) -> Mapping[str, Any]:

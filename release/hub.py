@@ -1,7 +1,7 @@
 """Push an exported model to a model hub: https://huggingface.co, or the one that HF_ENDPOINT names.
 
-Nothing is sent unless a manager typed the repository's name; the token comes from the environment variable HF_TOKEN and
-from nowhere else, and is in no table, log or error.
+`python -m jobs.child push RUN_ID ATTEMPT` calls `run`. Nothing is sent unless a manager typed the repository's name;
+the token comes from the worker's environment variable HF_TOKEN and from nowhere else, and is in no table, log or error.
 """
 
 import os
@@ -11,10 +11,14 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from db.models import Role
+from db.lookup import the_model
+from db.models import PushRun, Role
 from db.people import require
+from db.session import reading, session
 from errors import PickwellError, Refused
-from release.export import Tell, check_export
+from jobs.progress import Progress
+from jobs.runs import Resources
+from release.export import Tell, check_export, refuse_beside_another, telling
 
 TOKEN = "HF_TOKEN"
 ENDPOINT = "HF_ENDPOINT"
@@ -37,9 +41,44 @@ class Hub(Protocol):
         """Put every file of the folder into it, in one commit."""
 
 
-def may_push(s: Session, *, by: int, project_id: int) -> None:
-    """Raise `NotAllowed` for anybody but a manager."""
+def request_push(
+    s: Session, *, by: int, project_id: int, model_version_id: int, folder: Path, repository: str, private: bool = True
+) -> PushRun:
+    """Ask for a push of an exported folder: a QUEUED run that a worker takes up; managers only.
+
+    Raises `Refused` for a name that cannot be, and while an export or a push of the model goes on.
+    """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    name = _checked_name(repository)
+    refuse_beside_another(s, the_model(s, model_version_id))
+    run = PushRun(
+        project_id=project_id,
+        requested_by_id=by,
+        model_version_id=model_version_id,
+        folder=str(folder),
+        repository=name,
+        private=private,
+    )
+    s.add(run)
+    s.flush()
+    return run
+
+
+def resources(run: PushRun) -> Resources:
+    """A core, to hash and upload."""
+    return Resources()
+
+
+def run(progress: Progress) -> None:
+    """Push, and note the address. Raises what `push` does, `NotAllowed`, and `jobs.progress.RunLost`."""
+    with reading() as s:
+        asked = s.get_one(PushRun, progress.run_id)
+        require(s, by=asked.requested_by_id, project_id=asked.project_id, roles=(Role.MANAGER,))
+    address = push(Path(asked.folder), repository=asked.repository, private=asked.private, tell=telling(progress))
+    with session() as s:
+        progress.guard(s)
+        s.get_one(PushRun, progress.run_id).address = address
+        progress.succeed(s)
 
 
 def hub_address(given: Mapping[str, str] = os.environ) -> str:
@@ -78,16 +117,9 @@ def push(
     cannot be, `PushFailed` where the hub is out of reach or refuses.
     """
     from httpx2 import HTTPError
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    from huggingface_hub.errors import HfHubHTTPError
 
-    name = repository.strip()
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        raise Refused("Type the repository as owner/name, with letters, digits, dots and hyphens.") from None
-    if name.count("/") != 1:
-        raise Refused("Type the repository as owner/name, so that it is clear whose it becomes.")
+    name = _checked_name(repository)
     tell("Checking the export", 0.0)
     said = check_export(folder)
     api = to or hub()
@@ -107,6 +139,21 @@ def push(
         ) from None
     tell("Done", 1.0)
     return f"{hub_address()}/{name}"
+
+
+def _checked_name(repository: str) -> str:
+    """The repository's name without white space around it. Raises `Refused` for one that is not owner/name."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    name = repository.strip()
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise Refused("Type the repository as owner/name, with letters, digits, dots and hyphens.") from None
+    if name.count("/") != 1:
+        raise Refused("Type the repository as owner/name, so that it is clear whose it becomes.")
+    return name
 
 
 def _ensure_repository(api: Hub, name: str, *, private: bool) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.lookup import models, the_model
@@ -39,17 +39,10 @@ _TITLES = {"apache license": "apache-2.0", "mit license": "mit", "bsd 3-clause l
 
 @dataclass(frozen=True)
 class Licence:
-    """What may be done with a model."""
+    """What may be done with a model: a licence's name, or `NOT_KNOWN`; and who says so, in words."""
 
     text: str
-    """Its name, or that nobody knows."""
     source: str
-    """Who says so, in words."""
-
-    @property
-    def known(self) -> bool:
-        """Whether anybody said."""
-        return self.text != NOT_KNOWN
 
 
 def licence_of(version: ModelVersion) -> Licence:
@@ -59,22 +52,22 @@ def licence_of(version: ModelVersion) -> Licence:
         if model.licence:
             return Licence(model.licence, "a manager typed it" if model is version else f"typed for {model.name}")
     base = line[-1]
-    found = None if is_hub_id(base.location) else licence_in(Path(base.location))
-    return found or Licence(NOT_KNOWN, f"nothing in the folder of {base.name} says it")
+    stored = None if is_hub_id(base.location) else licence_in(Path(base.location))
+    return stored or Licence(NOT_KNOWN, f"nothing in the folder of {base.name} says it")
 
 
 def licence_in(folder: Path) -> Licence | None:
     """What a model's folder says of its licence: its manifest, its card's front matter, or a licence's first line."""
     for name in (MANIFEST, "config.json"):
-        said = read_json(folder / name)
-        for key in ("licence", "license"):
-            if isinstance(said.get(key), str) and said[key].strip():
-                return Licence(said[key].strip()[:100], f"{name} of the base model")
-    if found := _FRONT_MATTER.search(_beginning(folder / "README.md")):
-        return Licence(found.group(1), "the base model's card")
+        stored = read_json(folder / name)
+        for value in (stored.get("licence"), stored.get("license")):
+            if isinstance(value, str) and value.strip():
+                return Licence(value.strip()[:100], f"{name} of the base model")
+    if match := _FRONT_MATTER.search(_beginning(folder / "README.md")):
+        return Licence(match.group(1), "the base model's card")
     for name in LICENCE_FILES:
-        first = next((line.strip() for line in _beginning(folder / name).splitlines() if line.strip()), "")
-        if first:
+        if text := _beginning(folder / name).strip():
+            first = text.splitlines()[0].strip()
             return Licence(_TITLES.get(first.lower(), first[:100]), f"{name} of the base model")
     return None
 
@@ -92,8 +85,7 @@ def set_licence(s: Session, *, by: int, project_id: int, model_version_id: int, 
 
     Raises `Refused` for a model that was made from another: it has its base's.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
+    version = _as_manager(s, by=by, project_id=project_id, model_version_id=model_version_id)
     if version.parent_id is not None:
         base = line_of(version)[-1]
         raise Refused(f"{version.name} has the licence of {base.name}, which it was made from. Type it there.")
@@ -102,19 +94,22 @@ def set_licence(s: Session, *, by: int, project_id: int, model_version_id: int, 
     return version
 
 
+def _as_manager(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
+    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    return the_model(s, model_version_id)
+
+
 def retire(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
     """Offer a model no more for trainings, generations and evaluations; what it did stays. Managers only.
 
     Raises `Refused` while a run uses it, or where no other model would be left to start from.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
+    version = _as_manager(s, by=by, project_id=project_id, model_version_id=model_version_id)
     if version.retired_at is not None:
         return version
     if use := in_use(s, version):
         raise Refused(f"{version.name} is in use: {use}. Wait for its end or cancel it, then retire the model.")
-    others = ModelVersion.id != version.id, ModelVersion.retired_at.is_(None)
-    if not s.scalar(select(exists().where(*others))):
+    if all(other is version for other in models(s)):
         raise Refused(f"{version.name} is the only model that is not retired. Add or train another one first.")
     version.retired_at = now()
     s.flush()
@@ -123,8 +118,7 @@ def retire(s: Session, *, by: int, project_id: int, model_version_id: int) -> Mo
 
 def bring_back(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
     """Offer a retired model again; managers only."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
+    version = _as_manager(s, by=by, project_id=project_id, model_version_id=model_version_id)
     version.retired_at = None
     s.flush()
     return version
@@ -142,9 +136,9 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
         ("the model judge, run {}", JudgeRun, JudgeRun.responder_id.in_(answers)),
         ("benchmark run {}", BenchmarkRun, BenchmarkRun.model_version_id == version.id),
     ):
-        found = s.scalar(select(model.id).where(uses, model.status.in_(going)).order_by(model.id))
-        if found is not None:
-            return words.format(found)
+        run_id = s.scalar(select(model.id).where(uses, model.status.in_(going)).order_by(model.id))
+        if run_id is not None:
+            return words.format(run_id)
     return None
 
 

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, union
+from sqlalchemy import ColumnElement, Select, func, select, union
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD, of_at_most
+from db.comparisons import OFFERED, of_at_most, ranked_by
 from db.models import (
     Comparison,
     ComparisonResponse,
@@ -56,19 +56,16 @@ class Offer:
 
 @dataclass(frozen=True)
 class RankingProgress:
-    """How far one reviewer is."""
+    """How many comparisons one reviewer has ranked, and how many wait for them."""
 
     done: int
     """Rankings of theirs that stand, hidden second looks among them."""
-    total: int
-    """Those, and what waits for them."""
-    waiting_for_others: int
-    """Of those done, how many want more people's rankings; 0 where no number of people is wanted."""
+    waiting: int
 
     @property
-    def waiting(self) -> int:
-        """What the reviewer has still to rank."""
-        return self.total - self.done
+    def total(self) -> int:
+        """What is ranked and what waits."""
+        return self.done + self.waiting
 
 
 def left_first(comparison_id: int, reviewer_id: int) -> bool:
@@ -76,30 +73,23 @@ def left_first(comparison_id: int, reviewer_id: int) -> bool:
     return hashlib.sha256(f"sides:{comparison_id}:{reviewer_id}".encode()).digest()[0] % 2 == 0
 
 
-def not_theirs(s: Session, *, project: Project, reviewer_id: int) -> list[Select[int]]:
+def withheld_comparisons(s: Session, *, project: Project, reviewer_id: int) -> list[Select[int]]:
     """Ids of comparisons that are not this reviewer's to rank: flagged, revealed, or with a reply of their own."""
-    found = [
+    queries = [
         select(Flag.comparison_id).where(Flag.reviewer_id == reviewer_id, Flag.settled_at.is_(None)),
         select(Reveal.comparison_id).where(Reveal.reviewer_id == reviewer_id),
     ]
     if not project.authors_rank:
-        # looked up first: hardly anybody wrote something, and then there is nothing to join
+        # looked up first: hardly any reviewer writes replies, and then there is nothing to join
         wrote = select(Responder.id).where(Responder.project_id == project.id, Responder.reviewer_id == reviewer_id)
-        found += [
-            select(ComparisonResponse.comparison_id)
-            .join(Response, Response.id == ComparisonResponse.response_id)
-            .where(Response.responder_id == responder_id)
+        queries += [
+            select(ComparisonResponse.comparison_id).join(Response).where(Response.responder_id == responder_id)
             for responder_id in s.scalars(wrote)
         ]
-    return [rows for rows in found if s.scalar(rows.limit(1)) is not None]
+    return [query for query in queries if s.scalar(query.limit(1)) is not None]
 
 
-def ranked_by(reviewer_id: int) -> ColumnElement[bool]:
-    """Whether a Comparison has a standing ranking of the reviewer's own."""
-    return exists().where(Ranking.comparison_id == Comparison.id, Ranking.reviewer_id == reviewer_id, OWN_WORD)
-
-
-def waiting_for(
+def waiting_comparisons(
     s: Session,
     *,
     project: Project,
@@ -113,64 +103,54 @@ def waiting_for(
     wanted, those that fewest people have ranked come first; else the order is the same for all, so that the overlap
     fills from the start and agreement shows early. Simulated reviewers fill no quota and meet none.
     """
-    states = [ComparisonState.OPEN, ComparisonState.FULL] if reviewer.simulated else [ComparisonState.OPEN]
     breadth = project.people_wanted is None and not reviewer.simulated
-    rows = (
+    return (
         select(Comparison.id)
         .where(
             Comparison.project_id == project.id,
             # one state by "=": with "IN" the index would not give the order
-            Comparison.state == states[0] if len(states) == 1 else Comparison.state.in_(states),
-            exists().where(Prompt.id == Comparison.prompt_id, Prompt.held_out.is_(False)),
+            OFFERED if reviewer.simulated else Comparison.state == ComparisonState.OPEN,
+            Comparison.prompt.has(Prompt.held_out.is_(False)),
             ~ranked_by(reviewer.id),
+            Comparison.id.not_in(list(but_not)),
+            *(Comparison.id.not_in(ids) for ids in withheld_comparisons(s, project=project, reviewer_id=reviewer.id)),
             *conditions,
         )
         .order_by(*([Comparison.people] if breadth else []), Comparison.draw, Comparison.id)
     )
-    if but_not:
-        rows = rows.where(Comparison.id.not_in(list(but_not)))
-    for theirs in not_theirs(s, project=project, reviewer_id=reviewer.id):
-        rows = rows.where(Comparison.id.not_in(theirs))
-    return rows
 
 
 def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgress:
     """How many comparisons the reviewer has ranked, and how many wait for them; counted from what is stored."""
     project = s.get_one(Project, project_id)
-    mine = s.execute(
-        select(Comparison.state, Ranking.drawn, func.count())
+    is_open = Comparison.state == ComparisonState.OPEN
+    rankings = (
+        select(func.count())
         .select_from(Ranking)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Ranking.comparison)
         .where(
             Ranking.reviewer_id == reviewer_id,
             Ranking.undone_at.is_(None),
             Ranking.adjudicates.is_(False),
             Comparison.project_id == project_id,
-            Comparison.state != ComparisonState.AWAY,
         )
-        .group_by(Comparison.state, Ranking.drawn)
-    ).all()
-    done = sum(count for *_, count in mine)
-    own_open = sum(count for state, drawn, count in mine if state is ComparisonState.OPEN and drawn is not Drawn.REPEAT)
-    open_to_all = select(func.count()).where(
-        Comparison.project_id == project_id, Comparison.state == ComparisonState.OPEN
     )
-    elsewhere = 0
-    if theirs := not_theirs(s, project=project, reviewer_id=reviewer_id):
-        elsewhere = s.scalar(open_to_all.where(Comparison.id.in_(union(*theirs)), ~ranked_by(reviewer_id))) or 0
-    waiting = max(0, (s.scalar(open_to_all) or 0) - own_open - elsewhere)
-    return RankingProgress(
-        done=done, total=done + waiting, waiting_for_others=own_open if project.people_wanted is not None else 0
-    )
+    open_to_all = select(func.count()).where(Comparison.project_id == project_id, is_open)
+    # what is left of all by three counts: to look for each comparison whether it is ranked would take longer
+    waiting = s.scalar(open_to_all) or 0
+    waiting -= s.scalar(rankings.where(is_open, Ranking.drawn != Drawn.REPEAT)) or 0
+    if ids := withheld_comparisons(s, project=project, reviewer_id=reviewer_id):
+        waiting -= s.scalar(open_to_all.where(Comparison.id.in_(union(*ids)), ~ranked_by(reviewer_id))) or 0
+    return RankingProgress(done=s.scalar(rankings.where(OFFERED)) or 0, waiting=max(0, waiting))
 
 
 def next_offer(s: Session, *, project_id: int, reviewer_id: int) -> Offer | None:
     """The next pair for this reviewer, whatever others have on the screen; none when all are ranked.
 
-    Of exactly two; whoever can order more asks `review.queue.claim`.
+    Of exactly two; `review.queue.claim` gives larger ones too.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
-    pairs = waiting_for(s, project=project, reviewer=reviewer, conditions=[of_at_most(2)])
+    pairs = waiting_comparisons(s, project=project, reviewer=reviewer, conditions=[of_at_most(2)])
     comparison_id = s.scalar(pairs.limit(1))
     return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
@@ -180,14 +160,11 @@ def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = Fal
 
     In a hidden second look all stand the other way round.
     """
-
-    def drawn(response: Response) -> bytes:
-        return hashlib.sha256(f"cards:{comparison.id}:{reviewer_id}:{response.id}".encode()).digest()
-
     if len(comparison.responses) == 2:
         order = comparison.responses[:: 1 if left_first(comparison.id, reviewer_id) else -1]
     else:
-        order = sorted(comparison.responses, key=drawn)
+        seed = f"cards:{comparison.id}:{reviewer_id}"
+        order = sorted(comparison.responses, key=lambda reply: hashlib.sha256(f"{seed}:{reply.id}".encode()).digest())
     return order[::-1] if swapped else order
 
 
@@ -201,14 +178,13 @@ def offer(
     """
     comparison = s.get_one(Comparison, comparison_id)
     shown = shown or as_shown(s, project_id=comparison.project_id)
+    replies = drawn_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
+    prompt = comparison.prompt
     return Offer(
         comparison_id=comparison.id,
-        prompt_id=comparison.prompt_id,
-        prompt=comparison.prompt.text,
-        context=comparison.prompt.context,
-        replies=tuple(
-            OfferedReply(response.id, shown(response.text))
-            for response in drawn_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
-        ),
-        synthetic=comparison.prompt.synthetic,
+        prompt_id=prompt.id,
+        prompt=prompt.text,
+        context=prompt.context,
+        replies=tuple(OfferedReply(response.id, shown(response.text)) for response in replies),
+        synthetic=prompt.synthetic,
     )

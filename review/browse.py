@@ -1,29 +1,17 @@
 """A manager's table of comparisons: found by filter and page, discarded, brought back, made gold."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from db.lookup import existing
-from db.models import (
-    Comparison,
-    ComparisonResponse,
-    ComparisonState,
-    Flag,
-    Prompt,
-    Ranking,
-    Responder,
-    Response,
-    Role,
-    now,
-)
+from db.models import Comparison, ComparisonState, Flag, Ranking, Response, Role, now
 from db.people import require
 from errors import NotFound, Refused
-from review.adjudication import decide
-from review.filters import Filter, conditions
+from review.adjudication import DECISION, decide
+from review.filters import Filter, filter_conditions
 from stats.verdicts import Order
 
 PAGE = 25
@@ -34,18 +22,12 @@ PAGE = 25
 class ComparisonLine:
     """One comparison in the table; says who took part, not who wrote which reply."""
 
-    comparison_id: int
+    comparison: Comparison
+    """With its prompt."""
     prompt: str
     """Its first words."""
     responders: str
-    people: int
-    contested: bool
     flagged: bool
-    gold: bool
-    near_identical: bool
-    synthetic: bool
-    """The prompt was made up by a rule or a model."""
-    state: ComparisonState
 
 
 @dataclass(frozen=True)
@@ -64,56 +46,39 @@ class ComparisonPage:
 def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> ComparisonPage:
     """The comparisons that fit the filter, newest first, `PAGE` at a time from page 1; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    fits = [Comparison.project_id == project_id, *conditions(only)]
+    fits = [Comparison.project_id == project_id, *filter_conditions(only)]
     total = s.scalar(select(func.count()).select_from(Comparison).where(*fits)) or 0
-    found = s.execute(
-        select(Comparison, Prompt.text, Prompt.synthetic)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
+    comparisons = s.scalars(
+        select(Comparison)
         .where(*fits)
+        .options(
+            selectinload(Comparison.prompt),
+            selectinload(Comparison.responses).load_only(Response.responder_id).selectinload(Response.responder),
+        )
         .order_by(Comparison.id.desc())
         .limit(PAGE)
         .offset((page - 1) * PAGE)
     ).all()
-    ids = [comparison.id for comparison, *_ in found]
-    writers: dict[int, list[str]] = defaultdict(list)
-    for comparison_id, responder in s.execute(
-        select(ComparisonResponse.comparison_id, Responder)
-        .join(Response, Response.id == ComparisonResponse.response_id)
-        .join(Responder, Responder.id == Response.responder_id)
-        .where(ComparisonResponse.comparison_id.in_(ids))
-        .order_by(Responder.name)
-    ):
-        writers[comparison_id].append(responder.label)
+    ids = [comparison.id for comparison in comparisons]
     flagged = set(s.scalars(select(Flag.comparison_id).where(Flag.comparison_id.in_(ids), Flag.settled_at.is_(None))))
-    return ComparisonPage(
-        rows=[
-            ComparisonLine(
-                comparison_id=comparison.id,
-                prompt=" ".join(text.split())[:120],
-                responders=" · ".join(writers[comparison.id]),
-                people=comparison.people,
-                contested=comparison.contested,
-                flagged=comparison.id in flagged,
-                gold=comparison.gold,
-                near_identical=comparison.near_identical,
-                synthetic=synthetic,
-                state=comparison.state,
-            )
-            for comparison, text, synthetic in found
-        ],
-        total=total,
-    )
+    rows = []
+    for comparison in comparisons:
+        writers = sorted((response.responder for response in comparison.responses), key=lambda writer: writer.name)
+        words = " ".join(comparison.prompt.text.split())[:120]
+        names = " · ".join(writer.label for writer in writers)
+        rows.append(ComparisonLine(comparison, words, names, comparison.id in flagged))
+    return ComparisonPage(rows, total)
 
 
-def _comparison(s: Session, by: int, comparison_id: int) -> Comparison:
+def _get_comparison(s: Session, by: int, comparison_id: int) -> Comparison:
     comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     return comparison
 
 
 def discard(s: Session, *, by: int, comparison_id: int) -> None:
-    """Offer a comparison to nobody any more; its rankings stay and count for nothing."""
-    comparison = _comparison(s, by, comparison_id)
+    """Stop offering a comparison; its rankings stay and count for nothing."""
+    comparison = _get_comparison(s, by, comparison_id)
     if comparison.discarded_at is not None:
         raise Refused("Somebody has discarded this comparison already. Reload the page.")
     comparison.discarded_at, comparison.discarded_by_id = now(), by
@@ -122,7 +87,7 @@ def discard(s: Session, *, by: int, comparison_id: int) -> None:
 
 def bring_back(s: Session, *, by: int, comparison_id: int) -> None:
     """Offer a discarded comparison again; its rankings count again."""
-    comparison = _comparison(s, by, comparison_id)
+    comparison = _get_comparison(s, by, comparison_id)
     if comparison.discarded_at is None:
         raise Refused("This comparison is not discarded. Reload the page.")
     comparison.discarded_at = comparison.discarded_by_id = None
@@ -130,11 +95,11 @@ def bring_back(s: Session, *, by: int, comparison_id: int) -> None:
 
 
 def make_gold(s: Session, *, by: int, comparison_id: int, order: Order) -> Ranking:
-    """Say what the right answer is, with the replies as they stand for this manager, and offer the pair to everybody.
+    """Say what the right answer is, with the replies as they stand for this manager, and give the pair to all.
 
     The answer is a decision: it counts for training in place of others' rankings.
     """
-    comparison = _comparison(s, by, comparison_id)
+    comparison = _get_comparison(s, by, comparison_id)
     if comparison.state is ComparisonState.AWAY:
         raise Refused("This comparison is offered to nobody, so it cannot be gold. Bring it back first.")
     _withdraw(s, comparison_id)
@@ -146,23 +111,20 @@ def make_gold(s: Session, *, by: int, comparison_id: int, order: Order) -> Ranki
 
 def end_gold(s: Session, *, by: int, comparison_id: int) -> None:
     """No longer use a pair to check on people; its decision stays until it is withdrawn."""
-    _comparison(s, by, comparison_id).gold = False
+    _get_comparison(s, by, comparison_id).gold = False
     s.flush()
 
 
 def end_decision(s: Session, *, by: int, comparison_id: int) -> None:
-    """Take back the decision that stands on a comparison, whoever made it; it is gold no longer."""
-    _comparison(s, by, comparison_id).gold = False
+    """Take back the decision that stands on a comparison, also another manager's; it is gold no longer."""
+    _get_comparison(s, by, comparison_id).gold = False
     if not _withdraw(s, comparison_id):
         raise NotFound("No decision stands on this comparison any more. Reload the page.")
 
 
 def _withdraw(s: Session, comparison_id: int) -> bool:
-    standing = select(Ranking).where(
-        Ranking.comparison_id == comparison_id, Ranking.adjudicates, Ranking.undone_at.is_(None)
-    )
-    found = s.scalars(standing).all()
-    for decision in found:
+    decisions = s.scalars(select(Ranking).where(Ranking.comparison_id == comparison_id, DECISION)).all()
+    for decision in decisions:
         decision.undone_at = now()
     s.flush()
-    return bool(found)
+    return bool(decisions)

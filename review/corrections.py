@@ -1,30 +1,17 @@
 """Corrections: a reviewer writes what should have been sent, and others may correct that again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, contains_eager
 
-from db.comparisons import OWN_WORD
+from db.comparisons import OFFERED, WORD_OF_PERSON, ranked_by, revealed_to
 from db.lookup import existing
-from db.models import (
-    Comparison,
-    ComparisonResponse,
-    ComparisonState,
-    Correction,
-    Prompt,
-    Ranking,
-    Response,
-    Reveal,
-    Reviewer,
-    now,
-)
+from db.models import Comparison, ComparisonResponse, ComparisonState, Correction, Prompt, Ranking, Response, now
 from db.people import RANKERS, require
 from errors import NotFound, Refused
 from llm.template import TURN_MARK
-from review.assignment import ranked_by
 from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
 from review.reveals import reveal
 from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
@@ -34,27 +21,18 @@ from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
 class Corrected:
     """One standing correction, as the list shows it."""
 
-    correction_id: int
-    response_id: int
-    prompt: Prompt
-    original: str
+    correction: Correction
+    """With its response and that one's prompt."""
     chain: Sequence[tuple[str, str]]
     """Who wrote and what, from the first correction of the reply to this one."""
     mine: bool
-    reason: str | None
-    at: datetime
     sealed_by: Sequence[int]
-    """Comparisons with this reply that the reader may still rank: they would learn what somebody thought of it."""
-
-    @property
-    def text(self) -> str:
-        """What this correction says."""
-        return self.chain[-1][1]
+    """Comparisons with this reply that the reader may still rank, and then should not know what others think of it."""
 
 
-def same_words(one: str, other: str) -> bool:
+def same_words(text: str, other: str) -> bool:
     """Whether two texts differ in white space at most."""
-    return one.split() == other.split()
+    return text.split() == other.split()
 
 
 def correct(
@@ -62,8 +40,8 @@ def correct(
 ) -> Correction:
     """Save a corrected reply beside the original, which stays as it was; it takes the place of one's earlier one.
 
-    With a parent, it corrects somebody's correction: both stay, and the newest of the chain is learned from. Whoever
-    corrects a comparison that they have not ranked gives up ranking it: the queue told them what others said.
+    With a parent, it corrects another reviewer's correction: both stay, and the newest of the chain is learned from.
+    The reviewer gives up ranking the comparisons of that reply: the queue told them what others said.
 
     Raises `Refused` when nothing was changed, or the prompt is held out.
     """
@@ -71,7 +49,7 @@ def correct(
     require(s, by=by, project_id=response.prompt.project_id, roles=RANKERS)
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")
-    parent = _parent(s, response_id=response_id, parent_id=parent_id, by=by)
+    parent = _find_parent(s, response_id=response_id, parent_id=parent_id, by=by)
     clean = short_enough(cleaned(text), LONGEST_REPLY, "The correction")
     if not clean:
         raise Refused("An empty correction cannot be sent. Write the reply, or leave the box as it was.")
@@ -80,11 +58,11 @@ def correct(
     newest = standing_correction(s, by=by, response_id=response_id)
     if newest is not None and same_words(newest.text, clean):
         raise Refused("You saved exactly this correction already.")
-    if found := TURN_MARK.search(clean):
-        raise Refused(f"“{found.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
-    if newest is not None and _corrected_further(s, newest):
-        raise Refused("Somebody has corrected your correction further. Correct theirs, under Corrections so far.")
+    if mark := TURN_MARK.search(clean):
+        raise Refused(f"“{mark.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
     if newest is not None:
+        if newest.id in _find_corrected_further(s, [response_id]):
+            raise Refused("Somebody has corrected your correction further. Correct theirs, under Corrections so far.")
         newest.undone_at = now()  # the new text is what they mean; only one of a person's for a reply is learned from
         parent_id = parent_id or newest.parent_id
     correction = Correction(
@@ -94,13 +72,13 @@ def correct(
     typed = DraftPlace(reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
     forget_draft(s, at=typed)
     if parent is not None:
-        for comparison_id in _still_to_rank(s, by=by, response_id=response_id):
+        for comparison_id in _find_unranked(s, by=by, response_id=response_id):
             reveal(s, by=by, comparison_id=comparison_id, roles=RANKERS)
     s.flush()
     return correction
 
 
-def _parent(s: Session, *, response_id: int, parent_id: int | None, by: int) -> Correction | None:
+def _find_parent(s: Session, *, response_id: int, parent_id: int | None, by: int) -> Correction | None:
     if parent_id is None:
         return None
     parent = s.get(Correction, parent_id)
@@ -111,13 +89,10 @@ def _parent(s: Session, *, response_id: int, parent_id: int | None, by: int) -> 
     return parent
 
 
-def _corrected_further(s: Session, correction: Correction) -> bool:
-    rows = s.execute(
-        select(Correction.id, Correction.parent_id, Correction.undone_at.is_(None)).where(
-            Correction.response_id == correction.response_id
-        )
-    )
-    return correction.id in corrected_further([(i, parent, stands) for i, parent, stands in rows])
+def _find_corrected_further(s: Session, response_ids: Collection[int]) -> set[int]:
+    columns = Correction.id, Correction.parent_id, Correction.undone_at.is_(None)
+    rows = s.execute(select(*columns).where(Correction.response_id.in_(response_ids)))
+    return corrected_further([(correction_id, parent_id, stands) for correction_id, parent_id, stands in rows])
 
 
 def standing_correction(s: Session, *, by: int, response_id: int) -> Correction | None:
@@ -141,34 +116,22 @@ def withdraw(s: Session, *, by: int, correction_id: int) -> None:
 
 
 def _rejected(project_id: int) -> list[ColumnElement[bool]]:
-    said = exists().where(
-        Ranking.comparison_id == Comparison.id,
-        Ranking.both_bad,
-        OWN_WORD,
-        Reviewer.id == Ranking.reviewer_id,
-        Reviewer.simulated.is_(False),
-    )
+    called_bad = exists().where(Ranking.comparison_id == Comparison.id, Ranking.both_bad, WORD_OF_PERSON)
     corrected = exists().where(
         ComparisonResponse.comparison_id == Comparison.id,
         Correction.response_id == ComparisonResponse.response_id,
         Correction.undone_at.is_(None),
     )
-    return [
-        Comparison.project_id == project_id,
-        Comparison.state != ComparisonState.AWAY,
-        Comparison.people > 0,
-        said,
-        ~corrected,
-    ]
+    return [Comparison.project_id == project_id, OFFERED, Comparison.people > 0, called_bad, ~corrected]
 
 
 def rejected_count(s: Session, *, project_id: int) -> int:
-    """How many comparisons wait for a correction."""
+    """Count the comparisons that wait for a correction."""
     return s.scalar(select(func.count()).select_from(Comparison).where(*_rejected(project_id))) or 0
 
 
 def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> WritingTask | None:
-    """The next comparison whose replies nobody would send, those that one ranked oneself first.
+    """The next comparison whose replies should not be sent, first those that the reviewer ranked themselves.
 
     Args:
         later: ids of comparisons put off; they come when nothing else is left, the first put off first.
@@ -176,7 +139,7 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
     require(s, by=by, project_id=project_id, roles=RANKERS)
     comparison = s.scalars(
         select(Comparison)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(Comparison.prompt)
         .where(*_rejected(project_id), Prompt.held_out.is_(False))
         .order_by(put_off_last(Comparison.id, later), ~ranked_by(by), Comparison.id)
         .limit(1)
@@ -184,45 +147,37 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
     if comparison is None:
         return None
     replies = [(response.id, response.text) for response in comparison.responses]
-    return WritingTask.of(comparison.prompt, replies, comparison_id=comparison.id)
+    return WritingTask(comparison.prompt, replies, comparison_id=comparison.id)
 
 
 def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:
-    """Corrections that nobody has corrected further, newest first."""
+    """Corrections that were not corrected further, newest first."""
     require(s, by=by, project_id=project_id, roles=RANKERS)
-    rows = s.scalars(
+    corrections = s.scalars(
         select(Correction)
-        .join(Response, Response.id == Correction.response_id)
-        .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(
-            Prompt.project_id == project_id,
-            Prompt.held_out.is_(False),
-            Correction.undone_at.is_(None),
-        )
+        .join(Correction.response)
+        .join(Response.prompt)
+        .options(contains_eager(Correction.response).contains_eager(Response.prompt))
+        .where(Prompt.project_id == project_id, Prompt.held_out.is_(False), Correction.undone_at.is_(None))
         .order_by(Correction.id.desc())
         .limit(limit)
     ).all()
+    further = _find_corrected_further(s, {correction.response_id for correction in corrections})
     return [
         Corrected(
-            correction_id=correction.id,
-            response_id=correction.response_id,
-            prompt=correction.response.prompt,
-            original=correction.response.text,
+            correction,
             chain=_chain(s, correction),
             mine=correction.reviewer_id == by,
-            reason=correction.reason,
-            at=correction.created_at,
-            sealed_by=_still_to_rank(s, by=by, response_id=correction.response_id)
+            sealed_by=_find_unranked(s, by=by, response_id=correction.response_id)
             if correction.reviewer_id != by
             else (),
         )
-        for correction in rows
-        if not _corrected_further(s, correction)
+        for correction in corrections
+        if correction.id not in further
     ]
 
 
-def _still_to_rank(s: Session, *, by: int, response_id: int) -> Sequence[int]:
-    revealed = exists().where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == by)
+def _find_unranked(s: Session, *, by: int, response_id: int) -> Sequence[int]:
     return s.scalars(
         select(Comparison.id)
         .join(ComparisonResponse, ComparisonResponse.comparison_id == Comparison.id)
@@ -230,18 +185,14 @@ def _still_to_rank(s: Session, *, by: int, response_id: int) -> Sequence[int]:
             ComparisonResponse.response_id == response_id,
             Comparison.state == ComparisonState.OPEN,
             ~ranked_by(by),
-            ~revealed,
+            ~revealed_to(by),
         )
     ).all()
 
 
 def _chain(s: Session, correction: Correction) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    step: Correction | None = correction
-    while step is not None:
-        found.append((step.reviewer.label, step.text))
-        step = s.get(Correction, step.parent_id) if step.parent_id is not None else None
-    return found[::-1]
+    above = _chain(s, s.get_one(Correction, correction.parent_id)) if correction.parent_id is not None else []
+    return [*above, (correction.reviewer.label, correction.text)]
 
 
 def corrected_further(corrections: Sequence[tuple[int, int | None, bool]]) -> set[int]:
@@ -251,10 +202,10 @@ def corrected_further(corrections: Sequence[tuple[int, int | None, bool]]) -> se
         corrections: id, the parent's id or None, and whether it stands; all of one reply, withdrawn ones included.
     """
     parents = {correction_id: parent for correction_id, parent, _ in corrections}
-    found: set[int] = set()
+    further: set[int] = set()
     for correction_id, _, stands in corrections:
         above = parents[correction_id] if stands else None
-        while above is not None and above not in found:
-            found.add(above)
+        while above is not None and above not in further:
+            further.add(above)
             above = parents.get(above)
-    return found
+    return further

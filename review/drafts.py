@@ -1,8 +1,7 @@
-"""What waits to be written, and what somebody has typed of it: no reload, closed tab or crash loses a word."""
+"""What waits to be written, and what a reviewer has typed of it: no reload, closed tab or crash loses a word."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, delete, literal, select
 from sqlalchemy.orm import Session
@@ -18,22 +17,13 @@ from texts.typed import LONGEST_REPLY, cleaned, short_enough
 class WritingTask:
     """A prompt that wants a better reply, or another one; no word of who wrote its replies."""
 
-    prompt_id: int
-    prompt: str
-    context: str | None
-    synthetic: bool
-    """The prompt was made up by a rule or a model."""
+    prompt: Prompt
     replies: Sequence[tuple[int, str]]
     """Response id and text of those to start from, or to read first."""
     comparison_id: int | None = None
     """Where people called these replies all bad."""
     routed: str | None = None
     """Why people answer it and no model does; none where models may."""
-
-    @classmethod
-    def of(cls, prompt: Prompt, replies: Sequence[tuple[int, str]], **more: Any) -> "WritingTask":
-        """The task that a prompt gives."""
-        return cls(prompt.id, prompt.text, prompt.context, prompt.synthetic, replies, **more)
 
 
 def put_off_last(column: SQLColumnExpression[int], later: Sequence[int]) -> ColumnElement[int]:
@@ -61,16 +51,14 @@ def save_draft(s: Session, *, at: DraftPlace, text: str) -> None:
     """Keep what is in the editor."""
     prompt = existing(s, Prompt, at.prompt_id, "prompt")
     require(s, by=at.reviewer_id, project_id=prompt.project_id, roles=RANKERS)
-    kept = short_enough(cleaned(text), LONGEST_REPLY, "The text")
-    if at.response_id is not None:
-        response = existing(s, Response, at.response_id, "reply")
-        if response.prompt_id != at.prompt_id:
-            raise NotFound("That reply is not in the database any more. Reload the page.")
+    typed = short_enough(cleaned(text), LONGEST_REPLY, "The text")
+    if at.response_id is not None and existing(s, Response, at.response_id, "reply").prompt_id != at.prompt_id:
+        raise NotFound("That reply is not in the database any more. Reload the page.")
     draft = s.scalar(select(Draft).where(at.here))
     if draft is None:
         draft = Draft(**asdict(at))
         s.add(draft)
-    draft.text, draft.saved_at = kept, now()
+    draft.text, draft.saved_at = typed, now()
     s.flush()
 
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, ComparisonResponse, ComparisonState, Flag, Prompt, Responder, Response, Role
-from db.people import require
+from db.comparisons import OFFERED
+from db.models import Comparison, Flag, Prompt, Responder, Response
 from intake.prompts import prompt_sets
 
 
@@ -22,7 +22,7 @@ class ComparisonStanding(StrEnum):
     CONTESTED = "CONTESTED"
     """People contradict each other on it."""
     FLAGGED = "FLAGGED"
-    """Somebody says that something is wrong with it, and nobody has settled that."""
+    """A reviewer says that something is wrong with it, and that is not settled."""
     GOLD = "GOLD"
     """Its answer is known."""
     NEAR_IDENTICAL = "NEAR_IDENTICAL"
@@ -49,7 +49,7 @@ class Filter:
 
 
 _HOLDS: Mapping[ComparisonStanding, ColumnElement[bool]] = {
-    ComparisonStanding.UNRANKED: (Comparison.people == 0) & (Comparison.state != ComparisonState.AWAY),
+    ComparisonStanding.UNRANKED: (Comparison.people == 0) & OFFERED,
     ComparisonStanding.RANKED: Comparison.people > 0,
     ComparisonStanding.CONTESTED: Comparison.contested.is_(True),
     ComparisonStanding.FLAGGED: exists()
@@ -61,27 +61,14 @@ _HOLDS: Mapping[ComparisonStanding, ColumnElement[bool]] = {
 }
 
 
-def conditions(only: Filter) -> list[ColumnElement[bool]]:
+def filter_conditions(only: Filter) -> list[ColumnElement[bool]]:
     """The filter as conditions on Comparison."""
-    prompt = exists().where(Prompt.id == Comparison.prompt_id).correlate(Comparison)
-    response = (
-        exists()
-        .where(ComparisonResponse.comparison_id == Comparison.id, Response.id == ComparisonResponse.response_id)
-        .correlate(Comparison)
-    )
-    found: list[ColumnElement[bool]] = []
+    holds = [Comparison.responses.any(Response.responder_id == responder_id) for responder_id in only.responder_ids]
     if only.prompt_set_id is not None:
-        found.append(prompt.where(Prompt.prompt_set_id == only.prompt_set_id))
+        holds.append(Comparison.prompt.has(Prompt.prompt_set_id == only.prompt_set_id))
     if words := only.words.strip():
-        found.append(prompt.where(Prompt.text.icontains(words, autoescape=True)))
-    found += [response.where(Response.responder_id == responder_id) for responder_id in only.responder_ids]
-    return [*found, _HOLDS[only.standing]] if only.standing is not None else found
-
-
-def check_filter(s: Session, *, by: int, project_id: int, only: Filter) -> None:
-    """Raise `NotAllowed` where somebody but a manager filters by what would tell who wrote a response."""
-    if only.responder_ids or only.standing is not None:
-        require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+        holds.append(Comparison.prompt.has(Prompt.text.icontains(words, autoescape=True)))
+    return [*holds, _HOLDS[only.standing]] if only.standing is not None else holds
 
 
 def filter_choices(s: Session, *, project_id: int) -> tuple[dict[int, str], dict[int, str]]:
@@ -92,8 +79,8 @@ def filter_choices(s: Session, *, project_id: int) -> tuple[dict[int, str], dict
     responders = s.scalars(
         select(Responder).where(Responder.project_id == project_id, Responder.kept, wrote).order_by(Responder.name)
     )
-    sets = prompt_sets(s, project_id=project_id)
+    imports = prompt_sets(s, project_id=project_id)
     return (
-        {one.id: f"{one.file_name} ({one.created_at:%d %b})" for one in sets},
+        {prompts.id: f"{prompts.file_name} ({prompts.created_at:%d %b})" for prompts in imports},
         {responder.id: responder.label for responder in responders},
     )

@@ -1,14 +1,13 @@
-"""Pairs that something is wrong with: anybody who ranks may flag one with a note, a manager settles it."""
+"""Pairs that something is wrong with: reviewers flag them with a note, a manager settles it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.comparisons import FEWEST, MOST
-from db.lookup import existing
+from db.lookup import add_only, existing
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import RANKERS, require
 from errors import NotFound, Refused
@@ -26,7 +25,7 @@ class Flagged:
     note: str
     reviewer: str
     offer: Offer
-    """As whoever flagged it saw it: notes speak of left and right, and of card C."""
+    """As the reviewer saw it: notes speak of left and right, and of card C."""
 
 
 def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
@@ -39,18 +38,13 @@ def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     if clean is None:
         raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")
     flagged = Flag(comparison_id=comparison_id, reviewer_id=by, note=clean)
-    try:
-        with s.begin_nested():
-            s.add(flagged)
-            s.flush()
-    except IntegrityError:
-        raise Refused("You have flagged this pair already; a manager will look at it.") from None
+    add_only(s, flagged, refusal="You have flagged this pair already; a manager will look at it.")
     release(s, comparison_id=comparison_id, reviewer_id=by)
     return flagged
 
 
 def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
-    """Flags that nobody has settled, oldest first; managers only."""
+    """Flags that are not settled, oldest first; managers only."""
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     rows = s.execute(
         select(Flag, Reviewer)
@@ -61,13 +55,8 @@ def open_flags(s: Session, *, by: int, project_id: int) -> Sequence[Flagged]:
     ).all()
     shown = as_shown(s, project_id=project_id)
     return [
-        Flagged(
-            flagged.id,
-            flagged.note,
-            who.label,
-            offer(s, comparison_id=flagged.comparison_id, reviewer_id=who.id, shown=shown),
-        )
-        for flagged, who in rows
+        Flagged(row.id, row.note, who.label, offer(s, comparison_id=row.comparison_id, reviewer_id=who.id, shown=shown))
+        for row, who in rows
     ]
 
 

@@ -5,7 +5,7 @@ A length is the number of words, white space between them, of a text as people s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -13,19 +13,11 @@ import numpy as np
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD, of_at_most
-from db.models import (
-    Comparison,
-    ComparisonResponse,
-    ComparisonState,
-    Placement,
-    Ranking,
-    Responder,
-    Response,
-    Reviewer,
-    Role,
-)
+from db.comparisons import OFFERED, OWN_WORD, of_at_most
+from db.models import Comparison, ComparisonResponse, Ranking, Responder, Response, Role
 from db.people import require
+from review.progress import pair_rankings
+from stats.intervals import wilson
 from texts.rules import as_shown
 from texts.shown import AsShown
 
@@ -37,20 +29,17 @@ PAIRS = 1_000
 
 @dataclass(frozen=True)
 class Spread:
-    """How long some texts are, in words."""
+    """How long some texts are: mean and quantiles, in words."""
 
     whose: str
     """The label of the Responder that wrote them, or what else they are."""
     texts: int
-    """Measured."""
     mean: float
     tenth: float
-    """A tenth of the texts are shorter."""
     quarter: float
     median: float
     three_quarters: float
     nine_tenths: float
-    """A tenth of the texts are longer."""
     cut: int = 0
     """Texts that were cut off at the token limit."""
     told: int = 0
@@ -69,7 +58,7 @@ class MeasuredPair:
     responders: tuple[str, str]
     words: tuple[int, int]
     first_better: float | None = None
-    """The share of people, in [0, 1], who called the first better, of those who called one better; none for nobody."""
+    """The share of people, in [0, 1], who called the first better, of those who called one better; none without any."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +96,12 @@ class LongerWon:
             return "No ranked pair tells yet whether length decides."
         rate = self.won / self.pairs
         among = f"{self.pairs:,} pairs (95% interval {self.low:.0%} to {self.high:.0%})"
-        found = f"The longer reply won {rate:.0%} of {among}"
+        finding = f"The longer reply won {rate:.0%} of {among}"
         if self.low > 0.5:
-            return f"{found}: length may decide, and a model that learns from this will write more."
+            return f"{finding}: length may decide, and a model that learns from this will write more."
         if self.high < 0.5:
-            return f"{found}: brevity may decide, and a model that learns from this will write less."
-        return f"{found}: no sign that length decides."
+            return f"{finding}: brevity may decide, and a model that learns from this will write less."
+        return f"{finding}: no sign that length decides."
 
 
 @dataclass(frozen=True)
@@ -144,20 +133,15 @@ def longer_sides(pairs: Collection[MeasuredPair]) -> list[LongerSide]:
         for side, name in enumerate(pair.responders):
             mine, other = pair.words[side], pair.words[1 - side]
             counts[name]["longer" if mine > other else "same" if mine == other else "shorter"] += 1
-    found = [LongerSide(name, sum(count.values()), count["longer"], count["same"]) for name, count in counts.items()]
-    return sorted(found, key=lambda one: (-one.longer / one.pairs, one.whose))
+    sides = [LongerSide(name, count.total(), count["longer"], count["same"]) for name, count in counts.items()]
+    return sorted(sides, key=lambda side: (-side.longer / side.pairs, side.whose))
 
 
 def longer_won(pairs: Collection[MeasuredPair]) -> LongerWon:
     """How often the longer reply won, of pairs in which more people called one of the two better."""
     decided = [pair for pair in pairs if pair.words[0] != pair.words[1] and pair.first_better not in (None, 0.5)]
     won = sum(((pair.first_better or 0) > 0.5) == (pair.words[0] > pair.words[1]) for pair in decided)
-    if not decided:
-        return LongerWon(0, 0, 0.0, 1.0)
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(won, len(decided), method="wilson")
-    return LongerWon(len(decided), won, float(low), float(high))
+    return LongerWon(len(decided), won, *(wilson(won / len(decided), len(decided)) if decided else (0.0, 1.0)))
 
 
 def length_balance(s: Session, *, by: int, project_id: int) -> Balance:
@@ -166,19 +150,19 @@ def length_balance(s: Session, *, by: int, project_id: int) -> Balance:
     shown = as_shown(s, project_id=project_id)
     offered = (
         select(Comparison.id)
-        .where(Comparison.project_id == project_id, Comparison.state != ComparisonState.AWAY, of_at_most(2))
+        .where(Comparison.project_id == project_id, OFFERED, of_at_most(2))
         .order_by(Comparison.draw)
         .limit(PAIRS)
     )
     return Balance(
-        spreads=sorted(_spreads(s, project_id, shown), key=lambda one: (-one.median, one.whose)),
-        sides=longer_sides(_pairs(s, offered, shown)),
-        won=longer_won(_pairs(s, offered.where(Comparison.people > 0), shown)),
+        spreads=sorted(_measure_spreads(s, project_id, shown), key=lambda row: (-row.median, row.whose)),
+        sides=longer_sides(_load_pairs(s, project_id, offered, shown)),
+        won=longer_won(_load_pairs(s, project_id, offered.where(Comparison.people > 0), shown)),
     )
 
 
-def _spreads(s: Session, project_id: int, shown: AsShown) -> list[Spread]:
-    found = []
+def _measure_spreads(s: Session, project_id: int, shown: AsShown) -> list[Spread]:
+    spreads = []
     for responder in s.scalars(select(Responder).where(Responder.project_id == project_id, Responder.kept)):
         count = s.scalar(select(func.count()).where(Response.responder_id == responder.id)) or 0
         # an odd step: of samples that were saved two by two, an even one would take the same ones always
@@ -192,43 +176,27 @@ def _spreads(s: Session, project_id: int, shown: AsShown) -> list[Spread]:
         if rows:
             words = [len(shown(text).split()) for text, _ in rows]
             ends = [finish for _, finish in rows if finish is not None]
-            found.append(spread(responder.label, words, cut=ends.count("length"), told=len(ends)))
-    return found
+            spreads.append(spread(responder.label, words, cut=ends.count("length"), told=len(ends)))
+    return spreads
 
 
-def _pairs(s: Session, some: Select[int], shown: AsShown) -> list[MeasuredPair]:
-    ids = s.scalars(some).all()
-    sides: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
-    for comparison_id, response_id, text, responder in s.execute(
-        select(ComparisonResponse.comparison_id, Response.id, Response.text, Responder)
+def _load_pairs(s: Session, project_id: int, comparisons: Select[int], shown: AsShown) -> list[MeasuredPair]:
+    ids = s.scalars(comparisons).all()
+    replies: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for comparison_id, text, responder in s.execute(
+        select(ComparisonResponse.comparison_id, Response.text, Responder)
         .join(Response, Response.id == ComparisonResponse.response_id)
-        .join(Responder, Responder.id == Response.responder_id)
+        .join(Response.responder)
         .where(ComparisonResponse.comparison_id.in_(ids))
         .order_by(Response.id)
     ):
-        sides[comparison_id].append((response_id, responder.label, len(shown(text).split())))
-    found = _better(s, ids)
-    pairs = []
-    for comparison_id, (one, two) in sides.items():
-        better = found[comparison_id]
-        share = better[one[0]] / better.total() if better else None
-        pairs.append(MeasuredPair((one[1], two[1]), (one[2], two[2]), share))
-    return pairs
-
-
-def _better(s: Session, comparison_ids: Sequence[int]) -> Mapping[int, Counter[int]]:
-    """For each comparison how many people called which response better than the other."""
-    places: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for comparison_id, ranking_id, place, response_id in s.execute(
-        select(Ranking.comparison_id, Ranking.id, Placement.place, Placement.response_id)
-        .join(Placement, Placement.ranking_id == Ranking.id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(Ranking.comparison_id.in_(comparison_ids), OWN_WORD, Reviewer.simulated.is_(False))
-    ):
-        places[comparison_id, ranking_id].append((place, response_id))
-    found: dict[int, Counter[int]] = defaultdict(Counter)
-    for (comparison_id, _), said in places.items():
-        (first, best), (second, _) = sorted(said)
-        if first != second:
-            found[comparison_id][best] += 1
-    return found
+        replies[comparison_id].append((responder.label, len(shown(text).split())))
+    first_better: dict[int, list[bool]] = defaultdict(list)
+    for row in s.execute(pair_rankings(project_id).where(Ranking.comparison_id.in_(ids), OWN_WORD)):
+        if row.first != row.second:
+            first_better[row.comparison_id].append(row.first < row.second)
+    return [
+        MeasuredPair((first[0], second[0]), (first[1], second[1]), fmean(better) if better else None)
+        for comparison_id, (first, second) in replies.items()
+        for better in [first_better[comparison_id]]
+    ]

@@ -3,18 +3,17 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy import Row, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OWN_WORD, of_at_most
+from db.comparisons import OFFERED, OWN_WORD, WORD_OF_PERSON, of_at_most
 from db.models import (
     Comparison,
     ComparisonResponse,
-    ComparisonState,
     Correction,
     Criterion,
     CriterionChoice,
@@ -72,94 +71,73 @@ class RankingCoverage:
 
 def coverage(s: Session, *, project_id: int) -> RankingCoverage:
     """Comparisons that are offered, how many of them people have ranked, and how many are never offered."""
-    rows = s.execute(
-        select(Comparison.state, Comparison.people, Comparison.near_identical, func.count())
-        .where(Comparison.project_id == project_id)
-        .group_by(Comparison.state, Comparison.people, Comparison.near_identical)
-    ).all()
-    offered = [(people, count) for state, people, _, count in rows if state is not ComparisonState.AWAY]
-    return RankingCoverage(
-        comparisons=sum(count for _, count in offered),
-        once=sum(count for people, count in offered if people > 0),
-        twice=sum(count for people, count in offered if people > 1),
-        near_identical=sum(count for _, _, near, count in rows if near),
-    )
+    counted = (OFFERED, OFFERED & (Comparison.people > 0), OFFERED & (Comparison.people > 1), Comparison.near_identical)
+    counts: Select[*tuple[Any, ...]] = select(*(func.count().filter(condition) for condition in counted))
+    return RankingCoverage(*s.execute(counts.where(Comparison.project_id == project_id)).one())
 
 
 def activity(s: Session, *, project_id: int) -> list[ReviewerActivity]:
-    """Everybody who ranked or corrected, busiest first."""
+    """Every reviewer who ranked or corrected, busiest first."""
     left, right = aliased(Placement), aliased(Placement)
-    rows = s.execute(
-        select(
-            Ranking.reviewer_id,
-            Ranking.created_at,
-            Ranking.seconds,
-            Ranking.prompt_set_id,
-            left.place,
-            right.place,
-            of_at_most(2),
-        )
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
+    rankings: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in s.execute(
+        select(Ranking.reviewer_id, Ranking.created_at, Ranking.seconds, Ranking.prompt_set_id)
+        .add_columns(left.place.label("left"), right.place.label("right"), of_at_most(2).label("is_pair"))
+        .join(Ranking.comparison)
         .join(left, (left.ranking_id == Ranking.id) & (left.position == 0))
         .join(right, (right.ranking_id == Ranking.id) & (right.position == 1))
-        .where(Ranking.comparison_id.in_(_comparisons(project_id)), OWN_WORD)
-    ).all()
-    here: dict[int, list[_Given]] = defaultdict(list)
-    imported: Counter[int] = Counter()
-    for reviewer_id, at, seconds, prompt_set_id, *places, pair in rows:
-        if prompt_set_id is None:
-            here[reviewer_id].append((at, seconds, Order(tuple(places)).verdict if pair else None))
-        else:
-            imported[reviewer_id] += 1
-    corrected: dict[int, int] = dict(
+        .where(Comparison.project_id == project_id, OFFERED, OWN_WORD)
+    ):
+        rankings[row.reviewer_id].append(row)
+    corrections: dict[int, int] = dict(
         s.execute(
             select(Correction.reviewer_id, func.count())
-            .join(Response, Response.id == Correction.response_id)
-            .join(Prompt, Prompt.id == Response.prompt_id)
+            .join(Correction.response)
+            .join(Response.prompt)
             .where(Prompt.project_id == project_id, Correction.undone_at.is_(None))
             .group_by(Correction.reviewer_id)
         ).all()
     )
-    people = s.scalars(select(Reviewer).where(Reviewer.id.in_({*here, *imported, *corrected}))).all()
-    found = [_activity(person, here[person.id], imported[person.id], corrected.get(person.id, 0)) for person in people]
-    return sorted(found, key=lambda person: (-person.ranked - person.imported, person.reviewer))
+    people = s.scalars(select(Reviewer).where(Reviewer.id.in_({*rankings, *corrections})))
+    rows = [_summarize(person, rankings[person.id], corrections.get(person.id, 0)) for person in people]
+    return sorted(rows, key=lambda row: (-row.ranked - row.imported, row.reviewer))
 
 
-_Given = tuple[datetime, float | None, Verdict | None]
-"""When a ranking was given, in how many seconds, and of a pair what it says."""
-
-
-def _activity(person: Reviewer, ranked: Sequence[_Given], imported: int, corrections: int) -> ReviewerActivity:
-    verdicts = Counter(verdict for *_, verdict in ranked if verdict is not None)
+def _summarize(person: Reviewer, rankings: Sequence[Row[Any]], corrections: int) -> ReviewerActivity:
+    here = [ranking for ranking in rankings if ranking.prompt_set_id is None]
+    verdicts = Counter(Order((ranking.left, ranking.right)).verdict for ranking in here if ranking.is_pair)
     decided = verdicts[Verdict.LEFT] + verdicts[Verdict.RIGHT]
-    days = Counter(at.date() for at, *_ in ranked)
     return ReviewerActivity(
         reviewer=person.label,
         simulated=person.simulated,
-        ranked=len(ranked),
-        imported=imported,
+        ranked=len(here),
+        imported=len(rankings) - len(here),
         corrections=corrections,
-        seconds=tuple(seconds for _, seconds, _ in ranked if seconds is not None),
+        seconds=tuple(ranking.seconds for ranking in here if ranking.seconds is not None),
         left_share=verdicts[Verdict.LEFT] / decided if decided else None,
         tie_share=verdicts[Verdict.TIE] / verdicts.total() if verdicts else None,
-        by_day=dict(sorted(days.items())),
+        by_day=dict(sorted(Counter(ranking.created_at.date() for ranking in here).items())),
     )
 
 
-def _sayings(project_id: int) -> Select[*tuple[Any, ...]]:
-    """Rankings of pairs by people: comparison, reviewer, both bad, places of the reply of lower id and of the other.
+def pair_rankings(project_id: int) -> Select[*tuple[Any, ...]]:
+    """Rankings of pairs by people: `comparison_id`, reviewer's `name`, `both_bad`, places `first` and `second`.
 
-    So the order is freed from the sides, and as a Verdict LEFT is the response of lower id.
+    The first reply is the one of the lower id, so that the order is freed from the sides: as a Verdict LEFT is the
+    response of the lower id. Decisions and hidden second looks are among them.
     """
     first, second = aliased(Placement), aliased(Placement)
     return (
-        select(Ranking.comparison_id, Reviewer.name, Ranking.both_bad, first.place, second.place)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        select(Ranking.comparison_id, Reviewer.name, Ranking.both_bad)
+        .add_columns(first.place.label("first"), second.place.label("second"))
+        .join(Ranking.comparison)
+        .join(Ranking.reviewer)
         .join(first, first.ranking_id == Ranking.id)
         .join(second, (second.ranking_id == Ranking.id) & (second.response_id > first.response_id))
         .where(
-            Ranking.comparison_id.in_(_comparisons(project_id).where(of_at_most(2))),
+            Comparison.project_id == project_id,
+            OFFERED,
+            of_at_most(2),
             Ranking.undone_at.is_(None),
             Reviewer.simulated.is_(False),
         )
@@ -169,16 +147,15 @@ def _sayings(project_id: int) -> Select[*tuple[Any, ...]]:
 
 def opinions(s: Session, *, project_id: int) -> list[Opinion]:
     """What people (no simulated reviewers) said of pairs that two of them or more ranked; LEFT is the lower id."""
-    rows = s.execute(_sayings(project_id).where(OWN_WORD, Comparison.people > 1))
+    rows = s.execute(pair_rankings(project_id).where(OWN_WORD, Comparison.people > 1))
     return [
-        Opinion(comparison_id, name, Order((first, second), both_bad).verdict or "")
-        for comparison_id, name, both_bad, first, second in rows
+        Opinion(row.comparison_id, row.name, Order((row.first, row.second), row.both_bad).verdict or "") for row in rows
     ]
 
 
 @dataclass(frozen=True)
 class ReviewerConsistency:
-    """How often somebody says the same twice, and what is known to be right."""
+    """How often a reviewer says the same twice, and what is known to be right."""
 
     repeats: int
     """Hidden second looks, with the sides swapped."""
@@ -191,31 +168,29 @@ class ReviewerConsistency:
 
 
 def consistency(s: Session, *, project_id: int) -> Mapping[str, ReviewerConsistency]:
-    """By reviewer's name, for everybody who had a hidden second look or a gold pair."""
+    """By reviewer's name, for all who had a hidden second look or a gold pair."""
     repeated = select(Ranking.comparison_id).where(Ranking.drawn == Drawn.REPEAT, Ranking.undone_at.is_(None))
     rows = s.execute(
-        _sayings(project_id)
+        pair_rankings(project_id)
         .add_columns(Ranking.drawn, Ranking.adjudicates, Comparison.gold)
         .where(or_(Comparison.gold, Ranking.comparison_id.in_(repeated)))
     ).all()
-    own: dict[tuple[int, str], Order] = {}
+    orders: dict[tuple[int, str, bool], Order] = {}
     right: dict[int, Order] = {}
-    again, answers = [], []
-    for comparison_id, name, both_bad, first, second, drawn, decision, gold in rows:
-        order = Order((first, second), both_bad)
-        if decision:
-            right[comparison_id] = order
-        elif drawn is Drawn.REPEAT:
-            again.append((comparison_id, name, order))
+    for row in rows:
+        order = Order((row.first, row.second), row.both_bad)
+        if row.adjudicates:
+            right[row.comparison_id] = order
         else:
-            own[comparison_id, name] = order
-            answers += [(comparison_id, name, order)] if gold else []
-    found = {}
-    for name in sorted({name for _, name, _ in (*again, *answers)}):
-        looks = [order == own[i, name] for i, who, order in again if who == name and (i, who) in own]
-        known = [order == right[i] for i, who, order in answers if who == name and i in right]
-        found[name] = ReviewerConsistency(len(looks), sum(looks), len(known), sum(known))
-    return found
+            orders[row.comparison_id, row.name, row.drawn is Drawn.REPEAT] = order
+    gold_ids = {row.comparison_id for row in rows if row.gold}
+    by_name = {}
+    for name in sorted({name for i, name, repeat in orders if repeat or i in gold_ids}):
+        own = {(i, repeat): order for (i, who, repeat), order in orders.items() if who == name}
+        twice = [order == own[i, False] for (i, repeat), order in own.items() if repeat and (i, False) in own]
+        known = [own[i, False] == right[i] for i in gold_ids if (i, False) in own and i in right]
+        by_name[name] = ReviewerConsistency(len(twice), sum(twice), len(known), sum(known))
+    return by_name
 
 
 @dataclass(frozen=True)
@@ -230,40 +205,43 @@ class ResponderRecord:
     both_bad: int
 
 
-def by_responder(s: Session, *, project_id: int) -> list[ResponderRecord]:
-    """Every Responder whose replies people ranked beside another Responder's, most often better first."""
+def count_outcomes(s: Session, *, project_id: int) -> Mapping[tuple[int, int], Counter[Outcome]]:
+    """What people say of each two Responders' replies to the same prompt, by both ids and from either side."""
     mine, theirs = aliased(Placement), aliased(Placement)
-    fared = case(
+    my, their = aliased(Response), aliased(Response)
+    outcome = case(
         (Ranking.both_bad, Outcome.BOTH_BAD),
         (mine.place < theirs.place, Outcome.WIN),
         (mine.place > theirs.place, Outcome.LOSS),
         else_=Outcome.TIE,
-    )
-    my, their = aliased(Response), aliased(Response)
+    ).label("outcome")
     rows = s.execute(
-        select(Responder, fared.label("fared"), func.count())
+        select(my.responder_id, their.responder_id, outcome, func.count())
         .select_from(Ranking)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
+        .join(Ranking.comparison)
         .join(mine, mine.ranking_id == Ranking.id)
         .join(theirs, (theirs.ranking_id == Ranking.id) & (theirs.response_id != mine.response_id))
         .join(my, my.id == mine.response_id)
-        .join(their, their.id == theirs.response_id)
-        .join(Responder, Responder.id == my.responder_id)
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.state != ComparisonState.AWAY,
-            my.responder_id != their.responder_id,
-            OWN_WORD,
-            Reviewer.simulated.is_(False),
-        )
-        .group_by(Responder.id, "fared")
-    ).all()
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for responder, outcome, count in rows:
-        counts[responder.label][outcome] += count
+        .join(their, and_(their.id == theirs.response_id, their.responder_id != my.responder_id))
+        .where(Comparison.project_id == project_id, OFFERED, WORD_OF_PERSON)
+        .group_by(my.responder_id, their.responder_id, "outcome")
+    )
+    counts: dict[tuple[int, int], Counter[Outcome]] = defaultdict(Counter)
+    for responder_id, other_id, value, count in rows:
+        counts[responder_id, other_id][Outcome(value)] = count
+    return counts
+
+
+def by_responder(s: Session, *, project_id: int) -> list[ResponderRecord]:
+    """Every Responder whose replies people ranked beside another Responder's, most often better first."""
+    counts: dict[int, Counter[Outcome]] = defaultdict(Counter)
+    for (responder_id, _), outcomes in count_outcomes(s, project_id=project_id).items():
+        counts[responder_id] += outcomes
     order = (Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD)
-    records = [ResponderRecord(name, *(count[outcome] for outcome in order)) for name, count in counts.items()]
+    records = [
+        ResponderRecord(responder.label, *(counts[responder.id][outcome] for outcome in order))
+        for responder in s.scalars(select(Responder).where(Responder.id.in_(counts)))
+    ]
     return sorted(records, key=lambda record: (record.worse - record.better, record.responder))
 
 
@@ -279,24 +257,11 @@ class DrawnShare:
 
 def by_draw(s: Session, *, project_id: int) -> list[DrawnShare]:
     """Least certain first against the random control: how many were ranked, and how many decided."""
-    first, second = aliased(Placement), aliased(Placement)
-    rows = s.execute(
-        select(Ranking.drawn, func.count(), func.sum(case((first.place != second.place, 1), else_=0)))
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .join(first, (first.ranking_id == Ranking.id) & (first.position == 0))
-        .join(second, (second.ranking_id == Ranking.id) & (second.position == 1))
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.state != ComparisonState.AWAY,
-            of_at_most(2),
-            OWN_WORD,
-            Ranking.drawn.in_([Drawn.RANDOM, Drawn.UNCERTAIN]),
-            Reviewer.simulated.is_(False),
-        )
-        .group_by(Ranking.drawn)
-    ).all()
-    return [DrawnShare(drawn, ranked, int(decided)) for drawn, ranked, decided in sorted(rows)]
+    decided: dict[Drawn, list[bool]] = defaultdict(list)
+    drawn = Ranking.drawn.in_([Drawn.RANDOM, Drawn.UNCERTAIN])
+    for row in s.execute(pair_rankings(project_id).add_columns(Ranking.drawn).where(OWN_WORD, drawn)):
+        decided[row.drawn].append(row.first != row.second)
+    return [DrawnShare(how, len(pairs), sum(pairs)) for how, pairs in sorted(decided.items())]
 
 
 def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[Opinion]]:
@@ -310,21 +275,13 @@ def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[O
         select(Criterion.name, Ranking.comparison_id, Reviewer.name, CriterionChoice.better_id, lower_id)
         .join(CriterionChoice, CriterionChoice.criterion_id == Criterion.id)
         .join(Ranking, Ranking.id == CriterionChoice.ranking_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(
-            Criterion.project_id == project_id,
-            Ranking.comparison_id.in_(_comparisons(project_id)),
-            OWN_WORD,
-            Reviewer.simulated.is_(False),
-        )
+        .join(Ranking.comparison)
+        .join(Ranking.reviewer)
+        .where(Criterion.project_id == project_id, OFFERED, WORD_OF_PERSON)
         .order_by(Criterion.position)
     )
-    found: dict[str, list[Opinion]] = defaultdict(list)
+    by_name: dict[str, list[Opinion]] = defaultdict(list)
     for criterion, comparison_id, name, better_id, first_id in rows:
-        said = Verdict.TIE if better_id is None else Verdict.LEFT if better_id == first_id else Verdict.RIGHT
-        found[criterion].append(Opinion(comparison_id, name, said))
-    return found
-
-
-def _comparisons(project_id: int) -> Select[int]:
-    return select(Comparison.id).where(Comparison.project_id == project_id, Comparison.state != ComparisonState.AWAY)
+        verdict = Verdict.TIE if better_id is None else Verdict.LEFT if better_id == first_id else Verdict.RIGHT
+        by_name[criterion].append(Opinion(comparison_id, name, verdict))
+    return by_name

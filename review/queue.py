@@ -1,7 +1,7 @@
 """A team's queue: what comes next for whom, how many people each comparison wants, and leases.
 
 Where a project wants a number of people, each comparison of the overlap share wants so many and every other one a
-single person; the database counts, not the browser. What somebody has on the screen is leased to them for `LEASE`;
+single person; the database counts, not the browser. What a reviewer has on the screen is leased to them for `LEASE`;
 nothing is lost when a lease runs out, for the count decides.
 """
 
@@ -9,17 +9,18 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, literal, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OWN_WORD, of_at_most, wanted
+from db.comparisons import OFFERED, OWN_WORD, WORD_OF_PERSON, of_at_most, ranked_by, wanted
+from db.lookup import insert_into
 from db.models import Comparison, ComparisonState, Drawn, Lease, NextBy, Project, Prompt, Ranking, Reviewer, Role, now
 from db.people import RANKERS, require
 from errors import Refused
-from review.assignment import Offer, not_theirs, offer, ranked_by, waiting_for
-from review.filters import Filter, check_filter, conditions
+from review.assignment import Offer, offer, waiting_comparisons, withheld_comparisons
+from review.filters import Filter, filter_conditions
 from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
 
 LEASE = timedelta(minutes=10)
@@ -34,22 +35,12 @@ MOST_REPEATS = 0.2
 
 @dataclass(frozen=True)
 class Held:
-    """Comparisons that somebody has on the screen."""
+    """Comparisons that a reviewer has on the screen."""
 
     reviewer: str
     pairs: int
     until: datetime
     """When the last of their leases ends."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """One of a reviewer's own rankings, as their lists show it."""
-
-    ranking_id: int
-    prompt: str
-    """Its first words."""
-    at: datetime
 
 
 def set_queue(
@@ -66,10 +57,10 @@ def set_queue(
     """Say how the project's queue works; managers only.
 
     Args:
-        people: how many rank each comparison of the share, in 1..10; None lets everybody rank all.
+        people: how many rank each comparison of the share, in 1..10; None lets all rank all.
         share: of comparisons that want so many, in (0, 1]; the others want one person.
         next_by: which comparison comes next.
-        repeat_share: of what somebody is given, how much they ranked before; in [0, `MOST_REPEATS`].
+        repeat_share: of what a reviewer is given, how much they ranked before; in [0, `MOST_REPEATS`].
         authors_rank: whether people may rank what they wrote themselves.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
@@ -97,114 +88,101 @@ def claim(
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
     require(s, by=reviewer_id, project_id=project_id, roles=RANKERS)
     only = only or Filter()
-    check_filter(s, by=reviewer_id, project_id=project_id, only=only)
-    narrowed = conditions(only)
-    given = (
-        _held(s, project=project, reviewer_id=reviewer_id, later=later, only=only)
-        or (None if only.is_set else _repeat_due(s, project=project, reviewer_id=reviewer_id, but_not=later))
+    if only.responder_ids or only.standing is not None:  # that would tell who wrote a response
+        require(s, by=reviewer_id, project_id=project_id, roles=(Role.MANAGER,))
+    narrowed = filter_conditions(only)
+    drawn = (
+        _find_leased(s, project=project, reviewer_id=reviewer_id, later=later, narrowed=narrowed)
+        or (None if only.is_set else _find_repeat(s, project=project, reviewer_id=reviewer_id, but_not=later))
         or _draw(s, project=project, reviewer=reviewer, but_not=later, narrowed=narrowed)
     )
     for put_off in later:
         this = [*narrowed, Comparison.id == put_off]
-        given = given or _draw(s, project=project, reviewer=reviewer, but_not=(), narrowed=this)
-    if given is None:
+        drawn = drawn or _draw(s, project=project, reviewer=reviewer, but_not=(), narrowed=this)
+    if drawn is None:
         return None
-    comparison_id, drawn = given
-    lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=drawn)
-    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=drawn is Drawn.REPEAT)
+    comparison_id, how = drawn
+    lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=how)
+    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=how is Drawn.REPEAT)
 
 
-def _held(
-    s: Session, *, project: Project, reviewer_id: int, later: Collection[int], only: Filter
+def _find_leased(
+    s: Session, *, project: Project, reviewer_id: int, later: Collection[int], narrowed: Sequence[ColumnElement[bool]]
 ) -> tuple[int, Drawn] | None:
     """What is leased to the reviewer already and still theirs to rank, the newest first."""
     limit = wanted(project)
-    room = literal(True) if limit is None else or_(Comparison.gold.is_(True), _words(reviewer_id) < limit)
-    theirs_not = not_theirs(s, project=project, reviewer_id=reviewer_id)
-    mine = select(Lease.comparison_id, Lease.drawn).where(Lease.reviewer_id == reviewer_id, Lease.until > now())
-    for comparison_id, drawn in s.execute(mine.order_by(Lease.until.desc())).all():
-        theirs = select(Comparison.id).where(
-            Comparison.id == comparison_id,
+    room = true() if limit is None else or_(Comparison.gold.is_(True), _count_others(reviewer_id) < limit)
+    leased = s.execute(
+        select(Lease.comparison_id, Lease.drawn)
+        .join(Comparison, Comparison.id == Lease.comparison_id)
+        .where(
+            Lease.reviewer_id == reviewer_id,
+            Lease.until > now(),
             Comparison.project_id == project.id,
-            Comparison.state != ComparisonState.AWAY,
+            OFFERED,
             # a second tab may have ranked it since
-            *([] if drawn is Drawn.REPEAT else [room, ~ranked_by(reviewer_id)]),
-            *(Comparison.id.not_in(rows) for rows in theirs_not),
-            *conditions(only),
+            or_(Lease.drawn == Drawn.REPEAT, and_(room, ~ranked_by(reviewer_id))),
+            Comparison.id.not_in(list(later)),
+            *(Comparison.id.not_in(ids) for ids in withheld_comparisons(s, project=project, reviewer_id=reviewer_id)),
+            *narrowed,
         )
-        if comparison_id not in later and s.scalar(theirs) is not None:
-            return comparison_id, drawn
-    return None
+        .order_by(Lease.until.desc())
+        .limit(1)
+    ).one_or_none()
+    return (leased.comparison_id, leased.drawn) if leased else None
 
 
 def lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
-    """Make or renew a lease, so that it comes up before anything else; somebody's second tab may be doing the same."""
+    """Make or renew a lease, so that it comes up before anything else; a second tab may be doing the same."""
     values = {"until": now() + LEASE, "drawn": drawn}
-    which = Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id
-    renew = update(Lease).where(*which).values(**values).returning(Lease.comparison_id)
-    if s.scalar(renew) is None:
-        try:
-            with s.begin_nested():
-                s.execute(insert(Lease).values(comparison_id=comparison_id, reviewer_id=reviewer_id, **values))
-        except IntegrityError:
-            s.scalar(renew)
+    new = insert_into(s, Lease).values(comparison_id=comparison_id, reviewer_id=reviewer_id, **values)
+    s.execute(new.on_conflict_do_update(index_elements=["comparison_id", "reviewer_id"], set_=values))
 
 
 def _draw(
-    s: Session,
-    *,
-    project: Project,
-    reviewer: Reviewer,
-    but_not: Collection[int],
-    narrowed: list[ColumnElement[bool]],
+    s: Session, *, project: Project, reviewer: Reviewer, but_not: Collection[int], narrowed: list[ColumnElement[bool]]
 ) -> tuple[int, Drawn] | None:
     """A comparison with room for one person more, and how it was drawn."""
     limit = wanted(project)
     counted = limit is not None and not reviewer.simulated
-    room = (
-        or_(Comparison.gold.is_(True), Comparison.people + _leases(reviewer.id) < limit) if counted else literal(True)
-    )
+    room = or_(Comparison.gold.is_(True), Comparison.people + _count_leases(reviewer.id) < limit) if counted else true()
+
+    def locked(query: Select[Any]) -> Select[Any]:
+        return query.with_for_update(of=Comparison, skip_locked=True) if counted else query
+
+    conditions = [*narrowed, room]
     tried = set(but_not)
     for _ in range(TRIES):
-        waiting = waiting_for(
-            s, project=project, reviewer=reviewer, but_not=tried, conditions=[*narrowed, *([room] if counted else [])]
-        )
-        found, drawn = _choose(s, waiting, project=project, reviewer_id=reviewer.id)
-        if found is None and counted:
-            found = s.scalar(waiting.limit(1).with_for_update(of=Comparison, skip_locked=True))
-        elif found is None:
-            found = s.scalar(waiting.limit(1))
-        if found is None:
+        waiting = waiting_comparisons(s, project=project, reviewer=reviewer, but_not=tried, conditions=conditions)
+        comparison_id, drawn = _choose(s, waiting, project=project, reviewer_id=reviewer.id)
+        if comparison_id is None:
+            comparison_id = s.scalar(locked(waiting.limit(1)))
+        if comparison_id is None:
             return None
         # on PostgreSQL another claim may have been saved between the look and the lock
-        lock = select(Comparison.gold).where(Comparison.id == found, room)
-        gold = s.scalar(lock.with_for_update(of=Comparison, skip_locked=True) if counted else lock)
+        gold = s.scalar(locked(select(Comparison.gold).where(Comparison.id == comparison_id, room)))
         if gold is not None:
-            return found, Drawn.GOLD if gold else drawn
-        tried.add(found)
+            return comparison_id, Drawn.GOLD if gold else drawn
+        tried.add(comparison_id)
     return None
 
 
 def _choose(s: Session, waiting: Select[int], *, project: Project, reviewer_id: int) -> tuple[int | None, Drawn]:
     """A comparison put forward on purpose: a gold one now and then, or the least certain one; none otherwise."""
-    gold = s.scalar(waiting.where(Comparison.gold.is_(True)).limit(1)) if _has_gold(s, project) else None
+    any_gold = select(Comparison.id).where(Comparison.project_id == project.id, Comparison.gold.is_(True)).limit(1)
+    gold = s.scalar(waiting.where(Comparison.gold.is_(True)).limit(1)) if s.scalar(any_gold) is not None else None
     if gold is None and project.next_by is NextBy.RANDOM:
         return None, Drawn.RANDOM
-    die = _die(s, reviewer_id=reviewer_id)
+    die = _roll(s, reviewer_id=reviewer_id)
     if gold is not None and die % GOLD_EVERY == 0:
         return gold, Drawn.GOLD
     if project.next_by is NextBy.UNCERTAIN and die % CONTROL:
-        some = candidates(s, list(s.scalars(waiting.limit(WINDOW))))
-        return least_certain(some, strengths(s, project_id=project.id)), Drawn.UNCERTAIN
+        window = candidates(s, list(s.scalars(waiting.limit(WINDOW))))
+        return least_certain(window, strengths(s, project_id=project.id)), Drawn.UNCERTAIN
     return None, Drawn.RANDOM
 
 
-def _has_gold(s: Session, project: Project) -> bool:
-    some = select(Comparison.id).where(Comparison.project_id == project.id, Comparison.gold.is_(True)).limit(1)
-    return s.scalar(some) is not None
-
-
-def _given(reviewer_id: int) -> Select[Ranking]:
+def _given_here(reviewer_id: int) -> Select[Ranking]:
     """The reviewer's rankings given here, hidden second looks among them, newest first."""
     return (
         select(Ranking)
@@ -213,19 +191,19 @@ def _given(reviewer_id: int) -> Select[Ranking]:
     )
 
 
-def _die(s: Session, *, reviewer_id: int) -> int:
+def _roll(s: Session, *, reviewer_id: int) -> int:
     """A number below 2**32 that looks random, another one after each ranking: a reload cannot roll it again."""
-    last = s.scalars(_given(reviewer_id).limit(1)).first()
+    last = s.scalars(_given_here(reviewer_id).limit(1)).first()
     return int.from_bytes(hashlib.sha256(f"die:{reviewer_id}:{last.id if last else 0}".encode()).digest()[:4])
 
 
-def _repeat_due(
+def _find_repeat(
     s: Session, *, project: Project, reviewer_id: int, but_not: Collection[int]
 ) -> tuple[int, Drawn] | None:
     """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
-    if not project.repeat_share or _die(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
+    if not project.repeat_share or _roll(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
         return None
-    recent = s.scalars(_given(reviewer_id).limit(LOOK_BACK)).all()
+    recent = s.scalars(_given_here(reviewer_id).limit(LOOK_BACK)).all()
     if len(recent) < LOOK_BACK:
         return None
     again = aliased(Ranking)
@@ -235,22 +213,17 @@ def _repeat_due(
         again.undone_at.is_(None),
         again.drawn == Drawn.REPEAT,
     )
-    offered = exists().where(
-        Comparison.id == Ranking.comparison_id,
-        Comparison.project_id == project.id,
-        Comparison.state != ComparisonState.AWAY,
-        of_at_most(2),  # consistency is told of pairs
-    )
-    old = _given(reviewer_id).where(
+    withheld = withheld_comparisons(s, project=project, reviewer_id=reviewer_id)
+    old = _given_here(reviewer_id).where(
         Ranking.id < recent[-1].id,
         Ranking.drawn != Drawn.REPEAT,
         Ranking.comparison_id.not_in(list(but_not)),
-        *(Ranking.comparison_id.not_in(rows) for rows in not_theirs(s, project=project, reviewer_id=reviewer_id)),
+        *(Ranking.comparison_id.not_in(ids) for ids in withheld),
         ~repeated,
-        offered,
+        Ranking.comparison.has(and_(Comparison.project_id == project.id, OFFERED, of_at_most(2))),
     )
-    some = s.scalars(old.limit(LOOK_BACK)).all()
-    return (some[-1].comparison_id, Drawn.REPEAT) if some else None
+    rankings = s.scalars(old.limit(LOOK_BACK)).all()
+    return (rankings[-1].comparison_id, Drawn.REPEAT) if rankings else None
 
 
 def drawn_for(s: Session, *, comparison_id: int, reviewer_id: int) -> Drawn:
@@ -268,8 +241,7 @@ def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None
     limit = wanted(s.get_one(Project, comparison.project_id))
     if limit is None or comparison.gold or s.get_one(Reviewer, reviewer_id).simulated:
         return
-    full = select(_words(reviewer_id) >= limit).where(Comparison.id == comparison.id)
-    if s.scalar(full):
+    if s.scalar(select(_count_others(reviewer_id) >= limit).where(Comparison.id == comparison.id)):
         raise Refused("Enough people have ranked this pair by now, so yours was not needed. Here is the next one.")
 
 
@@ -291,61 +263,39 @@ def held_by_others(s: Session, *, project_id: int, reviewer_id: int) -> list[Hel
     return [Held(*row) for row in rows]
 
 
-def own_rankings(
-    s: Session, *, project_id: int, reviewer_id: int, state: ComparisonState | None, limit: int = 50
-) -> list[Given]:
-    """The reviewer's own standing rankings given here, newest first; of comparisons in this state, or all offered."""
-    shown = Comparison.state != ComparisonState.AWAY if state is None else Comparison.state == state
+def own_rankings(s: Session, *, project_id: int, reviewer_id: int, state: ComparisonState | None) -> dict[int, str]:
+    """The first words of the prompts that the reviewer ranked here, by the ranking's id, the 50 newest.
+
+    Args:
+        state: only of comparisons in this state; None for all that are offered.
+    """
     rows = s.execute(
-        select(Ranking.id, Prompt.text, Ranking.created_at)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        select(Ranking.id, Prompt.text)
+        .join(Ranking.comparison)
+        .join(Comparison.prompt)
         .where(
             Comparison.project_id == project_id,
-            shown,
+            OFFERED if state is None else Comparison.state == state,
             Ranking.reviewer_id == reviewer_id,
             Ranking.prompt_set_id.is_(None),
             OWN_WORD,
         )
         .order_by(Ranking.id.desc())
-        .limit(limit)
-    ).all()
-    return [Given(ranking_id, " ".join(text.split())[:160], at) for ranking_id, text, at in rows]
+        .limit(50)
+    )
+    return {ranking_id: " ".join(text.split())[:160] for ranking_id, text in rows}
 
 
-def _words(reviewer_id: int) -> ColumnElement[int]:
+def _count_others(reviewer_id: int) -> ColumnElement[int]:
     """Other people's standing rankings of a Comparison."""
-    return (
-        select(func.count())
-        .select_from(Ranking)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(
-            Ranking.comparison_id == Comparison.id,
-            OWN_WORD,
-            Reviewer.simulated.is_(False),
-            Ranking.reviewer_id != literal(reviewer_id),
-        )
-        .correlate(Comparison)
-        .scalar_subquery()
-    )
+    others = select(func.count()).select_from(Ranking).where(Ranking.comparison_id == Comparison.id, WORD_OF_PERSON)
+    return others.where(Ranking.reviewer_id != reviewer_id).correlate(Comparison).scalar_subquery()
 
 
-def _leases(reviewer_id: int) -> ColumnElement[int]:
+def _count_leases(reviewer_id: int) -> ColumnElement[int]:
     """Other people's live leases on a Comparison that they have not ranked."""
-    ranked = (
-        select(Ranking.id)
-        .where(Ranking.comparison_id == Lease.comparison_id, Ranking.reviewer_id == Lease.reviewer_id, OWN_WORD)
-        .exists()
+    ranked = exists().where(
+        Ranking.comparison_id == Lease.comparison_id, Ranking.reviewer_id == Lease.reviewer_id, OWN_WORD
     )
-    return (
-        select(func.count())
-        .select_from(Lease)
-        .where(
-            Lease.comparison_id == Comparison.id,
-            Lease.until > now(),
-            Lease.reviewer_id != literal(reviewer_id),
-            ~ranked,
-        )
-        .correlate(Comparison)
-        .scalar_subquery()
-    )
+    others = select(func.count()).select_from(Lease).where(Lease.comparison_id == Comparison.id, Lease.until > now())
+    return others.where(Lease.reviewer_id != reviewer_id, ~ranked).correlate(Comparison).scalar_subquery()

@@ -4,15 +4,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.comparisons import FEWEST, MOST
-from db.lookup import existing
+from db.comparisons import FEWEST, MOST, ranked_by
+from db.lookup import add_only, existing
 from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Role, now
 from db.people import RANKERS, guideline_of, require
 from errors import NotFound, Refused
-from review.assignment import drawn_order, ranked_by
+from review.assignment import drawn_order
 from review.queue import check_quota, drawn_for, lease, release
 from review.slots import dense
 from stats.verdicts import BETTER, MUCH_BETTER, Order
@@ -20,15 +19,23 @@ from texts.typed import comment
 
 
 @dataclass(frozen=True)
-class LastRanking:
-    """What a reviewer said last, for the undo bar."""
+class GivenRanking:
+    """A ranking, as it reads with its replies in the order in which they stand before a reviewer."""
 
     ranking_id: int
     comparison_id: int
+    reviewer: str
     order: Order
-    """As the replies stood on the screen."""
     strength: int | None
     reason: str | None
+
+    @classmethod
+    def of(cls, ranking: Ranking, response_ids: Iterable[int]) -> "GivenRanking":
+        """The ranking, seen with its responses from left to right."""
+        places = {placement.response_id: placement.place for placement in ranking.placements}
+        order = Order(tuple(places[response_id] for response_id in response_ids), none_good=ranking.both_bad)
+        label = ranking.reviewer.label
+        return cls(ranking.id, ranking.comparison_id, label, order, ranking.strength, ranking.reason)
 
 
 def rank(
@@ -41,7 +48,7 @@ def rank(
     reason: str | None = None,
     seconds: float | None = None,
 ) -> Ranking:
-    """Save a reviewer's order of a comparison's responses, one Placement each.
+    """Save a reviewer's order of a comparison's responses.
 
     Args:
         order: of the responses as they were drawn for this reviewer; gaps between places are closed.
@@ -59,13 +66,8 @@ def rank(
     if drawn is not Drawn.REPEAT:
         check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
-    try:
-        with s.begin_nested():
-            s.add(ranking)
-            s.flush()
-    except IntegrityError:
-        what = "pair" if len(ranking.placements) == 2 else "comparison"
-        raise Refused(f"You have ranked this {what} already. Undo first if you want to change it.") from None
+    what = "pair" if len(ranking.placements) == 2 else "comparison"
+    add_only(s, ranking, refusal=f"You have ranked this {what} already. Undo first if you want to change it.")
     return ranking
 
 
@@ -82,10 +84,11 @@ def new_ranking(
 ) -> Ranking:
     """An order under the guideline in force, not yet in the session; arguments as for `rank`.
 
-    Raises `Refused` for another first response than `first_id`, for places that do not fit the responses, and whatever
-    `rankable` raises.
+    Raises `NotFound`, `NotAllowed`, and `Refused` for another first response than `first_id`, places that do not fit, a
+    discarded comparison, a held-out prompt, one's own responses, and where the reviewer has seen what others said,
+    unless the comparison is not `drawn` for them but decided.
     """
-    comparison = rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
+    comparison = _find_rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
     responses = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
     count = len(responses)
     if not FEWEST <= count <= MOST:
@@ -113,12 +116,7 @@ def new_ranking(
     )
 
 
-def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: Drawn) -> Comparison:
-    """The comparison, if this reviewer may rank it, or decide it where it was not `drawn` for them.
-
-    Raises `NotFound`, `NotAllowed`, and `Refused` for a discarded one, a held-out prompt, one's own responses, and
-    where the reviewer has seen what others said.
-    """
+def _find_rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: Drawn) -> Comparison:
     comparison = existing(s, Comparison, comparison_id, "pair")
     require(s, by=by, project_id=comparison.project_id, roles=roles)
     if comparison.discarded_at is not None:
@@ -133,17 +131,11 @@ def rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role]
     return comparison
 
 
-def order_of(ranking: Ranking, response_ids: Iterable[int]) -> Order:
-    """What a ranking says of its responses, seen as they stand from left to right."""
-    places = {placement.response_id: placement.place for placement in ranking.placements}
-    return Order(tuple(places[response_id] for response_id in response_ids), none_good=ranking.both_bad)
-
-
-def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
-    """The reviewer's newest standing ranking that was given here."""
+def last_ranking(s: Session, *, by: int, project_id: int) -> GivenRanking | None:
+    """The reviewer's newest standing ranking that was given here, with the sides as they stood."""
     ranking = s.scalars(
         select(Ranking)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
+        .join(Ranking.comparison)
         .where(
             Comparison.project_id == project_id,
             Ranking.reviewer_id == by,
@@ -157,13 +149,7 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> LastRanking | None:
     if ranking is None:
         return None
     shown = sorted(ranking.placements, key=lambda placement: placement.position)
-    return LastRanking(
-        ranking_id=ranking.id,
-        comparison_id=ranking.comparison_id,
-        order=order_of(ranking, (placement.response_id for placement in shown)),
-        strength=ranking.strength,
-        reason=ranking.reason,
-    )
+    return GivenRanking.of(ranking, (placement.response_id for placement in shown))
 
 
 def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
@@ -198,7 +184,7 @@ def give_reason(s: Session, *, by: int, ranking_id: int, reason: str) -> None:
 
 
 def own_ranking(s: Session, *, by: int, ranking_id: int) -> Ranking:
-    """One's own standing ranking. Raises `NotFound` for anybody else's, and for one that was undone."""
+    """The reviewer's own standing ranking. Raises `NotFound` for another's, and for one that was undone."""
     ranking = s.get(Ranking, ranking_id)
     if ranking is None or ranking.reviewer_id != by or ranking.undone_at is not None or ranking.adjudicates:
         raise NotFound("That ranking is not yours, or it was undone already. Reload the page.")

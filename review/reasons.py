@@ -26,8 +26,8 @@ def chips_of(s: Session, *, ranking_id: int) -> list[str]:
 def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
     ranking = own_ranking(s, by=by, ranking_id=ranking_id)
-    there = s.scalars(select(Chip).where(Chip.ranking_id == ranking.id)).all()
-    put_labels(s, there, partial(Chip, ranking_id=ranking.id), praise, faults)
+    chips = s.scalars(select(Chip).where(Chip.ranking_id == ranking.id)).all()
+    put_labels(s, chips, partial(Chip, ranking_id=ranking.id), praise, faults)
 
 
 def criteria_of(s: Session, *, project_id: int) -> Sequence[Criterion]:
@@ -48,7 +48,8 @@ def set_criteria(s: Session, *, by: int, project_id: int, names: Sequence[str]) 
     wanted = list(dict.fromkeys(clean for name in names if (clean := " ".join(name.split()))))
     if len(wanted) > 6:
         raise Refused("More than six criteria take longer than the choice itself. Keep those that you would act on.")
-    known = {c.name: c for c in s.scalars(select(Criterion).where(Criterion.project_id == project_id))}
+    criteria = s.scalars(select(Criterion).where(Criterion.project_id == project_id))
+    known = {criterion.name: criterion for criterion in criteria}
     for criterion in known.values():
         if criterion.name not in wanted and criterion.retired_at is None:
             criterion.retired_at = now()
@@ -69,17 +70,12 @@ def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, 
         raise Refused("By one criterion a side is better or both are equal.")
     if len(ranking.placements) != 2:
         raise Refused("Which one was better by a criterion is asked of pairs only.")
-    said = s.get(CriterionChoice, (ranking_id, criterion_id))
-    if verdict is None:
-        if said is not None:
-            s.delete(said)
-    else:
+    if verdict is not None:
         sides = {placement.position: placement.response_id for placement in ranking.placements}
-        better = {Verdict.LEFT: sides[0], Verdict.RIGHT: sides[1]}.get(verdict)
-        if said is None:
-            s.add(CriterionChoice(ranking_id=ranking_id, criterion_id=criterion_id, better_id=better))
-        else:
-            said.better_id = better
+        better_id = {Verdict.LEFT: sides[0], Verdict.RIGHT: sides[1]}.get(verdict)
+        s.merge(CriterionChoice(ranking_id=ranking_id, criterion_id=criterion_id, better_id=better_id))
+    elif choice := s.get(CriterionChoice, (ranking_id, criterion_id)):
+        s.delete(choice)
     s.flush()
 
 
@@ -99,18 +95,17 @@ def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
 
 def put_labels(
     s: Session,
-    there: Iterable[Chip | Tag],
+    labels: Iterable[Chip | Tag],
     make: Callable[..., Chip | Tag],
     praise: Collection[str],
     faults: Collection[str],
 ) -> None:
-    """Put exactly these labels in the place of those that are there. Raises `Refused` for a word that is none."""
-    strange = [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]
-    if strange:
-        raise Refused(f"“{strange[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
+    """Put exactly these words in the place of the labels that stand. Raises `Refused` for a word that is none."""
+    if unknown := [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]:
+        raise Refused(f"“{unknown[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
     wanted = dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
-    for label in there:
+    for label in labels:
         if wanted.pop(label.label, None) is None:
             s.delete(label)
-    s.add_all(make(label=label, praise=praised) for label, praised in wanted.items())
+    s.add_all(make(label=word, praise=praised) for word, praised in wanted.items())
     s.flush()

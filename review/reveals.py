@@ -1,13 +1,12 @@
 """Looking at who wrote a comparison and what others said: at any time, at the price of one's own ranking."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, String, cast, select
 from sqlalchemy.orm import Session, selectinload
 
+from db.comparisons import ranked_by
 from db.lookup import existing
 from db.models import Change, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
 from db.people import require
@@ -22,23 +21,19 @@ class Shown:
     response_id: int
     responder: str
     text: str
-    """As it was given; while sealed, as it is shown to whoever ranks."""
+    """As it was given; while sealed, as it is shown to reviewers who rank."""
     shown: str
-    """As it is shown to whoever ranks."""
+    """As it is shown to reviewers who rank."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """One line of the audit trail."""
 
-    at: datetime
+    change: Change
     by: str
-    table: str
-    row: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    name: str | None = None
-    """Of what was changed, where people know it by one: a model's."""
+    name: str | None
+    """Of what was changed, if it has one: a model's."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +41,7 @@ class Opened:
     """A comparison with everything that is known of it."""
 
     comparison: Comparison
+    """With its prompt."""
     sealed: bool
     """The manager may still rank it: then there are no names and nothing that others said."""
     responses: Sequence[Shown]
@@ -56,9 +52,9 @@ class Opened:
 
 
 def reveal(s: Session, *, by: int, comparison_id: int, roles: Collection[Role] = (Role.MANAGER,)) -> None:
-    """Note that somebody learns who wrote a comparison or what others said of it, and ranks it no more from then on.
+    """Note that a reviewer learns who wrote a comparison or what others said of it, and ranks it no more from then on.
 
-    Of who has ranked it too: they could undo, and rank again with others' words in mind.
+    Noted of a reviewer who has ranked it too: they could undo, and rank again with others' words in mind.
     """
     comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=roles)
@@ -69,14 +65,9 @@ def reveal(s: Session, *, by: int, comparison_id: int, roles: Collection[Role] =
 
 
 def may_see(s: Session, *, by: int, comparison_id: int) -> bool:
-    """Whether it is open to this manager already: they ranked it, or looked before, or nobody is offered it."""
-    own = select(Ranking.id).where(
-        Ranking.comparison_id == comparison_id,
-        Ranking.reviewer_id == by,
-        Ranking.undone_at.is_(None),
-        Ranking.adjudicates.is_(False),
-    )
-    return s.get(Reveal, (comparison_id, by)) is not None or s.scalar(own.limit(1)) is not None
+    """Whether it is open to this manager already: they ranked it, or looked before."""
+    ranked = select(ranked_by(by)).where(Comparison.id == comparison_id)
+    return s.get(Reveal, (comparison_id, by)) is not None or bool(s.scalar(ranked))
 
 
 def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
@@ -86,9 +77,10 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     """
     comparison = existing(s, Comparison, comparison_id, "comparison")
     require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    s.refresh(comparison, ["prompt"])  # read on the screen, when the session is closed
     shown = as_shown(s, project_id=comparison.project_id)
     if not may_see(s, by=by, comparison_id=comparison_id):
-        # as whoever ranks sees them, in an order that tells nothing
+        # as reviewers see them, in an order that tells nothing
         texts = sorted(shown(response.text) for response in comparison.responses)
         return Opened(comparison, True, [Shown(0, "", text, text) for text in texts], (), (), ())
     reveal(s, by=by, comparison_id=comparison_id)
@@ -109,10 +101,13 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     return Opened(
         comparison=comparison,
         sealed=False,
-        responses=[Shown(one.id, one.responder.label, one.text, shown(one.text)) for one in comparison.responses],
+        responses=[
+            Shown(response.id, response.responder.label, response.text, shown(response.text))
+            for response in comparison.responses
+        ],
         rankings=rankings,
         corrections=corrections,
-        history=_entries(s, _changes().where(about).order_by(Change.id)),
+        history=_load_entries(s, about)[::-1],
     )
 
 
@@ -123,27 +118,19 @@ def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) ->
     the former.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    of_model = Change.table == ModelVersion.__tablename__
-    newest = _changes().where(
-        (Change.project_id == project_id) | of_model,
-        Change.comparison_id.is_(None),
-        Change.response_id.is_(None),
-        Change.table.not_in(("judgment", "tag")),
+    of_project = (Change.project_id == project_id) | (Change.table == ModelVersion.__tablename__)
+    of_pair = Change.comparison_id.is_not(None) | Change.response_id.is_not(None)
+    return _load_entries(s, of_project, ~of_pair, Change.table.not_in(("judgment", "tag")), limit=limit)
+
+
+def _load_entries(s: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Entry]:
+    is_model = (Change.table == ModelVersion.__tablename__) & (Change.row == cast(ModelVersion.id, String))
+    rows = s.execute(
+        select(Change, Reviewer, ModelVersion.name)
+        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
+        .outerjoin(ModelVersion, is_model)
+        .where(*conditions)
+        .order_by(Change.id.desc())
+        .limit(limit)
     )
-    found = _entries(s, newest.order_by(Change.id.desc()).limit(limit))
-    ids = {int(one.row) for one in found if one.table == ModelVersion.__tablename__}
-    names = {str(model.id): model.name for model in s.scalars(select(ModelVersion).where(ModelVersion.id.in_(ids)))}
-    return [replace(one, name=names.get(one.row)) if one.table == ModelVersion.__tablename__ else one for one in found]
-
-
-def _changes() -> Select[Change, Reviewer | None]:
-    return select(Change, Reviewer).outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
-
-
-def _entries(s: Session, changes: Select[Change, Reviewer | None]) -> list[Entry]:
-    return [
-        Entry(
-            change.created_at, who.label if who else "Pickwell", change.table, change.row, change.before, change.after
-        )
-        for change, who in s.execute(changes)
-    ]
+    return [Entry(change, who.label if who else "Pickwell", name) for change, who, name in rows]

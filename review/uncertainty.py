@@ -8,13 +8,14 @@ each other are the least certain of all. Between two samples of one Responder no
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, groupby, pairwise
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD
-from db.models import Comparison, ComparisonResponse, ComparisonState, Placement, Ranking, Response, Reviewer
+from db.models import Comparison, Response
+from review.progress import count_outcomes
+from stats.verdicts import Outcome
 
 WINDOW = 200
 """Of the pairs next in the random order, so many are looked at for the least certain one."""
@@ -44,80 +45,58 @@ def margin(candidate: Candidate, strengths: Mapping[int, float]) -> float:
     average = sum(known) / len(known) if known else 1.0
     if len(candidate.responder_ids) > len(set(candidate.responder_ids)):
         return 0.25  # samples of one Responder: neither known to be even nor to be clear
-    of = sorted(strengths.get(responder_id, average) for responder_id in candidate.responder_ids)
-    return min((abs(upper / (upper + lower) - 0.5) for lower, upper in pairwise(of)), default=0.25)
+    ascending = sorted(strengths.get(responder_id, average) for responder_id in candidate.responder_ids)
+    return min((abs(upper / (upper + lower) - 0.5) for lower, upper in pairwise(ascending)), default=0.25)
 
 
 def least_certain(candidates: list[Candidate], strengths: Mapping[int, float]) -> int | None:
     """The id of the candidate with the smallest margin, the first of equals; none without candidates. Pure."""
-    best = min(candidates, key=lambda one: (not one.contested, margin(one, strengths)), default=None)
+    best = min(candidates, key=lambda pair: (not pair.contested, margin(pair, strengths)), default=None)
     return best.comparison_id if best else None
 
 
 def strengths(s: Session, *, project_id: int) -> Mapping[int, float]:
     """Bradley-Terry strength of each Responder that people ranked against another one; kept for a minute."""
-    place = (str(s.get_bind().engine.url), project_id)
-    at, found = _kept.get(place, (0.0, {}))
+    key = (str(s.get_bind().engine.url), project_id)
+    at, fitted = _kept.get(key, (0.0, {}))
     if time.monotonic() - at > KEPT_FOR:
-        found = _fit(s, project_id)
-        _kept[place] = (time.monotonic(), found)
-    return found
+        fitted = _fit_strengths(s, project_id)
+        _kept[key] = (time.monotonic(), fitted)
+    return fitted
 
 
-def _fit(s: Session, project_id: int) -> Mapping[int, float]:
-    better, worse = aliased(Placement), aliased(Placement)
-    above, below = aliased(Response), aliased(Response)
-    rows = s.execute(
-        select(above.responder_id, below.responder_id, better.place < worse.place, func.count())
-        .select_from(Ranking)
-        .join(Comparison, Comparison.id == Ranking.comparison_id)
-        .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .join(better, better.ranking_id == Ranking.id)
-        .join(worse, worse.ranking_id == Ranking.id)
-        .join(above, above.id == better.response_id)
-        .join(below, below.id == worse.response_id)
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.state != ComparisonState.AWAY,
-            OWN_WORD,
-            Ranking.both_bad.is_(False),
-            Reviewer.simulated.is_(False),
-            better.place <= worse.place,
-            better.response_id != worse.response_id,
-            above.responder_id != below.responder_id,
-        )
-        .group_by(above.responder_id, below.responder_id, better.place < worse.place)
-    ).all()
-    if not rows:
+def _fit_strengths(s: Session, project_id: int) -> Mapping[int, float]:
+    counts = count_outcomes(s, project_id=project_id)
+    games = [(*pair, True, float(outcomes[Outcome.WIN])) for pair, outcomes in counts.items() if outcomes[Outcome.WIN]]
+    # both replies tell of a tie, so each counts half
+    games += [(*pair, False, outcomes[Outcome.TIE] / 2) for pair, outcomes in counts.items() if outcomes[Outcome.TIE]]
+    if not games:
         return {}
     # imported here: it takes two seconds, and only this order of the queue needs it
     from evalica import Winner, bradley_terry
 
     # an imagined tie between any two keeps the fit finite where one was never ranked below the other
-    known = sorted({responder_id for one, other, *_ in rows for responder_id in (one, other)})
-    prior = [(one, other, False, 2 * PRIOR) for one, other in combinations(known, 2)]
-    games = [*(tuple(row) for row in rows), *prior]
+    known = sorted({responder_id for first, second, *_ in games for responder_id in (first, second)})
+    games += [(first, second, False, 2 * PRIOR) for first, second in combinations(known, 2)]
     result = bradley_terry(
-        [str(one) for one, *_ in games],
-        [str(other) for _, other, *_ in games],
+        [str(first) for first, *_ in games],
+        [str(second) for _, second, *_ in games],
         [Winner.X if decided else Winner.Draw for *_, decided, _ in games],
-        # a tie is found from both sides
-        weights=[float(count if decided else count / 2) for *_, decided, count in games],
+        weights=[weight for *_, weight in games],
     )
-    return {int(str(name)): float(value) for name, value in result.scores.items()}
+    return {int(str(name)): float(strength) for name, strength in result.scores.items()}
 
 
 def candidates(s: Session, comparison_ids: list[int]) -> list[Candidate]:
     """These comparisons, in the same order, with what the choice between them needs."""
     rows = s.execute(
         select(Comparison.id, Comparison.contested, Response.responder_id)
-        .join(ComparisonResponse, ComparisonResponse.comparison_id == Comparison.id)
-        .join(Response, Response.id == ComparisonResponse.response_id)
+        .join(Comparison.responses)
         .where(Comparison.id.in_(comparison_ids))
+        .order_by(Comparison.id)
     ).all()
-    writers: dict[int, list[int]] = {}
-    contested: dict[int, bool] = {}
-    for comparison_id, against, responder_id in rows:
-        writers.setdefault(comparison_id, []).append(responder_id)
-        contested[comparison_id] = against
-    return [Candidate(i, contested[i], tuple(writers[i])) for i in comparison_ids if i in writers]
+    by_id = {
+        comparison_id: Candidate(comparison_id, contested, tuple(row.responder_id for row in group))
+        for (comparison_id, contested), group in groupby(rows, key=lambda row: (row.id, row.contested))
+    }
+    return [by_id[comparison_id] for comparison_id in comparison_ids if comparison_id in by_id]

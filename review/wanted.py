@@ -7,14 +7,13 @@ The lost prompt itself is held out and stays so. What is asked for is a better r
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.lookup import existing
 from db.models import (
     Correction,
     Evaluation,
-    ModelVersion,
     Pairing,
     Prompt,
     Responder,
@@ -51,20 +50,17 @@ def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]
     Words weigh the more the fewer prompts have them (TF-IDF, scikit-learn's TfidfVectorizer). Prompts without any in
     common are left out. For managers, once the Evaluation is closed.
     """
-    pairing = _closed(s, by=by, pairing_id=pairing_id)
+    pairing = _get_closed(s, by=by, pairing_id=pairing_id)
     rows = s.execute(
         select(Prompt.id, Prompt.text, Prompt.topic)
         .where(*_learnable(pairing.evaluation.project_id))
         .order_by(Prompt.id)
     ).all()
     topic = pairing.prompt.topic
-    near = nearest(pairing.prompt.text, [row.text for row in rows])
-    near = sorted(near, key=lambda found: topic is None or rows[found[0]].topic != topic)[:most]  # keeps the order else
-    waiting = _waiting_ids(s, project_id=pairing.evaluation.project_id)
-    return [
-        Alike(rows[n].id, rows[n].text, rows[n].topic, similarity, waits=rows[n].id in waiting)
-        for n, similarity in near
-    ]
+    near = [(rows[index], cosine) for index, cosine in nearest(pairing.prompt.text, [row.text for row in rows])]
+    near.sort(key=lambda match: topic is None or match[0].topic != topic)  # keeps the order within either half
+    waiting = _find_waiting(s, project_id=pairing.evaluation.project_id)
+    return [Alike(row.id, row.text, row.topic, cosine, waits=row.id in waiting) for row, cosine in near[:most]]
 
 
 def nearest(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
@@ -81,7 +77,7 @@ def nearest(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
         return []
     similarity = (known @ words.transform([text]).T).toarray().ravel()
     best = (-similarity).argsort(kind="stable")
-    return [(int(n), float(similarity[n])) for n in best if similarity[n] > 0]
+    return [(int(index), float(similarity[index])) for index in best if similarity[index] > 0]
 
 
 def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequence[int]) -> int:
@@ -89,19 +85,19 @@ def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequen
 
     Raises `Refused` for a held-out prompt, one that a rule routes to people, or while the Evaluation is open.
     """
-    pairing = _closed(s, by=by, pairing_id=pairing_id)
+    pairing = _get_closed(s, by=by, pairing_id=pairing_id)
     project_id = pairing.evaluation.project_id
-    found = s.scalars(select(Prompt).where(Prompt.id.in_(list(prompt_ids)), Prompt.project_id == project_id)).all()
-    if len(found) != len(set(prompt_ids)):
+    prompts = s.scalars(select(Prompt).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)).all()
+    if len(prompts) != len(set(prompt_ids)):
         raise NotFound("One of these prompts is not in this project any more. Reload the page.")
-    if any(prompt.held_out for prompt in found):
+    if any(prompt.held_out for prompt in prompts):
         raise Refused("A held-out prompt stays out of training. Choose training prompts that are like it.")
-    if any(prompt.routing_rule_id is not None for prompt in found):
+    if any(prompt.routing_rule_id is not None for prompt in prompts):
         raise Refused("A prompt that a rule routes to people trains no model. Choose others that are like it.")
     # two tabs that send the same at once wait for each other
     s.get(Pairing, pairing_id, with_for_update={"key_share": True})
-    waiting = _waiting_ids(s, project_id=project_id)
-    new = sorted({prompt.id for prompt in found} - waiting)
+    waiting = _find_waiting(s, project_id=project_id)
+    new = sorted({prompt.id for prompt in prompts} - waiting)
     for prompt_id in new:
         row = s.get(WantedCorrection, (prompt_id, pairing_id))
         if row is not None:  # corrected since, and wanted once more
@@ -113,7 +109,7 @@ def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequen
 
 
 def wanted_count(s: Session, *, project_id: int) -> int:
-    """How many training prompts wait for a correction because a model lost on others like them."""
+    """Count the training prompts that wait for a correction because a model lost on others like them."""
     rows = select(func.count(func.distinct(WantedCorrection.prompt_id))).join(WantedCorrection.prompt)
     return s.scalar(rows.where(*_waits(project_id))) or 0
 
@@ -121,7 +117,7 @@ def wanted_count(s: Session, *, project_id: int) -> int:
 def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = ()) -> WritingTask | None:
     """The next prompt that waits, those wanted by most losses first; those put off come when nothing else is left.
 
-    Its replies are the failing model's own first; none where nobody has answered it.
+    Its replies are the failing model's own first; none where it has no reply.
     """
     require(s, by=by, project_id=project_id, roles=RANKERS)
     losses, waiting = func.count(), WantedCorrection.prompt_id
@@ -136,7 +132,7 @@ def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = 
     if prompt_id is None:
         return None
     prompt = s.get_one(Prompt, prompt_id)
-    return WritingTask.of(prompt, _replies(s, prompt))
+    return WritingTask(prompt, _replies(s, prompt))
 
 
 def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
@@ -146,8 +142,7 @@ def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
     order = case((by_loser, 0), (Responder.kind != ResponderKind.HUMAN, 1), else_=2)
     rows = (
         select(Response.id, Response.text)
-        .join(Responder, Responder.id == Response.responder_id)
-        .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
+        .join(Response.responder)
         .where(Response.prompt_id == prompt.id, func.trim(Response.text) != "")
         .order_by(order, Response.id.desc())
     )
@@ -157,7 +152,7 @@ def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
     return [(response_id, text) for text, response_id in list(texts.items())[:MOST_TO_START_FROM]]
 
 
-def _closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
+def _get_closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
     pairing = existing(s, Pairing, pairing_id, "pair")
     require(s, by=by, project_id=pairing.evaluation.project_id, roles=(Role.MANAGER,))
     if pairing.evaluation.closed_at is None:
@@ -165,7 +160,7 @@ def _closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
     return pairing
 
 
-def _waiting_ids(s: Session, *, project_id: int) -> set[int]:
+def _find_waiting(s: Session, *, project_id: int) -> set[int]:
     rows = select(WantedCorrection.prompt_id).join(WantedCorrection.prompt).where(*_waits(project_id))
     return set(s.scalars(rows))
 
@@ -173,17 +168,14 @@ def _waiting_ids(s: Session, *, project_id: int) -> set[int]:
 def _waits(project_id: int) -> list[ColumnElement[bool]]:
     """Wanted, and neither corrected nor answered by a person since."""
     corrected = exists().where(
-        Response.prompt_id == WantedCorrection.prompt_id,
-        Correction.response_id == Response.id,
+        Correction.response.has(Response.prompt_id == WantedCorrection.prompt_id),
         Correction.created_at > WantedCorrection.created_at,
         Correction.undone_at.is_(None),
-        Reviewer.id == Correction.reviewer_id,
-        Reviewer.simulated.is_(False),
+        Correction.reviewer.has(Reviewer.simulated.is_(False)),
     )
     written = exists().where(
         Response.prompt_id == WantedCorrection.prompt_id,
-        Responder.id == Response.responder_id,
-        and_(Responder.kind == ResponderKind.HUMAN, Responder.reviewer_id.is_not(None)),
+        Response.responder.has((Responder.kind == ResponderKind.HUMAN) & Responder.reviewer_id.is_not(None)),
         Response.created_at > WantedCorrection.created_at,
     )
     return [*_learnable(project_id), ~or_(corrected, written)]

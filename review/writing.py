@@ -21,7 +21,7 @@ ENOUGH = 2
 """So many people's replies to a prompt make a pair; more are not asked for."""
 
 
-_NOBODY_ELSE = and_(Prompt.routing_rule_id.is_not(None), ~has_reply_of_person())
+_FOR_PEOPLE = and_(Prompt.routing_rule_id.is_not(None), ~has_reply_of_person())
 """Routed to people, and no person has replied: such a prompt waits even where made-up replies are there."""
 
 
@@ -29,22 +29,18 @@ def _waits(project_id: int, reviewer_id: int, held_out: bool) -> list[ColumnElem
     by_people = (
         select(func.count())
         .select_from(Response)
-        .join(Responder, Responder.id == Response.responder_id)
+        .join(Response.responder)
         .where(Response.prompt_id == Prompt.id, Responder.kind == ResponderKind.HUMAN)
         .correlate(Prompt)
         .scalar_subquery()
     )
-    own = exists().where(
-        Response.prompt_id == Prompt.id,
-        Responder.id == Response.responder_id,
-        Responder.reviewer_id == reviewer_id,
-    )
-    wanted = or_(by_people < ENOUGH, _NOBODY_ELSE)
+    own = exists().where(Response.prompt_id == Prompt.id, Response.responder.has(Responder.reviewer_id == reviewer_id))
+    wanted = or_(by_people < ENOUGH, _FOR_PEOPLE)
     return [Prompt.project_id == project_id, Prompt.held_out.is_(held_out), wanted, ~own]
 
 
 def unanswered_count(s: Session, *, project_id: int, reviewer_id: int, held_out: bool = False) -> int:
-    """How many prompts want another person's reply, or any person's, and have none by this one."""
+    """Count the prompts that want another person's reply, or any person's, and have none by this one."""
     waits = _waits(project_id, reviewer_id, held_out)
     return s.scalar(select(func.count()).select_from(Prompt).where(*waits)) or 0
 
@@ -58,30 +54,30 @@ def next_unanswered(
     people have given already; none for held-out prompts, which are judged blind.
     """
     require(s, by=by, project_id=project_id, roles=RANKERS)
-    waits, first = _waits(project_id, by, held_out), case((_NOBODY_ELSE, 0), else_=1)
+    waits, first = _waits(project_id, by, held_out), case((_FOR_PEOPLE, 0), else_=1)
     order = put_off_last(Prompt.id, later), first, Prompt.id
     prompt = s.scalars(select(Prompt).where(*waits).order_by(*order).limit(1)).first()
     if prompt is None:
         return None
-    others = [] if held_out else [(response.id, response.text) for response in _replies_by_people(s, prompt.id)]
+    others = [] if held_out else [(response.id, response.text) for response in _load_human_replies(s, prompt.id)]
     rule = s.get(RoutingRule, prompt.routing_rule_id) if prompt.routing_rule_id is not None else None
-    return WritingTask.of(prompt, others, routed=rule.reason if rule else None)
+    return WritingTask(prompt, others, routed=rule.reason if rule else None)
 
 
 def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
     """Save a person's own reply, and offer it for ranking beside other people's where the prompt is for training.
 
-    Raises `Refused` for an empty text, one that somebody gave already, and a second reply by the same person.
+    Raises `Refused` for an empty text, one that was given already, and a second reply by the same person.
     """
     prompt = existing(s, Prompt, prompt_id, "prompt")
     require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
     clean = short_enough(cleaned(text), LONGEST_REPLY, "The reply")
     if not clean:
         raise Refused("An empty reply cannot be sent. Write one first.")
-    if found := TURN_MARK.search(clean):
-        raise Refused(f"“{found.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
-    me = _own_responder(s, by=by, project_id=prompt.project_id)
-    before = _replies_by_people(s, prompt_id)
+    if mark := TURN_MARK.search(clean):
+        raise Refused(f"“{mark.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
+    me = _ensure_responder(s, by=by, project_id=prompt.project_id)
+    before = _load_human_replies(s, prompt_id)
     if any(response.responder_id == me.id for response in before):
         raise Refused("You have replied to this prompt already. Correct that reply if you want to change it.")
     if any(same_words(response.text, clean) for response in before):
@@ -103,27 +99,22 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
     return response
 
 
-def _replies_by_people(s: Session, prompt_id: int) -> list[Response]:
-    rows = (
-        select(Response)
-        .join(Responder, Responder.id == Response.responder_id)
-        .where(Response.prompt_id == prompt_id, Responder.kind == ResponderKind.HUMAN)
-        .order_by(Response.id)
-    )
-    return list(s.scalars(rows))
+def _load_human_replies(s: Session, prompt_id: int) -> list[Response]:
+    human = Response.responder.has(Responder.kind == ResponderKind.HUMAN)
+    return list(s.scalars(select(Response).where(Response.prompt_id == prompt_id, human).order_by(Response.id)))
 
 
-def _own_responder(s: Session, *, by: int, project_id: int) -> Responder:
+def _ensure_responder(s: Session, *, by: int, project_id: int) -> Responder:
     """The human Responder that stands for this person; made when they write for the first time."""
     mine = select(Responder).where(Responder.project_id == project_id, Responder.reviewer_id == by)
-    found = s.scalars(mine.where(Responder.kind == ResponderKind.HUMAN).order_by(Responder.id)).first()
-    if found is not None:
-        return found
+    responder = s.scalars(mine.where(Responder.kind == ResponderKind.HUMAN).order_by(Responder.id)).first()
+    if responder is not None:
+        return responder
     name = s.get_one(Reviewer, by).name
     taken = select(Responder.id).where(Responder.project_id == project_id, Responder.name == name)
     if s.scalar(taken) is not None:
         name = f"{name} (written here)"
-    made = Responder(project_id=project_id, name=name, kind=ResponderKind.HUMAN, reviewer_id=by)
-    s.add(made)
+    responder = Responder(project_id=project_id, name=name, kind=ResponderKind.HUMAN, reviewer_id=by)
+    s.add(responder)
     s.flush()
-    return made
+    return responder

@@ -1,7 +1,7 @@
-"""``python -m tests.fsdp_on_cpu FOLDER``: the trainer with FSDP on a CPU, for tests where there is no GPU.
+"""``python -m tests.fsdp_on_cpu KIND RUN_ID ATTEMPT``: `jobs.child` with FSDP on a CPU, for tests without a GPU.
 
 accelerate 1.15 turns FSDP on for accelerators only (`AcceleratorState.__init__`), though torch shards over gloo as
-well. This turns it on for a CPU, and starts the trainer.
+well. This turns it on for a CPU, and carries the attempt.
 """
 
 import runpy
@@ -9,8 +9,6 @@ from typing import Any
 
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
-
-from training.trainer.processes import TRAINER
 
 as_it_is = AcceleratorState.__init__
 
@@ -23,4 +21,4 @@ def with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **more: Any) -> No
 
 
 AcceleratorState.__init__ = with_fsdp
-runpy.run_module(TRAINER, run_name="__main__", alter_sys=True)
+runpy.run_module("jobs.child", run_name="__main__", alter_sys=True)

@@ -9,7 +9,7 @@ from errors import NotAllowed, NotFound, Refused
 from review.adjudication import conflicts, decide, withdraw_decision
 from review.assignment import drawn_order, left_first, next_offer
 from review.progress import opinions
-from review.rankings import last_ranking, order_of, rank
+from review.rankings import GivenRanking, last_ranking, rank
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_pair, a_project, a_prompt, a_response, a_reviewer
 from training.data.feedback import standing_rankings
@@ -108,7 +108,7 @@ def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(
     rankings = [team.say(team.ann, pair, "1"), team.say(team.bo, pair, "2")]
     conflict = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)[0]
     shown = [reply.response_id for reply in conflict.offer.replies]
-    assert [word.order for word in conflict.words] == [order_of(ranking, shown) for ranking in rankings]
+    assert [word.order for word in conflict.words] == [GivenRanking.of(ranking, shown).order for ranking in rankings]
     assert {word.order.verdict for word in conflict.words} == {Verdict.LEFT, Verdict.RIGHT}
     for action in (
         lambda: conflicts(s, by=team.ann.id, project_id=team.project.id, decided=False),

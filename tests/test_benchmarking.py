@@ -553,7 +553,7 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(database
         assert [(one.task, one.value, len(one.by_example or {})) for one in row.scores] == [("arc_easy", 0.97, 100)]
         assert row.measured_by == LIBRARY
         row.status = RunStatus.FAILED
-        try_again(s, by=by, kind="benchmark", run_id=run_id)
+        try_again(s, by=by, run_id=run_id)
     again = Fake({"mmlu": [hard]})
     carry(run_id, again)
     assert again.request is not None
@@ -571,7 +571,7 @@ def test_what_another_library_measured_is_measured_again(database: Path, tmp_pat
         carry(run_id, Fake({"arc_easy": [a_score(right(3))], "mmlu": "No."}))
     with session() as s:
         s.get_one(BenchmarkRun, run_id).status = RunStatus.FAILED
-        try_again(s, by=by, kind="benchmark", run_id=run_id)
+        try_again(s, by=by, run_id=run_id)
     newer = Fake({"arc_easy": [a_score(right(4))], "mmlu": [a_score(right(1), task="mmlu")]})
     carry(run_id, newer, by="lm-eval 10")
     assert newer.request is not None
@@ -584,7 +584,7 @@ def test_a_cancelled_run_keeps_nothing_more(database: Path, tmp_path: Path) -> N
     run_id, by = started(tmp_path)
     progress = unmanaged("benchmark", run_id)
     with session() as s:
-        cancel(s, by=by, kind="benchmark", run_id=run_id)
+        cancel(s, by=by, run_id=run_id)
     with pytest.raises(RunLost):
         run(progress, Fake({"arc_easy": [a_score(right(3))], "mmlu": []}), lambda: LIBRARY)
     with reading() as s:

@@ -106,7 +106,7 @@ def test_a_correction_of_a_correction_keeps_the_chain_and_the_newest_is_learned_
     reveal(s, by=desk.manager.id, comparison_id=desk.pairs[0].id)
     (listed,) = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
     assert list(listed.sealed_by) == []
-    assert (listed.correction_id, [name for name, _ in listed.chain], listed.text) == (
+    assert (listed.correction.id, [name for name, _ in listed.chain], listed.correction.text) == (
         second.id,
         ["Ann", "Bo"],
         "Tomorrow.",
@@ -162,7 +162,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     a_response(s, held_out, team, text="On Friday, madam.")
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
     found = sure(next_unanswered(s, by=ann.id, project_id=project.id))
-    assert (found.prompt_id, [text for _, text in found.replies]) == (prompts[0].id, ["It comes on Friday."])
+    assert (found.prompt.id, [text for _, text in found.replies]) == (prompts[0].id, ["It comes on Friday."])
     write_reply(s, by=ann.id, prompt_id=prompts[0].id, text=" Friday at noon. ")
     write_reply(s, by=ann.id, prompt_id=prompts[2].id, text="I do not know.")
     (mine,) = s.scalars(select(Responder).where(Responder.reviewer_id == ann.id))
@@ -234,7 +234,7 @@ def test_whoever_corrects_a_correction_has_seen_what_somebody_thought_and_ranks_
     reply = desk.pairs[0].responses[0]
     first = correct(s, by=desk.ann.id, response_id=reply.id, text="Tomorow.", reason="no date")
     assert not [
-        e for e in project_history(s, by=desk.manager.id, project_id=desk.project.id) if e.table == "correction"
+        e for e in project_history(s, by=desk.manager.id, project_id=desk.project.id) if e.change.table == "correction"
     ]
     correct(s, by=desk.bo.id, response_id=reply.id, text="Tomorrow.", parent_id=first.id)
     with pytest.raises(Refused, match="seen what others said"):
@@ -270,7 +270,7 @@ def test_nobody_changes_a_correction_behind_the_back_of_who_corrected_it(s: Sess
     found = derive([], given_corrections(s, project_id=desk.project.id))
     assert [row.chosen.text for row in found.rows] == [third.text]
     listed = standing_corrections(s, by=desk.manager.id, project_id=desk.project.id)
-    assert [one.correction_id for one in listed] == [third.id]
+    assert [one.correction.id for one in listed] == [third.id]
 
 
 def test_a_draft_belongs_to_what_is_corrected(s: Session) -> None:

@@ -6,9 +6,9 @@ from streamlit.testing.v1 import AppTest
 
 from db.models import Evaluation, Guess, Judgment, Peek, Response, Reviewer, Role
 from db.session import reading, session
-from eval.evaluations import create_evaluation, protocol_of
+from eval.evaluations import create_evaluation
 from eval.judging import judge, next_view, tags_of
-from eval.protocol import Plan, Protocol, Stopping
+from eval.protocol import Plan, Protocol, Stopping, protocol_of
 from stats.verdicts import Verdict
 from tests.app_pages import html, open_page, press, said, sent
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure

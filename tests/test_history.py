@@ -98,8 +98,8 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     assert (taken_back[0]["verdict"], taken_back[1]["verdict"]) == ("TIE", None)
     assert s.scalars(select(Judgment)).one().verdict is None
     told = project_history(s, by=manager.id, project_id=project.id)
-    assert {entry.table for entry in told} >= {"project", "guideline", "membership", "evaluation"}
-    assert "judgment" not in {entry.table for entry in told}
+    assert {entry.change.table for entry in told} >= {"project", "guideline", "membership", "evaluation"}
+    assert "judgment" not in {entry.change.table for entry in told}
 
 
 def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Session, pair: Comparison) -> None:
@@ -118,7 +118,7 @@ def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Sess
     assert (back[0], back[1], back[2]) == (retired[1], {"retired_at": None}, elsewhere.id)
     for by, here in ((manager, project), (elsewhere, other)):
         told = project_history(s, by=by.id, project_id=here.id)
-        assert [entry.name for entry in told if entry.table == "model_version"] == [version.name] * 3
+        assert [entry.name for entry in told if entry.change.table == "model_version"] == [version.name] * 3
 
 
 def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path) -> None:
@@ -159,7 +159,7 @@ def test_nobody_sees_what_others_said_before_ranking_or_giving_that_up(s: Sessio
     reveal(s, by=manager.id, comparison_id=pair.id)
     seen = opened(s, by=manager.id, comparison_id=pair.id)
     assert [(one.reviewer.label, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
-    assert {"ranking", "reveal"} <= {entry.table for entry in seen.history}
+    assert {"ranking", "reveal"} <= {entry.change.table for entry in seen.history}
     assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is None
     with pytest.raises(Refused, match="seen what others said"):
         rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
@@ -186,3 +186,19 @@ def test_a_comparison_deleted_meanwhile_is_told_and_its_trail_stays(s: Session, 
         rank(s, by=ann.id, comparison_id=gone, order=Verdict.LEFT.order)
     assert claim(s, project_id=project.id, reviewer_id=ann.id) is None
     assert changes(s, "comparison")[-1][1] is None
+
+
+@pytest.mark.usefixtures("database")
+def test_what_was_opened_can_be_read_when_the_session_is_closed() -> None:
+    with session() as s:
+        project = a_project(s)
+        manager_id, prompt = a_reviewer(s, project).id, a_prompt(s, project)
+        replies = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
+        comparison_id, asked = a_comparison(s, *replies).id, prompt.text
+    with session() as s:
+        sealed = opened(s, by=manager_id, comparison_id=comparison_id)
+        reveal(s, by=manager_id, comparison_id=comparison_id)
+    with session() as s:
+        seen = opened(s, by=manager_id, comparison_id=comparison_id)
+    assert sealed.comparison.prompt.text == seen.comparison.prompt.text == asked
+    assert [entry.change.table for entry in seen.history] == ["reveal"]

@@ -187,7 +187,7 @@ def test_near_duplicates_of_a_training_prompt_never_become_held_out(s: Session) 
         s, f"email\n{text} Please help!\nDo you sell maps?\n", ColumnMapping(prompt="email", held_out=HeldOut.ALL)
     )
     assert done.prompts == 2
-    assert [prompt.held_out for prompt in plan.prompts] == [False, True]
+    assert [planned.prompt.held_out for planned in plan.prompts] == [False, True]
     assert "nearly repeats a training prompt" in plan.problems[0].message
 
 
@@ -225,8 +225,8 @@ def test_a_held_out_share_keeps_near_duplicates_together_and_is_fixed_by_its_see
     mapping = ColumnMapping(prompt="email", held_out=HeldOut.SHARE, held_out_share=0.5)
     plan = plan_import(s, project_id=project.id, table=table, mapping=mapping)
     again = plan_import(s, project_id=project.id, table=table, mapping=mapping)
-    assert [p.held_out for p in plan.prompts] == [p.held_out for p in again.prompts]
-    sides = [p.held_out for p in plan.prompts]
+    assert [p.prompt.held_out for p in plan.prompts] == [p.prompt.held_out for p in again.prompts]
+    sides = [p.prompt.held_out for p in plan.prompts]
     assert sides[::2] == sides[1::2]
     assert sum(sides) == 8
 

@@ -1,7 +1,8 @@
-"""Long work outside the app: real processes, real SQLite, real DBOS, and tiny scripts in place of the stages."""
+"""Long work outside the app: real processes, real databases, and tiny scripts in place of the stages."""
 
-import json
+import importlib
 import os
+import random
 import signal
 import sqlite3
 import subprocess
@@ -11,53 +12,59 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Project, Role, RunStatus, Scope, Worker, now
+from db.models import ExportForm, ExportRun, GenerationRun, Part, Project, Role, Run, RunStatus, Scope, Worker, now
 from db.session import reading, session
-from errors import NotAllowed, NotFound, Refused
+from errors import DatabaseProblem, NotAllowed, NotFound, Refused
 from jobs import child
 from jobs import supervise as supervising
-from jobs.attempts import LOST_LIMIT, Take, begin, lost_in_a_row, settle, why, write_down
-from jobs.processes import Group, boot_id
+from jobs.attempts import LOST_LIMIT, begin, claim, hand_back, settle, why
+from jobs.processes import TIED, Group, boot_id
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import (
     ALIVE,
+    HEAVY,
     KINDS,
+    LIGHT,
     NO_WORKER,
     cancel,
     collapse,
-    kind_of,
     log_tail,
     pause,
     run_folder,
+    strangers,
     the_run,
     try_again,
     waiting_reason,
     worker_alive,
 )
-from jobs.supervise import Pace, supervise
-from settings import ROOT
+from jobs.supervise import Pace, carry_next
+from settings import ROOT, settings
 from tests.factories import a_model, a_project, a_reviewer
 
-QUICK = Pace(poll=0.05, beat=0.1, cancel_grace=0.5, stop_grace=0.5, linger=0.5, retry=0.01)
+QUICK = Pace(poll=0.05, beat=0.1, cancel_grace=0.5, stop_grace=0.5, linger=0.5, retry=0.01, patience=0.1)
+both_databases = pytest.mark.both_databases
 
 CHILD = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
-from db.session import session
+from db.models import Worker
+from db.session import reading, session
 from errors import TrainingFailed
-from jobs.child import PARENT, carry
-from jobs.processes import die_with_parent
+from jobs.child import carry
+from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress
+from jobs.runs import the_run
 
-die_with_parent(int(os.environ[PARENT]))
+die_with_parent(int(os.environ[TIED]))
 here = Path(__file__).parent
 
 def succeed(progress):
@@ -73,6 +80,10 @@ def grandchild():
         f"os.rename({str(file) + '.new'!r}, {str(file)!r}); time.sleep(600)"
     )
     subprocess.Popen([sys.executable, "-c", code])
+
+def asked(progress):
+    with reading() as s:
+        return the_run(s, progress.run_id).cancel_requested
 
 def wait_for(name):
     while not (here / name).exists():
@@ -118,13 +129,11 @@ def a_run(s: Session) -> int:
 
 def by_of(s: Session, run_id: int) -> int:
     """Who asked for the run: a manager of its project."""
-    by = the_run(s, kind="generation", run_id=run_id).requested_by_id
-    assert by is not None
-    return by
+    return the_run(s, run_id).requested_by_id
 
 
 @pytest.fixture
-def run_id(database: Path) -> int:
+def run_id(database: Path, backend: str) -> int:
     with session() as s:
         return a_run(s)
 
@@ -149,7 +158,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes
     """Starts real worker processes; whoever is left at the end is killed with everything under it."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(**environment: str) -> subprocess.Popen[bytes]:
         script = tmp_path / "worker.py"
         script.write_text(WORKER.replace("CHILD", repr(str(tmp_path / "child.py"))))
         with (tmp_path / "worker.log").open("ab") as output:
@@ -157,7 +166,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes
                 [sys.executable, str(script)],
                 stdout=output,
                 stderr=output,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
             )
         started.append(process)
         return process
@@ -190,13 +199,14 @@ def gone(pid: int) -> bool:
 
 
 def carry_out(run_id: int, command: Command, stop: threading.Event | None = None) -> GenerationRun:
-    supervise("generation", run_id, worker="w", stop=stop or threading.Event(), command=command, pace=QUICK)
+    carry_next(worker="w", stop=stop or threading.Event(), command=command, pace=QUICK)
     return look(run_id)
 
 
 # ------------------------------------------------------------------------------------------------- one attempt
 
 
+@both_databases
 def test_a_queued_run_succeeds(run_id: int, stage: Callable[[str], Command]) -> None:
     run = carry_out(
         run_id, stage("print('working'); progress.update(stage='Work', done=3, total=3); succeed(progress)")
@@ -278,7 +288,7 @@ def test_cancel_ends_the_whole_group_even_who_ignores_sigterm(
     carrying.start()
     until((tmp_path / "grandchild").exists)
     with session() as s:
-        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), run_id=run_id)
     carrying.join(timeout=20)
 
     run = look(run_id)
@@ -294,7 +304,7 @@ def test_a_cancelled_run_that_ends_with_an_error_was_cancelled(
         """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         (here / 'ready').touch()
-        while not progress.cancel_requested():
+        while not asked(progress):
             time.sleep(0.01)
         raise TrainingFailed('Its helper was ended.')
         """
@@ -303,11 +313,12 @@ def test_a_cancelled_run_that_ends_with_an_error_was_cancelled(
     carrying.start()
     until((tmp_path / "ready").exists)
     with session() as s:
-        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), run_id=run_id)
     carrying.join(timeout=20)
     assert (look(run_id).status, look(run_id).error) == (RunStatus.CANCELLED, None)
 
 
+@both_databases
 def test_an_attempt_whose_run_was_taken_over_is_ended_and_writes_nothing(
     run_id: int, stage: Callable[[str], Command]
 ) -> None:
@@ -334,7 +345,7 @@ def test_a_stopping_worker_hands_its_run_back(run_id: int, stage: Callable[[str]
     carrying.join(timeout=20)
 
     run = look(run_id)
-    assert (run.status, run.worker, run.process_group) == (RunStatus.RUNNING, None, None)
+    assert (run.status, run.worker) == (RunStatus.RUNNING, None)
     assert gone(leader or 0)
 
 
@@ -343,10 +354,10 @@ def test_what_became_of_a_run_is_written_once_the_database_takes_it(
 ) -> None:
     refusals = iter(range(2))
 
-    def full_at_first(progress: Progress, *, exit_status: int) -> None:
+    def full_at_first(progress: Progress, error: str) -> None:
         if next(refusals, None) is not None:
             raise OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
-        settle(progress, exit_status=exit_status)
+        settle(progress, error)
 
     monkeypatch.setattr(supervising, "settle", full_at_first)
     assert carry_out(run_id, stage("pass")).status is RunStatus.FAILED
@@ -355,6 +366,7 @@ def test_what_became_of_a_run_is_written_once_the_database_takes_it(
 # ----------------------------------------------------------------------------------------------------- fencing
 
 
+@both_databases
 def test_an_old_attempt_can_write_nothing(run_id: int) -> None:
     old = unmanaged("generation", run_id)
     old.update(done=1)
@@ -372,21 +384,21 @@ def test_an_old_attempt_can_write_nothing(run_id: int) -> None:
     assert (look(run_id).status, look(run_id).done) == (RunStatus.RUNNING, 1)
 
 
+@both_databases
 def test_a_cancelled_attempt_can_save_no_results(run_id: int) -> None:
     progress = unmanaged("generation", run_id)
     with session() as s:
         progress.guard(s)
-    assert not progress.cancel_requested()
     with session() as s:
-        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), run_id=run_id)
 
-    assert progress.cancel_requested()
     with pytest.raises(RunLost), session() as s:
         progress.guard(s)
     with pytest.raises(RunLost), session() as s:
         progress.succeed(s)
 
 
+@both_databases
 def test_a_run_without_a_worker_is_this_process_s_own(run_id: int) -> None:
     progress = unmanaged("generation", run_id)
     progress.update(stage="Loading", tokens=12)
@@ -397,55 +409,57 @@ def test_a_run_without_a_worker_is_this_process_s_own(run_id: int) -> None:
     assert progress.folder.is_dir()
     with pytest.raises(Refused):
         unmanaged("generation", run_id)
-    assert begin("generation", run_id, worker="w") is None, "no worker takes it while this process lives"
     with session() as s:
         progress.succeed(s)
     assert look(run_id).status is RunStatus.SUCCEEDED
 
 
-def test_a_run_whose_process_without_a_worker_died_is_taken_up_and_nobody_is_killed(run_id: int) -> None:
-    unmanaged("generation", run_id)
-    with session() as s:
-        s.get_one(GenerationRun, run_id).process_started = 1.0  # that process is gone; its pid is somebody else's
-
-    assert begin("generation", run_id, worker="w") == Take(attempt=2, lost=True, done=0)
-
-
 # ------------------------------------------------------------------------------------------------ lost workers
 
 
+@both_databases
 def test_a_run_that_loses_its_worker_three_times_without_progress_fails(run_id: int) -> None:
     for attempt in range(1, LOST_LIMIT + 1):
-        take = begin("generation", run_id, worker=f"w{attempt}")
-        assert take is not None
-        assert take.attempt == attempt
-        write_down(Progress("generation", run_id, attempt), take)
-
-    assert begin("generation", run_id, worker="w4") is None
+        claimed = claim(worker=f"w{attempt}")
+        assert claimed is not None
+        assert begin(claimed.progress)
+    claimed = claim(worker="w4")
+    assert claimed is not None
+    assert not begin(claimed.progress)
+    assert claim(worker="w5") is None
     assert look(run_id).status is RunStatus.FAILED
     assert "lost three times" in (look(run_id).error or "")
+
     with session() as s:
-        try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
-    assert begin("generation", run_id, worker="w5") == Take(attempt=LOST_LIMIT + 1, lost=False, done=0)
+        try_again(s, by=by_of(s, run_id), run_id=run_id)
+    claimed = claim(worker="w5")
+    assert claimed is not None
+    assert begin(claimed.progress)
 
 
-def test_only_losses_in_a_row_at_the_same_count_add_up() -> None:
-    first = Take(attempt=1, lost=False, done=0)
-    assert lost_in_a_row([first], done=0) == 1
-    assert lost_in_a_row([first, Take(2, True, 0), Take(3, True, 0)], done=0) == 3
-    assert lost_in_a_row([first, Take(2, True, 0), Take(3, True, 5)], done=9) == 1
-    assert lost_in_a_row([first, Take(2, True, 5), Take(3, False, 5)], done=5) == 1
+def test_only_losses_in_a_row_at_the_same_count_add_up(run_id: int) -> None:
+    counted = []
+    for done, back in ((0, False), (0, False), (5, False), (5, True), (5, False), (5, False), (6, False)):
+        claimed = claim(worker="w")
+        assert claimed is not None
+        assert begin(claimed.progress)
+        claimed.progress.update(done=done)
+        counted.append(look(run_id).losses)
+        if back:
+            hand_back(claimed.progress)
+    assert counted == [0, 1, 2, 1, 0, 1, 2]
 
 
+@both_databases
 def test_a_living_worker_keeps_its_run(run_id: int) -> None:
     with session() as s:
         s.add(Worker(id="w1", pid=1, host="elsewhere"))
-    begin("generation", run_id, worker="w1")
-    assert begin("generation", run_id, worker="w2") is None
+    assert claim(worker="w1") is not None
+    assert claim(worker="w2") is None
 
     with session() as s:
         s.get_one(Worker, "w1").beat_at = now() - 2 * ALIVE
-    assert begin("generation", run_id, worker="w2") is not None
+    assert claim(worker="w2") is not None
 
 
 def test_a_pid_of_another_boot_or_another_start_is_nobody_of_ours() -> None:
@@ -460,6 +474,7 @@ def test_a_pid_of_another_boot_or_another_start_is_nobody_of_ours() -> None:
 # ---------------------------------------------------------------------------------------------- worker processes
 
 
+@both_databases
 def test_the_worker_carries_runs_one_at_a_time_and_leaves_cleanly(
     run_id: int,
     stage: Callable[[str], Command],
@@ -507,6 +522,7 @@ def test_a_second_worker_for_the_same_home_is_refused(
     until(has(run_id, RunStatus.SUCCEEDED))
 
 
+@both_databases
 def test_a_killed_worker_s_run_is_taken_up_again_by_the_next_after_the_old_processes_are_gone(
     run_id: int,
     stage: Callable[[str], Command],
@@ -534,15 +550,46 @@ def test_a_killed_worker_s_run_is_taken_up_again_by_the_next_after_the_old_proce
     until(has(run_id, RunStatus.SUCCEEDED))
     assert look(run_id).attempt == 2
     assert gone(grandchild)
-    takes = [json.loads(line) for line in (run_folder("generation", run_id) / "attempts.jsonl").open()]
-    assert [take["lost"] for take in takes] == [False, True]
+    assert look(run_id).losses == 1
 
 
+@both_databases
+def test_several_workers_share_a_database_and_each_run_is_carried_once(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    stage(
+        """
+        with (here / 'carried').open('a') as file:
+            file.write(f"{progress.run_id} {progress.attempt} {os.environ['PICKWELL_HOME']}\\n")
+        if progress.run_id == first:
+            wait_for('go')  # until another worker has carried one
+        succeed(progress)
+        """.replace("first", str(run_id))
+    )
+    with session() as s:
+        runs = [run_id, *(a_run(s) for _ in range(4))]
+    url, homes = settings().url, [str(tmp_path / f"home-{n}") for n in range(2)]
+    workers = [start_worker(PICKWELL_HOME=home, PICKWELL_DATABASE_URL=url) for home in homes]
+    until(lambda: any(look(run).status is RunStatus.SUCCEEDED for run in runs[1:]))
+    (tmp_path / "go").touch()
+    for run in runs:
+        until(has(run, RunStatus.SUCCEEDED))
+    carried = [line.split() for line in (tmp_path / "carried").read_text().splitlines()]
+    assert sorted((int(run), int(attempt)) for run, attempt, _ in carried) == [(run, 1) for run in runs]
+    assert len({home for *_, home in carried}) > 1
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    assert [worker.wait(timeout=15) for worker in workers] == [0, 0]
+
+
+@both_databases
 def test_a_worker_told_to_stop_leaves_within_seconds_and_the_next_one_goes_on(
     run_id: int,
     stage: Callable[[str], Command],
     start_worker: Callable[[], subprocess.Popen[bytes]],
-    home: Path,
 ) -> None:
     stage("time.sleep(600) if progress.attempt == 1 else succeed(progress)")
     worker = start_worker()
@@ -553,7 +600,6 @@ def test_a_worker_told_to_stop_leaves_within_seconds_and_the_next_one_goes_on(
     assert gone(leader)
     assert look(run_id).status is RunStatus.RUNNING
 
-    (home / "dbos.sqlite").unlink()  # the rows are the truth: even without what DBOS knew, the run goes on
     start_worker()
     until(has(run_id, RunStatus.SUCCEEDED))
     assert look(run_id).attempt == 2
@@ -563,30 +609,74 @@ def test_a_run_cancelled_in_the_queue_can_be_tried_again(
     run_id: int,
     stage: Callable[[str], Command],
     start_worker: Callable[[], subprocess.Popen[bytes]],
-    home: Path,
     tmp_path: Path,
 ) -> None:
-    def workflow() -> str | None:
-        with sqlite3.connect(f"file:{home}/dbos.sqlite?mode=ro", uri=True) as dbos:
-            found = dbos.execute("SELECT status FROM workflow_status WHERE workflow_uuid = ?", (name,)).fetchone()
-        return str(found[0]) if found else None
-
     stage("wait_for('go'); succeed(progress)")
     with session() as s:
         second = a_run(s)
-    name = f"generation-{second}-0"
     start_worker()
     until(has(run_id, RunStatus.RUNNING))
-    until(lambda: workflow() == "ENQUEUED")
     with session() as s:
-        cancel(s, by=by_of(s, second), kind="generation", run_id=second)
+        cancel(s, by=by_of(s, second), run_id=second)
     (tmp_path / "go").touch()
-    until(lambda: workflow() == "SUCCESS")
+    until(has(run_id, RunStatus.SUCCEEDED))
     assert look(second).status is RunStatus.CANCELLED
 
     with session() as s:
-        try_again(s, by=by_of(s, second), kind="generation", run_id=second)
+        try_again(s, by=by_of(s, second), run_id=second)
     until(has(second, RunStatus.SUCCEEDED))
+
+
+@pytest.mark.slow
+@both_databases
+def test_kill_9_of_workers_and_children_at_random_moments_loses_no_run_and_saves_none_twice(
+    run_id: int,
+    stage: Callable[[str], Command],
+    start_worker: Callable[..., subprocess.Popen[bytes]],
+    tmp_path: Path,
+) -> None:
+    stage(
+        """
+        with reading() as s:
+            done = the_run(s, progress.run_id).done
+        for n in range(done, 6):
+            time.sleep(0.1)
+            progress.update(done=n + 1, total=6)
+        with session() as s:
+            progress.guard(s)
+            s.add(Worker(id=f"saved {progress.run_id} {progress.attempt}", pid=0, host="results"))
+            progress.succeed(s)
+        """
+    )
+    with session() as s:
+        runs = [run_id, *(a_run(s) for _ in range(7))]
+    chance, url = random.Random(9), settings().url
+    homes = [{"PICKWELL_HOME": str(tmp_path / f"home-{n}"), "PICKWELL_DATABASE_URL": url} for n in range(2)]
+    workers = [start_worker(**home) for home in homes]
+    killed = {"worker": 0, "child": 0}
+    while any(look(run).status is not RunStatus.SUCCEEDED for run in runs):
+        time.sleep(chance.uniform(0.2, 2.5))
+        turn = chance.randrange(len(workers))
+        children = psutil.Process(workers[turn].pid).children()
+        if killed["child"] < 4 and children:
+            children[0].kill()
+            killed["child"] += 1
+        elif killed["worker"] < 6:
+            workers[turn].kill()
+            workers[turn].wait()
+            workers[turn] = start_worker(**homes[turn])
+            killed["worker"] += 1
+        for run in runs:
+            if look(run).status is RunStatus.FAILED:  # its process was killed, or it took its workers down
+                with session() as s:
+                    try_again(s, by=by_of(s, run), run_id=run)
+    assert min(killed.values()) > 2
+    with reading() as s:
+        saved = [worker.id.split() for worker in s.query(Worker) if worker.host == "results"]
+    assert sorted(int(run) for _, run, _ in saved) == runs
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    assert [worker.wait(timeout=15) for worker in workers] == [0, 0]
 
 
 def test_a_worker_without_a_database_says_what_to_run(
@@ -610,58 +700,79 @@ def test_a_worker_refuses_the_database_of_another_version(
 
 
 def test_a_queued_run_is_cancelled_at_once_and_can_be_tried_again(run_id: int, s: Session) -> None:
-    cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
-    run = the_run(s, kind="generation", run_id=run_id)
+    cancel(s, by=by_of(s, run_id), run_id=run_id)
+    run = the_run(s, run_id)
     assert run.status is RunStatus.CANCELLED
 
-    try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+    try_again(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested, run.error, run.finished_at) == (RunStatus.QUEUED, False, None, None)
 
 
 def test_a_paused_run_says_so_until_somebody_resumes_it(run_id: int, s: Session) -> None:
-    run = the_run(s, kind="generation", run_id=run_id)
+    run = the_run(s, run_id)
     run.status = RunStatus.RUNNING
-    pause(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+    pause(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested, run.paused) == (RunStatus.RUNNING, True, True)
     run.status = RunStatus.CANCELLED
-    try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+    try_again(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested, run.paused) == (RunStatus.QUEUED, False, False)
 
 
 def test_a_running_run_is_only_asked_to_end(run_id: int, s: Session) -> None:
-    run = the_run(s, kind="generation", run_id=run_id)
+    run = the_run(s, run_id)
     run.status = RunStatus.RUNNING
-    cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+    cancel(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested) == (RunStatus.RUNNING, True)
 
 
 def test_a_run_that_ended_cannot_be_cancelled_and_one_that_succeeded_not_be_tried_again(
     run_id: int, s: Session
 ) -> None:
-    the_run(s, kind="generation", run_id=run_id).status = RunStatus.SUCCEEDED
+    the_run(s, run_id).status = RunStatus.SUCCEEDED
     with pytest.raises(Refused, match="already ended"):
-        cancel(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+        cancel(s, by=by_of(s, run_id), run_id=run_id)
     with pytest.raises(Refused, match="SUCCEEDED"):
-        try_again(s, by=by_of(s, run_id), kind="generation", run_id=run_id)
+        try_again(s, by=by_of(s, run_id), run_id=run_id)
 
 
 def test_only_a_manager_cancels_or_tries_again(run_id: int, s: Session) -> None:
-    run = the_run(s, kind="generation", run_id=run_id)
+    run = the_run(s, run_id)
     annotator = a_reviewer(s, s.get_one(Project, run.project_id), Role.ANNOTATOR)
     for action in (cancel, try_again):
         with pytest.raises(NotAllowed, match="manager"):
-            action(s, by=annotator.id, kind="generation", run_id=run_id)
+            action(s, by=annotator.id, run_id=run_id)
     assert run.status is RunStatus.QUEUED
 
 
 def test_a_run_that_is_not_there_is_said_to_be_missing(s: Session) -> None:
-    for kind in ("training", "baking"):
-        with pytest.raises(NotFound):
-            the_run(s, kind=kind, run_id=9)
+    with pytest.raises(NotFound, match="Run 9 is not there"):
+        the_run(s, 9)
 
 
+@both_databases
+def test_a_kind_of_run_that_this_version_does_not_know_is_a_sentence_and_left_alone(run_id: int) -> None:
+    with session() as s:
+        other = a_run(s)
+        s.execute(text("UPDATE run SET kind = 'baking' WHERE id = :id"), {"id": run_id})
+    with reading() as s:
+        with pytest.raises(DatabaseProblem, match=r"does not know the kind .*baking.* Update the program"):
+            the_run(s, run_id)
+        (sentence,) = strangers(s)
+    with session() as s:
+        s.add(Worker(id="w", pid=1, host="here"))
+        assert waiting_reason(s, the_run(s, other)) is None, "nobody waits for what nobody will carry"
+    assert f"“baking” of run {run_id}" in sentence
+    claimed = claim(worker="w")
+    assert claimed is not None
+    assert claimed.progress.run_id == other
+    assert claim(worker="w2") is None
+    with reading() as s:
+        assert s.execute(text("SELECT status, attempt FROM run WHERE id = :id"), {"id": run_id}).one() == ("QUEUED", 0)
+
+
+@both_databases
 def test_a_run_says_why_it_waits(s: Session) -> None:
-    first, second = (the_run(s, kind="generation", run_id=a_run(s)) for _ in range(2))
+    first, second = (the_run(s, a_run(s)) for _ in range(2))
     assert waiting_reason(s, first) == NO_WORKER
     s.add(Worker(id="w", pid=1, host="here"))
     s.flush()
@@ -675,6 +786,27 @@ def test_a_run_says_why_it_waits(s: Session) -> None:
     s.flush()
     assert waiting_reason(s, first) is None
     assert waiting_reason(s, second) is None
+
+
+def test_an_export_waits_for_no_training_and_a_training_for_no_export(s: Session) -> None:
+    run = the_run(s, a_run(s))
+    of = {"project_id": run.project_id, "requested_by_id": run.requested_by_id}
+    assert isinstance(run, GenerationRun)
+    model_id = run.responder.model_version_id
+    exports = [ExportRun(**of, model_version_id=model_id, part=Part.MERGED, form=ExportForm.ZIP) for _ in range(2)]
+    s.add_all([*exports, Worker(id="w", pid=1, host="here")])
+    s.flush()
+    for light in exports:
+        light.created_at = run.created_at - ALIVE * light.id
+    s.flush()
+    assert waiting_reason(s, run) is None
+    assert waiting_reason(s, exports[1]) is None
+    assert f"Export {exports[1].id} is before this one" in (waiting_reason(s, exports[0]) or "")
+
+
+def test_a_light_run_is_claimed_beside_a_heavy_one(run_id: int) -> None:
+    assert claim(worker="w", kinds=LIGHT) is None
+    assert claim(worker="w", kinds=HEAVY) is not None
 
 
 def test_a_worker_that_has_been_silent_counts_as_dead(s: Session) -> None:
@@ -731,7 +863,7 @@ def test_the_child_runs_the_kind_s_stage_without_telemetry(run_id: int, monkeypa
     module = types.ModuleType("a_stage")
     monkeypatch.setattr(module, "run", run, raising=False)
     monkeypatch.setitem(sys.modules, "a_stage", module)
-    monkeypatch.setitem(child.STAGES, "generation", "a_stage")
+    monkeypatch.setitem(KINDS, "generation", replace(KINDS["generation"], module="a_stage"))
     for name in child.QUIET:
         monkeypatch.setenv(name, "")
     unmanaged("generation", run_id)
@@ -744,7 +876,7 @@ def test_the_child_runs_the_kind_s_stage_without_telemetry(run_id: int, monkeypa
 def test_a_child_whose_worker_is_gone_does_nothing() -> None:
     orphan = subprocess.run(
         [sys.executable, "-m", "jobs.child", "generation", "1", "1"],
-        env=os.environ | {child.PARENT: "1"},
+        env=os.environ | {TIED: "1"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -753,11 +885,33 @@ def test_a_child_whose_worker_is_gone_does_nothing() -> None:
     assert "process that started this one is gone" in orphan.stderr
 
 
-def test_every_kind_has_its_stage(run_id: int) -> None:
-    assert set(child.STAGES) == set(KINDS)
-    assert kind_of(look(run_id)) == "generation"
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("baking 1 1", "There is no kind of run called baking; there are generation, training"),
+        ("generation 99 1", "Run 99 is not there (any more)."),
+        ("training {run} 1", "Run {run} is of the kind generation, not training."),
+        ("generation {run} 2", "Run {run} is QUEUED at attempt 0, so nobody carries attempt 2."),
+        ("generation x 1", "Say which attempt it is: python -m jobs.child KIND RUN_ID ATTEMPT"),
+        ("generation", "Say which attempt it is: python -m jobs.child KIND RUN_ID ATTEMPT"),
+    ],
+)
+def test_a_child_that_is_told_of_no_attempt_says_so_in_a_sentence(
+    arguments: str, sentence: str, run_id: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert child.main(arguments.format(run=run_id).split()) == 2
+    assert capsys.readouterr().err.startswith(sentence.format(run=run_id))
+    assert look(run_id).status is RunStatus.QUEUED
+
+
+def test_every_kind_is_declared_once_with_a_module_that_carries_it() -> None:
+    for name, kind in KINDS.items():
+        module = importlib.import_module(kind.module)
+        assert callable(module.run), name
+        assert callable(module.resources), name
+    assert {mapper.polymorphic_identity for mapper in inspect(Run).self_and_descendants} == {None, *KINDS}
 
 
 def test_the_app_s_side_of_jobs_stays_light() -> None:
-    code = "import sys, jobs.runs, jobs.progress; assert not {'dbos', 'torch', 'psycopg'} & set(sys.modules)"
+    code = "import sys, jobs.runs, jobs.progress; assert not {'ray', 'torch', 'psycopg'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -493,7 +493,7 @@ def test_a_run_that_failed_goes_on_where_it_was_and_asks_nothing_twice(there: Fa
     before = {str(body["messages"]) for body in there.asked[:15]}
     with session() as s:
         s.get_one(JudgeRun, run_id).status = RunStatus.FAILED
-        try_again(s, by=contest.manager.id, kind="judge", run_id=run_id)
+        try_again(s, by=contest.manager.id, run_id=run_id)
     there.asked.clear()
     there.act = saying(by_quality)
     carried(run_id)
@@ -510,7 +510,7 @@ def test_a_run_that_is_paused_writes_nothing_more_and_can_be_resumed(there: Fake
     def somebody_pauses(body: dict[str, Any]) -> Reply:
         if len(there.asked) == 3:
             with session() as s:
-                pause(s, by=contest.manager.id, kind="judge", run_id=run_id)
+                pause(s, by=contest.manager.id, run_id=run_id)
         return saying(by_quality)(body)
 
     there.act = somebody_pauses
@@ -519,7 +519,7 @@ def test_a_run_that_is_paused_writes_nothing_more_and_can_be_resumed(there: Fake
     assert len(verdicts_of(run_id)) < 40
     with session() as s:
         s.get_one(JudgeRun, run_id).status = RunStatus.CANCELLED
-        try_again(s, by=contest.manager.id, kind="judge", run_id=run_id)
+        try_again(s, by=contest.manager.id, run_id=run_id)
     there.act = saying(by_quality)
     carried(run_id)
     assert the_run(run_id).status is RunStatus.SUCCEEDED
@@ -530,7 +530,7 @@ def test_a_queued_run_is_cancelled_like_any_other(there: FakeEndpoint) -> None:
     with session() as s:
         contest = Contest(s, prompts=2)
         run_id = asked(s, contest, remote(there))
-        cancel(s, by=contest.manager.id, kind="judge", run_id=run_id)
+        cancel(s, by=contest.manager.id, run_id=run_id)
     assert the_run(run_id).status is RunStatus.CANCELLED
     assert KINDS["judge"].title == "Model judge"
 
@@ -749,6 +749,7 @@ def test_a_retired_model_and_one_that_is_served_wrongly_are_no_judges(s: Session
         s,
         ParityCheck,
         project_id=contest.project.id,
+        requested_by_id=contest.manager.id,
         model_version_id=version.id,
         passed=False,
         problem="Its tokens differ.",

@@ -3,10 +3,10 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
 import tracemalloc
@@ -29,15 +29,20 @@ from db.lookup import models, refuse_retired
 from db.models import (
     Companion,
     Evaluation,
+    ExportForm,
+    ExportRun,
     GenerationRun,
     Judgment,
     ModelVersion,
     Pairing,
     ParityCheck,
+    Part,
     Preference,
     Project,
+    PushRun,
     Reviewer,
     Role,
+    Run,
     RunStatus,
     Scope,
     Split,
@@ -49,13 +54,29 @@ from db.models import (
 from db.session import reading, session
 from errors import BrokenModel, NotAllowed, Refused
 from files import MANIFEST, file_sha256, write_json
+from jobs.child import carry
+from jobs.progress import RunLost, unmanaged
+from jobs.runs import cancel, the_run
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
 from llm.serving import Served, served_name, vllm_command
+from release import export as exporting
+from release import hub as hubs
 from release.card import Card, card, contests_of, escaped, markdown, selection_in_words
 from release.compare import compare, differing_first, side_by_side
-from release.export import ADAPTER_CONFIG, CARD, PIECE, Form, Part, commands, exports_folder, parcel, parts, write
-from release.hub import PushFailed, missing, push
+from release.export import (
+    ADAPTER_CONFIG,
+    CARD,
+    PIECE,
+    commands,
+    exports_folder,
+    latest_release,
+    parcel,
+    parts,
+    request_export,
+    write,
+)
+from release.hub import PushFailed, missing, push, request_push
 from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_of, retire, set_licence
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
@@ -63,7 +84,6 @@ from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a
 from tests.trained_models import a_training, safetensors, version_of
 from training.lineage import descendants, learned_from, line_of, training_of, trainings_of, whose_word
 from training.recipe.recipe import LOSSES, Loss
-from ui.models.work import work_of
 
 
 @pytest.fixture
@@ -272,32 +292,28 @@ def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: 
     assert "base_model: someone/model" in markdown(found, adapter_only=False, files={}, commands=())
 
 
-def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: Form) -> Path:
+def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: ExportForm) -> Path:
     told: list[float] = []
     given_ = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=part)
-    place = write(given_, form, lambda stage, share: told.append(share))
+    place = write(given_, form, at=now(), tell=lambda stage, share: told.append(share))
     assert told[-1] == 1.0
     assert told == sorted(told)
     return place
 
 
-def unpacked(place: Path, form: Form, into: Path) -> Path:
-    if form is Form.FOLDER:
+def unpacked(place: Path, form: ExportForm, into: Path) -> Path:
+    if form is ExportForm.FOLDER:
         return place
-    if form is Form.ZIP:
-        with zipfile.ZipFile(place) as archive:
-            archive.extractall(into)
-    else:
-        with tarfile.open(place) as tar:
-            tar.extractall(into, filter="data")
+    with zipfile.ZipFile(place) as archive:
+        archive.extractall(into)
     (folder,) = into.iterdir()
     assert place.name == f"{folder.name}.{form.value}"
     return folder
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", ExportForm)
 def test_an_export_holds_the_model_its_card_and_a_hash_of_every_file(
-    s: Session, home: Path, tmp_path: Path, manager: tuple[Project, Reviewer], form: Form
+    s: Session, home: Path, tmp_path: Path, manager: tuple[Project, Reviewer], form: ExportForm
 ) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
@@ -324,7 +340,7 @@ def test_an_adapter_is_exported_with_the_template_it_was_trained_with(
 ) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    folder = exported(s, project, by, version, Part.ADAPTER, Form.FOLDER)
+    folder = exported(s, project, by, version, Part.ADAPTER, ExportForm.FOLDER)
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["as_registered"]
     assert (folder / "chat_template.jinja").read_text() == "{{ messages }}"
@@ -346,7 +362,7 @@ def test_weights_that_changed_since_they_were_registered_are_not_exported(
     folder = Path(version.location if part is Part.MERGED else str(version.adapter_folder))
     next(folder.glob("*.safetensors")).write_bytes(safetensors(b"others!!"))
     with pytest.raises(Refused, match="not those that were registered"):
-        exported(s, project, by, version, part, Form.FOLDER)
+        exported(s, project, by, version, part, ExportForm.FOLDER)
     assert not exports_folder().exists()
 
 
@@ -360,13 +376,13 @@ def test_nothing_half_stays_where_an_export_dies(s: Session, home: Path, manager
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        write(found, Form.ZIP, die)
+        write(found, ExportForm.ZIP, at=now(), tell=die)
     assert list(exports_folder().iterdir()) == []
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", ExportForm)
 def test_weights_are_never_in_memory_as_a_whole(
-    s: Session, home: Path, manager: tuple[Project, Reviewer], form: Form
+    s: Session, home: Path, manager: tuple[Project, Reviewer], form: ExportForm
 ) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
@@ -374,9 +390,98 @@ def test_weights_are_never_in_memory_as_a_whole(
     version.sha256 = hash_weights(Path(version.location))
     found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
     tracemalloc.start()
-    write(found, form)
+    write(found, form, at=now())
     assert tracemalloc.get_traced_memory()[1] < 12 * PIECE
     tracemalloc.stop()
+
+
+def carried(run: Run) -> Run:
+    """The run as it is once a worker's child has carried it."""
+    carry(unmanaged(run.kind, run.id), hubs.run if isinstance(run, PushRun) else exporting.run)
+    with reading() as s:
+        return the_run(s, run.id)
+
+
+@pytest.fixture
+def asked(database: Path, home: Path) -> ExportRun:
+    """An export that somebody asked for."""
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project)
+        version = version_of(s, a_training(s, project, by, home))
+        return request_export(
+            s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED, form=ExportForm.ZIP
+        )
+
+
+@pytest.mark.both_databases
+def test_an_export_is_a_run_that_says_where_it_put_the_model(asked: ExportRun, backend: str) -> None:
+    run = carried(asked)
+    assert isinstance(run, ExportRun)
+    assert (run.status, run.done, run.total, run.error) == (RunStatus.SUCCEEDED, 100, 100, None)
+    assert [str(place) for place in exports_folder().iterdir()] == [run.place]
+
+
+def test_an_export_that_was_killed_anywhere_is_whole_once_and_leaves_nothing_half(
+    asked: ExportRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(folder: Path, ignore_errors: bool = False) -> None:
+        if folder.exists():
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", kill)  # at its very end, when the result is in its place
+        with pytest.raises(Killed):
+            carried(asked)
+    (place,) = (place for place in exports_folder().iterdir() if not place.name.startswith("."))
+    when = place.stat().st_mtime_ns
+    with session() as s:
+        s.get_one(ExportRun, asked.id).status = RunStatus.QUEUED
+    run = carried(asked)
+    assert (run.status, run.attempt) == (RunStatus.SUCCEEDED, 2)
+    assert place.stat().st_mtime_ns == when, "it was there, and was written again"
+
+
+def test_an_export_of_changed_weights_has_failed_with_the_sentence(asked: ExportRun) -> None:
+    with session() as s:
+        location = s.get_one(ModelVersion, asked.model_version_id).location
+        (Path(location) / "model.safetensors").write_bytes(safetensors(b"others!!"))
+    run = carried(asked)
+    assert run.status is RunStatus.FAILED
+    assert "not those that were registered" in (run.error or "")
+
+
+def test_a_cancelled_export_writes_no_more(asked: ExportRun) -> None:
+    progress = unmanaged("export", asked.id)
+    with session() as s:
+        cancel(s, by=asked.requested_by_id, run_id=asked.id)
+    with pytest.raises(RunLost):
+        exporting.run(progress)
+    with reading() as s:
+        assert s.get_one(ExportRun, asked.id).place is None
+
+
+def test_a_model_leaves_by_one_run_at_a_time_and_by_managers_only(asked: ExportRun) -> None:
+    where: dict[str, Any] = {"project_id": asked.project_id, "model_version_id": asked.model_version_id}
+    with session() as s:
+        project = s.get_one(Project, asked.project_id)
+        with pytest.raises(Refused, match="Export of Tuned is still going on"):
+            request_push(s, by=asked.requested_by_id, **where, folder=Path("x"), repository="team/tone")
+        s.get_one(ExportRun, asked.id).status = RunStatus.FAILED
+        push_ = request_push(s, by=asked.requested_by_id, **where, folder=Path("x/y"), repository=" team/tone ")
+        assert (push_.repository, push_.private) == ("team/tone", True)
+        assert latest_release(s, model_version_id=asked.model_version_id) is push_
+        form: dict[str, Any] = {"part": Part.MERGED, "form": ExportForm.FOLDER}
+        with pytest.raises(Refused, match="Push of y is still going on"):
+            request_export(s, by=asked.requested_by_id, **where, **form)
+        other = a_reviewer(s, project, Role.REVIEWER).id
+        with pytest.raises(NotAllowed):
+            request_export(s, by=other, **where, **form)
+        with pytest.raises(NotAllowed):
+            request_push(s, by=other, **where, folder=Path("x"), repository="team/tone")
 
 
 def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: tuple[Project, Reviewer]) -> None:
@@ -384,15 +489,15 @@ def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: 
     on_hub = sure(a_model(s, project, "someone/model").model_version)
     assert parts(on_hub) == []
     with pytest.raises(Refused, match="on the hub"):
-        exported(s, project, by, on_hub, Part.MERGED, Form.FOLDER)
+        exported(s, project, by, on_hub, Part.MERGED, ExportForm.FOLDER)
     with pytest.raises(Refused, match="no adapter"):
-        exported(s, project, by, on_hub, Part.ADAPTER, Form.FOLDER)
+        exported(s, project, by, on_hub, Part.ADAPTER, ExportForm.FOLDER)
     gone = saved(s, ModelVersion, name="Gone", location="/nowhere/model")
     with pytest.raises(BrokenModel, match="no model folder"):
-        exported(s, project, by, gone, Part.MERGED, Form.FOLDER)
+        exported(s, project, by, gone, Part.MERGED, ExportForm.FOLDER)
     reviewer = a_reviewer(s, project, Role.REVIEWER)
     with pytest.raises(NotAllowed):
-        exported(s, project, reviewer, gone, Part.MERGED, Form.FOLDER)
+        exported(s, project, reviewer, gone, Part.MERGED, ExportForm.FOLDER)
 
 
 def test_the_line_says_what_the_engine_is_started_with_here() -> None:
@@ -439,7 +544,7 @@ def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_
     project, by = manager
     version = sure(a_model(s, project, str(default_model)).model_version)
     version.name, version.sha256 = "Ton & Stil", hash_weights(default_model)
-    folder = exported(s, project, by, version, Part.MERGED, Form.FOLDER)
+    folder = exported(s, project, by, version, Part.MERGED, ExportForm.FOLDER)
     lines = [block.split("\n```")[0] for block in (folder / CARD).read_text().split("```sh\n")[1:]]
     serving, asking = lines[1 if engine.on_gpu() else 0], lines[2]
     own = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -503,7 +608,7 @@ def folder(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> Path:
     """An export as a folder."""
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    return exported(s, project, by, version, Part.ADAPTER, Form.FOLDER)
+    return exported(s, project, by, version, Part.ADAPTER, ExportForm.FOLDER)
 
 
 def test_a_push_is_private_and_takes_the_whole_export(folder: Path) -> None:
@@ -524,7 +629,13 @@ def test_a_repository_that_is_public_gets_nothing_that_was_to_be_private(folder:
 
 
 @pytest.mark.parametrize("name", ["", "tone", "a/b/c", "team/to ne", "team/--x--", "../x"])
-def test_a_push_needs_whose_repository_it_is(folder: Path, name: str) -> None:
+def test_a_push_needs_whose_repository_it_is(
+    s: Session, folder: Path, manager: tuple[Project, Reviewer], name: str
+) -> None:
+    project, by = manager
+    where: dict[str, Any] = {"project_id": project.id, "model_version_id": 1, "folder": folder}
+    with pytest.raises(Refused, match="owner/name"):
+        request_push(s, by=by.id, **where, repository=name)
     with pytest.raises(Refused, match="owner/name"):
         push(folder, repository=name, to=FakeHub())
 
@@ -766,13 +877,15 @@ def test_a_manager_reads_a_card_exports_the_model_and_gets_the_line_that_serves_
     two: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    project_id, by, version_id = two
+    project_id, by, _ = two
     page = open_page("trained_models", project_id=project_id, by=by)
     assert "Sha256 of the chat template" in said(page)
     press(page, "Export")
-    work = sure(work_of(version_id))
-    assert work.thread is not None
-    work.thread.join(20)
+    assert "No worker is running, so this waits" in said(page)
+    assert next(one for one in page.button if one.label == "Export").disabled
+    with reading() as s:
+        (run,) = s.scalars(select(ExportRun))
+    assert carried(run).status is RunStatus.SUCCEEDED
     page = open_page("trained_models", project_id=project_id, by=by)
     (place,) = exports_folder().iterdir()
     assert f"{place}" in said(page)
@@ -786,17 +899,16 @@ def test_a_push_begins_only_when_the_repository_is_typed(
     project_id, by, version_id = two
     with session() as s:
         found = parcel(s, by=by, project_id=project_id, model_version_id=version_id, part=Part.ADAPTER)
-    write(found, Form.FOLDER)
+    write(found, ExportForm.FOLDER, at=now())
     page = open_page("trained_models", project_id=project_id, by=by)
     button = next(one for one in page.button if one.label == "Push")
     assert button.disabled
     page.text_input(key=f"repository_{version_id}_0").set_value("team/tone").run()
-    assert hub_server == []
     press(page, "Push")
-    work = sure(work_of(version_id))
-    assert work.thread is not None
-    work.thread.join(20)
-    assert work.problem is None
+    assert hub_server == []
+    with reading() as s:
+        (run,) = s.scalars(select(PushRun))
+    assert carried(run).error is None
     assert any("/commit/" in path for path, _, _ in hub_server)
     page = open_page("trained_models", project_id=project_id, by=by)
     assert "/team/tone" in said(page)

@@ -19,9 +19,9 @@ from db.models import Correction, Evaluation, Guess, Judgment, Pairing, Peek, Re
 from db.session import session
 from errors import BadSetting, NotAllowed, Refused
 from eval.contestants import look_over
-from eval.evaluations import close_evaluation, counted, forecasts, protocol_of, verify_protocol
+from eval.evaluations import close_evaluation, counted, forecasts, verify_protocol
 from eval.forecast import forecast
-from eval.guesses import Guessed, guess_accuracy, guesses_of
+from eval.guesses import Guessed, guess_accuracy
 from eval.judging import (
     HELD_FOR,
     explain,
@@ -35,9 +35,19 @@ from eval.judging import (
     undo_last,
 )
 from eval.live import live, peek
-from eval.protocol import Plan, Stopping, Undecided, canonical, draw_overlap, hash_of, read_protocol
+from eval.protocol import (
+    Plan,
+    Stopping,
+    Undecided,
+    canonical,
+    contrast_label,
+    draw_overlap,
+    hash_of,
+    protocol_of,
+    read_protocol,
+)
+from eval.report.results import results
 from eval.telltales import Tells, pieces, telltales
-from stats.estimates import CannotEstimate, Interval
 from stats.verdicts import Verdict
 from tests.contests import Contest
 from tests.factories import a_comparison, a_human, a_ranking, a_response, a_reviewer, saved, sure
@@ -55,7 +65,7 @@ def test_a_protocol_says_everything_and_its_hash_covers_it(s: Session) -> None:
     found = sure(protocol_of(evaluation))
     assert canonical(found) == evaluation.protocol
     people = tuple(one.id for one in contest.people)
-    assert (found.plan.primary, found.label_of(people)) == ((people,), "People, together")
+    assert (found.plan.primary, contrast_label(people, found.baselines)) == ((people,), "People, together")
     assert (found.plan.odds, found.plan.stopping, found.alpha) == (1.5, Stopping.ANYTIME, 0.05)
     assert len(found.pairings) == 20
     assert found.planned == 24  # two of the ten with people, two of the ten with the other model, by two
@@ -424,24 +434,21 @@ def test_guesses_are_counted_where_exactly_one_side_was_a_machine_and_once_it_is
         judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.TIE)
         left = s.get_one(Judgment, view.judgment_id).candidate_left
         say_which(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT if left else Guess.RIGHT)
-    with pytest.raises(Refused, match="once the evaluation is closed"):
-        guesses_of(s, evaluation_id=evaluation.id)
+    with pytest.raises(Refused, match="when the evaluation is closed"):
+        results(s, evaluation_id=evaluation.id)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    found = guess_accuracy(guesses_of(s, evaluation_id=evaluation.id))
-    assert (found.right, found.wrong, found.asked) == (4, 0, 4)
+    found = guess_accuracy(results(s, evaluation_id=evaluation.id).verdicts[0].guesses)
+    assert (found.named.count, found.named.n, found.cannot_tell) == (4, 4, 0)
 
 
 def test_the_guess_s_accuracy_has_an_interval_by_prompt_or_a_reason_why_not() -> None:
     found = guess_accuracy([Guessed(n % 40, n % 2 == 0) for n in range(80)] + [Guessed(1, None)] * 5)
-    assert (found.rate, found.cannot_tell) == (0.5, 5)
-    assert isinstance(found.interval, Interval)
-    assert found.interval.low < 0.5 < found.interval.high
+    assert (found.named.rate, found.cannot_tell) == (0.5, 5)
+    assert found.named.low < 0.5 < found.named.high
     assert "no better than a coin" in found.sentence
     assert "could often tell" in guess_accuracy([Guessed(n, True) for n in range(30)]).sentence
     assert "took people" in guess_accuracy([Guessed(n, False) for n in range(30)]).sentence
-    nobody = guess_accuracy([Guessed(1, None)])
-    assert isinstance(nobody.rate, CannotEstimate)
-    assert "Cannot be estimated" in nobody.sentence
+    assert "Cannot be estimated" in guess_accuracy([Guessed(1, None)]).sentence
 
 
 def test_a_fixed_evaluation_closes_early_only_with_a_reason_that_is_kept(s: Session) -> None:

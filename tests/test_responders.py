@@ -267,7 +267,8 @@ def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
         ]
         found = answers(s, responder=new, prompt_ids=prompts)
         assert set(found) == set(prompts)
-        assert all(one.reply_tokens and one.seconds is not None and one.cost is None for one in found.values())
+        assert all(one.completion_tokens and one.seconds is not None for one in found.values())
+        assert {cost_of(new, one.prompt_tokens, one.completion_tokens) for one in found.values()} == {None}
         assert [one.responder.name for one in responders(s, project_id=project_id)] == ["Base"]
     with session() as s:
         keep(s, by=person, responder_id=second_id, name="Brief")

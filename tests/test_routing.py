@@ -318,15 +318,15 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     assert [(one.text, one.reason, one.answered) for one in listed] == [("My solicitor!", "legal threats", False)]
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
     while (found := next_unanswered(s, by=ann.id, project_id=project.id)) is not None:
-        given.append((found.prompt_id, found.routed))
-        write_reply(s, by=ann.id, prompt_id=found.prompt_id, text=f"Reply {len(given)}.")
+        given.append((found.prompt.id, found.routed))
+        write_reply(s, by=ann.id, prompt_id=found.prompt.id, text=f"Reply {len(given)}.")
     assert given == [(made_up.id, "legal threats"), (waiting.id, "legal threats"), (free.id, None)]
     now = story(s, project_id=project.id)
     assert (now.routed, now.routed_answered) == (2, 2)
     assert all(one.answered for one in routed_prompts(s, by=manager.id, project_id=project.id, page=1, size=9))
     bob = a_reviewer(s, project, Role.ANNOTATOR)
     again = sure(next_unanswered(s, by=bob.id, project_id=project.id))
-    assert (again.prompt_id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
+    assert (again.prompt.id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
 
 
 def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page(database: Path) -> None:

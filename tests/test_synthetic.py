@@ -228,7 +228,7 @@ def test_a_file_can_hold_no_prompt_out_that_nearly_repeats_a_synthetic_one(
     table = read_table(content, file_name="f.jsonl", max_cell=9999)
     mapping = ColumnMapping(prompt="email", held_out=HeldOut.ALL)
     plan = plan_import(s, project_id=project.id, table=table, mapping=mapping)
-    assert [prompt.held_out for prompt in plan.prompts] == [False]
+    assert [planned.prompt.held_out for planned in plan.prompts] == [False]
 
 
 def test_only_managers_make_prompts_and_only_of_models(s: Session, project: Project, manager: Reviewer) -> None:
@@ -262,7 +262,7 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
     told = sure(next_offer(s, project_id=project.id, reviewer_id=ann.id))
     assert told.synthetic == s.get_one(Prompt, told.prompt_id).synthetic
     rows = find(s, by=manager.id, project_id=project.id, only=Filter()).rows
-    assert sum(row.synthetic for row in rows) == 3
+    assert sum(row.comparison.prompt.synthetic for row in rows) == 3
     assert snapshots.preview(s, project_id=project.id).synthetic_count == 3
     folder = snapshots.folder_of(snapshots.freeze(s, by=manager.id, project_id=project.id))
     lines = [json.loads(line) for name in FILES.values() for line in (folder / name).open()]

@@ -170,7 +170,7 @@ def test_whoever_is_at_work_in_others_company_is_refused_and_so_is_a_whole_start
     for busy in ("base", "brief"):
         with pytest.raises(Refused, match=rf"{busy} is generating already \(run {run.id}\)"):
             family.started(s, "other", busy)
-    cancel(s, by=family.by.id, kind="generation", run_id=run.id)
+    cancel(s, by=family.by.id, run_id=run.id)
     s.flush()
     person = a_human(s, family.project, name="Ann")
     with pytest.raises(Refused, match="Ann is a person"):
@@ -333,7 +333,7 @@ def test_an_engine_that_dies_and_a_run_that_is_stopped_go_on_for_everybody(
             raise answering.EngineDied
         if len(saves) == 4:
             with session() as s:
-                cancel(s, by=family.by.id, kind="generation", run_id=run.id)
+                cancel(s, by=family.by.id, run_id=run.id)
 
     monkeypatch.setattr(Work, "_save", stopped_after_four)
     with pytest.raises(Exception, match="no longer has generation run"):
@@ -345,7 +345,7 @@ def test_an_engine_that_dies_and_a_run_that_is_stopped_go_on_for_everybody(
     with session() as s:
         s.get_one(GenerationRun, run.id).status = RunStatus.CANCELLED
         s.flush()
-        try_again(s, by=family.by.id, kind="generation", run_id=run.id)
+        try_again(s, by=family.by.id, run_id=run.id)
     worker.run(unmanaged("generation", run.id))
     after = by_name(family)
     assert {name: len(mine) for name, mine in after.items()} == {"base": 6, "lora": 6}

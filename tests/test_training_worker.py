@@ -27,7 +27,6 @@ from training.trainer.run_folder import (
     MERGED,
     Listener,
     RunFolder,
-    RunInput,
     RunManifest,
     SampleReport,
     StepReport,
@@ -36,12 +35,12 @@ from training.trainer.run_folder import (
 
 
 class FakeTrainer:
-    """Stands in for `launch.launch`: reports what it is given and leaves a folder as the real one does."""
+    """Stands in for the real trainer: reports what it is given and leaves a folder as the real one does."""
 
     def __init__(self, *said: StepReport, fails_with: Exception | None = None) -> None:
         self.said, self.fails_with, self.calls = said, fails_with, 0
 
-    def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
+    def __call__(self, folder: Path, listener: Listener) -> None:
         self.calls += 1
         listener.stage("Training")
         for said in self.said:
@@ -56,7 +55,7 @@ class FakeTrainer:
         (merged / "manifest.json").write_text("{}")
         manifest = RunManifest(
             base_model="base",
-            snapshot_sha256=given.snapshot_sha256,
+            snapshot_sha256=RunFolder(folder).input().snapshot_sha256,
             weights_sha256=hash_weights(merged),
             template_hash="template",
             steps=3,
@@ -69,19 +68,18 @@ class FakeTrainer:
         RunFolder(folder).finish(manifest)
 
 
-def carried(monkeypatch: pytest.MonkeyPatch, fake: FakeTrainer) -> Progress:
-    monkeypatch.setattr(worker, "launch", fake)
+def carried(fake: FakeTrainer) -> Progress:
     with session() as s:
         run_id = a_training(s).id
     progress = unmanaged("training", run_id)
-    worker.run(progress)
+    worker.run(progress, fake)
     return progress
 
 
 @pytest.mark.usefixtures("database")
-def test_a_finished_training_is_a_model_with_its_parent_and_a_responder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_training_is_a_model_with_its_parent_and_a_responder() -> None:
     said = [a_report(1), a_report(2), a_report(2, split=Split.VALIDATION), a_report(3)]
-    progress = carried(monkeypatch, FakeTrainer(*said))
+    progress = carried(FakeTrainer(*said))
     with reading() as s:
         run = s.get_one(TrainingRun, progress.run_id)
         assert (run.status, run.done, run.total) == (RunStatus.SUCCEEDED, 3, 3)
@@ -106,45 +104,44 @@ def test_a_finished_training_is_a_model_with_its_parent_and_a_responder(monkeypa
 
 
 @pytest.mark.usefixtures("database")
-def test_a_resumed_attempt_may_repeat_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = carried(monkeypatch, FakeTrainer(a_report(1), a_report(2, loss=0.9), a_report(2, loss=0.5), a_report(3)))
+def test_a_resumed_attempt_may_repeat_steps() -> None:
+    progress = carried(FakeTrainer(a_report(1), a_report(2, loss=0.9), a_report(2, loss=0.5), a_report(3)))
     with reading() as s:
         step = s.get_one(TrainingStep, (progress.run_id, Split.TRAIN, 2))
         assert step.loss == 0.5
 
 
 @pytest.mark.usefixtures("database")
-def test_a_cancelled_training_registers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "launch", FakeTrainer(a_report(1)))
+def test_a_cancelled_training_registers_nothing() -> None:
     with session() as s:
         run_id = a_training(s).id
     progress = unmanaged("training", run_id)
     with session() as s:
         s.get_one(TrainingRun, run_id).cancel_requested = True
     with pytest.raises(RunLost):
-        worker.run(progress)
+        worker.run(progress, FakeTrainer(a_report(1)))
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).model_version_id is None
         assert s.scalar(select(func.count(TrainingStep.step))) == 0
 
 
 @pytest.mark.usefixtures("database")
-def test_a_training_that_was_asked_to_stop_has_not_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_was_asked_to_stop_has_not_failed() -> None:
     with pytest.raises(RunLost, match="last checkpoint"):
-        carried(monkeypatch, FakeTrainer(a_report(1), fails_with=Interrupted("It goes on from its last checkpoint.")))
+        carried(FakeTrainer(a_report(1), fails_with=Interrupted("It goes on from its last checkpoint.")))
     with reading() as s:
         assert s.scalars(select(TrainingRun.status)).one() is RunStatus.RUNNING
 
 
 @pytest.mark.usefixtures("database")
-def test_a_model_changed_after_its_training_is_not_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_changed_after_its_training_is_not_registered() -> None:
     class Meddled(FakeTrainer):
-        def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
-            super().__call__(folder, given, listener)
+        def __call__(self, folder: Path, listener: Listener) -> None:
+            super().__call__(folder, listener)
             (folder / MERGED / "model.safetensors").write_bytes(b"others")
 
     with pytest.raises(TrainingFailed, match="changed after the training"):
-        carried(monkeypatch, Meddled())
+        carried(Meddled())
 
 
 @pytest.mark.usefixtures("database")
@@ -154,21 +151,21 @@ def test_a_complete_folder_is_not_trained_again() -> None:
     progress = unmanaged("training", run_id)
     with reading() as s:
         RunFolder(progress.folder).begin(worker.run_input(s, run_id=run_id))
-    FakeTrainer()(progress.folder, RunFolder(progress.folder).input(), Deaf())
+    FakeTrainer()(progress.folder, Deaf())
     worker.run(progress)  # the real one: it would fail on a base model that is not there
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).status is RunStatus.SUCCEEDED
 
 
 @pytest.mark.usefixtures("database")
-def test_a_name_taken_while_the_training_ran_gets_the_runs_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_taken_while_the_training_ran_gets_the_runs_number() -> None:
     class Slow(FakeTrainer):
-        def __call__(self, folder: Path, given: RunInput, listener: Listener, **_: object) -> None:
+        def __call__(self, folder: Path, listener: Listener) -> None:
             with session() as s:
                 s.add(ModelVersion(name="tuned", location="elsewhere"))
-            super().__call__(folder, given, listener)
+            super().__call__(folder, listener)
 
-    progress = carried(monkeypatch, Slow())
+    progress = carried(Slow())
     with reading() as s:
         version = s.get_one(TrainingRun, progress.run_id).model_version
         assert version is not None

@@ -192,7 +192,7 @@ def test_a_hundred_repeated_lines_count_once_and_are_told(csv: Callable[..., Pat
     assert found["contrasts"][0]["rate"] == 0.65
     read = read_votes(file)
     said = summary(figures_of(read.votes, rounds=100), read)
-    assert any("100 of 200 lines repeat an earlier one" in one.text and "counted once" in one.text for one in said)
+    assert any("100 of 200 lines repeat an earlier one" in line and "counted once" in line for line in said)
 
 
 def test_a_reviewer_with_one_vote_is_told_and_has_no_figures(csv: Callable[..., Path]) -> None:

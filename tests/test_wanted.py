@@ -130,7 +130,7 @@ def test_a_wanted_prompt_waits_until_a_person_corrects_a_reply_to_it(s: Session)
     assert want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0], here.ids[2]]) == 2
     assert want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0]]) == 0, "it waits already"
     first = sure(next_wanted(s, by=by, project_id=here.project.id))
-    assert (first.prompt_id, first.replies[0]) == (here.ids[0], (here.replies[0].id, "Model's reply 0."))
+    assert (first.prompt.id, first.replies[0]) == (here.ids[0], (here.replies[0].id, "Model's reply 0."))
     assert [text for _, text in first.replies] == ["Model's reply 0.", "Sorry."], "the loser's own reply comes first"
     fixed = correct(s, by=by, response_id=here.replies[0].id, text="I am sorry, a new one is on its way.")
     assert wanted_count(s, project_id=here.project.id) == 1
@@ -162,7 +162,7 @@ def test_put_off_prompts_come_when_nothing_else_is_left(s: Session) -> None:
 
     def after(*later: int) -> int | None:
         found = next_wanted(s, by=here.manager.id, project_id=here.project.id, later=later)
-        return found.prompt_id if found else None
+        return found.prompt.id if found else None
 
     assert [after(), after(here.ids[0]), after(here.ids[1], here.ids[0])] == [here.ids[0], here.ids[1], here.ids[1]]
 

@@ -1,4 +1,4 @@
-"""Where a model came from: what it was made from, the trainings that made it, and whose word these learned from."""
+"""Where a model came from: its parents, the trainings that made it, and whose feedback these learned from."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from db.models import Correction, ModelVersion, Preference, Prompt, Ranking, Rev
 
 
 def line_of(version: ModelVersion | None) -> list[ModelVersion]:
-    """The model itself, then what it was made from, the base model last; empty where no model is."""
+    """The model itself, then its parents, the base model last; empty without a model."""
     line: list[ModelVersion] = []
     while version is not None:
         line.append(version)
@@ -20,13 +20,13 @@ def line_of(version: ModelVersion | None) -> list[ModelVersion]:
 
 def descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
     """Every model that was made from this one, directly or not, oldest first."""
-    found: list[ModelVersion] = []
+    made: list[ModelVersion] = []
     level = [version.id]
     while level:
         children = s.scalars(select(ModelVersion).where(ModelVersion.parent_id.in_(level))).all()
-        found += children
+        made += children
         level = [child.id for child in children]
-    return sorted(found, key=lambda child: child.id)
+    return sorted(made, key=lambda child: child.id)
 
 
 def trainings_of(s: Session, line: Sequence[ModelVersion]) -> list[TrainingRun]:
@@ -47,12 +47,12 @@ def learned_from(s: Session, *, snapshot_ids: Sequence[int], prompt_ids: Select[
     rows = (select(table.prompt_id).where(table.snapshot_id.in_(snapshot_ids)) for table in (Preference, Thumb))
     learned = s.execute(kinds.where(or_(*(Prompt.id.in_(ids) for ids in rows)))).all()
     hashes, clusters = {row.content_hash for row in learned}, {row.cluster for row in learned}
-    asked = s.execute(kinds.where(Prompt.id.in_(prompt_ids))).all()
-    return sum(row.content_hash in hashes or row.cluster in clusters for row in asked)
+    prompts = s.execute(kinds.where(Prompt.id.in_(prompt_ids)))
+    return sum(row.content_hash in hashes or row.cluster in clusters for row in prompts)
 
 
 def whose_word(s: Session, *, snapshot_ids: Sequence[int]) -> list[tuple[Reviewer, int]]:
-    """Who ranked and corrected what the Snapshots hold, and how many rankings and corrections of each there are."""
+    """Reviewers of the Snapshots' rows, each with the number of its rankings and corrections."""
     rows = Preference.snapshot_id.in_(snapshot_ids)
     rankings = or_(
         Ranking.id.in_(select(Preference.ranking_id).where(rows)),
@@ -60,8 +60,7 @@ def whose_word(s: Session, *, snapshot_ids: Sequence[int]) -> list[tuple[Reviewe
     )
     corrections = Correction.id.in_(select(Preference.correction_id).where(rows))
     counts: Counter[Reviewer] = Counter()
-    for table, taken in ((Ranking, rankings), (Correction, corrections)):
-        whose = select(Reviewer, func.count(table.id)).join(table, table.reviewer_id == Reviewer.id)
-        for reviewer, count in s.execute(whose.where(taken).group_by(Reviewer.id)):
-            counts[reviewer] += count
-    return sorted(counts.items(), key=lambda one: one[0].id)
+    for table, used in ((Ranking, rankings), (Correction, corrections)):
+        by_reviewer = select(Reviewer, func.count(table.id)).join(table, table.reviewer_id == Reviewer.id)
+        counts.update(dict(s.execute(by_reviewer.where(used).group_by(Reviewer.id)).all()))
+    return sorted(counts.items(), key=lambda item: item[0].id)

@@ -8,7 +8,7 @@ import streamlit as st
 from db.models import Judgment
 from db.session import reading, session
 from eval.judging import explain, set_tags, tags_of
-from review.rankings import LastRanking, give_reason
+from review.rankings import GivenRanking, give_reason
 from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
 from review.slots import in_words
 from stats.verdicts import Verdict
@@ -23,7 +23,7 @@ TITLES = ("The better one is", "Wrong with the other")
 SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
 
 
-def why(me: Me, last: LastRanking) -> None:
+def why(me: Me, last: GivenRanking) -> None:
     """Reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
         criteria = criteria_of(s, project_id=me.project_id) if last.order.verdict else []

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from db.models import RunStatus
+from db.models import Run, RunStatus
 from db.session import reading, session
-from jobs.runs import AnyRun, cancel, kind_of, log_tail, pause, try_again, waiting_reason
+from jobs.runs import cancel, log_tail, pause, try_again, waiting_reason
 from ui.safe import errors_toasted, plain
 
 ICONS = {
@@ -28,12 +28,12 @@ WORDS = {
 }
 
 
-def _do(action: Callable[..., None], by: int, run: AnyRun) -> None:
+def _do(action: Callable[..., None], by: int, run: Run) -> None:
     with errors_toasted(), session() as s:
-        action(s, by=by, kind=kind_of(run), run_id=run.id)
+        action(s, by=by, run_id=run.id)
 
 
-def _buttons(run: AnyRun, kind: str, by: int, *, paused: bool) -> None:
+def _buttons(run: Run, kind: str, by: int, *, paused: bool) -> None:
     """What can be done about a run that has not succeeded."""
     if run.status.ended:
         label = "Resume" if paused else "Try again"
@@ -46,7 +46,7 @@ def _buttons(run: AnyRun, kind: str, by: int, *, paused: bool) -> None:
     st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=_do, args=(cancel, by, run))
 
 
-def show_run(run: AnyRun, title: str, *, by: int, note: str = "") -> DeltaGenerator:
+def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator:
     """One run with everything that the reviewer `by` can do about it.
 
     Args:
@@ -55,7 +55,7 @@ def show_run(run: AnyRun, title: str, *, by: int, note: str = "") -> DeltaGenera
     Returns:
         The run's box, for what else there is to say of it.
     """
-    kind = kind_of(run)
+    kind = run.kind
     with reading() as s:
         reason = waiting_reason(s, run)
     box = st.container(border=True)

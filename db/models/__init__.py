@@ -49,6 +49,7 @@ from db.models.feedback import (
 from db.models.history import Change
 from db.models.people import Guideline, Membership, NextBy, Project, Reviewer, Role
 from db.models.prompts import Prompt, PromptSet, RoutingRule
+from db.models.release import ExportForm, ExportRun, Part, PushRun
 from db.models.responders import Adapter, Example, Layout, ModelVersion, Responder, ResponderKind
 from db.models.responses import Companion, GenerationRun, Response, Scope, TrialPrompt
 from db.models.runs import Run, RunStatus, Worker
@@ -88,6 +89,8 @@ __all__ = [
     "Drawn",
     "Evaluation",
     "Example",
+    "ExportForm",
+    "ExportRun",
     "Flag",
     "GenerationRun",
     "Guess",
@@ -105,12 +108,14 @@ __all__ = [
     "NextBy",
     "Pairing",
     "ParityCheck",
+    "Part",
     "Peek",
     "Placement",
     "Preference",
     "Project",
     "Prompt",
     "PromptSet",
+    "PushRun",
     "Ranking",
     "Recipe",
     "Responder",

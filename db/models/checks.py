@@ -11,14 +11,13 @@ from db.models.responders import ModelVersion
 from db.models.runs import Run
 
 
-class ParityCheck(Run, Base):
+class ParityCheck(Run):
     """Whether a ModelVersion is served exactly as the trainer sees it: same tokens, same log-probabilities."""
 
     __tablename__ = "parity_check"
+    __mapper_args__ = {"polymorphic_identity": "parity"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    """The project in which it was requested."""
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"), index=True)
     passed: Mapped[bool | None]
     """None until the check has finished."""
@@ -37,21 +36,18 @@ class ParityCheck(Run, Base):
     mean_difference: Mapped[float | None] = mapped_column(Double)
     tolerance: Mapped[float | None] = mapped_column(Double)
     """The largest difference allowed, in nats."""
-    requested_by_id: Mapped[int | None] = mapped_column(ForeignKey("reviewer.id"))
-    """None where a training requested it."""
 
     model_version: Mapped[ModelVersion] = relationship()
 
 
-class BenchmarkRun(Run, Base):
+class BenchmarkRun(Run):
     """Public benchmarks on a ModelVersion, so that a gain in the project's task does not hide a loss elsewhere."""
 
     __tablename__ = "benchmark_run"
     __table_args__ = (CheckConstraint("examples > 0", name="examples"),)
+    __mapper_args__ = {"polymorphic_identity": "benchmark"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
-    """The project in which it was requested."""
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     model_version_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"), index=True)
     tasks: Mapped[list[str]] = mapped_column(JSON)
     """lm-eval's names, or paths of local task files."""
@@ -61,7 +57,6 @@ class BenchmarkRun(Run, Base):
     """Whether the model is loaded in four bits (bitsandbytes NF4) instead of as it is stored."""
     measured_by: Mapped[str | None]
     """The benchmark library, with its version."""
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     model_version: Mapped[ModelVersion] = relationship()
     scores: Mapped[list["BenchmarkScore"]] = relationship(

@@ -147,17 +147,16 @@ class Peek(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class JudgeRun(Run, Base):
+class JudgeRun(Run):
     """A model judges all pairs of an Evaluation, each in both orders; its verdicts never count among people's."""
 
     __tablename__ = "judge_run"
+    __mapper_args__ = {"polymorphic_identity": "judge"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), index=True)
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
     """The judge: model, instructions and settings; its `kept` is false, since it answers no prompts."""
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     evaluation: Mapped[Evaluation] = relationship()
     responder: Mapped[Responder] = relationship()

@@ -20,14 +20,14 @@ class Scope(StrEnum):
     ALL = "ALL"
 
 
-class GenerationRun(Run, Base):
+class GenerationRun(Run):
     """A run in which one Responder, or several on one engine, answers the prompts it has not answered yet."""
 
     __tablename__ = "generation_run"
     __table_args__ = (CheckConstraint("samples BETWEEN 1 AND 8", name="samples"),)
+    __mapper_args__ = {"polymorphic_identity": "generation"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
     scope: Mapped[Scope] = mapped_column(enum(Scope))
     samples: Mapped[int] = mapped_column(default=2)
@@ -45,7 +45,6 @@ class GenerationRun(Run, Base):
     """Number of prompts given up after repeated failures."""
     problem: Mapped[str | None]
     """The last failure, as a sentence."""
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
 
     responder: Mapped[Responder] = relationship()
     companions: Mapped[list["Companion"]] = relationship(order_by="Companion.responder_id")

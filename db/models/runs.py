@@ -1,8 +1,9 @@
-"""What every run has, whichever kind it is, and the worker processes that carry them."""
+"""Every run, whichever kind it is, and the worker processes that carry them."""
 
 from datetime import datetime
 from enum import StrEnum
 
+from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, enum, now
@@ -23,15 +24,29 @@ class RunStatus(StrEnum):
         return self in (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED)
 
 
-class Run:
-    """What every run has; a job is only what carries it."""
+class Run(Base):
+    """Long work for a Project, whichever kind it is: this table is the queue, and what a kind adds has its own."""
 
-    status: Mapped[RunStatus] = mapped_column(enum(RunStatus), default=RunStatus.QUEUED, index=True)
+    __tablename__ = "run"
+    __mapper_args__ = {"polymorphic_on": "kind"}
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """Short name of the kind, as in `jobs.runs.KINDS`."""
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    """Where it was asked for."""
+    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
+    """Whoever asked for it, or for the run that did."""
+    status: Mapped[RunStatus] = mapped_column(enum(RunStatus), default=RunStatus.QUEUED)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     paused: Mapped[bool] = mapped_column(default=False)
     """Cancelled by somebody who means to go on later."""
     attempt: Mapped[int] = mapped_column(default=0)
     """How often a worker took it up; every write of a worker names its attempt."""
+    losses: Mapped[int] = mapped_column(default=0)
+    """Attempts that were lost with their worker, one after another, without progress in between."""
+    done_before: Mapped[int] = mapped_column(default=0)
+    """`done` as the last attempt was claimed."""
     worker: Mapped[str | None]
     """Id of the worker that has it."""
     process_group: Mapped[int | None]
@@ -39,6 +54,8 @@ class Run:
     """Start of the group's leader, seconds since the epoch: a pid alone may be somebody else's by now."""
     boot_id: Mapped[str | None]
     """Boot of the machine that the process group belongs to; after another boot it means nothing."""
+    job: Mapped[str | None]
+    """URL of the job that carries it on a Ray cluster, there before the job is."""
     beat_at: Mapped[datetime | None]
     """Last sign of life from the worker."""
     stage: Mapped[str] = mapped_column(default="")
@@ -50,6 +67,9 @@ class Run:
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+Index("ix_run_status_created_at", Run.status, Run.created_at)
 
 
 class Worker(Base):

@@ -142,13 +142,13 @@ class LearningCurve(Base):
     runs: Mapped[list["TrainingRun"]] = relationship(order_by="TrainingRun.share", back_populates="curve")
 
 
-class TrainingRun(Run, Base):
+class TrainingRun(Run):
     """One training of a base model on a Snapshot by a Recipe."""
 
     __tablename__ = "training_run"
+    __mapper_args__ = {"polymorphic_identity": "training"}
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     snapshot_id: Mapped[int] = mapped_column(ForeignKey("snapshot.id"), index=True)
     recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"))
     base_model_id: Mapped[int] = mapped_column(ForeignKey("model_version.id"))
@@ -158,7 +158,6 @@ class TrainingRun(Run, Base):
     """What it became."""
     versions: Mapped[dict[str, Any] | None]
     """Library versions at the start."""
-    requested_by_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"))
     share: Mapped[float] = mapped_column(Double, default=1.0)
     """Share of the Snapshot's training rows that it learns from."""
     curve_id: Mapped[int | None] = mapped_column(ForeignKey("learning_curve.id"))

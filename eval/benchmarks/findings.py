@@ -1,5 +1,6 @@
 """What benchmarks found of models: newest values, and what was lost or gained against what a model is held to."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -52,40 +53,37 @@ class ModelContrast:
     """A model beside what it is held to, on the same examples."""
 
     model: str
-    """By name; in four bits where it is so."""
     reference: str
     differences: tuple[Difference, ...]
     not_compared: tuple[NotComparable, ...]
-    """With the reason."""
 
     @property
     def summary(self) -> str:
         """How many were lost and gained, and what could still be hidden, in a sentence."""
-        lost, gained, undecided = (
-            [difference for difference in self.differences if difference.outcome is outcome] for outcome in ScoreChange
-        )
-        words = f"Of {len(self.differences)} figures: {len(lost)} lost, {len(gained)} gained."
+        count = Counter(difference.outcome for difference in self.differences)
+        lost, gained, undecided = (count[outcome] for outcome in ScoreChange)
+        words = f"Of {len(self.differences)} figures: {lost} lost, {gained} gained."
         if not undecided:
             return words
-        widest = max((difference.hidden for difference in undecided if difference.share), default=0.0)
+        shares = [each for each in self.differences if each.share and each.outcome is ScoreChange.NOT_SHOWN]
+        widest = max((difference.hidden for difference in shares), default=0.0)
         hidden = f": losses of up to {100 * widest:.0f} points could still be hidden there" if widest else ""
-        return f"{words} {len(undecided)} without a difference that so few examples can show{hidden}."
+        return f"{words} {undecided} without a difference that so few examples can show{hidden}."
 
 
 def contrasts(s: Session, *, version: ModelVersion) -> list[ModelContrast]:
     """The model against its base (the model it was made from), and in four bits against itself as stored."""
     stored = scores_of(s, model_version_id=version.id)
-    four = scores_of(s, model_version_id=version.id, quantised=True)
-    held = []
+    four_bits = scores_of(s, model_version_id=version.id, quantised=True)
+    pairs = []
     if version.parent is not None and stored:
-        base = scores_of(s, model_version_id=version.parent.id)
-        held.append(_contrast(version.name, version.parent.name, differences(base, stored)))
-    if four:
-        held.append(_contrast(named(version, quantised=True), version.name, differences(stored, four)))
-    return held
-
-
-def _contrast(model: str, reference: str, results: Sequence[Difference | NotComparable]) -> ModelContrast:
-    compared = tuple(result for result in results if isinstance(result, Difference))
-    refused = tuple(result for result in results if isinstance(result, NotComparable))
-    return ModelContrast(model, reference, compared, refused)
+        pairs.append((version.name, stored, version.parent.name, scores_of(s, model_version_id=version.parent.id)))
+    if four_bits:
+        pairs.append((named(version, quantised=True), four_bits, version.name, stored))
+    contrasts_of_model = []
+    for model, scores, reference, held_to in pairs:
+        results = differences(held_to, scores)
+        compared = tuple(result for result in results if isinstance(result, Difference))
+        refused = tuple(result for result in results if isinstance(result, NotComparable))
+        contrasts_of_model.append(ModelContrast(model, reference, compared, refused))
+    return contrasts_of_model

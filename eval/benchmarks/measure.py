@@ -56,7 +56,6 @@ class BenchmarkRequest:
     examples: int | None
     quantised: bool
     folder: Path
-    """The run's own."""
     adapters: tuple[tuple[str, str, str], ...] = ()
     """Base, adapter and place of every merge that has to come first, in this order."""
 
@@ -112,9 +111,14 @@ def measure(request: BenchmarkRequest, say: Say) -> Iterator[tuple[str, TaskScor
     elif not hub_answers():
         log.warning("The Hugging Face hub does not answer: only what is in its cache on this machine can be used.")
         stay_offline()
-    _merge_first(request)
+    # after the variables are set, which libraries read as they are imported
     from lm_eval.tasks import TaskManager
 
+    from llm.merging import merge
+
+    for base, adapter, folder in request.adapters:
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        merge(base, Path(adapter), Path(folder))
     _fill_templates_in_a_sandbox()
     say("Reading the list of benchmarks", 0, 0)
     manager = TaskManager(include_defaults=bool(foreign))
@@ -164,14 +168,6 @@ def hub_answers() -> bool:
     return True
 
 
-def _merge_first(request: BenchmarkRequest) -> None:
-    from llm.merging import merge
-
-    for base, adapter, place in request.adapters:
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        merge(base, Path(adapter), Path(place))
-
-
 def _fill_templates_in_a_sandbox() -> None:
     """Templates of tasks are data: from now on this process fills them in where they cannot reach Python."""
     import lm_eval.utils
@@ -196,23 +192,16 @@ def _hear_bars(heard: Callable[[float], None]) -> None:
     models.tqdm = HeardBar
 
 
-# ------------------------------------------------------------------------------------------------------------- tasks
-
-
 @dataclass(frozen=True)
 class LoadedTask:
     """A task that was asked for, with its data; a group of lm-eval's holds several."""
 
     asked: str
-    """As in the run."""
     name: str
-    """lm-eval's."""
     parts: Mapping[str, Any]
-    """The tasks in it, by name."""
     objects: Sequence[Any]
     """What lm-eval is given: the group, or its tasks."""
     limit: int | None
-    """Examples of each part, at most."""
     manager: Any = None
 
     @property
@@ -221,34 +210,27 @@ class LoadedTask:
         sizes = [len(part.eval_docs) for part in self.parts.values()]
         return sum(size if self.limit is None else min(size, self.limit) for size in sizes)
 
-    @property
-    def by_chat(self) -> bool:
-        """Whether the chat template is applied."""
-        part = next(iter(self.parts.values()))
-        said = (part.get_config("metadata") or {}).get("chat_template")
-        return bool(said) if said is not None else part.get_config("output_type") == "generate_until"
-
 
 def load_task(manager: Any, asked: str, *, examples: int | None) -> LoadedTask:
     """A task of lm-eval's TaskManager, or of a file, which is given to it checked and as data.
 
     Raises `TaskFailed`, `BadFile` and `NotFound`.
     """
-    given: Any = local_task(asked) if is_local(asked) else asked
-    name = str(given["task"]) if is_local(asked) else asked
+    config: Any = local_task(asked) if is_local(asked) else asked
+    name = str(config["task"]) if is_local(asked) else asked
     if is_local(asked):
-        _refuse_foreign_metrics(given, Path(asked).name)
+        _refuse_foreign_metrics(config, Path(asked).name)
     elif asked not in manager.task_index:
         near = get_close_matches(asked, manager.all_tasks, n=3, cutoff=0.7)
         known = f" Did you mean {' or '.join(near)}?" if near else " Its list is at github.com/EleutherAI."
         raise TaskFailed(f"lm-eval has no benchmark called {asked}.{known}")
     try:
-        loaded = manager.load([given])
+        loaded = manager.load([config])
         parts, group = loaded["tasks"], loaded.get("groups", {}).get(name)
         is_empty = not all(len(part.eval_docs) for part in parts.values())
     except Exception as problem:  # a task is foreign configuration and data: whatever is wrong in it can be raised
         log.exception("%s cannot be read.", asked)
-        raise TaskFailed(_unread(manager, asked, problem)) from None
+        raise TaskFailed(_why_unread(manager, asked, problem)) from None
     if is_empty:
         raise TaskFailed(f"{Path(asked).name} has no examples to ask. Put questions into its data.")
     # of a group with one score its tasks share the examples, as many of each
@@ -271,8 +253,7 @@ def _first_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
 
 
-def _unread(manager: Any, asked: str, problem: Exception) -> str:
-    """Why a task's data or wording cannot be read, and what to do."""
+def _why_unread(manager: Any, asked: str, problem: Exception) -> str:
     if is_local(asked):
         words = _first_line(problem)
         return f"{Path(asked).name} cannot be asked ({words}). Compare it with its data, then press Try again."
@@ -288,7 +269,6 @@ def _unread(manager: Any, asked: str, problem: Exception) -> str:
 
 
 def _is_unreachable(problem: BaseException | None) -> bool:
-    """Whether data was not to be had, by the network or by the cache."""
     while problem is not None:
         is_network = isinstance(problem, OSError) or type(problem).__module__.startswith("httpx")
         if is_network or "find cache" in str(problem):
@@ -310,7 +290,6 @@ def _fetching(manager: Any, asked: str) -> str:
 
 
 def _data_sets(index: Mapping[str, Any], name: str) -> Iterator[tuple[str, str | None]]:
-    """Path and name on the hub of every data set that a task, a group or a tag reads."""
     if (entry := index.get(name)) is None:
         return
     config = entry.cfg or {"task": sorted(entry.tags)}
@@ -319,16 +298,12 @@ def _data_sets(index: Mapping[str, Any], name: str) -> Iterator[tuple[str, str |
             yield str(config["dataset_path"]), config.get("dataset_name")
         return
     for member in members:
-        given = {"task": member} if isinstance(member, str) else member
-        yield from _data_sets(index, str(given.get("task") or given.get("group")))
-
-
-# ------------------------------------------------------------------------------------------------------------ asking
+        named = member if isinstance(member, str) else member.get("task") or member.get("group")
+        yield from _data_sets(index, str(named))
 
 
 @contextmanager
 def _gpu_memory_told() -> Iterator[None]:
-    """Raise `BenchmarkFailed` where a GPU's memory does not do."""
     try:
         yield
     except RuntimeError as problem:
@@ -393,13 +368,16 @@ def _evaluate(model: Any, task: LoadedTask, folder: Path) -> None:
     from lm_eval import simple_evaluate
     from lm_eval.loggers import EvaluationTracker
 
+    part = next(iter(task.parts.values()))
+    stated = (part.get_config("metadata") or {}).get("chat_template")
+    by_chat = part.get_config("output_type") == "generate_until" if stated is None else bool(stated)
     tracker = EvaluationTracker(output_path=str(folder / "results.json"))
     results: Any = simple_evaluate(
         model=model,
         tasks=task.objects,
         task_manager=task.manager,
         limit=task.limit,
-        apply_chat_template=task.by_chat,
+        apply_chat_template=by_chat,
         bootstrap_iters=RESAMPLES,
         log_samples=True,
         evaluation_tracker=tracker,

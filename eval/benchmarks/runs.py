@@ -21,6 +21,7 @@ from eval.benchmarks.measure import BenchmarkFailed, BenchmarkRequest, Say, Task
 from eval.benchmarks.tasks import changed_since, checked_tasks
 from files import MANIFEST, read_json, write_json
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.folder import check_model_folder
 
 WRITE_EVERY = 1.0
@@ -28,9 +29,6 @@ WRITE_EVERY = 1.0
 FINISHED = "finished.json"
 """File in the run's folder with the tasks that were asked to their end."""
 MOST_EXAMPLES = 100_000
-
-
-# ------------------------------------------------------------------------------------------------------- asking for one
 
 
 def request_benchmark(
@@ -58,7 +56,7 @@ def request_benchmark(
     if examples is not None and not 1 <= examples <= MOST_EXAMPLES:
         raise Refused(f"Ask between 1 and {MOST_EXAMPLES:,} examples of each task.")
     wanted = checked_tasks(tasks)
-    _whole_or_mergeable(version)
+    _refuse_broken(version)
     # two tabs that ask for the same at once wait for each other
     s.get(ModelVersion, version.id, with_for_update={"key_share": True})
     for other in benchmarks(s, model_version_ids=[version.id]):
@@ -78,12 +76,12 @@ def request_benchmark(
     return run
 
 
-def _whole_or_mergeable(version: ModelVersion) -> None:
+def _refuse_broken(version: ModelVersion) -> None:
     """Raise `BrokenModel` unless the model's folder is whole, or can be made from its adapter and its base."""
     if version.adapter_folder and not Path(version.location).exists() and version.parent is not None:
         if not Path(version.adapter_folder).is_dir():
             raise BrokenModel(f"The adapter of {version.name} is gone from {version.adapter_folder}. Put it back.")
-        _whole_or_mergeable(version.parent)
+        _refuse_broken(version.parent)
     else:
         check_model_folder(version.location, templated=False)
 
@@ -147,7 +145,7 @@ class BenchmarkTarget:
 def asked_already(
     runs: Sequence[BenchmarkRun], targets: Iterable[BenchmarkTarget], *, tasks: Sequence[str], examples: int | None
 ) -> dict[BenchmarkTarget, BenchmarkRun]:
-    """The run that asks or has asked a model all of this, of those where there is one: nobody need do it twice.
+    """The run that asks or has asked a model all of this, of those where there is one, so that it is not asked twice.
 
     What was measured with another library or precision than the newest does not count, nor what was asked of a task
     file that has changed: neither can be compared.
@@ -158,25 +156,24 @@ def asked_already(
     newest_by = next((run.measured_by for run in runs if run.status is RunStatus.SUCCEEDED), None)
 
     def counts(run: BenchmarkRun) -> bool:
+        if run.examples != examples or not set(tasks) <= set(run.tasks):
+            return False
         if run.status is not RunStatus.SUCCEEDED:
             return not run.status.ended
         since = run.started_at or run.created_at
         return run.measured_by == newest_by and not any(changed_since(task, since) for task in tasks)
 
-    already: dict[BenchmarkTarget, BenchmarkRun] = {}
-    for target in targets:
-        wanted = (target.version.id, target.quantised, examples)
-        for run in runs:
-            same = (run.model_version_id, run.quantised, run.examples) == wanted and set(tasks) <= set(run.tasks)
-            if same and counts(run):
-                already.setdefault(target, run)
-    return already
-
-
-# --------------------------------------------------------------------------------------------------------- at work
+    by_target = {(run.model_version_id, run.quantised): run for run in reversed(runs) if counts(run)}
+    keys = {target: (target.version.id, target.quantised) for target in targets}
+    return {target: by_target[key] for target, key in keys.items() if key in by_target}
 
 
 Measure = Callable[[BenchmarkRequest, Say], Iterable[tuple[str, TaskScores | PickwellError]]]
+
+
+def resources(run: BenchmarkRun) -> Resources:
+    """A GPU for the model."""
+    return Resources(gpus=1)
 
 
 def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[], str] = measured_by) -> None:
@@ -187,10 +184,10 @@ def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[]
     with reading() as s:
         request = _request(s, progress)
     by, file = measured_by(), progress.folder / FINISHED
-    done: dict[str, Any] = _done_before(progress, by, file)
+    done = _done_before(progress, by, file)
     problems = []
     todo = tuple(task for task in request.tasks if task not in done)
-    for task, result in measure(replace(request, tasks=todo), _teller(progress)) if todo else ():
+    for task, result in measure(replace(request, tasks=todo), _reporter(progress)) if todo else ():
         if isinstance(result, PickwellError):
             problems.append(str(result))
             continue
@@ -223,17 +220,17 @@ def _done_before(progress: Progress, measured_by: str, file: Path) -> dict[str, 
     return {}
 
 
-def _teller(progress: Progress) -> Say:
+def _reporter(progress: Progress) -> Say:
     """What writes where a run stands, at most once a second unless it is something new."""
     last = ("", float("-inf"))
 
-    def say(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         nonlocal last
         if stage != last[0] or (total and done >= total) or time.monotonic() - last[1] >= WRITE_EVERY:
             progress.update(stage=stage, done=done, total=total)
             last = (stage, time.monotonic())
 
-    return say
+    return report
 
 
 def _request(s: Session, progress: Progress) -> BenchmarkRequest:
@@ -241,19 +238,15 @@ def _request(s: Session, progress: Progress) -> BenchmarkRequest:
     if run is None:
         raise NotFound(f"There is no benchmark run {progress.run_id} (any more).")
     version = run.model_version
-    _whole_or_mergeable(version)
+    _refuse_broken(version)
+    merges = tuple(_merges(version))
     return BenchmarkRequest(
-        location=version.location,
-        tasks=tuple(run.tasks),
-        examples=run.examples,
-        quantised=run.quantised,
-        folder=progress.folder,
-        adapters=tuple(_merges(version)),
+        version.location, tuple(run.tasks), run.examples, run.quantised, progress.folder, adapters=merges
     )
 
 
-def _merges(version: ModelVersion | None) -> list[tuple[str, str, str]]:
+def _merges(version: ModelVersion) -> list[tuple[str, str, str]]:
     """What has to be merged before the model is a whole folder, its base first."""
-    if version is None or version.parent is None or not version.adapter_folder or Path(version.location).exists():
+    if version.parent is None or not version.adapter_folder or Path(version.location).exists():
         return []
     return [*_merges(version.parent), (version.parent.location, version.adapter_folder, version.location)]

@@ -40,42 +40,40 @@ def scores_in(results: Results, asked: str) -> list[Score]:
     scores = [score for task in results["samples"] for score in _of_task(results, task)]
     if asked not in results.get("groups", {}):
         return scores
-    return [
-        pooled
-        for metric in dict.fromkeys(score.metric for score in scores)
-        if (pooled := _pooled(results["groups"][asked], asked, [one for one in scores if one.metric == metric]))
-    ]
+    by_metric: dict[str, list[Score]] = {}
+    for score in scores:
+        by_metric.setdefault(score.metric, []).append(score)
+    pooled = (_pooled(results["groups"][asked], asked, parts) for parts in by_metric.values())
+    return [score for score in pooled if score is not None]
 
 
 def _pooled(values: Mapping[str, Any], group: str, parts: list[Score]) -> Score | None:
-    """One metric of a group, with the examples of all its tasks."""
     key = next((name for name in values if name.partition(",")[0] == parts[0].metric), None)
-    if key is None or not _is_number(values[key]):
+    if key is None or (value := _number(values[key])) is None:
         return None
-    by_example: dict[str, float] | None = {}
-    for part in parts:
-        by_example = None if by_example is None or part.by_example is None else by_example | dict(part.by_example)
+    known = [part.by_example for part in parts if part.by_example is not None]
+    by_example = None
+    if len(known) == len(parts):
+        by_example = {key: example for examples in known for key, example in examples.items()}
     error = _number(values.get(key.replace(",", "_stderr,", 1)))
     if error is None and by_example and len(by_example) > 1:  # of one example a task lm-eval has none
         error = stdev(by_example.values()) / math.sqrt(len(by_example))
     examples = sum(part.examples for part in parts)
-    return replace(
-        parts[0], task=group, value=float(values[key]), standard_error=error, examples=examples, by_example=by_example
-    )
+    return replace(parts[0], task=group, value=value, standard_error=error, examples=examples, by_example=by_example)
 
 
 def _of_task(results: Results, task: str) -> Iterator[Score]:
     values, names = results["results"][task], set()
-    for key, value in values.items():
+    for key, stored in values.items():
         metric, comma, kind = key.partition(",")
-        if not comma or metric.endswith("_stderr") or not _is_number(value):
+        if not comma or metric.endswith("_stderr") or (value := _number(stored)) is None:
             continue
         name = f"{metric} ({kind})" if metric in names else metric
         names.add(name)
         yield Score(
             task=task,
             metric=name,
-            value=float(value),
+            value=value,
             standard_error=_number(values.get(f"{metric}_stderr,{kind}")),
             examples=int(results["n-samples"][task]["effective"]),
             higher_is_better=results["higher_is_better"].get(task, {}).get(metric) is not False,
@@ -93,7 +91,7 @@ def _by_example(results: Results, task: str, metric: str, kind: str) -> dict[str
     for sample in results["samples"][task]:
         if sample["filter"] != kind:
             continue
-        if not _is_number(sample.get(metric)):
+        if (value := _number(sample.get(metric))) is None:
             return None
         # what was shown before it belongs to a question; a chat template may hold the day
         shown = "" if by_chat else sample.get("prompt_hash", "")
@@ -102,7 +100,7 @@ def _by_example(results: Results, task: str, metric: str, kind: str) -> dict[str
         while key in values:  # the same question twice in the data
             key = f"{question}-{again}"
             again += 1
-        values[key] = float(sample[metric])
+        values[key] = value
     return values or None
 
 
@@ -115,12 +113,8 @@ def _short_hash(text: str, length: int) -> str:
     return sha256(text.encode()).hexdigest()[:length]
 
 
-def _is_number(value: object) -> bool:
-    try:
-        return not isinstance(value, str) and math.isfinite(value)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-
-
 def _number(value: Any) -> float | None:
-    return float(value) if _is_number(value) else None
+    try:
+        return None if isinstance(value, str) or not math.isfinite(value) else float(value)
+    except TypeError:
+        return None

@@ -22,7 +22,6 @@ from training.recipe.estimate import BYTES_A_PARAMETER, BYTES_A_PARAMETER_4BIT, 
 EXAMPLES = 100
 """Of each task, unless said otherwise: minutes on two cores, and differences of ten points are seen."""
 TASK_NAME = re.compile(r"[\w.:+-]{1,100}")
-"""What lm-eval's tasks are called."""
 FORMATS = ("json", "csv", "parquet")
 """Of data in files, by the name that `datasets` has for them."""
 GENERATION = frozenset(
@@ -35,11 +34,10 @@ LARGEST = 1_000_000
 CODE = ("class", "process_docs", "process_results", "custom_dataset", "unsafe_code", "use_prompt")
 """Entries that name program code or a foreign template."""
 TOKENS_A_CHOICE = 60
-"""Prompt and one choice of a task nobody here knows."""
+"""Prompt and one choice of a task that is no preset."""
 SECONDS_A_TOKEN = 0.0045
 """Read once by a model of 135 million parameters on two cores: half of 0.009 s for a pair of replies (estimate.py)."""
 FIXED_SECONDS = 30.0
-"""Loading libraries, tasks and model."""
 READING_MB = 500.0
 """Of four texts at once: the chances of every token of a vocabulary of 50,000, twice."""
 
@@ -49,10 +47,8 @@ class Preset:
     """A task of lm-eval that the screen offers."""
 
     task: str
-    """lm-eval's name."""
     label: str
     says: str
-    """What it asks, in words."""
     tokens: float
     """Read for an example: every choice with its prompt, guessed from the published data."""
 
@@ -159,11 +155,10 @@ def local_task(path: str) -> dict[str, Any]:
 
 
 def _file(name: str, folder: Path = Path()) -> Path | None:
-    """The file of this name by its whole path; none where there is none, or can be none."""
     try:
         place = (folder / Path(name).expanduser()).resolve()
         return place if place.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # too long a name, one with a NUL, the home of nobody
+    except (OSError, ValueError, RuntimeError):  # too long a name, one with a NUL, the home of an unknown user
         return None
 
 
@@ -172,15 +167,14 @@ def _code(file: Path, entry: str) -> BadFile:
 
 
 def _data_files(file: Path, task: dict[str, Any]) -> dict[str, str]:
-    """The file of each split by its whole path. Raises `BadFile` for one that is missing or empty."""
     kind, options = task.get("dataset_path"), task.get("dataset_kwargs")
-    given = options.get("data_files") if isinstance(options, dict) else None
-    if kind not in FORMATS or not given:
+    files = options.get("data_files") if isinstance(options, dict) else None
+    if kind not in FORMATS or not files:
         raise BadFile(
             f"{file.name} does not say where its data is. Write “dataset_path: json” and, under dataset_kwargs, "
             "“data_files: {test: questions.jsonl}”."
         )
-    splits = {"train": given} if isinstance(given, str) else given
+    splits = {"train": files} if isinstance(files, str) else files
     if not isinstance(splits, dict) or not all(isinstance(word, str) for pair in splits.items() for word in pair):
         raise BadFile(f"{file.name} has to name one file for each split under data_files.")
     asked = [str(task[name]) for name in ("test_split", "validation_split") if task.get(name)]
@@ -225,10 +219,9 @@ def _refuse_empty(place: Path, kind: str) -> None:
 
 
 def minutes(tasks: Sequence[str], *, examples: int, parameters: float | None) -> float:
-    """About how long one measurement takes on two CPU cores.
+    """About how long one measurement takes on two CPU cores of a model of so many million parameters.
 
-    Args:
-        parameters: of the model, in millions; none takes it for the default one's 135.
+    A model that does not say how many it has counts as the default one's 135.
     """
     known = {preset.task: preset.tokens for preset in PRESETS}
     tokens = sum(known.get(task, 4 * TOKENS_A_CHOICE) for task in tasks) * examples
@@ -236,7 +229,7 @@ def minutes(tasks: Sequence[str], *, examples: int, parameters: float | None) ->
 
 
 def duration(tasks: Sequence[str], *, examples: int, sizes: Sequence[tuple[float | None, bool]]) -> str:
-    """A sentence on how long a run for each of these models takes, as far as anybody knows.
+    """A sentence on how long a run for each of these models takes, as far as is known.
 
     Args:
         sizes: in millions of parameters, and whether in four bits; None for a model that does not say.
@@ -250,12 +243,14 @@ def duration(tasks: Sequence[str], *, examples: int, sizes: Sequence[tuple[float
 
 def memory_caution(sizes: Sequence[tuple[float | None, bool]], *, free_mb: float) -> str | None:
     """What to say where the largest of these models, as for `duration`, hardly fits into memory; none where it does."""
-    needed = [
-        LIBRARIES_MB + (BYTES_A_PARAMETER_4BIT if four else BYTES_A_PARAMETER) * millions * 1e6 / 2**20 + READING_MB
-        for millions, four in sizes
-        if millions is not None
-    ]
-    largest = max(needed, default=0.0)
+    largest = max(
+        (
+            LIBRARIES_MB + (BYTES_A_PARAMETER_4BIT if four else BYTES_A_PARAMETER) * millions * 1e6 / 2**20 + READING_MB
+            for millions, four in sizes
+            if millions is not None
+        ),
+        default=0.0,
+    )
     if largest <= free_mb:
         return None
     return (

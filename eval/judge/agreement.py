@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import clustered
+from stats.intervals import proportion
 from stats.judge_labels import LEAST_PROMPTS, WithJudge, with_judge
 from stats.verdicts import Outcome, Verdict
 from stats.vote_agreement import vote_agreement
@@ -27,7 +27,7 @@ prompt; and the agreement on decided pairs that must lie outside its 95 % interv
 
 The help multiplies the variance by 1 - r^2 N/(N+n) (N pairs judged by the model alone, n by both): at r = 0.5 even
 endlessly many further pairs are worth 1.33 times the verdicts, measured 1.25, and below that hardly anything. With
-fewer than 20 prompts nobody knows r. A judge whose agreement with people may be a coin's has shown nothing."""
+fewer than 20 prompts r is not known. A judge whose agreement with people may be a coin's has shown nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PersonsVote:
     baseline: str
     outcome: Outcome
     asked: bool = True
-    """False for a tie of two texts that are the same, which is nobody's word."""
+    """False for a tie of two texts that are the same, which no reviewer gave."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,9 @@ class Orders:
     """What the two orders tell of a judge by itself."""
 
     pairs: int
-    """Asked in both orders."""
     unreadable: int
-    """Answers, two for each pair, that name no verdict."""
     read: int
-    """Pairs with a verdict in both orders."""
     turned: int
-    """Of those, pairs whose verdict changed with the order."""
     always_first: int
     """Pairs whose first reply it preferred in both orders."""
     always_second: int
@@ -99,7 +95,6 @@ class Measures:
     interval: Estimated[Interval]
     """95 %, by prompt."""
     decided: int
-    """Of these, where people and judge both prefer one reply."""
     without_ties: Estimated[float]
     """Share of the decided ones on which they prefer the same."""
     without_ties_interval: Estimated[Interval]
@@ -109,11 +104,9 @@ class Measures:
     with_one: Estimated[float]
     """Share of single verdicts of people that it goes with; to be compared with how often two people say the same."""
     verdicts: int
-    """So many single verdicts."""
     correlation: Estimated[float]
     """r between people's mean score and the judge's, over pairs."""
     prompts: int
-    """Different prompts that both judged."""
 
 
 def one_verdict(candidate_left: Verdict | None, candidate_right: Verdict | None) -> Outcome | None:
@@ -126,64 +119,55 @@ def one_verdict(candidate_left: Verdict | None, candidate_right: Verdict | None)
 
 def orders(judged: Sequence[TwiceJudged]) -> Orders:
     """Turned verdicts, the favour of a place, and answers that name no verdict."""
-    asked = [one for one in judged if not one.identical]
-    read = [one for one in asked if one.outcome is not None]
-    both = Counter((one.candidate_left, one.candidate_right) for one in read)
-    first, second = both[Verdict.LEFT, Verdict.LEFT], both[Verdict.RIGHT, Verdict.RIGHT]
+    verdicts = [(pair.candidate_left, pair.candidate_right) for pair in judged if not pair.identical]
+    read = [(left, right) for left, right in verdicts if left and right]
+    first, second = read.count((Verdict.LEFT, Verdict.LEFT)), read.count((Verdict.RIGHT, Verdict.RIGHT))
+    scores = [(a.outcome(candidate_left=True).score, b.outcome(candidate_left=False).score) for a, b in read]
     p_value: Estimated[float] = CannotEstimate("it never kept to one place.")
     if first + second:
         from scipy.stats import binomtest
 
         p_value = float(binomtest(first, first + second).pvalue)
     return Orders(
-        pairs=len(asked),
-        unreadable=sum((one.candidate_left is None) + (one.candidate_right is None) for one in asked),
+        pairs=len(verdicts),
+        unreadable=sum((left is None) + (right is None) for left, right in verdicts),
         read=len(read),
-        turned=sum(_turned(one.candidate_left, one.candidate_right) for one in read),
+        turned=sum(left != right for left, right in scores),
         always_first=first,
         always_second=second,
         p_value=p_value,
     )
 
 
-def _turned(left: Verdict | None, right: Verdict | None) -> bool:
-    if left is None or right is None:
-        return False
-    return left.outcome(candidate_left=True).score != right.outcome(candidate_left=False).score
-
-
 def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Measures:
     """Agreement, alpha and r on the pairs that people and the judge were both asked about."""
-    asked = [one for one in judged if not one.identical]
-    said = {(one.prompt, one.baseline): one.outcome.score for one in asked if one.outcome is not None}
-    given: dict[tuple[str, str], list[float]] = defaultdict(list)
+    outcomes = {(pair.prompt, pair.baseline): pair.outcome for pair in judged if not pair.identical}
+    judge = {pair: outcome.score for pair, outcome in outcomes.items() if outcome is not None}
+    votes: dict[tuple[str, str], list[float]] = defaultdict(list)
     for vote in people:
-        if vote.asked and (vote.prompt, vote.baseline) in said:
-            given[vote.prompt, vote.baseline].append(vote.outcome.score)
-    most = {pair: score for pair, scores in given.items() if (score := majority(scores)) is not None}
-    agreement, interval = _share({pair: said[pair] == score for pair, score in most.items()}, "no pair was judged")
-    decided = {pair: score for pair, score in most.items() if 0.5 not in (score, said[pair])}
-    without_ties, without = _share(
-        {pair: said[pair] == score for pair, score in decided.items()}, "on no pair did one side win"
-    )
-    agreed = vote_agreement(_as_two(most, said)) if most else None
+        if vote.asked and (vote.prompt, vote.baseline) in judge:
+            votes[vote.prompt, vote.baseline].append(vote.outcome.score)
+    most = {pair: score for pair, scores in votes.items() if (score := majority(scores)) is not None}
+    same = {pair: judge[pair] == score for pair, score in most.items()}
+    decided = {pair: hit for pair, hit in same.items() if 0.5 not in (most[pair], judge[pair])}
+    singly = [score == judge[pair] for pair, scores in votes.items() for score in scores]
+    agreement, interval = _share(same, "no pair was judged")
+    without_ties, without_ties_interval = _share(decided, "on no pair did one side win")
     none = CannotEstimate("no pair was judged by people, with a clear majority, and by the model.")
-    singly = [score == said[pair] for pair, scores in given.items() for score in scores]
+    agreed = vote_agreement(_as_two(most, judge)) if most else None
     return Measures(
         pairs=len(most),
         agreement=agreement,
         interval=interval,
         decided=len(decided),
         without_ties=without_ties,
-        without_ties_interval=without,
+        without_ties_interval=without_ties_interval,
         alpha=agreed.alpha if agreed else none,
         alpha_interval=agreed.alpha_interval if agreed else none,
         with_one=sum(singly) / len(singly) if singly else none,
         verdicts=len(singly),
-        correlation=_correlation(
-            [sum(given[pair]) / len(given[pair]) for pair in given], [said[pair] for pair in given]
-        ),
-        prompts=len({prompt for prompt, _ in given}),
+        correlation=_correlation([sum(scores) / len(scores) for scores in votes.values()], [judge[p] for p in votes]),
+        prompts=len({prompt for prompt, _ in votes}),
     )
 
 
@@ -195,15 +179,13 @@ def majority(scores: Sequence[float]) -> float | None:
 
 def _share(hits: Mapping[tuple[str, str], bool], none: str) -> tuple[Estimated[float], Estimated[Interval]]:
     if not hits:
-        nothing = CannotEstimate(f"{none} by people and by the model.")
-        return nothing, nothing
-    by_prompt: dict[str, list[float]] = defaultdict(list)
-    for (prompt, _), hit in hits.items():
-        by_prompt[prompt].append(float(hit))
-    return sum(hits.values()) / len(hits), Interval(*clustered(by_prompt.values()))
+        reason = CannotEstimate(f"{none} by people and by the model.")
+        return reason, reason
+    share = proportion((prompt, hit) for (prompt, _), hit in hits.items())
+    return share.rate, Interval(share.low, share.high)
 
 
-def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str], float]) -> Votes:
+def _as_two(most: Mapping[tuple[str, str], float], judge: Mapping[tuple[str, str], float]) -> Votes:
     """People's majority and the judge as two reviewers."""
     pairs = [*most, *most]
     return as_votes(
@@ -211,7 +193,7 @@ def _as_two(most: Mapping[tuple[str, str], float], said: Mapping[tuple[str, str]
         reviewers=[PEOPLE] * len(most) + [JUDGE] * len(most),
         lefts=["candidate"] * len(pairs),
         rights=[f"against {baseline}" for _, baseline in pairs],
-        verdicts=[_WORDS[score] for score in (*most.values(), *(said[pair] for pair in most))],
+        verdicts=[_WORDS[score] for score in (*most.values(), *(judge[pair] for pair in most))],
         candidate="candidate",
     )
 
@@ -233,46 +215,47 @@ def helped(
     A pair that the judge's answers leave open counts as its tie here: were it left out, the prompts would be no random
     part any more.
     """
-    both = [(vote.prompt, vote.reviewer, vote.outcome) for vote in people]
-    both += [(pair.prompt, JUDGE, pair.outcome or Outcome.TIE) for pair in judged]
-    found = as_votes(
-        prompts=[prompt for prompt, _, _ in both],
-        reviewers=[reviewer for _, reviewer, _ in both],
-        lefts=[candidate] * len(both),
-        rights=[baseline] * len(both),
-        verdicts=[_WORDS[said.score] for _, _, said in both],
+    rows = [(vote.prompt, vote.reviewer, vote.outcome, False) for vote in people]
+    rows += [(pair.prompt, JUDGE, pair.outcome or Outcome.TIE, True) for pair in judged]
+    prompts, reviewers, outcomes, by_model = zip(*rows, strict=True) if rows else ((), (), (), ())
+    votes = as_votes(
+        prompts=prompts,
+        reviewers=reviewers,
+        lefts=[candidate] * len(rows),
+        rights=[baseline] * len(rows),
+        verdicts=[_WORDS[outcome.score] for outcome in outcomes],
         candidate=candidate,
-        by_model=[False] * len(people) + [True] * len(judged),
+        by_model=by_model,
     )
-    one = with_judge(found.person_votes, found.model_votes)
-    return one[0] if one else CannotEstimate("the model judged no pair of this contrast.")
+    rates = with_judge(votes.person_votes, votes.model_votes)
+    return rates[0] if rates else CannotEstimate("the model judged no pair of this contrast.")
 
 
-def why_not(found: Measures) -> str:
+def why_not(judge: Measures) -> str:
     """Why a judge is not to be used beside people, as a sentence; empty where it may be."""
-    if found.prompts < LEAST_PROMPTS:
+    if judge.prompts < LEAST_PROMPTS:
         return (
-            f"People and the model judge both judged {found.prompts:,} prompts; with fewer than {LEAST_PROMPTS} nobody "
+            f"People and the model judge both judged {judge.prompts:,} prompts; with fewer than {LEAST_PROMPTS} nobody "
             "knows how it errs."
         )
-    if isinstance(found.correlation, CannotEstimate):
-        return f"How its verdicts go with people's cannot be told: {found.correlation.reason}"
-    if found.correlation < LEAST_CORRELATION:
+    if isinstance(judge.correlation, CannotEstimate):
+        return f"How its verdicts go with people's cannot be told: {judge.correlation.reason}"
+    if judge.correlation < LEAST_CORRELATION:
         return (
-            f"Its scores go with people's by r = {found.correlation:.2f}; below {LEAST_CORRELATION:g} it adds a source "
+            f"Its scores go with people's by r = {judge.correlation:.2f}; below {LEAST_CORRELATION:g} it adds a source "
             "of error and hardly any knowledge."
         )
-    if isinstance(found.without_ties_interval, CannotEstimate):
-        return f"How often it prefers what people prefer cannot be told: {found.without_ties_interval.reason}"
-    if found.without_ties_interval.low <= COIN:
+    if isinstance(judge.without_ties_interval, CannotEstimate):
+        return f"How often it prefers what people prefer cannot be told: {judge.without_ties_interval.reason}"
+    if judge.without_ties_interval.low <= COIN:
         return (
-            f"Where both prefer one reply, it is the same one in {found.without_ties_interval.percent} of the pairs "
+            f"Where both prefer one reply, it is the same one in {judge.without_ties_interval.percent} of the pairs "
             "(95 %), and that is not surely more often than a coin's."
         )
     return ""
 
 
-def gain_in_words(found: WithJudge) -> str:
+def gain_in_words(rate: WithJudge) -> str:
     """What the help is worth."""
-    start = "That is next to nothing: as" if found.gain < 1.05 else "As"
-    return f"{start} if people had judged {max(found.gain, 1.0):.2f} times as many pairs."
+    start = "That is next to nothing: as" if rate.gain < 1.05 else "As"
+    return f"{start} if people had judged {max(rate.gain, 1.0):.2f} times as many pairs."

@@ -22,7 +22,6 @@ LEFT_BY_LOT = (
     "reached, or the prompt was drawn for another person's reply. Each prompt counts once here, in both intervals; the "
     "result by itself has its own."
 )
-"""To stand below figures with a judge's help."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ class BesideReport:
     help: tuple[Section, ...]
     """For each contrast the figure with its help and a picture; or why there is none, or it may not be used."""
     note: tuple[Sentence, ...]
-    """To stand below the figures with its help; empty without any."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,15 @@ class JudgeReport:
     run_id: int
     title: str
     who: Sheet
-    """Everything that made its answers."""
     used: str
     """Where a figure with its help stands, in words."""
     cautions: Sentences
-    """What to know before the figures."""
     beside: tuple[BesideReport, ...]
     instructions: str
 
 
 def judge_reports(
-    found: Sequence[JudgeFindings], people: Results, *, left_out: Sequence[str] = ()
+    judges: Sequence[JudgeFindings], people: Results, *, left_out: Sequence[str] = ()
 ) -> tuple[JudgeReport, ...]:
     """All judges of one Evaluation, numbered as they were asked for.
 
@@ -65,41 +61,39 @@ def judge_reports(
         people: the Evaluation's results, whose reviewers the judges stand beside.
         left_out: sentences on pairs that no judge was asked about.
     """
+    agreements = [verdicts.figures.agreement for verdicts in people.verdicts]
     reports = []
-    for number, one in enumerate(found, start=1):
-        run, label = one.run, judge_label(one.run.responder)
-        version, instructions = run.responder.model_version, run.responder.instructions or ""
-        when = "after people's verdicts could be read" if one.after_closing else "while the evaluation was open"
-        used = dict.fromkeys(help_.baseline for beside in one.beside for help_ in beside.contrasts if help_.used)
-        where = f"beside people's, against {', '.join(used)}; in no other figure" if used else "in no figure"
+    for number, judge in enumerate(judges, start=1):
+        run, responder = judge.run, judge.run.responder
+        label, instructions, version = judge_label(responder), responder.instructions or "", responder.model_version
+        when = "after people's verdicts could be read" if judge.after_closing else "while the evaluation was open"
+        used = dict.fromkeys(part.baseline for beside in judge.beside for part in beside.contrasts if part.used)
         who = (
-            ("Model judge", f"{label} ({run.responder.name}, run {run.id})"),
+            ("Model judge", f"{label} ({responder.name}, run {run.id})"),
             ("Sha256 of its weights", (version.sha256 if version else None) or "not known"),
             ("Sha256 of its instructions", text_hash(instructions)),
-            ("Asked for", f"{run.created_at:%d %B %Y, %H:%M} UTC by {one.requested_by}, {when}"),
+            ("Asked for", f"{run.created_at:%d %B %Y, %H:%M} UTC by {judge.requested_by}, {when}"),
             ("Asked", "every pair twice, with the replies in both orders, at temperature 0; blind like people"),
             ("Its run", run.status.value.lower()),
         )
-        cautions = (*_cautions(one, used=bool(used), of=len(found)), *left_out)
+        cautions = (*_cautions(judge, used=bool(used), of=len(judges)), *left_out)
+        besides = zip(judge.beside, agreements, strict=True)
         reports.append(
             JudgeReport(
                 run_id=run.id,
-                title=f"Model judge{f' {number} of {len(found)}' if len(found) > 1 else ''}: {label}",
+                title=f"Model judge{f' {number} of {len(judges)}' if len(judges) > 1 else ''}: {label}",
                 who=Sheet("Who it is", who),
-                used=where,
+                used=f"beside people's, against {', '.join(used)}; in no other figure" if used else "in no figure",
                 cautions=Sentences(tuple(map(Sentence, cautions))),
-                beside=tuple(
-                    _beside(beside, verdicts.figures.agreement, one.orders)
-                    for beside, verdicts in zip(one.beside, people.verdicts, strict=True)
-                ),
+                beside=tuple(_beside(beside, own, judge.orders) for beside, own in besides),
                 instructions=instructions,
             )
         )
     return tuple(reports)
 
 
-def _cautions(found: JudgeFindings, *, used: bool, of: int) -> Iterable[str]:
-    orders = found.orders
+def _cautions(judge: JudgeFindings, *, used: bool, of: int) -> Iterable[str]:
+    orders = judge.orders
     if not orders.read:
         yield (
             "None of its answers can be read as a verdict on a pair. Look at its words below, write its instructions "
@@ -116,9 +110,9 @@ def _cautions(found: JudgeFindings, *, used: bool, of: int) -> Iterable[str]:
             f"It favours the {place} reply ({p_in_words(orders.p_value)}); each pair was asked in both orders, and "
             "what turned counts as a tie."
         )
-    if found.kin:
+    if judge.kin:
         yield "It is of the same family as a model that takes part, and models prefer texts like their own."
-    if found.anytime and used:
+    if judge.anytime and used:
         yield (
             "This evaluation could end as soon as the evidence was enough. The intervals with the judge's help, like "
             "people's ordinary ones, take no account of that."
@@ -130,29 +124,31 @@ def _cautions(found: JudgeFindings, *, used: bool, of: int) -> Iterable[str]:
         )
 
 
-def _beside(one: Beside, own: VoteAgreement, orders: Orders) -> BesideReport:
-    m = one.measures
+def _beside(beside: Beside, own: VoteAgreement, orders: Orders) -> BesideReport:
+    m = beside.measures
     dots: tuple[Dot, ...] = ()
-    rows: tuple[tuple[str, str], ...]
     turned = ("Verdicts that turn with the order", f"{in_words(orders.turned_share)} of {orders.read:,} pairs")
     unread = ("Answers that name no verdict", f"{orders.unreadable:,} of {2 * orders.pairs:,}")
     if isinstance(m.agreement, CannotEstimate):
-        them = "the simulated reviewer" if one.simulated else "people"
+        them = "the simulated reviewer" if beside.simulated else "people"
         sentence = f"How far the model judge goes with {them} cannot be told: {m.agreement.reason}"
         # each other row would only say again why there is none
-        rows = (turned, unread) if orders.read else (unread,)
+        rows = [turned, unread] if orders.read else [unread]
     else:
-        says = "the simulated reviewer says" if one.simulated else "people say"
-        sentence = (
-            f"The model judge says what {says} on {m.agreement:.0%} of {m.pairs:,} pairs ({in_words(m.interval)})"
-        )
+        says = "the simulated reviewer says" if beside.simulated else "people say"
+        agreement = f"{in_words(m.agreement)} of {m.pairs:,} pairs; 95 % {in_words(m.interval)}"
+        decided = f"{in_words(m.without_ties)} of {m.decided:,} pairs; 95 % {in_words(m.without_ties_interval)}"
+        sentence = f"The model judge says what {says} on {m.agreement:.0%} of {m.pairs:,} pairs"
+        same = ""
         if isinstance(own.raw, CannotEstimate):
-            sentence += f". How far reviewers agree among themselves is not known: {own.raw.reason}"
+            among = f". How far reviewers agree among themselves is not known: {own.raw.reason}"
         else:
-            sentence += (
+            same = f"; decided verdicts {in_words(own.without_ties)}"
+            among = (
                 f"; with a single verdict it goes in {in_words(m.with_one)} of the cases, where two reviewers go with "
                 f"each other in {own.raw:.1%}."
             )
+        sentence = f"{sentence} ({in_words(m.interval)}){among}"
         yardstick = (
             dot("two reviewers, ties too", own.raw, None, own.pairs_of_votes),
             dot("two reviewers, decided pairs", own.without_ties, None, own.pairs_of_votes),
@@ -162,59 +158,51 @@ def _beside(one: Beside, own: VoteAgreement, orders: Orders) -> BesideReport:
             dot("model judge, decided pairs", m.without_ties, m.without_ties_interval, m.decided),
             *(row for row in yardstick if row.value is not None),
         )
-        same = "" if isinstance(own.raw, CannotEstimate) else f"; decided verdicts {in_words(own.without_ties)}"
-        rows = (
+        always = f"{orders.always_first:,} and {orders.always_second:,}; {p_in_words(orders.p_value)}"
+        rows = [
             ("Prompts that both judged", f"{m.prompts:,}"),
-            (
-                "Says what most say, ties too",
-                f"{in_words(m.agreement)} of {m.pairs:,} pairs; 95 % {in_words(m.interval)}",
-            ),
-            (
-                "Prefers what most prefer, decided pairs",
-                f"{in_words(m.without_ties)} of {m.decided:,} pairs; 95 % {in_words(m.without_ties_interval)}",
-            ),
+            ("Says what most say, ties too", agreement),
+            ("Prefers what most prefer, decided pairs", decided),
             ("Goes with a single verdict", f"{in_words(m.with_one)} of {m.verdicts:,}"),
             ("Two reviewers say the same", in_words(own.raw) + same),
             ("Krippendorff's alpha, judge and majority", _alpha(m)),
             ("Krippendorff's alpha among reviewers", _alpha(own)),
             ("r between the scores of a pair", in_words(m.correlation, ".2f")),
             turned,
-            (
-                "Always the first, always the second reply",
-                f"{orders.always_first:,} and {orders.always_second:,}; {p_in_words(orders.p_value)}",
-            ),
+            ("Always the first, always the second reply", always),
             unread,
-        )
+        ]
     return BesideReport(
-        simulated=one.simulated,
+        simulated=beside.simulated,
         sentence=Sentence(sentence),
         same=Picture(dots, "say the same"),
-        figures=Sheet("Figures", rows),
-        help=tuple(Section(f"Against {c.baseline}", _help(c, simulated=one.simulated)) for c in one.contrasts),
-        note=(Sentence(LEFT_BY_LOT, small=True),) if any(contrast.used for contrast in one.contrasts) else (),
+        figures=Sheet("Figures", tuple(rows)),
+        help=tuple(Section(f"Against {c.baseline}", _help(c, simulated=beside.simulated)) for c in beside.contrasts),
+        note=(Sentence(LEFT_BY_LOT, small=True),) if any(contrast.used for contrast in beside.contrasts) else (),
     )
 
 
-def _help(one: Helped, *, simulated: bool) -> tuple[Block, ...]:
-    figure = one.figure
+def _help(contrast: Helped, *, simulated: bool) -> tuple[Block, ...]:
+    figure = contrast.figure
     if isinstance(figure, CannotEstimate):
         return (Sentence(f"No figure with the judge's help: {figure.reason}"),)
     numbers = f"{figure.rate:.0%} [{in_words(figure.interval, '.0%')}]"
-    if one.why_not:
-        return Sentence(f"With its help: {numbers}", small=True), Sentence(f"Not to be used: {one.why_not}")
+    if contrast.why_not:
+        return Sentence(f"With its help: {numbers}", small=True), Sentence(f"Not to be used: {contrast.why_not}")
     who = "the simulated verdicts alone" if simulated else "people alone"
     sentence = (
         f"With the model judge's help the win rate is {numbers}; by {who} {figure.people:.0%} "
         f"[{in_words(figure.people_interval, '.0%')}], on {figure.both:,} prompts that both judged and "
         f"{figure.judge_only:,} that the model judged alone. {gain_in_words(figure)}"
     )
+    name = contrast.baseline
     dots = (
-        dot(f"{one.baseline}: {who}", figure.people, figure.people_interval, figure.both),
-        dot(f"{one.baseline}: with its help", figure.rate, figure.interval, figure.both + figure.judge_only),
+        dot(f"{name}: {who}", figure.people, figure.people_interval, figure.both),
+        dot(f"{name}: with its help", figure.rate, figure.interval, figure.both + figure.judge_only),
     )
     return Sentence(sentence), Picture(dots, WIN_RATE)
 
 
-def _alpha(of: Measures | VoteAgreement) -> str:
-    alpha = in_words(of.alpha, ".2f")
-    return alpha if isinstance(of.alpha, CannotEstimate) else f"{alpha}; 95 % {in_words(of.alpha_interval, '.2f')}"
+def _alpha(agreement: Measures | VoteAgreement) -> str:
+    ends = "" if isinstance(agreement.alpha, CannotEstimate) else f"; 95 % {in_words(agreement.alpha_interval, '.2f')}"
+    return in_words(agreement.alpha, ".2f") + ends

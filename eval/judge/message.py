@@ -11,9 +11,7 @@ from llm.template import TURN_MARK, user_text
 from stats.verdicts import Verdict
 
 LONGEST_SAID = 200
-"""Characters of an answer that are kept."""
 ANSWERS = {"A": Verdict.LEFT, "B": Verdict.RIGHT, "TIE": Verdict.TIE, "BOTH BAD": Verdict.BOTH_BAD}
-"""What a judge may answer."""
 QUESTION = "Which reply is better? Answer with exactly one of: A, B, TIE, BOTH BAD."
 
 _TAGS = ("message", "reply_a", "reply_b")
@@ -32,12 +30,7 @@ _ANSWER = re.compile(
 
 
 def default_instructions(task: str, guideline: str) -> str:
-    """What a judge is told unless a manager writes otherwise.
-
-    Args:
-        task: the project's, possibly empty.
-        guideline: its text in force, possibly empty.
-    """
+    """What a judge is told unless a manager writes otherwise; task and guideline of the project may be empty."""
     parts = ["You compare two replies to the same message and say which one should rather be sent."]
     if task.strip():
         parts.append(f"What is answered: {task.strip()}")
@@ -61,25 +54,19 @@ def default_instructions(task: str, guideline: str) -> str:
 
 
 def judge_message(prompt: str, context: str | None, left: str, right: str) -> str:
-    """The user's turn that a judge is asked with.
-
-    Args:
-        context: of the prompt, as reviewers see it above its text.
-        left: the reply that it knows as A, as reviewers would be shown it.
-        right: the other.
-    """
+    """The user's turn that a judge is asked with; all texts as reviewers see them, the left reply as A."""
     texts = (user_text(prompt, context), left, right)
-    blocks = [f"<{tag}>\n{_inside(text)}\n</{tag}>" for tag, text in zip(_TAGS, texts, strict=True)]
+    blocks = [f"<{tag}>\n{_contained(text)}\n</{tag}>" for tag, text in zip(_TAGS, texts, strict=True)]
     return "\n\n".join([*blocks, QUESTION])
 
 
-def _inside(text: str) -> str:
+def _contained(text: str) -> str:
     """A text that can neither end its place nor be taken for the mark of a turn."""
     escaped = html.escape(text, quote=False)
     return TURN_MARK.sub(lambda mark: f"{mark.group()[0]} {mark.group()[1:]}", escaped)
 
 
-def verdict_in(said: str, *, cut: bool = False) -> Verdict | None:
+def verdict_in(answer: str, *, cut: bool = False) -> Verdict | None:
     """The verdict that an answer names; none where no line of it is one, or two lines are different ones.
 
     Nothing is guessed: "A good reply" is no A. Reasoning before the answer, in <think>, is passed over.
@@ -87,8 +74,8 @@ def verdict_in(said: str, *, cut: bool = False) -> Verdict | None:
     Args:
         cut: the answer ran into its longest length, so that its last line may have meant to go on.
     """
-    lines = _THOUGHT.sub("", said).split("\n")
+    lines = _THOUGHT.sub("", answer).split("\n")
     whole = [line for line in (lines[:-1] if cut else lines) if not _HEADING.search(line)]
-    found = [_ANSWER.fullmatch(line.strip(_DECORATION)) for line in whole]
-    named = {ANSWERS[re.sub(r"[_-]", " ", one.group(1).upper())] for one in found if one is not None}
+    matches = [_ANSWER.fullmatch(line.strip(_DECORATION)) for line in whole]
+    named = {ANSWERS[re.sub(r"[_-]", " ", match.group(1).upper())] for match in matches if match is not None}
     return named.pop() if len(named) == 1 else None

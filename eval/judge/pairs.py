@@ -7,16 +7,14 @@ drawn. Held-out prompts that came later, that people answer, or whose replies te
 are left out here and counted.
 """
 
-import json
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased, joinedload
 
 from db.models import Evaluation, Pairing, Prompt, ResponderKind, Response
+from eval.protocol import protocol_of
 from texts.rules import as_shown
 
 
@@ -31,7 +29,6 @@ class JudgedPair:
     candidate: str
     baseline: str
     identical: bool
-    """Both look the same: a tie that nobody is asked about."""
 
 
 @dataclass(frozen=True)
@@ -43,25 +40,22 @@ class Pairs:
     later: int
     """Held-out prompts with a reply of the candidate and of a baseline that no lot left over."""
     telling: int
-    """Pairs that nobody judges, since a reply tells who wrote it."""
+    """Pairs that are not judged, since a reply tells who wrote it."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """What is not asked about, and why, in sentences."""
-        found = []
-        if self.later:
-            found.append(
-                f"{self.later:,} more held-out {'prompt has' if self.later == 1 else 'prompts have'} both replies but "
-                "came later, or a rule gives them to people. They may be of another kind than those that people "
-                "judged, so the model judge is not asked about them."
-            )
-        if self.telling:
-            found.append(
-                f"{self.telling:,} {'pair was' if self.telling == 1 else 'pairs were'} left out because a reply tells "
-                "who wrote it. The model judge is not asked about them, nor about pairs that nobody looked through "
-                "for such replies."
-            )
-        return tuple(found)
+        later = (
+            f"{self.later:,} more held-out {'prompt has' if self.later == 1 else 'prompts have'} both replies but "
+            "came later, or a rule gives them to people. They may be of another kind than those that people "
+            "judged, so the model judge is not asked about them."
+        )
+        telling = (
+            f"{self.telling:,} {'pair was' if self.telling == 1 else 'pairs were'} left out because a reply tells "
+            "who wrote it. The model judge is not asked about them, nor about pairs that nobody looked through "
+            "for such replies."
+        )
+        return (*([later] if self.later else []), *([telling] if self.telling else []))
 
 
 def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
@@ -78,29 +72,24 @@ def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
         .order_by(Pairing.id)
     ).all()
     shown = as_shown(s, project_id=evaluation.project_id)
-    telling = _telling(evaluation)
-    by_lot = _left_by_lot(s, evaluation, drawn) if evaluation.protocol is not None and not telling else []
-    found = []
-    for one, reply in [*((one, one.baseline_response) for one in drawn), *by_lot]:
-        candidate, baseline = shown(one.candidate_response.text), shown(reply.text)
-        same = one.identical if reply is one.baseline_response else candidate.split() == baseline.split()
-        ids = one.candidate_response_id, reply.id
-        found.append(JudgedPair(*ids, one.prompt.text, one.prompt.context, candidate, baseline, same))
-    known = {one.prompt_id for one in drawn} | {one["prompt_id"] for one in telling}
-    return Pairs(tuple(found), later=_later(s, evaluation, drawn, known), telling=len(telling))
-
-
-def _telling(evaluation: Evaluation) -> Sequence[dict[str, Any]]:
-    """The pairs that the protocol leaves out."""
-    return list(json.loads(evaluation.protocol).get("left_out", ())) if evaluation.protocol is not None else []
+    protocol = protocol_of(evaluation)
+    telling = protocol.left_out if protocol else ()
+    by_lot = _left_by_lot(s, evaluation, drawn) if protocol and not telling else []
+    pairs = []
+    for pairing, reply in [*((pairing, pairing.baseline_response) for pairing in drawn), *by_lot]:
+        candidate, baseline = shown(pairing.candidate_response.text), shown(reply.text)
+        same = pairing.identical if reply is pairing.baseline_response else candidate.split() == baseline.split()
+        ids, prompt = (pairing.candidate_response_id, reply.id), pairing.prompt
+        pairs.append(JudgedPair(*ids, prompt.text, prompt.context, candidate, baseline, same))
+    known = {pairing.prompt_id for pairing in drawn} | {pair.prompt_id for pair in telling}
+    return Pairs(tuple(pairs), later=_count_later(s, evaluation, drawn, known), telling=len(telling))
 
 
 def _left_by_lot(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:
-    """Pairings of which another person's reply might have been drawn as well, each with such a reply."""
-    by_people = [one for one in drawn if one.baseline_response.responder.kind is ResponderKind.HUMAN]
-    people = {one.baseline_response.responder_id for one in by_people}
-    of_prompt = Counter(one.prompt_id for one in by_people)
-    if len(people) < 2 or max(of_prompt.values()) > 1:
+    by_people = [pairing for pairing in drawn if pairing.baseline_response.responder.kind is ResponderKind.HUMAN]
+    people = {pairing.baseline_response.responder_id for pairing in by_people}
+    of_prompt = {pairing.prompt_id: pairing for pairing in by_people}
+    if len(people) < 2 or len(of_prompt) < len(by_people):
         return []
     replies = s.scalars(
         select(Response)
@@ -108,21 +97,16 @@ def _left_by_lot(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing]) -
             Response.responder_id.in_(people),
             Response.sample == 0,
             Response.prompt_id.in_(of_prompt),
+            Response.id.not_in([pairing.baseline_response_id for pairing in by_people]),
             Response.created_at <= evaluation.created_at,  # what came later was in no lot
         )
         .order_by(Response.id)
-    ).all()
-    pairing_of = {one.prompt_id: one for one in by_people}
-    return [
-        (pairing_of[reply.prompt_id], reply)
-        for reply in replies
-        if reply.id != pairing_of[reply.prompt_id].baseline_response_id and reply.text.strip()
-    ]
+    )
+    return [(of_prompt[reply.prompt_id], reply) for reply in replies if reply.text.strip()]
 
 
-def _later(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing], known: Collection[int]) -> int:
-    """How many other held-out prompts have both replies."""
-    baselines = {one.baseline_response.responder_id for one in drawn}
+def _count_later(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing], known: Collection[int]) -> int:
+    baselines = {pairing.baseline_response.responder_id for pairing in drawn}
     mine, other = aliased(Response), aliased(Response)
     rows = s.scalars(
         select(func.distinct(Prompt.id))

@@ -15,8 +15,8 @@ from db.models import Evaluation, JudgeRun, JudgeVerdict, Pairing, Responder, Re
 from errors import Refused
 from eval.judge.agreement import Measures, Orders, PersonsVote, TwiceJudged, helped, measures, orders, why_not
 from eval.judge.run import judge_runs
-from eval.protocol import Stopping, read_protocol
-from eval.report.results import Results, Verdicts, names_of, pairings_of
+from eval.protocol import Stopping, plan_of
+from eval.report.results import Results, Verdicts, names_of, pairings_of, replies_of
 from stats.contrasts import HeadToHead
 from stats.estimates import CannotEstimate, Estimated
 from stats.judge_labels import WithJudge
@@ -45,11 +45,9 @@ class Beside:
     """A judge beside one kind of reviewer."""
 
     simulated: bool
-    """The reviewers are a written rule, not people."""
     measures: Measures
     """On all contrasts together."""
     contrasts: tuple[Helped, ...]
-    """In the order of the result."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,6 @@ class JudgeFindings:
     """It is a model that takes part, trained from one, made from the same as one, or called like one."""
     orders: Orders
     beside: tuple[Beside, ...]
-    """People first, as in the result."""
     anytime: bool
     """The Evaluation could end as soon as the evidence was enough."""
 
@@ -77,10 +74,7 @@ def judge_label(responder: Responder) -> str:
 
 
 def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
-    """Every judge whose run has ended with some verdicts, in the order in which they were asked for.
-
-    Args:
-        found: the closed Evaluation's results by people.
+    """Every judge of a closed Evaluation whose run has ended with some verdicts, in the order of asking.
 
     Raises `Refused` while the Evaluation is open.
     """
@@ -92,20 +86,19 @@ def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
         return ()
     pairings = pairings_of(s, evaluation_id=evaluation.id)
     names = names_of(pairings)
-    anytime = evaluation.protocol is not None and read_protocol(evaluation.protocol).plan.stopping is Stopping.ANYTIME
-    taking_part = {evaluation.candidate, *(pairing.baseline_response.responder for pairing in pairings)}
+    taking_part = {reply.responder for reply in replies_of(pairings)}
     return tuple(
         JudgeFindings(
             run=run,
             requested_by=s.get_one(Reviewer, run.requested_by_id).label,
             after_closing=run.created_at > evaluation.closed_at,
-            kin=any(_kin(run.responder, one) for one in taking_part),
+            kin=any(_are_kin(run.responder, responder) for responder in taking_part),
             orders=orders(judged),
             beside=tuple(_beside(run, verdicts, judged, pairings, names) for verdicts in found.verdicts),
-            anytime=anytime,
+            anytime=plan_of(evaluation).stopping is Stopping.ANYTIME,
         )
         for run in runs
-        if (judged := _judged(s, run, pairings, names))
+        if (judged := _judged_pairs(s, run, pairings, names))
     )
 
 
@@ -117,14 +110,12 @@ def as_columns(s: Session, *, found: Results, run_id: int) -> list[dict[str, Any
     pairings = pairings_of(s, evaluation_id=run.evaluation_id)
     names = names_of(pairings)
     drawn = {_key(pairing): pairing.id for pairing in pairings}
-    answers = s.scalars(
+    rows = s.scalars(
         select(JudgeVerdict)
         .where(JudgeVerdict.run_id == run_id)
         .options(joinedload(JudgeVerdict.candidate_response), joinedload(JudgeVerdict.baseline_response))
-        .order_by(
-            JudgeVerdict.candidate_response_id, JudgeVerdict.baseline_response_id, JudgeVerdict.candidate_left.desc()
-        )
     )
+    answers = sorted(rows, key=lambda answer: (_key(answer), not answer.candidate_left))
     return [
         {
             "prompt": answer.candidate_response.prompt_id,
@@ -143,30 +134,29 @@ def as_columns(s: Session, *, found: Results, run_id: int) -> list[dict[str, Any
     ]
 
 
-def unreadable(s: Session, *, run_id: int, most: int = 10) -> list[tuple[str, int]]:
-    """The judge's words that name no verdict, and how often; the most frequent first."""
+def unreadable(s: Session, *, run_id: int) -> list[tuple[str, int]]:
+    """The judge's words that name no verdict, and how often; the ten most frequent first."""
     none = JudgeVerdict.run_id == run_id, JudgeVerdict.verdict.is_(None)
-    counts = Counter(s.scalars(select(JudgeVerdict.said).where(*none)))
-    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:most]
+    return Counter(s.scalars(select(JudgeVerdict.said).where(*none).order_by(JudgeVerdict.said))).most_common(10)
 
 
 def _key(pair: Pairing | JudgeVerdict) -> tuple[int, int]:
     return pair.candidate_response_id, pair.baseline_response_id
 
 
-def _kin(judge: Responder, other: Responder) -> bool:
-    lines = ({version.id for version in line_of(one.model_version)} for one in (judge, other))
-    name, other_name = _called(judge), _called(other)
-    return bool(set.intersection(*lines)) or name == other_name != ""
+def _are_kin(judge: Responder, other: Responder) -> bool:
+    lines = ({version.id for version in line_of(responder.model_version)} for responder in (judge, other))
+    names = [_model_name(responder) for responder in (judge, other)]
+    return bool(set.intersection(*lines)) or names[0] == names[1] != ""
 
 
-def _called(responder: Responder) -> str:
-    """What the model is called, at whichever address; empty where no model answers."""
+def _model_name(responder: Responder) -> str:
+    """The model's name, at whichever address; empty where no model answers."""
     name = responder.model_version.name if responder.model_version is not None else responder.endpoint_model
     return (name or "").rpartition("/")[2].casefold()
 
 
-def _judged(
+def _judged_pairs(
     s: Session, run: JudgeRun, pairings: Sequence[Pairing], names: Mapping[int, str]
 ) -> tuple[TwiceJudged, ...]:
     """The pairs with an answer in both orders; the Evaluation's own, then those left over by lot."""
@@ -175,23 +165,22 @@ def _judged(
         answers[_key(answer)][answer.candidate_left] = answer.verdict
     if not answers:
         return ()
-    found = []
+    judged = []
     for pairing in pairings:
-        said = answers.pop(_key(pairing), {})
-        if pairing.identical or len(said) == 2:
-            name = names[pairing.baseline_response.responder_id]
-            prompt = str(pairing.prompt_id)
-            found.append(TwiceJudged(prompt, name, said.get(True), said.get(False), identical=pairing.identical))
+        verdicts = answers.pop(_key(pairing), {})
+        if pairing.identical or len(verdicts) == 2:
+            pair = str(pairing.prompt_id), names[pairing.baseline_response.responder_id]
+            judged.append(TwiceJudged(*pair, verdicts.get(True), verdicts.get(False), identical=pairing.identical))
     shown = as_shown(s, project_id=run.project_id)
     ids = {i for key in answers for i in key}
     replies = {reply.id: reply for reply in s.scalars(select(Response).where(Response.id.in_(ids)))}
-    for (candidate, baseline), said in sorted(answers.items()):
+    for (candidate, baseline), verdicts in sorted(answers.items()):
         mine, other = replies[candidate], replies[baseline]
-        if len(said) == 2 and other.responder_id in names:
+        if len(verdicts) == 2 and other.responder_id in names:
             same = shown(mine.text).split() == shown(other.text).split()
-            name = names[other.responder_id]
-            found.append(TwiceJudged(str(mine.prompt_id), name, said[True], said[False], identical=same, drawn=False))
-    return tuple(found)
+            pair = str(mine.prompt_id), names[other.responder_id]
+            judged.append(TwiceJudged(*pair, verdicts[True], verdicts[False], identical=same, drawn=False))
+    return tuple(judged)
 
 
 def _beside(
@@ -205,49 +194,44 @@ def _beside(
         PersonsVote(row.prompt, row.reviewer, row.baseline, row.outcome, asked=row.judged_by != "nobody")
         for row in verdicts.rows
     ]
+    given = [row for row in verdicts.rows if row.judgment_id is not None]
+    judged_by_people, reviewers = {row.pairing_id for row in given}, {row.reviewer for row in given}
 
     def helped_contrast(contrast: HeadToHead) -> Helped:
         together = contrast is verdicts.together
         members = verdicts.people if together else {contrast.baseline}
         # with all people as one, a prompt's other people would stand beside the one that was drawn for it
-        mine = [one for one in judged if one.baseline in members and (one.drawn or not together)]
-        mine = [replace(one, baseline=contrast.baseline) for one in mine]
+        mine = [pair for pair in judged if pair.baseline in members and (pair.drawn or not together)]
+        mine = [replace(pair, baseline=contrast.baseline) for pair in mine]
         votes = [replace(vote, baseline=contrast.baseline) for vote in people if vote.baseline in members]
-        places = [one for one in pairings if names[one.baseline_response.responder_id] in members]
-        figure = _figure(run, verdicts, contrast, votes, mine, places)
-        useless = "" if isinstance(figure, CannotEstimate) else why_not(measures(votes, mine))
-        return Helped(contrast.baseline, figure, useless)
+        holes = passed_over(
+            [
+                pairing.id in judged_by_people
+                for pairing in pairings
+                if names[pairing.baseline_response.responder_id] in members and not pairing.identical
+            ]
+        )
+        if run.status is not RunStatus.SUCCEEDED:
+            reason = "the model judge has not come to its end. Let it go on where it stands."
+        elif {pair.prompt for pair in mine} <= {vote.prompt for vote in votes}:
+            who = "the simulated reviewer" if verdicts.simulated else "people"
+            reason = (
+                f"{who} judged every pair that the model judge did, so it has nothing to add. It helps where an "
+                "evaluation ends before all pairs are judged, or where several people wrote the replies."
+            )
+        elif holes > max(1, len(reviewers)):
+            reason = (
+                f"{holes} pairs were passed over while later ones were judged, so those judged are no random part of "
+                "all, and the model's verdicts on the rest cannot stand for people's."
+            )
+        else:
+            figure = helped(votes, mine, candidate=contrast.candidate, baseline=contrast.baseline)
+            useless = "" if isinstance(figure, CannotEstimate) else why_not(measures(votes, mine))
+            return Helped(contrast.baseline, figure, useless)
+        return Helped(contrast.baseline, CannotEstimate(reason), "")
 
-    drawn = measures(people, [one for one in judged if one.drawn])
+    drawn = measures(people, [pair for pair in judged if pair.drawn])
     return Beside(verdicts.simulated, drawn, tuple(map(helped_contrast, verdicts.contrasts)))
-
-
-def _figure(
-    run: JudgeRun,
-    verdicts: Verdicts,
-    contrast: HeadToHead,
-    votes: Sequence[PersonsVote],
-    judged: Sequence[TwiceJudged],
-    places: Sequence[Pairing],
-) -> Estimated[WithJudge]:
-    """People's rate with the judge's help, where both have what that takes."""
-    if run.status is not RunStatus.SUCCEEDED:
-        return CannotEstimate("the model judge has not come to its end. Let it go on where it stands.")
-    if {pair.prompt for pair in judged} <= {vote.prompt for vote in votes}:
-        return CannotEstimate(
-            f"{'the simulated reviewer' if verdicts.simulated else 'people'} judged every pair that the model judge "
-            "did, so it has nothing to add. It helps where an evaluation ends before all pairs are judged, or where "
-            "several people wrote the replies."
-        )
-    given = [row for row in verdicts.rows if row.judgment_id is not None]
-    there = {row.pairing_id for row in given}
-    holes = passed_over([place.id in there for place in places if not place.identical])
-    if holes > max(1, len({row.reviewer for row in given})):
-        return CannotEstimate(
-            f"{holes} pairs were passed over while later ones were judged, so those judged are no random part of all, "
-            "and the model's verdicts on the rest cannot stand for people's."
-        )
-    return helped(votes, judged, candidate=contrast.candidate, baseline=contrast.baseline)
 
 
 def passed_over(judged: Sequence[bool]) -> int:
@@ -256,5 +240,5 @@ def passed_over(judged: Sequence[bool]) -> int:
     Pairs are given out in a drawn order, so those judged are a random part if they are the first ones. One for each
     reviewer may be on a screen when the judging ends.
     """
-    last = max((at for at, one in enumerate(judged) if one), default=-1)
-    return sum(not one for one in judged[: last + 1])
+    last = max((place for place, is_judged in enumerate(judged) if is_judged), default=-1)
+    return judged[: last + 1].count(False)

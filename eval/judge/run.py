@@ -10,30 +10,30 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count, product
 from textwrap import shorten
 from typing import TypeAlias
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, joinedload
 
-from db.lookup import refuse_retired
+from db.lookup import existing, refuse_retired, the_model
 from db.models import (
     Evaluation,
     JudgeRun,
     JudgeVerdict,
     ModelVersion,
-    Pairing,
     Project,
     Responder,
     ResponderKind,
-    Response,
     Role,
     RunStatus,
     now,
 )
 from db.people import guideline_of, require
 from db.session import reading, session
-from errors import EngineFailed, NotFound, Refused
+from errors import EngineFailed, Refused
+from eval.contestants import participants
 from eval.judge.message import LONGEST_SAID, default_instructions, judge_message, verdict_in
 from eval.judge.pairs import JudgedPair, pairs_of
 from generation import worker
@@ -42,6 +42,7 @@ from generation.answering import Endpoints, EngineDied, Work, answerers_of
 from generation.plan import refuse_unfit
 from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
 from jobs.progress import Progress
+from jobs.runs import Resources
 from llm.client import Answer, Missing
 from llm.endpoints import remote_endpoint
 from llm.engine import serve, tail
@@ -65,9 +66,6 @@ Key: TypeAlias = tuple[int, int, bool]
 log = logging.getLogger("eval.judge.run")
 
 
-# ------------------------------------------------------------------------------------------------ asking for a run
-
-
 def instructions_for(s: Session, *, project_id: int) -> str:
     """What a judge of this project is told unless a manager writes otherwise."""
     guideline = guideline_of(s, project_id=project_id)
@@ -80,47 +78,42 @@ def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: Contes
     Raises `Refused` for a judge that takes part itself, is retired or did not pass its check, or was asked before;
     and for an Evaluation without anything to judge.
     """
-    evaluation = s.get(Evaluation, evaluation_id)
-    if evaluation is None:
-        raise NotFound("That evaluation is not in the database any more. Reload the page.")
+    evaluation = existing(s, Evaluation, evaluation_id, "evaluation")
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     contestant = tidied(contestant)
-    taking_part = _taking_part(s, evaluation)
-    _check(contestant, taking_part)
+    taking_part = participants(s, evaluation)
+    _refuse_unusable(contestant, taking_part)
     version = None
     if not isinstance(contestant.model, Remote):
-        version = s.get(ModelVersion, contestant.model)
-        if version is None:
-            raise NotFound("That model is not in the database any more. Reload the page.")
+        version = the_model(s, contestant.model)
         refuse_unfit(s, version)
     _refuse_own_cause(contestant, version, taking_part)
     pairs = pairs_of(s, evaluation_id=evaluation_id).pairs
-    if not any(not pair.identical for pair in pairs):
+    if all(pair.identical for pair in pairs):
         raise Refused("This evaluation has no two replies that differ, so there is nothing for a model to judge.")
     # two tabs that ask for the same at once wait for each other
     s.get(Project, evaluation.project_id, with_for_update=True)
-    judge = _same_judge(s, project_id=evaluation.project_id, contestant=contestant)
+    judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == evaluation.project_id)
+    known = select(Responder).where(Responder.id.in_(judges), Responder.kept.is_(False)).order_by(Responder.id)
+    judge = next((judge for judge in s.scalars(known) if contestant_of(judge) == contestant), None)
     if judge is not None:
         _refuse_again(s, judge=judge, evaluation_id=evaluation_id)
     else:
+        names = set(s.scalars(select(Responder.name).where(Responder.project_id == evaluation.project_id)))
+        name = next(name for number in count(1) if (name := f"Model judge {number}") not in names)
         judge = create_responder(
-            s,
-            by=by,
-            project_id=evaluation.project_id,
-            name=_free_name(s, project_id=evaluation.project_id),
-            contestant=contestant,
-            kept=False,
+            s, by=by, project_id=evaluation.project_id, name=name, contestant=contestant, kept=False
         )
-    made = JudgeRun(
+    run = JudgeRun(
         project_id=evaluation.project_id,
         evaluation_id=evaluation_id,
         responder_id=judge.id,
         requested_by_id=by,
         total=2 * sum(not pair.identical for pair in pairs),
     )
-    s.add(made)
+    s.add(run)
     s.flush()
-    return made
+    return run
 
 
 def judge_runs(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
@@ -133,19 +126,7 @@ def judge_runs(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
     ).all()
 
 
-def _taking_part(s: Session, evaluation: Evaluation) -> Sequence[Responder]:
-    """The candidate and every baseline that a pairing has."""
-    used = (
-        select(Response.responder_id)
-        .join(Pairing, Pairing.baseline_response_id == Response.id)
-        .where(Pairing.evaluation_id == evaluation.id)
-    )
-    rest = s.scalars(select(Responder).where(Responder.id.in_(used)).order_by(Responder.id))
-    return [evaluation.candidate, *rest]
-
-
-def _check(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
-    """Raise `Refused` for settings or instructions that a judge may not have."""
+def _refuse_unusable(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
     prompt, sampling = contestant.prompt, contestant.sampling
     if sampling.temperature != 0:
         raise Refused("A judge answers at temperature 0, so that the same pair gets the same verdict. Set it to 0.")
@@ -159,21 +140,15 @@ def _check(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
         )
     if prompt.examples:
         raise Refused("A judge is shown no examples: they could tell who writes how. Take them out.")
-    names = {one.name for one in taking_part}
-    names |= {one.model_version.name for one in taking_part if one.model_version is not None}
-    said = prompt.instructions
+    models = {responder.model_version.name for responder in taking_part if responder.model_version is not None}
+    names = {responder.name for responder in taking_part} | models
+    people = [responder.name for responder in taking_part if responder.kind is ResponderKind.HUMAN]
+    text = prompt.instructions
+    # of people's names each part tells, as in the replies
+    whole_words = {name: rf"(?<!\w){re.escape(name)}(?!\w)" for name in sorted(names) if len(name) >= SHORTEST_NAME}
     named = [
-        *(
-            name
-            for name in sorted(names)
-            if len(name) >= SHORTEST_NAME and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said, re.IGNORECASE)
-        ),
-        # of people's names each part tells, as in the replies
-        *(
-            one.name
-            for one in taking_part
-            if one.kind is ResponderKind.HUMAN and mask_names(said, [one.name]) != mask_names(said, [])
-        ),
+        *(name for name, pattern in whole_words.items() if re.search(pattern, text, re.IGNORECASE)),
+        *(name for name in people if mask_names(text, [name]) != mask_names(text, [])),
     ]
     if named:
         raise Refused(
@@ -182,39 +157,24 @@ def _check(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
 
 
 def _refuse_own_cause(contestant: Contestant, version: ModelVersion | None, taking_part: Sequence[Responder]) -> None:
-    for one in taking_part:
-        if isinstance(contestant.model, Remote):
-            own = one.kind is ResponderKind.REMOTE and (
-                (one.endpoint_url or "").casefold(),
-                (one.endpoint_model or "").casefold(),
-            ) == (contestant.model.url.casefold(), contestant.model.model.casefold())
-        else:
-            theirs = one.model_version
-            own = (
-                version is not None
-                and theirs is not None
-                and (theirs.id == version.id or (version.sha256 is not None and theirs.sha256 == version.sha256))
-            )
+    model = contestant.model
+    for responder in taking_part:
+        own, theirs = False, responder.model_version
+        if isinstance(model, Remote):
+            address = [(part or "").casefold() for part in (responder.endpoint_url, responder.endpoint_model)]
+            own = responder.kind is ResponderKind.REMOTE and address == [model.url.casefold(), model.model.casefold()]
+        elif version is not None and theirs is not None:
+            own = theirs.id == version.id or theirs.sha256 == version.sha256 is not None
         if own:
             raise Refused(
-                f"This model wrote the replies of {one.label}, which take part, and models prefer their own texts. "
-                "Choose another model as judge."
+                f"This model wrote the replies of {responder.label}, which take part, and models prefer their own "
+                "texts. Choose another model as judge."
             )
-
-
-def _same_judge(s: Session, *, project_id: int, contestant: Contestant) -> Responder | None:
-    """The judge that is exactly this one, if there is one."""
-    judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == project_id)
-    query = select(Responder).where(Responder.id.in_(judges), Responder.kept.is_(False)).order_by(Responder.id)
-    return next((one for one in s.scalars(query) if contestant_of(one) == contestant), None)
 
 
 def _refuse_again(s: Session, *, judge: Responder, evaluation_id: int) -> None:
-    before = s.scalars(
-        select(JudgeRun)
-        .where(JudgeRun.responder_id == judge.id, JudgeRun.evaluation_id == evaluation_id)
-        .order_by(JudgeRun.id.desc())
-    ).first()
+    runs = select(JudgeRun).where(JudgeRun.responder_id == judge.id, JudgeRun.evaluation_id == evaluation_id)
+    before = s.scalars(runs.order_by(JudgeRun.id.desc())).first()
     if before is None:
         return
     if not before.status.ended:
@@ -222,17 +182,6 @@ def _refuse_again(s: Session, *, judge: Responder, evaluation_id: int) -> None:
     if before.status is RunStatus.SUCCEEDED:
         raise Refused("This judge has judged this evaluation already, and would say the same again. Change something.")
     raise Refused(f"This judge has begun already (run {before.id}). Press Try again or Resume there, to go on.")
-
-
-def _free_name(s: Session, *, project_id: int) -> str:
-    names = set(s.scalars(select(Responder.name).where(Responder.project_id == project_id)))
-    number = 1
-    while f"Model judge {number}" in names:
-        number += 1
-    return f"Model judge {number}"
-
-
-# ------------------------------------------------------------------------------------------------ carrying it
 
 
 @dataclass
@@ -245,9 +194,8 @@ class Judging(Work):
 
     def left(self) -> Sequence[Missing]:
         """The questions without a verdict, but for those given up."""
-        with reading() as s:
-            there = _said(s, run_id=self.progress.run_id)
-        gaps = [gap for key, gap in self.questions.items() if key not in there]
+        answered = self._answered_keys()
+        gaps = [gap for key, gap in self.questions.items() if key not in answered]
         self._total, self._open = len(self.questions), len(gaps)
         return self._not_given_up(gaps)
 
@@ -260,9 +208,7 @@ class Judging(Work):
     def give_up_rest(self) -> None:
         """Keep what has no answer as a verdict that is none. Raises `EngineFailed` where that is too much."""
         lost = {key: gap for key, gap in self.questions.items() if gap.prompt_id in self.problems}
-        if not lost:
-            return
-        if len(lost) == len(self.questions):
+        if lost and len(lost) == len(self.questions):
             raise EngineFailed(f"The model judge answered nothing. {self.last_problem}")
         if len(lost) > MOST_LOST * len(self.questions):
             raise EngineFailed(
@@ -272,16 +218,19 @@ class Judging(Work):
         self._keep([(key, None, NO_ANSWER + self.problems[gap.prompt_id]) for key, gap in lost.items()])
 
     def keep_identical(self, pairs: Sequence[JudgedPair]) -> None:
-        """Ties of pairs with the same text twice, in both orders; nobody is asked about them."""
-        with reading() as s:
-            there = _said(s, run_id=self.progress.run_id)
+        """Ties of pairs with the same text twice, in both orders; the judge is not asked about them."""
+        answered = self._answered_keys()
         keys = [
-            (one.candidate_response_id, one.baseline_response_id, left)
-            for one in pairs
-            if one.identical
+            (pair.candidate_response_id, pair.baseline_response_id, left)
+            for pair in pairs
+            if pair.identical
             for left in (True, False)
         ]
-        self._keep([(key, Verdict.TIE, SAME_TEXT) for key in keys if key not in there])
+        self._keep([(key, Verdict.TIE, SAME_TEXT) for key in keys if key not in answered])
+
+    def _answered_keys(self) -> set[Key]:
+        with reading() as s:
+            return _answered(s, run_id=self.progress.run_id)
 
     def _give_up(self, gap: Missing) -> None:
         log.warning("%s", self.last_problem)
@@ -296,9 +245,9 @@ class Judging(Work):
         by_number = {gap.prompt_id: key for key, gap in self.questions.items()}
         rows = []
         for gap, answer in batch:
-            (one,) = answer.samples
-            verdict = verdict_in(one.text, cut=one.finish_reason == "length")
-            rows.append((by_number[gap.prompt_id], verdict, one.text))
+            (sample,) = answer.samples
+            verdict = verdict_in(sample.text, cut=sample.finish_reason == "length")
+            rows.append((by_number[gap.prompt_id], verdict, sample.text))
         self._keep(rows)
         self._open -= len(rows)
         self.answered += len(rows)
@@ -307,38 +256,37 @@ class Judging(Work):
     def _keep(self, rows: Sequence[tuple[Key, Verdict | None, str]]) -> None:
         if not rows:
             return
-        at = now()
+        values = [
+            {
+                "run_id": self.progress.run_id,
+                "candidate_response_id": candidate,
+                "baseline_response_id": baseline,
+                "candidate_left": left,
+                "verdict": verdict,
+                "said": cleaned(answer)[:LONGEST_SAID],  # a database takes no half characters
+                "created_at": now(),
+            }
+            for (candidate, baseline, left), verdict, answer in rows
+        ]
         with session() as s:
             self.progress.guard(s)
-            s.execute(
-                insert(JudgeVerdict),
-                [
-                    {
-                        "run_id": self.progress.run_id,
-                        "candidate_response_id": candidate,
-                        "baseline_response_id": baseline,
-                        "candidate_left": left,
-                        "verdict": verdict,
-                        "said": cleaned(said)[:LONGEST_SAID],  # a database takes no half characters
-                        "created_at": at,
-                    }
-                    for (candidate, baseline, left), verdict, said in rows
-                ],
-            )
+            s.execute(insert(JudgeVerdict), values)
 
 
 def questions_of(pairs: Sequence[JudgedPair], *, judge_id: int) -> dict[Key, Missing]:
     """What a judge is asked: each pair that differs, in both orders, numbered. Pure."""
-    found: dict[Key, Missing] = {}
-    for one in pairs:
-        if one.identical:
-            continue
-        for left in (True, False):
-            sides = (one.candidate, one.baseline) if left else (one.baseline, one.candidate)
-            message = judge_message(one.prompt, one.context, *sides)
-            key = one.candidate_response_id, one.baseline_response_id, left
-            found[key] = Missing(len(found), message, None, {"prompt": one.prompt}, (0,), judge_id)
-    return found
+    questions: dict[Key, Missing] = {}
+    for pair, left in product((pair for pair in pairs if not pair.identical), (True, False)):
+        sides = (pair.candidate, pair.baseline) if left else (pair.baseline, pair.candidate)
+        message = judge_message(pair.prompt, pair.context, *sides)
+        key = pair.candidate_response_id, pair.baseline_response_id, left
+        questions[key] = Missing(len(questions), message, None, {"prompt": pair.prompt}, (0,), judge_id)
+    return questions
+
+
+def resources(run: JudgeRun) -> Resources:
+    """What the judge's engine takes, if it is started here."""
+    return worker.resources_for(run.responder)
 
 
 def run(progress: Progress) -> None:
@@ -347,11 +295,11 @@ def run(progress: Progress) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     progress.update(stage="Reading the pairs")
     with reading() as s:
-        given = s.get_one(JudgeRun, progress.run_id)
-        judge = given.responder
+        judge_run = s.get_one(JudgeRun, progress.run_id)
+        judge = judge_run.responder
         refuse_retired(judge.model_version)
         ensure_merged(judge.model_version)
-        pairs = pairs_of(s, evaluation_id=given.evaluation_id).pairs
+        pairs = pairs_of(s, evaluation_id=judge_run.evaluation_id).pairs
         answerers = answerers_of(s, [judge.id])
     work = Judging(progress, answerers, seed=0, tokens=0, questions=questions_of(pairs, judge_id=judge.id))
     log.info(
@@ -376,14 +324,13 @@ def run(progress: Progress) -> None:
     work.give_up_rest()
     with session() as s:
         progress.guard(s)
-        done = sum(key in work.questions for key in _said(s, run_id=progress.run_id))
+        done = sum(key in work.questions for key in _answered(s, run_id=progress.run_id))
         s.get_one(JudgeRun, progress.run_id).done = done
         progress.succeed(s)
 
 
 @contextmanager
 def _endpoint_of(judge: Responder, work: Judging) -> Iterator[Endpoints]:
-    """Where the judge is asked, there for the length of the block."""
     (answerer,) = work.answerers.values()
     if answerer.weights is None:
         work.tell("Asking the endpoint")
@@ -394,14 +341,12 @@ def _endpoint_of(judge: Responder, work: Judging) -> Iterator[Endpoints]:
         yield {answerer.weights: endpoint}
 
 
-def _said(s: Session, *, run_id: int) -> set[Key]:
+def _answered(s: Session, *, run_id: int) -> set[Key]:
     """What the run has a verdict on, or words that are none."""
-    rows = s.execute(
-        select(
-            JudgeVerdict.candidate_response_id, JudgeVerdict.baseline_response_id, JudgeVerdict.candidate_left
-        ).where(JudgeVerdict.run_id == run_id)
-    )
-    return {(candidate, baseline, left) for candidate, baseline, left in rows}
+    key = JudgeVerdict.candidate_response_id, JudgeVerdict.baseline_response_id, JudgeVerdict.candidate_left
+    return {
+        (candidate, baseline, left) for candidate, baseline, left in s.execute(select(*key).filter_by(run_id=run_id))
+    }
 
 
 def _died(judge: Responder, progress: Progress, deaths: int) -> str:

@@ -52,7 +52,6 @@ class Dot:
     missing: str = ""
     is_candidate: bool = False
     best: float | None = None
-    """Share of the resamples in which it came first, where that was reckoned."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class Picture:
 
     rows: tuple[Dot, ...]
     scale: str
-    """What the values are."""
     title: str = ""
     shares: bool = True
     """The values are shares from 0 to 1; else numbers round 0."""
@@ -111,7 +109,6 @@ class Sheet:
     title: str
     rows: tuple[tuple[str, str], ...]
     note: str = ""
-    """A paragraph below."""
 
 
 Block: TypeAlias = Sentence | Sentences | Picture | OutcomeBars | Grid | Sheet
@@ -131,17 +128,12 @@ class Report:
     """What one kind of reviewer found, people or simulated ones; never both."""
 
     simulated: bool
-    """A written rule judged, no people."""
     finding: Sentence
-    """For a manager."""
     numbers: Sentence
-    """The headline figure with its interval and n."""
     picture: Picture
     rests_on: Sentences
     doubts: Sentences
-    """What was looked at, warnings first."""
     figures: tuple[Section, ...]
-    """Behind the first page: all that the votes give."""
 
 
 def dot(name: str, value: Estimated[float], interval: Estimated[Interval] | None, n: int) -> Dot:

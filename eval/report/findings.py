@@ -6,6 +6,7 @@ The sentence claims no more than the interval and the corrected test allow; what
 from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 
 from eval.guesses import guess_accuracy
 from eval.report.blocks import Dot, Grid, Medium, OutcomeBars, Picture, Report, Section, Sentence, Sentences, dot
@@ -16,7 +17,7 @@ from stats.estimates import CannotEstimate, Estimated, Interval, in_words, many,
 from stats.position import position
 from stats.reply_length import LengthControlled, Lengths, lengths
 from stats.slices import sliced, slices
-from stats.strengths import ELO, Strength
+from stats.strengths import ELO
 from stats.vote_agreement import ReviewerAgreement
 from stats.votes import coded
 
@@ -36,22 +37,21 @@ WIN_RATE = "win rate of the candidate, ties as half"
 
 def report(verdicts: Verdicts) -> Report:
     """All that one kind of reviewer's verdicts say."""
-    head, found = verdicts.head, lengths(verdicts.pooled)
-    length: Estimated[LengthControlled] = CannotEstimate("no vote has both lengths.")
-    if isinstance(found, CannotEstimate):
-        length = found
+    head, effect = verdicts.head, lengths(verdicts.pooled)
+    at_equal: Estimated[LengthControlled] = CannotEstimate("no vote has both lengths.")
+    if isinstance(effect, CannotEstimate):
+        at_equal = effect
     else:
-        length = next((one for one in found.contrasts if one.baseline == head.baseline), length)
-    doubts = sorted(_doubts(verdicts, found, length), key=lambda doubt: not doubt.warns)
+        at_equal = next((rate for rate in effect.contrasts if rate.baseline == head.baseline), at_equal)
+    doubts = sorted(_doubts(verdicts, effect, at_equal), key=lambda doubt: not doubt.warns)
     bracket = "(no interval)" if isinstance(head.interval, CannotEstimate) else f"[{in_words(head.interval, '.0%')}]"
     rule = "By a written rule, not by people (simulated): " if verdicts.simulated else ""
+    numbers = f"{head.candidate} against {head.baseline}: win rate {head.rate:.0%} {bracket}, n = {head.n}."
     notes = tuple(map(Sentence, verdicts.figures.notes))
     return Report(
         simulated=verdicts.simulated,
         finding=Sentence(rule + head.finding),
-        numbers=Sentence(
-            f"{head.candidate} against {head.baseline}: win rate {head.rate:.0%} {bracket}, n = {head.n}."
-        ),
+        numbers=Sentence(numbers),
         picture=_order(verdicts),
         rests_on=Sentences(tuple(map(Sentence, _rests_on(verdicts))), "What it rests on"),
         doubts=Sentences(tuple(doubts), "What could be wrong"),
@@ -59,7 +59,7 @@ def report(verdicts: Verdicts) -> Report:
             Section("against each baseline", _contrasts(verdicts)),
             Section("parts of the votes", _parts(verdicts)),
             Section("left and right", (_side_grid(verdicts),)),
-            Section("at equal lengths", (_length_grid(head, length),)),
+            Section("at equal lengths", (_length_grid(head, at_equal),)),
             Section("agreement", _reviewers(verdicts)),
             Section("agreement", _together(verdicts)),
             Section("on one scale", _scale(verdicts)),
@@ -69,46 +69,42 @@ def report(verdicts: Verdicts) -> Report:
     )
 
 
-def win_rates(found: Results) -> Grid:
+def win_rates(results: Results) -> Grid:
     """Every contrast of a closed Evaluation on a line, people's verdicts first."""
-    return Grid(
-        tuple(
-            {
-                "Against": contrast.baseline + " (simulated judge)" * verdicts.simulated,
-                "Win rate": f"{contrast.rate:.1%}",
-                "95 % interval": "none" if isinstance(contrast.interval, CannotEstimate) else contrast.interval.percent,
-                "W": contrast.wins,
-                "T": contrast.ties,
-                "L": contrast.losses,
-                "n": contrast.n,
-            }
-            for verdicts in found.verdicts
-            for contrast in verdicts.contrasts
-        ),
-        title=f"{found.candidate}: {found.evaluation.name}",
+    rows = tuple(
+        {
+            "Against": contrast.baseline + " (simulated judge)" * verdicts.simulated,
+            "Win rate": f"{contrast.rate:.1%}",
+            "95 % interval": "none" if isinstance(contrast.interval, CannotEstimate) else contrast.interval.percent,
+            "W": contrast.wins,
+            "T": contrast.ties,
+            "L": contrast.losses,
+            "n": contrast.n,
+        }
+        for verdicts in results.verdicts
+        for contrast in verdicts.contrasts
     )
-
-
-# ------------------------------------------------------------------------------------------------ the first page
+    return Grid(rows, title=f"{results.candidate}: {results.evaluation.name}")
 
 
 def _order(verdicts: Verdicts) -> Picture:
     """Best first, the candidate where it stands: even with itself. Of one baseline the candidate's win rate."""
-    rows = [
-        dot(contrast.baseline, 1 - contrast.rate, _turned(contrast.interval), contrast.n)
+    shown = [
+        contrast
         for contrast in verdicts.contrasts
         if contrast is verdicts.together or not (verdicts.together and verdicts.is_people(contrast))
     ]
-    if len(rows) < 2:
-        rates = (dot(one.baseline, one.rate, one.interval, one.n) for one in verdicts.contrasts)
+    if len(shown) < 2:
+        rates = (dot(rate.baseline, rate.rate, rate.interval, rate.n) for rate in verdicts.contrasts)
         return Picture(tuple(rates), WIN_RATE)
-    candidate = Dot(verdicts.head.candidate, 0.5, n=sum(one.n for one in verdicts.each), is_candidate=True)
-    best_first = sorted([candidate, *rows], key=lambda row: -(row.value or 0.0))
-    return Picture(tuple(best_first), "preferred to the candidate, ties as half")
-
-
-def _turned(interval: Estimated[Interval]) -> Estimated[Interval]:
-    return interval if isinstance(interval, CannotEstimate) else Interval(1 - interval.high, 1 - interval.low)
+    votes = sum(contrast.n for contrast in verdicts.each)
+    rows = [Dot(verdicts.head.candidate, 0.5, n=votes, is_candidate=True)]
+    for contrast in shown:
+        interval = contrast.interval
+        if isinstance(interval, Interval):
+            interval = Interval(1 - interval.high, 1 - interval.low)
+        rows.append(dot(contrast.baseline, 1 - contrast.rate, interval, contrast.n))
+    return Picture(tuple(sorted(rows, key=lambda row: -(row.value or 0.0))), "preferred to the candidate, ties as half")
 
 
 def _rests_on(verdicts: Verdicts) -> Iterable[str]:
@@ -143,16 +139,18 @@ def _rests_on(verdicts: Verdicts) -> Iterable[str]:
     )
 
 
-def _doubts(verdicts: Verdicts, found: Estimated[Lengths], length: Estimated[LengthControlled]) -> Iterable[Sentence]:
+def _doubts(
+    verdicts: Verdicts, effect: Estimated[Lengths], at_equal: Estimated[LengthControlled]
+) -> Iterable[Sentence]:
     head = verdicts.head
     flips, decided = head.flips_to_change_winner, head.wins + head.losses
     if flips is None:
         yield Sentence("Wins and losses are level: there is no winner to change.", warns=True)
     else:
-        said = (
-            f"{many(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the winner."
+        yield Sentence(
+            f"{many(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the winner.",
+            warns=flips < FRAGILE * decided or flips <= 2,
         )
-        yield Sentence(said, warns=flips < FRAGILE * decided or flips <= 2)
     if verdicts.simulated:
         yield Sentence("A written rule judged, no person: nothing here says what people prefer.", warns=True)
     elif head.reviewers < ENOUGH_REVIEWERS:
@@ -160,23 +158,24 @@ def _doubts(verdicts: Verdicts, found: Estimated[Lengths], length: Estimated[Len
         takes = f"It takes {ENOUGH_REVIEWERS} or more."
         yield Sentence(f"{who}: the result speaks for these reviewers only. {takes}", warns=True)
     yield _sides(verdicts)
-    yield from _lengths(found, length)
+    yield from _lengths(effect, at_equal)
     yield from _agreement(verdicts)
     if verdicts.guesses:
         guesses = guess_accuracy(verdicts.guesses)
-        knew = isinstance(guesses.interval, Interval) and guesses.interval.low > 0.5
-        yield Sentence(guesses.sentence, warns=knew)
+        yield Sentence(guesses.sentence, warns=guesses.named.low > 0.5)
     if verdicts.twice:
         looks = consistency(verdicts.twice)
-        yield Sentence(looks.sentence, warns=looks.same < INCONSISTENT * looks.n)
+        yield Sentence(looks.sentence, warns=looks.same.count < INCONSISTENT * looks.same.n)
     bad = head.both_bad / head.n if head.n else 0.0
     if bad >= MANY_BAD:
-        said = f"In {bad:.0%} of the verdicts neither reply could be sent: to be preferred is not to be good."
-        yield Sentence(said, warns=True)
-    once = head.rate_each_prompt_once
-    if abs(head.rate - once) > UNEVEN:
-        said = f"Some prompts have more verdicts than others; with each prompt counted once the win rate is {once:.1%}."
-        yield Sentence(said, warns=True)
+        neither = f"In {bad:.0%} of the verdicts neither reply could be sent: to be preferred is not to be good."
+        yield Sentence(neither, warns=True)
+    if abs(head.rate - head.rate_each_prompt_once) > UNEVEN:
+        yield Sentence(
+            "Some prompts have more verdicts than others; with each prompt counted once the win rate is "
+            f"{head.rate_each_prompt_once:.1%}.",
+            warns=True,
+        )
 
 
 def _sides(verdicts: Verdicts) -> Sentence:
@@ -187,41 +186,39 @@ def _sides(verdicts: Verdicts) -> Sentence:
     chance = ": no side is favoured that one could tell"
     if favoured and side.left_rate != 0.5:
         chance = f": {'more' if side.left_rate > 0.5 else 'less'} than chance would do"
-    said = (
+    words = (
         f"The left reply won {side.left_rate:.1%} of {side.left + side.right:,} decided verdicts "
         f"({p_in_words(side.p_value)}){chance}"
     )
     if isinstance(side.effect, CannotEstimate):
         why = str(side.effect)
-        return Sentence(f"{said}. Without such a favour: {why[0].lower()}{why[1:]}", warns=favoured)
+        return Sentence(f"{words}. Without such a favour: {why[0].lower()}{why[1:]}", warns=favoured)
     theta = side.effect.corrected_log_strengths
     rate = 1 / (1 + np.exp(theta[head.baseline] - theta[head.candidate]))
-    return Sentence(f"{said}. Without any such favour the win rate is {rate:.1%}.", warns=favoured)
+    return Sentence(f"{words}. Without any such favour the win rate is {rate:.1%}.", warns=favoured)
 
 
-def _lengths(found: Estimated[Lengths], length: Estimated[LengthControlled]) -> Iterable[Sentence]:
-    if isinstance(found, CannotEstimate) or isinstance(length, CannotEstimate):
-        yield Sentence(f"Lengths: {length}", warns=False)
+def _lengths(effect: Estimated[Lengths], at_equal: Estimated[LengthControlled]) -> Iterable[Sentence]:
+    if isinstance(effect, CannotEstimate) or isinstance(at_equal, CannotEstimate):
+        yield Sentence(f"Lengths: {at_equal}", warns=False)
         return
-    if isinstance(found.longer_wins, CannotEstimate):
-        yield Sentence(f"Whether the longer reply wins: {found.longer_wins.reason}", warns=False)
+    if isinstance(effect.longer_wins, CannotEstimate):
+        yield Sentence(f"Whether the longer reply wins: {effect.longer_wins.reason}", warns=False)
     else:
-        interval = found.longer_wins_interval
+        interval = effect.longer_wins_interval
         yield Sentence(
-            f"A rule that always picks the longer reply would have been right in {found.longer_wins:.1%} of the "
+            f"A rule that always picks the longer reply would have been right in {effect.longer_wins:.1%} of the "
             f"decided verdicts ({in_words(interval)}).",
             warns=isinstance(interval, Interval) and interval.low > 0.5,
         )
-    if isinstance(length.rate, CannotEstimate):
-        said = f"The win rate at equal lengths is not shown: {length.rate.reason}"
-    else:
-        said = (
-            f"At equal lengths the win rate would be {length.rate:.1%} ({in_words(length.interval)}); as judged it is "
-            f"{length.raw_rate:.1%}."
-        )
-    mean = ", ".join(f"{name} {value:.0f}" for name, value in found.mean_length.items())
-    turns = isinstance(length.rate, float) and (length.rate > 0.5) != (length.raw_rate > 0.5)
-    yield Sentence(f"{said} Mean length in characters: {mean}.", warns=turns)
+    mean = ", ".join(f"{name} {value:.0f}" for name, value in effect.mean_length.items())
+    rate, raw = at_equal.rate, at_equal.raw_rate
+    words = f"At equal lengths the win rate would be {in_words(rate)} ({in_words(at_equal.interval)})"
+    words = f"{words}; as judged it is {raw:.1%}."
+    if isinstance(rate, CannotEstimate):
+        words = f"The win rate at equal lengths is not shown: {rate.reason}"
+    turns = isinstance(rate, float) and (rate > 0.5) != (raw > 0.5)
+    yield Sentence(f"{words} Mean length in characters: {mean}.", warns=turns)
 
 
 def _agreement(verdicts: Verdicts) -> Iterable[Sentence]:
@@ -235,15 +232,11 @@ def _agreement(verdicts: Verdicts) -> Iterable[Sentence]:
         f"{agreed.alpha:.2f}{ends}, where 1 is full agreement and 0 is chance.",
         warns=agreed.alpha < LOW_ALPHA,
     )
-    ceiling = agreed.ceiling
-    if isinstance(ceiling, CannotEstimate):
-        yield Sentence(f"What this agreement leaves to any model: {ceiling.reason}", warns=False)
-    else:
-        most = f"wins more than about {ceiling:.0%} of the decided verdicts."
-        yield Sentence(f"With this agreement no model, however good, {most}", warns=False)
-
-
-# ------------------------------------------------------------------------------------------------ the figures
+    words = f"With this agreement no model, however good, wins more than about {in_words(agreed.ceiling, '.0%')}"
+    words = f"{words} of the decided verdicts."
+    if isinstance(agreed.ceiling, CannotEstimate):
+        words = f"What this agreement leaves to any model: {agreed.ceiling.reason}"
+    yield Sentence(words, warns=False)
 
 
 def _on_screen(text: str) -> Sentence:
@@ -286,16 +279,15 @@ def _contrast_row(contrast: HeadToHead) -> dict[str, object]:
 
 
 def _parts(verdicts: Verdicts) -> tuple[Picture | Sentence, ...]:
-    """The candidate's win rate against the headline's baseline, in parts of the votes."""
     pooled, (file, files) = verdicts.pooled, coded([row.prompt_set for row in verdicts.rows])
     by_import = sliced(pooled, file, files, by="import") if len(files) > 1 else ()
-    found = [part for part in (*slices(pooled), *by_import) if part.baseline == verdicts.head.baseline]
+    parts = [part for part in (*slices(pooled), *by_import) if part.baseline == verdicts.head.baseline]
     blocks: list[Picture | Sentence] = []
     for by, title in PARTS.items():
-        rows = tuple(dot(part.part, part.rate, part.interval, part.votes) for part in found if part.by == by)
+        rows = tuple(dot(part.part, part.rate, part.interval, part.votes) for part in parts if part.by == by)
         none = _on_screen(f"{title}: there is one part only, or nothing to part by.")
         blocks.append(Picture(rows, WIN_RATE, title) if rows else none)
-    if not found:
+    if not parts:
         blocks.append(Sentence("There is one part only.", on=Medium.FILE))
     return (
         *blocks,
@@ -305,8 +297,7 @@ def _parts(verdicts: Verdicts) -> tuple[Picture | Sentence, ...]:
 
 
 def _side_grid(verdicts: Verdicts) -> Grid:
-    """Left and right: counts, the exact test, and the favour between equals with its standard error."""
-    side = verdicts.figures.position
+    side, effect = verdicts.figures.position, verdicts.figures.position.effect
     rows = {
         "Left reply won": f"{side.left:,}",
         "Right reply won": f"{side.right:,}",
@@ -314,55 +305,51 @@ def _side_grid(verdicts: Verdicts) -> Grid:
         "95 %, by prompt": in_words(side.interval),
         "Exact test": p_in_words(side.p_value),
     }
-    if isinstance(side.effect, CannotEstimate):
-        return _named(rows | {"Favour of the left between equals": str(side.effect)})
-    error = f"standard error {side.effect.standard_error:.3f}, by {side.effect.clustered_by}"
-    rows["Favour of the left between equals, log odds"] = f"{side.effect.log_odds:.3f} ({error})"
-    return _named(rows | {"Test of that": p_in_words(side.effect.p_value)})
+    if isinstance(effect, CannotEstimate):
+        return _named(rows | {"Favour of the left between equals": str(effect)})
+    favour = f"{effect.log_odds:.3f} (standard error {effect.standard_error:.3f}, by {effect.clustered_by})"
+    test = {"Favour of the left between equals, log odds": favour, "Test of that": p_in_words(effect.p_value)}
+    return _named(rows | test)
 
 
 def _named(values: dict[str, str]) -> Grid:
     return Grid(tuple({"What": name, "Value": value} for name, value in values.items()))
 
 
-def _length_grid(head: HeadToHead, length: Estimated[LengthControlled]) -> Grid:
-    """The win rate at equal lengths beside the one as judged, on the same votes."""
-    if isinstance(length, CannotEstimate):
-        return Grid((), why=str(length))
-    rates = {"as judged": (length.raw_rate, head.interval), "at equal lengths": (length.rate, length.interval)}
-    return Grid(
-        tuple(
-            {"Win rate": name, "Value": in_words(rate), "95 %": in_words(interval)}
-            for name, (rate, interval) in rates.items()
-        )
-    )
+def _length_grid(head: HeadToHead, at_equal: Estimated[LengthControlled]) -> Grid:
+    if isinstance(at_equal, CannotEstimate):
+        return Grid((), why=str(at_equal))
+    rates = (("as judged", at_equal.raw_rate, head.interval), ("at equal lengths", at_equal.rate, at_equal.interval))
+    rows = ({"Win rate": name, "Value": in_words(rate), "95 %": in_words(ends)} for name, rate, ends in rates)
+    return Grid(tuple(rows))
 
 
 def _reviewers(verdicts: Verdicts) -> tuple[Picture, Grid]:
-    """Each reviewer beside the others."""
-    reviewers, seconds = verdicts.figures.agreement.reviewers, verdicts.median_seconds()
-    dots = tuple(dot(one.reviewer, one.with_the_rest, one.interval, one.shared) for one in reviewers)
+    timed = pd.Series([row.seconds for row in verdicts.rows], [row.reviewer for row in verdicts.rows], dtype=float)
+    seconds = timed.groupby(level=0).median().dropna()
+    reviewers = verdicts.figures.agreement.reviewers
     rows = tuple(
         {
-            "Reviewer": one.reviewer,
-            "Verdicts": one.votes,
-            "Shared": one.shared,
-            "With the rest": in_words(one.with_the_rest),
-            "Same again": _same_again(verdicts, one),
-            "Left": in_words(one.left_rate),
-            "Ties": f"{one.tie_rate:.0%}",
-            "Median seconds": f"{seconds[one.reviewer]:.0f}" if one.reviewer in seconds else "not timed",
+            "Reviewer": figures.reviewer,
+            "Verdicts": figures.votes,
+            "Shared": figures.shared,
+            "With the rest": in_words(figures.with_the_rest),
+            "Same again": _same_again(verdicts, figures),
+            "Left": in_words(figures.left_rate),
+            "Ties": f"{figures.tie_rate:.0%}",
+            "Median seconds": f"{seconds[figures.reviewer]:.0f}" if figures.reviewer in seconds else "not timed",
         }
-        for one in reviewers
+        for figures in reviewers
     )
+    dots = tuple(dot(one.reviewer, one.with_the_rest, one.interval, one.shared) for one in reviewers)
     several = dots if any(row.value is not None for row in dots) else ()
     return Picture(several, "says what most of the others say", on=Medium.SCREEN), Grid(rows, why="Nobody was asked.")
 
 
-def _same_again(verdicts: Verdicts, one: ReviewerAgreement) -> str:
+def _same_again(verdicts: Verdicts, figures: ReviewerAgreement) -> str:
     """By second looks where pairs came twice, else by votes on one pair that a file has several times."""
-    looks = consistency([look for look in verdicts.twice if look.reviewer == one.reviewer])
-    return f"{looks.same} of {looks.n}" if looks.n else in_words(one.same_again)
+    looks = [look.same for look in verdicts.twice if look.reviewer == figures.reviewer]
+    return f"{sum(looks)} of {len(looks)}" if looks else in_words(figures.same_again)
 
 
 def _together(verdicts: Verdicts) -> tuple[Grid, Sentence]:
@@ -375,57 +362,51 @@ def _together(verdicts: Verdicts) -> tuple[Grid, Sentence]:
         "Most that this leaves to any model": in_words(agreed.ceiling),
         "Pairs of replies judged by several": f"{agreed.units:,}",
     }
-    said = "Low agreement says something about the task or its guideline; it is no reason to drop a verdict."
-    return _named(rows), _on_screen(said)
+    note = "Low agreement says something about the task or its guideline; it is no reason to drop a verdict."
+    return _named(rows), _on_screen(note)
 
 
 def _scale(verdicts: Verdicts) -> tuple[Picture | Grid | Sentence, ...]:
-    """All responders on one scale, strongest first."""
-    found = verdicts.figures.strengths.best
-    if isinstance(found, CannotEstimate):
-        return (Grid((), why=str(found)),)
-    dots = tuple(_elo(strength) for strength in found.responders if not strength.unbounded_because)
-    rows = tuple(
-        {
-            "Responder": strength.responder,
-            "Elo": f"{strength.elo:.0f}",
-            "Log strength": f"{strength.log_strength:.3f}",
-            "95 %": in_words(strength.interval, ".3f"),
-            "Best": in_words(strength.probability_best),
-            "Note": strength.unbounded_because,
-        }
-        for strength in found.responders
-    )
+    scale = verdicts.figures.strengths.best
+    if isinstance(scale, CannotEstimate):
+        return (Grid((), why=str(scale)),)
+    dots, rows = [], []
+    for strength in scale.responders:
+        best, interval = strength.probability_best, strength.interval
+        known = None if isinstance(best, CannotEstimate) else best
+        low, high = (interval.low * ELO, interval.high * ELO) if isinstance(interval, Interval) else (None, None)
+        if not strength.unbounded_because:
+            dots.append(Dot(strength.responder, strength.elo, low, high, best=known))
+        rows.append(
+            {
+                "Responder": strength.responder,
+                "Elo": f"{strength.elo:.0f}",
+                "Log strength": f"{strength.log_strength:.3f}",
+                "95 %": in_words(interval, ".3f"),
+                "Best": in_words(best),
+                "Note": strength.unbounded_because,
+            }
+        )
     return (
-        Picture(dots, "Elo points, 0 on average; 120 apart is 2 to 1", shares=False, on=Medium.SCREEN),
-        Grid(rows),
-        _on_screen(f"{found.model}; {found.resamples:,} resamples of the prompts."),
+        Picture(tuple(dots), "Elo points, 0 on average; 120 apart is 2 to 1", shares=False, on=Medium.SCREEN),
+        Grid(tuple(rows)),
+        _on_screen(f"{scale.model}; {scale.resamples:,} resamples of the prompts."),
     )
-
-
-def _elo(strength: Strength) -> Dot:
-    best, interval = strength.probability_best, strength.interval
-    known = None if isinstance(best, CannotEstimate) else best
-    if isinstance(interval, CannotEstimate):
-        return Dot(strength.responder, strength.elo, best=known)
-    return Dot(strength.responder, strength.elo, interval.low * ELO, interval.high * ELO, best=known)
 
 
 def _planned(verdicts: Verdicts) -> tuple[Grid, Sentence]:
-    """Verdicts that the next evaluation needs, with the ties and the likeness of verdicts measured in this one."""
-    rows, why = [], ""
-    for plan in verdicts.figures.planned:
-        if isinstance(plan.needed, CannotEstimate):
-            why = str(plan.needed)
-            continue
-        rows.append(
-            {
-                "To find": f"{plan.odds:.3g} to 1",
-                "With a chance of": f"{plan.power:.0%}",
-                "Decided verdicts": f"{plan.needed.decided:,}",
-                "Verdicts in all": f"{plan.needed.votes:,}",
-                "Prompts": f"{plan.needed.prompts:,}",
-            }
-        )
+    plans = [(plan, plan.needed) for plan in verdicts.figures.planned]
+    rows = tuple(
+        {
+            "To find": f"{plan.odds:.3g} to 1",
+            "With a chance of": f"{plan.power:.0%}",
+            "Decided verdicts": f"{needed.decided:,}",
+            "Verdicts in all": f"{needed.votes:,}",
+            "Prompts": f"{needed.prompts:,}",
+        }
+        for plan, needed in plans
+        if not isinstance(needed, CannotEstimate)
+    )
+    why = next((str(needed) for _, needed in reversed(plans) if isinstance(needed, CannotEstimate)), "")
     note = "One contrast, two-sided at 5 %; ties and how alike verdicts on a prompt are as measured here."
-    return Grid(tuple(rows), why=why), _on_screen(note)
+    return Grid(rows, why=why), _on_screen(note)

@@ -40,11 +40,9 @@ th, td {text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; o
 def report_html(
     name: str, reports: Sequence[Report], judges: Sequence[JudgeReport] = (), methods: Sequence[Sheet] = ()
 ) -> str:
-    """The whole file. People's verdicts come first, simulated reviewers' after them, each with its own figures; how
-    far model judges go with them, in a part of its own.
+    """The whole file of the Evaluation of that name.
 
-    Args:
-        name: of the Evaluation.
+    People's verdicts come first, simulated reviewers' after them; how far model judges go with them has its own part.
     """
     simulated = any(report.simulated for report in reports)
     mark = '<span class="simulated">has verdicts of simulated reviewers, who are no people</span>' if simulated else ""

@@ -35,6 +35,7 @@ from db.models import (
 )
 from db.people import require
 from errors import Refused, to_type
+from eval.contestants import participants
 from eval.protocol import stated
 from eval.report.blocks import Sheet
 from llm.template import text_hash
@@ -44,7 +45,6 @@ from training.recipe.recipe import from_row
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
-"""So many ids are named before the rest is counted."""
 
 
 def methods(s: Session, *, by: int, evaluation_id: int) -> tuple[Sheet, ...]:
@@ -53,42 +53,40 @@ def methods(s: Session, *, by: int, evaluation_id: int) -> tuple[Sheet, ...]:
     require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is None:
         raise Refused("Who takes part is told when the evaluation is closed. Close it first.")
-    baselines = select(Response.responder_id).join(Pairing, Pairing.baseline_response_id == Response.id)
-    theirs = baselines.where(Pairing.evaluation_id == evaluation_id)
-    rest = s.scalars(select(Responder).where(Responder.id.in_(theirs)).order_by(Responder.id))
-    taking_part = [evaluation.candidate, *rest]
-    trainings = {run.id: run for one in taking_part for run in trainings_of(s, line_of(one.model_version))}
+    responders = participants(s, evaluation)
+    trainings = {run.id: run for who in responders for run in trainings_of(s, line_of(who.model_version))}
     snapshots = [run.snapshot_id for run in trainings.values()]
-    runs = s.scalars(select(JudgeRun).where(JudgeRun.evaluation_id == evaluation_id).order_by(JudgeRun.id)).all()
+    libraries = ((name, version_of(name)) for name in LIBRARIES)
+    line = to_type("winrate FILE --candidate NAME --json OUT")
+    judge_runs = s.scalars(select(JudgeRun).where(JudgeRun.evaluation_id == evaluation_id).order_by(JudgeRun.id)).all()
     return (
         Sheet("Fixed before the first verdict", stated(s, evaluation_id=evaluation_id).rows),
         _task(s, evaluation),
         _prompts(s, evaluation_id, snapshots),
         _reviewers(s, evaluation_id, snapshots),
-        *(_model_judge(s, run) for run in runs),
-        *(_responder(s, evaluation, one) for one in taking_part),
+        *(_model_judge(s, run) for run in judge_runs),
+        *(_responder(s, evaluation, responder) for responder in responders),
         *(_training(s, run) for run in trainings.values()),
-        _code(),
+        Sheet(
+            "Reckoned with",
+            (("Pickwell", VERSION), ("Python", platform.python_version()), *libraries),
+            f"The verdicts as CSV give the same figures with: {line}.",
+        ),
     )
 
 
 def _task(s: Session, evaluation: Evaluation) -> Sheet:
     project = s.get_one(Project, evaluation.project_id)
     when = evaluation.closed_at or evaluation.created_at
-    guideline = s.scalars(
-        select(Guideline)
-        .where(Guideline.project_id == project.id, Guideline.created_at <= when)
-        .order_by(Guideline.version.desc())
-    ).first()
-    return Sheet(
-        "Task",
-        (
-            ("Project", f"{project.name} (id {project.id})"),
-            ("What is answered", project.task or "not said"),
-            ("Question to reviewers", "Which reply would you rather have sent? Left, right, both good, both bad."),
-            ("Guideline", f"version {guideline.version}: {guideline.text}" if guideline else "none"),
-        ),
+    versions = select(Guideline).where(Guideline.project_id == project.id, Guideline.created_at <= when)
+    guideline = s.scalars(versions.order_by(Guideline.version.desc())).first()
+    rows = (
+        ("Project", f"{project.name} (id {project.id})"),
+        ("What is answered", project.task or "not said"),
+        ("Question to reviewers", "Which reply would you rather have sent? Left, right, both good, both bad."),
+        ("Guideline", f"version {guideline.version}: {guideline.text}" if guideline else "none"),
     )
+    return Sheet("Task", rows)
 
 
 def _prompts(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
@@ -118,9 +116,9 @@ def _prompts(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
 
 
 def _reviewers(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
-    given = Judgment.verdict.is_not(None)
+    has_verdict = Judgment.verdict.is_not(None)
     reviewers = s.execute(
-        select(Reviewer, func.count(Judgment.id).filter(given), func.count(Judgment.id).filter(~given))
+        select(Reviewer, func.count(Judgment.id).filter(has_verdict), func.count(Judgment.id).filter(~has_verdict))
         .join(Judgment, Judgment.reviewer_id == Reviewer.id)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .where(Pairing.evaluation_id == evaluation_id)
@@ -144,7 +142,6 @@ def _reviewers(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Shee
 
 
 def _model_judge(s: Session, run: JudgeRun) -> Sheet:
-    """A model that was asked to judge as well; how far it goes with people stands among the figures."""
     judge = run.responder
     verdicts = s.scalars(select(JudgeVerdict.verdict).where(JudgeVerdict.run_id == run.id)).all()
     rows = [
@@ -160,40 +157,39 @@ def _model_judge(s: Session, run: JudgeRun) -> Sheet:
     return Sheet(f"Model judge: {judge.name}", tuple(rows), note)
 
 
-def _responder(s: Session, evaluation: Evaluation, one: Responder) -> Sheet:
-    candidate = one.id == evaluation.candidate_id
+def _responder(s: Session, evaluation: Evaluation, responder: Responder) -> Sheet:
+    candidate = responder.id == evaluation.candidate_id
     side = Pairing.candidate_response_id if candidate else Pairing.baseline_response_id
-    used = select(side).where(Pairing.evaluation_id == evaluation.id)
-    replies = s.scalars(
-        select(Response).where(Response.id.in_(used), Response.responder_id == one.id).order_by(Response.id)
-    ).all()
+    judged = Response.id.in_(select(side).where(Pairing.evaluation_id == evaluation.id))
+    own = select(Response).where(judged, Response.responder_id == responder.id)
+    replies = s.scalars(own.order_by(Response.id)).all()
     rows = [
         ("Role", "candidate" if candidate else "baseline"),
-        ("Id", str(one.id)),
-        ("Replies judged", f"{len(replies):,}: responses {_ids(reply.id for reply in replies)}"),
+        ("Id", str(responder.id)),
+        ("Replies judged", f"{len(replies):,}: responses {_name_ids(reply.id for reply in replies)}"),
     ]
-    if one.kind is ResponderKind.HUMAN:
+    if responder.kind is ResponderKind.HUMAN:
         files = s.scalars(select(PromptSet).where(PromptSet.id.in_({reply.prompt_set_id for reply in replies})))
         known = [f"{file.file_name} (import {file.id}, sha256 {file.sha256})" for file in files]
-        rows.append(("Who", "made up (simulated)" if one.simulated else "a person or a team"))
+        rows.append(("Who", "made up (simulated)" if responder.simulated else "a person or a team"))
         rows.append(("From", "; ".join(known) or "written here"))
-        return Sheet(f"Responder: {one.label}", tuple(rows))
-    runs = s.scalars(
-        select(GenerationRun.id).where(GenerationRun.id.in_({reply.generation_run_id for reply in replies}))
-    )
+        return Sheet(f"Responder: {responder.label}", tuple(rows))
+    ids = {reply.generation_run_id for reply in replies}
+    runs = s.scalars(select(GenerationRun.id).where(GenerationRun.id.in_(ids)))
+    sampling = f"temperature {responder.temperature:g}, top-p {responder.top_p:g}"
     rows += [
-        ("System prompt", one.instructions or "empty"),
-        ("User's turn", one.user_template or "context above text"),
-        ("Examples shown before", str(len(one.examples))),
-        ("Decoding", f"temperature {one.temperature:g}, top-p {one.top_p:g}, at most {one.max_tokens:,} tokens"),
-        ("Seeds", _some(reply.seed for reply in replies)),
-        ("Chat template, by hash", _some(reply.template_hash for reply in replies)),
-        ("Precision when it answered", _some(reply.dtype for reply in replies)),
+        ("System prompt", responder.instructions or "empty"),
+        ("User's turn", responder.user_template or "context above text"),
+        ("Examples shown before", str(len(responder.examples))),
+        ("Decoding", f"{sampling}, at most {responder.max_tokens:,} tokens"),
+        ("Seeds", _name_values(reply.seed for reply in replies)),
+        ("Chat template, by hash", _name_values(reply.template_hash for reply in replies)),
+        ("Precision when it answered", _name_values(reply.dtype for reply in replies)),
         ("Cut at the token limit", f"{sum(reply.finish_reason == 'length' for reply in replies):,}"),
         ("Generated by", "; ".join(f"generation {run_id}" for run_id in runs) or "imported"),
-        *_behind(one),
+        *_behind(responder),
     ]
-    return Sheet(f"Responder: {one.label}", tuple(rows))
+    return Sheet(f"Responder: {responder.label}", tuple(rows))
 
 
 def _behind(responder: Responder) -> list[tuple[str, str]]:
@@ -206,46 +202,33 @@ def _behind(responder: Responder) -> list[tuple[str, str]]:
 
 
 def _training(s: Session, run: TrainingRun) -> Sheet:
-    snapshot = run.snapshot
+    snapshot, recipe = run.snapshot, from_row(run.recipe)
     by, frozen_by = (s.get_one(Reviewer, i).label for i in (run.requested_by_id, snapshot.created_by_id))
     simulated = f", {snapshot.simulated_count:,} of them simulated" if snapshot.simulated_count else ""
-    recipe = from_row(run.recipe)
     ids = select(Preference.ranking_id).where(Preference.snapshot_id == snapshot.id)
     rankings = s.scalars(select(Ranking.id).where(Ranking.id.in_(ids))).all()
-    return Sheet(
-        f"Training {run.id}",
-        (
-            ("Model", f"{run.model_name} (id {run.model_version_id}), from {run.base_model.name}"),
-            ("Recipe", f"{recipe.name} (id {run.recipe_id}): {recipe.method.value}, seed {recipe.seed}"),
-            ("Asked for by", by),
-            ("Snapshot", f"{snapshot.id}, sha256 {snapshot.sha256}, frozen by {frozen_by}"),
-            ("Preferences", f"{snapshot.row_count:,}{simulated}"),
-            ("Rankings", f"{len(rankings):,}: {_ids(rankings)}" if rankings else "none"),
-            *(
-                (f"Word of {who.label}", f"{count:,} rankings and corrections")
-                for who, count in whose_word(s, snapshot_ids=[snapshot.id])
-            ),
-        ),
+    words = [
+        (f"Word of {who.label}", f"{count:,} rankings and corrections")
+        for who, count in whose_word(s, snapshot_ids=[snapshot.id])
+    ]
+    rows = (
+        ("Model", f"{run.model_name} (id {run.model_version_id}), from {run.base_model.name}"),
+        ("Recipe", f"{recipe.name} (id {run.recipe_id}): {recipe.method.value}, seed {recipe.seed}"),
+        ("Asked for by", by),
+        ("Snapshot", f"{snapshot.id}, sha256 {snapshot.sha256}, frozen by {frozen_by}"),
+        ("Preferences", f"{snapshot.row_count:,}{simulated}"),
+        ("Rankings", f"{len(rankings):,}: {_name_ids(rankings)}" if rankings else "none"),
+        *words,
     )
+    return Sheet(f"Training {run.id}", rows)
 
 
-def _code() -> Sheet:
-    rows = [("Pickwell", VERSION), ("Python", platform.python_version())]
-    rows += [(name, version_of(name)) for name in LIBRARIES]
-    line = to_type("winrate FILE --candidate NAME --json OUT")
-    note = f"The verdicts as CSV give the same figures with: {line}."
-    return Sheet("Reckoned with", tuple(rows), note)
+def _name_ids(ids: Iterable[int]) -> str:
+    first, rest = sorted(ids)[:SHOWN_IDS], sorted(ids)[SHOWN_IDS:]
+    return ", ".join(map(str, first)) + (f" … {rest[-1]}" if rest else "")
 
 
-def _ids(ids: Iterable[int]) -> str:
-    """Ids, the first dozen named."""
-    found = sorted(ids)
-    named = ", ".join(map(str, found[:SHOWN_IDS]))
-    return named if len(found) <= SHOWN_IDS else f"{named} … {found[-1]}"
-
-
-def _some(values: Iterable[object]) -> str:
-    """Different values, in words."""
-    found = sorted({str(value) for value in values if value is not None})
-    more = f" and {len(found) - SHOWN_IDS} more" if len(found) > SHOWN_IDS else ""
-    return ", ".join(found[:SHOWN_IDS]) + more or "not known"
+def _name_values(values: Iterable[object]) -> str:
+    different = sorted({str(value) for value in values if value is not None})
+    more = f" and {len(different) - SHOWN_IDS} more" if len(different) > SHOWN_IDS else ""
+    return ", ".join(different[:SHOWN_IDS]) + more or "not known"

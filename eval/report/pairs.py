@@ -4,18 +4,18 @@ Here texts and their authors stand together, so it is for managers always, and f
 project is open: others use the same held-out prompts.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased, selectinload
 
-from db.models import Evaluation, ModelVersion, Pairing, Responder, Response, Role
+from db.models import Evaluation, Pairing, Responder, Response, Role
 from db.people import require, roles_of
 from errors import Refused
-from eval.report.results import NO_TAG, names_of, pairings_of, replies_of
+from eval.report.results import NO_TAG, given_judgments, names_of, pairings_of, replies_of
 from generation.asserting import Share, results_of
 from stats.verdicts import Outcome
 
@@ -32,9 +32,7 @@ class LossChange(StrEnum):
     """What became of a loss, or came to be one, since an earlier Evaluation."""
 
     FIXED = "fixed"
-    """Lost then, not now."""
     BROKE = "broke"
-    """Lost now, not then."""
     STILL_LOST = "still lost"
 
 
@@ -61,7 +59,6 @@ class AuthoredReply:
     failed: tuple[str, ...]
     """Checks that it failed, with what was found."""
     checked: int
-    """Checks that were made."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +92,10 @@ class Earlier:
 
     evaluation: Evaluation
     shared: int
-    """Pairs that both have."""
 
 
 def may_read(s: Session, *, by: int, project_id: int) -> bool:
-    """Whether somebody may see texts with their authors now."""
+    """Whether a reviewer may see texts with their authors now."""
     roles = roles_of(s, reviewer_id=by, project_id=project_id)
     if Role.MANAGER in roles:
         return True
@@ -119,14 +115,14 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
     pairings = pairings_of(s, evaluation_id=evaluation_id)
     names = names_of(pairings)
     failed: dict[int, list[str]] = defaultdict(list)
-    checked: dict[int, int] = defaultdict(int)
+    checked: Counter[int] = Counter()
     for assertion, result in results_of(s, response_ids={reply.id for reply in replies_of(pairings)}):
         checked[result.response_id] += 1
         if not result.passed:
-            found = f"{assertion.name}: {result.detail}" if result.detail else assertion.name
-            failed[result.response_id].append(found)
+            detail = f"{assertion.name}: {result.detail}" if result.detail else assertion.name
+            failed[result.response_id].append(detail)
 
-    def reply(response: Response) -> AuthoredReply:
+    def authored(response: Response) -> AuthoredReply:
         model = response.responder.model_version
         return AuthoredReply(
             response_id=response.id,
@@ -138,15 +134,15 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
             checked=checked[response.id],
         )
 
-    def case(pairing: Pairing) -> Case:
-        return Case(
+    return tuple(
+        Case(
             pairing_id=pairing.id,
             prompt_id=pairing.prompt_id,
             prompt=pairing.prompt.text,
             context=pairing.prompt.context,
             topic=(pairing.prompt.topic or "").strip() or NO_TAG,
-            candidate=reply(pairing.candidate_response),
-            baseline=reply(pairing.baseline_response),
+            candidate=authored(pairing.candidate_response),
+            baseline=authored(pairing.baseline_response),
             said=tuple(
                 GivenVerdict(
                     judgment.reviewer.label,
@@ -154,33 +150,33 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
                     judgment.comment or "",
                     judgment.seconds,
                 )
-                for judgment in sorted(pairing.judgments, key=lambda judgment: judgment.id)
-                if judgment.verdict is not None and judgment.reviewer.simulated == simulated
+                for judgment in judgments
+                if judgment.verdict is not None
             ),
         )
+        for pairing in pairings
+        if not pairing.identical and (judgments := given_judgments(pairing, simulated=simulated))
+    )
 
-    every = (case(pairing) for pairing in pairings if not pairing.identical)
-    return tuple(judged for judged in every if judged.said)
 
-
-def chosen(found: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False) -> tuple[Case, ...]:
+def chosen(every: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False) -> tuple[Case, ...]:
     """Pure: those of a topic and with a reviewer's verdict, that verdict alone; losses first, then ties, then wins."""
     kept = []
-    for case in found:
-        said = tuple(verdict for verdict in case.said if not reviewer or verdict.reviewer == reviewer)
-        with_comment = any(verdict.comment for verdict in said)
-        if said and (not topic or case.topic == topic) and (with_comment or not commented):
-            kept.append(replace(case, said=said))
+    for case in every:
+        verdicts = tuple(verdict for verdict in case.said if not reviewer or verdict.reviewer == reviewer)
+        with_comment = any(verdict.comment for verdict in verdicts)
+        if verdicts and (not topic or case.topic == topic) and (with_comment or not commented):
+            kept.append(replace(case, said=verdicts))
     return tuple(sorted(kept, key=lambda case: (case.score, case.pairing_id)))
 
 
 def passed(s: Session, *, found: Iterable[Case]) -> tuple[Share, ...]:
     """Checks of the judged replies, counted by Responder."""
     replies = {reply.response_id: reply for case in found for reply in (case.candidate, case.baseline)}
+    names = {reply.responder_id: reply.responder for reply in replies.values()}
     counts: dict[tuple[int, int], list[bool]] = defaultdict(list)
     for assertion, result in results_of(s, response_ids=replies):
         counts[replies[result.response_id].responder_id, assertion.id].append(result.passed)
-    names = {reply.responder_id: reply.responder for reply in replies.values()}
     return tuple(
         Share(assertion_id, responder_id, names[responder_id], sum(good), len(good))
         for (responder_id, assertion_id), good in sorted(counts.items())
@@ -190,25 +186,26 @@ def passed(s: Session, *, found: Iterable[Case]) -> tuple[Share, ...]:
 def earlier(s: Session, *, evaluation_id: int) -> Earlier | None:
     """The newest closed Evaluation before this one of an earlier model, judged beside some of the same replies."""
     evaluation = s.get_one(Evaluation, evaluation_id)
-    version = evaluation.candidate.model_version_id
-    if version is None:
-        return None
-    mine = _pairs(s, evaluation_id)
-    before = s.scalars(
-        select(Evaluation)
+    then = aliased(Pairing)
+    same_pair = (Pairing.prompt_id == then.prompt_id) & (Pairing.baseline_response_id == then.baseline_response_id)
+    row = s.execute(
+        select(Evaluation, func.count(Pairing.id))
         .join(Responder, Responder.id == Evaluation.candidate_id)
-        .join(ModelVersion, ModelVersion.id == Responder.model_version_id)
+        .join(then, then.evaluation_id == Evaluation.id)
+        .join(Pairing, same_pair & (Pairing.evaluation_id == evaluation_id))
         .where(
             Evaluation.project_id == evaluation.project_id,
             Evaluation.id < evaluation_id,
             Evaluation.closed_at.is_not(None),
-            ModelVersion.id < version,
+            Responder.model_version_id < (evaluation.candidate.model_version_id or 0),
+            Pairing.identical.is_(False),
+            then.identical.is_(False),
         )
-        .options(joinedload(Evaluation.candidate))
+        .group_by(Evaluation.id)
         .order_by(Evaluation.id.desc())
-    )
-    shared = ((one, len(mine & _pairs(s, one.id))) for one in before)
-    return next((Earlier(one, number) for one, number in shared if number), None)
+        .options(selectinload(Evaluation.candidate))
+    ).first()
+    return Earlier(*row) if row else None
 
 
 def changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[LossChange, Case]]:
@@ -218,15 +215,9 @@ def changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[LossCh
     """
     before = {(case.prompt_id, case.baseline.response_id): case for case in then}
     kinds = {(True, False): LossChange.FIXED, (False, True): LossChange.BROKE, (True, True): LossChange.STILL_LOST}
-    found = {}
-    for case in now:
-        old = before.get((case.prompt_id, case.baseline.response_id))
-        if old is not None and Fate.LOST in (old.fate, case.fate):
-            found[case.pairing_id] = kinds[old.fate is Fate.LOST, case.fate is Fate.LOST], old
-    return found
-
-
-def _pairs(s: Session, evaluation_id: int) -> set[tuple[int, int]]:
-    drawn = select(Pairing.prompt_id, Pairing.baseline_response_id)
-    rows = s.execute(drawn.where(Pairing.evaluation_id == evaluation_id, Pairing.identical.is_(False)))
-    return {(prompt_id, response_id) for prompt_id, response_id in rows}
+    pairs = ((case, before.get((case.prompt_id, case.baseline.response_id))) for case in now)
+    return {
+        case.pairing_id: (kinds[old.fate is Fate.LOST, case.fate is Fate.LOST], old)
+        for case, old in pairs
+        if old is not None and Fate.LOST in (old.fate, case.fate)
+    }

@@ -3,19 +3,15 @@
 import json
 from collections.abc import Sequence
 
-from eval.report.blocks import Dot, OutcomeBars, Picture
+from eval.report.blocks import OutcomeBars, Picture
 from texts.escape import escaped
 
 LABEL, RULER, ROW = 220, 420, 34
 """Widths of a picture's names and of its scale, and the height of a row, in its own units."""
 
-
 GREEN, GREY, RED = "#0d9488", "#94a3b8", "#dc2626"
 PALE = "#cbd5e1"
-INK = "#718096"
-"""Of words in a chart, to be read on white and on black."""
-
-
+INK = "#718096"  # of words in a chart, to be read on white and on black
 OUTCOMES = {"win": GREEN, "tie": PALE, "both bad": GREY, "loss": RED}
 
 
@@ -23,12 +19,10 @@ def picture_svg(picture: Picture) -> str:
     """Shares with intervals on a scale from 0 to 100 %; rows without one have the reason in their place."""
     height = ROW * len(picture.rows) + 48
     half = LABEL + RULER / 2
-    parts = [
-        f'<line x1="{half}" y1="4" x2="{half}" y2="{height - 44}" stroke="{GREY}" stroke-dasharray="4 4"/>',
-    ]
+    parts = [f'<line x1="{half}" y1="4" x2="{half}" y2="{height - 44}" stroke="{GREY}" stroke-dasharray="4 4"/>']
     has_candidate = any(row.is_candidate for row in picture.rows)
-    for at, row in enumerate(picture.rows):
-        y = ROW * at + ROW / 2 + 6
+    for place, row in enumerate(picture.rows):
+        y = ROW * place + ROW / 2 + 6
         parts.append(_text(LABEL - 12, y + 4, _short(row.name), anchor="end"))
         if row.value is None:
             parts.append(_text(LABEL + 4, y + 4, _short(row.missing, 60)))
@@ -36,16 +30,15 @@ def picture_svg(picture: Picture) -> str:
         colour = GREEN if row.is_candidate or not has_candidate else "#64748b"
         if row.low is not None and row.high is not None:
             x1, x2 = (LABEL + RULER * value for value in (row.low, row.high))
-            parts.append(
-                f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="5" '
-                'opacity=".45"/>'
-            )
+            ends = f'x1="{x1:.1f}" x2="{x2:.1f}" y1="{y}" y2="{y}"'
+            parts.append(f'<line {ends} stroke="{colour}" stroke-width="5" opacity=".45"/>')
         parts.append(f'<circle cx="{LABEL + RULER * row.value:.1f}" cy="{y}" r="6" fill="{colour}"/>')
         parts.append(_text(LABEL + RULER + 10, y + 4, f"{row.value:.0%}"))
     for tick in (0, 0.25, 0.5, 0.75, 1):
         parts.append(_text(LABEL + RULER * tick, height - 26, f"{tick:.0%}", anchor="middle"))
     parts.append(_text(LABEL + RULER, height - 6, picture.scale, anchor="end"))
-    return _svg(parts, height, f"{picture.scale}: " + "; ".join(map(_in_words, picture.rows)))
+    words = (f"{row.name} {row.missing if row.value is None else f'{row.value:.0%}'}" for row in picture.rows)
+    return _svg(parts, height, f"{picture.scale}: " + "; ".join(words))
 
 
 def bars_svg(bars: OutcomeBars) -> str:
@@ -55,28 +48,22 @@ def bars_svg(bars: OutcomeBars) -> str:
     )
     most = max((sum(counts.values()) for _, counts in bars.rows), default=1) or 1
     parts = []
-    for at, (baseline, counts) in enumerate(bars.rows):
-        y, x = ROW * at + 6, float(LABEL)
+    for place, (baseline, counts) in enumerate(bars.rows):
+        y, x = ROW * place + 6, float(LABEL)
         parts.append(_text(LABEL - 12, y + 16, _short(baseline), anchor="end"))
         for name, count in counts.items():
             width = RULER * count / most
-            parts.append(
-                f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="22" fill="{OUTCOMES[name]}"><title>'
-                f"{escaped(name)}: {count:,}</title></rect>"
-            )
+            box = f'x="{x:.1f}" y="{y}" width="{width:.1f}" height="22"'
+            parts.append(f'<rect {box} fill="{OUTCOMES[name]}"><title>{escaped(name)}: {count:,}</title></rect>')
             x += width
         parts.append(_text(x + 8, y + 16, f"{sum(counts.values()):,}"))
-    said = "; ".join(f"{baseline}: {json.dumps(counts)[1:-1]}" for baseline, counts in bars.rows)
-    return f'<p class="legend">{names}</p>' + _svg(parts, ROW * len(bars.rows) + 10, f"verdicts: {said}")
+    words = "; ".join(f"{baseline}: {json.dumps(counts)[1:-1]}" for baseline, counts in bars.rows)
+    return f'<p class="legend">{names}</p>' + _svg(parts, ROW * len(bars.rows) + 10, f"verdicts: {words}")
 
 
-def _in_words(row: Dot) -> str:
-    return f"{row.name} {row.missing}" if row.value is None else f"{row.name} {row.value:.0%}"
-
-
-def _svg(parts: Sequence[str], height: float, said: str) -> str:
+def _svg(parts: Sequence[str], height: float, label: str) -> str:
     box = f"0 0 {LABEL + RULER + 60} {height:.0f}"
-    return f'<svg viewBox="{box}" role="img" aria-label="{escaped(said)}">{"".join(parts)}</svg>'
+    return f'<svg viewBox="{box}" role="img" aria-label="{escaped(label)}">{"".join(parts)}</svg>'
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start") -> str:

@@ -1,24 +1,23 @@
 """A closed Evaluation's Judgments as Votes and what these say; people apart from simulated reviewers, always.
 
-A Pairing whose two texts are the same is shown to nobody and counts as a tie that nobody was asked about. The rows are
+A Pairing whose two texts are the same is not shown and counts as a tie that no reviewer was asked about. The rows are
 those of `python cli.py winrate`, so an export gives there, to the digit, what stands here.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
-from statistics import median
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from errors import Refused
 from eval.guesses import Guessed, guesses_of
-from eval.protocol import Stated, stated
+from eval.protocol import TOGETHER, Stated, stated
 from eval.report.votes import VoteFigures, figures_of
 from eval.second_looks import Twice, looks_of
 from stats.contrasts import HeadToHead, contrasts
@@ -26,9 +25,8 @@ from stats.verdicts import Outcome, Verdict
 from stats.votes import Votes, as_votes
 from texts.rules import as_shown
 
-TOGETHER = "People, together"
 NOBODY = "(nobody: same text)"
-"""Stands for the reviewer of a tie that nobody was asked about."""
+"""Stands for the reviewer of a tie that no reviewer was asked about."""
 NO_TAG = "(no tag)"
 
 
@@ -46,7 +44,6 @@ class JudgmentRow:
     """Characters of the text as it was shown."""
     right_length: int
     tag: str
-    """The prompt's topic."""
     judged_by: str
     """person; model, which a simulated reviewer's word counts as; or nobody, where both texts are the same."""
     outcome: Outcome
@@ -65,7 +62,6 @@ class JudgmentRow:
     left_response_id: int
     right_response_id: int
     prompt_set: str
-    """The file that the prompt was imported from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +69,6 @@ class Verdicts:
     """What one kind of reviewer said, people or simulated ones; never both."""
 
     simulated: bool
-    """The verdicts are a written rule's, not people's."""
     rows: tuple[JudgmentRow, ...]
     votes: Votes
     pooled: Votes
@@ -83,13 +78,9 @@ class Verdicts:
     each: tuple[HeadToHead, ...]
     """The candidate against every baseline, people first."""
     people: frozenset[str]
-    """Labels of the baselines whose replies people wrote."""
     primary: tuple[str, str] | None = None
-    """Labels of the contrast that was named before the votes."""
     guesses: tuple[Guessed, ...] = ()
-    """What people took for the machine, where they were asked."""
     twice: tuple[Twice, ...] = ()
-    """Pairs that reviewers of this kind judged twice."""
 
     @property
     def contrasts(self) -> tuple[HeadToHead, ...]:
@@ -99,32 +90,24 @@ class Verdicts:
     @property
     def head(self) -> HeadToHead:
         """The contrast that the sentence is about: the one named beforehand, else people together, else the first."""
-        return next((one for one in self.contrasts if one.primary), self.contrasts[0])
+        return next((contrast for contrast in self.contrasts if contrast.primary), self.contrasts[0])
 
-    def is_people(self, one: HeadToHead) -> bool:
+    def is_people(self, contrast: HeadToHead) -> bool:
         """Whether people wrote the baseline's replies."""
-        return one is self.together or one.baseline in self.people
+        return contrast is self.together or contrast.baseline in self.people
 
-    def nameless(self, one: HeadToHead) -> str:
+    def nameless(self, contrast: HeadToHead) -> str:
         """The baseline without a person's name; empty for one person where several are counted together too."""
-        if one is self.together or not self.is_people(one):
-            return one.baseline
+        if contrast is self.together or not self.is_people(contrast):
+            return contrast.baseline
         if self.together:
             return ""
-        return "a person's replies" + (" (simulated)" if one.baseline.endswith("(simulated)") else "")
+        return "a person's replies" + (" (simulated)" if contrast.baseline.endswith("(simulated)") else "")
 
     @cached_property
     def figures(self) -> VoteFigures:
         """Everything that `cli.py winrate` tells of the same votes; reckoned once."""
         return figures_of(self.votes, primary=self.primary)
-
-    def median_seconds(self) -> dict[str, float]:
-        """By reviewer, of the verdicts that were timed."""
-        taken: dict[str, list[float]] = defaultdict(list)
-        for row in self.rows:
-            if row.seconds is not None:
-                taken[row.reviewer].append(row.seconds)
-        return {reviewer: median(seconds) for reviewer, seconds in taken.items()}
 
 
 @dataclass(frozen=True)
@@ -144,16 +127,14 @@ class TookPart:
 
     evaluation: Evaluation
     responder: str
-    """Label of the Responder by which it did."""
     candidate: bool
-    """Else it was a baseline."""
     pairings: int
 
 
 def results(s: Session, *, evaluation_id: int) -> Results:
     """Win rates of a closed evaluation; verdicts of people and of simulated reviewers are never pooled.
 
-    Raises `Refused` while the evaluation is open: nobody may see how it stands.
+    Raises `Refused` while the evaluation is open: no reviewer may see how it stands.
     """
     evaluation = s.get_one(Evaluation, evaluation_id)
     if evaluation.closed_at is None:
@@ -161,46 +142,44 @@ def results(s: Session, *, evaluation_id: int) -> Results:
     pairings = pairings_of(s, evaluation_id=evaluation_id)
     protocol = stated(s, evaluation_id=evaluation_id)
     names = names_of(pairings)
+    candidate = names[evaluation.candidate_id]
     shown = as_shown(s, project_id=evaluation.project_id)
     length = {reply.id: len(shown(reply.text)) for reply in replies_of(pairings)}
-    given = (judgment for pairing in pairings for judgment in pairing.judgments if judgment.verdict is not None)
-    kinds = {judgment.reviewer.simulated for judgment in given} or {False}
+    judged = (judgment for pairing in pairings for judgment in pairing.judgments if judgment.verdict is not None)
     baselines = {pairing.baseline_response.responder for pairing in pairings}
-    people = {names[one.id]: one.simulated for one in baselines if one.kind is ResponderKind.HUMAN}
-    guesses = tuple(guesses_of(s, evaluation_id=evaluation_id))
-    return Results(
-        evaluation=evaluation,
-        candidate=names[evaluation.candidate_id],
-        stated=protocol,
-        verdicts=tuple(
-            verdicts_of(
-                tuple(_rows(pairings, names, length, simulated=simulated)),
-                simulated=simulated,
-                people=people,
-                candidate=names[evaluation.candidate_id],
-                primary=protocol.primary,
-                guesses=() if simulated else guesses,
-                twice=looks_of(s, evaluation_id=evaluation_id, simulated=simulated),
-            )
-            for simulated in sorted(kinds)
-        ),
+    people = {names[writer.id]: writer.simulated for writer in baselines if writer.kind is ResponderKind.HUMAN}
+    verdicts = tuple(
+        verdicts_of(
+            tuple(_rows(pairings, names, length, simulated=simulated)),
+            simulated=simulated,
+            people=people,
+            candidate=candidate,
+            primary=protocol.primary,
+            guesses=() if simulated else tuple(guesses_of(pairings)),
+            twice=looks_of(s, evaluation_id=evaluation_id, simulated=simulated),
+        )
+        for simulated in sorted({judgment.reviewer.simulated for judgment in judged} or {False})
     )
+    return Results(evaluation, candidate, protocol, verdicts)
 
 
 def took_part(s: Session, *, model_version_id: int) -> list[TookPart]:
     """Every Evaluation that a model took part in, newest first, also as a baseline."""
-    found: list[TookPart] = []
-    for side, candidate in ((Pairing.candidate_response_id, True), (Pairing.baseline_response_id, False)):
-        rows = s.execute(
-            select(Evaluation, Responder, func.count(Pairing.id))
-            .join(Pairing, Pairing.evaluation_id == Evaluation.id)
-            .join(Response, Response.id == side)
-            .join(Responder, Responder.id == Response.responder_id)
-            .where(Responder.model_version_id == model_version_id)
-            .group_by(Evaluation.id, Responder.id)
-        )
-        found += [TookPart(evaluation, responder.label, candidate, count) for evaluation, responder, count in rows]
-    return sorted(found, key=lambda part: -part.evaluation.id)
+    candidate = Responder.id == Evaluation.candidate_id
+    sides = Response.id.in_([Pairing.candidate_response_id, Pairing.baseline_response_id])
+    rows = s.execute(
+        select(Evaluation, Responder, func.count(Pairing.id))
+        .join(Pairing, Pairing.evaluation_id == Evaluation.id)
+        .join(Response, sides)
+        .join(Responder, Responder.id == Response.responder_id)
+        .where(Responder.model_version_id == model_version_id)
+        .group_by(Evaluation.id, Responder.id)
+        .order_by(Evaluation.id.desc(), case((candidate, 0), else_=Responder.id))
+    )
+    return [
+        TookPart(evaluation, responder.label, responder.id == evaluation.candidate_id, pairings)
+        for evaluation, responder, pairings in rows
+    ]
 
 
 def pairings_of(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
@@ -223,11 +202,17 @@ def replies_of(pairings: Iterable[Pairing]) -> Iterator[Response]:
     return chain.from_iterable((pairing.candidate_response, pairing.baseline_response) for pairing in pairings)
 
 
+def given_judgments(pairing: Pairing, *, simulated: bool) -> list[Judgment]:
+    """Those with a verdict by one kind of reviewer, oldest first."""
+    judgments = sorted(pairing.judgments, key=lambda judgment: judgment.id)
+    return [each for each in judgments if each.verdict is not None and each.reviewer.simulated == simulated]
+
+
 def names_of(pairings: Iterable[Pairing]) -> dict[int, str]:
     """Each Responder's label, with its id where two would be called the same."""
     labels = {reply.responder_id: " ".join(reply.responder.label.split()) for reply in replies_of(pairings)}
-    number = Counter(labels.values())
-    return {one: label if number[label] == 1 else f"{label} #{one}" for one, label in labels.items()}
+    count = Counter(labels.values())
+    return {key: label if count[label] == 1 else f"{label} #{key}" for key, label in labels.items()}
 
 
 def verdicts_of(
@@ -245,9 +230,9 @@ def verdicts_of(
     Args:
         people: labels of the baselines whose replies people wrote, and whether these were made up.
     """
-    votes = _votes_of(rows, candidate=candidate)
-    each = sorted(contrasts(votes, primary=primary), key=lambda one: one.baseline not in people)
-    together, pooled = None, votes
+    votes = pooled = _votes_of(rows, candidate=candidate, called={})
+    each = sorted(contrasts(votes, primary=primary), key=lambda contrast: contrast.baseline not in people)
+    together = None
     if len(people) > 1:
         made_up = set(people.values())
         name = TOGETHER + ("" if made_up == {False} else " (simulated)" if made_up == {True} else " (partly simulated)")
@@ -257,13 +242,8 @@ def verdicts_of(
     return Verdicts(simulated, rows, votes, pooled, together, tuple(each), frozenset(people), primary, guesses, twice)
 
 
-def _votes_of(rows: Sequence[JudgmentRow], *, candidate: str, called: Mapping[str, str] | None = None) -> Votes:
-    """The rows as columns.
-
-    Args:
-        called: other names for some responders.
-    """
-    called = called or {}
+def _votes_of(rows: Sequence[JudgmentRow], *, candidate: str, called: Mapping[str, str]) -> Votes:
+    """The rows as columns, some responders by other names."""
     return as_votes(
         prompts=[row.prompt for row in rows],
         reviewers=[row.reviewer for row in rows],
@@ -295,23 +275,15 @@ def reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | None:
 def _rows(
     pairings: Sequence[Pairing], names: Mapping[int, str], length: Mapping[int, int], *, simulated: bool
 ) -> Iterable[JudgmentRow]:
-    given = {
-        pairing.id: sorted(
-            (one for one in pairing.judgments if one.verdict is not None and one.reviewer.simulated == simulated),
-            key=lambda judgment: judgment.id,
-        )
-        for pairing in pairings
-    }
-    last = reached(pairings, {pairing_id for pairing_id, judgments in given.items() if judgments})
+    judgments_of = {pairing.id: given_judgments(pairing, simulated=simulated) for pairing in pairings}
+    last = reached(pairings, {pairing_id for pairing_id, judgments in judgments_of.items() if judgments})
     for pairing in pairings:
         if pairing.identical and last is not None and pairing.id > last:
             continue
         candidate, baseline = pairing.candidate_response, pairing.baseline_response
-        judgments: list[Judgment | None] = [None] if pairing.identical else [*given[pairing.id]]
-        for judgment in judgments:
-            left, right = (
-                (candidate, baseline) if judgment is None or judgment.candidate_left else (baseline, candidate)
-            )
+        for judgment in [None] if pairing.identical else judgments_of[pairing.id]:
+            candidate_left = judgment is None or judgment.candidate_left
+            left, right = (candidate, baseline) if candidate_left else (baseline, candidate)
             verdict = judgment.verdict if judgment and judgment.verdict else Verdict.TIE
             yield JudgmentRow(
                 prompt=str(pairing.prompt_id),
@@ -323,7 +295,7 @@ def _rows(
                 right_length=length[right.id],
                 tag=(pairing.prompt.topic or "").strip() or NO_TAG,
                 judged_by="nobody" if judgment is None else "model" if simulated else "person",
-                outcome=verdict.outcome(candidate_left=left is candidate),
+                outcome=verdict.outcome(candidate_left=candidate_left),
                 candidate=names[candidate.responder_id],
                 baseline=names[baseline.responder_id],
                 seconds=judgment.seconds if judgment else None,

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from eval.report.blocks import Sentence
 from eval.report.votes_file import VotesFile
 from files import file_sha256
 from stats.clusters import correlation
@@ -32,7 +31,6 @@ FORMAT = 1
 PLANNED_ODDS = (2.0, 1.5, 11 / 9)
 PLANNED_POWER = (0.8, 0.9)
 TOLD = 12
-"""So many contrasts are in the summary."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,8 @@ class VoteFigures:
     responders: tuple[str, ...]
     verdicts: dict[str, int]
     unasked: int
-    """Those of the ties that nobody was asked about, since both texts are the same."""
     judged_by: str
-    """people, or a model where the file has no other verdicts."""
     notes: tuple[str, ...]
-    """What a reader has to know before the figures."""
     contrasts: tuple[HeadToHead, ...]
     strengths: BothStrengths
     position: Position
@@ -67,13 +62,10 @@ class VoteFigures:
     agreement: VoteAgreement
     slices: tuple[Slice, ...]
     tie_rate: float
-    """Share of the votes that are a tie, both bad included."""
     votes_per_prompt: float
-    """Votes on a prompt with one pair of responders, on average."""
     same_prompt_correlation: float | None
     """How alike votes on one prompt and pair are, 0 to 1; None where no prompt has two."""
     planned: tuple[Planned, ...]
-    """Sample sizes for one contrast, with the ties and the correlation measured here."""
     with_judge: tuple[Estimated[WithJudge], ...]
     """People's rates helped by the model's verdicts; empty without any."""
 
@@ -96,7 +88,7 @@ def figures_of(
     per_prompt = counted.n / cells if cells else 1.0
     alike = correlation(c.pair, counted.prompt, c.score)
     say("each pair")
-    found = contrasts(counted, primary=primary)
+    head_to_head = contrasts(counted, primary=primary)
     say("strengths")
     both = strengths(counted, rounds=rounds, seed=seed)
     say("sides and lengths")
@@ -113,7 +105,7 @@ def figures_of(
         unasked=counted.n - counted.asked.n,
         judged_by="people" if by_people else "a model",
         notes=(*_notes(counted, judge if by_people else None), *_undefeated(both)),
-        contrasts=found,
+        contrasts=head_to_head,
         strengths=both,
         position=side,
         lengths=length,
@@ -144,12 +136,8 @@ def as_json(figures: VoteFigures, file: VotesFile, source: Path, *, seed: int = 
     }
 
 
-def summary(figures: VoteFigures, file: VotesFile) -> list[Sentence]:
+def summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     """A few lines for a person."""
-    return [Sentence(line) for line in _summary(figures, file)]
-
-
-def _summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     yield (
         f"{many(figures.votes, 'vote')} by {figures.judged_by} on {many(figures.prompts, 'prompt')}, "
         f"{many(figures.reviewers, 'reviewer')}, {len(figures.responders)} responders."
@@ -162,11 +150,11 @@ def _summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
             "each such vote is counted once."
         )
     yield from figures.notes
-    for one in figures.contrasts[:TOLD]:
-        interval = "no interval" if isinstance(one.interval, CannotEstimate) else one.interval.percent
+    for contrast in figures.contrasts[:TOLD]:
+        interval = "no interval" if isinstance(contrast.interval, CannotEstimate) else contrast.interval.percent
         yield (
-            f"{one.candidate} against {one.baseline}: {one.rate:.1%} ({interval}), {one.wins} won, {one.ties} tied "
-            f"({one.both_bad} both bad), {one.losses} lost. {one.finding}"
+            f"{contrast.candidate} against {contrast.baseline}: {contrast.rate:.1%} ({interval}), {contrast.wins} won, "
+            f"{contrast.ties} tied ({contrast.both_bad} both bad), {contrast.losses} lost. {contrast.finding}"
         )
     if len(figures.contrasts) == 1:
         yield from _more(figures.contrasts[0])
@@ -176,7 +164,7 @@ def _summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     if isinstance(ranked, CannotEstimate):
         yield f"Strengths: {ranked}"
     elif len(ranked.responders) > 2:
-        yield "Strongest first: " + ", ".join(one.responder for one in ranked.responders[:20]) + "."
+        yield "Strongest first: " + ", ".join(strength.responder for strength in ranked.responders[:20]) + "."
     alpha, side = figures.agreement.alpha, figures.position
     if isinstance(alpha, CannotEstimate):
         yield f"Agreement: {alpha}"
@@ -186,22 +174,21 @@ def _summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
         yield f"The left reply won {side.left_rate:.1%} of {many(side.left + side.right, 'decided vote')}."
 
 
-def _more(one: HeadToHead) -> Iterable[str]:
-    if not isinstance(one.p_value, CannotEstimate):
-        yield f"Exact sign test over prompts: p = {one.p_value:.4g}."
-    if one.flips_to_change_winner:
-        yield f"{many(one.flips_to_change_winner, 'vote')} would have to go to the other to change the winner."
-    if isinstance(one.interval_any_reviewer, CannotEstimate):
-        yield f"For other reviewers: {one.interval_any_reviewer}"
+def _more(contrast: HeadToHead) -> Iterable[str]:
+    if not isinstance(contrast.p_value, CannotEstimate):
+        yield f"Exact sign test over prompts: p = {contrast.p_value:.4g}."
+    if contrast.flips_to_change_winner:
+        yield f"{many(contrast.flips_to_change_winner, 'vote')} would have to go to the other to change the winner."
+    if isinstance(contrast.interval_any_reviewer, CannotEstimate):
+        yield f"For other reviewers: {contrast.interval_any_reviewer}"
     else:
-        yield f"For reviewers like these: {one.interval_any_reviewer.percent}."
-    e = one.evidence
-    said = "enough to stop at any time" if e.stop else f"judging that is looked at on the way goes on to {e.enough:g}"
-    yield f"E-value {e.betting:.4g}: {said}."
+        yield f"For reviewers like these: {contrast.interval_any_reviewer.percent}."
+    e = contrast.evidence
+    advice = "enough to stop at any time" if e.stop else f"judging that is looked at on the way goes on to {e.enough:g}"
+    yield f"E-value {e.betting:.4g}: {advice}."
 
 
 def _notes(votes: Votes, judge: Votes | None) -> Iterable[str]:
-    """What the votes lack, in sentences."""
     if judge is None:
         yield "All verdicts are a model's or a rule's: nobody here says what people prefer."
     elif judge.n:
@@ -226,10 +213,10 @@ def _undefeated(both: BothStrengths) -> tuple[str, ...]:
     if isinstance(both.bradley_terry, CannotEstimate):
         return ()
     return tuple(
-        f"“{one.responder}”: {one.unbounded_because}, so its strength has no finite estimate; the one given is held by "
-        "a weak penalty and means no more than its direction."
-        for one in both.bradley_terry.responders
-        if one.unbounded_because
+        f"“{strength.responder}”: {strength.unbounded_because}, so its strength has no finite estimate; the one given "
+        "is held by a weak penalty and means no more than its direction."
+        for strength in both.bradley_terry.responders
+        if strength.unbounded_because
     )
 
 
@@ -237,9 +224,8 @@ def _planned(tie_rate: float, per_prompt: float, alike: float | None) -> tuple[P
     def needed(odds: float, power: float) -> Estimated[SampleSize]:
         if tie_rate == 1:
             return CannotEstimate("every vote is a tie, so no number of them would decide.")
-        return sample_size(
-            odds=odds, power=power, tie_rate=tie_rate, votes_per_prompt=per_prompt, correlation=alike or 0.0
-        )
+        measured = {"tie_rate": tie_rate, "votes_per_prompt": per_prompt, "correlation": alike or 0.0}
+        return sample_size(odds=odds, power=power, **measured)
 
     return tuple(Planned(odds, power, needed(odds, power)) for odds in PLANNED_ODDS for power in PLANNED_POWER)
 
@@ -249,10 +235,10 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, CannotEstimate):
         return {"cannot_be_estimated": value.reason}
     if is_dataclass(value):
-        found = {field.name: as_plain(getattr(value, field.name)) for field in fields(value)}
+        plain = {field.name: as_plain(getattr(value, field.name)) for field in fields(value)}
         if isinstance(value, HeadToHead):
-            found |= {"votes": value.n, "finding": value.finding}
-        return found | {"elo": value.elo} if isinstance(value, Strength) else found
+            plain |= {"votes": value.n, "finding": value.finding}
+        return plain | {"elo": value.elo} if isinstance(value, Strength) else plain
     if isinstance(value, dict):
         return {key: as_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

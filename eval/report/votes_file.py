@@ -8,12 +8,14 @@ Others are ignored. A million lines take a second or two: texts are never all in
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import pandas as pd
 
 from errors import BadFile, NotFound
 from stats.votes import TIE, VERDICTS, Codes, Flags, Numbers, Votes, duplicates
@@ -21,6 +23,7 @@ from stats.votes import TIE, VERDICTS, Codes, Flags, Numbers, Votes, duplicates
 NEEDED = ("prompt", "reviewer", "left", "right", "verdict")
 LENGTHS = ("left_length", "right_length")
 TEXTS = ("left_text", "right_text")
+OPTIONAL = ("tag", "judged_by")
 KINDS = ("person", "model", "nobody")
 BLOCK = 16 * 2**20
 """Bytes read at once; a line has to be shorter."""
@@ -32,11 +35,9 @@ class VotesFile:
 
     votes: Votes
     rows: int
-    """Data lines."""
     duplicates: int
     """Lines left out because an earlier one has the same prompt, reviewer, sides and verdict."""
     duplicate_lines: tuple[int, ...]
-    """The first few of them, as `line` counts."""
     length_unit: str
     """Empty without lengths; "characters" where they were taken from the texts, else "as given"."""
 
@@ -46,38 +47,36 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
 
     Args:
         file: CSV in UTF-8, with a header; comma, semicolon or tab between cells.
-        candidate: the responder that is the candidate of its pairs; otherwise whoever comes first by name.
+        candidate: the responder that is the candidate of its pairs; otherwise the one that comes first by name.
 
     Raises `NotFound` or `BadFile`, in one sentence with the line and the remedy.
     """
     header, delimiter = _header(file)
     columns = _columns(header, file)
     table = _table(file, columns, delimiter)
-    if not table.num_rows:
-        raise BadFile(f"{file.name} has a header but no votes. Add at least one line.")
 
     def fail(row: int, what: str) -> BadFile:
         (line,) = _lines_of(file, delimiter, [row])
         return BadFile(f"Line {line} of {file.name} {what}")
 
-    (left, right), responders = _coded(table, columns["left"], columns["right"], first=candidate)
+    (left, right), responders = _encode(table, columns["left"], columns["right"], first=candidate)
     codes, names = {"left": left, "right": right}, {"left": responders, "right": responders}
-    for word in ("prompt", "reviewer", "verdict", "tag", "judged_by"):
+    for word in ("prompt", "reviewer", "verdict", *OPTIONAL):
         if word in columns:
-            (codes[word],), names[word] = _coded(table, columns[word])
+            (codes[word],), names[word] = _encode(table, columns[word])
     for word in NEEDED:
         if "" in names[word] and (row := _first(codes[word] == names[word].index(""))) is not None:
             raise fail(row, f"has nothing under “{word}”. Fill it in, or leave the line out.")
     tidied = [name.lower().replace(" ", "_").replace("-", "_") for name in names["verdict"]]
     verdict = _places(tidied, VERDICTS)[codes["verdict"]]
     if (row := _first(verdict < 0)) is not None:
-        said = names["verdict"][codes["verdict"][row]]
-        raise fail(row, f"has the verdict “{said}”. Use {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]}.")
+        word = names["verdict"][codes["verdict"][row]]
+        raise fail(row, f"has the verdict “{word}”. Use {', '.join(VERDICTS[:-1])} or {VERDICTS[-1]}.")
     if (row := _first(left == right)) is not None:
         raise fail(row, f"has “{responders[left[row]]}” on both sides. Put in two different responders.")
     if candidate and candidate not in responders:
-        there = ", ".join(f"“{name}”" for name in responders[:20])
-        raise BadFile(f"There is no responder “{candidate}” in {file.name}. There are: {there}.")
+        known = ", ".join(f"“{name}”" for name in responders[:20])
+        raise BadFile(f"There is no responder “{candidate}” in {file.name}. There are: {known}.")
     lengths, unit = _lengths(table, columns, fail)
     judged_by = _judged_by(codes["judged_by"], names["judged_by"], verdict, fail) if "judged_by" in codes else None
     votes = Votes(
@@ -127,7 +126,7 @@ def _columns(header: list[str], file: Path) -> dict[str, str]:
     spelt: dict[str, str] = {}
     for name in header:
         word = name.strip().lower().replace(" ", "_")
-        if word in spelt and word in (*NEEDED, *LENGTHS, *TEXTS, "tag", "judged_by"):
+        if word in spelt and word in (*NEEDED, *LENGTHS, *TEXTS, *OPTIONAL):
             raise BadFile(f"{file.name} has two columns “{word}”. Rename one of them.")
         spelt.setdefault(word, name)
     missing = [word for word in NEEDED if word not in spelt]
@@ -136,12 +135,8 @@ def _columns(header: list[str], file: Path) -> dict[str, str]:
             f"{file.name} has no column {', '.join(f'“{word}”' for word in missing)}; line 1 has "
             f"{', '.join(f'“{name}”' for name in header[:20])}. Name the columns {', '.join(NEEDED)}."
         )
-    wanted = [*NEEDED, *(word for word in ("tag", "judged_by") if word in spelt)]
-    for pair in (LENGTHS, TEXTS):
-        if all(word in spelt for word in pair):
-            wanted += pair
-            break
-    return {word: spelt[word] for word in wanted}
+    lengths = next((pair for pair in (LENGTHS, TEXTS) if spelt.keys() >= {*pair}), ())
+    return {word: spelt[word] for word in (*NEEDED, *OPTIONAL, *lengths) if word in spelt}
 
 
 def _table(file: Path, columns: dict[str, str], delimiter: str) -> Any:
@@ -159,9 +154,7 @@ def _table(file: Path, columns: dict[str, str], delimiter: str) -> Any:
             read_options=arrow_csv.ReadOptions(block_size=BLOCK),
             parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
-                include_columns=list(columns.values()),
-                column_types=types,
-                strings_can_be_null=False,
+                include_columns=list(columns.values()), column_types=types, strings_can_be_null=False
             ),
         ) as reader:
             for batch in reader:
@@ -172,12 +165,12 @@ def _table(file: Path, columns: dict[str, str], delimiter: str) -> Any:
                 batches.append(pa.RecordBatch.from_arrays(arrays, names=list(columns.values())))
     except (pa.ArrowInvalid, pa.ArrowKeyError) as problem:
         raise _why(file, delimiter, str(problem)) from None
-    if not batches:
+    if not any(batch.num_rows for batch in batches):
         raise BadFile(f"{file.name} has a header but no votes. Add at least one line.")
     return pa.Table.from_batches(batches).unify_dictionaries()
 
 
-def _why(file: Path, delimiter: str, told: str) -> BadFile:
+def _why(file: Path, delimiter: str, parse_error: str) -> BadFile:
     """The first line that cannot be read, found by reading slowly what could not be read quickly."""
     content = file.read_bytes()
     try:
@@ -201,7 +194,7 @@ def _why(file: Path, delimiter: str, told: str) -> BadFile:
         return BadFile(f"{file.name} is no readable CSV: {problem}. Look for a double quote that is never closed.")
     if rows < 2:
         return BadFile(f"{file.name} has a header but no votes. Add at least one line.")
-    return BadFile(f"{file.name} is no readable CSV: {told.splitlines()[0]} Export it again.")
+    return BadFile(f"{file.name} is no readable CSV: {parse_error.splitlines()[0]} Export it again.")
 
 
 def _lines(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -215,25 +208,19 @@ def _lines(stream: TextIO, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         before = reader.line_num
 
 
-def _lines_of(file: Path, delimiter: str, rows: Sequence[int]) -> tuple[int, ...]:
+def _lines_of(file: Path, delimiter: str, rows: Collection[int]) -> tuple[int, ...]:
     """Where data rows, counted from 0 and rising, begin."""
-    found: list[int] = []
+    if not rows:
+        return ()
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        lines = _lines(stream, delimiter)
-        next(lines)
-        for row, (number, _) in enumerate(lines):
-            if len(found) == len(rows):
-                break
-            if row == rows[len(found)]:
-                found.append(number)
-    return tuple(found)
+        numbers = (number for number, _ in islice(_lines(stream, delimiter), 1, max(rows) + 2))
+        return tuple(number for row, number in enumerate(numbers) if row in rows)
 
 
-def _coded(table: Any, *columns: str, first: str = "") -> tuple[list[Codes], tuple[str, ...]]:
+def _encode(table: Any, *columns: str, first: str = "") -> tuple[list[Codes], tuple[str, ...]]:
     """Each column as codes into the same sorted names, without white space round them."""
     words = {column: table.column(column).chunk(0).dictionary.to_pylist() for column in columns}
-    spelt = {word.strip() for own in words.values() for word in own}
-    names = sorted(spelt, key=lambda name: (name != first, name))
+    names = sorted({word.strip() for own in words.values() for word in own}, key=lambda name: (name != first, name))
     codes = []
     for column, own in words.items():
         chunks = [chunk.indices.to_numpy(zero_copy_only=False) for chunk in table.column(column).chunks]
@@ -243,21 +230,19 @@ def _coded(table: Any, *columns: str, first: str = "") -> tuple[list[Codes], tup
 
 def _places(words: Sequence[str], known: Sequence[str]) -> Codes:
     """Where each word stands among those that are known; -1 for another."""
-    place = {word: at for at, word in enumerate(known)}
-    return np.array([place.get(word, -1) for word in words], dtype=np.int64)
+    places = {word: place for place, word in enumerate(known)}
+    return np.array([places.get(word, -1) for word in words], dtype=np.int64)
 
 
 def _first(wrong: Flags) -> int | None:
-    """The first row that is wrong, counted from 0."""
     return int(np.argmax(wrong)) if wrong.any() else None
 
 
 def _judged_by(codes: Codes, names: Sequence[str], verdict: Codes, fail: Callable[[int, str], BadFile]) -> Codes:
-    """Codes into `KINDS`."""
     judged_by = _places([name.lower() for name in names], KINDS)[codes]
     if (row := _first(judged_by < 0)) is not None:
-        said = names[codes[row]]
-        raise fail(row, f"has “{said}” under “judged_by”. Use person, model or nobody, for whose verdict it is.")
+        word = names[codes[row]]
+        raise fail(row, f"has “{word}” under “judged_by”. Use person, model or nobody, for whose verdict it is.")
     if (row := _first((judged_by == KINDS.index("nobody")) & (verdict != TIE))) is not None:
         raise fail(row, "has a verdict that nobody gave. Only a tie of two texts that are the same is.")
     return judged_by
@@ -266,20 +251,17 @@ def _judged_by(codes: Codes, names: Sequence[str], verdict: Codes, fail: Callabl
 def _lengths(
     table: Any, columns: dict[str, str], fail: Callable[[int, str], BadFile]
 ) -> tuple[tuple[Numbers | None, Numbers | None], str]:
-    """Both lengths, not a number where a cell is empty, and their unit."""
     if "left_text" in columns:
         left, right = (table.column(columns[word]).to_numpy().astype(float) for word in TEXTS)
         return (left, right), "characters"
     if "left_length" not in columns:
         return (None, None), ""
-    import pandas as pd
-
-    found = []
+    numbers = []
     for word in LENGTHS:
         cells = table.column(columns[word]).to_pandas().str.strip()
         number = np.array(pd.to_numeric(cells, errors="coerce"), dtype=float, copy=True)
         wrong = (cells != "").to_numpy(dtype=bool) & ~((number >= 0) & np.isfinite(number))
         if (row := _first(wrong)) is not None:
             raise fail(row, f"has “{cells.iloc[row]}” under “{word}”. Use a number, 0 or more, or leave it empty.")
-        found.append(number)
-    return (found[0], found[1]), "as given"
+        numbers.append(number)
+    return (numbers[0], numbers[1]), "as given"

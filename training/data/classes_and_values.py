@@ -87,12 +87,8 @@ class Values:
 
 def task_of(rows: Sequence[InspectedRow]) -> tuple[Labels | Values, ...]:
     """The classes and values that the chosen replies consist of; none for prose."""
-    found: list[Labels | Values] = []
-    for name, sides in _columns(rows):
-        values = _values(name, rows, sides)
-        labels = None if values else _labels(name, rows, sides)
-        found += [one for one in (values, labels) if one is not None]
-    return tuple(found)
+    tasks = (_find_values(name, rows, sides) or _find_labels(name, rows, sides) for name, sides in _columns(rows))
+    return tuple(task for task in tasks if task is not None)
 
 
 Column = tuple[list[str | None], list[str | None]]
@@ -100,25 +96,26 @@ Column = tuple[list[str | None], list[str | None]]
 
 
 def _columns(rows: Sequence[InspectedRow]) -> list[tuple[str, Column]]:
-    """The replies themselves, or the fields of their JSON that have a plain value."""
-    objects = [[_object(one.chosen), _object(one.rejected)] for one in rows]
+    objects = [[_json_fields(row.chosen), _json_fields(row.rejected)] for row in rows]
     if not rows or sum(bool(chosen) for chosen, _ in objects) < NEEDED_SHARE * len(rows):
-        return [("", ([one.chosen for one in rows], [one.rejected for one in rows]))]
+        return [("", ([row.chosen for row in rows], [row.rejected for row in rows]))]
     counts = Counter(name for chosen, _ in objects for name in chosen)
     names = [name for name, count in counts.items() if count >= NEEDED_SHARE * len(rows)]
     return [(name, ([c.get(name) for c, _ in objects], [r.get(name) for _, r in objects])) for name in names]
 
 
-def _object(text: str) -> dict[str, str]:
+def _json_fields(text: str) -> dict[str, str]:
     """A JSON object's fields with a plain value, as text; empty for anything else."""
     try:
-        said = json.loads(re.sub(r"^\s*```(?:json)?|```\s*$", "", text))
+        content = json.loads(re.sub(r"^\s*```(?:json)?|```\s*$", "", text))
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(said, dict):
-        return {}
-    plain_ones = {name: value for name, value in said.items() if isinstance(value, str | int | float | bool)}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in plain_ones.items()}
+    fields = content.items() if isinstance(content, dict) else ()
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields
+        if isinstance(value, str | int | float | bool)
+    }
 
 
 def _label(text: str | None) -> str | None:
@@ -128,50 +125,48 @@ def _label(text: str | None) -> str | None:
     return label.casefold() if short else None
 
 
-def _labels(name: str, rows: Sequence[InspectedRow], sides: Column) -> Labels | None:
+def _find_labels(name: str, rows: Sequence[InspectedRow], sides: Column) -> Labels | None:
     chosen, rejected = ([_label(text) for text in side] for side in sides)
     counts = Counter(label for label in chosen if label is not None)
     named = counts.total()
     if not rows or named < NEEDED_SHARE * len(rows) or len(counts) > min(MOST_LABELS, named / 3):
         return None
     other = Counter(label for label in rejected if label in counts)
-    written: dict[str, Counter[str]] = defaultdict(Counter)
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for label, text in zip(chosen, sides[0], strict=True):
         if label is not None:
-            written[label][plain(text or "")] += 1
-    ordered = sorted(counts, key=lambda label: (-counts[label], label))
-    found = tuple(LabelCount(min(written[x], key=lambda t: (-written[x][t], t)), counts[x], other[x]) for x in ordered)
-    return Labels(
-        name=name,
-        counts=found,
-        elsewhere=(len(rows) - named, len(rows) - other.total()),
-        finding=_label_finding(name, found, rows),
+            spellings[label][plain(text or "")] += 1
+    label_counts = tuple(
+        LabelCount(min(spellings[label].items(), key=lambda item: (-item[1], item[0]))[0], count, other[label])
+        for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
+    elsewhere = (len(rows) - named, len(rows) - other.total())
+    return Labels(name, label_counts, elsewhere, _label_finding(name, label_counts, rows))
 
 
 def _label_finding(name: str, counts: Sequence[LabelCount], rows: Sequence[InspectedRow]) -> Remark:
-    task = f"The field “{name}” is" if name else "The replies are"
-    found = f"{task} one of {len(counts)} labels in {among(rows, 'rows')}."
+    sentence = f"{_subject(name)} one of {len(counts)} labels in {among(rows, 'rows')}."
     first = counts[0]
-    rare = [one.label for one in counts if one.chosen < RARE]
-    warns = False
-    if first.chosen > DOMINANT * len(rows):
-        found += f" “{first.label}” is chosen in {first.chosen / len(rows) * 100:.0f} %: always saying it would do."
-        warns = True
+    rare = [count.label for count in counts if count.chosen < RARE]
+    dominated = first.chosen > DOMINANT * len(rows)
+    if dominated:
+        sentence += f" “{first.label}” is chosen in {first.chosen / len(rows) * 100:.0f} %: always saying it would do."
     if rare:
         shown = ", ".join(f"“{label}”" for label in rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
-        found += f" Chosen in fewer than {RARE} rows, too seldom to be learned: {shown}."
-        warns = True
-    return Remark(found, warns=warns)
+        sentence += f" Chosen in fewer than {RARE} rows, too seldom to be learned: {shown}."
+    return Remark(sentence, warns=dominated or bool(rare))
+
+
+def _subject(name: str) -> str:
+    return f"The field “{name}” is" if name else "The replies are"
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A number as somebody wrote it."""
+    """A number as it was written."""
 
     value: Decimal
     places: int
-    """Decimal places as written."""
     unit: str
 
 
@@ -190,10 +185,10 @@ def amount(text: str) -> Amount | None:
 
     1,234.5 and 1.234,5 are the same number; 1.234 alone is read as a bit more than one.
     """
-    found = list(_AMOUNT.finditer(text)) if len(text) <= LONGEST_AMOUNT else []
-    if len(found) != 1:
+    matches = list(_AMOUNT.finditer(text)) if len(text) <= LONGEST_AMOUNT else []
+    if len(matches) != 1:
         return None
-    match = found[0]
+    match = matches[0]
     beside = [*text[: match.start()].split(), *text[match.end() :].split()]
     words = [word.casefold().strip(".,;:!()") or word for word in beside]
     whole = re.sub(r"\D", "", match["grouped"] or match["whole"] or "0")
@@ -206,57 +201,50 @@ def amount(text: str) -> Amount | None:
     return Amount(-value if match["sign"] in ("-", "−") else value, max(0, len(part) - power), unit)
 
 
-def _values(name: str, rows: Sequence[InspectedRow], sides: Column) -> Values | None:
+def _find_values(name: str, rows: Sequence[InspectedRow], sides: Column) -> Values | None:
     """None where the column holds something else, or a mark from 0 to 10, which is a class."""
-    chosen, rejected = (_once_a_prompt(rows, [amount(text or "") for text in side]) for side in sides)
-    told = sum(amount(text or "") is not None for text in sides[0])
-    if not chosen or told < NEEDED_SHARE * len(rows):
+    amounts = [[amount(text or "") for text in side] for side in sides]
+    # each prompt's distinct amounts: one number in three rows of a prompt was thought of once
+    chosen, rejected = (
+        list({(row.row.prompt_id, it.value, it.unit): it for row, it in zip(rows, side, strict=True) if it}.values())
+        for side in amounts
+    )
+    if not chosen or sum(it is not None for it in amounts[0]) < NEEDED_SHARE * len(rows):
         return None
-    if all(one.places == 0 and 0 <= one.value <= 10 for one in chosen):
+    if all(it.places == 0 and 0 <= it.value <= 10 for it in chosen):
         return None
-    places = max(p for p in (0, 1, 2) if p == 0 or sum(one.places >= p for one in chosen) >= 0.1 * len(chosen))
-    rounds = tuple(_round(chosen, base, places) for base in ROUND if base > 1 or places)
-    rounds = tuple(one for one in rounds if one.n)
-    digits = Counter(int(abs(scaled)) % 10 for one in chosen if abs(scaled := round(one.value.scaleb(places))) >= 10)
+    places = max(p for p in (0, 1, 2) if p == 0 or sum(it.places >= p for it in chosen) >= 0.1 * len(chosen))
+    rounds = [_roundness(chosen, base, places) for base in ROUND if base > 1 or places]
+    rounds = [roundness for roundness in rounds if roundness.n]
+    digits = Counter(int(abs(scaled)) % 10 for it in chosen if abs(scaled := round(it.value.scaleb(places))) >= 10)
     return Values(
         name=name,
-        chosen=tuple(float(one.value) for one in chosen),
-        rejected=tuple(float(one.value) for one in rejected),
-        units=dict(Counter(one.unit for one in chosen).most_common()),
-        rounds=rounds,
+        chosen=tuple(float(it.value) for it in chosen),
+        rejected=tuple(float(it.value) for it in rejected),
+        units=dict(Counter(it.unit for it in chosen).most_common()),
+        rounds=tuple(rounds),
         digits=tuple(digits[digit] for digit in range(10)),
         finding=_value_finding(name, chosen, rounds),
     )
 
 
-def _once_a_prompt(rows: Sequence[InspectedRow], said: Sequence[Amount | None]) -> list[Amount]:
-    """Each prompt's distinct amounts: one number in three rows of a prompt was thought of once."""
-    distinct = {(one.row.prompt_id, it.value, it.unit): it for one, it in zip(rows, said, strict=True) if it}
-    return list(distinct.values())
-
-
-def _round(amounts: Sequence[Amount], base: int, places: int) -> Roundness:
+def _roundness(amounts: Sequence[Amount], base: int, places: int) -> Roundness:
     from scipy.stats import binomtest
 
-    large = [one for one in amounts if abs(one.value) >= base]
-    count = sum(one.value % base == 0 for one in large)
+    large = [it.value for it in amounts if abs(it.value) >= base]
+    count = sum(value % base == 0 for value in large)
     chance = 10.0**-places / base
     p = float(binomtest(count, len(large), chance, alternative="greater").pvalue) if large else 1.0
     return Roundness(base, count, len(large), chance, p)
 
 
 def _value_finding(name: str, amounts: Sequence[Amount], rounds: Sequence[Roundness]) -> Remark:
-    what = f"The field “{name}” is" if name else "The replies are"
-    found = f"{what} numbers: {len(amounts):,} of them, half from {{:,.6g}} to {{:,.6g}}.".format(
-        *np.percentile([float(one.value) for one in amounts], [25, 75])
-    )
-    beyond = [one for one in rounds if one.beyond]
+    low, high = np.percentile([float(it.value) for it in amounts], [25, 75])
+    sentence = f"{_subject(name)} numbers: {len(amounts):,} of them, half from {low:,.6g} to {high:,.6g}."
+    beyond = [roundness for roundness in rounds if roundness.beyond]
     if not beyond:
-        return Remark(f"{found} No more of them are round than by chance.")
-    most = max(beyond, key=lambda one: (one.count / one.n - one.chance, one.base))
+        return Remark(f"{sentence} No more of them are round than by chance.")
+    most = max(beyond, key=lambda roundness: (roundness.count / roundness.n - roundness.chance, roundness.base))
     multiples = "whole numbers" if most.base == 1 else f"multiples of {most.base:,}"
     rates = f"{most.count / most.n * 100:.0f} % are {multiples}, where chance gives {most.chance * 100:.2g} %"
-    return Remark(
-        f"{found} {rates}: whoever wrote them guessed in round numbers, and so would a model.",
-        warns=True,
-    )
+    return Remark(f"{sentence} {rates}: whoever wrote them guessed in round numbers, and so would a model.", warns=True)

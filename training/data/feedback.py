@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Row, Select, or_, select
@@ -47,55 +48,40 @@ def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow
 
 
 def standing_rankings(s: Session, *, project_id: int) -> list[Feedback]:
-    """Rankings of training prompts that nobody undid, of pairs that nobody discarded."""
+    """Rankings of training prompts that were not undone, of pairs that were not discarded."""
     columns = (Ranking.id, Ranking.reviewer_id, Ranking.both_bad, Ranking.adjudicates, Ranking.strength)
     rows = s.execute(
-        _ranked(project_id, *columns, Ranking.created_at, Placement.place, *_REPLY, *_PROMPT)
-        .join(Placement, Placement.ranking_id == Ranking.id)
+        _ranked(project_id, *columns, Ranking.created_at, Placement.place, *_REPLY, *_PROMPT, beside=Placement)
         .join(Response, Response.id == Placement.response_id)
         .order_by(Ranking.id, Placement.place, Response.id)
-    ).all()
+    )
     people, responders = _reviewers(s), _responders(s, project_id=project_id)
     chips: dict[int, set[str]] = defaultdict(set)
-    for ranking_id, label in s.execute(
-        _ranked(project_id, Chip.ranking_id, Chip.label).join(Chip, Chip.ranking_id == Ranking.id)
-    ):
+    for ranking_id, label in s.execute(_ranked(project_id, Chip.ranking_id, Chip.label, beside=Chip)):
         chips[ranking_id].add(label)
     criteria: dict[int, dict[int, int | None]] = defaultdict(dict)
-    for ranking_id, criterion_id, better_id in s.execute(
-        _ranked(project_id, Ranking.id, CriterionChoice.criterion_id, CriterionChoice.better_id).join(
-            CriterionChoice, CriterionChoice.ranking_id == Ranking.id
-        )
-    ):
+    choices = (Ranking.id, CriterionChoice.criterion_id, CriterionChoice.better_id)
+    for ranking_id, criterion_id, better_id in s.execute(_ranked(project_id, *choices, beside=CriterionChoice)):
         criteria[ranking_id][criterion_id] = better_id
-    prompts: dict[int, AskedPrompt] = {}
-    placed: dict[int, list[tuple[int, GivenReply]]] = defaultdict(list)
-    heads: dict[int, tuple[_Row, AskedPrompt]] = {}
-    for row in rows:
-        if row.id not in heads:
-            heads[row.id] = (row, prompts.setdefault(row.prompt_id, _prompt(row)))
-        placed[row.id].append((row.place, _reply(row, responders)))
-    return [
-        Feedback(
-            id=row.id,
-            prompt=prompt,
-            reviewer=people[row.reviewer_id].label,
-            simulated=people[row.reviewer_id].simulated,
-            both_bad=row.both_bad,
-            adjudicates=row.adjudicates,
-            placed=tuple(placed[row.id]),
-            reviewer_id=row.reviewer_id,
-            said_on=row.created_at.date(),
-            strength=row.strength,
-            chips=frozenset(chips.get(row.id, ())),
-            by_criterion=criteria.get(row.id, {}),
+    rankings = []
+    for _, placements in groupby(rows, key=lambda row: row.id):
+        row, *others = placements
+        rankings.append(
+            Feedback(
+                **_feedback_columns(row, people),
+                placed=tuple((each.place, _reply(each, responders)) for each in (row, *others)),
+                both_bad=row.both_bad,
+                adjudicates=row.adjudicates,
+                strength=row.strength,
+                chips=frozenset(chips.get(row.id, ())),
+                by_criterion=criteria.get(row.id, {}),
+            )
         )
-        for row, prompt in heads.values()
-    ]
+    return rankings
 
 
 def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
-    """Corrections of replies to training prompts that nobody undid."""
+    """Corrections of replies to training prompts that were not undone."""
     columns = (Correction.id, Correction.reviewer_id, Correction.text, Correction.created_at)
     rows = s.execute(_corrected(project_id, *columns, *_REPLY, *_PROMPT).order_by(Correction.id)).all()
     people, responders = _reviewers(s), _responders(s, project_id=project_id)
@@ -108,15 +94,7 @@ def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
     revised = corrected_further([(i, parent, stands) for i, parent, stands in every])
     return [
         Feedback.correction(
-            _reply(row, responders),
-            row.text,
-            id=row.id,
-            prompt=_prompt(row),
-            reviewer=people[row.reviewer_id].label,
-            simulated=people[row.reviewer_id].simulated,
-            revised=row.id in revised,
-            reviewer_id=row.reviewer_id,
-            said_on=row.created_at.date(),
+            _reply(row, responders), row.text, revised=row.id in revised, **_feedback_columns(row, people)
         )
         for row in rows
     ]
@@ -127,36 +105,33 @@ class Choosable:
     """What a project's feedback offers to choose by."""
 
     reviewers: Mapping[int, str]
-    """Id to label of everybody whose word stands, by label."""
+    """Id to label of all whose word stands, by label."""
     chips: tuple[str, ...]
     criteria: Mapping[int, str]
-    """Id to name, in their order; one that is not asked any more only where something was said by it."""
+    """Id to name, in their order; a retired one only where something was said by it."""
 
 
 def choosable(s: Session, *, project_id: int) -> Choosable:
-    """Who said something of training prompts, and with which chips and criteria."""
-    said_something = or_(
+    """Who judged replies to training prompts, and with which chips and criteria."""
+    gave_feedback = or_(
         Reviewer.id.in_(_ranked(project_id, Ranking.reviewer_id)),
         Reviewer.id.in_(_corrected(project_id, Correction.reviewer_id)),
     )
-    chips = _ranked(project_id, Chip.label).join(Chip, Chip.ranking_id == Ranking.id)
-    of_criteria = _ranked(project_id, CriterionChoice.criterion_id).join(
-        CriterionChoice, CriterionChoice.ranking_id == Ranking.id
-    )
-    used = set(s.scalars(of_criteria))
-    asked = s.scalars(select(Criterion).where(Criterion.project_id == project_id).order_by(Criterion.position)).all()
-    labels = {person.id: person.label for person in s.scalars(select(Reviewer).where(said_something))}
+    chips = _ranked(project_id, Chip.label, beside=Chip)
+    used = set(s.scalars(_ranked(project_id, CriterionChoice.criterion_id, beside=CriterionChoice)))
+    criteria = s.scalars(select(Criterion).where(Criterion.project_id == project_id).order_by(Criterion.position))
+    people = sorted(s.scalars(select(Reviewer).where(gave_feedback)), key=lambda person: person.label)
     return Choosable(
-        reviewers=dict(sorted(labels.items(), key=lambda person: person[1])),
+        reviewers={person.id: person.label for person in people},
         chips=tuple(sorted(set(s.scalars(chips)))),
-        criteria={one.id: one.name for one in asked if one.retired_at is None or one.id in used},
+        criteria={item.id: item.name for item in criteria if item.retired_at is None or item.id in used},
     )
 
 
 def names(s: Session, *, project_id: int) -> tuple[dict[int, str], dict[int, str]]:
     """Labels of all Reviewers and names of the project's Criteria by id, for choices in words."""
     criteria = s.scalars(select(Criterion).where(Criterion.project_id == project_id))
-    return {i: one.label for i, one in _reviewers(s).items()}, {one.id: one.name for one in criteria}
+    return {i: reviewer.label for i, reviewer in _reviewers(s).items()}, {item.id: item.name for item in criteria}
 
 
 _PROMPT = (
@@ -169,17 +144,12 @@ _PROMPT = (
     Prompt.extra,
 )
 # columns, not entities: a Response's token ids are long, and five thousand rankings have ten thousand of them
-_REPLY = (
-    Response.id.label("response_id"),
-    Response.text.label("reply"),
-    Response.finish_reason,
-    Response.responder_id,
-)
+_REPLY = (Response.id.label("response_id"), Response.text.label("reply"), Response.finish_reason, Response.responder_id)
 
 
-def _ranked(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
-    """Columns of the standing rankings and of what is joined to them."""
-    return (
+def _ranked(project_id: int, *columns: Any, beside: Any = None) -> Select[*tuple[Any, ...]]:
+    """Columns of the standing rankings, and of a table with rows for each of them."""
+    query = (
         select(*columns)
         .select_from(Ranking)
         .join(Comparison, Comparison.id == Ranking.comparison_id)
@@ -192,10 +162,10 @@ def _ranked(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
             Prompt.held_out.is_(False),
         )
     )
+    return query if beside is None else query.join(beside, beside.ranking_id == Ranking.id)
 
 
 def _corrected(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
-    """Columns of the standing corrections and their replies."""
     return (
         select(*columns)
         .select_from(Correction)
@@ -206,23 +176,31 @@ def _corrected(project_id: int, *columns: Any) -> Select[*tuple[Any, ...]]:
 
 
 def _reviewers(s: Session) -> dict[int, Reviewer]:
-    return {one.id: one for one in s.scalars(select(Reviewer))}
+    return {reviewer.id: reviewer for reviewer in s.scalars(select(Reviewer))}
 
 
 def _responders(s: Session, *, project_id: int) -> dict[int, str]:
-    return {one.id: one.label for one in s.scalars(select(Responder).where(Responder.project_id == project_id))}
+    responders = s.scalars(select(Responder).where(Responder.project_id == project_id))
+    return {responder.id: responder.label for responder in responders}
 
 
-def _prompt(row: _Row) -> AskedPrompt:
-    return AskedPrompt(
-        id=row.prompt_id,
-        text=row.prompt_text,
-        context=row.context,
-        cluster=row.cluster,
-        routed=row.routing_rule_id is not None,
-        synthetic=row.synthetic,
-        extra=row.extra,
-    )
+def _feedback_columns(row: _Row, people: Mapping[int, Reviewer]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "prompt": AskedPrompt(
+            id=row.prompt_id,
+            text=row.prompt_text,
+            context=row.context,
+            cluster=row.cluster,
+            routed=row.routing_rule_id is not None,
+            synthetic=row.synthetic,
+            extra=row.extra,
+        ),
+        "reviewer": people[row.reviewer_id].label,
+        "simulated": people[row.reviewer_id].simulated,
+        "reviewer_id": row.reviewer_id,
+        "said_on": row.created_at.date(),
+    }
 
 
 def _reply(row: _Row, responders: Mapping[int, str]) -> GivenReply:

@@ -19,7 +19,7 @@ RARE = 5
 
 
 class RowSource(WordedEnum):
-    """Whose word the rows rest on that are looked at."""
+    """Whose judgment the inspected rows rest on."""
 
     ALL = "ALL", "All rows"
     PEOPLE = "PEOPLE", "People's word"
@@ -35,7 +35,7 @@ class InspectedRow:
     split: Split
     row: FrozenRow
     chosen_by: str
-    """Label of the Responder, or whose correction it is."""
+    """Label of the Responder, or the author of the correction."""
     rejected_by: str
     chosen_cut: bool = False
     """Cut off at the token limit."""
@@ -50,12 +50,12 @@ class InspectedRow:
 
     @property
     def chosen(self) -> str:
-        """The chosen reply's text."""
+        """Its text."""
         return text_of(self.row.chosen)
 
     @property
     def rejected(self) -> str:
-        """The rejected reply's text."""
+        """Its text."""
         return text_of(self.row.rejected)
 
     @property
@@ -80,12 +80,12 @@ def text_of(turns: Sequence[Message]) -> str:
 
 def of_whom(rows: Sequence[InspectedRow], whose: RowSource) -> list[InspectedRow]:
     """The rows that rest on people's word, on a simulated one, or all."""
-    return [one for one in rows if whose is RowSource.ALL or one.row.simulated is (whose is RowSource.SIMULATED)]
+    return [row for row in rows if whose is RowSource.ALL or row.row.simulated is (whose is RowSource.SIMULATED)]
 
 
 def among(rows: Sequence[InspectedRow], noun: str = "pairs") -> str:
     """How many rows, and how many of them no person stands for."""
-    simulated = sum(one.row.simulated for one in rows)
+    simulated = sum(row.row.simulated for row in rows)
     if not simulated:
         return f"{len(rows):,} {noun}"
     if simulated == len(rows):

@@ -6,11 +6,11 @@ The app's process counts tokens with the library tokenizers alone: no torch, no 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_WORD, nearly_same
@@ -50,7 +50,7 @@ class Inspected:
     rows: tuple[InspectedRow, ...]
     """Training rows first, as in the files."""
     opposite: int
-    """Orders that the freeze left out because somebody, or a rule, put the same two replies the other way round."""
+    """Orders that the freeze left out because a person or a rule put the same two replies the other way round."""
 
 
 def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Inspected:
@@ -62,53 +62,46 @@ def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Insp
     frozen = read_rows(folder_of(snapshot), sha256=snapshot.sha256)
     replies, orders = _replies(s, snapshot_id), _orders(s, snapshot_id)
     comparisons = _comparisons_of_corrected(s, snapshot_id)
-    found: list[InspectedRow] = []
-    for split in Split:
-        for row in frozen[split]:
-            unknown = "nobody known", False
-            of_correction = (f"Correction by {row.reviewer}", False) if row.correction_id is not None else unknown
-            chosen_by, chosen_cut = replies.get(row.chosen_id or 0, of_correction)
-            rejected_by, rejected_cut = replies.get(row.rejected_id, unknown)
-            comparison_id, said = orders.get(row.ranking_id or 0, (None, ()))
-            found.append(
-                InspectedRow(
-                    number=len(found) + 1,
-                    split=split,
-                    row=row,
-                    chosen_by=chosen_by,
-                    rejected_by=rejected_by,
-                    chosen_cut=chosen_cut,
-                    rejected_cut=rejected_cut,
-                    near=nearly_same(text_of(row.chosen), text_of(row.rejected)),
-                    outcomes=tuple(_outcome(order, row) for order in said),
-                    comparison_ids=comparisons.get(row.rejected_id, ()) if comparison_id is None else (comparison_id,),
-                )
+    rows = []
+    for number, (split, row) in enumerate(((part, row) for part in Split for row in frozen[part]), start=1):
+        unknown = "nobody known", False
+        of_correction = (f"Correction by {row.reviewer}", False) if row.correction_id is not None else unknown
+        chosen_by, chosen_cut = replies.get(row.chosen_id or 0, of_correction)
+        rejected_by, rejected_cut = replies.get(row.rejected_id, unknown)
+        comparison_id, row_orders = orders.get(row.ranking_id or 0, (None, ()))
+        rows.append(
+            InspectedRow(
+                number,
+                split,
+                row,
+                chosen_by,
+                rejected_by,
+                chosen_cut,
+                rejected_cut,
+                near=nearly_same(text_of(row.chosen), text_of(row.rejected)),
+                outcomes=tuple(_outcome(order, row) for order in row_orders),
+                comparison_ids=comparisons.get(row.rejected_id, ()) if comparison_id is None else (comparison_id,),
             )
+        )
     opposite = s.get(SnapshotLeftOut, (snapshot_id, LeftOutReason.DISAGREEMENT.value))
-    return Inspected(tuple(found), opposite.count if opposite else 0)
+    return Inspected(tuple(rows), opposite.count if opposite else 0)
 
 
 def _outcome(order: Mapping[int, int], row: FrozenRow) -> Outcome:
-    better = order.get(row.chosen_id or 0, 1)
-    worse = order.get(row.rejected_id, 1)
+    better, worse = order.get(row.chosen_id or 0, 1), order.get(row.rejected_id, 1)
     return Outcome.TIE if better == worse else Outcome.WIN if better < worse else Outcome.LOSS
 
 
 def _replies(s: Session, snapshot_id: int) -> dict[int, tuple[str, bool]]:
-    """Who wrote each of the rows' replies, and whether it was cut off."""
-    found: dict[int, tuple[str, bool]] = {}
-    for side in (Preference.chosen_id, Preference.rejected_id):
-        for response_id, finish, responder in s.execute(
-            select(Response.id, Response.finish_reason, Responder)
-            .join(Responder, Responder.id == Response.responder_id)
-            .where(Response.id.in_(select(side).where(Preference.snapshot_id == snapshot_id)))
-        ):
-            found[response_id] = responder.label, finish == "length"
-    return found
+    """The author of each of the rows' replies, and whether it was cut off."""
+    sides = (Preference.chosen_id, Preference.rejected_id)
+    of_rows = or_(*(Response.id.in_(select(side).where(Preference.snapshot_id == snapshot_id)) for side in sides))
+    authors = select(Response.id, Response.finish_reason, Responder).join(Responder).where(of_rows)
+    return {i: (responder.label, finish == "length") for i, finish, responder in s.execute(authors)}
 
 
 def _orders(s: Session, snapshot_id: int) -> dict[int, tuple[int, Collection[Mapping[int, int]]]]:
-    """For each ranking behind a row its comparison, and each person's own order of it now; rules say nothing.
+    """For each ranking behind a row its comparison, and each person's own order of it now; rules are left out.
 
     An order is response to place; both bad puts all in the same.
     """
@@ -133,17 +126,14 @@ def _comparisons_of_corrected(s: Session, snapshot_id: int) -> dict[int, tuple[i
     corrected = select(Preference.rejected_id).where(
         Preference.snapshot_id == snapshot_id, Preference.correction_id.is_not(None)
     )
-    found: dict[int, list[int]] = defaultdict(list)
+    comparisons: dict[int, tuple[int, ...]] = defaultdict(tuple)
     for response_id, comparison_id in s.execute(
         select(ComparisonResponse.response_id, ComparisonResponse.comparison_id)
         .where(ComparisonResponse.response_id.in_(corrected))
         .order_by(ComparisonResponse.comparison_id)
     ):
-        found[response_id].append(comparison_id)
-    return {response_id: tuple(ids) for response_id, ids in found.items()}
-
-
-# ------------------------------------------------------------------------------------------------ tokens
+        comparisons[response_id] += (comparison_id,)
+    return comparisons
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Reader:
-    """A base model's chat template and tokenizer: what becomes of a text before the model has it."""
+    """A base model's chat template and tokenizer, which turn a text into what the model reads."""
 
     tokenizer: Any
     """Of the library tokenizers."""
@@ -166,46 +156,39 @@ class Reader:
     special: Mapping[str, str]
     """The special tokens that the template may name."""
     stop_ids: frozenset[int]
-    """Tokens that end a reply."""
     special_ids: frozenset[int]
 
     def text(self, turns: Sequence[Message], *, reply_next: bool) -> str:
         """A conversation as one text. Raises `BadTemplate` where the template refuses it."""
         return rendered(self.chat_template, turns, special=self.special, reply_next=reply_next)
 
-    def read(self, one: InspectedRow) -> Reading:
+    def read(self, row: InspectedRow) -> Reading:
         """The row cut into its tokens. Raises `BadTemplate` where the template refuses it."""
-        texts = self._texts(one)
+        texts = self._texts(row)
         prompt, *whole = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        tokens = self._tokens(one.number, prompt, *whole)
-        parts = [self._parts(text, it, tokens.prompt) for text, it in zip(texts[1:], whole, strict=True)]
+        tokens = self._tokens(row.number, prompt, *whole)
+        parts = [self._parts(text, encoding, tokens.prompt) for text, encoding in zip(texts[1:], whole, strict=True)]
         return Reading(parts[0][0], parts[0][1], parts[1][1], tokens)
 
     def count(self, rows: Sequence[InspectedRow]) -> list[RowTokens]:
         """The lengths of some rows, as TRL and our trainer have them. Raises `BadTemplate`."""
-        texts = [text for one in rows for text in self._texts(one)]
+        texts = [text for row in rows for text in self._texts(row)]
         # the template has put its special tokens in; where each token begins is not asked for
         encoded = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
-        return [self._tokens(one.number, *islice(encoded, 3)) for one in rows]
+        return [self._tokens(row.number, *islice(encoded, 3)) for row in rows]
 
-    def _texts(self, one: InspectedRow) -> list[str]:
+    def _texts(self, row: InspectedRow) -> list[str]:
         """The prompt alone, then with either reply."""
-        replies = (one.row.chosen, one.row.rejected)
-        whole = [self.text([*one.row.prompt, *reply], reply_next=False) for reply in replies]
-        return [self.text(one.row.prompt, reply_next=True), *whole]
+        prompt, replies = row.row.prompt, (row.row.chosen, row.row.rejected)
+        whole = (self.text([*prompt, *reply], reply_next=False) for reply in replies)
+        return [self.text(prompt, reply_next=True), *whole]
 
     def _tokens(self, number: int, prompt: Any, chosen: Any, rejected: Any) -> RowTokens:
-        ids, sides = prompt.ids, (chosen.ids, rejected.ids)
-        shared = min(_common(ids, side) for side in sides)
-        replies = [side[shared:] for side in sides]
-        return RowTokens(
-            number=number,
-            prompt=shared,
-            chosen=len(replies[0]),
-            rejected=len(replies[1]),
-            ends=(self._end(replies[0]), self._end(replies[1])),
-            apart=shared < len(ids),
-        )
+        together = zip(prompt.ids, chosen.ids, rejected.ids, strict=False)
+        shared = len(list(takewhile(lambda ids: len(set(ids)) == 1, together)))
+        replies = chosen.ids[shared:], rejected.ids[shared:]
+        ends = self._end(replies[0]), self._end(replies[1])
+        return RowTokens(number, shared, len(replies[0]), len(replies[1]), ends, apart=shared < len(prompt.ids))
 
     def _end(self, reply: Sequence[int]) -> int | None:
         """Where its only end-of-turn token stands; its last token where the model names none."""
@@ -215,21 +198,10 @@ class Reader:
         return ends[0] if len(ends) == 1 else None
 
     def _parts(self, text: str, encoding: Any, shared: int) -> tuple[tuple[TokenPiece, ...], tuple[TokenPiece, ...]]:
-        """The pieces of the prompt and of the reply."""
-        spans = [
-            (start, end, token in self.special_ids)
-            for (start, end), token in zip(encoding.offsets, encoding.ids, strict=True)
-        ]
+        spans = [(*span, i in self.special_ids) for span, i in zip(encoding.offsets, encoding.ids, strict=True)]
         border = max((end for _, end, _ in spans[:shared]), default=0)
         after = [(max(0, start - border), max(0, end - border), special) for start, end, special in spans[shared:]]
         return pieces(text[:border], spans[:shared]), pieces(text[border:], after)
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    if list(other[: len(one)]) == list(one):
-        return len(one)
-    return next(place for place, (a, b) in enumerate(zip(one, [*other, -1], strict=False)) if a != b)
 
 
 def reader_of(s: Session, *, model_id: int) -> Reader:
@@ -261,13 +233,11 @@ def reader_of(s: Session, *, model_id: int) -> Reader:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     special = special_tokens_of(version.location)
-    said = ending_of(version.location).get("eos_token_id", [])
-    stops = {*(said if isinstance(said, list) else [said])}
-    if (end := tokenizer.token_to_id(special.get("eos_token", ""))) is not None:
-        stops.add(end)
-    added = tokenizer.get_added_tokens_decoder()
-    ids = frozenset(number for number, token in added.items() if token.special)
-    return Reader(tokenizer, template, special, frozenset(stops), ids | stops)
+    ends = ending_of(version.location).get("eos_token_id", [])
+    ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.token_to_id(special.get("eos_token", ""))}
+    stops = frozenset(end for end in ends if end is not None)
+    added = frozenset(i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special)
+    return Reader(tokenizer, template, special, stops, added | stops)
 
 
 def _tokenizer_file(location: str) -> Path | None:
@@ -284,12 +254,12 @@ def count_tokens(
     reader: Reader, rows: Sequence[InspectedRow], *, told: Callable[[int, int], None] = lambda done, of: None
 ) -> tuple[RowTokens, ...]:
     """Every row's lengths in tokens; ``told`` hears how many are done. Raises `BadTemplate`, naming the row."""
-    found: list[RowTokens] = []
+    counts: list[RowTokens] = []
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
         try:
-            found += reader.count(some)
+            counts += reader.count(some)
         except BadTemplate as problem:
             raise BadTemplate(f"Rows {some[0].number} to {some[-1].number}: {problem}") from None
-        told(len(found), len(rows))
-    return tuple(found)
+        told(len(counts), len(rows))
+    return tuple(counts)

@@ -32,10 +32,9 @@ _GREETING = re.compile(
 
 @dataclass(frozen=True)
 class RowLengths:
-    """How long the two sides are, in words with white space between them, and whether the longer one won."""
+    """The two sides' lengths in words, white space between them, and whether the longer one won."""
 
     chosen: tuple[int, ...]
-    """By row."""
     rejected: tuple[int, ...]
     longer: Proportion
     """How often the chosen reply is the longer one, of rows whose two have different lengths."""
@@ -44,27 +43,24 @@ class RowLengths:
     @property
     def differences(self) -> tuple[int, ...]:
         """Words by which the chosen reply is longer, by row."""
-        return tuple(one - other for one, other in zip(self.chosen, self.rejected, strict=True))
+        return tuple(chosen - rejected for chosen, rejected in zip(self.chosen, self.rejected, strict=True))
 
 
 def lengths(rows: Sequence[InspectedRow]) -> RowLengths:
     """Lengths by side, and how often the longer reply won."""
-    chosen = tuple(len(one.chosen.split()) for one in rows)
-    rejected = tuple(len(one.rejected.split()) for one in rows)
-    unlike = [place for place, _ in enumerate(rows) if chosen[place] != rejected[place]]
-    longer = proportion((rows[place].row.prompt_id, chosen[place] > rejected[place]) for place in unlike)
-    return RowLengths(chosen, rejected, longer, _length_finding(longer, [rows[place] for place in unlike]))
-
-
-def _length_finding(longer: Proportion, rows: Sequence[InspectedRow]) -> Remark:
-    if not rows:
-        return Remark("No pair has replies of different length, so length teaches nothing.")
-    found = f"The longer reply won in {longer.words} of {among(rows)}"
-    if longer.low > 0.5:
-        return Remark(f"{found}: a model would learn to write longer.", warns=True)
-    if longer.high < 0.5:
-        return Remark(f"{found}: a model would learn to write shorter.", warns=True)
-    return Remark(f"{found}: no sign that length decides.")
+    chosen = tuple(len(row.chosen.split()) for row in rows)
+    rejected = tuple(len(row.rejected.split()) for row in rows)
+    unlike = [(row, won > lost) for row, won, lost in zip(rows, chosen, rejected, strict=True) if won != lost]
+    longer = proportion((row.row.prompt_id, won) for row, won in unlike)
+    sentence = f"The longer reply won in {longer.words} of {among([row for row, _ in unlike])}"
+    if not unlike:
+        finding = Remark("No pair has replies of different length, so length teaches nothing.")
+    elif longer.low > 0.5 or longer.high < 0.5:
+        habit = "longer" if longer.low > 0.5 else "shorter"
+        finding = Remark(f"{sentence}: a model would learn to write {habit}.", warns=True)
+    else:
+        finding = Remark(f"{sentence}: no sign that length decides.")
+    return RowLengths(chosen, rejected, longer, finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +82,7 @@ def bins(values: Mapping[str, Sequence[float]], *, most: int = 30) -> list[Bin]:
     # whole numbers: bars of whole width, or some would hold one number more than their neighbours
     whole = bool(np.all(every == np.round(every)))
     low, high = float(every.min()), float(every.max())
-    width = max((high - low) / most, 1e-9)
-    if whole:
-        width = max(1.0, math.ceil((high - low + 1) / most))
+    width = max(1.0, math.ceil((high - low + 1) / most)) if whole else max((high - low) / most, 1e-9)
     edges = low + width * np.arange(max(1, math.ceil((high - low + whole) / width)) + 1)
     return [
         Bin(float(edges[place]), float(edges[place + 1]), side, int(count))
@@ -100,82 +94,76 @@ def bins(values: Mapping[str, Sequence[float]], *, most: int = 30) -> list[Bin]:
 
 @dataclass(frozen=True)
 class ResponderWins:
-    """How one Responder's replies fared."""
+    """How often one Responder's replies were chosen."""
 
     responder: str
     won: Proportion
-    """How often its reply was chosen, of the ranked rows in which it stood beside another Responder's."""
+    """Of the ranked rows in which its reply stood beside another Responder's."""
     corrected: int
     """Rows in which a correction was chosen over its reply."""
 
 
 def responders(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
     """How often each Responder won, most often first; a row with two replies of one Responder tells nothing here."""
-    seen: dict[str, list[tuple[int, bool]]] = defaultdict(list)
-    corrected: Counter[str] = Counter()
-    for one in rows:
-        if one.corrected:
-            corrected[one.rejected_by] += 1
-        elif one.chosen_by != one.rejected_by:
-            seen[one.chosen_by].append((one.row.prompt_id, True))
-            seen[one.rejected_by].append((one.row.prompt_id, False))
-    found = [ResponderWins(name, proportion(seen[name]), corrected[name]) for name in {*seen, *corrected}]
-    return sorted(found, key=lambda one: (-one.won.rate, -one.won.n, one.responder))
+    chosen: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    corrected = Counter(row.rejected_by for row in rows if row.corrected)
+    for row in _of_two_responders(rows):
+        chosen[row.chosen_by].append((row.row.prompt_id, True))
+        chosen[row.rejected_by].append((row.row.prompt_id, False))
+    wins = [ResponderWins(name, proportion(chosen[name]), corrected[name]) for name in {*chosen, *corrected}]
+    return sorted(wins, key=lambda responder: (-responder.won.rate, -responder.won.n, responder.responder))
 
 
-def responder_finding(found: Sequence[ResponderWins], rows: Sequence[InspectedRow]) -> Remark:
-    """Who wins, if anybody does clearly."""
-    beside = [one for one in rows if not one.corrected and one.chosen_by != one.rejected_by]
+def responder_finding(wins: Sequence[ResponderWins], rows: Sequence[InspectedRow]) -> Remark:
+    """The Responder that clearly wins, if there is one."""
+    beside = _of_two_responders(rows)
     if not beside:
         return Remark("No row sets two responders' replies against each other, so none can be favoured.")
-    first = max(found, key=lambda one: (one.won.low, one.won.n))
+    first = max(wins, key=lambda responder: (responder.won.low, responder.won.n))
     if first.won.low <= 0.5:
         return Remark(f"In {among(beside)} beside another's replies, nobody's were chosen clearly more often.")
-    mine = [one for one in beside if first.responder in (one.chosen_by, one.rejected_by)]
-    return Remark(
-        f"Replies by {first.responder} were chosen in {first.won.words} of {among(mine)}: a model would learn to sound "
-        "like them."
-    )
+    own = among([row for row in beside if first.responder in (row.chosen_by, row.rejected_by)])
+    share = f"Replies by {first.responder} were chosen in {first.won.words} of {own}"
+    return Remark(f"{share}: a model would learn to sound like them.")
+
+
+def _of_two_responders(rows: Sequence[InspectedRow]) -> list[InspectedRow]:
+    return [row for row in rows if not row.corrected and row.chosen_by != row.rejected_by]
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """What several people said of the pairs behind the rows."""
+    """How far people disagree on the ranked pairs behind the rows."""
 
     pairs: int
-    """Ranked pairs behind the rows."""
     several: int
     """Of them, ranked by two people or more."""
     opposite: Proportion
-    """Of those, somebody called the rejected reply better."""
+    """Of those, at least one person called the rejected reply better."""
     even: int
-    """Of those, nobody did, but somebody saw no difference."""
+    """Of those, none did, but at least one saw no difference."""
     left_out: int
     """Orders that are in no row because the same two replies were put the other way round, by a person or a rule."""
     finding: Remark
 
 
 def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement:
-    """How many pairs several people ranked, and how many of those they disagreed on.
-
-    Args:
-        left_out: orders that the freeze left out for opposite ones.
-    """
-    ranked = [one for one in rows if not one.corrected]
-    several = [one for one in ranked if len(one.outcomes) > 1]
-    opposite = proportion((one.row.prompt_id, Outcome.LOSS in one.outcomes) for one in several)
-    even = sum(Outcome.TIE in one.outcomes and Outcome.LOSS not in one.outcomes for one in several)
-    against = f" {left_out:,} more orders were left out, because somebody (or a rule) said the opposite."
-    beside = against if left_out else ""
-    if not several:
+    """How many pairs several people ranked, and how many of those they disagreed on; as `Disagreement` has it."""
+    ranked = [row for row in rows if not row.corrected]
+    several = [row for row in ranked if len(row.outcomes) > 1]
+    opposite = proportion((row.row.prompt_id, Outcome.LOSS in row.outcomes) for row in several)
+    even = sum(Outcome.TIE in row.outcomes and Outcome.LOSS not in row.outcomes for row in several)
+    if several:
+        sentence = (
+            f"{len(several):,} of {len(ranked):,} ranked pairs were seen by several people; in {opposite.words} of "
+            f"them somebody said the opposite, in {even:,} more somebody saw no difference."
+        )
+    else:
         sentence = f"None of the {len(ranked):,} ranked pairs was seen by two people, so nothing tells if they agree."
-        return Disagreement(len(ranked), 0, opposite, even, left_out, Remark(sentence + beside))
-    sentence = (
-        f"{len(several):,} of {len(ranked):,} ranked pairs were seen by several people; in {opposite.words} of them "
-        f"somebody said the opposite, in {even:,} more somebody saw no difference."
-    )
-    warns = opposite.low > 0.2
-    return Disagreement(len(ranked), len(several), opposite, even, left_out, Remark(sentence + beside, warns=warns))
+    if left_out:
+        sentence += f" {left_out:,} more orders were left out, because somebody (or a rule) said the opposite."
+    finding = Remark(sentence, warns=bool(several) and opposite.low > 0.2)
+    return Disagreement(len(ranked), len(several), opposite, even, left_out, finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +185,11 @@ class Opening:
 
 @dataclass(frozen=True)
 class Repetition:
-    """What stands in many rows, or should not stand in one."""
+    """Texts that many rows share, and faults."""
 
     rows: int
     texts: tuple[PastedText, ...]
-    """Chosen for two prompts or more, most prompts first."""
+    """Most prompts first."""
     pasted: int
     """Rows whose chosen text is one of them."""
     openings: tuple[Opening, ...]
@@ -216,13 +204,13 @@ class Repetition:
 
     @property
     def findings(self) -> tuple[Remark, ...]:
-        """What of it is worth a sentence."""
-        return tuple(_repetition_told(self))
+        """A sentence on each of them."""
+        return tuple(_repetition_findings(self))
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything that is told of some rows but for their tokens."""
+    """All figures of some rows but for their tokens."""
 
     lengths: RowLengths
     fared: tuple[ResponderWins, ...]
@@ -234,20 +222,10 @@ class Figures:
 
 
 def figures(rows: Sequence[InspectedRow], *, left_out: int) -> Figures:
-    """All figures of these rows.
-
-    Args:
-        left_out: orders that the freeze left out for opposite ones.
-    """
+    """All figures of these rows; ``left_out`` as `Disagreement` has it."""
     fared, task = tuple(responders(rows)), task_of(rows)
-    return Figures(
-        lengths=lengths(rows),
-        fared=fared,
-        winner=responder_finding(fared, rows),
-        said=disagreement(rows, left_out=left_out),
-        task=task,
-        repeats=repeats(rows, prose=not task),
-    )
+    winner, said = responder_finding(fared, rows), disagreement(rows, left_out=left_out)
+    return Figures(lengths(rows), fared, winner, said, task, repeats=repeats(rows, prose=not task))
 
 
 class RowFilter(WordedEnum):
@@ -270,35 +248,31 @@ def to_read(
     tokens: Mapping[int, int] | None = None,
     seed: int = 0,
 ) -> list[InspectedRow]:
-    """The rows that fit, in the order in which they are read: at random, but by length where that is asked for.
+    """The rows that the filter keeps, in a random order, or by length where the filter says so.
 
-    Args:
-        reviewer: only this one's, by the label.
-        tokens: each row's length by its number; words where it is not known.
+    Only one ``reviewer``'s, by the label, if given; ``tokens`` are lengths by row number, words where not known.
     """
-    keeps = _FITS.get(which)
-    fits = [one for one in rows if (keeps is None or keeps(one)) and reviewer in (None, one.row.reviewer)]
+    keeps, known = _KEEPS.get(which), tokens or {}
+    kept = sorted(rows, key=lambda row: row.number)
+    kept = [row for row in kept if (keeps is None or keeps(row)) and reviewer in (None, row.row.reviewer)]
     if which in (RowFilter.LONGEST, RowFilter.SHORTEST):
         sign = -1 if which is RowFilter.LONGEST else 1
-        return sorted(fits, key=lambda one: (sign * _size(one, tokens), one.number))
-    drawn = sorted(fits, key=lambda one: one.number)
-    random.Random(seed).shuffle(drawn)
-    return drawn
+        return sorted(kept, key=lambda row: sign * (known.get(row.number) or _word_count(row)))
+    random.Random(seed).shuffle(kept)
+    return kept
 
 
-_FITS: Mapping[RowFilter, Callable[[InspectedRow], bool]] = {
-    RowFilter.SHORTER_WON: lambda one: len(one.chosen.split()) < len(one.rejected.split()),
-    RowFilter.SIMULATED: lambda one: one.row.simulated,
-    RowFilter.SYNTHETIC: lambda one: one.row.synthetic,
-    RowFilter.CORRECTIONS: lambda one: one.corrected,
+_KEEPS: Mapping[RowFilter, Callable[[InspectedRow], bool]] = {
+    RowFilter.SHORTER_WON: lambda row: len(row.chosen.split()) < len(row.rejected.split()),
+    RowFilter.SIMULATED: lambda row: row.row.simulated,
+    RowFilter.SYNTHETIC: lambda row: row.row.synthetic,
+    RowFilter.CORRECTIONS: lambda row: row.corrected,
 }
 """Which rows a filter keeps; the others only order them."""
 
 
-def _size(one: InspectedRow, tokens: Mapping[int, int] | None) -> int:
-    if tokens is not None and one.number in tokens:
-        return tokens[one.number]
-    return len(text_of(one.row.prompt).split()) + max(len(one.chosen.split()), len(one.rejected.split()))
+def _word_count(row: InspectedRow) -> int:
+    return len(text_of(row.row.prompt).split()) + max(len(row.chosen.split()), len(row.rejected.split()))
 
 
 def opening(text: str) -> str | None:
@@ -308,48 +282,43 @@ def opening(text: str) -> str | None:
 
 
 def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repetition:
-    """Texts, openings and faults that many rows share.
-
-    Args:
-        prose: False for classes and values, which repeat by their nature.
-    """
+    """Texts, openings and faults that many rows share; classes and values (no ``prose``) repeat by their nature."""
     prompts: dict[str, set[int]] = defaultdict(set)
-    for one in rows:
-        prompts[plain(one.chosen)].add(one.row.prompt_id)
-    several = {text: len(of_text) for text, of_text in prompts.items() if len(of_text) > 1 and text} if prose else {}
-    pasted = sum(plain(one.chosen) in several for one in rows)
+    for row in rows:
+        prompts[plain(row.chosen)].add(row.row.prompt_id)
+    pasted = [PastedText(text, len(ids)) for text, ids in prompts.items() if len(ids) > 1 and text and prose]
+    pasted_texts = {paste.text for paste in pasted}
     chosen, rejected = (
-        Counter(first for one in rows if (first := opening(getattr(one, side))) and prose) for side in SIDES
+        Counter(first for row in rows if (first := opening(getattr(row, side))) and prose) for side in SIDES
     )
-    openings = tuple(Opening(words, count, rejected[words]) for words, count in chosen.most_common() if count > 1)
-    near = [one for one in rows if one.near]
+    near = [row for row in rows if row.near]
     return Repetition(
         rows=len(rows),
-        texts=tuple(sorted((PastedText(*item) for item in several.items()), key=lambda one: (-one.prompts, one.text))),
-        pasted=pasted,
-        openings=openings,
-        cut=(sum(one.chosen_cut for one in rows), sum(one.rejected_cut for one in rows)),
-        empty=(sum(not one.chosen.strip() for one in rows), sum(not one.rejected.strip() for one in rows)),
-        near=tuple(one.number for one in near),
-        near_corrections=sum(one.corrected for one in near),
+        texts=tuple(sorted(pasted, key=lambda paste: (-paste.prompts, paste.text))),
+        pasted=sum(plain(row.chosen) in pasted_texts for row in rows),
+        openings=tuple(Opening(words, count, rejected[words]) for words, count in chosen.most_common() if count > 1),
+        cut=(sum(row.chosen_cut for row in rows), sum(row.rejected_cut for row in rows)),
+        empty=(sum(not row.chosen.strip() for row in rows), sum(not row.rejected.strip() for row in rows)),
+        near=tuple(row.number for row in near),
+        near_corrections=sum(row.corrected for row in near),
     )
 
 
-def _repetition_told(found: Repetition) -> Iterator[Remark]:
-    if found.texts:
-        rows = f"{found.pasted:,} of {found.rows:,} rows have a chosen text that stands under several prompts"
-        yield Remark(f"{rows}: a model would learn to paste it.", warns=found.pasted > SHARED * found.rows)
-    if found.openings:
-        first = found.openings[0]
-        often = first.chosen >= max(RARE, SHARED * found.rows)
+def _repetition_findings(it: Repetition) -> Iterator[Remark]:
+    if it.texts:
+        rows = f"{it.pasted:,} of {it.rows:,} rows have a chosen text that stands under several prompts"
+        yield Remark(f"{rows}: a model would learn to paste it.", warns=it.pasted > SHARED * it.rows)
+    if it.openings:
+        first = it.openings[0]
+        often = first.chosen >= max(RARE, SHARED * it.rows)
         begins = f"{first.chosen:,} chosen and {first.rejected:,} rejected replies begin “{first.words} …”"
         yield Remark(f"{begins}{': a model would learn to begin so' if often else ''}.", warns=often)
-    if any(found.cut):
-        cut = f"{found.cut[0]:,} chosen and {found.cut[1]:,} rejected replies were cut off at the token limit"
-        stops = ": a chosen one teaches to stop in mid-sentence" if found.cut[0] else ""
-        yield Remark(f"{cut}{stops}.", warns=found.cut[0] > 0)
-    if any(found.empty):
-        yield Remark(f"{found.empty[0]:,} chosen and {found.empty[1]:,} rejected replies are empty.", warns=True)
-    if found.near:
-        nearly = f"In {len(found.near):,} of {found.rows:,} rows chosen and rejected hardly differ"
-        yield Remark(f"{nearly} ({found.near_corrections:,} are corrections): such a row teaches little.")
+    if any(it.cut):
+        cut = f"{it.cut[0]:,} chosen and {it.cut[1]:,} rejected replies were cut off at the token limit"
+        stops = ": a chosen one teaches to stop in mid-sentence" if it.cut[0] else ""
+        yield Remark(f"{cut}{stops}.", warns=it.cut[0] > 0)
+    if any(it.empty):
+        yield Remark(f"{it.empty[0]:,} chosen and {it.empty[1]:,} rejected replies are empty.", warns=True)
+    if it.near:
+        nearly = f"In {len(it.near):,} of {it.rows:,} rows chosen and rejected hardly differ"
+        yield Remark(f"{nearly} ({it.near_corrections:,} are corrections): such a row teaches little.")

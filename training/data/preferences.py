@@ -7,7 +7,7 @@ the same rows.
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import combinations
@@ -39,25 +39,22 @@ def derive(
     prefers it to something.
     """
     left_out: Counter[LeftOutReason] = Counter()
-    open_to_models = _sifted(((one, _routed(one)) for one in rankings), left_out)
-    kept = _without_overruled(open_to_models, left_out)
-    heard = _sifted(((one, _unheard(one, selection)) for one in kept), left_out)
-    said = [_ordered_by(one, selection.criterion) for one in heard]
-    rewritten = _sifted(((one, _routed(one) or _unheard(one, selection)) for one in corrections), left_out)
-    voices = _Voices(said)
-    used = _sifted(((one, _unwanted(one, selection)) for one in said), left_out)
-    bad = [one for one in used if one.both_bad]
-    found = [row for one in used if not one.both_bad for row in _from_ranking(one, selection, left_out)]
-    together, helped = _from_corrections(rewritten, bad, voices, selection, left_out)
-    found += together
-    if unhelped := sum(one.id not in helped for one in bad):
-        left_out[LeftOutReason.BOTH_BAD] += unhelped
-    usable = _sifted(((row, _unusable(row, voices, selection)) for row in found), left_out)
+    kept = _without_overruled(_sift(rankings, _routed, left_out), left_out)
+    heard = _sift(kept, lambda ranking: _unheard(ranking, selection), left_out)
+    ordered = [_ordered_by(ranking, selection.criterion) for ranking in heard]
+    rewrites = _sift(corrections, lambda rewrite: _routed(rewrite) or _unheard(rewrite, selection), left_out)
+    votes = _Votes(ordered)
+    used = _sift(ordered, lambda ranking: _unwanted(ranking, selection), left_out)
+    bad = [ranking for ranking in used if ranking.both_bad]
+    pairs = [row for ranking in used if not ranking.both_bad for row in _from_ranking(ranking, selection, left_out)]
+    corrected, helped = _from_corrections(rewrites, bad, votes, selection, left_out)
+    left_out[LeftOutReason.BOTH_BAD] += sum(ranking.id not in helped for ranking in bad)
+    usable = _sift([*pairs, *corrected], lambda row: _unusable(row, votes, selection), left_out)
     rows = _capped(_distinct(usable, left_out), selection.cap, left_out)
     if selection.balance_lengths:
         rows = _balanced(rows, left_out)
     rows.sort(key=lambda row: (_key(row.prompt), row.chosen.text, row.rejected.text))
-    thumbs = _thumbs(bad, voices, left_out)
+    thumbs = _thumbs(bad, votes, left_out)
     validation = _validation(row.prompt.cluster for row in rows)
     return Preferences(
         rows=tuple(_split(rows, validation)),
@@ -67,11 +64,9 @@ def derive(
 
 
 def _without_overruled(rankings: Sequence[Feedback], left_out: Counter[LeftOutReason]) -> list[Feedback]:
-    """Where a manager decided, only the decision counts."""
     decided = {ranking.comparison for ranking in rankings if ranking.adjudicates}
     kept = [ranking for ranking in rankings if ranking.adjudicates or ranking.comparison not in decided]
-    if len(kept) < len(rankings):
-        left_out[LeftOutReason.OVERRULED] += len(rankings) - len(kept)
+    left_out[LeftOutReason.OVERRULED] += len(rankings) - len(kept)
     return kept
 
 
@@ -88,12 +83,12 @@ def _key(prompt: AskedPrompt) -> tuple[str, str]:
     return prompt.text, prompt.context or ""
 
 
-class _Voices:
-    """What those who have a say put in which order, and how many of them."""
+class _Votes:
+    """The orders that were given of two texts, and by how many reviewers."""
 
     def __init__(self, rankings: Iterable[Feedback]) -> None:
         self._orders: dict[bool, set[TextOrder]] = {False: set(), True: set()}
-        """By whether simulated words count too."""
+        """By whether simulated votes count too."""
         self._better: dict[bool, set[tuple[tuple[str, str], str]]] = {False: set(), True: set()}
         self._votes: dict[TextOrder, list[tuple[str, bool, int]]] = defaultdict(list)
         for ranking in rankings:
@@ -107,64 +102,62 @@ class _Voices:
                 self._votes[pair].append((ranking.reviewer, ranking.simulated, ahead * sign))
                 if ahead:
                     better, worse = (text, other) if ahead > 0 else (other, text)
-                    for simulated_too in {True, ranking.simulated}:  # a simulated word is no person's
+                    for simulated_too in {True, ranking.simulated}:  # a simulated vote is no person's
                         self._orders[simulated_too].add((key, better, worse))
                         self._better[simulated_too].add((key, better))
 
     def gave(self, order: TextOrder, *, simulated: bool) -> bool:
-        """Whether somebody gave this order; people only, unless it is set against a simulated one."""
+        """Whether this order was given; by a person, unless it is set against a simulated one."""
         return order in self._orders[simulated]
 
     def prefer(self, prompt: AskedPrompt, text: str, *, simulated: bool) -> bool:
-        """Whether somebody put this reply before another; people only, unless it is set against a simulated word."""
+        """Whether this reply was put before another; by a person, unless it is set against a simulated vote."""
         return (_key(prompt), plain(text)) in self._better[simulated]
 
-    def of(self, order: TextOrder) -> tuple[int, int, int]:
-        """How many reviewers gave this order, how many the opposite one, and how many said anything of the pair.
+    def count(self, order: TextOrder) -> tuple[int, int, int]:
+        """How many reviewers gave this order, how many the opposite one, and how many judged the pair.
 
-        People, where any said something of it.
+        People, where any judged it.
         """
         key, better, worse = order
         pair, sign = (order, 1) if better < worse else ((key, worse, better), -1)
-        votes = self._votes[pair]
-        heard = [vote for vote in votes if not vote[1]] or votes
-        given = {reviewer for reviewer, _, ahead in heard if ahead == sign}
-        opposite = {reviewer for reviewer, _, ahead in heard if ahead == -sign}
-        return len(given), len(opposite), len({reviewer for reviewer, _, _ in heard})
+        votes = [vote for vote in self._votes[pair] if not vote[1]] or self._votes[pair]
+        same = {reviewer for reviewer, _, ahead in votes if ahead == sign}
+        opposite = {reviewer for reviewer, _, ahead in votes if ahead == -sign}
+        return len(same), len(opposite), len({reviewer for reviewer, _, _ in votes})
 
 
-def _sifted(judged: Iterable[tuple[T, LeftOutReason | None]], left_out: Counter[LeftOutReason]) -> list[T]:
+def _sift(
+    items: Iterable[T], reason_of: Callable[[T], LeftOutReason | None], left_out: Counter[LeftOutReason]
+) -> list[T]:
     """Those without a reason to leave them out; the others are counted."""
-    kept = []
-    for one, reason in judged:
-        if reason is None:
-            kept.append(one)
-        else:
-            left_out[reason] += 1
-    return kept
+    reasons = [(item, reason_of(item)) for item in items]
+    left_out.update(reason for _, reason in reasons if reason is not None)
+    return [item for item, reason in reasons if reason is None]
 
 
-def _routed(one: Feedback) -> LeftOutReason | None:
-    return LeftOutReason.ROUTED if one.prompt.routed else None
+def _routed(feedback: Feedback) -> LeftOutReason | None:
+    return LeftOutReason.ROUTED if feedback.prompt.routed else None
 
 
-def _unheard(one: Feedback, selection: Selection) -> LeftOutReason | None:
-    """Why this word has no say at all, if so."""
-    if selection.reviewers is not None and one.reviewer_id not in selection.reviewers:
+def _unheard(feedback: Feedback, selection: Selection) -> LeftOutReason | None:
+    """Why this feedback has no say at all, if so."""
+    day = feedback.said_on
+    if selection.reviewers is not None and feedback.reviewer_id not in selection.reviewers:
         return LeftOutReason.NOT_CHOSEN
-    if one.simulated and not selection.simulated:
+    if feedback.simulated and not selection.simulated:
         return LeftOutReason.SIMULATED
-    if selection.since and (one.said_on is None or one.said_on < selection.since):
+    if (selection.since and (day is None or day < selection.since)) or (
+        selection.until and (day is None or day > selection.until)
+    ):
         return LeftOutReason.OTHER_DAYS
-    if selection.until and (one.said_on is None or one.said_on > selection.until):
-        return LeftOutReason.OTHER_DAYS
-    if one.prompt.synthetic and not selection.synthetic:
+    if feedback.prompt.synthetic and not selection.synthetic:
         return LeftOutReason.SYNTHETIC
-    if one.corrects:
+    if feedback.corrects:
         return None if selection.corrections else LeftOutReason.CORRECTION
-    if selection.criterion is None or selection.overall_where_unsaid or one.both_bad:
+    if selection.criterion is None or selection.overall_where_unsaid or feedback.both_bad:
         return None
-    return None if selection.criterion in one.by_criterion else LeftOutReason.UNSAID
+    return None if selection.criterion in feedback.by_criterion else LeftOutReason.UNSAID
 
 
 def _ordered_by(ranking: Feedback, criterion: int | None) -> Feedback:
@@ -172,17 +165,13 @@ def _ordered_by(ranking: Feedback, criterion: int | None) -> Feedback:
     if criterion is None or ranking.both_bad or criterion not in ranking.by_criterion:
         return ranking
     better = ranking.by_criterion[criterion]
-    return replace(
-        ranking,
-        placed=tuple((1 if better in (None, response.id) else 2, response) for _, response in ranking.placed),
-    )
+    placed = tuple((1 if better in (None, reply.id) else 2, reply) for _, reply in ranking.placed)
+    return replace(ranking, placed=placed)
 
 
 def _unwanted(ranking: Feedback, selection: Selection) -> LeftOutReason | None:
-    """Why this ranking, which has a say, makes no row or thumb, if so."""
-    if selection.with_chips and not ranking.chips & set(selection.with_chips):
-        return LeftOutReason.CHIPS
-    if ranking.chips & set(selection.without_chips):
+    lacks = selection.with_chips and not ranking.chips & set(selection.with_chips)
+    if lacks or ranking.chips & set(selection.without_chips):
         return LeftOutReason.CHIPS
     decided = not ranking.both_bad and len({place for place, _ in ranking.placed}) > 1
     if decided and selection.least_strength == MUCH_BETTER and ranking.strength != MUCH_BETTER:
@@ -201,17 +190,15 @@ def _from_ranking(ranking: Feedback, selection: Selection, left_out: Counter[Lef
     whole = [pair for pair in pairs if pair[1].finish_reason != "length"]
     if not pairs:
         left_out[LeftOutReason.TIE] += 1
-    elif not whole:
-        left_out[LeftOutReason.CUT_OFF] += 1
-    elif len(whole) < len(pairs):
-        left_out[LeftOutReason.CUT_OFF] += len(pairs) - len(whole)
+    else:
+        left_out[LeftOutReason.CUT_OFF] += len(pairs) - len(whole) if whole else 1
     return [PreferenceRow(ranking, better, worse, ahead, ranking.simulated) for ahead, better, worse in whole]
 
 
 def _from_corrections(
     corrections: Sequence[Feedback],
     bad: Sequence[Feedback],
-    voices: _Voices,
+    votes: _Votes,
     selection: Selection,
     left_out: Counter[LeftOutReason],
 ) -> tuple[list[PreferenceRow], set[int]]:
@@ -221,11 +208,11 @@ def _from_corrections(
     """
     bad_with: dict[int, list[Feedback]] = defaultdict(list)
     for ranking in bad:
-        for _, response in ranking.placed:
-            bad_with[response.id].append(ranking)
+        for _, reply in ranking.placed:
+            bad_with[reply.id].append(ranking)
     rows: list[PreferenceRow] = []
     helped: set[int] = set()
-    for correction in _sifted(((one, _idle(one, selection)) for one in corrections), left_out):
+    for correction in _sift(corrections, lambda rewrite: _idle(rewrite, selection), left_out):
         (_, text), (_, original) = correction.placed
         rows.append(PreferenceRow(correction, text, original, 1, correction.simulated))
         others: dict[int, tuple[GivenReply, bool]] = {}
@@ -236,14 +223,13 @@ def _from_corrections(
                 others[other.id] = (other, known and ranking.simulated)
         for other, only_simulated in others.values():
             simulated = correction.simulated or only_simulated
-            preferred = voices.prefer(correction.prompt, other.text, simulated=only_simulated)
+            preferred = votes.prefer(correction.prompt, other.text, simulated=only_simulated)
             if other.id != original.id and not preferred:
                 rows.append(PreferenceRow(correction, text, other, 1, simulated))
     return rows, helped
 
 
 def _idle(correction: Feedback, selection: Selection) -> LeftOutReason | None:
-    """Why this correction teaches nothing, if so."""
     (_, after), (_, before) = correction.placed
     if correction.revised:
         return LeftOutReason.REVISED
@@ -272,7 +258,7 @@ def nearly_nothing(before: str, after: str, *, least: float) -> bool:
     return max(len(old), len(new)) > LONGEST or matcher.ratio() >= least
 
 
-def _unusable(row: PreferenceRow, voices: _Voices, selection: Selection) -> LeftOutReason | None:
+def _unusable(row: PreferenceRow, votes: _Votes, selection: Selection) -> LeftOutReason | None:
     chosen, rejected = plain(row.chosen.text), plain(row.rejected.text)
     if not chosen or not rejected:
         return LeftOutReason.EMPTY
@@ -280,30 +266,27 @@ def _unusable(row: PreferenceRow, voices: _Voices, selection: Selection) -> Left
         return LeftOutReason.SAME_TEXT
     key = _key(row.prompt)
     if row.source.corrects or selection.least_agreement is None:
-        against = voices.gave((key, rejected, chosen), simulated=row.simulated)
+        against = votes.gave((key, rejected, chosen), simulated=row.simulated)
         return LeftOutReason.DISAGREEMENT if against else None
-    given, opposite, heard = voices.of((key, chosen, rejected))
-    if given <= opposite:
+    same, opposite, judged = votes.count((key, chosen, rejected))
+    if same <= opposite:
         return LeftOutReason.OUTVOTED
     # 2 of 3 has to reach a share of 2/3, whatever floats make of it
-    return LeftOutReason.UNSURE if given / heard < selection.least_agreement - 1e-9 else None
+    return LeftOutReason.UNSURE if same / judged < selection.least_agreement - 1e-9 else None
 
 
 def _distinct(rows: list[PreferenceRow], left_out: Counter[LeftOutReason]) -> list[PreferenceRow]:
-    """One row for each prompt, chosen and rejected text; a person's word before a simulated one."""
+    """One row for each prompt, chosen and rejected text; a person's before a simulated one."""
+
+    def credit(row: PreferenceRow) -> tuple[bool, bool, str, int, str, str, int]:
+        source = (row.source.corrects, row.source.reviewer, -row.contrast)
+        return (row.simulated, *source, row.chosen.text, row.rejected.text, row.source.id)
+
     kept: dict[tuple[tuple[str, str], str, str], PreferenceRow] = {}
-    for row in sorted(rows, key=_credit):
-        same = (_key(row.prompt), plain(row.chosen.text), plain(row.rejected.text))
-        if same in kept:
-            left_out[LeftOutReason.DUPLICATE] += 1
-        else:
-            kept[same] = row
+    for row in sorted(rows, key=credit):
+        kept.setdefault((_key(row.prompt), plain(row.chosen.text), plain(row.rejected.text)), row)
+    left_out[LeftOutReason.DUPLICATE] += len(rows) - len(kept)
     return list(kept.values())
-
-
-def _credit(row: PreferenceRow) -> tuple[bool, bool, str, int, str, str, int]:
-    source = (row.source.corrects, row.source.reviewer, -row.contrast)
-    return (row.simulated, *source, row.chosen.text, row.rejected.text, row.source.id)
 
 
 def _capped(rows: list[PreferenceRow], cap: int | None, left_out: Counter[LeftOutReason]) -> list[PreferenceRow]:
@@ -339,32 +322,30 @@ def _balanced(rows: list[PreferenceRow], left_out: Counter[LeftOutReason]) -> li
     return [row for row in rows if id(row) not in gone]
 
 
-def _thumbs(bad: Sequence[Feedback], voices: _Voices, left_out: Counter[LeftOutReason]) -> list[ThumbDown]:
-    """Each reply that was called bad, once; a person's word before a simulated one."""
-    found: dict[tuple[tuple[str, str], str], ThumbDown] = {}
-    judged = [ThumbDown(ranking, reply) for ranking in bad for _, reply in ranking.placed]
-    for one in sorted(judged, key=_thumb_credit):
-        found.setdefault((_key(one.prompt), plain(one.reply.text)), one)
-    kept = _sifted(((one, _no_thumb(one, voices)) for one in found.values()), left_out)
-    return sorted(kept, key=lambda one: (_key(one.prompt), one.reply.text))
+def _thumbs(bad: Sequence[Feedback], votes: _Votes, left_out: Counter[LeftOutReason]) -> list[ThumbDown]:
+    """Each reply that was called bad, once; a person's thumb before a simulated one."""
 
+    def credit(thumb: ThumbDown) -> tuple[bool, str, str, int, int]:
+        return thumb.simulated, thumb.source.reviewer, thumb.reply.text, thumb.source.id, thumb.reply.id
 
-def _thumb_credit(one: ThumbDown) -> tuple[bool, str, str, int, int]:
-    return one.simulated, one.source.reviewer, one.reply.text, one.source.id, one.reply.id
+    def no_thumb(thumb: ThumbDown) -> LeftOutReason | None:
+        if not thumb.reply.text:
+            return LeftOutReason.EMPTY
+        disputed = votes.prefer(thumb.prompt, thumb.reply.text, simulated=thumb.simulated)
+        return LeftOutReason.DISPUTED if disputed else None
 
-
-def _no_thumb(one: ThumbDown, voices: _Voices) -> LeftOutReason | None:
-    if not one.reply.text:
-        return LeftOutReason.EMPTY
-    disputed = voices.prefer(one.prompt, one.reply.text, simulated=one.simulated)
-    return LeftOutReason.DISPUTED if disputed else None
+    distinct: dict[tuple[tuple[str, str], str], ThumbDown] = {}
+    for thumb in sorted((ThumbDown(ranking, reply) for ranking in bad for _, reply in ranking.placed), key=credit):
+        distinct.setdefault((_key(thumb.prompt), plain(thumb.reply.text)), thumb)
+    kept = _sift(distinct.values(), no_thumb, left_out)
+    return sorted(kept, key=lambda thumb: (_key(thumb.prompt), thumb.reply.text))
 
 
 def _validation(clusters: Iterable[str]) -> set[str]:
     """The clusters whose hash is lowest: as wholes, so that no near-duplicate is on both sides."""
     every = set(clusters)
-    drawn = sorted(every, key=lambda mark: hashlib.sha256(f"{SPLIT_SEED}:{mark}".encode()).hexdigest())
-    return set(drawn[: len(every) // VALIDATION_SHARE])
+    by_hash = sorted(every, key=lambda mark: hashlib.sha256(f"{SPLIT_SEED}:{mark}".encode()).hexdigest())
+    return set(by_hash[: len(every) // VALIDATION_SHARE])
 
 
 def _split(rows: Iterable[Row], validation: set[str]) -> Iterator[Row]:

@@ -37,7 +37,7 @@ class RowsFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FrozenRow:
-    """One line of a Snapshot's file: TRL's ``prompt``, ``chosen`` and ``rejected``, then where it comes from."""
+    """One line of a Snapshot's file: TRL's ``prompt``, ``chosen`` and ``rejected``, then their origin."""
 
     prompt: list[Message]
     chosen: list[Message]
@@ -48,7 +48,7 @@ class FrozenRow:
     ranking_id: int | None
     correction_id: int | None
     reviewer: str
-    """Whose word it is; says so if simulated."""
+    """Its label; says so if simulated."""
     simulated: bool
     synthetic: bool = False
     """The prompt was made up by a rule or a model."""
@@ -58,7 +58,7 @@ class FrozenRow:
 
 @dataclass(frozen=True, slots=True)
 class UnpairedRow:
-    """A reply judged by itself: TRL's ``prompt``, ``completion`` and ``label``, then where it comes from."""
+    """A reply judged by itself: TRL's ``prompt``, ``completion`` and ``label``, then their origin."""
 
     prompt: list[Message]
     completion: list[Message]
@@ -69,7 +69,6 @@ class UnpairedRow:
     """None where it is a correction."""
     ranking_id: int | None
     reviewer: str
-    """Whose word it is; says so if simulated."""
     simulated: bool
     synthetic: bool = False
 
@@ -90,9 +89,9 @@ def content_sha256(rows: Rows, thumbs: Thumbs | None = None) -> str:
         for row in of_split
     ]
     lines += [
-        json.dumps(["thumb", split, one.prompt, one.completion, one.label, one.simulated], ensure_ascii=False)
+        json.dumps(["thumb", split, thumb.prompt, thumb.completion, thumb.label, thumb.simulated], ensure_ascii=False)
         for split, of_split in (thumbs or {}).items()
-        for one in of_split
+        for thumb in of_split
     ]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
@@ -110,12 +109,11 @@ def write_folder(
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        names = []
+        files = {}
         for name, lines in _lines(rows, thumbs).items():
-            _write_jsonl(scratch / name, lines)
-            (scratch / _in_form(name, RowsFormat.PARQUET)).write_bytes(_parquet(name, lines))
-            names += [name, _in_form(name, RowsFormat.PARQUET)]
-        files = {name: file_sha256(scratch / name) for name in names}
+            for each in (name, _in_form(name, RowsFormat.PARQUET)):
+                (scratch / each).write_bytes(_jsonl(lines) if each == name else _parquet(name, lines))
+                files[each] = file_sha256(scratch / each)
         counts = {split.value: len(rows[split]) for split in FILES}
         manifest = {**about, "counts": counts, "sha256": sha256, "files": files}
         if thumbs and any(thumbs.values()):
@@ -164,35 +162,27 @@ def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> l
     A reply is good where it is chosen, bad where it is rejected or has a thumb down. One that is both is left out and
     counted by `undecided`. White space tells no two replies apart.
     """
-    return [one for one, labels in _judged(rows, thumbs) if len(labels) == 1]
+    return [row for row, labels in _labelled(rows, thumbs) if len(labels) == 1]
 
 
 def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> int:
     """How many replies `unpaired` leaves out, because they are good in one place and bad in another."""
-    return sum(len(labels) > 1 for _, labels in _judged(rows, thumbs))
+    return sum(len(labels) > 1 for _, labels in _labelled(rows, thumbs))
 
 
-def _judged(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow]) -> list[tuple[UnpairedRow, set[bool]]]:
+def _labelled(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow]) -> list[tuple[UnpairedRow, set[bool]]]:
+    """Each reply to a prompt once, with the labels that it has."""
+    origin = ("prompt", "prompt_id", "ranking_id", "reviewer", "simulated", "synthetic")
     of_pairs = [
-        UnpairedRow(
-            prompt=row.prompt,
-            completion=reply,
-            label=label,
-            prompt_id=row.prompt_id,
-            response_id=response_id,
-            ranking_id=row.ranking_id,
-            reviewer=row.reviewer,
-            simulated=row.simulated,
-            synthetic=row.synthetic,
-        )
+        UnpairedRow(completion=reply, label=label, response_id=i, **{name: getattr(row, name) for name in origin})
         for row in rows
-        for reply, label, response_id in ((row.chosen, True, row.chosen_id), (row.rejected, False, row.rejected_id))
+        for reply, label, i in ((row.chosen, True, row.chosen_id), (row.rejected, False, row.rejected_id))
     ]
-    found: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
-    for one in (*of_pairs, *thumbs):
-        same = json.dumps(one.prompt), plain(" ".join(message["content"] for message in one.completion))
-        found.setdefault(same, (one, set()))[1].add(one.label)
-    return list(found.values())
+    labelled: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
+    for row in (*of_pairs, *thumbs):
+        same = json.dumps(row.prompt), plain(" ".join(message["content"] for message in row.completion))
+        labelled.setdefault(same, (row, set()))[1].add(row.label)
+    return list(labelled.values())
 
 
 def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
@@ -201,14 +191,14 @@ def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
         "the same feedback gives the same snapshot."
     )
     try:
-        said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        learned = [*FILES.values(), *(name for name in THUMBS.values() if name in said)]
-        _prove(folder, learned, said, changed)
+        hashes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        learned = [*FILES.values(), *(name for name in THUMBS.values() if name in hashes)]
+        _prove(folder, learned, hashes, changed)
         rows = {split: _read(folder / name, FrozenRow) for split, name in FILES.items()}
-        thumbs = {split: _read(folder / name, UnpairedRow) if name in said else [] for split, name in THUMBS.items()}
+        thumbs = {split: _read(folder / name, UnpairedRow) if name in hashes else [] for split, name in THUMBS.items()}
         if content_sha256(rows, thumbs) != sha256:
             raise Refused(changed.format("its rows have another hash"))
-        _prove(folder, sorted(set(said) - set(learned)), said, changed)
+        _prove(folder, sorted(set(hashes) - set(learned)), hashes, changed)
     except FileNotFoundError as missing:
         raise Refused(changed.format(f"{Path(missing.filename).name} is missing")) from None
     except (ValueError, KeyError, TypeError):
@@ -216,9 +206,9 @@ def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
     return rows, thumbs
 
 
-def _prove(folder: Path, names: Iterable[str], said: Mapping[str, str], changed: str) -> None:
+def _prove(folder: Path, names: Iterable[str], hashes: Mapping[str, str], changed: str) -> None:
     for name in names:
-        if file_sha256(folder / name) != said[name]:
+        if file_sha256(folder / name) != hashes[name]:
             raise Refused(changed.format(f"{name} has another hash"))
 
 
@@ -229,19 +219,16 @@ def _read(file: Path, kind: type[Line]) -> list[Line]:
 
 def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[UnpairedRow]]:
     """JSONL file name to what it holds; both files of thumbs where there is any."""
-    of_pairs = {name: rows[split] for split, name in FILES.items()}
-    if not thumbs or not any(thumbs.values()):
-        return {**of_pairs}
-    return {**of_pairs, **{name: thumbs[split] for split, name in THUMBS.items()}}
+    of_thumbs = {name: thumbs[split] for split, name in THUMBS.items()} if thumbs and any(thumbs.values()) else {}
+    return {**{name: rows[split] for split, name in FILES.items()}, **of_thumbs}
 
 
 def _in_form(name: str, form: RowsFormat) -> str:
     return str(Path(name).with_suffix(f".{form}"))
 
 
-def _write_jsonl(file: Path, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> None:
-    with file.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines)
+def _jsonl(lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> bytes:
+    return "".join(json.dumps(asdict(line), ensure_ascii=False) + "\n" for line in lines).encode()
 
 
 def _parquet(name: str, lines: Sequence[FrozenRow] | Sequence[UnpairedRow]) -> bytes:

@@ -1,9 +1,11 @@
 """Which feedback counts for a Snapshot and how orders become rows: chosen on purpose and stored with it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from errors import Refused
 from stats.verdicts import BETTER, MUCH_BETTER
@@ -38,15 +40,12 @@ class Selection:
     reviewers: tuple[int, ...] | None = None
     """Ids of the Reviewers whose word counts; none for everybody's."""
     simulated: bool = True
-    """Whether simulated reviewers count."""
     since: date | None = None
     """First UTC day on which something was said or imported that counts."""
     until: date | None = None
     """The last such day."""
     corrections: bool = True
-    """Whether corrections count."""
     synthetic: bool = True
-    """Whether feedback on synthetic prompts counts."""
     least_agreement: float | None = None
     """Least share, above a half, of a pair's reviewers who gave the order, ties and both bad among those who did not;
     none leaves a pair out as soon as two gave opposite orders."""
@@ -86,98 +85,69 @@ class Selection:
 
     def as_json(self) -> dict[str, Any]:
         """For the Snapshot's row and manifest; what was chosen in another order is the same."""
-        said = asdict(self)
-        for name in ("since", "until"):
-            said[name] = said[name].isoformat() if said[name] else None
-        for name in ("reviewers", "with_chips", "without_chips"):
-            said[name] = sorted(said[name]) if said[name] is not None else None
-        return said | {"pairs": self.pairs.value}
+        values: dict[str, Any] = _JSON.dump_python(self, mode="json")
+        return {name: sorted(value) if isinstance(value, list) else value for name, value in values.items()}
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> "Selection":
-        """Read back from `as_json`; what a later version says beside is passed over."""
-        known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
-        for name in ("since", "until"):
-            known[name] = date.fromisoformat(known[name]) if known.get(name) else None
-        for name in ("reviewers", "with_chips", "without_chips"):
-            if known.get(name) is not None:
-                known[name] = tuple(known[name])
-        return cls(**known | {"pairs": PairsMode(known.get("pairs", PairsMode.BEST_AGAINST_REST))})
+    def of(cls, stored: Mapping[str, Any]) -> "Selection":
+        """Read back from `as_json`; what a later version has beside is passed over."""
+        return _JSON.validate_python(dict(stored))
 
 
+_JSON = TypeAdapter(Selection)
 DEFAULTS = Selection()
 
 
 def in_words(
     selection: Selection, *, reviewers: Mapping[int, str] | None = None, criteria: Mapping[int, str] | None = None
 ) -> dict[str, str]:
-    """Every choice as a short name and what it is, for people.
-
-    Args:
-        reviewers: the label of each Reviewer by id, who is a number otherwise.
-        criteria: the name of each Criterion by id.
-    """
-    people, named = reviewers or {}, criteria or {}
+    """Every choice as a short name and what it is, with names of Reviewers and Criteria by id where they are given."""
+    people, names, criterion = reviewers or {}, criteria or {}, selection.criterion
     yes = {True: "count", False: "left out"}
-    whose = (
-        "everybody's"
-        if selection.reviewers is None
-        else ", ".join(sorted(people.get(one, f"reviewer {one}") for one in selection.reviewers))
-    )
-    if selection.criterion is None:
-        order = "which reply was better overall"
-    else:
-        order = f"which was better by “{named.get(selection.criterion, f'criterion {selection.criterion}')}”"
+    whose, order, agreement = "everybody's", "which reply was better overall", "no two opposite orders"
+    if selection.reviewers is not None:
+        whose = ", ".join(sorted(people.get(person, f"reviewer {person}") for person in selection.reviewers))
+    if criterion is not None:
+        order = f"which was better by “{names.get(criterion, f'criterion {criterion}')}”"
         order += ", overall where nothing was said by it" if selection.overall_where_unsaid else ""
-    agreement = selection.least_agreement
+    if selection.least_agreement is not None:
+        agreement = f"at least {selection.least_agreement:.0%} of a pair's reviewers gave the order"
+    corrections = "count"
+    if selection.near_no_op is not None:
+        corrections = f"left out from {selection.near_no_op:.1%} of words in common on"
     return {
         "Whose word": whose,
         "Simulated reviewers": yes[selection.simulated],
         "Days": _days(selection.since, selection.until),
         "Corrections": yes[selection.corrections],
         "Synthetic prompts": yes[selection.synthetic],
-        "Agreement": (
-            "no two opposite orders"
-            if agreement is None
-            else f"at least {agreement:.0%} of a pair's reviewers gave the order"
-        ),
+        "Agreement": agreement,
         "Strength": "only much better" if selection.least_strength == MUCH_BETTER else "better or much better",
         "With one of the chips": ", ".join(sorted(selection.with_chips)) or "not asked for",
         "Without the chips": ", ".join(sorted(selection.without_chips)) or "none is left out",
         "Order": order,
         "Pairs": selection.pairs.words,
         "Pairs of one prompt": "all" if selection.cap is None else f"at most {selection.cap}",
-        "Corrections that change nearly nothing": (
-            "count"
-            if selection.near_no_op is None
-            else f"left out from {selection.near_no_op:.1%} of words in common on"
-        ),
+        "Corrections that change nearly nothing": corrections,
         "Lengths": "balanced" if selection.balance_lengths else "as they are",
     }
 
 
 def _days(since: date | None, until: date | None) -> str:
     if since and until:
-        return f"{since.isoformat()} to {until.isoformat()}"
-    if since:
-        return f"from {since.isoformat()} on"
-    return f"up to {until.isoformat()}" if until else "all"
+        return f"{since} to {until}"
+    return f"from {since} on" if since else f"up to {until}" if until else "all"
 
 
-def chosen_in_words(
-    said: Mapping[str, Any] | None,
-    *,
-    reviewers: Mapping[int, str] | None = None,
-    criteria: Mapping[int, str] | None = None,
-) -> str:
-    """One sentence of what differs from the usual choices, for a list of Snapshots.
+def chosen_in_words(stored: Mapping[str, Any] | None, **names: Mapping[int, str]) -> str:
+    """A sentence of what differs from the usual choices, for a list of Snapshots; ``names`` are those of `in_words`.
 
-    Args:
-        said: what the Snapshot stores; none for one frozen before there was a choice.
+    A Snapshot that was frozen before there was a choice has nothing ``stored``.
     """
-    if said is None:
+    if stored is None:
         return "Frozen before there was a choice: all feedback counted."
     usual = in_words(DEFAULTS)
-    now = in_words(Selection.of(said), reviewers=reviewers, criteria=criteria)
-    other = [f"{name}: {words}" for name, words in now.items() if words != usual[name]]
-    return f"{'; '.join(other)}." if other else "The usual choices."
+    changed = [
+        f"{name}: {words}" for name, words in in_words(Selection.of(stored), **names).items() if words != usual[name]
+    ]
+    return f"{'; '.join(changed)}." if changed else "The usual choices."

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
@@ -42,7 +43,7 @@ from training.data.rows import (
     zipped,
 )
 from training.data.selection import DEFAULTS, Selection, chosen_in_words
-from training.data.terms import AskedPrompt, GivenReply, PreferenceRow, Preferences, reason_in_words
+from training.data.terms import GivenReply, PreferenceRow, Preferences, ThumbDown, reason_in_words
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -52,11 +53,10 @@ ADVISED = 100
 
 @dataclass(frozen=True)
 class ResponderShare:
-    """How one responder's replies, or one reviewer's corrections, fared."""
+    """In how many rows one responder's replies, or one reviewer's corrections, are chosen and rejected."""
 
     label: str
     chosen: int
-    """Rows in which its reply is chosen."""
     rejected: int
 
 
@@ -66,9 +66,8 @@ def preview(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> 
 
 
 def responder_shares(rows: Sequence[PreferenceRow]) -> list[ResponderShare]:
-    """Whose replies and corrections are better and worse, the most often chosen first. Pure."""
-    chosen = Counter(row.chosen.by for row in rows)
-    rejected = Counter(row.rejected.by for row in rows)
+    """Of each author of replies or corrections, the most often chosen first. Pure."""
+    chosen, rejected = Counter(row.chosen.by for row in rows), Counter(row.rejected.by for row in rows)
     labels = sorted(chosen.keys() | rejected.keys(), key=lambda label: (-chosen[label], label))
     return [ResponderShare(label, chosen[label], rejected[label]) for label in labels]
 
@@ -78,11 +77,8 @@ def side_spreads(rows: Sequence[PreferenceRow]) -> list[Spread]:
 
     A model learns a difference in length sooner than anything else.
     """
-    sides = {
-        "better": [len(row.chosen.text.split()) for row in rows],
-        "worse": [len(row.rejected.text.split()) for row in rows],
-    }
-    return [spread(side, words) for side, words in sides.items() if words]
+    sides = {"better": [row.chosen for row in rows], "worse": [row.rejected for row in rows]}
+    return [spread(side, [len(reply.text.split()) for reply in replies]) for side, replies in sides.items() if replies]
 
 
 def better_is_longer(rows: Sequence[PreferenceRow]) -> LongerSide:
@@ -105,12 +101,12 @@ def freeze(
     `NotEnoughPreferences`, or `Refused` when a held-out prompt would get in.
     """
     require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    project, found = _derive(s, project_id, selection)
+    project, preferences = _derive(s, project_id, selection)
     responder = _prompt_of(s, project_id=project_id, responder_id=prompt_of)
     prompt = prompt_format(responder) if responder is not None else PromptFormat(project.instructions)
-    if len(found.rows) < NEEDED:
-        raise NotEnoughPreferences(str(advice(len(found.rows))))
-    rows, thumbs = _frozen(found, prompt)
+    if len(preferences.rows) < NEEDED:
+        raise NotEnoughPreferences(str(advice(len(preferences.rows))))
+    rows, thumbs = _freeze_rows(preferences, prompt)
     sha256 = content_sha256(rows, thumbs)
     snapshot = s.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.sha256 == sha256))
     if snapshot is None:
@@ -121,20 +117,31 @@ def freeze(
             prompt_of_id=prompt_of,
             folder=f"{project.id}-{sha256[:8]}",
             sha256=sha256,
-            row_count=len(found.rows),
-            simulated_count=found.simulated_count,
-            thumb_count=len(found.thumbs),
+            row_count=len(preferences.rows),
+            simulated_count=preferences.simulated_count,
+            thumb_count=len(preferences.thumbs),
             selection=selection.as_json(),
             created_by_id=by,
             created_at=now(),
         )
-        _store(s, snapshot, found)
-    _write(snapshot, rows, thumbs, project.name)
+        _store(s, snapshot, preferences)
+    about = {
+        "project": project.name,
+        "created_at": snapshot.created_at.isoformat(),
+        "rows": snapshot.row_count,
+        "simulated": snapshot.simulated_count,
+        "synthetic": preferences.synthetic_count,
+        "left_out": {left.reason: left.count for left in snapshot.left_out},
+        "thumbs": snapshot.thumb_count,
+        "thumbs_simulated": preferences.thumbs_simulated,
+        "selection": snapshot.selection,
+    }
+    write_folder(folder_of(snapshot), rows, sha256=sha256, about=about, thumbs=thumbs)
     return snapshot
 
 
 def folder_of(snapshot: Snapshot) -> Path:
-    """Where the Snapshot's files are."""
+    """The folder of the Snapshot's files."""
     return settings().snapshots_dir / snapshot.folder
 
 
@@ -163,28 +170,28 @@ class Listed:
 def listed(s: Session, *, project_id: int) -> list[Listed]:
     """The project's Snapshots, newest first, with what a person wants to know of each."""
     reviewers, criteria = names(s, project_id=project_id)
-    simulated = s.execute(
+    simulated = (
         select(Thumb.snapshot_id, func.count(Thumb.id))
         .join(Ranking, Ranking.id == Thumb.ranking_id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
         .join(Snapshot, Snapshot.id == Thumb.snapshot_id)
         .where(Snapshot.project_id == project_id, Reviewer.simulated)
         .group_by(Thumb.snapshot_id)
-    ).all()
-    thumbs_simulated = dict(simulated)
+    )
+    thumbs_simulated = dict(s.execute(simulated).all())
     return [
         Listed(
-            snapshot=one,
-            thumbs_simulated=thumbs_simulated.get(one.id, 0),
-            by=reviewers[one.created_by_id],
-            prompt_of=one.prompt_of.label if one.prompt_of is not None else None,
-            choices=chosen_in_words(one.selection, reviewers=reviewers, criteria=criteria),
+            snapshot=snapshot,
+            thumbs_simulated=thumbs_simulated.get(snapshot.id, 0),
+            by=reviewers[snapshot.created_by_id],
+            prompt_of=snapshot.prompt_of.label if snapshot.prompt_of is not None else None,
+            choices=chosen_in_words(snapshot.selection, reviewers=reviewers, criteria=criteria),
             left_out=tuple(
                 (left.count, reason_in_words(left.reason))
-                for left in sorted(one.left_out, key=lambda left: (-left.count, left.reason))
+                for left in sorted(snapshot.left_out, key=lambda left: (-left.count, left.reason))
             ),
         )
-        for one in snapshots(s, project_id=project_id)
+        for snapshot in snapshots(s, project_id=project_id)
     ]
 
 
@@ -209,117 +216,53 @@ def _derive(s: Session, project_id: int, selection: Selection) -> tuple[Project,
     project = s.get(Project, project_id)
     if project is None:
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
-    found = derive(
-        standing_rankings(s, project_id=project_id),
-        standing_corrections(s, project_id=project_id),
-        selection,
-    )
-    refuse_held_out(s, project_id=project_id, rows=[*found.rows, *found.thumbs])
-    return project, found
+    rankings, corrections = standing_rankings(s, project_id=project_id), standing_corrections(s, project_id=project_id)
+    preferences = derive(rankings, corrections, selection)
+    refuse_held_out(s, project_id=project_id, rows=[*preferences.rows, *preferences.thumbs])
+    return project, preferences
 
 
-def _frozen(found: Preferences, prompt: PromptFormat) -> tuple[Rows, Thumbs]:
+def _freeze_rows(preferences: Preferences, prompt: PromptFormat) -> tuple[Rows, Thumbs]:
+    def origin(row: PreferenceRow | ThumbDown) -> dict[str, Any]:
+        asked = row.prompt
+        messages = prompt.messages(asked.text, asked.context, asked.extra)
+        by = {"reviewer": row.source.reviewer, "simulated": row.simulated, "synthetic": asked.synthetic}
+        return {"prompt": messages, **row.references, **by}
+
     rows: Rows = {split: [] for split in Split}
-    for row in found.rows:
-        rows[row.split].append(
-            FrozenRow(
-                prompt=_asked(prompt, row.prompt),
-                chosen=_said(row.chosen),
-                rejected=_said(row.rejected),
-                prompt_id=row.prompt.id,
-                chosen_id=row.chosen_id,
-                rejected_id=row.rejected.id,
-                ranking_id=row.ranking_id,
-                correction_id=row.correction_id,
-                reviewer=row.source.reviewer,
-                simulated=row.simulated,
-                synthetic=row.prompt.synthetic,
-                cluster=row.prompt.cluster,
-            )
-        )
+    for row in preferences.rows:
+        chosen, rejected, cluster = _turns(row.chosen), _turns(row.rejected), row.prompt.cluster
+        rows[row.split].append(FrozenRow(chosen=chosen, rejected=rejected, cluster=cluster, **origin(row)))
     thumbs: Thumbs = {split: [] for split in Split}
-    for thumb in found.thumbs:
-        thumbs[thumb.split].append(
-            UnpairedRow(
-                prompt=_asked(prompt, thumb.prompt),
-                completion=_said(thumb.reply),
-                label=False,
-                prompt_id=thumb.prompt.id,
-                response_id=thumb.reply.id,
-                ranking_id=thumb.source.id,
-                reviewer=thumb.source.reviewer,
-                simulated=thumb.simulated,
-                synthetic=thumb.prompt.synthetic,
-            )
-        )
+    for thumb in preferences.thumbs:
+        thumbs[thumb.split].append(UnpairedRow(completion=_turns(thumb.reply), label=False, **origin(thumb)))
     return rows, thumbs
 
 
-def _asked(prompt: PromptFormat, asked: AskedPrompt) -> list[Message]:
-    return prompt.messages(asked.text, asked.context, asked.extra)
-
-
-def _said(reply: GivenReply) -> list[Message]:
+def _turns(reply: GivenReply) -> list[Message]:
     return [{"role": "assistant", "content": reply.text}]
 
 
 def _prompt_of(s: Session, *, project_id: int, responder_id: int | None) -> Responder | None:
     if responder_id is None:
         return None
-    found = s.get(Responder, responder_id)
-    if found is None or found.project_id != project_id or found.kind is ResponderKind.HUMAN:
+    responder = s.get(Responder, responder_id)
+    if responder is None or responder.project_id != project_id or responder.kind is ResponderKind.HUMAN:
         raise NotFound("That responder is not in this project's list of models any more. Reload the page.")
-    return found
+    return responder
 
 
-def _store(s: Session, snapshot: Snapshot, found: Preferences) -> None:
-    snapshot.left_out = [SnapshotLeftOut(reason=reason.value, count=n) for reason, n in found.left_out.items()]
+def _store(s: Session, snapshot: Snapshot, preferences: Preferences) -> None:
+    snapshot.left_out = [SnapshotLeftOut(reason=reason.value, count=n) for reason, n in preferences.left_out.items()]
     snapshot.preferences = [
-        Preference(
-            row=number,
-            split=row.split,
-            prompt_id=row.prompt.id,
-            chosen_id=row.chosen_id,
-            rejected_id=row.rejected.id,
-            ranking_id=row.ranking_id,
-            correction_id=row.correction_id,
-        )
-        for number, row in enumerate(found.rows)
+        Preference(row=number, split=row.split, **row.references) for number, row in enumerate(preferences.rows)
     ]
     s.add(snapshot)
     s.flush()
     s.add_all(
-        Thumb(
-            snapshot_id=snapshot.id,
-            split=thumb.split,
-            prompt_id=thumb.prompt.id,
-            response_id=thumb.reply.id,
-            up=False,
-            ranking_id=thumb.source.id,
-        )
-        for thumb in found.thumbs
+        Thumb(snapshot_id=snapshot.id, split=thumb.split, up=False, **thumb.references) for thumb in preferences.thumbs
     )
     s.flush()
-
-
-def _write(snapshot: Snapshot, rows: Rows, thumbs: Thumbs, project: str) -> None:
-    write_folder(
-        folder_of(snapshot),
-        rows,
-        sha256=snapshot.sha256,
-        about={
-            "project": project,
-            "created_at": snapshot.created_at.isoformat(),
-            "rows": snapshot.row_count,
-            "simulated": snapshot.simulated_count,
-            "synthetic": sum(row.synthetic for of_split in rows.values() for row in of_split),
-            "left_out": {left.reason: left.count for left in snapshot.left_out},
-            "thumbs": snapshot.thumb_count,
-            "thumbs_simulated": sum(one.simulated for of_split in thumbs.values() for one in of_split),
-            "selection": snapshot.selection,
-        },
-        thumbs=thumbs,
-    )
 
 
 def snapshots(s: Session, *, project_id: int) -> Sequence[Snapshot]:

@@ -52,7 +52,7 @@ def reason_in_words(stored: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AskedPrompt:
-    """A prompt as the model reads it."""
+    """A prompt, and what decides whether its feedback is used."""
 
     id: int
     text: str
@@ -85,20 +85,19 @@ class GivenReply:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What one person says of replies to a prompt, as it stands: their order. A correction is an order of two."""
+    """One person's standing order of replies to a prompt. A correction is an order of two."""
 
     id: int
     """Of the Ranking, or of the Correction."""
     prompt: AskedPrompt
     reviewer: str
-    """The reviewer's label; says so if simulated."""
+    """The label; says so if simulated."""
     simulated: bool
     placed: tuple[tuple[int, GivenReply], ...]
     """Place (1 is best, equal is a tie) and reply; a correction's text, then the reply that it corrects."""
     corrects: bool = False
-    """It is a Correction."""
     revised: bool = False
-    """Somebody corrected it further, and that stands."""
+    """A later correction of it stands."""
     both_bad: bool = False
     adjudicates: bool = False
     """A manager's decision between the rankings of the same replies."""
@@ -119,13 +118,13 @@ class Feedback:
 
     @property
     def comparison(self) -> frozenset[int]:
-        """What was compared."""
+        """Ids of the compared replies."""
         return frozenset(reply.id for _, reply in self.placed)
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRow:
-    """One reply over another, and whose word it rests on."""
+    """One reply over another, and the feedback that says so."""
 
     source: Feedback
     chosen: GivenReply
@@ -156,6 +155,13 @@ class PreferenceRow:
         """Of the Correction, if it rests on one."""
         return self.source.id if self.source.corrects else None
 
+    @property
+    def references(self) -> dict[str, Any]:
+        """Ids of the rows that it rests on, by column."""
+        replies = {"chosen_id": self.chosen_id, "rejected_id": self.rejected.id}
+        feedback = {"ranking_id": self.ranking_id, "correction_id": self.correction_id}
+        return {"prompt_id": self.prompt.id} | replies | feedback
+
 
 @dataclass(frozen=True, slots=True)
 class ThumbDown:
@@ -174,6 +180,11 @@ class ThumbDown:
     def simulated(self) -> bool:
         """No person said so."""
         return self.source.simulated
+
+    @property
+    def references(self) -> dict[str, Any]:
+        """Ids of the rows that it rests on, by column."""
+        return {"prompt_id": self.prompt.id, "response_id": self.reply.id, "ranking_id": self.source.id}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What becomes of a Snapshot's rows at a longest row of so many tokens, and a row in the model's own tokens. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llm.template import Message
 from training.data.inspected_rows import Remark
@@ -34,7 +34,7 @@ class RowTokens:
 
 @dataclass(frozen=True)
 class Fit:
-    """What becomes of the rows at a longest row of so many tokens."""
+    """What becomes of the rows at one limit of tokens."""
 
     rows: int
     limit: int
@@ -60,10 +60,11 @@ class Fit:
         """Whether a training with this limit would start."""
         if not self.too_long:
             return Remark(f"All {self.rows:,} rows fit into {self.limit:,} tokens; the longest has {self.longest:,}.")
-        several = f"{len(self.too_long):,} of {self.rows:,} rows"
+        are = "is" if len(self.too_long) == 1 else "are"
         return Remark(
-            f"{several} {_are(len(self.too_long))} longer than {self.limit:,} tokens, so a training would be refused: "
-            f"rows are never cut here. Choose a longest row of at least {self.longest:,} tokens.",
+            f"{len(self.too_long):,} of {self.rows:,} rows {are} longer than {self.limit:,} tokens, so a training "
+            "would be refused: rows are never cut here. Choose a longest row of at least "
+            f"{self.longest:,} tokens.",
             warns=True,
         )
 
@@ -83,22 +84,18 @@ class Fit:
     @property
     def refusals(self) -> tuple[Remark, ...]:
         """Why a training would be refused at any limit."""
-        found = []
+        sentences = []
         if self.apart:
-            found.append(
+            sentences.append(
                 f"With their replies, {len(self.apart):,} prompts do not begin as they do alone, so a training would "
                 "be refused: this chat template is not fit for it. Choose another base model."
             )
         if self.unended:
-            found.append(
+            sentences.append(
                 f"{len(self.unended):,} rows (the first is row {self.unended[0]}) have a reply without exactly one "
                 "end-of-turn token, so a training would be refused: a reply may show the model's own mark."
             )
-        return tuple(Remark(sentence, warns=True) for sentence in found)
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+        return tuple(Remark(sentence, warns=True) for sentence in sentences)
 
 
 def fit(tokens: Sequence[RowTokens], *, limit: int) -> Fit:
@@ -129,7 +126,7 @@ class TokenPiece:
 
     text: str
     special: bool
-    """A token of its own kind, such as the end of a turn, that nobody typed."""
+    """Added by the template, such as the end of a turn."""
     tokens: int = 1
     """More than one where a character takes several."""
 
@@ -137,39 +134,38 @@ class TokenPiece:
 def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiece, ...]:
     """The text cut where its tokens end; every character is in exactly one piece, every token is counted once.
 
-    Args:
-        spans: each token's first character, the character after its last, and whether it is special.
+    A span is a token's first character, the one after its last, and whether it is special.
     """
-    found: list[TokenPiece] = []
+    cut: list[TokenPiece] = []
     place, waiting = 0, 0
     for _, end, special in spans:
         if end > place:
-            found.append(TokenPiece(text[place:end], special, 1 + waiting))
+            cut.append(TokenPiece(text[place:end], special, 1 + waiting))
             place, waiting = end, 0
-        elif found:  # a further token of a character that takes several
-            last = found[-1]
-            found[-1] = TokenPiece(last.text, last.special, last.tokens + 1)
+        elif cut:  # a further token of a character that takes several
+            cut[-1] = replace(cut[-1], tokens=cut[-1].tokens + 1)
         else:
             waiting += 1
     if place < len(text) or waiting:
-        found.append(TokenPiece(text[place:], False, waiting))
-    return tuple(found)
+        cut.append(TokenPiece(text[place:], False, waiting))
+    return tuple(cut)
 
 
-def joined(found: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
-    """The same text with neighbours of one kind as one piece, for whoever does not care for single tokens."""
+def joined(cut: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
+    """The same text with neighbouring pieces of ordinary text as one."""
     merged: list[TokenPiece] = []
-    for one in found:
-        if merged and merged[-1].special == one.special and not one.special:
-            merged[-1] = TokenPiece(merged[-1].text + one.text, False, merged[-1].tokens + one.tokens)
+    for piece in cut:
+        if merged and not merged[-1].special and not piece.special:
+            merged[-1] = TokenPiece(merged[-1].text + piece.text, False, merged[-1].tokens + piece.tokens)
         else:
-            merged.append(one)
+            merged.append(piece)
     return tuple(merged)
 
 
 def as_turns(turns: Sequence[Message]) -> tuple[TokenPiece, ...]:
     """Turns with their roles above, for where no model's template and tokenizer are at hand."""
-    found: list[TokenPiece] = []
-    for turn in turns:
-        found += [TokenPiece(f"[{turn['role']}]\n", True, 0), TokenPiece(f"{turn['content']}\n", False, 0)]
-    return tuple(found)
+    return tuple(
+        piece
+        for turn in turns
+        for piece in (TokenPiece(f"[{turn['role']}]\n", True, 0), TokenPiece(f"{turn['content']}\n", False, 0))
+    )

@@ -54,16 +54,13 @@ class Advice:
     """By the knob's name, every one of `training.recipe.recipe.KNOBS`."""
 
     def changed(self, used: RecipeValues) -> tuple[str, ...]:
-        """The knobs that somebody set to something else, by name."""
+        """Names of the knobs that are set to something else."""
         return tuple(name for name in KNOBS if getattr(used, name) != getattr(self.values, name))
 
     def named(self, used: RecipeValues) -> str:
-        """What to call a recipe: as advised, or with which changes."""
+        """A recipe's name: as advised, or with which changes."""
         changed = ", ".join(KNOBS[name].label.lower() for name in self.changed(used))
         return f"{method_name(used.method)}, {f'with own {changed}' if changed else 'as advised'}"
-
-
-# ---------------------------------------------------------------------------------------------------- agreement
 
 
 @dataclass(frozen=True)
@@ -80,14 +77,19 @@ class DoubleJudgments:
         """Of them that agree; none without any."""
         return self.same / self.pairs if self.pairs else None
 
+    @property
+    def sentence(self) -> str:
+        """How many agree, in words, without the full stop."""
+        return f"{self.share or 0:.0%} of {self.pairs} double judgments agree"
+
 
 def repeats(opinions: Iterable[tuple[int, str]]) -> DoubleJudgments:
     """Count (comparison id, preferred reply's mark); opinions that prefer neither are left out by the caller."""
-    said: dict[int, list[str]] = defaultdict(list)
-    for comparison_id, preferred in opinions:
-        said[comparison_id].append(preferred)
-    found = [one == other for of_one in said.values() for one, other in combinations(of_one, 2)]
-    return DoubleJudgments(len(found), sum(found))
+    preferred: dict[int, list[str]] = defaultdict(list)
+    for comparison_id, mark in opinions:
+        preferred[comparison_id].append(mark)
+    same = [first == second for marks in preferred.values() for first, second in combinations(marks, 2)]
+    return DoubleJudgments(len(same), sum(same))
 
 
 @dataclass(frozen=True)
@@ -99,49 +101,38 @@ class FlipRate:
     sentence: str
 
 
-def flip_rate(found: DoubleJudgments) -> FlipRate:
+def flip_rate(judgments: DoubleJudgments) -> FlipRate:
     """From agreement: two people who are each wrong in a share e of picks agree in A = (1-e)^2 + e^2.
 
     So e = (1 - sqrt(2A - 1)) / 2, the Dawid-Skene model with one error rate and two classes (Dawid and Skene 1979). It
     takes errors to be independent; where both fall for the same thing, more is wrong than this says.
     """
-    if found.share is None or found.pairs < FEW_REPEATS:
-        return FlipRate(
-            None,
-            f"Only {found.pairs} double judgments, too few to tell how many picks are wrong: {FEW_REPEATS} are the "
-            "least. Let two people rank a share of the pairs (page Progress).",
-        )
-    if found.share <= 0.5:
-        return FlipRate(
-            None,
-            f"{found.share:.0%} of {found.pairs} double judgments agree, no more than by tossing a coin: no share of "
-            "wrong picks explains that.",
-        )
-    rate = (1 - math.sqrt(2 * found.share - 1)) / 2
-    return FlipRate(
-        round(rate, 3), f"{found.share:.0%} of {found.pairs} double judgments agree, so about {rate:.0%} are wrong."
-    )
+    if judgments.share is None or judgments.pairs < FEW_REPEATS:
+        few = f"Only {judgments.pairs} double judgments, too few to tell how many picks are wrong"
+        remedy = "Let two people rank a share of the pairs (page Progress)."
+        return FlipRate(None, f"{few}: {FEW_REPEATS} are the least. {remedy}")
+    if judgments.share <= 0.5:
+        coin = "no more than by tossing a coin: no share of wrong picks explains that."
+        return FlipRate(None, f"{judgments.sentence}, {coin}")
+    rate = (1 - math.sqrt(2 * judgments.share - 1)) / 2
+    return FlipRate(round(rate, 3), f"{judgments.sentence}, so about {rate:.0%} are wrong.")
 
 
 def cautions(*, pairs: int, found: DoubleJudgments, alpha: float | None) -> tuple[str, ...]:
     """What stands in the way of a good model, each with what to do instead of training; none is no reason to refuse."""
-    said = []
+    sentences = []
     if pairs < FEW_PAIRS:
-        said.append(
+        sentences.append(
             f"{pairs} pairs to train on: below {FEW_PAIRS}, expect small shifts of style and nothing else. Rank more "
             "pairs, correct replies (each is a pair), or put what you want into the instructions on Try prompts."
         )
-    low = found.share is not None and found.pairs >= FEW_REPEATS and found.share < LOW_AGREEMENT
-    if low or (found.pairs >= FEW_REPEATS and alpha is not None and alpha < LOW_ALPHA):
-        shared = f"{found.share:.0%} of {found.pairs} double judgments agree"
-        said.append(
-            f"People agree too little ({shared}; {LOW_AGREEMENT:.0%} is the least): a model would learn noise. Sharpen "
-            "the guideline, talk over the pairs on Decide, rank again; the robust loss helps only a little."
+    low = (found.share is not None and found.share < LOW_AGREEMENT) or (alpha is not None and alpha < LOW_ALPHA)
+    if found.pairs >= FEW_REPEATS and low:
+        sentences.append(
+            f"People agree too little ({found.sentence}; {LOW_AGREEMENT:.0%} is the least): a model would learn noise. "
+            "Sharpen the guideline, talk over the pairs on Decide, rank again; the robust loss helps only a little."
         )
-    return tuple(said)
-
-
-# --------------------------------------------------------------------------------------------------- the recipe
+    return tuple(sentences)
 
 
 def advised(
@@ -159,12 +150,9 @@ def advised(
     """A recipe for such a training, every knob with its reason.
 
     Args:
-        pairs: rows to train on.
         parameters: of the base model in millions; none where unknown, then it is taken for a small one.
-        gpu: whether it will run on one.
         longest: tokens of the longest row, about; 0 where unknown.
-        validation: rows set aside.
-        flips: what agreement tells of wrong picks, for the robust loss.
+        validation: rows set aside; ``pairs`` are those to train on.
     """
     size = parameters or SMALL_MODEL
     loss = loss if method in WITH_LOSSES else Loss.SIGMOID
@@ -178,23 +166,15 @@ def advised(
         "lora_alpha": _lora_alpha(adapter, size),
         "max_length": _max_length(longest),
     }
-    values = RecipeValues(
-        name=f"{method_name(method)}, as advised",
-        method=method,
-        loss=loss,
-        adapter=adapter,
-        **{name: value for name, (value, _) in decided.items()},
-    )
+    chosen = {"name": f"{method_name(method)}, as advised", "method": method, "loss": loss, "adapter": adapter}
+    values = RecipeValues(**chosen | {name: value for name, (value, _) in decided.items()})
     steps = values.steps(pairs)
-    by_steps: dict[str, tuple[Any, Reason]] = {
-        "warmup_steps": _warmup_steps(steps),
-        "evaluation_count": _evaluation_count(steps, validation),
-    }
+    decided |= {"warmup_steps": _warmup_steps(steps), "evaluation_count": _evaluation_count(steps, validation)}
     return Advice(
-        replace(values, **{name: value for name, (value, _) in by_steps.items()}),
+        replace(values, **{name: value for name, (value, _) in decided.items()}),
         {name: knob.reason for name, knob in KNOBS.items()}
         | {"method": Reason(METHODS[method].says, KNOBS["method"].source)}
-        | {name: reason for name, (_, reason) in (decided | by_steps).items()},
+        | {name: reason for name, (_, reason) in decided.items()},
     )
 
 
@@ -214,10 +194,8 @@ def _by_size(small: float, large: float, size: float) -> float:
 def _learning_rate(method: Method, adapter: Adapter | None, size: float) -> tuple[float, Reason]:
     ten = "an adapter takes ten times what training every weight takes" if adapter else "every weight is trained"
     if method is Method.SFT:
-        rate = 2e-4 if adapter else 2e-5
-        return rate, Reason(
-            f"Learning to write takes larger steps than learning to prefer; {ten}.", f"2e-5: {TRL}, SFT"
-        )
+        rate, why = 2e-4 if adapter else 2e-5, "Learning to write takes larger steps than learning to prefer"
+        return rate, Reason(f"{why}; {ten}.", f"2e-5: {TRL}, SFT")
     if method is Method.SIMPO:
         rate = 5e-6 if adapter else 5e-7
         return rate, Reason(f"Nothing holds the model back, so small steps; {ten}.", f"3e-7 to 1e-6: {_SIMPO}")
@@ -227,35 +205,31 @@ def _learning_rate(method: Method, adapter: Adapter | None, size: float) -> tupl
     lora = _round_rate(_by_size(1e-4, 5e-6, size))
     rate = lora if adapter else _round_rate(lora / 10)
     source = f"1e-4 for 135M: {OURS}; 5e-6 for 7B: {HANDBOOK}; ten times: {TRL}, PEFT page"
-    return rate, Reason(f"For {_words(size)} parameters: large models take smaller steps, and {ten}.", source)
-
-
-def _words(millions: float) -> str:
-    return f"{millions:.0f} million" if millions < 1000 else f"{millions / 1000:.1f} billion"
+    parameters = f"{size:.0f} million" if size < 1000 else f"{size / 1000:.1f} billion"
+    return rate, Reason(f"For {parameters} parameters: large models take smaller steps, and {ten}.", source)
 
 
 def _beta(method: Method, loss: Loss, size: float) -> tuple[float, Reason]:
-    if method is Method.SFT:
-        return 0.1, Reason("SFT reads none.", TRL)
-    if method is Method.KTO:
-        return 0.1, Reason("The paper's, and good from 0.01 to 1 in it.", _KTO)
-    if method is Method.ORPO:
-        return 0.1, Reason("The weight of the preference part beside the supervised one.", _ORPO)
-    if method is Method.SIMPO:
-        return 2.0, Reason("It counts the mean of tokens, a small number, so beta is far larger than DPO's.", _SIMPO)
-    if loss is Loss.IPO:
-        return 1.0, Reason(
+    fixed: dict[Method | Loss, tuple[float, str, str]] = {
+        Method.SFT: (0.1, "SFT reads none.", TRL),
+        Method.KTO: (0.1, "The paper's, and good from 0.01 to 1 in it.", _KTO),
+        Method.ORPO: (0.1, "The weight of the preference part beside the supervised one.", _ORPO),
+        Method.SIMPO: (2.0, "It counts the mean of tokens, a small number, so beta is far larger than DPO's.", _SIMPO),
+        Loss.IPO: (
+            1.0,
             "Here it sets the gap to reach, 1 / (2 x beta) for each token: 0.5 at 1. At DPO's 0.1 it would be 5, which "
             "no reply reaches, and 20 times the weight of the supervised part.",
             f"Azar et al. 2023, arXiv 2310.12036, and {TRL}, which divides by tokens; worked out, not measured",
-        )
-    if loss is Loss.SIGMOID_NORM:
-        return 2.0, Reason(
+        ),
+        Loss.SIGMOID_NORM: (
+            2.0,
             "By tokens a gap is a hundred times smaller than by replies, so beta has to be far above 0.1.",
             f"2 to 2.5: {_SIMPO}, which counts alike",
-        )
-    if loss is Loss.APO_ZERO:
-        return 0.1, Reason("The paper's.", "D'Oosterlinck et al. 2024, arXiv 2408.06266")
+        ),
+        Loss.APO_ZERO: (0.1, "The paper's.", "D'Oosterlinck et al. 2024, arXiv 2408.06266"),
+    }
+    if known := fixed.get(method) or fixed.get(loss):
+        return known[0], Reason(*known[1:])
     large = size >= LARGE_MODEL / 2
     why = "A large model with a small learning rate may move further." if large else "Holds a small model well."
     return (0.01 if large else 0.1), Reason(why, f"0.1: {TRL} and {OURS}; 0.01: {HANDBOOK}")
@@ -267,9 +241,8 @@ def _rpo_alpha(method: Method, size: float) -> tuple[float, Reason]:
     if method not in WITH_ANCHOR:
         return 0.0, Reason("Only DPO and SimPO read it.", TRL)
     if size < GROWN_UP:
-        return 0.5, Reason(
-            "Small models soon write only a few words without it.", f"{OURS}: 28 of 40 won with it, whole replies"
-        )
+        source = f"{OURS}: 28 of 40 won with it, whole replies"
+        return 0.5, Reason("Small models soon write only a few words without it.", source)
     return 0.0, Reason("Large models keep writing whole replies; raise it if replies get short.", HANDBOOK)
 
 
@@ -278,8 +251,8 @@ def _label_smoothing(loss: Loss, flips: FlipRate | None) -> tuple[float, Reason]
     if loss is not Loss.ROBUST:
         return 0.0, Reason("Only the robust loss reads it.", TRL)
     if flips is None or flips.rate is None:
-        said = f"{flips.sentence} " if flips is not None else ""
-        return USUAL_FLIP_RATE, Reason(f"{said}So a usual share is taken.", source)
+        unknown = f"{flips.sentence} " if flips is not None else ""
+        return USUAL_FLIP_RATE, Reason(f"{unknown}So a usual share is taken.", source)
     return flips.rate, Reason(flips.sentence, source)
 
 
@@ -292,9 +265,8 @@ def _epochs(method: Method, pairs: int) -> tuple[float, Reason]:
 def _effective_batch_size(pairs: int, gpu: bool) -> tuple[int, Reason]:
     source = f"4: {OURS}; 16 to 64 for thousands: {HANDBOOK}"
     if pairs < 200:
-        return 4, Reason(
-            f"{pairs} pairs make {math.ceil(pairs / 4)} steps of 4; larger ones would leave too few.", source
-        )
+        steps = f"{pairs} pairs make {math.ceil(pairs / 4)} steps of 4"
+        return 4, Reason(f"{steps}; larger ones would leave too few.", source)
     if pairs < 1000:
         return 8, Reason("Steadier steps, and still enough of them.", source)
     much = "A GPU takes many at once." if gpu else "Steady steps; there are enough."
@@ -308,10 +280,8 @@ def _warmup_steps(steps: int) -> tuple[int, Reason]:
 
 def _lora_alpha(adapter: Adapter | None, size: float) -> tuple[int, Reason]:
     if adapter is Adapter.RSLORA:
-        return 8, Reason(
-            "Divided by the root of the rank, 8 is the scale of LoRA with 32 at rank 16: 2.",
-            "arXiv 2312.03732; worked out",
-        )
+        why = "Divided by the root of the rank, 8 is the scale of LoRA with 32 at rank 16: 2."
+        return 8, Reason(why, "arXiv 2312.03732; worked out")
     if size >= GROWN_UP:
         return 16, Reason("As large as the rank, so the adapter counts as it is.", HANDBOOK)
     return 32, Reason("Twice the rank, so a small model moves.", OURS)
@@ -321,9 +291,8 @@ def _max_length(longest: int) -> tuple[int, Reason]:
     # guessed from words; a row that is longer ends the training before it begins, and room costs nothing
     needed = math.ceil(longest * 1.3 / 256) * 256
     if needed > 1024:
-        return needed, Reason(
-            f"The longest row has about {longest} tokens; with room, for longer ones are refused.", TRL
-        )
+        row = f"The longest row has about {longest} tokens"
+        return needed, Reason(f"{row}; with room, for longer ones are refused.", TRL)
     return 1024, Reason("Every row fits; unused length costs nothing.", TRL)
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from db import models
-from db.models import LearningCurve, Method, Role, Snapshot, Split, TrainingRun, TrainingStep
+from db.models import LearningCurve, Method, Role, RunStatus, Snapshot, Split, TrainingRun, TrainingStep
 from db.people import require
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
@@ -30,9 +29,8 @@ class Counts:
     """To learn from, for each of `SHARES`."""
     validation: int
     validation_prompts: int
-    """Different prompts among the validation rows."""
     simulated: int
-    """Rows to learn from that rest on a simulated reviewer's word."""
+    """Of the rows to learn from."""
     simulated_validation: int
 
 
@@ -49,12 +47,12 @@ class CurveStanding:
 
     @property
     def title(self) -> str:
-        """What it was called, without the share that ends each run's name."""
+        """Its name: a run's, without the share at its end."""
         return self.runs[0].model_name.rpartition(", ")[0] if self.runs else f"Learning curve {self.curve.id}"
 
     @property
     def ended(self) -> bool:
-        """No worker will touch any of its runs again."""
+        """Whether all of its runs have."""
         return all(run.status.ended for run in self.runs)
 
 
@@ -65,7 +63,7 @@ def counts_of(snapshot: Snapshot, *, seed: int) -> Counts:
 
 @lru_cache(maxsize=32)
 def _counts(folder: Path, sha256: str, seed: int) -> Counts:
-    """Kept, since a Snapshot never changes and a page asks every two seconds while trainings run."""
+    # kept, since a Snapshot never changes and a page asks every two seconds while trainings run
     rows = read_rows(folder, sha256=sha256)
     train, validation = rows[Split.TRAIN], rows[Split.VALIDATION]
     return Counts(
@@ -83,10 +81,9 @@ def check_curve(counts: Counts, *, method: Method) -> None:
     Raises `NotEnoughPreferences` for too few rows, and `Refused` for a method that compares no two replies.
     """
     if method not in PAIRED:
-        names = ", ".join(PAIRED)
         raise Refused(
             f"A learning curve counts how often a model prefers the better reply, which {method.value} does not learn. "
-            f"Choose a recipe with one of {names}."
+            f"Choose a recipe with one of {', '.join(PAIRED)}."
         )
     if counts.validation < LEAST_VALIDATION:
         raise NotEnoughPreferences(
@@ -141,61 +138,56 @@ def start_curve(
 
 
 def cancel_curve(s: Session, *, by: int, curve_id: int) -> None:
-    """Stop whatever of its four trainings has not ended; managers only. Raises `Refused` when all have."""
-    curve = s.get(LearningCurve, curve_id)
-    if curve is None:
-        raise NotFound(f"There is no learning curve {curve_id}. Reload the page.")
-    require(s, by=by, project_id=curve.project_id, roles=(Role.MANAGER,))
-    runs = s.scalars(select(TrainingRun).where(TrainingRun.curve_id == curve_id).order_by(TrainingRun.id)).all()
+    """Stop the trainings of it that have not ended; managers only. Raises `Refused` when all have."""
+    require(s, by=by, project_id=_find_curve(s, curve_id).project_id, roles=(Role.MANAGER,))
+    runs = s.scalars(select(TrainingRun).where(TrainingRun.curve_id == curve_id).order_by(TrainingRun.id))
     left = [run for run in runs if not run.status.ended]
     if not left:
         raise Refused("All trainings of this learning curve have ended, so there is nothing to cancel.")
     for run in left:
-        cancel(s, by=by, kind="training", run_id=run.id)
+        cancel(s, by=by, run_id=run.id)
 
 
 def curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:
     """The project's LearningCurves, newest first."""
-    found = select(LearningCurve).where(LearningCurve.project_id == project_id)
-    return s.scalars(found.order_by(LearningCurve.id.desc())).all()
+    of_project = select(LearningCurve).where(LearningCurve.project_id == project_id)
+    return s.scalars(of_project.order_by(LearningCurve.id.desc())).all()
 
 
 def standing(s: Session, *, curve_id: int) -> CurveStanding:
-    """How a LearningCurve is doing. Raises `NotFound`, and `Refused` when its Snapshot's files were changed."""
-    curve = s.get(LearningCurve, curve_id)
-    if curve is None:
-        raise NotFound(f"There is no learning curve {curve_id}. Reload the page.")
+    """A LearningCurve as it is now. Raises `NotFound`, and `Refused` when its Snapshot's files were changed."""
+    curve = _find_curve(s, curve_id)
+    beside = (TrainingRun.snapshot, TrainingRun.recipe, TrainingRun.base_model)
     runs = s.scalars(
         select(TrainingRun)
         .where(TrainingRun.curve_id == curve_id)
         .order_by(TrainingRun.share)
-        .options(
-            selectinload(TrainingRun.snapshot),
-            selectinload(TrainingRun.recipe),
-            selectinload(TrainingRun.base_model),
-        )
+        .options(*map(selectinload, beside))
     ).all()
     snapshot = s.get_one(Snapshot, curve.snapshot_id)
     counts = counts_of(snapshot, seed=from_row(runs[0].recipe).seed if runs else 0)
     pairs = dict(zip(SHARES, counts.pairs, strict=True))
-    points = [
-        CurvePoint(
-            run.share,
-            pairs[run.share],
-            right_ones(step.reward_accuracy, counts.validation),
-            counts.validation,
-            step.step,
-        )
-        for run in runs
-        if run.status is models.RunStatus.SUCCEEDED
-        and (step := _looked_at(s, run)) is not None
-        and step.reward_accuracy is not None
-    ]
+    points = []
+    for run in runs:
+        step = _last_evaluation(s, run) if run.status is RunStatus.SUCCEEDED else None
+        if step is not None and step.reward_accuracy is not None:
+            right = right_ones(step.reward_accuracy, counts.validation)
+            points.append(CurvePoint(run.share, pairs[run.share], right, counts.validation, step.step))
     return CurveStanding(curve=curve, runs=tuple(runs), counts=counts, points=tuple(points))
 
 
-def _looked_at(s: Session, run: TrainingRun) -> TrainingStep | None:
-    """The last look at the validation rows; where an earlier step's model was kept, the look at that one."""
-    looks = select(TrainingStep).where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.VALIDATION)
-    kept = s.scalar(looks.where(TrainingStep.step == run.best_step)) if run.best_step is not None else None
-    return kept or s.scalar(looks.order_by(TrainingStep.step.desc()).limit(1))
+def _find_curve(s: Session, curve_id: int) -> LearningCurve:
+    curve = s.get(LearningCurve, curve_id)
+    if curve is None:
+        raise NotFound(f"There is no learning curve {curve_id}. Reload the page.")
+    return curve
+
+
+def _last_evaluation(s: Session, run: TrainingRun) -> TrainingStep | None:
+    """The last evaluation on the validation rows; where an earlier step's model was kept, that of its step."""
+    return s.scalar(
+        select(TrainingStep)
+        .where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.VALIDATION)
+        .order_by((TrainingStep.step == run.best_step).desc(), TrainingStep.step.desc())
+        .limit(1)
+    )

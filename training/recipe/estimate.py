@@ -5,11 +5,11 @@ Nothing heavy is imported: the app asks on every screen.
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import fmean, median
 
@@ -17,12 +17,10 @@ import psutil
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import models
-from db.models import Adapter, Method, Recipe, RunStatus, Split, TrainingRun, TrainingStep
+from db.models import Adapter, Method, Recipe, RunStatus, Snapshot, Split, TrainingRun, TrainingStep
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id, shapes
-from llm.template import Message
 from training.data.snapshot import verify
 from training.recipe.recipe import RecipeValues, from_row
 
@@ -58,7 +56,6 @@ class RowLengths:
     """How long a Snapshot's rows are, in tokens guessed from words: no tokenizer is loaded for it."""
 
     rows: int
-    """Training rows."""
     validation: int
     mean: float
     """Of prompt and one reply."""
@@ -66,13 +63,12 @@ class RowLengths:
     """Of prompt and the longer reply."""
 
 
-def lengths(snapshot: models.Snapshot) -> RowLengths:
+def lengths(snapshot: Snapshot) -> RowLengths:
     """Read from the Snapshot's files. Raises `Refused` when they are not as they were frozen."""
     rows = verify(snapshot)
     words = [
-        _words(row.prompt) + _words(reply)
-        for of_split in rows.values()
-        for row in of_split
+        sum(len(turn["content"].split()) for turn in (*row.prompt, *reply))
+        for row in chain(*rows.values())
         for reply in (row.chosen, row.rejected)
     ]
     return RowLengths(
@@ -83,19 +79,11 @@ def lengths(snapshot: models.Snapshot) -> RowLengths:
     )
 
 
-def _words(turns: Iterable[Message]) -> int:
-    return sum(len(turn["content"].split()) for turn in turns)
-
-
-# ---------------------------------------------------------------------------------------------- what was measured
-
-
 @dataclass(frozen=True)
 class Measured:
     """What one row took on this machine."""
 
     source: str
-    """Where it comes from, for people."""
     seconds_a_row: float
     tokens: float
     """Mean length of a row's side."""
@@ -126,7 +114,7 @@ def measured(s: Session, *, project_id: int, base_model_id: int, recipe: RecipeV
 
 
 def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measured | None:
-    """From the steps of a training here: the median of the time between two, which looks and pauses do not move."""
+    """From the median time between two steps of a training here, which evaluations and pauses do not move."""
     device = read_json(run_folder("training", run.id) / MANIFEST).get("device")
     steps = s.scalars(
         select(TrainingStep)
@@ -150,11 +138,7 @@ def seconds_a_step(times: Sequence[tuple[int, float]]) -> float | None:
 
     An attempt that went on from a checkpoint began to count anew, so a step back in time is left out.
     """
-    passed = [
-        (seconds - before) / (step - last)
-        for (last, before), (step, seconds) in pairwise(times)
-        if step > last and seconds > before
-    ]
+    passed = [(t2 - t1) / (n2 - n1) for (n1, t1), (n2, t2) in pairwise(times) if n2 > n1 and t2 > t1]
     return median(passed) if len(passed) >= 2 else None
 
 
@@ -168,15 +152,11 @@ def has_gpu() -> bool:
 
 def parameters_of(*, location: str, name: str) -> float | None:
     """Millions of parameters, from the headers of the weights, else from the name (as in “SmolLM2-135M”)."""
-    if not is_hub_id(location) and Path(location).is_dir():
-        count = sum(math.prod(shape) for shape in shapes(Path(location)).values())
-        if count:
-            return count / 1e6
-    said = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([MB])(?![A-Za-z])", f"{name} {location}".replace("-", " "), re.I)
-    return float(said[1]) * (1000 if said[2].upper() == "B" else 1) if said else None
-
-
-# --------------------------------------------------------------------------------------------------- the estimate
+    local = not is_hub_id(location) and Path(location).is_dir()
+    if local and (count := sum(math.prod(shape) for shape in shapes(Path(location)).values())):
+        return count / 1e6
+    size = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([MB])(?![A-Za-z])", f"{name} {location}".replace("-", " "), re.I)
+    return float(size[1]) * (1000 if size[2].upper() == "B" else 1) if size else None
 
 
 @dataclass(frozen=True)
@@ -186,7 +166,6 @@ class Estimate:
     minutes: float
     memory_mb: float
     source: str
-    """Where the numbers come from, for people."""
 
     @property
     def sentence(self) -> str:
@@ -208,31 +187,21 @@ def estimate(
             CPU.
     """
     parameters = parameters or 135
-    activations = activations_mb(recipe, tokens=size.longest, parameters=parameters)
+    memory = guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters)
     if found is None:
-        minutes = estimate_minutes(
-            replace(recipe, epochs=recipe.epochs + recipe.sft_epochs / 2),
-            pairs=size.rows,
-            tokens=size.mean,
-            millions_of_parameters=parameters,
-        )
-        where = "two CPU cores, which a GPU leaves far behind" if gpu else "two CPU cores"
-        return Estimate(
-            minutes=minutes,
-            memory_mb=guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters),
-            source=f"a guess from another machine ({where})",
-        )
-    scale = size.mean / found.tokens if found.tokens else 1.0
-    a_row = scale * found.seconds_a_row
-    if found.memory_mb is None:
-        memory = guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters)
-    else:
+        both_stages = replace(recipe, epochs=recipe.epochs + recipe.sft_epochs / 2)
+        minutes = estimate_minutes(both_stages, pairs=size.rows, tokens=size.mean, millions_of_parameters=parameters)
+        machine = "two CPU cores, which a GPU leaves far behind" if gpu else "two CPU cores"
+        return Estimate(minutes, memory, f"a guess from another machine ({machine})")
+    if found.memory_mb is not None:
+        activations = activations_mb(recipe, tokens=size.longest, parameters=parameters)
         memory = found.memory_mb + activations - activations_mb(recipe, tokens=found.tokens, parameters=parameters)
-    seconds = FIXED_SECONDS + a_row * _rows_in_all(recipe, size=size, thumbs=thumbs, gpu=gpu)
+    a_row = (size.mean / found.tokens if found.tokens else 1.0) * found.seconds_a_row
+    seconds = FIXED_SECONDS + a_row * _count_rows(recipe, size=size, thumbs=thumbs, gpu=gpu)
     return Estimate(seconds / 60, memory, found.source)
 
 
-def _rows_in_all(recipe: RecipeValues, *, size: RowLengths, thumbs: int, gpu: bool) -> float:
+def _count_rows(recipe: RecipeValues, *, size: RowLengths, thumbs: int, gpu: bool) -> float:
     """Everything that takes time, in rows that are trained."""
     rows, validation = size.rows, size.validation
     if recipe.method is Method.KTO:  # both replies of a pair are rows of their own
@@ -241,9 +210,9 @@ def _rows_in_all(recipe: RecipeValues, *, size: RowLengths, thumbs: int, gpu: bo
     supervised = recipe.sft_epochs * size.rows / (1 if recipe.method is Method.KTO else 2)
     # KTO's reference, and any on a GPU, scores within each step
     beforehand = FORWARD_SHARE * (rows + validation) if recipe.method is Method.DPO and not gpu else 0.0
-    looks = recipe.evaluation_count
-    looked = looks * FORWARD_SHARE * validation + (looks + 1) * ROWS_A_SAMPLING if looks else 0.0
-    return beforehand + supervised + trained + looked
+    count = recipe.evaluation_count
+    evaluated = count * FORWARD_SHARE * validation + (count + 1) * ROWS_A_SAMPLING if count else 0.0
+    return beforehand + supervised + trained + evaluated
 
 
 def estimate_minutes(
@@ -256,11 +225,7 @@ def estimate_minutes(
     """
     seen = recipe.effective_batch_size * recipe.steps(pairs)
     size = millions_of_parameters / 135
-    seconds = FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)
-    return seconds / 60
-
-
-# ------------------------------------------------------------------------------------------------------- memory
+    return (FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)) / 60
 
 
 def activations_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:
@@ -279,11 +244,8 @@ def full_memory_mb(parameters: float) -> float:
 
 def guessed_memory_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:
     """Memory of a training where nothing was measured: weights, what is trained, activations."""
-    if recipe.adapter is None:
-        weights = full_memory_mb(parameters)
-    else:
-        each = BYTES_A_PARAMETER_4BIT if recipe.adapter is Adapter.QLORA else BYTES_A_PARAMETER
-        weights = LIBRARIES_MB + each * parameters * 1e6 / 2**20
+    each = {None: BYTES_A_PARAMETER_FULL, Adapter.QLORA: BYTES_A_PARAMETER_4BIT}.get(recipe.adapter, BYTES_A_PARAMETER)
+    weights = LIBRARIES_MB + each * parameters * 1e6 / 2**20
     return weights + activations_mb(recipe, tokens=tokens, parameters=parameters)
 
 
@@ -294,15 +256,12 @@ def memory_here() -> tuple[float, float]:
 
 
 def memory_warning(memory_mb: float, *, total_mb: float, free_mb: float) -> str | None:
-    """What to say where it will not fit, or only just; none where it fits."""
+    """A sentence where it will not fit, or only just; none where it fits."""
+    takes = f"It takes about {memory_mb / 1024:.1f} GB of memory and"
     if memory_mb > total_mb:
-        return (
-            f"It takes about {memory_mb / 1024:.1f} GB of memory and this machine has {total_mb / 1024:.1f}: it will "
-            "not fit. Choose QLoRA, a smaller model, a shorter longest row or fewer rows per step."
-        )
+        remedy = "Choose QLoRA, a smaller model, a shorter longest row or fewer rows per step."
+        return f"{takes} this machine has {total_mb / 1024:.1f}: it will not fit. {remedy}"
     if memory_mb > free_mb:
-        return (
-            f"It takes about {memory_mb / 1024:.1f} GB of memory and {free_mb / 1024:.1f} are free now: close what "
-            "else runs here first, or it may be ended half-way."
-        )
+        remedy = "close what else runs here first, or it may be ended half-way."
+        return f"{takes} {free_mb / 1024:.1f} are free now: {remedy}"
     return None

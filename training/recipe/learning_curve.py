@@ -5,12 +5,14 @@ The trainer takes `shared_rows` from here, so there is no database here.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from errors import Refused
+from stats.intervals import wilson
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Of a Snapshot's training rows, one training for each."""
@@ -21,7 +23,7 @@ CHANCE = 0.5
 
 
 class PromptRow(Protocol):
-    """A row that says which prompt it answers; one that also has a ``cluster`` stays with its near-duplicates."""
+    """A row of a prompt; one that also has a ``cluster`` stays with its near-duplicates."""
 
     @property
     def prompt_id(self) -> int:
@@ -42,21 +44,12 @@ def shared_rows(rows: Sequence[R], share: float, seed: int) -> list[R]:
         raise Refused(f"A share of {share:g} of the rows cannot be trained on. Give one above 0 and up to 1.")
     # counted in whole rows; 0.1 * 30 is a little more than 3 in binary
     wanted = math.ceil(round(share * len(rows), 6))
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[_mark(row)] = counts.get(_mark(row), 0) + 1
-    taken: set[str] = set()
-    have = 0
-    for mark in sorted(counts, key=lambda mark: hashlib.sha256(f"{seed}:{mark}".encode()).hexdigest()):
-        if have >= wanted:
-            break
-        taken.add(mark)
-        have += counts[mark]
-    return [row for row in rows if _mark(row) in taken]
-
-
-def _mark(row: PromptRow) -> str:
-    return str(getattr(row, "cluster", "") or f"prompt {row.prompt_id}")
+    marks = [str(getattr(row, "cluster", "") or f"prompt {row.prompt_id}") for row in rows]
+    counts = Counter(marks)
+    order = sorted(counts, key=lambda mark: hashlib.sha256(f"{seed}:{mark}".encode()).hexdigest())
+    before = accumulate((counts[mark] for mark in order), initial=0)
+    taken = {mark for mark, have in zip(order, before, strict=False) if have < wanted}
+    return [row for row, mark in zip(rows, marks, strict=True) if mark in taken]
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,6 @@ class CurvePoint:
 
     share: float
     pairs: int
-    """That it learned from."""
     right: int
     """Validation rows whose chosen reply it prefers, more than the base model does, to the rejected one."""
     rows: int
@@ -78,23 +70,15 @@ class CurvePoint:
         """Share of the validation rows, in [0, 1]."""
         return self.right / self.rows
 
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the accuracy (Wilson 1927), each row taken for one draw."""
-        from statsmodels.stats.proportion import proportion_confint
-
-        low, high = proportion_confint(self.right, self.rows, method="wilson")
-        return float(low), float(high)
-
     @property
     def low(self) -> float:
-        """Lower end of the interval."""
-        return self.interval[0]
+        """Lower end of the accuracy's 95 % interval (Wilson 1927), each row taken for one draw."""
+        return wilson(self.accuracy, self.rows)[0]
 
     @property
     def high(self) -> float:
-        """Upper end of the interval."""
-        return self.interval[1]
+        """Its upper end."""
+        return wilson(self.accuracy, self.rows)[1]
 
 
 def right_ones(accuracy: float, rows: int) -> int:
@@ -128,7 +112,5 @@ def told_from_chance(points: Sequence[CurvePoint]) -> str | None:
     last = max(points, key=lambda point: point.share)
     if last.low > CHANCE:
         return None
-    return (
-        f"At {last.share * 100:.0f} % it gets {last.right} of {last.rows} right: these numbers cannot tell it from "
-        "guessing."
-    )
+    right = f"At {last.share * 100:.0f} % it gets {last.right} of {last.rows} right"
+    return f"{right}: these numbers cannot tell it from guessing."

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import ColumnExpressionArgument, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.models import (
@@ -40,7 +40,6 @@ DIFFERENCES: tuple[Odds, ...] = (
     Odds("3:2", "a fair difference: better three times for two times worse", 210),
     Odds("11:9", "a small difference: better eleven times for nine times worse", 820),
 )
-"""What somebody may care to notice, the easiest first."""
 FREEZE = ("pages/freeze_feedback.py", "Freeze")
 
 
@@ -79,9 +78,7 @@ class Facts:
     held_out: int
     """Held-out prompts that models may answer."""
     rules: int
-    """Standing RoutingRules."""
     routed: int
-    """Prompts that people answer."""
     corrections_alone: bool = False
     """No pair of the Snapshot comes from a ranking, so that there is nothing to agree on."""
 
@@ -93,16 +90,13 @@ def facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts:
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
     guideline = guideline_of(s, project_id=project_id)
     snapshot = s.get(Snapshot, snapshot_id) if snapshot_id is not None else None
-    held_out = select(func.count(Prompt.id)).where(
-        Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_(None)
-    )
-    routed = select(func.count(Prompt.id)).where(Prompt.project_id == project_id, Prompt.routing_rule_id.is_not(None))
-    rules = select(func.count(RoutingRule.id)).where(
-        RoutingRule.project_id == project_id, RoutingRule.ended_at.is_(None)
-    )
     judged = _prompted(s, project_id)
     ranked = select(exists().where(Preference.snapshot_id == snapshot_id, Preference.ranking_id.is_not(None)))
-    corrections_alone = snapshot is not None and snapshot.row_count > 0 and not s.scalar(ranked)
+
+    def count(*conditions: ColumnExpressionArgument[bool]) -> int:
+        return s.scalar(select(func.count()).where(*conditions)) or 0
+
+    prompts = Prompt.project_id == project_id
     return Facts(
         prompted_judged=sum(judged.values()),
         prompted_open=len(judged) - sum(judged.values()),
@@ -110,24 +104,19 @@ def facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts:
         guideline=bool(guideline is not None and guideline.text.strip()),
         pairs=snapshot.row_count if snapshot is not None else None,
         simulated=snapshot.simulated_count if snapshot is not None else 0,
-        held_out=s.scalar(held_out) or 0,
-        rules=s.scalar(rules) or 0,
-        routed=s.scalar(routed) or 0,
-        corrections_alone=corrections_alone,
+        held_out=count(prompts, Prompt.held_out, Prompt.routing_rule_id.is_(None)),
+        rules=count(RoutingRule.project_id == project_id, RoutingRule.ended_at.is_(None)),
+        routed=count(prompts, Prompt.routing_rule_id.is_not(None)),
+        corrections_alone=snapshot is not None and snapshot.row_count > 0 and not s.scalar(ranked),
     )
 
 
 def _prompted(s: Session, project_id: int) -> dict[int, bool]:
-    """Evaluations with a model that was only prompted, and whether each is closed."""
+    base_model = and_(Responder.kind == ResponderKind.MODEL, ModelVersion.parent_id.is_(None))
     only_prompted = (
         select(Responder.id)
         .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
-        .where(
-            or_(
-                Responder.kind == ResponderKind.REMOTE,
-                and_(Responder.kind == ResponderKind.MODEL, ModelVersion.parent_id.is_(None)),
-            )
-        )
+        .where(or_(Responder.kind == ResponderKind.REMOTE, base_model))
     )
     evaluations = s.execute(
         select(Evaluation.id, Evaluation.closed_at)
@@ -148,111 +137,108 @@ def needed_prompts(odds: Odds, *, tie_share: float = 0.0) -> int:
 
 
 def report(
-    found: Facts, *, agreed: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
+    facts: Facts, *, agreed: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
 ) -> tuple[Item, ...]:
     """Everything to have before a training, in the order in which it is done.
 
     Args:
-        agreed: double judgments of people in the project.
-        alpha: Krippendorff's, of the same; none where it cannot be computed.
+        alpha: Krippendorff's, of people's double judgments ``agreed``; none where it cannot be computed.
         odds: the difference that the manager cares about.
         tie_share: of people's verdicts or rankings so far.
     """
-    return (
-        _prompting(found),
-        _scope(found),
-        _routing(found),
-        _pairs(found),
-        _consistency(found, agreed=agreed, alpha=alpha),
-        _simulated(found),
-        _held_out(found, odds=odds, tie_share=tie_share),
-    )
+    items = {
+        "Prompting tried first": _prompting(facts),
+        "Task scoped": _scope(facts),
+        "Prompts for people routed": _routing(facts),
+        "Enough pairs": _pairs(facts),
+        "People agree": _consistency(facts, agreed=agreed, alpha=alpha),
+        "People's words only": _simulated(facts),
+        "Enough held-out prompts": _held_out(facts, odds=odds, tie_share=tie_share),
+    }
+    return tuple(Item(title, state, sentence, *page) for title, (state, sentence, page) in items.items())
 
 
-def _prompting(found: Facts) -> Item:
-    title, judging = "Prompting tried first", ("pages/evaluate_models.py", "Evaluate")
-    if found.prompted_judged:
-        many = "evaluation has" if found.prompted_judged == 1 else "evaluations have"
-        said = f"{found.prompted_judged} closed {many} a model that is only prompted, to compare with."
-        return Item(title, ItemState.DONE, said, *judging)
-    if found.prompted_open:
-        said = "A model that is only prompted is being judged; wait for the verdict and close it."
-        return Item(title, ItemState.NOT_YET, said, *judging)
-    said = "No model that is only prompted has been judged blind. Often a better prompt does it, for nothing."
-    return Item(title, ItemState.NOT_YET, said, "pages/try_prompts.py", "Try prompts")
+_Standing = tuple[ItemState, str, tuple[str, str]]
+"""How an item stands, the sentence on it, and the page with its title."""
 
 
-def _scope(found: Facts) -> Item:
-    title, page = "Task scoped", ("pages/manage_people.py", "People")
-    there = {"instructions": found.instructions, "guideline": found.guideline}
-    missing = [name for name, written in there.items() if not written]
+def _prompting(facts: Facts) -> _Standing:
+    page = ("pages/evaluate_models.py", "Evaluate")
+    if facts.prompted_judged:
+        many = "evaluation has" if facts.prompted_judged == 1 else "evaluations have"
+        sentence = f"{facts.prompted_judged} closed {many} a model that is only prompted, to compare with."
+        return ItemState.DONE, sentence, page
+    if facts.prompted_open:
+        sentence = "A model that is only prompted is being judged; wait for the verdict and close it."
+        return ItemState.NOT_YET, sentence, page
+    sentence = "No model that is only prompted has been judged blind. Often a better prompt does it, for nothing."
+    return ItemState.NOT_YET, sentence, ("pages/try_prompts.py", "Try prompts")
+
+
+def _scope(facts: Facts) -> _Standing:
+    page = ("pages/manage_people.py", "People")
+    missing = [name for name in ("instructions", "guideline") if not getattr(facts, name)]
     if not missing:
-        said = "Instructions for the model and a guideline for people are written."
-        return Item(title, ItemState.DONE, said, *page)
-    said = f"No {' and no '.join(missing)} yet: write down what is answered and what makes a reply better."
-    return Item(title, ItemState.NOT_YET, said, *page)
+        return ItemState.DONE, "Instructions for the model and a guideline for people are written.", page
+    sentence = f"No {' and no '.join(missing)} yet: write down what is answered and what makes a reply better."
+    return ItemState.NOT_YET, sentence, page
 
 
-def _routing(found: Facts) -> Item:
-    title, page = "Prompts for people routed", ("pages/route_prompts.py", "Route")
-    if found.rules:
-        said = f"{found.rules} rules leave {found.routed} prompts to people; none of them is trained on."
-        return Item(title, ItemState.DONE, said, *page)
-    said = "No rule, so models answer everything. If some prompts are for people only (complaints, the law), say which."
-    return Item(title, ItemState.NOT_NEEDED, said, *page)
+def _routing(facts: Facts) -> _Standing:
+    page = ("pages/route_prompts.py", "Route")
+    if facts.rules:
+        sentence = f"{facts.rules} rules leave {facts.routed} prompts to people; none of them is trained on."
+        return ItemState.DONE, sentence, page
+    some = "If some prompts are for people only (complaints, the law), say which."
+    return ItemState.NOT_NEEDED, f"No rule, so models answer everything. {some}", page
 
 
-def _pairs(found: Facts) -> Item:
-    title, page = "Enough pairs", ("pages/compare_responses.py", "Compare")
-    if found.pairs is None:
-        said = "No snapshot is frozen yet, so there is nothing to train on."
-        return Item(title, ItemState.NOT_YET, said, *FREEZE)
-    if found.pairs >= FEW_PAIRS:
-        said = f"The snapshot has {found.pairs}; {FEW_PAIRS} are the least to expect much of."
-        return Item(title, ItemState.DONE, said, *page)
-    said = f"The snapshot has {found.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more."
-    return Item(title, ItemState.NOT_YET, said, *page)
+def _pairs(facts: Facts) -> _Standing:
+    page = ("pages/compare_responses.py", "Compare")
+    if facts.pairs is None:
+        return ItemState.NOT_YET, "No snapshot is frozen yet, so there is nothing to train on.", FREEZE
+    if facts.pairs >= FEW_PAIRS:
+        sentence = f"The snapshot has {facts.pairs}; {FEW_PAIRS} are the least to expect much of."
+        return ItemState.DONE, sentence, page
+    sentence = f"The snapshot has {facts.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more."
+    return ItemState.NOT_YET, sentence, page
 
 
-def _consistency(found: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> Item:
-    title, page = "People agree", ("pages/review_progress.py", "Progress")
-    if found.corrections_alone:
-        said = "Every pair is a correction over what it corrects, so there is nothing to agree on."
-        return Item(title, ItemState.NOT_NEEDED, said, *page)
+def _consistency(facts: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> _Standing:
+    page = ("pages/review_progress.py", "Progress")
+    if facts.corrections_alone:
+        sentence = "Every pair is a correction over what it corrects, so there is nothing to agree on."
+        return ItemState.NOT_NEEDED, sentence, page
     if agreed.share is None or agreed.pairs < FEW_REPEATS:
-        said = f"{agreed.pairs} of {FEW_REPEATS} double judgments: let two people rank a share of the pairs to know."
-        return Item(title, ItemState.NOT_YET, said, *page)
-    said = f"{agreed.share:.0%} of {agreed.pairs} double judgments agree"
+        few = f"{agreed.pairs} of {FEW_REPEATS} double judgments"
+        return ItemState.NOT_YET, f"{few}: let two people rank a share of the pairs to know.", page
+    sentence = agreed.sentence
     if agreed.share >= LOW_AGREEMENT and (alpha is None or alpha >= LOW_ALPHA):
-        return Item(title, ItemState.DONE, f"{said}.", *page)
-    said += f", and {LOW_AGREEMENT:.0%} is the least: sharpen the guideline and settle contested pairs first."
-    return Item(title, ItemState.NOT_YET, said, "pages/decide_conflicts.py", "Decide")
+        return ItemState.DONE, f"{sentence}.", page
+    sentence += f", and {LOW_AGREEMENT:.0%} is the least: sharpen the guideline and settle contested pairs first."
+    return ItemState.NOT_YET, sentence, ("pages/decide_conflicts.py", "Decide")
 
 
-def _simulated(found: Facts) -> Item:
-    title = "People's words only"
-    if found.pairs is None:
-        return Item(title, ItemState.NOT_YET, "No snapshot is frozen yet.", *FREEZE)
-    if not found.simulated:
-        return Item(title, ItemState.DONE, "Every row rests on a person's word.", *FREEZE)
-    share = f"{found.simulated} of {found.pairs} rows are simulated"
-    return Item(title, ItemState.NOT_YET, f"{share}: a model trained on them follows a rule, not people.", *FREEZE)
+def _simulated(facts: Facts) -> _Standing:
+    if facts.pairs is None:
+        return ItemState.NOT_YET, "No snapshot is frozen yet.", FREEZE
+    if not facts.simulated:
+        return ItemState.DONE, "Every row rests on a person's word.", FREEZE
+    share = f"{facts.simulated} of {facts.pairs} rows are simulated"
+    return ItemState.NOT_YET, f"{share}: a model trained on them follows a rule, not people.", FREEZE
 
 
-def _held_out(found: Facts, *, odds: Odds, tie_share: float) -> Item:
-    title, page = "Enough held-out prompts", ("pages/import_prompts.py", "Import")
+def _held_out(facts: Facts, *, odds: Odds, tie_share: float) -> _Standing:
+    page = ("pages/import_prompts.py", "Import")
     takes = needed_prompts(odds, tie_share=tie_share)
-    needed = f"{takes} with {tie_share:.0%} ties" if tie_share else f"{takes}"
-    if not found.held_out:
-        said = f"None, so no model can be judged blind; {odds.label} takes {needed}."
-        return Item(title, ItemState.NOT_YET, said, *page)
-    if found.held_out >= takes:
-        said = f"{found.held_out} held out; to show {odds.label} takes {needed}."
-        return Item(title, ItemState.DONE, said, *page)
-    seen = [each.label for each in DIFFERENCES if found.held_out >= needed_prompts(each, tie_share=tie_share)]
+    needed = f"{odds.label} takes {takes}{f' with {tie_share:.0%} ties' if tie_share else ''}"
+    if not facts.held_out:
+        return ItemState.NOT_YET, f"None, so no model can be judged blind; {needed}.", page
+    if facts.held_out >= takes:
+        return ItemState.DONE, f"{facts.held_out} held out; to show {needed}.", page
+    seen = [each.label for each in DIFFERENCES if facts.held_out >= needed_prompts(each, tie_share=tie_share)]
     shown = f"they show {seen[-1]}" if seen else "not even 2:1 would show reliably"
-    said = (
-        f"{found.held_out} held out, and to show {odds.label} takes {needed}: {shown}. Import more, or let several "
-        "people judge each."
+    sentence = (
+        f"{facts.held_out} held out, and to show {needed}: {shown}. Import more, or let several people judge each."
     )
-    return Item(title, ItemState.NOT_YET, said, *page)
+    return ItemState.NOT_YET, sentence, page

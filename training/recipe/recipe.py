@@ -27,7 +27,7 @@ EXPERIMENTAL = frozenset({Method.ORPO, Method.SIMPO})
 
 
 class Loss(StrEnum):
-    """What DPO makes small; each has a beta of its own that is sane."""
+    """DPO's losses; each has a sane beta of its own."""
 
     SIGMOID = "SIGMOID"
     """The paper's own."""
@@ -50,32 +50,27 @@ class Reference(StrEnum):
     """The model that it started from before any supervised stage."""
 
 
-# -------------------------------------------------------------------------------------------------- what a knob has
-
-
 class KnobGroup(Enum):
     """Where the form shows a knob."""
 
     TOP = auto()
     """Above the others, since what is advised for them depends on it."""
     MAIN = auto()
-    """Turned now and then."""
     MORE = auto()
-    """Seldom turned, so folded away."""
+    """Folded away, since it is seldom changed."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One value of a knob that is a choice, for the screen."""
+    """One value of a knob that is a choice: what it does, and when it is the one to take."""
 
     label: str
     says: str
-    """What it does, and when it is the one to take."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a knob stands where it does."""
+    """Why a knob has its value."""
 
     why: str
     source: str
@@ -83,26 +78,23 @@ class Reason:
 
 @dataclass(frozen=True)
 class Knob:
-    """What there is to know of one knob."""
+    """The description of one knob."""
 
     label: str
     does: str
-    """What it does, and why it is there."""
     _: KW_ONLY
     source: str
     usual: str | Reason = ""
     """Why its default is right, where the advice has nothing more to say; a text has the knob's own source."""
     group: KnobGroup = KnobGroup.MORE
     least: float = 0
-    """Of a number."""
+    """Of a number; ``above`` says that it has to be more than that, ``empty`` that it may be left out."""
     above: bool = False
-    """Whether a number has to be more than that."""
     empty: bool = False
-    """Whether a number may be left out."""
     options: Mapping[Any, Option] = field(default_factory=dict)
-    """Of a choice: every value in words; empty for a number or a switch."""
+    """Of a choice: every value; empty for a number or a switch."""
     read_by: "Callable[[RecipeValues, bool], bool]" = lambda recipe, tuned: True
-    """Whether such a recipe reads it; told also whether the model to start from was itself made from another."""
+    """Whether such a recipe reads it, given also whether the model to start from was itself made from another."""
     trl: str | None = None
     """Its name in TRL's configuration, where it goes there as it is."""
 
@@ -113,7 +105,7 @@ class Knob:
 
     @property
     def allowed(self) -> str:
-        """The numbers that are allowed, in words."""
+        """The allowed numbers, in words."""
         return f"more than {self.least:g}" if self.above else f"{self.least:g} or more"
 
 
@@ -195,8 +187,6 @@ HANDBOOK = "alignment-handbook, zephyr-7b-beta, dpo/config_qlora.yaml"
 OURS = "our runs on SmolLM2-135M"
 TRL = "TRL 1.16"
 DPO_TRAINER = f"{TRL}, DPO Trainer"
-
-# --------------------------------------------------------------------------------------------------- the knobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,9 +381,9 @@ class RecipeValues:
         return tuple(name for name, about in KNOBS.items() if about.read_by(self, tuned))
 
     def trl_arguments(self) -> dict[str, Any]:
-        """What TRL's configuration of the method is told as it stands here."""
-        told = {KNOBS[name].trl: getattr(self, name) for name in self.knobs_read()}
-        return {name: value for name, value in told.items() if name}
+        """The arguments of TRL's configuration that are knobs as they stand here."""
+        values = {KNOBS[name].trl: getattr(self, name) for name in self.knobs_read()}
+        return {name: value for name, value in values.items() if name}
 
     def steps(self, rows: int) -> int:
         """Optimizer steps of a training on so many rows, as TRL counts them."""
@@ -404,18 +394,17 @@ class RecipeValues:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The same values again after JSON. Raises `ValueError` for a name or an option that there is not."""
         read = dict(values)
-        if unknown := sorted(read.keys() - {one.name for one in fields(cls)}):
+        if unknown := sorted(read.keys() - {value.name for value in fields(cls)}):
             raise ValueError(f"this version has no {', '.join(unknown)}")
-        for name, about in KNOBS.items():
-            if about.options and name in read:
-                named = {option: option for option in about.options}
-                if read[name] not in named:
+        for name in read.keys() & KNOBS.keys():
+            if options := {option: option for option in KNOBS[name].options}:
+                if read[name] not in options:
                     raise ValueError(f"{name} cannot be {read[name]!r}")
-                read[name] = named[read[name]]
+                read[name] = options[read[name]]
         return cls(**read)
 
 
-KNOBS: Mapping[str, Knob] = {one.name: one.metadata["knob"] for one in fields(RecipeValues) if one.metadata}
+KNOBS: Mapping[str, Knob] = {value.name: value.metadata["knob"] for value in fields(RecipeValues) if value.metadata}
 """Every knob by its name, in the order of the form."""
 
 SMALL = RecipeValues(name="Small model, no GPU")
@@ -452,9 +441,6 @@ def from_row(stored: Recipe) -> RecipeValues:
 def method_name(method: Method) -> str:
     """As its paper spells it."""
     return "SimPO" if method is Method.SIMPO else method.value
-
-
-# -------------------------------------------------------------------------------------------------- the checks
 
 
 def check_recipe(recipe: RecipeValues) -> None:

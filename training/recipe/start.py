@@ -8,18 +8,7 @@ from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from db.lookup import refuse_retired
-from db.models import (
-    Method,
-    ModelVersion,
-    Preference,
-    Responder,
-    Role,
-    RunStatus,
-    Snapshot,
-    Split,
-    Thumb,
-    TrainingRun,
-)
+from db.models import Method, ModelVersion, Preference, Responder, Role, RunStatus, Snapshot, Split, Thumb, TrainingRun
 from db.people import require
 from errors import AlreadyThere, BadSetting, NotFound, Refused, missing_package
 from settings import Tracker, settings
@@ -98,7 +87,7 @@ def model_name_is_taken(s: Session, *, project_id: int, name: str) -> bool:
 def _is_being_trained(s: Session, name: str) -> bool:
     under_way = [status for status in RunStatus if not status.ended]
     of_that_name = (TrainingRun.model_name == name, TrainingRun.status.in_(under_way), TrainingRun.curve_id.is_(None))
-    return bool(s.scalar(select(exists().where(*of_that_name))))
+    return s.scalar(select(TrainingRun.id).where(*of_that_name).limit(1)) is not None
 
 
 def _check_tracker(tracker: Tracker) -> None:
@@ -109,11 +98,9 @@ def _check_tracker(tracker: Tracker) -> None:
 
 
 def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:
-    pairs = exists().where(Preference.snapshot_id == snapshot_id, Preference.split == Split.TRAIN)
-    thumbs = exists().where(Thumb.snapshot_id == snapshot_id, Thumb.split == Split.TRAIN)
-    if s.scalar(select(pairs)):
+    if s.scalar(select(exists().where(Preference.snapshot_id == snapshot_id, Preference.split == Split.TRAIN))):
         return
-    if not s.scalar(select(thumbs)):
+    if not s.scalar(select(exists().where(Thumb.snapshot_id == snapshot_id, Thumb.split == Split.TRAIN))):
         raise Refused("This snapshot has no rows to train on. Rank more comparisons and freeze again.")
     if recipe.method is not Method.KTO:
         raise Refused(
@@ -121,9 +108,8 @@ def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:
             "method rank more comparisons and freeze again."
         )
     if recipe.sft_epochs:
-        raise Refused(
-            "The supervised stage learns from pairs, and this snapshot has single replies only. Set its epochs to 0."
-        )
+        singles = "The supervised stage learns from pairs, and this snapshot has single replies only."
+        raise Refused(f"{singles} Set its epochs to 0.")
 
 
 def _check_memory(recipe: RecipeValues, base: ModelVersion) -> None:
@@ -132,9 +118,9 @@ def _check_memory(recipe: RecipeValues, base: ModelVersion) -> None:
     elsewhere = recipe.processes > 1 or settings().ray_address or has_gpu()
     if recipe.adapter is not None or elsewhere or parameters is None:
         return
-    needed, there = full_memory_mb(parameters), psutil.virtual_memory().total / 2**20
-    if needed > there:
+    needed, total = full_memory_mb(parameters), psutil.virtual_memory().total / 2**20
+    if needed > total:
         raise Refused(
             f"To train every weight of {base.name} takes about {needed / 1024:.0f} GB of memory, and this machine has "
-            f"{there / 1024:.0f} GB. Train a LoRA adapter instead, or start from a smaller model."
+            f"{total / 1024:.0f} GB. Train a LoRA adapter instead, or start from a smaller model."
         )

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from training.trainer.following import processes
+from training.trainer.processes import processes
 from training.trainer.reference import ReferenceScores, row_key
 
 ONEDNN = True
@@ -47,9 +47,6 @@ def use_every_core() -> None:
         torch.set_num_threads(min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-# --------------------------------------------------------------------------------------------------------- replies only
-
-
 def score_replies_only() -> None:
     """Let TRL give the vocabulary's scores for the tokens of replies alone, as it does on GPUs.
 
@@ -59,19 +56,14 @@ def score_replies_only() -> None:
     """
     from trl.trainer import utils
 
-    of_trl: Any = utils
-
-    scores_chosen_places: Any = getattr(of_trl, "_use_triton", None)
-    if REPLIES_ONLY and scores_chosen_places is not None and not getattr(scores_chosen_places, "ours", False):
+    scores_replies_only: Any = getattr(utils, "_use_triton", None)
+    if REPLIES_ONLY and scores_replies_only is not None and not hasattr(scores_replies_only, "on_gpu"):
 
         def on_cpu_too(device: Any) -> bool:
-            return device.type == "cpu" or bool(scores_chosen_places(device))
+            return device.type == "cpu" or bool(scores_replies_only(device))
 
-        on_cpu_too.ours = True  # type: ignore[attr-defined]
-        of_trl._use_triton = on_cpu_too
-
-
-# --------------------------------------------------------------------------------------------------------------- oneDNN
+        on_cpu_too.on_gpu = scores_replies_only  # type: ignore[attr-defined]
+        setattr(utils, "_use_triton", on_cpu_too)  # noqa: B010
 
 
 PROCESSORS = Path("/proc/cpuinfo")
@@ -121,14 +113,13 @@ def replaced() -> Any:
     """Let `product` multiply this process's matrices; lasts until the library object that it gives is destroyed."""
     from torch import library
 
+    kernels = {"mm": product, "mm.out": product_into, "addmm": sum_with_product, "addmm_": add_product}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it says that a kernel is replaced, which is the purpose
-        kept: Any = library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
-        kept.impl("mm", product, "CPU")
-        kept.impl("mm.out", product_into, "CPU")
-        kept.impl("addmm", sum_with_product, "CPU")
-        kept.impl("addmm_", add_product, "CPU")
-    return kept
+        replacement: Any = library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+        for name, kernel in kernels.items():
+            replacement.impl(name, kernel, "CPU")
+    return replacement
 
 
 def product(left: Any, right: Any) -> Any:
@@ -146,10 +137,10 @@ def product(left: Any, right: Any) -> Any:
 
 def product_into(left: Any, right: Any, *, out: Any) -> Any:
     """As `product`, written into ``out``."""
-    found = product(left, right)
-    if out.dtype is not found.dtype:
-        raise RuntimeError(f"Expected out tensor to have dtype {found.dtype}, but got {out.dtype} instead")
-    return out.resize_(found.shape).copy_(found)
+    result = product(left, right)
+    if out.dtype is not result.dtype:
+        raise RuntimeError(f"Expected out tensor to have dtype {result.dtype}, but got {out.dtype} instead")
+    return out.resize_(result.shape).copy_(result)
 
 
 def sum_with_product(other: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
@@ -171,9 +162,6 @@ def add_product(here: Any, left: Any, right: Any, *, beta: float = 1, alpha: flo
     return here.copy_(sum_with_product(here, left, right, beta=beta, alpha=alpha))
 
 
-# -------------------------------------------------------------------------------------------------- one pass for a pair
-
-
 TOLERANCE = 1e-3
 """Most by which a state may differ from that of a pass with two rows, as a share of the largest; float32 gives 1e-5."""
 
@@ -183,7 +171,7 @@ class PairLayout:
     """Where the tokens of a batch of B pairs, with rows of up to L tokens, stand in B rows of up to M tokens."""
 
     ids: Any
-    """(B, M) token ids; what is over is 0 and seen by nobody."""
+    """(B, M) token ids; places left over are 0 and seen by no token."""
     positions: Any
     """(B, M): each token's place in its own row of the batch."""
     may_see: Any
@@ -235,7 +223,7 @@ def layout(ids: Any, mask: Any) -> PairLayout:
 
 
 class SharedPrompt:
-    """A model's backbone that computes pairs in one pass while `on` says so, and anything else as ever.
+    """A model's backbone that computes pairs in one pass within `on`, and anything else as ever.
 
     TRL gives the model a batch of [chosen; rejected], each row the prompt with one reply, so the prompt, most of a
     short email's tokens, is computed twice. Attention is causal: a token's state depends on the tokens before it and on
@@ -320,26 +308,20 @@ def with_shared_prompts(trainer_class: Any, models: Sequence[Any]) -> Any:
         return trainer_class
     shared = [SharedPrompt(model) for model in models]
 
-    @contextmanager
-    def in_one_pass() -> Iterator[None]:
+    def in_one_pass(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:
             for backbone in shared:
                 stack.enter_context(backbone.on())
-            yield
+            return method(*args, **kwargs)
 
     class OnePass(trainer_class):  # type: ignore[misc]
-        def compute_ref_log_probs(self, *given: Any, **more: Any) -> Any:
-            with in_one_pass():
-                return super().compute_ref_log_probs(*given, **more)
+        def compute_ref_log_probs(self, *args: Any, **kwargs: Any) -> Any:
+            return in_one_pass(super().compute_ref_log_probs, *args, **kwargs)
 
-        def _compute_loss(self, *given: Any, **more: Any) -> Any:
-            with in_one_pass():
-                return super()._compute_loss(*given, **more)
+        def _compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            return in_one_pass(super()._compute_loss, *args, **kwargs)
 
     return OnePass
-
-
-# ------------------------------------------------------------------------------------------------ reference scores kept
 
 
 CHUNK = 8
@@ -350,9 +332,7 @@ def with_kept_reference(trainer_class: Any, scores: ReferenceScores, told: Calla
     """TRL's DPO trainer, asking ``scores`` before it lets the reference model score a row.
 
     The one method that is replaced is TRL's own, so a version of TRL without it scores every row, as always.
-
-    Args:
-        told: hears how many rows are scored, those of data sets before included.
+    ``told`` gets the number of scored rows, those of data sets before included.
     """
     if not KEPT_REFERENCE:
         return trainer_class
@@ -379,9 +359,6 @@ def with_kept_reference(trainer_class: Any, scores: ReferenceScores, told: Calla
     return KeptReference
 
 
-# ---------------------------------------------------------------------------------------------- adapters in the weights
-
-
 ROOM = 1.5
 """Times the weights that must be free in memory before they are held twice."""
 
@@ -390,10 +367,9 @@ ROOM = 1.5
 def merged(model: Any) -> Iterator[None]:
     """While the block runs, adapters are part of the weights; afterwards these are the same ones, to the last bit.
 
-    An adapter is asked layer by layer, most of a token's time on a CPU.
-
-    Does nothing where it would not pay or not be exact: on a GPU, with parts of the model in other processes, in four
-    bits, diverged, or where memory does not hold the weights twice.
+    An adapter computed layer by layer takes most of a token's time on a CPU. Does nothing where it would not pay or not
+    be exact: on a GPU, with parts of the model in other processes, in four bits, diverged, or where memory does not
+    hold the weights twice.
     """
     import psutil
     import torch
@@ -423,16 +399,10 @@ def merged(model: Any) -> Iterator[None]:
             weight.data = old
 
 
-# ------------------------------------------------------------------------------------------------ the longest row first
-
-
 def longest_first(order: Sequence[int], lengths: Sequence[int], *, seen: int) -> list[int]:
-    """The order in which the longest row of those that are seen and the first one have traded places.
+    """The order in which the longest row of the first ``seen`` and the first one have traded places.
 
-    Args:
-        order: numbers of rows, as a training would take them.
-        lengths: of each row by its number, in tokens.
-        seen: how many of the order the training takes; one that it would not see does not come into it.
+    ``lengths`` are in tokens, by the numbers of rows that ``order`` has.
     """
     moved = list(order)
     if LONGEST_FIRST and moved:
@@ -478,9 +448,6 @@ def with_longest_first(trainer_class: Any, lengths: Sequence[int], *, seen: int)
             return LongestFirstSampler(SeedableRandomSampler(rows, data_seed=self.args.data_seed), lengths, seen=seen)
 
     return LongestFirst
-
-
-# ------------------------------------------------------------------------------------------------------------ four bits
 
 
 def keep_gradients(model: Any) -> None:

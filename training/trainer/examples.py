@@ -6,42 +6,35 @@ from dataclasses import dataclass
 
 from db.models import Method
 from llm.template import Message
-from training.data.rows import FrozenRow
+from training.data.rows import FrozenRow, UnpairedRow, unpaired
 from training.recipe.recipe import PAIRED
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One thing to learn from: a prompt with chosen and rejected reply, or with one reply."""
+    """A prompt with its chosen and rejected reply, or with one reply."""
 
     prompt_id: int
     prompt: list[Message]
     replies: tuple[list[Message], ...]
-    """Chosen and rejected; or the one reply."""
     label: bool | None = None
     """Of the one reply: whether it is a good one; none where nothing else is asked (supervised)."""
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The prompt's turns, then those of the first reply."""
+        return tuple(turn["content"] for turn in (*self.prompt, *self.replies[0]))
 
-def examples(
-    method: Method, rows: Sequence[FrozenRow], singles: Sequence[TrainingExample] = ()
-) -> list[TrainingExample]:
-    """The examples that a method makes of one split's rows.
 
-    Args:
-        singles: replies judged one by one, for KTO.
-    """
+def examples(method: Method, rows: Sequence[FrozenRow], thumbs: Sequence[UnpairedRow] = ()) -> list[TrainingExample]:
+    """The examples that a method makes of one split's rows; KTO reads the thumbs, too."""
     if method is Method.KTO:
+        singles = [
+            TrainingExample(it.prompt_id, it.prompt, (it.completion,), it.label) for it in unpaired(rows, thumbs)
+        ]
         # mixed by hash: KTO goes through them in this order, and a batch of one label only estimates nothing
-        return sorted(singles, key=lambda one: _hash(one))
+        return sorted(singles, key=lambda example: hashlib.sha256("\n".join(example.contents).encode()).hexdigest())
     if method in PAIRED:
         return [TrainingExample(row.prompt_id, row.prompt, (row.chosen, row.rejected)) for row in rows]
-    distinct = {_key(row.prompt, row.chosen): TrainingExample(row.prompt_id, row.prompt, (row.chosen,)) for row in rows}
-    return list(distinct.values())
-
-
-def _key(prompt: Sequence[Message], reply: Sequence[Message]) -> tuple[str, ...]:
-    return tuple(turn["content"] for turn in (*prompt, *reply))
-
-
-def _hash(one: TrainingExample) -> str:
-    return hashlib.sha256("\n".join(_key(one.prompt, one.replies[0])).encode()).hexdigest()
+    supervised = [TrainingExample(row.prompt_id, row.prompt, (row.chosen,)) for row in rows]
+    return list({example.contents: example for example in supervised}.values())

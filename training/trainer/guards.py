@@ -21,7 +21,7 @@ WRONG_REFERENCE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A row in tokens, as the model meets it."""
+    """A row in tokens."""
 
     prompt_id: int
     prompt: list[int]
@@ -63,23 +63,18 @@ def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[
             f"{len(too_long)} of {len(rows)} rows are longer than {max_length} tokens (the longest has {longest}); "
             f"rows are never cut. Choose a longest row of at least {longest} tokens."
         )
-    for row in rows:
-        for reply in row.replies:
-            ends = [place for place, token in enumerate(reply) if token in stop_ids]
-            if len(ends) != 1 or tokenizer.decode(reply[ends[0] + 1 :]).strip():
-                raise TrainingFailed(
-                    f"A reply to prompt {row.prompt_id} has {len(ends)} ends in tokens instead of one at its end, so "
-                    "the model would not learn when to stop. If the reply shows the model's own end-of-turn mark, undo "
-                    "its ranking and freeze again; else choose another base model."
-                )
+    for prompt_id, reply in ((row.prompt_id, reply) for row in rows for reply in row.replies):
+        ends = [place for place, token in enumerate(reply) if token in stop_ids]
+        if len(ends) != 1 or tokenizer.decode(reply[ends[0] + 1 :]).strip():
+            raise TrainingFailed(
+                f"A reply to prompt {prompt_id} has {len(ends)} ends in tokens instead of one at its end, so the model "
+                "would not learn when to stop. If the reply shows the model's own end-of-turn mark, undo its ranking "
+                "and freeze again; else choose another base model."
+            )
 
 
 def check_seen(rows: Sequence[Encoded], seen: Sequence[tuple[list[int], ...]]) -> None:
-    """The trainer's rows are ours, token by token: none dropped, none shortened.
-
-    Args:
-        seen: of each of the trainer's rows the prompt's tokens, then those of each reply.
-    """
+    """The trainer's rows, each a prompt and its replies, are ours, token by token: none dropped, none shortened."""
     if [(row.prompt, *row.replies) for row in rows] != list(seen):
         raise TrainingFailed(
             f"The trainer would see {len(seen)} rows that are not the {len(rows)} rows of the snapshot. Nothing was "
@@ -109,11 +104,12 @@ def check_first_step(log: Mapping[str, Any], *, expected_loss: float | None, own
         return
     off = expected_loss is not None and not abs(log["loss"] - expected_loss) <= TOLERANCE * max(1.0, expected_loss)
     if max(map(abs, rewards), default=0.0) > TOLERANCE or off:
-        said = "" if expected_loss is None else f", loss {log['loss']:.4f} instead of {expected_loss:.4f}"
+        figures = " and ".join(f"{reward:.4f}" for reward in rewards)
+        figures += "" if expected_loss is None else f", loss {log['loss']:.4f} instead of {expected_loss:.4f}"
         raise TrainingFailed(
-            f"At the first step the model already differs from the base model (rewards "
-            f"{' and '.join(f'{reward:.4f}' for reward in rewards)}{said}), so it would be compared with the wrong "
-            "reference. Start a new training; if it happens again, the base model's folder was changed."
+            f"At the first step the model already differs from the base model (rewards {figures}), so it would be "
+            "compared with the wrong reference. Start a new training; if it happens again, the base model's folder "
+            "was changed."
         )
 
 
@@ -121,10 +117,8 @@ def check_finite(log: Mapping[str, Any], *, step: int) -> None:
     """No loss or gradient is infinite or not a number."""
     for name in ("loss", "eval_loss", "grad_norm"):
         if name in log and not math.isfinite(log[name]):
-            raise TrainingFailed(
-                f"The {name} became {log[name]} at step {step}: the training fell apart. Start again with a lower "
-                "learning rate."
-            )
+            broken = f"The {name} became {log[name]} at step {step}: the training fell apart."
+            raise TrainingFailed(f"{broken} Start again with a lower learning rate.")
 
 
 def check_space(folder: Path, *, needed: int) -> None:

@@ -4,8 +4,9 @@ TRL's metrics cannot tell over-optimisation from success: a run whose accuracy w
 every reply into "Sorry about that." (docs/experiments.md). So replies to fixed prompts are looked at, too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from db.models import Split
 from training.trainer.run_folder import SampleReport, StepReport, WarningReport
@@ -34,64 +35,57 @@ class Best:
 
     step: int
     healthy: bool
-    """Nothing was wrong with the model's replies at it."""
+    """Whether the model's replies were in order at it."""
     loss: float
 
     def beats(self, other: "Best | None") -> bool:
-        """Whether this one is to be kept instead: health first, then validation loss; the later one of equals."""
+        """Whether it is to be kept instead: health first, then validation loss; the later one of equals."""
         return other is None or (self.healthy, -self.loss) >= (other.healthy, -other.loss)
 
 
 def findings(
     steps: Sequence[StepReport], samples: Sequence[SampleReport], *, at: int, with_reference: bool, beta: float
 ) -> list[WarningReport]:
-    """What is wrong at an evaluation, each as a sentence; those that should end the training say so.
+    """Everything that is wrong at an evaluation; what should end the training says so.
 
     Args:
         steps: everything reported so far, both splits.
         samples: every sample reply so far; those of step 0 are the base model's.
-        at: the step that was just evaluated.
-        with_reference: rewards are relative to a reference model (DPO, KTO).
-        beta: of the recipe, by which rewards were multiplied.
+        with_reference: rewards are relative to a reference model (DPO, KTO), multiplied by ``beta``.
     """
-    checks = [
-        _diverged(steps),
-        _overfitting(steps),
-        _collapsed(steps, beta=beta) if with_reference else None,
-        _pinned(steps) if with_reference else None,
-        _past_margin(steps) if with_reference else None,
-        _length(samples, at),
-        _repeating(samples, at),
-    ]
+    train, validation = (
+        sorted((report for report in steps if report.split is split), key=lambda report: report.step)
+        for split in (Split.TRAIN, Split.VALIDATION)
+    )
+    checks = [_check_divergence(train), _check_overfitting(validation)]
+    if with_reference:
+        checks += [_check_collapse(validation or train, beta=beta), _check_accuracy(train), _check_margin(train)]
+    checks += [_check_length(samples, at), _check_repetition(samples, at)]
     return [WarningReport(at, kind, sentence, stops) for kind, sentence, stops in filter(None, checks)]
 
 
 Finding = tuple[str, str, bool] | None
+"""A kind, a sentence, and whether it should end the training."""
 
 
-def _of(steps: Iterable[StepReport], split: Split) -> list[StepReport]:
-    return sorted((one for one in steps if one.split is split), key=lambda one: one.step)
-
-
-def _diverged(steps: Sequence[StepReport]) -> Finding:
-    losses = [one.loss for one in _of(steps, Split.TRAIN)]
+def _check_divergence(train: Sequence[StepReport]) -> Finding:
+    losses = [report.loss for report in train]
     if len(losses) < 2 * RECENT:
         return None
-    first, last = sum(losses[:RECENT]) / RECENT, sum(losses[-RECENT:]) / RECENT
+    first, last = fmean(losses[:RECENT]), fmean(losses[-RECENT:])
     if last <= DIVERGED * first:
         return None
     return "diverged", f"The loss rose from {first:.3f} to {last:.3f}. Start again with a lower learning rate.", True
 
 
-def _overfitting(steps: Sequence[StepReport]) -> Finding:
-    seen = _of(steps, Split.VALIDATION)
-    if len(seen) < 3:
+def _check_overfitting(validation: Sequence[StepReport]) -> Finding:
+    if len(validation) < 3:
         return None
-    best = min(seen[:-2], key=lambda one: one.loss)
-    later = seen[-2:]
-    if not all(one.loss > best.loss + (WORSE - 1) * abs(best.loss) for one in later):
+    best, later = min(validation[:-2], key=lambda report: report.loss), validation[-2:]
+    if any(report.loss <= best.loss + (WORSE - 1) * abs(best.loss) for report in later):
         return None
-    if best.reward_accuracy is not None and any((one.reward_accuracy or 0) > best.reward_accuracy for one in later):
+    accuracy = best.reward_accuracy
+    if accuracy is not None and any((report.reward_accuracy or 0) > accuracy for report in later):
         return None
     return (
         "overfitting",
@@ -102,12 +96,11 @@ def _overfitting(steps: Sequence[StepReport]) -> Finding:
     )
 
 
-def _collapsed(steps: Sequence[StepReport], *, beta: float) -> Finding:
-    seen = _of(steps, Split.VALIDATION) or _of(steps, Split.TRAIN)
-    if not seen or seen[-1].logps_chosen is None or seen[-1].rewards_chosen is None:
+def _check_collapse(reports: Sequence[StepReport], *, beta: float) -> Finding:
+    last, reward = (reports[-1].logps_chosen, reports[-1].rewards_chosen) if reports else (None, None)
+    if last is None or reward is None:
         return None
-    last, moved = seen[-1].logps_chosen, (seen[-1].rewards_chosen or 0) / beta
-    reference = last - moved
+    reference = last - reward / beta
     if reference >= 0 or last >= COLLAPSE * reference:
         return None
     return (
@@ -118,9 +111,8 @@ def _collapsed(steps: Sequence[StepReport], *, beta: float) -> Finding:
     )
 
 
-def _pinned(steps: Sequence[StepReport]) -> Finding:
-    seen = _of(steps, Split.TRAIN)[-PINNED:]
-    if len(seen) < PINNED or any((one.reward_accuracy or 0) < 1 for one in seen):
+def _check_accuracy(train: Sequence[StepReport]) -> Finding:
+    if len(train) < PINNED or any((report.reward_accuracy or 0) < 1 for report in train[-PINNED:]):
         return None
     return (
         "accuracy pinned",
@@ -130,24 +122,23 @@ def _pinned(steps: Sequence[StepReport]) -> Finding:
     )
 
 
-def _past_margin(steps: Sequence[StepReport]) -> Finding:
-    recent = [one.reward_margin for one in _of(steps, Split.TRAIN)[-RECENT:] if one.reward_margin is not None]
-    if not recent or sum(recent) / len(recent) <= MARGIN:
+def _check_margin(train: Sequence[StepReport]) -> Finding:
+    recent = [report.reward_margin for report in train[-RECENT:] if report.reward_margin is not None]
+    if not recent or fmean(recent) <= MARGIN:
         return None
     return (
         "margin",
-        f"The reward margin is {sum(recent) / len(recent):.1f}; healthy runs stayed under {MARGIN:g}. Such models "
+        f"The reward margin is {fmean(recent):.1f}; healthy runs stayed under {MARGIN:g}. Such models "
         "often write a few words that please the rule and nothing else: read the replies below.",
         False,
     )
 
 
-def _length(samples: Sequence[SampleReport], at: int) -> Finding:
-    base, now = _tokens(samples, 0), _tokens(samples, at)
+def _check_length(samples: Sequence[SampleReport], at: int) -> Finding:
+    base, now = _mean_tokens(samples, 0), _mean_tokens(samples, at)
     if not base or now is None or SHORTER * base <= now <= LONGER * base:
         return None
-    before = max((one.step for one in samples if 0 < one.step < at), default=None)
-    earlier = _tokens(samples, before) if before is not None else None
+    earlier = _mean_tokens(samples, max((reply.step for reply in samples if 0 < reply.step < at), default=-1))
     again = earlier is not None and not SHORTER * base <= earlier <= LONGER * base
     word = "under half" if now < base else "over twice"
     return (
@@ -158,16 +149,15 @@ def _length(samples: Sequence[SampleReport], at: int) -> Finding:
     )
 
 
-def _tokens(samples: Sequence[SampleReport], step: int | None) -> float | None:
-    """Mean length of the replies at a step, in tokens."""
-    found = [one.tokens for one in samples if one.step == step]
-    return sum(found) / len(found) if found else None
+def _mean_tokens(samples: Sequence[SampleReport], step: int) -> float | None:
+    tokens = [reply.tokens for reply in samples if reply.step == step]
+    return fmean(tokens) if tokens else None
 
 
-def _repeating(samples: Sequence[SampleReport], at: int) -> Finding:
-    base = {one.place: repeated(one.reply) for one in samples if one.step == 0}
-    now = [one for one in samples if one.step == at]
-    worse = [one for one in now if repeated(one.reply) > REPEATED >= base.get(one.place, 0)]
+def _check_repetition(samples: Sequence[SampleReport], at: int) -> Finding:
+    base = {reply.place: repeated(reply.reply) for reply in samples if reply.step == 0}
+    now = [reply for reply in samples if reply.step == at]
+    worse = [reply for reply in now if repeated(reply.reply) > REPEATED >= base.get(reply.place, 0)]
     if not worse:
         return None
     return (
@@ -181,5 +171,5 @@ def _repeating(samples: Sequence[SampleReport], at: int) -> Finding:
 def repeated(text: str, words: int = 4) -> float:
     """Share of a text's sequences of so many words that came before in it, in [0, 1]; 0 for a short one."""
     said = text.lower().split()
-    runs = [tuple(said[start : start + words]) for start in range(len(said) - words + 1)]
+    runs = list(zip(*(said[start:] for start in range(words)), strict=False))
     return 1 - len(set(runs)) / len(runs) if len(runs) > words else 0.0

@@ -12,88 +12,57 @@ from training.recipe.estimate import seconds_a_step
 
 def training_runs(s: Session, *, project_id: int) -> Sequence[TrainingRun]:
     """The project's TrainingRuns, newest first, with snapshot, recipe and models at hand."""
-    return s.scalars(
-        select(TrainingRun)
-        .where(TrainingRun.project_id == project_id)
-        .order_by(TrainingRun.id.desc())
-        .options(
-            selectinload(TrainingRun.snapshot),
-            selectinload(TrainingRun.recipe),
-            selectinload(TrainingRun.base_model),
-            selectinload(TrainingRun.model_version),
-        )
-    ).all()
+    beside = (TrainingRun.snapshot, TrainingRun.recipe, TrainingRun.base_model, TrainingRun.model_version)
+    of_project = select(TrainingRun).where(TrainingRun.project_id == project_id).order_by(TrainingRun.id.desc())
+    return s.scalars(of_project.options(*map(selectinload, beside))).all()
 
 
 def training_steps(s: Session, *, run_id: int) -> Sequence[TrainingStep]:
-    """What the trainer reported, in order."""
-    return s.scalars(
-        select(TrainingStep).where(TrainingStep.training_run_id == run_id).order_by(TrainingStep.step)
-    ).all()
-
-
-@dataclass(frozen=True)
-class SampleReply:
-    """What the model in training said at one step."""
-
-    step: int
-    """0 is the model before its first step."""
-    reply: str
-    tokens: int
-    ended: bool
+    """The trainer's reports, in order."""
+    of_run = select(TrainingStep).where(TrainingStep.training_run_id == run_id)
+    return s.scalars(of_run.order_by(TrainingStep.step)).all()
 
 
 @dataclass(frozen=True)
 class PromptSamples:
-    """One of the fixed prompts, and what was said to it."""
+    """One of the fixed prompts, with the replies of the model in training."""
 
     place: int
     prompt: str
     context: str | None
     synthetic: bool
-    replies: tuple[SampleReply, ...]
-    """By step."""
+    replies: tuple[TrainingSample, ...]
+    """By step; 0 is the model before its first step."""
 
-    def at(self, step: int) -> SampleReply | None:
+    def at(self, step: int) -> TrainingSample | None:
         """The reply at that step, else at the last one before it; none before the first."""
-        return max((one for one in self.replies if one.step <= step), key=lambda one: one.step, default=None)
+        return next((reply for reply in reversed(self.replies) if reply.step <= step), None)
 
 
 def samples(s: Session, *, run_id: int) -> tuple[PromptSamples, ...]:
     """The run's sample replies by prompt, in the prompts' order."""
-    found = s.execute(
+    rows = s.execute(
         select(TrainingSample, Prompt)
         .join(Prompt, Prompt.id == TrainingSample.prompt_id)
         .where(TrainingSample.training_run_id == run_id)
         .order_by(TrainingSample.place, TrainingSample.step)
     ).all()
-    prompts = {sample.place: prompt for sample, prompt in found}
+    replies = {prompt: tuple(reply for reply, asked in rows if asked is prompt) for _, prompt in rows}
     return tuple(
-        PromptSamples(
-            place=place,
-            prompt=prompt.text,
-            context=prompt.context,
-            synthetic=prompt.synthetic,
-            replies=tuple(
-                SampleReply(one.step, one.reply, one.tokens, one.ended) for one, _ in found if one.place == place
-            ),
-        )
-        for place, prompt in prompts.items()
+        PromptSamples(mine[0].place, prompt.text, prompt.context, prompt.synthetic, mine)
+        for prompt, mine in replies.items()
     )
 
 
 def warnings(s: Session, *, run_id: int) -> Sequence[TrainingWarning]:
-    """What the guards found wrong, first things first."""
-    return s.scalars(
-        select(TrainingWarning)
-        .where(TrainingWarning.training_run_id == run_id)
-        .order_by(TrainingWarning.step, TrainingWarning.kind)
-    ).all()
+    """The findings of the checks, first things first."""
+    of_run = select(TrainingWarning).where(TrainingWarning.training_run_id == run_id)
+    return s.scalars(of_run.order_by(TrainingWarning.step, TrainingWarning.kind)).all()
 
 
 def minutes_left(run: TrainingRun, steps: Sequence[TrainingStep]) -> float | None:
     """From the steps so far; none where the run has ended or has taken too few."""
-    times = [(one.step, one.seconds) for one in steps if one.split is Split.TRAIN and one.seconds is not None]
+    times = [(step.step, step.seconds) for step in steps if step.split is Split.TRAIN and step.seconds is not None]
     a_step = seconds_a_step(times)
     if run.status.ended or a_step is None or not run.total:
         return None
@@ -120,7 +89,7 @@ CURVES: dict[str, tuple[tuple[str, str], ...]] = {
     "Gradient norm": (("", "grad_norm"),),
     "Tokens per second": (("", "tokens_per_second"),),
 }
-"""Each chart's lines: what a line is called beside its rows, and the column that it shows."""
+"""Each chart's lines: a line's name beside its rows, and the column that it shows."""
 
 
 def points(steps: Sequence[TrainingStep], chart: str) -> list[StepValue]:
@@ -129,14 +98,14 @@ def points(steps: Sequence[TrainingStep], chart: str) -> list[StepValue]:
     Before the first update, and before the second where the first was made at a learning rate of 0 (as a warm-up
     begins), all rewards are ties, which count as wrong: that accuracy of 0 says nothing and is left out.
     """
-    found = []
+    values = []
     for name, column in CURVES[chart]:
-        told = [(one, getattr(one, column)) for one in steps if getattr(one, column) is not None]
-        first = min((one.step for one, _ in told if one.split is Split.TRAIN), default=0)
-        for one, value in told:
-            untrained = one.step == 0 or (one.split is Split.TRAIN and one.step == first)
-            if chart == "Reward accuracy" and (untrained or (value == 0 and one.reward_margin == 0)):
+        reported = [(step, getattr(step, column)) for step in steps if getattr(step, column) is not None]
+        first = min((step.step for step, _ in reported if step.split is Split.TRAIN), default=0)
+        for step, value in reported:
+            untrained = step.step == 0 or (step.split is Split.TRAIN and step.step == first)
+            if chart == "Reward accuracy" and (untrained or (value == 0 and step.reward_margin == 0)):
                 continue
-            rows = "validation" if one.split is Split.VALIDATION else "training"
-            found.append(StepValue(one.step, f"{rows}, {name}" if name else rows, value))
-    return sorted(found, key=lambda point: (point.line, point.step))
+            rows = "validation" if step.split is Split.VALIDATION else "training"
+            values.append(StepValue(step.step, f"{rows}, {name}" if name else rows, value))
+    return sorted(values, key=lambda value: (value.line, value.step))

@@ -19,8 +19,8 @@ from llm.folder import hash_weights, is_hub_id
 from training.recipe.recipe import EXPERIMENTAL, WITH_REFERENCE, Loss
 from training.trainer.cpu import longest_first, with_kept_reference, with_longest_first, with_shared_prompts
 from training.trainer.examples import TrainingExample
-from training.trainer.following import is_first, processes
 from training.trainer.guards import Encoded, check_seen
+from training.trainer.processes import is_first, processes
 from training.trainer.reference import ReferenceScores
 from training.trainer.run_folder import RunFolder, RunInput
 from training.trainer.weights import lora_config, on_gpu, revision_of
@@ -57,9 +57,9 @@ def make_trainer(
 
     Args:
         reference: model to hold the trained one to; none for the one that the training starts from.
-        told: hears how many rows the reference model has scored.
+        told: gets the number of rows that the reference model has scored.
     """
-    trainer_class, config_class, more = _kind(given, told=told)
+    trainer_class, config_class, more = _trl_classes(given, told=told)
     in_one_pass = given.method is Method.DPO and processes() == 1 and not on_gpu()  # elsewhere nobody has measured it
     lengths = [row.tokens if in_one_pass else row.length for row in encoded[Split.TRAIN]]
     seen = given.steps(len(lengths)) * given.effective_batch_size
@@ -73,7 +73,7 @@ def make_trainer(
         trainer_class = with_shared_prompts(trainer_class, [each for each in (model, reference) if each is not None])
     trainer = trainer_class(
         model=model,
-        args=config_class(**_common(run, given, rows), **more),
+        args=config_class(**_common_settings(run, given, rows), **more),
         train_dataset=_dataset(run, given.method, rows, Split.TRAIN),
         eval_dataset=_dataset(run, given.method, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
         processing_class=tokenizer,
@@ -83,15 +83,15 @@ def make_trainer(
     )
     if given.method in EXPERIMENTAL:
         # these tokenize in a way of their own, with a second end of turn after ours; so they get our tokens
-        trainer.train_dataset = _tokens(encoded[Split.TRAIN])
-        trainer.eval_dataset = _tokens(encoded[Split.VALIDATION]) if encoded[Split.VALIDATION] else None
+        trainer.train_dataset = _token_dataset(encoded[Split.TRAIN])
+        trainer.eval_dataset = _token_dataset(encoded[Split.VALIDATION]) if encoded[Split.VALIDATION] else None
     else:
         for split, dataset in ((Split.TRAIN, trainer.train_dataset), (Split.VALIDATION, trainer.eval_dataset or ())):
-            check_seen(encoded[split], [_seen(given.method, row) for row in dataset])
+            check_seen(encoded[split], [_trainer_row(given.method, row) for row in dataset])
     return trainer
 
 
-def _kind(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, Any, dict[str, Any]]:
+def _trl_classes(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, Any, dict[str, Any]]:
     """Trainer class, configuration class, and what only this method's configuration has."""
     if given.method is Method.SFT:
         from trl.trainer.sft_config import SFTConfig
@@ -120,18 +120,13 @@ def _kind(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, Any, di
     # several processes share the scoring out among them, as TRL does it
     keeping = beforehand and processes() == 1
     trainer = with_kept_reference(DPOTrainer, _reference_scores(given), told) if keeping else DPOTrainer
-    loss = given.loss.value.lower()
-    more = {
-        "loss_type": [loss, "sft"] if given.rpo_alpha else [loss],
-        "loss_weights": [1.0, given.rpo_alpha] if given.rpo_alpha else [1.0],
-        # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
-        "precompute_ref_log_probs": beforehand,
-    }
-    return trainer, DPOConfig, more
+    losses = {given.loss.value.lower(): 1.0} | ({"sft": given.rpo_alpha} if given.rpo_alpha else {})
+    # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
+    more = {"precompute_ref_log_probs": beforehand}
+    return trainer, DPOConfig, {"loss_type": list(losses), "loss_weights": list(losses.values()), **more}
 
 
-def _common(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
-    """What every method's configuration has."""
+def _common_settings(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
     import torch
 
     gpu = on_gpu()
@@ -178,61 +173,50 @@ def _reference_scores(given: RunInput) -> ReferenceScores:
     weights = f"{location}@{revision_of(location) or uuid4()}" if is_hub_id(location) else hash_weights(Path(location))
     # another reference than the model in training is loaded whole
     precision = "QLORA" if given.adapter is Adapter.QLORA and given.reference_model is None else "float32"
-    config = Path(location) / "config.json"
-    model = {
-        "weights": weights,
-        "config": file_sha256(config) if config.is_file() else None,
-        "template": given.template_hash,
-        "precision": precision,
-    }
+    file = Path(location) / "config.json"
+    config = file_sha256(file) if file.is_file() else None
+    model = {"weights": weights, "config": config, "template": given.template_hash, "precision": precision}
     return ReferenceScores(Path(given.kept or "."), model=model)
 
 
 def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split) -> Any:
     """TRL's columns, in its conversational format; on disk, where all processes of a training find the same."""
+    from accelerate import PartialState
     from datasets import Dataset, Features, Value, load_from_disk
 
     message = [{"role": Value("string"), "content": Value("string")}]
-    mine = rows[split]
-    names = ("chosen", "rejected") if mine and len(mine[0].replies) == 2 else ("completion",)
-    data: dict[str, Any] = {"prompt": [row.prompt for row in mine]}
-    data |= {name: [row.replies[place] for row in mine] for place, name in enumerate(names)}
+    examples = rows[split]
+    names = ("chosen", "rejected") if examples and len(examples[0].replies) == 2 else ("completion",)
+    data: dict[str, Any] = {"prompt": [example.prompt for example in examples]}
+    data |= {name: [example.replies[place] for example in examples] for place, name in enumerate(names)}
     features: dict[str, Any] = dict.fromkeys(data, message)
     if method is Method.KTO:
-        data["label"], features["label"] = [row.label for row in mine], Value("bool")
+        data["label"], features["label"] = [example.label for example in examples], Value("bool")
     place = run.checkpoints / split.value.lower()
     if is_first():
         shutil.rmtree(place, ignore_errors=True)
         Dataset.from_dict(data, features=Features(features)).save_to_disk(str(place))
-    wait_for_all()
+    if processes() > 1:
+        PartialState().wait_for_everyone()
     return load_from_disk(str(place))
 
 
-def wait_for_all() -> None:
-    """Let no process of this training go on before all are here."""
-    from accelerate import PartialState
-
-    if processes() > 1:
-        PartialState().wait_for_everyone()
-
-
-def _tokens(rows: Sequence[Encoded]) -> Any:
+def _token_dataset(rows: Sequence[Encoded]) -> Any:
     """The columns that TRL's experimental trainers make for themselves, from our tokens."""
     from datasets import Dataset
 
     def columns(row: Encoded) -> dict[str, list[int]]:
-        made = {"prompt_input_ids": row.prompt, "prompt_attention_mask": [1] * len(row.prompt)}
+        tokens = {"prompt_input_ids": row.prompt, "prompt_attention_mask": [1] * len(row.prompt)}
         for name, reply in zip(("chosen", "rejected"), row.replies, strict=True):
-            made[f"{name}_input_ids"] = [*row.prompt, *reply]
-            made[f"{name}_attention_mask"] = [1] * (len(row.prompt) + len(reply))
-            made[f"{name}_labels"] = [-100] * len(row.prompt) + reply
-        return made
+            tokens[f"{name}_input_ids"] = [*row.prompt, *reply]
+            tokens[f"{name}_attention_mask"] = [1] * (len(row.prompt) + len(reply))
+            tokens[f"{name}_labels"] = [-100] * len(row.prompt) + reply
+        return tokens
 
     return Dataset.from_list([columns(row) for row in rows])
 
 
-def _seen(method: Method, row: Mapping[str, Any]) -> tuple[list[int], ...]:
-    """One of the trainer's rows as prompt and replies in tokens."""
+def _trainer_row(method: Method, row: Mapping[str, Any]) -> tuple[list[int], ...]:
     if method is Method.SFT:
         start = next((place for place, label in enumerate(row["labels"]) if label != -100), len(row["labels"]))
         ids = list(row["input_ids"])

@@ -1,10 +1,11 @@
-"""What a training says while it runs: every step written down, evaluated models tried on fixed prompts and kept.
+"""Watches a training: every step is written down, evaluated models are tried on fixed prompts and the best one kept.
 
-The folder's files hear everything first, so a run that was killed, or that runs on another machine, is known by them.
+The folder's files get everything first, so a run that was killed, or that runs on another machine, is known by them.
 """
 
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +20,9 @@ from llm.template import token_ids
 from training.recipe.recipe import WITH_REFERENCE
 from training.trainer.cpu import merged
 from training.trainer.examples import TrainingExample
-from training.trainer.following import is_first, processes
 from training.trainer.guards import check_finite, check_first_step
 from training.trainer.health import Best, findings
+from training.trainer.processes import is_first, processes
 from training.trainer.run_folder import (
     Listener,
     Report,
@@ -42,31 +43,28 @@ class Interrupted(TrainingFailed):
 
 @dataclass(frozen=True)
 class FileListener:
-    """Keeps what it hears in the run's folder and passes it on."""
+    """Writes everything into the run's folder and passes it on."""
 
     run: RunFolder
     listener: Listener
 
     def stage(self, text: str) -> None:
-        """Keep it in place of the last."""
-        self.run.say(text)
+        """Pass it on."""
         self.listener.stage(text)
 
     def report(self, report: Report) -> None:
-        """Keep and pass on."""
+        """Write it down."""
         self.run.add(report)
         self.listener.report(report)
 
 
 @dataclass(frozen=True)
 class OffsetListener:
-    """Passes on one stage of several: its steps count on from those before."""
+    """Passes on one stage of two, whose other one has so many steps before or after it."""
 
     listener: Listener
     before: int
-    """Steps of the stages before."""
     after: int
-    """Steps of the stages after."""
 
     def stage(self, text: str) -> None:
         """Pass it on; the first stage says which it is."""
@@ -83,13 +81,13 @@ class OffsetListener:
 
 
 def fixed_prompts(rows: Sequence[TrainingExample]) -> list[TrainingExample]:
-    """The first few different prompts: the same ones at every look."""
+    """The first few different prompts: the same ones at every evaluation."""
     distinct = {row.prompt_id: row for row in sorted(rows, key=lambda row: row.prompt_id)}
     return list(distinct.values())[:FIXED_PROMPTS]
 
 
 class Monitor:
-    """Hears the trainer through `callback`, and decides what is kept and when it is enough."""
+    """Listens to the trainer by `callback`, and decides which model is kept and when the training ends."""
 
     def __init__(
         self,
@@ -104,7 +102,7 @@ class Monitor:
     ) -> None:
         self.trainer: Any = None
         self.problem: Exception | None = None
-        """What the listener raised; the training ends with a checkpoint and then raises it."""
+        """Raised by the listener; the training ends with a checkpoint and then raises it."""
         self.stopped: str | None = None
         self._run, self._given, self._listener = run, given, listener
         self._tokenizer, self._prompts = tokenizer, prompts
@@ -124,124 +122,119 @@ class Monitor:
 
         monitor = self
 
+        def end_on_problem(control: Any) -> None:
+            if monitor.problem is not None:
+                control.should_save = control.should_training_stop = True
+
         class Reporting(TrainerCallback):
             def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
                 if not any(sample.step == 0 for sample in monitor._samples):
                     monitor.try_out(model, step=0)
                 monitor._at = time.monotonic()
 
-            def on_log(
-                self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-            ) -> None:
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
                 if logs and {"loss", "eval_loss"} & logs.keys():
-                    monitor.heard(logs, step=state.global_step, steps=state.max_steps)
-                if monitor.problem is not None:
-                    control.should_save = control.should_training_stop = True
+                    monitor.take_log(logs, step=state.global_step, steps=state.max_steps)
+                end_on_problem(control)
 
             def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-                monitor.evaluated(model, step=state.global_step, steps=state.max_steps)
+                monitor.judge(model, step=state.global_step, steps=state.max_steps)
                 if monitor.stopped and state.global_step < state.max_steps:
                     control.should_training_stop = True
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                if monitor.problem is not None:
-                    control.should_save = control.should_training_stop = True
+                end_on_problem(control)
 
         return Reporting()
 
-    def heard(self, logs: dict[str, float], *, step: int, steps: int) -> None:
-        """One log of the trainer: checked, written down, told."""
+    def take_log(self, logs: dict[str, float], *, step: int, steps: int) -> None:
+        """Check a log of the trainer and report it."""
         check_finite(logs, step=step)
         if step == 1 and "loss" in logs and self._given.method in WITH_REFERENCE:
             check_first_step(logs, expected_loss=self._first_loss, own_reference=self._own_reference)
-        said = StepReport.of(
-            logs | self._speed(logs), step=step, steps=steps, seconds=round(time.monotonic() - self._began, 1)
-        )
-        self._history.append(said)
-        margin = "" if said.reward_margin is None else f", margin {said.reward_margin:.4f}"
+        seconds = round(time.monotonic() - self._began, 1)
+        report = StepReport.of(logs | self._speed(logs), step=step, steps=steps, seconds=seconds)
+        self._history.append(report)
+        margin = "" if report.reward_margin is None else f", margin {report.reward_margin:.4f}"
         if is_first():
-            print(f"{said.split.value} step {said.step}/{said.steps}: loss {said.loss:.5f}{margin}", flush=True)
-        self._tell(self._listener.report, said)
+            print(f"{report.split.value} step {step}/{steps}: loss {report.loss:.5f}{margin}", flush=True)
+        self._pass_on(self._listener.report, report)
 
     def _speed(self, logs: dict[str, float]) -> dict[str, float]:
         """Tokens a second since the last training step, where the trainer counts them."""
         if "loss" not in logs or "num_tokens" not in logs:
             return {}
-        now, before, at = time.monotonic(), self._tokens, self._at
-        self._tokens, self._at = logs["num_tokens"], now
-        read = logs["num_tokens"] - before
-        return {"tokens_per_second": read / (now - at)} if read > 0 and now > at else {}
+        read, seconds = logs["num_tokens"] - self._tokens, time.monotonic() - self._at
+        self._tokens, self._at = logs["num_tokens"], self._at + seconds
+        return {"tokens_per_second": read / seconds} if read > 0 and seconds > 0 else {}
 
-    def evaluated(self, model: Any, *, step: int, steps: int) -> None:
-        """After a look at the validation rows: sample replies, guards, and the model kept if it is the best."""
+    def judge(self, model: Any, *, step: int, steps: int) -> None:
+        """After an evaluation: write sample replies, check everything, and keep the model if it is the best."""
         self.try_out(model, step=step)
-        found = findings(
-            self._history,
-            self._samples,
-            at=step,
-            with_reference=self._given.method in WITH_REFERENCE,
-            beta=self._given.beta,
-        )
-        for finding in found:
-            if (finding.step, finding.kind) not in self._warned:
-                self._warned.add((finding.step, finding.kind))
-                self._tell(self._listener.report, finding)
+        with_reference, beta = self._given.method in WITH_REFERENCE, self._given.beta
+        warnings = findings(self._history, self._samples, at=step, with_reference=with_reference, beta=beta)
+        for warning in warnings:
+            if (warning.step, warning.kind) not in self._warned:
+                self._warned.add((warning.step, warning.kind))
+                self._pass_on(self._listener.report, warning)
         if self._given.stop_early and step < steps:
-            self.stopped = next((one.sentence for one in found if one.stops), None)
-        losses = [one.loss for one in self._history if one.split is Split.VALIDATION and one.step == step]
+            self.stopped = next((warning.sentence for warning in warnings if warning.stops), None)
+        losses = [report.loss for report in self._history if report.split is Split.VALIDATION and report.step == step]
         if losses:
-            healthy = not any(one.kind in ("length", "repeating", "chosen collapsed") for one in found)
+            healthy = not any(warning.kind in ("length", "repeating", "chosen collapsed") for warning in warnings)
             self.keep(Best(step, healthy, losses[-1]))
         self._at = time.monotonic()
 
-    def keep(self, found: Best) -> None:
+    def keep(self, best: Best) -> None:
         """Save the model as it is now, unless a better one is kept."""
-        if not found.beats(self.best):
+        if not best.beats(self.best):
             return
-        self.best = found
+        self.best = best
         place = self._run.best
         scratch = place.with_name(f"{place.name}.tmp")
         if is_first():
             shutil.rmtree(scratch, ignore_errors=True)
         self.trainer.save_model(str(scratch))  # all processes together, each with its part
         if is_first():
-            write_json(scratch / "best.json", asdict(found))
+            write_json(scratch / "best.json", asdict(best))
             shutil.rmtree(place, ignore_errors=True)
             scratch.rename(place)
 
     def keep_checkpoint(self, checkpoint: Path) -> Best:
         """Keep the last checkpoint's model, where no validation rows could tell which is best."""
-        found, place = Best(step_of(checkpoint), healthy=True, loss=0.0), self._run.best
+        best, place = Best(step_of(checkpoint), healthy=True, loss=0.0), self._run.best
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(checkpoint, place, ignore=shutil.ignore_patterns("optimizer*", "scheduler*", "rng_state*"))
-        write_json(place / "best.json", asdict(found))
-        return found
+        write_json(place / "best.json", asdict(best))
+        return best
 
     def try_out(self, model: Any, *, step: int) -> None:
         """Sample replies to the fixed prompts, always the likeliest words, so that only the model makes a change."""
         if not self._prompts or not self._given.sample_tokens or not self._given.evaluation_count:
             return
-        self._tell(self._listener.stage, "Writing sample replies")
+        self._pass_on(self._listener.stage, "Writing sample replies")
         model = self.trainer.accelerator.unwrap_model(model)
         replies = sample_replies(model, self._tokenizer, self._prompts, most=self._given.sample_tokens)
-        for place, (prompt, (text, tokens, ended)) in enumerate(zip(self._prompts, replies, strict=True), start=1):
-            said = SampleReport(step, place, prompt.prompt_id, text, tokens, ended)
-            self._samples.append(said)
-            self._tell(self._listener.report, said)
-        self._tell(self._listener.stage, "Training")
+        for place, (prompt, reply) in enumerate(zip(self._prompts, replies, strict=True), start=1):
+            report = SampleReport(step, place, prompt.prompt_id, *reply)
+            self._samples.append(report)
+            self._pass_on(self._listener.report, report)
+        self._pass_on(self._listener.stage, "Training")
 
-    def _tell(self, listener: Callable[[Any], None], said: object) -> None:
-        """Say something; whatever the listener raises is raised once a checkpoint is saved.
+    def _pass_on(self, listener: Callable[[Any], None], message: object) -> None:
+        """Pass it to the listener; what that raises is raised once a checkpoint is saved.
 
-        What belongs to the step that is saved is said even when somebody asked to stop: no resume would repeat it.
+        What belongs to the saved step is passed on even after a request to stop: no resume would repeat it.
         """
         if self.problem is not None and not isinstance(self.problem, Interrupted):
             return
         try:
-            listener(said)
+            listener(message)
         except OSError:  # the folder itself cannot be written: nothing could be saved either
             raise
         except Exception as problem:
+            if processes() > 1:  # the others would wait for this one in vain
+                raise
             self.problem = problem
 
 
@@ -254,10 +247,10 @@ def sample_replies(
     """
     import torch
 
-    given = [token_ids(tokenizer, one.prompt, reply_next=True) for one in prompts]
-    longest, pad = max(map(len, given)), tokenizer.pad_token_id or tokenizer.eos_token_id
-    ids = torch.tensor([[pad] * (longest - len(one)) + one for one in given], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in given], device=model.device)
+    rows = [token_ids(tokenizer, prompt.prompt, reply_next=True) for prompt in prompts]
+    longest, pad = max(map(len, rows)), tokenizer.pad_token_id or tokenizer.eos_token_id
+    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
     ends = model.generation_config.eos_token_id
     stops = set(ends) if isinstance(ends, list) else {ends, tokenizer.eos_token_id}
     was_training = model.training
@@ -292,7 +285,7 @@ def ending_asked(monitor: Monitor) -> Iterator[None]:
 
     Not where several processes train: they would hear of it at different steps and wait for each other.
     """
-    if processes() > 1:
+    if processes() > 1 or threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield
         return
 
@@ -301,11 +294,7 @@ def ending_asked(monitor: Monitor) -> Iterator[None]:
             "The training was asked to stop; it goes on from its last checkpoint when it is started again."
         )
 
-    try:
-        before = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not the main thread, which alone hears signals
-        yield
-        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

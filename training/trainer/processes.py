@@ -1,32 +1,32 @@
-"""A training in processes of its own on this machine, and what they write given to a Listener."""
+"""A training in several processes of one machine, started by ``accelerate launch``.
+
+Each is ``python -m jobs.child`` of the same attempt again, and the first of them says what goes on. On GPUs they share
+the model out among them (FSDP2); on a CPU, for which accelerate has no FSDP, each holds all of it and they share the
+rows out (DDP over gloo).
+"""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from db.models import Method
+from db.session import session
 from errors import TrainingFailed
 from files import write_json
 from jobs.attempts import why
 from jobs.processes import tied
+from jobs.progress import Progress
+from jobs.runs import log_tail
 from settings import ROOT
-from training.trainer.following import LOG, Following, begin_anew, failure, log_end
-from training.trainer.run_folder import Listener, RunFolder, RunInput
+from training.trainer.run_folder import Report, RunInput
 
-TRAINER = "training.trainer.train"
-"""The module that trains, as ``python -m TRAINER FOLDER``."""
 CONFIG = "accelerate.json"
-POLL = 0.5
-"""Seconds between two looks into the folder."""
-GRACE = 5.0
-"""Seconds that processes have to end before they are killed."""
+LAUNCHER_SPEAKS = "torch/distributed/elastic"
+"""In the first line with which torch's launcher says that a process failed: what that printed is before it."""
 FSDP = {
     "fsdp_version": 2,
     "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
@@ -39,31 +39,47 @@ FSDP = {
 """Checkpoints are whole, not in shards, so that the adapter in them can be merged by one process."""
 
 
-def train_apart(
-    folder: Path,
-    given: RunInput,
-    listener: Listener,
-    *,
-    trainer: str = TRAINER,
-    look: Callable[[], None] = lambda: None,
-) -> None:
-    """Train in ``given.processes`` processes of their own on this machine, and give what they write to the Listener.
+def processes() -> int:
+    """How many processes train together; torch's launcher tells each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
-    Args:
-        look: called twice a second; what it raises ends the processes and comes through.
+
+def is_first() -> bool:
+    """Whether this process is the one of them that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class Silent:
+    """Hears everything and does nothing: for every process but the first, and for steps that are in a file already."""
+
+    def stage(self, text: str) -> None:
+        """Nothing."""
+
+    def report(self, report: Report) -> None:
+        """Nothing."""
+
+
+def share_out(progress: Progress, given: RunInput, *, module: str = "jobs.child") -> None:
+    """Train as the run's folder says in ``given.processes`` processes of this attempt, by the ``module`` that it is.
+
+    Raises `TrainingFailed` where they end without a word in the run's row, and `jobs.progress.RunLost` where with one.
     """
-    begin_anew(folder)
-    run = RunFolder(folder)
-    run.forget_after(run.last_step())
-    command: Sequence[str] = [sys.executable, "-m", trainer, str(folder)]
-    if given.processes > 1:
-        gpus, cores = count_gpus(), os.cpu_count() or 1
-        check_resources(given, gpus=gpus, cores=cores)
-        write_json(folder / CONFIG, accelerate_config(processes=given.processes, gpus=gpus))
-        command = accelerate_command(folder, threads=max(1, cores // given.processes), trainer=trainer)
-    follow(command, folder, listener, look=look)
-    if run.finished() is None:
-        raise TrainingFailed(broken_off(folder, status=0))
+    gpus, cores = count_gpus(), os.cpu_count() or 1
+    check_resources(given, gpus=gpus, cores=cores)
+    config = progress.folder / CONFIG
+    write_json(config, accelerate_config(processes=given.processes, gpus=gpus))
+    attempt = (progress.kind, str(progress.run_id), str(progress.attempt))
+    command = accelerate_command(config, module, *attempt, threads=max(1, cores // given.processes))
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    sys.stdout.flush()
+    ended = subprocess.run(tied(command, by=signal.SIGKILL), cwd=ROOT, env=os.environ | {"PYTHONPATH": path})
+    if ended.returncode == 0:
+        return
+    with session() as s:
+        progress.guard(s)
+    tail = log_tail(progress.kind, progress.run_id, kilobytes=16).partition(LAUNCHER_SPEAKS)[0]
+    killed = ended.returncode < 0 or "SIGKILL" in log_tail(progress.kind, progress.run_id)
+    raise TrainingFailed(why(-signal.SIGKILL if killed else ended.returncode, tail[-4096:]))
 
 
 def count_gpus() -> int:
@@ -121,60 +137,7 @@ def accelerate_config(*, processes: int, gpus: int) -> dict[str, Any]:
     return config | ({"fsdp_config": FSDP} if gpus else {})
 
 
-def accelerate_command(folder: Path, *, threads: int, trainer: str = TRAINER) -> Sequence[str]:
-    """The command line of a training in several processes with so many threads each."""
-    options = ["--config_file", str(folder / CONFIG), "--num_cpu_threads_per_process", str(threads)]
-    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", trainer, str(folder)]
-
-
-def follow(
-    command: Sequence[str], folder: Path, listener: Listener, *, look: Callable[[], None] = lambda: None
-) -> None:
-    """Run the command and give what it writes into the folder to the Listener.
-
-    However this ends, the command and every process below it has ended, too. Raises `TrainingFailed` where it failed.
-    """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    following = Following(folder, listener)
-    with (folder / LOG).open("ab") as output:
-        process = psutil.Popen(
-            tied(command, by=signal.SIGKILL),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-        )
-    try:
-        status = None
-        while status is None:
-            with suppress(psutil.TimeoutExpired):
-                status = process.wait(timeout=POLL)
-            following.look()
-            look()
-    finally:
-        end(process)
-    if status != 0:
-        raise TrainingFailed(failure(folder) or broken_off(folder, status=status))
-
-
-def end(process: psutil.Process) -> None:
-    """End a process and all below it, those that it put into sessions of their own included."""
-    try:
-        everybody = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for one in everybody:
-        with suppress(psutil.NoSuchProcess):
-            one.terminate()
-    _, left = psutil.wait_procs(everybody, timeout=GRACE)
-    for one in left:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(left, timeout=GRACE)
-
-
-def broken_off(folder: Path, *, status: int) -> str:
-    """Why a training ended that left no sentence of its own."""
-    tail = log_end(folder)
-    return why(-9 if "SIGKILL" in tail else status, tail)
+def accelerate_command(config: Path, module: str, *arguments: str, threads: int) -> Sequence[str]:
+    """The command line of a module in several processes with so many threads each."""
+    options = ["--config_file", str(config), "--num_cpu_threads_per_process", str(threads)]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", module, *arguments]

@@ -6,6 +6,7 @@ Later trainings on the same model find them, whichever snapshot the row is in an
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -18,22 +19,20 @@ class ReferenceScores:
         self._file = folder / f"{key}.jsonl"
         self._known: dict[str, list[float]] = {}
         for line in self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else ():
-            try:
+            with suppress(ValueError, TypeError):  # a line that was cut as the process died
                 row, *values = json.loads(line)
                 self._known[row] = [float(value) for value in values]
-            except (ValueError, TypeError):  # a line that was cut as the process died
-                continue
 
     def get(self, row: str) -> list[float] | None:
         """The row's values, if they are known."""
         return self._known.get(row)
 
-    def add(self, found: Mapping[str, Sequence[float]]) -> None:
-        """Keep them."""
+    def add(self, scores: Mapping[str, Sequence[float]]) -> None:
+        """Write them down."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps([row, *values]) + "\n" for row, values in found.items())
-        self._known |= {row: list(values) for row, values in found.items()}
+            stream.writelines(json.dumps([row, *values]) + "\n" for row, values in scores.items())
+        self._known |= {row: list(values) for row, values in scores.items()}
 
 
 def row_key(row: Mapping[str, Sequence[int]]) -> str:

@@ -14,15 +14,13 @@ from typing import Any, Protocol, TypeVar
 
 from db.models import Adapter, Method, Split
 from errors import TrainingFailed
-from files import MANIFEST, read_json, write_json, write_whole
+from files import MANIFEST, read_json, write_json
 from training.recipe.recipe import RecipeValues
 
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
 WARNINGS = "warnings.jsonl"
-STAGE = "stage.txt"
-"""What is going on, in words; replaced as a whole."""
 CHECKPOINTS = "checkpoints"
 BEST = "best"
 """What is kept of the best evaluation: the adapter, or the whole model."""
@@ -46,7 +44,6 @@ class RunInput(RecipeValues):
     template_hash: str | None
     """Of the base model's chat template, as it was registered; checked when known."""
     snapshot: str
-    """Folder of the frozen Snapshot."""
     snapshot_sha256: str
     save_every: int = 10
     """Steps between checkpoints: the most that is lost when the process dies."""
@@ -65,18 +62,17 @@ class RunInput(RecipeValues):
 
     def learns_as(self, other: "RunInput") -> bool:
         """Whether both learn the same from the same rows, wherever the files stand."""
-        same = [*(one.name for one in fields(RecipeValues)), "snapshot_sha256", "share", "makes_model"]
+        same = [*(knob.name for knob in fields(RecipeValues)), "snapshot_sha256", "share", "makes_model"]
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What the trainer said at one optimizer step."""
+    """The trainer's figures of one optimizer step."""
 
     split: Split
     step: int
     steps: int
-    """Steps in all."""
     loss: float
     reward_margin: float | None
     reward_accuracy: float | None
@@ -96,49 +92,45 @@ class StepReport:
     def of(cls, log: Mapping[str, Any], *, step: int, steps: int, seconds: float) -> "StepReport":
         """From a log of TRL, whose names begin with ``eval_`` for the validation split."""
         prefix = "eval_" if "eval_loss" in log else ""
-        return cls(
-            split=Split.VALIDATION if prefix else Split.TRAIN,
-            step=step,
-            steps=steps,
-            loss=float(log[f"{prefix}loss"]),
-            reward_margin=log.get(f"{prefix}rewards/margins"),
-            reward_accuracy=log.get(f"{prefix}rewards/accuracies"),
-            logps_chosen=log.get(f"{prefix}logps/chosen"),
-            logps_rejected=log.get(f"{prefix}logps/rejected"),
-            learning_rate=log.get("learning_rate"),
-            seconds=seconds,
-            rewards_chosen=log.get(f"{prefix}rewards/chosen"),
-            rewards_rejected=log.get(f"{prefix}rewards/rejected"),
-            grad_norm=log.get("grad_norm"),
-            tokens_per_second=log.get("tokens_per_second"),
-        )
+        of_split = {name: log.get(f"{prefix}{in_trl}") for name, in_trl in TRL_NAMES.items()}
+        of_step = {name: log.get(name) for name in ("learning_rate", "grad_norm", "tokens_per_second")}
+        split, loss = Split.VALIDATION if prefix else Split.TRAIN, float(log[f"{prefix}loss"])
+        return cls(split=split, step=step, steps=steps, loss=loss, seconds=seconds, **of_split, **of_step)
+
+
+TRL_NAMES = {
+    "reward_margin": "rewards/margins",
+    "reward_accuracy": "rewards/accuracies",
+    "logps_chosen": "logps/chosen",
+    "logps_rejected": "logps/rejected",
+    "rewards_chosen": "rewards/chosen",
+    "rewards_rejected": "rewards/rejected",
+}
+"""Names that a log of TRL has for a `StepReport`'s figures."""
 
 
 @dataclass(frozen=True)
 class SampleReport:
-    """What the model in training said to one of the fixed validation prompts."""
+    """The reply of the model in training to one of the fixed validation prompts."""
 
     step: int
     """0 is before the first."""
     place: int
-    """From 1."""
     prompt_id: int
     reply: str
     tokens: int
     ended: bool
-    """It came to its end by itself."""
 
 
 @dataclass(frozen=True)
 class WarningReport:
-    """What a guard found wrong."""
+    """The finding of a check."""
 
     step: int
     kind: str
-    """Short name of the guard, as ``overfitting``."""
+    """Short name of the check, as ``overfitting``."""
     sentence: str
     stops: bool = False
-    """It ended the training."""
 
 
 Report = StepReport | SampleReport | WarningReport
@@ -146,18 +138,18 @@ R = TypeVar("R", bound=Report)
 
 
 class Listener(Protocol):
-    """Hears what a training says. Whatever it raises ends the training and comes through."""
+    """Takes a training's reports. Whatever it raises ends the training and comes through."""
 
     def stage(self, text: str) -> None:
-        """What goes on, in words."""
+        """Take the stage in words."""
 
     def report(self, report: Report) -> None:
-        """A step, a look at the validation rows, a sample reply or a finding; a repeated one replaces the old."""
+        """Take a step, an evaluation, a sample reply or a finding; a repeated one replaces the old."""
 
 
 @dataclass(frozen=True)
 class RunManifest:
-    """What a finished training says about itself."""
+    """The record of a finished training."""
 
     base_model: str
     snapshot_sha256: str
@@ -179,17 +171,14 @@ class RunManifest:
     adapter: str | None = Adapter.LORA.value
     makes_model: bool = True
     adapter_sha256: str | None = None
-    """Hash of the adapter alone."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """How the optimizer's work ended."""
+    """The step whose model is kept, and why the optimizer's work ended before its last step, if it did."""
 
     step: int
-    """The step whose model is kept."""
     stopped: str | None
-    """Why it ended before its last step."""
 
 
 def versions() -> dict[str, str]:
@@ -201,31 +190,13 @@ FILES: Mapping[type[Any], str] = {StepReport: METRICS, SampleReport: SAMPLES, Wa
 """Where each kind of report is written down, one JSON object a line."""
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """A training run's folder."""
 
-    path: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """The trainer's own folder."""
-        return self.path / CHECKPOINTS
-
-    @property
-    def best(self) -> Path:
-        """See `BEST`."""
-        return self.path / BEST
-
-    @property
-    def adapter(self) -> Path:
-        """The adapter that was trained, by itself."""
-        return self.path / ADAPTER
-
-    @property
-    def merged(self) -> Path:
-        """See `MERGED`."""
-        return self.path / MERGED
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints, self.best = path / CHECKPOINTS, path / BEST
+        self.adapter, self.merged = path / ADAPTER, path / MERGED
 
     def begin(self, given: RunInput) -> None:
         """Put `run.json` into the folder. Raises `TrainingFailed`, and changes nothing, where another's is there."""
@@ -237,7 +208,7 @@ class RunFolder:
         write_json(self.path / RUN, asdict(given))
 
     def input(self) -> RunInput:
-        """What `run.json` says. Raises `TrainingFailed` where it is missing, or not one of this version's."""
+        """Read `run.json`. Raises `TrainingFailed` where it is missing, or not one of this version's."""
         try:
             return RunInput.from_json(json.loads((self.path / RUN).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as problem:
@@ -245,10 +216,6 @@ class RunFolder:
                 f"{self.path / RUN} cannot be read as a training's input ({problem}). Move its folder away, and start "
                 "the training in the app, which writes it."
             ) from None
-
-    def say(self, stage: str) -> None:
-        """Keep what is going on, in words, in place of the last."""
-        write_whole(self.path / STAGE, stage)
 
     def add(self, report: Report) -> None:
         """Write a report down."""
@@ -262,10 +229,9 @@ class RunFolder:
         return [report for line in lines if (report := report_in(line, kind)) is not None]
 
     def tell(self, listener: Listener) -> None:
-        """Tell every report that was written down so far."""
-        for kind in FILES:
-            for report in self.read(kind):
-                listener.report(report)
+        """Give the listener every report that was written down so far."""
+        for report in (report for kind in FILES for report in self.read(kind)):
+            listener.report(report)
 
     def forget_after(self, step: int) -> None:
         """Drop the reports of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
@@ -294,13 +260,13 @@ class RunFolder:
         return step_of(self.last_checkpoint())
 
     def keep_learned(self, learned: Learned) -> None:
-        """The last optimizer step is done."""
+        """Write down that the last optimizer step is done."""
         write_json(self.path / LEARNED, asdict(learned))
 
     def learned(self) -> Learned | None:
         """How the optimizer's work ended; none while there is still something to learn."""
-        said = read_json(self.path / LEARNED)
-        return Learned(**said) if said else None
+        content = read_json(self.path / LEARNED)
+        return Learned(**content) if content else None
 
     def finish(self, manifest: RunManifest) -> None:
         """Write the manifest, whole or not at all, and remove what is no longer needed."""
@@ -312,19 +278,18 @@ class RunFolder:
 
         Raises `TrainingFailed` for one of another version.
         """
-        if not (self.path / MANIFEST).is_file():
+        file = self.path / MANIFEST
+        if not file.is_file():
             return None
         try:
-            manifest = RunManifest(**json.loads((self.path / MANIFEST).read_text(encoding="utf-8")))
+            manifest = RunManifest(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as problem:
-            raise TrainingFailed(
-                f"{self.path / MANIFEST} is of another version ({problem}). Move its folder away, and start the "
-                "training again."
-            ) from None
+            sentence = f"{file} is of another version ({problem}). Move its folder away, and start the training again."
+            raise TrainingFailed(sentence) from None
         return manifest if not manifest.makes_model or (self.merged / MANIFEST).is_file() else None
 
     def clear(self) -> None:
-        """Remove what nobody needs once the training is finished."""
+        """Remove what is not needed once the training is finished."""
         for name in (CHECKPOINTS, BEST, SUPERVISED, PREFERRED):
             shutil.rmtree(self.path / name, ignore_errors=True)
 

@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Any
 
 from db.models import Method, Split
-from errors import TrainingFailed
+from errors import PickwellError, TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from settings import settings
-from training.data.rows import Rows, read_rows, read_thumbs, unpaired
+from training.data.rows import Rows, read_rows, read_thumbs
 from training.recipe.learning_curve import shared_rows
 from training.recipe.recipe import WITH_REFERENCE, Reference
 from training.trainer import cpu, methods
 from training.trainer.examples import TrainingExample, examples
-from training.trainer.following import Silent, alone, is_first, processes
 from training.trainer.guards import check_rows, check_space, encode
 from training.trainer.monitor import FileListener, Monitor, OffsetListener, ending_asked, fixed_prompts
+from training.trainer.processes import Silent, is_first, processes
 from training.trainer.run_folder import (
     FILES,
     PREFERRED,
@@ -45,18 +45,9 @@ from training.trainer.run_folder import (
     step_of,
     versions,
 )
-from training.trainer.weights import (
-    bytes_to_write,
-    device_name,
-    finish,
-    load_model,
-    load_tokenizer,
-    on_gpu,
-    stop_ids,
-)
+from training.trainer.weights import bytes_to_write, device_name, finish, load_model, load_tokenizer, on_gpu, stop_ids
 
 TELL_EVERY = 1.0
-"""Seconds between two words on how far the scoring is, at least."""
 SUPERVISED_RATE = 2e-4
 """Least learning rate of an adapter in the supervised stage, which takes more than DPO: alignment-handbook's."""
 
@@ -79,19 +70,18 @@ def train(folder: Path, listener: Listener) -> None:
         cpu.use_every_core()
         cpu.use_onednn()
         cpu.score_replies_only()
-        if _in_two_stages(given):
-            _after_supervised(run, given, rows, listener)
+        if given.sft_epochs > 0 and given.method in WITH_REFERENCE:
+            _train_in_two_stages(run, given, rows, listener)
             return
         if is_first():
-            # whoever listens may have missed what the last attempt said at its end
+            # the listener may have missed the last reports of the attempt before
             run.forget_after(run.last_step())
             run.tell(listener)
         _train(run, given, rows, listener)
     except Exception as problem:
-        sentence = _sentence(problem, folder)
-        if sentence is None:
-            raise
-        raise TrainingFailed(sentence) from problem
+        if sentence := _sentence(problem, folder):
+            raise TrainingFailed(sentence) from problem
+        raise
 
 
 def _set_environment(environ: MutableMapping[str, str], folder: Path, given: RunInput) -> None:
@@ -131,19 +121,19 @@ def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> N
             "There is nothing to train on: every reply is called good in one place and bad in another. Decide between "
             "those rankings, freeze again, and train on that snapshot."
         )
-    told = FileListener(run, listener) if is_first() else Silent()
-    told.stage("Loading the model")
+    heard = FileListener(run, listener) if is_first() else Silent()
+    heard.stage("Loading the model")
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
     learned = run.learned()
     if learned is None:
-        learned = _optimize(run, given, made, tokenizer, told)
-        _give_memory_back()
+        learned = _optimize(run, given, made, tokenizer, heard)
+        _free_memory()
     if not is_first():
         return
     run.keep_learned(learned)
     weights = None
     if given.makes_model:
-        told.stage("Merging the adapter into the model" if given.adapter else "Saving the model")
+        heard.stage("Merging the adapter into the model" if given.adapter else "Saving the model")
         weights = hash_weights(finish(run, given))
     pairs = len(made[Split.TRAIN])
     run.finish(
@@ -168,13 +158,8 @@ def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> N
     )
 
 
-def _in_two_stages(given: RunInput) -> bool:
-    """Whether a supervised stage comes first."""
-    return given.sft_epochs > 0 and given.method in WITH_REFERENCE
-
-
-def _give_memory_back() -> None:
-    """The trained model goes, before another copy is loaded to merge into: trainer and callback hold each other."""
+def _free_memory() -> None:
+    # before another copy of the model is loaded to merge into: trainer and callback hold each other
     gc.collect()
     if on_gpu():
         import torch
@@ -183,22 +168,14 @@ def _give_memory_back() -> None:
 
 
 def _examples(given: RunInput, rows: Rows) -> dict[Split, list[TrainingExample]]:
-    """What the method learns from, of both splits."""
-    if given.method is not Method.KTO:
-        return {split: examples(given.method, of_split) for split, of_split in rows.items()}
-    thumbs = read_thumbs(Path(given.snapshot), sha256=given.snapshot_sha256)
-    singles = {
-        split: [
-            TrainingExample(thumb.prompt_id, thumb.prompt, (thumb.completion,), thumb.label)
-            for thumb in unpaired(of_split, thumbs[split])
-        ]
-        for split, of_split in rows.items()
-    }
-    return {split: examples(given.method, of_split, singles[split]) for split, of_split in rows.items()}
+
+    kto = given.method is Method.KTO
+    thumbs = read_thumbs(Path(given.snapshot), sha256=given.snapshot_sha256) if kto else {}
+    return {split: examples(given.method, of_split, thumbs.get(split, ())) for split, of_split in rows.items()}
 
 
-def _after_supervised(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> None:
-    """Train in two stages, each in a folder of its own; steps count on, and the model of the second is kept."""
+def _train_in_two_stages(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> None:
+    """A supervised stage and the method's own, each in its folder; steps count on, and the second's model is kept."""
     began = time.monotonic()
     supervised, preferred = RunFolder(run.path / SUPERVISED), RunFolder(run.path / PREFERRED)
     first = replace(
@@ -221,18 +198,19 @@ def _after_supervised(run: RunFolder, given: RunInput, rows: Rows, listener: Lis
     before, after = (stage.steps(len(_examples(stage, rows)[Split.TRAIN])) for stage in (first, second))
     for name in FILES.values():
         (run.path / name).unlink(missing_ok=True)
-    told = FileListener(run, listener)
+    written = FileListener(run, listener)
     for part, stage, heard in (
-        (supervised, first, OffsetListener(told, 0, after)),
-        (preferred, second, OffsetListener(told, before, 0)),
+        (supervised, first, OffsetListener(written, 0, after)),
+        (preferred, second, OffsetListener(written, before, 0)),
     ):
         part.path.mkdir(exist_ok=True)
         part.begin(stage)
-        if not part.finished():
-            part.forget_after(part.last_step())
+        if part.finished():
+            part.tell(heard)
+            continue
+        part.forget_after(part.last_step())
         part.tell(heard)
-        if not part.finished():
-            _train(part, stage, rows, heard)
+        _train(part, stage, rows, heard)
     early, done = supervised.finished(), preferred.finished()
     if done is None:
         raise TrainingFailed(f"The second stage left no model in {preferred.path}. Start the training again.")
@@ -254,10 +232,7 @@ def _after_supervised(run: RunFolder, given: RunInput, rows: Rows, listener: Lis
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """A second name for a file, which takes no room on the disk; a copy where the disk knows no second names.
-
-    Not moved: whoever is killed between that and the manifest could not go on.
-    """
+    # a second name takes no room on the disk; not moved, for a process killed before the manifest could not go on
     try:
         os.link(source, target)
     except OSError:
@@ -267,7 +242,6 @@ def _link_or_copy(source: str, target: str) -> None:
 def _optimize(
     run: RunFolder, given: RunInput, rows: Mapping[Split, Sequence[TrainingExample]], tokenizer: Any, listener: Listener
 ) -> Learned:
-    """Every optimizer step that is still to do; the last one leaves a checkpoint."""
     from transformers import PrinterCallback
 
     checkpoint = run.last_checkpoint()
@@ -310,10 +284,8 @@ def _optimize(
     if given.stop_early:  # decided at the very step that this attempt goes on from
         ended = (warning for warning in run.read(WarningReport) if warning.stops and warning.step == done)
         monitor.stopped = next((warning.sentence for warning in ended), None)
-    needed = bytes_to_write(
-        monitor.trainer.model, run, checkpoints=methods.CHECKPOINTS_KEPT + 1, makes_model=given.makes_model
-    )
-    check_space(run.path, needed=needed)
+    checkpoints, model = methods.CHECKPOINTS_KEPT + 1, monitor.trainer.model
+    check_space(run.path, needed=bytes_to_write(model, run, checkpoints=checkpoints, makes_model=given.makes_model))
     listener.stage("Training")
     # the trainer, resumed at the end of its work, would make one more step
     if done < steps and not monitor.stopped:
@@ -330,20 +302,20 @@ def _optimize(
 
 
 def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
-    """Says how far the reference model's scores are, in words, at most once a second."""
-    at = float("-inf")
+    """A callback that reports how many pairs the reference model has scored, at most once a second."""
+    reported_at = float("-inf")
 
-    def told(done: int) -> None:
-        nonlocal at
-        if time.monotonic() - at >= TELL_EVERY:
-            at = time.monotonic()
+    def report(done: int) -> None:
+        nonlocal reported_at
+        if time.monotonic() - reported_at >= TELL_EVERY:
+            reported_at = time.monotonic()
             listener.stage(f"Scoring the pairs with the reference model, {done} of {in_all}")
 
-    return told
+    return report
 
 
 def _peak_memory_mb() -> int:
-    """The most that this process has had: of the GPU's memory where it trains there, else of the machine's."""
+    """Of the GPU where it trains there, else of the machine."""
     if on_gpu():
         import torch
 
@@ -352,13 +324,10 @@ def _peak_memory_mb() -> int:
 
 
 def _sentence(problem: Exception, folder: Path) -> str | None:
-    """What to tell a person about the ways in which a machine gives out; none for anything else."""
     text = str(problem)
     if getattr(problem, "errno", None) == errno.ENOSPC or "No space left on device" in text:
-        return (
-            f"The disk of {folder} is full. Free some space and start the training again: it goes on from its last "
-            "checkpoint."
-        )
+        again = "Free some space and start the training again: it goes on from its last checkpoint."
+        return f"The disk of {folder} is full. {again}"
     of_gpu = type(problem).__name__ == "OutOfMemoryError"
     if of_gpu or isinstance(problem, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in text:
         return (
@@ -368,11 +337,22 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
     return None
 
 
+class Printing(Silent):
+    """Prints what goes on, for somebody at a shell; steps are printed anyway."""
+
+    def stage(self, text: str) -> None:
+        """Print it."""
+        print(f"{text} …", flush=True)
+
+
 def main() -> None:
     """Train in the folder named on the command line."""
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.trainer.train FOLDER")
-    alone(Path(sys.argv[1]).resolve(), train)
+    try:
+        train(Path(sys.argv[1]).resolve(), Printing() if is_first() else Silent())
+    except PickwellError as problem:
+        raise SystemExit(str(problem)) from None
 
 
 if __name__ == "__main__":

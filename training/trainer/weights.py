@@ -27,7 +27,7 @@ def on_gpu() -> bool:
 
 
 def device_name() -> str:
-    """What training runs on, for the record."""
+    """The name of the GPU, or the CPU's threads."""
     import torch
 
     return torch.cuda.get_device_name() if on_gpu() else f"CPU, {torch.get_num_threads()} threads"
@@ -62,17 +62,15 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
     from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if on_gpu() and torch.cuda.is_bf16_supported() and adapter is not None else torch.float32
-    more = {}
+    settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if adapter is Adapter.QLORA:
         from transformers import BitsAndBytesConfig
 
-        more["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        settings["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            location, dtype=dtype, use_safetensors=True, trust_remote_code=False, **more
-        )
+        model = AutoModelForCausalLM.from_pretrained(location, **settings)
         keep_gradients(model)
         return model
     except ImportError as problem:
@@ -91,17 +89,15 @@ def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     """Every token that ends a reply, by the tokenizer or by the model's generation settings."""
     ids = {tokenizer.eos_token_id}
     for config in (model.generation_config, model.config):
-        said = getattr(config, "eos_token_id", None)
-        ids |= set(said) if isinstance(said, list) else {said}
-    return {token for token in ids if token is not None}
+        ends = getattr(config, "eos_token_id", None)
+        ids |= set(ends) if isinstance(ends, list) else {ends}
+    return ids - {None}
 
 
 def bytes_to_write(model: Any, run: RunFolder, *, checkpoints: int, makes_model: bool) -> int:
-    """What a training of ``model`` (with its adapter) has still to write into its folder; a resumed one has less.
+    """Bytes that a training of ``model`` (with its adapter) has still to write; a resumed one has fewer.
 
-    Args:
-        checkpoints: that stand there at once; the next one is written before the oldest goes.
-        makes_model: whether a model to serve comes of it.
+    Up to so many ``checkpoints`` stand there at once: the next one is written before the oldest goes.
     """
     values = sum(p.numel() for p in model.parameters() if p.requires_grad)
     whole = all(p.requires_grad for p in model.parameters())
@@ -153,7 +149,7 @@ def finish(run: RunFolder, given: RunInput) -> Path:
     """
     shutil.rmtree(run.merged, ignore_errors=True)
     if given.adapter is None:
-        return _whole(run, given)
+        return _save_whole_model(run, given)
     run.adapter.mkdir(exist_ok=True)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if run.best.exists():  # else a finished folder is merged again, and the adapter is there
@@ -168,20 +164,20 @@ def finish(run: RunFolder, given: RunInput) -> Path:
             about={"snapshot_sha256": given.snapshot_sha256},
         )
     except ZeroAdapter:
-        raise TrainingFailed(_no_change(run)) from None
+        raise TrainingFailed(_explain_no_change(run)) from None
     except NotFinite as problem:
         raise TrainingFailed(f"{problem} A lower learning rate would help.") from None
 
 
-def _whole(run: RunFolder, given: RunInput) -> Path:
+def _save_whole_model(run: RunFolder, given: RunInput) -> Path:
     """The model of a training of every weight, with the base model's tokenizer and generation settings."""
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
     scratch = run.merged.with_name(f"{run.merged.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    kept = load_model(str(run.best), adapter=None)
-    if _same(kept, load_model(given.base_model, adapter=None)):
-        raise TrainingFailed(_no_change(run))
-    kept.save_pretrained(str(scratch))
+    model = load_model(str(run.best), adapter=None)
+    if _has_same_weights(model, load_model(given.base_model, adapter=None)):
+        raise TrainingFailed(_explain_no_change(run))
+    model.save_pretrained(str(scratch))
     tokenizer.save_pretrained(str(scratch))
     settings = Path(given.base_model) / "generation_config.json"
     if settings.is_file():  # the trainer changes the padding token in what it saves
@@ -193,16 +189,15 @@ def _whole(run: RunFolder, given: RunInput) -> Path:
     return scratch.rename(run.merged)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two models have the same weights; files of another precision would differ without a change."""
+def _has_same_weights(model: Any, base: Any) -> bool:
+    """Not a comparison of files, since those of another precision would differ without a change."""
     import torch
 
-    others = other.state_dict()
-    return all(name in others and torch.equal(value, others[name]) for name, value in one.state_dict().items())
+    weights = base.state_dict()
+    return all(name in weights and torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
-def _no_change(run: RunFolder) -> str:
-    """Why the kept model is the base model."""
+def _explain_no_change(run: RunFolder) -> str:
     kept = read_json(run.best / "best.json").get("step")
     if isinstance(kept, int) and any(report.step > kept for report in run.read(StepReport)):
         return (

@@ -4,10 +4,12 @@ The training itself knows no database (`python -m training.trainer.train FOLDER`
 are kept as they come, and what it made is registered in one transaction at the end.
 """
 
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -28,15 +30,17 @@ from db.models import (
 from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost
+from jobs.runs import Resources
 from llm.folder import dtype_of, hash_weights, stop_tokens_of
 from settings import settings
 from training.data.snapshot import folder_of
 from training.recipe.recipe import Reference, from_row
 from training.recipe.start import model_name_is_taken
-from training.trainer.launch import launch
 from training.trainer.monitor import Interrupted
+from training.trainer.processes import Silent, is_first, processes, share_out
 from training.trainer.run_folder import (
     ADAPTER,
+    Listener,
     Report,
     RunFolder,
     RunInput,
@@ -46,6 +50,8 @@ from training.trainer.run_folder import (
     WarningReport,
     versions,
 )
+
+Trainer: TypeAlias = Callable[[Path, Listener], None]
 
 WRITE_EVERY = 1.0
 """Seconds between writes to the database, at least."""
@@ -59,22 +65,35 @@ TRAINING = "Training"
 """What the trainer calls its steps."""
 
 
-def run(progress: Progress) -> None:
+def resources(run: TrainingRun) -> Resources:
+    """A GPU, or a core, for each process."""
+    processes = from_row(run.recipe).processes
+    return Resources(cpus=processes, gpus=processes)
+
+
+def run(progress: Progress, train: Trainer | None = None) -> None:
     """Train, or go on training, and register the model and its Responder.
+
+    Args:
+        train: what trains in a folder; none takes the real one.
 
     Raises `TrainingFailed` and other `PickwellError`s with a sentence, and `jobs.progress.RunLost`.
     """
+    if processes() > 1:  # one of those that `share_out` started
+        try:
+            _train(progress, train)
+        except RunLost as lost:
+            sys.exit(str(lost))  # so that the others end, too
+        return
     with reading() as s:
         given = run_input(s, run_id=progress.run_id)
     folder = RunFolder(progress.folder)
     folder.begin(given)
     progress.update(versions=versions())
-    listener = Kept(progress)
-    try:
-        launch(progress.folder, given, listener, cancelled=progress.cancel_requested)
-    except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
-        raise RunLost(str(asked)) from None
-    listener.flush()
+    if given.processes > 1 and not folder.finished():
+        share_out(progress, given)
+    else:
+        _train(progress, train)
     manifest = folder.finished()
     if manifest is None or (manifest.makes_model and hash_weights(folder.merged) != manifest.weights_sha256):
         raise TrainingFailed(f"The model in {folder.merged} was changed after the training. Train it again.")
@@ -82,6 +101,21 @@ def run(progress: Progress) -> None:
         progress.guard(s)
         register(s, run_id=progress.run_id, location=str(folder.merged), manifest=manifest)
         progress.succeed(s)
+
+
+def _train(progress: Progress, train: Trainer | None) -> None:
+    listener = Kept(progress)
+    try:
+        (train or _real_trainer())(progress.folder, listener if is_first() else Silent())
+    except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
+        raise RunLost(str(asked)) from None
+    listener.flush()
+
+
+def _real_trainer() -> Trainer:
+    from training.trainer.train import train
+
+    return train
 
 
 def run_input(s: Session, *, run_id: int) -> RunInput:
@@ -216,6 +250,6 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
     if base is not None:
         responder.temperature, responder.top_p, responder.max_tokens = base.temperature, base.top_p, base.max_tokens
     s.add(responder)
-    s.add(ParityCheck(project_id=run.project_id, model_version_id=version.id))
+    s.add(ParityCheck(project_id=run.project_id, model_version_id=version.id, requested_by_id=run.requested_by_id))
     s.flush()
     return version

@@ -12,9 +12,7 @@ from texts.escape import escaped
 from ui.charts import draw, legend, stacked_bars
 from ui.safe import plain, show_table
 
-LABELS = alt.Axis(labelLimit=260)
 MARKS = {True: ("⚠", "#d97706"), False: ("✓", "#0d9488")}
-"""Of what was looked at: whether it warns."""
 
 
 def show_blocks(blocks: Iterable[Block]) -> None:
@@ -47,7 +45,6 @@ def show_blocks(blocks: Iterable[Block]) -> None:
 
 
 def _list(block: Sentences) -> None:
-    """What was looked at has a mark that tells whether it warns."""
     if block.title:
         st.markdown(f"**{block.title}**")
     if all(line.warns is None for line in block.lines):
@@ -75,33 +72,28 @@ def _picture(picture: Picture) -> None:
         draw(_shares(rows, picture.scale, two_colours=bool(candidate)), height=80 + 40 * len(rows))
     elif rows:
         draw(_points(rows, picture.scale), height=60 + 40 * len(rows))
-    for reason in dict.fromkeys(row.missing for row in picture.rows if row.missing and not row.is_candidate):
-        names = ", ".join(row.name for row in picture.rows if row.missing == reason and not row.is_candidate)
-        st.caption(plain(f"{names}: {reason}"))
+    names: dict[str, list[str]] = {}
+    for row in picture.rows:
+        if row.missing and not row.is_candidate:
+            names.setdefault(row.missing, []).append(row.name)
+    for reason, those in names.items():
+        st.caption(plain(f"{', '.join(those)}: {reason}"))
 
 
 def _base(rows: Sequence[Dot], value: str, form: str, more: Mapping[str, object], tip: alt.Tooltip) -> alt.Chart:
-    """What both kinds of picture are drawn from.
-
-    Args:
-        value: what the value is called, and `form` its format.
-        more: further columns, one of which is the last thing that a tooltip says.
-    """
-    frame = pd.DataFrame(
-        {
-            "name": [row.name for row in rows],
-            value: [row.value for row in rows],
-            "low": [row.value if row.low is None else row.low for row in rows],
-            "high": [row.value if row.high is None else row.high for row in rows],
-            **more,
-        }
-    )
+    """What both kinds of picture are drawn from: the value by its name and format, and further columns."""
+    columns = {
+        "name": [row.name for row in rows],
+        value: [row.value for row in rows],
+        "low": [row.value if row.low is None else row.low for row in rows],
+        "high": [row.value if row.high is None else row.high for row in rows],
+    }
     tips = [alt.Tooltip("name:N"), *(alt.Tooltip(f"{c}:Q", format=form) for c in (value, "low", "high")), tip]
-    return alt.Chart(frame).encode(y=alt.Y("name:N", sort=None, title=None, axis=LABELS), tooltip=tips)
+    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
+    return alt.Chart(pd.DataFrame({**columns, **more})).encode(y=y, tooltip=tips)
 
 
 def _shares(rows: Sequence[Dot], scale: str, *, two_colours: bool) -> alt.LayerChart:
-    """On a scale from 0 to 100 % with the half-way line."""
     x = alt.Scale(domain=[0, 1])
     colours = alt.Scale(domain=["candidate", "other"], range=[GREEN, GREY])
     more = {"n": [row.n for row in rows], "who": ["candidate" if row.is_candidate else "other" for row in rows]}

@@ -29,19 +29,19 @@ def judge_section(evaluation: Evaluation, me: Me) -> None:
     """For managers: the runs over one Evaluation and how far they are, and the boxes that ask for another."""
     if not me.has(Role.MANAGER):
         return
-    _runs(evaluation, me)
+    _show_runs(evaluation, me)
     with st.expander("A model as judge", icon=":material/gavel:"):
         _ask(evaluation, me)
 
 
-def _runs(evaluation: Evaluation, me: Me) -> None:
-    """Of a closed one only what has not come to its end: the rest is among the figures."""
+def _show_runs(evaluation: Evaluation, me: Me) -> None:
+    """Of a closed evaluation only the runs that have not come to their end: the rest is among the figures."""
+    still_open = evaluation.closed_at is None
 
     def to_show() -> Sequence[JudgeRun]:
         with reading() as s:
-            found = judge_runs(s, evaluation_id=evaluation.id)
-        still_open = evaluation.closed_at is None
-        return [run for run in found if still_open or run.status is not RunStatus.SUCCEEDED]
+            runs = judge_runs(s, evaluation_id=evaluation.id)
+        return [run for run in runs if still_open or run.status is not RunStatus.SUCCEEDED]
 
     first = to_show()
     if not first:
@@ -50,11 +50,11 @@ def _runs(evaluation: Evaluation, me: Me) -> None:
 
     @st.fragment(run_every="2s" if busy else None)
     def watch() -> None:
-        found = to_show()
-        if busy and all(run.status.ended for run in found):
+        runs = to_show()
+        if busy and all(run.status.ended for run in runs):
             st.rerun()
-        for run in found:
-            note = "What it said is told once the evaluation is closed." if evaluation.closed_at is None else ""
+        for run in runs:
+            note = "What it said is told once the evaluation is closed." if still_open else ""
             show_run(run, f"Model judge: {judge_label(run.responder)}", by=me.reviewer_id, note=note)
 
     watch()
@@ -71,7 +71,7 @@ def _ask(evaluation: Evaluation, me: Me) -> None:
         instructions = instructions_for(s, project_id=me.project_id)
     if not known:
         st.info("There is no model on this machine yet: add one on the Generate page, or name an endpoint here.")
-    other = next((one.id for one in known if one.id != evaluation.candidate.model_version_id), None)
+    other = next((model.id for model in known if model.id != evaluation.candidate.model_version_id), None)
     start = Start(other, PromptFormat(instructions), SAMPLING)
     contestant = contestant_boxes(f"judge_{evaluation.id}", known, start, columns=(), rich=False)
     if st.button(
@@ -84,25 +84,22 @@ def _ask(evaluation: Evaluation, me: Me) -> None:
             st.rerun()
 
 
-# ------------------------------------------------------------------------------------------------ the closed one
-
-
-def reported_judges(found: Results) -> tuple[JudgeReport, ...]:
+def reported_judges(results: Results) -> tuple[JudgeReport, ...]:
     """Every judge of a closed Evaluation in words and figures; reckoned again when a run has changed."""
-    evaluation_id = found.evaluation.id
+    evaluation_id = results.evaluation.id
     with reading() as s:
         runs = [run for run in judge_runs(s, evaluation_id=evaluation_id) if run.status.ended]
 
     def reckon() -> tuple[JudgeReport, ...]:
         with st.spinner("Comparing the model judge with people …"), reading() as s:
             left_out = pairs_of(s, evaluation_id=evaluation_id).left_out if runs else ()
-            return judge_reports(judges(s, found=found), found, left_out=left_out)
+            return judge_reports(judges(s, found=results), results, left_out=left_out)
 
     stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs)
     return kept("reported_judges", (evaluation_id, stamp), reckon)
 
 
-def show_judges(found: Results, reports: Sequence[JudgeReport], me: Me) -> None:
+def show_judges(results: Results, reports: Sequence[JudgeReport], me: Me) -> None:
     """How far each model judge goes with people, and people's figure with its help where that is worth it."""
     if not reports:
         return
@@ -110,53 +107,52 @@ def show_judges(found: Results, reports: Sequence[JudgeReport], me: Me) -> None:
         st.markdown("**Model judge**")
         chosen = reports[0]
         if len(reports) > 1:
-            titles = {one.run_id: one.title for one in reports}
-            key = f"which_judge_{found.evaluation.id}"
-            run_id = st.selectbox("Which one", list(titles), format_func=titles.__getitem__, key=key)
-            chosen = next(one for one in reports if one.run_id == run_id)
+            by_title = {report.run_id: report for report in reports}
+            key = f"which_judge_{results.evaluation.id}"
+            chosen = by_title[st.selectbox("Which one", by_title, format_func=lambda i: by_title[i].title, key=key)]
         else:
             st.caption(plain(chosen.title))
-        _show(chosen, found, me)
+        _show_judge(chosen, results, me)
 
 
-def _show(one: JudgeReport, results: Results, me: Me) -> None:
+def _show_judge(judge: JudgeReport, results: Results, me: Me) -> None:
     with reading() as s:
-        words = unreadable(s, run_id=one.run_id)
-    for beside in one.beside:
+        words = unreadable(s, run_id=judge.run_id)
+        table = pd.DataFrame(as_columns(s, found=results, run_id=judge.run_id)) if me.has(Role.MANAGER) else None
+    for beside in judge.beside:
         _show_beside(beside)
-    if one.cautions.lines:
-        show_blocks([one.cautions])
+    if judge.cautions.lines:
+        show_blocks([judge.cautions])
     with st.expander("The model judge: what it is and what it was told", icon=":material/badge:"):
-        show_blocks([one.who])
-        show_text(one.instructions)
+        show_blocks([judge.who])
+        show_text(judge.instructions)
         if words:
             st.caption("Its words that name no verdict, the most frequent first:")
             show_table([{"It said": said or "(nothing)", "Times": count} for said, count in words])
-    if me.has(Role.MANAGER):
-        with reading() as s:
-            table = pd.DataFrame(as_columns(s, found=results, run_id=one.run_id))
+    if table is not None:
         st.download_button(
             "The model judge's answers as CSV",
             csv_bytes(table),
-            file_name=f"evaluation-{results.evaluation.id}-model-judge-{one.run_id}.csv",
+            file_name=f"evaluation-{results.evaluation.id}-model-judge-{judge.run_id}.csv",
             mime="text/csv",
             icon=":material/download:",
-            key=f"judge_answers_{one.run_id}",
+            key=f"judge_answers_{judge.run_id}",
             help="A file of their own: no verdict of a person is in it, and none of these in theirs.",
         )
 
 
-def _show_beside(one: BesideReport) -> None:
-    mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if one.simulated else ""
-    st.html(f"<div>{escaped(one.sentence.text)} {mark}</div>")
-    show_blocks([one.same])
+def _show_beside(beside: BesideReport) -> None:
+    mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if beside.simulated else ""
+    st.html(f"<div>{escaped(beside.sentence.text)} {mark}</div>")
+    show_blocks([beside.same])
     pictures = []
-    for part in one.help:
+    for part in beside.help:
         pictures += [block for block in part.blocks if isinstance(block, Picture)]
         sentences = [block for block in part.blocks if isinstance(block, Sentence)]
         faded = {True: ' class="pw-faded"', False: ""}
         words = [f"<div{faded[line.small]}>{escaped(line.text)}</div>" for line in sentences]
         st.html(f"<div><b>{escaped(part.title)}</b> {''.join(words)}</div>")
     if pictures:
-        show_blocks([replace(pictures[0], rows=tuple(row for picture in pictures for row in picture.rows)), *one.note])
-    show_table([{"Model judge": name, "Value": value} for name, value in one.figures.rows], whole=True)
+        rows = tuple(row for picture in pictures for row in picture.rows)
+        show_blocks([replace(pictures[0], rows=rows), *beside.note])
+    show_table([{"Model judge": name, "Value": value} for name, value in beside.figures.rows], whole=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from db.models import Responder, ResponderKind
+from db.models import Evaluation, Responder, ResponderKind
 from db.session import reading, session
 from eval.contestants import LookedOver, Telling, look_over, readiness, routed_held_out
-from eval.evaluations import create_evaluation, evaluations, forecasts, protocol_of
+from eval.evaluations import create_evaluation, evaluations, forecasts
 from eval.protocol import (
     ADVISED_OVERLAP,
     MOST_BASELINES,
@@ -19,6 +19,8 @@ from eval.protocol import (
     Plan,
     Protocol,
     Stopping,
+    contrast_label,
+    protocol_of,
 )
 from eval.telltales import pieces
 from texts.escape import escaped
@@ -26,7 +28,6 @@ from ui.frame import Me
 from ui.safe import errors_shown, plain
 
 MOST_SHOWN = 50
-"""Replies that tell their author, one below the other."""
 
 
 def new_evaluation(me: Me) -> None:
@@ -34,35 +35,18 @@ def new_evaluation(me: Me) -> None:
     with reading() as s:
         ready = readiness(s, project_id=me.project_id)
         routed = routed_held_out(s, project_id=me.project_id)
-        known = {entry.evaluation.id: entry.evaluation for entry in evaluations(s, project_id=me.project_id)}
+        known = {counts.evaluation.id: counts.evaluation for counts in evaluations(s, project_id=me.project_id)}
     if routed:
         st.caption(f"Held-out prompts that people answer and no model does: {routed}. No evaluation has them.")
     complete = [entry.responder for entry in ready if entry.complete]
     for entry in ready:
         if not entry.complete and entry.responder.kind is not ResponderKind.HUMAN:
-            st.caption(
-                plain(
-                    f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts; "
-                    "generate the rest to let it take part."
-                )
-            )
-    if len(complete) < 2 or all(one.kind is ResponderKind.HUMAN for one in complete):
+            words = f"{entry.responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts; "
+            st.caption(plain(f"{words}generate the rest to let it take part."))
+    if len(complete) < 2 or all(responder.kind is ResponderKind.HUMAN for responder in complete):
         st.info("Two responders with a response to every held-out prompt are needed, one of them a model.")
         return
-    earlier = {i: found for i, one in known.items() if (found := protocol_of(one)) is not None}
-    if st.session_state.get("evaluation_like") not in earlier:  # of another project
-        st.session_state.pop("evaluation_like", None)
-    like: Protocol | None = None
-    if earlier:
-        names = {i: known[i].name for i in earlier}
-        chosen = st.selectbox(
-            "Start with the values of",
-            [None, *earlier],
-            format_func=lambda i: "nothing" if i is None else names[i],
-            key="evaluation_like",
-            help="An evaluation never changes; this starts another one with its values.",
-        )
-        like = earlier.get(chosen) if chosen is not None else None
+    like = _earlier_protocol(list(known.values()))
     # with other values to start from, every box begins anew
     turn = str(st.session_state.get("evaluation_like") or 0)
     candidate, baselines, shared = _contestants(complete, like, turn)
@@ -74,12 +58,12 @@ def new_evaluation(me: Me) -> None:
     with errors_shown(stop=False):
         looked = _looked(me, candidate, baselines, counts, shared=shared)
         plan = _plan(looked, like, turn, shared=shared)
-        leave_out, keep = _telling(looked.telling, turn)
-        for contrast, cast in zip(
-            plan.primary or looked.contrasts[:1], forecasts(looked.left_with(frozenset(leave_out)), plan), strict=True
-        ):
-            tell = st.success if cast.enough else st.warning
-            tell(plain(f"{candidate.label} against {looked.label_of(contrast)}: {cast.sentence}"))
+        leave_out, keep = _leaks(looked.telling, turn)
+        expected = forecasts(looked.left_with(frozenset(leave_out)), plan)
+        for contrast, power in zip(plan.primary or looked.contrasts[:1], expected, strict=True):
+            against = contrast_label(contrast, looked.baselines)
+            show = st.success if power.enough else st.warning
+            show(plain(f"{candidate.label} against {against}: {power.sentence}"))
         if st.button("Fix it and open the judging", type="primary", key="ev_open"):
             with session() as s:
                 create_evaluation(
@@ -88,7 +72,7 @@ def new_evaluation(me: Me) -> None:
                     project_id=me.project_id,
                     name=name,
                     candidate_id=candidate.id,
-                    baseline_ids=[one.id for one in baselines],
+                    baseline_ids=[baseline.id for baseline in baselines],
                     seed=_seed(),
                     plan=plan,
                     leave_out=leave_out,
@@ -99,8 +83,24 @@ def new_evaluation(me: Me) -> None:
             st.rerun()
 
 
+def _earlier_protocol(known: Sequence[Evaluation]) -> Protocol | None:
+    """That of the evaluation whose values the form starts with, if one is chosen."""
+    earlier = {evaluation.id: (evaluation.name, protocol_of(evaluation)) for evaluation in known if evaluation.protocol}
+    if st.session_state.get("evaluation_like") not in earlier:  # of another project
+        st.session_state.pop("evaluation_like", None)
+    if not earlier:
+        return None
+    chosen = st.selectbox(
+        "Start with the values of",
+        [None, *earlier],
+        format_func=lambda i: "nothing" if i is None else earlier[i][0],
+        key="evaluation_like",
+        help="An evaluation never changes; this starts another one with its values.",
+    )
+    return None if chosen is None else earlier[chosen][1]
+
+
 def _seed() -> int:
-    """Drawn once for the form: what is shown is what will be fixed."""
     return int(st.session_state.setdefault("evaluation_seed", secrets.randbelow(2**31)))
 
 
@@ -108,29 +108,30 @@ def _contestants(
     complete: Sequence[Responder], like: Protocol | None, turn: str
 ) -> tuple[Responder, Sequence[Responder], bool]:
     """Candidate, baselines, and whether one person's reply stands for all people's."""
-    machines = [one for one in complete if one.kind is not ResponderKind.HUMAN]
-    places = {one.id: place for place, one in enumerate(machines)}
+    machines = [responder for responder in complete if responder.kind is not ResponderKind.HUMAN]
+    places = {responder.id: place for place, responder in enumerate(machines)}
+    last = len(machines) - 1
     candidate = st.selectbox(
         "Candidate",
         machines,
-        index=places.get(like.candidate.id, len(machines) - 1) if like else len(machines) - 1,
-        format_func=lambda one: one.label,
+        index=places.get(like.candidate.id, last) if like else last,
+        format_func=lambda responder: responder.label,
         help="What you hope is better.",
         key=f"ev_candidate_{turn}",
     )
-    others = [one for one in complete if one.id != candidate.id]
-    wanted = {one.id for one in like.baselines} if like else set()
-    first = [one for one in others if (one.id in wanted if like else one.kind is ResponderKind.HUMAN)]
+    others = [responder for responder in complete if responder.id != candidate.id]
+    people = {responder.id for responder in others if responder.kind is ResponderKind.HUMAN}
+    wanted = {baseline.id for baseline in like.baselines} if like else people
     baselines = st.multiselect(
         "Against",
         others,
-        default=first[:MOST_BASELINES],
-        format_func=lambda one: one.label,
+        default=[responder for responder in others if responder.id in wanted][:MOST_BASELINES],
+        format_func=lambda responder: responder.label,
         max_selections=MOST_BASELINES,
         key=f"ev_baselines_{turn}_{candidate.id}",
         help="One to five: people, the prompted model, a supervised one, a remote one.",
     )
-    several = sum(one.kind is ResponderKind.HUMAN for one in baselines) > 1
+    several = sum(baseline.kind is ResponderKind.HUMAN for baseline in baselines) > 1
     shared = not several or st.checkbox(
         "One person's reply for each prompt stands for all of them, each person's equally often",
         value=like.plan.one_person_a_prompt if like else True,
@@ -143,12 +144,12 @@ def _looked(
     me: Me, candidate: Responder, baselines: Sequence[Responder], counts: object, *, shared: bool
 ) -> LookedOver:
     """Looked over once for each choice: with long texts it takes a second or two."""
-    ids = tuple(one.id for one in baselines)
+    ids = tuple(baseline.id for baseline in baselines)
     chosen = (candidate.id, ids, shared, _seed(), counts, me.project_id)
-    held = st.session_state.get("evaluation_looked")
+    held: tuple[object, LookedOver] | None = st.session_state.get("evaluation_looked")
     if held is None or held[0] != chosen:
         with st.spinner("Looking the replies over"), reading() as s:
-            found = look_over(
+            looked = look_over(
                 s,
                 by=me.reviewer_id,
                 project_id=me.project_id,
@@ -157,9 +158,8 @@ def _looked(
                 seed=_seed(),
                 one_person_a_prompt=shared,
             )
-        held = st.session_state["evaluation_looked"] = (chosen, found)
-    looked: LookedOver = held[1]
-    return looked
+        held = st.session_state["evaluation_looked"] = (chosen, looked)
+    return held[1]
 
 
 def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool) -> Plan:
@@ -169,31 +169,31 @@ def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool)
         primary = st.multiselect(
             "Primary contrast",
             looked.contrasts,
-            default=[one for one in old.primary if one in looked.contrasts] or looked.contrasts[:1],
-            format_func=looked.label_of,
+            default=[contrast for contrast in old.primary if contrast in looked.contrasts] or looked.contrasts[:1],
+            format_func=lambda contrast: contrast_label(contrast, looked.baselines),
             key=f"ev_primary_{turn}_{hash(looked.contrasts)}",
             help="Named before any verdict: its result is the finding, the others are asides. With several, each needs "
             "more evidence.",
         )
-    one, two, three = st.columns(3)
+    left, middle, right = st.columns(3)
 
     def share(place: DeltaGenerator, label: str, name: str, value: float, most: int, words: str | None = None) -> float:
         return place.slider(label, 0, most, round(value * 100), 5, key=f"ev_{name}_{turn}", help=words) / 100
 
-    judgments = one.number_input(
+    judgments = left.number_input(
         "Judgments for each pair", 1, MOST_JUDGMENTS, old.judgments, key=f"ev_judgments_{turn}", help="By people."
     )
     enough = "10 to 20 % is enough to measure how far people agree."
-    overlap = share(two, "Judged by one person more, %", "overlap", old.overlap, 100, enough)
-    odds = three.number_input(
+    overlap = share(middle, "Judged by one person more, %", "overlap", old.overlap, 100, enough)
+    odds = right.number_input(
         "Smallest difference that matters, to 1",
         value=float(old.odds),
         step=0.25,
         key=f"ev_odds_{turn}",
         help="2 means: preferred twice as often as not.",
     )
-    ties = share(one, "Ties expected, %", "ties", old.tie_rate, 90)
-    alike = two.slider(
+    ties = share(left, "Ties expected, %", "ties", old.tie_rate, 90)
+    alike = middle.slider(
         "Verdicts on one prompt alike by",
         0.0,
         1.0,
@@ -202,18 +202,16 @@ def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool)
         key=f"ev_alike_{turn}",
         help="Two people's verdicts on one prompt are worth less than two on different prompts. 0.3 is usual.",
     )
-    stopping = three.radio(
+    stopping = right.radio(
         "It ends",
         list(Stopping),
         index=list(Stopping).index(old.stopping),
         format_func=lambda way: STOPPING_WORDS[way],
         key=f"ev_stopping_{turn}",
     )
-    enough = (
-        "Unannounced, sides swapped, at least ten pairs later: how consistent each reviewer is. 5 to 10 % is enough; "
-    )
-    enough += "these verdicts count for nothing else."
-    again = share(one, "Given to the same reviewer twice, %", "again", old.again, 50, enough)
+    enough = "Unannounced, sides swapped, at least ten pairs later: how consistent each reviewer is. 5 to 10 % is "
+    enough += "enough; these verdicts count for nothing else."
+    again = share(left, "Given to the same reviewer twice, %", "again", old.again, 50, enough)
     ask = any(entry.kind is ResponderKind.HUMAN for entry in looked.baselines) and st.checkbox(
         "Ask reviewers after each verdict which side was the machine",
         value=old.ask_machine,
@@ -234,11 +232,11 @@ def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool)
     )
 
 
-def _telling(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int]]:
-    """Ids of the replies to leave out and to keep; those that nobody decided on are in neither."""
+def _leaks(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int]]:
+    """Ids of the replies to leave out and to keep; those that are undecided are in neither."""
     if not telling:
         return [], []
-    ids = [one.response_id for one in telling]
+    ids = [reply.response_id for reply in telling]
     st.warning(
         f"{len(telling)} of the replies {'tells' if len(telling) == 1 else 'tell'} who wrote them, so a verdict on one "
         "is no blind one. A pair that is left out is counted and judged by nobody.",
@@ -250,11 +248,13 @@ def _telling(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int
     one_by_one = way == "One by one"
     kept: list[int] = []
     with st.container(height=420 if len(telling) > 2 else "content"):
-        for one in telling[:MOST_SHOWN]:
-            st.html(f'<div class="pw-card pw-text">{_marked(one)}</div>')
-            st.caption("; ".join(dict.fromkeys(mark.tells.value for mark in one.marks)))
-            if one_by_one and st.checkbox("Keep it on purpose", key=f"ev_keep_{one.response_id}"):
-                kept.append(one.response_id)
+        for reply in telling[:MOST_SHOWN]:
+            parts = ((escaped(text), mark) for text, mark in pieces(reply.text, reply.marks))
+            marked = "".join(f"<mark>{text}</mark>" if mark else text for text, mark in parts)
+            st.html(f'<div class="pw-card pw-text">{marked}</div>')
+            st.caption("; ".join(dict.fromkeys(mark.tells.value for mark in reply.marks)))
+            if one_by_one and st.checkbox("Keep it on purpose", key=f"ev_keep_{reply.response_id}"):
+                kept.append(reply.response_id)
     if len(telling) > MOST_SHOWN:
         st.caption(f"{len(telling) - MOST_SHOWN} more are not shown; one by one, they are left out.")
     if way is None:
@@ -262,10 +262,3 @@ def _telling(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int
     if one_by_one:
         return [i for i in ids if i not in kept], kept
     return (ids, []) if way == "Leave all out" else ([], ids)
-
-
-def _marked(one: Telling) -> str:
-    return "".join(
-        f"<mark>{escaped(part)}</mark>" if mark is not None else escaped(part)
-        for part, mark in pieces(one.text, one.marks)
-    )

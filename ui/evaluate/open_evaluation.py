@@ -4,55 +4,39 @@ import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from eval.evaluations import Judged, close_evaluation, counted, protocol_of
+from eval.evaluations import EvaluationCounts, close_evaluation
 from eval.live import has_peeked, live, peek
-from eval.protocol import Stopping, protocol_rows
+from eval.protocol import Stopping, plan_of, protocol_rows
 from ui.frame import Me
 from ui.safe import errors_shown, plain, show_table
 
 
-def show_open_evaluation(entry: Judged, me: Me) -> None:
-    """What everybody may know of it; for managers, what they may do with it."""
-    evaluation = entry.evaluation
+def show_open_evaluation(counts: EvaluationCounts, me: Me) -> None:
+    """What every role may know of it; for managers, what they may do with it."""
+    evaluation = counts.evaluation
     manager = me.has(Role.MANAGER)
     st.subheader(plain(evaluation.name) if manager else f"Evaluation {evaluation.id}")
-    with reading() as s:
-        count = counted(s, evaluation_id=evaluation.id)
-        protocol = protocol_of(evaluation)
-        looked = has_peeked(s, evaluation_id=evaluation.id, reviewer_id=me.reviewer_id)
-    planned = count.planned if count.planned is not None else entry.pairings
-    given = count.given if count.planned is not None else entry.judged
-    words = f"Open: {given} of {planned} verdicts by people"
-    if count.planned is None:
-        words = f"Open: people judged {entry.judged} of {entry.pairings} pairs, {entry.verdicts} verdicts"
-    st.progress(
-        min(1.0, given / planned) if planned else 1.0,
-        text=words
-        + (f", and {entry.simulated} simulated" if entry.simulated else "")
-        + ". Names and results stay hidden until it is closed.",
-    )
+    words = f"Open: {counts.given} of {counts.planned} verdicts by people"
+    words += f", and {counts.simulated} simulated" if counts.simulated else ""
+    share = counts.given / counts.planned if counts.planned else 1.0
+    st.progress(share, text=f"{words}. Names and results stay hidden until it is closed.")
     if not manager:
         return
-    anytime = protocol is not None and protocol.plan.stopping is Stopping.ANYTIME
+    anytime = plan_of(evaluation).stopping is Stopping.ANYTIME
     if anytime:
-        _standing(evaluation.id, me, looked=looked)
-    if protocol is not None:
+        _standing(evaluation.id, me)
+    if rows := protocol_rows(evaluation):
         with st.expander("What was fixed", icon=":material/lock:"):
-            rows = [{"What was fixed": label, "": words} for label, words in protocol_rows(evaluation)]
-            show_table(rows, whole=True)
+            show_table([{"What was fixed": label, "": value} for label, value in rows], whole=True)
             st.button(
                 "Set up another like this one",
                 key=f"like_{evaluation.id}",
                 icon=":material/content_copy:",
-                on_click=_start_like,
-                args=(evaluation.id,),
+                on_click=st.session_state.__setitem__,
+                args=("evaluation_like", evaluation.id),
                 help="Nothing of this one can be changed any more; other values make another evaluation.",
             )
-    _closing(evaluation.id, me, complete=count.complete, anytime=anytime)
-
-
-def _start_like(evaluation_id: int) -> None:
-    st.session_state["evaluation_like"] = evaluation_id
+    _closing(evaluation.id, me, complete=counts.complete, anytime=anytime)
 
 
 def _closing(evaluation_id: int, me: Me, *, complete: bool, anytime: bool) -> None:
@@ -71,7 +55,9 @@ def _closing(evaluation_id: int, me: Me, *, complete: bool, anytime: bool) -> No
             st.rerun()
 
 
-def _standing(evaluation_id: int, me: Me, *, looked: bool) -> None:
+def _standing(evaluation_id: int, me: Me) -> None:
+    with reading() as s:
+        looked = has_peeked(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     if not looked:
         st.button(
             "Look at how it stands and judge in it no more",
@@ -84,9 +70,10 @@ def _standing(evaluation_id: int, me: Me, *, looked: bool) -> None:
         return
     with errors_shown():
         with reading() as s:
-            found = live(s, by=me.reviewer_id, evaluation_id=evaluation_id)
-        for contrast in found.contrasts:
-            st.progress(contrast.share, text=plain(f"{found.candidate} against {contrast.label}: {contrast.sentence}"))
+            standing = live(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+        for contrast in standing.contrasts:
+            words = f"{standing.candidate} against {contrast.label}: {contrast.sentence}"
+            st.progress(contrast.share, text=plain(words))
             st.caption(plain(contrast.note))
 
 

@@ -20,7 +20,6 @@ from ui.safe import csv_bytes
 
 T = TypeVar("T")
 KEPT = 3
-"""Evaluations whose figures a tab keeps."""
 FOLDS: dict[str, tuple[str, str | None]] = {
     "against each baseline": ("Against each baseline", ":material/compare_arrows:"),
     "parts of the votes": ("Parts of the votes: reviewers, topics, lengths", ":material/donut_small:"),
@@ -32,17 +31,16 @@ FOLDS: dict[str, tuple[str, str | None]] = {
 }
 """Where a report's parts are folded away on the screen, in this order; others come last, under their own titles."""
 HEADINGS = {"at equal lengths": "**Beside each other**"}
-"""Of parts that stand below another one."""
 
 
 def kept(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
     """What takes a while, reckoned once in a tab for each key; a few keys are kept."""
-    there: dict[Hashable, T] = st.session_state.setdefault(name, {})
-    if key not in there:
-        there[key] = reckon()
-        while len(there) > KEPT:
-            there.pop(next(iter(there)))
-    return there[key]
+    results: dict[Hashable, T] = st.session_state.setdefault(name, {})
+    if key not in results:
+        results[key] = reckon()
+        while len(results) > KEPT:
+            results.pop(next(iter(results)))
+    return results[key]
 
 
 def reported(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
@@ -50,29 +48,29 @@ def reported(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
 
     def reckon() -> tuple[Results, tuple[Report, ...]]:
         with st.spinner("Reckoning intervals and strengths …"), reading() as s:
-            found = results(s, evaluation_id=evaluation_id)
-            return found, tuple(map(report, found.verdicts))
+            closed = results(s, evaluation_id=evaluation_id)
+            return closed, tuple(map(report, closed.verdicts))
 
     return kept("reported", evaluation_id, reckon)
 
 
-def show_reports(found: Results, reports: tuple[Report, ...]) -> None:
+def show_reports(results: Results, reports: tuple[Report, ...]) -> None:
     """People's verdicts first, then simulated reviewers'; never together."""
-    for one in reports:
-        _show(one)
+    for each in reports:
+        _show_report(each)
     with st.expander("What was fixed before the first verdict", icon=":material/lock:"):
-        show_blocks([Sheet("", found.stated.rows)])
+        show_blocks([Sheet("", results.stated.rows)])
 
 
-def _show(one: Report) -> None:
-    mark = '<span class="pw-simulated">simulated reviewer, not people</span>' if one.simulated else ""
-    finding = escaped(one.finding.text).replace(" %", "&nbsp;%")
-    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escaped(one.numbers.text)}</div>')
-    show_blocks([one.picture])
-    for column, block in zip(st.columns(2, gap="large"), (one.rests_on, one.doubts), strict=True):
+def _show_report(report: Report) -> None:
+    mark = '<span class="pw-simulated">simulated reviewer, not people</span>' if report.simulated else ""
+    finding = escaped(report.finding.text).replace(" %", "&nbsp;%")
+    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escaped(report.numbers.text)}</div>')
+    show_blocks([report.picture])
+    for column, block in zip(st.columns(2, gap="large"), (report.rests_on, report.doubts), strict=True):
         with column:
             show_blocks([block])
-    parts = [part for part in one.figures if part.on is not Medium.FILE]
+    parts = [part for part in report.figures if part.on is not Medium.FILE]
     folds = FOLDS | {part.title: (part.title.capitalize(), None) for part in parts if part.title not in FOLDS}
     parts.sort(key=lambda part: list(folds).index(part.title))
     for (title, icon), folded in groupby(parts, key=lambda part: folds[part.title]):
@@ -83,12 +81,12 @@ def _show(one: Report) -> None:
                 show_blocks(part.blocks)
 
 
-def download_report(found: Results, reports: tuple[Report, ...], judges: tuple[JudgeReport, ...], *, by: int) -> None:
+def download_report(results: Results, reports: tuple[Report, ...], judges: tuple[JudgeReport, ...], *, by: int) -> None:
     """One file with a page for a manager and the methods; a browser prints it as PDF."""
-    evaluation = found.evaluation
+    evaluation = results.evaluation
     with reading() as s:
         sheets = methods(s, by=by, evaluation_id=evaluation.id)
-    simulated = "-simulated" if any(one.simulated for one in reports) else ""
+    simulated = "-simulated" if any(report.simulated for report in reports) else ""
     st.download_button(
         "The report as one HTML file",
         report_html(evaluation.name, reports, judges, sheets).encode(),
@@ -99,15 +97,15 @@ def download_report(found: Results, reports: tuple[Report, ...], judges: tuple[J
     )
 
 
-def download_verdicts(found: Results) -> None:
+def download_verdicts(results: Results) -> None:
     """The raw verdicts, in the columns that `python cli.py winrate` reads; one file for each kind of reviewer."""
-    for verdicts in found.verdicts:
+    for verdicts in results.verdicts:
         kind = "simulated" if verdicts.simulated else "people"
         st.download_button(
             "Every simulated verdict as CSV" if verdicts.simulated else "Every verdict as CSV",
             csv_bytes(pd.DataFrame(verdicts.rows)),
-            file_name=f"evaluation-{found.evaluation.id}-{kind}.csv",
+            file_name=f"evaluation-{results.evaluation.id}-{kind}.csv",
             mime="text/csv",
             icon=":material/download:",
-            key=f"verdicts_{found.evaluation.id}_{kind}",
+            key=f"verdicts_{results.evaluation.id}_{kind}",
         )
