@@ -1,5 +1,8 @@
 """The app's pages as somebody has them in a tab, drawn by Streamlit's AppTest: no server, no browser."""
 
+from collections.abc import Callable
+
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
 from db.models import Project, Reviewer, Role
@@ -19,8 +22,18 @@ def open_page(name: str, *, project_id: int, by: int, roles: frozenset[Role] | N
     with reading() as s:
         held = roles_of(s, reviewer_id=by, project_id=project_id) if roles is None else roles
         me = Me(by, s.get_one(Reviewer, by).name, project_id, s.get_one(Project, project_id).name, held)
-    page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
-    page.session_state["me"] = me
+    return _drawn(AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60), me=me)
+
+
+def drawn_by(draw: Callable[[], None], **state: object) -> AppTest:
+    """What the function draws, which finds the state in the session's; without a crash."""
+    return _drawn(AppTest.from_function(draw, default_timeout=60), **state)
+
+
+def _drawn(page: AppTest, **state: object) -> AppTest:
+    page._bidi_component_manager = BidiComponentManager()  # else all installed packages are looked through for parts
+    for name, value in state.items():
+        page.session_state[name] = value
     page.run()
     assert not page.exception
     return page

@@ -1,7 +1,10 @@
 """Fixtures and factories: a fresh database in a fresh folder for every test, and rows made with one call."""
 
+import functools
+import gc
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,22 +12,39 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
 import db.session
 import settings as settings_module
+from db.models import Project, Reviewer
 from settings import ROOT
 from tests.databases import PostgresServer, a_postgres_server, in_full
+from tests.factories import a_project, a_reviewer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+# each client of an endpoint reads all certificates anew, here for servers on loopback
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
+
+# fewer examples each time, for there are other ones the next time; a first one may take long, as it loads libraries
+hypothesis.settings.register_profile("pickwell", max_examples=40, deadline=None)
+hypothesis.settings.load_profile("pickwell")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first: whatever they can tell is known after a minute."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is collected seldom, and what was imported not looked through again: it took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -89,7 +109,7 @@ def postgres() -> Iterator[PostgresServer]:
     with ExitStack() as stack:
         try:
             server = stack.enter_context(a_postgres_server())
-            server.drop(server.migrated())
+            server.migrated()
         except Exception as problem:
             pytest.fail(
                 f"PostgreSQL does not start here ({problem}). Set TEST_DATABASE_URL to a server whose user may make "
@@ -121,7 +141,7 @@ def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterat
         yield Path(shutil.copy(template, home / "pickwell.db"))
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    with _in_use(server, server.migrated()):
+    with _in_use(server.migrated()):
         yield home / "pickwell.db"
 
 
@@ -129,19 +149,19 @@ def database(home: Path, backend: str, request: pytest.FixtureRequest) -> Iterat
 def empty_postgres(home: Path, postgres: PostgresServer) -> Iterator[URL]:
     """A PostgreSQL database without a table, which the settings name."""
     own = postgres.empty()
-    with _in_use(postgres, own):
+    with _in_use(own):
         yield own
+    postgres.drop(own)
 
 
 @contextmanager
-def _in_use(server: PostgresServer, own: URL) -> Iterator[None]:
+def _in_use(own: URL) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICKWELL_DATABASE_URL", in_full(own))
         settings_module.settings.cache_clear()
         db.session.engine.cache_clear()
         yield
         db.session.engine().dispose()
-    server.drop(own)
 
 
 @pytest.fixture
@@ -149,6 +169,18 @@ def s(database: Path) -> Iterator[Session]:
     """A writing session on an empty database."""
     with db.session.session() as session:
         yield session
+
+
+@pytest.fixture
+def project(s: Session) -> Project:
+    """A project."""
+    return a_project(s)
+
+
+@pytest.fixture
+def manager(s: Session, project: Project) -> Reviewer:
+    """The project's manager."""
+    return a_reviewer(s, project)
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Rows made with one call; every argument has a default and the caller names only what the test is about."""
 
 from itertools import count
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison
 from db.models import (
+    Base,
     Comparison,
     Evaluation,
     Judgment,
@@ -28,22 +30,39 @@ from generation.pairing import make_comparisons
 from stats.verdicts import Verdict
 
 _number = count(1)
+Row = TypeVar("Row", bound=Base)
+Kind = TypeVar("Kind")
+
+
+def saved(s: Session, table: type[Row], **fields: Any) -> Row:
+    """A row of the table, with its id."""
+    row = table(**fields)
+    s.add(row)
+    s.flush()
+    return row
+
+
+def sure(value: Kind | None) -> Kind:
+    """The value, which must be there."""
+    assert value is not None
+    return value
+
+
+def of_kind(kind: type[Kind], value: object) -> Kind:
+    """The value, which must be of that kind."""
+    assert isinstance(value, kind), value
+    return value
 
 
 def a_project(s: Session, **fields: object) -> Project:
     """A Project with instructions."""
     n = next(_number)
-    project = Project(**{"name": f"Project {n}", "instructions": "Answer the email.", **fields})
-    s.add(project)
-    s.flush()
-    return project
+    return saved(s, Project, **{"name": f"Project {n}", "instructions": "Answer the email.", **fields})
 
 
 def a_reviewer(s: Session, project: Project, *roles: Role, **fields: object) -> Reviewer:
     """A Reviewer with the roles, MANAGER if none is named."""
-    reviewer = Reviewer(**{"name": f"Person {next(_number)}", **fields})
-    s.add(reviewer)
-    s.flush()
+    reviewer = saved(s, Reviewer, **{"name": f"Person {next(_number)}", **fields})
     for role in roles or (Role.MANAGER,):
         s.add(Membership(project_id=project.id, reviewer_id=reviewer.id, role=role))
     s.flush()
@@ -53,44 +72,41 @@ def a_reviewer(s: Session, project: Project, *roles: Role, **fields: object) -> 
 def a_prompt(s: Session, project: Project, text: str = "", held_out: bool = False, **fields: object) -> Prompt:
     """A Prompt in a PromptSet of its own."""
     n = next(_number)
-    by = a_reviewer(s, project)
+    by = saved(s, Reviewer, name=f"Person {next(_number)}")
     prompts = PromptSet(project_id=project.id, file_name="f.csv", sha256=f"{n}", row_count=1, imported_by_id=by.id)
-    s.add(prompts)
-    s.flush()
-    prompt = Prompt(
+    s.add_all([Membership(project_id=project.id, reviewer_id=by.id, role=Role.MANAGER), prompts])
+    return saved(
+        s,
+        Prompt,
         **{
             "project_id": project.id,
-            "prompt_set_id": prompts.id,
+            "prompt_set": prompts,
             "row_number": 1,
             "text": text or f"Where is parcel number {n}?",
             "content_hash": f"hash {n}",
             "held_out": held_out,
             "cluster": f"cluster {n}",
             **fields,
-        }
+        },
     )
-    s.add(prompt)
-    s.flush()
-    return prompt
 
 
 def a_human(s: Session, project: Project, **fields: object) -> Responder:
     """A human Responder."""
-    responder = Responder(
-        **{"project_id": project.id, "name": f"Human {next(_number)}", "kind": ResponderKind.HUMAN, **fields}
+    return saved(
+        s,
+        Responder,
+        **{"project_id": project.id, "name": f"Human {next(_number)}", "kind": ResponderKind.HUMAN, **fields},
     )
-    s.add(responder)
-    s.flush()
-    return responder
 
 
 def a_model(s: Session, project: Project, location: str = "echo", **fields: object) -> Responder:
     """A model Responder on a base ModelVersion."""
     n = next(_number)
-    version = ModelVersion(name=f"model-{n}", location=location)
-    s.add(version)
-    s.flush()
-    responder = Responder(
+    version = saved(s, ModelVersion, name=f"model-{n}", location=location)
+    return saved(
+        s,
+        Responder,
         **{
             "project_id": project.id,
             "name": f"Model {n}",
@@ -98,27 +114,23 @@ def a_model(s: Session, project: Project, location: str = "echo", **fields: obje
             "model_version_id": version.id,
             "instructions": "Answer the email.",
             **fields,
-        }
+        },
     )
-    s.add(responder)
-    s.flush()
-    return responder
 
 
 def a_response(s: Session, prompt: Prompt, responder: Responder, text: str = "", **fields: object) -> Response:
     """A Response that stopped by itself."""
-    response = Response(
+    return saved(
+        s,
+        Response,
         **{
             "prompt_id": prompt.id,
             "responder_id": responder.id,
             "text": text or f"Reply number {next(_number)}.",
             "finish_reason": "stop" if responder.kind is not ResponderKind.HUMAN else None,
             **fields,
-        }
+        },
     )
-    s.add(response)
-    s.flush()
-    return response
 
 
 def a_comparison(s: Session, *responses: Response) -> Comparison:
@@ -127,6 +139,12 @@ def a_comparison(s: Session, *responses: Response) -> Comparison:
     return ensure_comparison(
         s, project_id=prompt.project_id, prompt_id=prompt.id, response_ids=[response.id for response in responses]
     )
+
+
+def a_pair(s: Session, project: Project, **prompt_fields: Any) -> Comparison:
+    """A Comparison of two people's replies to a Prompt of its own."""
+    prompt = a_prompt(s, project, **prompt_fields)
+    return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
 
 
 def a_ranking(s: Session, comparison: Comparison, by: Reviewer, *best_first: Response, **fields: object) -> Ranking:

@@ -11,7 +11,7 @@ from review.assignment import drawn_order, left_first, next_offer
 from review.progress import opinions
 from review.rankings import GivenRanking, last_ranking, rank
 from stats.verdicts import Order, Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_pair, a_project, a_prompt, a_response, a_reviewer
 from training.data.feedback import standing_rankings
 from training.data.preferences import derive
 from training.data.terms import LeftOutReason
@@ -27,10 +27,7 @@ class Team:
         self.project = a_project(s)
         self.manager = a_reviewer(s, self.project)
         self.ann, self.bo = (a_reviewer(s, self.project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))
-        self.pairs: list[Comparison] = []
-        for _ in range(pairs):
-            prompt = a_prompt(s, self.project)
-            self.pairs.append(a_comparison(s, *(a_response(s, prompt, a_human(s, self.project)) for _ in range(2))))
+        self.pairs = [a_pair(s, self.project) for _ in range(pairs)]
 
     def say(self, who: Reviewer, pair: Comparison, what: str) -> Ranking:
         return rank(self.s, by=who.id, comparison_id=pair.id, order=self.side(who, pair, what).order)

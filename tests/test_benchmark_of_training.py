@@ -45,9 +45,6 @@ def of_sample(*, pairs: int = 64, validation: int = 12, tokens: int = 170) -> Ro
     return pairs_of_sample(pairs=pairs, validation=validation, tokens=tokens, length=words)
 
 
-# ---------------------------------------------------------------------------------------------------- the rows
-
-
 def test_the_rows_are_whole_texts_of_the_sample_and_said_to_be_simulated() -> None:
     rows = of_sample()
     assert {split: len(some) for split, some in rows.items()} == {Split.TRAIN: 64, Split.VALIDATION: 12}
@@ -72,7 +69,7 @@ def test_short_rows_are_made_by_cutting_every_text() -> None:
 
 
 def test_more_pairs_than_the_rule_decides_are_refused() -> None:
-    with pytest.raises(Refused, match=r"decides 132 of the sample's pairs, and 152 were asked for"):
+    with pytest.raises(Refused, match="152 were asked for"):
         of_sample(pairs=140)
 
 
@@ -85,9 +82,6 @@ def test_the_rule_and_not_the_samples_own_pick_says_which_is_better() -> None:
             simulated.points(email, reply[0]["content"], finish_reason=None) for reply in (row.chosen, row.rejected)
         )
         assert better >= worse + 1
-
-
-# ------------------------------------------------------------------------------------------------- the recipe
 
 
 @pytest.mark.parametrize(("pairs", "epochs", "warmup"), [(64, 3, 3), (4, 1, 0), (40, 1, 2)])
@@ -103,9 +97,6 @@ def test_each_contestant_gets_a_folder_of_its_own_and_the_same_task(tmp_path: Pa
     first, second = (RunFolder(one).input() for one in both)
     assert first == second
     assert (first.seed, first.kept, first.sample_tokens) == (3, str(tmp_path / "reference"), 60)
-
-
-# ------------------------------------------------------------------------------------------------- the figures
 
 
 def a_step(step: int, split: Split = Split.TRAIN, loss: float = 0.6) -> StepReport:
@@ -179,9 +170,6 @@ def test_figures_survive_the_way_between_processes(tmp_path: Path) -> None:
     assert read(TrainingFigures, tmp_path / "done.json") == DONE
 
 
-# ---------------------------------------------------------------------------------------------- the whole of it
-
-
 @pytest.fixture
 def _no_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Without a tokenizer; and signals go on as before, which the benchmark takes to itself."""
@@ -221,11 +209,7 @@ def test_the_contestants_take_turns_and_the_first_of_each_round_finds_nothing_ke
 
     monkeypatch.setattr(benchmark, "contestant", trained)
     status, report = run("--pairs", "4", "--epochs", "1", "--validation", "2", "--rounds", "2")
-    one_round = [
-        ("plain", "plain_trl", False),
-        ("cold", "trainer", False),
-        ("kept", "trainer", True),
-    ]
+    one_round = [("plain", "plain_trl", False), ("cold", "trainer", False), ("kept", "trainer", True)]
     assert turns == [*one_round, *one_round]
     assert (status, report["finished"]) == (0, True)
     assert [len(some) for some in report["runs"].values()] == [2, 2, 2]

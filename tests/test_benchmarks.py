@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from settings import ROOT
-from tests.test_browser import CHROMIUM
+from tests.app_server import CHROMIUM
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
 

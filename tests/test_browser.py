@@ -1,7 +1,6 @@
 """A person in a real browser: imports, ranks by keyboard, corrects, judges blind, reads the win rate."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from tests.app_server import App, app_running, press_until
 from tests.factories import a_model, a_project, a_response, a_reviewer
 
 pytestmark = pytest.mark.slow
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGES = (
     *("Overview", "Import", "Route", "Try prompts", "Generate", "Check", "Tidy texts"),
     *("Compare", "Correct", "Progress", "Decide", "Find"),

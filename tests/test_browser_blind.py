@@ -11,11 +11,11 @@ from sqlalchemy import select
 from db.models import Guess, Judgment, ModelVersion, Pairing, Responder, ResponderKind, Role
 from db.models import Response as Reply
 from db.session import reading, session
-from eval.evaluations import create_evaluation
 from eval.protocol import Plan, Undecided
 from stats.verdicts import Verdict
 from tests.app_server import app_running, browser_page
-from tests.factories import a_human, a_project, a_prompt, a_reviewer
+from tests.contests import an_evaluation
+from tests.factories import a_human, a_project, a_prompt, a_reviewer, saved
 
 pytestmark = pytest.mark.slow
 JUDGMENTS = 50
@@ -39,8 +39,7 @@ def who(database: Path) -> tuple[int, int]:
     with session() as s:
         project = a_project(s, name="Letters")
         manager, judge = a_reviewer(s, project, name="Ines"), a_reviewer(s, project, Role.REVIEWER, name="Otto")
-        s.add(ModelVersion(id=VERSION_ID, name=VERSION, location="/models/zebrafish", sha256="5" * 64))
-        s.flush()
+        saved(s, ModelVersion, id=VERSION_ID, name=VERSION, location="/models/zebrafish", sha256="5" * 64)
         s.add(
             Responder(
                 id=CANDIDATE,
@@ -61,17 +60,8 @@ def who(database: Path) -> tuple[int, int]:
                     given |= {"finish_reason": "stop", "template_hash": "6" * 64, "dtype": "float32"}
                 s.add(Reply(id=FIRST_REPLY + 2 * n + k, **given))
         s.flush()
-        create_evaluation(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            name=CONTEST,
-            candidate_id=CANDIDATE,
-            baseline_ids=[human.id],
-            seed=3,
-            plan=Plan(ask_machine=True),
-            undecided=Undecided.KEEP,
-        )
+        model = s.get_one(Responder, CANDIDATE)
+        an_evaluation(s, manager, model, human, name=CONTEST, plan=Plan(ask_machine=True), undecided=Undecided.KEEP)
         return project.id, judge.id
 
 

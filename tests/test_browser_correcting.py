@@ -14,7 +14,7 @@ from intake.sample import load_sample
 from review.rankings import rank
 from stats.verdicts import Verdict
 from tests.app_server import app_running, press_until
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, sure
 
 pytestmark = pytest.mark.slow
 EDITOR = "The reply as it should be"
@@ -118,8 +118,7 @@ def test_a_reply_is_written_from_an_empty_box_and_any_comparison_is_found_and_op
     table = page.get_by_test_id("stDataFrame")
     expect(table).to_be_visible()
     page.wait_for_timeout(1000)
-    box = table.bounding_box()
-    assert box is not None
+    box = sure(table.bounding_box())
     page.mouse.click(box["x"] + 17, box["y"] + 53)
     expect(page.locator(".pw-label").first).to_have_text("1")
     expect(page.locator(".pw-text", has_text="<script>")).to_have_count(2)  # prompt and reply, literally
@@ -143,8 +142,7 @@ def test_lists_and_filters_of_the_queue(address: str, page: Page) -> None:
         tom = a_reviewer(s, project, Role.ANNOTATOR, name="Tom Example")
         other = a_prompt(s, project, text="Only this one is of another import.")
         a_comparison(s, *(a_response(s, other, a_human(s, project)) for _ in range(2)))
-        first = s.scalars(select(Comparison).order_by(Comparison.draw)).first()
-        assert first is not None
+        first = sure(s.scalars(select(Comparison).order_by(Comparison.draw)).first())
         rank(s, by=tom.id, comparison_id=first.id, order=Verdict.LEFT.order)
     page.goto(f"{address}/compare_responses?project={project.id}&person={mara.id}")
     press_until(page, "ArrowLeft", "1 of 201 pairs ranked by you")

@@ -1,7 +1,6 @@
 """The shell does what the pages do, and answers a mistake with one sentence."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,7 +20,8 @@ from review.assignment import next_offer
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
-from tests.test_training import a_training
+from tests.factories import sure
+from tests.trainings import a_training
 from training.recipe.recipe import from_row
 
 EMAILS = [
@@ -34,38 +34,22 @@ EMAILS = [
 ]
 
 
-def shell(*words: str, fails: bool = False) -> str:
-    """What a command printed, on lines as wide as they need be. A traceback is never an answer."""
-    done = subprocess.run(
-        [sys.executable, "cli.py", *words],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said, said
-    assert (done.returncode != 0) is fails, said
-    return said
-
-
 @pytest.fixture
-def mistake(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What a command that must fail says, run in this process to be quick; its words on one line."""
+def shell(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command prints, run in this process to be quick; its words on one line."""
 
-    def run(*words: str) -> str:
+    def run(*words: str, fails: bool = False) -> str:
         monkeypatch.setattr(sys, "argv", ["cli.py", *words])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        assert ended.value.code
         said = capsys.readouterr()
+        assert bool(ended.value.code) is fails, said
         return " ".join((said.out + said.err).replace("│", " ").split())
 
     return run
 
 
-def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
+def test_the_loop_from_a_shell(shell: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "emails.jsonl"
     rows = [
         {"email": text, "reply_ann": f"So sorry. {n}", "reply_bo": f"No. {n}", "test": "yes" if n > 3 else "no"}
@@ -81,8 +65,7 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
     assert "6 prompts (2 held out), 8 pairs, 0 ranked by people" in shell("status")
     with session() as s:
         mara = s.scalars(select(Reviewer.id).where(Reviewer.name == "Mara")).one()
-        pair = next_offer(s, project_id=1, reviewer_id=mara)
-        assert pair is not None
+        pair = sure(next_offer(s, project_id=1, reviewer_id=mara))
         rank(s, by=mara, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
     assert "1 usable preferences; training needs at least 10" in shell("train", "First", fails=True)
     assert "Open for judging: 2 pairs" in shell(
@@ -114,9 +97,9 @@ def test_the_loop_from_a_shell(home: Path, tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_mistake_gets_one_sentence_with_the_remedy(
-    mistake: Callable[..., str], words: tuple[str, ...], sentence: str
+    shell: Callable[..., str], words: tuple[str, ...], sentence: str
 ) -> None:
-    assert sentence in mistake(*words)
+    assert sentence in shell(*words, fails=True)
 
 
 @pytest.mark.parametrize(
@@ -134,11 +117,11 @@ def test_a_mistake_gets_one_sentence_with_the_remedy(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_inside_a_project_too(mistake: Callable[..., str], words: tuple[str, ...], sentence: str) -> None:
+def test_a_mistake_inside_a_project_too(shell: Callable[..., str], words: tuple[str, ...], sentence: str) -> None:
     migrate()
     with session() as s:
         create_project(s, name="Parcels", task="", instructions="", guideline="", by=ensure_reviewer(s, name="Mara").id)
-    assert sentence in mistake(*words)
+    assert sentence in shell(*words, fails=True)
 
 
 @pytest.mark.parametrize(
@@ -152,33 +135,33 @@ def test_a_mistake_inside_a_project_too(mistake: Callable[..., str], words: tupl
     ],
 )
 def test_a_setting_that_cannot_work_is_named(
-    mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, sentence: str
+    shell: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, sentence: str
 ) -> None:
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv(name, value.format(file=file))
     settings_module.settings.cache_clear()
-    assert sentence.format(file=file) in mistake("status")
+    assert sentence.format(file=file) in shell("status", fails=True)
 
 
-def test_names_with_square_brackets_are_shown_as_they_are(home: Path) -> None:
+def test_names_with_square_brackets_are_shown_as_they_are_by_the_command_that_people_type(
+    shell: Callable[..., str],
+) -> None:
     shell("new-project", "[/b] [red]Parcels", "--as", "Mara")
-    assert "[/b] [red]Parcels" in shell("status")
+    command = [sys.executable, "cli.py", "status"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "[/b] [red]Parcels" in done.stdout
 
 
 def test_a_training_by_another_method_takes_the_advised_recipe(
-    database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Path, shell: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with session() as s:
         run = a_training(s)
         manager, base = run.requested_by_id, run.base_model.name
         who = s.get_one(Reviewer, manager).name
     monkeypatch.setattr(commands.models, "wait", lambda run_id: None)
-    words = ["train", "Second", "--as", who, "--base", base, "--recipe", "0", "--method", "kto", "--adapter", "dora"]
-    monkeypatch.setattr(sys, "argv", ["cli.py", *words])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code, capsys.readouterr()
+    shell("train", "Second", "--as", who, "--base", base, "--recipe", "0", "--method", "kto", "--adapter", "dora")
     with reading() as s:
         recipe = s.scalars(select(TrainingRun).where(TrainingRun.model_name == "Second")).one().recipe
         used = from_row(recipe)

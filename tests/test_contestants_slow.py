@@ -56,9 +56,6 @@ LONGEST = 8
 END_OF_TURN = 2
 
 
-# ------------------------------------------------------------------------------------------ models that are spoiled
-
-
 def another_template(folder: Path) -> None:
     """Instructions under another heading."""
     _with_template(folder, lambda text: text.replace("<|im_start|>", "<|im_start|> "))
@@ -108,9 +105,6 @@ def a_copy(folder: Path, place: Path) -> Path:
     for file in folder.iterdir():
         (place / file.name).symlink_to(file)
     return place
-
-
-# -------------------------------------------------------------------------------------- the two sides to be compared
 
 
 @dataclass(frozen=True)
@@ -219,9 +213,6 @@ def checked(version_id: int, project_id: int, by: int) -> ParityCheck:
         return s.get_one(ParityCheck, asked)
 
 
-# ------------------------------------------------------------------------------------------------------- being killed
-
-
 def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapter_answers_as_it_is_applied(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,9 +288,6 @@ def _is_core(process: psutil.Process) -> bool:
     return False
 
 
-# ------------------------------------------------------------------------------------------------ a server elsewhere
-
-
 def test_a_vllm_server_elsewhere_answers_by_the_openai_protocol(served: Served) -> None:
     with session() as s:
         project = a_project(s)
@@ -367,9 +355,6 @@ def test_a_check_passes_the_model_that_is_served_and_catches_each_way_of_spoilin
         assert sentence in (check.problem or "")
 
 
-# --------------------------------------------------------------------------------------------------- an engine of ours
-
-
 def test_vllm_answers_with_the_tokens_it_sampled(
     served: Served, default_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,9 +398,6 @@ def test_vllm_answers_with_the_tokens_it_sampled(
             whole = rendering.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)["input_ids"]
             assert reply.prompt_tokens == len(whole)
         assert done.tokens == sum(len(reply.token_ids or ()) for reply in replies)
-
-
-# --------------------------------------------------------------------------------------------------------- adapters
 
 
 def test_two_adapters_and_their_base_answer_side_by_side_as_transformers_applies_each(

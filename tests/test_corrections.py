@@ -8,24 +8,28 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
-from db.models import Change, Comparison, ComparisonState, Correction, Draft, Responder, ResponderKind, Response, Role
+from db.models import (
+    Change,
+    Comparison,
+    ComparisonState,
+    Correction,
+    Draft,
+    Project,
+    Responder,
+    ResponderKind,
+    Response,
+    Role,
+)
 from db.people import RANKERS
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import next_offer
-from review.corrections import (
-    correct,
-    corrected_further,
-    next_rejected,
-    rejected_count,
-    standing_corrections,
-    withdraw,
-)
+from review.corrections import correct, corrected_further, next_rejected, rejected_count, standing_corrections, withdraw
 from review.drafts import DraftPlace, draft_of, save_draft
 from review.rankings import rank, undo
 from review.reveals import project_history, reveal
 from review.writing import next_unanswered, unanswered_count, write_reply
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, sure
 from texts.diff import word_diff, words_changed
 from texts.typed import cleaned
 from training.data.feedback import standing_corrections as given_corrections
@@ -148,8 +152,7 @@ def test_a_draft_survives_until_its_text_is_saved_and_is_nobody_elses(s: Session
         save_draft(s, at=replace(here, reviewer_id=reviewer.id), text="x")
 
 
-def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session) -> None:
-    project = a_project(s)
+def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session, project: Project) -> None:
     ann = a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
     team = a_human(s, project, name="Service team")
     prompts = [a_prompt(s, project) for _ in range(3)]
@@ -158,8 +161,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     held_out = a_prompt(s, project, held_out=True)
     a_response(s, held_out, team, text="On Friday, madam.")
     assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
-    found = next_unanswered(s, by=ann.id, project_id=project.id)
-    assert found is not None
+    found = sure(next_unanswered(s, by=ann.id, project_id=project.id))
     assert (found.prompt.id, [text for _, text in found.replies]) == (prompts[0].id, ["It comes on Friday."])
     write_reply(s, by=ann.id, prompt_id=prompts[0].id, text=" Friday at noon. ")
     write_reply(s, by=ann.id, prompt_id=prompts[2].id, text="I do not know.")
@@ -174,8 +176,7 @@ def test_a_second_person_writes_alternatives_and_pairs_to_rank_appear(s: Session
     assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is None, "nobody ranks what they wrote"
     other = a_reviewer(s, project, Role.ANNOTATOR)
     assert next_offer(s, project_id=project.id, reviewer_id=other.id) is not None
-    blind = next_unanswered(s, by=ann.id, project_id=project.id, held_out=True)
-    assert blind is not None
+    blind = sure(next_unanswered(s, by=ann.id, project_id=project.id, held_out=True))
     assert list(blind.replies) == [], "what is judged blind is not shown"
     write_reply(s, by=ann.id, prompt_id=held_out.id, text="It comes on Friday at noon.")
     assert len(s.scalars(select(Comparison)).all()) == 1, "held-out prompts are never ranked"
@@ -193,8 +194,7 @@ def test_a_reply_that_helps_nobody_is_refused_with_the_reason(s: Session, text: 
         write_reply(s, by=a_reviewer(s, project, Role.ANNOTATOR).id, prompt_id=prompt.id, text=text)
 
 
-def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Session) -> None:
-    project = a_project(s)
+def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Session, project: Project) -> None:
     a_human(s, project, name="Ann", simulated=True)
     ann = a_reviewer(s, project, Role.ANNOTATOR, name="Ann")
     prompt = a_prompt(s, project)
@@ -204,8 +204,7 @@ def test_nobody_replies_twice_to_a_prompt_and_a_taken_name_is_told_apart(s: Sess
         write_reply(s, by=ann.id, prompt_id=prompt.id, text="No.")
 
 
-def test_nearly_the_same_reply_is_kept_and_never_offered(s: Session) -> None:
-    project = a_project(s)
+def test_nearly_the_same_reply_is_kept_and_never_offered(s: Session, project: Project) -> None:
     prompt = a_prompt(s, project)
     a_response(s, prompt, a_human(s, project), text=LONG)
     write_reply(s, by=a_reviewer(s, project).id, prompt_id=prompt.id, text=LONG.replace("Monday", "Tuesday"))

@@ -37,8 +37,8 @@ def test_on_postgresql_too_migrating_twice_changes_nothing(home: Path, empty_pos
 
 def test_processes_that_start_at_once_migrate_one_after_the_other(home: Path, empty_postgres: URL) -> None:
     command = [sys.executable, "-c", "from db.session import migrate; migrate()"]
-    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
-    assert [one.wait(timeout=60) for one in running] == [0, 0, 0]
+    running = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in running] == [0, 0]
     assert is_newest()
 
 
@@ -158,8 +158,7 @@ def test_a_reader_sees_one_moment(database: Path) -> None:
 
 
 @pytest.mark.both_databases
-def test_a_nul_character_is_left_out_and_the_rest_of_the_text_kept(s: Session) -> None:
-    project = a_project(s)
+def test_a_nul_character_is_left_out_and_the_rest_of_the_text_kept(s: Session, project: Project) -> None:
     replies = [{"prompt_id": a_prompt(s, project).id, "responder_id": a_human(s, project).id, "text": "Dear\0 reader"}]
     s.execute(insert(Response), replies)
     assert s.scalars(select(Response.text)).all() == ["Dear reader"]
@@ -174,8 +173,7 @@ def test_times_come_back_in_utc_and_naive_ones_are_refused(s: Session) -> None:
 
 
 @pytest.mark.both_databases
-def test_the_database_itself_refuses_a_second_standing_ranking(s: Session) -> None:
-    project = a_project(s)
+def test_the_database_itself_refuses_a_second_standing_ranking(s: Session, project: Project) -> None:
     prompt, me = a_prompt(s, project), a_reviewer(s, project)
     one, two = a_response(s, prompt, a_human(s, project)), a_response(s, prompt, a_human(s, project))
     comparison = a_comparison(s, one, two)

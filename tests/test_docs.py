@@ -1,10 +1,10 @@
 """The documentation fails when it lies about settings, commands or words."""
 
+import ast
 import re
 import subprocess
 import sys
 
-import pytest
 from typer.main import get_command
 
 from cli import app
@@ -45,11 +45,24 @@ def test_the_newest_version_of_the_changes_is_the_program_s() -> None:
     assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == VERSION
 
 
-@pytest.mark.parametrize("name", ["walkthrough", "architecture"])
-def test_every_command_line_that_a_page_shows_exists(name: str) -> None:
+def test_every_command_line_that_a_page_shows_exists() -> None:
     commands = set(getattr(get_command(app), "commands"))  # noqa: B009
-    page = (ROOT / "docs" / f"{name}.md").read_text()
-    assert set(re.findall(r"cli\.py ([a-z-]+)", page)) - {"--help"} <= commands
+    pages = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("walkthrough", "architecture"))
+    assert set(re.findall(r"cli\.py ([a-z-]+)", pages)) - {"--help"} <= commands
+
+
+def test_every_test_that_holds_a_guarantee_exists_once() -> None:
+    named = re.findall(r"`(?:(test_\w+)\.py::)?(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
+    there = [
+        (file.stem, node.name)
+        for file in (ROOT / "tests").glob("test_*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    places = {name: [file for file, test in there if test == name] for _, name in named}
+    wrong = {name: places[name] for file, name in named if len(places[name]) != 1 or file not in ("", *places[name])}
+    assert named
+    assert wrong == {}, "no test, several, or one in another file than the page says"
 
 
 def test_every_table_is_a_word_of_the_glossary() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import TypeAlias
 
@@ -12,34 +13,20 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import (
-    Evaluation,
-    Judgment,
-    ModelVersion,
-    Preference,
-    Project,
-    Recipe,
-    Responder,
-    Response,
-    Reviewer,
-    Role,
-    Snapshot,
-    Split,
-    Thumb,
-    TrainingRun,
-)
+from db.models import Evaluation, ModelVersion, Preference, Recipe, Response, Role, Snapshot, Split, Thumb, TrainingRun
 from db.session import session
 from errors import NotAllowed, Refused
-from eval.evaluations import close_evaluation, create_evaluation, evaluations
+from eval.evaluations import close_evaluation, evaluations
 from eval.judging import draw_side, judge, next_view, progress, undo_last
-from eval.report.results import results
+from eval.report.results import Results, results
 from stats import intervals
 from stats.contrasts import HeadToHead, contrasts
 from stats.estimates import Interval
 from stats.position import position
 from stats.verdicts import Outcome, Verdict
 from stats.votes import as_votes
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.contests import Contest
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer, saved, sure
 from ui.story import story
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
@@ -152,50 +139,34 @@ def test_sides_stay_balanced_and_cannot_be_guessed_from_the_seed_alone() -> None
     assert 95 <= lefts <= 105
 
 
-class Contest:
-    """A project with held-out prompts answered by a model and two people."""
+class Signed(Contest):
+    """A contest in which two people sign their replies, and the model writes of one who knows."""
 
     def __init__(self, s: Session, prompts: int = 6) -> None:
-        self.s = s
-        self.project: Project = a_project(s)
-        self.manager: Reviewer = a_reviewer(s, self.project)
-        self.reviewer: Reviewer = a_reviewer(s, self.project, Role.REVIEWER)
-        self.model: Responder = a_model(s, self.project, name="Secret Model")
+        super().__init__(s, prompts=0, people=0, judges=1)
+        self.reviewer = self.judges[0]
         self.people = [a_human(s, self.project, name=name) for name in ("Rosalind Achterberg", "Dev Malhotra")]
         self.prompts = [a_prompt(s, self.project, held_out=True) for _ in range(prompts)]
         for prompt in self.prompts:
             for who in (self.model, *self.people):
-                a_response(s, prompt, who, text=f"Answer {who.id % 7} of {self._signed(who)} to {prompt.text}")
+                signed = "one who knows" if who is self.model else who.name
+                a_response(s, prompt, who, text=f"Answer {who.id % 7} of {signed} to {prompt.text}")
 
-    def _signed(self, who: Responder) -> str:
-        """People sign, and that is hidden; a model that does is another test's matter."""
-        return "one who knows" if who is self.model else who.name
+    def judged(self, verdict: Verdict | None = None) -> Evaluation:
+        """Opened and judged by the reviewer: one verdict throughout, or the candidate wins wherever it stands."""
+        evaluation = self.open()
+        self.judge_all(evaluation, self.reviewer, verdict=verdict)
+        return evaluation
 
-    def open(self) -> Evaluation:
-        return create_evaluation(
-            self.s,
-            by=self.manager.id,
-            project_id=self.project.id,
-            name="First",
-            candidate_id=self.model.id,
-            baseline_ids=[person.id for person in self.people],
-            seed=3,
-        )
-
-    def judge_all(self, evaluation: Evaluation, verdict: Verdict | None = None) -> None:
-        """Give one verdict throughout, or let the candidate win wherever it stands."""
-        while view := next_view(self.s, by=self.reviewer.id, evaluation_id=evaluation.id):
-            left = self.s.get_one(Judgment, view.judgment_id).candidate_left
-            judge(
-                self.s,
-                by=self.reviewer.id,
-                judgment_id=view.judgment_id,
-                verdict=verdict or (Verdict.LEFT if left else Verdict.RIGHT),
-            )
+    def results(self, verdict: Verdict | None = None) -> Results:
+        """Those of a closed evaluation that the reviewer judged."""
+        evaluation = self.judged(verdict)
+        close_evaluation(self.s, by=self.manager.id, evaluation_id=evaluation.id)
+        return results(self.s, evaluation_id=evaluation.id)
 
 
 def test_a_blind_view_names_nobody(s: Session) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     evaluation = contest.open()
     while view := next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id):
         shown = " ".join(str(value) for value in dataclasses.asdict(view).values())
@@ -205,36 +176,30 @@ def test_a_blind_view_names_nobody(s: Session) -> None:
 
 
 def test_a_reload_shows_the_same_pair_on_the_same_sides(s: Session) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     evaluation = contest.open()
     first = next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
     assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) == first
 
 
 def test_a_candidate_that_always_wins_has_rate_1_whatever_its_side(s: Session) -> None:
-    contest = Contest(s, prompts=12)
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
-    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    (found,) = results(s, evaluation_id=evaluation.id).verdicts
+    contest = Signed(s, prompts=12)
+    (found,) = contest.results().verdicts
     together = found.head
     assert (together.baseline, together.n, together.rate) == ("People, together", 12, 1.0)
     assert {(c.baseline, c.n) for c in found.contrasts[1:]} == {("Rosalind Achterberg", 6), ("Dev Malhotra", 6)}
 
 
 def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
-    contest = Contest(s, prompts=12)
-    evaluation = contest.open()
-    contest.judge_all(evaluation, Verdict.LEFT)
-    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    (found,) = results(s, evaluation_id=evaluation.id).verdicts
+    contest = Signed(s, prompts=12)
+    (found,) = contest.results(Verdict.LEFT).verdicts
     assert 0.3 <= found.head.rate <= 0.7
     assert (position(found.votes).left, position(found.votes).right) == (12, 0)
 
 
 @pytest.mark.parametrize("by_thumb", [False, True])
 def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(s: Session, by_thumb: bool) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     elsewhere = a_project(s)
     manager = a_reviewer(s, elsewhere)
     learned = a_prompt(s, elsewhere, content_hash=contest.prompts[2].content_hash)
@@ -251,21 +216,18 @@ def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(
     else:
         s.add(Preference(**row, row=0, chosen_id=one.id, rejected_id=two.id))
     assert contest.model.model_version_id is not None
-    grandchild = ModelVersion(name="Child", location="x", parent_id=contest.model.model_version_id)
-    s.add(grandchild)
-    s.flush()
-    s.add(
-        TrainingRun(
-            project_id=elsewhere.id,
-            snapshot_id=snapshot.id,
-            recipe_id=recipe.id,
-            base_model_id=contest.model.model_version_id,
-            model_name="x",
-            model_version_id=contest.model.model_version_id,
-            requested_by_id=manager.id,
-        )
+    grandchild = saved(s, ModelVersion, name="Child", location="x", parent_id=contest.model.model_version_id)
+    saved(
+        s,
+        TrainingRun,
+        project_id=elsewhere.id,
+        snapshot_id=snapshot.id,
+        recipe_id=recipe.id,
+        base_model_id=contest.model.model_version_id,
+        model_name="x",
+        model_version_id=contest.model.model_version_id,
+        requested_by_id=manager.id,
     )
-    s.flush()
     with pytest.raises(Refused, match="learned from 1 of these held-out prompts"):
         contest.open()
     contest.model.model_version_id = grandchild.id
@@ -276,7 +238,7 @@ def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(
 
 
 def test_where_all_replies_are_the_same_nobody_has_to_judge(s: Session) -> None:
-    contest = Contest(s, prompts=2)
+    contest = Signed(s, prompts=2)
     for response in s.scalars(select(Response)):
         response.text = "It left today."
     evaluation = contest.open()
@@ -298,21 +260,17 @@ def test_where_all_replies_are_the_same_nobody_has_to_judge(s: Session) -> None:
     ],
 )
 def test_people_whose_replies_were_made_up_are_said_to_be(s: Session, simulated: tuple[bool, bool], label: str) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     for person, made_up in zip(contest.people, simulated, strict=True):
         person.simulated = made_up
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
-    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    assert results(s, evaluation_id=evaluation.id).verdicts[0].head.baseline == label
+    assert contest.results().verdicts[0].head.baseline == label
 
 
 def test_people_s_and_simulated_verdicts_are_counted_apart(s: Session) -> None:
-    contest = Contest(s)
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
+    contest = Signed(s)
+    evaluation = contest.judged()
     contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
-    contest.judge_all(evaluation)
+    contest.judge_all(evaluation, contest.reviewer)
     entry = evaluations(s, project_id=contest.project.id)[0]
     assert (entry.judged, entry.verdicts, entry.simulated) == (6, 6, 6)
     now = story(s, project_id=contest.project.id)
@@ -320,17 +278,15 @@ def test_people_s_and_simulated_verdicts_are_counted_apart(s: Session) -> None:
 
 
 def test_results_stay_shut_while_the_evaluation_is_open(s: Session) -> None:
-    contest = Contest(s)
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
+    contest = Signed(s)
+    evaluation = contest.judged()
     with pytest.raises(Refused, match="open when the evaluation is closed"):
         results(s, evaluation_id=evaluation.id)
 
 
 def test_no_verdict_changes_after_the_close(s: Session) -> None:
-    contest = Contest(s)
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
+    contest = Signed(s)
+    evaluation = contest.judged()
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
     with pytest.raises(Refused, match="closed"):
         undo_last(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
@@ -339,10 +295,9 @@ def test_no_verdict_changes_after_the_close(s: Session) -> None:
 
 
 def test_a_second_press_never_judges_twice_and_undo_brings_the_same_sides(s: Session) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     evaluation = contest.open()
-    view = next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
-    assert view is not None
+    view = sure(next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id))
     judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
     with pytest.raises(Refused, match="judged this pair already"):
         judge(s, by=contest.reviewer.id, judgment_id=view.judgment_id, verdict=Verdict.RIGHT)
@@ -351,10 +306,9 @@ def test_a_second_press_never_judges_twice_and_undo_brings_the_same_sides(s: Ses
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once() -> None:
+def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once(database: Path) -> None:
     with session() as s:
-        contest = Contest(s)
+        contest = Signed(s)
         evaluation, me = contest.open().id, contest.reviewer.id
     start = Barrier(8, timeout=60)
 
@@ -381,7 +335,7 @@ def test_eight_tabs_of_one_person_draw_a_pair_once_and_judge_it_once() -> None:
 
 
 def test_nobody_judges_a_reply_they_wrote(s: Session) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     for person in contest.people:
         person.reviewer_id = contest.reviewer.id
     evaluation = contest.open()
@@ -390,23 +344,19 @@ def test_nobody_judges_a_reply_they_wrote(s: Session) -> None:
 
 
 def test_identical_replies_are_never_shown_and_count_as_ties(s: Session) -> None:
-    contest = Contest(s, prompts=4)
+    contest = Signed(s, prompts=4)
     for prompt in contest.prompts[:2]:
         for response in s.scalars(select(Response).where(Response.prompt_id == prompt.id)):
             response.text = "Tomorrow."
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
-    close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    together = results(s, evaluation_id=evaluation.id).verdicts[0].head
+    together = contest.results().verdicts[0].head
     assert (together.wins, together.ties, together.unasked) == (2, 2, 2)
 
 
 def test_verdicts_of_a_rule_and_of_people_are_never_pooled(s: Session) -> None:
-    contest = Contest(s)
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
+    contest = Signed(s)
+    evaluation = contest.judged()
     contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
-    contest.judge_all(evaluation, Verdict.TIE)
+    contest.judge_all(evaluation, contest.reviewer, verdict=Verdict.TIE)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
     assert {one.simulated: one.head.rate for one in results(s, evaluation_id=evaluation.id).verdicts} == {
         False: 1.0,
@@ -415,16 +365,15 @@ def test_verdicts_of_a_rule_and_of_people_are_never_pooled(s: Session) -> None:
 
 
 def test_a_responder_with_gaps_cannot_take_part(s: Session) -> None:
-    contest = Contest(s)
+    contest = Signed(s)
     a_prompt(s, contest.project, held_out=True)
     with pytest.raises(Refused, match="has answered 6 of 7 held-out prompts"):
         contest.open()
 
 
 def test_only_a_manager_opens_and_closes(s: Session) -> None:
-    contest = Contest(s)
-    evaluation = contest.open()
-    contest.judge_all(evaluation)
+    contest = Signed(s)
+    evaluation = contest.judged()
     with pytest.raises(NotAllowed):
         close_evaluation(s, by=contest.reviewer.id, evaluation_id=evaluation.id)
 

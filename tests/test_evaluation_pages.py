@@ -11,7 +11,7 @@ from eval.judging import judge, next_view, tags_of
 from eval.protocol import Plan, Protocol, Stopping, protocol_of
 from stats.verdicts import Verdict
 from tests.app_pages import html, open_page, press, said, sent
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 
 HERE: dict[str, int] = {}
 
@@ -107,8 +107,7 @@ def test_odds_that_cannot_be_planned_are_told_where_they_are_typed() -> None:
 
 def test_replies_that_tell_are_shown_marked_and_decided_on() -> None:
     with session() as s:
-        reply = s.scalars(select(Response).where(Response.responder_id == HERE["model"])).first()
-        assert reply is not None
+        reply = sure(s.scalars(select(Response).where(Response.responder_id == HERE["model"])).first())
         reply.text = "<b>Hello</b>, I am Zebra Nine."
     page = opened("evaluate_models")
     assert "&lt;b&gt;Hello&lt;/b&gt;, I am <mark>Zebra Nine</mark>." in html(page)

@@ -38,7 +38,7 @@ from stats.estimates import CannotEstimate
 from stats.vote_agreement import ceiling_of
 from stats.votes import as_votes
 from tests.app_pages import html, open_page, said
-from tests.factories import Judged, a_comparison, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import Judged, a_comparison, a_prompt, a_ranking, a_response, a_reviewer, saved, sure
 from ui.safe import csv_bytes
 
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -240,8 +240,7 @@ def test_the_appendix_leads_from_the_win_rate_to_whoever_ranked(s: Session) -> N
     judged = Judged(s)
     ranker = trained(s, judged)
     text = the_report(s, judged)
-    version = judged.candidate.model_version
-    assert version is not None
+    version = sure(judged.candidate.model_version)
     for part in (
         *("5" * 64, "6" * 64, "7" * 64),
         f"Word of {ranker.label}",
@@ -302,21 +301,19 @@ def trained(s: Session, judged: Judged) -> Reviewer:
     recipe = Recipe(name="Gentle")
     s.add_all([snapshot, recipe])
     s.flush()
-    version = judged.candidate.model_version
-    assert version is not None
+    version = sure(judged.candidate.model_version)
     version.sha256 = "6" * 64
-    s.add(
-        TrainingRun(
-            project_id=judged.project.id,
-            snapshot_id=snapshot.id,
-            recipe_id=recipe.id,
-            base_model_id=judged.baselines[2].model_version_id,
-            model_name=version.name,
-            model_version_id=version.id,
-            requested_by_id=judged.manager.id,
-        )
+    saved(
+        s,
+        TrainingRun,
+        project_id=judged.project.id,
+        snapshot_id=snapshot.id,
+        recipe_id=recipe.id,
+        base_model_id=judged.baselines[2].model_version_id,
+        model_name=version.name,
+        model_version_id=version.id,
+        requested_by_id=judged.manager.id,
     )
-    s.flush()
     return ranker
 
 

@@ -9,21 +9,11 @@ from review.assignment import next_offer, progress
 from review.flags import flag, open_flags, settle
 from review.rankings import rank
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_pair, a_reviewer
 from texts.typed import LONGEST_COMMENT
 from training.data.feedback import standing_rankings
 
 pytestmark = pytest.mark.both_databases
-
-
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
-def manager(s: Session, project: Project) -> Reviewer:
-    return a_reviewer(s, project)
 
 
 @pytest.fixture
@@ -33,8 +23,7 @@ def ann(s: Session, project: Project) -> Reviewer:
 
 @pytest.fixture
 def pair(s: Session, project: Project) -> Comparison:
-    prompt = a_prompt(s, project)
-    return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+    return a_pair(s, project)
 
 
 def test_a_flagged_pair_waits_for_a_manager_and_for_the_others(

@@ -35,8 +35,6 @@ from llm.template import PromptFormat
 from settings import ROOT, settings
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
 
-# ------------------------------------------------------------------------------------------------ what is missing
-
 
 def test_only_the_samples_that_are_not_there_are_missing() -> None:
     assert missing_samples({1: 2, 2: 1, 3: 2}, [(1, 0), (2, 0), (9, 9)]) == {1: (1,), 3: (0, 1)}
@@ -51,8 +49,7 @@ def test_every_sample_of_every_prompt_has_a_seed_of_its_own() -> None:
     assert len(seeds) == 5 * 500 * 8
 
 
-def test_a_run_is_refused_when_nothing_is_missing_or_the_responder_is_busy(s: Session) -> None:
-    project = a_project(s)
+def test_a_run_is_refused_when_nothing_is_missing_or_the_responder_is_busy(s: Session, project: Project) -> None:
     by, model, prompt = a_reviewer(s, project), a_model(s, project), a_prompt(s, project)
     a_response(s, prompt, model)
     with pytest.raises(Refused, match="answered all of these prompts already"):
@@ -64,8 +61,7 @@ def test_a_run_is_refused_when_nothing_is_missing_or_the_responder_is_busy(s: Se
         start_generation(s, by=by.id, responder_id=model.id, scope=Scope.ALL, samples=2)
 
 
-def test_only_managers_start_runs_and_only_of_models(s: Session) -> None:
-    project = a_project(s)
+def test_only_managers_start_runs_and_only_of_models(s: Session, project: Project) -> None:
     manager, annotator = a_reviewer(s, project), a_reviewer(s, project, Role.ANNOTATOR)
     model, human = a_model(s, project), a_human(s, project)
     a_prompt(s, project)
@@ -75,8 +71,7 @@ def test_only_managers_start_runs_and_only_of_models(s: Session) -> None:
         start_generation(s, by=manager.id, responder_id=human.id, scope=Scope.ALL)
 
 
-def test_the_limit_counts_training_prompts_and_held_out_prompts_get_one_sample(s: Session) -> None:
-    project = a_project(s)
+def test_the_limit_counts_training_prompts_and_held_out_prompts_get_one_sample(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project)
     for _ in range(4):
         a_prompt(s, project)
@@ -85,8 +80,7 @@ def test_the_limit_counts_training_prompts_and_held_out_prompts_get_one_sample(s
     assert run.total == 2 * 3 + 1
 
 
-def test_a_responders_name_is_unique_in_its_project(s: Session) -> None:
-    project = a_project(s)
+def test_a_responders_name_is_unique_in_its_project(s: Session, project: Project) -> None:
     by, version = a_reviewer(s, project), a_model(s, project).model_version_id
     assert version is not None
     contestant = Contestant(version, PromptFormat("Answer."))
@@ -99,11 +93,7 @@ def test_a_responders_name_is_unique_in_its_project(s: Session) -> None:
         create_responder(s, name="Hot", contestant=replace(contestant, sampling=Sampling(temperature=3)), **fields)
 
 
-# --------------------------------------------------------------------------------------------------------- pairing
-
-
-def test_samples_are_paired_two_by_two_and_never_twice(s: Session) -> None:
-    project = a_project(s)
+def test_samples_are_paired_two_by_two_and_never_twice(s: Session, project: Project) -> None:
     model, prompt = a_model(s, project), a_prompt(s, project)
     replies = [a_response(s, prompt, model, sample=sample) for sample in range(5)]
     assert make_comparisons(s, project_id=project.id, responder_ids=[model.id]) == Paired(2, 0, 0, 0)
@@ -112,8 +102,7 @@ def test_samples_are_paired_two_by_two_and_never_twice(s: Session) -> None:
     assert pairs == {frozenset((replies[0].id, replies[1].id)), frozenset((replies[2].id, replies[3].id))}
 
 
-def test_people_are_paired_with_each_other_and_a_model_only_when_named(s: Session) -> None:
-    project = a_project(s)
+def test_people_are_paired_with_each_other_and_a_model_only_when_named(s: Session, project: Project) -> None:
     dev, rosalind, model = a_human(s, project), a_human(s, project), a_model(s, project)
     prompt = a_prompt(s, project)
     for responder in (dev, rosalind, model):
@@ -122,8 +111,7 @@ def test_people_are_paired_with_each_other_and_a_model_only_when_named(s: Sessio
     assert make_comparisons(s, project_id=project.id, responder_ids=[dev.id, model.id]).created == 1
 
 
-def test_pairs_with_the_same_words_or_without_words_are_counted_and_not_offered(s: Session) -> None:
-    project = a_project(s)
+def test_pairs_with_the_same_words_or_without_words_are_counted_and_not_offered(s: Session, project: Project) -> None:
     model = a_model(s, project)
     same, blank = a_prompt(s, project), a_prompt(s, project)
     a_response(s, same, model, "We are  sorry.\n", sample=0)
@@ -133,16 +121,14 @@ def test_pairs_with_the_same_words_or_without_words_are_counted_and_not_offered(
     assert make_comparisons(s, project_id=project.id) == Paired(0, 0, 1, 1)
 
 
-def test_held_out_prompts_are_never_offered_for_ranking(s: Session) -> None:
-    project = a_project(s)
+def test_held_out_prompts_are_never_offered_for_ranking(s: Session, project: Project) -> None:
     model, prompt = a_model(s, project), a_prompt(s, project, held_out=True)
     a_response(s, prompt, model, sample=0)
     a_response(s, prompt, model, sample=1)
     assert make_comparisons(s, project_id=project.id) == Paired(0, 0, 0, 0)
 
 
-def test_all_replies_to_a_prompt_become_one_comparison_with_each_wording_once(s: Session) -> None:
-    project = a_project(s)
+def test_all_replies_to_a_prompt_become_one_comparison_with_each_wording_once(s: Session, project: Project) -> None:
     model, ann, bo = a_model(s, project), a_human(s, project), a_human(s, project)
     prompt, lonely, held_out = a_prompt(s, project), a_prompt(s, project), a_prompt(s, project, held_out=True)
     kept = [
@@ -179,8 +165,7 @@ def test_together_needs_two_wordings_and_takes_six_with_everybodys_first_before_
     assert sorted(taken) == sorted([(i, 0) for i in whose] + [(i, 1) for i in whose[:2]])
 
 
-def test_only_a_manager_offers_replies_for_ranking_and_says_whose(s: Session) -> None:
-    project = a_project(s)
+def test_only_a_manager_offers_replies_for_ranking_and_says_whose(s: Session, project: Project) -> None:
     manager, annotator = a_reviewer(s, project), a_reviewer(s, project, Role.ANNOTATOR)
     ann, bo = a_human(s, project), a_human(s, project)
     prompt = a_prompt(s, project)
@@ -193,9 +178,6 @@ def test_only_a_manager_offers_replies_for_ranking_and_says_whose(s: Session) ->
         offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=[], together=True)
     made = offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=whose, together=True)
     assert made == Paired(1, 0, 0, 0)
-
-
-# --------------------------------------------------------------------------------------------------- model folders
 
 
 @pytest.fixture
@@ -226,7 +208,7 @@ def test_a_template_file_goes_before_the_tokenizers_own(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_folder_without_a_file_it_needs_is_refused_by_name(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(BrokenModel, match=r"has no .*safetensors|has no config.json|has no tokenizer.json"):
+    with pytest.raises(BrokenModel, match=f"has no .*{Path(name).suffix}"):
         check_model_folder(str(folder))
 
 
@@ -292,9 +274,6 @@ def test_a_download_that_is_not_the_expected_file_is_refused(tmp_path: Path, mon
     with pytest.raises(BrokenModel, match="not the file that was expected"):
         default_model.build(tmp_path / "models" / "default")
     assert list((tmp_path / "models").iterdir()) == []
-
-
-# ------------------------------------------------------------------------------------------------------------ runs
 
 
 class Story:
@@ -519,9 +498,6 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
     with pytest.raises(EngineFailed, match=r"died 4 times in a row.*Start the run again"):
         worker.run(Story(training=2).start())
     assert len(starts) >= 4
-
-
-# ---------------------------------------------------------------------------------------------------------- engine
 
 
 def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,21 +14,13 @@ from hypothesis import strategies as st
 
 from db.models import Split
 from errors import TrainingFailed
-from tests.test_training_worker import Deaf, a_report
+from tests.trainings import Deaf, a_report
 from training.recipe.recipe import Loss
 from training.trainer import train as train_module
 from training.trainer import weights
 from training.trainer.cpu import LongestFirstSampler, longest_first
 from training.trainer.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
-from training.trainer.run_folder import (
-    BEST,
-    CHECKPOINTS,
-    METRICS,
-    RunFolder,
-    RunInput,
-    StepReport,
-    WarningReport,
-)
+from training.trainer.run_folder import BEST, CHECKPOINTS, METRICS, RunFolder, RunInput, StepReport, WarningReport
 from training.trainer.train import train
 from training.trainer.weights import SPARE_BYTES, bytes_to_write, revision_of
 
@@ -152,9 +144,6 @@ def test_a_hub_models_commit_is_told_from_the_cache_and_changes_with_it(
     assert revision_of(str(tmp_path)) is None
 
 
-# ----------------------------------------------------------------------------------------------- run folder
-
-
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.last_checkpoint() is None
@@ -254,9 +243,6 @@ def test_what_the_trainer_said_is_read_back_without_a_line_that_was_cut(tmp_path
     run.forget_after(1)
     assert run.read(StepReport) == said[:2]
     assert run.read(WarningReport) == []
-
-
-# --------------------------------------------------------------------------------------- the longest row first
 
 
 @for_all(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 40), st.randoms())

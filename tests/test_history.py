@@ -12,7 +12,6 @@ from db.models import Change, Comparison, Judgment, Project, Role
 from db.people import edit_project, leave
 from db.session import session
 from errors import NotAllowed, NotFound, Refused
-from eval.evaluations import create_evaluation
 from eval.judging import judge, next_view, undo_last
 from release.versions import bring_back, retire, set_licence
 from review.assignment import next_offer
@@ -23,7 +22,8 @@ from review.reasons import set_chips
 from review.reveals import opened, project_history, reveal
 from stats.verdicts import Verdict
 from tests.app_pages import open_page
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.contests import an_evaluation
+from tests.factories import a_comparison, a_human, a_model, a_pair, a_project, a_prompt, a_response, a_reviewer, sure
 
 pytestmark = pytest.mark.both_databases
 
@@ -75,10 +75,7 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     leave(s, by=manager.id, project_id=project.id, reviewer_id=other.id, role=Role.ANNOTATOR)
     correct(s, by=manager.id, response_id=pair.responses[0].id, text="Another text.")
     queue, edited = changes(s, "project")[-2:]
-    assert queue[:2] == (
-        {"people_wanted": None, "overlap_share": 1.0},
-        {"people_wanted": 2, "overlap_share": 0.5},
-    )
+    assert queue[:2] == ({"people_wanted": None, "overlap_share": 1.0}, {"people_wanted": 2, "overlap_share": 0.5})
     assert edited[1] is not None
     assert edited[1]["task"] == "Answer"
     assert changes(s, "guideline")[0][2] == manager.id
@@ -91,17 +88,8 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     human, model = a_human(s, project), a_model(s, project)
     for responder in (human, model):
         a_response(s, held_out, responder)
-    evaluation = create_evaluation(
-        s,
-        by=manager.id,
-        project_id=project.id,
-        name="E",
-        candidate_id=model.id,
-        baseline_ids=[human.id],
-        seed=0,
-    )
-    view = next_view(s, by=manager.id, evaluation_id=evaluation.id)
-    assert view is not None
+    evaluation = an_evaluation(s, manager, model, human)
+    view = sure(next_view(s, by=manager.id, evaluation_id=evaluation.id))
     judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     undo_last(s, by=manager.id, evaluation_id=evaluation.id)
     taken_back = changes(s, "judgment")[-1]
@@ -118,8 +106,7 @@ def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Sess
     project, other = s.get_one(Project, pair.project_id), a_project(s)
     manager, elsewhere = a_reviewer(s, project), a_reviewer(s, other)
     a_model(s, project, name="Base")
-    version = a_model(s, project, name="Tone").model_version
-    assert version is not None
+    version = sure(a_model(s, project, name="Tone").model_version)
     assert changes(s, "model_version") == [], "the program makes models, from what is kept elsewhere"
     set_licence(s, by=manager.id, project_id=project.id, model_version_id=version.id, licence="apache-2.0")
     retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
@@ -139,11 +126,9 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
         project = a_project(s)
         manager = a_reviewer(s, project)
         a_model(s, project, name="Base")
-        version = a_model(s, project, name="Tone").model_version
-        assert version is not None
+        version = sure(a_model(s, project, name="Tone").model_version)
         name = version.name
-        prompt = a_prompt(s, project)
-        a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
+        a_pair(s, project)
         retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
         project_id, by = project.id, manager.id
     page = open_page("find_comparisons", project_id=project_id, by=by)

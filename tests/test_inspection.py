@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import streamlit
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,8 +23,19 @@ from llm.template import PromptFormat
 from settings import ROOT
 from stats.intervals import proportion
 from stats.verdicts import Outcome
-from tests.app_pages import open_page, press, said
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.app_pages import drawn_by, open_page, press, said
+from tests.factories import (
+    a_comparison,
+    a_human,
+    a_model,
+    a_project,
+    a_prompt,
+    a_ranking,
+    a_response,
+    a_reviewer,
+    saved,
+    sure,
+)
 from training.data.classes_and_values import Labels, Values, amount, task_of
 from training.data.inspected_rows import InspectedRow, Remark, RowSource, of_whom
 from training.data.inspecting import Reader, count_tokens, inspected, reader_of
@@ -76,12 +87,9 @@ def rows_of(*chosen: str, rejected: str = "No.", **fields: Any) -> list[Inspecte
     return [a_row(text, rejected, number, **fields) for number, text in enumerate(chosen, start=1)]
 
 
-# ------------------------------------------------------------------------------------------------ shares
-
 SEEN = st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
 @given(SEEN)
 def test_a_share_lies_in_its_interval_and_turns_round_with_what_is_counted(seen: list[tuple[int, bool]]) -> None:
     found, turned = proportion(seen), proportion([(prompt, not holds) for prompt, holds in seen])
@@ -106,12 +114,9 @@ def test_no_rows_tell_nothing() -> None:
     assert disagreement([], left_out=0).several == 0
 
 
-# ------------------------------------------------------------------------------------------------ lengths
-
 WORDS = st.integers(0, 12).map(lambda n: "word " * n)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=30))
 def test_turning_every_pair_round_turns_the_longer_ones_share_round(pairs: list[tuple[str, str]]) -> None:
     found = lengths([a_row(*pair, number) for number, pair in enumerate(pairs, 1)])
@@ -139,7 +144,6 @@ def test_nothing_simulated_is_called_a_persons_word() -> None:
     assert len(of_whom(both, RowSource.SIMULATED)) == 20
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.lists(st.floats(-1e4, 1e4).map(lambda x: round(x, 2)), max_size=40),
     st.lists(st.integers(-2000, 2000), max_size=40),
@@ -151,9 +155,6 @@ def test_every_value_is_in_one_bar(chosen: list[float], rejected: list[float]) -
     for side, values in (("chosen", chosen), ("rejected", rejected)):
         assert sum(one.count for one in found if one.side == side) == len(values)
     assert len({one.low for one in found}) <= 13
-
-
-# ------------------------------------------------------------------------------------- winners, disagreement
 
 
 def test_a_responder_wins_the_rows_in_which_its_reply_is_chosen_beside_anothers() -> None:
@@ -182,9 +183,6 @@ def test_pairs_that_several_people_saw_tell_how_far_they_disagree() -> None:
     assert "None of the 1 ranked pairs" in disagreement(rows[:1], left_out=0).finding.sentence
 
 
-# ------------------------------------------------------------------------------------------------ tokens
-
-
 def test_our_trainer_refuses_what_plain_trl_would_drop_or_cut() -> None:
     tokens = [
         RowTokens(1, prompt=10, chosen=5, rejected=5, ends=(3, 3)),
@@ -204,7 +202,6 @@ def test_our_trainer_refuses_what_plain_trl_would_drop_or_cut() -> None:
     assert not fit(tokens, limit=27).finding.warns
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.builds(RowTokens, st.integers(1, 9), *[st.integers(0, 40)] * 3, st.just((0, 0)))), st.integers(1, 90)
 )
@@ -218,7 +215,6 @@ def test_what_plain_trl_harms_is_what_our_trainer_refuses(tokens: list[RowTokens
 SPANS = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 3), st.booleans()), max_size=30)
 
 
-@settings(max_examples=100)
 @given(st.text(max_size=40), SPANS)
 def test_pieces_are_the_text_and_count_every_token(text: str, steps: list[tuple[int, int, bool]]) -> None:
     spans, place = [], 0
@@ -236,9 +232,6 @@ def test_a_character_of_several_tokens_is_one_piece() -> None:
     assert [(one.text, one.tokens) for one in found] == [("a", 1), ("📚", 3), ("b", 1)]
 
 
-# ------------------------------------------------------------------------------------- classes and values
-
-
 @pytest.mark.parametrize(
     ("text", "value", "unit"),
     [
@@ -254,8 +247,7 @@ def test_a_character_of_several_tokens_is_one_piece() -> None:
     ],
 )
 def test_an_amount_is_read_with_its_unit(text: str, value: float, unit: str) -> None:
-    found = amount(text)
-    assert found is not None
+    found = sure(amount(text))
     assert (float(found.value), found.unit) == (value, unit)
 
 
@@ -312,7 +304,6 @@ def test_marks_from_a_scale_are_classes() -> None:
     assert isinstance(found, Labels)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)), min_size=1, max_size=12))
 def test_any_text_can_be_looked_at(texts: list[str]) -> None:
     rows = rows_of(*texts * 3)
@@ -321,16 +312,12 @@ def test_any_text_can_be_looked_at(texts: list[str]) -> None:
     repeats(rows, prose=True)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-10_000, 10_000), min_size=10, max_size=60))
 def test_more_values_than_there_are_are_never_round(numbers: list[int]) -> None:
     for found in task_of(rows_of(*map(str, numbers))):
         if isinstance(found, Values):
             assert all(0 <= one.count <= one.n <= len(numbers) and 0 <= one.p <= 1 for one in found.rounds)
             assert sum(found.digits) == len([n for n in numbers if abs(n) >= 10])
-
-
-# ------------------------------------------------------------------------------------------------ repeats
 
 
 def test_pasted_texts_shared_openings_and_faults_are_counted() -> None:
@@ -348,9 +335,6 @@ def test_pasted_texts_shared_openings_and_faults_are_counted() -> None:
     assert len(found.findings) == 5
     assert not repeats(rows, prose=False).texts
     assert opening("Too short") is None
-
-
-# ------------------------------------------------------------------------------------------------ reading
 
 
 def test_rows_are_read_in_an_order_that_a_seed_fixes() -> None:
@@ -377,9 +361,6 @@ def test_rows_are_filtered() -> None:
     assert [one.number for one in to_read(rows, reviewer="Ben")] == [4]
 
 
-# ------------------------------------------------------------------------------------------ with a tokenizer
-
-
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a byte-level tokenizer of 1000 tokens and a ChatML template; no weights."""
@@ -403,9 +384,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reader(s: Session, folder: Path, **fields: Any) -> Reader:
-    version = ModelVersion(name=f"Model in {folder.name}", location=str(folder), **fields)
-    s.add(version)
-    s.flush()
+    version = saved(s, ModelVersion, name=f"Model in {folder.name}", location=str(folder), **fields)
     return reader_of(s, model_id=version.id)
 
 
@@ -466,9 +445,7 @@ def test_a_model_without_a_tokenizer_here_says_what_to_do(s: Session, tmp_path: 
 
 
 def test_an_adapter_that_is_not_merged_yet_is_read_by_its_parents_tokenizer(s: Session, small_model: Path) -> None:
-    parent = ModelVersion(name="Parent", location=str(small_model))
-    s.add(parent)
-    s.flush()
+    parent = saved(s, ModelVersion, name="Parent", location=str(small_model))
     folder = small_model / "not-merged"
     assert reader(s, folder, adapter="LORA", adapter_folder="x", parent_id=parent.id).chat_template == CHAT
 
@@ -494,9 +471,6 @@ def test_tokens_are_those_of_the_trainer(s: Session, default_model: Path) -> Non
         assert (counted.prompt, *counted.replies) == (len(theirs.prompt), *map(len, theirs.replies))
         assert not counted.apart
         assert None not in counted.ends
-
-
-# ------------------------------------------------------------------------------------------ from the database
 
 
 def a_frozen_project(s: Session, **fields: Any) -> tuple[Snapshot, int]:
@@ -551,9 +525,6 @@ def test_only_a_manager_of_the_project_looks_and_only_at_what_was_frozen(s: Sess
     file.write_text(file.read_text().replace("It left", "It stayed"))
     with pytest.raises(Refused, match="changed after it was frozen"):
         inspected(s, by=by, project_id=snapshot.project_id, snapshot_id=snapshot.id)
-
-
-# ------------------------------------------------------------------------------------------------ the page
 
 
 @pytest.fixture
@@ -615,8 +586,7 @@ def test_without_a_tokenizer_the_page_shows_all_the_rest() -> None:
     with session() as s:
         snapshot, _ = a_frozen_project(s)
         project_id = snapshot.project_id
-        person = s.scalars(select(Ranking.reviewer_id)).first()
-        assert person is not None
+        person = sure(s.scalars(select(Ranking.reviewer_id)).first())
         ensure_role(s, project_id=project_id, reviewer_id=person, role=Role.MANAGER)
     page = open_page("look_at_data", project_id=project_id, by=person)
     told = said(page)
@@ -644,6 +614,4 @@ def test_classes_and_values_are_drawn() -> None:
                     round_bars(one)
                     digit_bars(one.digits)
 
-    page = AppTest.from_function(charts, default_timeout=60).run()
-    assert not page.exception
-    assert len(page.get("vega_lite_chart")) == 3
+    assert len(drawn_by(charts).get("vega_lite_chart")) == 3

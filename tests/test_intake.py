@@ -266,8 +266,7 @@ def test_replies_by_somebody_who_uses_the_app_are_theirs_whichever_came_first(s:
     assert owners == {"ann": ann.id, "Bo": bo.id}
 
 
-def test_only_a_manager_imports(s: Session) -> None:
-    project = a_project(s)
+def test_only_a_manager_imports(s: Session, project: Project) -> None:
     reviewer = a_reviewer(s, project, Role.REVIEWER)
     with pytest.raises(NotAllowed, match="needs the role manager"):
         save_import(
@@ -301,8 +300,7 @@ def test_no_column_is_guessed_to_mean_two_things(s: Session) -> None:
         assert len(set(guess.columns())) == len(guess.columns())
 
 
-def test_nothing_is_saved_by_looking(s: Session) -> None:
-    project = a_project(s)
+def test_nothing_is_saved_by_looking(s: Session, project: Project) -> None:
     look: Callable[[], ImportPlan] = lambda: plan_import(  # noqa: E731
         s, project_id=project.id, table=read("email\nhello\n"), mapping=ColumnMapping(prompt="email")
     )

@@ -10,7 +10,7 @@ from db.models import RunStatus, TrainingRun
 from db.session import reading, session
 from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
-from tests.test_training import a_training
+from tests.trainings import a_training
 from training.trainer import processes as launching
 from training.trainer.processes import (
     CONFIG,

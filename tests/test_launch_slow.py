@@ -16,8 +16,7 @@ from db.models import RunStatus, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
-from tests.test_training import a_training
-from tests.test_training_slow import a_run, losses, rows
+from tests.trainings import a_run, a_training, losses, rows
 from training.trainer import processes as launching
 from training.trainer.processes import Silent, share_out
 from training.trainer.run_folder import ADAPTER, METRICS, RunFolder

@@ -29,14 +29,12 @@ from db.models import (
 from db.session import reading, session
 from errors import NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.app_pages import open_page, press, said
-from tests.factories import a_model, a_project, a_reviewer, many_pairs
+from tests.factories import a_model, a_project, a_reviewer, many_pairs, sure
 from training.data.snapshot import folder_of, freeze
 from training.recipe import curve_runs
 from training.recipe.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
 from training.recipe.learning_curve import SHARES, CurvePoint, finding, right_ones, shared_rows, told_from_chance
 from training.recipe.recipe import SMALL
-
-# ------------------------------------------------------------------------------------------------ pure: shares
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,6 @@ def test_a_share_that_is_none_is_refused(share: float) -> None:
         shared_rows([Row(1, 1)], share, 0)
 
 
-# ------------------------------------------------------------------------------------------------ pure: points
-
-
 def a_point(share: float, right: int, rows: int = 20) -> CurvePoint:
     return CurvePoint(share=share, pairs=int(200 * share), right=right, rows=rows, step=25)
 
@@ -148,30 +143,31 @@ def test_right_rows_are_counted_from_the_trainers_mean() -> None:
     assert [right_ones(accuracy, 12) for accuracy in (0.0, 0.0833, 0.5, 0.9999, 1.0)] == [0, 1, 6, 12, 12]
 
 
-# ------------------------------------------------------------------------------------------- in the database
-
-
 def a_snapshot(s: Session, prompts: int = 110, simulated: bool = False) -> Snapshot:
     """So many ranked pairs, frozen; a tenth of their prompts is set aside to validate on."""
     project = a_project(s)
     rule = "Longer wins." if simulated else None
     by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR, simulated=simulated, rule=rule)
     many_pairs(s, project, prompts)
-    for comparison in s.scalars(select(Comparison).where(Comparison.project_id == project.id)):
-        ranking = Ranking(comparison_id=comparison.id, reviewer_id=by.id)
-        ranking.placements = [
-            Placement(response_id=one.id, place=place, position=place - 1)
-            for place, one in enumerate(comparison.responses, start=1)
-        ]
-        s.add(ranking)
+    rankings = [
+        Ranking(
+            comparison_id=comparison.id,
+            reviewer_id=by.id,
+            placements=[
+                Placement(response_id=one.id, place=place, position=place - 1)
+                for place, one in enumerate(comparison.responses, start=1)
+            ],
+        )
+        for comparison in s.scalars(select(Comparison).where(Comparison.project_id == project.id))
+    ]
+    s.add_all(rankings)  # all at once, so that they are counted once
     s.flush()
     a_model(s, project)
     return freeze(s, by=by.id, project_id=project.id)
 
 
 def a_curve(s: Session, snapshot: Snapshot, **changes: Any) -> LearningCurve:
-    base = s.scalars(select(ModelVersion)).first()
-    assert base is not None
+    base = sure(s.scalars(select(ModelVersion)).first())
     given = {
         "by": snapshot.created_by_id,
         "project_id": snapshot.project_id,
@@ -242,14 +238,14 @@ def test_a_training_that_reported_no_accuracy_has_no_point(s: Session) -> None:
 
 def test_too_few_validation_rows_are_refused_with_the_remedy(s: Session) -> None:
     snapshot = a_snapshot(s, prompts=99)
-    with pytest.raises(NotEnoughPreferences, match=r"9 validation rows.* at least 10.*about 100 prompts"):
+    with pytest.raises(NotEnoughPreferences, match=r"9 validation rows.*about 100 prompts"):
         a_curve(s, snapshot)
     assert curves(s, project_id=snapshot.project_id) == []
 
 
 @pytest.mark.parametrize("method", [Method.SFT, Method.KTO])
 def test_a_method_that_compares_no_replies_is_refused(s: Session, method: Method) -> None:
-    with pytest.raises(Refused, match=f"which {method.value} does not learn. Choose a recipe with one of DPO"):
+    with pytest.raises(Refused, match=f"which {method.value} does not learn"):
         a_curve(s, a_snapshot(s), recipe=replace(SMALL, method=method))
 
 
@@ -313,16 +309,12 @@ def test_simulated_rows_are_counted(s: Session) -> None:
     assert (counts.simulated, counts.simulated_validation, counts.validation_prompts) == (99, 11, 11)
 
 
-# -------------------------------------------------------------------------------------------------- the page
-
-
 def opened(snapshot: Snapshot) -> AppTest:
     """The page as the person has it who froze the snapshot."""
     return open_page("learning_curve", project_id=snapshot.project_id, by=snapshot.created_by_id)
 
 
-@pytest.mark.usefixtures("database")
-def test_one_button_starts_all_four_and_another_cancels_them() -> None:
+def test_one_button_starts_all_four_and_another_cancels_them(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s)
     page = opened(snapshot)
@@ -340,8 +332,7 @@ def test_one_button_starts_all_four_and_another_cancels_them() -> None:
     assert "Cancel all four" not in [one.label for one in page.button]
 
 
-@pytest.mark.usefixtures("database")
-def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -> None:
+def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s)
         curve = a_curve(s, snapshot)
@@ -358,8 +349,7 @@ def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated() -
     assert "guessing" in json.dumps(str(chart.proto))
 
 
-@pytest.mark.usefixtures("database")
-def test_a_curve_on_simulated_picks_says_so() -> None:
+def test_a_curve_on_simulated_picks_says_so(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s, simulated=True)
         curve = a_curve(s, snapshot)
@@ -371,8 +361,7 @@ def test_a_curve_on_simulated_picks_says_so() -> None:
     assert "99 of the 99 pairs to learn from and 11 of the 11 validation pairs" in told
 
 
-@pytest.mark.usefixtures("database")
-def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
+def test_without_a_snapshot_the_page_says_where_to_make_one(database: Path, home: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -380,8 +369,7 @@ def test_without_a_snapshot_the_page_says_where_to_make_one(home: Path) -> None:
     assert "Freeze one on the page Freeze" in said(opened(snapshot))
 
 
-@pytest.mark.usefixtures("database")
-def test_too_few_pairs_hide_no_older_curve() -> None:
+def test_too_few_pairs_hide_no_older_curve(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s)
         a_curve(s, snapshot, name="Older")

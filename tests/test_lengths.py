@@ -1,12 +1,12 @@
 """Lengths of replies: quantiles in words, whose are the longer ones, and whether the longer one wins."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 import review.lengths
-from db.models import Role
+from db.models import Project, Role
 from errors import NotAllowed
 from review.lengths import MeasuredPair, length_balance, longer_sides, longer_won, spread
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
@@ -36,7 +36,6 @@ def test_quantiles_are_in_words() -> None:
         spread("Ann", [], cut=0, told=0)
 
 
-@settings(deadline=None)  # the first interval loads its library
 @given(PAIRS)
 def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[MeasuredPair]) -> None:
     turned = [mirrored(pair) for pair in pairs]
@@ -44,7 +43,6 @@ def test_which_side_a_reply_stands_on_changes_nothing(pairs: list[MeasuredPair])
     assert longer_won(turned) == longer_won(pairs)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_the_interval_holds_the_rate_and_no_undecided_pair_counts(pairs: list[MeasuredPair]) -> None:
     found = longer_won(pairs)
@@ -67,8 +65,7 @@ def test_what_it_means_is_said_in_one_sentence(longer: int, shorter: int, meanin
 
 
 @pytest.mark.both_databases
-def test_a_projects_lengths_are_those_that_people_see(s: Session) -> None:
-    project = a_project(s)
+def test_a_projects_lengths_are_those_that_people_see(s: Session, project: Project) -> None:
     manager, ann = a_reviewer(s, project), a_reviewer(s, project, Role.ANNOTATOR)
     rule = a_reviewer(s, project, simulated=True)
     human, model = a_human(s, project, name="Rosalind Achterberg"), a_model(s, project, name="Model")

@@ -22,7 +22,7 @@ from eval.report.pairs import (
 )
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html, open_page, press, said
-from tests.factories import Judged, a_model, a_response, a_reviewer
+from tests.factories import Judged, a_model, a_response, a_reviewer, saved, sure
 
 
 def a_case(number: int, *outcomes: Outcome, topic: str = "orders", baseline: int = 0) -> Case:
@@ -65,11 +65,15 @@ def test_a_loss_is_fixed_broken_or_still_there() -> None:
 def test_each_case_names_both_authors_and_the_checks_that_failed(s: Session) -> None:
     judged = Judged(s, prompts=4, same=1)
     first = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)[0]
-    kept = Assertion(
-        project_id=judged.project.id, name="No sorry", claim=Claim.LACKS, value="Sorry", created_by_id=judged.manager.id
+    kept = saved(
+        s,
+        Assertion,
+        project_id=judged.project.id,
+        name="No sorry",
+        claim=Claim.LACKS,
+        value="Sorry",
+        created_by_id=judged.manager.id,
     )
-    s.add(kept)
-    s.flush()
     for response_id, good in ((first.candidate.response_id, False), (first.baseline.response_id, True)):
         s.add(AssertionResult(assertion_id=kept.id, response_id=response_id, passed=good, detail="found “Sorry”"))
     s.flush()
@@ -116,8 +120,7 @@ def test_the_earlier_evaluation_is_the_newest_of_an_earlier_model_beside_the_sam
     judged = Judged(s, prompts=4)
     assert earlier(s, evaluation_id=judged.evaluation.id) is None
     later = a_later_one(s, judged, Verdict.RIGHT)
-    found = earlier(s, evaluation_id=later.id)
-    assert found is not None
+    found = sure(earlier(s, evaluation_id=later.id))
     assert (found.evaluation, found.shared) == (judged.evaluation, 4)
     new = cases(s, by=judged.manager.id, evaluation_id=later.id)
     then = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
@@ -144,7 +147,9 @@ def test_the_page_walks_through_the_losses(s: Session) -> None:
 
 def an_open_one(s: Session, judged: Judged, candidate: Responder | None = None) -> Evaluation:
     """Another evaluation that still takes verdicts."""
-    found = Evaluation(
+    return saved(
+        s,
+        Evaluation,
         project_id=judged.project.id,
         name="Open",
         candidate_id=(candidate or judged.candidate).id,
@@ -152,9 +157,6 @@ def an_open_one(s: Session, judged: Judged, candidate: Responder | None = None) 
         protocol_sha256="1" * 64,
         created_by_id=judged.manager.id,
     )
-    s.add(found)
-    s.flush()
-    return found
 
 
 def a_later_one(s: Session, judged: Judged, verdict: Verdict) -> Evaluation:
@@ -164,14 +166,14 @@ def a_later_one(s: Session, judged: Judged, verdict: Verdict) -> Evaluation:
     first = {one.prompt_id: one for one in reversed(judged.evaluation.pairings)}
     for pairing in first.values():
         mine = a_response(s, pairing.prompt, newer)
-        again = Pairing(
+        again = saved(
+            s,
+            Pairing,
             evaluation_id=found.id,
             prompt_id=pairing.prompt_id,
             candidate_response_id=mine.id,
             baseline_response_id=pairing.baseline_response_id,
         )
-        s.add(again)
-        s.flush()
         s.add(
             Judgment(
                 pairing_id=again.id,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -35,7 +35,7 @@ from db.models import (
 from db.session import reading, session
 from errors import EngineFailed, NotAllowed, NotFound, Refused
 from eval.contestants import readiness
-from eval.evaluations import create_evaluation, evaluations
+from eval.evaluations import evaluations
 from eval.judge.agreement import (
     Measures,
     PersonsVote,
@@ -53,7 +53,7 @@ from eval.judge.pairs import pairs_of
 from eval.judge.results import as_columns as judge_columns
 from eval.judge.results import judges, passed_over
 from eval.judge.run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
-from eval.judging import judge, next_view, progress
+from eval.judging import progress
 from eval.live import stands
 from eval.protocol import Plan, Stopping, Undecided
 from eval.report.blocks import Sentence
@@ -72,17 +72,15 @@ from stats.judge_labels import LEAST_PROMPTS, WithJudge
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.contests import an_evaluation
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, of_kind, saved, sure
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
 from ui.story import story
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
 LEFT, RIGHT, TIE, BAD = Verdict.LEFT, Verdict.RIGHT, Verdict.TIE, Verdict.BOTH_BAD
 
-# ------------------------------------------------------------------------------------------------ what it reads
 
-
-@settings(max_examples=40)
 @given(st.text(), st.text(), st.text(), st.none() | st.text())
 def test_no_text_leaves_its_place_in_the_message(prompt: str, left: str, right: str, context: str | None) -> None:
     message = judge_message(prompt, context, left, right)
@@ -162,9 +160,6 @@ def test_only_a_line_that_is_a_verdict_and_nothing_else_is_one(words: str, verdi
 def test_an_answer_that_was_cut_may_have_meant_to_go_on() -> None:
     assert verdict_in("A", cut=True) is None
     assert verdict_in("A\nbecau", cut=True) is LEFT
-
-
-# ------------------------------------------------------------------------------------------------ the pure core
 
 
 @pytest.mark.parametrize(
@@ -300,8 +295,7 @@ def test_the_help_narrows_and_a_pair_that_it_left_open_is_its_tie_and_no_missing
         judged.append(twice(n, None if n % 50 == 0 else left, other))
         if n < 80:
             people.append(PersonsVote(str(n), f"r{n % 3}", "x", W if good else L))
-    found = helped(people, judged, candidate="mine", baseline="x")
-    assert isinstance(found, WithJudge)
+    found = of_kind(WithJudge, helped(people, judged, candidate="mine", baseline="x"))
     assert (found.candidate, found.both, found.judge_only) == ("mine", 80, 220)
     assert found.people == np.mean([one.outcome is W for one in people])
     assert found.gain > 1.2
@@ -316,9 +310,6 @@ def test_nothing_is_passed_over_where_the_first_ones_are_judged(judged: list[boo
     assert passed_over([False, *first]) == (1 if any(judged) else 0)
 
 
-# ------------------------------------------------------------------------------------------------ an evaluation
-
-
 class Contest:
     """A model against two people on held-out prompts; some replies are good, some poor, as their words say."""
 
@@ -330,15 +321,8 @@ class Contest:
         self.people = [a_human(s, self.project, name=name) for name in ("Rosalind", "Devdan")]
         for n in range(prompts):
             self.add_prompt(s, n, same=n < same)
-        self.evaluation = create_evaluation(
-            s,
-            by=self.manager.id,
-            project_id=self.project.id,
-            name="Contest",
-            candidate_id=self.candidate.id,
-            baseline_ids=[one.id for one in self.people],
-            seed=4,
-            plan=plan,
+        self.evaluation = an_evaluation(
+            s, self.manager, self.candidate, *self.people, name="Contest", seed=4, plan=plan
         )
 
     def add_prompt(self, s: Session, n: int, *, same: bool = False) -> None:
@@ -351,15 +335,19 @@ class Contest:
             )
 
     def judged(self, s: Session, most: int = 1000, *, by: Reviewer | None = None) -> None:
-        """People prefer good to fair and fair to poor, but for one in seven."""
+        """People prefer good to fair and fair to poor, but for one in seven; in the order that they would be asked."""
         who = by or self.reviewer
-        for _ in range(most):
-            view = next_view(s, by=who.id, evaluation_id=self.evaluation.id)
-            if view is None:
-                break
-            better = _better(view.left, view.right)
-            odd = int(re.findall(r"\d+", view.prompt)[0]) % 7 == 3
-            judge(s, by=who.id, judgment_id=view.judgment_id, verdict=MIRRORED[better] if odd else better)
+        given = select(Judgment.pairing_id).where(Judgment.reviewer_id == who.id)
+        asked = select(Pairing).where(Pairing.evaluation_id == self.evaluation.id, Pairing.identical.is_(False))
+        waiting = s.scalars(asked.where(Pairing.id.not_in(given)).order_by(Pairing.id).limit(most)).all()
+        for n, pairing in enumerate(waiting):
+            texts = (pairing.candidate_response.text, pairing.baseline_response.text)
+            better = _better(*texts) if n % 2 == 0 else _better(*reversed(texts))
+            odd = int(re.findall(r"\d+", pairing.prompt.text)[0]) % 7 == 3
+            verdict = MIRRORED[better] if odd else better
+            mine = {"reviewer_id": who.id, "candidate_left": n % 2 == 0, "verdict": verdict, "judged_at": now()}
+            s.add(Judgment(pairing_id=pairing.id, **mine))
+        s.flush()
 
     def close(self, s: Session) -> None:
         s.get_one(Evaluation, self.evaluation.id).closed_at = now()
@@ -648,7 +636,7 @@ def test_a_judge_that_answers_nothing_fails_and_nothing_is_taken_for_its_word(th
     there.act = lambda body: failed(400, "maximum context length is 512")
     with session() as s:
         run_id = asked(s, Contest(s, prompts=2), remote(there))
-    with pytest.raises(EngineFailed, match=r"The model judge answered nothing\. The pair of replies to “Where is"):
+    with pytest.raises(EngineFailed, match="answered nothing"):
         carried(run_id)
     assert verdicts_of(run_id) == []
 
@@ -662,12 +650,8 @@ def test_an_endpoint_that_is_not_there_says_so(there: FakeEndpoint) -> None:
         carried(run_id)
 
 
-# ------------------------------------------------------------------------------------------------ who may judge
-
-
 def a_judge(s: Session, contest: Contest) -> Contestant:
-    version = a_model(s, contest.project).model_version_id
-    assert version is not None
+    version = sure(a_model(s, contest.project).model_version_id)
     return Contestant(version, PromptFormat("Say A or B."), SAMPLING)
 
 
@@ -695,12 +679,9 @@ def test_only_managers_have_a_model_judge(s: Session) -> None:
 
 def test_whoever_takes_part_is_no_judge_of_its_own_cause(s: Session) -> None:
     contest = Contest(s, prompts=2)
-    own = contest.candidate.model_version
-    assert own is not None
+    own = sure(contest.candidate.model_version)
     own.sha256 = "5" * 64
-    copy = ModelVersion(name="the same weights", location="echo", sha256="5" * 64)
-    s.add(copy)
-    s.flush()
+    copy = saved(s, ModelVersion, name="the same weights", location="echo", sha256="5" * 64)
     for version in (own, copy):
         with pytest.raises(Refused, match="models prefer their own texts"):
             asked(s, contest, replace(a_judge(s, contest), model=version.id))
@@ -709,11 +690,8 @@ def test_whoever_takes_part_is_no_judge_of_its_own_cause(s: Session) -> None:
 def test_a_judge_made_from_the_same_model_as_one_that_takes_part_is_told_as_kin(database: Path) -> None:
     with session() as s:
         contest = Contest(s, prompts=4)
-        version = contest.candidate.model_version
-        assert version is not None
-        base = ModelVersion(name="the base", location="echo", sha256="7" * 64)
-        s.add(base)
-        s.flush()
+        version = sure(contest.candidate.model_version)
+        base = saved(s, ModelVersion, name="the base", location="echo", sha256="7" * 64)
         version.parent = base
         sibling = a_judge(s, contest)
         s.get_one(ModelVersion, sibling.model).parent = base
@@ -767,15 +745,15 @@ def test_a_retired_model_and_one_that_is_served_wrongly_are_no_judges(s: Session
     contestant = a_judge(s, contest)
     assert isinstance(contestant.model, int)
     version = s.get_one(ModelVersion, contestant.model)
-    check = ParityCheck(
+    saved(
+        s,
+        ParityCheck,
         project_id=contest.project.id,
         requested_by_id=contest.manager.id,
         model_version_id=version.id,
         passed=False,
         problem="Its tokens differ.",
     )
-    s.add(check)
-    s.flush()
     with pytest.raises(Refused, match="Its tokens differ"):
         asked(s, contest, contestant)
     version.retired_at = now()
@@ -835,14 +813,10 @@ def test_where_nothing_differs_there_is_nothing_to_judge(s: Session) -> None:
 
 def test_the_instructions_begin_with_the_projects_task_and_guideline(s: Session) -> None:
     project = a_project(s, task="Emails to a publisher.")
-    s.add(Guideline(project_id=project.id, version=1, text="Be brief."))
-    s.flush()
+    saved(s, Guideline, project_id=project.id, version=1, text="Be brief.")
     told = instructions_for(s, project_id=project.id)
     assert "Emails to a publisher." in told
     assert "Be brief." in told
-
-
-# ------------------------------------------------------------------------------------------------ which pairs
 
 
 def test_the_other_persons_replies_were_left_over_by_lot_and_are_judged_too(s: Session) -> None:
@@ -883,26 +857,15 @@ def test_a_reply_that_came_after_the_draw_was_not_left_over_by_lot(s: Session) -
 
 def test_where_telling_replies_were_left_out_nothing_counts_as_left_over_by_lot(s: Session) -> None:
     contest = Contest(s, prompts=4)
-    telling = s.scalars(select(Response).where(Response.responder_id == contest.candidate.id)).first()
-    assert telling is not None
+    telling = sure(s.scalars(select(Response).where(Response.responder_id == contest.candidate.id)).first())
     telling.text = "I am Zebra Nine, and it left today."
     contest.close(s)
-    again = create_evaluation(
-        s,
-        by=contest.manager.id,
-        project_id=contest.project.id,
-        name="Again",
-        candidate_id=contest.candidate.id,
-        baseline_ids=[one.id for one in contest.people],
-        seed=4,
-        undecided=Undecided.LEAVE_OUT,
+    again = an_evaluation(
+        s, contest.manager, contest.candidate, *contest.people, name="Again", undecided=Undecided.LEAVE_OUT
     )
     found = pairs_of(s, evaluation_id=again.id)
     assert (len(found.pairs), found.telling, found.later) == (3, 1, 0)
     assert "1 pair was left out because a reply tells who wrote it" in found.left_out[0]
-
-
-# ------------------------------------------------------------------------------------------------ beside people
 
 
 def everything_about(s: Session, contest: Contest) -> dict[str, str]:
@@ -997,8 +960,7 @@ def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(datab
         both = sum(one.id <= reached for one in drawn)
     with reading() as s:
         (found,) = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
-    together = found.beside[0].contrasts[0].figure
-    assert isinstance(together, WithJudge)
+    together = of_kind(WithJudge, found.beside[0].contrasts[0].figure)
     assert both < 65, "25 judged and less than all 40 that are the same"
     assert (together.both, together.judge_only) == (both, 90 - both)
 
@@ -1130,9 +1092,6 @@ def test_the_report_says_who_judged_by_what_words_and_whether_it_was_used(databa
     ):
         assert words in page, words
     assert "Model judge" not in report_html("Contest", reports, methods=sheets[:3])
-
-
-# ------------------------------------------------------------------------------------------------ the screen
 
 
 def opened(contest: Contest, by: Reviewer | None = None) -> AppTest:

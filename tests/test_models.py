@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -28,9 +27,7 @@ from sqlalchemy.orm import Session
 import settings as settings_module
 from db.lookup import models, refuse_retired
 from db.models import (
-    Adapter,
     Companion,
-    Correction,
     Evaluation,
     ExportForm,
     ExportRun,
@@ -43,20 +40,15 @@ from db.models import (
     Preference,
     Project,
     PushRun,
-    Recipe,
     Reviewer,
     Role,
     Run,
     RunStatus,
     Scope,
-    Snapshot,
-    SnapshotLeftOut,
     Split,
     Thumb,
     TrainingRun,
     TrainingSample,
-    TrainingStep,
-    TrainingWarning,
     now,
 )
 from db.session import reading, session
@@ -86,158 +78,18 @@ from release.export import (
 )
 from release.hub import PushFailed, missing, push, request_push
 from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_of, retire, set_licence
-from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved, sure
+from tests.trained_models import a_training, safetensors, version_of
 from training.lineage import descendants, learned_from, line_of, training_of, trainings_of, whose_word
 from training.recipe.recipe import LOSSES, Loss
-
-CUSTOMER = "My order 4711 never came, please help me. Yours, Wilhelmina Applegarth"
-REPLY = "We are very sorry, Wilhelmina, the parcel left yesterday."
-
-
-# ------------------------------------------------------------------------------------------------ made with one call
-
-
-def safetensors(value: bytes) -> bytes:
-    """A whole safetensors file with one float32 matrix of one row."""
-    value += b"\0" * (-len(value) % 4)
-    entry = {"w": {"dtype": "F32", "shape": [1, len(value) // 4], "data_offsets": [0, len(value)]}}
-    header = json.dumps(entry).encode()
-    return struct.pack("<Q", len(header)) + header + value
-
-
-def a_folder(place: Path, weights: bytes = b"weights!") -> Path:
-    """A model's folder as engines take it, with things in it that no export may have."""
-    place.mkdir(parents=True)
-    (place / "model.safetensors").write_bytes(safetensors(weights))
-    write_json(place / "config.json", {"max_position_embeddings": 1024, "_name_or_path": "/home/ana/base"})
-    write_json(place / "tokenizer.json", {})
-    write_json(place / MANIFEST, {"weights_sha256": hash_weights(place), "base_model": "/home/ana/base"})
-    (place / "chat_template.jinja").write_text("{{ messages }}")
-    (place / "pytorch_model.bin").write_bytes(b"pickled")
-    (place / "modeling.py").write_text("import os")
-    (place / "LICENSE").write_text("Apache License\nVersion 2.0")
-    return place
-
-
-def an_adapter(place: Path, **config: object) -> Path:
-    """An adapter's folder as PEFT saves it."""
-    place.mkdir(parents=True)
-    (place / "adapter_model.safetensors").write_bytes(safetensors(b"adapter!"))
-    write_json(place / ADAPTER_CONFIG, {"r": 24, "base_model_name_or_path": "/home/ana/base", **config})
-    return place
-
-
-def a_training(
-    s: Session, project: Project, by: Reviewer, home: Path, name: str = "Tuned", **knobs: Any
-) -> TrainingRun:
-    """A finished training with everything that a card tells of."""
-    simulated = a_reviewer(s, project, Role.ANNOTATOR, simulated=True)
-    base = a_model(s, project, str(a_folder(home / "base" / name)))
-    pairs = []
-    for reviewer in (by, simulated):
-        prompt = a_prompt(s, project, CUSTOMER, synthetic=reviewer is simulated)
-        one, two = a_response(s, prompt, base, REPLY), a_response(s, prompt, base, "No.", sample=1)
-        pairs.append((prompt, one, two, a_ranking(s, a_comparison(s, one, two), reviewer, one, two)))
-    correction = Correction(response_id=pairs[0][2].id, reviewer_id=by.id, text="Sorry, it comes tomorrow.")
-    s.add(correction)
-    s.flush()
-    snapshot = Snapshot(
-        project_id=project.id,
-        instructions="Answer kindly.",
-        system_hash="5" * 64,
-        folder=name,
-        sha256=(name * 64)[:64].encode().hex()[:64],
-        row_count=3,
-        simulated_count=1,
-        selection={"reviewers": [by.id], "from": "2026-01-01", "search": "Wilhelmina", "gold": False},
-        created_by_id=by.id,
-    )
-    snapshot.left_out = [SnapshotLeftOut(reason="TIE", count=4)]
-    snapshot.preferences = [
-        Preference(row=row, split=split, prompt_id=p.id, chosen_id=one.id, rejected_id=two.id, ranking_id=ranking.id)
-        for row, (split, (p, one, two, ranking)) in enumerate(zip((Split.TRAIN, Split.VALIDATION), pairs, strict=True))
-    ] + [
-        Preference(
-            row=2,
-            split=Split.TRAIN,
-            prompt_id=pairs[0][0].id,
-            rejected_id=pairs[0][2].id,
-            correction_id=correction.id,
-        )
-    ]
-    recipe = Recipe(name="Small", knobs=knobs)
-    s.add_all([snapshot, recipe])
-    s.flush()
-    run = TrainingRun(
-        project_id=project.id,
-        snapshot_id=snapshot.id,
-        recipe_id=recipe.id,
-        base_model_id=base.model_version_id,
-        model_name=name,
-        requested_by_id=by.id,
-        status=RunStatus.SUCCEEDED,
-        started_at=now(),
-        finished_at=now(),
-        best_step=2,
-        peak_memory_mb=3840,
-        versions={"trl": "1.16.0"},
-    )
-    s.add(run)
-    s.flush()
-    folder = home / "runs" / f"training-{run.id}"
-    merged, adapter = a_folder(folder / "merged", f"{name} {run.id}".encode()), an_adapter(folder / "adapter")
-    write_json(
-        folder / MANIFEST, {"device": "CPU, 2 threads", "adapter_sha256": hash_weights(adapter), "peak_memory_mb": 1}
-    )
-    version = ModelVersion(
-        name=name,
-        location=str(merged),
-        sha256=hash_weights(merged),
-        template_hash="7" * 64,
-        adapter=Adapter.LORA,
-        adapter_folder=str(adapter),
-        parent_id=base.model_version_id,
-    )
-    s.add(version)
-    s.flush()
-    run.model_version_id = version.id
-    for step in (1, 2):
-        for split in Split:
-            s.add(
-                TrainingStep(
-                    training_run_id=run.id, split=split, step=step, loss=0.7 / step, reward_accuracy=0.5, seconds=1.0
-                )
-            )
-        s.add(
-            TrainingSample(
-                training_run_id=run.id,
-                step=step,
-                place=1,
-                prompt_id=pairs[0][0].id,
-                reply=f"{name} at {step} <b>",
-                tokens=3,
-                ended=step == 2,
-            )
-        )
-    s.add(TrainingWarning(training_run_id=run.id, step=2, kind="overfitting", sentence="The validation loss rises."))
-    s.flush()
-    return run
-
-
-def version_of(s: Session, run: TrainingRun) -> ModelVersion:
-    return s.get_one(ModelVersion, run.model_version_id)
 
 
 @pytest.fixture
 def manager(s: Session) -> tuple[Project, Reviewer]:
     project = a_project(s)
     return project, a_reviewer(s, project, name="Ottilie Featherstonehaugh")
-
-
-# --------------------------------------------------------------------------------------------------------- the card
 
 
 def everything(found: Card) -> str:
@@ -255,7 +107,9 @@ def an_evaluation(s: Session, project: Project, version: ModelVersion, *judges: 
     person = a_human(s, project, name="Jade Merriweather")
     candidate = a_model(s, project, name="Tuned with instructions")
     candidate.model_version_id = version.id
-    found = Evaluation(
+    found = saved(
+        s,
+        Evaluation,
         project_id=project.id,
         name="First | contest",
         candidate_id=candidate.id,
@@ -264,26 +118,20 @@ def an_evaluation(s: Session, project: Project, version: ModelVersion, *judges: 
         created_by_id=judges[0].id,
         closed_at=now(),
     )
-    s.add(found)
-    s.flush()
     for verdict in (Verdict.LEFT, Verdict.TIE):
         prompt = a_prompt(s, project, held_out=True)
-        pairing = Pairing(
+        pairing = saved(
+            s,
+            Pairing,
             evaluation_id=found.id,
             prompt_id=prompt.id,
             candidate_response_id=a_response(s, prompt, candidate).id,
             baseline_response_id=a_response(s, prompt, person).id,
         )
-        s.add(pairing)
-        s.flush()
         for judge in judges:
             s.add(
                 Judgment(
-                    pairing_id=pairing.id,
-                    reviewer_id=judge.id,
-                    candidate_left=True,
-                    verdict=verdict,
-                    judged_at=now(),
+                    pairing_id=pairing.id, reviewer_id=judge.id, candidate_left=True, verdict=verdict, judged_at=now()
                 )
             )
     s.flush()
@@ -326,9 +174,7 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
 def test_a_card_tells_the_line_both_ways(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    child = ModelVersion(name="Child", location="x", sha256="c" * 64, parent_id=version.id, retired_at=now())
-    s.add(child)
-    s.flush()
+    child = saved(s, ModelVersion, name="Child", location="x", sha256="c" * 64, parent_id=version.id, retired_at=now())
     assert f"Made from it: Child (sha256 {'c' * 64}, retired)" in everything(card(s, model_version_id=version.id))
     assert version.parent is not None
     assert descendants(s, version.parent) == [version, child]
@@ -354,19 +200,17 @@ def test_a_lineage_leads_from_a_model_to_whoever_it_learned_from(
     word = {reviewer.simulated: count for reviewer, count in whose_word(s, snapshot_ids=[run.snapshot_id])}
     assert word == {False: 2, True: 1}, "a ranking and a correction; a rule's ranking"
     rows = s.scalars(select(Preference).where(Preference.snapshot_id == run.snapshot_id)).all()
-    alone = rows[1].ranking_id
-    assert alone is not None
-    s.add(
-        Thumb(
-            snapshot_id=later.snapshot_id,
-            split=Split.TRAIN,
-            prompt_id=rows[1].prompt_id,
-            ranking_id=alone,
-            response_id=rows[1].rejected_id,
-            up=False,
-        )
+    alone = sure(rows[1].ranking_id)
+    saved(
+        s,
+        Thumb,
+        snapshot_id=later.snapshot_id,
+        split=Split.TRAIN,
+        prompt_id=rows[1].prompt_id,
+        ranking_id=alone,
+        response_id=rows[1].rejected_id,
+        up=False,
     )
-    s.flush()
     both = dict(whose_word(s, snapshot_ids=[run.snapshot_id, later.snapshot_id]))
     assert sorted(both.values()) == [1, 1, 4], "a ranking that gave a pair and a thumb counts once"
     asked = select(Preference.prompt_id).where(Preference.row == 0)
@@ -394,14 +238,6 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
     assert "http://" not in written.text
 
 
-def test_making_a_card_loads_nothing_heavy() -> None:
-    code = "import sys, huggingface_hub, release.card, release.export, release.hub\n"
-    code += "from huggingface_hub import ModelCard, ModelCardData, HfApi\n"
-    code += "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
-
-
 @given(st.text())
 def test_escaped_text_is_one_line_that_begins_no_markup(text: str) -> None:
     found = escaped(text)
@@ -427,16 +263,12 @@ def test_a_selection_is_told_without_what_was_typed() -> None:
     assert selection_in_words(None).startswith("all that stood")
 
 
-# ------------------------------------------------------------------------------------------------------- licences
-
-
 def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
     s: Session, home: Path, manager: tuple[Project, Reviewer]
 ) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    base = version.parent
-    assert base is not None
+    base = sure(version.parent)
     assert licence_of(version).text == "apache-2.0"
     (Path(base.location) / "README.md").write_text("---\nlanguage: en\nlicense: llama3.2\n---\n# Base\nlicense: mit\n")
     assert licence_of(version).text == "llama3.2"
@@ -453,15 +285,11 @@ def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
 
 def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, _ = manager
-    version = a_model(s, project, "someone/model").model_version
-    assert version is not None
+    version = sure(a_model(s, project, "someone/model").model_version)
     assert licence_of(version).text == NOT_KNOWN
     found = card(s, model_version_id=version.id)
     assert "license: unknown" in markdown(found, adapter_only=False, files={}, commands=())
     assert "base_model: someone/model" in markdown(found, adapter_only=False, files={}, commands=())
-
-
-# -------------------------------------------------------------------------------------------------------- exports
 
 
 def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: ExportForm) -> Path:
@@ -658,24 +486,18 @@ def test_a_model_leaves_by_one_run_at_a_time_and_by_managers_only(asked: ExportR
 
 def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
-    on_hub = a_model(s, project, "someone/model").model_version
-    assert on_hub is not None
+    on_hub = sure(a_model(s, project, "someone/model").model_version)
     assert parts(on_hub) == []
     with pytest.raises(Refused, match="on the hub"):
         exported(s, project, by, on_hub, Part.MERGED, ExportForm.FOLDER)
     with pytest.raises(Refused, match="no adapter"):
         exported(s, project, by, on_hub, Part.ADAPTER, ExportForm.FOLDER)
-    gone = ModelVersion(name="Gone", location="/nowhere/model")
-    s.add(gone)
-    s.flush()
+    gone = saved(s, ModelVersion, name="Gone", location="/nowhere/model")
     with pytest.raises(BrokenModel, match="no model folder"):
         exported(s, project, by, gone, Part.MERGED, ExportForm.FOLDER)
     reviewer = a_reviewer(s, project, Role.REVIEWER)
     with pytest.raises(NotAllowed):
         exported(s, project, reviewer, gone, Part.MERGED, ExportForm.FOLDER)
-
-
-# -------------------------------------------------------------------------------------------------------- serving
 
 
 def test_the_line_says_what_the_engine_is_started_with_here() -> None:
@@ -720,8 +542,7 @@ def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_
     import httpx
 
     project, by = manager
-    version = a_model(s, project, str(default_model)).model_version
-    assert version is not None
+    version = sure(a_model(s, project, str(default_model)).model_version)
     version.name, version.sha256 = "Ton & Stil", hash_weights(default_model)
     folder = exported(s, project, by, version, Part.MERGED, ExportForm.FOLDER)
     lines = [block.split("\n```")[0] for block in (folder / CARD).read_text().split("```sh\n")[1:]]
@@ -754,9 +575,6 @@ def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_
     answer = json.loads(said_.stdout)
     assert answer["model"] == "ton-stil"
     assert answer["choices"][0]["message"]["content"].strip()
-
-
-# --------------------------------------------------------------------------------------------------------- the hub
 
 
 class FakeHub:
@@ -907,9 +725,6 @@ def test_the_hubs_own_client_sends_the_export_with_the_token_of_the_environment(
     assert {authorization for _, authorization, _ in hub_server} == {"Bearer hf_secret"}
 
 
-# ------------------------------------------------------------------------------------------------------- retiring
-
-
 @pytest.mark.both_databases
 def test_a_model_is_not_retired_while_a_run_uses_it(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
@@ -963,13 +778,9 @@ def test_a_retired_model_is_offered_no_more_keeps_its_past_and_comes_back(
 
 def test_the_last_model_stays(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
-    version = a_model(s, project).model_version
-    assert version is not None
+    version = sure(a_model(s, project).model_version)
     with pytest.raises(Refused, match="only model"):
         retire(s, by=by.id, project_id=project.id, model_version_id=version.id)
-
-
-# ------------------------------------------------------------------------------------------------------ comparing
 
 
 @pytest.mark.both_databases
@@ -979,7 +790,9 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
     project, by = manager
     one = a_training(s, project, by, home, name="One", beta=0.1)
     two = a_training(s, project, by, home, name="Two", beta=0.5)
-    sample = TrainingSample(
+    saved(
+        s,
+        TrainingSample,
         training_run_id=two.id,
         step=2,
         place=2,
@@ -988,8 +801,6 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
         tokens=1,
         ended=True,
     )
-    s.add(sample)
-    s.flush()
     found = compare(s, by=by.id, project_id=project.id, run_ids=[two.id, one.id])
     assert found.labels == (f"Two (training {two.id})", f"One (training {one.id})")
     first = {row.label: row.values for row in found.settings if row.differs}
@@ -1049,9 +860,6 @@ def test_every_value_stays_in_its_column_whatever_the_order(columns: list[dict[s
         for column, value in zip(columns, row.values, strict=True):
             assert column.get(row.label, "–") == value
     assert [row.differs for row in rows] == sorted((row.differs for row in rows), reverse=True)
-
-
-# ------------------------------------------------------------------------------------------------------- the page
 
 
 @pytest.fixture

@@ -13,16 +13,6 @@ from texts.rules import add_rule, end_rule
 pytestmark = pytest.mark.both_databases
 
 
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
-def manager(s: Session, project: Project) -> Reviewer:
-    return a_reviewer(s, project)
-
-
 def a_pair(s: Session, project: Project, one: str, other: str) -> Comparison:
     """Two replies of one model to a new prompt."""
     model, prompt = a_model(s, project), a_prompt(s, project)

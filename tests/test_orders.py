@@ -15,7 +15,7 @@ from review.rankings import last_ranking, rank, strengthen, undo
 from review.reasons import chips_of, judge_criterion, set_chips, set_criteria
 from stats.agreement import Opinion
 from stats.verdicts import Order, Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_prompt, a_response, a_reviewer, sure
 from training.data.snapshot import preview
 from training.data.terms import LeftOutReason
 
@@ -25,11 +25,6 @@ NONE_OF_THREE = Order((1, 1, 1), none_good=True)
 def several(s: Session, project: Project, count: int = 4, held_out: bool = False) -> Comparison:
     prompt = a_prompt(s, project, held_out=held_out)
     return a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(count)))
-
-
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
 
 
 @pytest.fixture
@@ -56,8 +51,7 @@ def test_none_can_be_sent_puts_all_on_the_first_place(s: Session, project: Proje
     ranking = rank(s, by=me.id, comparison_id=several(s, project, 3).id, order=NONE_OF_THREE)
     assert [p.place for p in ranking.placements] == [1, 1, 1]
     assert ranking.both_bad
-    last = last_ranking(s, by=me.id, project_id=project.id)
-    assert last is not None
+    last = sure(last_ranking(s, by=me.id, project_id=project.id))
     assert (last.order, last.order.verdict) == (NONE_OF_THREE, None)
 
 
@@ -95,8 +89,7 @@ def test_the_queue_offers_two_to_six_and_a_pair_as_a_pair(s: Session, project: P
             break
         found[now.comparison_id] = len(now.replies)
     assert found == made
-    only = next_offer(s, project_id=project.id, reviewer_id=me.id)
-    assert only is not None
+    only = sure(next_offer(s, project_id=project.id, reviewer_id=me.id))
     assert made[only.comparison_id] == 2
 
 
@@ -140,8 +133,7 @@ def test_an_order_is_guarded_as_a_pair_is(s: Session, project: Project, me: Revi
 def test_an_order_can_be_undone_and_given_again(s: Session, project: Project, me: Reviewer) -> None:
     four = several(s, project)
     rank(s, by=me.id, comparison_id=four.id, order=Order((2, 1, 3, 4)))
-    last = last_ranking(s, by=me.id, project_id=project.id)
-    assert last is not None
+    last = sure(last_ranking(s, by=me.id, project_id=project.id))
     assert (last.order, last.comparison_id) == (Order((2, 1, 3, 4)), four.id)
     assert undo(s, by=me.id, ranking_id=last.ranking_id) == four.id
     rank(s, by=me.id, comparison_id=four.id, order=Order((1, 2, 3, 4)))

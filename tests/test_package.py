@@ -47,17 +47,11 @@ def packages(file: str) -> set[str]:
 PINS = {canonicalize_name(Requirement(line).name): line.partition("==")[2] for line in lines("constraints")}
 
 
-# -------------------------------------------------------------------------------------------------- what it asks for
-
-
 @pytest.mark.parametrize("file", sorted(FILES.keys() - {"constraints"}))
 def test_a_requirement_file_says_names_and_takes_every_version_from_the_pins(file: str) -> None:
     assert "-c constraints.txt" in lines(file)
     assert not [line for line in lines(file) if "=" in line]
     assert packages(file) - UNPINNED <= PINS.keys()
-
-
-# ------------------------------------------------------------------------------------------- what a checkout is told
 
 
 def test_a_missing_package_is_a_sentence_with_the_line_that_installs_it() -> None:
@@ -101,9 +95,6 @@ def test_a_home_that_cannot_be_written_is_a_sentence_for_the_default_model_too(
         PickwellError, match=r"PICKWELL_HOME is .*, which cannot be written \(.*\)\. Set it to a folder"
     ):
         default_model.build(settings().default_model_dir)
-
-
-# ------------------------------------------------------------------------------------------------------- the wheel
 
 
 @pytest.fixture(scope="module")

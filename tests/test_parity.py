@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from db.models import ModelVersion, ParityCheck, RunStatus, Scope
+from db.models import ModelVersion, ParityCheck, Project, RunStatus, Scope
 from db.session import reading, session
 from errors import Refused
 from generation import parity_check
@@ -17,7 +17,7 @@ from generation.plan import blocked, start_generation
 from generation.responders import contestant_of
 from generation.trials import start_trial
 from jobs.progress import unmanaged
-from tests.factories import a_model, a_project, a_prompt, a_reviewer
+from tests.factories import a_model, a_project, a_prompt, a_reviewer, sure
 
 BOS, END = 1, 2
 ONE = Seen(prompt=[BOS, 5, 6], whole=[BOS, 5, 6, 7, 8, END, 9], log_probabilities=[-1.0, -0.5, -0.1, -0.2])
@@ -67,8 +67,7 @@ def test_an_engine_with_other_weights_is_caught_in_either_precision() -> None:
     assert "other probabilities than the trainer" in (compared([ONE], [off], bos=BOS, dtype="float32").problem or "")
     assert compared([ONE], [off], bos=BOS, dtype="bfloat16").problem is None, "half precision rounds more than that"
     biased = replace(RIGHT, log_probabilities=[x - 0.05 for x in RIGHT.log_probabilities])
-    problem = compared([ONE], [biased], bos=BOS, dtype="bfloat16").problem
-    assert problem is not None
+    problem = sure(compared([ONE], [biased], bos=BOS, dtype="bfloat16").problem)
     assert "0.05 on average" in problem, "small and always the same way is no rounding"
 
 
@@ -85,8 +84,7 @@ def test_the_conversations_cover_what_usually_goes_wrong() -> None:
     assert all(one[0]["role"] == "system" for one in turns)
 
 
-def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Session) -> None:
-    project = a_project(s)
+def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Session, project: Project) -> None:
     by, model, prompt = a_reviewer(s, project), a_model(s, project), a_prompt(s, project)
     version = s.get_one(ModelVersion, model.model_version_id)
     check = request_check(s, by=by.id, project_id=project.id, model_version_id=version.id)
@@ -95,7 +93,7 @@ def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Ses
     assert blocked(s, version) is None, "what is not known yet blocks nobody"
     check.status, check.passed, check.problem = RunStatus.SUCCEEDED, False, "It reads other tokens."
     s.flush()
-    with pytest.raises(Refused, match=r"may not answer, since .* failed: It reads other tokens\."):
+    with pytest.raises(Refused, match="It reads other tokens"):
         start_generation(s, by=by.id, responder_id=model.id, scope=Scope.ALL)
     with pytest.raises(Refused, match="may not answer"):
         start_trial(

@@ -22,12 +22,12 @@ from review.queue import claim, held_by_others, release, set_queue
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
-from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, many_pairs
+from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, many_pairs, sure
 
 pytestmark = pytest.mark.both_databases
 
-PEOPLE, TURNS, PAIRS = 8, 500, 2000
-"""2,000 pairs, of which one half wants three people and the other one, are about eight times 500 turns."""
+PEOPLE, TURNS, PAIRS = 8, 150, 600
+"""600 pairs, of which one half wants three people and the other one, are as many as eight times 150 turns."""
 WORK = """
 import random, sys, time
 from datetime import timedelta
@@ -101,8 +101,7 @@ def test_a_pair_on_somebodys_screen_is_not_given_to_another(s: Session) -> None:
 
 def test_a_lease_that_ran_out_is_given_on_and_its_late_ranking_is_told_that_it_was_not_needed(s: Session) -> None:
     team = Team(s, pairs=1, people=1)
-    pair = team.claim(team.ann)
-    assert pair is not None
+    pair = sure(team.claim(team.ann))
     for lease in s.scalars(select(Lease)):
         lease.until = now() - timedelta(seconds=1)
     s.flush()
@@ -114,8 +113,7 @@ def test_a_lease_that_ran_out_is_given_on_and_its_late_ranking_is_told_that_it_w
 
 def test_a_lease_that_ran_out_does_no_harm_while_there_is_room(s: Session) -> None:
     team = Team(s, pairs=1, people=2)
-    pair = team.claim(team.ann)
-    assert pair is not None
+    pair = sure(team.claim(team.ann))
     for lease in s.scalars(select(Lease)):
         lease.until = now() - timedelta(seconds=1)
     s.flush()
@@ -127,15 +125,15 @@ def test_a_lease_that_ran_out_does_no_harm_while_there_is_room(s: Session) -> No
 
 
 def test_only_the_share_wants_several_people(s: Session) -> None:
-    team = Team(s, pairs=60, people=2, share=0.3)
+    team = Team(s, pairs=30, people=2, share=0.3)
     for who in (team.ann, team.bo, team.cy):
         while (pair := team.claim(who)) is not None:
             team.rank(who, pair)
     counts = s.execute(select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)).all()
     twice = sum(count == 2 for _, count in counts)
-    assert len(counts) == 60
+    assert len(counts) == 30
     assert {count for _, count in counts} == {1, 2}
-    assert 8 <= twice <= 28
+    assert 2 <= twice <= 17
 
 
 def test_without_a_number_everybody_ranks_everything_and_nothing_is_leased(s: Session) -> None:
@@ -150,8 +148,7 @@ def test_without_a_number_everybody_ranks_everything_and_nothing_is_leased(s: Se
 def test_a_simulated_reviewers_word_fills_no_quota(s: Session) -> None:
     team = Team(s, pairs=1, people=1)
     rule = a_reviewer(s, team.project, simulated=True)
-    pair = team.claim(rule)
-    assert pair is not None
+    pair = sure(team.claim(rule))
     team.rank(rule, pair)
     assert team.claim(team.ann) == pair
     team.rank(team.ann, pair)
@@ -254,8 +251,7 @@ def drain(project_id: int, people: Sequence[int]) -> list[int]:
 def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], list[int]]:
     """For each comparison how many ranked it and how many should, and the ids of all rankings."""
     with reading() as s:
-        limit = wanted(s.get_one(Project, project_id))
-        assert limit is not None
+        limit = sure(wanted(s.get_one(Project, project_id)))
         should = dict(s.execute(select(Comparison.id, limit)).all())
         ranked = select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)
         return dict(s.execute(ranked).all()), should, list(s.scalars(select(Ranking.id)))
@@ -263,8 +259,7 @@ def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], 
 
 @pytest.mark.slow
 @pytest.mark.whole_machine
-@pytest.mark.usefixtures("database")
-def test_eight_processes_of_500_turns_keep_every_quota_and_lose_nothing(tmp_path: Path) -> None:
+def test_eight_processes_at_once_keep_every_quota_and_lose_nothing(database: Path, tmp_path: Path) -> None:
     with session() as s:
         project = a_project(s)
         many_pairs(s, project, PAIRS)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, ModelVersion, Pairing, ResponderKind, now
 from db.people import edit_project
 from settings import ROOT
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
-from tests.test_training import a_snapshot
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved
+from tests.trainings import a_snapshot
 from training.recipe.advice import DoubleJudgments
 from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, Odds, facts, needed_prompts, report
 
@@ -110,9 +110,6 @@ def test_ties_never_take_fewer_prompts(share: float) -> None:
     assert all(needed_prompts(odds, tie_share=share) >= odds.verdicts for odds in DIFFERENCES)
 
 
-# ------------------------------------------------------------------------------------------------- the database
-
-
 def judged(s: Session, *, candidate: str, baseline: str, closed: bool = True) -> tuple[int, int]:
     """An Evaluation of two kinds of Responders in a new project; gives judged and open ones with a prompted model."""
     project = a_project(s)
@@ -136,9 +133,7 @@ def judged(s: Session, *, candidate: str, baseline: str, closed: bool = True) ->
         else:
             made.append(a_model(s, project))
             if kind == "trained":
-                base = ModelVersion(name=f"base of {made[-1].name}", location="echo")
-                s.add(base)
-                s.flush()
+                base = saved(s, ModelVersion, name=f"base of {made[-1].name}", location="echo")
                 assert made[-1].model_version is not None
                 made[-1].model_version.parent_id = base.id
     one, other = (a_response(s, prompt, who) for who in made)

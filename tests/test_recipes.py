@@ -6,47 +6,21 @@ import json
 import math
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 import settings as settings_module
-from db.models import (
-    Adapter,
-    LearningCurve,
-    Method,
-    Preference,
-    RunStatus,
-    Split,
-    Thumb,
-    TrainingStep,
-)
+from db.models import Adapter, LearningCurve, Method, Preference, RunStatus, Split, Thumb, TrainingStep
 from errors import AlreadyThere, BadSetting, Refused
 from jobs.runs import run_folder
-from tests.test_training import a_snapshot, a_training
+from tests.factories import saved, sure
+from tests.trainings import a_snapshot, a_training
 from training.recipe import estimate as estimating
 from training.recipe import start
-from training.recipe.advice import (
-    FEW_REPEATS,
-    Advice,
-    DoubleJudgments,
-    FlipRate,
-    advised,
-    cautions,
-    flip_rate,
-    repeats,
-)
-from training.recipe.estimate import (
-    Measured,
-    RowLengths,
-    estimate,
-    lengths,
-    measured,
-    memory_warning,
-    parameters_of,
-)
+from training.recipe.advice import FEW_REPEATS, Advice, DoubleJudgments, FlipRate, advised, cautions, flip_rate, repeats
+from training.recipe.estimate import Measured, RowLengths, estimate, lengths, measured, memory_warning, parameters_of
 from training.recipe.recipe import (
     ADAPTERS,
     EXPERIMENTAL,
@@ -65,8 +39,6 @@ from training.recipe.recipe import (
     to_row,
 )
 from training.recipe.start import start_training
-
-# ---------------------------------------------------------------------------------------------------- the knobs
 
 
 def changed(**knobs: object) -> RecipeValues:
@@ -124,7 +96,6 @@ def some_recipes(draw: st.DrawFn) -> RecipeValues:
     return changed(name=draw(st.text()), **{name: draw(value(name)) for name in KNOBS})
 
 
-@hypothesis.settings(deadline=None)  # the first row takes long to make
 @given(some_recipes())
 def test_a_recipe_comes_back_from_its_row_and_from_json_as_it_was(recipe: RecipeValues) -> None:
     assert RecipeValues.from_json(json.loads(json.dumps(dataclasses.asdict(recipe)))) == recipe
@@ -230,9 +201,9 @@ def test_a_weight_that_no_trainer_reads_is_not_stored(s: Session) -> None:
 
 def test_a_point_of_a_learning_curve_may_have_a_taken_name_and_has_its_share(s: Session) -> None:
     run = a_training(s)
-    curve = LearningCurve(project_id=run.project_id, snapshot_id=run.snapshot_id, requested_by_id=run.requested_by_id)
-    s.add(curve)
-    s.flush()
+    curve = saved(
+        s, LearningCurve, project_id=run.project_id, snapshot_id=run.snapshot_id, requested_by_id=run.requested_by_id
+    )
     same = {
         "by": run.requested_by_id,
         "project_id": run.project_id,
@@ -252,8 +223,7 @@ def test_a_point_of_a_learning_curve_may_have_a_taken_name_and_has_its_share(s: 
 
 def test_kto_alone_trains_on_single_replies(s: Session) -> None:
     project, by, snapshot, base = a_snapshot(s)
-    pair = s.query(Preference).filter_by(snapshot_id=snapshot.id).first()
-    assert pair is not None
+    pair = sure(s.query(Preference).filter_by(snapshot_id=snapshot.id).first())
     thumb = Thumb(
         snapshot_id=snapshot.id,
         split=Split.TRAIN,
@@ -280,9 +250,6 @@ def test_kto_alone_trains_on_single_replies(s: Session) -> None:
     started(changed(method=Method.KTO))
     with pytest.raises(Refused, match="KTO learns from those"):
         started(SMALL)
-
-
-# ---------------------------------------------------------------------------------------------------- the advice
 
 
 def an_advice(**given: object) -> Advice:
@@ -353,9 +320,6 @@ def test_the_robust_loss_gets_the_share_that_agreement_tells() -> None:
     assert "too few" in unknown.reasons["label_smoothing"].why
 
 
-# ------------------------------------------------------------------------------------------------------ agreement
-
-
 @given(st.floats(0, 0.45))
 def test_the_flip_rate_is_what_makes_two_people_agree_that_often(e: float) -> None:
     pairs = 100_000
@@ -387,15 +351,8 @@ def test_few_pairs_and_low_agreement_say_what_to_do_instead() -> None:
     assert cautions(pairs=100, found=DoubleJudgments(5, 1), alpha=-0.5) == ()
 
 
-# ------------------------------------------------------------------------------------------------------ estimates
-
 SIZE = RowLengths(rows=90, validation=10, mean=145.0, longest=300)
-TIMED = Measured(
-    source="from the training of “tuned” here",
-    seconds_a_row=2.0,
-    tokens=145.0,
-    memory_mb=3000,
-)
+TIMED = Measured(source="from the training of “tuned” here", seconds_a_row=2.0, tokens=145.0, memory_mb=3000)
 
 
 def estimated(
@@ -421,8 +378,7 @@ def test_a_measured_step_gives_minutes_and_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
-    [changed(epochs=2.0), changed(sft_epochs=1.0), changed(evaluation_count=8), changed(method=Method.KTO)],
+    "more", [changed(epochs=2.0), changed(sft_epochs=1.0), changed(evaluation_count=8), changed(method=Method.KTO)]
 )
 def test_more_work_takes_longer(more: RecipeValues) -> None:
     assert estimated(more).minutes > estimated().minutes
@@ -481,8 +437,7 @@ def test_a_training_by_such_a_recipe_here_tells_how_long_a_row_takes(
     assert asked() is None
     run.status, run.peak_memory_mb = RunStatus.SUCCEEDED, 2500
     s.flush()
-    found = asked()
-    assert found is not None
+    found = sure(asked())
     assert (found.seconds_a_row, found.memory_mb) == (2.0, 2500)
     assert found.tokens == pytest.approx(lengths(run.snapshot).mean)
     others = {"effective_batch_size": 8}, {"adapter": Adapter.DORA}, {"adapter": None}, {"method": Method.KTO}

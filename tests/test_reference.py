@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from db.models import Adapter
-from tests.test_training_slow import a_run
+from tests.trainings import a_run
 from training.trainer import methods
 from training.trainer.methods import _reference_scores
 from training.trainer.reference import ReferenceScores

@@ -29,7 +29,7 @@ from eval.report.findings import report, win_rates
 from eval.report.html import report_html
 from eval.report.results import results
 from stats.estimates import CannotEstimate, Interval, in_words, many, p_in_words
-from tests.app_pages import html, open_page, said
+from tests.app_pages import drawn_by, html, open_page, said
 from tests.factories import Judged
 
 NONE = CannotEstimate("nobody voted.")
@@ -45,11 +45,7 @@ def drawn(*blocks: Block) -> AppTest:
 
         show_blocks(st.session_state["blocks"])
 
-    page = AppTest.from_function(draw, default_timeout=60)
-    page.session_state["blocks"] = blocks
-    page.run()
-    assert not page.exception
-    return page
+    return drawn_by(draw, blocks=blocks)
 
 
 def filed(*blocks: Block) -> str:
@@ -163,10 +159,7 @@ def test_a_part_that_the_page_has_no_place_for_comes_last_under_its_own_title() 
 
         show_reports(*st.session_state["reported"])
 
-    page = AppTest.from_function(draw, default_timeout=60)
-    page.session_state["reported"] = SimpleNamespace(stated=Stated(None, ())), (one,)
-    page.run()
-    assert not page.exception
+    page = drawn_by(draw, reported=(SimpleNamespace(stated=Stated(None, ())), (one,)))
     assert [fold.label for fold in page.expander][:2] == ["Left and right", "Of tomorrow"]
 
 

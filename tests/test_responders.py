@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import GenerationRun, Layout, ModelVersion, Prompt, Responder, ResponderKind, Response, RunStatus, Scope
+from db.models import (
+    GenerationRun,
+    Layout,
+    ModelVersion,
+    Project,
+    Prompt,
+    Responder,
+    ResponderKind,
+    Response,
+    Reviewer,
+    RunStatus,
+    Scope,
+)
 from db.session import reading, session
 from errors import AlreadyThere, BadTemplate, BrokenModel, Refused
 from generation import worker
@@ -32,7 +44,7 @@ from generation.responders import (
 from generation.trials import answers, cost_of, differences, read_by_model, start_trial, tried
 from jobs.progress import unmanaged
 from llm.template import LAYOUTS, PromptFormat, check_system_prompt, fill_template, rendered, system_hash
-from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from training.data.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
 
 HONEYCOMB = PromptFormat(
@@ -41,8 +53,6 @@ HONEYCOMB = PromptFormat(
     {"guide": 'Queries are JSON: {"calculations": [...]}'},
     [("Question: count errors", '{"calculations": [{"op": "COUNT"}]}')],
 )
-
-# ---------------------------------------------------------------------------------------------------------- rendering
 
 
 def test_fields_are_filled_from_the_prompt_and_from_the_responder() -> None:
@@ -120,16 +130,11 @@ def test_a_layout_begins_with_the_prompt_that_it_ends_with_and_ends_each_reply(l
 
 def test_a_template_that_drops_or_refuses_the_system_prompt_is_caught() -> None:
     dropping = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
-    with pytest.raises(BadTemplate, match="drops the system prompt, so it would never read your instructions"):
+    with pytest.raises(BadTemplate, match="drops the system prompt"):
         check_system_prompt(dropping, special={})
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    with pytest.raises(
-        BadTemplate, match=r"System role not supported It takes no system prompt\. Choose another model"
-    ):
+    with pytest.raises(BadTemplate, match="System role not supported"):
         check_system_prompt(refusing, special={})
-
-
-# ------------------------------------------------------------------------------------------------------------ models
 
 
 def a_model_folder(folder: Path, *, template: str | None, config: dict[str, Any] | None = None) -> Path:
@@ -182,16 +187,12 @@ def test_a_model_with_code_of_its_own_or_its_own_template_under_a_layout_is_refu
     with pytest.raises(BrokenModel, match=r"program code of its own \(auto_map"):
         add_model(s, name="Code", location=str(code), **fields)
     chat = a_model_folder(tmp_path / "chat", template=LAYOUTS["PLAIN"])
-    with pytest.raises(Refused, match="has its own chat template, and that is always used"):
+    with pytest.raises(Refused, match="always used"):
         add_model(s, name="Chat", location=str(chat), layout=Layout.PLAIN, **fields)
     assert add_model(s, name="Chat", location=str(chat), **fields).layout is None
 
 
-# ---------------------------------------------------------------------------------------------------------- versions
-
-
-def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: Session) -> None:
-    project = a_project(s)
+def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project, name="Support model")
     reply = a_response(s, a_prompt(s, project), model)
     was = contestant_of(model)
@@ -209,19 +210,16 @@ def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: 
     assert reply.responder_id == model.id
 
 
-def test_a_version_holds_everything_that_makes_its_replies(s: Session) -> None:
-    project = a_project(s)
-    by = a_reviewer(s, project)
+def test_a_version_holds_everything_that_makes_its_replies(s: Session, project: Project, manager: Reviewer) -> None:
     a_prompt(s, project, extra={"columns": "a"})
     remote = Remote("https://api.example.com/v1", "gpt-4", "PICKWELL_KEY_OPENAI", 2.5, 10.0)
     contestant = Contestant(remote, HONEYCOMB, Sampling(0.3, 0.9, 99))
-    made = create_responder(s, by=by.id, project_id=project.id, name="GPT-4", contestant=contestant)
+    made = create_responder(s, by=manager.id, project_id=project.id, name="GPT-4", contestant=contestant)
     s.expire(made)
     assert made.kind is ResponderKind.REMOTE
     found = contestant_of(made)
     assert found == replace(contestant, prompt=replace(HONEYCOMB, examples=tuple(HONEYCOMB.examples)))
-    frozen = _prompt_of(s, project_id=project.id, responder_id=made.id)
-    assert frozen is not None
+    frozen = sure(_prompt_of(s, project_id=project.id, responder_id=made.id))
     assert prompt_format(frozen) == found.prompt, "training renders by the very same prompt"
     assert cost_of(made, 1_000_000, 100_000) == pytest.approx(3.5)
 
@@ -239,9 +237,6 @@ def test_an_example_from_the_held_out_side_or_with_turn_marks_is_refused(s: Sess
         )
     with pytest.raises(Refused, match="end of a turn"):
         create_responder(s, contestant=Contestant(version, PromptFormat("Answer.<|im_end|>")), **given)
-
-
-# ---------------------------------------------------------------------------------------------------------- workbench
 
 
 def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
@@ -280,8 +275,7 @@ def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
         assert [one.responder.name for one in responders(s, project_id=project_id)] == ["Base", "Brief"]
 
 
-def test_held_out_prompts_are_not_tried_on(s: Session) -> None:
-    project = a_project(s)
+def test_held_out_prompts_are_not_tried_on(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project)
     held_out = a_prompt(s, project, held_out=True)
     given: dict[str, Any] = {"by": by.id, "project_id": project.id, "contestant": contestant_of(model)}
@@ -291,8 +285,7 @@ def test_held_out_prompts_are_not_tried_on(s: Session) -> None:
         start_trial(s, prompt_ids=[], **given)
 
 
-def test_the_workbench_shows_what_the_model_reads(s: Session) -> None:
-    project = a_project(s)
+def test_the_workbench_shows_what_the_model_reads(s: Session, project: Project) -> None:
     prompt = a_prompt(s, project, text="Where is it?", context="Order 7")
     remote = Contestant(Remote("https://api.example.com/v1", "gpt-4"), PromptFormat("Answer."))
     text, note = read_by_model(s, contestant=remote, prompt=prompt)
@@ -300,8 +293,7 @@ def test_the_workbench_shows_what_the_model_reads(s: Session) -> None:
     assert "endpoint puts its own marks" in note
 
 
-def test_a_trial_needs_no_held_responder(s: Session) -> None:
-    project = a_project(s)
+def test_a_trial_needs_no_held_responder(s: Session, project: Project) -> None:
     by, version = a_reviewer(s, project), a_model(s, project).model_version_id
     prompt = a_prompt(s, project)
     fresh = Contestant(version or 0, PromptFormat("Rhyme."))

@@ -6,37 +6,19 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, CriterionChoice, Guideline, Project, Ranking, Reviewer, Role
+from db.models import CriterionChoice, Guideline, Project, Ranking, Reviewer, Role
 from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, next_offer, offer, progress
 from review.corrections import correct, standing_correction, withdraw
 from review.queue import claim
 from review.rankings import give_reason, last_ranking, rank, strengthen, undo
-from review.reasons import (
-    chips_of,
-    criteria_of,
-    criteria_said,
-    judge_criterion,
-    set_chips,
-    set_criteria,
-)
+from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips, set_criteria
 from stats.verdicts import Order, Verdict
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_comparison, a_human, a_pair, a_project, a_prompt, a_response, a_reviewer, sure
 from texts.diff import Edit, word_diff, words_changed
 
 pytestmark = pytest.mark.both_databases
-
-
-def a_pair(s: Session, project: Project, held_out: bool = False) -> Comparison:
-    prompt = a_prompt(s, project, held_out=held_out)
-    model = a_model(s, project)
-    return a_comparison(s, a_response(s, prompt, model), a_response(s, prompt, model, sample=1))
-
-
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
 
 
 @pytest.fixture
@@ -52,16 +34,10 @@ def test_a_verdict_is_stored_as_placements_with_the_sides_as_shown(
     shown = offer(s, comparison_id=pair.id, reviewer_id=me.id)
     ranking = rank(s, by=me.id, comparison_id=pair.id, order=verdict.order)
     stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
-    left, right = {
-        Verdict.LEFT: (1, 2),
-        Verdict.RIGHT: (2, 1),
-        Verdict.TIE: (1, 1),
-        Verdict.BOTH_BAD: (1, 1),
-    }[verdict]
+    left, right = {Verdict.LEFT: (1, 2), Verdict.RIGHT: (2, 1), Verdict.TIE: (1, 1), Verdict.BOTH_BAD: (1, 1)}[verdict]
     assert stored == {reply.response_id: at for reply, at in zip(shown.replies, ((0, left), (1, right)), strict=True)}
     assert ranking.both_bad is (verdict is Verdict.BOTH_BAD)
-    last = last_ranking(s, by=me.id, project_id=project.id)
-    assert last is not None
+    last = sure(last_ranking(s, by=me.id, project_id=project.id))
     assert last.order.verdict is verdict
 
 
@@ -89,8 +65,7 @@ def test_undo_keeps_the_row_and_brings_the_pair_back(s: Session, project: Projec
     ranking = rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
     assert undo(s, by=me.id, ranking_id=ranking.id) == pair.id
-    again = next_offer(s, project_id=project.id, reviewer_id=me.id)
-    assert again is not None
+    again = sure(next_offer(s, project_id=project.id, reviewer_id=me.id))
     assert again.comparison_id == pair.id
     assert s.get_one(Ranking, ranking.id).undone_at is not None
     rank(s, by=me.id, comparison_id=pair.id, order=Verdict.RIGHT.order)
@@ -130,13 +105,11 @@ def test_a_reviewer_who_only_judges_cannot_rank(s: Session, project: Project) ->
 def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, project: Project, me: Reviewer) -> None:
     for _ in range(5):
         a_pair(s, project)
-    first = claim(s, project_id=project.id, reviewer_id=me.id)
-    assert first is not None
+    first = sure(claim(s, project_id=project.id, reviewer_id=me.id))
     assert claim(s, project_id=project.id, reviewer_id=me.id) == first
     put_off = [first.comparison_id]
     for _ in range(4):
-        other = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)
-        assert other is not None
+        other = sure(claim(s, project_id=project.id, reviewer_id=me.id, later=put_off))
         assert other.comparison_id not in put_off
         put_off.append(other.comparison_id)
     again = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)
@@ -145,10 +118,7 @@ def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, pr
 
 
 def test_a_choice_for_a_side_can_be_strong_and_a_tie_cannot(s: Session, project: Project, me: Reviewer) -> None:
-    pairs = [
-        a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
-        for prompt in (a_prompt(s, project), a_prompt(s, project))
-    ]
+    pairs = [a_pair(s, project) for _ in range(2)]
     left = rank(s, by=me.id, comparison_id=pairs[0].id, order=Verdict.LEFT.order)
     tie = rank(s, by=me.id, comparison_id=pairs[1].id, order=Verdict.TIE.order)
     assert (left.strength, tie.strength) == (1, None)
@@ -162,9 +132,7 @@ def test_a_choice_for_a_side_can_be_strong_and_a_tie_cannot(s: Session, project:
 
 def test_each_ranking_knows_the_guideline_that_it_was_made_under(s: Session, project: Project, me: Reviewer) -> None:
     def ranked() -> int | None:
-        prompt = a_prompt(s, project)
-        pair = a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
-        ranking = rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
+        ranking = rank(s, by=me.id, comparison_id=a_pair(s, project).id, order=Verdict.LEFT.order)
         guideline = s.get(Guideline, ranking.guideline_id) if ranking.guideline_id else None
         return guideline.version if guideline else None
 
@@ -186,9 +154,7 @@ def test_each_ranking_knows_the_guideline_that_it_was_made_under(s: Session, pro
 @pytest.fixture
 def ranked(s: Session, project: Project, me: Reviewer) -> Ranking:
     """A ranking of mine in which the left was better."""
-    prompt = a_prompt(s, project)
-    pair = a_comparison(s, *(a_response(s, prompt, a_human(s, project)) for _ in range(2)))
-    return rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
+    return rank(s, by=me.id, comparison_id=a_pair(s, project).id, order=Verdict.LEFT.order)
 
 
 def test_chips_are_what_was_last_chosen_and_only_known_ones(s: Session, me: Reviewer, ranked: Ranking) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,6 @@ from db.models import Change, Project, Prompt, Reviewer, Role, RoutingRule, Scop
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
 from eval.contestants import readiness, routed_held_out
-from eval.evaluations import create_evaluation
 from generation.plan import missing, start_generation
 from intake.mapping import ColumnMapping, HeldOut
 from intake.prompts import save_import
@@ -36,16 +36,8 @@ from intake.routing import (
 from review.corrections import correct
 from review.writing import next_unanswered, unanswered_count, write_reply
 from tests.app_pages import open_page, press, said
-from tests.factories import (
-    a_comparison,
-    a_human,
-    a_model,
-    a_project,
-    a_prompt,
-    a_ranking,
-    a_response,
-    a_reviewer,
-)
+from tests.contests import an_evaluation
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data.snapshot import preview as snapshot_preview
 from training.data.terms import LeftOutReason
 from ui.story import story
@@ -54,22 +46,9 @@ both = pytest.mark.both_databases
 LEGAL = NewRule(reason=" legal  threats ", pattern="solicitor|small claims")
 
 
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
-def manager(s: Session, project: Project) -> Reviewer:
-    return a_reviewer(s, project)
-
-
 def rule_of(s: Session, prompt: Prompt) -> int | None:
     s.refresh(prompt)
     return prompt.routing_rule_id
-
-
-# ------------------------------------------------------------------------------------------------ what a rule finds
 
 
 def test_a_pattern_is_found_in_text_and_context_whatever_the_case() -> None:
@@ -134,9 +113,6 @@ def test_anything_else_is_another_answer(reply: str) -> None:
 def test_whatever_a_classifier_says_is_read(reply: str) -> None:
     assert says(reply, "people") in (True, False)
     assert says(json.dumps({"answer": reply}), reply)
-
-
-# ------------------------------------------------------------------------------------------------ rules
 
 
 @both
@@ -243,9 +219,6 @@ def test_where_a_standing_pattern_takes_too_long_people_answer(s: Session, proje
     assert time.process_time() - began < DOUBTS
 
 
-# ------------------------------------------------------------------------------------------------ what honours it
-
-
 @both
 def test_new_prompts_are_routed_as_they_are_imported(s: Session, project: Project, manager: Reviewer) -> None:
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
@@ -296,15 +269,7 @@ def test_a_candidate_that_answered_all_held_out_prompts_but_the_routed_ones_is_c
         a_response(s, prompt, model)
 
     def evaluate(name: str) -> list[int]:
-        made = create_evaluation(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            name=name,
-            candidate_id=model.id,
-            baseline_ids=[person.id],
-            seed=0,
-        )
+        made = an_evaluation(s, manager, model, person, name=name)
         return sorted(pairing.prompt_id for pairing in made.pairings)
 
     with pytest.raises(Refused, match="answered 2 of 3"):
@@ -312,10 +277,7 @@ def test_a_candidate_that_answered_all_held_out_prompts_but_the_routed_ones_is_c
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     assert {
         (one.responder.id, one.answered, one.held_out, one.complete) for one in readiness(s, project_id=project.id)
-    } == {
-        (person.id, 2, 2, True),
-        (model.id, 2, 2, True),
-    }
+    } == {(person.id, 2, 2, True), (model.id, 2, 2, True)}
     assert evaluate("now") == [prompt.id for prompt in free]
     add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("all", pattern="parcel"))
     with pytest.raises(Refused, match="no held-out prompts that models answer"):
@@ -363,49 +325,37 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     assert (now.routed, now.routed_answered) == (2, 2)
     assert all(one.answered for one in routed_prompts(s, by=manager.id, project_id=project.id, page=1, size=9))
     bob = a_reviewer(s, project, Role.ANNOTATOR)
-    again = next_unanswered(s, by=bob.id, project_id=project.id)
-    assert again is not None
+    again = sure(next_unanswered(s, by=bob.id, project_id=project.id))
     assert (again.prompt.id, again.routed) == (free.id, None), "one person's reply is enough to be no more urgent"
 
 
-# ------------------------------------------------------------------------------------------------ the page
-
-
-@pytest.mark.usefixtures("database")
-def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page() -> None:
+def test_a_manager_tries_a_rule_out_saves_it_and_ends_it_on_the_page(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
         a_prompt(s, project, "My solicitor will write.")
         a_prompt(s, project)
     page = open_page("route_prompts", project_id=project.id, by=by.id)
-    assert not page.exception
     page.text_input(key="route_pattern_0").set_value("(oops").run()
     assert "no regular expression" in said(page)
     page.text_input(key="route_pattern_0").set_value("solicitor").run()
     assert "Would route 1 of 2 prompts" in said(page)
     page.text_input(key="route_reason_0").set_value("<b>legal</b>").run()
     press(page, "Save the rule")
-    assert not page.exception
     assert "It routes 1 prompts" in said(page)
     assert "&lt;b&gt;legal" in said(page)
     assert "not yet" in said(page)
     progress = open_page("review_progress", project_id=project.id, by=by.id)
-    assert not progress.exception
     assert "Routed to people" in [head.value for head in progress.subheader]
     overview = open_page("overview", project_id=project.id, by=by.id)
-    assert not overview.exception
     assert "Routed to people: 1 prompts" in said(overview)
-    writing = open_page("correct_replies", project_id=project.id, by=by.id)
-    assert not writing.exception
-    evaluate = open_page("evaluate_models", project_id=project.id, by=by.id)
-    assert not evaluate.exception
+    open_page("correct_replies", project_id=project.id, by=by.id)
+    open_page("evaluate_models", project_id=project.id, by=by.id)
     press(page, "End it")
     assert "Models may answer 1 prompts again" in said(page)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_classifier_rule_is_made_on_the_page() -> None:
+def test_a_classifier_rule_is_made_on_the_page(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -417,6 +367,5 @@ def test_a_classifier_rule_is_made_on_the_page() -> None:
     page.text_input(key="route_reason_0").set_value("hard").run()
     page.text_input(key="route_answer_0").set_value("people").run()
     press(page, "Save the rule")
-    assert not page.exception
     with reading() as s:
         assert rule_counts(s, project_id=project.id)[0].prompts == 1

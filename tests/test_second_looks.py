@@ -17,7 +17,8 @@ from eval.report.findings import report
 from eval.report.results import results
 from eval.second_looks import APART, Twice, consistency
 from stats.verdicts import Verdict
-from tests.test_protocol import Contest
+from tests.contests import Contest
+from tests.factories import sure
 
 HALF = Plan(again=0.5)
 
@@ -52,7 +53,15 @@ def all_judged(s: Session, contest: Contest, evaluation: Evaluation, who: Review
 def test_a_pair_comes_again_after_ten_others_with_its_sides_swapped(s: Session) -> None:
     contest = Contest(s, prompts=30)
     evaluation = contest.open(HALF)
-    seen = all_judged(s, contest, evaluation, contest.judges[0])
+    me = contest.judges[0]
+    seen, told = [], []
+    while view := contest.draw(evaluation, me):
+        seen.append(view)
+        told.append(progress(s, evaluation_id=evaluation.id, reviewer_id=me.id).done)
+        say(s, view, me, for_candidate(s, view))
+    assert told == list(range(len(told))), "a second look counts like any pair, so that nothing announces it"
+    end = progress(s, evaluation_id=evaluation.id, reviewer_id=me.id)
+    assert end.done == end.total == len(told)
     again = [place for place, view in enumerate(seen) if view.again]
     assert 5 <= len(again) <= 20
     for place in again:
@@ -63,36 +72,23 @@ def test_a_pair_comes_again_after_ten_others_with_its_sides_swapped(s: Session) 
     assert len({view.judgment_id for view in seen if view.again}) == len(again), "each comes a second time at most"
 
 
-def test_progress_counts_a_second_look_like_any_pair_so_nothing_announces_it(s: Session) -> None:
-    contest = Contest(s, prompts=30)
-    evaluation = contest.open(HALF)
-    me = contest.judges[0]
-    told = []
-    while view := contest.draw(evaluation, me):
-        told.append(progress(s, evaluation_id=evaluation.id, reviewer_id=me.id).done)
-        say(s, view, me, Verdict.TIE)
-    assert told == list(range(len(told)))
-    end = progress(s, evaluation_id=evaluation.id, reviewer_id=me.id)
-    assert end.done == end.total == len(told)
-
-
 def test_second_verdicts_count_for_nothing_but_consistency(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     evaluation = contest.open(HALF)
     seen = all_judged(s, contest, evaluation, contest.judges[0])
     twice = sum(view.again for view in seen)
-    assert counted(s, evaluation_id=evaluation.id).verdicts == 30
+    assert counted(s, evaluation_id=evaluation.id).verdicts == 22
     with pytest.raises(Refused, match="when the evaluation is closed"):
         results(s, evaluation_id=evaluation.id)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
     (people,) = results(s, evaluation_id=evaluation.id).verdicts
-    assert (people.head.n, people.head.wins, len(people.twice)) == (30, 30, twice)
+    assert (people.head.n, people.head.wins, len(people.twice)) == (22, 22, twice)
     said = [line.text for line in report(people).doubts.lines]
     assert any(f"said the same of {twice}" in sentence for sentence in said)
 
 
 def test_whoever_follows_a_side_is_found_out(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     evaluation = contest.open(HALF)
     while view := contest.draw(evaluation, contest.judges[0]):
         say(s, view, contest.judges[0], Verdict.LEFT)
@@ -105,7 +101,7 @@ def test_whoever_follows_a_side_is_found_out(s: Session) -> None:
 
 
 def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     evaluation = contest.open(HALF)
     me = contest.judges[0]
     view = first_look(s, contest, evaluation, me)
@@ -121,7 +117,7 @@ def test_undo_takes_back_a_second_look_first_and_it_comes_again_as_it_was(s: Ses
 
 
 def test_a_look_that_was_drawn_waits_for_ten_others_again_once_the_first_verdict_was_taken_back(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     evaluation = contest.open(HALF)
     me = contest.judges[0]
     view = first_look(s, contest, evaluation, me)
@@ -139,7 +135,7 @@ def test_a_look_that_was_drawn_waits_for_ten_others_again_once_the_first_verdict
 
 
 def test_a_look_that_was_drawn_stays_away_where_others_took_the_pairs_between(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     evaluation = contest.open(HALF)
     me, other = contest.judges
     view = first_look(s, contest, evaluation, me)
@@ -148,8 +144,7 @@ def test_a_look_that_was_drawn_stays_away_where_others_took_the_pairs_between(s:
     long_ago = update(Judgment).where(Judgment.reviewer_id == me.id, Judgment.id != view.judgment_id)
     s.execute(long_ago.values(drawn_at=now() - 2 * HELD_FOR))
     all_judged(s, contest, evaluation, other)
-    first = contest.draw(evaluation, me)
-    assert first is not None
+    first = sure(contest.draw(evaluation, me))
     assert (first.judgment_id, first.again) == (view.judgment_id, False)
     say(s, first, me, Verdict.RIGHT)
     assert contest.draw(evaluation, me) is None
@@ -158,7 +153,7 @@ def test_a_look_that_was_drawn_stays_away_where_others_took_the_pairs_between(s:
 
 
 def test_nothing_comes_again_unless_the_protocol_says_so(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     seen = all_judged(s, contest, contest.open(), contest.judges[0])
     assert not any(view.again for view in seen)
     with pytest.raises(NotFound, match="second time"):
@@ -171,7 +166,7 @@ def test_more_than_half_cannot_be_given_twice(s: Session) -> None:
 
 
 def test_the_audit_trail_keeps_a_second_look_and_its_undoing(s: Session) -> None:
-    contest = Contest(s, prompts=30)
+    contest = Contest(s, prompts=22)
     evaluation = contest.open(HALF)
     me = contest.judges[0]
     view = first_look(s, contest, evaluation, me)

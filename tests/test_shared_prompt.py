@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from db.models import Split
-from tests.test_training_slow import Heard, a_run
+from tests.trainings import Heard, a_run
 from training.trainer import cpu
 from training.trainer.cpu import merged
 from training.trainer.train import train

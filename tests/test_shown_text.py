@@ -3,19 +3,10 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from texts.shown import (
-    BadPattern,
-    GreetingName,
-    Pattern,
-    Rule,
-    TicketNumber,
-    check_pattern,
-    mask_names,
-    shown,
-)
+from texts.shown import BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, mask_names, shown
 
 NAMES = ["Rosalind Achterberg", "Dev Malhotra"]
 BUILT_IN: list[tuple[Rule, ...]] = [
@@ -36,21 +27,18 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=24).map("".join))
 
 
-@settings(deadline=None)
 @given(TEXTS, st.sampled_from(BUILT_IN))
 def test_what_is_shown_already_stays_as_it_is(text: str, rules: tuple[Rule, ...]) -> None:
     once = shown(text, names=NAMES, rules=rules)
     assert shown(once, names=NAMES, rules=rules) == once
 
 
-@settings(deadline=None)
 @given(TEXTS, st.sampled_from([*BUILT_IN, (Pattern(r"(?s).+"),), (Pattern(r"\w+"), GreetingName())]))
 def test_a_text_that_has_words_keeps_some(text: str, rules: tuple[Rule, ...]) -> None:
     if any(letter.isalnum() for letter in text):
         assert any(letter.isalnum() for letter in shown(text, names=NAMES, rules=rules))
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["the", "parcel", "left", "today", "2*3*4", "__init__", "a", "x_y"]), min_size=1))
 def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     text = " ".join(words)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet  # type: ignore[import-untyped]
 from sqlalchemy import select
@@ -34,7 +34,8 @@ from db.models import (
 from db.session import session
 from errors import NotAllowed, Refused
 from tests.app_pages import open_page, press, sent
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, saved
+from tests.feedback import a_question, a_reply, corrected, derived, ranked, texts
 from training.data.feedback import choosable, standing_corrections, standing_rankings
 from training.data.preferences import derive, nearly_nothing, words_ahead
 from training.data.rows import (
@@ -53,45 +54,12 @@ from training.data.rows import (
 )
 from training.data.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
 from training.data.snapshot import better_is_longer, export, folder_of, freeze, listed, preview, side_spreads, verify
-from training.data.terms import (
-    AskedPrompt,
-    Feedback,
-    GivenReply,
-    LeftOutReason,
-    Preferences,
-)
+from training.data.terms import Feedback, LeftOutReason, Preferences
 
 both_databases = pytest.mark.both_databases
 
-# ---------------------------------------------------------------------------------------------- pure: choices
-
 LONG_REPLY = " ".join(f"word{'abcdefghij'[n // 10]}{'abcdefghij'[n % 10]}" for n in range(60))
 """Sixty words and no number."""
-
-
-def a_question(n: int = 1, **fields: Any) -> AskedPrompt:
-    return AskedPrompt(**{"id": n, "text": f"Question {n}?", "context": None, "cluster": f"cluster {n}", **fields})
-
-
-def a_reply(text: str, finish_reason: str = "stop") -> GivenReply:
-    return GivenReply(id=sum(map(ord, text)), text=text, finish_reason=finish_reason, by="Model")
-
-
-def ranked(*placed: tuple[int, str], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any) -> Feedback:
-    replies = tuple((place, a_reply(text)) for place, text in placed)
-    return Feedback(
-        **{
-            "id": n,
-            "prompt": prompt or a_question(),
-            "reviewer": "Ana",
-            "reviewer_id": 1,
-            "simulated": False,
-            "both_bad": False,
-            "placed": replies,
-            "said_on": date(2026, 5, 10),
-            **fields,
-        }
-    )
 
 
 def better(text: str, worse: str, **fields: Any) -> Feedback:
@@ -100,34 +68,6 @@ def better(text: str, worse: str, **fields: Any) -> Feedback:
 
 def bad(*texts: str, **fields: Any) -> Feedback:
     return ranked(*((1, text) for text in texts), both_bad=True, **fields)
-
-
-def corrected(original: str, text: str, n: int = 1, **fields: Any) -> Feedback:
-    return Feedback.correction(
-        a_reply(original),
-        text,
-        **{
-            "id": n,
-            "prompt": a_question(),
-            "reviewer": "Ana",
-            "reviewer_id": 1,
-            "simulated": False,
-            "said_on": date(2026, 5, 10),
-            **fields,
-        },
-    )
-
-
-def derived(*feedback: Feedback, **chosen: Any) -> Preferences:
-    return derive(
-        [one for one in feedback if not one.corrects],
-        [one for one in feedback if one.corrects],
-        Selection(**chosen),
-    )
-
-
-def texts(found: Preferences) -> list[tuple[str, str]]:
-    return [(row.chosen.text, row.rejected.text) for row in found.rows]
 
 
 def by(n: int, **fields: Any) -> dict[str, Any]:
@@ -259,9 +199,6 @@ def test_balanced_lengths_lose_the_pairs_that_favour_length_most() -> None:
     assert len(derived(*some).rows) == 4
 
 
-# ----------------------------------------------------------------------------------- pure: both bad and thumbs
-
-
 def thumbs(found: Preferences) -> list[str]:
     return [one.reply.text for one in found.thumbs]
 
@@ -323,8 +260,6 @@ def test_thumbs_go_where_the_pairs_of_their_cluster_go() -> None:
     assert [row.split for row in found.rows] == [row.split for row in derived(*pairs).rows]
 
 
-# --------------------------------------------------------------------------------------------- pure: properties
-
 PEOPLE = {1: ("Ana", False), 2: ("Ben", False), 9: ("Rule (simulated)", True)}
 
 
@@ -344,7 +279,8 @@ def some_feedback(draw: st.DrawFn) -> list[Feedback]:
             continue
         four = draw(st.permutations(["a", "b b", "c c c", "d"]))[: draw(st.integers(2, 4))]
         none_good = draw(st.integers(0, 3)) == 0
-        placed = [(1 if none_good else draw(st.integers(1, 3)), text) for text in four]
+        endings = st.sampled_from(["stop", "stop", "length"])
+        placed = [(1 if none_good else draw(st.integers(1, 3)), a_reply(text, draw(endings))) for text in four]
         beside = {
             "strength": draw(st.sampled_from([None, 1, 2])),
             "chips": frozenset(draw(st.sets(st.sampled_from(["Warm", "Tone"])))),
@@ -389,7 +325,6 @@ def sha_of(found: Preferences) -> str:
     return content_sha256(rows, marks)
 
 
-@settings(max_examples=60, deadline=None)
 @given(some_feedback(), selections, st.randoms())
 def test_the_same_feedback_with_the_same_choices_gives_the_same_hash_in_whatever_order_it_came(
     feedback: list[Feedback], selection: Selection, random: Any
@@ -406,16 +341,15 @@ def test_the_same_feedback_with_the_same_choices_gives_the_same_hash_in_whatever
     assert derive(rankings[0], corrections[0], Selection.of(json.loads(json.dumps(selection.as_json())))) == one
 
 
-@settings(max_examples=60, deadline=None)
 @given(some_feedback(), selections)
 def test_nothing_chosen_contradicts_itself(feedback: list[Feedback], selection: Selection) -> None:
-    found = derive(
-        [one for one in feedback if not one.corrects],
-        [one for one in feedback if one.corrects],
-        selection,
-    )
+    rankings, corrections = ([one for one in feedback if one.corrects is fixes] for fixes in (False, True))
+    found = derive(rankings, corrections, selection)
     pairs = {(row.prompt.text, row.chosen.text, row.rejected.text) for row in found.rows if row.ranking_id}
+    assert len(pairs) == sum(row.ranking_id is not None for row in found.rows)
     assert not any((prompt, worse, good) in pairs for prompt, good, worse in pairs)
+    whole = {reply.id for one in feedback for _, reply in one.placed if reply.finish_reason == "stop"}
+    assert all(row.chosen_id in whole for row in found.rows if row.ranking_id), "a reply that was cut is never chosen"
     assert all(count > 0 for count in found.left_out.values())
     people = {(row.prompt.text, row.chosen.text) for row in found.rows if row.ranking_id and not row.simulated}
     assert not people & {(one.prompt.text, one.reply.text) for one in found.thumbs}
@@ -459,9 +393,6 @@ def test_choices_are_told_by_what_differs_from_the_usual() -> None:
         "Whose word: Ana, Ben; Days: from 2026-05-01 on; Agreement: at least 67% of a pair's reviewers gave the order; "
         "Order: which was better by “Tone”."
     )
-
-
-# ------------------------------------------------------------------------------------------------------ files
 
 
 def a_message(role: str, content: str) -> Any:
@@ -588,9 +519,6 @@ def test_kto_gets_each_reply_once_and_none_that_is_good_here_and_bad_there() -> 
     assert undecided(rows, [a_frozen_thumb(2, "Fine.")]) == 2
 
 
-# ---------------------------------------------------------------------------------------------------- database
-
-
 @dataclasses.dataclass
 class Shop:
     """Twelve ranked pairs, two models, a manager."""
@@ -703,9 +631,7 @@ def test_the_list_of_snapshots_says_how_many_thumbs_are_simulated(s: Session) ->
 def test_a_corrected_both_bad_pair_is_frozen_as_two_rows_of_the_correction(s: Session) -> None:
     shop = a_shop(s)
     _, one, other = shop.both_bad(s, 50)
-    fixed = Correction(response_id=one.id, reviewer_id=shop.manager.id, text="It left today.")
-    s.add(fixed)
-    s.flush()
+    fixed = saved(s, Correction, response_id=one.id, reviewer_id=shop.manager.id, text="It left today.")
     frozen = freeze(s, by=shop.manager.id, project_id=shop.project.id)
     rows = [row for row in frozen.preferences if row.correction_id == fixed.id]
     assert {(row.chosen_id, row.rejected_id) for row in rows} == {(None, one.id), (None, other.id)}
@@ -770,9 +696,6 @@ def test_the_preview_tells_how_often_the_longer_reply_is_better(s: Session) -> N
 def test_a_thumb_names_its_reply() -> None:
     (one, _) = derived(bad("a", "b")).thumbs
     assert (one.reply.id, one.source.id, one.prompt.id) == (a_reply("a").id, 1, 1)
-
-
-# -------------------------------------------------------------------------------------------------------- page
 
 
 def numbers(at: AppTest) -> dict[str, str]:

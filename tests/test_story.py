@@ -24,7 +24,7 @@ from review.assignment import next_offer
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
-from tests.factories import a_model
+from tests.factories import a_model, sure
 from training.data.snapshot import freeze, verify
 from ui.story import story
 
@@ -39,8 +39,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
     generate(unmanaged("generation", run.id))
     with session() as s:
         for _ in range(10):
-            pair = next_offer(s, project_id=project.id, reviewer_id=me.id)
-            assert pair is not None
+            pair = sure(next_offer(s, project_id=project.id, reviewer_id=me.id))
             rank(s, by=me.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
         snapshot = freeze(s, by=me.id, project_id=project.id)
         assert snapshot.simulated_count > 0

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,29 +21,12 @@ from intake.plan import content_hash, plan_import
 from intake.reading import read_table
 from intake.routing import NewRule, add_rule
 from intake.sample import FOLDER
-from intake.synthetic import (
-    NotMade,
-    Variation,
-    plan_taken,
-    plan_variations,
-    save_taken,
-    save_variations,
-    unwrapped,
-)
+from intake.synthetic import NotMade, Variation, plan_taken, plan_variations, save_taken, save_variations, unwrapped
 from review.assignment import next_offer
 from review.browse import find
 from review.filters import Filter
 from tests.app_pages import html, open_page, press
-from tests.factories import (
-    a_comparison,
-    a_human,
-    a_model,
-    a_project,
-    a_prompt,
-    a_ranking,
-    a_response,
-    a_reviewer,
-)
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data import snapshot as snapshots
 from training.data.rows import FILES
 from ui.story import story
@@ -64,22 +48,9 @@ TEXT = st.one_of(
 )
 
 
-@pytest.fixture
-def project(s: Session) -> Project:
-    return a_project(s)
-
-
-@pytest.fixture
-def manager(s: Session, project: Project) -> Reviewer:
-    return a_reviewer(s, project)
-
-
 def an_email(s: Session, project: Project, text: str, **fields: object) -> Prompt:
     """A prompt with its true hash."""
     return a_prompt(s, project, text, content_hash=content_hash(text, None), **fields)  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------------------------ changing a text
 
 
 @given(TEXT, st.sampled_from(Way), st.integers(0, 99))
@@ -150,9 +121,6 @@ def test_unwrapping_twice_changes_nothing(reply: str) -> None:
 def test_quotes_within_a_message_stay() -> None:
     for text in ("“Gull Tax” is lost. So is “Tern”", "'tis late, isn't it", "Here is the thing: it broke."):
         assert unwrapped(text) == text
-
-
-# ------------------------------------------------------------------------------------------------ saving them
 
 
 @both
@@ -284,9 +252,6 @@ def test_only_managers_make_prompts_and_only_of_models(s: Session, project: Proj
         plan_variations(s, project_id=a_project(s).id, variation=Variation(Way.LOWER, count=1))
 
 
-# ------------------------------------------------------------------------------------------------ where they show
-
-
 @both
 def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, project: Project, manager: Reviewer) -> None:
     ann = a_reviewer(s, project, Role.ANNOTATOR)
@@ -294,8 +259,7 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
         prompt = a_prompt(s, project, synthetic=number < 3)
         pair = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
         a_ranking(s, a_comparison(s, *pair), manager, *pair)
-    told = next_offer(s, project_id=project.id, reviewer_id=ann.id)
-    assert told is not None
+    told = sure(next_offer(s, project_id=project.id, reviewer_id=ann.id))
     assert told.synthetic == s.get_one(Prompt, told.prompt_id).synthetic
     rows = find(s, by=manager.id, project_id=project.id, only=Filter()).rows
     assert sum(row.comparison.prompt.synthetic for row in rows) == 3
@@ -306,8 +270,7 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
     assert json.loads((folder / "manifest.json").read_text())["synthetic"] == 3
 
 
-@pytest.mark.usefixtures("database")
-def test_a_manager_makes_more_on_the_import_page() -> None:
+def test_a_manager_makes_more_on_the_import_page(database: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -315,13 +278,11 @@ def test_a_manager_makes_more_on_the_import_page() -> None:
         parents = [an_email(s, project, email) for email in EMAILS[:3]]
         a_response(s, parents[0], model, "My globe has lost its stand, and nobody near us mends them. " * 3)
     page = open_page("import_prompts", project_id=project.id, by=by.id)
-    assert not page.exception
     page.button_group(key="more_how").set_value("change").run()
     assert any("Would add 3 synthetic prompts" in part.value for part in page.markdown)
     page.selectbox(key="more_way").set_value(Way.LOWER).run()
     assert "<del>" in html(page)
     press(page, "Add them")
-    assert not page.exception
     assert [part.value for part in page.success] == ["Added 3 synthetic prompts."]
     page.button_group(key="more_how").set_value("take").run()
     press(page, "Add them")
@@ -332,9 +293,8 @@ def test_a_manager_makes_more_on_the_import_page() -> None:
     assert any("4 synthetic" in part.value for part in overview.caption)
 
 
-@pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(synthetic: bool) -> None:
+def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(database: Path, synthetic: bool) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project)
@@ -342,7 +302,6 @@ def test_a_synthetic_prompt_says_so_on_the_screens_where_people_work(synthetic: 
         person = a_human(s, project)
         a_comparison(s, a_response(s, prompt, person), a_response(s, prompt, a_model(s, project)))
     compare = open_page("compare_responses", project_id=project.id, by=by.id)
-    assert not compare.exception
     assert ("synthetic prompt" in html(compare)) is synthetic
     correct = open_page("correct_replies", project_id=project.id, by=by.id)
     correct.button_group(key="correct_part").set_value("unanswered").run()

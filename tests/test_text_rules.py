@@ -10,7 +10,7 @@ import texts.rules
 from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule
 from db.session import engine, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
-from eval.evaluations import close_evaluation, create_evaluation
+from eval.evaluations import close_evaluation
 from eval.judging import judge, next_view
 from review.adjudication import conflicts
 from review.assignment import offer
@@ -21,7 +21,8 @@ from review.reveals import opened, reveal
 from review.writing import write_reply
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, sent
-from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.contests import an_evaluation
+from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from texts.rules import add_rule, as_shown, end_rule, preview, standing_rules
 from texts.shown import GreetingName, Pattern, TicketNumber
 from training.data.feedback import standing_rankings
@@ -66,8 +67,7 @@ def test_every_text_that_people_judge_by_is_shown_alike_and_the_original_is_kept
     ann = a_reviewer(s, project, Role.ANNOTATOR)
     bo = a_reviewer(s, project, Role.ANNOTATOR)
     texts = {"Dear,\nYour parcel left. Ticket is closed.", "Dear, it is on its way."}
-    claimed = claim(s, project_id=project.id, reviewer_id=ann.id)
-    assert claimed is not None
+    claimed = sure(claim(s, project_id=project.id, reviewer_id=ann.id))
     assert {reply.text for reply in claimed.replies} == texts
     sealed = opened(s, by=manager.id, comparison_id=pair.id)
     assert {one.text for one in sealed.responses} == texts
@@ -126,12 +126,9 @@ def test_a_blind_judge_sees_no_ticket_number_and_what_becomes_the_same_is_nobody
         prompt = a_prompt(s, project, held_out=True)
         a_response(s, prompt, human, text=ours)
         a_response(s, prompt, model, text=theirs)
-    evaluation = create_evaluation(
-        s, by=manager.id, project_id=project.id, name="First", candidate_id=model.id, baseline_ids=[human.id], seed=1
-    )
+    evaluation = an_evaluation(s, manager, model, human)
     assert sorted(pairing.identical for pairing in evaluation.pairings) == [False, True]
-    view = next_view(s, by=manager.id, evaluation_id=evaluation.id)
-    assert view is not None
+    view = sure(next_view(s, by=manager.id, evaluation_id=evaluation.id))
     assert not [word for word in (SECRET, "Rosalind", "**", "\r") if word in repr(dataclasses.asdict(view))]
     judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     assert next_view(s, by=manager.id, evaluation_id=evaluation.id) is None
@@ -144,15 +141,12 @@ def test_no_rule_changes_while_an_evaluation_is_open(s: Session, project: Projec
     prompt = a_prompt(s, project, held_out=True)
     for who in (human, model):
         a_response(s, prompt, who)
-    evaluation = create_evaluation(
-        s, by=manager.id, project_id=project.id, name="First", candidate_id=model.id, baseline_ids=[human.id], seed=1
-    )
+    evaluation = an_evaluation(s, manager, model, human)
     with pytest.raises(Refused, match="“First” is open"):
         add_rule(s, by=manager.id, project_id=project.id, part=HiddenPart.GREETING_NAME)
     with pytest.raises(Refused, match="“First” is open"):
         end_rule(s, by=manager.id, rule_id=standing.id)
-    view = next_view(s, by=manager.id, evaluation_id=evaluation.id)
-    assert view is not None
+    view = sure(next_view(s, by=manager.id, evaluation_id=evaluation.id))
     judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     close_evaluation(s, by=manager.id, evaluation_id=evaluation.id)
     end_rule(s, by=manager.id, rule_id=standing.id)
@@ -204,12 +198,7 @@ def test_a_bad_rule_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(Refused, match=sentence):
         add_rule(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            part=HiddenPart.PATTERN,
-            pattern=pattern,
-            replacement=replacement,
+            s, by=manager.id, project_id=project.id, part=HiddenPart.PATTERN, pattern=pattern, replacement=replacement
         )
     assert standing_rules(s, project_id=project.id) == []
 
@@ -269,15 +258,7 @@ def shop(database: object) -> tuple[int, int]:
             if not held_out:
                 a_comparison(s, *some)
         hide_numbers(s, project, manager)
-        create_evaluation(
-            s,
-            by=manager.id,
-            project_id=project.id,
-            name="First",
-            candidate_id=model.id,
-            baseline_ids=[human.id],
-            seed=1,
-        )
+        an_evaluation(s, manager, model, human)
         return manager.id, project.id
 
 
@@ -286,7 +267,6 @@ def test_a_ticket_number_in_the_raw_text_does_not_reach_the_page(shop: tuple[int
     with session() as s:
         assert SECRET in "".join(s.scalars(select(Response.text)))
     at = open_page(page, project_id=shop[1], by=shop[0])
-    assert not at.exception
     assert "Your parcel left." in sent(at)
     assert SECRET not in sent(at)
     assert "Kind regards" not in sent(at)
@@ -301,7 +281,6 @@ def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: o
         a_comparison(s, a_response(s, prompt, human, text=SIGNED), a_response(s, prompt, model, text=PLAIN))
         project_id, manager_id = project.id, manager.id
     at = open_page("tidy_texts", project_id=project_id, by=manager_id)
-    assert not at.exception
     assert "No ranked pair tells yet" in sent(at)
     at.selectbox[0].select(HiddenPart.PATTERN).run()
     at.text_input[0].input("(").run()
@@ -325,7 +304,6 @@ def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: o
 
 def test_the_page_keeps_the_rules_while_an_evaluation_is_open(shop: tuple[int, int]) -> None:
     at = open_page("tidy_texts", project_id=shop[1], by=shop[0])
-    assert not at.exception
     assert "“First” is open" in at.info[0].value
     assert [one.disabled for one in at.button if one.label == "End it"] == [True]
 

@@ -40,10 +40,8 @@ from jobs.runs import cancel, try_again
 from llm import endpoints, engine
 from llm.endpoints import Endpoint
 from llm.engine import Weights, served_names
-from tests.factories import a_human, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_human, a_project, a_prompt, a_response, a_reviewer, saved, sure
 from tests.fake_endpoint import FakeEndpoint, failed, serving
-
-# ------------------------------------------------------------------------------------------------ who shares an engine
 
 
 @pytest.fixture
@@ -58,21 +56,22 @@ def an_adapter(
     """A ModelVersion with an adapter's folder, in which only the configuration is."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, **config}))
-    version = ModelVersion(
+    return saved(
+        s,
+        ModelVersion,
         name=folder.name,
         location=f"/merged/{folder.name}",
         adapter=kind,
         adapter_folder=str(folder),
         parent_id=base.id,
     )
-    s.add(version)
-    s.flush()
-    return version
 
 
 def answering_with(s: Session, project: Project, version: ModelVersion, name: str, **fields: Any) -> Responder:
     """A Responder on a ModelVersion that is there."""
-    made = Responder(
+    return saved(
+        s,
+        Responder,
         project_id=project.id,
         name=name,
         kind=ResponderKind.MODEL,
@@ -80,9 +79,6 @@ def answering_with(s: Session, project: Project, version: ModelVersion, name: st
         instructions=f"Answer as {name}.",
         **fields,
     )
-    s.add(made)
-    s.flush()
-    return made
 
 
 class Family:
@@ -139,21 +135,20 @@ def test_where_adapters_are_loaded_beside_their_base_they_share_its_engine_but_t
     assert labels(s, runs) == [["lora", "base", "rslora", "brief"], ["dora"], ["head"], ["qlora", "other"]]
 
 
-def test_models_behind_one_endpoint_share_a_run_if_they_share_its_key(s: Session) -> None:
-    project = a_project(s)
+def test_models_behind_one_endpoint_share_a_run_if_they_share_its_key(s: Session, project: Project) -> None:
     by = a_reviewer(s, project)
     a_prompt(s, project)
 
     def remote(name: str, **fields: Any) -> int:
-        made = Responder(
+        made = saved(
+            s,
+            Responder,
             project_id=project.id,
             name=name,
             kind=ResponderKind.REMOTE,
             instructions="",
             **{"endpoint_url": "https://api.example.com/v1", "endpoint_model": "gpt-4", **fields},
         )
-        s.add(made)
-        s.flush()
         return made.id
 
     ids = [
@@ -211,12 +206,8 @@ def test_vllm_is_started_once_with_room_for_all_adapters_and_their_highest_rank(
 @pytest.mark.usefixtures("beside")
 def test_the_highest_rank_of_an_adapter_is_what_room_is_made_for(s: Session, tmp_path: Path) -> None:
     family = Family(s, tmp_path)
-    version = family.who["rslora"].model_version
-    assert version is not None
+    version = sure(family.who["rslora"].model_version)
     assert adapters.weights_of(version).adapter_rank == 24
-
-
-# ------------------------------------------------------------------------------------------- whose model, whose replies
 
 
 @pytest.fixture
@@ -296,12 +287,7 @@ def test_every_reply_comes_from_its_own_responders_model_and_prompt_and_is_kept_
     assert [[one.name for one in together] for together in starts] == [["base", "lora", "rslora"]]
     replies = by_name(family)
     models = {name: {one.text.split()[0] for one in mine} for name, mine in replies.items()}
-    assert models == {
-        "base": {"responder"},
-        "brief": {"responder"},
-        "lora": {"adapted-1"},
-        "rslora": {"adapted-2"},
-    }
+    assert models == {"base": {"responder"}, "brief": {"responder"}, "lora": {"adapted-1"}, "rslora": {"adapted-2"}}
     for name, mine in replies.items():
         assert len(mine) == 6
         assert all(f"Answer as {name}." in one.text for one in mine), "with its own prompt"
@@ -410,9 +396,6 @@ def test_what_came_out_alike_is_drawn_again_from_the_model_that_gave_it(
     assert all(one.text.startswith("adapted-1 ") for one in replies["lora"])
     with reading() as s:
         assert s.get_one(GenerationRun, run.id).resampled == 3
-
-
-# ---------------------------------------------------------------------------------------------------- like a reference
 
 
 def by_first_letter(texts: Sequence[str]) -> Any:

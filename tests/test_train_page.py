@@ -8,20 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
-from db.models import (
-    Method,
-    Preference,
-    RunStatus,
-    Split,
-    TrainingRun,
-    TrainingSample,
-    TrainingStep,
-    TrainingWarning,
-)
+from db.models import Method, Preference, RunStatus, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.session import reading, session
-from tests.app_pages import html, open_page, press, said
-from tests.factories import a_model, a_project, a_reviewer
-from tests.test_training import a_snapshot, a_training
+from tests.app_pages import drawn_by, html, open_page, press, said
+from tests.factories import a_model, a_project, a_reviewer, sure
+from tests.trainings import a_snapshot, a_training
 from training.recipe.recipe import Loss, from_row
 from training.trainer.history import CURVES, StepValue, minutes_left, points, samples, warnings
 from ui.charts import CURVE_NOTES, CURVE_TABS
@@ -122,8 +113,7 @@ def test_what_cannot_work_is_told_and_nothing_is_queued() -> None:
         assert s.scalars(select(TrainingRun)).all() == []
 
 
-@pytest.mark.usefixtures("database")
-def test_without_a_snapshot_the_page_says_what_to_do_first() -> None:
+def test_without_a_snapshot_the_page_says_what_to_do_first(database: Path) -> None:
     with session() as s:
         made = a_project(s)
         a_model(s, made)
@@ -140,8 +130,7 @@ def a_watched_run() -> int:
         HERE.update(project=run.project_id, by=run.requested_by_id)
         run.status, run.best_step, run.stopped = RunStatus.SUCCEEDED, 2, "The validation loss rose."
         run.total = 4
-        prompt = s.scalars(select(Preference.prompt_id)).first()
-        assert prompt is not None
+        prompt = sure(s.scalars(select(Preference.prompt_id)).first())
         for step in range(1, 5):
             s.add(
                 TrainingStep(
@@ -166,8 +155,7 @@ def a_watched_run() -> int:
         return run.id
 
 
-@pytest.mark.usefixtures("database")
-def test_curves_warnings_and_samples_are_there_after_a_reload() -> None:
+def test_curves_warnings_and_samples_are_there_after_a_reload(database: Path) -> None:
     a_watched_run()
     page = opened()
     assert any("Replies are half as long" in one.value for one in page.error)
@@ -185,8 +173,7 @@ def test_curves_warnings_and_samples_are_there_after_a_reload() -> None:
     assert "Dear Jo" in "\n".join(str(getattr(one, "proto", one)) for one in page.get("html"))
 
 
-@pytest.mark.usefixtures("database")
-def test_samples_and_warnings_are_read_back_in_order() -> None:
+def test_samples_and_warnings_are_read_back_in_order(database: Path) -> None:
     run_id = a_watched_run()
     with reading() as s:
         (one,) = samples(s, run_id=run_id)
@@ -225,8 +212,7 @@ def test_what_a_chart_of_two_replies_means_stands_above_it_and_is_drawn_whole() 
         ]
         training_curves(steps, best_step=2)
 
-    page = AppTest.from_function(charts, default_timeout=60).run()
-    assert not page.exception
+    page = drawn_by(charts)
     told = html(page)
     assert told.count("</b>training</span>") == told.count("</b>validation</span>") == 2
     assert told.count("</i>chosen reply</span>") == told.count("</i>rejected reply</span>") == 1
@@ -238,8 +224,7 @@ def test_what_a_chart_of_two_replies_means_stands_above_it_and_is_drawn_whole() 
         assert lines["strokeDash"].get("legend") is None
 
 
-@pytest.mark.usefixtures("database")
-def test_why_a_training_ended_early_is_said_once() -> None:
+def test_why_a_training_ended_early_is_said_once(database: Path) -> None:
     run_id = a_watched_run()
     with session() as s:
         s.get_one(TrainingRun, run_id).stopped = "Replies are half as long."

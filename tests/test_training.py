@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,78 +12,30 @@ from sqlalchemy.orm import Session
 
 from db.models import (
     Correction,
-    ModelVersion,
     Preference,
-    Project,
     Prompt,
     Ranking,
     Responder,
-    ResponderKind,
     Response,
-    Reviewer,
     Role,
     RunStatus,
     Snapshot,
     Split,
-    TrainingRun,
     now,
 )
 from errors import AlreadyThere, NotAllowed, NotEnoughPreferences, NotFound, Refused
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
+from tests.factories import a_project, a_prompt, a_reviewer, saved, sure
+from tests.feedback import a_question, a_reply, corrected, derived, ranked, texts
+from tests.trainings import a_ranked_project, a_training
 from training.data.feedback import refuse_held_out
-from training.data.preferences import derive
 from training.data.rows import FILES, FrozenRow, content_sha256
 from training.data.selection import PAIRS_PER_PROMPT
 from training.data.snapshot import advice, folder_of, freeze, preview, responder_shares, side_spreads, verify
-from training.data.terms import (
-    AskedPrompt,
-    Feedback,
-    GivenReply,
-    LeftOutReason,
-    PreferenceRow,
-    Preferences,
-)
+from training.data.terms import Feedback, LeftOutReason, PreferenceRow
 from training.recipe.estimate import estimate_minutes, lengths
-from training.recipe.recipe import KNOBS, SMALL, RecipeValues, from_row
+from training.recipe.recipe import KNOBS, SMALL, from_row
 from training.recipe.start import start_training
 from training.trainer import worker
-
-# ------------------------------------------------------------------------------------------- pure: preferences
-
-
-def a_question(n: int = 1, cluster: str = "") -> AskedPrompt:
-    return AskedPrompt(id=n, text=f"Question {n}?", context=None, cluster=cluster or f"cluster {n}")
-
-
-def a_reply(text: str, finish_reason: str | None = "stop", n: int = 0) -> GivenReply:
-    return GivenReply(id=n or abs(hash(text)) % 10**6, text=text, finish_reason=finish_reason, by="Model")
-
-
-def ranked(
-    *placed: tuple[int, str | GivenReply], prompt: AskedPrompt | None = None, n: int = 1, **fields: Any
-) -> Feedback:
-    replies = tuple((place, a_reply(reply) if isinstance(reply, str) else reply) for place, reply in placed)
-    base = Feedback(
-        id=n, prompt=prompt or a_question(), reviewer="Ana", simulated=False, both_bad=False, placed=replies
-    )
-    return dataclasses.replace(base, **fields)
-
-
-def corrected(original: str, text: str) -> Feedback:
-    return Feedback.correction(
-        a_reply(original, "length"), text, id=1, prompt=a_question(), reviewer="Ana", simulated=False
-    )
-
-
-def derived(*feedback: Feedback) -> Preferences:
-    return derive(
-        [f for f in feedback if not f.corrects],
-        [f for f in feedback if f.corrects],
-    )
-
-
-def texts(found: Preferences) -> list[tuple[str, str]]:
-    return [(row.chosen.text, row.rejected.text) for row in found.rows]
 
 
 def test_the_better_reply_is_chosen_over_the_worse() -> None:
@@ -95,7 +46,7 @@ def test_the_better_reply_is_chosen_over_the_worse() -> None:
 
 
 def test_a_correction_is_chosen_over_its_original_even_one_that_was_cut() -> None:
-    found = derived(corrected("It is on its", "It is on its way."))
+    found = derived(corrected(a_reply("It is on its", "length"), "It is on its way."))
     assert texts(found) == [("It is on its way.", "It is on its")]
     assert (found.rows[0].chosen_id, found.rows[0].correction_id) == (None, 1)
 
@@ -116,10 +67,6 @@ def test_what_teaches_nothing_is_left_out_and_counted(reason: LeftOutReason, fee
     found = derived(*feedback)
     assert found.rows == ()
     assert found.left_out == {reason: 1}
-
-
-def test_every_reason_is_a_sentence() -> None:
-    assert all(reason.words.endswith(".") for reason in LeftOutReason)
 
 
 def test_a_rejected_reply_may_have_been_cut() -> None:
@@ -181,49 +128,11 @@ def test_no_prompt_gives_more_than_its_share_and_the_widest_gaps_stay() -> None:
     assert PAIRS_PER_PROMPT == 3
 
 
-@st.composite
-def some_rankings(draw: st.DrawFn) -> list[Feedback]:
-    """Up to three reviewers ordering few texts of few prompts, so that ties, clashes and doubles are common."""
-    count = draw(st.integers(1, 25))
-    return [
-        ranked(
-            *(
-                (draw(st.integers(1, 3)), a_reply(text, draw(st.sampled_from(["stop", "stop", "length"]))))
-                for text in four
-            ),
-            prompt=a_question(draw(st.integers(1, 12)), cluster=f"cluster {draw(st.integers(1, 11))}"),
-            n=n,
-            reviewer=draw(st.sampled_from(["Ana", "Ben", "Rule (simulated)"])),
-        )
-        for n, four in enumerate((draw(st.permutations("abcd"))[: draw(st.integers(2, 4))] for _ in range(count)), 1)
-    ]
-
-
-def essence(found: Preferences) -> list[tuple[str, str, str, Split]]:
-    return [(row.prompt.text, row.chosen.text, row.rejected.text, row.split) for row in found.rows]
-
-
-@given(some_rankings(), st.randoms())
-def test_the_order_in_which_feedback_came_in_changes_nothing(feedback: list[Feedback], random: Any) -> None:
-    marked = [dataclasses.replace(f, prompt=a_question(f.prompt.id)) for f in feedback]
-    shuffled = random.sample(marked, len(marked))
-    assert essence(derived(*marked)) == essence(derived(*shuffled))
-    assert derived(*marked).left_out == derived(*shuffled).left_out
-
-
-@given(some_rankings())
-def test_no_row_contradicts_another_and_none_chooses_a_cut_reply(feedback: list[Feedback]) -> None:
-    rows = derived(*feedback).rows
-    pairs = {(row.prompt.text, row.chosen.text, row.rejected.text) for row in rows}
-    assert len(pairs) == len(rows)
-    assert not any((prompt, worse, better) in pairs for prompt, better, worse in pairs)
-    whole = {r.id for f in feedback for _, r in f.placed if r.finish_reason == "stop"}
-    assert all(row.chosen_id in whole for row in rows)
-
-
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=120))
 def test_near_duplicates_stay_in_one_split_and_a_tenth_is_set_aside(marks: list[int]) -> None:
-    feedback = [ranked((1, "a"), (2, "b"), prompt=a_question(n, f"mark {m}"), n=n) for n, m in enumerate(marks, 1)]
+    feedback = [
+        ranked((1, "a"), (2, "b"), prompt=a_question(n, cluster=f"mark {m}"), n=n) for n, m in enumerate(marks, 1)
+    ]
     rows = derived(*feedback).rows
     split_of: dict[str, set[Split]] = {}
     for row in rows:
@@ -231,21 +140,6 @@ def test_near_duplicates_stay_in_one_split_and_a_tenth_is_set_aside(marks: list[
     assert all(len(splits) == 1 for splits in split_of.values())
     aside = sum(splits == {Split.VALIDATION} for splits in split_of.values())
     assert aside == len(set(marks)) // 10
-
-
-# ------------------------------------------------------------------------------------------------- snapshot
-
-
-def a_ranked_project(s: Session, pairs: int = 12, **prompt_fields: Any) -> tuple[Project, Reviewer]:
-    """A project with two models' replies to each prompt, the first ranked over the second."""
-    project = a_project(s, instructions="Answer the email.")
-    by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
-    good, bad = a_model(s, project), a_model(s, project)
-    for n in range(pairs):
-        prompt = a_prompt(s, project, f"Where is order {n}?", context=f"Order {n}", **prompt_fields)
-        better, worse = a_response(s, prompt, good, f"Better {n}"), a_response(s, prompt, bad, f"Worse {n} by far")
-        a_ranking(s, a_comparison(s, better, worse), by, better, worse)
-    return project, by
 
 
 def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> None:
@@ -261,8 +155,7 @@ def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> No
     ]
     assert line["chosen"] == [{"role": "assistant", "content": "Better 3"}]
     assert line["rejected"] == [{"role": "assistant", "content": "Worse 3 by far"}]
-    stored = s.scalar(select(Preference).where(Preference.ranking_id == line["ranking_id"]))
-    assert stored is not None
+    stored = sure(s.scalar(select(Preference).where(Preference.ranking_id == line["ranking_id"])))
     assert (stored.prompt_id, stored.chosen_id) == (line["prompt_id"], line["chosen_id"])
     assert line["reviewer"] == by.name
     manifest = json.loads((folder_of(snapshot) / "manifest.json").read_text())
@@ -282,8 +175,7 @@ def test_more_feedback_or_other_instructions_give_another_snapshot(s: Session) -
     first = freeze(s, by=by.id, project_id=project.id)
     project.instructions = "Answer in one line."
     second = freeze(s, by=by.id, project_id=project.id)
-    ranking = s.scalars(select(Ranking)).first()
-    assert ranking is not None
+    ranking = sure(s.scalars(select(Ranking)).first())
     ranking.undone_at = now()
     third = freeze(s, by=by.id, project_id=project.id)
     assert len({first.sha256, second.sha256, third.sha256}) == 3
@@ -293,13 +185,10 @@ def test_more_feedback_or_other_instructions_give_another_snapshot(s: Session) -
 
 def test_undone_feedback_is_not_frozen(s: Session) -> None:
     project, by = a_ranked_project(s)
-    response = s.scalars(select(Response)).first()
-    assert response is not None
-    s.add(Correction(response_id=response.id, reviewer_id=by.id, text="Best.", undone_at=now()))
-    s.flush()
+    response = sure(s.scalars(select(Response)).first())
+    saved(s, Correction, response_id=response.id, reviewer_id=by.id, text="Best.", undone_at=now())
     assert len(preview(s, project_id=project.id).rows) == 12
-    s.add(Correction(response_id=response.id, reviewer_id=by.id, text="Best."))
-    s.flush()
+    saved(s, Correction, response_id=response.id, reviewer_id=by.id, text="Best.")
     snapshot = freeze(s, by=by.id, project_id=project.id)
     assert [p.chosen_id for p in snapshot.preferences if p.correction_id is not None] == [None]
 
@@ -350,8 +239,7 @@ def test_feedback_on_held_out_prompts_is_never_read(s: Session) -> None:
 
 def test_a_near_duplicate_of_a_held_out_prompt_is_refused(s: Session) -> None:
     project, by = a_ranked_project(s)
-    training = s.scalars(select(Prompt)).first()
-    assert training is not None
+    training = sure(s.scalars(select(Prompt)).first())
     a_prompt(s, project, "Where is my order 0?", held_out=True, cluster=training.cluster)
     with pytest.raises(Refused, match=f"held out .* prompt {training.id}"):
         freeze(s, by=by.id, project_id=project.id)
@@ -412,31 +300,6 @@ def test_the_hash_ignores_ids_and_order(s: Session) -> None:
     assert content_sha256(moved) != content_sha256(rows)
 
 
-# --------------------------------------------------------------------------------------------------- recipe
-
-
-def a_snapshot(s: Session) -> tuple[Project, Reviewer, Snapshot, ModelVersion]:
-    project, by = a_ranked_project(s)
-    responder = s.scalars(select(Responder).where(Responder.kind == ResponderKind.MODEL)).first()
-    assert responder is not None
-    responder.temperature, responder.max_tokens = 0.3, 99
-    assert responder.model_version is not None
-    return project, by, freeze(s, by=by.id, project_id=project.id), responder.model_version
-
-
-def a_training(s: Session, name: str = "tuned", recipe: RecipeValues = SMALL) -> TrainingRun:
-    project, by, snapshot, base = a_snapshot(s)
-    return start_training(
-        s,
-        by=by.id,
-        project_id=project.id,
-        snapshot_id=snapshot.id,
-        base_model_id=base.id,
-        recipe=recipe,
-        model_name=name,
-    )
-
-
 def test_a_training_is_queued_with_its_recipe_as_used(s: Session) -> None:
     run = a_training(s, name="  polite   model ")
     assert (run.status, run.model_name) == (RunStatus.QUEUED, "polite model")
@@ -473,7 +336,9 @@ def test_a_snapshot_of_another_project_and_an_empty_one_are_refused(s: Session) 
     values = {"base_model_id": run.base_model_id, "recipe": SMALL, "model_name": "new"}
     with pytest.raises(NotFound, match="snapshot"):
         start_training(s, by=manager.id, project_id=other.id, snapshot_id=run.snapshot_id, **values)  # type: ignore[arg-type]
-    empty = Snapshot(
+    empty = saved(
+        s,
+        Snapshot,
         project_id=other.id,
         instructions="",
         folder="x",
@@ -482,8 +347,6 @@ def test_a_snapshot_of_another_project_and_an_empty_one_are_refused(s: Session) 
         simulated_count=0,
         created_by_id=manager.id,
     )
-    s.add(empty)
-    s.flush()
     with pytest.raises(Refused, match="no rows to train on"):
         start_training(s, by=manager.id, project_id=other.id, snapshot_id=empty.id, **values)  # type: ignore[arg-type]
 

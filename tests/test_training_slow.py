@@ -21,51 +21,17 @@ from errors import TrainingFailed
 from files import MANIFEST
 from jobs.progress import unmanaged
 from llm.folder import check_model_folder, hash_weights, weights_sha256
-from llm.template import PromptFormat, template_hash
+from llm.template import template_hash
 from settings import ROOT
-from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
-from training.data.rows import FrozenRow, Rows, content_sha256, write_folder
+from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
+from tests.trainings import PAIRS, Heard, a_run, losses, rows
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, Loss, Reference
 from training.recipe.start import start_training
 from training.trainer import worker
-from training.trainer.run_folder import (
-    ADAPTER,
-    CHECKPOINTS,
-    MERGED,
-    METRICS,
-    Report,
-    RunFolder,
-    RunInput,
-    SampleReport,
-    StepReport,
-    WarningReport,
-)
+from training.trainer.run_folder import ADAPTER, CHECKPOINTS, MERGED, METRICS, Report, RunFolder, StepReport
 
 pytestmark = pytest.mark.slow
-
-PAIRS = 22
-
-
-def rows(pairs: int = PAIRS) -> Rows:
-    def row(n: int) -> FrozenRow:
-        return FrozenRow(
-            prompt=PromptFormat("Answer the email.").messages(
-                f"Where is order {n * 37}? It should have come {n} days ago."
-            ),
-            chosen=[{"role": "assistant", "content": f"I am sorry about order {n * 37}. It goes out today."}],
-            rejected=[{"role": "assistant", "content": f"Orders are orders. {'Wait and see. ' * (n % 4 + 1)}".strip()}],
-            prompt_id=n,
-            chosen_id=2 * n,
-            rejected_id=2 * n + 1,
-            ranking_id=n,
-            correction_id=None,
-            reviewer="Rule (simulated)",
-            simulated=True,
-        )
-
-    made = [row(n) for n in range(1, pairs + 1)]
-    return {Split.TRAIN: made[2:], Split.VALIDATION: made[:2]}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,52 +40,6 @@ def _one_thread() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         yield
-
-
-def a_run(folder: Path, model: Path, frozen: Rows | None = None, **changes: Any) -> Path:
-    """A folder with a snapshot and a `run.json`: 20 pairs, 5 steps, a checkpoint every 2."""
-    frozen = rows() if frozen is None else frozen
-    folder.mkdir(exist_ok=True)
-    snapshot, sha256 = folder / "snapshot", content_sha256(frozen)
-    write_folder(snapshot, frozen, sha256=sha256, about={})
-    given = RunInput(
-        name="Tiny",
-        base_model=str(model),
-        template_hash=None,
-        snapshot=str(snapshot),
-        snapshot_sha256=sha256,
-        learning_rate=1e-3,
-        warmup_steps=1,
-        lora_rank=8,
-        lora_alpha=16,
-        max_length=512,
-        seed=3,
-        save_every=2,
-        sample_tokens=8,
-    )
-    RunFolder(folder).begin(dataclasses.replace(given, **changes))
-    return folder
-
-
-class Heard:
-    """A Listener that remembers."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.steps: list[StepReport] = []
-        self.samples: list[SampleReport] = []
-        self.warnings: list[WarningReport] = []
-
-    def stage(self, text: str) -> None:
-        self.stages.append(text)
-
-    def report(self, report: Report) -> None:
-        if isinstance(report, StepReport):
-            self.steps.append(report)
-        elif isinstance(report, SampleReport):
-            self.samples.append(report)
-        else:
-            self.warnings.append(report)
 
 
 def heard(folder: Path) -> Heard:
@@ -132,13 +52,6 @@ def heard(folder: Path) -> Heard:
 
 def trained(folder: Path) -> list[StepReport]:
     return heard(folder).steps
-
-
-def losses(folder: Path) -> dict[tuple[str, int], float]:
-    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    found = {(line["split"], line["step"]): line["loss"] for line in lines}
-    assert len(found) == len(lines), "a step is written down twice"
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +67,7 @@ def test_every_step_is_reported_and_written_down(undisturbed: tuple[Path, list[S
     assert all(math.isfinite(report.loss) and report.steps == 5 for report in said)
     assert losses(folder) == {(report.split.value, report.step): report.loss for report in said}
     assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
-    manifest = RunFolder(folder).finished()
-    assert manifest is not None
+    manifest = sure(RunFolder(folder).finished())
     assert (manifest.steps, manifest.pairs) == (5, 20)
 
 
@@ -268,8 +180,7 @@ def test_every_method_loss_and_adapter_makes_another_model_that_can_be_loaded(
     assert [step.step for step in said.steps if step.split is Split.TRAIN] == [1, 2]
     assert all(math.isfinite(step.loss) for step in said.steps)
     assert {(one.step, one.place) for one in said.samples} == {(0, 1), (0, 2), (2, 1), (2, 2)}
-    manifest = RunFolder(folder).finished()
-    assert manifest is not None
+    manifest = sure(RunFolder(folder).finished())
     assert manifest.weights_sha256 == hash_weights(folder / MERGED) != hash_weights(tiny)
     assert (folder / ADAPTER).exists() == (changes.get("adapter", Adapter.LORA) is not None)
     check_model_folder(str(folder / MERGED))
@@ -313,8 +224,7 @@ def test_a_supervised_stage_comes_first_and_its_model_is_the_reference_unless_th
         assert {step.steps for step in train} == {7}
         assert [step.reward_margin is None for step in train] == [True] * 5 + [False] * 2
         margins[reference] = (train[5].rewards_chosen or 0, train[5].rewards_rejected or 0)
-        manifest = RunFolder(folder).finished()
-        assert manifest is not None
+        manifest = sure(RunFolder(folder).finished())
         assert manifest.adapter is None, "it fits the model of the first stage only"
     assert margins[Reference.START] == pytest.approx((0, 0), abs=1e-3)
     assert margins[Reference.BASE][0] > 0.01, "the supervised stage made the chosen replies more likely"
@@ -341,8 +251,7 @@ def test_a_training_that_over_fits_stops_and_keeps_its_best_model(tiny: Path, tm
         tmp_path, tiny, frozen, learning_rate=1e-2, epochs=6.0, evaluation_count=10, rpo_alpha=0.0, sample_tokens=4
     )
     said = heard(folder)
-    manifest = RunFolder(folder).finished()
-    assert manifest is not None
+    manifest = sure(RunFolder(folder).finished())
     assert manifest.stopped is not None
     assert "by heart" in manifest.stopped
     last = max(step.step for step in said.steps)
@@ -499,8 +408,7 @@ def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: P
     assert hash_weights(folder / MERGED) != hash_weights(default_model)
 
 
-@pytest.mark.usefixtures("database")
-def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(tiny: Path) -> None:
+def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(database: Path, tiny: Path) -> None:
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)

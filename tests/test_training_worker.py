@@ -20,33 +20,18 @@ from db.session import reading, session
 from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
 from llm.folder import hash_weights
-from tests.test_training import a_training
+from tests.trainings import Deaf, a_report, a_training
 from training.trainer import worker
 from training.trainer.monitor import Interrupted
 from training.trainer.run_folder import (
     MERGED,
     Listener,
-    Report,
     RunFolder,
     RunManifest,
     SampleReport,
     StepReport,
     WarningReport,
 )
-
-
-def a_report(step: int, steps: int = 3, loss: float = 0.6, split: Split = Split.TRAIN) -> StepReport:
-    return StepReport(split, step, steps, loss, 0.1, 0.5, -10.0, -12.0, 1e-4, 20.0 * step)
-
-
-class Deaf:
-    """A Listener that forgets at once."""
-
-    def stage(self, text: str) -> None:
-        pass
-
-    def report(self, report: Report) -> None:
-        pass
 
 
 class FakeTrainer:

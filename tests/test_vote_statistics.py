@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -35,8 +35,8 @@ from stats.strengths import ELO, Strengths, counts, fit_bradley_terry, fit_david
 from stats.verdicts import Verdict
 from stats.vote_agreement import alpha_of, vote_agreement
 from stats.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
+from tests.factories import of_kind, sure
 
-FEW = settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 Row = tuple[int, int, int, int, str]
 """Prompt, reviewer, left, right, verdict."""
 
@@ -81,11 +81,7 @@ def drawn(n: int = 900, *, k: int = 4, reviewers: int = 6, seed: int = 1, left: 
 
 rows = st.lists(
     st.tuples(
-        st.integers(0, 11),
-        st.integers(0, 5),
-        st.integers(0, 3),
-        st.integers(1, 3),
-        st.sampled_from(VERDICTS),
+        st.integers(0, 11), st.integers(0, 5), st.integers(0, 3), st.integers(1, 3), st.sampled_from(VERDICTS)
     ).map(lambda t: (t[0], t[1], t[2], (t[2] + t[3]) % 4, t[4])),
     min_size=1,
     max_size=60,
@@ -107,9 +103,6 @@ def close(one: Any, other: Any) -> None:
         assert one == pytest.approx(other, abs=1e-6, rel=1e-6)
     else:
         assert one == other
-
-
-# worked numbers
 
 
 def test_the_worked_example_of_a_hundred_votes() -> None:
@@ -231,9 +224,6 @@ def test_looking_after_every_vote_stops_as_the_worked_table_says() -> None:
             assert np.median(stopped) == pytest.approx(median, abs=9)
 
 
-# libraries and formulas that must agree
-
-
 def test_strengths_are_evalicas() -> None:
     from evalica import Winner, bradley_terry, newman
 
@@ -265,8 +255,7 @@ def test_the_intercept_and_its_error_are_statsmodels() -> None:
     import statsmodels.api as sm
 
     votes = drawn(left=0.3)
-    found = position(votes).effect
-    assert isinstance(found, LeftEffect)
+    found = of_kind(LeftEffect, position(votes).effect)
     k = len(votes.responders)
     design = np.zeros((votes.n, k + 1))
     design[:, k] = 1
@@ -343,9 +332,6 @@ def test_a_clustered_fit_needs_no_row_of_its_own_for_each_vote() -> None:
     assert by_kind == pytest.approx(by_vote)
 
 
-# sequential
-
-
 def test_equals_seldom_reach_twenty_however_often_one_looks() -> None:
     rng = np.random.default_rng(6)
     scores = rng.choice([0.0, 0.25, 0.5, 0.75, 1.0], (2000, 300))
@@ -379,20 +365,13 @@ def test_several_contrasts_need_more_evidence() -> None:
 def test_the_bootstrap_is_as_wide_as_the_clustered_error_says() -> None:
     once = [(n, n % 4, 0, 1, "left" if n < 260 else "right") for n in range(400)]
     votes = votes_of(once + [(p, r + 4, a, b, v) for p, r, a, b, v in once])
-    error = only(votes).standard_error
-    assert isinstance(error, float)
-    found = strengths(votes).bradley_terry
-    assert isinstance(found, Strengths)
-    interval = found.responders[0].interval
-    assert isinstance(interval, Interval)
+    error = of_kind(float, only(votes).standard_error)
+    found = of_kind(Strengths, strengths(votes).bradley_terry)
+    interval = of_kind(Interval, found.responders[0].interval)
     # of the two strengths each is half the gap, whose error is that of the rate's log odds
     assert interval.high - interval.low == pytest.approx(1.96 * error / (0.65 * 0.35), rel=0.1)
 
 
-# what may never change a figure
-
-
-@FEW
 @given(rows)
 def test_candidate_and_baseline_mirror_each_other(seen: list[Row]) -> None:
     said = [(p, r, a % 2, 1 - a % 2, v) for p, r, a, _, v in seen]
@@ -414,7 +393,6 @@ def test_candidate_and_baseline_mirror_each_other(seen: list[Row]) -> None:
     assert one.evidence.betting == pytest.approx(other.evidence.betting)
 
 
-@FEW
 @given(rows, st.randoms(use_true_random=False))
 def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], random: Any) -> None:
     shuffled = random.sample(seen, len(seen))
@@ -423,7 +401,6 @@ def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], rand
     close(as_plain(figures_of(votes_of(seen), rounds=100)), as_plain(figures_of(votes_of(renamed), rounds=100)))
 
 
-@FEW
 @given(rows, st.randoms(use_true_random=False))
 def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], random: Any) -> None:
     votes = votes_of(seen)
@@ -436,7 +413,6 @@ def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], rando
     close(one, other)
 
 
-@FEW
 @given(rows)
 def test_strengths_sum_to_zero_or_are_not_given(seen: list[Row]) -> None:
     votes = votes_of(seen)
@@ -451,9 +427,6 @@ def test_strengths_sum_to_zero_or_are_not_given(seen: list[Row]) -> None:
             assert len(parts(votes)) > 1 or set(votes.verdict) <= {2, 3}
 
 
-# what cannot be told
-
-
 def test_the_verdicts_are_the_databases() -> None:
     assert [word.upper() for word in VERDICTS] == [one.value for one in Verdict]
 
@@ -463,8 +436,7 @@ def test_undefeated_responders_are_named_and_kept_finite() -> None:
     votes = votes_of(rows_)
     assert unbounded(votes).keys() == {"A", "B", "C"}
     assert unbounded(votes)["A"] == "it never lost or tied"
-    found = strengths(votes).bradley_terry
-    assert isinstance(found, Strengths)
+    found = of_kind(Strengths, strengths(votes).bradley_terry)
     assert found.responders[0].responder == "A"
     assert 1 < found.responders[0].log_strength < 10
     assert found.responders[0].unbounded_because
@@ -501,12 +473,10 @@ def test_nothing_but_ties_has_a_rate_and_no_winner() -> None:
 
 
 def test_ties_and_wins_of_one_alone_give_no_tie_parameter() -> None:
-    found = strengths(two(20, 10, 0)).davidson
-    assert isinstance(found, Strengths)
+    found = of_kind(Strengths, strengths(two(20, 10, 0)).davidson)
     assert isinstance(found.tie_parameter, CannotEstimate)
     assert all(one.unbounded_because for one in found.responders)
-    none = strengths(two(20, 0, 10)).davidson
-    assert isinstance(none, Strengths)
+    none = of_kind(Strengths, strengths(two(20, 0, 10)).davidson)
     assert (none.tie_parameter, none.tie_interval) == (0.0, Interval(0.0, 0.0))
 
 
@@ -525,8 +495,7 @@ def test_four_reviewers_speak_for_themselves_only() -> None:
     few, more = by(4).interval_any_reviewer, by(5)
     assert isinstance(few, CannotEstimate)
     assert "these reviewers only" in few.reason
-    wide = more.interval_any_reviewer
-    assert isinstance(wide, Interval)
+    wide = of_kind(Interval, more.interval_any_reviewer)
     assert isinstance(more.interval, Interval)
     assert wide.high - wide.low > more.interval.high - more.interval.low
 
@@ -560,8 +529,7 @@ def test_a_lead_that_the_corrected_test_does_not_bear_is_no_finding() -> None:
 
 def test_flips_change_the_winner() -> None:
     for wins, losses in ((5, 4), (6, 4), (60, 30), (0, 3)):
-        needed = flips(wins, losses)
-        assert needed is not None
+        needed = sure(flips(wins, losses))
         more, fewer = max(wins, losses), min(wins, losses)
         assert more - needed < fewer + needed
         assert more - (needed - 1) >= fewer + needed - 1
@@ -582,9 +550,6 @@ def test_repeated_rows_are_found_and_the_first_stays() -> None:
 def test_impossible_votes_are_refused(row: Row, said: str) -> None:
     with pytest.raises(BadFile, match=said):
         votes_of([(1, 0, 0, 1, "tie"), row])
-
-
-# agreement, lengths, parts, judges
 
 
 def test_agreement_counts_pairs_of_reviewers_whichever_side_the_replies_stood_on() -> None:
@@ -641,8 +606,7 @@ def measured(longer: float, effect: float, *, n: int = 600, strength: float = 0.
 
 
 def test_the_rate_at_equal_lengths_takes_out_what_length_did() -> None:
-    found = lengths(measured(0.75, 1.5))
-    assert isinstance(found, Lengths)
+    found = of_kind(Lengths, lengths(measured(0.75, 1.5)))
     (one,) = found.contrasts
     assert isinstance(one.rate, float)
     assert isinstance(one.interval, Interval)
@@ -653,8 +617,7 @@ def test_the_rate_at_equal_lengths_takes_out_what_length_did() -> None:
 
 
 def test_no_rate_at_equal_lengths_where_one_is_always_longer() -> None:
-    found = lengths(measured(0.9, 1.0))
-    assert isinstance(found, Lengths)
+    found = of_kind(Lengths, lengths(measured(0.9, 1.0)))
     assert isinstance(found.contrasts[0].rate, CannotEstimate)
     assert "20%" in found.contrasts[0].rate.reason
     assert isinstance(lengths(two(5, 0, 5)), CannotEstimate)
@@ -708,8 +671,7 @@ def by_people_and_model(people: Numbers, judge: Numbers) -> Estimated[WithJudge]
 def test_a_judge_that_says_what_people_say_is_worth_no_more_than_people_on_all_pairs() -> None:
     scores = np.ones(40)
     scores[3] = 0
-    found = by_people_and_model(scores[:20], scores)
-    assert isinstance(found, WithJudge)
+    found = of_kind(WithJudge, by_people_and_model(scores[:20], scores))
     assert found.gain == pytest.approx(2.0)
     assert 0 <= found.interval.low < found.rate <= found.interval.high <= 1
     assert found.interval.high - found.interval.low > 0.1

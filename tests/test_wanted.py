@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -14,7 +15,7 @@ from review.corrections import correct, withdraw
 from review.wanted import alike, nearest, next_wanted, want_corrections, wanted_count
 from review.writing import write_reply
 from tests.app_pages import open_page, press, said
-from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
+from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved, sure
 from training.data.snapshot import freeze
 
 LOST = "My parcel never arrived, where is the parcel?"
@@ -40,7 +41,9 @@ def setting(s: Session, *, closed: bool = True) -> Setting:
     manager = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
     model, human = a_model(s, project), a_human(s, project)
     held = a_prompt(s, project, LOST, held_out=True)
-    evaluation = Evaluation(
+    evaluation = saved(
+        s,
+        Evaluation,
         project_id=project.id,
         name="First",
         candidate_id=model.id,
@@ -49,8 +52,6 @@ def setting(s: Session, *, closed: bool = True) -> Setting:
         created_by_id=manager.id,
         closed_at=now() if closed else None,
     )
-    s.add(evaluation)
-    s.flush()
     pairing = Pairing(
         evaluation_id=evaluation.id,
         prompt_id=held.id,
@@ -82,11 +83,14 @@ def test_prompts_of_the_same_topic_come_before_others(s: Session) -> None:
 def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_for_a_better_reply(s: Session) -> None:
     here = setting(s)
     want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[1].id])
-    rule = RoutingRule(
-        project_id=here.project.id, pattern="invoice|broken", reason="money", created_by_id=here.manager.id
+    rule = saved(
+        s,
+        RoutingRule,
+        project_id=here.project.id,
+        pattern="invoice|broken",
+        reason="money",
+        created_by_id=here.manager.id,
     )
-    s.add(rule)
-    s.flush()
     for routed in here.train[:2]:
         routed.routing_rule_id = rule.id
     s.flush()
@@ -98,8 +102,7 @@ def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_f
 
 
 @pytest.mark.both_databases
-@pytest.mark.usefixtures("database")
-def test_two_tabs_that_send_the_same_prompts_send_them_once() -> None:
+def test_two_tabs_that_send_the_same_prompts_send_them_once(database: Path) -> None:
     with session() as s:
         here = setting(s)
     start = Barrier(4, timeout=60)
@@ -126,8 +129,7 @@ def test_a_wanted_prompt_waits_until_a_person_corrects_a_reply_to_it(s: Session)
     by = here.manager.id
     assert want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0], here.ids[2]]) == 2
     assert want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0]]) == 0, "it waits already"
-    first = next_wanted(s, by=by, project_id=here.project.id)
-    assert first is not None
+    first = sure(next_wanted(s, by=by, project_id=here.project.id))
     assert (first.prompt.id, first.replies[0]) == (here.ids[0], (here.replies[0].id, "Model's reply 0."))
     assert [text for _, text in first.replies] == ["Model's reply 0.", "Sorry."], "the loser's own reply comes first"
     fixed = correct(s, by=by, response_id=here.replies[0].id, text="I am sorry, a new one is on its way.")
@@ -139,8 +141,7 @@ def test_a_wanted_prompt_waits_until_a_person_corrects_a_reply_to_it(s: Session)
 def test_a_reply_written_from_an_empty_box_is_enough(s: Session) -> None:
     here = setting(s)
     want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.ids[1]])
-    found = next_wanted(s, by=here.manager.id, project_id=here.project.id)
-    assert found is not None
+    found = sure(next_wanted(s, by=here.manager.id, project_id=here.project.id))
     assert found.replies == []
     write_reply(s, by=here.manager.id, prompt_id=here.ids[1], text="It is attached.")
     assert wanted_count(s, project_id=here.project.id) == 0
@@ -209,4 +210,3 @@ def test_the_page_correct_offers_what_waits_after_a_loss(database: object) -> No
     page.button_group(key=f"start_wanted_{here.ids[0]}").set_value("An empty box").run()
     assert "Save reply" in [one.label for one in page.button]
     press(page, "Later")
-    assert not page.exception
