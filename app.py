@@ -9,7 +9,7 @@ from db.people import JUDGES, RANKERS
 from db.session import migrate
 from errors import to_type
 from settings import ROOT
-from ui.frame import choose_project_and_person, welcome
+from ui.frame import show_sidebar, show_welcome
 from ui.safe import errors_shown
 
 # a file of ours: a Material icon as favicon would be fetched from somebody else's server
@@ -69,7 +69,7 @@ PAGES = {
     ),
     "The project": (("pages/manage_people.py", "People", ":material/group:", tuple(Role)),),
 }
-me = choose_project_and_person()
+me = show_sidebar()
 # every page has its address for everybody, so that a link works before the sign-in and a page can say what it needs
 pages = {
     title: st.Page(
@@ -77,7 +77,7 @@ pages = {
         title=title,
         icon=icon,
         default=title == "Overview",
-        visibility="visible" if me is not None and me.has(*roles) else "hidden",
+        visibility="visible" if me is not None and me.has_any_role(*roles) else "hidden",
     )
     for section in PAGES.values()
     for path, title, icon, roles in section
@@ -91,7 +91,7 @@ if wanted := st.session_state.pop("wanted", None):  # see `ui.frame.page`
 st.set_page_config(page_title=f"{chosen.title} · Pickwell", page_icon=ICON, layout="wide")
 if me is None:
     st.session_state.pop("me", None)
-    welcome()
+    show_welcome()
     st.stop()
 st.session_state["me"] = me
 if not me.roles:

@@ -35,7 +35,7 @@ WORK, DONE = "work.json", "done.json"
 T = TypeVar("T")
 
 
-def read(kind: type[T], file: Path) -> T:
+def read_reports(kind: type[T], file: Path) -> T:
     """A dataclass from its JSON."""
     return TypeAdapter(kind).validate_json(file.read_bytes())
 
@@ -67,7 +67,7 @@ class GenerationWork:
     batch: int = 0
     """Prompts in one batch, for transformers."""
     our_top_p: bool = False
-    """Whether vLLM itself is to use `llm.nucleus` for its top-p."""
+    """Whether vLLM itself is to use `llm.top_p` for its top-p."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class GenerationDone:
     """Variables that the project's engine was started with beside its own."""
 
 
-def emails(count: int) -> list[str]:
+def sample_emails(count: int) -> list[str]:
     """So many different emails: the sample's training emails, and beyond them the same again under a number."""
     lines = (SAMPLE / "train.jsonl").read_text(encoding="utf-8").splitlines()
     own: list[str] = [json.loads(line)["email"] for line in lines]
@@ -116,7 +116,7 @@ def project(work: GenerationWork) -> GenerationDone:
     from generation import worker
     from generation.plan import start_generation
     from jobs.progress import unmanaged
-    from llm.client import seed_of
+    from llm.client import sample_seed
 
     migrate()
     watch = EngineClock()
@@ -144,7 +144,7 @@ def project(work: GenerationWork) -> GenerationDone:
         stop_s=watch.stop,
     )
     turns = {prompt.id: template.messages(prompt.text) for prompt in prompts}
-    asked = [SeededPrompt([dict(turn) for turn in its], seed_of(RUN_SEED, n, 0)) for n, its in turns.items()]
+    asked = [SeededPrompt([dict(turn) for turn in its], sample_seed(RUN_SEED, n, 0)) for n, its in turns.items()]
     return GenerationDone(figures, asked, watch.command, watch.environment)
 
 
@@ -178,7 +178,7 @@ def _project_with_prompts(s: Any, work: GenerationWork) -> tuple[int, int, Any]:
     """Save the sample's instructions and so many emails; gives the manager's id, the Responder's, and its format."""
     from db.people import create_project, ensure_reviewer
     from generation.base_model import register_base_model
-    from generation.responders import Contestant, Sampling, create_responder
+    from generation.responders import ResponderSpec, Sampling, create_responder
     from intake.mapping import ColumnMapping
     from intake.prompts import save_import
     from intake.reading import read_table
@@ -188,13 +188,13 @@ def _project_with_prompts(s: Any, work: GenerationWork) -> tuple[int, int, Any]:
     by, template = ensure_reviewer(s, name="Somebody").id, PromptFormat(about["instructions"])
     words = {"task": about["task"], "instructions": about["instructions"], "guideline": "None."}
     project_id = create_project(s, name="Throughput", **words, by=by).id
-    content = "\n".join(json.dumps({"email": email}) for email in emails(work.prompts)).encode()
+    content = "\n".join(json.dumps({"email": email}) for email in sample_emails(work.prompts)).encode()
     table = read_table(content, file_name="emails.jsonl", max_cell=settings().max_cell_kb * 1024)
     mapping = ColumnMapping(prompt="email")
     save_import(s, by=by, project_id=project_id, table=table, content=content, mapping=mapping)
     sampling = Sampling(work.temperature, work.top_p, work.max_tokens)
-    contestant = Contestant(register_base_model(s).id, template, sampling)
-    responder = create_responder(s, by=by, project_id=project_id, name="Base model", contestant=contestant)
+    contestant = ResponderSpec(register_base_model(s).id, template, sampling)
+    responder = create_responder(s, by=by, project_id=project_id, name="Base model", spec=contestant)
     return by, responder.id, template
 
 
@@ -204,7 +204,7 @@ def vllm(work: GenerationWork) -> GenerationDone:
     from vllm import LLM, EngineArgs, SamplingParams
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    from llm.nucleus import ARGUMENT
+    from llm.top_p import ARGUMENT
 
     # flags of the web server are not the engine's
     parser: Any = FlexibleArgumentParser
@@ -252,7 +252,7 @@ def transformers(work: GenerationWork) -> GenerationDone:
         prompt_tokens += int(batch["attention_mask"].sum())
         replies = written[:, batch["input_ids"].shape[1] :].tolist()
         tokenizer.batch_decode(replies, skip_special_tokens=True)  # the others give texts, too
-        lengths = [until_the_end(reply, ends) for reply in replies]
+        lengths = [count_until_end(reply, ends) for reply in replies]
         tokens += sum(lengths)
         ended += sum(reply[length - 1] in ends for reply, length in zip(replies, lengths, strict=True))
         responses += len(replies)
@@ -260,7 +260,7 @@ def transformers(work: GenerationWork) -> GenerationDone:
     return GenerationDone(GenerationFigures(responses, tokens, prompt_tokens, ended, ready - began, seconds))
 
 
-def until_the_end(tokens: Sequence[int], ends: set[int]) -> int:
+def count_until_end(tokens: Sequence[int], ends: set[int]) -> int:
     """Tokens up to and including the first that ends the text; what follows is padding."""
     return next((n for n, token in enumerate(tokens, start=1) if token in ends), len(tokens))
 
@@ -307,7 +307,7 @@ class PhaseClock:
         return now
 
 
-def used() -> tuple[float, int]:
+def resource_usage() -> tuple[float, int]:
     """Processor seconds of this process and those it waited for, and the most MB it has had; on a GPU of its memory."""
     import torch
 
@@ -322,7 +322,7 @@ class ClockListener:
     """A Listener of the project's trainer that takes the time of every report."""
 
     watch: PhaseClock = field(default_factory=PhaseClock)
-    used: Callable[[], tuple[float, int]] = used
+    used: Callable[[], tuple[float, int]] = resource_usage
     last: dict[Split, StepReport] = field(default_factory=dict)
     samples: int = 0
     looks: int = 0
@@ -433,7 +433,7 @@ def plain_trl(folder: Path) -> TrainingFigures:
     looked = dpo.evaluate()
     whole = watch.passed("evaluations")
     losses = [line["loss"] for line in dpo.state.log_history if "loss" in line]
-    cpu, megabytes = used()
+    cpu, megabytes = resource_usage()
     return TrainingFigures(
         steps=dpo.state.global_step,
         whole_s=whole,
@@ -457,7 +457,7 @@ def main(name: str, place: str) -> None:
         write_json(folder / DONE, asdict(trains(folder)))
     else:
         answers = {"project": project, "vllm": vllm, "transformers": transformers}[name]
-        done = asdict(answers(read(GenerationWork, folder / WORK)))
+        done = asdict(answers(read_reports(GenerationWork, folder / WORK)))
         figures = {what: round(value, 3) for what, value in done["figures"].items()}
         write_json(folder / DONE, done | {"figures": figures})
 

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.measuring import machine, tell
+from benchmarks.measuring import machine, replay
 from settings import ROOT
 from stats.contrasts import contrasts
 from stats.estimates import Interval
@@ -98,7 +98,7 @@ def write_votes(file: Path, n: int, *, seed: int = 7) -> None:
         )
 
 
-def timed(folder: Path, n: int) -> dict[str, Any]:
+def time_winrate(folder: Path, n: int) -> dict[str, Any]:
     """The figures of the command on a file of n votes; seconds are wall time of the whole process."""
     file, to = folder / f"votes-{n}.csv", folder / f"report-{n}.json"
     write_votes(file, n)
@@ -183,8 +183,8 @@ def main(
     n = 1000
     with tempfile.TemporaryDirectory() as name:
         while n <= most:
-            tell(f"{n:,} votes")
-            runs.append(timed(Path(name), n))
+            replay(f"{n:,} votes")
+            runs.append(time_winrate(Path(name), n))
             n *= 10
     report["runs"] = runs
     wanted: list[dict[str, Any]] = []
@@ -195,12 +195,12 @@ def main(
         covered = []
         low, high = WANTED_COVERAGE
         for design in DESIGNS:
-            tell(design.name)
+            replay(design.name)
             covered.append(result := coverage(design, evaluations=evaluations))
             held = result.any_reviewer if design.new_reviewers else result.clustered
             met = held is not None and low <= held <= high
             wanted.append({"what": f"coverage: {design.name}", "wanted": [low, high], "found": held, "met": met})
-        tell("peeking")
+        replay("peeking")
         wrong = false_winners(evaluations=evaluations)
         report |= {"coverage": [asdict(result) for result in covered], "false_winners": wrong}
         wanted.append(_row("share of false winners, at most", WANTED_FALSE_WINNERS, wrong["by_the_stopping_rule"]))

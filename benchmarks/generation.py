@@ -17,10 +17,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.contestants import DONE, WORK, GenerationDone, GenerationFigures, GenerationWork, read
-from benchmarks.measuring import base_model, machine, printed_report, run_contestant, tell
+from benchmarks.contestants import DONE, WORK, GenerationDone, GenerationFigures, GenerationWork, read_reports
+from benchmarks.measuring import base_model, machine, printed_report, replay, run_contestant
 from files import write_json
-from llm.nucleus import NAME as NUCLEUS
+from llm.top_p import NAME as NUCLEUS
 from settings import Engine
 
 WANTED_OF_VLLM = 0.95
@@ -68,7 +68,7 @@ def main(
         report["runs"] = runs
         for turn in range(repetitions):
             of = f"{turn + 1} of {repetitions}"
-            tell(f"The project's worker, {prompts} prompts, {of}")
+            replay(f"The project's worker, {prompts} prompts, {of}")
             ours = contestant("project", work, engine=engine)
             runs.setdefault("project", []).append(ours.figures)
             if not peers:
@@ -80,16 +80,16 @@ def main(
                 others["vllm_with_our_top_p"] = replace(asked, our_top_p=True)
             others |= {f"transformers_{batch}": replace(asked, batch=batch) for batch in _numbers(batches)}
             for name, its in others.items():
-                tell(f"{name}, {of}")
+                replay(f"{name}, {of}")
                 environment = ours.environment if name.startswith("vllm") else {}
                 done = contestant(name.partition("_")[0], its, engine=engine, environment=environment)
                 runs.setdefault(name, []).append(done.figures)
-        report |= compared(runs)
+        report |= compare_runs(runs)
         report |= {"size_samples": size_samples, "cost": []}
         for size in _numbers(sizes):
             figures = runs["project"][0]
             if (size, size_samples) != (prompts, samples):
-                tell(f"The project's worker, {size} prompts, for the cost of a response")
+                replay(f"The project's worker, {size} prompts, for the cost of a response")
                 fewer = replace(work, prompts=size, samples=size_samples)
                 figures = contestant("project", fewer, engine=engine).figures
             report["cost"].append(cost(size, figures))
@@ -111,7 +111,7 @@ def fastest(runs: Mapping[str, Sequence[GenerationFigures]], beginning: str) -> 
     return max(names, key=lambda name: per_second(runs[name]), default=None)
 
 
-def compared(runs: Mapping[str, Sequence[GenerationFigures]]) -> dict[str, Any]:
+def compare_runs(runs: Mapping[str, Sequence[GenerationFigures]]) -> dict[str, Any]:
     """Tokens a second, the ratios over all turns and in each, and whether they are as wanted."""
     ours = runs["project"]
     limits = {name: WANTED_OF_VLLM for name in runs if name.startswith("vllm")}
@@ -158,7 +158,7 @@ def contestant(
             "PICKWELL_BASE_MODEL": work.model,
         }
         run_contestant(name, folder, patience=PATIENCE, environment=ours | dict(environment))
-        return read(GenerationDone, folder / DONE)
+        return read_reports(GenerationDone, folder / DONE)
 
 
 def _numbers(text: str) -> list[int]:

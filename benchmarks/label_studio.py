@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from benchmarks.measuring import BrowserPace, ClickPace, Presses, Server, Sitting, a_page, latency, serving, sit
+from benchmarks.measuring import (
+    BrowserPace,
+    BrowserPresses,
+    ClickPace,
+    Presses,
+    Server,
+    latency,
+    open_page,
+    press_in_browser,
+    serving,
+)
 from benchmarks.our_app import prompt_text, response_text, who_ranked
 
 if TYPE_CHECKING:
@@ -77,7 +87,7 @@ class LabelStudio:
             clients = [await stack.enter_async_context(_client(self, person)) for person in self.people]
             yield [await LabelStream.opened(client, self.project_id) for client in clients]
 
-    def sit(self, look: BrowserPace) -> Sitting:
+    def sit(self, look: BrowserPace) -> BrowserPresses:
         """Choose and submit in a real browser: a digit for the choice, then Ctrl+Enter, from which the wait counts."""
 
         def press(page: "Page", _: str) -> None:
@@ -86,7 +96,7 @@ class LabelStudio:
             page.keyboard.press("Control+Enter")
 
         address, prompt = self.server.address, ".lsf-richtext__container"
-        with a_page() as page:
+        with open_page() as page:
             page.route("**/heidi-tips", lambda route: route.abort())  # advertisements, got from elsewhere
             page.goto(f"{address}/user/login/?next=/api/version")
             page.fill("input[name=email]", self.people[0])
@@ -95,13 +105,13 @@ class LabelStudio:
             page.wait_for_url(f"{address}/api/version")
             page.goto(f"{address}/projects/{self.project_id}/data?labeling=1")
             page.locator(prompt).first.wait_for(timeout=120_000)
-            return sit(page, look, keys=("Enter",), press=press, prompt=prompt)
+            return press_in_browser(page, look, keys=("Enter",), press=press, prompt=prompt)
 
     def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
         """The figures of all clients."""
         return {"submit_to_next_pair": latency(presses.next_pairs)}
 
-    def painted(self, sitting: Sitting) -> dict[str, Any]:
+    def painted(self, sitting: BrowserPresses) -> dict[str, Any]:
         """The figures of the browser."""
         return {"key_to_next_pair_painted": latency(sitting.next_pairs)}
 

@@ -51,7 +51,7 @@ def printed_report(**first: Any) -> Iterator[dict[str, Any]]:
         print(json.dumps(report, indent=2, default=asdict), flush=True)
 
 
-def tell(what: str) -> None:
+def replay(what: str) -> None:
     """Print a stage and its time."""
     print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr, flush=True)
 
@@ -75,9 +75,9 @@ def base_model(*, is_loaded: bool = True) -> str:
     """The base model of the settings, else the default one, which is made first unless nothing is loaded."""
     if settings().base_model or not is_loaded:
         return settings().base_model or str(settings().default_model_dir)
-    from llm.default_model import ensure
+    from llm.default_model import ensure_default_model
 
-    return str(ensure())
+    return str(ensure_default_model())
 
 
 class ContestantFailed(PickwellError):
@@ -343,7 +343,7 @@ class BrowserPace:
 
 
 @dataclass(frozen=True)
-class Sitting:
+class BrowserPresses:
     """All presses of one reviewer in the browser; seconds since the key."""
 
     choices: list[float]
@@ -355,7 +355,7 @@ class Sitting:
 
 
 @contextmanager
-def a_page() -> Iterator["Page"]:
+def open_page() -> Iterator["Page"]:
     """A page of headless Chromium."""
     from playwright.sync_api import sync_playwright
 
@@ -369,7 +369,7 @@ def a_page() -> Iterator["Page"]:
             browser.close()
 
 
-def sit(
+def press_in_browser(
     page: "Page",
     look: BrowserPace,
     *,
@@ -377,7 +377,7 @@ def sit(
     press: Callable[["Page", str], None],
     prompt: str,
     choice: str | None = None,
-) -> Sitting:
+) -> BrowserPresses:
     """Press keys on a page that shows a pair, one after another as pairs come; the first one does not count.
 
     ``keys`` are names (KeyboardEvent.key) of those that end a pair, and ``press`` does with one of them what a person
@@ -400,4 +400,4 @@ def sit(
         if turn:  # the first press after loading warms things up, and may get lost
             painted.append(page.evaluate("() => window.press"))
     choices = [press["choice"] / 1000 for press in painted if press["choice"] is not None]
-    return Sitting(choices, [press["next"] / 1000 for press in painted], lost)
+    return BrowserPresses(choices, [press["next"] / 1000 for press in painted], lost)

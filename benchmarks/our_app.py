@@ -31,22 +31,21 @@ from benchmarks.measuring import (
     LOG,
     PARCEL,
     BrowserPace,
+    BrowserPresses,
     ClickPace,
     Latency,
     OutOfPairs,
     Presses,
     Server,
-    Sitting,
-    a_page,
     latency,
+    open_page,
+    press_in_browser,
     serving,
-    sit,
 )
 from db.comparisons import comparison_key, recount
 from db.models import (
     Comparison,
     ComparisonResponse,
-    Drawn,
     Placement,
     Project,
     Prompt,
@@ -56,14 +55,15 @@ from db.models import (
     ResponderKind,
     Response,
     Role,
+    SamplingReason,
 )
 from db.people import create_project, ensure_reviewer, ensure_role
 from db.session import reading, session
-from review.assignment import progress
+from review.assignment import ranking_progress
 from review.queue import claim, set_queue
 from review.rankings import last_ranking, rank
 from stats.verdicts import Verdict
-from ui.pairs import KEYS, PAUSE, TOO_SOON
+from ui.pairs import PAUSE, TOO_SOON, VERDICT_KEYS
 
 CHUNK = 5000
 """Prompts in one transaction."""
@@ -121,7 +121,7 @@ def who_ranked(prompts: int, people: list[int]) -> Iterator[dict[int, list[int]]
         yield {n: draw.sample(people, draw.randint(0, most)) for n in ids}
 
 
-def seed(prompts: int, reviewers: int) -> LargeProject:
+def seed_database(prompts: int, reviewers: int) -> LargeProject:
     """Fill the migrated, empty database of this process's settings. 100,000 prompts take about half a minute."""
     with session() as s:
         people = [ensure_reviewer(s, name=f"Person {n}").id for n in range(reviewers)]
@@ -169,13 +169,13 @@ def _rows(
     keys = ((n, project_id, n, comparison_key([2 * n, 2 * n + 1])) for n in rankers)
     yield rows(Comparison, "id project_id prompt_id key", keys)
     yield rows(ComparisonResponse, "comparison_id response_id", ((n, 2 * n + k) for n, k in sides))
-    ranked = ((i, n, person, Drawn.RANDOM, 1, 5.0) for i, (n, person) in rankings)
+    ranked = ((i, n, person, SamplingReason.RANDOM, 1, 5.0) for i, (n, person) in rankings)
     yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", ranked)
     places = ((i, 2 * n + k, 1 + (k + person) % 2, k) for i, (n, person) in rankings for k in range(2))
     yield rows(Placement, "ranking_id response_id place position", places)
 
 
-def in_the_database(large: LargeProject, *, turns: int, people_wanted: int | None, share: float) -> dict[str, Latency]:
+def time_database(large: LargeProject, *, turns: int, people_wanted: int | None, share: float) -> dict[str, Latency]:
     """Time each step of one pair in the database, in one process that has it alone.
 
     The reviewers take turns at ``turns`` pairs; ``people_wanted`` people (None for all) rank each comparison of the
@@ -201,7 +201,7 @@ def in_the_database(large: LargeProject, *, turns: int, people_wanted: int | Non
             with timed("claim"):
                 pair = claim(s, project_id=project_id, reviewer_id=me)
             with timed("progress"):
-                progress(s, project_id=project_id, reviewer_id=me)
+                ranking_progress(s, project_id=project_id, reviewer_id=me)
             with timed("last_ranking"):
                 last_ranking(s, by=me, project_id=project_id)
         if pair is not None:
@@ -232,13 +232,13 @@ class OurApp:
                 await tab.open(stack)
             yield opened
 
-    def sit(self, look: BrowserPace) -> Sitting:
+    def sit(self, look: BrowserPace) -> BrowserPresses:
         """Rank pairs in a real browser with the arrow keys, as the first reviewer."""
         query = f"project={self.large.project_id}&person={self.large.reviewer_ids[0]}"
-        with a_page() as page:
+        with open_page() as page:
             page.goto(f"{self.server.address}/compare_responses?{query}")
             page.get_by_role("button", name="Left is better").wait_for()
-            return sit(
+            return press_in_browser(
                 page,
                 look,
                 keys=("ArrowLeft", "ArrowUp", "ArrowDown", "ArrowRight"),
@@ -261,7 +261,7 @@ class OurApp:
             "end_of_the_log": self.server.log.read_text(errors="replace")[-LOG:] if presses.errors else "",
         }
 
-    def painted(self, sitting: Sitting) -> dict[str, Any]:
+    def painted(self, sitting: BrowserPresses) -> dict[str, Any]:
         """The figures of the browser."""
         return {
             "key_to_choice_painted": latency(sitting.choices),
@@ -276,7 +276,7 @@ def count_rankings() -> int:
 
 
 @contextmanager
-def the_app(home: Path, large: LargeProject) -> Iterator[OurApp]:
+def serve_app(home: Path, large: LargeProject) -> Iterator[OurApp]:
     """The app as `make run` starts it, on the database in `home`, without the worker."""
     run = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1", "--server.port"]
     log, environment = home / "app.log", {"PICKWELL_HOME": str(home)}
@@ -317,7 +317,7 @@ class AppTab:
         """Press one of the four buttons and wait for the next pair."""
         before, choice_seen = self._pair, None
         sent = time.perf_counter()
-        await self._send(pressed=self._buttons[draw.choice(KEYS)[0]])
+        await self._send(pressed=self._buttons[draw.choice(VERDICT_KEYS)[0]])
 
         def is_next(message: ForwardMsg) -> bool:
             nonlocal choice_seen
@@ -391,7 +391,7 @@ class AppTab:
                     self._pair = int(shown[1])
                 self._marked = self._marked or MARKED.search(widget.body) is not None
             case "button":
-                for choice, _, _ in KEYS:
+                for choice, _, _ in VERDICT_KEYS:
                     if widget.id.endswith(f"-choose_{choice}"):
                         self._buttons[choice], self._fragment_id = widget.id, fragment_id
             case "selectbox":

@@ -27,7 +27,7 @@ from benchmarks.measuring import (
     machine,
     press_all,
     printed_report,
-    tell,
+    replay,
     watch_memory,
 )
 from benchmarks.our_app import LEAST, LargeProject
@@ -92,12 +92,12 @@ def main(
         os.environ.pop("PICKWELL_DATABASE_URL", None)
         large = make_database(report["database"], home, prompts, reviewers, people_wanted)
         report["app"]["pause_ms"] = round(1000 * PAUSE)
-        with our_app.the_app(home, large) as app:
+        with our_app.serve_app(home, large) as app:
             under_load(report["app"], app, load)
         report["wanted"] = wanted(report["app"])
-        tell("The database alone")
+        replay("The database alone")
         report["database_alone"] = {
-            name: our_app.in_the_database(large, turns=40, people_wanted=people, share=0.1)
+            name: our_app.time_database(large, turns=40, people_wanted=people, share=0.1)
             for name, people in (("everybody_ranks_all", None), ("two_people_for_a_tenth", 2))
         }
         if peer:
@@ -107,10 +107,10 @@ def main(
 
 def make_database(report: dict[str, Any], home: Path, prompts: int, reviewers: int, people_wanted: int) -> LargeProject:
     """Make a database of the size asked for."""
-    tell(f"Seeding {prompts} prompts")
+    replay(f"Seeding {prompts} prompts")
     migrate()
     began = time.perf_counter()
-    large = our_app.seed(prompts, reviewers)
+    large = our_app.seed_database(prompts, reviewers)
     report |= {
         "prompts": large.prompts,
         "responses": large.responses,
@@ -128,16 +128,16 @@ def make_database(report: dict[str, Any], home: Path, prompts: int, reviewers: i
 
 def under_load(report: dict[str, Any], side: Side, load: Load) -> None:
     """Measure a side in every way."""
-    tell(f"{side.name}: warming it up")
+    replay(f"{side.name}: warming it up")
     clicking(side, load.warm_up)
     for name, pace in load.paces.items():
-        tell(f"{side.name}: all clients, {name.replace('_', ' ')}")
+        replay(f"{side.name}: all clients, {name.replace('_', ' ')}")
         report[name] = clicking(side, pace)
-    tell(f"{side.name}: Chromium")
+    replay(f"{side.name}: Chromium")
     sitting = side.sit(load.browser)
     report["browser"] = {"presses": len(sitting.next_pairs), **side.painted(sitting), "lost": sitting.lost}
     if load.soak is not None:
-        tell(f"{side.name}: the soak")
+        replay(f"{side.name}: the soak")
         report["soak"] = clicking(side, load.soak)
 
 
@@ -206,13 +206,13 @@ def measure_peer(report: dict[str, Any], home: Path, prompts: int, reviewers: in
         "screen; Streamlit draws the screen on the server. Without think time its clients wait for nothing; the app's "
         "wait for the pause and the moments in which presses do not count.",
     }
-    tell("Label Studio: installing it unless it is there")
+    replay("Label Studio: installing it unless it is there")
     try:
         label_studio.install()
     except subprocess.CalledProcessError as problem:
         report["not_measured"] = f"It cannot be installed here: {problem}"
         return
-    tell(f"Label Studio: importing {prompts} tasks")
+    replay(f"Label Studio: importing {prompts} tasks")
     home.mkdir()
     with label_studio.label_studio(home, prompts=prompts, reviewers=reviewers) as peer:
         report |= {"tasks": peer.tasks, "annotations": peer.annotations, "import_s": peer.import_s}

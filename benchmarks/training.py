@@ -25,8 +25,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read
-from benchmarks.measuring import base_model, machine, printed_report, run_contestant, tell
+from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read_reports
+from benchmarks.measuring import base_model, machine, printed_report, replay, run_contestant
 from db.models import Split
 from errors import Refused
 from examples import simulated
@@ -71,7 +71,7 @@ def main(
     with printed_report(machine=machine("trl", "peft", "accelerate", "datasets")) as report:
         report["runs"] = runs
         model = base_model()
-        tell("Making the pairs")
+        replay("Making the pairs")
         rows, read_tokens = _rows(model, pairs=pairs, validation=validation, tokens=tokens)
         recipe = recipe_of(pairs=pairs, epochs=epochs, seed=seed)
         report["work"] = {
@@ -86,9 +86,11 @@ def main(
             # kept reference log-probabilities are those of this round, so that the first one is cold again
             with tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as home:
                 for name in CONTESTANTS:
-                    tell(f"{name}, round {turn + 1} of {rounds}")
+                    replay(f"{name}, round {turn + 1} of {rounds}")
                     most = min(SAMPLE_TOKENS, tokens)
-                    figures = contestant(name, given(Path(home), name, rows, model=model, recipe=recipe, most=most))
+                    figures = contestant(
+                        name, make_task_folder(Path(home), name, rows, model=model, recipe=recipe, most=most)
+                    )
                     runs[name].append(figures)
                     print(json.dumps({name: asdict(figures)}), file=sys.stderr, flush=True)
                     if all(runs.values()):
@@ -101,7 +103,7 @@ def recipe_of(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
     return replace(recipe, warmup_steps=min(RECIPE.warmup_steps, recipe.steps(pairs) // 4))
 
 
-def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues, most: int) -> Path:
+def make_task_folder(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues, most: int) -> Path:
     """A contestant's folder with what it is to do; ``most`` is the length of the project's sample replies in tokens."""
     sha256, snapshot, folder = content_sha256(rows), home / "snapshot", home / name
     write_folder(snapshot, rows, sha256=sha256, about={"picks": "simulated"})
@@ -122,7 +124,7 @@ def given(home: Path, name: str, rows: Rows, *, model: str, recipe: RecipeValues
 def contestant(name: str, folder: Path) -> TrainingFigures:
     """Let one of `CONTESTANTS` train. Raises `ContestantFailed` with the end of its log."""
     run_contestant(CONTESTANTS[name], folder, patience=PATIENCE, environment=ENVIRONMENT)
-    return read(TrainingFigures, folder / DONE)
+    return read_reports(TrainingFigures, folder / DONE)
 
 
 def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], what: str = "whole_s") -> float:
@@ -217,7 +219,7 @@ def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callabl
 
 def _row(line: dict[str, str], number: int, *, instructions: str, people: Sequence[str]) -> FrozenRow | None:
     left, right = (line[person] for person in people)
-    verdict = simulated.verdict(line["email"], left, right, left_finish=None, right_finish=None)
+    verdict = simulated.rule_verdict(line["email"], left, right, left_finish=None, right_finish=None)
     if not verdict.decided:
         return None
     better, worse = (left, right) if verdict is Verdict.LEFT else (right, left)
@@ -250,7 +252,7 @@ def _cut(row: FrozenRow, share: float) -> FrozenRow:
 
 def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows, int]:
     """The rows, and the tokens of both sides of all those to learn from."""
-    from training.trainer.guards import encode
+    from training.trainer.guards import encode_row
     from training.trainer.weights import load_tokenizer
 
     tokenizer = load_tokenizer(model, expected=None)
@@ -259,7 +261,7 @@ def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows
     def count(row: FrozenRow) -> int:
         key = json.dumps([row.prompt, row.chosen, row.rejected])
         if key not in known:
-            encoded = encode(tokenizer, row.prompt_id, row.prompt, (row.chosen, row.rejected))
+            encoded = encode_row(tokenizer, row.prompt_id, row.prompt, (row.chosen, row.rejected))
             known[key] = sum(len(encoded.prompt) + len(reply) for reply in encoded.replies)
         return known[key]
 

@@ -7,12 +7,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from commands.shell import AsPerson, InProject, acting, console, responder_of
-from db.lookup import project_named
+from commands.shell import PersonOption, ProjectOption, acting_person, console, find_responder
+from db.lookup import find_project
 from db.session import session
 from errors import BadFile, NotFound
-from eval.evaluations import evaluations
-from eval.protocol import Undecided
+from eval.evaluations import list_evaluations
+from eval.protocol import LeakPolicy
 from eval.report.blocks import Grid, Sentence
 
 app = typer.Typer()
@@ -21,13 +21,13 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     name: Annotated[str, typer.Argument(help="The evaluation's name.")],
-    project: InProject = "",
-    by: AsPerson = "",
+    project: ProjectOption = "",
+    by: PersonOption = "",
     candidate: Annotated[str, typer.Option(help="Responder; needed to set one up.")] = "",
     against: Annotated[list[str], typer.Option(help="Baseline; repeat for several.")] = [],  # noqa: B006
     telling: Annotated[
-        Undecided, typer.Option(help="Replies that tell who wrote them: refuse and say so, keep, or leave out.")
-    ] = Undecided.ASK,
+        LeakPolicy, typer.Option(help="Replies that tell who wrote them: refuse and say so, keep, or leave out.")
+    ] = LeakPolicy.ASK,
     close: Annotated[bool, typer.Option("--close", help="End the judging.")] = False,
     reason: Annotated[str, typer.Option(help="Why, where it ends before what was planned.")] = "",
 ) -> None:
@@ -35,30 +35,30 @@ def evaluate(
     import secrets
 
     from eval.evaluations import close_evaluation, create_evaluation
-    from eval.report.findings import win_rates
-    from eval.report.results import results
+    from eval.report.findings import win_rate_table
+    from eval.report.results import load_results
 
     with session() as s:
-        target = project_named(s, project)
+        target = find_project(s, project)
         if candidate:
             made = create_evaluation(
                 s,
-                by=acting(s, by, target),
+                by=acting_person(s, by, target),
                 project_id=target.id,
                 name=name,
-                candidate_id=responder_of(s, target, candidate).id,
-                baseline_ids=[responder_of(s, target, baseline).id for baseline in against],
+                candidate_id=find_responder(s, target, candidate).id,
+                baseline_ids=[find_responder(s, target, baseline).id for baseline in against],
                 seed=secrets.randbelow(2**31),
                 undecided=telling,
             )
             console.print(f"Open for judging: {len(made.pairings)} pairs, protocol {made.protocol_sha256[:12]}.")
             return
-        known = {entry.evaluation.name: entry.evaluation for entry in evaluations(s, project_id=target.id)}
+        known = {entry.evaluation.name: entry.evaluation for entry in list_evaluations(s, project_id=target.id)}
         if name not in known:
             raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
         if close:
-            close_evaluation(s, by=acting(s, by, target), evaluation_id=known[name].id, reason=reason)
-        grid = win_rates(results(s, evaluation_id=known[name].id))
+            close_evaluation(s, by=acting_person(s, by, target), evaluation_id=known[name].id, reason=reason)
+        grid = win_rate_table(load_results(s, evaluation_id=known[name].id))
     _print(grid)
 
 
@@ -74,7 +74,7 @@ def winrate(
     seed: Annotated[int, typer.Option(help="Of the resampling; the same one gives the same figures.")] = 0,
 ) -> None:
     """Win rates, strengths, agreement and more from a file of blind verdicts; reads nothing else."""
-    from eval.report.votes import as_json, figures_of, summary
+    from eval.report.votes import figures_json, summarise, vote_figures
     from eval.report.votes_file import read_votes
     from files import write_json
 
@@ -89,12 +89,12 @@ def winrate(
         if against and (against not in read.votes.responders or against == candidate):
             raise BadFile(f"There is no other responder “{against}” in {file.name}. Check --against.")
         primary = (candidate, against) if against else None
-        figures = figures_of(
+        figures = vote_figures(
             read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
         )
-    _print(*map(Sentence, summary(figures, read)))
+    _print(*map(Sentence, summarise(figures, read)))
     if to is not None:
-        write_json(to, as_json(figures, read, file, seed=seed))
+        write_json(to, figures_json(figures, read, file, seed=seed))
         _print(Sentence(f"Every figure is in {to}."))
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from commands.shell import AsPerson, InProject, acting, console, responder_of, wait
-from db.lookup import project_named
+from commands.shell import PersonOption, ProjectOption, acting_person, console, find_responder, wait_for_run
+from db.lookup import find_project
 from db.models import Adapter, Method, ModelVersion, Scope, Snapshot
 from db.session import reading, session
 from errors import NotFound
@@ -19,8 +19,8 @@ app = typer.Typer()
 @app.command()
 def generate(
     responder: Annotated[str, typer.Argument(help="Its name; made with the base model if new.")],
-    project: InProject = "",
-    by: AsPerson = "",
+    project: ProjectOption = "",
+    by: PersonOption = "",
     scope: Annotated[Scope, typer.Option(help="Which prompts.")] = Scope.ALL,
     samples: Annotated[int, typer.Option(help="Responses to each prompt.")] = 2,
     limit: Annotated[int | None, typer.Option(help="At most so many training prompts.")] = None,
@@ -28,26 +28,26 @@ def generate(
     """Generate a responder's missing responses and wait for them."""
     from generation.base_model import register_base_model
     from generation.plan import start_generation
-    from generation.responders import Contestant, create_responder
+    from generation.responders import ResponderSpec, create_responder
     from llm.template import PromptFormat
 
     with session() as s:
-        target = project_named(s, project)
-        person = acting(s, by, target)
+        target = find_project(s, project)
+        person = acting_person(s, by, target)
         try:
-            who = responder_of(s, target, responder)
+            who = find_responder(s, target, responder)
         except NotFound:
-            contestant = Contestant(register_base_model(s).id, PromptFormat(target.instructions))
-            who = create_responder(s, by=person, project_id=target.id, name=responder, contestant=contestant)
+            contestant = ResponderSpec(register_base_model(s).id, PromptFormat(target.instructions))
+            who = create_responder(s, by=person, project_id=target.id, name=responder, spec=contestant)
         started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
-    wait(started.id)
+    wait_for_run(started.id)
 
 
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(help="Name of the new model.")],
-    project: InProject = "",
-    by: AsPerson = "",
+    project: ProjectOption = "",
+    by: PersonOption = "",
     snapshot: Annotated[int | None, typer.Option(help="Snapshot id; a fresh one is frozen if left out.")] = None,
     base: Annotated[str, typer.Option(help="Model to start from; the base model if left out.")] = "",
     recipe: Annotated[
@@ -61,14 +61,14 @@ def train(
     """Freeze the preferences, train a model on them, wait for it."""
     from generation.base_model import register_base_model
     from training.data.snapshot import freeze
-    from training.recipe.advice import advised
-    from training.recipe.estimate import has_gpu, lengths, parameters_of
+    from training.recipe.advice import advise_recipe
+    from training.recipe.estimate import count_parameters, has_gpu, snapshot_lengths
     from training.recipe.recipe import PRESETS
     from training.recipe.start import start_training
 
     with session() as s:
-        target = project_named(s, project)
-        person = acting(s, by, target)
+        target = find_project(s, project)
+        person = acting_person(s, by, target)
         frozen = s.get(Snapshot, snapshot) if snapshot is not None else freeze(s, by=person, project_id=target.id)
         if frozen is None:
             raise NotFound(f"There is no snapshot {snapshot}. Leave --snapshot out to freeze one.")
@@ -79,10 +79,10 @@ def train(
         if recipe:
             values = PRESETS[recipe - 1]
         else:
-            size = lengths(frozen)
-            values = advised(
+            size = snapshot_lengths(frozen)
+            values = advise_recipe(
                 pairs=size.rows,
-                parameters=parameters_of(location=start.location, name=start.name),
+                parameters=count_parameters(location=start.location, name=start.name),
                 gpu=has_gpu(),
                 method=method,
                 loss=loss,
@@ -99,14 +99,14 @@ def train(
             recipe=replace(values, max_steps=max_steps),
             model_name=name,
         )
-    wait(started.id)
+    wait_for_run(started.id)
 
 
 @app.command()
 def benchmark(
     model_name: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, or that of who answers with it.")],
-    project: InProject = "",
-    by: AsPerson = "",
+    project: ProjectOption = "",
+    by: PersonOption = "",
     task: Annotated[
         list[str] | None, typer.Option(help="lm-eval's name or a YAML file; repeat for several. Else the usual three.")
     ] = None,
@@ -115,20 +115,26 @@ def benchmark(
     four_bits: Annotated[bool, typer.Option("--four-bits", help="Also of the model loaded in four bits.")] = False,
 ) -> None:
     """Ask a model and its base public benchmarks, wait, and print what was lost or gained."""
-    from eval.benchmarks.findings import contrasts
-    from eval.benchmarks.runs import BenchmarkTarget, asked_already, benchmarks, model_named, request_benchmark
-    from eval.benchmarks.tasks import DEFAULT, checked_tasks
+    from eval.benchmarks.findings import compare_with_references
+    from eval.benchmarks.runs import (
+        BenchmarkTarget,
+        find_earlier_runs,
+        find_model,
+        list_benchmark_runs,
+        request_benchmark,
+    )
+    from eval.benchmarks.tasks import DEFAULT, clean_tasks
 
     with session() as s:
-        asked_in = project_named(s, project)
-        person = acting(s, by, asked_in)
-        version = model_named(s, project_id=asked_in.id, name=model_name)
-        tasks = checked_tasks(task or DEFAULT)
+        asked_in = find_project(s, project)
+        person = acting_person(s, by, asked_in)
+        version = find_model(s, project_id=asked_in.id, name=model_name)
+        tasks = clean_tasks(task or DEFAULT)
         targets = [BenchmarkTarget(version)]
         targets += [BenchmarkTarget(version.parent)] if base and version.parent is not None else []
         targets += [BenchmarkTarget(version, quantised=True)] if four_bits else []
-        runs = benchmarks(s, model_version_ids=[target.version.id for target in targets])
-        already = asked_already(runs, targets, tasks=tasks, examples=examples)
+        runs = list_benchmark_runs(s, model_version_ids=[target.version.id for target in targets])
+        already = find_earlier_runs(runs, targets, tasks=tasks, examples=examples)
         waiting = []
         for target in targets:
             if target in already:
@@ -145,9 +151,9 @@ def benchmark(
             if not run.status.ended:
                 waiting.append(run.id)
     for run_id in waiting:
-        wait(run_id)
+        wait_for_run(run_id)
     with reading() as s:
-        for contrast in contrasts(s, version=s.get_one(ModelVersion, version.id)):
+        for contrast in compare_with_references(s, version=s.get_one(ModelVersion, version.id)):
             console.print(f"{contrast.model} against {contrast.reference}:", markup=False)
             lines = [f"{pair.task}, {pair.metric}: {pair.sentence}" for pair in contrast.differences]
             lines += [f"{pair.task}, {pair.metric}: not compared, {pair.reason}" for pair in contrast.not_compared]

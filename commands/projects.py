@@ -8,15 +8,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from commands.shell import AsPerson, InProject, acting, console, text_of
-from db.lookup import project_named
+from commands.shell import PersonOption, ProjectOption, acting_person, console, read_text
+from db.lookup import find_project
 from db.models import Role
-from db.people import create_project, ensure_reviewer, has_manager, join
+from db.people import add_member, create_project, ensure_reviewer, has_manager
 from db.session import reading, session
 from errors import NotFound
-from generation.responders import responders
+from generation.responders import list_responders
 from settings import settings
-from ui.story import story
+from ui.story import project_progress
 
 app = typer.Typer()
 
@@ -24,22 +24,22 @@ app = typer.Typer()
 @app.command("join")
 def join_project(
     name: Annotated[str, typer.Argument(help="Their name.")],
-    project: InProject = "",
+    project: ProjectOption = "",
     role: Annotated[list[Role], typer.Option(help="Repeat for several.")] = [Role.MANAGER],  # noqa: B006
-    by: AsPerson = "",
+    by: PersonOption = "",
 ) -> None:
     """Add somebody to a project."""
     with session() as s:
-        target = project_named(s, project)
-        actor = acting(s, by, target) if has_manager(s, project_id=target.id) and by else None
+        target = find_project(s, project)
+        actor = acting_person(s, by, target) if has_manager(s, project_id=target.id) and by else None
         for new_role in role:
-            join(s, project_id=target.id, name=name, role=new_role, by=actor)
+            add_member(s, project_id=target.id, name=name, role=new_role, by=actor)
 
 
 @app.command("new-project")
 def new_project(
     name: Annotated[str, typer.Argument(help="The project's name.")],
-    by: AsPerson,
+    by: PersonOption,
     task: Annotated[str, typer.Option(help="What the replies are for.")] = "",
     instructions: Annotated[str, typer.Option(help="What models are told before every prompt.")] = "",
     guideline: Annotated[
@@ -47,20 +47,20 @@ def new_project(
     ] = None,
 ) -> None:
     """Make a project; you become its manager."""
-    text = text_of(guideline) if guideline else ""
+    text = read_text(guideline) if guideline else ""
     with session() as s:
         me = ensure_reviewer(s, name=by)
         create_project(s, name=name, task=task, instructions=instructions, guideline=text, by=me.id)
 
 
 @app.command("status")
-def show_status(project: InProject = "") -> None:
+def show_status(project: ProjectOption = "") -> None:
     """How far a project is, and who answers in it."""
     with reading() as s:
-        shown = project_named(s, project)
-        now = story(s, project_id=shown.id)
+        shown = find_project(s, project)
+        now = project_progress(s, project_id=shown.id)
         grid = Grid("Responder", "Kind", "Training", "Held out", title=escape(shown.name))
-        for counts in responders(s, project_id=shown.id):
+        for counts in list_responders(s, project_id=shown.id):
             label, kind = escape(counts.responder.label), counts.responder.kind.value.lower()
             grid.add_row(label, kind, str(counts.training), str(counts.held_out))
     console.print(grid)
@@ -76,8 +76,8 @@ def show_status(project: InProject = "") -> None:
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV or JSONL, UTF-8, with a row for each prompt.")],
-    project: InProject = "",
-    by: AsPerson = "",
+    project: ProjectOption = "",
+    by: PersonOption = "",
     prompt: Annotated[str, typer.Option(help="Column of the text to answer; guessed if left out.")] = "",
     held_out: Annotated[str, typer.Option(help="none, all, share or column.")] = "",
     share: Annotated[float, typer.Option(help="Held-out share, with --held-out share.")] = 0.2,
@@ -89,7 +89,7 @@ def import_file(
     yes: Annotated[bool, typer.Option("--yes", help="Save without asking.")] = False,
 ) -> None:
     """Import prompts from CSV or JSONL: shows what would happen, saves after a yes."""
-    from intake.mapping import HeldOut, guess_mapping
+    from intake.mapping import HeldOutChoice, guess_mapping
     from intake.plan import plan_import
     from intake.prompts import save_import
     from intake.reading import read_table
@@ -104,7 +104,7 @@ def import_file(
         changes["prompt"] = prompt
     if held_out:
         try:
-            changes["held_out"] = HeldOut(held_out.upper())
+            changes["held_out"] = HeldOutChoice(held_out.upper())
         except ValueError:
             raise NotFound(f"--held-out cannot be “{held_out}”. Use none, all, share or column.") from None
     if column:
@@ -115,7 +115,7 @@ def import_file(
         changes["picked"] = picks
     mapping = replace(mapping, **changes)
     with reading() as s:
-        target = project_named(s, project)
+        target = find_project(s, project)
         plan = plan_import(s, project_id=target.id, table=table, mapping=mapping)
     console.print(f"Prompts from the column “{mapping.prompt}”.", markup=False)
     for problem in plan.problems:
@@ -124,6 +124,6 @@ def import_file(
     if not yes:
         typer.confirm("Save this?", abort=True)
     with session() as s:
-        actor = acting(s, by, target)
+        actor = acting_person(s, by, target)
         done, _ = save_import(s, by=actor, project_id=target.id, table=table, content=content, mapping=mapping)
     console.print(f"Saved {done.prompts} prompts, {done.responses} replies, {done.rankings} picks.")

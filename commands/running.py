@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from commands.shell import console, watcher
+from commands.shell import console, run_progress
 from db.session import session
 from errors import BadSetting, NotFound, missing_package, requirement_file
 from settings import ROOT, Engine, settings
@@ -97,7 +97,7 @@ def demo(
     if to is not None and not to.parent.is_dir():
         raise NotFound(f"There is no folder {to.parent} to write {to.name} to. Make it first.")
     model()
-    bar, watch = watcher()
+    bar, watch = run_progress()
     with bar:
         size = Size(prompts=prompts, generated=generated, held_out=held_out, max_steps=max_steps, seeds=seeds)
         report = run_demo(size=size, say=lambda t: console.print(t), watch=watch)

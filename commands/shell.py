@@ -12,17 +12,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Project, Responder, Reviewer, Role, Run
-from db.people import members
+from db.people import list_members
 from errors import BadFile, NotAllowed, NotFound, to_type
-from generation.responders import responders
+from generation.responders import list_responders
 
 console = Console()
 
-InProject = Annotated[str, typer.Option("--project", "-p", help="Project name; not needed if there is only one.")]
-AsPerson = Annotated[str, typer.Option("--as", help="Your name; you need the role in the project.")]
+ProjectOption = Annotated[str, typer.Option("--project", "-p", help="Project name; not needed if there is only one.")]
+PersonOption = Annotated[str, typer.Option("--as", help="Your name; you need the role in the project.")]
 
 
-def acting(s: Session, name: str, project: Project) -> int:
+def acting_person(s: Session, name: str, project: Project) -> int:
     """Id of the person acting: by name, or the project's only manager."""
     if name:
         reviewer_id = s.scalar(select(Reviewer.id).where(Reviewer.name == " ".join(name.split())))
@@ -32,14 +32,14 @@ def acting(s: Session, name: str, project: Project) -> int:
                 f"{to_type('status')}."
             )
         return reviewer_id
-    people = members(s, project_id=project.id)
+    people = list_members(s, project_id=project.id)
     managers = [person.id for person, roles in people if Role.MANAGER in roles and not person.simulated]
     if len(managers) != 1:
         raise NotAllowed("Say who you are with --as NAME; the project has no manager yet, or several.")
     return managers[0]
 
 
-def text_of(file: Path) -> str:
+def read_text(file: Path) -> str:
     """A text file's content. Raises `BadFile` where it is not UTF-8."""
     try:
         return file.read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def text_of(file: Path) -> str:
         raise BadFile(f"{file} is not UTF-8. Save it again with that encoding.") from None
 
 
-def watcher() -> tuple[Bar, Callable[[Run], None]]:
+def run_progress() -> tuple[Bar, Callable[[Run], None]]:
     """A bar to open with ``with``, and the function that moves it with a run."""
     bar = Bar(console=console)
     tasks: dict[str, TaskID] = {}
@@ -62,18 +62,18 @@ def watcher() -> tuple[Bar, Callable[[Run], None]]:
     return bar, watch
 
 
-def wait(run_id: int) -> None:
+def wait_for_run(run_id: int) -> None:
     """Wait for a run with a bar, and a worker if none is there."""
     from jobs.local import a_worker, wait_for
 
-    bar, watch = watcher()
+    bar, watch = run_progress()
     with bar, a_worker():
         wait_for(run_id, watch=watch)
 
 
-def responder_of(s: Session, project: Project, name: str) -> Responder:
+def find_responder(s: Session, project: Project, name: str) -> Responder:
     """Who answers under this name. Raises `NotFound` with the names there are."""
-    known = [counts.responder for counts in responders(s, project_id=project.id)]
+    known = [counts.responder for counts in list_responders(s, project_id=project.id)]
     for responder in known:
         if name in (responder.name, responder.label):
             return responder

@@ -33,21 +33,23 @@ from db.models import (
     Comparison,
     ComparisonResponse,
     ComparisonState,
-    Drawn,
     Placement,
     Project,
     Ranking,
     Reveal,
     Reviewer,
+    SamplingReason,
 )
 
-OWN_WORD = and_(Ranking.undone_at.is_(None), Ranking.adjudicates.is_(False), Ranking.drawn != Drawn.REPEAT)
+OWN_RANKING = and_(
+    Ranking.undone_at.is_(None), Ranking.adjudicates.is_(False), Ranking.sampling_reason != SamplingReason.REPEAT
+)
 """Condition: a reviewer's own standing ranking, not undone, no decision between others' rankings, no hidden repeat."""
-WORD_OF_PERSON = and_(OWN_WORD, Ranking.reviewer.has(Reviewer.simulated.is_(False)))
+WORD_OF_PERSON = and_(OWN_RANKING, Ranking.reviewer.has(Reviewer.simulated.is_(False)))
 """Condition: the same, and the reviewer is a person."""
-OFFERED = Comparison.state != ComparisonState.AWAY
+OFFERED = Comparison.state != ComparisonState.NOT_OFFERED
 """Condition: a Comparison is, or was, put before people."""
-FEWEST, MOST = 2, 6
+MIN_RESPONSES, MAX_RESPONSES = 2, 6
 """Numbers of responses that are offered together; no screen has room for more."""
 MIN_WORDS, MIN_SIMILARITY = 20, 0.95
 """Two texts of at least so many words each are nearly the same if they have this share of words in common."""
@@ -85,13 +87,13 @@ def ensure_comparison(
     existing = s.scalar(select(Comparison).where(Comparison.project_id == project_id, Comparison.key == key))
     if existing is not None:
         return existing
-    offered = FEWEST <= len(set(response_ids)) <= MOST and not near_identical
+    offered = MIN_RESPONSES <= len(set(response_ids)) <= MAX_RESPONSES and not near_identical
     comparison = Comparison(
         project_id=project_id,
         prompt_id=prompt_id,
         key=key,
         near_identical=near_identical,
-        state=ComparisonState.OPEN if offered else ComparisonState.AWAY,
+        state=ComparisonState.OPEN if offered else ComparisonState.NOT_OFFERED,
     )
     s.add(comparison)
     s.flush()
@@ -100,14 +102,14 @@ def ensure_comparison(
     return comparison
 
 
-def of_at_most(count: int) -> ColumnElement[bool]:
+def has_at_most(count: int) -> ColumnElement[bool]:
     """SQL condition that a Comparison has at most `count` responses: its key lists them, with commas between."""
     return Comparison.key.not_like("%" + ",%" * count)
 
 
 def ranked_by(reviewer_id: int) -> ColumnElement[bool]:
     """SQL condition that a Comparison has a standing ranking of the reviewer's own."""
-    return exists().where(Ranking.comparison_id == Comparison.id, Ranking.reviewer_id == reviewer_id, OWN_WORD)
+    return exists().where(Ranking.comparison_id == Comparison.id, Ranking.reviewer_id == reviewer_id, OWN_RANKING)
 
 
 def revealed_to(reviewer_id: int) -> ColumnElement[bool]:
@@ -115,7 +117,7 @@ def revealed_to(reviewer_id: int) -> ColumnElement[bool]:
     return exists().where(Reveal.comparison_id == Comparison.id, Reveal.reviewer_id == reviewer_id)
 
 
-def wanted(project: Project) -> ColumnElement[int] | None:
+def people_wanted_for(project: Project) -> ColumnElement[int] | None:
     """How many people should rank a Comparison, as SQL; None where the project sets no limit."""
     if project.people_wanted is None:
         return None
@@ -186,10 +188,10 @@ def _set_state(connection: Connection, condition: ColumnElement[bool]) -> None:
                     or_(
                         Comparison.discarded_at.is_not(None),
                         Comparison.near_identical.is_(True),
-                        of_at_most(FEWEST - 1),
-                        ~of_at_most(MOST),
+                        has_at_most(MIN_RESPONSES - 1),
+                        ~has_at_most(MAX_RESPONSES),
                     ),
-                    literal(ComparisonState.AWAY, Comparison.state.type),
+                    literal(ComparisonState.NOT_OFFERED, Comparison.state.type),
                 ),
                 (
                     and_(Comparison.gold.is_(False), Comparison.people >= limit),

@@ -1,6 +1,6 @@
 """The audit trail: after every flush it records what was added, changed or deleted, with old and new values.
 
-`db.people.require`, which every writing function calls, sets who acts. The trail leaves out prompts and responses,
+`db.people.require_role`, which every writing function calls, sets who acts. The trail leaves out prompts and responses,
 whose texts never change, and placements, which are written once with their ranking.
 """
 
@@ -15,9 +15,8 @@ from sqlalchemy.orm.attributes import get_history
 
 from db.models import (
     Assertion,
+    AuditRecord,
     Base,
-    Change,
-    Chip,
     Comparison,
     Correction,
     Criterion,
@@ -26,6 +25,7 @@ from db.models import (
     Flag,
     Guideline,
     Judgment,
+    JudgmentReason,
     Membership,
     ModelVersion,
     Pairing,
@@ -33,12 +33,12 @@ from db.models import (
     Project,
     Prompt,
     Ranking,
+    RankingReason,
+    RepeatJudgment,
     Responder,
     Response,
     Reveal,
     RoutingRule,
-    SecondLook,
-    Tag,
     TextRule,
     WantedCorrection,
     now,
@@ -46,7 +46,7 @@ from db.models import (
 
 AUDITED = (
     Assertion,
-    Chip,
+    RankingReason,
     Comparison,
     Correction,
     Criterion,
@@ -63,13 +63,13 @@ AUDITED = (
     Responder,
     Reveal,
     RoutingRule,
-    SecondLook,
-    Tag,
+    RepeatJudgment,
+    JudgmentReason,
     TextRule,
     WantedCorrection,
 )
 """Tables whose changes are recorded."""
-UNAUDITED_COLUMNS = frozenset({"people", "contested", "state", "draw", "protocol"})
+UNAUDITED_COLUMNS = frozenset({"people", "contested", "state", "random_order", "protocol"})
 """Columns that are not recorded: some are computed from others, and of the long protocol the hash is recorded."""
 _ACTOR = "acting reviewer"
 
@@ -85,7 +85,7 @@ def _record_changes(s: Session, _context: UOWTransaction) -> None:
     if changes:
         at, by = now(), s.info.get(_ACTOR)
         s.connection().execute(
-            insert(Change),
+            insert(AuditRecord),
             [{"reviewer_id": by, "created_at": at, **_owner_ids(s, row), **values} for row, values in changes],
         )
 
@@ -146,7 +146,7 @@ def _owner_ids(s: Session, row: Base) -> dict[str, int | None]:
             comparison = row.id
         case Ranking() | Flag() | Reveal():
             comparison = row.comparison_id
-        case Chip() | CriterionChoice():
+        case RankingReason() | CriterionChoice():
             comparison = connection.scalar(select(Ranking.comparison_id).where(Ranking.id == row.ranking_id))
         case Correction():
             response = row.response_id
@@ -154,7 +154,7 @@ def _owner_ids(s: Session, row: Base) -> dict[str, int | None]:
             project = connection.scalar(of_prompt.where(Response.id == response))
         case Judgment():
             project = connection.scalar(of_evaluation.where(Pairing.id == row.pairing_id))
-        case Tag() | SecondLook():
+        case JudgmentReason() | RepeatJudgment():
             of_judgment = of_evaluation.join(Judgment, Judgment.pairing_id == Pairing.id)
             project = connection.scalar(of_judgment.where(Judgment.id == row.judgment_id))
         case Peek():

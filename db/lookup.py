@@ -14,7 +14,7 @@ from errors import NotFound, Refused, to_type
 T = TypeVar("T", bound=Base)
 
 
-def project_named(s: Session, name: str) -> Project:
+def find_project(s: Session, name: str) -> Project:
     """The project of that name, or the only one if the name is empty. Raises `NotFound` with the existing names."""
     projects = s.scalars(select(Project).order_by(Project.id)).all()
     if not name and len(projects) == 1:
@@ -34,13 +34,13 @@ def refuse_retired(version: ModelVersion | None) -> None:
         raise Refused(f"{version.name} is retired. Bring it back on the page Trained models, or choose another model.")
 
 
-def models(s: Session, *, include_retired: bool = False) -> Sequence[ModelVersion]:
+def list_models(s: Session, *, include_retired: bool = False) -> Sequence[ModelVersion]:
     """The ModelVersions that are offered for new work, oldest first; with `include_retired`, all ModelVersions."""
     offered = () if include_retired else (ModelVersion.retired_at.is_(None),)
     return s.scalars(select(ModelVersion).where(*offered).order_by(ModelVersion.id)).all()
 
 
-def newest_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, ParityCheck]:
+def newest_parity_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, ParityCheck]:
     """The newest ParityCheck of each model that has one, by the model's id."""
     newest = select(func.max(ParityCheck.id)).where(ParityCheck.model_version_id.in_(model_version_ids))
     checks = s.scalars(select(ParityCheck).where(ParityCheck.id.in_(newest.group_by(ParityCheck.model_version_id))))
@@ -70,6 +70,6 @@ def insert_into(s: Session, table: type[Base]) -> postgresql.Insert | sqlite.Ins
     return (postgresql.insert if s.get_bind().dialect.name == "postgresql" else sqlite.insert)(table)
 
 
-def the_model(s: Session, model_version_id: int) -> ModelVersion:
+def get_model(s: Session, model_version_id: int) -> ModelVersion:
     """The ModelVersion with that id. Raises `NotFound`."""
     return existing(s, ModelVersion, model_version_id, "model")

@@ -29,7 +29,7 @@ def roles_of(s: Session, *, reviewer_id: int, project_id: int) -> frozenset[Role
     )
 
 
-def require(s: Session, *, by: int, project_id: int, roles: Collection[Role]) -> None:
+def require_role(s: Session, *, by: int, project_id: int, roles: Collection[Role]) -> None:
     """Raise `NotAllowed` unless the reviewer `by` holds one of the roles; the audit trail names them from here on."""
     act_as(s, by)
     if roles_of(s, reviewer_id=by, project_id=project_id) & set(roles):
@@ -38,7 +38,7 @@ def require(s: Session, *, by: int, project_id: int, roles: Collection[Role]) ->
     raise NotAllowed(f"This needs the role {needed} in this project. A manager can add it on the People page.")
 
 
-def members(s: Session, *, project_id: int) -> Sequence[tuple[Reviewer, frozenset[Role]]]:
+def list_members(s: Session, *, project_id: int) -> Sequence[tuple[Reviewer, frozenset[Role]]]:
     """The people in a project with their roles, in the order of their names."""
     rows = s.execute(
         select(Reviewer, Membership.role)
@@ -110,7 +110,7 @@ def set_author(s: Session, *, by: int, responder_id: int, reviewer_id: int | Non
     responder = s.get(Responder, responder_id)
     if responder is None or responder.kind is not ResponderKind.HUMAN:
         raise NotFound("There are no such replies by a person any more. Reload the page.")
-    require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
     responder.reviewer_id = reviewer_id
     s.flush()
 
@@ -123,7 +123,7 @@ def ensure_role(s: Session, *, project_id: int, reviewer_id: int, role: Role) ->
         link_authors(s, project_id=project_id)
 
 
-def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) -> Reviewer:
+def add_member(s: Session, *, project_id: int, name: str, role: Role, by: int | None) -> Reviewer:
     """Add a person to a project with a role.
 
     People may add themselves as annotator or reviewer, and as manager while the project has none; after that a
@@ -133,15 +133,15 @@ def join(s: Session, *, project_id: int, name: str, role: Role, by: int | None) 
     if role is Role.MANAGER and has_manager(s, project_id=project_id):
         if by is None:
             raise NotAllowed("This project has a manager already: ask them to make you one on the People page.")
-        require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+        require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     reviewer = ensure_reviewer(s, name=name)
     ensure_role(s, project_id=project_id, reviewer_id=reviewer.id, role=role)
     return reviewer
 
 
-def leave(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int) -> None:
+def remove_role(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int) -> None:
     """Take a role from a person; managers only. Raises `Refused` for the last human manager."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     membership = s.scalar(
         select(Membership).where(
             Membership.project_id == project_id, Membership.reviewer_id == reviewer_id, Membership.role == role
@@ -155,7 +155,7 @@ def leave(s: Session, *, project_id: int, reviewer_id: int, role: Role, by: int)
         raise Refused("A project needs a manager. Make somebody else manager first.")
 
 
-def guideline_of(s: Session, *, project_id: int) -> Guideline | None:
+def current_guideline(s: Session, *, project_id: int) -> Guideline | None:
     """The guideline version in force; None while the project has no guideline."""
     return s.scalars(
         select(Guideline).where(Guideline.project_id == project_id).order_by(Guideline.version.desc()).limit(1)
@@ -164,7 +164,7 @@ def guideline_of(s: Session, *, project_id: int) -> Guideline | None:
 
 def _write_guideline(s: Session, *, by: int, project_id: int, text: str) -> None:
     """Add a new version, unless the text is the one in force."""
-    newest = guideline_of(s, project_id=project_id)
+    newest = current_guideline(s, project_id=project_id)
     if text.strip() == (newest.text if newest else ""):
         return
     version = newest.version + 1 if newest else 1
@@ -194,7 +194,7 @@ def edit_project(s: Session, *, by: int, project_id: int, task: str, instruction
 
     Rows made with the old instructions keep those, and each ranking keeps the guideline version that it was made under.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     project = s.get_one(Project, project_id)
     project.task, project.instructions = task.strip(), instructions.strip()
     _write_guideline(s, by=by, project_id=project_id, text=guideline)

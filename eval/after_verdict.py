@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db.models import Assertion, Claim, Evaluation, Judgment, Pairing
-from eval.judging import BlindView, judged_view, still_to_judge
+from eval.judging import BlindView, judged_view, unjudged_pairings
 from generation.asserting import results_of
 
 
 @dataclass(frozen=True)
-class Checked:
+class PairCheck:
     """One Assertion that was checked on both sides, as a whole text each."""
 
     name: str
@@ -30,10 +30,10 @@ class AfterVerdict:
     """A judged pair as its reviewer saw it, with what was checked about it."""
 
     view: BlindView
-    checks: tuple[Checked, ...]
+    checks: tuple[PairCheck, ...]
 
 
-def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | None:
+def load_checks(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | None:
     """What was checked about a pair that the reviewer `by` has judged.
 
     None while one of its replies comes back to them in another pair: that verdict is not given yet. Similarity to a
@@ -45,7 +45,7 @@ def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | No
     judgment = s.get_one(Judgment, judgment_id)
     sides = judgment.pairing.candidate_response_id, judgment.pairing.baseline_response_id
     comes_back = (
-        still_to_judge(s, reviewer_id=by)
+        unjudged_pairings(s, reviewer_id=by)
         .join(Evaluation, Evaluation.id == Pairing.evaluation_id)
         .where(Evaluation.closed_at.is_(None))
         .where(Pairing.candidate_response_id.in_(sides) | Pairing.baseline_response_id.in_(sides))
@@ -58,7 +58,7 @@ def after_verdict(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | No
         if assertion.claim is not Claim.LIKE_REFERENCE:
             passed[assertion][result.response_id] = result.passed
     checks = (
-        Checked(assertion.name, assertion.claim, assertion.value, by_reply[left], by_reply[right])
+        PairCheck(assertion.name, assertion.claim, assertion.value, by_reply[left], by_reply[right])
         for assertion, by_reply in passed.items()
         if len(by_reply) == 2
     )

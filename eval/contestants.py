@@ -8,16 +8,16 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, ModelVersion, Pairing, Prompt, Responder, ResponderKind, Response, Role
-from db.people import require
+from db.people import require_role
 from errors import NotFound, Refused
-from eval.protocol import Contrast, check_baselines, contrasts
-from eval.telltales import Telltale, telltales
-from texts.rules import as_shown
-from training.lineage import learned_from, line_of, trainings_of
+from eval.leaks import LeakMark, find_leaks
+from eval.protocol import Contrast, check_baselines, list_contrasts
+from texts.rules import load_text_filter
+from training.lineage import count_learned_prompts, list_trainings, model_lineage
 
 
 @dataclass(frozen=True)
-class Ready:
+class ResponderReadiness:
     """Whether a Responder can take part: it needs a response to every held-out prompt that a model should answer.
 
     Prompts that a rule routes to people have no reply of a model to be compared with, so they are in no count.
@@ -38,13 +38,13 @@ def _judged(project_id: int) -> ColumnElement[bool]:
     return and_(Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_(None))
 
 
-def routed_held_out(s: Session, *, project_id: int) -> int:
+def count_routed_held_out(s: Session, *, project_id: int) -> int:
     """How many held-out prompts people answer and no model does, so that no evaluation has them."""
     routed = Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_not(None)
     return s.scalar(select(func.count()).select_from(Prompt).where(*routed)) or 0
 
 
-def readiness(s: Session, *, project_id: int) -> list[Ready]:
+def list_readiness(s: Session, *, project_id: int) -> list[ResponderReadiness]:
     """Every Responder of the project and how many of the held-out prompts to judge on it has answered."""
     held_out = s.scalar(select(func.count()).select_from(Prompt).where(_judged(project_id))) or 0
     rows = s.execute(
@@ -53,11 +53,11 @@ def readiness(s: Session, *, project_id: int) -> list[Ready]:
         .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & _judged(project_id))
         .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
         # a retired model is offered for nothing new
-        .where(Responder.project_id == project_id, Responder.kept, ModelVersion.retired_at.is_(None))
+        .where(Responder.project_id == project_id, Responder.listed, ModelVersion.retired_at.is_(None))
         .group_by(Responder.id)
         .order_by(Responder.id)
     )
-    return [Ready(responder, answered, held_out) for responder, answered in rows]
+    return [ResponderReadiness(responder, answered, held_out) for responder, answered in rows]
 
 
 def participants(s: Session, evaluation: Evaluation) -> list[Responder]:
@@ -85,34 +85,34 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Telling:
+class LeakingReply:
     """A reply that tells who wrote it; not whose it is, for the manager who looks may judge others."""
 
     response_id: int
     text: str
-    marks: tuple[Telltale, ...]
+    marks: tuple[LeakMark, ...]
 
 
 @dataclass(frozen=True)
-class LookedOver:
+class EvaluationDraft:
     """What an Evaluation of these would be made of."""
 
     candidate: Responder
     baselines: tuple[Responder, ...]
     contrasts: tuple[Contrast, ...]
     pairs: tuple[Pair, ...]
-    telling: tuple[Telling, ...]
+    leaks: tuple[LeakingReply, ...]
 
-    def left_with(self, left_out: frozenset[int]) -> "LookedOver":
+    def without(self, left_out: frozenset[int]) -> "EvaluationDraft":
         """The same without the pairs that have one of these responses."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if not left_out.intersection(pair.replies)))
 
-    def to_judge(self, contrast: Contrast) -> list[int]:
+    def places_to_judge(self, contrast: Contrast) -> list[int]:
         """Places of the contrast's pairs that have to be judged."""
         return [place for place, pair in enumerate(self.pairs) if pair.baseline_id in contrast and not pair.identical]
 
 
-def look_over(
+def draft_evaluation(
     s: Session,
     *,
     by: int,
@@ -121,17 +121,17 @@ def look_over(
     baseline_ids: Sequence[int],
     seed: int,
     one_person_a_prompt: bool = True,
-) -> LookedOver:
+) -> EvaluationDraft:
     """What would be judged, drawn by the seed, and which replies tell who wrote them; managers only, nothing is saved.
 
     Prompts that a rule routes to people are left out. Texts that look the same are not judged.
 
     Raises `Refused` when a Responder has not answered every held-out prompt, has learned from one, or is on both sides.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     chosen = list(dict.fromkeys(baseline_ids))
     check_baselines(candidate_id, chosen)
-    ready = {entry.responder.id: entry for entry in readiness(s, project_id=project_id)}
+    ready = {entry.responder.id: entry for entry in list_readiness(s, project_id=project_id)}
     for responder_id in (candidate_id, *chosen):
         if responder_id not in ready:
             raise NotFound("That responder is not part of this project, or its model is retired. Reload the page.")
@@ -144,7 +144,7 @@ def look_over(
         (prompt_id, baseline_id, replies[prompt_id, candidate_id], replies[prompt_id, baseline_id])
         for prompt_id, baseline_id in _draw_pairs(sorted({prompt for prompt, _ in replies}), chosen, together, seed)
     ]
-    shown = as_shown(s, project_id=project_id)
+    shown = load_text_filter(s, project_id=project_id)
     texts = {reply.id: shown(reply.text) for reply in {reply for *_, mine, other in drawn for reply in (mine, other)}}
     pairs = tuple(
         Pair(prompt_id, baseline_id, mine.id, other.id, identical=texts[mine.id].split() == texts[other.id].split())
@@ -154,12 +154,12 @@ def look_over(
         model.name for responder in (candidate, *baselines) for model in (responder, responder.model_version) if model
     }
     judged = {reply_id for pair in pairs if not pair.identical for reply_id in pair.replies}
-    marks = {reply_id: telltales(texts[reply_id], names=names) for reply_id in sorted(judged)}
-    telling = tuple(Telling(reply_id, texts[reply_id], places) for reply_id, places in marks.items() if places)
-    return LookedOver(candidate, tuple(baselines), contrasts(chosen, together), pairs, telling)
+    marks = {reply_id: find_leaks(texts[reply_id], names=names) for reply_id in sorted(judged)}
+    telling = tuple(LeakingReply(reply_id, texts[reply_id], places) for reply_id, places in marks.items() if places)
+    return EvaluationDraft(candidate, tuple(baselines), list_contrasts(chosen, together), pairs, telling)
 
 
-def _refuse_unready(s: Session, entry: Ready) -> None:
+def _refuse_unready(s: Session, entry: ResponderReadiness) -> None:
     """Raise `Refused` where a Responder has not answered all, or its model, or one before it, learned from a prompt.
 
     Within a project that cannot be; another project may train on what this one holds out.
@@ -173,9 +173,9 @@ def _refuse_unready(s: Session, entry: Ready) -> None:
             "Generate or import the rest first."
         )
     held_out = select(Prompt.id).where(Prompt.project_id == responder.project_id, Prompt.held_out)
-    for version in line_of(responder.model_version):
-        snapshots = [run.snapshot_id for run in trainings_of(s, [version])]
-        if count := learned_from(s, snapshot_ids=snapshots, prompt_ids=held_out):
+    for version in model_lineage(responder.model_version):
+        snapshots = [run.snapshot_id for run in list_trainings(s, [version])]
+        if count := count_learned_prompts(s, snapshot_ids=snapshots, prompt_ids=held_out):
             raise Refused(
                 f"{responder.label} learned from {count} of these held-out prompts: {version.name} was trained on them "
                 "in another project. Choose another responder, or hold out prompts that it has not seen."

@@ -10,27 +10,27 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.lookup import existing
 from db.models import Evaluation, Judgment, Pairing, Peek, Project, Prompt, Responder, Response, Reviewer, Role, now
-from db.people import require
+from db.people import require_role
 from errors import AlreadyThere, Refused
-from eval.contestants import LookedOver, look_over
-from eval.forecast import ALPHA, Forecast, forecast
-from eval.live import stands
+from eval.contestants import EvaluationDraft, draft_evaluation
+from eval.live import current_standing
+from eval.power import ALPHA, PowerAnalysis, power_analysis
 from eval.protocol import (
-    Fixed,
+    FixedPairing,
+    LeakPolicy,
     LeftOutPair,
     Participant,
     Plan,
     Protocol,
     Stopping,
-    Undecided,
-    canonical,
+    canonical_json,
     check_plan,
     draw_overlap,
-    hash_of,
     plan_of,
     protocol_of,
+    text_sha256,
 )
-from texts.typed import comment
+from texts.typed import clean_comment
 
 
 def create_evaluation(
@@ -45,7 +45,7 @@ def create_evaluation(
     plan: Plan | None = None,
     leave_out: Collection[int] = (),
     keep: Collection[int] = (),
-    undecided: Undecided = Undecided.ASK,
+    undecided: LeakPolicy = LeakPolicy.ASK,
 ) -> Evaluation:
     """Fix the protocol: candidate, baselines, pairings over the held-out prompts, and the plan.
 
@@ -62,13 +62,13 @@ def create_evaluation(
     wrote it is undecided; `BadSetting` for a plan that cannot be.
     """
     plan = plan or Plan()
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     clean = " ".join(name.split())
     if not clean:
         raise Refused("An evaluation needs a name. Type one.")
     # a manager who ends or adds a text rule meanwhile waits, and then finds the evaluation open
     s.get(Project, project_id, with_for_update={"read": True})
-    looked = look_over(
+    looked = draft_evaluation(
         s,
         by=by,
         project_id=project_id,
@@ -78,9 +78,9 @@ def create_evaluation(
         one_person_a_prompt=plan.one_person_a_prompt,
     )
     plan = replace(plan, primary=plan.primary or looked.contrasts[:1])
-    waiting = [reply for reply in looked.telling if reply.response_id not in {*leave_out, *keep}]
-    if waiting and undecided is Undecided.ASK:
-        how = ", ".join(dict.fromkeys(mark.tells.value for reply in waiting for mark in reply.marks))
+    waiting = [reply for reply in looked.leaks if reply.response_id not in {*leave_out, *keep}]
+    if waiting and undecided is LeakPolicy.ASK:
+        how = ", ".join(dict.fromkeys(mark.kind.value for reply in waiting for mark in reply.marks))
         tells, them = ("reply tells", "it") if len(waiting) == 1 else ("replies tell", "them")
         raise Refused(
             f"{len(waiting)} {tells} who wrote {them} ({how}). Say for each whether to leave it out or to keep it."
@@ -88,16 +88,16 @@ def create_evaluation(
     check_plan(plan, known=looked.contrasts)
     if plan.ask_machine and not any(baseline.kind == "HUMAN" for baseline in looked.baselines):
         raise Refused("No baseline is a person, so there is no machine to guess. Leave that question out.")
-    left_out = {*leave_out, *(reply.response_id for reply in waiting if undecided is Undecided.LEAVE_OUT)}
+    left_out = {*leave_out, *(reply.response_id for reply in waiting if undecided is LeakPolicy.LEAVE_OUT)}
     protocol = _fix(s, project_id=project_id, looked=looked, plan=plan, seed=seed, leave_out=frozenset(left_out))
-    text = canonical(protocol)
+    text = canonical_json(protocol)
     evaluation = Evaluation(
         project_id=project_id,
         name=clean,
         candidate_id=candidate_id,
         seed=seed,
         protocol=text,
-        protocol_sha256=hash_of(text),
+        protocol_sha256=text_sha256(text),
         created_by_id=by,
         pairings=[Pairing(**asdict(pairing)) for pairing in protocol.pairings],
     )
@@ -111,16 +111,18 @@ def create_evaluation(
 
 
 def _fix(
-    s: Session, *, project_id: int, looked: LookedOver, plan: Plan, seed: int, leave_out: frozenset[int]
+    s: Session, *, project_id: int, looked: EvaluationDraft, plan: Plan, seed: int, leave_out: frozenset[int]
 ) -> Protocol:
-    kept = looked.left_with(leave_out)
+    kept = looked.without(leave_out)
     if not kept.pairs:
         raise Refused("With those replies left out nothing is there to judge. Keep some, or hold out more prompts.")
-    second = draw_overlap([kept.to_judge(contrast) for contrast in kept.contrasts], share=plan.overlap, seed=seed)
+    second = draw_overlap(
+        [kept.places_to_judge(contrast) for contrast in kept.contrasts], share=plan.overlap, seed=seed
+    )
     wanted = [0 if pair.identical else plan.judgments + (place in second) for place, pair in enumerate(kept.pairs)]
     numbered = zip(kept.pairs, wanted, strict=True)
-    pairings = tuple(Fixed(pair.prompt_id, *pair.replies, pair.identical, number) for pair, number in numbered)
-    expected = forecasts(kept, plan)
+    pairings = tuple(FixedPairing(pair.prompt_id, *pair.replies, pair.identical, number) for pair, number in numbered)
+    expected = power_analyses(kept, plan)
     return Protocol(
         project_id=project_id,
         candidate=_participant(looked.candidate),
@@ -133,19 +135,21 @@ def _fix(
         left_out=tuple(
             LeftOutPair(pair.prompt_id, *pair.replies) for pair in looked.pairs if leave_out.intersection(pair.replies)
         ),
-        kept_telltales=tuple(reply.response_id for reply in looked.telling if reply.response_id not in leave_out),
+        kept_telltales=tuple(reply.response_id for reply in looked.leaks if reply.response_id not in leave_out),
         texts_sha256=_texts_hash(s, pairings),
         pairings=pairings,
     )
 
 
-def forecasts(looked: LookedOver, plan: Plan) -> list[Forecast]:
+def power_analyses(looked: EvaluationDraft, plan: Plan) -> list[PowerAnalysis]:
     """For each primary contrast whether the pairs that are left give what it needs."""
     expected = []
-    for places in map(looked.to_judge, plan.primary or looked.contrasts[:1]):
+    for places in map(looked.places_to_judge, plan.primary or looked.contrasts[:1]):
         verdicts = len(places) * plan.judgments + len(draw_overlap([places], share=plan.overlap, seed=0))
         prompts = {looked.pairs[place].prompt_id for place in places}
-        expected.append(forecast(plan, prompts=len(prompts), verdicts=verdicts, contrasts=max(1, len(plan.primary))))
+        expected.append(
+            power_analysis(plan, prompts=len(prompts), verdicts=verdicts, contrasts=max(1, len(plan.primary)))
+        )
     return expected
 
 
@@ -155,7 +159,7 @@ def _participant(responder: Responder) -> Participant:
     return Participant(responder.id, responder.label, responder.kind.value, name, sha256)
 
 
-def _texts_hash(s: Session, pairings: Sequence[Fixed]) -> str:
+def _texts_hash(s: Session, pairings: Sequence[FixedPairing]) -> str:
     ids = {i for pairing in pairings for i in (pairing.candidate_response_id, pairing.baseline_response_id)}
     asked = Prompt.id.in_({fixed.prompt_id for fixed in pairings})
     rows = s.execute(select(Prompt.id, Prompt.text, Prompt.context).where(asked))
@@ -166,7 +170,7 @@ def _texts_hash(s: Session, pairings: Sequence[Fixed]) -> str:
         [prompts[fixed.prompt_id], replies[fixed.candidate_response_id], replies[fixed.baseline_response_id]]
         for fixed in pairings
     ]
-    return hash_of(json.dumps(texts, ensure_ascii=False))
+    return text_sha256(json.dumps(texts, ensure_ascii=False))
 
 
 def verify_protocol(s: Session, *, evaluation_id: int) -> None:
@@ -177,10 +181,11 @@ def verify_protocol(s: Session, *, evaluation_id: int) -> None:
         return
     rows = s.scalars(select(Pairing).where(Pairing.evaluation_id == evaluation_id).order_by(Pairing.id)).all()
     stored = tuple(
-        Fixed(p.prompt_id, p.candidate_response_id, p.baseline_response_id, p.identical, p.wanted or 0) for p in rows
+        FixedPairing(p.prompt_id, p.candidate_response_id, p.baseline_response_id, p.identical, p.wanted or 0)
+        for p in rows
     )
     if (
-        hash_of(evaluation.protocol or "") != evaluation.protocol_sha256
+        text_sha256(evaluation.protocol or "") != evaluation.protocol_sha256
         or stored != protocol.pairings
         or _texts_hash(s, stored) != protocol.texts_sha256
     ):
@@ -223,12 +228,12 @@ class EvaluationCounts:
         return self.planned - self.given
 
 
-def evaluations(s: Session, *, project_id: int) -> list[EvaluationCounts]:
+def list_evaluations(s: Session, *, project_id: int) -> list[EvaluationCounts]:
     """The project's Evaluations, newest first."""
     return _counts(s, Evaluation.project_id == project_id)
 
 
-def counted(s: Session, *, evaluation_id: int) -> EvaluationCounts:
+def count_verdicts(s: Session, *, evaluation_id: int) -> EvaluationCounts:
     """How many verdicts there are of those that the protocol wants."""
     (counts,) = _counts(s, Evaluation.id == evaluation_id)
     return counts
@@ -281,15 +286,15 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | N
     time, the manager looked, and the evidence is enough.
     """
     evaluation = existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=True, populate_existing=True)
-    require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed already.")
     verify_protocol(s, evaluation_id=evaluation_id)
-    counts = counted(s, evaluation_id=evaluation_id)
+    counts = count_verdicts(s, evaluation_id=evaluation_id)
     if counts.pairings and not counts.verdicts and not counts.simulated:
         raise Refused("Nothing has been judged yet, so there is no result to open. Judge at least one pair first.")
     if not counts.complete and not _evidence_is_enough(s, evaluation, by=by):
-        why = comment(reason)
+        why = clean_comment(reason)
         if why is None:
             raise Refused(
                 f"{counts.missing} of {counts.planned} planned verdicts are missing. Judge the rest, or give a reason "
@@ -304,4 +309,6 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | N
 def _evidence_is_enough(s: Session, evaluation: Evaluation, *, by: int) -> bool:
     """Whether the stopping rule says so to a manager who may know: a judge who tries to close must learn nothing."""
     may_know = plan_of(evaluation).stopping is Stopping.ANYTIME and s.get(Peek, (evaluation.id, by)) is not None
-    return may_know and all(contrast.evidence.stop for contrast in stands(s, evaluation_id=evaluation.id).contrasts)
+    return may_know and all(
+        contrast.evidence.stop for contrast in current_standing(s, evaluation_id=evaluation.id).contrasts
+    )

@@ -21,25 +21,25 @@ from db.models import (
     Evaluation,
     Guess,
     Judgment,
+    JudgmentReason,
     Pairing,
     Peek,
     Ranking,
+    RepeatJudgment,
     Responder,
     Response,
     Reveal,
     Reviewer,
-    SecondLook,
-    Tag,
     now,
 )
-from db.people import JUDGES, require
+from db.people import JUDGES, require_role
 from errors import NotFound, Refused
-from eval import second_looks
+from eval import repeats as second_looks
 from eval.protocol import plan_of
 from review.reasons import put_labels
 from stats.verdicts import Verdict
-from texts.rules import as_shown
-from texts.typed import comment
+from texts.rules import load_text_filter
+from texts.typed import clean_comment
 
 HELD_FOR = timedelta(minutes=10)
 """So long a pairing that a reviewer has on the screen is not offered to another in their place."""
@@ -54,7 +54,7 @@ class BlindView:
     context: str | None
     left: str
     right: str
-    again: bool = False
+    is_repeat: bool = False
     """A second look at a pair that they have judged; never told."""
 
 
@@ -117,26 +117,26 @@ def open_evaluations(s: Session, *, project_id: int) -> Sequence[Evaluation]:
     return s.scalars(select(Evaluation).where(*still_open).order_by(Evaluation.id.desc())).all()
 
 
-def still_to_judge(s: Session, *, reviewer_id: int) -> Select[int]:
+def unjudged_pairings(s: Session, *, reviewer_id: int) -> Select[int]:
     """Ids of all pairings that want a verdict which may be this reviewer's, of closed evaluations too."""
     judged = select(Judgment.pairing_id).where(Judgment.reviewer_id == reviewer_id, Judgment.verdict.is_not(None))
     reviewer = s.get_one(Reviewer, reviewer_id)
     return _may_judge(reviewer_id).where(Pairing.id.not_in(judged), _wants_more(reviewer))
 
 
-def progress(s: Session, *, evaluation_id: int, reviewer_id: int) -> JudgingProgress:
+def judging_progress(s: Session, *, evaluation_id: int, reviewer_id: int) -> JudgingProgress:
     """How many pairings the reviewer has judged, and how many may still be theirs."""
     judged = second_looks.judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id).subquery()
-    to_judge = still_to_judge(s, reviewer_id=reviewer_id).where(Pairing.evaluation_id == evaluation_id)
+    to_judge = unjudged_pairings(s, reviewer_id=reviewer_id).where(Pairing.evaluation_id == evaluation_id)
     waiting = s.scalars(to_judge).all()
     evaluation = s.get_one(Evaluation, evaluation_id)
-    looks = second_looks.pending(s, evaluation=evaluation, reviewer_id=reviewer_id)
+    looks = second_looks.repeat_queue(s, evaluation=evaluation, reviewer_id=reviewer_id)
     done = (s.scalar(select(func.count()).select_from(judged)) or 0) + looks.done
     if not waiting:
         return JudgingProgress(done, done + (looks.due is not None))
     share = plan_of(evaluation).again
     later = sum(
-        second_looks.comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=pairing_id, share=share)
+        second_looks.is_repeated(evaluation, reviewer_id=reviewer_id, pairing_id=pairing_id, share=share)
         for pairing_id in waiting
     )
     return JudgingProgress(done, done + len(waiting) + looks.expected + later)
@@ -173,10 +173,10 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
             begun.drawn_at = now()  # kept for them a while longer
             s.flush()
         return _view(s, begun)
-    due = second_looks.pending(s, evaluation=evaluation, reviewer_id=by).due
+    due = second_looks.repeat_queue(s, evaluation=evaluation, reviewer_id=by).due
     if due is not None:
         if isinstance(due, Judgment):
-            due = SecondLook(judgment=due, judgment_id=due.id, candidate_left=not due.candidate_left)
+            due = RepeatJudgment(judgment=due, judgment_id=due.id, candidate_left=not due.candidate_left)
             s.add(due)
             s.flush()
         return _view(s, due.judgment, look=due)
@@ -227,13 +227,13 @@ def draw_side(*, lefts: int, rights: int, seed: str) -> bool:
     return random.Random(seed).random() < 0.5
 
 
-def _view(s: Session, judgment: Judgment, *, look: SecondLook | None = None) -> BlindView:
+def _view(s: Session, judgment: Judgment, *, look: RepeatJudgment | None = None) -> BlindView:
     pairing, prompt = judgment.pairing, judgment.pairing.prompt
-    shown = as_shown(s, project_id=prompt.project_id)
+    shown = load_text_filter(s, project_id=prompt.project_id)
     left, right = shown(pairing.candidate_response.text), shown(pairing.baseline_response.text)
     if not (look or judgment).candidate_left:
         left, right = right, left
-    return BlindView(judgment.id, prompt.text, prompt.context, left, right, again=look is not None)
+    return BlindView(judgment.id, prompt.text, prompt.context, left, right, is_repeat=look is not None)
 
 
 def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
@@ -258,9 +258,9 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
     s.flush()
 
 
-def judge_again(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
+def judge_repeat(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
     """Save the verdict of a second look. Raises `Refused` where there is one, or the evaluation is closed."""
-    look = s.get(SecondLook, _own(s, by=by, judgment_id=judgment_id).id)
+    look = s.get(RepeatJudgment, _own(s, by=by, judgment_id=judgment_id).id)
     if look is None:
         raise NotFound("That pair was not drawn for you a second time. Reload the page.")
     if look.verdict is not None:
@@ -269,38 +269,38 @@ def judge_again(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seco
     s.flush()
 
 
-def last_verdict(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
+def newest_judgment(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
     """The reviewer's newest judgment with a verdict."""
     judgments = second_looks.judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id)
     return s.scalars(judgments.order_by(Judgment.judged_at.desc(), Judgment.id.desc()).limit(1)).first()
 
 
-def explainable(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
+def find_explainable(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
     """The reviewer's newest judgment, which they may say why of; none where a second look came after it."""
-    last = last_verdict(s, reviewer_id=reviewer_id, evaluation_id=evaluation_id)
-    look = second_looks.newest_again(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id)
+    last = newest_judgment(s, reviewer_id=reviewer_id, evaluation_id=evaluation_id)
+    look = second_looks.newest_repeat(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id)
     return None if last is not None and look is not None and _after(look, last) else last
 
 
 def judged_view(s: Session, *, by: int, judgment_id: int) -> BlindView:
     """What the reviewer had on the screen when they gave their verdict. Raises `Refused` where there is none."""
     judgment = _drawn_for(s, by=by, judgment_id=judgment_id)
-    require(s, by=by, project_id=judgment.pairing.prompt.project_id, roles=JUDGES)
+    require_role(s, by=by, project_id=judgment.pairing.prompt.project_id, roles=JUDGES)
     if judgment.verdict is None:
         raise Refused("What was found out about a pair is told after your verdict on it.")
     return _view(s, judgment)
 
 
-def pending_guess(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
+def find_pair_to_guess(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
     """The reviewer's newest judged pair, where they are still to be asked which side was the machine."""
     evaluation = s.get(Evaluation, evaluation_id)
     if evaluation is None or evaluation.closed_at is not None or not plan_of(evaluation).ask_machine:
         return None
-    last = last_verdict(s, reviewer_id=by, evaluation_id=evaluation_id)
+    last = newest_judgment(s, reviewer_id=by, evaluation_id=evaluation_id)
     return _view(s, last) if last is not None and last.guess is None else None
 
 
-def say_which(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
+def save_guess(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
     """Save which side the reviewer took for the machine, after their own verdict, and once: it tests blindness."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
     if not plan_of(judgment.pairing.evaluation).ask_machine:
@@ -311,44 +311,48 @@ def say_which(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
     s.flush()
 
 
-def explain(s: Session, *, by: int, judgment_id: int, reason: str | None) -> None:
+def save_comment(s: Session, *, by: int, judgment_id: int, reason: str | None) -> None:
     """Keep, change or (with nothing) take away the comment on one's own verdict. Raises `Refused` for one too long."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    judgment.comment = comment(reason)
+    judgment.comment = clean_comment(reason)
     s.flush()
 
 
-def tags_of(s: Session, *, judgment_id: int) -> Sequence[str]:
+def list_reason_labels(s: Session, *, judgment_id: int) -> Sequence[str]:
     """The tags put on a judgment."""
-    return s.scalars(select(Tag.label).where(Tag.judgment_id == judgment_id).order_by(Tag.label)).all()
+    return s.scalars(
+        select(JudgmentReason.label).where(JudgmentReason.judgment_id == judgment_id).order_by(JudgmentReason.label)
+    ).all()
 
 
-def set_tags(s: Session, *, by: int, judgment_id: int, praise: Collection[str], faults: Collection[str]) -> None:
+def set_reason_labels(
+    s: Session, *, by: int, judgment_id: int, praise: Collection[str], faults: Collection[str]
+) -> None:
     """Put exactly these tags on one's own verdict. Raises `Refused` for a word that is none."""
     judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    tags = s.scalars(select(Tag).where(Tag.judgment_id == judgment.id)).all()
-    put_labels(s, tags, partial(Tag, judgment_id=judgment.id), praise, faults)
+    tags = s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)).all()
+    put_labels(s, tags, partial(JudgmentReason, judgment_id=judgment.id), praise, faults)
 
 
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     """Take back one's newest verdict in an open evaluation, so that the same pair, same sides, comes again."""
     _open(s, by=by, evaluation_id=evaluation_id, lock={"read": True})
-    judgment = last_verdict(s, reviewer_id=by, evaluation_id=evaluation_id)
+    judgment = newest_judgment(s, reviewer_id=by, evaluation_id=evaluation_id)
     if judgment is None:
         return False
-    look = second_looks.newest_again(s, evaluation_id=evaluation_id, reviewer_id=by)
+    look = second_looks.newest_repeat(s, evaluation_id=evaluation_id, reviewer_id=by)
     if look is not None and _after(look, judgment):
         look.verdict = look.judged_at = look.seconds = None
     else:
         judgment.verdict = judgment.judged_at = judgment.seconds = judgment.guess = None
         judgment.drawn_at = now()  # theirs for a while, before another reviewer is given it
-        for tag in s.scalars(select(Tag).where(Tag.judgment_id == judgment.id)):
+        for tag in s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)):
             s.delete(tag)  # it spoke of the better reply, which may be the other now
     s.flush()
     return True
 
 
-def _after(look: SecondLook, judgment: Judgment) -> bool:
+def _after(look: RepeatJudgment, judgment: Judgment) -> bool:
     return bool(look.judged_at and judgment.judged_at and look.judged_at > judgment.judged_at)
 
 
@@ -359,7 +363,7 @@ def _open(s: Session, *, by: int, evaluation_id: int, lock: dict[str, bool]) -> 
         lock: ``{"key_share": True}`` for a reviewer who draws a pairing, so that others who draw wait; else ``read``.
     """
     evaluation = existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=lock, populate_existing=True)
-    require(s, by=by, project_id=evaluation.project_id, roles=JUDGES)
+    require_role(s, by=by, project_id=evaluation.project_id, roles=JUDGES)
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed, so it takes no more verdicts.")
     if s.get(Peek, (evaluation_id, by)) is not None:

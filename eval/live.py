@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from db.lookup import existing
 from db.models import Evaluation, Peek, Role
-from db.people import require
+from db.people import require_role
 from errors import Refused
 from eval.protocol import Stopping, contrast_label, plan_of, read_protocol
-from eval.report.results import pairings_of, reached
+from eval.report.results import last_reached, load_pairings
 from stats.estimates import CannotEstimate
 from stats.sequential import Evidence, evidence
 
@@ -58,13 +58,13 @@ class LiveContrast:
         )
 
     @property
-    def share(self) -> float:
+    def progress(self) -> float:
         """How far the evidence is, in [0, 1]; on a scale of logarithms, as evidence multiplies."""
         return min(1.0, log(max(self.evidence.betting, 1.0)) / log(self.evidence.enough))
 
 
 @dataclass(frozen=True)
-class Live:
+class Standing:
     """An open evaluation as it stands."""
 
     candidate: str
@@ -76,7 +76,7 @@ def has_peeked(s: Session, *, evaluation_id: int, reviewer_id: int) -> bool:
     return s.get(Peek, (evaluation_id, reviewer_id)) is not None
 
 
-def peek(s: Session, *, by: int, evaluation_id: int) -> None:
+def record_peek(s: Session, *, by: int, evaluation_id: int) -> None:
     """Note that a manager looks at how an open evaluation stands; it is not theirs to judge from then on.
 
     Raises `Refused` where the result stays shut until the end.
@@ -88,7 +88,7 @@ def peek(s: Session, *, by: int, evaluation_id: int) -> None:
         s.flush()
 
 
-def live(s: Session, *, by: int, evaluation_id: int) -> Live:
+def load_standing(s: Session, *, by: int, evaluation_id: int) -> Standing:
     """How it stands, for a manager who gave up judging in it.
 
     Raises `Refused` for everyone else, and where the protocol keeps the result shut until the planned end.
@@ -96,22 +96,22 @@ def live(s: Session, *, by: int, evaluation_id: int) -> Live:
     _refuse_unless_open_to(s, by=by, evaluation_id=evaluation_id)
     if not has_peeked(s, evaluation_id=evaluation_id, reviewer_id=by):
         raise Refused("Whoever looks at how it stands judges in it no more. Say first that you give that up.")
-    return stands(s, evaluation_id=evaluation_id)
+    return current_standing(s, evaluation_id=evaluation_id)
 
 
 def _refuse_unless_open_to(s: Session, *, by: int, evaluation_id: int, **lock: bool) -> None:
     evaluation = existing(s, Evaluation, evaluation_id, "evaluation", **lock)
-    require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed: read its result.")
     if plan_of(evaluation).stopping is not Stopping.ANYTIME:
         raise Refused("This evaluation stays shut until its planned verdicts are there: looking earlier would sway it.")
 
 
-def stands(s: Session, *, evaluation_id: int) -> Live:
+def current_standing(s: Session, *, evaluation_id: int) -> Standing:
     """The evidence as it is; no reviewer who judges may be shown it. The evaluation must have a protocol."""
     protocol = read_protocol(s.get_one(Evaluation, evaluation_id).protocol or "")
-    pairings = pairings_of(s, evaluation_id=evaluation_id)
+    pairings = load_pairings(s, evaluation_id=evaluation_id)
     scores_of = {
         pairing.id: [
             judgment.verdict.outcome(candidate_left=judgment.candidate_left).score
@@ -123,7 +123,7 @@ def stands(s: Session, *, evaluation_id: int) -> Live:
     contrasts = []
     for contrast in protocol.plan.primary:
         places = [pairing for pairing in pairings if pairing.baseline_response.responder_id in contrast]
-        last = reached(places, {pairing.id for pairing in places if scores_of[pairing.id]})
+        last = last_reached(places, {pairing.id for pairing in places if scores_of[pairing.id]})
         scores: list[float] = []
         unfinished = 0
         for pairing in places:
@@ -137,4 +137,4 @@ def stands(s: Session, *, evaluation_id: int) -> Live:
         so_far = evidence(np.array(scores, dtype=float), contrasts=len(protocol.plan.primary))
         decided = sum(abs(score - 0.5) > 1e-9 for score in scores)
         contrasts.append(LiveContrast(contrast_label(contrast, protocol.baselines), so_far, decided, unfinished))
-    return Live(protocol.candidate.label, tuple(contrasts))
+    return Standing(protocol.candidate.label, tuple(contrasts))

@@ -38,7 +38,7 @@ class Stopping(StrEnum):
     """When the e-value says enough; managers who do not judge in it may look at any time."""
 
 
-class Undecided(StrEnum):
+class LeakPolicy(StrEnum):
     """What becomes of replies that tell who wrote them, where the manager did not decide on each."""
 
     ASK = "ask"
@@ -85,7 +85,7 @@ class Participant:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class FixedPairing:
     """One Pairing of the protocol."""
 
     prompt_id: int
@@ -123,7 +123,7 @@ class Protocol:
     kept_telltales: tuple[int, ...]
     texts_sha256: str
     """Of every prompt and reply, in the order of the pairings."""
-    pairings: tuple[Fixed, ...]
+    pairings: tuple[FixedPairing, ...]
 
     @property
     def planned(self) -> int:
@@ -131,12 +131,12 @@ class Protocol:
         return sum(pairing.wanted for pairing in self.pairings)
 
 
-def canonical(protocol: Protocol) -> str:
+def canonical_json(protocol: Protocol) -> str:
     """The protocol as it is stored and hashed."""
     return json.dumps(asdict(protocol), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def hash_of(text: str) -> str:
+def text_sha256(text: str) -> str:
     """SHA-256 of a stored protocol."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -160,7 +160,7 @@ def plan_of(evaluation: Evaluation) -> Plan:
     return Plan() if protocol is None else protocol.plan
 
 
-def contrasts(baselines: Sequence[int], people: Sequence[int]) -> tuple[Contrast, ...]:
+def list_contrasts(baselines: Sequence[int], people: Sequence[int]) -> tuple[Contrast, ...]:
     """The contrasts there are: first all people whose replies stand for one another, then each other baseline."""
     together = tuple(sorted(people)) if len(people) > 1 else ()
     singly = [(baseline,) for baseline in baselines if baseline not in together]
@@ -247,7 +247,7 @@ def protocol_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Stated:
+class ProtocolSummary:
     """A protocol for readers."""
 
     primary: tuple[str, str] | None
@@ -255,7 +255,7 @@ class Stated:
     rows: tuple[tuple[str, str], ...]
 
 
-def stated(s: Session, *, evaluation_id: int) -> Stated:
+def summarise_protocol(s: Session, *, evaluation_id: int) -> ProtocolSummary:
     """The protocol as it was stored before the first judgment."""
     evaluation = s.get_one(Evaluation, evaluation_id)
     by = s.get_one(Reviewer, evaluation.created_by_id)
@@ -271,4 +271,4 @@ def stated(s: Session, *, evaluation_id: int) -> Stated:
         ("Set up", f"{evaluation.created_at:%d %B %Y, %H:%M} UTC by {by.label}"),
         ("Closed", f"{closed:%d %B %Y, %H:%M} UTC" if closed else "not yet"),
     )
-    return Stated(primary, rows)
+    return ProtocolSummary(primary, rows)

@@ -40,27 +40,27 @@ from db.session import reading, session
 from errors import PickwellError
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
-from eval.protocol import Undecided
-from eval.report.results import results
+from eval.protocol import LeakPolicy
+from eval.report.results import load_results
 from examples import simulated
 from generation.base_model import register_base_model
 from generation.pairing import offer_for_ranking
-from generation.plan import start_together
-from generation.responders import Contestant, Sampling, create_responder
+from generation.plan import start_generations
+from generation.responders import ResponderSpec, Sampling, create_responder
 from intake.sample import FOLDER, describe_sample, import_emails
 from jobs.local import a_worker, wait_for
 from llm.template import PromptFormat
 from review.assignment import next_offer
-from review.corrections import correct
+from review.corrections import save_correction
 from review.rankings import rank
 from stats.estimates import CannotEstimate
 from stats.verdicts import Verdict
 from training.data.snapshot import freeze
 from training.recipe.recipe import SMALL, RecipeValues
 from training.recipe.start import start_training
-from training.trainer.history import training_steps
+from training.trainer.history import load_steps
 
-Says = Callable[[str, str, str], Verdict]
+Judge = Callable[[str, str, str], Verdict]
 """A judge: what it says of prompt, left and right reply."""
 
 
@@ -90,11 +90,11 @@ class Size:
     seeds: int = 1
     """DPO trainings on the same picks, each with a seed of its own."""
 
-    def contestants(self, model_id: int, prompt: PromptFormat) -> dict[str, Contestant]:
+    def contestants(self, model_id: int, prompt: PromptFormat) -> dict[str, ResponderSpec]:
         """A model's two ways to answer: drawn at random, and always the likeliest word."""
         temperatures = {"sampled": self.temperature, "greedy": 0.0}
         return {
-            how: Contestant(model_id, prompt, Sampling(temperature=degree, max_tokens=self.max_tokens))
+            how: ResponderSpec(model_id, prompt, Sampling(temperature=degree, max_tokens=self.max_tokens))
             for how, degree in temperatures.items()
         }
 
@@ -184,8 +184,8 @@ class _Demo:
             prompt = PromptFormat(s.get_one(Project, self.project_id).instructions)
             create = partial(create_responder, s, by=self.by, project_id=self.project_id)
             return {
-                how: create(name=f"{what}, {how}", contestant=contestant).id
-                for how, contestant in self.size.contestants(model_id, prompt).items()
+                how: create(name=f"{what}, {how}", spec=spec).id
+                for how, spec in self.size.contestants(model_id, prompt).items()
             }
 
     def generate(
@@ -194,7 +194,7 @@ class _Demo:
         """Let these Responders answer, and wait for it."""
         ids = list(responders.values())
         with session() as s:
-            runs = start_together(
+            runs = start_generations(
                 s, by=self.by, responder_ids=ids, scope=scope, samples=1, prompt_limit=limit, seed=seed
             )
         for run in runs:
@@ -215,7 +215,7 @@ class _Demo:
                 if pair is None:
                     return counts
                 left, right = (s.get_one(Response, reply.response_id) for reply in pair.replies)
-                verdict = simulated.verdict(
+                verdict = simulated.rule_verdict(
                     pair.prompt,
                     left.text,  # no text betrays its writer to a rule
                     right.text,
@@ -226,8 +226,8 @@ class _Demo:
                 rank(s, by=self.by, comparison_id=pair.comparison_id, order=verdict.order, reason=reason)
                 counts[verdict.value] += 1
                 if verdict is Verdict.BOTH_BAD and left.responder.kind is not ResponderKind.HUMAN:
-                    worth = partial(simulated.points, pair.prompt, finish_reason=None)
-                    correct(
+                    worth = partial(simulated.score_reply, pair.prompt, finish_reason=None)
+                    save_correction(
                         s,
                         by=self.by,
                         response_id=max((left, right), key=lambda reply: worth(reply.text)).id,
@@ -266,15 +266,15 @@ class _Demo:
         supervised model's too, and once against people.
         """
         with session() as s:
-            nearest_id = ensure_reviewer(s, name=simulated.SECOND, simulated=True, rule=simulated.NEAREST).id
+            nearest_id = ensure_reviewer(s, name=simulated.NEAREST_NAME, simulated=True, rule=simulated.NEAREST_RULE).id
             ensure_role(s, project_id=self.project_id, reviewer_id=nearest_id, role=Role.REVIEWER)
             human = Responder.project_id == self.project_id, Responder.kind == ResponderKind.HUMAN
             people = s.scalars(select(Responder.id).where(*human)).all()
         # a blind reviewer is not told whether a reply was cut; neither is the rule
-        rule = partial(simulated.verdict, left_finish=None, right_finish=None)
-        judges: dict[str, tuple[int, Says]] = {
+        rule = partial(simulated.rule_verdict, left_finish=None, right_finish=None)
+        judges: dict[str, tuple[int, Judge]] = {
             simulated.NAME: (self.by, rule),
-            simulated.SECOND: (nearest_id, _nearest_judge(self.project_id)),
+            simulated.NEAREST_NAME: (nearest_id, _nearest_judge(self.project_id)),
         }
         for how, candidate in tuned.items():
             for name, (judge_id, says) in judges.items():
@@ -288,13 +288,13 @@ class _Demo:
                         candidate_id=candidate,
                         baseline_ids=[*others, base[how]],
                         seed=seed,
-                        undecided=Undecided.KEEP,  # a rule does not know what names a model
+                        undecided=LeakPolicy.KEEP,  # a rule does not know what names a model
                     )
                 self._judge_all(evaluation.id, judge_id, says)
                 judged = {"seed": seed, "how": how, "judge": f"{name} (simulated)"}
                 yield from (judged | row for row in _win_rates(evaluation.id))
 
-    def _judge_all(self, evaluation_id: int, judge_id: int, says: Says) -> None:
+    def _judge_all(self, evaluation_id: int, judge_id: int, says: Judge) -> None:
         """Judge every pair, on what a blind reviewer sees and no more, then close."""
         while True:
             with session() as s:
@@ -313,7 +313,7 @@ class _Demo:
             return {
                 "simulated": True,
                 "rule": simulated.RULE,
-                "second_rule": simulated.NEAREST,
+                "second_rule": simulated.NEAREST_RULE,
                 "project": s.get_one(Project, self.project_id).name,
                 "generated_tokens": sum(generation.tokens for generation in generations),
                 "snapshot": {
@@ -327,7 +327,7 @@ class _Demo:
             }
 
 
-def _nearest_judge(project_id: int) -> Says:
+def _nearest_judge(project_id: int) -> Judge:
     """The second judge: which reply is nearer in meaning to one that a person wrote to the same email."""
     from generation.similarity import sentence_embeddings
 
@@ -345,7 +345,7 @@ def _nearest_judge(project_id: int) -> Says:
 
     def says(prompt: str, left: str, right: str) -> Verdict:
         similarities = (embed([left, right]) @ embed(written[prompt]).T).max(axis=1)
-        return simulated.nearest(*similarities.tolist())
+        return simulated.nearest_verdict(*similarities.tolist())
 
     return says
 
@@ -355,7 +355,7 @@ def _describe_model(version: ModelVersion) -> dict[str, Any]:
 
 
 def _describe_training(s: Session, run: TrainingRun) -> dict[str, Any]:
-    steps = [step for step in training_steps(s, run_id=run.id) if step.split.value == "TRAIN"]
+    steps = [step for step in load_steps(s, run_id=run.id) if step.split.value == "TRAIN"]
     return {
         "model": _describe_model(s.get_one(ModelVersion, run.model_version_id)),
         "losses": [round(step.loss, 5) for step in steps],
@@ -365,7 +365,7 @@ def _describe_training(s: Session, run: TrainingRun) -> dict[str, Any]:
 
 def _win_rates(evaluation_id: int) -> list[dict[str, Any]]:
     with reading() as s:
-        outcome = results(s, evaluation_id=evaluation_id)
+        outcome = load_results(s, evaluation_id=evaluation_id)
     return [
         {
             "candidate": outcome.candidate,
@@ -377,6 +377,6 @@ def _win_rates(evaluation_id: int) -> list[dict[str, Any]]:
             **{name: getattr(contrast, name) for name in ("wins", "ties", "both_bad", "losses", "n")},
             "protocol_sha256": outcome.evaluation.protocol_sha256,
         }
-        for verdicts in outcome.verdicts
+        for verdicts in outcome.by_reviewers
         for contrast in verdicts.contrasts
     ]

@@ -8,7 +8,7 @@ import re
 
 from stats.verdicts import Verdict
 
-NAME, SECOND = "Rule of thumb", "Nearest to people's"
+NAME, NEAREST_NAME = "Rule of thumb", "Nearest to people's"
 """Names of the two simulated reviewers; screens add "(simulated)"."""
 
 RULE = (
@@ -19,12 +19,12 @@ RULE = (
     "Both below 3 points: both bad. Less than 1 point apart: a tie. Otherwise the reply with more points is better."
 )
 
-CLOSER = 0.03
+MIN_DIFFERENCE = 0.03
 """Cosine by which one reply must be nearer."""
 
-NEAREST = (
+NEAREST_RULE = (
     "The reply whose meaning is nearer to a person's reply to the same email is better: cosine of sentence embeddings "
-    f"(all-MiniLM-L6-v2), the nearest of the people's replies counts. Less than {CLOSER} apart: a tie."
+    f"(all-MiniLM-L6-v2), the nearest of the people's replies counts. Less than {MIN_DIFFERENCE} apart: a tie."
 )
 
 _TROUBLE = re.compile(
@@ -44,7 +44,7 @@ _COMMON = frozenset(
 )
 
 
-def points(email: str, reply: str, *, finish_reason: str | None) -> float:
+def score_reply(email: str, reply: str, *, finish_reason: str | None) -> float:
     """What the rule gives one reply; about -8 to 9."""
     words = _WORD.findall(reply)
     total = 0.0
@@ -66,10 +66,10 @@ def points(email: str, reply: str, *, finish_reason: str | None) -> float:
     return total
 
 
-def verdict(email: str, left: str, right: str, *, left_finish: str | None, right_finish: str | None) -> Verdict:
+def rule_verdict(email: str, left: str, right: str, *, left_finish: str | None, right_finish: str | None) -> Verdict:
     """Which of two replies the rule wants."""
-    first = points(email, left, finish_reason=left_finish)
-    second = points(email, right, finish_reason=right_finish)
+    first = score_reply(email, left, finish_reason=left_finish)
+    second = score_reply(email, right, finish_reason=right_finish)
     if max(first, second) < 3:
         return Verdict.BOTH_BAD
     if abs(first - second) < 1:
@@ -77,8 +77,8 @@ def verdict(email: str, left: str, right: str, *, left_finish: str | None, right
     return Verdict.LEFT if first > second else Verdict.RIGHT
 
 
-def nearest(left: float, right: float) -> Verdict:
+def nearest_verdict(left: float, right: float) -> Verdict:
     """What the second judge says of two replies' similarities to people's, each a cosine."""
-    if abs(left - right) < CLOSER:
+    if abs(left - right) < MIN_DIFFERENCE:
         return Verdict.TIE
     return Verdict.LEFT if left > right else Verdict.RIGHT

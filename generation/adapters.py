@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from db.lookup import existing, refuse_retired
 from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
-from db.people import require
+from db.people import require_role
 from errors import BrokenModel
 from files import read_json
 from generation.base_model import free_model_name
 from llm.engine import Weights, can_load_adapters
-from llm.folder import check_model_folder, hash_weights, is_hub_id, shapes, template_of
+from llm.folder import check_model_folder, hash_weights, is_hub_id, read_shapes, read_template
 from llm.serving import RANKS
 from llm.template import template_hash
 from settings import ROOT, settings
@@ -38,14 +38,14 @@ def add_adapter(
 
     Raises `BrokenModel` for an adapter that is damaged, unsafe or for another base; `AlreadyThere` for a taken name.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     base = existing(s, ModelVersion, base_id, "base model")
     refuse_retired(base)
     name = free_model_name(s, name)
     path = Path(folder).expanduser().resolve()
     config = check_adapter(path, base.location)
     sha256 = hash_weights(path)
-    template = template_of(base.location)
+    template = read_template(base.location)
     version = ModelVersion(
         name=name,
         location=str(settings().models_dir / "merged" / f"{sha256[:16]}-on-{base.id}"),
@@ -54,7 +54,7 @@ def add_adapter(
         layout=base.layout,
         stop_tokens=base.stop_tokens,
         dtype=base.dtype,
-        adapter=kind_of(config, quantised=quantised),
+        adapter=adapter_kind(config, quantised=quantised),
         adapter_folder=str(path),
         parent_id=base.id,
     )
@@ -65,7 +65,7 @@ def add_adapter(
     return version
 
 
-def kind_of(config: Mapping[str, Any], *, quantised: bool = False) -> Adapter:
+def adapter_kind(config: Mapping[str, Any], *, quantised: bool = False) -> Adapter:
     """The kind of adapter that PEFT's configuration describes."""
     if config.get("use_dora"):
         return Adapter.DORA
@@ -103,12 +103,12 @@ def check_adapter(folder: Path, base: str) -> Mapping[str, Any]:
     if is_hub_id(base):
         return config
     check_model_folder(base)
-    _refuse_misfit(folder, shapes(Path(base)))
+    _refuse_misfit(folder, read_shapes(Path(base)))
     return config
 
 
 def _refuse_misfit(folder: Path, base: Mapping[str, tuple[int, ...]]) -> None:
-    matrices = shapes(folder)
+    matrices = read_shapes(folder)
     if not matrices:
         raise BrokenModel(f"The adapter in {folder} is empty or damaged. Save it again.")
     for name, shape in matrices.items():
@@ -137,7 +137,7 @@ def weights_of(version: ModelVersion) -> Weights:
     return Weights(version.name, version.parent.location, version.adapter_folder, rank or None)
 
 
-def engine_of(responder: Responder) -> Hashable:
+def engine_key(responder: Responder) -> Hashable:
     """A key of the engine that answers for the Responder; Responders with equal keys can share an engine."""
     if responder.model_version is None:
         return responder.endpoint_url, responder.endpoint_model, responder.key_variable

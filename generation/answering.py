@@ -17,14 +17,24 @@ from db.models import GenerationRun, Responder, Response
 from db.session import reading, session
 from errors import EngineFailed
 from generation.adapters import weights_of
-from generation.plan import missing, missing_in_trial
-from generation.resampling import to_draw_again
+from generation.plan import find_missing, find_missing_in_trial
+from generation.resampling import find_samples_to_redraw
 from generation.responders import prompt_format
 from jobs.progress import Progress
-from llm.client import Answer, Asking, Gone, Hopeless, Missing, Trouble, Unanswerable, ask, client_for
+from llm.client import (
+    EndpointLost,
+    EndpointRefusal,
+    GeneratedSamples,
+    MissingSamples,
+    RequestFailure,
+    RequestSettings,
+    UnanswerablePrompt,
+    openai_client,
+    request_samples,
+)
 from llm.endpoints import Endpoint
 from llm.engine import Weights
-from llm.folder import stop_tokens_of, template_of
+from llm.folder import read_stop_tokens, read_template
 from llm.template import system_hash, template_hash
 from settings import Engine, settings
 
@@ -49,7 +59,7 @@ class Answerer:
     """One of the run's Responders, copied so that no database object crosses into the event loop."""
 
     label: str
-    asking: Asking
+    request: RequestSettings
     weights: Weights | None
     """What an engine loads to answer; None for a remote endpoint."""
     rendering: Mapping[str, str | None]
@@ -66,7 +76,7 @@ Endpoints: TypeAlias = Mapping[Weights | None, Endpoint]
 
 
 @dataclass
-class Work:
+class AnsweringJob:
     """The state of one run's work in this process."""
 
     progress: Progress
@@ -87,22 +97,22 @@ class Work:
     _total: int = 0
     _open: int = 0
     """Responses of the total that are still missing."""
-    _told: float = 0.0
+    _reported_at: float = 0.0
     """When progress was last reported, on the monotonic clock."""
 
-    def left(self) -> Sequence[Missing]:
+    def list_missing(self) -> Sequence[MissingSamples]:
         """List what is still to be answered, without the prompts that were given up."""
         with reading() as s:
             run = s.get_one(GenerationRun, self.progress.run_id)
             if self.trial:
-                gaps = missing_in_trial(s, run=run)
+                gaps = find_missing_in_trial(s, run=run)
                 new = {gap.responder_id for gap in gaps} - set(self.answerers)
-                self.answerers = {**self.answerers, **answerers_of(s, new)}
+                self.answerers = {**self.answerers, **load_answerers(s, new)}
             else:
                 gaps = [
                     gap
                     for responder_id in self.answerers
-                    for gap in missing(
+                    for gap in find_missing(
                         s,
                         responder_id=responder_id,
                         scope=run.scope,
@@ -110,23 +120,25 @@ class Work:
                         prompt_limit=run.prompt_limit,
                     )
                 ]
-            self._open = sum(len(gap.samples) for gap in gaps)
+            self._open = sum(len(gap.sample_numbers) for gap in gaps)
             self._total = max(run.total, self._total, self._open)
-            gaps = self._not_given_up(gaps)
+            gaps = self._without_given_up(gaps)
             if not gaps and not self.trial:
                 gaps = [
                     gap
                     for responder_id in self.answerers
-                    for gap in self._not_given_up(to_draw_again(s, responder_id=responder_id, run_id=run.id))
+                    for gap in self._without_given_up(
+                        find_samples_to_redraw(s, responder_id=responder_id, run_id=run.id)
+                    )
                 ]
         return gaps
 
-    def _not_given_up(self, gaps: Sequence[Missing]) -> Sequence[Missing]:
+    def _without_given_up(self, gaps: Sequence[MissingSamples]) -> Sequence[MissingSamples]:
         return [gap for gap in gaps if _key(gap) not in self.given_up]
 
-    def tell(self, stage: str) -> None:
+    def report_progress(self, stage: str) -> None:
         """Report how far the run is."""
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
         self.progress.update(
             stage=stage,
             done=self._total - self._open,
@@ -137,17 +149,17 @@ class Work:
         )
 
     @property
-    def seconds_since_told(self) -> float:
+    def seconds_since_report(self) -> float:
         """Seconds since progress was last reported."""
-        return time.monotonic() - self._told
+        return time.monotonic() - self._reported_at
 
-    def starting(self, waited: float) -> None:
+    def report_engine_start(self, waited: float) -> None:
         """Report every few seconds that the engine is starting."""
-        if self.seconds_since_told > 3:
-            self._told = time.monotonic()
+        if self.seconds_since_report > 3:
+            self._reported_at = time.monotonic()
             self.progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
 
-    def answer(self, endpoints: Endpoints, gaps: Sequence[Missing]) -> None:
+    def answer(self, endpoints: Endpoints, gaps: Sequence[MissingSamples]) -> None:
         """Ask for all gaps once, and save batches as they come. Raises `EngineDied`, `EngineFailed`.
 
         Each gap is filled by its own Responder's model. Prompts that were in flight when the engine died are asked
@@ -160,28 +172,28 @@ class Work:
         for gap in sorted(gaps, key=lambda gap: self._deaths[_key(gap)]):
             asyncio.run(self._answer(endpoints, [gap], 1))
 
-    async def _answer(self, endpoints: Endpoints, gaps: Sequence[Missing], at_once: int) -> None:
+    async def _answer(self, endpoints: Endpoints, gaps: Sequence[MissingSamples], at_once: int) -> None:
         saved_at = started_at = time.monotonic()
         tokens_before, open_before = self.tokens, self._open
         slots = asyncio.Semaphore(at_once)
-        batch: list[tuple[Missing, Answer]] = []
-        in_flight: dict[tuple[int, int], Missing] = {}
+        batch: list[tuple[MissingSamples, GeneratedSamples]] = []
+        in_flight: dict[tuple[int, int], MissingSamples] = {}
 
         def save() -> None:
             nonlocal batch, saved_at
             self._save(batch, endpoints)
             batch, saved_at = [], time.monotonic()
-            if self.seconds_since_told > 1:
+            if self.seconds_since_report > 1:
                 elapsed = time.monotonic() - started_at
                 seconds_left = elapsed * self._open / max(1, open_before - self._open)
                 rate = (self.tokens - tokens_before) / elapsed
                 time_left = f"about {seconds_left / 60:.0f} min" if seconds_left >= 60 else "under a minute"
                 time_left = f", {time_left} left" if self._open > 0 else ""
-                self.tell(f"Generating, {rate:.0f} tokens a second{time_left}")
+                self.report_progress(f"Generating, {rate:.0f} tokens a second{time_left}")
 
-        async with client_for(next(iter(endpoints.values()))) as client:
+        async with openai_client(next(iter(endpoints.values()))) as client:
 
-            async def answer_gap(gap: Missing) -> tuple[Missing, Answer | None]:
+            async def answer_gap(gap: MissingSamples) -> tuple[MissingSamples, GeneratedSamples | None]:
                 async with slots:
                     in_flight[_key(gap)] = gap
                     answer = await self._try_gap(client, endpoints[self.answerers[gap.responder_id].weights], gap)
@@ -196,11 +208,11 @@ class Work:
                         batch.append((gap, answer))
                     if batch and (len(batch) >= BATCH or time.monotonic() - saved_at > PATIENCE):
                         save()
-            except Gone:
+            except EndpointLost:
                 save()
                 self._count_deaths(list(in_flight.values()))
                 raise EngineDied from None
-            except Hopeless as problem:
+            except EndpointRefusal as problem:
                 save()
                 raise EngineFailed(str(problem)) from None
             finally:
@@ -209,44 +221,46 @@ class Work:
                 await asyncio.gather(*tasks, return_exceptions=True)
             save()
 
-    def _count_deaths(self, gaps: Sequence[Missing]) -> None:
+    def _count_deaths(self, gaps: Sequence[MissingSamples]) -> None:
         """Count a death for each gap in flight when the engine died; give up one that was alone too often."""
         for gap in gaps:
             self._deaths[_key(gap)] += 1
         if len(gaps) == 1 and self._deaths[_key(gaps[0])] > DEATHS_ALONE:
             self.last_problem = (
-                f"{self._quoted(gaps[0])} killed the engine each time it was asked. It is left out; "
+                f"{self._describe_prompt(gaps[0])} killed the engine each time it was asked. It is left out; "
                 "report it to the engine's makers."
             )
             self._give_up(gaps[0])
 
-    def _give_up(self, gap: Missing) -> None:
+    def _give_up(self, gap: MissingSamples) -> None:
         log.warning("%s", self.last_problem)
         log.warning("Prompt %d is given up; the others go on.", gap.prompt_id)
         self.given_up.add(_key(gap))
 
-    async def _try_gap(self, client: AsyncOpenAI, endpoint: Endpoint, gap: Missing) -> Answer | None:
+    async def _try_gap(self, client: AsyncOpenAI, endpoint: Endpoint, gap: MissingSamples) -> GeneratedSamples | None:
         """Ask for one gap; None where that failed, which is counted."""
         try:
-            return await ask(client, endpoint, self.answerers[gap.responder_id].asking, gap, seed=self.seed)
-        except Unanswerable as problem:
+            return await request_samples(
+                client, endpoint, self.answerers[gap.responder_id].request, gap, seed=self.seed
+            )
+        except UnanswerablePrompt as problem:
             self._failures[_key(gap)] = TRIES
-            self.last_problem = f"{self._quoted(gap)} was refused: {problem}"
-        except Trouble as problem:
+            self.last_problem = f"{self._describe_prompt(gap)} was refused: {problem}"
+        except RequestFailure as problem:
             self._failures[_key(gap)] += 1
-            self.last_problem = f"{self._quoted(gap)} could not be answered: {problem}"
+            self.last_problem = f"{self._describe_prompt(gap)} could not be answered: {problem}"
         if self._failures[_key(gap)] >= TRIES:
             self._give_up(gap)
         else:
             log.warning("%s", self.last_problem)
         return None
 
-    def _quoted(self, gap: Missing) -> str:
+    def _describe_prompt(self, gap: MissingSamples) -> str:
         """Name a prompt by its first words, since readers of a message know no ids."""
         words = f"The prompt “{shorten(gap.text, 50, placeholder=' …')}”"
         return words if len(self.answerers) == 1 else f"{words}, asked of {self.answerers[gap.responder_id].label},"
 
-    def _save(self, batch: Sequence[tuple[Missing, Answer]], endpoints: Endpoints) -> None:
+    def _save(self, batch: Sequence[tuple[MissingSamples, GeneratedSamples]], endpoints: Endpoints) -> None:
         rows = [
             {
                 "prompt_id": gap.prompt_id,
@@ -274,12 +288,12 @@ class Work:
         self.tokens += sum(answer.tokens for _, answer in batch)
 
 
-def answerers_of(s: Session, responder_ids: Collection[int]) -> dict[int, Answerer]:
+def load_answerers(s: Session, responder_ids: Collection[int]) -> dict[int, Answerer]:
     """The Answerer of each of these Responders, by the Responder's id."""
     answerers: dict[int, Answerer] = {}
     for responder in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
         weights = weights_of(responder.model_version) if responder.model_version is not None else None
-        asking = Asking.of(responder, prompt_format(responder))
+        asking = RequestSettings.of(responder, prompt_format(responder))
         answerers[responder.id] = Answerer(responder.label, asking, weights, _read_rendering(weights))
     return answerers
 
@@ -287,12 +301,12 @@ def answerers_of(s: Session, responder_ids: Collection[int]) -> dict[int, Answer
 def _read_rendering(weights: Weights | None) -> dict[str, str | None]:
     if weights is None or settings().engine is Engine.echo or settings().engine_url:
         return {"template_hash": None, "stop_tokens": None}  # no folder is read here
-    template = template_of(weights.location)
+    template = read_template(weights.location)
     return {
         "template_hash": template_hash(template) if template else None,
-        "stop_tokens": stop_tokens_of(weights.location),
+        "stop_tokens": read_stop_tokens(weights.location),
     }
 
 
-def _key(gap: Missing) -> tuple[int, int]:
+def _key(gap: MissingSamples) -> tuple[int, int]:
     return gap.responder_id, gap.prompt_id

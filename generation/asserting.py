@@ -30,9 +30,9 @@ from db.models import (
     Role,
     now,
 )
-from db.people import require
+from db.people import require_role
 from errors import AlreadyThere, NotFound, Refused
-from generation.assertions import TITLES, check, cleaned_value
+from generation.assertions import TITLES, check, clean_value
 
 BATCH = 200
 """Responses checked between two saves."""
@@ -40,7 +40,7 @@ LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
-class Unchecked:
+class UncheckedResponse:
     """A response without results of some standing assertions."""
 
     response_id: int
@@ -63,7 +63,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Share:
+class PassRate:
     """How many of a Responder's replies pass an assertion."""
 
     assertion_id: int
@@ -73,13 +73,13 @@ class Share:
     checked: int
 
     @property
-    def share(self) -> float:
+    def rate(self) -> float:
         """Passed out of checked, from 0 to 1; 0 where none was checked."""
         return self.passed / self.checked if self.checked else 0.0
 
 
 @dataclass(frozen=True)
-class Failing:
+class FailedReply:
     """A reply that fails an assertion."""
 
     response_id: int
@@ -90,16 +90,16 @@ class Failing:
 
 
 @dataclass(frozen=True)
-class Failures:
+class FailedReplies:
     """Replies of one Responder that fail one assertion."""
 
-    shown: Sequence[Failing]
+    shown: Sequence[FailedReply]
     total: int
-    to_rank: Sequence[int]
+    comparison_ids: Sequence[int]
     """Ids of Comparisons that this manager may still rank; the first failing replies in them, at most the limit."""
-    kept_to_rank: int
+    withheld_to_rank: int
     """Replies left out because this manager may still rank them."""
-    kept_to_judge: int
+    withheld_to_judge: int
     """Replies left out because this manager may still judge them blind."""
 
 
@@ -108,12 +108,12 @@ def add_assertion(s: Session, *, by: int, project_id: int, claim: Claim, value: 
 
     Raises `Refused` for a value that nothing can be checked by, `AlreadyThere` for a name in use.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     name = " ".join(name.split()) or TITLES[claim]
     if len(name) > LONGEST_NAME:
         raise Refused(f"The name has {len(name)} characters; at most {LONGEST_NAME} are kept. Shorten it.")
-    value = cleaned_value(claim, value)
-    if any(assertion.name == name for assertion in assertions(s, project_id=project_id)):
+    value = clean_value(claim, value)
+    if any(assertion.name == name for assertion in list_assertions(s, project_id=project_id)):
         raise AlreadyThere(f"There is a check “{name}” already. Give this one another name, or end that one.")
     assertion = Assertion(project_id=project_id, name=name, claim=claim, value=value, created_by_id=by)
     s.add(assertion)
@@ -130,7 +130,7 @@ def end_assertion(s: Session, *, by: int, assertion_id: int) -> None:
     s.flush()
 
 
-def assertions(s: Session, *, project_id: int) -> Sequence[Assertion]:
+def list_assertions(s: Session, *, project_id: int) -> Sequence[Assertion]:
     """The project's standing assertions, oldest first."""
     return s.scalars(
         select(Assertion).where(Assertion.project_id == project_id, Assertion.ended_at.is_(None)).order_by(Assertion.id)
@@ -139,7 +139,7 @@ def assertions(s: Session, *, project_id: int) -> Sequence[Assertion]:
 
 def _get_assertion(s: Session, *, by: int, assertion_id: int) -> Assertion:
     assertion = existing(s, Assertion, assertion_id, "check")
-    require(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
     return assertion
 
 
@@ -160,24 +160,24 @@ def check_new(s: Session, *, project_id: int, response_ids: Sequence[int] | None
     Call it after saving responses. It leaves LIKE_REFERENCE to `generation.similarity`, which needs a model.
     """
     checked = 0
-    while batch := unchecked(s, project_id=project_id, response_ids=response_ids):
-        keep(s, found(batch))
+    while batch := find_unchecked(s, project_id=project_id, response_ids=response_ids):
+        save_results(s, run_assertions(batch))
         checked += len(batch)
     return checked
 
 
-def unchecked(
+def find_unchecked(
     s: Session, *, project_id: int, response_ids: Sequence[int] | None = None, limit: int = BATCH
-) -> list[Unchecked]:
+) -> list[UncheckedResponse]:
     """Responses without a result of some standing assertion that needs no model, at most `limit`, oldest first."""
     standing = standing_assertions(s, project_id=project_id, of_meaning=False)
     only = [] if response_ids is None else [Response.id.in_(response_ids)]
-    return load_unchecked(s, standing, [*lacking(project_id, standing), *only], limit=limit)
+    return load_unchecked(s, standing, [*unchecked_conditions(project_id, standing), *only], limit=limit)
 
 
 def load_unchecked(
     s: Session, standing: Sequence[Assertion], conditions: Sequence[ColumnElement[bool]], *, limit: int
-) -> list[Unchecked]:
+) -> list[UncheckedResponse]:
     """The first responses that fit the conditions, each with those of the assertions that have no result of it."""
     if not standing:
         return []
@@ -196,15 +196,15 @@ def load_unchecked(
     )
     checked = {(assertion_id, response_id) for assertion_id, response_id in results}
     return [
-        Unchecked(*row, tuple((a.id, a.claim, a.value) for a in standing if (a.id, row.id) not in checked))
+        UncheckedResponse(*row, tuple((a.id, a.claim, a.value) for a in standing if (a.id, row.id) not in checked))
         for row in rows
     ]
 
 
-def unchecked_count(s: Session, *, project_id: int) -> int:
-    """How many responses `unchecked` gives in all."""
+def count_unchecked(s: Session, *, project_id: int) -> int:
+    """How many responses `find_unchecked` gives in all."""
     standing = standing_assertions(s, project_id=project_id, of_meaning=False)
-    return count_unchecked_of(s, standing, lacking(project_id, standing))
+    return count_unchecked_of(s, standing, unchecked_conditions(project_id, standing))
 
 
 def count_unchecked_of(s: Session, standing: Sequence[Assertion], conditions: Sequence[ColumnElement[bool]]) -> int:
@@ -215,11 +215,11 @@ def count_unchecked_of(s: Session, standing: Sequence[Assertion], conditions: Se
 
 def standing_assertions(s: Session, *, project_id: int, of_meaning: bool) -> list[Assertion]:
     """Those of the project's assertions that compare meanings, for which a model is needed, or all others."""
-    standing = assertions(s, project_id=project_id)
+    standing = list_assertions(s, project_id=project_id)
     return [assertion for assertion in standing if (assertion.claim is Claim.LIKE_REFERENCE) is of_meaning]
 
 
-def lacking(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElement[bool]]:
+def unchecked_conditions(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElement[bool]]:
     """SQL conditions on the project's responses that lack a result of at least one of the assertions."""
     assertion_ids = [assertion.id for assertion in standing]
     results = (
@@ -232,7 +232,9 @@ def lacking(project_id: int, standing: Sequence[Assertion]) -> list[ColumnElemen
     return [Prompt.project_id == project_id, results < len(standing)]
 
 
-def found(responses: Iterable[Unchecked], similarities: Mapping[int, float] | None = None) -> list[Result]:
+def run_assertions(
+    responses: Iterable[UncheckedResponse], similarities: Mapping[int, float] | None = None
+) -> list[Result]:
     """Run the assertions on the responses; this takes no database, so no transaction stays open meanwhile.
 
     Args:
@@ -249,7 +251,7 @@ def found(responses: Iterable[Unchecked], similarities: Mapping[int, float] | No
     return results
 
 
-def keep(s: Session, results: Sequence[Result]) -> None:
+def save_results(s: Session, results: Sequence[Result]) -> None:
     """Save results. A row that another process saved meanwhile stays: the reply has not changed since."""
     if not results:
         return
@@ -258,31 +260,31 @@ def keep(s: Session, results: Sequence[Result]) -> None:
     s.execute(insert_into(s, AssertionResult).on_conflict_do_nothing(), rows)
 
 
-def keep_checked(s: Session, *, by: int, project_id: int, results: Sequence[Result]) -> None:
+def save_results_as_manager(s: Session, *, by: int, project_id: int, results: Sequence[Result]) -> None:
     """Save results that a manager's page computed; managers only."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    keep(s, results)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    save_results(s, results)
 
 
-def shares(s: Session, *, by: int, project_id: int) -> list[Share]:
+def pass_rates(s: Session, *, by: int, project_id: int) -> list[PassRate]:
     """Count passed and checked replies by Responder and standing assertion, both in order of age; managers only."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     rows = s.execute(
         select(AssertionResult.assertion_id, Responder, func.count().filter(AssertionResult.passed), func.count())
         .join(Assertion, Assertion.id == AssertionResult.assertion_id)
         .join(Response, Response.id == AssertionResult.response_id)
         .join(Responder, Responder.id == Response.responder_id)
-        .where(Assertion.project_id == project_id, Assertion.ended_at.is_(None), Responder.kept)
+        .where(Assertion.project_id == project_id, Assertion.ended_at.is_(None), Responder.listed)
         .group_by(AssertionResult.assertion_id, Responder.id)
         .order_by(Responder.id, AssertionResult.assertion_id)
     ).all()
     return [
-        Share(assertion_id, responder.id, responder.label, passed, checked)
+        PassRate(assertion_id, responder.id, responder.label, passed, checked)
         for assertion_id, responder, passed, checked in rows
     ]
 
 
-def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit: int = 10) -> Failures:
+def failed_replies(s: Session, *, by: int, assertion_id: int, responder_id: int, limit: int = 10) -> FailedReplies:
     """The first `limit` replies that fail, oldest first, without those that this manager may still rank or judge.
 
     A manager who knows whose reply it is cannot judge it blind, nor rank it without thinking of its author.
@@ -309,12 +311,12 @@ def failures(s: Session, *, by: int, assertion_id: int, responder_id: int, limit
     shown = s.execute(replies.where(~judging, ~ranking).limit(limit))
     to_rank_ids = s.scalars(replies.where(~judging, ranking).with_only_columns(Response.id).limit(limit)).all()
     comparisons = s.scalars(_open_comparisons(by).where(ComparisonResponse.response_id.in_(to_rank_ids)).distinct())
-    return Failures(
-        shown=[Failing(*row) for row in shown],
+    return FailedReplies(
+        shown=[FailedReply(*row) for row in shown],
         total=count(),
-        to_rank=sorted(comparisons),
-        kept_to_rank=count(~judging, ranking),
-        kept_to_judge=count(judging),
+        comparison_ids=sorted(comparisons),
+        withheld_to_rank=count(~judging, ranking),
+        withheld_to_judge=count(judging),
     )
 
 

@@ -17,7 +17,7 @@ from iso639.exceptions import InvalidLanguageValue
 
 from db.models import Claim
 from errors import Refused
-from generation.invented_numbers import in_words, invented_numbers
+from generation.invented_numbers import format_numbers, invented_numbers
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -65,7 +65,7 @@ def check(
     """Whether the claim holds of a reply; None where it cannot be checked, which is no failure.
 
     Args:
-        value: as `cleaned_value` returns it.
+        value: as `clean_value` returns it.
         similarity: cosine to the nearest reply by a person, for LIKE_REFERENCE only; None where there is no such reply.
     """
     match claim:
@@ -166,7 +166,7 @@ def in_language(text: str, language: str) -> Finding:
 def no_new_numbers(text: str, known: Sequence[str]) -> Finding:
     """Whether every number of the text stands in one of the known texts too."""
     invented = invented_numbers(text, known=known)
-    return Finding(not invented, in_words(invented))
+    return Finding(not invented, format_numbers(invented))
 
 
 def like_reference(similarity: float, least: float) -> Finding:
@@ -176,7 +176,7 @@ def like_reference(similarity: float, least: float) -> Finding:
     return Finding(similarity >= least, shown + (f", {least:g} wanted" if similarity < least else ""))
 
 
-def cleaned_value(claim: Claim, value: str) -> str:
+def clean_value(claim: Claim, value: str) -> str:
     """The value to store for what a manager typed. Raises `Refused` with the remedy where it cannot be checked by."""
     if len(value) > LONGEST_VALUE:
         raise Refused(f"That has {len(value):,} characters; at most {LONGEST_VALUE:,} are kept. Shorten it.")
@@ -212,8 +212,8 @@ def cleaned_value(claim: Claim, value: str) -> str:
             return ""
 
 
-def sentence(claim: Claim, value: str) -> str:
-    """Describe for people what an assertion checks; `value` as `cleaned_value` returns it."""
+def describe_claim(claim: Claim, value: str) -> str:
+    """Describe for people what an assertion checks; `value` as `clean_value` returns it."""
     listed = ", ".join(f"“{line}”" for line in value.splitlines())
     match claim:
         case Claim.MATCHES:

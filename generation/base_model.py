@@ -8,17 +8,17 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Layout, ModelVersion, Role
-from db.people import require
+from db.models import ChatLayout, ModelVersion, Role
+from db.people import require_role
 from errors import AlreadyThere, BrokenModel, Refused
 from files import MANIFEST, write_json
 from llm.folder import (
     check_model_folder,
-    dtype_of,
     is_hub_id,
-    special_tokens_of,
-    stop_tokens_of,
-    template_of,
+    read_dtype,
+    read_special_tokens,
+    read_stop_tokens,
+    read_template,
     weights_sha256,
 )
 from llm.template import LAYOUTS, check_system_prompt, template_hash
@@ -59,7 +59,7 @@ def free_model_name(s: Session, name: str) -> str:
 
 
 def add_model(
-    s: Session, *, by: int, project_id: int, name: str, location: str, layout: Layout | None = None
+    s: Session, *, by: int, project_id: int, name: str, location: str, layout: ChatLayout | None = None
 ) -> ModelVersion:
     """Register a model folder or hub id as a ModelVersion; managers only.
 
@@ -69,7 +69,7 @@ def add_model(
     Raises `BrokenModel` for a folder that cannot be used, `AlreadyThere` for a taken name, `BadTemplate` where the
     template would leave the system prompt out.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     name = free_model_name(s, name)
     if not location.strip():
         raise Refused("Say where the model is: a folder on this machine, or its id on the hub.")
@@ -77,9 +77,9 @@ def add_model(
     if layout is not None:
         location = _make_layout_folder(location, name=name, layout=layout)
     check_loadable(location)
-    template = template_of(location)
+    template = read_template(location)
     if template is not None:
-        check_system_prompt(template, special=special_tokens_of(location))
+        check_system_prompt(template, special=read_special_tokens(location))
     return _store(s, name=name, location=location, layout=layout)
 
 
@@ -87,31 +87,31 @@ def _resolve(location: str) -> str:
     return location if is_hub_id(location) else str(Path(location).expanduser().resolve())
 
 
-def _store(s: Session, *, name: str, location: str, layout: Layout | None) -> ModelVersion:
-    template = template_of(location)
+def _store(s: Session, *, name: str, location: str, layout: ChatLayout | None) -> ModelVersion:
+    template = read_template(location)
     version = ModelVersion(
         name=name,
         location=location,
         sha256=weights_sha256(location),
         template_hash=template_hash(template) if template else None,
         layout=layout,
-        stop_tokens=stop_tokens_of(location),
-        dtype=dtype_of(location),
+        stop_tokens=read_stop_tokens(location),
+        dtype=read_dtype(location),
     )
     s.add(version)
     s.flush()
     return version
 
 
-def _make_layout_folder(location: str, *, name: str, layout: Layout) -> str:
+def _make_layout_folder(location: str, *, name: str, layout: ChatLayout) -> str:
     """Make a folder of links to the model's files, with the layout as its chat template, and return its path.
 
     So engine and trainer find the same template where they look for any model's.
     """
     if is_hub_id(location):
         raise Refused("A layout needs the model as a folder on this machine. Download it, and give the folder.")
-    check_model_folder(location, templated=False)
-    if template_of(location) is not None:
+    check_model_folder(location, needs_template=False)
+    if read_template(location) is not None:
         raise Refused("The model has its own chat template, and that is always used. Choose no layout.")
     folder = settings().models_dir / "laid-out" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{layout.value.lower()}"
     if folder.exists():

@@ -60,7 +60,7 @@ def invented_numbers(text: str, *, known: Sequence[str]) -> list[str]:
     return _as_written(text, [token for token in tokens if token not in known_tokens])
 
 
-def in_words(numbers: Sequence[str]) -> str:
+def format_numbers(numbers: Sequence[str]) -> str:
     """The numbers as a phrase for people: the first `SHOWN`, and how many more."""
     more = len(numbers) - SHOWN
     return ", ".join(numbers[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -9,15 +9,15 @@ from typing import Any
 from sqlalchemy import Select, insert, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import MOST, comparison_key, nearly_same
+from db.comparisons import MAX_RESPONSES, comparison_key, nearly_same
 from db.models import Comparison, ComparisonResponse, ComparisonState, Prompt, Responder, ResponderKind, Response, Role
-from db.people import require
+from db.people import require_role
 from errors import Refused
-from texts.rules import as_shown
+from texts.rules import load_text_filter
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairingCounts:
     """How many Comparisons pairing made and left out."""
 
     created: int
@@ -31,7 +31,7 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Reply:
+class PairingReply:
     """What pairing needs to know of a Response."""
 
     id: int
@@ -44,16 +44,16 @@ class Reply:
 
 
 def select_replies() -> Select[*tuple[Any, ...]]:
-    """The columns of a `Reply`, of the responses to training prompts."""
+    """The columns of a `PairingReply`, of the responses to training prompts."""
     columns = Response.id, Response.prompt_id, Response.responder_id, Response.sample, Response.text
     return select(*columns, Response.replaces_id).join(Response.prompt).where(Prompt.held_out.is_(False))
 
 
-def offered(replies: Iterable[Reply]) -> dict[int, Reply]:
+def replies_by_sample(replies: Iterable[PairingReply]) -> dict[int, PairingReply]:
     """One Responder's replies to one prompt by sample number; a replacement has the number of the reply it replaces."""
     by_id = {reply.id: reply for reply in replies}
     replaced = {reply.replaces for reply in by_id.values()}
-    by_sample: dict[int, Reply] = {}
+    by_sample: dict[int, PairingReply] = {}
     for reply in sorted(by_id.values(), key=lambda reply: reply.sample):
         if reply.id in replaced:
             continue
@@ -64,30 +64,30 @@ def offered(replies: Iterable[Reply]) -> dict[int, Reply]:
     return dict(sorted(by_sample.items()))
 
 
-def pairs_of(replies: Iterable[Reply], *, across: frozenset[int]) -> list[tuple[Reply, Reply]]:
+def reply_pairs(replies: Iterable[PairingReply], *, across: frozenset[int]) -> list[tuple[PairingReply, PairingReply]]:
     """The pairs for each prompt: each Responder's samples two by two (0 with 1, 2 with 3), and samples 0 across some.
 
     Args:
         replies: in any order.
         across: ids of the Responders whose samples 0 are compared with each other.
     """
-    by_prompt: dict[int, list[Reply]] = defaultdict(list)
+    by_prompt: dict[int, list[PairingReply]] = defaultdict(list)
     for reply in sorted(replies, key=lambda reply: (reply.prompt_id, reply.responder_id, reply.sample)):
         by_prompt[reply.prompt_id].append(reply)
-    pairs: list[tuple[Reply, Reply]] = []
+    pairs: list[tuple[PairingReply, PairingReply]] = []
     for prompt_replies in by_prompt.values():
-        firsts: list[Reply] = []
+        firsts: list[PairingReply] = []
         for responder_id, own_replies in groupby(prompt_replies, key=lambda reply: reply.responder_id):
-            samples = offered(own_replies)
+            samples = replies_by_sample(own_replies)
             pairs += [(reply, samples[n + 1]) for n, reply in samples.items() if n % 2 == 0 and n + 1 in samples]
             firsts += [samples[0]] if 0 in samples and responder_id in across else []
         pairs += combinations(firsts, 2)
     return pairs
 
 
-def together_of(replies: Iterable[Reply]) -> list[tuple[Reply, ...]]:
+def reply_groups(replies: Iterable[PairingReply]) -> list[tuple[PairingReply, ...]]:
     """All replies to each prompt that has two or more; first samples first, so that no Responder crowds out others."""
-    by_prompt: dict[int, list[Reply]] = defaultdict(list)
+    by_prompt: dict[int, list[PairingReply]] = defaultdict(list)
     replies = list(replies)
     replaced = {reply.replaces for reply in replies}
     for reply in sorted(replies, key=lambda reply: (reply.prompt_id, reply.sample, reply.responder_id)):
@@ -96,9 +96,11 @@ def together_of(replies: Iterable[Reply]) -> list[tuple[Reply, ...]]:
     return [tuple(group) for group in by_prompt.values() if len(group) > 1]
 
 
-def offer_for_ranking(s: Session, *, by: int, project_id: int, responder_ids: Sequence[int], together: bool) -> Paired:
+def offer_for_ranking(
+    s: Session, *, by: int, project_id: int, responder_ids: Sequence[int], together: bool
+) -> PairingCounts:
     """Offer these Responders' replies for ranking; managers only. Raises `Refused` where no Responder is named."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if not responder_ids:
         raise Refused("Choose whose replies are to be ranked.")
     return make_comparisons(s, project_id=project_id, responder_ids=responder_ids, together=together)
@@ -106,14 +108,14 @@ def offer_for_ranking(s: Session, *, by: int, project_id: int, responder_ids: Se
 
 def make_comparisons(
     s: Session, *, project_id: int, responder_ids: Sequence[int] | None = None, together: bool = False
-) -> Paired:
+) -> PairingCounts:
     """Offer responses to training prompts for ranking; the same set of responses is offered once.
 
     Args:
         responder_ids: whose responses; these Responders are compared with each other. None means those of every
             Responder, with the people compared with each other.
-        together: make one comparison for each prompt, of all these replies that differ in words, at most `MOST`; else
-            make pairs.
+        together: make one comparison for each prompt, of at most `MAX_RESPONSES` of these replies that differ in
+            words; else make pairs.
     """
     query = select_replies().where(Prompt.project_id == project_id)
     if responder_ids is None:
@@ -123,12 +125,12 @@ def make_comparisons(
         across = frozenset(responder_ids)
         query = query.where(Response.responder_id.in_(across))
     known = set(s.scalars(select(Comparison.key).where(Comparison.project_id == project_id)))
-    shown = as_shown(s, project_id=project_id)  # texts that look the same give nothing to choose
-    replies = [replace(reply, text=shown(reply.text)) for reply in (Reply(*row) for row in s.execute(query))]
-    new: dict[str, Sequence[Reply]] = {}
+    shown = load_text_filter(s, project_id=project_id)  # texts that look the same give nothing to choose
+    replies = [replace(reply, text=shown(reply.text)) for reply in (PairingReply(*row) for row in s.execute(query))]
+    new: dict[str, Sequence[PairingReply]] = {}
     already = identical = empty = 0
-    for group in together_of(replies) if together else pairs_of(replies, across=across):
-        distinct = _distinct(group)[:MOST]
+    for group in reply_groups(replies) if together else reply_pairs(replies, across=across):
+        distinct = _distinct(group)[:MAX_RESPONSES]
         if comparison_key([reply.id for reply in (distinct if together else group)]) in known:
             already += 1
         elif len(distinct) > 1:
@@ -145,7 +147,7 @@ def make_comparisons(
                 "prompt_id": group[0].prompt_id,
                 "key": key,
                 "near_identical": key in near,
-                "state": ComparisonState.AWAY if key in near else ComparisonState.OPEN,
+                "state": ComparisonState.NOT_OFFERED if key in near else ComparisonState.OPEN,
             }
             for key, group in new.items()
         ]
@@ -156,12 +158,12 @@ def make_comparisons(
             for reply in new[key]
         ]
         s.execute(insert(ComparisonResponse), members)
-    return Paired(len(new) - len(near), already, identical, empty, len(near))
+    return PairingCounts(len(new) - len(near), already, identical, empty, len(near))
 
 
-def _distinct(replies: Iterable[Reply]) -> list[Reply]:
+def _distinct(replies: Iterable[PairingReply]) -> list[PairingReply]:
     """The replies that have words, one of each wording."""
-    by_words: dict[str, Reply] = {}
+    by_words: dict[str, PairingReply] = {}
     for reply in replies:
         words = " ".join(reply.text.split())
         if words:

@@ -35,7 +35,7 @@ CONVERSATIONS: Sequence[tuple[PromptFormat, str, str | None, str]] = (
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainerView:
     """One conversation as the trainer's libraries tokenize and score it."""
 
     prompt: Sequence[int]
@@ -47,7 +47,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Heard:
+class EngineView:
     """The same conversation as the engine tokenizes and scores it."""
 
     prompt: Sequence[int]
@@ -70,7 +70,7 @@ def conversations() -> list[list[Message]]:
     return [prompt.messages(text, context) for prompt, text, context, _ in CONVERSATIONS]
 
 
-def alone(ours: Sequence[Seen], *, bos: int | None, stops: frozenset[int]) -> str | None:
+def trainer_problem(ours: Sequence[TrainerView], *, bos: int | None, stops: frozenset[int]) -> str | None:
     """What is wrong with the trainer's own tokens, before any comparison; None where nothing is. Pure."""
     for seen in ours:
         if list(seen.whole[: len(seen.prompt)]) != list(seen.prompt):
@@ -78,7 +78,7 @@ def alone(ours: Sequence[Seen], *, bos: int | None, stops: frozenset[int]) -> st
                 "With its reply, a conversation does not begin as it does alone, so the model would learn from another "
                 "text than it meets in use. This chat template is not fit for training: choose another model."
             )
-        if doubled(seen.prompt, bos):
+        if has_two_bos(seen.prompt, bos):
             return (
                 "Conversations begin with two begin-of-text tokens (BOS): the template puts one in and the tokenizer "
                 "another. Take it out of the template, or set add_bos_token to false in tokenizer_config.json."
@@ -93,17 +93,17 @@ def alone(ours: Sequence[Seen], *, bos: int | None, stops: frozenset[int]) -> st
     return None
 
 
-def doubled(prompt: Sequence[int], bos: int | None) -> bool:
+def has_two_bos(prompt: Sequence[int], bos: int | None) -> bool:
     """Whether a conversation begins with two begin-of-text tokens. Pure."""
     return bos is not None and list(prompt[:2]) == [bos, bos]
 
 
-def compared(ours: Sequence[Seen], theirs: Sequence[Heard], *, bos: int | None, dtype: str) -> Parity:
+def compare_views(ours: Sequence[TrainerView], theirs: Sequence[EngineView], *, bos: int | None, dtype: str) -> Parity:
     """Compare the trainer's tokens and log-probabilities with the engine's. Pure."""
     for seen, heard in zip(ours, theirs, strict=True):
         if list(heard.prompt) == list(seen.prompt):
             continue
-        if doubled(heard.prompt, bos):
+        if has_two_bos(heard.prompt, bos):
             return Parity(
                 "The engine puts a second begin-of-text token (BOS) in front of every prompt. Take it out of the "
                 "template, or set add_bos_token to false in tokenizer_config.json."

@@ -14,18 +14,27 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.lookup import refuse_retired, the_model
+from db.lookup import get_model, refuse_retired
 from db.models import ParityCheck, Role, RunStatus
-from db.people import require
+from db.people import require_role
 from db.session import reading, session
 from errors import BadTemplate, BrokenModel, EngineFailed, Refused
 from generation.adapters import ensure_merged, weights_of
-from generation.parity import CONVERSATIONS, TOLERANCE, Heard, Parity, Seen, alone, compared, conversations
+from generation.parity import (
+    CONVERSATIONS,
+    TOLERANCE,
+    EngineView,
+    Parity,
+    TrainerView,
+    compare_views,
+    conversations,
+    trainer_problem,
+)
 from jobs.progress import Progress
 from jobs.runs import Resources
 from llm.endpoints import TOKEN_IDS, Endpoint
-from llm.engine import Weights, chosen_engine, engine_version, gpus_wanted, on_gpu, serve
-from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
+from llm.engine import Weights, engine_version, gpus_wanted, on_gpu, select_engine, serve
+from llm.folder import is_hub_id, read_end_tokens, read_special_tokens, read_template
 from llm.template import Message, check_system_prompt, template_hash
 from settings import ROOT, Engine, settings
 
@@ -34,8 +43,8 @@ log = logging.getLogger("generation.parity_check")
 
 def request_check(s: Session, *, by: int, project_id: int, model_version_id: int) -> ParityCheck:
     """Ask for a check of how a model is served; managers only. Raises `Refused` while one is under way."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = get_model(s, model_version_id)
     refuse_retired(version)
     busy = select(ParityCheck.id).where(
         ParityCheck.model_version_id == model_version_id, ParityCheck.status.in_([RunStatus.QUEUED, RunStatus.RUNNING])
@@ -50,7 +59,7 @@ def request_check(s: Session, *, by: int, project_id: int, model_version_id: int
 
 def resources(run: ParityCheck) -> Resources:
     """A GPU for the trainer's side, then what the engine takes."""
-    return Resources(gpus=0 if chosen_engine() is Engine.echo else max(1, gpus_wanted()))
+    return Resources(gpus=0 if select_engine() is Engine.echo else max(1, gpus_wanted()))
 
 
 def run(progress: Progress) -> None:
@@ -69,17 +78,17 @@ def run(progress: Progress) -> None:
         progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
 
     found = Parity(_still(weights.location, expected=expected, family=family))
-    if found.problem is None and chosen_engine() is not Engine.echo:
+    if found.problem is None and select_engine() is not Engine.echo:
         progress.update(stage="Loading the model as the trainer does", total=2, done=0)
         ours, bos = _seen(progress.folder, weights, dtype)
-        ending = ending_of(weights.location).get("eos_token_id")
+        ending = read_end_tokens(weights.location).get("eos_token_id")
         stops = frozenset(ending if isinstance(ending, list) else [ending]) - {None}
-        found = Parity(alone(ours, bos=bos, stops=stops))
-        if found.problem is None and (chosen_engine() is Engine.vllm or settings().engine_url):
+        found = Parity(trainer_problem(ours, bos=bos, stops=stops))
+        if found.problem is None and (select_engine() is Engine.vllm or settings().engine_url):
             progress.update(stage="Starting the engine, about a minute", done=1)
-            with serve(weights, log=progress.folder / "engine.log", waiting=beat) as (endpoint,):
+            with serve(weights, log=progress.folder / "engine.log", on_wait=beat) as (endpoint,):
                 theirs = [_heard(endpoint, one, turns) for one, turns in zip(ours, conversations(), strict=True)]
-            found = compared(ours, theirs, bos=bos, dtype=dtype)
+            found = compare_views(ours, theirs, bos=bos, dtype=dtype)
     log.info("%s", found.problem or f"No difference: {found}")
     with session() as s:
         progress.guard(s)
@@ -93,9 +102,9 @@ def run(progress: Progress) -> None:
 
 def _still(location: str, *, expected: str | None, family: str | None) -> str | None:
     """What is wrong with the model's folder by itself."""
-    template = template_of(location)
+    template = read_template(location)
     if template is None:
-        unseen = is_hub_id(location) or chosen_engine() is Engine.echo  # nothing of it is on this machine yet
+        unseen = is_hub_id(location) or select_engine() is Engine.echo  # nothing of it is on this machine yet
         return None if unseen else f"The model at {location} has no chat template any more. Put it back."
     if expected is not None and template_hash(template) != expected:
         return (
@@ -108,13 +117,13 @@ def _still(location: str, *, expected: str | None, family: str | None) -> str | 
             "again with the base's tokenizer."
         )
     try:
-        check_system_prompt(template, special=special_tokens_of(location))
+        check_system_prompt(template, special=read_special_tokens(location))
     except BadTemplate as problem:
         return str(problem)
     return None
 
 
-def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[Seen], int | None]:
+def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[TrainerView], int | None]:
     """The conversations by the trainer's libraries, and the begin-of-text token's id."""
     given = {
         "location": weights.location,
@@ -132,10 +141,10 @@ def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[Seen], int |
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise BrokenModel(f"The model cannot be loaded as the trainer does ({said}). Is its folder whole?")
     answer = json.loads(file.with_suffix(".seen").read_text(encoding="utf-8"))
-    return [Seen(**one) for one in answer["seen"]], answer["bos"]
+    return [TrainerView(**one) for one in answer["seen"]], answer["bos"]
 
 
-def _heard(endpoint: Endpoint, one: Seen, turns: Sequence[Message]) -> Heard:
+def _heard(endpoint: Endpoint, one: TrainerView, turns: Sequence[Message]) -> EngineView:
     """One conversation by the engine: the tokens it reads, then the log-probabilities of the trainer's tokens.
 
     One request at a time: prompt log-probabilities in a mixed batch kill some engines.
@@ -155,4 +164,4 @@ def _heard(endpoint: Endpoint, one: Seen, turns: Sequence[Message]) -> Heard:
     found = [
         float(entry[str(token)]["logprob"]) for token, entry in zip(one.whole[len(one.prompt) :], entries, strict=True)
     ]
-    return Heard(chat["prompt_token_ids"], found)  # type: ignore[arg-type]
+    return EngineView(chat["prompt_token_ids"], found)  # type: ignore[arg-type]

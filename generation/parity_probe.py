@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm.template import token_ids
+from llm.template import conversation_token_ids
 
 
-def look(request: dict[str, Any]) -> dict[str, Any]:
+def probe(request: dict[str, Any]) -> dict[str, Any]:
     """Return token ids of each conversation without and with its reply, and each reply token's log-probability.
 
     Args:
@@ -39,8 +39,10 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
     seen = []
     for conversation in request["conversations"]:
         turns, reply = conversation["turns"], conversation["reply"]
-        prompt = token_ids(tokenizer, turns, reply_next=True)
-        whole = token_ids(tokenizer, [*turns, {"role": "assistant", "content": reply}], reply_next=False)
+        prompt = conversation_token_ids(tokenizer, turns, add_generation_prompt=True)
+        whole = conversation_token_ids(
+            tokenizer, [*turns, {"role": "assistant", "content": reply}], add_generation_prompt=False
+        )
         with torch.no_grad():
             logits = model(torch.tensor([whole], device=device)).logits[0].float()
         logps = torch.log_softmax(logits, dim=-1)
@@ -51,4 +53,4 @@ def look(request: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    file.with_suffix(".seen").write_text(json.dumps(look(json.loads(file.read_text(encoding="utf-8")))))
+    file.with_suffix(".seen").write_text(json.dumps(probe(json.loads(file.read_text(encoding="utf-8")))))

@@ -21,11 +21,11 @@ from db.models import (
     TrialPrompt,
 )
 from errors import Refused
-from generation.adapters import engine_of
+from generation.adapters import engine_key
 from generation.base_model import check_loadable
 from generation.responders import get_responder
 from intake.routing import answered_by_model
-from llm.client import Missing
+from llm.client import MissingSamples
 
 
 def missing_samples(wanted: Mapping[int, int], existing: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
@@ -43,9 +43,9 @@ def missing_samples(wanted: Mapping[int, int], existing: Iterable[tuple[int, int
     return {prompt_id: samples for prompt_id, samples in gaps.items() if samples}
 
 
-def missing(
+def find_missing(
     s: Session, *, responder_id: int, scope: Scope, samples: int, prompt_limit: int | None
-) -> Sequence[Missing]:
+) -> Sequence[MissingSamples]:
     """The prompts in scope that lack samples of the Responder, in import order."""
     responder = s.get_one(Responder, responder_id)
     in_project = Prompt.project_id == responder.project_id, answered_by_model(responder_id)
@@ -59,7 +59,7 @@ def missing(
     return [_gap(p, gaps[p.id], responder_id) for p in (*training, *held_out) if p.id in gaps]
 
 
-def missing_in_trial(s: Session, *, run: GenerationRun) -> Sequence[Missing]:
+def find_missing_in_trial(s: Session, *, run: GenerationRun) -> Sequence[MissingSamples]:
     """What the workbench still wants of the run's Responder and of all others that the same engine can answer for."""
     rows = s.execute(
         select(Prompt, Responder.id)
@@ -78,20 +78,20 @@ def has_model_of(responder: Responder) -> ColumnElement[bool]:
     return and_(*(getattr(Responder, name).is_not_distinct_from(getattr(responder, name)) for name in columns))
 
 
-def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> Missing:
-    return Missing(prompt.id, prompt.text, prompt.context, prompt.extra, samples, responder_id)
+def _gap(prompt: Prompt, samples: tuple[int, ...], responder_id: int) -> MissingSamples:
+    return MissingSamples(prompt.id, prompt.text, prompt.context, prompt.extra, samples, responder_id)
 
 
 def refuse_unfit(s: Session, version: ModelVersion) -> None:
     """Raise `Refused` where the model may not answer, `BrokenModel` where it cannot."""
     refuse_retired(version)
-    if problem := blocked(s, version):
+    if problem := parity_problem(s, version):
         raise Refused(f"{version.name} may not answer, since a check of how it is served failed: {problem}")
     base = version.parent if version.adapter_folder and not Path(version.location).exists() else None
     check_loadable((base or version).location)
 
 
-def blocked(s: Session, version: ModelVersion) -> str | None:
+def parity_problem(s: Session, version: ModelVersion) -> str | None:
     """The problem that the model's newest finished ParityCheck found; None where it passed or there was no check."""
     check = s.scalar(
         select(ParityCheck)
@@ -111,14 +111,14 @@ def start_generation(
     prompt_limit: int | None = None,
     seed: int = 0,
 ) -> GenerationRun:
-    """Queue a run for one Responder's missing responses; see `start_together`."""
-    (run,) = start_together(
+    """Queue a run for one Responder's missing responses; see `start_generations`."""
+    (run,) = start_generations(
         s, by=by, responder_ids=[responder_id], scope=scope, samples=samples, prompt_limit=prompt_limit, seed=seed
     )
     return run
 
 
-def start_together(
+def start_generations(
     s: Session,
     *,
     by: int,
@@ -142,13 +142,13 @@ def start_together(
     engines: dict[Hashable, dict[Responder, int]] = {}
     for responder_id in dict.fromkeys(responder_ids):
         responder = _find_idle_responder(s, by=by, responder_id=responder_id)
-        gaps = missing(s, responder_id=responder_id, scope=scope, samples=samples, prompt_limit=prompt_limit)
+        gaps = find_missing(s, responder_id=responder_id, scope=scope, samples=samples, prompt_limit=prompt_limit)
         if not gaps:
             raise Refused(
                 f"{responder.label} has answered all of these prompts already. Import more, or ask for more samples."
             )
-        engine = responder.project_id, engine_of(responder)
-        engines.setdefault(engine, {})[responder] = sum(len(gap.samples) for gap in gaps)
+        engine = responder.project_id, engine_key(responder)
+        engines.setdefault(engine, {})[responder] = sum(len(gap.sample_numbers) for gap in gaps)
     runs = [
         GenerationRun(
             project_id=first.project_id,
@@ -190,7 +190,7 @@ def _find_idle_responder(s: Session, *, by: int, responder_id: int) -> Responder
     return responder
 
 
-def who_answers(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
+def responder_labels(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
     """The labels of the Responders that each of these runs answers for: its own first, then its companions."""
     runs = s.scalars(
         select(GenerationRun)
@@ -204,7 +204,7 @@ def who_answers(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:
     return labels
 
 
-def generation_runs(s: Session, *, project_id: int) -> Sequence[GenerationRun]:
+def list_generation_runs(s: Session, *, project_id: int) -> Sequence[GenerationRun]:
     """The project's GenerationRuns, newest first."""
     return s.scalars(
         select(GenerationRun)

@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import nearly_same
-from db.lookup import existing, refuse_retired, the_model
-from db.models import Example, JudgeRun, Prompt, Responder, ResponderKind, Response, Role
-from db.people import require
+from db.lookup import existing, get_model, refuse_retired
+from db.models import FewShotExample, JudgeRun, Prompt, Responder, ResponderKind, Response, Role
+from db.people import require_role
 from errors import AlreadyThere, Refused
 from llm.endpoints import KEY_PREFIX
 from llm.template import TURN_MARK, PromptFormat, user_text
@@ -35,7 +35,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteModel:
     """A model behind an OpenAI-compatible endpoint."""
 
     url: str
@@ -49,32 +49,32 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ResponderSpec:
     """Everything that determines a model Responder's replies: the model, its prompt, its sampling."""
 
-    model: int | Remote
+    model: int | RemoteModel
     """Id of a ModelVersion, or an endpoint."""
     prompt: PromptFormat
     sampling: Sampling = field(default_factory=Sampling)
 
 
 def create_responder(
-    s: Session, *, by: int, project_id: int, name: str, contestant: Contestant, kept: bool = True
+    s: Session, *, by: int, project_id: int, name: str, spec: ResponderSpec, listed: bool = True
 ) -> Responder:
     """Create a model Responder; managers only.
 
     Raises `AlreadyThere` for a taken name, `BadTemplate` for a prompt that cannot be rendered, `Refused` for settings
     that cannot work.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     name = " ".join(name.split())
     if not name:
         raise Refused("The responder needs a name. Type one.")
     _refuse_taken_name(s, project_id=project_id, name=name)
-    return _store(s, project_id=project_id, name=name, contestant=contestant, kept=kept)
+    return _store(s, project_id=project_id, name=name, contestant=spec, kept=listed)
 
 
-def new_version(s: Session, *, by: int, responder_id: int, contestant: Contestant, kept: bool = True) -> Responder:
+def create_version(s: Session, *, by: int, responder_id: int, spec: ResponderSpec, listed: bool = True) -> Responder:
     """Create the next version of a Responder; the old one and its Responses stay as they are. Managers only.
 
     Raises `Refused` when nothing differs, and as `create_responder` does.
@@ -82,25 +82,25 @@ def new_version(s: Session, *, by: int, responder_id: int, contestant: Contestan
     old = get_responder(s, by=by, responder_id=responder_id)
     if old.kind is ResponderKind.HUMAN:
         raise Refused(f"{old.label} is a person: people have no versions.")
-    contestant = tidied(contestant)
-    if contestant == contestant_of(old):
+    spec = normalize_spec(spec)
+    if spec == spec_of(old):
         raise Refused(f"Nothing differs from {old.label}. Change its prompt or how it samples.")
     root = VERSION_SUFFIX.sub("", old.name)
     number = free_number(s, project_id=old.project_id, prefix=f"{root} v", first=2)
-    new = _store(s, project_id=old.project_id, name=f"{root} v{number}", contestant=contestant, kept=kept)
+    new = _store(s, project_id=old.project_id, name=f"{root} v{number}", contestant=spec, kept=listed)
     new.version, new.parent_id = number, old.id
     s.flush()
     return new
 
 
-def keep(s: Session, *, by: int, responder_id: int, name: str = "") -> Responder:
+def keep_responder(s: Session, *, by: int, responder_id: int, name: str = "") -> Responder:
     """List a Responder that was only tried out among the others, under a new name if one is given; managers only."""
     responder = get_responder(s, by=by, responder_id=responder_id)
     name = " ".join(name.split())
     if name and name != responder.name:
         _refuse_taken_name(s, project_id=responder.project_id, name=name)
         responder.name = name
-    responder.kept = True
+    responder.listed = True
     s.flush()
     return responder
 
@@ -108,7 +108,7 @@ def keep(s: Session, *, by: int, responder_id: int, name: str = "") -> Responder
 def get_responder(s: Session, *, by: int, responder_id: int) -> Responder:
     """The Responder, for a manager of its project. Raises `NotFound`."""
     responder = existing(s, Responder, responder_id, "responder")
-    require(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
     return responder
 
 
@@ -117,20 +117,22 @@ def _refuse_taken_name(s: Session, *, project_id: int, name: str) -> None:
         raise AlreadyThere(f"There is a responder “{name}” already. Choose another name.")
 
 
-def tidied(contestant: Contestant) -> Contestant:
+def normalize_spec(contestant: ResponderSpec) -> ResponderSpec:
     """The contestant without parts that change no reply, so that equivalent contestants compare equal."""
     prompt, model = contestant.prompt, contestant.model
     template = prompt.user_template if (prompt.user_template or "").strip() else None
     examples = tuple((turn, reply) for turn, reply in prompt.examples if turn.strip() or reply.strip())
     tidy_prompt = PromptFormat(prompt.instructions.strip(), template, dict(prompt.fields), examples)
-    return Contestant(checked(model) if isinstance(model, Remote) else model, tidy_prompt, contestant.sampling)
+    return ResponderSpec(
+        check_remote(model) if isinstance(model, RemoteModel) else model, tidy_prompt, contestant.sampling
+    )
 
 
-def contestant_of(responder: Responder) -> Contestant:
+def spec_of(responder: Responder) -> ResponderSpec:
     """The contestant that a model Responder was created from."""
-    model: int | Remote
+    model: int | RemoteModel
     if responder.kind is ResponderKind.REMOTE:
-        model = Remote(
+        model = RemoteModel(
             url=responder.endpoint_url or "",
             model=responder.endpoint_model or "",
             key_variable=responder.key_variable,
@@ -140,10 +142,10 @@ def contestant_of(responder: Responder) -> Contestant:
     else:
         model = responder.model_version_id or 0
     sampling = Sampling(responder.temperature, responder.top_p, responder.max_tokens)
-    return Contestant(model, prompt_format(responder), sampling)
+    return ResponderSpec(model, prompt_format(responder), sampling)
 
 
-def model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
+def list_model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
     """The project's model Responders except judges, newest first, with those that were only tried out."""
     judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == project_id)
     return s.scalars(
@@ -154,7 +156,7 @@ def model_responders(s: Session, *, project_id: int) -> Sequence[Responder]:
     ).all()
 
 
-def columns_of(s: Session, *, project_id: int) -> list[str]:
+def prompt_columns(s: Session, *, project_id: int) -> list[str]:
     """Names of the further columns of the project's prompts, which templates may name."""
     extras = s.scalars(select(Prompt.extra).where(Prompt.project_id == project_id, Prompt.extra.is_not(None)))
     return sorted({name for extra in extras for name in extra or {} if re.fullmatch(r"\w+", name)})
@@ -166,40 +168,41 @@ def free_number(s: Session, *, project_id: int, prefix: str, first: int) -> int:
     return next(number for number in count(first) if f"{prefix}{number}" not in names)
 
 
-def _store(s: Session, *, project_id: int, name: str, contestant: Contestant, kept: bool) -> Responder:
-    contestant = tidied(contestant)
+def _store(s: Session, *, project_id: int, name: str, contestant: ResponderSpec, kept: bool) -> Responder:
+    contestant = normalize_spec(contestant)
     prompt, sampling, model = contestant.prompt, contestant.sampling, contestant.model
     if not (0 <= sampling.temperature <= 2 and 0 < sampling.top_p <= 1 and sampling.max_tokens >= 1):
         raise Refused("Temperature lies between 0 and 2, top-p above 0 up to 1, and a reply has at least one token.")
-    prompt.check(columns_of(s, project_id=project_id))
+    prompt.check(prompt_columns(s, project_id=project_id))
     _refuse_turn_marks(prompt)
     _refuse_held_out(s, project_id=project_id, examples=prompt.examples)
     responder = Responder(
         project_id=project_id,
         name=name,
-        kind=ResponderKind.REMOTE if isinstance(model, Remote) else ResponderKind.MODEL,
+        kind=ResponderKind.REMOTE if isinstance(model, RemoteModel) else ResponderKind.MODEL,
         instructions=prompt.instructions,
         user_template=prompt.user_template,
         fields=dict(prompt.fields) or None,
         **asdict(sampling),
-        kept=kept,
+        listed=kept,
     )
-    if isinstance(model, Remote):
+    if isinstance(model, RemoteModel):
         responder.endpoint_url, responder.endpoint_model = model.url, model.model
         responder.key_variable = model.key_variable
         responder.price_in, responder.price_out = model.price_in, model.price_out
     else:
-        refuse_retired(the_model(s, model))
+        refuse_retired(get_model(s, model))
         responder.model_version_id = model
     responder.examples = [
-        Example(place=place, prompt=turn, reply=reply) for place, (turn, reply) in enumerate(prompt.examples, start=1)
+        FewShotExample(place=place, prompt=turn, reply=reply)
+        for place, (turn, reply) in enumerate(prompt.examples, start=1)
     ]
     s.add(responder)
     s.flush()
     return responder
 
 
-def checked(remote: Remote) -> Remote:
+def check_remote(remote: RemoteModel) -> RemoteModel:
     """The endpoint with its address tidied. Raises `Refused` for an endpoint that cannot work or is not safe."""
     url = remote.url.strip().rstrip("/")
     parts = urlsplit(url)
@@ -271,7 +274,7 @@ def prompt_format(responder: Responder) -> PromptFormat:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ResponderCounts:
     """A Responder and how many responses it has given to training and to held-out prompts."""
 
     responder: Responder
@@ -279,7 +282,7 @@ class Answered:
     held_out: int
 
 
-def responders(s: Session, *, project_id: int) -> Sequence[Answered]:
+def list_responders(s: Session, *, project_id: int) -> Sequence[ResponderCounts]:
     """The project's Responders, oldest first, except those that were only tried out."""
     rows = s.execute(
         select(
@@ -289,9 +292,9 @@ def responders(s: Session, *, project_id: int) -> Sequence[Answered]:
         )
         .outerjoin(Response, Response.responder_id == Responder.id)
         .outerjoin(Prompt, Prompt.id == Response.prompt_id)
-        .where(Responder.project_id == project_id, Responder.kept)
+        .where(Responder.project_id == project_id, Responder.listed)
         .group_by(Responder.id)
         .order_by(Responder.id)
         .options(selectinload(Responder.model_version))
     ).all()
-    return [Answered(responder, training, held_out) for responder, training, held_out in rows]
+    return [ResponderCounts(responder, training, held_out) for responder, training, held_out in rows]

@@ -22,17 +22,17 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session, aliased
 
 from db.models import Assertion, Responder, ResponderKind, Response, Role
-from db.people import require
+from db.people import require_role
 from db.session import reading, session
 from errors import EngineFailed, Refused, missing_package
 from generation.asserting import (
-    Unchecked,
+    UncheckedResponse,
     count_unchecked_of,
-    found,
-    keep,
-    lacking,
     load_unchecked,
+    run_assertions,
+    save_results,
     standing_assertions,
+    unchecked_conditions,
 )
 from settings import ROOT
 
@@ -51,14 +51,14 @@ Embed: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonProgress:
     """Progress of a comparison, in responses."""
 
     done: int
     total: int
 
 
-def left_to_compare(s: Session, *, project_id: int, run_id: int | None = None) -> int:
+def count_uncompared(s: Session, *, project_id: int, run_id: int | None = None) -> int:
     """Count the responses that `compare` would compare.
 
     These lack a result of a standing LIKE_REFERENCE assertion, and their prompt has another reply by a person.
@@ -70,14 +70,14 @@ def left_to_compare(s: Session, *, project_id: int, run_id: int | None = None) -
     return count_unchecked_of(s, standing, _uncompared(project_id, standing, run_id))
 
 
-def lacking_packages() -> Sequence[str]:
+def missing_packages() -> Sequence[str]:
     """The packages that this install lacks to compare meanings."""
     return [package for name, package in PACKAGES.items() if find_spec(name) is None]
 
 
 def compare(
     project_id: int, embed: Embed, *, run_id: int | None = None, fence: Callable[[Session], None] = lambda s: None
-) -> Generator[Compared, None, None]:
+) -> Generator[ComparisonProgress, None, None]:
     """Compute and save the missing results in batches, each in short transactions of its own.
 
     Args:
@@ -85,9 +85,9 @@ def compare(
         fence: called first in every transaction that saves; an exception from it prevents the saving.
     """
     with reading() as s:
-        total = left_to_compare(s, project_id=project_id, run_id=run_id)
+        total = count_uncompared(s, project_id=project_id, run_id=run_id)
     done = 0
-    yield Compared(done, total)
+    yield ComparisonProgress(done, total)
     while True:
         with reading() as s:
             standing = standing_assertions(s, project_id=project_id, of_meaning=True)
@@ -95,23 +95,23 @@ def compare(
             references = _load_references(s, {response.prompt_id for response in batch})
         if not batch:
             return
-        results = found(batch, _measure_similarities(batch, references, embed))
+        results = run_assertions(batch, _measure_similarities(batch, references, embed))
         with session() as s:
             fence(s)
-            keep(s, results)
+            save_results(s, results)
         done += len(batch)
-        yield Compared(done, max(done, total))
+        yield ComparisonProgress(done, max(done, total))
 
 
-def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
+def run_comparison(*, by: int, project_id: int) -> Generator[ComparisonProgress, None, None]:
     """Run this module in a process of its own and yield its progress; managers only.
 
     Closing the generator ends the process; saved results stay. Raises `Refused` where packages are missing,
     `EngineFailed` with the end of the output where the process fails.
     """
     with reading() as s:
-        require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    if missing := lacking_packages():
+        require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    if missing := missing_packages():
         raise Refused(missing_package("Comparing meanings", *missing) + " Everything else is checked without it.")
     process = subprocess.Popen(
         [sys.executable, "-m", "generation.similarity", str(project_id)],
@@ -125,7 +125,7 @@ def measured(*, by: int, project_id: int) -> Generator[Compared, None, None]:
     try:
         for line in process.stdout or ():
             if match := _PROGRESS.search(line):
-                yield Compared(int(match[1]), int(match[2]))
+                yield ComparisonProgress(int(match[1]), int(match[2]))
             else:
                 output = (output + line)[-2000:]
         if process.wait():
@@ -145,7 +145,7 @@ def _load_references(s: Session, prompt_ids: Collection[int]) -> Mapping[int, Ma
 
 
 def _measure_similarities(
-    batch: Sequence[Unchecked], references: Mapping[int, Mapping[int, str]], embed: Embed
+    batch: Sequence[UncheckedResponse], references: Mapping[int, Mapping[int, str]], embed: Embed
 ) -> dict[int, float]:
     """By response id the cosine to the nearest other reply of a person to the same prompt."""
     people_texts = (text for replies in references.values() for text in replies.values())
@@ -175,7 +175,7 @@ def _uncompared(project_id: int, standing: Sequence[Assertion], run_id: int | No
     human = other.responder.has(Responder.kind == ResponderKind.HUMAN)
     reference = exists().where(other.prompt_id == Response.prompt_id, other.id != Response.id, human)
     of_run = [] if run_id is None else [Response.generation_run_id == run_id]
-    return [*lacking(project_id, standing), reference.correlate(Response), *of_run]
+    return [*unchecked_conditions(project_id, standing), reference.correlate(Response), *of_run]
 
 
 def sentence_embeddings() -> Embed:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.lookup import the_model
+from db.lookup import get_model
 from db.models import (
     GenerationRun,
     ModelVersion,
@@ -20,30 +20,30 @@ from db.models import (
     Scope,
     TrialPrompt,
 )
-from db.people import require
+from db.people import require_role
 from errors import NotFound, Refused
 from generation.plan import has_model_of, refuse_unfit
 from generation.responders import (
-    Contestant,
-    Remote,
-    columns_of,
-    contestant_of,
+    RemoteModel,
+    ResponderSpec,
     create_responder,
+    create_version,
     free_number,
-    new_version,
-    tidied,
+    normalize_spec,
+    prompt_columns,
+    spec_of,
 )
-from llm.folder import special_tokens_of, template_of
-from llm.template import rendered
+from llm.folder import read_special_tokens, read_template
+from llm.template import render_conversation
 
-MOST = 20
+MAX_TRIAL_PROMPTS = 20
 """Most prompts in one trial: a few show what to change; an evaluation is for more."""
 MILLION = 1_000_000
 _FIRST_SAMPLE = Response.sample == 0
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedVersion:
     """A Responder version that was tried out, how many prompts it was asked, and how many of them it has answered."""
 
     responder: Responder
@@ -52,7 +52,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Difference:
+class VersionDifference:
     """One part of a Responder that differs between two versions."""
 
     part: str
@@ -61,7 +61,7 @@ class Difference:
 
 
 def start_trial(
-    s: Session, *, by: int, project_id: int, contestant: Contestant, prompt_ids: Sequence[int], base: int | None = None
+    s: Session, *, by: int, project_id: int, spec: ResponderSpec, prompt_ids: Sequence[int], base: int | None = None
 ) -> Responder:
     """Ask a version for its replies to a few training prompts; a trial run whose engine still waits answers at once.
 
@@ -71,17 +71,17 @@ def start_trial(
     A version that exists already is asked only what it was not asked before. Managers only. Raises `Refused` for no
     or too many prompts, or held-out ones: a prompt that was used for tuning proves nothing in an evaluation.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     _check_prompts(s, project_id=project_id, prompt_ids=prompt_ids)
-    contestant = tidied(contestant)
-    if isinstance(contestant.model, int):
-        refuse_unfit(s, the_model(s, contestant.model))
-    responder = _find_version(s, project_id=project_id, contestant=contestant)
+    spec = normalize_spec(spec)
+    if isinstance(spec.model, int):
+        refuse_unfit(s, get_model(s, spec.model))
+    responder = _find_version(s, project_id=project_id, contestant=spec)
     if responder is None and base is not None:
-        responder = new_version(s, by=by, responder_id=base, contestant=contestant, kept=False)
+        responder = create_version(s, by=by, responder_id=base, spec=spec, listed=False)
     elif responder is None:
         name = f"Try {free_number(s, project_id=project_id, prefix='Try ', first=1)}"
-        responder = create_responder(s, by=by, project_id=project_id, name=name, contestant=contestant, kept=False)
+        responder = create_responder(s, by=by, project_id=project_id, name=name, spec=spec, listed=False)
     asked = set(s.scalars(select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id == responder.id)))
     s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=i) for i in prompt_ids if i not in asked)
     s.flush()
@@ -101,7 +101,7 @@ def start_trial(
     return responder
 
 
-def tried(s: Session, *, project_id: int) -> Sequence[Tried]:
+def list_tried_versions(s: Session, *, project_id: int) -> Sequence[TriedVersion]:
     """The versions that were tried out, newest first."""
     rows = s.execute(
         select(Responder, func.count(TrialPrompt.prompt_id), func.count(Response.id))
@@ -115,7 +115,7 @@ def tried(s: Session, *, project_id: int) -> Sequence[Tried]:
         .order_by(Responder.id.desc())
         .options(selectinload(Responder.examples), selectinload(Responder.model_version))
     )
-    return [Tried(responder, asked, answered) for responder, asked, answered in rows]
+    return [TriedVersion(responder, asked, answered) for responder, asked, answered in rows]
 
 
 def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Prompt]:
@@ -124,7 +124,7 @@ def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Promp
     return s.scalars(select(Prompt).where(Prompt.id.in_(asked)).order_by(Prompt.id)).all()
 
 
-def answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, Response]:
+def trial_answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, Response]:
     """The version's first replies to these prompts, by prompt id."""
     of_prompts = Response.responder_id == responder.id, Response.prompt_id.in_(prompt_ids), _FIRST_SAMPLE
     return {response.prompt_id: response for response in s.scalars(select(Response).where(*of_prompts))}
@@ -137,23 +137,23 @@ def cost_of(responder: Responder, tokens_in: int | None, tokens_out: int | None)
     return ((responder.price_in or 0) * (tokens_in or 0) + (responder.price_out or 0) * (tokens_out or 0)) / MILLION
 
 
-def total(values: Sequence[float | None]) -> float | None:
+def sum_known(values: Sequence[float | None]) -> float | None:
     """The sum of the values; None where there is no value or one is unknown. Pure."""
     known = [value for value in values if value is not None]
     return sum(known) if known and len(known) == len(values) else None
 
 
-def differences(before: Responder, after: Responder) -> list[Difference]:
+def differences(before: Responder, after: Responder) -> list[VersionDifference]:
     """The parts that differ, in the order of the form. Pure."""
-    old, new = parts_of(before), parts_of(after)
+    old, new = responder_parts(before), responder_parts(after)
     return [
-        Difference(part, old.get(part, ""), new.get(part, ""))
+        VersionDifference(part, old.get(part, ""), new.get(part, ""))
         for part in dict.fromkeys([*old, *new])
         if old.get(part, "") != new.get(part, "")
     ]
 
 
-def parts_of(responder: Responder) -> dict[str, str]:
+def responder_parts(responder: Responder) -> dict[str, str]:
     """Everything that determines a version's replies, by its name on the screen."""
     parts = {
         "Model": responder.model_version.name if responder.model_version else str(responder.endpoint_model),
@@ -175,30 +175,30 @@ def training_prompts(s: Session, *, project_id: int, most: int = 200) -> Sequenc
     return s.scalars(query.order_by(Prompt.id).limit(most)).all()
 
 
-def read_by_model(s: Session, *, contestant: Contestant, prompt: Prompt) -> tuple[str, str]:
+def render_for_model(s: Session, *, spec: ResponderSpec, prompt: Prompt) -> tuple[str, str]:
     """The text that the model reads for a prompt, turn marks included, and a sentence on whose template that is.
 
     Raises `BadTemplate` where the prompt cannot be rendered.
     """
-    columns = columns_of(s, project_id=prompt.project_id)
-    contestant.prompt.check(columns)
-    turns = contestant.prompt.messages(prompt.text, prompt.context, prompt.extra)
-    version = s.get(ModelVersion, contestant.model) if isinstance(contestant.model, int) else None
+    columns = prompt_columns(s, project_id=prompt.project_id)
+    spec.prompt.check(columns)
+    turns = spec.prompt.messages(prompt.text, prompt.context, prompt.extra)
+    version = s.get(ModelVersion, spec.model) if isinstance(spec.model, int) else None
     location = version.location if version else ""
     if version is not None and version.adapter_folder and version.parent and not Path(location).exists():
         location = version.parent.location
-    template = template_of(location) if version is not None else None
+    template = read_template(location) if version is not None else None
     if template is None:
         text = "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in turns)
         return text, "The endpoint puts its own marks round these turns."
-    text = rendered(template, turns, special=special_tokens_of(location))
+    text = render_conversation(template, turns, special_tokens=read_special_tokens(location))
     layout = f"the layout {version.layout.value.lower()}" if version and version.layout else "the model's own template"
     return text, f"Rendered with {layout}, word for word as in training; the reply begins at the end."
 
 
 def _check_prompts(s: Session, *, project_id: int, prompt_ids: Sequence[int]) -> None:
-    if not 1 <= len(prompt_ids) <= MOST:
-        raise Refused(f"Choose 1 to {MOST} prompts to try it on.")
+    if not 1 <= len(prompt_ids) <= MAX_TRIAL_PROMPTS:
+        raise Refused(f"Choose 1 to {MAX_TRIAL_PROMPTS} prompts to try it on.")
     sides = s.scalars(select(Prompt.held_out).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)).all()
     if len(sides) != len(set(prompt_ids)):
         raise NotFound("One of these prompts is not in the project any more. Reload the page.")
@@ -206,16 +206,16 @@ def _check_prompts(s: Session, *, project_id: int, prompt_ids: Sequence[int]) ->
         raise Refused("Held-out prompts are for the blind evaluation only. Try it on training prompts.")
 
 
-def _find_version(s: Session, *, project_id: int, contestant: Contestant) -> Responder | None:
+def _find_version(s: Session, *, project_id: int, contestant: ResponderSpec) -> Responder | None:
     """The version that is exactly this contestant, if there is one."""
     model = contestant.model
     query = select(Responder).where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN)
-    if isinstance(model, Remote):
+    if isinstance(model, RemoteModel):
         query = query.where(Responder.endpoint_model == model.model)
     else:
         query = query.where(Responder.model_version_id == model)
     query = query.where(Responder.instructions == contestant.prompt.instructions).order_by(Responder.id)
-    return next((responder for responder in s.scalars(query) if contestant_of(responder) == contestant), None)
+    return next((responder for responder in s.scalars(query) if spec_of(responder) == contestant), None)
 
 
 def _has_trial_run(s: Session, responder: Responder) -> bool:

@@ -17,13 +17,13 @@ from db.session import reading, session
 from errors import EngineFailed, missing_package
 from generation import similarity
 from generation.adapters import ensure_merged
-from generation.answering import Endpoints, EngineDied, Work, answerers_of
+from generation.answering import AnsweringJob, Endpoints, EngineDied, load_answerers
 from generation.asserting import check_new
 from generation.pairing import make_comparisons
 from intake.routing import apply_classifiers
 from jobs.progress import Progress
 from jobs.runs import HEAVY, Resources
-from llm.client import Missing
+from llm.client import MissingSamples
 from llm.endpoints import remote_endpoint
 from llm.engine import gpus_wanted, serve, tail
 
@@ -42,16 +42,16 @@ log = logging.getLogger("generation.worker")
 
 
 @contextmanager
-def _open_endpoints(work: Work, responder: Responder, engine: str | None) -> Iterator[Endpoints]:
+def _open_endpoints(work: AnsweringJob, responder: Responder, engine: str | None) -> Iterator[Endpoints]:
     """Where the models of one engine are asked, or the endpoint elsewhere, there for the length of the block."""
     if engine is None:
-        work.tell("Asking the endpoint")
+        work.report_progress("Asking the endpoint")
         yield {None: remote_endpoint(responder)}
         return
-    work.tell("Starting the engine, about a minute")
+    work.report_progress("Starting the engine, about a minute")
     every = dict.fromkeys(answerer.weights for answerer in work.answerers.values() if answerer.engine == engine)
     own = [weights for weights in every if weights is not None]
-    with serve(*own, log=work.progress.folder / "engine.log", waiting=work.starting) as endpoints:
+    with serve(*own, log=work.progress.folder / "engine.log", on_wait=work.report_engine_start) as endpoints:
         yield {weights: endpoint for weights, endpoint in zip(own, endpoints, strict=True)}  # noqa: C416
 
 
@@ -74,12 +74,12 @@ def run(progress: Progress) -> None:
         everybody = [given.responder, *(one.responder for one in given.companions)]
         for one in everybody:
             ensure_merged(one.model_version)
-        responder, answerers = given.responder, answerers_of(s, [one.id for one in everybody])
+        responder, answerers = given.responder, load_answerers(s, [one.id for one in everybody])
         seed, tokens, trial, project_id = given.seed, given.tokens, given.trial, given.project_id
-    work = Work(progress, answerers, seed, tokens, trial)
+    work = AnsweringJob(progress, answerers, seed, tokens, trial)
     deaths = 0
     while True:
-        while gaps := work.left():
+        while gaps := work.list_missing():
             answered = work.answered
             # one engine for all, unless the settings changed since they were put together
             engine = work.answerers[gaps[0].responder_id].engine
@@ -96,30 +96,30 @@ def run(progress: Progress) -> None:
             return
 
 
-def _answer_all(work: Work, responder: Responder, engine: str | None, gaps: Sequence[Missing]) -> None:
+def _answer_all(work: AnsweringJob, responder: Responder, engine: str | None, gaps: Sequence[MissingSamples]) -> None:
     """Ask until nothing is left; the workbench's engine then waits a while for more. Raises `EngineDied`."""
 
-    def own(gaps: Sequence[Missing]) -> Sequence[Missing]:
+    def own(gaps: Sequence[MissingSamples]) -> Sequence[MissingSamples]:
         return [gap for gap in gaps if work.answerers[gap.responder_id].engine == engine]
 
     with _open_endpoints(work, responder, engine) as endpoints:
         while gaps := own(gaps):
             if all(gap.replaces_id is not None for gap in gaps):
-                work.tell("Drawing again what came out nearly the same")
+                work.report_progress("Drawing again what came out nearly the same")
             work.answer(endpoints, gaps)
-            gaps = work.left()
-            if not own(gaps) and work.trial and all(endpoint.ours for endpoint in endpoints.values()):
+            gaps = work.list_missing()
+            if not own(gaps) and work.trial and all(endpoint.started_here for endpoint in endpoints.values()):
                 gaps = _wait_for_more(work)
 
 
-def _wait_for_more(work: Work) -> Sequence[Missing]:
+def _wait_for_more(work: AnsweringJob) -> Sequence[MissingSamples]:
     """What the workbench asks next; nothing when the time is over, or as soon as another run waits for the machine."""
     until = time.monotonic() + LINGER
     while (left := until - time.monotonic()) > 0 and not _others_wait():
-        if gaps := work.left():
+        if gaps := work.list_missing():
             return gaps
-        if work.seconds_since_told > 2:
-            work.tell(f"Ready for more; the engine stays for another {left:.0f} s")
+        if work.seconds_since_report > 2:
+            work.report_progress(f"Ready for more; the engine stays for another {left:.0f} s")
         time.sleep(LOOK)
     return []
 
@@ -129,17 +129,17 @@ def _others_wait() -> bool:
         return s.scalar(select(Run.id).where(Run.status == RunStatus.QUEUED, Run.kind.in_(HEAVY)).limit(1)) is not None
 
 
-def _finished(work: Work, *, project_id: int) -> bool:
+def _finished(work: AnsweringJob, *, project_id: int) -> bool:
     """End the run, and offer each Responder's own pairs; False where the workbench asked for more just now."""
     progress = work.progress
     if not work.trial:
         _check_all(work, project_id=project_id)
         _compare_meanings(work, project_id=project_id)
-        work.tell("Offering pairs")
+        work.report_progress("Offering pairs")
     with session() as s:
         progress.guard(s)
         if work.trial:
-            if work.left():
+            if work.list_missing():
                 return False
         else:
             saved = s.scalar(select(func.count()).where(Response.generation_run_id == progress.run_id))
@@ -159,7 +159,7 @@ def _finished(work: Work, *, project_id: int) -> bool:
     return True
 
 
-def _check_all(work: Work, *, project_id: int) -> None:
+def _check_all(work: AnsweringJob, *, project_id: int) -> None:
     """Look at every new response by the project's assertions, a few at a time: an expression may take its while."""
     with reading() as s:
         run_id = work.progress.run_id
@@ -168,31 +168,31 @@ def _check_all(work: Work, *, project_id: int) -> None:
         with session() as s:
             work.progress.guard(s)
             check_new(s, project_id=project_id, response_ids=new[start : start + CHECKED_AT_ONCE])
-        if work.seconds_since_told > 1:
-            work.tell(f"Checking replies, {start:,} of {len(new):,}")
+        if work.seconds_since_report > 1:
+            work.report_progress(f"Checking replies, {start:,} of {len(new):,}")
 
 
-def _compare_meanings(work: Work, *, project_id: int) -> None:
+def _compare_meanings(work: AnsweringJob, *, project_id: int) -> None:
     """Measure how near this run's replies are to people's, where an assertion asks for it.
 
     The replies are saved by now, so what goes wrong here fails no run: the Check page has a button for what is left.
     """
     progress = work.progress
     with reading() as s:
-        if not similarity.left_to_compare(s, project_id=project_id, run_id=progress.run_id):
+        if not similarity.count_uncompared(s, project_id=project_id, run_id=progress.run_id):
             return
-    if missing := similarity.lacking_packages():
+    if missing := similarity.missing_packages():
         log.warning("%s", missing_package("Comparing meanings", *missing))
         return
-    work.tell("Comparing meanings, loading the model")
+    work.report_progress("Comparing meanings, loading the model")
     try:
         embed = similarity.sentence_embeddings()
     except (OSError, ImportError, RuntimeError, ValueError):
         log.exception("Meanings were not compared, since the model for it does not load. Try again on the Check page.")
         return
     for now in similarity.compare(project_id, embed, run_id=progress.run_id, fence=progress.guard):
-        if work.seconds_since_told > 1:
-            work.tell(f"Comparing meanings, {now.done:,} of {now.total:,}")
+        if work.seconds_since_report > 1:
+            work.report_progress(f"Comparing meanings, {now.done:,} of {now.total:,}")
 
 
 def _describe_death(responder: Responder, engine: str | None, progress: Progress, deaths: int) -> str:

@@ -9,7 +9,7 @@ from errors import BadFile
 from stats.verdicts import Verdict
 
 
-class HeldOut(StrEnum):
+class HeldOutChoice(StrEnum):
     """Which of the imported prompts are kept for evaluation and never trained on."""
 
     NONE = "NONE"
@@ -41,7 +41,7 @@ class ColumnMapping:
     """Name of the Reviewer whose picks these are."""
     picks_simulated: bool = False
     """The picks were made by a rule or a model, or made up."""
-    held_out: HeldOut = HeldOut.NONE
+    held_out: HeldOutChoice = HeldOutChoice.NONE
     held_out_share: float = 0.2
     held_out_column: str | None = None
     seed: int = 0
@@ -52,7 +52,7 @@ class ColumnMapping:
         return tuple(name for name in (*named, *self.responses) if name)
 
 
-def person_of(column: str) -> str:
+def person_name(column: str) -> str:
     """A name for the writer of the replies in a column: "reply_rosalind" gives "Rosalind", "reply" "Our people"."""
     name = re.sub(r"^(reply|response|answer)[\s_\-:]*", "", column, flags=re.IGNORECASE).strip(" _-")
     return name.replace("_", " ").title() or "Our people"
@@ -78,10 +78,10 @@ def guess_mapping(columns: Sequence[str]) -> ColumnMapping:
         prompt=prompt,
         context=take(r"^(context|schema|background)"),
         topic=take(r"^(topic|category|subject|tag)"),
-        responses={name: person_of(name) for name in replies if name != prompt},
+        responses={name: person_name(name) for name in replies if name != prompt},
         picked=picked,
         reason=take(r"^(reason|rationale|why|comment)") if picked else None,
-        held_out=HeldOut.COLUMN if held_out else HeldOut.NONE,
+        held_out=HeldOutChoice.COLUMN if held_out else HeldOutChoice.NONE,
         held_out_column=held_out,
     )
 
@@ -109,9 +109,9 @@ def _mapping_problems(mapping: ColumnMapping, columns: Sequence[str]) -> Iterato
         yield "A column of picks needs at least two reply columns to pick from. Choose them, or leave the picks out."
     if mapping.picked and not mapping.picked_by.strip():
         yield "Whose picks are these? Type the name of the person (or rule) that made them."
-    if mapping.held_out is HeldOut.COLUMN and not mapping.held_out_column:
+    if mapping.held_out is HeldOutChoice.COLUMN and not mapping.held_out_column:
         yield "Choose the column that says which prompts are held out, or another way to hold prompts out."
-    if mapping.held_out is HeldOut.SHARE and not 0 < mapping.held_out_share < 1:
+    if mapping.held_out is HeldOutChoice.SHARE and not 0 < mapping.held_out_share < 1:
         yield "The held-out share must lie between 0 and 1, such as 0.2."
 
 
@@ -121,7 +121,7 @@ def says_held_out(cell: str) -> bool:
     return cell.strip().lower() in words
 
 
-def picked_column(cell: str, mapping: ColumnMapping) -> str | Verdict | None:
+def read_pick(cell: str, mapping: ColumnMapping) -> str | Verdict | None:
     """What a pick means: the reply column, a verdict for none of them, or None when it cannot be told."""
 
     def fold(text: str) -> str:
@@ -132,6 +132,6 @@ def picked_column(cell: str, mapping: ColumnMapping) -> str | Verdict | None:
         if pick in verdict.spoken:
             return verdict
     for column, person in mapping.responses.items():
-        if pick in map(fold, (column, person, person_of(column), person.split(" ")[0])):
+        if pick in map(fold, (column, person, person_name(column), person.split(" ")[0])):
             return column
     return None

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-NEAR = 0.8
+MIN_SIMILARITY = 0.8
 """From this similarity on two texts count as near-duplicates."""
 
 _CHUNK = 512
@@ -35,7 +35,7 @@ def _alike(grams: csr_matrix, others: csr_matrix, near: float) -> Iterator[tuple
         yield from zip(rows.tolist(), columns.tolist(), values.tolist(), strict=True)
 
 
-def similar_pairs(texts: Sequence[str], *, near: float = NEAR) -> list[tuple[int, int, float]]:
+def similar_pairs(texts: Sequence[str], *, near: float = MIN_SIMILARITY) -> list[tuple[int, int, float]]:
     """Index pairs (i < j) of texts at least `near` alike, with their similarity in [0, 1]."""
     if len(texts) < 2:
         return []
@@ -43,7 +43,7 @@ def similar_pairs(texts: Sequence[str], *, near: float = NEAR) -> list[tuple[int
     return [match for match in _alike(grams, grams, near) if match[0] < match[1]]
 
 
-def clusters(texts: Sequence[str]) -> list[int]:
+def cluster_labels(texts: Sequence[str]) -> list[int]:
     """A cluster number for each text; texts linked by a chain of near-duplicates share one."""
     pairs = similar_pairs(texts)
     rows, columns = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
@@ -51,10 +51,10 @@ def clusters(texts: Sequence[str]) -> list[int]:
     return [int(label) for label in connected_components(graph, directed=False)[1]]
 
 
-def near_ones(texts: Sequence[str], others: Sequence[str]) -> list[list[int]]:
+def find_near_duplicates(texts: Sequence[str], others: Sequence[str]) -> list[list[int]]:
     """For each text the indexes of the others that nearly repeat it."""
     indexes: list[list[int]] = [[] for _ in texts]
     if texts and others:
-        for i, j, _ in _alike(_grams(texts), _grams(others), NEAR):
+        for i, j, _ in _alike(_grams(texts), _grams(others), MIN_SIMILARITY):
             indexes[i].append(j)
     return indexes

@@ -10,9 +10,9 @@ import unicodedata
 
 from texts.worded import WordedEnum
 
-RATE = 0.03
+TYPO_RATE = 0.03
 """Share of letters that are mistyped: three in a hundred, as in a message typed in a hurry on a telephone."""
-KEPT = 2
+KEPT_SENTENCES = 2
 """Sentences that a shortened message keeps, beside what asks for something and what has a number."""
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _SPACES = re.compile(r"(\s+)")
@@ -41,7 +41,7 @@ _THANK_YOUS = (
 )
 
 
-class Way(WordedEnum):
+class Perturbation(WordedEnum):
     """How a prompt is changed; the words also name a PromptSet."""
 
     TYPOS = "TYPOS", "typos"
@@ -53,7 +53,7 @@ class Way(WordedEnum):
     """Its first sentences, and of the others what asks for something or has a number."""
 
 
-def perturbed(text: str, way: Way, *, seed: str, rate: float = RATE) -> str | None:
+def perturb(text: str, way: Perturbation, *, seed: str, rate: float = TYPO_RATE) -> str | None:
     """The text changed in one way; None where there is nothing to change in it.
 
     Args:
@@ -62,16 +62,16 @@ def perturbed(text: str, way: Way, *, seed: str, rate: float = RATE) -> str | No
     """
     chance = random.Random(f"{seed}:{way}")
     match way:
-        case Way.TYPOS:
-            changed = typos(text, chance, rate=rate)
-        case Way.LOWER:
-            changed = lower_unpunctuated(text)
-        case Way.POLITE:
-            changed = politer(text, chance)
-        case Way.TERSE:
-            changed = terser(text)
-        case Way.SHORT:
-            changed = first_sentences(text)
+        case Perturbation.TYPOS:
+            changed = add_typos(text, chance, rate=rate)
+        case Perturbation.LOWER:
+            changed = make_plain(text)
+        case Perturbation.POLITE:
+            changed = make_polite(text, chance)
+        case Perturbation.TERSE:
+            changed = make_terse(text)
+        case Perturbation.SHORT:
+            changed = shorten(text)
     changed = changed.strip()
     return changed if changed and changed.split() != text.split() and numbers(changed) == numbers(text) else None
 
@@ -85,7 +85,7 @@ def _fixed(word: str) -> bool:
     return any(letter.isnumeric() for letter in word)
 
 
-def typos(text: str, chance: random.Random, *, rate: float = RATE) -> str:
+def add_typos(text: str, chance: random.Random, *, rate: float = TYPO_RATE) -> str:
     """Letters mistyped as fingers do it, at least one; never a word's first letter, a number or an address."""
     words = _SPACES.split(text)
     places = [
@@ -133,7 +133,7 @@ def _neighbours(letter: str) -> str:
     return ""
 
 
-def lower_unpunctuated(text: str) -> str:
+def make_plain(text: str) -> str:
     """All lower case and no punctuation but within numbers, addresses and hyphenated words."""
 
     def bare(word: str) -> str:
@@ -145,7 +145,7 @@ def lower_unpunctuated(text: str) -> str:
     return re.sub(r"[^\S\n]{2,}", " ", "".join(bare(word) for word in _SPACES.split(text)))
 
 
-def politer(text: str, chance: random.Random) -> str:
+def make_polite(text: str, chance: random.Random) -> str:
     """A greeting before it and thanks after it, each where there is none; a farewell stays at the end."""
     hello, thank_you = chance.choice(_HELLOS), chance.choice(_THANK_YOUS)
     body, farewell = _split_farewell(text.strip().split("\n"))
@@ -164,7 +164,7 @@ def _split_farewell(lines: list[str]) -> tuple[list[str], list[str]]:
     return lines[:end], lines[end:]
 
 
-def terser(text: str) -> str:
+def make_terse(text: str) -> str:
     """Without greeting, thanks and farewell; a name at the end stays."""
     greeting = _GREETING.match(text)
     rest = text[greeting.end() :] if greeting else text
@@ -173,13 +173,13 @@ def terser(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", _THANKS.sub("", rest)).strip()
 
 
-def first_sentences(text: str) -> str:
-    """Its first `KEPT` sentences of three words or more, and later ones that ask for something or have a number."""
+def shorten(text: str) -> str:
+    """Its first `KEPT_SENTENCES` sentences of three words or more, and later ones that ask or have a number."""
     parts = re.split(r"((?<=[.!?])\s+|\n+)", text)
     kept = ""
     count = 0
     for gap, sentence in zip(["", *parts[1::2]], parts[::2], strict=True):
-        if count < KEPT or numbers(sentence) or _ASKS.search(sentence):
+        if count < KEPT_SENTENCES or numbers(sentence) or _ASKS.search(sentence):
             kept += gap + sentence if kept else sentence
         count += len(sentence.split()) > 2
     return kept

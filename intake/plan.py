@@ -10,9 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Prompt, Responder, ResponderKind, Response
-from intake.mapping import ColumnMapping, HeldOut, check_mapping, picked_column, says_held_out
-from intake.near_duplicates import clusters
-from intake.reading import Problem, Table, TableRow
+from intake.mapping import ColumnMapping, HeldOutChoice, check_mapping, read_pick, says_held_out
+from intake.near_duplicates import cluster_labels
+from intake.reading import RowProblem, Table, TableRow
 from llm.template import TURN_MARK
 from stats.verdicts import Verdict
 
@@ -37,7 +37,7 @@ class ImportPlan:
     """What an import would do."""
 
     prompts: tuple[PlannedPrompt, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
 
     @property
     def new(self) -> int:
@@ -97,12 +97,12 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
                 content_hash=mark,
             )
             continue
-        problems.append(Problem(row.number, why))
+        problems.append(RowProblem(row.number, why))
     existing = s.scalars(select(Prompt).where(Prompt.project_id == project_id).order_by(Prompt.id)).all()
     known = {prompt.content_hash for prompt in existing}
     stored_replies = _load_replies(s, project_id)
-    column = mapping.held_out_column if mapping.held_out is HeldOut.COLUMN else None
-    all_of_them = mapping.held_out is HeldOut.ALL
+    column = mapping.held_out_column if mapping.held_out is HeldOutChoice.COLUMN else None
+    all_of_them = mapping.held_out is HeldOutChoice.ALL
     wishes = [all_of_them or says_held_out(_cell(rows[prompt.row_number], column)) for prompt in prompts.values()]
     notes = _choose_sides(list(prompts.values()), existing, mapping, wishes)
     problems += notes
@@ -122,7 +122,7 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
         for name, reply in replies.items():
             if (mark, name) in stored_replies and reply not in stored_replies[mark, name]:
                 note = f"has another reply by “{name}” here already. Both are kept; evaluations use the first."
-                problems.append(Problem(row.number, note, skipped=False))
+                problems.append(RowProblem(row.number, note, skipped=False))
         planned.append(PlannedPrompt(prompt, mark in known, replies, pick, _cell(row, mapping.reason) or None))
     return ImportPlan(tuple(planned), tuple(sorted(problems, key=lambda problem: (problem.row, not problem.skipped))))
 
@@ -154,13 +154,13 @@ def _find_turn_mark(row: TableRow, mapping: ColumnMapping) -> str | None:
 
 def _choose_sides(
     prompts: Sequence[Prompt], existing: Sequence[Prompt], mapping: ColumnMapping, wishes: Sequence[bool]
-) -> list[Problem]:
+) -> list[RowProblem]:
     """Set for each prompt its cluster and whether it is held out; near-duplicates always on one side."""
-    notes: list[Problem] = []
+    notes: list[RowProblem] = []
     old = len(existing)
     known = {prompt.content_hash: prompt for prompt in existing}
-    labels = clusters([prompt.text for prompt in (*existing, *prompts)])
-    if mapping.held_out is HeldOut.SHARE:
+    labels = cluster_labels([prompt.text for prompt in (*existing, *prompts)])
+    if mapping.held_out is HeldOutChoice.SHARE:
         wishes = _draw_share(prompts, labels[old:], mapping)
     groups: dict[int, list[int]] = defaultdict(list)
     for index, label in enumerate(labels):
@@ -175,7 +175,7 @@ def _choose_sides(
             elif both_sides:
                 # on either side it would carry what is held out into training
                 why = "nearly repeats prompts of both sides, training and held-out, so it was left out."
-                notes.append(Problem(prompt.row_number, why))
+                notes.append(RowProblem(prompt.row_number, why))
             else:
                 # a prompt already trained on cannot become unseen; so the training side wins
                 prompt.held_out = all(other.held_out for other in before) if before else all(wish for _, wish in new)
@@ -183,7 +183,7 @@ def _choose_sides(
                 if wish != prompt.held_out:
                     side = "held-out" if prompt.held_out else "training"
                     why = f"nearly repeats a {side} prompt, so it went to the {side} side."
-                    notes.append(Problem(prompt.row_number, why, skipped=False))
+                    notes.append(RowProblem(prompt.row_number, why, skipped=False))
     return notes
 
 
@@ -199,11 +199,11 @@ def _draw_share(prompts: Sequence[Prompt], labels: Sequence[int], mapping: Colum
     return [label in drawn for label in labels]
 
 
-def _read_pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, Problem | None]:
+def _read_pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, RowProblem | None]:
     cell = _cell(row, mapping.picked)
     if not cell:
         return None, None
-    picked = None if held_out else picked_column(cell, mapping)
+    picked = None if held_out else read_pick(cell, mapping)
     if held_out:
         why = "is held out, so its pick was left aside: held-out prompts are only judged blind."
     elif picked is None:
@@ -215,4 +215,4 @@ def _read_pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[s
         return " ".join(mapping.responses[picked].split()), None
     else:
         why = f"picks “{picked}”, but that reply is empty. The pick was left out."
-    return None, Problem(row.number, why, skipped=False)
+    return None, RowProblem(row.number, why, skipped=False)

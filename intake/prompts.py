@@ -12,21 +12,21 @@ from itertools import combinations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD, ensure_comparison, nearly_same
+from db.comparisons import OWN_RANKING, ensure_comparison, nearly_same
 from db.models import Placement, Prompt, PromptSet, Ranking, Responder, ResponderKind, Response, Role, now
-from db.people import ensure_reviewer, ensure_role, link_authors, require, roles_of
+from db.people import ensure_reviewer, ensure_role, link_authors, require_role, roles_of
 from errors import Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
 from intake.reading import Table
-from intake.routing import route
+from intake.routing import route_prompts
 from stats.verdicts import Verdict
-from texts.rules import as_shown
-from texts.shown import AsShown
+from texts.rules import load_text_filter
+from texts.shown import TextFilter
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What an import did."""
 
     prompts: int
@@ -45,7 +45,7 @@ class Imported:
 
 def save_import(
     s: Session, *, by: int, project_id: int, table: Table, content: bytes, mapping: ColumnMapping
-) -> tuple[Imported, ImportPlan]:
+) -> tuple[ImportResult, ImportPlan]:
     """Save what `plan_import` shows. Only a manager may.
 
     Args:
@@ -54,7 +54,7 @@ def save_import(
 
     Raises `NotAllowed`, `BadFile`, or `Refused` when there is no row to import.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     plan = plan_import(s, project_id=project_id, table=table, mapping=mapping)
     if not plan.prompts:
         raise Refused("No row of this file can be imported. Mend the problems listed and choose the file again.")
@@ -72,7 +72,7 @@ def save_import(
         for name in sorted({name for planned in plan.prompts for name in planned.replies})
     }
     link_authors(s, project_id=project_id)
-    shown = as_shown(s, project_id=project_id)
+    shown = load_text_filter(s, project_id=project_id)
     picker_id = None
     if any(planned.pick for planned in plan.prompts):
         picker_id = _ensure_picker(s, project_id=project_id, mapping=mapping)
@@ -100,13 +100,13 @@ def save_import(
             _offer_pairs(s, prompt, list(responses.values()), shown)
         elif picker_id is not None:
             saved_rankings += _save_pick(s, prompt, responses, planned, picker_id, prompt_set.id)
-    done = Imported(
+    done = ImportResult(
         prompts=len(new_prompts),
         held_out=sum(prompt.held_out for prompt in new_prompts),
         responses=saved_responses,
         rankings=saved_rankings,
         skipped=plan.skipped,
-        routed=route(s, project_id=project_id, prompt_ids=[prompt.id for prompt in new_prompts]),
+        routed=route_prompts(s, project_id=project_id, prompt_ids=[prompt.id for prompt in new_prompts]),
     )
     if done.nothing_new:
         s.delete(prompt_set)
@@ -154,7 +154,7 @@ def _ensure_response(
     return response, True
 
 
-def _offer_pairs(s: Session, prompt: Prompt, responses: Sequence[Response], shown: AsShown) -> None:
+def _offer_pairs(s: Session, prompt: Prompt, responses: Sequence[Response], shown: TextFilter) -> None:
     for first, second in combinations(responses, 2):
         if first.text.strip() != second.text.strip():
             ensure_comparison(
@@ -183,7 +183,7 @@ def _save_pick(
     }
     both_bad = planned.pick is Verdict.BOTH_BAD
     standing = s.scalar(
-        select(Ranking).where(Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, OWN_WORD)
+        select(Ranking).where(Ranking.comparison_id == comparison.id, Ranking.reviewer_id == picker_id, OWN_RANKING)
     )
     if standing is not None:
         before = {placement.response_id: placement.place for placement in standing.placements}
@@ -208,6 +208,6 @@ def _save_pick(
     return True
 
 
-def prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
+def list_prompt_sets(s: Session, *, project_id: int) -> Sequence[PromptSet]:
     """The project's imports, newest first."""
     return s.scalars(select(PromptSet).where(PromptSet.project_id == project_id).order_by(PromptSet.id.desc())).all()

@@ -16,7 +16,7 @@ FORMULA = re.compile(r"^\s*[=@]\s*\w|^\s*[+\-]\s*\w+\(")
 
 
 @dataclass(frozen=True)
-class Problem:
+class RowProblem:
     """Something to know about one row."""
 
     row: int
@@ -41,7 +41,7 @@ class Table:
     file_name: str
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
 
 
 def read_table(content: bytes, *, file_name: str, max_cell: int) -> Table:
@@ -94,7 +94,7 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[Problem]]:
+def _csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
     csv.field_size_limit(2**31 - 1)  # the limit on cells is ours, and names the row
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
@@ -111,13 +111,13 @@ def _csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[Pro
     columns = [cell.strip() for cell in lines[0]]
     _check_header(columns, file_name)
     rows: list[TableRow] = []
-    problems: list[Problem] = []
+    problems: list[RowProblem] = []
     for number, cells in enumerate(lines[1:], start=1):
         if len(cells) == len(columns):
             rows.append(TableRow(number, dict(zip(columns, cells, strict=True))))
         else:
             why = f"has {len(cells)} cells but the header has {len(columns)}. Put text that holds a comma or a "
-            problems.append(Problem(number, why + "line break between double quotes."))
+            problems.append(RowProblem(number, why + "line break between double quotes."))
     return columns, rows, problems
 
 
@@ -129,10 +129,10 @@ def _check_header(columns: list[str], file_name: str) -> None:
         raise BadFile(f"{file_name}: two columns are named “{sorted(twice)[0]}”. Give every column its own name.")
 
 
-def _jsonl(text: str) -> tuple[list[str], list[TableRow], list[Problem]]:
+def _jsonl(text: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
     columns: dict[str, None] = {}
     rows: list[TableRow] = []
-    problems: list[Problem] = []
+    problems: list[RowProblem] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -140,10 +140,10 @@ def _jsonl(text: str) -> tuple[list[str], list[TableRow], list[Problem]]:
             value = json.loads(line)
         except (ValueError, RecursionError) as problem:  # a ValueError too: a number of thousands of digits
             where = f" at character {problem.colno}" if isinstance(problem, json.JSONDecodeError) else ""
-            problems.append(Problem(number, f"is not valid JSON{where}. Mend the line, or leave it out."))
+            problems.append(RowProblem(number, f"is not valid JSON{where}. Mend the line, or leave it out."))
             continue
         if not isinstance(value, dict):
-            problems.append(Problem(number, 'is not a JSON object. Every line must look like {"email": "…"}.'))
+            problems.append(RowProblem(number, 'is not a JSON object. Every line must look like {"email": "…"}.'))
             continue
         values = {str(name): _as_text(cell) for name, cell in value.items()}
         columns.update(dict.fromkeys(values))
@@ -160,16 +160,16 @@ def _as_text(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
 
 
-def _find_cell_problems(row: TableRow, max_cell: int) -> Iterator[Problem]:
+def _find_cell_problems(row: TableRow, max_cell: int) -> Iterator[RowProblem]:
     for name, cell in row.values.items():
         if len(cell) > max_cell:
-            yield Problem(
+            yield RowProblem(
                 row.number,
                 f"“{name}” holds {len(cell):,} characters; at most {max_cell:,} are accepted. Shorten it, or raise "
                 "PICKWELL_MAX_CELL_KB.",
             )
         elif FORMULA.match(cell):
-            yield Problem(
+            yield RowProblem(
                 row.number,
                 f"“{name}” looks like a spreadsheet formula. It is kept as plain text and never run; check that this "
                 "is what was written.",

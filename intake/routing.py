@@ -12,17 +12,17 @@ from sqlalchemy.orm import Session
 
 from db.lookup import existing
 from db.models import Project, Prompt, Responder, ResponderKind, Response, Role, RoutingRule, now
-from db.people import require
+from db.people import require_role
 from errors import NotFound, Refused
 
 LONGEST_PATTERN, LONGEST_REASON = 500, 80
 """Characters of a rule's pattern, and of its reason: a few words."""
-PATIENCE = 0.1
+PATTERN_TIMEOUT = 0.1
 """Seconds of processor time that a pattern may take for one text; an ordinary one takes a few millionths."""
-DOUBTS = 20
+MAX_TIMEOUTS = 20
 """After so many texts on which a pattern took too long it is tried on no other: people answer those too."""
 _CHUNK = 500
-SHOWN = 5
+PREVIEW_PROMPTS = 5
 """Prompts that a preview shows."""
 
 
@@ -43,7 +43,7 @@ class RoutingPreview:
 
     prompts: int
     """All of the project."""
-    found: int
+    matches: int
     """What it would newly send to people."""
     held_out: int
     """Of those."""
@@ -57,7 +57,7 @@ class RoutingPreview:
     @property
     def sentence(self) -> str:
         """For people."""
-        parts = [f"Would route {self.found:,} of {self.prompts:,} prompts to people"]
+        parts = [f"Would route {self.matches:,} of {self.prompts:,} prompts to people"]
         if self.held_out:
             parts.append(f"{self.held_out:,} of them held out")
         sentences = ", ".join(parts) + "."
@@ -80,18 +80,18 @@ class RoutedPrompt:
 
 
 @dataclass(frozen=True)
-class Returned:
+class EndedRule:
     """What ending a rule did."""
 
-    back: int
+    freed: int
     """Prompts that models may answer again."""
-    still: int
+    still_routed: int
     """Prompts that another rule routes."""
 
 
-def preview(s: Session, *, by: int, project_id: int, rule: NewRule) -> RoutingPreview:
+def preview_routing(s: Session, *, by: int, project_id: int, rule: NewRule) -> RoutingPreview:
     """What a rule would route; writes nothing. Raises `Refused` for a rule that cannot be, or is too slow."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     _check_rule(s, project_id, rule)
     fitting, unanswered = _find_fitting(s, project_id, rule)
     rows = s.execute(
@@ -102,11 +102,11 @@ def preview(s: Session, *, by: int, project_id: int, rule: NewRule) -> RoutingPr
     new = [row for row in rows if row.id in fitting and row.routing_rule_id is None]
     return RoutingPreview(
         prompts=len(rows),
-        found=len(new),
+        matches=len(new),
         held_out=sum(row.held_out for row in new),
         already=len(fitting) - len(new),
         unanswered=unanswered,
-        first=[row.text for row in new[:SHOWN]],
+        first=[row.text for row in new[:PREVIEW_PROMPTS]],
     )
 
 
@@ -115,7 +115,7 @@ def add_rule(s: Session, *, by: int, project_id: int, rule: NewRule) -> tuple[Ro
 
     Raises `Refused` without a reason, for a rule that cannot be, is too slow, or stands already.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     reason = " ".join(rule.reason.split())
     if not reason:
         raise Refused("A rule needs a reason in a few words: people see it beside what they are asked to answer.")
@@ -123,7 +123,7 @@ def add_rule(s: Session, *, by: int, project_id: int, rule: NewRule) -> tuple[Ro
         raise Refused(f"The reason has {len(reason)} characters; at most {LONGEST_REASON} fit. Say it in fewer words.")
     _check_rule(s, project_id, rule)
     _find_fitting(s, project_id, rule)
-    lock(s, project_id=project_id)
+    lock_project(s, project_id=project_id)
     answer = rule.answer.strip() if rule.classifier_id is not None else None
     same = select(RoutingRule.id).where(
         RoutingRule.project_id == project_id,
@@ -144,27 +144,27 @@ def add_rule(s: Session, *, by: int, project_id: int, rule: NewRule) -> tuple[Ro
     )
     s.add(added)
     s.flush()
-    return added, route(s, project_id=project_id, rules=[added])
+    return added, route_prompts(s, project_id=project_id, rules=[added])
 
 
-def end_rule(s: Session, *, by: int, rule_id: int) -> Returned:
+def end_rule(s: Session, *, by: int, rule_id: int) -> EndedRule:
     """End a rule: models may answer its prompts again, unless another standing rule finds them. Managers only."""
     rule = s.get(RoutingRule, rule_id)
     if rule is None or rule.ended_at is not None:
         raise NotFound("That rule was ended already. Reload the page.")
-    require(s, by=by, project_id=rule.project_id, roles=(Role.MANAGER,))
-    lock(s, project_id=rule.project_id)
+    require_role(s, by=by, project_id=rule.project_id, roles=(Role.MANAGER,))
+    lock_project(s, project_id=rule.project_id)
     rule.ended_at = now()
     s.flush()
     freed = s.scalars(select(Prompt.id).where(Prompt.routing_rule_id == rule_id)).all()
     s.execute(update(Prompt).where(Prompt.routing_rule_id == rule_id).values(routing_rule_id=None))
-    still = route(s, project_id=rule.project_id, prompt_ids=freed)
-    return Returned(back=len(freed) - still, still=still)
+    still = route_prompts(s, project_id=rule.project_id, prompt_ids=freed)
+    return EndedRule(freed=len(freed) - still, still_routed=still)
 
 
 def routed_prompts(s: Session, *, by: int, project_id: int, page: int, size: int) -> list[RoutedPrompt]:
     """Prompts that people answer, those without a person's reply first, `size` at a time from page 1; managers only."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     answered = has_reply_of_person()
     rows = s.execute(
         select(Prompt.text, RoutingRule.reason, Prompt.held_out, answered)
@@ -177,10 +177,10 @@ def routed_prompts(s: Session, *, by: int, project_id: int, page: int, size: int
     return [RoutedPrompt(*row) for row in rows]
 
 
-def usual_answers(s: Session, *, by: int, classifier_id: int, most: int = 6) -> list[tuple[str, int]]:
+def common_answers(s: Session, *, by: int, classifier_id: int, most: int = 6) -> list[tuple[str, int]]:
     """What a classifier's first answers say, most often first, for a manager to choose from."""
     classifier = existing(s, Responder, classifier_id, "responder")
-    require(s, by=by, project_id=classifier.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=classifier.project_id, roles=(Role.MANAGER,))
     texts = s.scalars(select(Response.text).where(Response.responder_id == classifier_id, Response.sample == 0))
     return Counter(" ".join(text.split())[:LONGEST_REASON] for text in texts).most_common(most)
 
@@ -189,7 +189,7 @@ def _check_rule(s: Session, project_id: int, rule: NewRule) -> None:
     if (rule.pattern is None) == (rule.classifier_id is None):
         raise Refused("A rule has either a pattern or a classifier. Choose one.")
     if rule.pattern is not None:
-        compiled(rule.pattern)
+        compile_rule(rule.pattern)
         return
     find_model(s, project_id=project_id, responder_id=rule.classifier_id, what="classifies the prompts")
     if not rule.answer.strip():
@@ -211,7 +211,7 @@ def _find_fitting(s: Session, project_id: int, rule: NewRule) -> tuple[set[int],
     if rule.pattern is None:
         total = s.scalar(select(func.count()).where(Prompt.project_id == project_id)) or 0
         answers = _load_answers(s, rule.classifier_id)
-        return {prompt_id for prompt_id, text in answers if says(text, rule.answer)}, total - len(answers)
+        return {prompt_id for prompt_id, text in answers if matches_answer(text, rule.answer)}, total - len(answers)
     fitting = set()
     for prompt_id, text, match in _search(s, project_id, rule.pattern):
         if match is None:
@@ -228,13 +228,13 @@ def _search(
     s: Session, project_id: int, pattern: str, prompt_ids: Collection[int] | None = None
 ) -> Iterator[tuple[int, str, bool | None]]:
     """Id and text of each prompt, and whether the pattern is found in it; None where it takes too long."""
-    expression = compiled(pattern)
+    expression = compile_rule(pattern)
     query = select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.project_id == project_id).order_by(Prompt.id)
     chunks = [query] if prompt_ids is None else [query.where(Prompt.id.in_(ids)) for ids in _chunks(prompt_ids)]
     doubts = 0
     for chunk in chunks:
         for prompt_id, text, context in s.execute(chunk).all():
-            match = finds(expression, text, context) if doubts < DOUBTS else None
+            match = matches_pattern(expression, text, context) if doubts < MAX_TIMEOUTS else None
             doubts += match is None
             yield prompt_id, text, match
 
@@ -245,7 +245,7 @@ def _load_answers(s: Session, classifier_id: int | None) -> list[tuple[int, str]
     return [(prompt_id, text) for prompt_id, text in s.execute(first.where(Response.responder_id == classifier_id))]
 
 
-def compiled(pattern: str) -> Any:
+def compile_rule(pattern: str) -> Any:
     """The pattern, whatever the case. Raises `Refused` for one that is none, is too long, or fits every text."""
     if not pattern.strip():
         raise Refused("A rule needs a pattern: type the words or the expression to look for.")
@@ -255,20 +255,22 @@ def compiled(pattern: str) -> Any:
         expression = regex.compile(pattern, regex.IGNORECASE)
     except (regex.error, RecursionError) as problem:
         raise Refused(f"“{pattern}” is no regular expression: {problem}. Mend it, or type plain words.") from None
-    if finds(expression, ""):
+    if matches_pattern(expression, ""):
         raise Refused(f"“{pattern}” is found even in an empty text, so in nearly every one. Say what must stand there.")
     return expression
 
 
-def finds(pattern: Any, text: str, context: str | None = None) -> bool | None:
+def matches_pattern(pattern: Any, text: str, context: str | None = None) -> bool | None:
     """Whether a compiled pattern is found in the text or its context; None where it takes too long to tell."""
     try:
-        return any(pattern.search(part, timeout=PATIENCE) is not None for part in (text, context) if part is not None)
+        return any(
+            pattern.search(part, timeout=PATTERN_TIMEOUT) is not None for part in (text, context) if part is not None
+        )
     except TimeoutError:
         return None
 
 
-def says(reply: str, answer: str) -> bool:
+def matches_answer(reply: str, answer: str) -> bool:
     """Whether a classifier's reply is the answer, whatever the case, alone or as a value of a JSON object."""
     return answer.strip().casefold() in {value.strip().casefold() for value in _reply_values(reply)}
 
@@ -297,7 +299,7 @@ def has_reply_of_person() -> ColumnElement[bool]:
     return exists().where(Response.prompt_id == Prompt.id, person).correlate(Prompt)
 
 
-def standing_rules(s: Session, *, project_id: int) -> Sequence[RoutingRule]:
+def list_routing_rules(s: Session, *, project_id: int) -> Sequence[RoutingRule]:
     """The rules that were not ended, oldest first."""
     return s.scalars(
         select(RoutingRule)
@@ -306,12 +308,12 @@ def standing_rules(s: Session, *, project_id: int) -> Sequence[RoutingRule]:
     ).all()
 
 
-def lock(s: Session, *, project_id: int) -> None:
+def lock_project(s: Session, *, project_id: int) -> None:
     """Rules and new prompts one after the other, so that on PostgreSQL no prompt slips between them."""
     s.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
 
 
-def route(
+def route_prompts(
     s: Session,
     *,
     project_id: int,
@@ -324,25 +326,25 @@ def route(
         prompt_ids: only these; None means all of the project.
         rules: only by these; None means every standing one.
     """
-    lock(s, project_id=project_id)
+    lock_project(s, project_id=project_id)
     count = 0
-    for rule in standing_rules(s, project_id=project_id) if rules is None else rules:
+    for rule in list_routing_rules(s, project_id=project_id) if rules is None else rules:
         if rule.pattern is None:
             answers = _load_answers(s, rule.classifier_id)
-            matches = [prompt_id for prompt_id, text in answers if says(text, rule.answer or "")]
+            matches = [prompt_id for prompt_id, text in answers if matches_answer(text, rule.answer or "")]
         else:
-            matches = by_pattern(s, rule=rule, prompt_ids=prompt_ids)
+            matches = match_rule(s, rule=rule, prompt_ids=prompt_ids)
         count += _assign_rule(s, rule, matches if prompt_ids is None else set(matches) & set(prompt_ids))
     return count
 
 
 def apply_classifiers(s: Session, *, project_id: int) -> int:
     """Route what classifiers have said by now; says how many prompts. Called when a GenerationRun ends."""
-    rules = [rule for rule in standing_rules(s, project_id=project_id) if rule.pattern is None]
-    return route(s, project_id=project_id, rules=rules)
+    rules = [rule for rule in list_routing_rules(s, project_id=project_id) if rule.pattern is None]
+    return route_prompts(s, project_id=project_id, rules=rules)
 
 
-def by_pattern(s: Session, *, rule: RoutingRule, prompt_ids: Collection[int] | None = None) -> list[int]:
+def match_rule(s: Session, *, rule: RoutingRule, prompt_ids: Collection[int] | None = None) -> list[int]:
     """Ids of the prompts in which a rule's pattern is found; those too on which it takes too long: in doubt, people."""
     matches = _search(s, rule.project_id, rule.pattern or "", prompt_ids)
     return [prompt_id for prompt_id, _, match in matches if match is not False]
@@ -376,7 +378,7 @@ class RuleCount:
     """Of all of them, how many a person has replied to."""
 
 
-def rule_counts(s: Session, *, project_id: int) -> list[RuleCount]:
+def count_by_rule(s: Session, *, project_id: int) -> list[RuleCount]:
     """The standing rules with what each routes, oldest first."""
     rows = s.execute(
         select(

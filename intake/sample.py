@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Project
 from db.people import create_project, ensure_reviewer
-from intake.mapping import ColumnMapping, HeldOut
+from intake.mapping import ColumnMapping, HeldOutChoice
 from intake.prompts import save_import
 from intake.reading import read_table
 from settings import ROOT, settings
@@ -30,7 +30,7 @@ def import_emails(
     """Import the sample's emails with people's replies, and with the picks among them; all, or so many a side."""
     about = describe_sample()
     mapping = ColumnMapping("email", topic="topic", responses=about["people"], responses_simulated=True)
-    held_out = replace(mapping, held_out=HeldOut.ALL)
+    held_out = replace(mapping, held_out=HeldOutChoice.ALL)
     if picks:
         by_whom = {"picked_by": about["picked_by"], "picks_simulated": True}
         mapping = replace(mapping, picked="picked", reason="reason", **by_whom)

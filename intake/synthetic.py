@@ -16,20 +16,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Prompt, PromptSet, Responder, Response, Role
-from db.people import require
+from db.people import require_role
 from errors import Refused
-from intake.near_duplicates import near_ones, similar_pairs
-from intake.perturb import RATE, Way, perturbed
+from intake.near_duplicates import find_near_duplicates, similar_pairs
+from intake.perturb import TYPO_RATE, Perturbation, perturb
 from intake.plan import content_hash
-from intake.routing import find_model, lock, route
+from intake.routing import find_model, lock_project, route_prompts
 from llm.template import TURN_MARK
 from texts.worded import WordedEnum
 
-MOST = 2000
+MAX_SYNTHETIC_PROMPTS = 2000
 """Prompts made at once."""
 
 
-class NotMade(WordedEnum):
+class LeftOutCause(WordedEnum):
     """Why a text did not become a prompt; the words follow a count."""
 
     UNCHANGED = "UNCHANGED", "with nothing to change in them"
@@ -43,7 +43,7 @@ class NotMade(WordedEnum):
 
 
 @dataclass(frozen=True)
-class MadePrompt:
+class SyntheticPrompt:
     """A prompt as it would be saved."""
 
     text: str
@@ -52,11 +52,11 @@ class MadePrompt:
 
 
 @dataclass(frozen=True)
-class Made:
+class SyntheticPrompts:
     """What was made, or would be."""
 
-    prompts: Sequence[MadePrompt]
-    left_out: Mapping[NotMade, int]
+    prompts: Sequence[SyntheticPrompt]
+    left_out: Mapping[LeftOutCause, int]
     routed: int = 0
     """Of those saved, how many a rule sends to people."""
 
@@ -75,18 +75,18 @@ class Made:
 class Variation:
     """How prompts are to be changed."""
 
-    way: Way
+    way: Perturbation
     count: int
     """At most so many, drawn among the training prompts that customers wrote and that models answer."""
     seed: int = 0
-    rate: float = RATE
+    rate: float = TYPO_RATE
     """Of typos: share of letters."""
 
 
-def plan_variations(s: Session, *, project_id: int, variation: Variation) -> Made:
+def plan_variations(s: Session, *, project_id: int, variation: Variation) -> SyntheticPrompts:
     """What `save_variations` would add; writes nothing."""
-    if not 1 <= variation.count <= MOST:
-        raise Refused(f"Choose 1 to {MOST:,} prompts.")
+    if not 1 <= variation.count <= MAX_SYNTHETIC_PROMPTS:
+        raise Refused(f"Choose 1 to {MAX_SYNTHETIC_PROMPTS:,} prompts.")
     if not 0 < variation.rate <= 0.3:
         raise Refused("The share of mistyped letters must lie between 0 and 0.3, such as 0.03.")
     usable = Prompt.project_id == project_id, ~Prompt.held_out, ~Prompt.synthetic, Prompt.routing_rule_id.is_(None)
@@ -96,26 +96,26 @@ def plan_variations(s: Session, *, project_id: int, variation: Variation) -> Mad
     # by content, so that the same prompts give the same draw in every database
     parents.sort(key=lambda prompt: prompt.content_hash)
     random.Random(variation.seed).shuffle(parents)
-    left_out: Counter[NotMade] = Counter()
+    left_out: Counter[LeftOutCause] = Counter()
     changed = []
     for parent in parents[: variation.count]:
         seed = f"{variation.seed}:{parent.content_hash}"
-        text = perturbed(parent.text, variation.way, seed=seed, rate=variation.rate)
+        text = perturb(parent.text, variation.way, seed=seed, rate=variation.rate)
         if text is None:
-            left_out[NotMade.UNCHANGED] += 1
+            left_out[LeftOutCause.UNCHANGED] += 1
         else:
             changed.append((text, parent))
     new = _select_new(s, project_id, changed, left_out)
-    return Made(_drop_held_out(s, project_id, new, left_out), _sort_reasons(left_out))
+    return SyntheticPrompts(_drop_held_out(s, project_id, new, left_out), _sort_reasons(left_out))
 
 
-def save_variations(s: Session, *, by: int, project_id: int, variation: Variation) -> Made:
+def save_variations(s: Session, *, by: int, project_id: int, variation: Variation) -> SyntheticPrompts:
     """Add training prompts changed in one way, as synthetic ones; managers only.
 
     Raises `Refused` where nothing new comes of it.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    lock(s, project_id=project_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    lock_project(s, project_id=project_id)
     made = plan_variations(s, project_id=project_id, variation=variation)
     return _save(s, made, by=by, project_id=project_id, name=f"synthetic: {variation.way.words}", made_by_id=None)
 
@@ -135,7 +135,7 @@ _SUBJECT = re.compile(r"\A(?:\*\*)?subject(?:\*\*)?:[^\n]*\n+", re.IGNORECASE)
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("„", "“"))
 
 
-def unwrapped(reply: str) -> str:
+def unwrap_reply(reply: str) -> str:
     """What a model wrote as another message, without what it put around it: fences, a first sentence, labels, quotes.
 
     Pure.
@@ -155,8 +155,8 @@ def unwrapped(reply: str) -> str:
             return text
 
 
-def plan_taken(s: Session, *, project_id: int, responder_id: int) -> Made:
-    """What `save_taken` would add; writes nothing."""
+def plan_model_prompts(s: Session, *, project_id: int, responder_id: int) -> SyntheticPrompts:
+    """What `save_model_prompts` would add; writes nothing."""
     responder = _find_writer(s, project_id, responder_id)
     rows = s.execute(
         select(Response, Prompt)
@@ -165,35 +165,35 @@ def plan_taken(s: Session, *, project_id: int, responder_id: int) -> Made:
         .order_by(Prompt.id, Response.sample)
     ).all()
     shortest, longest = _length_limits(s, project_id)
-    left_out: Counter[NotMade] = Counter()
+    left_out: Counter[LeftOutCause] = Counter()
     written = []
     for response, parent in rows:
-        text = unwrapped(response.text)
+        text = unwrap_reply(response.text)
         words = len(text.split())
         if parent.held_out:
-            left_out[NotMade.HELD_OUT] += 1
+            left_out[LeftOutCause.HELD_OUT] += 1
         elif response.finish_reason == "length":
-            left_out[NotMade.CUT] += 1
+            left_out[LeftOutCause.CUT] += 1
         elif words < shortest:
-            left_out[NotMade.SHORT] += 1
+            left_out[LeftOutCause.SHORT] += 1
         elif words > longest:
-            left_out[NotMade.LONG] += 1
+            left_out[LeftOutCause.LONG] += 1
         elif TURN_MARK.search(text):
-            left_out[NotMade.MARK] += 1
+            left_out[LeftOutCause.MARK] += 1
         else:
             written.append((text, parent))
     new = _drop_held_out(s, project_id, _select_new(s, project_id, written, left_out), left_out)
-    return Made(_drop_near(s, project_id, new, left_out), _sort_reasons(left_out))
+    return SyntheticPrompts(_drop_near(s, project_id, new, left_out), _sort_reasons(left_out))
 
 
-def save_taken(s: Session, *, by: int, project_id: int, responder_id: int) -> Made:
+def save_model_prompts(s: Session, *, by: int, project_id: int, responder_id: int) -> SyntheticPrompts:
     """Take a model's replies over as synthetic prompts; managers only. Twice adds nothing.
 
     Raises `Refused` for a person, and where nothing new comes of it.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    lock(s, project_id=project_id)
-    made = plan_taken(s, project_id=project_id, responder_id=responder_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    lock_project(s, project_id=project_id)
+    made = plan_model_prompts(s, project_id=project_id, responder_id=responder_id)
     name = f"synthetic: by {_find_writer(s, project_id, responder_id).label}"
     return _save(s, made, by=by, project_id=project_id, name=name, made_by_id=responder_id)
 
@@ -210,47 +210,51 @@ def _length_limits(s: Session, project_id: int) -> tuple[float, float]:
 
 
 def _select_new(
-    s: Session, project_id: int, texts: Iterable[tuple[str, Prompt]], left_out: Counter[NotMade]
-) -> list[MadePrompt]:
+    s: Session, project_id: int, texts: Iterable[tuple[str, Prompt]], left_out: Counter[LeftOutCause]
+) -> list[SyntheticPrompt]:
     """Those whose content the project does not have, each once."""
     known = set(s.scalars(select(Prompt.content_hash).where(Prompt.project_id == project_id)))
     new = []
     for text, parent in texts:
         mark = content_hash(text, parent.context)
         if mark in known:
-            left_out[NotMade.THERE] += 1
+            left_out[LeftOutCause.THERE] += 1
             continue
         known.add(mark)
-        new.append(MadePrompt(text, mark, parent))
+        new.append(SyntheticPrompt(text, mark, parent))
     return new
 
 
 def _drop_held_out(
-    s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]
-) -> list[MadePrompt]:
+    s: Session, project_id: int, made: Sequence[SyntheticPrompt], left_out: Counter[LeftOutCause]
+) -> list[SyntheticPrompt]:
     held_out = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id, Prompt.held_out)).all()
-    near = near_ones([prompt.text for prompt in made], held_out)
-    left_out[NotMade.HELD_OUT] += sum(map(bool, near))
+    near = find_near_duplicates([prompt.text for prompt in made], held_out)
+    left_out[LeftOutCause.HELD_OUT] += sum(map(bool, near))
     return [prompt for prompt, others in zip(made, near, strict=True) if not others]
 
 
-def _drop_near(s: Session, project_id: int, made: Sequence[MadePrompt], left_out: Counter[NotMade]) -> list[MadePrompt]:
+def _drop_near(
+    s: Session, project_id: int, made: Sequence[SyntheticPrompt], left_out: Counter[LeftOutCause]
+) -> list[SyntheticPrompt]:
     """Leave out what nearly repeats a prompt of the project, or one that stands before it here."""
     texts = [prompt.text for prompt in made]
     known = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id)).all()
-    dropped = {index for index, others in enumerate(near_ones(texts, known)) if others}
+    dropped = {index for index, others in enumerate(find_near_duplicates(texts, known)) if others}
     for first, second, _ in sorted(similar_pairs(texts)):
         if first not in dropped:
             dropped.add(second)
-    left_out[NotMade.NEAR] += len(dropped)
+    left_out[LeftOutCause.NEAR] += len(dropped)
     return [prompt for index, prompt in enumerate(made) if index not in dropped]
 
 
-def _sort_reasons(left_out: Counter[NotMade]) -> Mapping[NotMade, int]:
-    return {why: left_out[why] for why in NotMade if left_out[why]}
+def _sort_reasons(left_out: Counter[LeftOutCause]) -> Mapping[LeftOutCause, int]:
+    return {why: left_out[why] for why in LeftOutCause if left_out[why]}
 
 
-def _save(s: Session, made: Made, *, by: int, project_id: int, name: str, made_by_id: int | None) -> Made:
+def _save(
+    s: Session, made: SyntheticPrompts, *, by: int, project_id: int, name: str, made_by_id: int | None
+) -> SyntheticPrompts:
     if not made.prompts:
         raise Refused(f"Nothing new would come of it, so nothing was added. {made.sentence}")
     texts = json.dumps([prompt.text for prompt in made.prompts], ensure_ascii=False)
@@ -283,5 +287,5 @@ def _save(s: Session, made: Made, *, by: int, project_id: int, name: str, made_b
     ]
     s.add_all(prompts)
     s.flush()
-    routed = route(s, project_id=project_id, prompt_ids=[prompt.id for prompt in prompts])
-    return Made(made.prompts, made.left_out, routed)
+    routed = route_prompts(s, project_id=project_id, prompt_ids=[prompt.id for prompt in prompts])
+    return SyntheticPrompts(made.prompts, made.left_out, routed)

@@ -71,7 +71,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobState:
     """How a job stands, in Ray's words."""
 
     state: str
@@ -88,7 +88,7 @@ class Job:
         """Without an attempt and its command line it is another worker's, which may have submitted it or not."""
         self._url, self._progress, self._line = url, progress, line
         self.address, _, self.name = url.rpartition(JOBS)
-        self._submitted, self._heard, self._standing = False, time.monotonic(), Standing("PENDING")
+        self._submitted, self._heard, self._standing = False, time.monotonic(), JobState("PENDING")
 
     @cached_property
     def _cluster(self) -> "Cluster":
@@ -117,13 +117,13 @@ class Job:
             return None
         return 0 if self._standing.state == "SUCCEEDED" else self._standing.exit_status or 1
 
-    def _look(self) -> Standing:
+    def _look(self) -> JobState:
         standing = self._cluster.look(self.name)
         if standing is None and not self._submitted and self._progress is not None:
             self._submit(self._progress)
-            standing = Standing("PENDING")
+            standing = JobState("PENDING")
         self._submitted = True
-        return standing or Standing("STOPPED")  # a cluster that was started anew knows it no more
+        return standing or JobState("STOPPED")  # a cluster that was started anew knows it no more
 
     def _submit(self, progress: Progress) -> None:
         machines = self._cluster.machines()
@@ -301,11 +301,11 @@ class Cluster:
                 entrypoint_num_gpus=share.gpus,
             )
 
-    def look(self, name: str) -> Standing | None:
+    def look(self, name: str) -> JobState | None:
         """How the job stands; none for one that the cluster does not know."""
         with _silence(but="does not exist"):
             job = self._client.get_job_info(name)
-            return Standing(job.status.value, job.driver_exit_code, job.message or "")
+            return JobState(job.status.value, job.driver_exit_code, job.message or "")
         return None
 
     def stop(self, name: str) -> None:

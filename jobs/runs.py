@@ -25,7 +25,7 @@ from db.models import (
     Worker,
     now,
 )
-from db.people import require
+from db.people import require_role
 from errors import DatabaseProblem, EngineFailed, NotFound, PickwellError, Refused, TrainingFailed, to_type
 from settings import settings
 
@@ -151,7 +151,7 @@ def try_again(s: Session, *, by: int, run_id: int) -> None:
 def _own_run(s: Session, *, by: int, run_id: int) -> Run:
     """The run, locked, for a manager of its project."""
     run = the_run(s, run_id, lock=True)
-    require(s, by=by, project_id=run.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=run.project_id, roles=(Role.MANAGER,))
     return run
 
 

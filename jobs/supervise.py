@@ -42,7 +42,7 @@ class Pace:
     """Until a run is given up whose attempt before cannot be seen to have ended."""
 
 
-class Outcome(Enum):
+class AttemptEnd(Enum):
     """Why watching ended."""
 
     EXITED = "has ended"
@@ -73,18 +73,18 @@ def carry_next(
         log.info("%s begins.", name)
         outcome, error = _carry(progress, launch(progress, command), stop=stop, pace=pace)
     except StillThere as problem:
-        outcome, error = Outcome.STOPPED if stop.is_set() else Outcome.EXITED, str(problem)
+        outcome, error = AttemptEnd.STOPPED if stop.is_set() else AttemptEnd.EXITED, str(problem)
     except RunLost:
-        outcome = Outcome.LOST
+        outcome = AttemptEnd.LOST
     except PickwellError as problem:
-        outcome, error = Outcome.EXITED, str(problem)
+        outcome, error = AttemptEnd.EXITED, str(problem)
     except Exception as problem:  # the row says so whatever it was; what it was stands in the worker's log
         log.exception("%s could not be carried.", name)
-        outcome, error = Outcome.EXITED, worker_failed(problem)
+        outcome, error = AttemptEnd.EXITED, worker_failed(problem)
     log.info("%s %s.", name, outcome.value)
-    if outcome is Outcome.STOPPED:
+    if outcome is AttemptEnd.STOPPED:
         _insist(lambda: hand_back(progress), stop=stop, pace=pace)
-    elif outcome is not Outcome.LOST:
+    elif outcome is not AttemptEnd.LOST:
         _insist(lambda: settle(progress, error), stop=stop, pace=pace)
     return True
 
@@ -102,24 +102,24 @@ def _see_ended(place: Place | None, *, stop: threading.Event, pace: Pace) -> Non
                 raise
 
 
-def _carry(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, str]:
+def _carry(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, str]:
     """Watch the attempt, and see everything of it ended, whatever happens on the way; why it ended by itself."""
     outcome, exit_status = None, 0
     try:
         outcome, exit_status = _watch(progress, launched, stop=stop, pace=pace)
     finally:
         try:
-            if outcome is Outcome.CANCELLED:
+            if outcome is AttemptEnd.CANCELLED:
                 launched.end(grace=pace.cancel_grace, hurry=stop)
             else:
-                launched.end(grace=pace.stop_grace if outcome is Outcome.STOPPED else 0)
+                launched.end(grace=pace.stop_grace if outcome is AttemptEnd.STOPPED else 0)
         except StillThere as problem:  # the row keeps its place, and the next attempt sees to it first
             log.error("%s run %s: %s", progress.kind, progress.run_id, problem)
     tail = log_tail(progress.kind, progress.run_id, kilobytes=4)
     return outcome, launched.explain(exit_status, tail) or why(exit_status, tail)
 
 
-def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[Outcome, int]:
+def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, int]:
     """Look at the row and the attempt in turn until it ends, or has to; the exit status where it ended by itself."""
     beat = ended = None
     while True:
@@ -127,13 +127,13 @@ def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: 
         try:
             attempt, status, cancelled = _standing(progress)
             if attempt != progress.attempt or status is RunStatus.QUEUED:
-                return Outcome.LOST, 0
+                return AttemptEnd.LOST, 0
             if status.ended:
                 ended = ended or moment
                 if moment - ended > pace.linger:
-                    return Outcome.EXITED, 0
+                    return AttemptEnd.EXITED, 0
             elif cancelled:
-                return Outcome.CANCELLED, 0
+                return AttemptEnd.CANCELLED, 0
             elif beat is None or moment - beat >= pace.beat:
                 progress.update(**launched.columns)
                 beat = moment
@@ -143,9 +143,9 @@ def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: 
             log.warning("The database does not answer, the attempt goes on: %s", problem.orig)
         exit_status = launched.wait(pace.poll)
         if exit_status is not None:
-            return Outcome.EXITED, exit_status
+            return AttemptEnd.EXITED, exit_status
         if stop.is_set():
-            return Outcome.STOPPED, 0
+            return AttemptEnd.STOPPED, 0
 
 
 def _standing(progress: Progress) -> tuple[int, RunStatus, bool]:

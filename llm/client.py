@@ -21,9 +21,9 @@ from openai.types import CompletionUsage
 
 from db.models import Responder
 from errors import BadTemplate
-from llm import nucleus
 from llm.endpoints import Endpoint
 from llm.template import Message, PromptFormat
+from llm.top_p import ARGUMENT
 from settings import settings
 
 TIMEOUT = 600.0
@@ -35,7 +35,7 @@ TOO_LONG = ("context length", "maximum context", "max_model_len", "too long", "m
 
 
 @dataclass(frozen=True)
-class Sampled:
+class GeneratedSample:
     """One generated text, without the characters that no database stores."""
 
     sample: int
@@ -51,10 +51,10 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GeneratedSamples:
     """The samples generated for one prompt."""
 
-    samples: Sequence[Sampled]
+    samples: Sequence[GeneratedSample]
     turns: Sequence[Message]
     """The messages sent."""
     tokens: int
@@ -62,7 +62,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Asking:
+class RequestSettings:
     """A Responder's request settings, copied so that no database object enters the event loop."""
 
     prompt: PromptFormat
@@ -71,33 +71,33 @@ class Asking:
     max_tokens: int
 
     @classmethod
-    def of(cls, responder: Responder, prompt: PromptFormat) -> "Asking":
+    def of(cls, responder: Responder, prompt: PromptFormat) -> "RequestSettings":
         """The settings of a model Responder with its prompt format."""
         return cls(prompt, responder.temperature, responder.top_p, responder.max_tokens)
 
 
-class Unanswerable(Exception):
+class UnanswerablePrompt(Exception):
     """The prompt cannot be answered, however often it is sent; the message says why and what to do."""
 
 
-class Hopeless(Exception):
+class EndpointRefusal(Exception):
     """The endpoint refuses every request; the message says why and what to do."""
 
 
-class Trouble(Exception):
+class RequestFailure(Exception):
     """The endpoint failed at this prompt, and another try may succeed; the message says what it answered."""
 
 
-class Gone(Exception):
+class EndpointLost(Exception):
     """The endpoint stopped answering."""
 
 
-def seed_of(run_seed: int, prompt_id: int, sample: int) -> int:
+def sample_seed(run_seed: int, prompt_id: int, sample: int) -> int:
     """The seed of one sample, below 2**31. vLLM gives the n samples of a request its seed, seed + 1, and so on."""
     return (run_seed * 1_000_003 + prompt_id * 31 + sample) % 2**31
 
 
-def first_block(samples: Sequence[int]) -> int:
+def count_consecutive(samples: Sequence[int]) -> int:
     """How many numbers from the first on are consecutive: only these can share a request and keep their seeds."""
     count = 1
     while count < len(samples) and samples[count] == samples[0] + count:
@@ -105,14 +105,14 @@ def first_block(samples: Sequence[int]) -> int:
     return count
 
 
-def client_for(endpoint: Endpoint) -> AsyncOpenAI:
+def openai_client(endpoint: Endpoint) -> AsyncOpenAI:
     """OpenAI's client for the endpoint; it repeats requests that an endpoint elsewhere is too busy for."""
-    retries = 1 if endpoint.ours else RETRIES
+    retries = 1 if endpoint.started_here else RETRIES
     return AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=retries, timeout=TIMEOUT)
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingSamples:
     """A prompt and the sample numbers it still lacks from one Responder."""
 
     prompt_id: int
@@ -120,7 +120,7 @@ class Missing:
     context: str | None
     extra: Mapping[str, Any] | None
     """Further columns of the prompt, which templates may name."""
-    samples: tuple[int, ...]
+    sample_numbers: tuple[int, ...]
     responder_id: int
     temperature: float | None = None
     """In place of the Responder's own, where the sample is drawn again."""
@@ -128,24 +128,26 @@ class Missing:
     """The Response that the new sample replaces."""
 
 
-async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, missing: Missing, *, seed: int) -> Answer:
+async def request_samples(
+    client: AsyncOpenAI, endpoint: Endpoint, request: RequestSettings, missing: MissingSamples, *, seed: int
+) -> GeneratedSamples:
     """Request the missing samples of one prompt, together where the endpoint can do that.
 
-    Raises `Unanswerable`, `Hopeless`, `Trouble` or `Gone`.
+    Raises `UnanswerablePrompt`, `EndpointRefusal`, `RequestFailure` or `EndpointLost`.
     """
     try:
-        turns = asking.prompt.messages(missing.text, missing.context, missing.extra)
+        turns = request.prompt.messages(missing.text, missing.context, missing.extra)
     except BadTemplate as problem:
-        raise Unanswerable(str(problem)) from None
-    numbers, samples, tokens = list(missing.samples), [], 0
-    temperature = asking.temperature if missing.temperature is None else missing.temperature
+        raise UnanswerablePrompt(str(problem)) from None
+    numbers, samples, tokens = list(missing.sample_numbers), [], 0
+    temperature = request.temperature if missing.temperature is None else missing.temperature
     while numbers:
-        count = first_block(numbers) if endpoint.many else 1
-        began, first_seed = time.monotonic(), seed_of(seed, missing.prompt_id, numbers[0])
+        count = count_consecutive(numbers) if endpoint.takes_n else 1
+        began, first_seed = time.monotonic(), sample_seed(seed, missing.prompt_id, numbers[0])
         options: dict[str, Any] = {
             "temperature": temperature,
-            "top_p": asking.top_p,
-            endpoint.length: asking.max_tokens,
+            "top_p": request.top_p,
+            endpoint.length_parameter: request.max_tokens,
             "seed": first_seed,
         }
         if count > 1:
@@ -159,7 +161,7 @@ async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, missing: 
         for offset, choice in enumerate(choices[:count]):  # an endpoint that ignores n is asked again for the rest
             token_ids = getattr(choice, "token_ids", None)
             samples.append(
-                Sampled(
+                GeneratedSample(
                     sample=numbers.pop(0),
                     text=_storable_text(choice.message.content or ""),
                     token_ids=token_ids,
@@ -172,7 +174,7 @@ async def ask(client: AsyncOpenAI, endpoint: Endpoint, asking: Asking, missing: 
                 )
             )
         tokens += (usage.completion_tokens or 0) if usage else 0
-    return Answer(samples, turns, tokens)
+    return GeneratedSamples(samples, turns, tokens)
 
 
 async def _request_completion(
@@ -183,16 +185,16 @@ async def _request_completion(
         return await client.chat.completions.create(
             model=endpoint.model,
             messages=turns,  # type: ignore[arg-type]
-            extra_body=dict(endpoint.extra) | _nucleus_argument(endpoint, options),
-            **({**options, "top_p": 1.0} if endpoint.nucleus else options),
+            extra_body=dict(endpoint.extra_body) | _nucleus_argument(endpoint, options),
+            **({**options, "top_p": 1.0} if endpoint.has_top_p else options),
         )
     except (AuthenticationError, PermissionDeniedError):
-        raise Hopeless(
+        raise EndpointRefusal(
             f"The endpoint {endpoint.base_url} refused the key. Put the right one into the responder's environment "
             "variable and start Pickwell again."
         ) from None
     except NotFoundError:
-        raise Hopeless(
+        raise EndpointRefusal(
             f"The endpoint {endpoint.base_url} has no model “{endpoint.model}”, or the address does not end as it "
             "should (in /v1). Make a new version of the responder with the right one."
         ) from None
@@ -201,24 +203,30 @@ async def _request_completion(
             return None
         message = endpoint.without_key(problem.message)
         if any(phrase in message.lower() for phrase in TOO_LONG):
-            setting = f", or raise PICKWELL_CONTEXT_TOKENS, now {settings().context_tokens}" if endpoint.ours else ""
-            raise Unanswerable(f"{message} If it is too long, shorten it{setting}.") from None
-        raise Unanswerable(message) from None
+            setting = (
+                f", or raise PICKWELL_CONTEXT_TOKENS, now {settings().context_tokens}" if endpoint.started_here else ""
+            )
+            raise UnanswerablePrompt(f"{message} If it is too long, shorten it{setting}.") from None
+        raise UnanswerablePrompt(message) from None
     except RateLimitError as problem:
         message = endpoint.without_key(problem.message)
         if "quota" in message.lower() or "billing" in message.lower():
-            raise Hopeless(f"The endpoint's account is used up: {message} Top it up, then try the run again.") from None
-        raise Trouble(
+            raise EndpointRefusal(
+                f"The endpoint's account is used up: {message} Top it up, then try the run again."
+            ) from None
+        raise RequestFailure(
             f"The endpoint asks to go slower (429): {message} Lower PICKWELL_CONCURRENCY, or try the run again later."
         ) from None
     except APIStatusError as problem:
-        raise Trouble(f"the endpoint answered {problem.status_code}: {endpoint.without_key(problem.message)}") from None
+        raise RequestFailure(
+            f"the endpoint answered {problem.status_code}: {endpoint.without_key(problem.message)}"
+        ) from None
     except APITimeoutError:
-        if endpoint.ours:
-            raise Gone from None
-        raise Trouble(f"The endpoint gave no answer within {TIMEOUT / 60:.0f} minutes.") from None
+        if endpoint.started_here:
+            raise EndpointLost from None
+        raise RequestFailure(f"The endpoint gave no answer within {TIMEOUT / 60:.0f} minutes.") from None
     except APIConnectionError:
-        raise Gone from None
+        raise EndpointLost from None
 
 
 def _storable_text(text: str) -> str:
@@ -227,10 +235,12 @@ def _storable_text(text: str) -> str:
 
 
 def _checked_choices(completion: Any) -> Sequence[Any]:
-    """The completion's choices, which OpenAI's client does not check. Raises `Trouble` where there are none."""
+    """The completion's choices, which OpenAI's client does not check. Raises `RequestFailure` where there are none."""
     choices = getattr(completion, "choices", None)
     if not isinstance(choices, list) or not choices or not all(map(_has_text, choices)):
-        raise Trouble("The endpoint answered with something that is no reply. Check that its address ends in /v1.")
+        raise RequestFailure(
+            "The endpoint answered with something that is no reply. Check that its address ends in /v1."
+        )
     return choices
 
 
@@ -239,16 +249,16 @@ def _has_text(choice: Any) -> bool:
 
 
 def _nucleus_argument(endpoint: Endpoint, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The top-p for `llm.nucleus`, which keeps the same tokens faster, where the endpoint has it."""
-    return {"vllm_xargs": {nucleus.ARGUMENT: options["top_p"]}} if endpoint.nucleus and options["top_p"] < 1 else {}
+    """The top-p for `llm.top_p`, which keeps the same tokens faster, where the endpoint has it."""
+    return {"vllm_xargs": {ARGUMENT: options["top_p"]}} if endpoint.has_top_p and options["top_p"] < 1 else {}
 
 
 def _adapt_endpoint(endpoint: Endpoint, message: str, options: Mapping[str, Any]) -> bool:
     """Note in `endpoint` which parameters it wants, if its refusal names them; whether it does."""
-    if endpoint.length == "max_tokens" and "max_completion_tokens" in message:
-        endpoint.length = "max_completion_tokens"
+    if endpoint.length_parameter == "max_tokens" and "max_completion_tokens" in message:
+        endpoint.length_parameter = "max_completion_tokens"
         return True
     if options.get("n", 1) > 1 and ("'n'" in message or "`n`" in message or '"n"' in message):
-        endpoint.many = False
+        endpoint.takes_n = False
         return True
     return False

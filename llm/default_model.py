@@ -39,7 +39,7 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-def ensure() -> Path:
+def ensure_default_model() -> Path:
     """The default model's folder; a missing one is made first, in a process of its own because that loads torch.
 
     Raises `BrokenModel` when that fails; the process's output, shown as it comes, says why.
@@ -50,7 +50,7 @@ def ensure() -> Path:
     return folder
 
 
-def build(folder: Path) -> None:
+def build_default_model(folder: Path) -> None:
     """Download, check and convert the model, and put it in the place of what is at `folder`. Loads torch."""
     with home_usable():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def main() -> None:
         return
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     try:
-        build(folder)
+        build_default_model(folder)
     except PickwellError as problem:
         raise SystemExit(str(problem)) from None
     _print_line(f"ready in {folder}")

@@ -31,17 +31,17 @@ class Endpoint:
     model: str
     """The model's name in requests."""
     api_key: str = field(repr=False)
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra_body: Mapping[str, object] = field(default_factory=dict)
     """Parameters of every request beyond OpenAI's protocol."""
-    many: bool = True
+    takes_n: bool = True
     """Whether one request may ask for several samples (``n``)."""
-    length: str = "max_tokens"
+    length_parameter: str = "max_tokens"
     """Its parameter for the longest reply; OpenAI's newer models take max_completion_tokens."""
     dtype: str | None = None
     """Precision in which the model computes, where that is known."""
-    nucleus: bool = False
-    """Whether it draws by top-p with `llm.nucleus`."""
-    ours: bool = False
+    has_top_p: bool = False
+    """Whether it draws by top-p with `llm.top_p`."""
+    started_here: bool = False
     """Whether it was started here, and so can be started again."""
 
     def without_key(self, text: str) -> str:
@@ -49,7 +49,7 @@ class Endpoint:
         return text.replace(self.api_key, "(the key)") if len(self.api_key) > len(NO_KEY) else text
 
 
-def key_in(variable: str | None) -> str:
+def read_key(variable: str | None) -> str:
     """The key that an environment variable (or the ``.env`` file) holds. Raises `EngineFailed` where it is not set."""
     if variable is None:
         return NO_KEY
@@ -67,13 +67,13 @@ def remote_endpoint(responder: Responder) -> Endpoint:
 
     Raises `EngineFailed` with what to do.
     """
-    url, key = str(responder.endpoint_url), key_in(responder.key_variable)
+    url, key = str(responder.endpoint_url), read_key(responder.key_variable)
     models = _list_models(url, key, key_name=responder.key_variable, remedy="Check the address.")
     name = str(responder.endpoint_model)
     return Endpoint(url, name, key, _extra_parameters(models.get(name, {})))
 
 
-def endpoint_elsewhere(location: str, name: str) -> Endpoint:
+def settings_endpoint(location: str, name: str) -> Endpoint:
     """The endpoint of the settings, if it serves this very model: another model's texts must never pass for its own."""
     url, key = settings().engine_url.rstrip("/"), settings().engine_api_key.get_secret_value() or NO_KEY
     models = _list_models(url, key, key_name="PICKWELL_ENGINE_API_KEY", remedy="Check PICKWELL_ENGINE_URL.")

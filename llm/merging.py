@@ -21,18 +21,18 @@ class ZeroAdapter(BrokenModel):
     """An adapter that changes nothing."""
 
 
-class NotFinite(BrokenModel):
+class InfiniteAdapter(BrokenModel):
     """An adapter whose weights are infinite or not numbers."""
 
 
 def merge(
     base: str,
     adapter: Path,
-    place: Path,
+    folder: Path,
     *,
-    expected: str | None = None,
-    stored: str = "float32",
-    about: Mapping[str, str] | None = None,
+    expected_template_hash: str | None = None,
+    dtype: str = "float32",
+    manifest: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the merged model to `place`, whole or not at all; a folder that is there already stays as it is.
 
@@ -45,8 +45,8 @@ def merge(
         stored: precision of the copy, by torch's name.
         about: entries of the manifest beside ``base_model``, ``weights_sha256`` and ``template_hash``.
 
-    Raises `ZeroAdapter`, `NotFinite`, and `BrokenModel` where something cannot be loaded or the copy's chat template
-    differs from the base's.
+    Raises `ZeroAdapter`, `InfiniteAdapter`, and `BrokenModel` where something cannot be loaded or the copy's chat
+    template differs from the base's.
     """
     import torch
     from peft import PeftModel
@@ -54,7 +54,7 @@ def merge(
 
     tokenizer = _load_tokenizer(base)
     base_hash = _template_hash(tokenizer)
-    if expected is not None and base_hash != expected:
+    if expected_template_hash is not None and base_hash != expected_template_hash:
         raise BrokenModel(f"The chat template of {base} is not the one that it was registered with. Put that back.")
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
@@ -69,22 +69,24 @@ def merge(
     try:
         merged = model.merge_and_unload(safe_merge=True)
     except ValueError as problem:
-        raise NotFinite(f"The adapter in {adapter} cannot be merged ({problem}). Train it again, slower.") from None
+        raise InfiniteAdapter(
+            f"The adapter in {adapter} cannot be merged ({problem}). Train it again, slower."
+        ) from None
 
-    scratch = place.with_name(f".{place.name}.tmp")
+    scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)  # left by a merge that was killed
     try:
-        merged.to(getattr(torch, stored)).save_pretrained(str(scratch))
+        merged.to(getattr(torch, dtype)).save_pretrained(str(scratch))
         tokenizer.save_pretrained(str(scratch))
         if _template_hash(_load_tokenizer(str(scratch))) != base_hash:
             raise BrokenModel(f"The chat template of {base} does not come out of its copy as it was. Use another base.")
-        manifest = {"base_model": base, "weights_sha256": hash_weights(scratch), "template_hash": base_hash}
-        write_json(scratch / MANIFEST, manifest | dict(about or {}))
-        if not place.exists():
-            scratch.rename(place)
+        measured = {"base_model": base, "weights_sha256": hash_weights(scratch), "template_hash": base_hash}
+        write_json(scratch / MANIFEST, measured | dict(manifest or {}))
+        if not folder.exists():
+            scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return place
+    return folder
 
 
 def _load_tokenizer(location: str) -> Any:
@@ -103,6 +105,6 @@ def _template_hash(tokenizer: Any) -> str | None:
 
 if __name__ == "__main__":
     try:
-        merge(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), about={"adapter": sys.argv[2]})
+        merge(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), manifest={"adapter": sys.argv[2]})
     except BrokenModel as problem:
         sys.exit(str(problem))

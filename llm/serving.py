@@ -23,7 +23,7 @@ BASE_NAME = "base"
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A model and the settings that vLLM serves it with."""
 
     folder: str
@@ -45,7 +45,7 @@ def served_name(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "model"
 
 
-def vllm_command(served: Served, *, gpu: bool, python: str = "python") -> str:
+def vllm_command(served: ServedModel, *, gpu: bool, python: str = "python") -> str:
     """The line to type where vLLM is installed for ``python``: bfloat16 on a GPU, float32 on a CPU."""
     line = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", served.base or served.folder]
     line += ["--served-model-name", BASE_NAME if served.base else served.name]
@@ -85,7 +85,7 @@ def adapter_options(folders: Mapping[str, str], *, rank: int, gpu: bool) -> list
     return [*options, "--lora-modules", *(f"{name}={folder}" for name, folder in folders.items())]
 
 
-def ask_command(served: Served) -> str:
+def request_command(served: ServedModel) -> str:
     """A line that sends the served model one question."""
     turns = [{"role": "system", "content": "Your instructions"}, {"role": "user", "content": "Where is my parcel?"}]
     body = json.dumps({"model": served.name, "messages": turns, "max_tokens": 160, "temperature": 0.3})

@@ -66,7 +66,7 @@ class PromptFormat:
         return [*turns, {"role": "user", "content": user}]
 
     @property
-    def named(self) -> frozenset[str]:
+    def field_names(self) -> frozenset[str]:
         """Every field that the templates name."""
         return frozenset(FIELD.findall(f"{self.instructions}\n{self.user_template or ''}"))
 
@@ -77,7 +77,7 @@ class PromptFormat:
             columns: further columns that the project's prompts have.
         """
         known = {TEXT, CONTEXT, *columns, *self.fields}
-        unknown = sorted(self.named - known)
+        unknown = sorted(self.field_names - known)
         if unknown:
             raise BadTemplate(
                 f"The template names {_braced(unknown)}, which nothing fills in. There are {_braced(sorted(known))}: "
@@ -85,7 +85,7 @@ class PromptFormat:
             )
         if taken := sorted({TEXT, CONTEXT} & set(self.fields)):
             raise BadTemplate(f"{_braced(taken)} is the prompt's own. Give your field another name.")
-        if unused := sorted(set(self.fields) - self.named):
+        if unused := sorted(set(self.fields) - self.field_names):
             raise BadTemplate(f"The field {_braced(unused)} stands in no template. Name it there, or take it out.")
         if self.user_template is not None and TEXT not in FIELD.findall(self.user_template):
             raise BadTemplate("The user's turn does not hold {{text}}, so no model would see the prompt. Add it.")
@@ -154,8 +154,12 @@ def system_hash(turns: Sequence[Message]) -> str:
     return text_hash(next((turn["content"] for turn in turns if turn["role"] == "system"), ""))
 
 
-def rendered(
-    chat_template: str, turns: Sequence[Message], *, special: Mapping[str, str], reply_next: bool = True
+def render_conversation(
+    chat_template: str,
+    turns: Sequence[Message],
+    *,
+    special_tokens: Mapping[str, str],
+    add_generation_prompt: bool = True,
 ) -> str:
     """The text that a model with this chat template reads, with its special tokens.
 
@@ -170,7 +174,11 @@ def rendered(
     from jinja2 import TemplateError
 
     try:
-        return str(_compile_template(chat_template).render(messages=turns, add_generation_prompt=reply_next, **special))
+        return str(
+            _compile_template(chat_template).render(
+                messages=turns, add_generation_prompt=add_generation_prompt, **special_tokens
+            )
+        )
     except TemplateError as problem:
         raise BadTemplate(f"The model's chat template refuses this conversation: {problem}") from None
 
@@ -192,7 +200,7 @@ def _compile_template(chat_template: str) -> Any:
     return environment.from_string(re.sub(r"\{%-?\s*(end)?generation\s*-?%\}", "", chat_template))
 
 
-def token_ids(tokenizer: Any, turns: Sequence[Message], *, reply_next: bool) -> list[int]:
+def conversation_token_ids(tokenizer: Any, turns: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
     """The tokens of a conversation as a model reads it, for training and for checks of served models.
 
     Args:
@@ -200,7 +208,7 @@ def token_ids(tokenizer: Any, turns: Sequence[Message], *, reply_next: bool) -> 
         reply_next: whether the tokens end where the reply begins.
     """
     encoded = tokenizer.apply_chat_template(
-        list(turns), tokenize=True, add_generation_prompt=reply_next, return_dict=True
+        list(turns), tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=True
     )
     return list(encoded["input_ids"])
 
@@ -215,7 +223,7 @@ def check_system_prompt(chat_template: str, *, special: Mapping[str, str]) -> No
         "Choose another model, or put a template that has a system turn into the model's folder as chat_template.jinja."
     )
     try:
-        text = rendered(chat_template, turns, special=special)
+        text = render_conversation(chat_template, turns, special_tokens=special)
     except BadTemplate as problem:
         raise BadTemplate(f"{problem} It takes no system prompt. {remedy}") from None
     if SYSTEM_PROBE not in text:

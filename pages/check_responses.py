@@ -12,23 +12,23 @@ from errors import PickwellError
 from generation.asserting import (
     BATCH,
     LONGEST_NAME,
-    Failures,
-    Share,
+    FailedReplies,
+    PassRate,
     add_assertion,
-    assertions,
+    count_unchecked,
     end_assertion,
-    failures,
-    found,
-    keep_checked,
-    shares,
-    unchecked,
-    unchecked_count,
+    failed_replies,
+    find_unchecked,
+    list_assertions,
+    pass_rates,
+    run_assertions,
+    save_results_as_manager,
 )
-from generation.assertions import LONGEST_VALUE, TITLES, cleaned_value, languages, sentence
-from generation.similarity import left_to_compare, measured
-from review.reveals import reveal
+from generation.assertions import LONGEST_VALUE, TITLES, clean_value, describe_claim, languages
+from generation.similarity import count_uncompared, run_comparison
+from review.reveals import reveal_comparison
 from texts.escape import escaped
-from ui.checks import share_table
+from ui.checks import show_pass_rates
 from ui.frame import page
 from ui.pairs import show_prompt
 from ui.safe import act, errors_shown, errors_toasted, plain
@@ -53,18 +53,18 @@ HINTS = {
 def check_missing(most: float) -> None:
     """Check what has no result yet, in batches that are saved as they are done."""
     with reading() as s:
-        waiting = min(most, unchecked_count(s, project_id=me.project_id))
+        waiting = min(most, count_unchecked(s, project_id=me.project_id))
     if not waiting:
         return
     done, bar = 0, st.progress(0.0, text="Checking …")
     while done < waiting:
         with reading() as s:
-            replies = unchecked(s, project_id=me.project_id, limit=BATCH)
+            replies = find_unchecked(s, project_id=me.project_id, limit=BATCH)
         if not replies:
             break
-        results = found(replies)
+        results = run_assertions(replies)
         with session() as s:
-            keep_checked(s, **me.ids, results=results)
+            save_results_as_manager(s, **me.ids, results=results)
         done += len(replies)
         bar.progress(min(1.0, done / waiting), text=f"Checked {done:,} of {int(waiting):,} replies")
     bar.empty()
@@ -73,7 +73,7 @@ def check_missing(most: float) -> None:
 def compare_meanings() -> None:
     """Measure similarity in a process of its own, and show how far it is."""
     bar = st.progress(0.0, text="Loading the model, some seconds …")
-    with errors_shown(), closing(measured(**me.ids)) as running:
+    with errors_shown(), closing(run_comparison(**me.ids)) as running:
         for now in running:
             bar.progress(now.done / max(1, now.total), text=f"Compared {now.done:,} of {now.total:,} replies")
         st.rerun()
@@ -83,7 +83,7 @@ def open_pairs(comparison_ids: list[int]) -> None:
     """Give up ranking these, so that their replies may be read with their author."""
     with errors_toasted(), session() as s:
         for comparison_id in comparison_ids:
-            reveal(s, by=me.reviewer_id, comparison_id=comparison_id)
+            reveal_comparison(s, by=me.reviewer_id, comparison_id=comparison_id)
 
 
 def new_assertion() -> None:
@@ -94,7 +94,7 @@ def new_assertion() -> None:
     value = typed_value(claim)
     if claim is Claim.LIKE_REFERENCE or claim in (Claim.JSON, Claim.NO_NEW_NUMBERS) or value.strip():
         try:
-            st.caption(plain(sentence(claim, cleaned_value(claim, value))))
+            st.caption(plain(describe_claim(claim, clean_value(claim, value))))
         except PickwellError as problem:
             st.caption(plain(str(problem)))
     if st.button("Add it", type="primary", icon=":material/add:"):
@@ -128,13 +128,13 @@ def typed_value(claim: Claim) -> str:
 def show_assertions(standing: list[Assertion]) -> None:
     for assertion in standing:
         words, action = st.columns([6, 1], vertical_alignment="center")
-        claim = escaped(sentence(assertion.claim, assertion.value))
+        claim = escaped(describe_claim(assertion.claim, assertion.value))
         words.html(f'<div class="pw-text"><b>{escaped(assertion.name)}</b><br>{claim}</div>')
         end = partial(act, end_assertion, by=me.reviewer_id, assertion_id=assertion.id)
         action.button("End", key=f"end_{assertion.id}", on_click=end, width="stretch")
 
 
-def show_failures(standing: list[Assertion], table: list[Share]) -> None:
+def show_failures(standing: list[Assertion], table: list[PassRate]) -> None:
     failing = [share for share in table if share.passed < share.checked]
     if not failing:
         st.success("Nothing that was checked has failed.", icon=":material/check:")
@@ -148,7 +148,7 @@ def show_failures(standing: list[Assertion], table: list[Share]) -> None:
     what = right.selectbox("Check", mine, format_func=names.__getitem__, key="failing_what")
     limit = number.number_input("At most", 1, 200, 10, key="failing_most")
     with reading() as s:
-        replies = failures(s, by=me.reviewer_id, assertion_id=what, responder_id=who, limit=int(limit))
+        replies = failed_replies(s, by=me.reviewer_id, assertion_id=what, responder_id=who, limit=int(limit))
     show_withheld(replies)
     for reply in replies.shown:
         with st.container(border=True):
@@ -159,20 +159,20 @@ def show_failures(standing: list[Assertion], table: list[Share]) -> None:
             )
 
 
-def show_withheld(replies: Failures) -> None:
+def show_withheld(replies: FailedReplies) -> None:
     st.caption(f"Here: {len(replies.shown):,} of {replies.total:,}.")
-    if replies.kept_to_judge:
+    if replies.withheld_to_judge:
         st.caption(
-            f"Kept back: {replies.kept_to_judge:,} that you may still judge blind. They come once you have, or once "
-            "the evaluation is closed."
+            f"Kept back: {replies.withheld_to_judge:,} that you may still judge blind. They come once you have, or "
+            "once the evaluation is closed."
         )
-    if replies.kept_to_rank:
+    if replies.withheld_to_rank:
         words, action = st.columns([3, 2], vertical_alignment="center")
         words.caption(
-            f"Kept back: {replies.kept_to_rank:,} in pairs that you may still rank: whoever knows the author ranks the "
-            "author."
+            f"Kept back: {replies.withheld_to_rank:,} in pairs that you may still rank: whoever knows the author ranks "
+            "the author."
         )
-        label, ids = "Show some; I will not rank their pairs", list(replies.to_rank)
+        label, ids = "Show some; I will not rank their pairs", list(replies.comparison_ids)
         action.button(label, icon=":material/visibility:", on_click=open_pairs, args=(ids,))
 
 
@@ -180,10 +180,10 @@ st.caption("What every reply should be, whoever wrote it. Nothing here changes a
 with errors_shown():
     check_missing(ON_OPENING)
 with reading() as s:
-    standing = list(assertions(s, project_id=me.project_id))
-    table = shares(s, **me.ids)
-    waiting = unchecked_count(s, project_id=me.project_id)
-    to_compare = left_to_compare(s, project_id=me.project_id)
+    standing = list(list_assertions(s, project_id=me.project_id))
+    table = pass_rates(s, **me.ids)
+    waiting = count_unchecked(s, project_id=me.project_id)
+    to_compare = count_uncompared(s, project_id=me.project_id)
 with st.expander("A new check", expanded=not standing, icon=":material/add:"):
     new_assertion()
 if not standing:
@@ -203,7 +203,7 @@ if to_compare:
         compare_meanings()
 if table:
     st.subheader("By responder")
-    share_table(standing, table)
+    show_pass_rates(standing, table)
     show_failures(standing, table)
 else:
     st.info("There are no replies to check yet. Import or generate some.")

@@ -11,20 +11,20 @@ from sqlalchemy.orm import Session
 from db.models import ComparisonState, Project, Response, Role
 from db.people import RANKERS
 from db.session import reading, session
-from review.assignment import Offer, RankingProgress, progress
+from review.assignment import Offer, RankingProgress, ranking_progress
 from review.filters import ComparisonStanding, Filter, filter_choices
 from review.flags import flag
-from review.queue import claim, held_by_others, own_rankings, release
-from review.rankings import GivenRanking, last_ranking, rank, strengthen, undo
-from review.slots import letter
+from review.queue import claim, list_other_leases, own_rankings, release
+from review.rankings import GivenRanking, last_ranking, rank, strengthen_ranking, undo
+from review.slots import card_letter
 from stats.verdicts import Order
 from texts.escape import escaped
 from texts.typed import LONGEST_COMMENT
 from ui.correcting import correction_box
 from ui.frame import page, show_guideline
-from ui.keys import alternating
-from ui.pairs import PAUSE, forget_choice, go_on_after_the_pause, just_chosen, seconds_shown, show_prompt
-from ui.reasons import why
+from ui.keys import alternating_key
+from ui.pairs import PAUSE, forget_choice, recent_choice, seconds_shown, show_prompt, wait_for_pause
+from ui.reasons import ask_reasons
 from ui.safe import errors_toasted, plain
 from ui.slots import ask_order
 
@@ -60,7 +60,7 @@ def make_stronger(comparison_id: int) -> bool:
         last = last_ranking(s, **me.ids)
         if last is None or last.comparison_id != comparison_id:
             return False
-        strengthen(s, by=me.reviewer_id, ranking_id=last.ranking_id)
+        strengthen_ranking(s, by=me.reviewer_id, ranking_id=last.ranking_id)
         return True
 
     return bool(save(strong))
@@ -88,7 +88,7 @@ def count_progress(s: Session) -> RankingProgress:
     """How far this person is; not counted anew where the choice is seen and then the next pair drawn."""
     at, done = st.session_state.get(COUNTED, (0.0, None))
     if not isinstance(done, RankingProgress) or time.monotonic() - at > 2 * PAUSE:
-        done = progress(s, **OWN)
+        done = ranking_progress(s, **OWN)
         st.session_state[COUNTED] = (time.monotonic(), done)
     return done
 
@@ -108,7 +108,7 @@ def save(action: Callable[[Session], T]) -> T | None:
 def show_queue() -> None:
     only = st.session_state.get(ONLY, Filter())
     # asked before anything else: the time that a choice is seen has begun
-    chosen = just_chosen(Offer)
+    chosen = recent_choice(Offer)
     if chosen is None:
         with session() as s:
             offer = claim(s, **OWN, later=st.session_state.get(LATER, []), only=only)
@@ -116,7 +116,7 @@ def show_queue() -> None:
         offer = chosen.shown
     with reading() as s:
         done = count_progress(s)
-        held = held_by_others(s, **OWN) if is_shared(s) else []
+        held = list_other_leases(s, **OWN) if is_shared(s) else []
         last = last_ranking(s, **me.ids)
     if not done.total:
         st.info("There are no pairs to rank yet. A manager imports replies, or generates them, and pairs appear here.")
@@ -135,19 +135,19 @@ def show_queue() -> None:
             partial(save_order, offer),
             chosen=chosen,
             on_again=make_stronger,
-            told=True,
+            notes=True,
             disabled=flagging,
             beside=partial(show_buttons, last, offer.comparison_id, disabled=flagging),
         )
         if flagging:
             flag_dialog(offer.comparison_id)
     if last is not None:
-        why(me, last)
+        ask_reasons(me, last)
     if offer is None:
         show_buttons(last, None)
         return
     show_editor(offer)
-    go_on_after_the_pause(chosen)
+    wait_for_pause(chosen)
 
 
 def show_editor(offer: Offer) -> None:
@@ -157,7 +157,9 @@ def show_editor(offer: Offer) -> None:
     if not below.open:
         return
     with below:
-        names = ["Left", "Right"] if offer.is_pair else [f"Card {letter(card)}" for card in range(len(offer.replies))]
+        names = (
+            ["Left", "Right"] if offer.is_pair else [f"Card {card_letter(card)}" for card in range(len(offer.replies))]
+        )
         side = st.segmented_control(
             "Which one?", names, default=names[0], key=f"side_{offer.comparison_id}", required=True
         )
@@ -197,7 +199,7 @@ def show_buttons(last: GivenRanking | None, comparison_id: int | None, *, disabl
         st.button(
             "Undo",
             # a new button each time: Enter would press the one that has the focus
-            key=alternating("undo", last.ranking_id),
+            key=alternating_key("undo", last.ranking_id),
             shortcut="U",
             on_click=take_back,
             args=(last.ranking_id,),
@@ -207,7 +209,7 @@ def show_buttons(last: GivenRanking | None, comparison_id: int | None, *, disabl
     if comparison_id is not None:
         st.button(
             "Later",
-            key=alternating("later", comparison_id),
+            key=alternating_key("later", comparison_id),
             shortcut="L",
             on_click=put_off,
             args=(comparison_id,),
@@ -234,7 +236,7 @@ def choose_filter() -> None:
         )
         who: list[int] = []
         standing = None
-        if me.has(Role.MANAGER):
+        if me.has_any_role(Role.MANAGER):
             label = "Replies by (one or two)"
             who = st.multiselect(label, list(writers), format_func=writers.__getitem__, max_selections=2, key="f_who")
             standing = st.selectbox("Only", list(STANDING_WORDS), format_func=STANDING_WORDS.__getitem__)

@@ -6,14 +6,14 @@ import streamlit as st
 
 from db.people import RANKERS
 from db.session import reading, session
-from review.corrections import Corrected, next_rejected, rejected_count, standing_corrections
-from review.drafts import DraftPlace, WritingTask, draft_of, save_draft
-from review.reveals import reveal
-from review.wanted import next_wanted, wanted_count
-from review.writing import next_unanswered, unanswered_count, write_reply
+from review.corrections import CorrectionChain, count_rejected, list_corrections, next_rejected
+from review.drafts import DraftPlace, WritingTask, load_draft, save_draft
+from review.reveals import reveal_comparison
+from review.wanted import count_wanted, next_wanted
+from review.writing import count_unanswered, next_unanswered, write_reply
 from texts.diff import word_diff
 from ui.correcting import correction_box
-from ui.editor import editor, now_in, restart
+from ui.editor import current_text, editor, reset_editor
 from ui.frame import page, show_guideline
 from ui.pairs import show_diff, show_prompt
 from ui.safe import act, errors_toasted, plain, show_text
@@ -62,8 +62,8 @@ def show_rejected() -> None:
     with session() as s:
         task = next_rejected(s, **me.ids, later=later_of("rejected"))
         if task is not None and task.comparison_id is not None:  # that it stands here tells what was said of it
-            reveal(s, by=me.reviewer_id, comparison_id=task.comparison_id, roles=RANKERS)
-        left = rejected_count(s, project_id=me.project_id)
+            reveal_comparison(s, by=me.reviewer_id, comparison_id=task.comparison_id, roles=RANKERS)
+        left = count_rejected(s, project_id=me.project_id)
     if task is None:
         show_done("No reply waits for a correction. Pairs that somebody calls both bad come here.")
         return
@@ -81,7 +81,7 @@ def show_wanted() -> None:
     """Training prompts like the ones that a model lost on, one after another."""
     with reading() as s:
         task = next_wanted(s, **me.ids, later=later_of("wanted"))
-        left = wanted_count(s, project_id=me.project_id)
+        left = count_wanted(s, project_id=me.project_id)
     if task is None:
         show_done("Nothing waits here. Managers send training prompts from the lost pairs of an evaluation.")
         return
@@ -105,7 +105,7 @@ def show_unanswered() -> None:
     held_out = side == "Blind evaluation"
     with reading() as s:
         task = next_unanswered(s, **me.ids, held_out=held_out, later=later_of("unanswered"))
-        left = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id, held_out=held_out)
+        left = count_unanswered(s, project_id=me.project_id, reviewer_id=me.reviewer_id, held_out=held_out)
     if task is None:
         show_done("Every prompt here has two people's replies, or one of yours.")
         return
@@ -126,13 +126,13 @@ def writing_box(prompt_id: int) -> None:
     """An empty box for a reply of one's own, kept as a draft while it is typed."""
     key, place = f"write_{prompt_id}", DraftPlace(reviewer_id=me.reviewer_id, prompt_id=prompt_id)
     with reading() as s:
-        draft = draft_of(s, at=place) or ""
+        draft = load_draft(s, place=place) or ""
 
     def save_reply() -> None:
         with errors_toasted():
             with session() as s:
-                write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=now_in(key, draft))
-            restart(key)
+                write_reply(s, by=me.reviewer_id, prompt_id=prompt_id, text=current_text(key, draft))
+            reset_editor(key)
             st.toast("Reply saved.", icon=":material/check:")
 
     text = editor(key, label="Your reply", start=draft, on_typed=lambda text: act(save_draft, at=place, text=text))
@@ -144,7 +144,7 @@ def writing_box(prompt_id: int) -> None:
 def show_corrections() -> None:
     """Every correction so far; anybody may correct a correction further."""
     with reading() as s:
-        corrections = standing_corrections(s, **me.ids)
+        corrections = list_corrections(s, **me.ids)
     if not corrections:
         st.info("Nobody has corrected a reply yet.")
     for chain in corrections:
@@ -168,7 +168,7 @@ def show_corrections() -> None:
             else:
                 show_diff(word_diff(correction.response.text, correction.text))
                 st.button(
-                    "Change my correction" if chain.mine else "Correct this further",
+                    "Change my correction" if chain.is_own else "Correct this further",
                     key=f"further_{correction.id}",
                     on_click=lambda i=correction.id: st.session_state.update({FURTHER: i}),
                     icon=":material/edit:",
@@ -179,10 +179,10 @@ def unseal(comparison_ids: Sequence[int]) -> None:
     """Give up ranking these, to see a correction of one of their replies."""
     with errors_toasted(), session() as s:
         for comparison_id in comparison_ids:
-            reveal(s, by=me.reviewer_id, comparison_id=comparison_id, roles=RANKERS)
+            reveal_comparison(s, by=me.reviewer_id, comparison_id=comparison_id, roles=RANKERS)
 
 
-def correct_further(chain: Corrected) -> None:
+def correct_further(chain: CorrectionChain) -> None:
     """The editor on a correction: one's own is replaced, another person's gets a child."""
     reply = chain.correction.response
     correction_box(
@@ -190,16 +190,16 @@ def correct_further(chain: Corrected) -> None:
         reply.prompt_id,
         reply.id,
         reply.text,
-        start=None if chain.mine else chain.correction.text,
-        parent_id=None if chain.mine else chain.correction.id,
+        start=None if chain.is_own else chain.correction.text,
+        parent_id=None if chain.is_own else chain.correction.id,
         on_saved=lambda: st.session_state.pop(FURTHER, None),
     )
 
 
 with reading() as s:
-    waiting = rejected_count(s, project_id=me.project_id)
-    to_write = unanswered_count(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
-    wanted = wanted_count(s, project_id=me.project_id)
+    waiting = count_rejected(s, project_id=me.project_id)
+    to_write = count_unanswered(s, project_id=me.project_id, reviewer_id=me.reviewer_id)
+    wanted = count_wanted(s, project_id=me.project_id)
 show_guideline(me)
 PARTS = {
     "rejected": (show_rejected, f"Nobody would send ({waiting})"),

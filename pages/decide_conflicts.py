@@ -6,12 +6,12 @@ import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from review.adjudication import Conflict, conflicts, count_conflicts, decide, withdraw_decision
+from review.adjudication import Conflict, count_conflicts, decide, list_conflicts, withdraw_decision
 from review.rankings import GivenRanking
-from review.reveals import reveal
-from review.slots import in_words
+from review.reveals import reveal_comparison
+from review.slots import describe_order
 from ui.frame import page
-from ui.pairs import forget_choice, go_on_after_the_pause, just_chosen, show_prompt
+from ui.pairs import forget_choice, recent_choice, show_prompt, wait_for_pause
 from ui.safe import attempt, plain, show_table
 from ui.slots import ask_order, show_offer
 
@@ -19,7 +19,7 @@ me = page("Decide", Role.MANAGER)
 
 
 def order_in_words(word: GivenRanking) -> str:
-    return in_words(word.order, strength=word.strength)
+    return describe_order(word.order, strength=word.strength)
 
 
 def take_back(ranking_id: int) -> None:
@@ -29,7 +29,10 @@ def take_back(ranking_id: int) -> None:
 
 def show_words(conflict: Conflict) -> None:
     show_table(
-        [{"Person": word.reviewer, "Said": order_in_words(word), "Why": word.reason or ""} for word in conflict.words]
+        [
+            {"Person": word.reviewer, "Said": order_in_words(word), "Why": word.reason or ""}
+            for word in conflict.rankings
+        ]
     )
 
 
@@ -37,17 +40,17 @@ def show_words(conflict: Conflict) -> None:
 def show_conflicts() -> None:
     """The contradictions that wait, one after another, then those that are decided."""
     with reading() as s:
-        waiting = conflicts(s, **me.ids, decided=False, limit=1)
-        decided = conflicts(s, **me.ids, decided=True)
+        waiting = list_conflicts(s, **me.ids, decided=False, limit=1)
+        decided = list_conflicts(s, **me.ids, decided=True)
         left = count_conflicts(s, **me.ids, decided=False)
-    chosen = just_chosen(Conflict)
+    chosen = recent_choice(Conflict)
     conflict: Conflict | None = chosen.shown if chosen else waiting[0] if waiting else None
     if conflict is None:
         st.success("Nobody contradicts anybody." if not decided else "Every contradiction is decided.")
     else:
         offer = conflict.offer
         with session() as s:  # what others said is on the screen now
-            reveal(s, by=me.reviewer_id, comparison_id=offer.comparison_id)
+            reveal_comparison(s, by=me.reviewer_id, comparison_id=offer.comparison_id)
         st.caption(
             f"Waiting: {left}. Your word counts for training in place of these; nobody's ranking is changed, and you "
             "will not be asked to rank this pair yourself."
@@ -77,7 +80,7 @@ def show_conflicts() -> None:
                     args=(decision.ranking_id,),
                     icon=":material/undo:",
                 )
-    go_on_after_the_pause(chosen)
+    wait_for_pause(chosen)
 
 
 show_conflicts()

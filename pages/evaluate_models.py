@@ -4,18 +4,18 @@ import streamlit as st
 
 from db.models import Evaluation, Role
 from db.session import reading
-from eval.evaluations import evaluations
+from eval.evaluations import list_evaluations
 from eval.report.pairs import may_read
-from ui.evaluate.model_judge import judge_section, reported_judges, show_judges
+from ui.evaluate.model_judge import judge_section, load_judge_reports, show_judges
 from ui.evaluate.new_evaluation import new_evaluation
 from ui.evaluate.open_evaluation import show_open_evaluation
 from ui.evaluate.pairs import show_pairs
-from ui.evaluate.results import download_report, download_verdicts, reported, show_reports
+from ui.evaluate.results import download_report, download_verdicts, load_reports, show_reports
 from ui.frame import page
 from ui.safe import plain
 
 me = page("Evaluate", Role.MANAGER, Role.REVIEWER)
-manager = me.has(Role.MANAGER)
+manager = me.has_any_role(Role.MANAGER)
 
 
 def show_closed(ended: list[Evaluation]) -> None:
@@ -25,9 +25,9 @@ def show_closed(ended: list[Evaluation]) -> None:
         which = st.selectbox("Closed evaluation", list(names), format_func=names.__getitem__, key="closed_evaluation")
         chosen = next(one for one in ended if one.id == which)
     st.subheader(plain(chosen.name))
-    found, reports = reported(chosen.id)
+    found, reports = load_reports(chosen.id)
     show_reports(found, reports)
-    judges = reported_judges(found)
+    judges = load_judge_reports(found)
     show_judges(found, judges, me)
     judge_section(chosen, me)
     if manager:
@@ -42,7 +42,7 @@ def show_closed(ended: list[Evaluation]) -> None:
 
 
 with reading() as s:
-    known = evaluations(s, project_id=me.project_id)
+    known = list_evaluations(s, project_id=me.project_id)
 if manager:
     started = not known or st.session_state.get("evaluation_like") is not None
     with st.expander("A new blind evaluation", expanded=started, icon=":material/add:"):

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from db.models import ComparisonState, Drawn, Ranking, Role
+from db.models import ComparisonState, Ranking, Role, SamplingReason
 from db.session import reading, session
-from review.assignment import offer
-from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
+from review.assignment import load_offer
+from review.browse import discard_comparison, end_decision, end_gold, find_comparisons, make_gold, restore_comparison
 from review.filters import ComparisonStanding, Filter, filter_choices
-from review.reveals import Entry, Opened, opened, project_history, reveal
+from review.reveals import AuditEntry, ComparisonDetails, list_project_changes, open_comparison, reveal_comparison
 from stats.verdicts import MUCH_BETTER, Verdict
 from texts.diff import word_diff
 from texts.escape import escaped
@@ -35,6 +35,10 @@ STANDING_WORDS: dict[ComparisonStanding | None, str] = {
 }
 WORDS = {
     "model_version": "model",
+    "ranking_reason": "chip",
+    "judgment_reason": "tag",
+    "repeat_judgment": "second look",
+    "few_shot_example": "example",
     "retired_at": "retired",
     "discarded_at": "discarded",
     "discarded_by_id": "by person number",
@@ -42,8 +46,16 @@ WORDS = {
 }
 """Of tables and columns, where their own names are not the screen's."""
 SAID_BESIDE = ("project_id", "comparison_id", "reviewer_id", "created_at")
-STATE_WORDS = {ComparisonState.OPEN: "open", ComparisonState.FULL: "enough people", ComparisonState.AWAY: "not offered"}
-DRAWN_WORDS = {Drawn.UNCERTAIN: "least certain first", Drawn.GOLD: "gold", Drawn.REPEAT: "hidden second look"}
+STATE_WORDS = {
+    ComparisonState.OPEN: "open",
+    ComparisonState.FULL: "enough people",
+    ComparisonState.NOT_OFFERED: "not offered",
+}
+DRAWN_WORDS = {
+    SamplingReason.UNCERTAIN: "least certain first",
+    SamplingReason.GOLD: "gold",
+    SamplingReason.REPEAT: "hidden second look",
+}
 
 
 def chosen_filter() -> Filter:
@@ -64,7 +76,7 @@ def change(action: Any, comparison_id: int, **more: Any) -> None:
     attempt(action, by=me.reviewer_id, comparison_id=comparison_id, **more)
 
 
-def show_rankings(opening: Opened) -> None:
+def show_rankings(opening: ComparisonDetails) -> None:
     names = {
         response.response_id: f"{number}: {response.responder}"
         for number, response in enumerate(opening.responses, start=1)
@@ -75,10 +87,10 @@ def show_rankings(opening: Opened) -> None:
         [
             {
                 "Person": ranking.reviewer.label + (" (decision)" if ranking.adjudicates else ""),
-                "Said": said(ranking, names),
+                "Said": disagreement(ranking, names),
                 "When": f"{ranking.created_at:%d %b %H:%M}",
                 "Seconds": "" if ranking.seconds is None else f"{ranking.seconds:.0f}",
-                "How it came": DRAWN_WORDS.get(ranking.drawn, ""),
+                "How it came": DRAWN_WORDS.get(ranking.sampling_reason, ""),
                 "Why": ranking.reason or "",
                 "Taken back": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
             }
@@ -87,7 +99,7 @@ def show_rankings(opening: Opened) -> None:
     )
 
 
-def said(ranking: Ranking, names: dict[int, str]) -> str:
+def disagreement(ranking: Ranking, names: dict[int, str]) -> str:
     """A ranking in words, best first."""
     if ranking.both_bad:
         return "none could be sent"
@@ -96,7 +108,7 @@ def said(ranking: Ranking, names: dict[int, str]) -> str:
     return (" ≫ " if ranking.strength == MUCH_BETTER else " > ").join(groups)
 
 
-def show_history(entries: Iterable[Entry]) -> None:
+def show_history(entries: Iterable[AuditEntry]) -> None:
     """The audit trail, newest first: old and new values."""
     show_table(
         [
@@ -129,7 +141,7 @@ def in_short(name: str, value: Any) -> str:
     return f"{datetime.fromisoformat(value):%d %b %Y %H:%M}" if name.endswith("_at") else str(value)
 
 
-def show_comparison(opening: Opened) -> None:
+def show_comparison(opening: ComparisonDetails) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
     prompt = opening.comparison.prompt
     show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
@@ -151,7 +163,7 @@ def show_comparison(opening: Opened) -> None:
             "Show who wrote what and what people said; I will not rank it",
             icon=":material/visibility:",
             on_click=change,
-            args=(reveal, opening.comparison.id),
+            args=(reveal_comparison, opening.comparison.id),
             help="Nobody sees others' rankings before giving their own.",
         )
         return
@@ -166,20 +178,20 @@ def show_comparison(opening: Opened) -> None:
         show_history(opening.history)
 
 
-def show_actions(opening: Opened) -> None:
+def show_actions(opening: ComparisonDetails) -> None:
     away, gold, back, _ = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
     comparison = opening.comparison
     if comparison.discarded_at is None:
-        away.button("Discard it", on_click=change, args=(discard, comparison.id), icon=":material/delete:")
+        away.button("Discard it", on_click=change, args=(discard_comparison, comparison.id), icon=":material/delete:")
     else:
-        away.button("Bring it back", on_click=change, args=(bring_back, comparison.id), icon=":material/undo:")
+        away.button("Bring it back", on_click=change, args=(restore_comparison, comparison.id), icon=":material/undo:")
     if any(ranking.adjudicates and ranking.undone_at is None for ranking in opening.rankings):
         back.button(
             "Take the decision back", on_click=change, args=(end_decision, comparison.id), icon=":material/undo:"
         )
     if comparison.gold:
         gold.button("Gold no longer", on_click=change, args=(end_gold, comparison.id))
-    elif len(opening.responses) == 2 and comparison.state is not ComparisonState.AWAY:
+    elif len(opening.responses) == 2 and comparison.state is not ComparisonState.NOT_OFFERED:
         note = "Everybody is given it; Progress tells who agrees"
         with gold.popover("Make it gold", icon=":material/star:", help=note):
             answers = dict(zip(("1 is better", "2 is better", "both good", "both bad"), Verdict, strict=True))
@@ -187,11 +199,11 @@ def show_actions(opening: Opened) -> None:
             st.button("Make it gold", key="gold", type="primary", on_click=save_gold, args=(opening, verdict))
 
 
-def save_gold(opening: Opened, verdict: Verdict) -> None:
+def save_gold(opening: ComparisonDetails, verdict: Verdict) -> None:
     """Store the right answer, whichever side the responses stand on for this manager."""
     order = verdict.order
     with reading() as s:
-        first = offer(s, comparison_id=opening.comparison.id, reviewer_id=me.reviewer_id).replies[0]
+        first = load_offer(s, comparison_id=opening.comparison.id, reviewer_id=me.reviewer_id).replies[0]
     if first.response_id != opening.responses[0].response_id:
         order = replace(order, places=order.places[::-1])
     change(make_gold, opening.comparison.id, order=order)
@@ -200,9 +212,9 @@ def save_gold(opening: Opened, verdict: Verdict) -> None:
 only = chosen_filter()
 place = st.session_state.get("pairs_page", 1)
 with reading() as s:
-    listed = find(s, **me.ids, only=only, page=place)
+    listed = find_comparisons(s, **me.ids, only=only, page=place)
     if place > listed.pages:
-        listed = find(s, **me.ids, only=only, page=listed.pages)
+        listed = find_comparisons(s, **me.ids, only=only, page=listed.pages)
 if not listed.total:
     st.info("No comparison fits." if only.is_set else "There are no comparisons yet: import or generate responses.")
     st.stop()
@@ -240,7 +252,7 @@ rows = picked["selection"]["rows"]
 if rows and rows[0] < len(listed.rows):
     with st.container(border=True), errors_shown():
         with session() as s:
-            opening = opened(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
+            opening = open_comparison(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
         show_comparison(opening)
 with st.expander("What changed: settings, people, guideline, models", icon=":material/history:"), reading() as s:
-    show_history(project_history(s, **me.ids))
+    show_history(list_project_changes(s, **me.ids))

@@ -7,25 +7,25 @@ import streamlit as st
 
 from db.models import Role
 from db.session import reading, session
-from generation.responders import model_responders
+from generation.responders import list_model_responders
 from stats.verdicts import MUCH_BETTER
 from texts.escape import escaped
-from training.data.feedback import Choosable, choosable
+from training.data.feedback import FeedbackChoices, feedback_choices
 from training.data.rows import RowsFormat
 from training.data.selection import DEFAULTS, PairsMode, Selection
 from training.data.snapshot import (
-    Listed,
-    advice,
-    better_is_longer,
-    export,
+    SnapshotListing,
+    count_longer,
     freeze,
-    listed,
-    preview,
-    responder_shares,
+    list_snapshot_details,
+    preview_snapshot,
+    responder_counts,
     side_spreads,
+    size_warning,
+    zip_snapshot,
 )
 from training.data.terms import Preferences
-from ui.charts import length_spreads, longer_bar, share_bars
+from ui.charts import length_spreads, longer_reply_bar, share_bars
 from ui.frame import page
 from ui.safe import errors_shown, plain, show_table
 
@@ -52,7 +52,7 @@ def key(name: str) -> str:
     return f"freeze_{name}_{me.project_id}"
 
 
-def whose_and_when(choices: Choosable) -> dict[str, Any]:
+def whose_and_when(choices: FeedbackChoices) -> dict[str, Any]:
     """The part of the Selection that says who has a say, and over which days."""
     st.markdown("**Whose word counts**")
     whose = st.multiselect(
@@ -76,7 +76,7 @@ def whose_and_when(choices: Choosable) -> dict[str, Any]:
     }
 
 
-def which_rankings(choices: Choosable) -> dict[str, Any]:
+def which_rankings(choices: FeedbackChoices) -> dict[str, Any]:
     """The part of the Selection that says which orders are good enough."""
     st.markdown("**Which of their rankings**")
     agreement = st.selectbox(
@@ -161,27 +161,27 @@ def show_preview(now: Preferences) -> None:
         ("Pairs to train on", len(now.rows) - validation, None),
         ("Set aside", validation, "Validation: never trained on, to watch the training by."),
         ("Simulated", now.simulated_count, "Of all pairs; a rule's or made-up picks."),
-        ("Thumbs down", len(now.thumbs), "Replies of rankings that called all bad. KTO learns from them too."),
+        ("Thumbs down", len(now.undesirable), "Replies of rankings that called all bad. KTO learns from them too."),
     )
     with st.container(horizontal=True, gap="medium"):  # goes on below where the screen is narrow
         for label, count, note in metrics:
             st.metric(label, f"{count:,}", help=note, width="content")
     if now.synthetic_count:
         st.caption(f"On synthetic prompts, which no customer wrote: {now.synthetic_count:,} pairs.")
-    if now.thumbs_simulated:
-        st.caption(f"Of the thumbs, simulated: {now.thumbs_simulated:,}.")
-    if warning := advice(len(now.rows)):
+    if now.undesirable_simulated:
+        st.caption(f"Of the thumbs, simulated: {now.undesirable_simulated:,}.")
+    if warning := size_warning(len(now.rows)):
         st.warning(plain(warning))
     if now.rows:
         st.caption("Whose replies are better, and worse")
-        share_bars(responder_shares(now.rows))
+        share_bars(responder_counts(now.rows))
         better, worse = side_spreads(now.rows)
         st.caption(
             f"Length: {better.mean:.0f} words on average in the better replies, {worse.mean:.0f} in the worse. A model "
             "learns a difference in length sooner than anything."
         )
         length_spreads([better, worse], sides=True)
-        longer_bar(better_is_longer(now.rows))
+        longer_reply_bar(count_longer(now.rows))
     if now.left_out:
         st.caption("Left out, and why")
         show_table([{"Count": count, "Why": reason.words} for reason, count in now.left_out.items()])
@@ -195,8 +195,8 @@ def show_preview(now: Preferences) -> None:
 
 def freeze_button(chosen: Selection) -> None:
     with reading() as s:
-        models = model_responders(s, project_id=me.project_id)
-    prompts_of = {model.id: model.label for model in models if model.kept}
+        models = list_model_responders(s, project_id=me.project_id)
+    prompts_of = {model.id: model.label for model in models if model.listed}
     whose, freezing = st.columns([3, 1], vertical_alignment="bottom")
     prompt_of = whose.selectbox(
         "With the prompt of",
@@ -216,7 +216,7 @@ def freeze_button(chosen: Selection) -> None:
     st.caption("A snapshot never changes; the same feedback with the same choices always gives the same one.")
 
 
-def show_frozen(entry: Listed) -> None:
+def show_frozen(entry: SnapshotListing) -> None:
     snapshot = entry.snapshot
     hash8 = snapshot.sha256[:8]
     thumbs = f", {snapshot.thumb_count:,} thumbs" if snapshot.thumb_count else ""
@@ -233,7 +233,7 @@ def show_frozen(entry: Listed) -> None:
         )
         if files.button("Files …", key=f"files_{snapshot.id}", icon=":material/folder_zip:", width="stretch"):
             with errors_shown(), st.spinner("Proving that nothing was changed …"):
-                st.session_state[FILES] = (snapshot.id, {form: export(snapshot, form) for form in RowsFormat})
+                st.session_state[FILES] = (snapshot.id, {form: zip_snapshot(snapshot, form) for form in RowsFormat})
         shown_id, contents = st.session_state.get(FILES, (None, {}))
         if shown_id == snapshot.id:
             words = {RowsFormat.JSONL: "JSONL", RowsFormat.PARQUET: "Parquet"}
@@ -252,8 +252,8 @@ def show_frozen(entry: Listed) -> None:
 
 
 with reading() as s:
-    offered = choosable(s, project_id=me.project_id)
-    frozen = listed(s, project_id=me.project_id)
+    offered = feedback_choices(s, project_id=me.project_id)
+    frozen = list_snapshot_details(s, project_id=me.project_id)
 
 choices, seen = st.columns([2, 3], gap="large")
 with choices, errors_shown(stop=True):
@@ -262,7 +262,7 @@ with choices, errors_shown(stop=True):
 with seen:
     st.subheader("What it would teach")
     with errors_shown(stop=True), st.spinner("Looking …"), reading() as s:
-        previewed = preview(s, project_id=me.project_id, selection=selection)
+        previewed = preview_snapshot(s, project_id=me.project_id, selection=selection)
     show_preview(previewed)
     freeze_button(selection)
 

@@ -2,21 +2,21 @@
 
 import streamlit as st
 
-from db.comparisons import MOST
-from db.lookup import models, newest_checks
-from db.models import GenerationRun, Layout, ParityCheck, Project, Responder, ResponderKind, Role, RunStatus, Scope
+from db.comparisons import MAX_RESPONSES
+from db.lookup import list_models, newest_parity_checks
+from db.models import ChatLayout, GenerationRun, ParityCheck, Project, Responder, ResponderKind, Role, RunStatus, Scope
 from db.session import reading, session
 from generation.adapters import add_adapter
 from generation.base_model import add_model, register_base_model
-from generation.pairing import Paired, offer_for_ranking
+from generation.pairing import PairingCounts, offer_for_ranking
 from generation.parity_check import request_check
-from generation.plan import generation_runs, start_together, who_answers
-from generation.responders import Sampling, create_responder, responders
+from generation.plan import list_generation_runs, responder_labels, start_generations
+from generation.responders import Sampling, create_responder, list_responders
 from llm.template import PromptFormat
-from ui.contestant import Start, contestant_boxes
 from ui.frame import page
+from ui.responder_form import InitialSpec, responder_form
 from ui.run_status import show_run
-from ui.safe import FEW, errors_shown, plain, saving, show_table
+from ui.safe import WHOLE_TABLE_ROWS, errors_shown, plain, saving, show_table
 
 me = page("Generate", Role.MANAGER)
 SCOPES = {
@@ -25,17 +25,17 @@ SCOPES = {
     Scope.ALL: "Both",
 }
 with reading() as s:
-    answered = responders(s, project_id=me.project_id)
+    answered = list_responders(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
-    known_models = models(s)
+    known_models = list_models(s)
     model_ids = [model.id for model in known_models]
-    checking = any(not check.status.ended for check in newest_checks(s, model_version_ids=model_ids).values())
-    busy = any(not run.status.ended for run in generation_runs(s, project_id=me.project_id))
+    checking = any(not check.status.ended for check in newest_parity_checks(s, model_version_ids=model_ids).values())
+    busy = any(not run.status.ended for run in list_generation_runs(s, project_id=me.project_id))
 
 LAYOUTS = {
     None: "The model's own chat template",
-    Layout.ALPACA: "Alpaca: ### Instruction, ### Input, ### Response",
-    Layout.PLAIN: "Plain: the input, ###, the output",
+    ChatLayout.ALPACA: "Alpaca: ### Instruction, ### Input, ### Response",
+    ChatLayout.PLAIN: "Plain: the input, ###, the output",
 }
 
 
@@ -59,10 +59,10 @@ if answered:
         }
         for counts in answered
     ]
-    show_table(rows, whole=len(rows) <= FEW)
+    show_table(rows, whole=len(rows) <= WHOLE_TABLE_ROWS)
 
 
-def describe_pairs(made: Paired) -> str:
+def describe_pairs(made: PairingCounts) -> str:
     left_out = {
         "were there already": made.already_there,
         "hold the same words only": made.identical,
@@ -102,7 +102,7 @@ if machines:
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:") and who and scope:
             ids, limit = [responder.id for responder in who], None if most is None else int(most)
             with saving() as s:
-                start_together(
+                start_generations(
                     s, by=me.reviewer_id, responder_ids=ids, scope=scope, samples=int(samples), prompt_limit=limit
                 )
 
@@ -117,7 +117,7 @@ if with_replies:
         how = st.radio(
             "How",
             [False, True],
-            format_func={False: "In pairs", True: f"All replies to a prompt together, up to {MOST}"}.get,
+            format_func={False: "In pairs", True: f"All replies to a prompt together, up to {MAX_RESPONSES}"}.get,
             horizontal=True,
         )
         if st.form_submit_button("Offer them", icon=":material/rule:"):
@@ -133,17 +133,17 @@ if not known_models:
 with st.expander("A new responder: a model with instructions", expanded=not machines, icon=":material/add:"):
     st.caption("To write a prompt and see what it does before you keep it, use the page Try prompts.")
     name = st.text_input("Name", placeholder="Base model with our instructions", max_chars=80, key="responder_name")
-    start = Start(known_models[0].id if known_models else None, PromptFormat(project.instructions), Sampling())
-    contestant = contestant_boxes("responder", known_models, start, columns=(), rich=False)
+    start = InitialSpec(known_models[0].id if known_models else None, PromptFormat(project.instructions), Sampling())
+    contestant = responder_form("responder", known_models, start, columns=(), templates=False)
     if st.button("Make it", type="primary", disabled=contestant is None) and contestant is not None:
         with saving() as s:
-            create_responder(s, **me.ids, name=name, contestant=contestant)
+            create_responder(s, **me.ids, name=name, spec=contestant)
 
 
 @st.fragment(run_every="2s" if checking else None)
 def show_models() -> None:
     with reading() as s:
-        checks = newest_checks(s, model_version_ids=model_ids)
+        checks = newest_parity_checks(s, model_version_ids=model_ids)
     if checking and all(check.status.ended for check in checks.values()):
         st.rerun()
     for model in known_models:
@@ -194,7 +194,7 @@ with st.expander("Add a model", icon=":material/deployed_code:"):
         if what == WHOLE:
             layout = st.selectbox(
                 "Layout",
-                [None, *Layout],
+                [None, *ChatLayout],
                 format_func=LAYOUTS.__getitem__,
                 help="A model with a chat template always uses its own.",
             )
@@ -213,9 +213,9 @@ with st.expander("Add a model", icon=":material/deployed_code:"):
 @st.fragment(run_every="2s" if busy else None)
 def show_runs() -> None:
     with reading() as s:
-        runs = generation_runs(s, project_id=me.project_id)
+        runs = list_generation_runs(s, project_id=me.project_id)
         newest = [run for run in runs if not run.trial][:10]
-        names = who_answers(s, run_ids=[run.id for run in newest])
+        names = responder_labels(s, run_ids=[run.id for run in newest])
     if busy and all(run.status.ended for run in runs):
         st.rerun()
     for run in newest:

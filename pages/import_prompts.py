@@ -8,35 +8,43 @@ from sqlalchemy.orm import Session
 
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from generation.responders import responders
-from intake.mapping import ColumnMapping, HeldOut, guess_mapping, person_of
-from intake.perturb import RATE, Way
+from generation.responders import list_responders
+from intake.mapping import ColumnMapping, HeldOutChoice, guess_mapping, person_name
+from intake.perturb import TYPO_RATE, Perturbation
 from intake.plan import ImportPlan, plan_import
-from intake.prompts import prompt_sets, save_import
-from intake.reading import Problem, Table, read_table
-from intake.synthetic import MOST, Made, Variation, plan_taken, plan_variations, save_taken, save_variations
+from intake.prompts import list_prompt_sets, save_import
+from intake.reading import RowProblem, Table, read_table
+from intake.synthetic import (
+    MAX_SYNTHETIC_PROMPTS,
+    SyntheticPrompts,
+    Variation,
+    plan_model_prompts,
+    plan_variations,
+    save_model_prompts,
+    save_variations,
+)
 from settings import settings
 from texts.diff import word_diff
 from ui.frame import page
 from ui.pairs import show_diff
 from ui.safe import errors_shown, errors_toasted, plain, show_table, show_text
-from ui.story import story
+from ui.story import project_progress
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {
-    HeldOut.NONE: "None: all are for training",
-    HeldOut.ALL: "All of them",
-    HeldOut.SHARE: "A share, drawn at random",
-    HeldOut.COLUMN: "A column says which",
+    HeldOutChoice.NONE: "None: all are for training",
+    HeldOutChoice.ALL: "All of them",
+    HeldOutChoice.SHARE: "A share, drawn at random",
+    HeldOutChoice.COLUMN: "A column says which",
 }
 NOTHING = "(none)"
 WAYS = {"change": "Change prompts that are here", "take": "Take over what a model wrote"}
 WAY_WORDS = {
-    Way.TYPOS: "Typos, as people make them",
-    Way.LOWER: "All lower case, no punctuation",
-    Way.POLITE: "A greeting and thanks added",
-    Way.TERSE: "Greeting and thanks taken away",
-    Way.SHORT: "Shortened: how it begins, what it asks, and numbers",
+    Perturbation.TYPOS: "Typos, as people make them",
+    Perturbation.LOWER: "All lower case, no punctuation",
+    Perturbation.POLITE: "A greeting and thanks added",
+    Perturbation.TERSE: "Greeting and thanks taken away",
+    Perturbation.SHORT: "Shortened: how it begins, what it asks, and numbers",
 }
 
 
@@ -57,19 +65,19 @@ def mapping_form(table: Table) -> ColumnMapping:
         topic = choose("Topic", guess.topic)
         held_out = st.radio(
             "Hold out for blind evaluation",
-            list(HeldOut),
-            index=list(HeldOut).index(guess.held_out),
+            list(HeldOutChoice),
+            index=list(HeldOutChoice).index(guess.held_out),
             format_func=HELD_OUT_WORDS.__getitem__,
             help="Fixed now and for ever. Held-out prompts are judged blind and never trained on.",
         )
         share, column = 0.2, None
-        if held_out is HeldOut.SHARE:
+        if held_out is HeldOutChoice.SHARE:
             share = st.slider("Share", 0.05, 0.5, 0.2, 0.05)
-        if held_out is HeldOut.COLUMN:
+        if held_out is HeldOutChoice.COLUMN:
             column = choose("Column that says held out", guess.held_out_column)
     with right:
         replies = st.multiselect("People's replies", columns, default=list(guess.responses))
-        names = {c: st.text_input(f"Who wrote “{plain(c)}”?", value=person_of(c), key=f"who_{c}") for c in replies}
+        names = {c: st.text_input(f"Who wrote “{plain(c)}”?", value=person_name(c), key=f"who_{c}") for c in replies}
         made_up = bool(replies) and st.checkbox("These replies were made up, not written by people at work")
         picked = choose("Picks", guess.picked, "Says which reply is better: a reply column, “tie” or “both bad”.")
         reason = choose("Reasons of the picks", guess.reason) if picked else None
@@ -85,13 +93,13 @@ def mapping_form(table: Table) -> ColumnMapping:
         reason=reason,
         picked_by=picked_by,
         picks_simulated=simulated,
-        held_out=held_out or HeldOut.NONE,
+        held_out=held_out or HeldOutChoice.NONE,
         held_out_share=share,
         held_out_column=column,
     )
 
 
-def show_problems(problems: tuple[Problem, ...]) -> None:
+def show_problems(problems: tuple[RowProblem, ...]) -> None:
     """The rows to look at, in a table: never as Markdown, since they quote the file."""
     if not problems:
         return
@@ -141,11 +149,14 @@ def make_more() -> None:
 def change_prompts() -> None:
     """Training prompts as another person might have typed them."""
     left, middle, right, last = st.columns([3, 1, 1, 2])
-    way = left.selectbox("Change", list(Way), format_func=WAY_WORDS.__getitem__, key="more_way") or Way.TYPOS
-    count = middle.number_input("Prompts at most", 1, MOST, 20, key="more_count")
+    way = (
+        left.selectbox("Change", list(Perturbation), format_func=WAY_WORDS.__getitem__, key="more_way")
+        or Perturbation.TYPOS
+    )
+    count = middle.number_input("Prompts at most", 1, MAX_SYNTHETIC_PROMPTS, 20, key="more_count")
     seed = right.number_input("Draw", 0, 10**6, 0, key="more_seed", help="Another number draws other prompts.")
-    rate = RATE * 100
-    if way is Way.TYPOS:
+    rate = TYPO_RATE * 100
+    if way is Perturbation.TYPOS:
         rate = last.slider("Letters mistyped, of 100", 1.0, 10.0, rate, 0.5, key="more_rate")
     variation = Variation(way=way, count=int(count), seed=int(seed), rate=rate / 100)
     with st.spinner("Looking for duplicates …"), reading() as s:
@@ -161,7 +172,7 @@ def take_over() -> None:
     with reading() as s:
         machines = {
             counts.responder.id: counts.responder.label
-            for counts in responders(s, project_id=me.project_id)
+            for counts in list_responders(s, project_id=me.project_id)
             if counts.training and counts.responder.kind is not ResponderKind.HUMAN
         }
     if not machines:
@@ -176,7 +187,7 @@ def take_over() -> None:
     )
     who = st.selectbox("Responder", list(machines), format_func=machines.__getitem__, key="more_who")
     with st.spinner("Looking for duplicates …"), reading() as s:
-        made = plan_taken(s, project_id=me.project_id, responder_id=who)
+        made = plan_model_prompts(s, project_id=me.project_id, responder_id=who)
     st.write(f"Would add {made.sentence}")
     for prompt in made.prompts[:5]:
         sides = ("It was given", prompt.parent.text), ("It wrote", prompt.text)
@@ -184,10 +195,10 @@ def take_over() -> None:
             with column:
                 st.caption(caption)
                 show_text(text)
-    add_button(made, lambda s: save_taken(s, **me.ids, responder_id=who))
+    add_button(made, lambda s: save_model_prompts(s, **me.ids, responder_id=who))
 
 
-def add_button(made: Made, save: Callable[[Session], Made]) -> None:
+def add_button(made: SyntheticPrompts, save: Callable[[Session], SyntheticPrompts]) -> None:
 
     def add() -> None:
         with errors_toasted():
@@ -200,7 +211,7 @@ def add_button(made: Made, save: Callable[[Session], Made]) -> None:
 
 def show_earlier_imports() -> None:
     with reading() as s:
-        sets = prompt_sets(s, project_id=me.project_id)
+        sets = list_prompt_sets(s, project_id=me.project_id)
     if sets:
         st.subheader("Imported so far")
         frame = [
@@ -219,7 +230,7 @@ if "imported" in st.session_state:
     st.success(st.session_state.pop("imported"), icon=":material/check:")
 if upload is None:
     with reading() as s:
-        has_prompts = story(s, project_id=me.project_id).prompts
+        has_prompts = project_progress(s, project_id=me.project_id).prompts
     if has_prompts:
         with st.expander("Make more: synthetic prompts", icon=":material/science:"):
             make_more()

@@ -7,33 +7,33 @@ import streamlit as st
 from db.models import Guess, Role
 from db.session import reading, session
 from errors import PickwellError
-from eval.after_verdict import after_verdict
+from eval.after_verdict import load_checks
 from eval.judging import (
     BlindView,
     JudgingProgress,
-    explainable,
+    find_explainable,
+    find_pair_to_guess,
     judge,
-    judge_again,
+    judge_repeat,
+    judging_progress,
     next_view,
     open_evaluations,
-    pending_guess,
-    progress,
-    say_which,
+    save_guess,
     undo_last,
 )
 from stats.verdicts import Verdict
-from ui.checks import told_in_words
+from ui.checks import describe_failed_checks
 from ui.frame import page
 from ui.pairs import (
     choice_bar,
     forget_choice,
-    go_on_after_the_pause,
-    just_chosen,
+    recent_choice,
     seconds_shown,
     show_pair,
     show_prompt,
+    wait_for_pause,
 )
-from ui.reasons import why_verdict
+from ui.reasons import ask_verdict_reasons
 from ui.safe import attempt, errors_toasted, plain, show_error
 
 me = page("Judge blind", Role.REVIEWER, Role.MANAGER)
@@ -49,12 +49,12 @@ VERDICT, GUESS, AGAIN = range(3)
 
 def give_verdict(item_id: int, choice: str) -> bool:
     judgment_id, question = divmod(item_id, 3)
-    save, seconds = judge_again if question == AGAIN else judge, seconds_shown()
+    save, seconds = judge_repeat if question == AGAIN else judge, seconds_shown()
     return attempt(save, by=me.reviewer_id, judgment_id=judgment_id, verdict=Verdict(choice), seconds=seconds)
 
 
 def give_guess(item_id: int, choice: str) -> bool:
-    return attempt(say_which, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
+    return attempt(save_guess, by=me.reviewer_id, judgment_id=item_id // 3, guess=Guess(choice))
 
 
 def take_back(evaluation_id: int) -> None:
@@ -69,13 +69,13 @@ def take_back(evaluation_id: int) -> None:
 def show_next_pair(evaluation_id: int) -> None:
     try:
         with session() as s:
-            chosen = just_chosen(BlindView)
+            chosen = recent_choice(BlindView)
             guessed = chosen.shown if chosen and chosen.item_id % 3 == GUESS else None
             view: BlindView | None = chosen.shown if chosen else None
             if chosen is None:
-                guessed = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+                guessed = find_pair_to_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
                 view = guessed or next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
-            done = progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
+            done = judging_progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     except PickwellError as problem:
         show_error(problem)
         return
@@ -98,10 +98,10 @@ def show_next_pair(evaluation_id: int) -> None:
             st.caption("Your verdict is saved. Which side, do you think, was written by the machine?")
             choice_bar(item_id + GUESS, view, give_guess, beside=undo_button, keys=WHICH, name="which")
         else:
-            choice_bar(item_id + (AGAIN if view.again else VERDICT), view, give_verdict, beside=undo_button)
+            choice_bar(item_id + (AGAIN if view.is_repeat else VERDICT), view, give_verdict, beside=undo_button)
     if guessed is None:
         show_last(evaluation_id)
-    go_on_after_the_pause(chosen)
+    wait_for_pause(chosen)
 
 
 def show_end(done: JudgingProgress) -> None:
@@ -117,13 +117,13 @@ def show_end(done: JudgingProgress) -> None:
 def show_last(evaluation_id: int) -> None:
     """One's last verdict, why, and only now what was checked about that pair."""
     with reading() as s:
-        last = explainable(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
-        is_asked = pending_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id) is not None
+        last = find_explainable(s, reviewer_id=me.reviewer_id, evaluation_id=evaluation_id)
+        is_asked = find_pair_to_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id) is not None
         if last is None or is_asked:  # what was checked could tell which one is the machine
             return
-        checks = after_verdict(s, by=me.reviewer_id, judgment_id=last.id)
-    why_verdict(me, last)
-    if checks is not None and (findings := told_in_words(checks)):
+        checks = load_checks(s, by=me.reviewer_id, judgment_id=last.id)
+    ask_verdict_reasons(me, last)
+    if checks is not None and (findings := describe_failed_checks(checks)):
         st.caption(plain(f"That pair was checked. {findings}"))
 
 

@@ -4,25 +4,25 @@ from functools import partial
 
 import streamlit as st
 
-from db.lookup import models
+from db.lookup import list_models
 from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
 from texts.escape import escaped
-from training.data.snapshot import snapshots
+from training.data.snapshot import list_snapshots
 from training.recipe.curve_runs import (
-    CurveStanding,
+    CurveStatus,
     cancel_curve,
     check_curve,
-    counts_of,
+    count_rows,
     curve_minutes,
-    curves,
-    standing,
+    curve_status,
+    list_curves,
     start_curve,
 )
-from training.recipe.learning_curve import finding, told_from_chance
+from training.recipe.learning_curve import describe_trend, explain_chance
 from training.recipe.recipe import PAIRED, PRESETS
-from training.trainer.history import training_runs
-from ui.charts import learning_curve
+from training.trainer.history import list_training_runs
+from ui.charts import draw_learning_curve
 from ui.frame import page
 from ui.run_status import show_run
 from ui.safe import act, errors_shown, plain, show_table
@@ -37,10 +37,10 @@ st.caption(
     "learns from. They make no model; what they tell is whether more ranking would help."
 )
 with reading() as s:
-    frozen = snapshots(s, project_id=me.project_id)
-    bases = models(s)
-    known = [curve.id for curve in curves(s, project_id=me.project_id)]
-    runs = training_runs(s, project_id=me.project_id)
+    frozen = list_snapshots(s, project_id=me.project_id)
+    bases = list_models(s)
+    known = [curve.id for curve in list_curves(s, project_id=me.project_id)]
+    runs = list_training_runs(s, project_id=me.project_id)
     busy = any(run.curve_id is not None and not run.status.ended for run in runs)
 if not frozen or not bases:
     st.info("There is no snapshot to learn from yet. Freeze one on the page Freeze.")
@@ -58,7 +58,7 @@ def new_curve() -> None:
     recipe = top[2].selectbox("Recipe", RECIPES, format_func=lambda r: r.name)
     name = st.text_input("Name", max_chars=80, placeholder="Before the second round of ranking", key="curve_name")
     with errors_shown():
-        counts = counts_of(snapshot, seed=recipe.seed)
+        counts = count_rows(snapshot, seed=recipe.seed)
         check_curve(counts, method=recipe.method)
         minutes = curve_minutes(snapshot, recipe=recipe)
         sizes = ", ".join(f"{pairs:,}" for pairs in counts.pairs)
@@ -73,7 +73,7 @@ def new_curve() -> None:
             st.rerun()
 
 
-def show_curve(curve: CurveStanding, *, newest: bool) -> None:
+def show_curve(curve: CurveStatus, *, newest: bool) -> None:
     head, action = st.columns([4, 1], vertical_alignment="center")
     head.subheader(plain(curve.title))
     if not curve.ended:
@@ -92,16 +92,16 @@ def show_curve(curve: CurveStanding, *, newest: bool) -> None:
             show_run(run, about, by=me.reviewer_id)
 
 
-def show_points(curve: CurveStanding) -> None:
+def show_points(curve: CurveStatus) -> None:
     counts = curve.counts
     simulated = counts.simulated + counts.simulated_validation
     every = simulated == counts.pairs[-1] + counts.validation
     tag = "simulated picks, not people's" if every else "some of the picks are simulated"
     mark = f'<span class="pw-simulated">{tag}</span>' if simulated else ""
-    st.html(f'<div class="pw-sentence">{escaped(finding(curve.points))}{mark}</div>')
-    if words := told_from_chance(curve.points):
+    st.html(f'<div class="pw-sentence">{escaped(describe_trend(curve.points))}{mark}</div>')
+    if words := explain_chance(curve.points):
         st.caption(plain(words))
-    learning_curve(curve.points)
+    draw_learning_curve(curve.points)
     by_share = {point.share: point for point in curve.points}
     rows = []
     silent = "reported no accuracy"
@@ -152,7 +152,7 @@ def show_curves() -> None:
     for place, curve_id in enumerate(known[:SHOWN]):
         with st.container(border=True), errors_shown():
             with reading() as s:
-                curve = standing(s, curve_id=curve_id)
+                curve = curve_status(s, curve_id=curve_id)
             show_curve(curve, newest=place == 0)
             ended = ended and curve.ended
     if busy and ended:

@@ -5,17 +5,17 @@ from operator import attrgetter
 
 import streamlit as st
 
-from db.lookup import models
+from db.lookup import list_models
 from db.models import ModelVersion, Role
 from db.session import reading, session
 from errors import PickwellError
-from review.reveals import may_see, reveal
+from review.reveals import is_open_to, reveal_comparison
 from training.data.classes_and_values import Labels
-from training.data.inspected_rows import InspectedRow, RowSource, among, of_whom
-from training.data.inspecting import Inspected, Reader, count_tokens, inspected, reader_of
-from training.data.inspection import Figures, RowFilter, bins, figures, to_read
-from training.data.snapshot import folder_of, snapshots
-from training.data.token_fit import RowTokens, as_turns, fit, joined
+from training.data.inspected_rows import InspectedRow, RowSource, describe_count, filter_by_source
+from training.data.inspecting import InspectedSnapshot, RowTokenizer, count_tokens, inspect_snapshot, load_tokenizer_of
+from training.data.inspection import Figures, RowFilter, bins, figures, select_rows
+from training.data.snapshot import list_snapshots, snapshot_folder
+from training.data.token_fit import RowTokens, fit, join_pieces, turn_pieces
 from training.recipe.recipe import SMALL
 from ui.data_charts import (
     difference_bars,
@@ -23,7 +23,7 @@ from ui.data_charts import (
     disagreement_bar,
     label_bars,
     opening_bars,
-    responder_shares,
+    responder_win_chart,
     round_bars,
     show_finding,
     show_row,
@@ -41,22 +41,22 @@ MINUTES = 5
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Reading the snapshot …")
-def kept_rows(folder: str, snapshot_id: int, by: int, project_id: int) -> Inspected:
+def kept_rows(folder: str, snapshot_id: int, by: int, project_id: int) -> InspectedSnapshot:
     """A snapshot's rows; the folder's name has its hash."""
     with reading() as s:
-        return inspected(s, by=by, project_id=project_id, snapshot_id=snapshot_id)
+        return inspect_snapshot(s, by=by, project_id=project_id, snapshot_id=snapshot_id)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Counting …")
 def kept_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose: RowSource) -> Figures:
     snapshot_rows = kept_rows(folder, snapshot_id, by, project_id)
-    return figures(of_whom(snapshot_rows.rows, whose), left_out=snapshot_rows.opposite)
+    return figures(filter_by_source(snapshot_rows.rows, whose), left_out=snapshot_rows.opposite_orders)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Loading the tokenizer …")
-def kept_reader(model_id: int, location: str, template_hash: str | None) -> Reader:
+def kept_reader(model_id: int, location: str, template_hash: str | None) -> RowTokenizer:
     with reading() as s:
-        return reader_of(s, model_id=model_id)
+        return load_tokenizer_of(s, model_id=model_id)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=8, show_spinner=False)
@@ -65,7 +65,7 @@ def kept_counts(folder: str, model_id: int, location: str, template_hash: str | 
     return []
 
 
-def tokens_of(reader: Reader, folder: str, base: ModelVersion) -> Sequence[RowTokens]:
+def tokens_of(reader: RowTokenizer, folder: str, base: ModelVersion) -> Sequence[RowTokens]:
     """The lengths of all rows in tokens, counted once."""
     counts = kept_counts(folder, base.id, base.location, base.template_hash)
     if not counts:
@@ -74,14 +74,14 @@ def tokens_of(reader: Reader, folder: str, base: ModelVersion) -> Sequence[RowTo
         def show_progress(done: int, of: int) -> None:
             bar.progress(done / of, f"Counting tokens: {done:,} of {of:,} rows")
 
-        counts[:] = count_tokens(reader, frozen_rows, told=show_progress)
+        counts[:] = count_tokens(reader, frozen_rows, on_progress=show_progress)
         bar.empty()
     return counts
 
 
 with reading() as s:
-    frozen = snapshots(s, project_id=me.project_id)
-    bases = [model for model in models(s) if model.retired_at is None]
+    frozen = list_snapshots(s, project_id=me.project_id)
+    bases = [model for model in list_models(s) if model.retired_at is None]
 st.caption("Before a training: what would a model learn from these rows, and what does it really read?")
 if not frozen:
     st.info(
@@ -99,9 +99,9 @@ base = second.selectbox("Read by", bases, format_func=lambda m: m.name, help="Wh
 limit = third.number_input("Longest row, tokens", 16, 1_000_000, SMALL.max_length, step=64)
 
 with errors_shown(stop=True):
-    folder = str(folder_of(snapshot))
+    folder = str(snapshot_folder(snapshot))
     frozen_rows = kept_rows(folder, snapshot.id, **me.ids).rows
-reader: Reader | None = None
+reader: RowTokenizer | None = None
 counts: Sequence[RowTokens] = ()
 unread = "There is no model yet: the Train page adds the base model. Tokens are not counted."
 if base is not None:
@@ -124,12 +124,14 @@ if 0 < simulated < len(frozen_rows):
         format_func=attrgetter("words"),
         key="look_whose",
     )
-rows = of_whom(frozen_rows, whose)
+rows = filter_by_source(frozen_rows, whose)
 numbers = {row.number for row in rows}
 tokens = [count for count in counts if count.number in numbers]
 if simulated:
     st.caption(
-        plain(f"In {among(rows, 'rows')}: whatever is called simulated here is a rule's or made up, no person's.")
+        plain(
+            f"In {describe_count(rows, 'rows')}: whatever is called simulated here is a rule's or made up, no person's."
+        )
     )
 
 
@@ -149,8 +151,8 @@ def show_winners(shown: Figures) -> None:
     with left:
         st.subheader("Who won")
         show_finding(shown.winner)
-        responder_shares(shown.fared)
-        corrected = [f"{record.responder} {record.corrected:,}" for record in shown.fared if record.corrected]
+        responder_win_chart(shown.wins)
+        corrected = [f"{record.responder} {record.corrected:,}" for record in shown.wins if record.corrected]
         if corrected:
             st.caption(plain(f"Rows in which a correction stands over a reply by: {', '.join(corrected)}."))
     with right:
@@ -172,8 +174,8 @@ def show_tokens() -> None:
         show_finding(remark)
     sides = {"chosen": [t.prompt + t.chosen for t in tokens], "rejected": [t.prompt + t.rejected for t in tokens]}
     side_histogram(bins(sides), title="tokens in a prompt with its reply; the line is the limit", limit=int(limit))
-    if fitting.elsewhere:
-        st.caption(plain(fitting.elsewhere))
+    if fitting.plain_trl:
+        st.caption(plain(fitting.plain_trl))
     name_rows("Too long are rows", fitting.too_long)
 
 
@@ -221,7 +223,9 @@ def show_repeats(shown: Figures) -> None:
 def is_sealed(comparison_ids: set[int]) -> bool:
     """Whether one of these pairs is still this manager's to rank."""
     with reading() as s:
-        return any(not may_see(s, by=me.reviewer_id, comparison_id=comparison_id) for comparison_id in comparison_ids)
+        return any(
+            not is_open_to(s, by=me.reviewer_id, comparison_id=comparison_id) for comparison_id in comparison_ids
+        )
 
 
 def note_reveals(comparison_ids: set[int]) -> None:
@@ -230,15 +234,15 @@ def note_reveals(comparison_ids: set[int]) -> None:
     if new := comparison_ids - noted:
         with session() as s:
             for comparison_id in sorted(new):
-                reveal(s, by=me.reviewer_id, comparison_id=comparison_id)
+                reveal_comparison(s, by=me.reviewer_id, comparison_id=comparison_id)
         noted |= new
 
 
 @st.fragment
 def read_rows() -> None:
     """Ten rows at a time, as the model reads them."""
-    kinds = {which: to_read(rows, which=which) for which in RowFilter}
-    people = sorted({row.row.reviewer for row in rows})
+    kinds = {which: select_rows(rows, which=which) for which in RowFilter}
+    people = sorted({row.frozen.reviewer for row in rows})
     left, middle, right = st.columns([2, 2, 1], vertical_alignment="bottom")
     which = left.selectbox(
         "Which rows",
@@ -252,7 +256,7 @@ def read_rows() -> None:
     cut = right.toggle(
         "Each token", disabled=reader is None, key="look_cut", help="Where one token ends and another begins"
     )
-    found = to_read(rows, which=which, reviewer=reviewer, tokens={count.number: count.length for count in tokens})
+    found = select_rows(rows, which=which, reviewer=reviewer, tokens={count.number: count.length for count in tokens})
     if not found:
         st.info("No row fits.")
         return
@@ -298,12 +302,12 @@ def read_rows() -> None:
 def read_row(row: InspectedRow, *, cut: bool) -> None:
     """One row in the base model's tokens, or as plain turns where there is no tokenizer."""
     if reader is None:
-        sides = [as_turns(text) for text in (row.row.prompt, row.row.chosen, row.row.rejected)]
+        sides = [turn_pieces(text) for text in (row.frozen.prompt, row.frozen.chosen, row.frozen.rejected)]
         show_row(row, sides, tokens="tokens not counted", cut=False)
         return
     read = reader.read(row)
     size = f"{read.tokens.prompt:,} + {read.tokens.chosen:,} | {read.tokens.rejected:,} tokens"
-    pieces = [side if cut else joined(side) for side in (read.prompt, read.chosen, read.rejected)]
+    pieces = [side if cut else join_pieces(side) for side in (read.prompt, read.chosen, read.rejected)]
     show_row(row, pieces, tokens=size, cut=cut)
 
 

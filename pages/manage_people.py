@@ -5,22 +5,22 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from db.models import NextBy, Project, ResponderKind, Role
-from db.people import create_project, edit_project, guideline_of, join, leave, members, set_author
+from db.models import Project, QueueOrder, ResponderKind, Role
+from db.people import add_member, create_project, current_guideline, edit_project, list_members, remove_role, set_author
 from db.session import reading, session
-from generation.responders import responders
+from generation.responders import list_responders
 from review.queue import MOST_REPEATS, set_queue
-from review.reasons import criteria_of, set_criteria
+from review.reasons import list_criteria, set_criteria
 from ui.frame import ROLE_WORDS, page
 from ui.safe import errors_shown, plain, saving
 
 me = page("People")
 say_saved = partial(st.toast, "Saved.")
-NEXT_WORDS = {NextBy.RANDOM: "a random one", NextBy.UNCERTAIN: "the least certain one"}
+NEXT_WORDS = {QueueOrder.RANDOM: "a random one", QueueOrder.UNCERTAIN: "the least certain one"}
 with reading() as s:
-    people = members(s, project_id=me.project_id)
+    people = list_members(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
-    guideline_now = guideline_of(s, project_id=me.project_id)
+    guideline_now = current_guideline(s, project_id=me.project_id)
 
 st.dataframe(
     pd.DataFrame(
@@ -36,7 +36,7 @@ st.dataframe(
     hide_index=True,
     width="stretch",
 )
-if not me.has(Role.MANAGER):
+if not me.has_any_role(Role.MANAGER):
     st.caption("A manager adds people and changes roles.")
     st.stop()
 
@@ -47,7 +47,7 @@ with adding.form("add", clear_on_submit=True):
     role = st.selectbox("Role", list(Role), format_func=ROLE_WORDS.__getitem__)
     if st.form_submit_button("Add", type="primary") and role is not None:
         with saving() as s:
-            join(s, **me.ids, name=name, role=role)
+            add_member(s, **me.ids, name=name, role=role)
 with changing.form("remove"):
     st.subheader("Take a role away")
     st.caption("Until there are passwords, anybody can come back as annotator or reviewer.")
@@ -57,10 +57,10 @@ with changing.form("remove"):
     )
     if st.form_submit_button("Take away") and which is not None:
         with saving() as s:
-            leave(s, **me.ids, reviewer_id=held[which][0].id, role=held[which][1])
+            remove_role(s, **me.ids, reviewer_id=held[which][0].id, role=held[which][1])
 
 with reading() as s:
-    every = [counts.responder for counts in responders(s, project_id=me.project_id)]
+    every = [counts.responder for counts in list_responders(s, project_id=me.project_id)]
 writers = [responder for responder in every if responder.kind is ResponderKind.HUMAN]
 if writers:
     with st.expander("Who wrote which replies", icon=":material/signature:"), st.form("authors"):
@@ -108,8 +108,8 @@ with queue, st.form("queue"):
     )
     next_by = st.radio(
         "Which pair comes next",
-        list(NextBy),
-        index=list(NextBy).index(project.next_by),
+        list(QueueOrder),
+        index=list(QueueOrder).index(project.queue_order),
         format_func=NEXT_WORDS.__getitem__,
         help="Least certain: between models that do about equally well, and where people disagree. One pair in "
         "five stays random, so that Progress can tell what the choosing does.",
@@ -130,13 +130,13 @@ with queue, st.form("queue"):
                 **me.ids,
                 people=people_wanted,
                 share=share,
-                next_by=next_by or NextBy.RANDOM,
+                next_by=next_by or QueueOrder.RANDOM,
                 repeat_share=repeat_share,
                 authors_rank=authors_rank,
             )
 
 with reading() as s:
-    criteria = criteria_of(s, project_id=me.project_id)
+    criteria = list_criteria(s, project_id=me.project_id)
 with st.expander("Criteria to compare by, beside the choice itself", icon=":material/checklist:"), st.form("criteria"):
     st.caption("Asked after each choice, and optional. Few is better: each costs a second on every pair.")
     wanted = st.text_area(

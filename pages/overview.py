@@ -6,12 +6,12 @@ from db.models import Project
 from db.session import reading
 from texts.escape import escaped
 from ui.frame import page
-from ui.story import story
+from ui.story import project_progress
 
 me = page("Overview")
 with reading() as s:
     project = s.get_one(Project, me.project_id)
-    now = story(s, project_id=me.project_id)
+    now = project_progress(s, project_id=me.project_id)
 
 st.html(f'<div class="pw-sentence">{escaped(project.name)}</div><div class="pw-text">{escaped(project.task)}</div>')
 st.info(now.next_step, icon=":material/arrow_forward:")

@@ -7,12 +7,20 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from db.models import Drawn, Role
+from db.models import Role, SamplingReason
 from db.session import reading
-from intake.routing import rule_counts
-from review.flags import open_flags, settle
-from review.progress import activity, by_draw, by_responder, consistency, coverage, opinions, opinions_by_criterion
-from stats.agreement import agreement, with_others
+from intake.routing import count_by_rule
+from review.flags import list_open_flags, settle_flag
+from review.progress import (
+    list_opinions,
+    opinions_by_criterion,
+    ranking_coverage,
+    responder_records,
+    reviewer_activity,
+    reviewer_consistency,
+    sampling_shares,
+)
+from stats.agreement import agreement, agreement_by_reviewer
 from texts.escape import escaped
 from ui.charts import interval_dots, responder_bars
 from ui.frame import page
@@ -21,19 +29,19 @@ from ui.safe import act, plain, show_table
 from ui.slots import show_offer
 
 me = page("Progress", Role.MANAGER)
-DRAW_WORDS = {Drawn.RANDOM: "Drawn at random", Drawn.UNCERTAIN: "Least certain first"}
+DRAW_WORDS = {SamplingReason.RANDOM: "Drawn at random", SamplingReason.UNCERTAIN: "Least certain first"}
 
 
 with st.spinner("Counting …"), reading() as s:
-    done = coverage(s, project_id=me.project_id)
-    people = activity(s, project_id=me.project_id)
-    answers = opinions(s, project_id=me.project_id)
+    done = ranking_coverage(s, project_id=me.project_id)
+    people = reviewer_activity(s, project_id=me.project_id)
+    answers = list_opinions(s, project_id=me.project_id)
     by_criterion = opinions_by_criterion(s, project_id=me.project_id)
-    steady = consistency(s, project_id=me.project_id)
-    standings = by_responder(s, project_id=me.project_id)
-    draws = by_draw(s, project_id=me.project_id)
-    routed = rule_counts(s, project_id=me.project_id)
-    flagged = open_flags(s, **me.ids)
+    steady = reviewer_consistency(s, project_id=me.project_id)
+    standings = responder_records(s, project_id=me.project_id)
+    draws = sampling_shares(s, project_id=me.project_id)
+    routed = count_by_rule(s, project_id=me.project_id)
+    flagged = list_open_flags(s, **me.ids)
 
 target = st.number_input(
     "Pairs to rank",
@@ -76,9 +84,9 @@ for flag in flagged:
             show_prompt(flag.offer.prompt, flag.offer.context, synthetic=flag.offer.synthetic)
             show_offer(flag.offer)
         keep, away, _ = st.columns([1, 1, 3])
-        settle_flag = partial(act, settle, by=me.reviewer_id, flag_id=flag.flag_id)
-        keep.button("Keep it", key=f"keep_{flag.flag_id}", on_click=partial(settle_flag, discard=False))
-        away.button("Discard it", key=f"discard_{flag.flag_id}", on_click=partial(settle_flag, discard=True))
+        settle = partial(act, settle_flag, by=me.reviewer_id, flag_id=flag.flag_id)
+        keep.button("Keep it", key=f"keep_{flag.flag_id}", on_click=partial(settle, discard=False))
+        away.button("Discard it", key=f"discard_{flag.flag_id}", on_click=partial(settle, discard=True))
 
 if not people:
     st.info("Nobody has ranked anything yet. Pairs wait on the Compare page.")
@@ -119,7 +127,7 @@ def consistency_columns(name: str) -> dict[str, str]:
     return columns
 
 
-agreeing = with_others(answers)
+agreeing = agreement_by_reviewer(answers)
 show_table(
     [
         {
@@ -148,7 +156,9 @@ if standings:
     responder_bars(standings)
 if len(draws) > 1:
     st.caption(
-        plain("; ".join(f"{DRAW_WORDS[draw.drawn]}: {draw.decided} of {draw.ranked} decided" for draw in draws))
+        plain(
+            "; ".join(f"{DRAW_WORDS[draw.sampling_reason]}: {draw.decided} of {draw.ranked} decided" for draw in draws)
+        )
         + ". Only random pairs say how good a responder is."
     )
 

@@ -4,17 +4,17 @@ import streamlit as st
 
 from db.models import ResponderKind, Role
 from db.session import reading, session
-from generation.responders import responders
+from generation.responders import list_responders
 from intake.routing import (
     LONGEST_PATTERN,
     LONGEST_REASON,
     NewRule,
     add_rule,
+    common_answers,
+    count_by_rule,
     end_rule,
-    preview,
+    preview_routing,
     routed_prompts,
-    rule_counts,
-    usual_answers,
 )
 from texts.escape import escaped
 from ui.frame import page
@@ -31,8 +31,8 @@ def end(rule_id: int) -> None:
     with errors_toasted():
         with session() as s:
             ending = end_rule(s, by=me.reviewer_id, rule_id=rule_id)
-        also = f" {ending.still} stay with people, by another rule." if ending.still else ""
-        st.session_state[DONE] = f"Models may answer {ending.back} prompts again.{also}"
+        also = f" {ending.still_routed} stay with people, by another rule." if ending.still_routed else ""
+        st.session_state[DONE] = f"Models may answer {ending.freed} prompts again.{also}"
 
 
 def save(rule: NewRule) -> None:
@@ -68,7 +68,7 @@ def new_rule(turn: int) -> NewRule | None:
     with reading() as s:
         machines = {
             counts.responder.id: counts.responder.label
-            for counts in responders(s, project_id=me.project_id)
+            for counts in list_responders(s, project_id=me.project_id)
             if counts.responder.kind is not ResponderKind.HUMAN
         }
     if not machines:
@@ -76,7 +76,7 @@ def new_rule(turn: int) -> NewRule | None:
         return None
     who = st.selectbox("Classifier", list(machines), format_func=machines.__getitem__, key=f"route_classifier_{turn}")
     with reading() as s:
-        usual = usual_answers(s, by=me.reviewer_id, classifier_id=who)
+        usual = common_answers(s, by=me.reviewer_id, classifier_id=who)
     if usual:
         st.caption("It said so far: " + plain("; ".join(f"{text} ({count})" for text, count in usual)))
     else:
@@ -92,7 +92,7 @@ def new_rule(turn: int) -> NewRule | None:
 
 
 with reading() as s:
-    rules = rule_counts(s, project_id=me.project_id)
+    rules = count_by_rule(s, project_id=me.project_id)
 st.caption(
     "Some prompts should be answered by people only. Models do not answer them and do not learn from what people say "
     "of them, evaluations leave them out, and whoever writes replies is given them first."
@@ -116,7 +116,7 @@ with st.expander("A new rule", expanded=not rules, icon=":material/add:"):
     if rule is not None:
         with errors_shown():
             with st.spinner("Looking …"), reading() as s:
-                matches = preview(s, **me.ids, rule=rule)
+                matches = preview_routing(s, **me.ids, rule=rule)
             st.write(f"**{matches.sentence}**")
             for text in matches.first:
                 show_text(text)

@@ -14,14 +14,14 @@ from texts.rules import (
     LONGEST_REPLACEMENT,
     add_rule,
     end_rule,
-    open_evaluation,
-    preview,
-    rule,
-    rule_of,
-    standing_rules,
+    find_open_evaluation,
+    list_rules,
+    make_rule,
+    preview_rule,
+    stored_rule,
 )
 from texts.shown import LONGEST_PATTERN, Rule
-from ui.charts import length_spreads, longer_bars
+from ui.charts import length_spreads, longer_by_responder
 from ui.frame import page
 from ui.pairs import show_diff
 from ui.safe import act, errors_shown, errors_toasted, plain, show_table
@@ -48,15 +48,15 @@ def show_preview(new: Rule) -> None:
     """How many texts of each Responder a rule changes, and how some read before and after."""
     with errors_shown(), st.spinner("Trying it …"):
         with reading() as s:
-            effect = preview(s, **me.ids, new=new)
-        if not effect.touched:
+            effect = preview_rule(s, **me.ids, new=new)
+        if not effect.effects:
             st.info("There are no replies to try it on yet.")
             return
         show_table(
-            [{"Responder": count.responder, "Changed": f"{count.changed} of {count.texts}"} for count in effect.touched]
+            [{"Responder": count.responder, "Changed": f"{count.changed} of {count.texts}"} for count in effect.effects]
         )
         st.caption(f"Among the first {EACH} replies of each.")
-        if warning := effect.tells(new.replacement):
+        if warning := effect.leak_warning(new.replacement):
             st.warning(plain(warning), icon=":material/visibility:")
         for number, example in enumerate(effect.examples):
             pieces = word_diff(example.before, example.after)
@@ -79,7 +79,7 @@ def show_standing(row: TextRule, *, fixed: bool) -> None:
         below = st.expander("What it changes", key=f"effect_{row.id}", on_change="rerun")
         if below.open:
             with below:
-                show_preview(rule_of(row))
+                show_preview(stored_rule(row))
 
 
 def new_rule(*, fixed: bool) -> None:
@@ -106,7 +106,7 @@ def new_rule(*, fixed: bool) -> None:
     st.button(
         "Add this rule", type="primary", on_click=add, args=(part, pattern, replacement), disabled=fixed, key="tidy_add"
     )
-    show_preview(rule(part, pattern, replacement))
+    show_preview(make_rule(part, pattern, replacement))
 
 
 st.write(
@@ -115,8 +115,8 @@ st.write(
     "themselves stay as they are: corrections, training and exports have the original."
 )
 with reading() as s:
-    rules = standing_rules(s, project_id=me.project_id)
-    judged = open_evaluation(s, project_id=me.project_id)
+    rules = list_rules(s, project_id=me.project_id)
+    judged = find_open_evaluation(s, project_id=me.project_id)
 if judged is not None:
     st.info(
         plain(
@@ -144,17 +144,17 @@ st.caption(
 show_table(
     [
         {
-            "Responder": spread.whose,
+            "Responder": spread.label,
             "Median words": f"{spread.median:.0f}",
             "Middle half": f"{spread.quarter:.0f} to {spread.three_quarters:.0f}",
             "Cut off at the token limit": "–"
             if spread.cut_share is None
-            else f"{spread.cut_share:.0%} of {spread.told}",
+            else f"{spread.cut_share:.0%} of {spread.known}",
             "Replies measured": spread.texts,
         }
         for spread in balance.spreads
     ]
 )
 if balance.sides:
-    longer_bars(balance.sides)
+    longer_by_responder(balance.sides)
     st.caption("Where one responder's reply is nearly always the longer one, length alone tells them apart.")

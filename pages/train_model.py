@@ -2,29 +2,29 @@
 
 import streamlit as st
 
-from db.lookup import models
+from db.lookup import list_models
 from db.models import Role, Snapshot
 from db.session import reading
 from generation.base_model import register_base_model
-from training.data.snapshot import snapshots
-from training.recipe.advice import advised, cautions, flip_rate
+from training.data.snapshot import list_snapshots
+from training.recipe.advice import advise_recipe, cautions, flip_rate
 from training.recipe.estimate import (
-    RowLengths,
+    SnapshotLengths,
+    count_parameters,
     estimate,
+    find_measurement,
     has_gpu,
-    lengths,
-    measured,
-    memory_here,
+    machine_memory,
     memory_warning,
-    parameters_of,
+    snapshot_lengths,
 )
-from training.recipe.readiness import facts
+from training.recipe.readiness import load_facts
 from training.recipe.recipe import EXPERIMENTAL, METHODS
 from training.recipe.start import start_training
-from training.trainer.history import training_runs
+from training.trainer.history import list_training_runs
 from ui.frame import page
 from ui.safe import errors_shown, plain, saving
-from ui.train.readiness import agreed, link, show_readiness
+from ui.train.readiness import measure_consensus, show_page_link, show_readiness
 from ui.train.recipe import choose_loss_and_adapter, recipe_form
 from ui.train.watch import show_training
 
@@ -35,15 +35,15 @@ me = page("Train", Role.MANAGER)
 
 
 @st.cache_data(show_spinner="Reading the snapshot …", max_entries=20)
-def size_of(_snapshot: Snapshot, sha256: str) -> RowLengths:
-    return lengths(_snapshot)
+def size_of(_snapshot: Snapshot, sha256: str) -> SnapshotLengths:
+    return snapshot_lengths(_snapshot)
 
 
 with reading() as s:
-    frozen = snapshots(s, project_id=me.project_id)
-    bases = [model for model in models(s) if model.retired_at is None]
-    busy = any(not run.status.ended for run in training_runs(s, project_id=me.project_id))
-    people = agreed(s, project_id=me.project_id)
+    frozen = list_snapshots(s, project_id=me.project_id)
+    bases = [model for model in list_models(s) if model.retired_at is None]
+    busy = any(not run.status.ended for run in list_training_runs(s, project_id=me.project_id))
+    people = measure_consensus(s, project_id=me.project_id)
 if not bases:
     with saving(stop=True) as s:
         register_base_model(s)
@@ -51,9 +51,9 @@ if not bases:
 st.subheader("1. What to train")
 if not frozen:
     st.info("A model is trained on a snapshot: feedback that is frozen and never changes. There is none yet.")
-    link("pages/freeze_feedback.py", "Freeze")
+    show_page_link("pages/freeze_feedback.py", "Freeze")
     with reading() as s:
-        show_readiness(facts(s, project_id=me.project_id, snapshot_id=None), people)
+        show_readiness(load_facts(s, project_id=me.project_id, snapshot_id=None), people)
     st.stop()
 top = st.columns(3)
 snapshot = top[0].selectbox(
@@ -64,8 +64,8 @@ snapshot = top[0].selectbox(
 base = top[1].selectbox("Start from", bases, format_func=lambda m: m.name)
 method = top[2].selectbox("Method", list(METHODS), format_func=lambda m: METHODS[m].label)
 with top[0]:
-    link("pages/freeze_feedback.py", "Freeze")
-top[2].caption(plain(METHODS[method].says))
+    show_page_link("pages/freeze_feedback.py", "Freeze")
+top[2].caption(plain(METHODS[method].description))
 if method in EXPERIMENTAL:
     st.warning("Experimental: TRL may change this trainer from one version to the next. DPO is the one that is tested.")
 with errors_shown(stop=True):
@@ -73,14 +73,14 @@ with errors_shown(stop=True):
 
 st.subheader("2. Is it time?")
 with reading() as s:
-    show_readiness(facts(s, project_id=me.project_id, snapshot_id=snapshot.id), people)
+    show_readiness(load_facts(s, project_id=me.project_id, snapshot_id=snapshot.id), people)
 
 st.subheader("3. The recipe")
-for caution in cautions(pairs=size.rows, found=people.repeats, alpha=people.alpha):
+for caution in cautions(pairs=size.rows, judgments=people.repeats, alpha=people.alpha):
     st.warning(plain(caution))
 loss, adapter = choose_loss_and_adapter(method)
-parameters = parameters_of(location=base.location, name=base.name)
-advice = advised(
+parameters = count_parameters(location=base.location, name=base.name)
+advice = advise_recipe(
     pairs=size.rows,
     parameters=parameters,
     gpu=has_gpu(),
@@ -95,9 +95,11 @@ recipe = recipe_form(advice, tuned=base.parent_id is not None)
 
 st.subheader("4. How long, and start")
 with reading() as s, errors_shown(stop=True):
-    times = measured(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
-expected = estimate(recipe, size=size, thumbs=snapshot.thumb_count, parameters=parameters, found=times, gpu=has_gpu())
-total, free = memory_here()
+    times = find_measurement(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
+expected = estimate(
+    recipe, size=size, thumbs=snapshot.thumb_count, parameters=parameters, measurement=times, gpu=has_gpu()
+)
+total, free = machine_memory()
 st.markdown(f":material/schedule: {plain(expected.sentence)}")
 if not has_gpu() and (tight := memory_warning(expected.memory_mb, total_mb=total, free_mb=free)):
     st.warning(plain(tight), icon=":material/memory:")
@@ -111,7 +113,7 @@ if starting.button("Start training", type="primary", icon=":material/play_arrow:
 @st.fragment(run_every="2s" if busy else None)
 def show_runs() -> None:
     with reading() as s:
-        runs = training_runs(s, project_id=me.project_id)
+        runs = list_training_runs(s, project_id=me.project_id)
     if busy and all(run.status.ended for run in runs):
         st.rerun()
     own = [run for run in runs if run.curve_id is None]  # a learning curve's are shown with it

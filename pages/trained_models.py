@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from db.models import ExportForm, ExportRun, ModelVersion, Part, Role, RunStatus, TrainingRun
 from db.session import reading
-from eval.report.results import TookPart, results, took_part
+from eval.report.results import Participation, list_participations, load_results
 from files import MANIFEST, read_json
-from release.card import Card, card, contests_of
-from release.compare import LEAST, MOST, compare, label_of
+from release.card import Card, build_card, evaluation_results
+from release.compare import LEAST, MOST, compare_runs, run_label
 from release.export import (
     TEMPLATE,
     commands,
@@ -26,15 +26,15 @@ from release.export import (
     request_export,
 )
 from release.hub import hub_address, missing, request_push
-from release.versions import Trained, bring_back, licence_of, models_of, retire, set_licence
+from release.versions import ModelEntry, licence_of, list_model_entries, retire, set_licence, unretire
 from texts.escape import escaped
-from training.trainer.history import training_runs
+from training.trainer.history import list_training_runs
 from ui.evaluate.blocks import show_blocks
 from ui.frame import page
 from ui.models.benchmarks import show_benchmarks, show_beside
 from ui.models.compare import show_comparison
 from ui.run_status import show_run
-from ui.safe import FEW, attempt, errors_shown, plain, saving, show_table
+from ui.safe import WHOLE_TABLE_ROWS, attempt, errors_shown, plain, saving, show_table
 
 me = page("Trained models", Role.MANAGER)
 PARTS = {
@@ -43,12 +43,12 @@ PARTS = {
 }
 FORMS = {ExportForm.FOLDER: "A folder", ExportForm.ZIP: "A .zip"}
 with reading() as s:
-    entries = models_of(s, project_id=me.project_id)
+    entries = list_model_entries(s, project_id=me.project_id)
     licences = {entry.version.id: licence_of(entry.version) for entry in entries}
-    runs = [run for run in training_runs(s, project_id=me.project_id) if run.status is not RunStatus.QUEUED]
+    runs = [run for run in list_training_runs(s, project_id=me.project_id) if run.status is not RunStatus.QUEUED]
 
 
-def table_row(entry: Trained) -> dict[str, object]:
+def table_row(entry: ModelEntry) -> dict[str, object]:
     version, run = entry.version, entry.run
     snapshot = run.snapshot if run is not None else None
     simulated = ""
@@ -95,7 +95,7 @@ def show_card(version: ModelVersion, shown: Card) -> None:
 def show_evaluations(version: ModelVersion) -> None:
     """Every Evaluation that the model took part in, also as a baseline, with what the closed ones found."""
     with reading() as s:
-        parts_taken = took_part(s, model_version_id=version.id)
+        parts_taken = list_participations(s, model_version_id=version.id)
         if not parts_taken:
             st.caption("It was in no blind evaluation yet.")
         show_table(
@@ -112,14 +112,14 @@ def show_evaluations(version: ModelVersion) -> None:
         )
 
 
-def describe_result(s: Session, part: TookPart) -> str:
+def describe_result(s: Session, part: Participation) -> str:
     """The headline, or of a baseline its own contrast with the candidate."""
     if part.evaluation.closed_at is None:
         return "still open"
     sentences = []
-    for by in results(s, evaluation_id=part.evaluation.id).verdicts:
-        own = (contrast for contrast in by.each if contrast.baseline == part.responder)
-        contrast = by.head if part.candidate else next(own, by.head)
+    for by in load_results(s, evaluation_id=part.evaluation.id).by_reviewers:
+        own = (contrast for contrast in by.by_baseline if contrast.baseline == part.responder)
+        contrast = by.headline if part.candidate else next(own, by.headline)
         sentences.append(f"{'Judged by a written rule (simulated): ' if by.simulated else ''}{contrast.finding}")
     return " ".join(sentences)
 
@@ -195,7 +195,9 @@ def show_push(version: ModelVersion, place: Path, number: int) -> None:
 
 def show_model(version: ModelVersion) -> None:
     with reading() as s:
-        shown = card(s, model_version_id=version.id, contests=contests_of(s, model_version_id=version.id))
+        shown = build_card(
+            s, model_version_id=version.id, evaluations=evaluation_results(s, model_version_id=version.id)
+        )
         release = latest_release(s, model_version_id=version.id)
     if version.retired_at is not None:
         st.info("Retired: it is offered for nothing new. What it did stays as it is.", icon=":material/inventory_2:")
@@ -208,7 +210,7 @@ def show_model(version: ModelVersion) -> None:
     with st.expander("Export", expanded=release is not None, icon=":material/download:"):
         show_exports(version, going=release is not None and not release.status.ended)
     if version.retired_at is not None:
-        st.button("Bring it back", on_click=change, args=(bring_back, version), icon=":material/unarchive:")
+        st.button("Bring it back", on_click=change, args=(unretire, version), icon=":material/unarchive:")
     else:
         st.button(
             "Retire it",
@@ -244,7 +246,7 @@ def compare_trainings() -> None:
     if len(runs) < LEAST:
         st.info("Train at least two models; then they can be compared here.")
         return
-    labels = {run.id: label_of(run) for run in runs}
+    labels = {run.id: run_label(run) for run in runs}
     chosen = st.multiselect(
         "Trainings",
         list(labels),
@@ -257,7 +259,7 @@ def compare_trainings() -> None:
         st.caption(f"Choose {LEAST} to {MOST}.")
         return
     with errors_shown(), reading() as s:
-        show_comparison(compare(s, **me.ids, run_ids=chosen))
+        show_comparison(compare_runs(s, **me.ids, run_ids=chosen))
     by_id = {run.id: run for run in runs}
     show_beside([by_id[run_id] for run_id in chosen], [labels[run_id] for run_id in chosen])
 
@@ -267,7 +269,7 @@ with models_tab:
     if not entries:
         st.info("There is no model yet. Train one, or add one on the page Generate.")
     else:
-        show_table([table_row(entry) for entry in entries], whole=len(entries) <= FEW)
+        show_table([table_row(entry) for entry in entries], whole=len(entries) <= WHOLE_TABLE_ROWS)
         versions = {entry.version.id: entry.version for entry in entries}
         chosen_id = st.selectbox("Model", list(versions), format_func=lambda i: versions[i].name, key="trained_model")
         show_model(versions[chosen_id])

@@ -3,30 +3,30 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from db.lookup import models
+from db.lookup import list_models
 from db.models import Project, Responder, Response, Role
 from db.session import reading, session
 from generation.base_model import register_base_model
-from generation.plan import generation_runs
-from generation.responders import Sampling, columns_of, contestant_of, keep, model_responders
+from generation.plan import list_generation_runs
+from generation.responders import Sampling, keep_responder, list_model_responders, prompt_columns, spec_of
 from generation.trials import (
-    MOST,
-    answers,
+    MAX_TRIAL_PROMPTS,
     asked_prompts,
     cost_of,
     differences,
-    read_by_model,
+    list_tried_versions,
+    render_for_model,
     start_trial,
-    total,
+    sum_known,
     training_prompts,
-    tried,
+    trial_answers,
 )
 from llm.template import PromptFormat
 from texts.diff import word_diff
 from texts.escape import escaped, visible
-from ui.contestant import Start, contestant_boxes
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
+from ui.responder_form import InitialSpec, responder_form
 from ui.run_status import show_run
 from ui.safe import errors_shown, errors_toasted, plain, show_text
 
@@ -35,16 +35,16 @@ HANDFUL = 5
 """Prompts that a first try is run on."""
 
 with errors_shown(stop=True), session() as s:
-    if not models(s):
+    if not list_models(s):
         register_base_model(s)
 with reading() as s:
     project = s.get_one(Project, me.project_id)
-    known_models = models(s)
-    columns = columns_of(s, project_id=me.project_id)
-    bases = model_responders(s, project_id=me.project_id)
-    versions = tried(s, project_id=me.project_id)
+    known_models = list_models(s)
+    columns = prompt_columns(s, project_id=me.project_id)
+    bases = list_model_responders(s, project_id=me.project_id)
+    versions = list_tried_versions(s, project_id=me.project_id)
     prompts = {prompt.id: prompt for prompt in training_prompts(s, project_id=me.project_id)}
-    busy = any(run.trial and not run.status.ended for run in generation_runs(s, project_id=me.project_id))
+    busy = any(run.trial and not run.status.ended for run in list_generation_runs(s, project_id=me.project_id))
 
 st.caption(
     "Try prompting before training: it costs minutes. What you keep here can be compared with people and models."
@@ -59,10 +59,10 @@ def in_one_line(prompt_id: int) -> str:
     return visible(words if len(words) < 90 else words[:89] + "…")
 
 
-def start_of(base: Responder | None) -> Start:
+def start_of(base: Responder | None) -> InitialSpec:
     if base is None:
-        return Start(known_models[0].id, PromptFormat(project.instructions), Sampling())
-    return Start(**vars(contestant_of(base)))
+        return InitialSpec(known_models[0].id, PromptFormat(project.instructions), Sampling())
+    return InitialSpec(**vars(spec_of(base)))
 
 
 left, right = st.columns([1, 1], gap="large")
@@ -77,7 +77,7 @@ with left:
         help="A changed prompt becomes a new version; the old one and its replies stay as they are.",
     )
     base = next((responder for responder in bases if responder.id == base_id), None)
-    contestant = contestant_boxes(f"try_{base_id}", known_models, start_of(base), columns=columns)
+    contestant = responder_form(f"try_{base_id}", known_models, start_of(base), columns=columns)
 
 with right:
     st.subheader("What the model reads")
@@ -85,7 +85,7 @@ with right:
     if contestant is not None:
         with errors_shown():
             with reading() as s:
-                text, note = read_by_model(s, contestant=contestant, prompt=prompts[seen])
+                text, note = render_for_model(s, spec=contestant, prompt=prompts[seen])
             st.html(f'<div class="pw-card pw-text pw-read">{escaped(text)}</div>')
             st.caption(note)
 
@@ -94,14 +94,14 @@ chosen = st.multiselect(
     list(prompts),
     default=list(prompts)[:HANDFUL],
     format_func=in_one_line,
-    max_selections=MOST,
+    max_selections=MAX_TRIAL_PROMPTS,
     key="try_on",
 )
 if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=contestant is None):
     with errors_shown():
         assert contestant is not None
         with session() as s:
-            version = start_trial(s, **me.ids, contestant=contestant, prompt_ids=chosen, base=base_id)
+            version = start_trial(s, **me.ids, spec=contestant, prompt_ids=chosen, base=base_id)
         st.session_state["try_after"] = version.id
         st.session_state.pop("try_before", None)
         st.rerun()
@@ -111,7 +111,7 @@ def keep_version(responder_id: int) -> None:
     name = st.session_state.get(f"keep_name_{responder_id}", "")
     with errors_toasted():
         with session() as s:
-            label = keep(s, by=me.reviewer_id, responder_id=responder_id, name=name).label
+            label = keep_responder(s, by=me.reviewer_id, responder_id=responder_id, name=name).label
         st.toast(plain(f"{label} is among the responders now: generate its replies on the Generate page."))
 
 
@@ -119,8 +119,10 @@ def keep_version(responder_id: int) -> None:
 def show_versions() -> None:
     """Two versions side by side, drawn again while replies come in."""
     with reading() as s:
-        by_id = {version.responder.id: version.responder for version in tried(s, project_id=me.project_id)}
-        runs = [run for run in generation_runs(s, project_id=me.project_id) if run.trial]
+        by_id = {
+            version.responder.id: version.responder for version in list_tried_versions(s, project_id=me.project_id)
+        }
+        runs = [run for run in list_generation_runs(s, project_id=me.project_id) if run.trial]
     if busy and all(run.status.ended for run in runs):
         st.rerun()
     for run in runs[:1]:
@@ -161,7 +163,7 @@ def show_versions() -> None:
     with reading() as s:
         asked = asked_prompts(s, responder_ids=[version.id for version in shown])
         prompt_ids = [prompt.id for prompt in asked]
-        replies = [answers(s, responder=version, prompt_ids=prompt_ids) for version in shown]
+        replies = [trial_answers(s, responder=version, prompt_ids=prompt_ids) for version in shown]
     for column, version, by_prompt in zip(st.columns(len(shown)), shown, replies, strict=True):
         show_total(column, version, list(by_prompt.values()))
     for prompt in asked:
@@ -174,7 +176,7 @@ def show_versions() -> None:
                     continue
                 show_text(answer.text)
                 st.caption(cost_in_words(version, [answer], cut=answer.finish_reason == "length"))
-    if not after.kept:
+    if not after.listed:
         name, button = st.columns([3, 1], vertical_alignment="bottom")
         name.text_input("Keep it under the name", value=after.name, key=f"keep_name_{after.id}", max_chars=80)
         button.button(
@@ -204,10 +206,10 @@ def show_total(place: DeltaGenerator, version: Responder, replies: list[Response
 
 def cost_in_words(version: Responder, replies: list[Response], *, cut: bool) -> str:
     """Tokens, seconds and cost of the replies together."""
-    tokens_in = total([reply.prompt_tokens for reply in replies])
-    tokens_out = total([reply.completion_tokens for reply in replies])
-    seconds = total([reply.seconds for reply in replies])
-    cost = total([cost_of(version, reply.prompt_tokens, reply.completion_tokens) for reply in replies])
+    tokens_in = sum_known([reply.prompt_tokens for reply in replies])
+    tokens_out = sum_known([reply.completion_tokens for reply in replies])
+    seconds = sum_known([reply.seconds for reply in replies])
+    cost = sum_known([cost_of(version, reply.prompt_tokens, reply.completion_tokens) for reply in replies])
     parts = []
     if tokens_in is not None:
         parts.append(f"{tokens_in:,.0f} tokens read")

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.lookup import newest_checks, the_model
+from db.lookup import get_model, newest_parity_checks
 from db.models import (
     ModelVersion,
     Preference,
@@ -25,19 +25,19 @@ from db.models import (
     TrainingRun,
     TrainingStep,
 )
-from eval.benchmarks.findings import contrasts, newest, scores_of
+from eval.benchmarks.findings import compare_with_references, load_scores, newest_scores
 from eval.report.blocks import Sheet
-from eval.report.results import results, took_part
+from eval.report.results import list_participations, load_results
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
 from llm.folder import is_hub_id
 from release.versions import NOT_KNOWN, Licence, licence_of
-from stats.contrasts import HeadToHead
+from stats.contrasts import Contrast
 from stats.estimates import CannotEstimate
 from training.data.terms import LeftOutReason
-from training.lineage import descendants, line_of, training_of, whose_word
+from training.lineage import feedback_counts, find_training, list_descendants, model_lineage
 from training.recipe.recipe import ADAPTERS, KNOBS, from_row
-from training.trainer.history import training_steps, warnings
+from training.trainer.history import load_steps, load_warnings
 
 HUB_LICENCES = frozenset(
     "apache-2.0 mit bsd-2-clause bsd-3-clause mpl-2.0 cc0-1.0 cc-by-4.0 cc-by-sa-4.0 cc-by-nc-4.0 openrail bigscience-"
@@ -54,7 +54,7 @@ NO_CONTEST = "It was in no blind evaluation that is closed."
 
 @dataclass(frozen=True)
 class Card:
-    """Everything that the card says; `markdown` writes it."""
+    """Everything that the card says; `card_markdown` writes it."""
 
     name: str
     summary: str
@@ -68,20 +68,20 @@ class Card:
     sections: tuple[Sheet, ...]
 
 
-def card(s: Session, *, model_version_id: int, contests: Sequence[tuple[str, str]] = ()) -> Card:
+def build_card(s: Session, *, model_version_id: int, evaluations: Sequence[tuple[str, str]] = ()) -> Card:
     """The model's card, from the database and its run's folder; reads no weights.
 
     Args:
-        contests: what `contests_of` found, which takes a moment to reckon.
+        contests: what `evaluation_results` found, which takes a moment to reckon.
     """
-    version = the_model(s, model_version_id)
-    run = training_of(s, version)
-    line = line_of(version)
+    version = get_model(s, model_version_id)
+    run = find_training(s, version)
+    line = model_lineage(version)
     base, licence = line[-1], licence_of(version)
     sections = [_origin(line, licence)]
     if run is not None:
-        sections += [_data(s, run), Sheet("Recipe", tuple(knobs(run.recipe).items())), _training(s, run)]
-    rates = Sheet("Blind evaluations", tuple(contests), WIN_RATES if contests else NO_CONTEST)
+        sections += [_data(s, run), Sheet("Recipe", tuple(knob_values(run.recipe).items())), _training(s, run)]
+    rates = Sheet("Blind evaluations", tuple(evaluations), WIN_RATES if evaluations else NO_CONTEST)
     sections += [_prompt(s, version, run), rates, *_benchmarks(s, version), _lineage(s, line)]
     return Card(
         name=version.name,
@@ -95,22 +95,22 @@ def card(s: Session, *, model_version_id: int, contests: Sequence[tuple[str, str
     )
 
 
-def contests_of(s: Session, *, model_version_id: int) -> list[tuple[str, str]]:
+def evaluation_results(s: Session, *, model_version_id: int) -> list[tuple[str, str]]:
     """What closed Evaluations found with the model as their candidate, without a person's name: which, and a sentence.
 
     Several people are told together, so that no card tells how one of them did.
     """
     return [
         (f"{part.evaluation.name}, against {baseline}", _contest(contrast, by_rule=verdicts.simulated))
-        for part in reversed(took_part(s, model_version_id=model_version_id))
+        for part in reversed(list_participations(s, model_version_id=model_version_id))
         if part.candidate and part.evaluation.closed_at is not None
-        for verdicts in results(s, evaluation_id=part.evaluation.id).verdicts
+        for verdicts in load_results(s, evaluation_id=part.evaluation.id).by_reviewers
         for contrast in verdicts.contrasts
         if (baseline := verdicts.nameless(contrast))
     ]
 
 
-def markdown(card: Card, *, adapter_only: bool, files: Mapping[str, str], commands: Sequence[str]) -> str:
+def card_markdown(card: Card, *, adapter_only: bool, files: Mapping[str, str], commands: Sequence[str]) -> str:
     """The card as README.md with YAML front matter.
 
     Args:
@@ -188,7 +188,7 @@ def _data(s: Session, run: TrainingRun) -> Sheet:
     corrections = s.scalar(count.where(Preference.correction_id.is_not(None))) or 0
     validation = s.scalar(count.where(Preference.split == Split.VALIDATION)) or 0
     synthetic = s.scalar(count.join(Prompt, Prompt.id == Preference.prompt_id).where(Prompt.synthetic)) or 0
-    simulated = [reviewer.simulated for reviewer, _ in whose_word(s, snapshot_ids=[snapshot.id])]
+    simulated = [reviewer.simulated for reviewer, _ in feedback_counts(s, snapshot_ids=[snapshot.id])]
     rows = [
         ("Snapshot", f"{snapshot.id}, frozen on {snapshot.created_at:%d %B %Y}"),
         ("Sha256 of its rows", snapshot.sha256),
@@ -234,7 +234,7 @@ def _value(value: Any) -> str:
     return "any" if value is None else _knob(value if isinstance(value, bool) else float(value))
 
 
-def knobs(stored: Recipe) -> dict[str, str]:
+def knob_values(stored: Recipe) -> dict[str, str]:
     """Every knob of a Recipe in words, by its label."""
     recipe = from_row(stored)
     words = {"Name": recipe.name}
@@ -251,7 +251,7 @@ def _knob(value: object) -> str:
 
 
 def _training(s: Session, run: TrainingRun) -> Sheet:
-    steps = training_steps(s, run_id=run.id)
+    steps = load_steps(s, run_id=run.id)
     manifest = read_json(run_folder("training", run.id) / MANIFEST)
     rows = [("Device", str(manifest.get("device", "not known")))]
     if minutes := minutes_taken(run):
@@ -262,12 +262,12 @@ def _training(s: Session, run: TrainingRun) -> Sheet:
         rows.append(("Libraries", ", ".join(f"{name} {number}" for name, number in run.versions.items())))
     for split, words in ((Split.TRAIN, "Training"), (Split.VALIDATION, "Validation")):
         if own := [step for step in steps if step.split is split]:
-            rows.append((f"{words} rows, step {own[-1].step}", metrics(own[-1])))
+            rows.append((f"{words} rows, step {own[-1].step}", step_metrics(own[-1])))
     if run.best_step is not None:
         best = [step for step in steps if (step.split, step.step) == (Split.VALIDATION, run.best_step)]
-        rows.append(("Step whose model was kept", f"{run.best_step}{': ' + metrics(best[0]) if best else ''}"))
+        rows.append(("Step whose model was kept", f"{run.best_step}{': ' + step_metrics(best[0]) if best else ''}"))
     rows += [("Ended early", run.stopped)] if run.stopped else []
-    rows += [(f"Warning at step {warning.step}", warning.sentence) for warning in warnings(s, run_id=run.id)]
+    rows += [(f"Warning at step {warning.step}", warning.sentence) for warning in load_warnings(s, run_id=run.id)]
     note = "These are the trainer's own numbers. They say nothing of how good replies are."
     return Sheet("Training", tuple(rows), note)
 
@@ -279,7 +279,7 @@ def minutes_taken(run: TrainingRun) -> str:
     return f"{(run.finished_at - run.started_at) / timedelta(minutes=1):.1f}"
 
 
-def metrics(step: TrainingStep) -> str:
+def step_metrics(step: TrainingStep) -> str:
     """One step's numbers in words."""
     parts = [f"loss {step.loss:.4f}"]
     if step.reward_margin is not None:
@@ -290,7 +290,7 @@ def metrics(step: TrainingStep) -> str:
 
 
 def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Sheet:
-    check = newest_checks(s, model_version_ids=[version.id]).get(version.id)
+    check = newest_parity_checks(s, model_version_ids=[version.id]).get(version.id)
     result = {None: "not known yet", True: "passed", False: "failed"}[check.passed] if check else "never made"
     rows = [
         ("Sha256 of the chat template", version.template_hash or "not known"),
@@ -303,7 +303,7 @@ def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Sheet
     return Sheet("What it reads", tuple(rows), note)
 
 
-def _contest(contrast: HeadToHead, *, by_rule: bool) -> str:
+def _contest(contrast: Contrast, *, by_rule: bool) -> str:
     lies = "no interval, for all are on one prompt"
     if not isinstance(contrast.interval, CannotEstimate):
         lies = f"95 % interval {contrast.interval.percent}"
@@ -316,7 +316,7 @@ def _contest(contrast: HeadToHead, *, by_rule: bool) -> str:
 
 def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
     """Newest values, and what they show against the model that it was made from; nothing where none was measured."""
-    scores = newest(scores_of(s, model_version_id=version.id))
+    scores = newest_scores(load_scores(s, model_version_id=version.id))
     errors = (None if score.standard_error is None else f"{score.standard_error:.2g}" for score in scores)
     rows = tuple(
         (
@@ -329,7 +329,7 @@ def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
     note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
     sheets = [Sheet("Public benchmarks", rows, note)] if rows else []
     note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
-    for contrast in contrasts(s, version=version):
+    for contrast in compare_with_references(s, version=version):
         title = f"Benchmarks: {contrast.model} against {contrast.reference}"
         compared = [(f"{row.task}, {row.metric}", row.sentence) for row in contrast.differences]
         refused = [(f"{row.task}, {row.metric}", f"not compared: {row.reason}") for row in contrast.not_compared]
@@ -339,7 +339,7 @@ def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
 
 def _lineage(s: Session, line: Sequence[ModelVersion]) -> Sheet:
     rows = [(f"Made from, {steps} back", _name_and_hash(parent)) for steps, parent in enumerate(line[1:], start=1)]
-    rows += [("Made from it", _name_and_hash(child)) for child in descendants(s, line[0])]
+    rows += [("Made from it", _name_and_hash(child)) for child in list_descendants(s, line[0])]
     note = "" if rows else "It was made from no other model here, and no other from it."
     return Sheet("Lineage", tuple(rows), note)
 

@@ -7,10 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
-from db.people import require
+from db.people import require_role
 from errors import NotFound, Refused
-from release.card import knobs, metrics, minutes_taken, snapshot_in_words
-from training.trainer.history import points, training_steps, warnings
+from release.card import knob_values, minutes_taken, snapshot_in_words, step_metrics
+from training.trainer.history import chart_points, load_steps, load_warnings
 
 LEAST, MOST = 2, 4
 NOTHING = "–"
@@ -18,7 +18,7 @@ ROWS = {Split.TRAIN: "training", Split.VALIDATION: "validation"}
 
 
 @dataclass(frozen=True)
-class Difference:
+class ComparedValue:
     """One thing by which the runs may differ."""
 
     label: str
@@ -31,7 +31,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Point:
+class MetricPoint:
     """One reported step of one run."""
 
     run: str
@@ -44,7 +44,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Said:
+class FinalReply:
     """What one run's model said to a sample prompt at the end."""
 
     run: str
@@ -54,30 +54,30 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Samples:
+class PromptReplies:
     """A sample prompt with the replies of the runs that were asked it."""
 
     prompt: str
-    replies: tuple[Said, ...]
+    replies: tuple[FinalReply, ...]
 
 
 @dataclass(frozen=True)
-class Compared:
+class RunComparison:
     """Trainings side by side."""
 
     labels: tuple[str, ...]
-    settings: tuple[Difference, ...]
-    outcomes: tuple[Difference, ...]
-    points: tuple[Point, ...]
-    samples: tuple[Samples, ...]
+    settings: tuple[ComparedValue, ...]
+    outcomes: tuple[ComparedValue, ...]
+    points: tuple[MetricPoint, ...]
+    samples: tuple[PromptReplies, ...]
     """Prompts that most runs were asked come first."""
     simulated: bool
     """Some of what they learned from rests on a rule's or made-up picks."""
 
 
-def compare(s: Session, *, by: int, project_id: int, run_ids: Sequence[int]) -> Compared:
+def compare_runs(s: Session, *, by: int, project_id: int, run_ids: Sequence[int]) -> RunComparison:
     """Put the project's runs side by side, in the order given; managers only. Raises `Refused` for another number."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     chosen = list(dict.fromkeys(run_ids))
     if not LEAST <= len(chosen) <= MOST:
         raise Refused(f"Choose {LEAST} to {MOST} trainings to compare.")
@@ -85,47 +85,49 @@ def compare(s: Session, *, by: int, project_id: int, run_ids: Sequence[int]) -> 
     runs = sorted(s.scalars(select(TrainingRun).where(*in_project)), key=lambda run: chosen.index(run.id))
     if len(runs) < len(chosen):
         raise NotFound("A training that you chose is not in this project. Reload the page.")
-    steps = {run.id: training_steps(s, run_id=run.id) for run in runs}
+    steps = {run.id: load_steps(s, run_id=run.id) for run in runs}
     settings = [
         {
             "Base": run.base_model.name,
             "Snapshot": snapshot_in_words(run.snapshot),
             "Share of the training rows": f"{run.share:.0%}",
-            **knobs(run.recipe),
+            **knob_values(run.recipe),
         }
         for run in runs
     ]
-    return Compared(
-        labels=tuple(map(label_of, runs)),
+    return RunComparison(
+        labels=tuple(map(run_label, runs)),
         settings=differing_first(settings),
-        outcomes=side_by_side([_outcome(run, steps[run.id], warnings(s, run_id=run.id)) for run in runs]),
-        points=tuple(point for run in runs for point in _points(label_of(run), steps[run.id])),
+        outcomes=side_by_side([_outcome(run, steps[run.id], load_warnings(s, run_id=run.id)) for run in runs]),
+        points=tuple(point for run in runs for point in _points(run_label(run), steps[run.id])),
         samples=_samples(s, runs),
         simulated=any(run.snapshot.simulated_count for run in runs),
     )
 
 
-def label_of(run: TrainingRun) -> str:
+def run_label(run: TrainingRun) -> str:
     """A name that no other run has."""
     share = f", {run.share:.0%} of the rows" if run.share < 1 else ""
     return f"{run.model_name} (training {run.id}{share})"
 
 
-def side_by_side(columns: Sequence[Mapping[str, str]]) -> tuple[Difference, ...]:
+def side_by_side(columns: Sequence[Mapping[str, str]]) -> tuple[ComparedValue, ...]:
     """Every label that any column has, in their order, with each column's value."""
     labels = list(dict.fromkeys(label for column in columns for label in column))
-    return tuple(Difference(label, tuple(column.get(label, NOTHING) for column in columns)) for label in labels)
+    return tuple(ComparedValue(label, tuple(column.get(label, NOTHING) for column in columns)) for label in labels)
 
 
-def differing_first(columns: Sequence[Mapping[str, str]]) -> tuple[Difference, ...]:
+def differing_first(columns: Sequence[Mapping[str, str]]) -> tuple[ComparedValue, ...]:
     """`side_by_side`, what differs before what is the same."""
     return tuple(sorted(side_by_side(columns), key=lambda row: not row.differs))
 
 
-def _points(label: str, steps: Sequence[TrainingStep]) -> list[Point]:
-    accuracy = {(value.step, value.line): value.value for value in points(steps, "Reward accuracy")}
+def _points(label: str, steps: Sequence[TrainingStep]) -> list[MetricPoint]:
+    accuracy = {(value.step, value.line): value.value for value in chart_points(steps, "Reward accuracy")}
     return [
-        Point(label, step.split, step.step, step.loss, accuracy.get((step.step, ROWS[step.split])), step.reward_margin)
+        MetricPoint(
+            label, step.split, step.step, step.loss, accuracy.get((step.step, ROWS[step.split])), step.reward_margin
+        )
         for step in steps
     ]
 
@@ -137,9 +139,9 @@ def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warned: Sequence[T
     minutes = minutes_taken(run)
     rows = {
         "Ended": run.status.value.lower(),
-        "Last validation numbers": metrics(validation[-1]) if validation else NOTHING,
+        "Last validation numbers": step_metrics(validation[-1]) if validation else NOTHING,
         "Lowest validation loss": f"{best.loss:.4f} at step {best.step}" if best else NOTHING,
-        "Last training numbers": metrics(training[-1]) if training else NOTHING,
+        "Last training numbers": step_metrics(training[-1]) if training else NOTHING,
         "Steps": str(training[-1].step) if training else NOTHING,
         "Step whose model was kept": str(run.best_step) if run.best_step is not None else "the last",
         "Minutes": minutes or NOTHING,
@@ -149,7 +151,7 @@ def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warned: Sequence[T
     return rows | ({"Ended early": run.stopped} if run.stopped else {})
 
 
-def _samples(s: Session, runs: Sequence[TrainingRun]) -> tuple[Samples, ...]:
+def _samples(s: Session, runs: Sequence[TrainingRun]) -> tuple[PromptReplies, ...]:
     """For each prompt the replies of each run's kept model, or of its last look."""
     rows = s.execute(
         select(TrainingSample, Prompt.text)
@@ -163,6 +165,6 @@ def _samples(s: Session, runs: Sequence[TrainingRun]) -> tuple[Samples, ...]:
         for run in runs:
             own = (sample for sample, _ in rows if (sample.training_run_id, sample.prompt_id) == (run.id, prompt_id))
             last = max(own, key=lambda sample: (sample.step == run.best_step, sample.step), default=None)
-            replies += [Said(label_of(run), last.step, last.reply, last.ended)] if last else []
-        samples.append(Samples(text, tuple(replies)))
+            replies += [FinalReply(run_label(run), last.step, last.reply, last.ended)] if last else []
+        samples.append(PromptReplies(text, tuple(replies)))
     return tuple(sorted(samples, key=lambda sample: -len(sample.replies)))

@@ -22,19 +22,19 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.lookup import the_model
+from db.lookup import get_model
 from db.models import ExportForm, ExportRun, ModelVersion, Part, PushRun, Role, TrainingRun, now
-from db.people import require
+from db.people import require_role
 from db.session import reading, session
 from errors import BrokenModel, Refused
 from files import MANIFEST, read_json
 from jobs.progress import Progress
 from jobs.runs import Resources
-from llm.folder import check_model_folder, hash_weights, is_hub_id, template_of
-from llm.serving import Served, ask_command, served_name, vllm_command
-from release.card import Card, card, contests_of, markdown
+from llm.folder import check_model_folder, hash_weights, is_hub_id, read_template
+from llm.serving import ServedModel, request_command, served_name, vllm_command
+from release.card import Card, build_card, card_markdown, evaluation_results
 from settings import settings
-from training.lineage import line_of, training_of
+from training.lineage import find_training, model_lineage
 
 CARD = "README.md"
 TEMPLATE = "chat_template.jinja"
@@ -91,8 +91,8 @@ def request_export(
 
     Raises what `parcel` does, and `Refused` while an export or a push of the model goes on.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = get_model(s, model_version_id)
     _source(version, part)
     refuse_beside_another(s, version)
     run = ExportRun(project_id=project_id, requested_by_id=by, model_version_id=version.id, part=part, form=form)
@@ -134,7 +134,7 @@ def run(progress: Progress) -> None:
     """Write the export and note its place. Raises what `parcel` and `write` do, and `jobs.progress.RunLost`."""
     with reading() as s:
         asked = s.get_one(ExportRun, progress.run_id)
-        contests = contests_of(s, model_version_id=asked.model_version_id)
+        contests = evaluation_results(s, model_version_id=asked.model_version_id)
         given = parcel(
             s,
             by=asked.requested_by_id,
@@ -170,25 +170,25 @@ def parcel(
 
     Raises `Refused` for a part that the model does not have, `BrokenModel` for a folder that is not whole.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
-    run = training_of(s, version)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = get_model(s, model_version_id)
+    run = find_training(s, version)
     source = _source(version, part)
     parent = version.parent or version
-    template = template_of(parent.location) if part is Part.ADAPTER else None
+    template = read_template(parent.location) if part is Part.ADAPTER else None
     return Parcel(
         version_id=version.id,
         name=version.name,
         part=part,
         source=source,
         registered=_registered(version, run, part, source),
-        base=parent.name if part is Part.ADAPTER else line_of(version)[-1].name,
+        base=parent.name if part is Part.ADAPTER else model_lineage(version)[-1].name,
         base_location=parent.location,
         template=template,
         template_hash=version.template_hash,
         snapshot_sha256=run.snapshot.sha256 if run is not None else None,
         context_tokens=context_of(source if part is Part.MERGED else Path(parent.location)),
-        card=card(s, model_version_id=model_version_id, contests=contests),
+        card=build_card(s, model_version_id=model_version_id, evaluations=contests),
     )
 
 
@@ -262,7 +262,7 @@ def _fill(given: Parcel, name: str, *, weights: str, total: int, opened: Opened,
             add(file.name, file.stat().st_size, stream)
     if given.template is not None and TEMPLATE not in entries:
         add_text(TEMPLATE, given.template.encode())
-    readme = markdown(
+    readme = card_markdown(
         given.card,
         adapter_only=given.part is Part.ADAPTER,
         files={file: str(entry["sha256"]) for file, entry in entries.items()},
@@ -294,20 +294,20 @@ def commands(given: Parcel, folder: Path, *, base: str, template: bool, python: 
     if served is None:
         return ()
     lines = [vllm_command(served, gpu=gpu, python=python) for gpu in (False, True)]
-    return lines[0], lines[1], ask_command(served)
+    return lines[0], lines[1], request_command(served)
 
 
-def _served(given: Parcel, folder: Path, *, base: str, template: bool) -> Served | None:
+def _served(given: Parcel, folder: Path, *, base: str, template: bool) -> ServedModel | None:
     name = served_name(given.name)
     if given.part is Part.MERGED:
-        return Served(f"./{folder}" if not folder.is_absolute() else str(folder), name, given.context_tokens)
+        return ServedModel(f"./{folder}" if not folder.is_absolute() else str(folder), name, given.context_tokens)
     config = read_json(given.source / ADAPTER_CONFIG)
     if config.get("use_dora"):  # vLLM serves DoRA merged only
         return None
     rank = config.get("r")
     shown = base if is_hub_id(base) or folder.is_absolute() else f"./{Path(base).name}"
     place = str(folder) if folder.is_absolute() else f"./{folder}"
-    return Served(
+    return ServedModel(
         place,
         name,
         given.context_tokens,

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from db.lookup import the_model
+from db.lookup import get_model
 from db.models import PushRun, Role
-from db.people import require
+from db.people import require_role
 from db.session import reading, session
 from errors import PickwellError, Refused
 from jobs.progress import Progress
@@ -48,9 +48,9 @@ def request_push(
 
     Raises `Refused` for a name that cannot be, and while an export or a push of the model goes on.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     name = _checked_name(repository)
-    refuse_beside_another(s, the_model(s, model_version_id))
+    refuse_beside_another(s, get_model(s, model_version_id))
     run = PushRun(
         project_id=project_id,
         requested_by_id=by,
@@ -73,7 +73,7 @@ def run(progress: Progress) -> None:
     """Push, and note the address. Raises what `push` does, `NotAllowed`, and `jobs.progress.RunLost`."""
     with reading() as s:
         asked = s.get_one(PushRun, progress.run_id)
-        require(s, by=asked.requested_by_id, project_id=asked.project_id, roles=(Role.MANAGER,))
+        require_role(s, by=asked.requested_by_id, project_id=asked.project_id, roles=(Role.MANAGER,))
     address = push(Path(asked.folder), repository=asked.repository, private=asked.private, tell=telling(progress))
     with session() as s:
         progress.guard(s)

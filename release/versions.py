@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.lookup import models, the_model
+from db.lookup import get_model, list_models
 from db.models import (
     BenchmarkRun,
     Companion,
@@ -22,12 +22,12 @@ from db.models import (
     TrainingRun,
     now,
 )
-from db.people import require
+from db.people import require_role
 from errors import Refused
 from files import MANIFEST, read_json
 from llm.folder import is_hub_id
-from training.lineage import line_of
-from training.trainer.history import training_runs
+from training.lineage import model_lineage
+from training.trainer.history import list_training_runs
 
 NOT_KNOWN = "not known: ask"
 """Said of a licence that neither a manager nor the base's folder names."""
@@ -47,7 +47,7 @@ class Licence:
 
 def licence_of(version: ModelVersion) -> Licence:
     """The licence that a manager typed for the model or the nearest one it was made from, else what its files say."""
-    line = line_of(version)
+    line = model_lineage(version)
     for model in line:
         if model.licence:
             return Licence(model.licence, "a manager typed it" if model is version else f"typed for {model.name}")
@@ -87,7 +87,7 @@ def set_licence(s: Session, *, by: int, project_id: int, model_version_id: int, 
     """
     version = _as_manager(s, by=by, project_id=project_id, model_version_id=model_version_id)
     if version.parent_id is not None:
-        base = line_of(version)[-1]
+        base = model_lineage(version)[-1]
         raise Refused(f"{version.name} has the licence of {base.name}, which it was made from. Type it there.")
     version.licence = " ".join(licence.split()) or None
     s.flush()
@@ -95,8 +95,8 @@ def set_licence(s: Session, *, by: int, project_id: int, model_version_id: int, 
 
 
 def _as_manager(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    return the_model(s, model_version_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    return get_model(s, model_version_id)
 
 
 def retire(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
@@ -107,16 +107,16 @@ def retire(s: Session, *, by: int, project_id: int, model_version_id: int) -> Mo
     version = _as_manager(s, by=by, project_id=project_id, model_version_id=model_version_id)
     if version.retired_at is not None:
         return version
-    if use := in_use(s, version):
+    if use := find_use(s, version):
         raise Refused(f"{version.name} is in use: {use}. Wait for its end or cancel it, then retire the model.")
-    if all(other is version for other in models(s)):
+    if all(other is version for other in list_models(s)):
         raise Refused(f"{version.name} is the only model that is not retired. Add or train another one first.")
     version.retired_at = now()
     s.flush()
     return version
 
 
-def bring_back(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
+def unretire(s: Session, *, by: int, project_id: int, model_version_id: int) -> ModelVersion:
     """Offer a retired model again; managers only."""
     version = _as_manager(s, by=by, project_id=project_id, model_version_id=model_version_id)
     version.retired_at = None
@@ -124,7 +124,7 @@ def bring_back(s: Session, *, by: int, project_id: int, model_version_id: int) -
     return version
 
 
-def in_use(s: Session, version: ModelVersion) -> str | None:
+def find_use(s: Session, version: ModelVersion) -> str | None:
     """The first run under way, in any project, that loads the model, in words; none where no run does."""
     going = [status for status in RunStatus if not status.ended]
     answers = select(Responder.id).where(Responder.model_version_id == version.id).scalar_subquery()
@@ -143,14 +143,14 @@ def in_use(s: Session, version: ModelVersion) -> str | None:
 
 
 @dataclass(frozen=True)
-class Trained:
+class ModelEntry:
     """A ModelVersion with the project's training that made it, if one did."""
 
     version: ModelVersion
     run: TrainingRun | None
 
 
-def models_of(s: Session, *, project_id: int) -> Sequence[Trained]:
+def list_model_entries(s: Session, *, project_id: int) -> Sequence[ModelEntry]:
     """Every model there is, retired ones too, newest first, with the project's training where that made it."""
-    made = {run.model_version_id: run for run in training_runs(s, project_id=project_id)}
-    return [Trained(version, made.get(version.id)) for version in reversed(models(s, include_retired=True))]
+    made = {run.model_version_id: run for run in list_training_runs(s, project_id=project_id)}
+    return [ModelEntry(version, made.get(version.id)) for version in reversed(list_models(s, include_retired=True))]

@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import OFFERED, WORD_OF_PERSON, ranked_by, revealed_to
 from db.lookup import add_only
-from db.models import Comparison, Drawn, Ranking, Role, now
-from db.people import require
+from db.models import Comparison, Ranking, Role, SamplingReason, now
+from db.people import require_role
 from errors import NotFound
-from review.assignment import Offer, offer
+from review.assignment import Offer, load_offer
 from review.rankings import GivenRanking, new_ranking
-from review.reveals import reveal
+from review.reveals import reveal_comparison
 from stats.verdicts import Order
-from texts.rules import as_shown
+from texts.rules import load_text_filter
 
 DECISION = Ranking.adjudicates & Ranking.undone_at.is_(None)
 """Condition: a Ranking is a manager's standing decision."""
@@ -26,7 +26,7 @@ class Conflict:
     """What people put in opposite orders, or of which one would send something and another nothing."""
 
     offer: Offer
-    words: Sequence[GivenRanking]
+    rankings: Sequence[GivenRanking]
     decision: GivenRanking | None
     """The manager's, if one stands."""
 
@@ -36,12 +36,12 @@ def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> i
     return s.scalar(select(func.count()).select_from(_contested(s, by, project_id, decided).subquery())) or 0
 
 
-def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
+def list_conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
     """Comparisons that people contradict each other on, oldest first, decided ones newest first; managers only."""
-    shown = as_shown(s, project_id=project_id)
+    shown = load_text_filter(s, project_id=project_id)
     contradictions = []
     for comparison_id in s.scalars(_contested(s, by, project_id, decided).limit(limit)).all():
-        pair = offer(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
+        pair = load_offer(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
         rankings = s.scalars(
             select(Ranking)
             .where(Ranking.comparison_id == comparison_id, WORD_OF_PERSON | DECISION)
@@ -57,7 +57,7 @@ def conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int
 
 
 def _contested(s: Session, by: int, project_id: int, decided: bool) -> Select[int]:
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     decision = (
         select(Ranking.id).where(Ranking.comparison_id == Comparison.id, DECISION).correlate(Comparison)
     ).scalar_subquery()
@@ -75,10 +75,16 @@ def decide(s: Session, *, by: int, comparison_id: int, order: Order, reason: str
     Raises `Refused` where it is decided already, and whatever `review.rankings.new_ranking` does.
     """
     decision = new_ranking(
-        s, by=by, comparison_id=comparison_id, order=order, reason=reason, roles=(Role.MANAGER,), drawn=Drawn.NONE
+        s,
+        by=by,
+        comparison_id=comparison_id,
+        order=order,
+        reason=reason,
+        roles=(Role.MANAGER,),
+        drawn=SamplingReason.NONE,
     )
     decision.adjudicates = True
-    reveal(s, by=by, comparison_id=comparison_id)
+    reveal_comparison(s, by=by, comparison_id=comparison_id)
     add_only(s, decision, refusal="Somebody has decided this already. Reload the page.")
     return decision
 
@@ -88,6 +94,6 @@ def withdraw_decision(s: Session, *, by: int, ranking_id: int) -> None:
     decision = s.get(Ranking, ranking_id)
     if decision is None or not decision.adjudicates or decision.undone_at is not None:
         raise NotFound("That decision does not stand any more. Reload the page.")
-    require(s, by=by, project_id=decision.comparison.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=decision.comparison.project_id, roles=(Role.MANAGER,))
     decision.undone_at = now()
     s.flush()

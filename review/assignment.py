@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, func, select, union
 from sqlalchemy.orm import Session
 
-from db.comparisons import OFFERED, of_at_most, ranked_by
+from db.comparisons import OFFERED, has_at_most, ranked_by
 from db.models import (
     Comparison,
     ComparisonResponse,
     ComparisonState,
-    Drawn,
     Flag,
     Project,
     Prompt,
@@ -21,9 +20,10 @@ from db.models import (
     Response,
     Reveal,
     Reviewer,
+    SamplingReason,
 )
-from texts.rules import as_shown
-from texts.shown import AsShown
+from texts.rules import load_text_filter
+from texts.shown import TextFilter
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,11 @@ def waiting_comparisons(
             *(Comparison.id.not_in(ids) for ids in withheld_comparisons(s, project=project, reviewer_id=reviewer.id)),
             *conditions,
         )
-        .order_by(*([Comparison.people] if breadth else []), Comparison.draw, Comparison.id)
+        .order_by(*([Comparison.people] if breadth else []), Comparison.random_order, Comparison.id)
     )
 
 
-def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgress:
+def ranking_progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgress:
     """How many comparisons the reviewer has ranked, and how many wait for them; counted from what is stored."""
     project = s.get_one(Project, project_id)
     is_open = Comparison.state == ComparisonState.OPEN
@@ -138,7 +138,7 @@ def progress(s: Session, *, project_id: int, reviewer_id: int) -> RankingProgres
     open_to_all = select(func.count()).where(Comparison.project_id == project_id, is_open)
     # what is left of all by three counts: to look for each comparison whether it is ranked would take longer
     waiting = s.scalar(open_to_all) or 0
-    waiting -= s.scalar(rankings.where(is_open, Ranking.drawn != Drawn.REPEAT)) or 0
+    waiting -= s.scalar(rankings.where(is_open, Ranking.sampling_reason != SamplingReason.REPEAT)) or 0
     if ids := withheld_comparisons(s, project=project, reviewer_id=reviewer_id):
         waiting -= s.scalar(open_to_all.where(Comparison.id.in_(union(*ids)), ~ranked_by(reviewer_id))) or 0
     return RankingProgress(done=s.scalar(rankings.where(OFFERED)) or 0, waiting=max(0, waiting))
@@ -150,12 +150,12 @@ def next_offer(s: Session, *, project_id: int, reviewer_id: int) -> Offer | None
     Of exactly two; `review.queue.claim` gives larger ones too.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
-    pairs = waiting_comparisons(s, project=project, reviewer=reviewer, conditions=[of_at_most(2)])
+    pairs = waiting_comparisons(s, project=project, reviewer=reviewer, conditions=[has_at_most(2)])
     comparison_id = s.scalar(pairs.limit(1))
-    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
+    return load_offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id) if comparison_id is not None else None
 
 
-def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = False) -> Sequence[Response]:
+def shown_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = False) -> Sequence[Response]:
     """The responses from left to right, shuffled for each comparison and reviewer by a hash that no reload changes.
 
     In a hidden second look all stand the other way round.
@@ -168,17 +168,17 @@ def drawn_order(comparison: Comparison, *, reviewer_id: int, swapped: bool = Fal
     return order[::-1] if swapped else order
 
 
-def offer(
-    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: AsShown | None = None
+def load_offer(
+    s: Session, *, comparison_id: int, reviewer_id: int, swapped: bool = False, shown: TextFilter | None = None
 ) -> Offer:
     """One comparison as this reviewer sees it.
 
     Args:
-        shown: the project's `as_shown`, where several are asked for at once.
+        shown: the project's `load_text_filter`, where several are asked for at once.
     """
     comparison = s.get_one(Comparison, comparison_id)
-    shown = shown or as_shown(s, project_id=comparison.project_id)
-    replies = drawn_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
+    shown = shown or load_text_filter(s, project_id=comparison.project_id)
+    replies = shown_order(comparison, reviewer_id=reviewer_id, swapped=swapped)
     prompt = comparison.prompt
     return Offer(
         comparison_id=comparison.id,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.lookup import existing
 from db.models import Comparison, ComparisonState, Flag, Ranking, Response, Role, now
-from db.people import require
+from db.people import require_role
 from errors import NotFound, Refused
 from review.adjudication import DECISION, decide
 from review.filters import Filter, filter_conditions
@@ -43,9 +43,9 @@ class ComparisonPage:
         return max(1, -(-self.total // PAGE))
 
 
-def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> ComparisonPage:
+def find_comparisons(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -> ComparisonPage:
     """The comparisons that fit the filter, newest first, `PAGE` at a time from page 1; managers only."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     fits = [Comparison.project_id == project_id, *filter_conditions(only)]
     total = s.scalar(select(func.count()).select_from(Comparison).where(*fits)) or 0
     comparisons = s.scalars(
@@ -72,11 +72,11 @@ def find(s: Session, *, by: int, project_id: int, only: Filter, page: int = 1) -
 
 def _get_comparison(s: Session, by: int, comparison_id: int) -> Comparison:
     comparison = existing(s, Comparison, comparison_id, "comparison")
-    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     return comparison
 
 
-def discard(s: Session, *, by: int, comparison_id: int) -> None:
+def discard_comparison(s: Session, *, by: int, comparison_id: int) -> None:
     """Stop offering a comparison; its rankings stay and count for nothing."""
     comparison = _get_comparison(s, by, comparison_id)
     if comparison.discarded_at is not None:
@@ -85,7 +85,7 @@ def discard(s: Session, *, by: int, comparison_id: int) -> None:
     s.flush()
 
 
-def bring_back(s: Session, *, by: int, comparison_id: int) -> None:
+def restore_comparison(s: Session, *, by: int, comparison_id: int) -> None:
     """Offer a discarded comparison again; its rankings count again."""
     comparison = _get_comparison(s, by, comparison_id)
     if comparison.discarded_at is None:
@@ -100,7 +100,7 @@ def make_gold(s: Session, *, by: int, comparison_id: int, order: Order) -> Ranki
     The answer is a decision: it counts for training in place of others' rankings.
     """
     comparison = _get_comparison(s, by, comparison_id)
-    if comparison.state is ComparisonState.AWAY:
+    if comparison.state is ComparisonState.NOT_OFFERED:
         raise Refused("This comparison is offered to nobody, so it cannot be gold. Bring it back first.")
     _withdraw(s, comparison_id)
     decision = decide(s, by=by, comparison_id=comparison_id, order=order, reason="The known answer of a gold pair.")

@@ -9,23 +9,23 @@ from sqlalchemy.orm import Session, contains_eager
 from db.comparisons import OFFERED, WORD_OF_PERSON, ranked_by, revealed_to
 from db.lookup import existing
 from db.models import Comparison, ComparisonResponse, ComparisonState, Correction, Prompt, Ranking, Response, now
-from db.people import RANKERS, require
+from db.people import RANKERS, require_role
 from errors import NotFound, Refused
 from llm.template import TURN_MARK
 from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
-from review.reveals import reveal
-from texts.typed import LONGEST_REPLY, cleaned, comment, short_enough
+from review.reveals import reveal_comparison
+from texts.typed import LONGEST_REPLY, clean_comment, clean_text, require_length
 
 
 @dataclass(frozen=True)
-class Corrected:
+class CorrectionChain:
     """One standing correction, as the list shows it."""
 
     correction: Correction
     """With its response and that one's prompt."""
     chain: Sequence[tuple[str, str]]
     """Who wrote and what, from the first correction of the reply to this one."""
-    mine: bool
+    is_own: bool
     sealed_by: Sequence[int]
     """Comparisons with this reply that the reader may still rank, and then should not know what others think of it."""
 
@@ -35,7 +35,7 @@ def same_words(text: str, other: str) -> bool:
     return text.split() == other.split()
 
 
-def correct(
+def save_correction(
     s: Session, *, by: int, response_id: int, text: str, reason: str | None = None, parent_id: int | None = None
 ) -> Correction:
     """Save a corrected reply beside the original, which stays as it was; it takes the place of one's earlier one.
@@ -46,11 +46,11 @@ def correct(
     Raises `Refused` when nothing was changed, or the prompt is held out.
     """
     response = existing(s, Response, response_id, "reply")
-    require(s, by=by, project_id=response.prompt.project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=response.prompt.project_id, roles=RANKERS)
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")
     parent = _find_parent(s, response_id=response_id, parent_id=parent_id, by=by)
-    clean = short_enough(cleaned(text), LONGEST_REPLY, "The correction")
+    clean = require_length(clean_text(text), LONGEST_REPLY, "The correction")
     if not clean:
         raise Refused("An empty correction cannot be sent. Write the reply, or leave the box as it was.")
     if same_words(clean, parent.text if parent else response.text):
@@ -66,14 +66,14 @@ def correct(
         newest.undone_at = now()  # the new text is what they mean; only one of a person's for a reply is learned from
         parent_id = parent_id or newest.parent_id
     correction = Correction(
-        response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=comment(reason)
+        response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=clean_comment(reason)
     )
     s.add(correction)
     typed = DraftPlace(reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
-    forget_draft(s, at=typed)
+    forget_draft(s, place=typed)
     if parent is not None:
         for comparison_id in _find_unranked(s, by=by, response_id=response_id):
-            reveal(s, by=by, comparison_id=comparison_id, roles=RANKERS)
+            reveal_comparison(s, by=by, comparison_id=comparison_id, roles=RANKERS)
     s.flush()
     return correction
 
@@ -92,7 +92,7 @@ def _find_parent(s: Session, *, response_id: int, parent_id: int | None, by: int
 def _find_corrected_further(s: Session, response_ids: Collection[int]) -> set[int]:
     columns = Correction.id, Correction.parent_id, Correction.undone_at.is_(None)
     rows = s.execute(select(*columns).where(Correction.response_id.in_(response_ids)))
-    return corrected_further([(correction_id, parent_id, stands) for correction_id, parent_id, stands in rows])
+    return find_superseded([(correction_id, parent_id, stands) for correction_id, parent_id, stands in rows])
 
 
 def standing_correction(s: Session, *, by: int, response_id: int) -> Correction | None:
@@ -105,12 +105,12 @@ def standing_correction(s: Session, *, by: int, response_id: int) -> Correction 
     ).first()
 
 
-def withdraw(s: Session, *, by: int, correction_id: int) -> None:
+def withdraw_correction(s: Session, *, by: int, correction_id: int) -> None:
     """Take back one's own correction; it stays in the database as undone."""
     correction = s.get(Correction, correction_id)
     if correction is None or correction.reviewer_id != by or correction.undone_at is not None:
         raise NotFound("That correction is not yours, or it was withdrawn already. Reload the page.")
-    require(s, by=by, project_id=correction.response.prompt.project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=correction.response.prompt.project_id, roles=RANKERS)
     correction.undone_at = now()
     s.flush()
 
@@ -125,7 +125,7 @@ def _rejected(project_id: int) -> list[ColumnElement[bool]]:
     return [Comparison.project_id == project_id, OFFERED, Comparison.people > 0, called_bad, ~corrected]
 
 
-def rejected_count(s: Session, *, project_id: int) -> int:
+def count_rejected(s: Session, *, project_id: int) -> int:
     """Count the comparisons that wait for a correction."""
     return s.scalar(select(func.count()).select_from(Comparison).where(*_rejected(project_id))) or 0
 
@@ -136,7 +136,7 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
     Args:
         later: ids of comparisons put off; they come when nothing else is left, the first put off first.
     """
-    require(s, by=by, project_id=project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=project_id, roles=RANKERS)
     comparison = s.scalars(
         select(Comparison)
         .join(Comparison.prompt)
@@ -150,9 +150,9 @@ def next_rejected(s: Session, *, by: int, project_id: int, later: Sequence[int] 
     return WritingTask(comparison.prompt, replies, comparison_id=comparison.id)
 
 
-def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[Corrected]:
+def list_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -> list[CorrectionChain]:
     """Corrections that were not corrected further, newest first."""
-    require(s, by=by, project_id=project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=project_id, roles=RANKERS)
     corrections = s.scalars(
         select(Correction)
         .join(Correction.response)
@@ -164,10 +164,10 @@ def standing_corrections(s: Session, *, by: int, project_id: int, limit: int = 3
     ).all()
     further = _find_corrected_further(s, {correction.response_id for correction in corrections})
     return [
-        Corrected(
+        CorrectionChain(
             correction,
             chain=_chain(s, correction),
-            mine=correction.reviewer_id == by,
+            is_own=correction.reviewer_id == by,
             sealed_by=_find_unranked(s, by=by, response_id=correction.response_id)
             if correction.reviewer_id != by
             else (),
@@ -195,7 +195,7 @@ def _chain(s: Session, correction: Correction) -> list[tuple[str, str]]:
     return [*above, (correction.reviewer.label, correction.text)]
 
 
-def corrected_further(corrections: Sequence[tuple[int, int | None, bool]]) -> set[int]:
+def find_superseded(corrections: Sequence[tuple[int, int | None, bool]]) -> set[int]:
     """Ids of the corrections that have a standing one somewhere below them, through withdrawn ones too.
 
     Args:

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from db.lookup import existing
 from db.models import Draft, Prompt, Response, now
-from db.people import RANKERS, require
+from db.people import RANKERS, require_role
 from errors import NotFound
-from texts.typed import LONGEST_REPLY, cleaned, short_enough
+from texts.typed import LONGEST_REPLY, clean_text, require_length
 
 
 @dataclass(frozen=True)
@@ -42,31 +42,31 @@ class DraftPlace:
     parent_id: int | None = None
 
     @property
-    def here(self) -> ColumnElement[bool]:
+    def condition(self) -> ColumnElement[bool]:
         """Whether a Draft is of this place."""
         return and_(*(getattr(Draft, name).is_not_distinct_from(value) for name, value in asdict(self).items()))
 
 
-def save_draft(s: Session, *, at: DraftPlace, text: str) -> None:
+def save_draft(s: Session, *, place: DraftPlace, text: str) -> None:
     """Keep what is in the editor."""
-    prompt = existing(s, Prompt, at.prompt_id, "prompt")
-    require(s, by=at.reviewer_id, project_id=prompt.project_id, roles=RANKERS)
-    typed = short_enough(cleaned(text), LONGEST_REPLY, "The text")
-    if at.response_id is not None and existing(s, Response, at.response_id, "reply").prompt_id != at.prompt_id:
+    prompt = existing(s, Prompt, place.prompt_id, "prompt")
+    require_role(s, by=place.reviewer_id, project_id=prompt.project_id, roles=RANKERS)
+    typed = require_length(clean_text(text), LONGEST_REPLY, "The text")
+    if place.response_id is not None and existing(s, Response, place.response_id, "reply").prompt_id != place.prompt_id:
         raise NotFound("That reply is not in the database any more. Reload the page.")
-    draft = s.scalar(select(Draft).where(at.here))
+    draft = s.scalar(select(Draft).where(place.condition))
     if draft is None:
-        draft = Draft(**asdict(at))
+        draft = Draft(**asdict(place))
         s.add(draft)
     draft.text, draft.saved_at = typed, now()
     s.flush()
 
 
-def draft_of(s: Session, *, at: DraftPlace) -> str | None:
+def load_draft(s: Session, *, place: DraftPlace) -> str | None:
     """What the reviewer typed there last and did not save; none where there is nothing."""
-    return s.scalar(select(Draft.text).where(at.here))
+    return s.scalar(select(Draft.text).where(place.condition))
 
 
-def forget_draft(s: Session, *, at: DraftPlace) -> None:
+def forget_draft(s: Session, *, place: DraftPlace) -> None:
     """The text was saved, or thrown away on purpose."""
-    s.execute(delete(Draft).where(at.here))
+    s.execute(delete(Draft).where(place.condition))

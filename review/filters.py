@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.comparisons import OFFERED
 from db.models import Comparison, Flag, Prompt, Responder, Response
-from intake.prompts import prompt_sets
+from intake.prompts import list_prompt_sets
 
 
 class ComparisonStanding(StrEnum):
@@ -77,9 +77,9 @@ def filter_choices(s: Session, *, project_id: int) -> tuple[dict[int, str], dict
         Response.responder_id == Responder.id, Prompt.id == Response.prompt_id, Prompt.held_out.is_(False)
     )
     responders = s.scalars(
-        select(Responder).where(Responder.project_id == project_id, Responder.kept, wrote).order_by(Responder.name)
+        select(Responder).where(Responder.project_id == project_id, Responder.listed, wrote).order_by(Responder.name)
     )
-    imports = prompt_sets(s, project_id=project_id)
+    imports = list_prompt_sets(s, project_id=project_id)
     return (
         {prompts.id: f"{prompts.file_name} ({prompts.created_at:%d %b})" for prompts in imports},
         {responder.id: responder.label for responder in responders},

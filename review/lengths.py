@@ -1,6 +1,6 @@
 """How long replies are, whose are the longer ones, and whether the longer one wins: length can decide unnoticed.
 
-A length is the number of words, white space between them, of a text as people see it who judge it. `spread`,
+A length is the number of words, white space between them, of a text as people see it who judge it. `summarize_lengths`,
 `longer_sides` and `longer_won` are pure; `length_balance` fetches what they count.
 """
 
@@ -13,25 +13,25 @@ import numpy as np
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import OFFERED, OWN_WORD, of_at_most
+from db.comparisons import OFFERED, OWN_RANKING, has_at_most
 from db.models import Comparison, ComparisonResponse, Ranking, Responder, Response, Role
-from db.people import require
+from db.people import require_role
 from review.progress import pair_rankings
-from stats.intervals import wilson
-from texts.rules import as_shown
-from texts.shown import AsShown
+from stats.intervals import wilson_interval
+from texts.rules import load_text_filter
+from texts.shown import TextFilter
 
-EACH = 300
+MAX_TEXTS = 300
 """Texts of each Responder that are measured, spread over all of theirs."""
-PAIRS = 1_000
+MAX_PAIRS = 1_000
 """Offered pairs, and ranked ones, that are measured: the first in the queue's random order."""
 
 
 @dataclass(frozen=True)
-class Spread:
+class LengthSummary:
     """How long some texts are: mean and quantiles, in words."""
 
-    whose: str
+    label: str
     """The label of the Responder that wrote them, or what else they are."""
     texts: int
     mean: float
@@ -42,13 +42,13 @@ class Spread:
     nine_tenths: float
     cut: int = 0
     """Texts that were cut off at the token limit."""
-    told: int = 0
+    known: int = 0
     """Texts of which it is known whether they were cut off; people's never are."""
 
     @property
     def cut_share(self) -> float | None:
         """In [0, 1]; none where nothing is known."""
-        return self.cut / self.told if self.told else None
+        return self.cut / self.known if self.known else None
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class MeasuredPair:
 class LongerSide:
     """How often one side's replies are the longer ones, such as one Responder's beside another's."""
 
-    whose: str
+    label: str
     pairs: int
     longer: int
-    same: int
+    equal: int
     """As many words."""
 
     @property
     def shorter(self) -> int:
         """How often they are the shorter ones."""
-        return self.pairs - self.longer - self.same
+        return self.pairs - self.longer - self.equal
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class LongerWon:
 
 
 @dataclass(frozen=True)
-class Balance:
+class LengthBalance:
     """Everything about lengths in a project."""
 
-    spreads: Sequence[Spread]
+    spreads: Sequence[LengthSummary]
     """The longest median first."""
     sides: Sequence[LongerSide]
     """Of pairs that are offered."""
@@ -116,12 +116,14 @@ class Balance:
     """Of pairs that people ranked."""
 
 
-def spread(whose: str, words: Sequence[int], *, cut: int = 0, told: int = 0) -> Spread:
+def summarize_lengths(whose: str, words: Sequence[int], *, cut: int = 0, known: int = 0) -> LengthSummary:
     """The mean and quantiles of some lengths in words, by linear interpolation. Raises `ValueError` without any."""
     if not words:
         raise ValueError("No lengths to take quantiles of.")
     tenth, quarter, middle, three_quarters, nine_tenths = np.percentile(words, [10, 25, 50, 75, 90]).tolist()
-    return Spread(whose, len(words), fmean(words), tenth, quarter, middle, three_quarters, nine_tenths, cut, told)
+    return LengthSummary(
+        whose, len(words), fmean(words), tenth, quarter, middle, three_quarters, nine_tenths, cut, known
+    )
 
 
 def longer_sides(pairs: Collection[MeasuredPair]) -> list[LongerSide]:
@@ -134,53 +136,53 @@ def longer_sides(pairs: Collection[MeasuredPair]) -> list[LongerSide]:
             mine, other = pair.words[side], pair.words[1 - side]
             counts[name]["longer" if mine > other else "same" if mine == other else "shorter"] += 1
     sides = [LongerSide(name, count.total(), count["longer"], count["same"]) for name, count in counts.items()]
-    return sorted(sides, key=lambda side: (-side.longer / side.pairs, side.whose))
+    return sorted(sides, key=lambda side: (-side.longer / side.pairs, side.label))
 
 
 def longer_won(pairs: Collection[MeasuredPair]) -> LongerWon:
     """How often the longer reply won, of pairs in which more people called one of the two better."""
     decided = [pair for pair in pairs if pair.words[0] != pair.words[1] and pair.first_better not in (None, 0.5)]
     won = sum(((pair.first_better or 0) > 0.5) == (pair.words[0] > pair.words[1]) for pair in decided)
-    return LongerWon(len(decided), won, *(wilson(won / len(decided), len(decided)) if decided else (0.0, 1.0)))
+    return LongerWon(len(decided), won, *(wilson_interval(won / len(decided), len(decided)) if decided else (0.0, 1.0)))
 
 
-def length_balance(s: Session, *, by: int, project_id: int) -> Balance:
+def length_balance(s: Session, *, by: int, project_id: int) -> LengthBalance:
     """The project's lengths, by a sample where there is much; managers only. Simulated rankings count for nothing."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    shown = as_shown(s, project_id=project_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    shown = load_text_filter(s, project_id=project_id)
     offered = (
         select(Comparison.id)
-        .where(Comparison.project_id == project_id, OFFERED, of_at_most(2))
-        .order_by(Comparison.draw)
-        .limit(PAIRS)
+        .where(Comparison.project_id == project_id, OFFERED, has_at_most(2))
+        .order_by(Comparison.random_order)
+        .limit(MAX_PAIRS)
     )
-    return Balance(
-        spreads=sorted(_measure_spreads(s, project_id, shown), key=lambda row: (-row.median, row.whose)),
+    return LengthBalance(
+        spreads=sorted(_measure_spreads(s, project_id, shown), key=lambda row: (-row.median, row.label)),
         sides=longer_sides(_load_pairs(s, project_id, offered, shown)),
         won=longer_won(_load_pairs(s, project_id, offered.where(Comparison.people > 0), shown)),
     )
 
 
-def _measure_spreads(s: Session, project_id: int, shown: AsShown) -> list[Spread]:
+def _measure_spreads(s: Session, project_id: int, shown: TextFilter) -> list[LengthSummary]:
     spreads = []
-    for responder in s.scalars(select(Responder).where(Responder.project_id == project_id, Responder.kept)):
+    for responder in s.scalars(select(Responder).where(Responder.project_id == project_id, Responder.listed)):
         count = s.scalar(select(func.count()).where(Response.responder_id == responder.id)) or 0
         # an odd step: of samples that were saved two by two, an even one would take the same ones always
-        step = -(-count // EACH) | 1
+        step = -(-count // MAX_TEXTS) | 1
         rows = s.execute(
             select(Response.text, Response.finish_reason)
             .where(Response.responder_id == responder.id, Response.id % step == 0)
             .order_by(Response.id)
-            .limit(EACH)
+            .limit(MAX_TEXTS)
         ).all()
         if rows:
             words = [len(shown(text).split()) for text, _ in rows]
             ends = [finish for _, finish in rows if finish is not None]
-            spreads.append(spread(responder.label, words, cut=ends.count("length"), told=len(ends)))
+            spreads.append(summarize_lengths(responder.label, words, cut=ends.count("length"), known=len(ends)))
     return spreads
 
 
-def _load_pairs(s: Session, project_id: int, comparisons: Select[int], shown: AsShown) -> list[MeasuredPair]:
+def _load_pairs(s: Session, project_id: int, comparisons: Select[int], shown: TextFilter) -> list[MeasuredPair]:
     ids = s.scalars(comparisons).all()
     replies: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for comparison_id, text, responder in s.execute(
@@ -192,7 +194,7 @@ def _load_pairs(s: Session, project_id: int, comparisons: Select[int], shown: As
     ):
         replies[comparison_id].append((responder.label, len(shown(text).split())))
     first_better: dict[int, list[bool]] = defaultdict(list)
-    for row in s.execute(pair_rankings(project_id).where(Ranking.comparison_id.in_(ids), OWN_WORD)):
+    for row in s.execute(pair_rankings(project_id).where(Ranking.comparison_id.in_(ids), OWN_RANKING)):
         if row.first != row.second:
             first_better[row.comparison_id].append(row.first < row.second)
     return [

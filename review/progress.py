@@ -10,20 +10,20 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OFFERED, OWN_WORD, WORD_OF_PERSON, of_at_most
+from db.comparisons import OFFERED, OWN_RANKING, WORD_OF_PERSON, has_at_most
 from db.models import (
     Comparison,
     ComparisonResponse,
     Correction,
     Criterion,
     CriterionChoice,
-    Drawn,
     Placement,
     Prompt,
     Ranking,
     Responder,
     Response,
     Reviewer,
+    SamplingReason,
 )
 from stats.agreement import Opinion
 from stats.verdicts import Order, Outcome, Verdict
@@ -69,24 +69,24 @@ class RankingCoverage:
     """Never offered: their responses are nearly the same."""
 
 
-def coverage(s: Session, *, project_id: int) -> RankingCoverage:
+def ranking_coverage(s: Session, *, project_id: int) -> RankingCoverage:
     """Comparisons that are offered, how many of them people have ranked, and how many are never offered."""
     counted = (OFFERED, OFFERED & (Comparison.people > 0), OFFERED & (Comparison.people > 1), Comparison.near_identical)
     counts: Select[*tuple[Any, ...]] = select(*(func.count().filter(condition) for condition in counted))
     return RankingCoverage(*s.execute(counts.where(Comparison.project_id == project_id)).one())
 
 
-def activity(s: Session, *, project_id: int) -> list[ReviewerActivity]:
+def reviewer_activity(s: Session, *, project_id: int) -> list[ReviewerActivity]:
     """Every reviewer who ranked or corrected, busiest first."""
     left, right = aliased(Placement), aliased(Placement)
     rankings: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in s.execute(
         select(Ranking.reviewer_id, Ranking.created_at, Ranking.seconds, Ranking.prompt_set_id)
-        .add_columns(left.place.label("left"), right.place.label("right"), of_at_most(2).label("is_pair"))
+        .add_columns(left.place.label("left"), right.place.label("right"), has_at_most(2).label("is_pair"))
         .join(Ranking.comparison)
         .join(left, (left.ranking_id == Ranking.id) & (left.position == 0))
         .join(right, (right.ranking_id == Ranking.id) & (right.position == 1))
-        .where(Comparison.project_id == project_id, OFFERED, OWN_WORD)
+        .where(Comparison.project_id == project_id, OFFERED, OWN_RANKING)
     ):
         rankings[row.reviewer_id].append(row)
     corrections: dict[int, int] = dict(
@@ -137,7 +137,7 @@ def pair_rankings(project_id: int) -> Select[*tuple[Any, ...]]:
         .where(
             Comparison.project_id == project_id,
             OFFERED,
-            of_at_most(2),
+            has_at_most(2),
             Ranking.undone_at.is_(None),
             Reviewer.simulated.is_(False),
         )
@@ -145,9 +145,9 @@ def pair_rankings(project_id: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def opinions(s: Session, *, project_id: int) -> list[Opinion]:
+def list_opinions(s: Session, *, project_id: int) -> list[Opinion]:
     """What people (no simulated reviewers) said of pairs that two of them or more ranked; LEFT is the lower id."""
-    rows = s.execute(pair_rankings(project_id).where(OWN_WORD, Comparison.people > 1))
+    rows = s.execute(pair_rankings(project_id).where(OWN_RANKING, Comparison.people > 1))
     return [
         Opinion(row.comparison_id, row.name, Order((row.first, row.second), row.both_bad).verdict or "") for row in rows
     ]
@@ -167,12 +167,14 @@ class ReviewerConsistency:
     """Of those, how many said what is known to be right."""
 
 
-def consistency(s: Session, *, project_id: int) -> Mapping[str, ReviewerConsistency]:
+def reviewer_consistency(s: Session, *, project_id: int) -> Mapping[str, ReviewerConsistency]:
     """By reviewer's name, for all who had a hidden second look or a gold pair."""
-    repeated = select(Ranking.comparison_id).where(Ranking.drawn == Drawn.REPEAT, Ranking.undone_at.is_(None))
+    repeated = select(Ranking.comparison_id).where(
+        Ranking.sampling_reason == SamplingReason.REPEAT, Ranking.undone_at.is_(None)
+    )
     rows = s.execute(
         pair_rankings(project_id)
-        .add_columns(Ranking.drawn, Ranking.adjudicates, Comparison.gold)
+        .add_columns(Ranking.sampling_reason, Ranking.adjudicates, Comparison.gold)
         .where(or_(Comparison.gold, Ranking.comparison_id.in_(repeated)))
     ).all()
     orders: dict[tuple[int, str, bool], Order] = {}
@@ -182,7 +184,7 @@ def consistency(s: Session, *, project_id: int) -> Mapping[str, ReviewerConsiste
         if row.adjudicates:
             right[row.comparison_id] = order
         else:
-            orders[row.comparison_id, row.name, row.drawn is Drawn.REPEAT] = order
+            orders[row.comparison_id, row.name, row.sampling_reason is SamplingReason.REPEAT] = order
     gold_ids = {row.comparison_id for row in rows if row.gold}
     by_name = {}
     for name in sorted({name for i, name, repeat in orders if repeat or i in gold_ids}):
@@ -199,7 +201,7 @@ class ResponderRecord:
 
     responder: str
     better: int
-    even: int
+    both_good: int
     """Both good."""
     worse: int
     both_bad: int
@@ -232,7 +234,7 @@ def count_outcomes(s: Session, *, project_id: int) -> Mapping[tuple[int, int], C
     return counts
 
 
-def by_responder(s: Session, *, project_id: int) -> list[ResponderRecord]:
+def responder_records(s: Session, *, project_id: int) -> list[ResponderRecord]:
     """Every Responder whose replies people ranked beside another Responder's, most often better first."""
     counts: dict[int, Counter[Outcome]] = defaultdict(Counter)
     for (responder_id, _), outcomes in count_outcomes(s, project_id=project_id).items():
@@ -246,22 +248,22 @@ def by_responder(s: Session, *, project_id: int) -> list[ResponderRecord]:
 
 
 @dataclass(frozen=True)
-class DrawnShare:
+class SamplingShare:
     """What pairs told that were drawn in one way."""
 
-    drawn: Drawn
+    sampling_reason: SamplingReason
     ranked: int
     decided: int
     """One response better than the other."""
 
 
-def by_draw(s: Session, *, project_id: int) -> list[DrawnShare]:
+def sampling_shares(s: Session, *, project_id: int) -> list[SamplingShare]:
     """Least certain first against the random control: how many were ranked, and how many decided."""
-    decided: dict[Drawn, list[bool]] = defaultdict(list)
-    drawn = Ranking.drawn.in_([Drawn.RANDOM, Drawn.UNCERTAIN])
-    for row in s.execute(pair_rankings(project_id).add_columns(Ranking.drawn).where(OWN_WORD, drawn)):
-        decided[row.drawn].append(row.first != row.second)
-    return [DrawnShare(how, len(pairs), sum(pairs)) for how, pairs in sorted(decided.items())]
+    decided: dict[SamplingReason, list[bool]] = defaultdict(list)
+    drawn = Ranking.sampling_reason.in_([SamplingReason.RANDOM, SamplingReason.UNCERTAIN])
+    for row in s.execute(pair_rankings(project_id).add_columns(Ranking.sampling_reason).where(OWN_RANKING, drawn)):
+        decided[row.sampling_reason].append(row.first != row.second)
+    return [SamplingShare(how, len(pairs), sum(pairs)) for how, pairs in sorted(decided.items())]
 
 
 def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[Opinion]]:

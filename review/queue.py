@@ -14,14 +14,26 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OFFERED, OWN_WORD, WORD_OF_PERSON, of_at_most, ranked_by, wanted
+from db.comparisons import OFFERED, OWN_RANKING, WORD_OF_PERSON, has_at_most, people_wanted_for, ranked_by
 from db.lookup import insert_into
-from db.models import Comparison, ComparisonState, Drawn, Lease, NextBy, Project, Prompt, Ranking, Reviewer, Role, now
-from db.people import RANKERS, require
+from db.models import (
+    Comparison,
+    ComparisonState,
+    Lease,
+    Project,
+    Prompt,
+    QueueOrder,
+    Ranking,
+    Reviewer,
+    Role,
+    SamplingReason,
+    now,
+)
+from db.people import RANKERS, require_role
 from errors import Refused
-from review.assignment import Offer, offer, waiting_comparisons, withheld_comparisons
+from review.assignment import Offer, load_offer, waiting_comparisons, withheld_comparisons
 from review.filters import Filter, filter_conditions
-from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, strengths
+from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, responder_strengths
 
 LEASE = timedelta(minutes=10)
 TRIES = 5
@@ -34,7 +46,7 @@ MOST_REPEATS = 0.2
 
 
 @dataclass(frozen=True)
-class Held:
+class ReviewerLeases:
     """Comparisons that a reviewer has on the screen."""
 
     reviewer: str
@@ -50,7 +62,7 @@ def set_queue(
     project_id: int,
     people: int | None,
     share: float,
-    next_by: NextBy = NextBy.RANDOM,
+    next_by: QueueOrder = QueueOrder.RANDOM,
     repeat_share: float = 0.0,
     authors_rank: bool = False,
 ) -> None:
@@ -63,7 +75,7 @@ def set_queue(
         repeat_share: of what a reviewer is given, how much they ranked before; in [0, `MOST_REPEATS`].
         authors_rank: whether people may rank what they wrote themselves.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if people is not None and not 1 <= people <= 10:
         raise Refused("Between 1 and 10 people can be wanted for a pair.")
     if not 0 < share <= 1:
@@ -72,7 +84,7 @@ def set_queue(
         raise Refused(f"Hidden second looks are at most {MOST_REPEATS:.0%} of what somebody is given.")
     project = s.get_one(Project, project_id)
     project.people_wanted, project.overlap_share = people, share
-    project.next_by, project.repeat_share, project.authors_rank = next_by, repeat_share, authors_rank
+    project.queue_order, project.repeat_share, project.authors_rank = next_by, repeat_share, authors_rank
     s.flush()
 
 
@@ -86,10 +98,10 @@ def claim(
         only: narrows the queue down. Raises `NotAllowed` for what only managers may filter by.
     """
     project, reviewer = s.get_one(Project, project_id), s.get_one(Reviewer, reviewer_id)
-    require(s, by=reviewer_id, project_id=project_id, roles=RANKERS)
+    require_role(s, by=reviewer_id, project_id=project_id, roles=RANKERS)
     only = only or Filter()
     if only.responder_ids or only.standing is not None:  # that would tell who wrote a response
-        require(s, by=reviewer_id, project_id=project_id, roles=(Role.MANAGER,))
+        require_role(s, by=reviewer_id, project_id=project_id, roles=(Role.MANAGER,))
     narrowed = filter_conditions(only)
     drawn = (
         _find_leased(s, project=project, reviewer_id=reviewer_id, later=later, narrowed=narrowed)
@@ -103,17 +115,17 @@ def claim(
         return None
     comparison_id, how = drawn
     lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=how)
-    return offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=how is Drawn.REPEAT)
+    return load_offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=how is SamplingReason.REPEAT)
 
 
 def _find_leased(
     s: Session, *, project: Project, reviewer_id: int, later: Collection[int], narrowed: Sequence[ColumnElement[bool]]
-) -> tuple[int, Drawn] | None:
+) -> tuple[int, SamplingReason] | None:
     """What is leased to the reviewer already and still theirs to rank, the newest first."""
-    limit = wanted(project)
+    limit = people_wanted_for(project)
     room = true() if limit is None else or_(Comparison.gold.is_(True), _count_others(reviewer_id) < limit)
     leased = s.execute(
-        select(Lease.comparison_id, Lease.drawn)
+        select(Lease.comparison_id, Lease.sampling_reason)
         .join(Comparison, Comparison.id == Lease.comparison_id)
         .where(
             Lease.reviewer_id == reviewer_id,
@@ -121,7 +133,7 @@ def _find_leased(
             Comparison.project_id == project.id,
             OFFERED,
             # a second tab may have ranked it since
-            or_(Lease.drawn == Drawn.REPEAT, and_(room, ~ranked_by(reviewer_id))),
+            or_(Lease.sampling_reason == SamplingReason.REPEAT, and_(room, ~ranked_by(reviewer_id))),
             Comparison.id.not_in(list(later)),
             *(Comparison.id.not_in(ids) for ids in withheld_comparisons(s, project=project, reviewer_id=reviewer_id)),
             *narrowed,
@@ -129,21 +141,21 @@ def _find_leased(
         .order_by(Lease.until.desc())
         .limit(1)
     ).one_or_none()
-    return (leased.comparison_id, leased.drawn) if leased else None
+    return (leased.comparison_id, leased.sampling_reason) if leased else None
 
 
-def lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: Drawn) -> None:
+def lease(s: Session, *, comparison_id: int, reviewer_id: int, drawn: SamplingReason) -> None:
     """Make or renew a lease, so that it comes up before anything else; a second tab may be doing the same."""
-    values = {"until": now() + LEASE, "drawn": drawn}
+    values = {"until": now() + LEASE, "sampling_reason": drawn}
     new = insert_into(s, Lease).values(comparison_id=comparison_id, reviewer_id=reviewer_id, **values)
     s.execute(new.on_conflict_do_update(index_elements=["comparison_id", "reviewer_id"], set_=values))
 
 
 def _draw(
     s: Session, *, project: Project, reviewer: Reviewer, but_not: Collection[int], narrowed: list[ColumnElement[bool]]
-) -> tuple[int, Drawn] | None:
+) -> tuple[int, SamplingReason] | None:
     """A comparison with room for one person more, and how it was drawn."""
-    limit = wanted(project)
+    limit = people_wanted_for(project)
     counted = limit is not None and not reviewer.simulated
     room = or_(Comparison.gold.is_(True), Comparison.people + _count_leases(reviewer.id) < limit) if counted else true()
 
@@ -162,31 +174,37 @@ def _draw(
         # on PostgreSQL another claim may have been saved between the look and the lock
         gold = s.scalar(locked(select(Comparison.gold).where(Comparison.id == comparison_id, room)))
         if gold is not None:
-            return comparison_id, Drawn.GOLD if gold else drawn
+            return comparison_id, SamplingReason.GOLD if gold else drawn
         tried.add(comparison_id)
     return None
 
 
-def _choose(s: Session, waiting: Select[int], *, project: Project, reviewer_id: int) -> tuple[int | None, Drawn]:
+def _choose(
+    s: Session, waiting: Select[int], *, project: Project, reviewer_id: int
+) -> tuple[int | None, SamplingReason]:
     """A comparison put forward on purpose: a gold one now and then, or the least certain one; none otherwise."""
     any_gold = select(Comparison.id).where(Comparison.project_id == project.id, Comparison.gold.is_(True)).limit(1)
     gold = s.scalar(waiting.where(Comparison.gold.is_(True)).limit(1)) if s.scalar(any_gold) is not None else None
-    if gold is None and project.next_by is NextBy.RANDOM:
-        return None, Drawn.RANDOM
+    if gold is None and project.queue_order is QueueOrder.RANDOM:
+        return None, SamplingReason.RANDOM
     die = _roll(s, reviewer_id=reviewer_id)
     if gold is not None and die % GOLD_EVERY == 0:
-        return gold, Drawn.GOLD
-    if project.next_by is NextBy.UNCERTAIN and die % CONTROL:
+        return gold, SamplingReason.GOLD
+    if project.queue_order is QueueOrder.UNCERTAIN and die % CONTROL:
         window = candidates(s, list(s.scalars(waiting.limit(WINDOW))))
-        return least_certain(window, strengths(s, project_id=project.id)), Drawn.UNCERTAIN
-    return None, Drawn.RANDOM
+        return least_certain(window, responder_strengths(s, project_id=project.id)), SamplingReason.UNCERTAIN
+    return None, SamplingReason.RANDOM
 
 
 def _given_here(reviewer_id: int) -> Select[Ranking]:
     """The reviewer's rankings given here, hidden second looks among them, newest first."""
     return (
         select(Ranking)
-        .where(Ranking.reviewer_id == reviewer_id, Ranking.undone_at.is_(None), Ranking.drawn != Drawn.NONE)
+        .where(
+            Ranking.reviewer_id == reviewer_id,
+            Ranking.undone_at.is_(None),
+            Ranking.sampling_reason != SamplingReason.NONE,
+        )
         .order_by(Ranking.id.desc())
     )
 
@@ -199,7 +217,7 @@ def _roll(s: Session, *, reviewer_id: int) -> int:
 
 def _find_repeat(
     s: Session, *, project: Project, reviewer_id: int, but_not: Collection[int]
-) -> tuple[int, Drawn] | None:
+) -> tuple[int, SamplingReason] | None:
     """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
     if not project.repeat_share or _roll(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
         return None
@@ -211,25 +229,25 @@ def _find_repeat(
         again.comparison_id == Ranking.comparison_id,
         again.reviewer_id == reviewer_id,
         again.undone_at.is_(None),
-        again.drawn == Drawn.REPEAT,
+        again.sampling_reason == SamplingReason.REPEAT,
     )
     withheld = withheld_comparisons(s, project=project, reviewer_id=reviewer_id)
     old = _given_here(reviewer_id).where(
         Ranking.id < recent[-1].id,
-        Ranking.drawn != Drawn.REPEAT,
+        Ranking.sampling_reason != SamplingReason.REPEAT,
         Ranking.comparison_id.not_in(list(but_not)),
         *(Ranking.comparison_id.not_in(ids) for ids in withheld),
         ~repeated,
-        Ranking.comparison.has(and_(Comparison.project_id == project.id, OFFERED, of_at_most(2))),
+        Ranking.comparison.has(and_(Comparison.project_id == project.id, OFFERED, has_at_most(2))),
     )
     rankings = s.scalars(old.limit(LOOK_BACK)).all()
-    return (rankings[-1].comparison_id, Drawn.REPEAT) if rankings else None
+    return (rankings[-1].comparison_id, SamplingReason.REPEAT) if rankings else None
 
 
-def drawn_for(s: Session, *, comparison_id: int, reviewer_id: int) -> Drawn:
+def sampling_reason_for(s: Session, *, comparison_id: int, reviewer_id: int) -> SamplingReason:
     """How a comparison came to the reviewer; RANDOM where its lease is gone."""
-    mine = select(Lease.drawn).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
-    return s.scalar(mine) or Drawn.RANDOM
+    mine = select(Lease.sampling_reason).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id)
+    return s.scalar(mine) or SamplingReason.RANDOM
 
 
 def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None:
@@ -238,7 +256,7 @@ def check_quota(s: Session, *, comparison: Comparison, reviewer_id: int) -> None
     A lease that ran out does no harm while there is room.
     """
     s.refresh(comparison, with_for_update=True)
-    limit = wanted(s.get_one(Project, comparison.project_id))
+    limit = people_wanted_for(s.get_one(Project, comparison.project_id))
     if limit is None or comparison.gold or s.get_one(Reviewer, reviewer_id).simulated:
         return
     if s.scalar(select(_count_others(reviewer_id) >= limit).where(Comparison.id == comparison.id)):
@@ -250,7 +268,7 @@ def release(s: Session, *, comparison_id: int, reviewer_id: int) -> None:
     s.execute(delete(Lease).where(Lease.comparison_id == comparison_id, Lease.reviewer_id == reviewer_id))
 
 
-def held_by_others(s: Session, *, project_id: int, reviewer_id: int) -> list[Held]:
+def list_other_leases(s: Session, *, project_id: int, reviewer_id: int) -> list[ReviewerLeases]:
     """Who else has comparisons on the screen now."""
     rows = s.execute(
         select(Reviewer.name, func.count(), func.max(Lease.until))
@@ -260,7 +278,7 @@ def held_by_others(s: Session, *, project_id: int, reviewer_id: int) -> list[Hel
         .group_by(Reviewer.id, Reviewer.name)
         .order_by(Reviewer.name)
     ).all()
-    return [Held(*row) for row in rows]
+    return [ReviewerLeases(*row) for row in rows]
 
 
 def own_rankings(s: Session, *, project_id: int, reviewer_id: int, state: ComparisonState | None) -> dict[int, str]:
@@ -278,7 +296,7 @@ def own_rankings(s: Session, *, project_id: int, reviewer_id: int, state: Compar
             OFFERED if state is None else Comparison.state == state,
             Ranking.reviewer_id == reviewer_id,
             Ranking.prompt_set_id.is_(None),
-            OWN_WORD,
+            OWN_RANKING,
         )
         .order_by(Ranking.id.desc())
         .limit(50)
@@ -295,7 +313,7 @@ def _count_others(reviewer_id: int) -> ColumnElement[int]:
 def _count_leases(reviewer_id: int) -> ColumnElement[int]:
     """Other people's live leases on a Comparison that they have not ranked."""
     ranked = exists().where(
-        Ranking.comparison_id == Lease.comparison_id, Ranking.reviewer_id == Lease.reviewer_id, OWN_WORD
+        Ranking.comparison_id == Lease.comparison_id, Ranking.reviewer_id == Lease.reviewer_id, OWN_RANKING
     )
     others = select(func.count()).select_from(Lease).where(Lease.comparison_id == Comparison.id, Lease.until > now())
     return others.where(Lease.reviewer_id != reviewer_id, ~ranked).correlate(Comparison).scalar_subquery()

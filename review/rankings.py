@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.comparisons import FEWEST, MOST, ranked_by
+from db.comparisons import MAX_RESPONSES, MIN_RESPONSES, ranked_by
 from db.lookup import add_only, existing
-from db.models import Comparison, Drawn, Placement, Project, Ranking, Reveal, Role, now
-from db.people import RANKERS, guideline_of, require
+from db.models import Comparison, Placement, Project, Ranking, Reveal, Role, SamplingReason, now
+from db.people import RANKERS, current_guideline, require_role
 from errors import NotFound, Refused
-from review.assignment import drawn_order
-from review.queue import check_quota, drawn_for, lease, release
-from review.slots import dense
+from review.assignment import shown_order
+from review.queue import check_quota, lease, release, sampling_reason_for
+from review.slots import dense_places
 from stats.verdicts import BETTER, MUCH_BETTER, Order
-from texts.typed import comment
+from texts.typed import clean_comment
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def rank(
     Raises `Refused` when this reviewer has ranked it already (a held key, a double click, a second tab), when as many
     people as the project wants have, and wherever `new_ranking` does.
     """
-    drawn = drawn_for(s, comparison_id=comparison_id, reviewer_id=by)
+    drawn = sampling_reason_for(s, comparison_id=comparison_id, reviewer_id=by)
     ranking = new_ranking(
         s, by=by, comparison_id=comparison_id, order=order, first_id=first_id, reason=reason, roles=RANKERS, drawn=drawn
     )
     ranking.seconds = seconds
-    if drawn is not Drawn.REPEAT:
+    if drawn is not SamplingReason.REPEAT:
         check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
     what = "pair" if len(ranking.placements) == 2 else "comparison"
@@ -78,7 +78,7 @@ def new_ranking(
     comparison_id: int,
     order: Order,
     roles: Collection[Role],
-    drawn: Drawn,
+    drawn: SamplingReason,
     first_id: int | None = None,
     reason: str | None = None,
 ) -> Ranking:
@@ -89,26 +89,28 @@ def new_ranking(
     unless the comparison is not `drawn` for them but decided.
     """
     comparison = _find_rankable(s, by=by, comparison_id=comparison_id, roles=roles, drawn=drawn)
-    responses = drawn_order(comparison, reviewer_id=by, swapped=drawn is Drawn.REPEAT)
+    responses = shown_order(comparison, reviewer_id=by, swapped=drawn is SamplingReason.REPEAT)
     count = len(responses)
-    if not FEWEST <= count <= MOST:
-        raise Refused(f"This comparison has {count} responses, and {FEWEST} to {MOST} can be ordered here.")
+    if not MIN_RESPONSES <= count <= MAX_RESPONSES:
+        raise Refused(
+            f"This comparison has {count} responses, and {MIN_RESPONSES} to {MAX_RESPONSES} can be ordered here."
+        )
     if first_id not in (None, responses[0].id):
         if count == 2:
             raise Refused("This pair was on the screen with its sides the other way round. Here it is again.")
         raise Refused("This comparison was on the screen in another order. Here it is again.")
     if len(order.places) != count or not all(1 <= place <= count for place in order.places):
         raise Refused(f"Each of the {count} responses needs a place from 1 to {count}. Reload the page.")
-    places = [1] * count if order.none_good else dense(order.places)
-    guideline = guideline_of(s, project_id=comparison.project_id)
+    places = [1] * count if order.none_good else dense_places(order.places)
+    guideline = current_guideline(s, project_id=comparison.project_id)
     return Ranking(
         comparison_id=comparison.id,
         reviewer_id=by,
-        drawn=drawn,
+        sampling_reason=drawn,
         guideline_id=guideline.id if guideline else None,
         both_bad=order.none_good,
         strength=BETTER if order.verdict and order.verdict.decided else None,
-        reason=comment(reason),
+        reason=clean_comment(reason),
         placements=[
             Placement(response_id=response.id, place=place, position=position)
             for position, (response, place) in enumerate(zip(responses, places, strict=True))
@@ -116,9 +118,11 @@ def new_ranking(
     )
 
 
-def _find_rankable(s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: Drawn) -> Comparison:
+def _find_rankable(
+    s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: SamplingReason
+) -> Comparison:
     comparison = existing(s, Comparison, comparison_id, "pair")
-    require(s, by=by, project_id=comparison.project_id, roles=roles)
+    require_role(s, by=by, project_id=comparison.project_id, roles=roles)
     if comparison.discarded_at is not None:
         raise Refused("A manager discarded this pair meanwhile. Here is the next one.")
     if comparison.prompt.held_out:
@@ -126,7 +130,7 @@ def _find_rankable(s: Session, *, by: int, comparison_id: int, roles: Collection
     own_allowed = s.get_one(Project, comparison.project_id).authors_rank
     if not own_allowed and any(response.responder.reviewer_id == by for response in comparison.responses):
         raise Refused("You wrote one of these responses, so somebody else has to rank them.")
-    if drawn is not Drawn.NONE and s.get(Reveal, (comparison_id, by)) is not None:
+    if drawn is not SamplingReason.NONE and s.get(Reveal, (comparison_id, by)) is not None:
         raise Refused("You have seen what others said of this pair, so it is not yours to rank any more.")
     return comparison
 
@@ -152,9 +156,9 @@ def last_ranking(s: Session, *, by: int, project_id: int) -> GivenRanking | None
     return GivenRanking.of(ranking, (placement.response_id for placement in shown))
 
 
-def strengthen(s: Session, *, by: int, ranking_id: int) -> None:
+def strengthen_ranking(s: Session, *, by: int, ranking_id: int) -> None:
     """Say of one's own choice for one side that it is much better."""
-    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
+    ranking = get_own_ranking(s, by=by, ranking_id=ranking_id)
     if ranking.strength is None:
         raise Refused("Only a choice for the left or the right can be made stronger.")
     ranking.strength = MUCH_BETTER
@@ -166,12 +170,14 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
 
     Returns the comparison's id.
     """
-    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
+    ranking = get_own_ranking(s, by=by, ranking_id=ranking_id)
     ranking.undone_at = now()
     s.flush()
-    drawn = ranking.drawn
-    if drawn is Drawn.REPEAT and not s.scalar(select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)):
-        drawn = Drawn.RANDOM  # the first look is undone too, so this would be one
+    drawn = ranking.sampling_reason
+    if drawn is SamplingReason.REPEAT and not s.scalar(
+        select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)
+    ):
+        drawn = SamplingReason.RANDOM  # the first look is undone too, so this would be one
     if s.get(Reveal, (ranking.comparison_id, by)) is None:
         lease(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)
     return ranking.comparison_id
@@ -179,14 +185,14 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
 
 def give_reason(s: Session, *, by: int, ranking_id: int, reason: str) -> None:
     """Add or change the reason of one's own ranking."""
-    own_ranking(s, by=by, ranking_id=ranking_id).reason = comment(reason)
+    get_own_ranking(s, by=by, ranking_id=ranking_id).reason = clean_comment(reason)
     s.flush()
 
 
-def own_ranking(s: Session, *, by: int, ranking_id: int) -> Ranking:
+def get_own_ranking(s: Session, *, by: int, ranking_id: int) -> Ranking:
     """The reviewer's own standing ranking. Raises `NotFound` for another's, and for one that was undone."""
     ranking = s.get(Ranking, ranking_id)
     if ranking is None or ranking.reviewer_id != by or ranking.undone_at is not None or ranking.adjudicates:
         raise NotFound("That ranking is not yours, or it was undone already. Reload the page.")
-    require(s, by=by, project_id=ranking.comparison.project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=ranking.comparison.project_id, roles=RANKERS)
     return ranking

@@ -6,10 +6,10 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Chip, Criterion, CriterionChoice, Placement, Role, Tag, now
-from db.people import require
+from db.models import Criterion, CriterionChoice, JudgmentReason, Placement, RankingReason, Role, now
+from db.people import require_role
 from errors import NotFound, Refused
-from review.rankings import own_ranking
+from review.rankings import get_own_ranking
 from stats.verdicts import Verdict
 
 PRAISE = ("Correct", "Complete", "Warm", "Clear", "Right length")
@@ -18,19 +18,23 @@ FAULTS = ("Misspelling", "Too long", "Repetition", "Inconsistent", "Hallucinatio
 """What was wrong with the other."""
 
 
-def chips_of(s: Session, *, ranking_id: int) -> list[str]:
+def list_reasons(s: Session, *, ranking_id: int) -> list[str]:
     """The chips put on a ranking."""
-    return list(s.scalars(select(Chip.label).where(Chip.ranking_id == ranking_id).order_by(Chip.label)))
+    return list(
+        s.scalars(
+            select(RankingReason.label).where(RankingReason.ranking_id == ranking_id).order_by(RankingReason.label)
+        )
+    )
 
 
-def set_chips(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
+def set_reasons(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
-    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
-    chips = s.scalars(select(Chip).where(Chip.ranking_id == ranking.id)).all()
-    put_labels(s, chips, partial(Chip, ranking_id=ranking.id), praise, faults)
+    ranking = get_own_ranking(s, by=by, ranking_id=ranking_id)
+    chips = s.scalars(select(RankingReason).where(RankingReason.ranking_id == ranking.id)).all()
+    put_labels(s, chips, partial(RankingReason, ranking_id=ranking.id), praise, faults)
 
 
-def criteria_of(s: Session, *, project_id: int) -> Sequence[Criterion]:
+def list_criteria(s: Session, *, project_id: int) -> Sequence[Criterion]:
     """The project's criteria in their order, without retired ones."""
     return s.scalars(
         select(Criterion)
@@ -44,7 +48,7 @@ def set_criteria(s: Session, *, by: int, project_id: int, names: Sequence[str]) 
 
     One that is left out is retired and keeps what was said by it; named again, it comes back.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     wanted = list(dict.fromkeys(clean for name in names if (clean := " ".join(name.split()))))
     if len(wanted) > 6:
         raise Refused("More than six criteria take longer than the choice itself. Keep those that you would act on.")
@@ -62,7 +66,7 @@ def set_criteria(s: Session, *, by: int, project_id: int, names: Sequence[str]) 
 
 def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, verdict: Verdict | None) -> None:
     """Say which side was better by one criterion, that both are equal (TIE), or nothing any more (None)."""
-    ranking = own_ranking(s, by=by, ranking_id=ranking_id)
+    ranking = get_own_ranking(s, by=by, ranking_id=ranking_id)
     criterion = s.get(Criterion, criterion_id)
     if criterion is None or criterion.project_id != ranking.comparison.project_id or criterion.retired_at is not None:
         raise NotFound("That criterion is not used here any more. Reload the page.")
@@ -79,7 +83,7 @@ def judge_criterion(s: Session, *, by: int, ranking_id: int, criterion_id: int, 
     s.flush()
 
 
-def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
+def criterion_verdicts(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
     """What was said by each criterion: criterion id to LEFT, RIGHT or TIE, as the sides stood."""
     rows = s.execute(
         select(CriterionChoice.criterion_id, Placement.position)
@@ -95,8 +99,8 @@ def criteria_said(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
 
 def put_labels(
     s: Session,
-    labels: Iterable[Chip | Tag],
-    make: Callable[..., Chip | Tag],
+    labels: Iterable[RankingReason | JudgmentReason],
+    make: Callable[..., RankingReason | JudgmentReason],
     praise: Collection[str],
     faults: Collection[str],
 ) -> None:

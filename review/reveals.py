@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import ranked_by
 from db.lookup import existing
-from db.models import Change, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
-from db.people import require
+from db.models import AuditRecord, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
+from db.people import require_role
 from review.queue import release
-from texts.rules import as_shown
+from texts.rules import load_text_filter
 
 
 @dataclass(frozen=True)
-class Shown:
+class ResponseView:
     """One response with who wrote it."""
 
     response_id: int
@@ -27,63 +27,63 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """One line of the audit trail."""
 
-    change: Change
+    change: AuditRecord
     by: str
     name: str | None
     """Of what was changed, if it has one: a model's."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class ComparisonDetails:
     """A comparison with everything that is known of it."""
 
     comparison: Comparison
     """With its prompt."""
     sealed: bool
     """The manager may still rank it: then there are no names and nothing that others said."""
-    responses: Sequence[Shown]
+    responses: Sequence[ResponseView]
     rankings: Sequence[Ranking]
     """Undone ones too."""
     corrections: Sequence[Correction]
-    history: Sequence[Entry]
+    history: Sequence[AuditEntry]
 
 
-def reveal(s: Session, *, by: int, comparison_id: int, roles: Collection[Role] = (Role.MANAGER,)) -> None:
+def reveal_comparison(s: Session, *, by: int, comparison_id: int, roles: Collection[Role] = (Role.MANAGER,)) -> None:
     """Note that a reviewer learns who wrote a comparison or what others said of it, and ranks it no more from then on.
 
     Noted of a reviewer who has ranked it too: they could undo, and rank again with others' words in mind.
     """
     comparison = existing(s, Comparison, comparison_id, "comparison")
-    require(s, by=by, project_id=comparison.project_id, roles=roles)
+    require_role(s, by=by, project_id=comparison.project_id, roles=roles)
     if s.get(Reveal, (comparison_id, by)) is None:
         s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
         release(s, comparison_id=comparison_id, reviewer_id=by)
         s.flush()
 
 
-def may_see(s: Session, *, by: int, comparison_id: int) -> bool:
+def is_open_to(s: Session, *, by: int, comparison_id: int) -> bool:
     """Whether it is open to this manager already: they ranked it, or looked before."""
     ranked = select(ranked_by(by)).where(Comparison.id == comparison_id)
     return s.get(Reveal, (comparison_id, by)) is not None or bool(s.scalar(ranked))
 
 
-def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
-    """Everything about a comparison, for a manager who has ranked it or given that up with `reveal`; else sealed.
+def open_comparison(s: Session, *, by: int, comparison_id: int) -> ComparisonDetails:
+    """Everything about a comparison, for a manager who ranked it or gave that up with `reveal_comparison`; else sealed.
 
     Opening it unsealed is a look that is noted. In a writing transaction.
     """
     comparison = existing(s, Comparison, comparison_id, "comparison")
-    require(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     s.refresh(comparison, ["prompt"])  # read on the screen, when the session is closed
-    shown = as_shown(s, project_id=comparison.project_id)
-    if not may_see(s, by=by, comparison_id=comparison_id):
+    shown = load_text_filter(s, project_id=comparison.project_id)
+    if not is_open_to(s, by=by, comparison_id=comparison_id):
         # as reviewers see them, in an order that tells nothing
         texts = sorted(shown(response.text) for response in comparison.responses)
-        return Opened(comparison, True, [Shown(0, "", text, text) for text in texts], (), (), ())
-    reveal(s, by=by, comparison_id=comparison_id)
+        return ComparisonDetails(comparison, True, [ResponseView(0, "", text, text) for text in texts], (), (), ())
+    reveal_comparison(s, by=by, comparison_id=comparison_id)
     response_ids = [response.id for response in comparison.responses]
     rankings = s.scalars(
         select(Ranking)
@@ -97,12 +97,12 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
         .options(selectinload(Correction.reviewer))
         .order_by(Correction.id)
     ).all()
-    about = (Change.comparison_id == comparison_id) | Change.response_id.in_(response_ids)
-    return Opened(
+    about = (AuditRecord.comparison_id == comparison_id) | AuditRecord.response_id.in_(response_ids)
+    return ComparisonDetails(
         comparison=comparison,
         sealed=False,
         responses=[
-            Shown(response.id, response.responder.label, response.text, shown(response.text))
+            ResponseView(response.id, response.responder.label, response.text, shown(response.text))
             for response in comparison.responses
         ],
         rankings=rankings,
@@ -111,26 +111,28 @@ def opened(s: Session, *, by: int, comparison_id: int) -> Opened:
     )
 
 
-def project_history(s: Session, *, by: int, project_id: int, limit: int = 50) -> list[Entry]:
+def list_project_changes(s: Session, *, by: int, project_id: int, limit: int = 50) -> list[AuditEntry]:
     """The project's newest changes of any kind, and those of models, which all projects share, newest first.
 
-    Managers only. Entries about comparisons and judgments are left out: they would tell what others said. `opened` has
-    the former.
+    Managers only. Entries about comparisons and judgments are left out: they would tell what others said.
+    `open_comparison` has the former.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    of_project = (Change.project_id == project_id) | (Change.table == ModelVersion.__tablename__)
-    of_pair = Change.comparison_id.is_not(None) | Change.response_id.is_not(None)
-    return _load_entries(s, of_project, ~of_pair, Change.table.not_in(("judgment", "tag")), limit=limit)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    of_project = (AuditRecord.project_id == project_id) | (AuditRecord.table == ModelVersion.__tablename__)
+    of_pair = AuditRecord.comparison_id.is_not(None) | AuditRecord.response_id.is_not(None)
+    return _load_entries(
+        s, of_project, ~of_pair, AuditRecord.table.not_in(("judgment", "judgment_reason")), limit=limit
+    )
 
 
-def _load_entries(s: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[Entry]:
-    is_model = (Change.table == ModelVersion.__tablename__) & (Change.row == cast(ModelVersion.id, String))
+def _load_entries(s: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[AuditEntry]:
+    is_model = (AuditRecord.table == ModelVersion.__tablename__) & (AuditRecord.row == cast(ModelVersion.id, String))
     rows = s.execute(
-        select(Change, Reviewer, ModelVersion.name)
-        .outerjoin(Reviewer, Reviewer.id == Change.reviewer_id)
+        select(AuditRecord, Reviewer, ModelVersion.name)
+        .outerjoin(Reviewer, Reviewer.id == AuditRecord.reviewer_id)
         .outerjoin(ModelVersion, is_model)
         .where(*conditions)
-        .order_by(Change.id.desc())
+        .order_by(AuditRecord.id.desc())
         .limit(limit)
     )
-    return [Entry(change, who.label if who else "Pickwell", name) for change, who, name in rows]
+    return [AuditEntry(change, who.label if who else "Pickwell", name) for change, who, name in rows]

@@ -55,7 +55,7 @@ def least_certain(candidates: list[Candidate], strengths: Mapping[int, float]) -
     return best.comparison_id if best else None
 
 
-def strengths(s: Session, *, project_id: int) -> Mapping[int, float]:
+def responder_strengths(s: Session, *, project_id: int) -> Mapping[int, float]:
     """Bradley-Terry strength of each Responder that people ranked against another one; kept for a minute."""
     key = (str(s.get_bind().engine.url), project_id)
     at, fitted = _kept.get(key, (0.0, {}))

@@ -23,7 +23,7 @@ from db.models import (
     Role,
     WantedCorrection,
 )
-from db.people import RANKERS, require
+from db.people import RANKERS, require_role
 from errors import NotFound, Refused
 from review.drafts import WritingTask, put_off_last
 
@@ -32,7 +32,7 @@ MOST_TO_START_FROM = 3
 
 
 @dataclass(frozen=True)
-class Alike:
+class SimilarPrompt:
     """A training prompt like a held-out one."""
 
     prompt_id: int
@@ -40,11 +40,11 @@ class Alike:
     topic: str | None
     similarity: float
     """Cosine of the two texts' weighted words: 0 for none in common, 1 for all."""
-    waits: bool
+    is_waiting: bool
     """It waits for a correction already."""
 
 
-def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]:
+def find_similar_prompts(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[SimilarPrompt]:
     """The training prompts that are most like a judged pair's: of its topic first, and those with most words in common.
 
     Words weigh the more the fewer prompts have them (TF-IDF, scikit-learn's TfidfVectorizer). Prompts without any in
@@ -57,13 +57,17 @@ def alike(s: Session, *, by: int, pairing_id: int, most: int = 5) -> list[Alike]
         .order_by(Prompt.id)
     ).all()
     topic = pairing.prompt.topic
-    near = [(rows[index], cosine) for index, cosine in nearest(pairing.prompt.text, [row.text for row in rows])]
+    near = [
+        (rows[index], cosine) for index, cosine in rank_by_similarity(pairing.prompt.text, [row.text for row in rows])
+    ]
     near.sort(key=lambda match: topic is None or match[0].topic != topic)  # keeps the order within either half
     waiting = _find_waiting(s, project_id=pairing.evaluation.project_id)
-    return [Alike(row.id, row.text, row.topic, cosine, waits=row.id in waiting) for row, cosine in near[:most]]
+    return [
+        SimilarPrompt(row.id, row.text, row.topic, cosine, is_waiting=row.id in waiting) for row, cosine in near[:most]
+    ]
 
 
-def nearest(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
+def rank_by_similarity(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
     """Index and similarity of the others that have a word in common, the nearest first. Pure."""
     # imported here: scikit-learn takes a second
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -80,7 +84,7 @@ def nearest(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
     return [(int(index), float(similarity[index])) for index in best if similarity[index] > 0]
 
 
-def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequence[int]) -> int:
+def request_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequence[int]) -> int:
     """Put training prompts into the queue of corrections, because of this lost pair; gives how many are new there.
 
     Raises `Refused` for a held-out prompt, one that a rule routes to people, or while the Evaluation is open.
@@ -108,7 +112,7 @@ def want_corrections(s: Session, *, by: int, pairing_id: int, prompt_ids: Sequen
     return len(new)
 
 
-def wanted_count(s: Session, *, project_id: int) -> int:
+def count_wanted(s: Session, *, project_id: int) -> int:
     """Count the training prompts that wait for a correction because a model lost on others like them."""
     rows = select(func.count(func.distinct(WantedCorrection.prompt_id))).join(WantedCorrection.prompt)
     return s.scalar(rows.where(*_waits(project_id))) or 0
@@ -119,7 +123,7 @@ def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = 
 
     Its replies are the failing model's own first; none where it has no reply.
     """
-    require(s, by=by, project_id=project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=project_id, roles=RANKERS)
     losses, waiting = func.count(), WantedCorrection.prompt_id
     prompt_id = s.scalar(
         select(waiting)
@@ -154,7 +158,7 @@ def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
 
 def _get_closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
     pairing = existing(s, Pairing, pairing_id, "pair")
-    require(s, by=by, project_id=pairing.evaluation.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=pairing.evaluation.project_id, roles=(Role.MANAGER,))
     if pairing.evaluation.closed_at is None:
         raise Refused("This evaluation is still open. Close it first: what it found may not steer anything before.")
     return pairing

@@ -8,16 +8,16 @@ from sqlalchemy.orm import Session
 from db.comparisons import ensure_comparison, nearly_same
 from db.lookup import existing
 from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, RoutingRule
-from db.people import RANKERS, require
+from db.people import RANKERS, require_role
 from errors import Refused
 from intake.routing import has_reply_of_person
 from llm.template import TURN_MARK
 from review.corrections import same_words
 from review.drafts import DraftPlace, WritingTask, forget_draft, put_off_last
-from texts.rules import as_shown
-from texts.typed import LONGEST_REPLY, cleaned, short_enough
+from texts.rules import load_text_filter
+from texts.typed import LONGEST_REPLY, clean_text, require_length
 
-ENOUGH = 2
+REPLIES_WANTED = 2
 """So many people's replies to a prompt make a pair; more are not asked for."""
 
 
@@ -35,11 +35,11 @@ def _waits(project_id: int, reviewer_id: int, held_out: bool) -> list[ColumnElem
         .scalar_subquery()
     )
     own = exists().where(Response.prompt_id == Prompt.id, Response.responder.has(Responder.reviewer_id == reviewer_id))
-    wanted = or_(by_people < ENOUGH, _FOR_PEOPLE)
+    wanted = or_(by_people < REPLIES_WANTED, _FOR_PEOPLE)
     return [Prompt.project_id == project_id, Prompt.held_out.is_(held_out), wanted, ~own]
 
 
-def unanswered_count(s: Session, *, project_id: int, reviewer_id: int, held_out: bool = False) -> int:
+def count_unanswered(s: Session, *, project_id: int, reviewer_id: int, held_out: bool = False) -> int:
     """Count the prompts that want another person's reply, or any person's, and have none by this one."""
     waits = _waits(project_id, reviewer_id, held_out)
     return s.scalar(select(func.count()).select_from(Prompt).where(*waits)) or 0
@@ -53,7 +53,7 @@ def next_unanswered(
     In import order, but first those that are routed to people and that no person has answered. Its replies are what
     people have given already; none for held-out prompts, which are judged blind.
     """
-    require(s, by=by, project_id=project_id, roles=RANKERS)
+    require_role(s, by=by, project_id=project_id, roles=RANKERS)
     waits, first = _waits(project_id, by, held_out), case((_FOR_PEOPLE, 0), else_=1)
     order = put_off_last(Prompt.id, later), first, Prompt.id
     prompt = s.scalars(select(Prompt).where(*waits).order_by(*order).limit(1)).first()
@@ -70,8 +70,8 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
     Raises `Refused` for an empty text, one that was given already, and a second reply by the same person.
     """
     prompt = existing(s, Prompt, prompt_id, "prompt")
-    require(s, by=by, project_id=prompt.project_id, roles=RANKERS)
-    clean = short_enough(cleaned(text), LONGEST_REPLY, "The reply")
+    require_role(s, by=by, project_id=prompt.project_id, roles=RANKERS)
+    clean = require_length(clean_text(text), LONGEST_REPLY, "The reply")
     if not clean:
         raise Refused("An empty reply cannot be sent. Write one first.")
     if mark := TURN_MARK.search(clean):
@@ -86,7 +86,7 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
     s.add(response)
     s.flush()
     if not prompt.held_out:
-        shown = as_shown(s, project_id=prompt.project_id)
+        shown = load_text_filter(s, project_id=prompt.project_id)
         for other in before:
             ensure_comparison(
                 s,
@@ -95,7 +95,7 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
                 response_ids=[other.id, response.id],
                 near_identical=nearly_same(shown(other.text), shown(clean)),
             )
-    forget_draft(s, at=DraftPlace(reviewer_id=by, prompt_id=prompt_id))
+    forget_draft(s, place=DraftPlace(reviewer_id=by, prompt_id=prompt_id))
     return response
 
 

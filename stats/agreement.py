@@ -23,7 +23,7 @@ class Opinion:
 
     comparison_id: int
     reviewer: str
-    said: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def agreement(opinions: Sequence[Opinion]) -> Agreement:
     return Agreement(len(by_comparison), len(pairs), raw, alpha, low, high)
 
 
-def with_others(opinions: Sequence[Opinion]) -> Mapping[str, Agreement]:
+def agreement_by_reviewer(opinions: Sequence[Opinion]) -> Mapping[str, Agreement]:
     """For each reviewer, the raw agreement of their opinions with all others'; alpha is not defined for one person."""
     equal: dict[str, list[bool]] = defaultdict(list)
     comparisons = Counter[str]()
@@ -89,5 +89,5 @@ def _shared_answers(opinions: Sequence[Opinion]) -> dict[int, dict[str, str]]:
     """Comparison to reviewer to answer, where two reviewers or more gave one."""
     answers: dict[int, dict[str, str]] = defaultdict(dict)
     for opinion in sorted(opinions, key=lambda opinion: (opinion.comparison_id, opinion.reviewer)):
-        answers[opinion.comparison_id][opinion.reviewer] = opinion.said
+        answers[opinion.comparison_id][opinion.reviewer] = opinion.answer
     return {comparison_id: by_reviewer for comparison_id, by_reviewer in answers.items() if len(by_reviewer) > 1}

@@ -12,12 +12,12 @@ from functools import cached_property
 import numpy as np
 
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import of_variances, wilsons
+from stats.intervals import variance_intervals, wilson_intervals
 from stats.votes import Codes, Numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Means:
+class GroupMeans:
     """One entry for each group."""
 
     n: Codes
@@ -40,9 +40,9 @@ class Means:
         single = (self.clusters == self.n) & (self.n > 0)
         shared = (self.clusters > 1) & ~single
         if single.any():
-            low[single], high[single] = wilsons(self.rate[single], self.n[single])
+            low[single], high[single] = wilson_intervals(self.rate[single], self.n[single])
         if shared.any():
-            low[shared], high[shared] = of_variances(
+            low[shared], high[shared] = variance_intervals(
                 self.rate[shared], self.variance[shared], n=self.n[shared], freedom=self.clusters[shared] - 1
             )
         return low, high
@@ -60,7 +60,7 @@ def unique_pairs(first: Codes, second: Codes) -> tuple[Codes, Codes, Codes]:
     return pairs // width, pairs % width, index
 
 
-def means(group: Codes, cluster: Codes, score: Numbers, *, groups: int) -> Means:
+def group_means(group: Codes, cluster: Codes, score: Numbers, *, groups: int) -> GroupMeans:
     """Means of `score` by `group` (codes below `groups`), clustered by `cluster`; all of shape (n,)."""
     n = np.bincount(group, minlength=groups)
     rate = np.full(groups, 0.5)
@@ -78,10 +78,10 @@ def means(group: Codes, cluster: Codes, score: Numbers, *, groups: int) -> Means
     each_once = np.full(groups, 0.5)
     np.divide(np.bincount(cell_group, cell_mean, minlength=groups), clusters, out=each_once, where=clusters > 0)
     # a sum of rounding errors is no variance
-    return Means(n, clusters, rate, independent, np.where(variance < 1e-24, 0.0, variance), each_once)
+    return GroupMeans(n, clusters, rate, independent, np.where(variance < 1e-24, 0.0, variance), each_once)
 
 
-def two_ways(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
+def two_way_variance(prompts: GroupMeans, reviewers: GroupMeans) -> tuple[Numbers, Numbers]:
     """Variance of the mean for prompts and reviewers like these, from the same votes clustered by each, and its degrees
     of freedom (Satterthwaite 1946, Biometrics Bulletin 2): at least those of the smaller number of clusters, and more
     where the other kind makes up the variance. NaN where either kind has a single cluster.
@@ -99,7 +99,7 @@ def two_ways(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
     return variance, np.maximum(freedom, least)
 
 
-def correlation(group: Codes, cluster: Codes, score: Numbers) -> float | None:
+def intraclass_correlation(group: Codes, cluster: Codes, score: Numbers) -> float | None:
     """How alike votes on the same prompt are, within a group: the intraclass correlation in [0, 1] of one-way analysis
     of variance (Donner 1986, International Statistical Review 54). None where no prompt has two votes or all are equal.
     """

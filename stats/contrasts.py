@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stats.clusters import Means, means, two_ways, unique_pairs
+from stats.clusters import GroupMeans, group_means, two_way_variance, unique_pairs
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import of_variances
+from stats.intervals import variance_intervals
 from stats.sequential import Evidence, count_decided_prompts, evidence
 from stats.votes import BOTH_BAD, LEFT, RIGHT, Numbers, Votes
 
@@ -26,7 +26,7 @@ ONE_PROMPT = CannotEstimate(
 
 
 @dataclass(frozen=True)
-class HeadToHead:
+class Contrast:
     """The votes on a candidate against one baseline, and what they show."""
 
     candidate: str
@@ -52,7 +52,7 @@ class HeadToHead:
     standard_error: Estimated[float]
     """Clustered by prompt."""
     interval_any_reviewer: Estimated[Interval]
-    """95 %, for other prompts and other reviewers like these; t as `two_ways` says."""
+    """95 %, for other prompts and other reviewers like these; t as `two_way_variance` says."""
     p_value: Estimated[float]
     """Exact two-sided sign test over prompts."""
     p_value_holm: Estimated[float]
@@ -91,7 +91,7 @@ class HeadToHead:
         return f"“{winner}” is preferred to “{loser}”, {odds}."
 
 
-def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[HeadToHead, ...]:
+def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[Contrast, ...]:
     """All pairs with votes, by candidate and baseline in the order of `votes.responders`.
 
     Args:
@@ -102,9 +102,9 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
         return ()
     c = votes.contests
     m = len(c.pairs)
-    by_prompt = means(c.pair, votes.prompt, c.score, groups=m)
+    by_prompt = group_means(c.pair, votes.prompt, c.score, groups=m)
     asked = np.ones(votes.n, bool) if votes.unasked is None else ~votes.unasked
-    by_reviewer = means(c.pair[asked], votes.reviewer[asked], c.score[asked], groups=m)
+    by_reviewer = group_means(c.pair[asked], votes.reviewer[asked], c.score[asked], groups=m)
     any_low, any_high = _any_reviewer_limits(by_prompt, by_reviewer)
     decided = votes.verdict <= RIGHT
     won = decided & ((votes.verdict == LEFT) == c.candidate_left)
@@ -119,7 +119,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
     for pair, (candidate, baseline) in enumerate(c.pairs):
         several = bool(by_prompt.clusters[pair] > 1)
         results.append(
-            HeadToHead(
+            Contrast(
                 candidate=names[candidate],
                 baseline=names[baseline],
                 wins=int(wins[pair]),
@@ -140,7 +140,7 @@ def contrasts(votes: Votes, *, primary: tuple[str, str] | None = None) -> tuple[
                 p_value=sign_test(prompt_means[pair]),
                 p_value_holm=NO_DECISION,
                 primary=is_primary[pair],
-                flips_to_change_winner=flips(int(wins[pair]), int(losses[pair])),
+                flips_to_change_winner=flips_to_change_winner(int(wins[pair]), int(losses[pair])),
                 evidence=evidence(prompt_means[pair], contrasts=1 if is_primary[pair] else m - sum(is_primary)),
             )
         )
@@ -155,12 +155,12 @@ def sign_test(prompt_means: Numbers) -> Estimated[float]:
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else NO_DECISION
 
 
-def flips(wins: int, losses: int) -> int | None:
+def flips_to_change_winner(wins: int, losses: int) -> int | None:
     """Votes that would have to change sides for the other to lead (fragility, as in arXiv 2508.11847)."""
     return abs(wins - losses) // 2 + 1 if wins != losses else None
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
     """Holm's corrected p values, in the same order; as statsmodels' `multipletests`, which collects garbage first."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
@@ -178,12 +178,12 @@ def _prompt_means(votes: Votes) -> list[Numbers]:
     return np.split(mean, np.searchsorted(cell_pair, np.arange(1, len(c.pairs))))
 
 
-def _any_reviewer_limits(prompts: Means, reviewers: Means) -> tuple[Numbers, Numbers]:
-    variance, freedom = two_ways(prompts, reviewers)
+def _any_reviewer_limits(prompts: GroupMeans, reviewers: GroupMeans) -> tuple[Numbers, Numbers]:
+    variance, freedom = two_way_variance(prompts, reviewers)
     low, high = np.full(len(variance), np.nan), np.full(len(variance), np.nan)
     enough = (prompts.clusters > 1) & (reviewers.clusters >= ENOUGH_REVIEWERS)
     if enough.any():
-        low[enough], high[enough] = of_variances(
+        low[enough], high[enough] = variance_intervals(
             prompts.rate[enough], variance[enough], n=prompts.n[enough], freedom=freedom[enough]
         )
     return low, high
@@ -198,11 +198,11 @@ def _any_reviewer_interval(low: float, high: float, reviewers: int, *, several: 
     return Interval(low, high) if several else ONE_PROMPT
 
 
-def _apply_holm(results: list[HeadToHead]) -> tuple[HeadToHead, ...]:
+def _apply_holm(results: list[Contrast]) -> tuple[Contrast, ...]:
     family = [i for i, result in enumerate(results) if not result.primary]
     # a contrast without a decision is one of the family all the same
     p_values = [p if isinstance(p := results[i].p_value, float) else 1.0 for i in family]
-    for i, p in zip(family, holm(p_values), strict=True):
+    for i, p in zip(family, holm_adjusted(p_values), strict=True):
         if isinstance(results[i].p_value, float):
             results[i] = replace(results[i], p_value_holm=p)
     return tuple(replace(result, p_value_holm=result.p_value) if result.primary else result for result in results)

@@ -48,24 +48,26 @@ def proportion(seen: Iterable[tuple[Hashable, bool]]) -> Proportion:
     for prompt, holds in seen:
         clusters[prompt].append(holds)
     count, n = sum(map(sum, clusters.values())), sum(map(len, clusters.values()))
-    low, high = clustered(clusters.values())
+    low, high = clustered_interval(clusters.values())
     return Proportion(count, n, min(low, count / n), max(high, count / n)) if n else Proportion(0, 0, low, high)
 
 
-def clustered(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
+def clustered_interval(clusters: Collection[Sequence[float]]) -> tuple[float, float]:
     """Interval of the mean of scores in [0, 1], grouped by prompt; all of [0, 1] where there are none."""
     groups, n = len(clusters), sum(map(len, clusters))
     if n == 0:
         return 0.0, 1.0
     rate = sum(map(sum, clusters)) / n
     if groups in (1, n):
-        return wilson(rate, groups)
+        return wilson_interval(rate, groups)
     variance = groups / (groups - 1) * sum((sum(scores) - rate * len(scores)) ** 2 for scores in clusters) / n**2
-    low, high = of_variances(np.array([rate]), np.array([variance]), n=np.array([n]), freedom=np.array([groups - 1]))
+    low, high = variance_intervals(
+        np.array([rate]), np.array([variance]), n=np.array([n]), freedom=np.array([groups - 1])
+    )
     return float(low[0]), float(high[0])
 
 
-def of_variances(rate: Numbers, variance: Numbers, *, n: Numbers, freedom: Numbers) -> tuple[Numbers, Numbers]:
+def variance_intervals(rate: Numbers, variance: Numbers, *, n: Numbers, freedom: Numbers) -> tuple[Numbers, Numbers]:
     """Intervals of several rates in [0, 1] at once, from the variances of these rates; all arrays of one shape.
 
     Args:
@@ -76,10 +78,10 @@ def of_variances(rate: Numbers, variance: Numbers, *, n: Numbers, freedom: Numbe
     # interval would claim certainty
     varies = variance > ROUNDING
     trials = np.where(varies, np.minimum(n, rate * (1 - rate) / np.where(varies, variance, 1.0)), freedom + 1)
-    return wilsons(rate, trials, freedom=freedom)
+    return wilson_intervals(rate, trials, freedom=freedom)
 
 
-def wilsons(rate: Numbers, n: Numbers, *, freedom: Numbers | None = None) -> tuple[Numbers, Numbers]:
+def wilson_intervals(rate: Numbers, n: Numbers, *, freedom: Numbers | None = None) -> tuple[Numbers, Numbers]:
     """Wilson's score intervals of several rates in [0, 1], each seen in n independent trials.
 
     With degrees of freedom, Student's t takes the normal distribution's place: the variance itself was estimated.
@@ -92,7 +94,7 @@ def wilsons(rate: Numbers, n: Numbers, *, freedom: Numbers | None = None) -> tup
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
-def wilson(rate: float, n: float) -> tuple[float, float]:
+def wilson_interval(rate: float, n: float) -> tuple[float, float]:
     """Wilson's score interval of one rate in [0, 1] seen in n independent trials."""
-    low, high = wilsons(np.array([rate]), np.array([n]))
+    low, high = wilson_intervals(np.array([rate]), np.array([n]))
     return float(low[0]), float(high[0])

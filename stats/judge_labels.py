@@ -5,9 +5,9 @@ judge is, and with a narrower interval where it is good (Angelopoulos et al. 202
 PPI++, arXiv 2311.01453). The interval of a judge alone covered 3.7 % in simulation. The result is shown beside the
 people's own figure; the two kinds of verdict are never pooled otherwise.
 
-Intervals are as everywhere (`stats.intervals.of_variances`): simulated with 20 to 80 prompts judged by people they
-cover 93 to 99 %, normal ones 65 to 95 %. The judge's help counts for no more than if people had judged all that the
-model judged: where both nearly always agree, the sample's own variance would promise more.
+Intervals are as everywhere (`stats.intervals.variance_intervals`): simulated with 20 to 80 prompts judged by people
+they cover 93 to 99 %, normal ones 65 to 95 %. The judge's help counts for no more than if people had judged all that
+the model judged: where both nearly always agree, the sample's own variance would promise more.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ import numpy as np
 
 from stats.clusters import unique_pairs
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.intervals import of_variances
+from stats.intervals import variance_intervals
 from stats.votes import Numbers, Votes
 
 Scores: TypeAlias = dict[int, tuple[float, int]]
@@ -28,7 +28,7 @@ LEAST_PROMPTS = 20
 
 
 @dataclass(frozen=True)
-class WithJudge:
+class JudgeAssistedRate:
     """A candidate's win rate by people, with and without the judge's help."""
 
     candidate: str
@@ -78,7 +78,7 @@ def prediction_powered_mean(
     return float(mean), float(np.sqrt(variance)), weight
 
 
-def with_judge(people: Votes, judge: Votes) -> tuple[Estimated[WithJudge], ...]:
+def judge_assisted_rates(people: Votes, judge: Votes) -> tuple[Estimated[JudgeAssistedRate], ...]:
     """One result for each pair of responders that the model judged. Both arguments come from one `Votes`, so that their
     codes agree.
     """
@@ -90,7 +90,7 @@ def with_judge(people: Votes, judge: Votes) -> tuple[Estimated[WithJudge], ...]:
     )
 
 
-def _combine_scores(candidate: str, baseline: str, people: Scores, judge: Scores) -> Estimated[WithJudge]:
+def _combine_scores(candidate: str, baseline: str, people: Scores, judge: Scores) -> Estimated[JudgeAssistedRate]:
     both = sorted(people.keys() & judge.keys())
     judge_only = sorted(judge.keys() - people.keys())
     if len(both) < LEAST_PROMPTS or len(judge_only) < 2:
@@ -108,7 +108,7 @@ def _combine_scores(candidate: str, baseline: str, people: Scores, judge: Scores
     mean = min(max(corrected, 0.0), 1.0)
     variance = max(error**2, people_variance * len(both) / (len(both) + len(judge_only)))
     gain = people_variance / variance
-    return WithJudge(
+    return JudgeAssistedRate(
         candidate,
         baseline,
         both=len(both),
@@ -127,7 +127,7 @@ def _combine_scores(candidate: str, baseline: str, people: Scores, judge: Scores
 def _interval(mean: float, variance: float, *, trials: float, prompts: int) -> Interval:
     """Interval of a mean over prompts that people judged, worth `trials` independent trials at most."""
     inner = min(max(mean, 0.5 / trials), 1 - 0.5 / trials)  # a mean of 0 or 1 would have no binomial variance
-    low, high = of_variances(
+    low, high = variance_intervals(
         np.array([inner]), np.array([variance]), n=np.array([trials]), freedom=np.array([prompts - 1])
     )
     return Interval(min(float(low[0]), mean), max(float(high[0]), mean))

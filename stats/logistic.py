@@ -15,7 +15,7 @@ STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class LogisticFit:
     """A fit: its coefficients and the inverse Hessian, which a covariance needs."""
 
     coefficients: Numbers
@@ -26,7 +26,7 @@ class Fitted:
     """False where some coefficient has no finite estimate."""
 
 
-def fit(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numbers | None = None) -> Fitted:
+def fit_logistic(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numbers | None = None) -> LogisticFit:
     """Maximum likelihood by Newton's method.
 
     Args:
@@ -51,10 +51,10 @@ def fit(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numbers | Non
         beta = beta + step / max(1.0, float(np.abs(step).max()) / 2)
         if np.abs(step).max() < 1e-9 or np.abs(beta).max() > 30:
             break
-    return Fitted(beta, inverse, bool(np.abs(step).max() < 1e-6 and np.abs(beta).max() < 30))
+    return LogisticFit(beta, inverse, bool(np.abs(step).max() < 1e-6 and np.abs(beta).max() < 30))
 
 
-def clustered_covariance(fitted: Fitted, design: Numbers, kind: Codes, score: Numbers, cluster: Codes) -> Numbers:
+def clustered_covariance(fitted: LogisticFit, design: Numbers, kind: Codes, score: Numbers, cluster: Codes) -> Numbers:
     """Covariance (p, p) of the coefficients when votes of one cluster are alike (Liang and Zeger 1986, with the usual
     correction G/(G-1) * (n-1)/(n-p) for few clusters).
 

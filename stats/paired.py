@@ -46,7 +46,7 @@ class ScoreChange(StrEnum):
 
 
 @dataclass(frozen=True)
-class Difference:
+class ScoreDifference:
     """One metric of one task: the model's value minus the reference's, on the same examples."""
 
     task: str
@@ -104,7 +104,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class NotComparable:
+class IncomparableScores:
     """Takes the place of a difference between two measurements that cannot be compared."""
 
     task: str
@@ -113,29 +113,29 @@ class NotComparable:
     """One sentence, with what would help."""
 
 
-def differences(reference: Sequence[Score], model: Sequence[Score]) -> list[Difference | NotComparable]:
+def score_differences(reference: Sequence[Score], model: Sequence[Score]) -> list[ScoreDifference | IncomparableScores]:
     """Compare every metric of every task that either was measured on; sorted by task and metric.
 
     Each side may hold several measurements of a metric, the newest first: the newest two that are comparable are
     compared, and if none are, the newest two say why.
     """
-    results: list[Difference | NotComparable] = []
+    results: list[ScoreDifference | IncomparableScores] = []
     for task, metric in sorted({(score.task, score.metric) for score in (*model, *reference)}):
         before = [score for score in reference if (score.task, score.metric) == (task, metric)]
         after = [score for score in model if (score.task, score.metric) == (task, metric)]
         if not before or not after:
             reason = "only one of the two was measured on it; run it for the other."
-            results.append(NotComparable(task, metric, reason))
+            results.append(IncomparableScores(task, metric, reason))
             continue
-        attempts = [difference(old, new) for new in after for old in before]
-        results.append(next((attempt for attempt in attempts if isinstance(attempt, Difference)), attempts[0]))
+        attempts = [score_difference(old, new) for new in after for old in before]
+        results.append(next((attempt for attempt in attempts if isinstance(attempt, ScoreDifference)), attempts[0]))
     return results
 
 
-def difference(reference: Score, model: Score) -> Difference | NotComparable:
+def score_difference(reference: Score, model: Score) -> ScoreDifference | IncomparableScores:
     """A model minus its reference on the same examples; or why they cannot be compared."""
     if reason := _reason_not_comparable(reference, model):
-        return NotComparable(model.task, model.metric, reason)
+        return IncomparableScores(model.task, model.metric, reason)
     before, after = reference.by_example or {}, model.by_example or {}
     pairs = [(before[key], after[key]) for key in sorted(after)]
     gains = [new - old for old, new in pairs]
@@ -143,7 +143,7 @@ def difference(reference: Score, model: Score) -> Difference | NotComparable:
     low, high = _share_interval(gains) if share else _interval(gains)
     binary = share and all(value in (0, 1) for pair in pairs for value in pair)
     lost, won = sum(gain < 0 for gain in gains), sum(gain > 0 for gain in gains)
-    return Difference(
+    return ScoreDifference(
         task=model.task,
         metric=model.metric,
         examples=len(pairs),
@@ -154,7 +154,7 @@ def difference(reference: Score, model: Score) -> Difference | NotComparable:
         high=high,
         higher_is_better=model.higher_is_better,
         share=share,
-        p=mcnemar(lost, won) if binary else None,
+        p=mcnemar_p_value(lost, won) if binary else None,
         only_reference=lost if binary else None,
         only_value=won if binary else None,
     )
@@ -202,7 +202,7 @@ def _interval(gains: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def mcnemar(lost: int, won: int) -> float:
+def mcnemar_p_value(lost: int, won: int) -> float:
     """McNemar's exact two-sided p value: how probable so uneven a split is if losses and gains are equally likely."""
     from scipy.stats import binomtest
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stats.clusters import means, unique_pairs
+from stats.clusters import group_means, unique_pairs
 from stats.contrasts import ENOUGH_REVIEWERS
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.logistic import clustered_covariance, fit, sigmoid
-from stats.strengths import parts, unbounded
+from stats.logistic import clustered_covariance, fit_logistic, sigmoid
+from stats.ratings import connected_groups, explain_unbounded
 from stats.votes import LEFT, LEFT_SCORE, RIGHT, Votes
 
 
 @dataclass(frozen=True)
-class LeftEffect:
+class LeftAdvantage:
     """The left side's advantage between equals."""
 
     log_odds: float
@@ -35,7 +35,7 @@ class LeftEffect:
 
 
 @dataclass(frozen=True)
-class Position:
+class PositionBias:
     """How often the left reply won."""
 
     left: int
@@ -46,31 +46,31 @@ class Position:
     """95 %, clustered by prompt."""
     p_value: Estimated[float]
     """Exact two-sided binomial test, as if votes were independent."""
-    effect: Estimated[LeftEffect]
+    effect: Estimated[LeftAdvantage]
 
 
-def position(votes: Votes) -> Position:
+def position_bias(votes: Votes) -> PositionBias:
     """The left rate with its test, and the left side's advantage between equals."""
     decided = votes.where(votes.verdict <= RIGHT)
     left = int((decided.verdict == LEFT).sum())
     right = decided.n - left
     if not decided.n:
         none = CannotEstimate("no vote is decided.")
-        return Position(0, 0, none, none, none, none)
+        return PositionBias(0, 0, none, none, none, none)
     from scipy.stats import binomtest
 
-    rate = means(np.zeros(decided.n, np.int64), decided.prompt, (decided.verdict == LEFT).astype(float), groups=1)
+    rate = group_means(np.zeros(decided.n, np.int64), decided.prompt, (decided.verdict == LEFT).astype(float), groups=1)
     interval = rate.interval(0, otherwise="all decided votes are on one prompt.")
     p_value = float(binomtest(left, left + right).pvalue)
-    return Position(left, right, left / decided.n, interval, p_value, left_effect(votes))
+    return PositionBias(left, right, left / decided.n, interval, p_value, left_advantage(votes))
 
 
-def left_effect(votes: Votes) -> Estimated[LeftEffect]:
+def left_advantage(votes: Votes) -> Estimated[LeftAdvantage]:
     """The left side's advantage with its standard error, and strengths corrected for it."""
     votes = votes.asked
-    if len(parts(votes)) > 1:
+    if len(connected_groups(votes)) > 1:
         return CannotEstimate("some responders were never judged against the others, so there is no common scale.")
-    if unbounded(votes):
+    if explain_unbounded(votes):
         return CannotEstimate("somebody is undefeated or never won, so strengths have no finite estimate.")
     enough_reviewers = len(np.unique(votes.reviewer)) >= ENOUGH_REVIEWERS
     cluster = votes.reviewer if enough_reviewers else votes.prompt
@@ -90,7 +90,7 @@ def left_effect(votes: Votes) -> Estimated[LeftEffect]:
         )
     count = np.bincount(kind)
     score = LEFT_SCORE[votes.verdict]
-    fitted = fit(design, np.bincount(kind, score) / count, count.astype(float))
+    fitted = fit_logistic(design, np.bincount(kind, score) / count, count.astype(float))
     if not fitted.converged:
         return CannotEstimate("the fit has no finite maximum: too few votes decide against the side.")
     error = float(np.sqrt(clustered_covariance(fitted, design, kind, score, cluster)[-1, -1].clip(0)))
@@ -101,7 +101,7 @@ def left_effect(votes: Votes) -> Estimated[LeftEffect]:
     intercept = float(fitted.coefficients[-1])
     log_strengths = np.array([0.0, *fitted.coefficients[:-1]])
     log_strengths -= log_strengths.mean()
-    return LeftEffect(
+    return LeftAdvantage(
         log_odds=intercept,
         standard_error=error,
         p_value=float(2 * t.sf(abs(intercept) / error, clusters - 1)),

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stats.clusters import means
+from stats.clusters import group_means
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.logistic import clustered_covariance, fit, sigmoid
+from stats.logistic import clustered_covariance, fit_logistic, sigmoid
 from stats.votes import LEFT, RIGHT, Codes, Flags, Numbers, Votes
 
 LEAST_SHARE = 0.2
@@ -25,7 +25,7 @@ RIDGE = 1.0
 
 
 @dataclass(frozen=True)
-class LengthControlled:
+class LengthControlledRate:
     """One contrast at equal lengths."""
 
     candidate: str
@@ -46,7 +46,7 @@ class LengthControlled:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class LengthEffect:
     """The effect of length on these votes."""
 
     votes: int
@@ -58,10 +58,10 @@ class Lengths:
     picks the longer would be right."""
     longer_wins_interval: Estimated[Interval]
     """95 %, clustered by prompt."""
-    contrasts: tuple[LengthControlled, ...]
+    contrasts: tuple[LengthControlledRate, ...]
 
 
-def lengths(votes: Votes) -> Estimated[Lengths]:
+def length_effect(votes: Votes) -> Estimated[LengthEffect]:
     """The effect of length, in votes that have both lengths."""
     if votes.left_length is None or votes.right_length is None:
         return CannotEstimate("there are no lengths. Add left_length and right_length, or left_text and right_text.")
@@ -79,7 +79,7 @@ def lengths(votes: Votes) -> Estimated[Lengths]:
     difference = np.where(c.candidate_left, 1, -1) * (votes.left_length - votes.right_length)
     order = np.argsort(c.pair, kind="stable")
     votes_by_pair = np.split(order, np.searchsorted(c.pair[order], np.arange(1, len(c.pairs))))
-    return Lengths(
+    return LengthEffect(
         votes=votes.n,
         mean_length={name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i]},
         longer_wins=share,
@@ -95,16 +95,16 @@ def _longer_wins(longer_won: Flags, prompt: Codes) -> tuple[Estimated[float], Es
     if not len(longer_won):
         none = CannotEstimate("no decided vote is on replies of different length.")
         return none, none
-    rate = means(np.zeros(len(longer_won), np.int64), prompt, longer_won.astype(float), groups=1)
+    rate = group_means(np.zeros(len(longer_won), np.int64), prompt, longer_won.astype(float), groups=1)
     return float(rate.rate[0]), rate.interval(0, otherwise="all of these votes are on one prompt.")
 
 
 def _length_controlled(
     candidate: str, baseline: str, score: Numbers, difference: Numbers, prompt: Codes
-) -> LengthControlled:
+) -> LengthControlledRate:
     longer, shorter = float((difference > 0).mean()), float((difference < 0).mean())
     rate, interval, slope = _at_equal_length(score, difference, prompt, min(longer, shorter))
-    return LengthControlled(
+    return LengthControlledRate(
         candidate, baseline, len(score), longer, shorter, float(score.mean()), rate, interval, slope
     )
 
@@ -122,7 +122,7 @@ def _at_equal_length(
         why = "all votes say the same."
     else:
         design = np.stack([np.ones(len(score)), np.tanh(difference / difference.std())], axis=1)
-        fitted = fit(design, score, np.ones(len(score)), ridge=np.array([0.0, RIDGE]))
+        fitted = fit_logistic(design, score, np.ones(len(score)), ridge=np.array([0.0, RIDGE]))
         covariance = clustered_covariance(fitted, design, np.arange(len(score)), score, prompt)
         error = float(np.sqrt(covariance[0, 0].clip(0)))
         if fitted.converged and 1e-9 < error < 1e3:

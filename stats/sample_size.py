@@ -49,7 +49,7 @@ def sample_size(
         alpha: two-sided probability to find one where there is none; for several contrasts divide it by their number.
         tie_rate: share of votes that decide nothing, in [0, 1).
         votes_per_prompt: m, 1 or more.
-        correlation: how alike votes on one prompt are, 0 to 1 (`stats.clusters.correlation` measures it).
+        correlation: how alike votes on one prompt are, 0 to 1 (`stats.clusters.intraclass_correlation` measures it).
 
     Source: evaluation.md 4.10; Miller 2024 (arXiv 2411.00640) for the design effect.
     """

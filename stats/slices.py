@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stats.clusters import means, unique_pairs
+from stats.clusters import group_means, unique_pairs
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.votes import Codes, Numbers, Votes
 
@@ -43,23 +43,23 @@ def slices(votes: Votes) -> tuple[Slice, ...]:
     parts: list[Slice] = []
     asked = votes.asked
     if len(np.unique(asked.reviewer)) > 1:
-        parts += sliced(asked, asked.reviewer, asked.reviewers, by="reviewer")
+        parts += slice_by(asked, asked.reviewer, asked.reviewers, by="reviewer")
     if votes.tag is not None and len(np.unique(votes.tag)) > 1:
-        parts += sliced(votes, votes.tag, votes.tags, by="tag")
+        parts += slice_by(votes, votes.tag, votes.tags, by="tag")
     if votes.left_length is not None and votes.right_length is not None:
         difference = votes.left_length - votes.right_length
         measured = votes.where(np.isfinite(difference))
         sign = np.sign(difference[np.isfinite(difference)]) * np.where(measured.contests.candidate_left, 1, -1)
         if measured.n:
-            parts += sliced(measured, (sign + 1).astype(np.int64), LONGER, by="length")
+            parts += slice_by(measured, (sign + 1).astype(np.int64), LONGER, by="length")
     return tuple(parts)
 
 
-def sliced(votes: Votes, part: Codes, names: tuple[str, ...], *, by: str) -> list[Slice]:
+def slice_by(votes: Votes, part: Codes, names: tuple[str, ...], *, by: str) -> list[Slice]:
     """Each contrast divided by part; `part` (n,) holds codes into `names`."""
     c = votes.contests
     pairs, parts, index = unique_pairs(c.pair, part)
-    rates = means(index, votes.prompt, c.score, groups=len(pairs))
+    rates = group_means(index, votes.prompt, c.score, groups=len(pairs))
     low, high = rates.intervals
     enough = rates.clusters >= LEAST_PROMPTS
     # the interval's variance, which stays above 0 where all votes of a part are equal

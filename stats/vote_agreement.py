@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stats.clusters import means, unique_pairs
+from stats.clusters import group_means, unique_pairs
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.resampling import LEAST_PROMPTS, ROUNDS, resamples
 from stats.votes import LEFT, RIGHT, TIE, Codes, Numbers, Votes
@@ -60,7 +60,7 @@ class VoteAgreement:
     """95 %."""
     ceiling: Estimated[float]
     """No candidate can win a larger share of decided votes, and no judge agree with a reviewer more often; see
-    `ceiling_of`."""
+    `agreement_ceiling`."""
     reviewers: tuple[ReviewerAgreement, ...]
 
 
@@ -90,7 +90,7 @@ def vote_agreement(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> Vote
         without_ties=without_ties,
         alpha=alpha,
         alpha_interval=interval,
-        ceiling=without_ties if isinstance(without_ties, CannotEstimate) else ceiling_of(without_ties),
+        ceiling=without_ties if isinstance(without_ties, CannotEstimate) else agreement_ceiling(without_ties),
         reviewers=_agreement_by_reviewer(votes, answers, table[answers.unit]),
     )
 
@@ -100,7 +100,7 @@ def _pairs(n: Numbers | Codes) -> Numbers:
     return np.asarray(n * (n - 1) / 2)
 
 
-def ceiling_of(agreement: float) -> Estimated[float]:
+def agreement_ceiling(agreement: float) -> Estimated[float]:
     """The highest rate of agreement with a reviewer that is possible where reviewers agree, without ties, at the rate a
     in [0, 1]: q = (1 + sqrt(2a - 1)) / 2.
 
@@ -112,7 +112,7 @@ def ceiling_of(agreement: float) -> Estimated[float]:
     return float((1 + np.sqrt(2 * agreement - 1)) / 2)
 
 
-def alpha_of(counts: Numbers) -> float | None:
+def nominal_alpha(counts: Numbers) -> float | None:
     """Nominal alpha from (units, values) counts of how often each value was given; None where all values are equal."""
     alpha = float(_alphas(_alpha_terms(counts).sum(axis=0)[None])[0])
     return alpha if np.isfinite(alpha) else None
@@ -121,7 +121,7 @@ def alpha_of(counts: Numbers) -> float | None:
 def _alpha_with_interval(
     counts: Numbers, prompt: Codes, rounds: int, seed: int
 ) -> tuple[Estimated[float], Estimated[Interval]]:
-    alpha = alpha_of(counts)
+    alpha = nominal_alpha(counts)
     if alpha is None:
         none = CannotEstimate("all these votes say the same one thing, so there is nothing to agree about.")
         return none, none
@@ -202,7 +202,7 @@ def _agreement_by_reviewer(votes: Votes, answers: _Answers, table: Numbers) -> t
     clear = (most > 0) & ((others == most[:, None]).sum(axis=1) == 1)
     agrees = others.argmax(axis=1) == answers.value
     prompt = answers.unit_prompt[answers.unit]
-    rates = means(answers.reviewer[clear], prompt[clear], agrees[clear].astype(float), groups=r)
+    rates = group_means(answers.reviewer[clear], prompt[clear], agrees[clear].astype(float), groups=r)
     n = np.bincount(votes.reviewer, minlength=r)
     decided = np.bincount(votes.reviewer[votes.verdict <= RIGHT], minlength=r)
     left = np.bincount(votes.reviewer[votes.verdict == LEFT], minlength=r)

@@ -121,14 +121,14 @@ def as_votes(
     if (verdict < 0).any():
         i = int(np.argmax(verdict < 0))
         raise BadFile(f"Vote {i + 1} has the verdict “{verdicts[i]}”. Use {', '.join(VERDICTS)}.")
-    prompt, prompt_names = coded([str(name) for name in prompts])
-    reviewer, reviewer_names = coded([str(name) for name in reviewers])
-    responder, responder_names = coded([str(name) for name in (*lefts, *rights)], first=candidate)
+    prompt, prompt_names = encode_names([str(name) for name in prompts])
+    reviewer, reviewer_names = encode_names([str(name) for name in reviewers])
+    responder, responder_names = encode_names([str(name) for name in (*lefts, *rights)], first=candidate)
     left, right = responder[: len(lefts)], responder[len(lefts) :]
     if (left == right).any():
         i = int(np.argmax(left == right))
         raise BadFile(f"Vote {i + 1} has “{lefts[i]}” on both sides. Each vote needs two different responders.")
-    tag, tag_names = coded(list(tags)) if tags is not None else (None, ())
+    tag, tag_names = encode_names(list(tags)) if tags is not None else (None, ())
     return Votes(
         prompt,
         reviewer,
@@ -147,7 +147,7 @@ def as_votes(
     )
 
 
-def coded(values: Sequence[str], *, first: str = "") -> tuple[Codes, tuple[str, ...]]:
+def encode_names(values: Sequence[str], *, first: str = "") -> tuple[Codes, tuple[str, ...]]:
     """Codes and sorted names; `first`, where it occurs, has code 0."""
     names = sorted(set(values), key=lambda name: (name != first, name))
     codes = {name: code for code, name in enumerate(names)}
@@ -169,7 +169,7 @@ def _contests(votes: Votes) -> Contests:
     )
 
 
-def turned(votes: Votes, which: Flags) -> Votes:
+def swap_sides(votes: Votes, which: Flags) -> Votes:
     """The same votes with left and right exchanged in some of them; the winners stay."""
     verdict = np.where(which & (votes.verdict < TIE), 1 - votes.verdict, votes.verdict)
     columns: dict[str, Any] = {
@@ -183,7 +183,7 @@ def turned(votes: Votes, which: Flags) -> Votes:
     return replace(votes, **columns)
 
 
-def duplicates(votes: Votes) -> Flags:
+def repeated_votes(votes: Votes) -> Flags:
     """Which votes repeat an earlier one: same prompt, reviewer, sides and verdict."""
     columns = [votes.prompt, votes.reviewer, votes.left, votes.right, votes.verdict]
     order = np.lexsort(columns)  # stable, so the first of equal votes is not counted as a repeat

@@ -9,7 +9,7 @@ from db.models import Project, Reviewer, Role
 from db.people import roles_of
 from db.session import reading
 from settings import ROOT
-from ui.frame import Me
+from ui.frame import CurrentPerson
 
 
 def open_page(name: str, *, project_id: int, by: int, roles: frozenset[Role] | None = None) -> AppTest:
@@ -21,7 +21,7 @@ def open_page(name: str, *, project_id: int, by: int, roles: frozenset[Role] | N
     """
     with reading() as s:
         held = roles_of(s, reviewer_id=by, project_id=project_id) if roles is None else roles
-        me = Me(by, s.get_one(Reviewer, by).name, project_id, s.get_one(Project, project_id).name, held)
+        me = CurrentPerson(by, s.get_one(Reviewer, by).name, project_id, s.get_one(Project, project_id).name, held)
     return _drawn(AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60), me=me)
 
 

@@ -6,13 +6,13 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Ranking, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
-from review.adjudication import conflicts, decide, withdraw_decision
-from review.assignment import drawn_order, left_first, next_offer
-from review.progress import opinions
+from review.adjudication import decide, list_conflicts, withdraw_decision
+from review.assignment import left_first, next_offer, shown_order
+from review.progress import list_opinions
 from review.rankings import GivenRanking, last_ranking, rank
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_pair, a_project, a_prompt, a_response, a_reviewer
-from training.data.feedback import standing_rankings
+from training.data.feedback import load_rankings
 from training.data.preferences import derive
 from training.data.terms import LeftOutReason
 
@@ -38,7 +38,7 @@ class Team:
         return Verdict.LEFT if left_first(pair.id, who.id) == (what == "1") else Verdict.RIGHT
 
     def waiting(self, decided: bool = False) -> list[int]:
-        found = conflicts(self.s, by=self.manager.id, project_id=self.project.id, decided=decided)
+        found = list_conflicts(self.s, by=self.manager.id, project_id=self.project.id, decided=decided)
         return [one.offer.comparison_id for one in found]
 
 
@@ -63,7 +63,7 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
     team.say(team.ann, team.pairs[1], "1")
 
     def derived() -> tuple[list[tuple[int | None, int]], dict[LeftOutReason, int]]:
-        found = derive(standing_rankings(s, project_id=team.project.id), [])
+        found = derive(load_rankings(s, project_id=team.project.id), [])
         return [(row.chosen_id, row.rejected.id) for row in found.rows], dict(found.left_out)
 
     first, second = sorted(response.id for response in pair.responses)
@@ -80,7 +80,7 @@ def test_the_decision_counts_for_training_and_the_rankings_stay(s: Session) -> N
     assert (
         len(s.scalars(select(Ranking).where(Ranking.comparison_id == pair.id, Ranking.undone_at.is_(None))).all()) == 3
     )
-    assert {o.reviewer for o in opinions(s, project_id=team.project.id)} == {"Ann", "Bo"}
+    assert {o.reviewer for o in list_opinions(s, project_id=team.project.id)} == {"Ann", "Bo"}
     with pytest.raises(Refused, match="decided this already"):
         decide(s, by=a_reviewer(s, team.project).id, comparison_id=pair.id, order=Verdict.TIE.order)
     withdraw_decision(s, by=team.manager.id, ranking_id=decision.id)
@@ -106,12 +106,12 @@ def test_the_words_are_shown_as_the_manager_sees_the_sides_and_only_to_managers(
     team = Team(s, pairs=1)
     pair = team.pairs[0]
     rankings = [team.say(team.ann, pair, "1"), team.say(team.bo, pair, "2")]
-    conflict = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)[0]
+    conflict = list_conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)[0]
     shown = [reply.response_id for reply in conflict.offer.replies]
-    assert [word.order for word in conflict.words] == [GivenRanking.of(ranking, shown).order for ranking in rankings]
-    assert {word.order.verdict for word in conflict.words} == {Verdict.LEFT, Verdict.RIGHT}
+    assert [word.order for word in conflict.rankings] == [GivenRanking.of(ranking, shown).order for ranking in rankings]
+    assert {word.order.verdict for word in conflict.rankings} == {Verdict.LEFT, Verdict.RIGHT}
     for action in (
-        lambda: conflicts(s, by=team.ann.id, project_id=team.project.id, decided=False),
+        lambda: list_conflicts(s, by=team.ann.id, project_id=team.project.id, decided=False),
         lambda: decide(s, by=team.ann.id, comparison_id=pair.id, order=Verdict.TIE.order),
     ):
         with pytest.raises(NotAllowed, match="manager"):
@@ -123,17 +123,17 @@ def test_more_than_two_are_decided_as_cards(s: Session) -> None:
     prompt = a_prompt(s, team.project)
     three = a_comparison(s, *(a_response(s, prompt, a_human(s, team.project)) for _ in range(3)))
     for who, best_first in ((team.ann, True), (team.bo, False)):
-        cards = drawn_order(three, reviewer_id=who.id)
+        cards = shown_order(three, reviewer_id=who.id)
         order = sorted(cards, key=lambda response: response.id, reverse=not best_first)
         places = tuple(order.index(card) + 1 for card in cards)
         rank(s, by=who.id, comparison_id=three.id, order=Order(places))
-    (conflict,) = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)
-    first, second = (dict(zip(conflict.offer.replies, word.order.places, strict=True)) for word in conflict.words)
+    (conflict,) = list_conflicts(s, by=team.manager.id, project_id=team.project.id, decided=False)
+    first, second = (dict(zip(conflict.offer.replies, word.order.places, strict=True)) for word in conflict.rankings)
     assert {card: 4 - place for card, place in first.items()} == second
     decide(s, by=team.manager.id, comparison_id=three.id, order=Order((1, 2, 2)))
-    (decided,) = conflicts(s, by=team.manager.id, project_id=team.project.id, decided=True)
+    (decided,) = list_conflicts(s, by=team.manager.id, project_id=team.project.id, decided=True)
     assert decided.decision is not None
     assert decided.decision.order == Order((1, 2, 2))
-    found = derive(standing_rankings(s, project_id=team.project.id), [])
+    found = derive(load_rankings(s, project_id=team.project.id), [])
     assert len(found.rows) == 2
     assert found.left_out == {LeftOutReason.OVERRULED: 2}

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from db.models import Project, Role
-from review.progress import activity, coverage, opinions, opinions_by_criterion
+from review.progress import list_opinions, opinions_by_criterion, ranking_coverage, reviewer_activity
 from review.rankings import rank, undo
-from review.reasons import criteria_of, judge_criterion, set_criteria
-from stats.agreement import Opinion, agreement, with_others
+from review.reasons import judge_criterion, list_criteria, set_criteria
+from stats.agreement import Opinion, agreement, agreement_by_reviewer
 from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_prompt, a_response, a_reviewer
 
@@ -50,7 +50,9 @@ def test_two_of_three_double_judgments_that_agree_are_two_thirds() -> None:
     found = agreement([*said, Opinion(9, "Ann", Verdict.RIGHT)])
     assert (found.comparisons, found.pairs) == (3, 3)
     assert found.raw == pytest.approx(2 / 3)
-    assert {name: one.raw for name, one in with_others(said).items()} == pytest.approx({"Ann": 2 / 3, "Bo": 2 / 3})
+    assert {name: one.raw for name, one in agreement_by_reviewer(said).items()} == pytest.approx(
+        {"Ann": 2 / 3, "Bo": 2 / 3}
+    )
 
 
 def test_without_overlap_nothing_is_claimed() -> None:
@@ -76,7 +78,7 @@ def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Sess
     people = [manager, *(a_reviewer(s, project, Role.ANNOTATOR, name=name) for name in ("Ann", "Bo"))]
     rule = a_reviewer(s, project, name="Rule", simulated=True)
     set_criteria(s, by=manager.id, project_id=project.id, names=["Tone"])
-    tone = criteria_of(s, project_id=project.id)[0]
+    tone = list_criteria(s, project_id=project.id)[0]
     for _ in range(6):
         prompt = a_prompt(s, project)
         one, two = (a_response(s, prompt, a_human(s, project)) for _ in range(2))
@@ -89,14 +91,14 @@ def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Sess
                 undo(s, by=person.id, ranking_id=ranking.id)
                 ranking = rank(s, by=person.id, comparison_id=pair.id, order=side.order, seconds=6.0)
             judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, verdict=side)
-    said = opinions(s, project_id=project.id)
-    assert {o.said for o in said} == {Verdict.LEFT}
+    said = list_opinions(s, project_id=project.id)
+    assert {o.answer for o in said} == {Verdict.LEFT}
     assert {o.reviewer for o in said} == {"Mara", "Ann", "Bo"}
     assert len(said) == 18
-    assert {o.said for o in opinions_by_criterion(s, project_id=project.id)["Tone"]} == {Verdict.LEFT}
-    done = coverage(s, project_id=project.id)
+    assert {o.answer for o in opinions_by_criterion(s, project_id=project.id)["Tone"]} == {Verdict.LEFT}
+    done = ranking_coverage(s, project_id=project.id)
     assert (done.comparisons, done.once, done.twice) == (6, 6, 6)
-    found = {one.reviewer: one for one in activity(s, project_id=project.id)}
+    found = {one.reviewer: one for one in reviewer_activity(s, project_id=project.id)}
     assert set(found) == {"Mara", "Ann", "Bo", "Rule (simulated)"}
     assert found["Ann"].ranked == sum(found["Ann"].by_day.values()) == 6
     assert found["Ann"].tie_share == 0

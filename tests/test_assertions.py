@@ -16,31 +16,43 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import AssertionResult, Change, Claim, Judgment, Project, Ranking, Responder, Response, Reviewer, Role
+from db.models import (
+    AssertionResult,
+    AuditRecord,
+    Claim,
+    Judgment,
+    Project,
+    Ranking,
+    Responder,
+    Response,
+    Reviewer,
+    Role,
+)
 from db.session import reading, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
-from eval.after_verdict import after_verdict
-from eval.judging import judge, last_verdict, next_view, undo_last
+from eval.after_verdict import load_checks
+from eval.judging import judge, newest_judgment, next_view, undo_last
 from generation.asserting import (
     BATCH,
     Result,
     add_assertion,
-    assertions,
     check_new,
+    count_unchecked,
     end_assertion,
-    failures,
-    keep,
-    keep_checked,
-    shares,
-    unchecked,
-    unchecked_count,
+    failed_replies,
+    find_unchecked,
+    list_assertions,
+    pass_rates,
+    save_results,
+    save_results_as_manager,
 )
 from generation.assertions import (
     TITLES,
     at_most_words,
     check,
-    cleaned_value,
+    clean_value,
     contains,
+    describe_claim,
     in_language,
     is_json,
     lacks,
@@ -49,18 +61,17 @@ from generation.assertions import (
     matches,
     no_new_numbers,
     one_of,
-    sentence,
 )
-from generation.invented_numbers import in_words, invented_numbers
-from generation.similarity import PACKAGES, compare, left_to_compare, measured
+from generation.invented_numbers import format_numbers, invented_numbers
+from generation.similarity import PACKAGES, compare, count_uncompared, run_comparison
 from review.rankings import rank
-from review.reveals import reveal
+from review.reveals import reveal_comparison
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, sent
 from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
-from ui.checks import told_in_words
+from ui.checks import describe_failed_checks
 
 # ---- numbers
 
@@ -159,8 +170,8 @@ def test_long_texts_of_digits_take_no_longer_than_others() -> None:
 
 
 def test_of_many_invented_numbers_the_first_are_named() -> None:
-    assert in_words(["1", "2"]) == "1, 2"
-    assert in_words([str(n) for n in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
+    assert format_numbers(["1", "2"]) == "1, 2"
+    assert format_numbers([str(n) for n in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
     assert no_new_numbers("17 and 18", ("only 18",)).detail == "17"
 
 
@@ -276,7 +287,7 @@ def test_a_value_that_nothing_can_be_checked_by_is_refused_with_the_remedy(
     claim: Claim, value: str, remedy: str
 ) -> None:
     with pytest.raises(Refused, match=remedy):
-        cleaned_value(claim, value)
+        clean_value(claim, value)
 
 
 GOOD = {
@@ -295,12 +306,12 @@ GOOD = {
 @given(st.text(max_size=200), st.text(max_size=100))
 def test_no_claim_fails_on_any_text(text: str, prompt: str) -> None:
     for claim, value in GOOD.items():
-        check(claim, cleaned_value(claim, value), text=text, prompt=prompt, context=None, similarity=0.5)
+        check(claim, clean_value(claim, value), text=text, prompt=prompt, context=None, similarity=0.5)
 
 
 def test_every_claim_has_a_title_and_a_sentence() -> None:
     assert set(TITLES) == set(Claim) == set(GOOD)
-    said = {claim: sentence(claim, cleaned_value(claim, value)) for claim, value in GOOD.items()}
+    said = {claim: describe_claim(claim, clean_value(claim, value)) for claim, value in GOOD.items()}
     assert "Norwegian" in said[Claim.LANGUAGE]
     assert "120 words" in said[Claim.AT_MOST_WORDS]
     assert "all of “refund”, “working days”" in said[Claim.CONTAINS]
@@ -332,7 +343,7 @@ def test_every_response_is_checked_once_and_a_new_one_when_it_comes(
     numbers = add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.NO_NEW_NUMBERS)
     short = add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.AT_MOST_WORDS, value="4")
     a_response(s, a_prompt(s, a_project(s)), a_human(s, a_project(s)), "Somebody else's 4713.")
-    assert unchecked_count(s, project_id=project.id) == 1
+    assert count_unchecked(s, project_id=project.id) == 1
     assert check_new(s, project_id=project.id) == 1
     assert check_new(s, project_id=project.id) == 0
     second = a_response(s, prompt, model, "Soon.", sample=1)
@@ -344,7 +355,7 @@ def test_every_response_is_checked_once_and_a_new_one_when_it_comes(
         (numbers.id, second.id): (True, ""),
         (short.id, second.id): (True, "1 word"),
     }
-    assert [one.response_id for one in unchecked(s, project_id=project.id)] == [third.id]
+    assert [one.response_id for one in find_unchecked(s, project_id=project.id)] == [third.id]
 
 
 @pytest.mark.both_databases
@@ -357,7 +368,7 @@ def test_more_than_a_batch_is_checked_to_the_end_and_a_new_assertion_looks_at_ol
     s.flush()
     assert check_new(s, project_id=project.id) == BATCH + 5
     add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.LACKS, value="sorry")
-    assert {len(one.assertions) for one in unchecked(s, project_id=project.id)} == {1}
+    assert {len(one.assertions) for one in find_unchecked(s, project_id=project.id)} == {1}
     assert check_new(s, project_id=project.id) == BATCH + 5
     assert len(results(s)) == 2 * (BATCH + 5)
 
@@ -366,8 +377,8 @@ def test_more_than_a_batch_is_checked_to_the_end_and_a_new_assertion_looks_at_ol
 def test_a_result_that_somebody_else_saved_meanwhile_stays(s: Session, project: Project, manager: Reviewer) -> None:
     claim = add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.JSON)
     reply = a_response(s, a_prompt(s, project), a_model(s, project), "{}")
-    keep(s, [Result(claim.id, reply.id, True, "first")])
-    keep(s, [Result(claim.id, reply.id, False, "second")])
+    save_results(s, [Result(claim.id, reply.id, True, "first")])
+    save_results(s, [Result(claim.id, reply.id, False, "second")])
     assert results(s) == {(claim.id, reply.id): (True, "first")}
 
 
@@ -386,17 +397,17 @@ def test_only_managers_set_and_end_and_every_step_leaves_a_trace(
         add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.JSON, name="x" * 81)
     for act in (
         lambda: end_assertion(s, by=ann.id, assertion_id=claim.id),
-        lambda: shares(s, by=ann.id, project_id=project.id),
-        lambda: failures(s, by=ann.id, assertion_id=claim.id, responder_id=1),
-        lambda: keep_checked(s, by=ann.id, project_id=project.id, results=[]),
+        lambda: pass_rates(s, by=ann.id, project_id=project.id),
+        lambda: failed_replies(s, by=ann.id, assertion_id=claim.id, responder_id=1),
+        lambda: save_results_as_manager(s, by=ann.id, project_id=project.id, results=[]),
     ):
         with pytest.raises(NotAllowed):
             act()
     end_assertion(s, by=manager.id, assertion_id=claim.id)
     with pytest.raises(NotFound, match="ended already"):
         end_assertion(s, by=manager.id, assertion_id=claim.id)
-    assert assertions(s, project_id=project.id) == []
-    changes = s.scalars(select(Change).where(Change.table == "assertion").order_by(Change.id)).all()
+    assert list_assertions(s, project_id=project.id) == []
+    changes = s.scalars(select(AuditRecord).where(AuditRecord.table == "assertion").order_by(AuditRecord.id)).all()
     assert [(one.reviewer_id, one.project_id) for one in changes] == [(manager.id, project.id)] * 2
 
 
@@ -405,7 +416,7 @@ def test_the_table_counts_by_responder_and_leaves_trials_and_ended_assertions_ou
     s: Session, project: Project, manager: Reviewer
 ) -> None:
     model, person = a_model(s, project, name="Small"), a_human(s, project, name="Dev")
-    tried = a_model(s, project, name="Tried", kept=False)
+    tried = a_model(s, project, name="Tried", listed=False)
     short = add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.AT_MOST_WORDS, value="2")
     ended = add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.JSON)
     for text in ("one two", "one two three", "one two three four"):
@@ -414,13 +425,13 @@ def test_the_table_counts_by_responder_and_leaves_trials_and_ended_assertions_ou
             a_response(s, prompt, who, text if who is not person else "short")
     check_new(s, project_id=project.id)
     end_assertion(s, by=manager.id, assertion_id=ended.id)
-    table = shares(s, by=manager.id, project_id=project.id)
+    table = pass_rates(s, by=manager.id, project_id=project.id)
     assert [(one.assertion_id, one.responder, one.passed, one.checked) for one in table] == [
         (short.id, "Small", 1, 3),
         (short.id, "Dev", 3, 3),
     ]
-    assert table[0].share == pytest.approx(1 / 3)
-    found = failures(s, by=manager.id, assertion_id=short.id, responder_id=model.id, limit=1)
+    assert table[0].rate == pytest.approx(1 / 3)
+    found = failed_replies(s, by=manager.id, assertion_id=short.id, responder_id=model.id, limit=1)
     assert (found.total, [one.detail for one in found.shown]) == (2, ["3 words, 2 allowed"])
 
 
@@ -437,13 +448,13 @@ def test_a_reply_that_the_manager_may_still_rank_is_kept_back_until_they_rank_it
     check_new(s, project_id=project.id)
 
     def seen(by: Reviewer) -> tuple[int, int, list[int]]:
-        found = failures(s, by=by.id, assertion_id=short.id, responder_id=model.id)
-        return len(found.shown), found.kept_to_rank, list(found.to_rank)
+        found = failed_replies(s, by=by.id, assertion_id=short.id, responder_id=model.id)
+        return len(found.shown), found.withheld_to_rank, list(found.comparison_ids)
 
     assert seen(manager) == (0, 2, [pair.id for pair in pairs])
     rank(s, by=manager.id, comparison_id=pairs[0].id, order=Verdict.LEFT.order)
     assert seen(manager) == (1, 1, [pairs[1].id])
-    reveal(s, by=manager.id, comparison_id=pairs[1].id)
+    reveal_comparison(s, by=manager.id, comparison_id=pairs[1].id)
     assert seen(manager) == (2, 0, [])
     assert seen(a_reviewer(s, project)) == (0, 2, [pair.id for pair in pairs])
     assert s.scalar(select(func.count(Ranking.id))) == 1
@@ -470,13 +481,13 @@ def test_likeness_is_measured_to_the_nearest_person_and_never_to_oneself(databas
         a_response(s, nobody, model, "No person answered.")
         like = add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.LIKE_REFERENCE, value="0.5")
         assert check_new(s, project_id=project.id) == 0
-        assert left_to_compare(s, project_id=project.id) == 4
+        assert count_uncompared(s, project_id=project.id) == 4
         ids, project_id = (near.id, far.id, hers.id, his.id), project.id
     told = list(compare(project_id, by_first_letter))
     assert [(one.done, one.total) for one in told] == [(0, 4), (4, 4)]
     with reading() as s:
         found = results(s)
-        assert left_to_compare(s, project_id=project_id) == 0
+        assert count_uncompared(s, project_id=project_id) == 0
     assert {key[1]: passed for key, (passed, _) in found.items()} == dict(
         zip(ids, (True, False, False, False), strict=True)
     )
@@ -491,9 +502,9 @@ def test_without_the_packages_the_manager_is_told_what_to_install(monkeypatch: p
         ann = a_reviewer(s, project, Role.ANNOTATOR)
     monkeypatch.setattr("generation.similarity.find_spec", lambda name: None)
     with pytest.raises(Refused, match=r"needs torch.*constraints\.txt torch"):
-        next(measured(by=manager.id, project_id=project.id))
+        next(run_comparison(by=manager.id, project_id=project.id))
     with pytest.raises(NotAllowed):
-        next(measured(by=ann.id, project_id=project.id))
+        next(run_comparison(by=ann.id, project_id=project.id))
 
 
 @pytest.mark.slow
@@ -508,7 +519,7 @@ def test_the_real_model_finds_a_paraphrase_nearer_than_another_matter(database: 
         near = a_response(s, prompt, a_model(s, project), "We sent the package this morning; expect it tomorrow.")
         far = a_response(s, prompt, a_model(s, project), "Our poetry competition closes at the end of March.")
         add_assertion(s, by=manager.id, project_id=project.id, claim=Claim.LIKE_REFERENCE, value="0.5")
-    told = list(measured(by=manager.id, project_id=project.id))
+    told = list(run_comparison(by=manager.id, project_id=project.id))
     assert (told[-1].done, told[-1].total) == (2, 2)
     with reading() as s:
         assert {key[1]: passed for key, (passed, _) in results(s).items()} == {near.id: True, far.id: False}
@@ -556,15 +567,15 @@ def test_before_the_verdict_nobody_is_told_what_was_checked_and_after_it_only_th
     contest = Contest(s)
     pair = contest.draw()
     with pytest.raises(Refused, match="after your verdict"):
-        after_verdict(s, by=contest.judge.id, judgment_id=pair)
+        load_checks(s, by=contest.judge.id, judgment_id=pair)
     contest.say(pair)
-    assert after_verdict(s, by=contest.judge.id, judgment_id=pair) is not None
+    assert load_checks(s, by=contest.judge.id, judgment_id=pair) is not None
     with pytest.raises(NotFound, match="not drawn for you"):
-        after_verdict(s, by=contest.manager.id, judgment_id=pair)
+        load_checks(s, by=contest.manager.id, judgment_id=pair)
     undo_last(s, by=contest.judge.id, evaluation_id=contest.evaluation.id)
     with pytest.raises(Refused, match="after your verdict"):
-        after_verdict(s, by=contest.judge.id, judgment_id=pair)
-    assert last_verdict(s, reviewer_id=contest.judge.id, evaluation_id=contest.evaluation.id) is None
+        load_checks(s, by=contest.judge.id, judgment_id=pair)
+    assert newest_judgment(s, reviewer_id=contest.judge.id, evaluation_id=contest.evaluation.id) is None
 
 
 def test_what_is_told_comes_from_the_blind_texts_alone_so_no_signature_shows(s: Session) -> None:
@@ -573,8 +584,8 @@ def test_what_is_told_comes_from_the_blind_texts_alone_so_no_signature_shows(s: 
     assert "0800 77 88" in stored  # the signature's number, which no judge sees
     pair = contest.draw()
     contest.say(pair)
-    told = sure(after_verdict(s, by=contest.judge.id, judgment_id=pair))
-    words = told_in_words(told)
+    told = sure(load_checks(s, by=contest.judge.id, judgment_id=pair))
+    words = describe_failed_checks(told)
     model_side = "Left" if s.get_one(Judgment, pair).candidate_left else "Right"
     # only a person's reply has "regards", a telephone number and more than six words, all in its hidden signature:
     # those checks are told of neither side
@@ -595,9 +606,9 @@ def test_a_check_that_comes_out_alike_on_what_was_seen_is_told_with_its_finding(
     check_new(s, project_id=contest.project.id)
     pair = contest.draw()
     contest.say(pair)
-    told = sure(after_verdict(s, by=contest.judge.id, judgment_id=pair))
+    told = sure(load_checks(s, by=contest.judge.id, judgment_id=pair))
     model, person = ("Left", "Right") if s.get_one(Judgment, pair).candidate_left else ("Right", "Left")
-    words = told_in_words(told)
+    words = describe_failed_checks(told)
     assert f"{model}: 2 checks failed (No invented numbers: 4711; Has these words: missing: regards)." in words
     assert f"{person}: 1 check failed (Has these words: missing: regards)." in words
 
@@ -606,9 +617,9 @@ def test_nothing_is_told_while_a_reply_of_the_pair_comes_back_in_another(s: Sess
     contest = Contest(s, another=True)
     first = contest.draw()
     contest.say(first)
-    assert after_verdict(s, by=contest.judge.id, judgment_id=first) is None
+    assert load_checks(s, by=contest.judge.id, judgment_id=first) is None
     contest.say(contest.draw())
-    assert after_verdict(s, by=contest.judge.id, judgment_id=first) is not None
+    assert load_checks(s, by=contest.judge.id, judgment_id=first) is not None
 
 
 def test_likeness_to_people_is_told_to_no_judge_since_only_models_have_it(s: Session) -> None:
@@ -616,20 +627,20 @@ def test_likeness_to_people_is_told_to_no_judge_since_only_models_have_it(s: Ses
     like = add_assertion(
         s, by=contest.manager.id, project_id=contest.project.id, claim=Claim.LIKE_REFERENCE, value="0.5"
     )
-    keep(s, [Result(like.id, one, False, "0.1") for one in s.scalars(select(Response.id))])
+    save_results(s, [Result(like.id, one, False, "0.1") for one in s.scalars(select(Response.id))])
     pair = contest.draw()
     contest.say(pair)
-    told = sure(after_verdict(s, by=contest.judge.id, judgment_id=pair))
+    told = sure(load_checks(s, by=contest.judge.id, judgment_id=pair))
     assert Claim.LIKE_REFERENCE not in {one.claim for one in told.checks}
 
 
 def test_a_manager_who_judges_is_shown_no_failing_reply_that_waits_for_their_verdict(s: Session) -> None:
     contest = Contest(s)
-    numbers = assertions(s, project_id=contest.project.id)[0]
+    numbers = list_assertions(s, project_id=contest.project.id)[0]
 
     def seen() -> tuple[int, int]:
-        found = failures(s, by=contest.manager.id, assertion_id=numbers.id, responder_id=contest.model.id)
-        return len(found.shown), found.kept_to_judge
+        found = failed_replies(s, by=contest.manager.id, assertion_id=numbers.id, responder_id=contest.model.id)
+        return len(found.shown), found.withheld_to_judge
 
     assert seen() == (0, 1)
     view = sure(next_view(s, by=contest.manager.id, evaluation_id=contest.evaluation.id))
@@ -647,7 +658,7 @@ def test_nothing_that_was_checked_reaches_a_judge_s_browser_before_the_verdict_a
         s.flush()
         s.scalars(select(Response).where(Response.responder_id == contest.person.id)).one().text = "It left today."
         check_new(s, project_id=contest.project.id)
-        names = [one.name for one in assertions(s, project_id=contest.project.id)]
+        names = [one.name for one in list_assertions(s, project_id=contest.project.id)]
     page = open_page("judge_blind", project_id=contest.project.id, by=contest.judge.id)
     before = sent(page)
     assert "It is order 4711." in before
@@ -686,8 +697,8 @@ def test_a_manager_adds_a_check_reads_who_keeps_it_and_ends_it(database: Path) -
     page.selectbox(key="claim").set_value(Claim.NO_NEW_NUMBERS).run()
     press(page, "Add it")
     with reading() as s:
-        assert [one.name for one in assertions(s, project_id=project.id)] == ["No invented numbers"]
-        (share,) = shares(s, by=manager.id, project_id=project.id)
+        assert [one.name for one in list_assertions(s, project_id=project.id)] == ["No invented numbers"]
+        (share,) = pass_rates(s, by=manager.id, project_id=project.id)
     assert (share.passed, share.checked) == (2, 3)
     shown = sent(page)
     assert "&lt;i&gt;Order 4711&lt;/i&gt; left." in shown

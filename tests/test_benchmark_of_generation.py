@@ -13,11 +13,11 @@ from benchmarks.contestants import (
     GenerationFigures,
     GenerationWork,
     SeededPrompt,
-    emails,
-    read,
-    until_the_end,
+    count_until_end,
+    read_reports,
+    sample_emails,
 )
-from benchmarks.generation import compared, cost, fastest, per_second, ratio
+from benchmarks.generation import compare_runs, cost, fastest, per_second, ratio
 from files import write_json
 from settings import ROOT
 
@@ -40,13 +40,13 @@ def test_the_fastest_batch_of_a_peer_counts() -> None:
 
 @pytest.mark.parametrize(("tokens", "met"), [(316, False), (315, True)])
 def test_what_is_wanted_is_met_from_the_limit_on(tokens: int, met: bool) -> None:
-    report = compared({"project": [TOOK], "vllm": [replace(TOOK, tokens=tokens)]})
+    report = compare_runs({"project": [TOOK], "vllm": [replace(TOOK, tokens=tokens)]})
     assert [row["met"] for row in report["wanted"]] == [met]
     assert report["same_prompts"]
 
 
 def test_other_prompts_are_noticed() -> None:
-    assert not compared({"project": [TOOK], "vllm": [replace(TOOK, prompt_tokens=99)]})["same_prompts"]
+    assert not compare_runs({"project": [TOOK], "vllm": [replace(TOOK, prompt_tokens=99)]})["same_prompts"]
 
 
 def test_the_cost_of_a_response_is_told_with_and_without_the_engines_start() -> None:
@@ -55,12 +55,12 @@ def test_the_cost_of_a_response_is_told_with_and_without_the_engines_start() -> 
 
 
 def test_tokens_count_up_to_and_including_the_first_that_ends_the_text() -> None:
-    assert [until_the_end(tokens, {2}) for tokens in ([5, 6, 2, 2, 2], [5, 6], [2])] == [3, 2, 1]
+    assert [count_until_end(tokens, {2}) for tokens in ([5, 6, 2, 2, 2], [5, 6], [2])] == [3, 2, 1]
 
 
 def test_any_number_of_different_emails_can_be_had() -> None:
-    assert len(set(emails(512))) == 512
-    assert emails(512)[:3] == emails(3)
+    assert len(set(sample_emails(512))) == 512
+    assert sample_emails(512)[:3] == sample_emails(3)
 
 
 def test_work_and_figures_survive_the_way_between_processes(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_work_and_figures_survive_the_way_between_processes(tmp_path: Path) -> N
     done = GenerationDone(TOOK, asked, ["--dtype"], {"A": "b"})
     write_json(tmp_path / "work.json", asdict(work))
     write_json(tmp_path / "done.json", asdict(done))
-    assert read(GenerationWork, tmp_path / "work.json") == work
-    assert read(GenerationDone, tmp_path / "done.json") == done
+    assert read_reports(GenerationWork, tmp_path / "work.json") == work
+    assert read_reports(GenerationDone, tmp_path / "done.json") == done
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import training as benchmark
-from benchmarks.contestants import ClockListener, PhaseClock, TrainingFigures, read
+from benchmarks.contestants import ClockListener, PhaseClock, TrainingFigures, read_reports
 from benchmarks.measuring import ContestantFailed, run_contestant
-from benchmarks.training import compared, contestant, given, pairs_of_sample, ratio, recipe_of
+from benchmarks.training import compared, contestant, make_task_folder, pairs_of_sample, ratio, recipe_of
 from db.models import Split
 from errors import Refused, TrainingFailed
 from files import write_json
@@ -79,7 +79,8 @@ def test_the_rule_and_not_the_samples_own_pick_says_which_is_better() -> None:
     for row in of_sample()[Split.TRAIN]:
         email = row.prompt[1]["content"]
         better, worse = (
-            simulated.points(email, reply[0]["content"], finish_reason=None) for reply in (row.chosen, row.rejected)
+            simulated.score_reply(email, reply[0]["content"], finish_reason=None)
+            for reply in (row.chosen, row.rejected)
         )
         assert better >= worse + 1
 
@@ -92,7 +93,7 @@ def test_a_short_training_warms_up_less_and_none_stops_early(pairs: int, epochs:
 
 def test_each_contestant_gets_a_folder_of_its_own_and_the_same_task(tmp_path: Path) -> None:
     rows, recipe = of_sample(pairs=4, validation=2), recipe_of(pairs=4, epochs=1, seed=3)
-    both = [given(tmp_path, name, rows, model="base", recipe=recipe, most=60) for name in ("plain", "cold")]
+    both = [make_task_folder(tmp_path, name, rows, model="base", recipe=recipe, most=60) for name in ("plain", "cold")]
     assert [one.name for one in both] == ["plain", "cold"]
     first, second = (RunFolder(one).input() for one in both)
     assert first == second
@@ -167,7 +168,7 @@ def test_the_aims_are_answered_with_yes_or_no() -> None:
 
 def test_figures_survive_the_way_between_processes(tmp_path: Path) -> None:
     write_json(tmp_path / "done.json", asdict(DONE))
-    assert read(TrainingFigures, tmp_path / "done.json") == DONE
+    assert read_reports(TrainingFigures, tmp_path / "done.json") == DONE
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_both_train_the_same_on_a_small_real_model(tiny: Path, tmp_path: Path) -
     recipe = replace(recipe_of(pairs=8, epochs=1, seed=0), learning_rate=1e-3)
     rows = of_sample(pairs=8, validation=4, tokens=40)
     plain, cold = (
-        contestant(name, given(tmp_path, name, rows, model=str(tiny), recipe=recipe, most=4))
+        contestant(name, make_task_folder(tmp_path, name, rows, model=str(tiny), recipe=recipe, most=4))
         for name in ("plain", "cold")
     )
     assert plain.steps == cold.steps == 2

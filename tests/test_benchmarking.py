@@ -36,36 +36,51 @@ from db.models import (
 from db.session import reading, session
 from errors import BadFile, BrokenModel, NotAllowed, NotFound, PickwellError, Refused
 from eval.benchmarks import measure as measuring
-from eval.benchmarks.findings import contrasts, newest, scores_of
+from eval.benchmarks.findings import compare_with_references, load_scores, newest_scores
 from eval.benchmarks.measure import (
     BenchmarkFailed,
     BenchmarkRequest,
     LoadedTask,
-    Say,
+    ReportProgress,
     TaskFailed,
     TaskScores,
     ask,
+    describe_measurement,
     hub_answers,
     load_task,
-    measured_by,
 )
-from eval.benchmarks.runs import BenchmarkTarget, asked_already, benchmarks, model_named, request_benchmark, run
+from eval.benchmarks.runs import (
+    BenchmarkTarget,
+    find_earlier_runs,
+    find_model,
+    list_benchmark_runs,
+    request_benchmark,
+    run,
+)
 from eval.benchmarks.scores import scores_in
 from eval.benchmarks.tasks import (
     DEFAULT,
     EXAMPLES,
     PRESETS,
-    checked_tasks,
-    label_of,
-    local_task,
+    clean_tasks,
     memory_caution,
     minutes,
+    read_task_file,
+    task_label,
 )
 from jobs.progress import RunLost, unmanaged
 from jobs.runs import cancel, try_again
-from release.card import card
-from release.versions import in_use, retire
-from stats.paired import Difference, NotComparable, Score, ScoreChange, difference, differences, mcnemar
+from release.card import build_card
+from release.versions import find_use, retire
+from stats.paired import (
+    IncomparableScores,
+    Score,
+    ScoreChange,
+    ScoreDifference,
+    mcnemar_p_value,
+    score_difference,
+    score_differences,
+)
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_project, a_reviewer, of_kind, saved, sure
 from tests.trained_models import a_folder, a_training
@@ -88,8 +103,8 @@ def a_score(values: Sequence[float], *, task: str = "arc_easy", asked: str = "ab
     return replace(found, **changes)
 
 
-def told(reference: Score, model: Score) -> Difference:
-    return of_kind(Difference, difference(reference, model))
+def told(reference: Score, model: Score) -> ScoreDifference:
+    return of_kind(ScoreDifference, score_difference(reference, model))
 
 
 def right(wrong: int, of: int = 100, first: int = 0) -> list[float]:
@@ -175,9 +190,9 @@ def test_numbers_without_bounds_have_students_interval() -> None:
 
 
 def test_mcnemars_test_is_the_binomial_one() -> None:
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(10, 0) == pytest.approx(2 / 2**10)
-    assert mcnemar(3, 7) == mcnemar(7, 3)
+    assert mcnemar_p_value(0, 0) == 1.0
+    assert mcnemar_p_value(10, 0) == pytest.approx(2 / 2**10)
+    assert mcnemar_p_value(3, 7) == mcnemar_p_value(7, 3)
 
 
 @pytest.mark.parametrize(
@@ -192,22 +207,22 @@ def test_mcnemars_test_is_the_binomial_one() -> None:
     ],
 )
 def test_what_is_not_of_the_same_examples_is_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
-    found = of_kind(NotComparable, difference(a_score(right(3), **change), a_score(right(5))))
+    found = of_kind(IncomparableScores, score_difference(a_score(right(3), **change), a_score(right(5))))
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(found.reason)
 
 
 def test_one_example_shows_nothing() -> None:
-    of_kind(NotComparable, difference(a_score([1.0]), a_score([0.0])))
+    of_kind(IncomparableScores, score_difference(a_score([1.0]), a_score([0.0])))
 
 
 def test_the_newest_two_that_fit_are_compared_and_a_task_of_one_side_is_named() -> None:
     old, new = a_score(right(5, of=50)), a_score(right(5, of=80))
     other = a_score(right(1), task="mmlu")
-    compared, lone = differences([new, old], [a_score(right(9, of=50)), other])
-    assert isinstance(compared, Difference)
+    compared, lone = score_differences([new, old], [a_score(right(9, of=50)), other])
+    assert isinstance(compared, ScoreDifference)
     assert compared.examples == 50
-    assert isinstance(lone, NotComparable)
+    assert isinstance(lone, IncomparableScores)
     assert (lone.task, "only one of the two" in lone.reason) == ("mmlu", True)
 
 
@@ -240,9 +255,9 @@ def a_task(
 
 def test_a_task_file_names_its_data_by_whole_paths(tmp_path: Path) -> None:
     file = a_task(tmp_path)
-    assert checked_tasks([" arc_easy ", "", str(file), "arc_easy"]) == ["arc_easy", str(file)]
-    assert label_of(str(file)) == "sums"
-    assert local_task(str(file))["dataset_kwargs"] == {"data_files": {"test": str(tmp_path / "questions.jsonl")}}
+    assert clean_tasks([" arc_easy ", "", str(file), "arc_easy"]) == ["arc_easy", str(file)]
+    assert task_label(str(file)) == "sums"
+    assert read_task_file(str(file))["dataset_kwargs"] == {"data_files": {"test": str(tmp_path / "questions.jsonl")}}
 
 
 @pytest.mark.parametrize(
@@ -278,22 +293,22 @@ def test_a_task_file_that_cannot_work_is_refused_with_one_sentence(
     tmp_path: Path, given: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(BadFile, match=sentence):
-        checked_tasks([str(a_task(tmp_path, **given))])
+        clean_tasks([str(a_task(tmp_path, **given))])
 
 
 def test_names_that_cannot_be_and_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no task file"):
-        checked_tasks([str(tmp_path / "gone.yaml")])
+        clean_tasks([str(tmp_path / "gone.yaml")])
     for impossible in ("/" + "a" * 400 + ".yaml", "~nobody-here/task.yaml", "/tmp/a\0b.yaml"):
         with pytest.raises(NotFound, match="no task file"):
-            checked_tasks([impossible])
+            clean_tasks([impossible])
     with pytest.raises(Refused, match="no name of a task"):
-        checked_tasks(["arc easy; rm"])
+        clean_tasks(["arc easy; rm"])
     with pytest.raises(Refused, match="at least one"):
-        checked_tasks(["", " "])
+        clean_tasks(["", " "])
     one, two = a_task(tmp_path / "a"), a_task(tmp_path / "b")
     with pytest.raises(Refused, match="one name"):
-        checked_tasks([str(one), str(two)])
+        clean_tasks([str(one), str(two)])
 
 
 def test_the_usual_benchmarks_take_minutes_and_more_examples_or_a_larger_model_longer() -> None:
@@ -358,7 +373,7 @@ def test_another_version_other_words_or_the_chat_template_make_it_another_questi
     if change == "chat":
         result["chat_template"] = "{{messages}}"
     (after,) = scores_in(result, "arc")
-    refused = of_kind(NotComparable, difference(before, after))
+    refused = of_kind(IncomparableScores, score_difference(before, after))
     assert "two versions or in other words" in refused.reason
 
 
@@ -432,10 +447,10 @@ def test_only_a_manager_asks_and_the_same_is_not_asked_twice(s: Session, tmp_pat
         asked(s, project, by, model, "mmlu", "arc_easy")
     asked(s, project, by, model, quantised=True)
     asked(s, project, by, model, examples=200)
-    runs, target = benchmarks(s, model_version_ids=[model.id]), BenchmarkTarget(model)
+    runs, target = list_benchmark_runs(s, model_version_ids=[model.id]), BenchmarkTarget(model)
     for tasks, found in ((["mmlu"], one), (["mmlu", "hellaswag"], None)):
-        assert asked_already(runs, [target], tasks=tasks, examples=100).get(target) is found
-    assert in_use(s, model) == f"benchmark run {one.id}"
+        assert find_earlier_runs(runs, [target], tasks=tasks, examples=100).get(target) is found
+    assert find_use(s, model) == f"benchmark run {one.id}"
 
 
 def test_what_was_measured_otherwise_since_or_of_a_task_file_that_changed_can_be_asked_again(
@@ -447,8 +462,8 @@ def test_what_was_measured_otherwise_since_or_of_a_task_file_that_changed_can_be
     sums, easy, target = a_score(right(3), task=file), a_score(right(3)), BenchmarkTarget(model)
 
     def there(*tasks: str) -> BenchmarkRun | None:
-        runs = benchmarks(s, model_version_ids=[model.id, model.parent_id or 0])
-        return asked_already(runs, [target], tasks=tasks, examples=100).get(target)
+        runs = list_benchmark_runs(s, model_version_ids=[model.id, model.parent_id or 0])
+        return find_earlier_runs(runs, [target], tasks=tasks, examples=100).get(target)
 
     old = a_measured(s, project, by, model, sums, easy)
     old.started_at = now()
@@ -507,13 +522,13 @@ def test_a_model_is_found_by_its_name_or_its_responders_and_a_foreign_one_has_no
         ]
     )
     human = a_human(s, project)
-    assert model_named(s, project_id=project.id, name="Tuned") is model
-    assert model_named(s, project_id=project.id, name="Answers") is model
+    assert find_model(s, project_id=project.id, name="Tuned") is model
+    assert find_model(s, project_id=project.id, name="Answers") is model
     for name in ("Far", human.name):
         with pytest.raises(Refused, match="no model with a folder on this machine"):
-            model_named(s, project_id=project.id, name=name)
+            find_model(s, project_id=project.id, name=name)
     with pytest.raises(NotFound, match="no model “Nobody”"):
-        model_named(s, project_id=project.id, name="Nobody")
+        find_model(s, project_id=project.id, name="Nobody")
 
 
 class Fake:
@@ -523,7 +538,9 @@ class Fake:
         self.scores = scores
         self.request: BenchmarkRequest | None = None
 
-    def __call__(self, request: BenchmarkRequest, say: Say) -> Iterator[tuple[str, TaskScores | PickwellError]]:
+    def __call__(
+        self, request: BenchmarkRequest, say: ReportProgress
+    ) -> Iterator[tuple[str, TaskScores | PickwellError]]:
         self.request = request
         for task in request.tasks:
             say(task, 1, 2)
@@ -561,7 +578,7 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(database
     with reading() as s:
         row = s.get_one(BenchmarkRun, run_id)
         assert row.status is RunStatus.SUCCEEDED
-        found = scores_of(s, model_version_id=row.model_version_id)
+        found = load_scores(s, model_version_id=row.model_version_id)
         assert [replace(one, standard_error=0.05) for one in found] == [easy, hard]
 
 
@@ -725,7 +742,7 @@ def test_a_benchmark_without_any_figure_has_failed(tmp_path: Path) -> None:
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "find_spec", lambda name: None)
     with pytest.raises(BenchmarkFailed, match=r"requirements/benchmarks\.txt” and try again"):
-        measured_by()
+        describe_measurement()
 
 
 def test_a_hub_that_does_not_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -783,7 +800,7 @@ def measured_models(s: Session, home: Path) -> tuple[Project, Reviewer, ModelVer
 
 def test_a_model_is_held_to_its_base_and_in_four_bits_to_itself(s: Session, home: Path) -> None:
     _, _, version = measured_models(s, home)
-    base, four = contrasts(s, version=version)
+    base, four = compare_with_references(s, version=version)
     assert version.parent is not None
     assert (base.model, base.reference) == (version.name, version.parent.name)
     assert [(one.task, one.outcome) for one in base.differences] == [
@@ -793,7 +810,7 @@ def test_a_model_is_held_to_its_base_and_in_four_bits_to_itself(s: Session, home
     assert (four.model, four.reference) == (f"{version.name} in four bits", version.name)
     assert [one.difference for one in four.differences] == [0.0]
     assert [one.task for one in four.not_compared] == ["hellaswag"]
-    assert [one.value for one in newest(scores_of(s, model_version_id=version.id))] == [0.6, 0.78]
+    assert [one.value for one in newest_scores(load_scores(s, model_version_id=version.id))] == [0.6, 0.78]
 
 
 def test_the_screen_says_what_was_lost_and_what_could_be_hidden(database: Path, home: Path) -> None:
@@ -825,7 +842,9 @@ def test_the_screen_starts_what_was_not_asked_yet(database: Path, home: Path) ->
     assert "minutes in all on two CPU cores" in said(page)
     press(page, "Run benchmarks")
     with reading() as s:
-        new = [one for one in benchmarks(s, model_version_ids=[version.id, base_id or 0]) if not one.status.ended]
+        new = [
+            one for one in list_benchmark_runs(s, model_version_ids=[version.id, base_id or 0]) if not one.status.ended
+        ]
         assert {(one.model_version_id, one.quantised, *one.tasks) for one in new} == {
             (version.id, True, "arc_easy", "hellaswag"),
             (version.id, False, "mmlu"),
@@ -870,7 +889,7 @@ def test_values_of_two_trainings_stand_beside_each_other(database: Path, home: P
 
 def test_the_card_has_the_values_and_what_they_show(s: Session, home: Path) -> None:
     _, _, version = measured_models(s, home)
-    sections = {one.title: one for one in card(s, model_version_id=version.id).sections}
+    sections = {one.title: one for one in build_card(s, model_version_id=version.id).sections}
     assert ("arc_easy, acc", "0.6 on 100 examples (standard error 0.05)") in sections["Public benchmarks"].rows
     assert LIBRARY in sections["Public benchmarks"].note
     against = sections[f"Benchmarks: Tuned against {version.parent.name if version.parent else ''}"]
@@ -895,7 +914,7 @@ def test_the_shell_prints_what_was_found_and_asks_nothing_twice(
     assert "arc_easy, acc: lost 30.0 points on 100 examples" in words
     assert "hellaswag, acc: not compared, only one of the two was measured on it" in words, "in four bits"
     with reading() as s:
-        assert all(one.status.ended for one in benchmarks(s, model_version_ids=[version.id, base_id or 0]))
+        assert all(one.status.ended for one in list_benchmark_runs(s, model_version_ids=[version.id, base_id or 0]))
 
 
 def another(tiny: Path, place: Path) -> Path:
@@ -972,7 +991,7 @@ def test_real_lm_eval_asks_a_model_its_base_and_itself_in_four_bits(
         ours = [float(picked(tiny, one["question"], one["choices"]) == one["answer"]) for one in QUESTIONS[:8]]
         assert list((acc.by_example or {}).values()) == ours, "the first eight, each as transformers alone has it"
         assert (acc.examples, acc.value) == (8, sum(ours) / 8)
-        base_found, four = contrasts(s, version=s.get_one(ModelVersion, tuned_id))
+        base_found, four = compare_with_references(s, version=s.get_one(ModelVersion, tuned_id))
     assert [(one.task, one.metric, one.examples) for one in base_found.differences] == [
         ("sums", "acc", 8),
         ("sums", "acc_norm", 8),

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from db.models import Correction, Judgment, Project, Prompt, Ranking, Responder, Reviewer, Role
 from db.session import reading, session
 from eval.evaluations import create_evaluation
-from eval.protocol import Undecided
+from eval.protocol import LeakPolicy
 from intake.sample import load_sample
 from tests.app_server import App, app_running, press_until
 from tests.factories import a_model, a_project, a_response, a_reviewer
@@ -112,7 +112,7 @@ def test_a_person_goes_round_the_loop_and_nothing_leaks(address: str, page: Page
             candidate_id=ids["Quiet Model"],
             baseline_ids=[ids["Rosalind Achterberg"], ids["Dev Malhotra"]],
             seed=5,
-            undecided=Undecided.KEEP,
+            undecided=LeakPolicy.KEEP,
         )
     page.goto(f"{address}/?project={project.id}&person={mara.id}")
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()

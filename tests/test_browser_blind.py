@@ -11,7 +11,7 @@ from sqlalchemy import select
 from db.models import Guess, Judgment, ModelVersion, Pairing, Responder, ResponderKind, Role
 from db.models import Response as Reply
 from db.session import reading, session
-from eval.protocol import Plan, Undecided
+from eval.protocol import LeakPolicy, Plan
 from stats.verdicts import Verdict
 from tests.app_server import app_running, browser_page
 from tests.contests import an_evaluation
@@ -61,7 +61,7 @@ def who(database: Path) -> tuple[int, int]:
                 s.add(Reply(id=FIRST_REPLY + 2 * n + k, **given))
         s.flush()
         model = s.get_one(Responder, CANDIDATE)
-        an_evaluation(s, manager, model, human, name=CONTEST, plan=Plan(ask_machine=True), undecided=Undecided.KEEP)
+        an_evaluation(s, manager, model, human, name=CONTEST, plan=Plan(ask_machine=True), undecided=LeakPolicy.KEEP)
         return project.id, judge.id
 
 

@@ -142,7 +142,7 @@ def test_lists_and_filters_of_the_queue(address: str, page: Page) -> None:
         tom = a_reviewer(s, project, Role.ANNOTATOR, name="Tom Example")
         other = a_prompt(s, project, text="Only this one is of another import.")
         a_comparison(s, *(a_response(s, other, a_human(s, project)) for _ in range(2)))
-        first = sure(s.scalars(select(Comparison).order_by(Comparison.draw)).first())
+        first = sure(s.scalars(select(Comparison).order_by(Comparison.random_order)).first())
         rank(s, by=tom.id, comparison_id=first.id, order=Verdict.LEFT.order)
     page.goto(f"{address}/compare_responses?project={project.id}&person={mara.id}")
     press_until(page, "ArrowLeft", "1 of 201 pairs ranked by you")

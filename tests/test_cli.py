@@ -160,7 +160,7 @@ def test_a_training_by_another_method_takes_the_advised_recipe(
         run = a_training(s)
         manager, base = run.requested_by_id, run.base_model.name
         who = s.get_one(Reviewer, manager).name
-    monkeypatch.setattr(commands.models, "wait", lambda run_id: None)
+    monkeypatch.setattr(commands.models, "wait_for_run", lambda run_id: None)
     shell("train", "Second", "--as", who, "--base", base, "--recipe", "0", "--method", "kto", "--adapter", "dora")
     with reading() as s:
         recipe = s.scalars(select(TrainingRun).where(TrainingRun.model_name == "Second")).one().recipe

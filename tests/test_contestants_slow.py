@@ -29,16 +29,16 @@ from db.session import reading, session
 from generation import parity_check, worker
 from generation.adapters import add_adapter
 from generation.base_model import register_base_model
-from generation.parity import CONVERSATIONS, Seen, conversations
+from generation.parity import CONVERSATIONS, TrainerView, conversations
 from generation.parity_check import request_check
-from generation.plan import start_generation, start_together
-from generation.responders import Contestant, Remote, Sampling, create_responder
+from generation.plan import start_generation, start_generations
+from generation.responders import RemoteModel, ResponderSpec, Sampling, create_responder
 from jobs.progress import unmanaged
 from llm.endpoints import Endpoint
 from llm.engine import SERVED_NAME, Weights, serve
-from llm.folder import template_of
-from llm.nucleus import ARGUMENT
+from llm.folder import read_template
 from llm.template import PromptFormat, template_hash
+from llm.top_p import ARGUMENT
 from settings import ROOT
 from tests.factories import a_project, a_prompt, a_reviewer
 
@@ -113,7 +113,7 @@ class Trainer:
 
     folder: Path
     """Holds the adapters and the spoiled models, by name."""
-    looks: Mapping[str, tuple[list[Seen], int | None]]
+    looks: Mapping[str, tuple[list[TrainerView], int | None]]
     """The conversations of a check, and the begin-of-text token."""
     greedy: Mapping[str, Sequence[Sequence[int]]]
     """The most probable replies to the questions, as token ids."""
@@ -158,7 +158,7 @@ def trainer(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
     command = [sys.executable, "-m", "tests.trainer_side", str(file)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     said = json.loads(file.with_suffix(".seen").read_text())
-    seen = {name: ([Seen(**each) for each in one["seen"]], one["bos"]) for name, one in said["looks"].items()}
+    seen = {name: ([TrainerView(**each) for each in one["seen"]], one["bos"]) for name, one in said["looks"].items()}
     return Trainer(place, seen, said["greedy"])
 
 
@@ -230,8 +230,8 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapte
         dora = add_adapter(s, by=by.id, project_id=project.id, name="DoRA", folder=folder, base_id=base.id)
         assert dora.adapter is Adapter.DORA
         s.execute(delete(ParityCheck))  # the worker would start one more engine for it
-        contestant = Contestant(dora.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=LONGEST))
-        who = create_responder(s, by=by.id, project_id=project.id, name="DoRA", contestant=contestant)
+        contestant = ResponderSpec(dora.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=LONGEST))
+        who = create_responder(s, by=by.id, project_id=project.id, name="DoRA", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=1)
         merged = Path(dora.location)
     command = [sys.executable, "-m", "jobs.worker"]
@@ -294,8 +294,8 @@ def test_a_vllm_server_elsewhere_answers_by_the_openai_protocol(served: Served) 
         by = a_reviewer(s, project)
         for n in range(4):
             a_prompt(s, project, text=f"Where is parcel {n}?")
-        contestant = Contestant(Remote(served.url, SERVED_NAME), BRIEFLY, Sampling(max_tokens=16))
-        who = create_responder(s, by=by.id, project_id=project.id, name="vLLM elsewhere", contestant=contestant)
+        contestant = ResponderSpec(RemoteModel(served.url, SERVED_NAME), BRIEFLY, Sampling(max_tokens=16))
+        who = create_responder(s, by=by.id, project_id=project.id, name="vLLM elsewhere", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=2)
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
@@ -340,7 +340,7 @@ def test_a_check_passes_the_model_that_is_served_and_catches_each_way_of_spoilin
         project = a_project(s)
         by = a_reviewer(s, project)
         version = ModelVersion(
-            name=SERVED_NAME, location=folder, template_hash=template_hash(template_of(folder) or "")
+            name=SERVED_NAME, location=folder, template_hash=template_hash(read_template(folder) or "")
         )
         s.add(version)
         s.commit()
@@ -374,8 +374,8 @@ def test_vllm_answers_with_the_tokens_it_sampled(
         for email in emails:
             a_prompt(s, project, text=email)
         prompt = PromptFormat("Answer the customer's email in two sentences.")
-        contestant = Contestant(register_base_model(s).id, prompt, Sampling(max_tokens=40))
-        who = create_responder(s, by=by.id, project_id=project.id, name="Base model", contestant=contestant)
+        contestant = ResponderSpec(register_base_model(s).id, prompt, Sampling(max_tokens=40))
+        who = create_responder(s, by=by.id, project_id=project.id, name="Base model", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=2, seed=7)
     worker.run(unmanaged("generation", run.id))
     tokenizer = Tokenizer.from_file(str(default_model / "tokenizer.json"))
@@ -422,11 +422,11 @@ def test_two_adapters_and_their_base_answer_side_by_side_as_transformers_applies
         for text in QUESTIONS:
             a_prompt(s, project, text=text)
         for kind, version in versions.items():
-            contestant = Contestant(version.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=LONGEST))
+            contestant = ResponderSpec(version.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=LONGEST))
             name = f"With {kind or 'nothing'}"
-            made = create_responder(s, by=by.id, project_id=project.id, name=name, contestant=contestant)
+            made = create_responder(s, by=by.id, project_id=project.id, name=name, spec=contestant)
             who[made.id] = kind
-        (run,) = start_together(s, by=by.id, responder_ids=list(who), scope=Scope.ALL, samples=1)
+        (run,) = start_generations(s, by=by.id, responder_ids=list(who), scope=Scope.ALL, samples=1)
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)

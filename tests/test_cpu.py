@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def by_onednn() -> Iterator[None]:
     """In this test matrices are multiplied by oneDNN, whoever made the processor."""
-    library = cpu.replaced()
+    library = cpu.replace_kernels()
     yield
     library._destroy()
 
@@ -105,8 +105,8 @@ def test_only_a_processor_that_mkl_slows_down_is_helped(monkeypatch: pytest.Monk
     about = tmp_path / "cpuinfo"
     monkeypatch.setattr(cpu, "PROCESSORS", about)
     monkeypatch.setattr("platform.processor", lambda: "")
-    assert not cpu.pays()
+    assert not cpu.mkl_is_slow()
     about.write_text("vendor_id\t: GenuineIntel\n")
-    assert not cpu.pays()
+    assert not cpu.mkl_is_slow()
     about.write_text("vendor_id\t: AuthenticAMD\n")
-    assert cpu.pays()
+    assert cpu.mkl_is_slow()

@@ -16,7 +16,7 @@ from db.session import reading, session
 from errors import EngineFailed, Refused
 from generation import worker
 from generation.plan import start_generation
-from generation.responders import Contestant, Remote, checked, create_responder
+from generation.responders import RemoteModel, ResponderSpec, check_remote, create_responder
 from jobs.progress import Progress, unmanaged
 from llm import client
 from llm.template import PromptFormat
@@ -43,9 +43,9 @@ def asked_of(endpoint: FakeEndpoint, *texts: str, samples: int = 1, **fields: An
         by = a_reviewer(s, project)
         for text in texts or ("Where is parcel 1?",):
             a_prompt(s, project, text=text)
-        remote = Remote(endpoint.url, "gpt-fake", VARIABLE, price_in=2.5, price_out=10)
-        contestant = Contestant(replace(remote, **fields), PromptFormat("Answer the email."))
-        who = create_responder(s, by=by.id, project_id=project.id, name="GPT", contestant=contestant)
+        remote = RemoteModel(endpoint.url, "gpt-fake", VARIABLE, price_in=2.5, price_out=10)
+        contestant = ResponderSpec(replace(remote, **fields), PromptFormat("Answer the email."))
+        who = create_responder(s, by=by.id, project_id=project.id, name="GPT", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=samples)
     return unmanaged("generation", run.id)
 
@@ -197,10 +197,10 @@ def test_an_endpoint_that_knows_no_n_and_a_new_name_for_the_length_is_asked_its_
     ],
 )
 def test_an_endpoint_that_cannot_work_or_is_not_safe_is_refused(fields: dict[str, Any], sentence: str) -> None:
-    good = Remote("https://api.example.com/v1/", "gpt-4", VARIABLE)
-    assert checked(good).url == "https://api.example.com/v1"
+    good = RemoteModel("https://api.example.com/v1/", "gpt-4", VARIABLE)
+    assert check_remote(good).url == "https://api.example.com/v1"
     with pytest.raises(Refused, match=sentence):
-        checked(replace(good, **fields))
+        check_remote(replace(good, **fields))
 
 
 def test_a_key_stays_out_of_an_endpoints_description(there: FakeEndpoint, s: Session) -> None:

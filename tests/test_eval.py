@@ -16,18 +16,18 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, ModelVersion, Preference, Recipe, Response, Role, Snapshot, Split, Thumb, TrainingRun
 from db.session import session
 from errors import NotAllowed, Refused
-from eval.evaluations import close_evaluation, evaluations
-from eval.judging import draw_side, judge, next_view, progress, undo_last
-from eval.report.results import Results, results
+from eval.evaluations import close_evaluation, list_evaluations
+from eval.judging import draw_side, judge, judging_progress, next_view, undo_last
+from eval.report.results import Results, load_results
 from stats import intervals
-from stats.contrasts import HeadToHead, contrasts
+from stats.contrasts import Contrast, contrasts
 from stats.estimates import Interval
-from stats.position import position
+from stats.position import position_bias
 from stats.verdicts import Outcome, Verdict
 from stats.votes import as_votes
 from tests.contests import Contest
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer, saved, sure
-from ui.story import story
+from ui.story import project_progress
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
 WORDS = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}
@@ -40,7 +40,7 @@ def judged(wins: int, ties: int, losses: int) -> list[Observation]:
     return list(enumerate(outcomes))
 
 
-def win_rate(seen: list[Observation]) -> HeadToHead:
+def win_rate(seen: list[Observation]) -> Contrast:
     """One reviewer's judgments, the candidate always left."""
     n = len(seen)
     words = [WORDS[one] for _, one in seen]
@@ -56,7 +56,7 @@ def win_rate(seen: list[Observation]) -> HeadToHead:
     return found
 
 
-def ends(found: HeadToHead) -> tuple[float, float]:
+def ends(found: Contrast) -> tuple[float, float]:
     """The interval's ends; a test that gets a sentence instead fails."""
     assert isinstance(found.interval, Interval), found.interval
     return found.interval.low, found.interval.high
@@ -162,7 +162,7 @@ class Signed(Contest):
         """Those of a closed evaluation that the reviewer judged."""
         evaluation = self.judged(verdict)
         close_evaluation(self.s, by=self.manager.id, evaluation_id=evaluation.id)
-        return results(self.s, evaluation_id=evaluation.id)
+        return load_results(self.s, evaluation_id=evaluation.id)
 
 
 def test_a_blind_view_names_nobody(s: Session) -> None:
@@ -184,17 +184,17 @@ def test_a_reload_shows_the_same_pair_on_the_same_sides(s: Session) -> None:
 
 def test_a_candidate_that_always_wins_has_rate_1_whatever_its_side(s: Session) -> None:
     contest = Signed(s, prompts=12)
-    (found,) = contest.results().verdicts
-    together = found.head
+    (found,) = contest.results().by_reviewers
+    together = found.headline
     assert (together.baseline, together.n, together.rate) == ("People, together", 12, 1.0)
     assert {(c.baseline, c.n) for c in found.contrasts[1:]} == {("Rosalind Achterberg", 6), ("Dev Malhotra", 6)}
 
 
 def test_always_left_is_no_win_since_sides_are_balanced(s: Session) -> None:
     contest = Signed(s, prompts=12)
-    (found,) = contest.results(Verdict.LEFT).verdicts
-    assert 0.3 <= found.head.rate <= 0.7
-    assert (position(found.votes).left, position(found.votes).right) == (12, 0)
+    (found,) = contest.results(Verdict.LEFT).by_reviewers
+    assert 0.3 <= found.headline.rate <= 0.7
+    assert (position_bias(found.votes).left, position_bias(found.votes).right) == (12, 0)
 
 
 @pytest.mark.parametrize("by_thumb", [False, True])
@@ -212,7 +212,7 @@ def test_a_model_that_learned_from_the_held_out_prompts_elsewhere_takes_no_part(
     s.flush()
     row = {"snapshot_id": snapshot.id, "split": Split.TRAIN, "prompt_id": learned.id, "ranking_id": ranking.id}
     if by_thumb:
-        s.add(Thumb(**row, response_id=one.id, up=True))
+        s.add(Thumb(**row, response_id=one.id, label=True))
     else:
         s.add(Preference(**row, row=0, chosen_id=one.id, rejected_id=two.id))
     assert contest.model.model_version_id is not None
@@ -244,8 +244,8 @@ def test_where_all_replies_are_the_same_nobody_has_to_judge(s: Session) -> None:
     evaluation = contest.open()
     assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) is None
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    (found,) = results(s, evaluation_id=evaluation.id).verdicts
-    assert (found.head.rate, found.head.unasked, found.head.reviewers) == (0.5, 2, 0)
+    (found,) = load_results(s, evaluation_id=evaluation.id).by_reviewers
+    assert (found.headline.rate, found.headline.unasked, found.headline.reviewers) == (0.5, 2, 0)
     assert [(row.verdict, row.judged_by, row.reviewer) for row in found.rows] == [
         ("tie", "nobody", "(nobody: same text)")
     ] * 2
@@ -263,7 +263,7 @@ def test_people_whose_replies_were_made_up_are_said_to_be(s: Session, simulated:
     contest = Signed(s)
     for person, made_up in zip(contest.people, simulated, strict=True):
         person.simulated = made_up
-    assert contest.results().verdicts[0].head.baseline == label
+    assert contest.results().by_reviewers[0].headline.baseline == label
 
 
 def test_people_s_and_simulated_verdicts_are_counted_apart(s: Session) -> None:
@@ -271,9 +271,9 @@ def test_people_s_and_simulated_verdicts_are_counted_apart(s: Session) -> None:
     evaluation = contest.judged()
     contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
     contest.judge_all(evaluation, contest.reviewer)
-    entry = evaluations(s, project_id=contest.project.id)[0]
+    entry = list_evaluations(s, project_id=contest.project.id)[0]
     assert (entry.judged, entry.verdicts, entry.simulated) == (6, 6, 6)
-    now = story(s, project_id=contest.project.id)
+    now = project_progress(s, project_id=contest.project.id)
     assert (now.judgments, now.judgments_simulated) == (6, 6)
 
 
@@ -281,7 +281,7 @@ def test_results_stay_shut_while_the_evaluation_is_open(s: Session) -> None:
     contest = Signed(s)
     evaluation = contest.judged()
     with pytest.raises(Refused, match="open when the evaluation is closed"):
-        results(s, evaluation_id=evaluation.id)
+        load_results(s, evaluation_id=evaluation.id)
 
 
 def test_no_verdict_changes_after_the_close(s: Session) -> None:
@@ -340,7 +340,7 @@ def test_nobody_judges_a_reply_they_wrote(s: Session) -> None:
         person.reviewer_id = contest.reviewer.id
     evaluation = contest.open()
     assert next_view(s, by=contest.reviewer.id, evaluation_id=evaluation.id) is None
-    assert progress(s, evaluation_id=evaluation.id, reviewer_id=contest.reviewer.id).total == 0
+    assert judging_progress(s, evaluation_id=evaluation.id, reviewer_id=contest.reviewer.id).total == 0
 
 
 def test_identical_replies_are_never_shown_and_count_as_ties(s: Session) -> None:
@@ -348,7 +348,7 @@ def test_identical_replies_are_never_shown_and_count_as_ties(s: Session) -> None
     for prompt in contest.prompts[:2]:
         for response in s.scalars(select(Response).where(Response.prompt_id == prompt.id)):
             response.text = "Tomorrow."
-    together = contest.results().verdicts[0].head
+    together = contest.results().by_reviewers[0].headline
     assert (together.wins, together.ties, together.unasked) == (2, 2, 2)
 
 
@@ -358,7 +358,7 @@ def test_verdicts_of_a_rule_and_of_people_are_never_pooled(s: Session) -> None:
     contest.reviewer = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
     contest.judge_all(evaluation, contest.reviewer, verdict=Verdict.TIE)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    assert {one.simulated: one.head.rate for one in results(s, evaluation_id=evaluation.id).verdicts} == {
+    assert {one.simulated: one.headline.rate for one in load_results(s, evaluation_id=evaluation.id).by_reviewers} == {
         False: 1.0,
         True: 0.5,
     }
@@ -380,4 +380,4 @@ def test_only_a_manager_opens_and_closes(s: Session) -> None:
 
 def test_prompts_whose_shares_are_alike_count_once_each_however_their_mean_is_rounded() -> None:
     thirds = [[1.0, 0.0, 0.0]] * 5
-    assert intervals.clustered(thirds) == pytest.approx((0.054, 0.815), abs=5e-4)
+    assert intervals.clustered_interval(thirds) == pytest.approx((0.054, 0.815), abs=5e-4)

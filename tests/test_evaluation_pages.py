@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 from db.models import Evaluation, Guess, Judgment, Peek, Response, Reviewer, Role
 from db.session import reading, session
 from eval.evaluations import create_evaluation
-from eval.judging import judge, next_view, tags_of
+from eval.judging import judge, list_reason_labels, next_view
 from eval.protocol import Plan, Protocol, Stopping, protocol_of
 from stats.verdicts import Verdict
 from tests.app_pages import html, open_page, press, said, sent
@@ -212,5 +212,8 @@ def test_a_verdict_may_be_explained_afterwards() -> None:
     assert not page.exception
     with reading() as s:
         judgment = s.scalars(select(Judgment).where(Judgment.verdict.is_not(None))).one()
-        assert (judgment.comment, tags_of(s, judgment_id=judgment.id)) == ("It answers the question.", ["Clear"])
+        assert (judgment.comment, list_reason_labels(s, judgment_id=judgment.id)) == (
+            "It answers the question.",
+            ["Clear"],
+        )
         assert s.get_one(Reviewer, judgment.reviewer_id).id == HERE["judge"]

@@ -27,15 +27,15 @@ from db.models import (
 )
 from errors import BadFile, NotAllowed, Refused
 from eval.report.blocks import Picture
-from eval.report.findings import report
+from eval.report.findings import build_report
 from eval.report.html import report_html
-from eval.report.methods import methods
-from eval.report.results import Verdicts, results, took_part
-from eval.report.votes import as_json, figures_of
+from eval.report.methods import methods_appendix
+from eval.report.results import ReviewerResults, list_participations, load_results
+from eval.report.votes import figures_json, vote_figures
 from eval.report.votes_file import read_votes
 from stats.contrasts import contrasts
 from stats.estimates import CannotEstimate
-from stats.vote_agreement import ceiling_of
+from stats.vote_agreement import agreement_ceiling
 from stats.votes import as_votes
 from tests.app_pages import html, open_page, said
 from tests.factories import Judged, a_comparison, a_prompt, a_ranking, a_response, a_reviewer, saved, sure
@@ -44,18 +44,18 @@ from ui.safe import csv_bytes
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 
-def told_by_the_command(verdicts: Verdicts, tmp_path: Path) -> dict[str, Any]:
+def told_by_the_command(verdicts: ReviewerResults, tmp_path: Path) -> dict[str, Any]:
     """The JSON of `cli.py winrate` on the file that the page gives."""
     file = tmp_path / "votes.csv"
     file.write_bytes(csv_bytes(pd.DataFrame(verdicts.rows)))
-    read = read_votes(file, candidate=verdicts.head.candidate)
-    again: dict[str, Any] = json.loads(json.dumps(as_json(figures_of(read.votes), read, file)))
+    read = read_votes(file, candidate=verdicts.headline.candidate)
+    again: dict[str, Any] = json.loads(json.dumps(figures_json(vote_figures(read.votes), read, file)))
     return again
 
 
 def test_pairs_of_the_same_text_count_only_as_far_as_people_came(s: Session) -> None:
     def of(contest: Judged) -> list[tuple[int, int]]:
-        (verdicts,) = results(s, evaluation_id=contest.evaluation.id).verdicts
+        (verdicts,) = load_results(s, evaluation_id=contest.evaluation.id).by_reviewers
         return [(one.n, one.ties) for one in verdicts.contrasts if one.baseline == contest.baselines[2].name]
 
     ended_early = Judged(s, prompts=20, reviewers=1, wins=1.0, same=range(4, 20, 4), come=10)
@@ -67,21 +67,21 @@ def test_pairs_of_the_same_text_count_only_as_far_as_people_came(s: Session) -> 
 @pytest.mark.parametrize("reviewers", [2, 5])
 def test_the_exported_votes_give_the_command_the_same_figures(s: Session, tmp_path: Path, reviewers: int) -> None:
     judged = Judged(s, reviewers=reviewers, simulated=1, same=3)
-    for verdicts in results(s, evaluation_id=judged.evaluation.id).verdicts:
-        ours = as_json(verdicts.figures, read_votes_of(verdicts, tmp_path), tmp_path / "votes.csv")
+    for verdicts in load_results(s, evaluation_id=judged.evaluation.id).by_reviewers:
+        ours = figures_json(verdicts.figures, read_votes_of(verdicts, tmp_path), tmp_path / "votes.csv")
         theirs = told_by_the_command(verdicts, tmp_path)
         for part in (ours, theirs):
             part.pop("file")
         assert theirs == json.loads(json.dumps(ours))
 
 
-def read_votes_of(verdicts: Verdicts, tmp_path: Path) -> Any:
+def read_votes_of(verdicts: ReviewerResults, tmp_path: Path) -> Any:
     told_by_the_command(verdicts, tmp_path)
     return read_votes(tmp_path / "votes.csv")
 
 
 def test_the_file_begins_with_the_command_s_columns_and_ends_with_the_lineage(s: Session) -> None:
-    (people,) = results(s, evaluation_id=Judged(s, same=1).evaluation.id).verdicts
+    (people,) = load_results(s, evaluation_id=Judged(s, same=1).evaluation.id).by_reviewers
     names = list(pd.DataFrame(people.rows))
     assert names[:9] == [
         *("prompt", "reviewer", "left", "right", "verdict", "left_length", "right_length", "tag", "judged_by")
@@ -92,20 +92,20 @@ def test_the_file_begins_with_the_command_s_columns_and_ends_with_the_lineage(s:
 
 def test_people_together_is_a_contrast_of_the_same_verdicts(s: Session) -> None:
     judged = Judged(s)
-    (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    assert people.together is people.head
-    persons = [one for one in people.each if people.is_people(one)]
+    (people,) = load_results(s, evaluation_id=judged.evaluation.id).by_reviewers
+    assert people.people_together is people.headline
+    persons = [one for one in people.by_baseline if people.is_people(one)]
     assert len(persons) == 2
-    assert people.head.n == sum(one.n for one in persons)
-    assert people.head.wins == sum(one.wins for one in persons)
+    assert people.headline.n == sum(one.n for one in persons)
+    assert people.headline.wins == sum(one.wins for one in persons)
 
 
 def test_ties_of_the_same_text_are_nobody_s(s: Session) -> None:
     judged = Judged(s, reviewers=5, same=4)
-    (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
+    (people,) = load_results(s, evaluation_id=judged.evaluation.id).by_reviewers
     figures = people.figures
     assert figures.unasked == 8
-    assert figures.reviewers == people.head.reviewers == 5
+    assert figures.reviewers == people.headline.reviewers == 5
     assert {one.reviewer for one in figures.agreement.reviewers} == {one.name for one in judged.judges}
     assert any("8 ties nobody was asked about" in note for note in figures.notes)
 
@@ -146,18 +146,18 @@ def test_a_tie_that_nobody_gave_cannot_be_anything_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("agreement", "most"), [(1.0, 1.0), (0.5, 0.5), (0.68, 0.8)])
 def test_the_ceiling_is_the_one_that_two_such_reviewers_leave(agreement: float, most: float) -> None:
-    assert ceiling_of(agreement) == pytest.approx(most)
+    assert agreement_ceiling(agreement) == pytest.approx(most)
 
 
 def test_below_even_chances_there_is_no_ceiling() -> None:
-    assert isinstance(ceiling_of(0.4), CannotEstimate)
+    assert isinstance(agreement_ceiling(0.4), CannotEstimate)
 
 
 def test_the_words_claim_a_winner_only_where_interval_and_test_do(s: Session) -> None:
     clear, level = Judged(s, prompts=40, wins=0.95), Judged(s, prompts=16, wins=0.5)
     for judged, words in ((clear, "is preferred to"), (level, "No difference can be told")):
-        (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-        found = report(people)
+        (people,) = load_results(s, evaluation_id=judged.evaluation.id).by_reviewers
+        found = build_report(people)
         assert words in found.finding.text
         assert found.numbers.text.startswith(f"{judged.candidate.label} against People, together: win rate ")
 
@@ -170,8 +170,8 @@ def test_the_result_tells_whether_reviewers_knew_the_machine_and_the_rate_by_imp
     for n, prompt_set in enumerate(s.scalars(select(PromptSet))):
         prompt_set.file_name = ("spring.csv", "autumn.csv")[n % 2]
     s.flush()
-    (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    found = report(people)
+    (people,) = load_results(s, evaluation_id=judged.evaluation.id).by_reviewers
+    found = build_report(people)
     assert any(line.warns and "they could often tell" in line.text for line in found.doubts.lines)
     (parts,) = (part.blocks for part in found.figures if part.title == "parts of the votes")
     (by_import,) = (block for block in parts if isinstance(block, Picture) and block.title == "By import")
@@ -180,8 +180,8 @@ def test_the_result_tells_whether_reviewers_knew_the_machine_and_the_rate_by_imp
 
 def test_every_responder_is_in_the_order_once_and_people_together(s: Session) -> None:
     judged = Judged(s, wins=0.9)
-    (people,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    order = report(people).picture.rows
+    (people,) = load_results(s, evaluation_id=judged.evaluation.id).by_reviewers
+    order = build_report(people).picture.rows
     assert order[0].name == judged.candidate.label
     assert order[0].is_candidate
     assert {one.name for one in order[1:]} == {"People, together", judged.baselines[2].label}
@@ -189,8 +189,8 @@ def test_every_responder_is_in_the_order_once_and_people_together(s: Session) ->
 
 def test_what_a_rule_judged_says_so_in_its_first_words(s: Session) -> None:
     judged = Judged(s, reviewers=0, simulated=1)
-    (rule,) = results(s, evaluation_id=judged.evaluation.id).verdicts
-    found = report(rule)
+    (rule,) = load_results(s, evaluation_id=judged.evaluation.id).by_reviewers
+    found = build_report(rule)
     assert found.finding.text.startswith("By a written rule, not by people (simulated): ")
     assert any("nothing here says what people prefer" in line.text for line in found.doubts.lines)
 
@@ -259,12 +259,12 @@ def test_the_appendix_leads_from_the_win_rate_to_whoever_ranked(s: Session) -> N
 def test_methods_are_for_managers_and_closed_evaluations(s: Session) -> None:
     judged = Judged(s, prompts=2)
     trained(s, judged)
-    assert methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    assert methods_appendix(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
     with pytest.raises(NotAllowed):
-        methods(s, by=judged.judges[0].id, evaluation_id=judged.evaluation.id)
+        methods_appendix(s, by=judged.judges[0].id, evaluation_id=judged.evaluation.id)
     open_one = Judged(s, prompts=2, closed=False)
     with pytest.raises(Refused, match="Close it first"):
-        methods(s, by=open_one.manager.id, evaluation_id=open_one.evaluation.id)
+        methods_appendix(s, by=open_one.manager.id, evaluation_id=open_one.evaluation.id)
 
 
 @pytest.mark.both_databases
@@ -273,16 +273,18 @@ def test_a_model_knows_the_evaluations_it_was_in_on_either_side(s: Session) -> N
     found = {}
     for one in (judged.candidate, judged.baselines[2]):
         assert one.model_version_id is not None
-        (found[one.id],) = took_part(s, model_version_id=one.model_version_id)
+        (found[one.id],) = list_participations(s, model_version_id=one.model_version_id)
     assert [found[one.id].candidate for one in (judged.candidate, judged.baselines[2])] == [True, False]
     assert {one.pairings for one in found.values()} == {4, 8}
 
 
 def the_report(s: Session, judged: Judged) -> str:
     """The file as a manager takes it away."""
-    sheets = methods(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
-    found = results(s, evaluation_id=judged.evaluation.id)
-    return report_html(judged.evaluation.name, [report(verdicts) for verdicts in found.verdicts], methods=sheets)
+    sheets = methods_appendix(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    found = load_results(s, evaluation_id=judged.evaluation.id)
+    return report_html(
+        judged.evaluation.name, [build_report(verdicts) for verdicts in found.by_reviewers], methods=sheets
+    )
 
 
 def trained(s: Session, judged: Judged) -> Reviewer:

@@ -5,13 +5,13 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Project, Reviewer, Role
 from errors import NotAllowed, NotFound, Refused
-from review.assignment import next_offer, progress
-from review.flags import flag, open_flags, settle
+from review.assignment import next_offer, ranking_progress
+from review.flags import flag, list_open_flags, settle_flag
 from review.rankings import rank
 from stats.verdicts import Verdict
 from tests.factories import a_pair, a_reviewer
 from texts.typed import LONGEST_COMMENT
-from training.data.feedback import standing_rankings
+from training.data.feedback import load_rankings
 
 pytestmark = pytest.mark.both_databases
 
@@ -32,24 +32,24 @@ def test_a_flagged_pair_waits_for_a_manager_and_for_the_others(
     flag(s, by=ann.id, comparison_id=pair.id, note=" The email is cut off. ")
     assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is None
     assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is not None
-    waiting = open_flags(s, by=manager.id, project_id=project.id)
+    waiting = list_open_flags(s, by=manager.id, project_id=project.id)
     assert [(one.reviewer, one.note) for one in waiting] == [("Ann", "The email is cut off.")]
-    settle(s, by=manager.id, flag_id=waiting[0].flag_id, discard=False)
+    settle_flag(s, by=manager.id, flag_id=waiting[0].flag_id, discard=False)
     assert next_offer(s, project_id=project.id, reviewer_id=ann.id) is not None
-    assert open_flags(s, by=manager.id, project_id=project.id) == []
+    assert list_open_flags(s, by=manager.id, project_id=project.id) == []
     with pytest.raises(NotFound, match="settled already"):
-        settle(s, by=manager.id, flag_id=waiting[0].flag_id, discard=True)
+        settle_flag(s, by=manager.id, flag_id=waiting[0].flag_id, discard=True)
 
 
 def test_a_discarded_pair_is_offered_to_nobody_and_its_rankings_count_for_nothing(
     s: Session, project: Project, manager: Reviewer, ann: Reviewer, pair: Comparison
 ) -> None:
     rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
-    assert len(standing_rankings(s, project_id=project.id)) == 1
+    assert len(load_rankings(s, project_id=project.id)) == 1
     made = flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")
-    settle(s, by=manager.id, flag_id=made.id, discard=True)
-    assert standing_rankings(s, project_id=project.id) == []
-    assert progress(s, project_id=project.id, reviewer_id=ann.id).total == 0
+    settle_flag(s, by=manager.id, flag_id=made.id, discard=True)
+    assert load_rankings(s, project_id=project.id) == []
+    assert ranking_progress(s, project_id=project.id, reviewer_id=ann.id).total == 0
     with pytest.raises(Refused, match="discarded this pair"):
         rank(s, by=ann.id, comparison_id=pair.id, order=Verdict.LEFT.order)
 
@@ -70,8 +70,8 @@ def test_only_a_manager_settles_and_only_who_ranks_flags(
 ) -> None:
     made = flag(s, by=ann.id, comparison_id=pair.id, note="Nonsense.")
     with pytest.raises(NotAllowed):
-        settle(s, by=ann.id, flag_id=made.id, discard=True)
+        settle_flag(s, by=ann.id, flag_id=made.id, discard=True)
     with pytest.raises(NotAllowed):
-        open_flags(s, by=ann.id, project_id=project.id)
+        list_open_flags(s, by=ann.id, project_id=project.id)
     with pytest.raises(NotAllowed):
         flag(s, by=a_reviewer(s, project, Role.REVIEWER).id, comparison_id=pair.id, note="Nonsense.")

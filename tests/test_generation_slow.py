@@ -18,7 +18,7 @@ from files import MANIFEST
 from generation import worker
 from generation.base_model import register_base_model
 from generation.plan import start_generation
-from generation.responders import Contestant, Sampling, create_responder
+from generation.responders import ResponderSpec, Sampling, create_responder
 from jobs.progress import unmanaged
 from llm.folder import hash_weights
 from llm.template import PromptFormat, template_hash
@@ -61,8 +61,8 @@ def answered(*emails: str, samples: int, max_tokens: int) -> tuple[GenerationRun
         for email in emails:
             a_prompt(s, project, text=email)
         prompt = PromptFormat("Answer the customer's email in two sentences.")
-        contestant = Contestant(register_base_model(s).id, prompt, Sampling(max_tokens=max_tokens))
-        responder = create_responder(s, by=by.id, project_id=project.id, name="Base model", contestant=contestant)
+        contestant = ResponderSpec(register_base_model(s).id, prompt, Sampling(max_tokens=max_tokens))
+        responder = create_responder(s, by=by.id, project_id=project.id, name="Base model", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=responder.id, scope=Scope.ALL, samples=samples, seed=7)
     worker.run(unmanaged("generation", run.id))
     with reading() as s:

@@ -19,10 +19,17 @@ from training.recipe.recipe import Loss
 from training.trainer import train as train_module
 from training.trainer import weights
 from training.trainer.cpu import LongestFirstSampler, longest_first
-from training.trainer.guards import Encoded, check_finite, check_first_step, check_rows, check_seen, check_space
+from training.trainer.guards import (
+    EncodedRow,
+    check_finite,
+    check_first_step,
+    check_rows,
+    check_space,
+    check_trainer_rows,
+)
 from training.trainer.run_folder import BEST, CHECKPOINTS, METRICS, RunFolder, RunInput, StepReport, WarningReport
 from training.trainer.train import train
-from training.trainer.weights import SPARE_BYTES, bytes_to_write, revision_of
+from training.trainer.weights import SPARE_BYTES, bytes_to_write, hub_revision
 
 ALIKE = {"loss": math.log(2), "rewards/chosen": 0.0, "rewards/rejected": 0.0}
 
@@ -66,7 +73,7 @@ def test_each_reply_ends_exactly_once() -> None:
     tokenizer = SimpleNamespace(decode=lambda ids: " ".join("\n" if i == 5 else "word" for i in ids))
 
     def check(*chosen: int) -> None:
-        row = Encoded(prompt_id=1, prompt=[7, 8], replies=(list(chosen), [9, 2, 5]))
+        row = EncodedRow(prompt_id=1, prompt=[7, 8], replies=(list(chosen), [9, 2, 5]))
         check_rows([row], tokenizer=tokenizer, stop_ids={2}, max_length=10)
 
     check(9, 2)
@@ -79,12 +86,12 @@ def test_each_reply_ends_exactly_once() -> None:
 
 
 def test_rows_that_the_trainer_dropped_or_shortened_are_noticed() -> None:
-    rows = [Encoded(1, [7, 8], ([9, 2], [3, 2])), Encoded(2, [7], ([9, 2], [3, 2]))]
+    rows = [EncodedRow(1, [7, 8], ([9, 2], [3, 2])), EncodedRow(2, [7], ([9, 2], [3, 2]))]
     seen = [([7, 8], [9, 2], [3, 2]), ([7], [9, 2], [3, 2])]
-    check_seen(rows, seen)
+    check_trainer_rows(rows, seen)
     for wrong in (seen[:1], [seen[0], ([], [9, 2], [3, 2])]):
         with pytest.raises(TrainingFailed, match="not the 2 rows"):
-            check_seen(rows, wrong)
+            check_trainer_rows(rows, wrong)
 
 
 def test_too_little_disk_is_noticed_before_the_first_step(tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def still_to_write(model: Sized, folder: Path, *, makes_model: bool = True) -> i
 def test_the_disk_check_counts_checkpoints_the_best_model_and_the_one_to_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
 ) -> None:
-    monkeypatch.setattr(weights, "on_gpu", lambda: gpu)
+    monkeypatch.setattr(weights, "has_cuda", lambda: gpu)
     served = 1010 * (2 if gpu else 4)
     assert still_to_write(Sized(frozen=1000, trained=10), tmp_path) == served + 10 * 4 * (3 * 3 + 2)
     assert still_to_write(Sized(frozen=1000, trained=10), tmp_path, makes_model=False) == 10 * 4 * (3 * 3 + 2)
@@ -135,13 +142,13 @@ def test_a_hub_models_commit_is_told_from_the_cache_and_changes_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert revision_of("team/tone") is None, "nothing was loaded yet, and nobody asks the hub"
+    assert hub_revision("team/tone") is None, "nothing was loaded yet, and nobody asks the hub"
     main = tmp_path / "models--team--tone" / "refs" / "main"
     main.parent.mkdir(parents=True)
     for commit in ("9" * 40, "a" * 40):
         main.write_text(commit)
-        assert revision_of("team/tone") == commit
-    assert revision_of(str(tmp_path)) is None
+        assert hub_revision("team/tone") == commit
+    assert hub_revision(str(tmp_path)) is None
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
@@ -235,8 +242,8 @@ def test_what_the_trainer_said_is_read_back_without_a_line_that_was_cut(tmp_path
     run = RunFolder(tmp_path)
     said = [a_report(1), a_report(1, split=Split.VALIDATION), a_report(2)]
     for report in said:
-        run.add(report)
-    run.add(WarningReport(2, "margin", "The margin is 9."))
+        run.write_report(report)
+    run.write_report(WarningReport(2, "margin", "The margin is 9."))
     (tmp_path / METRICS).open("a").write('{"split": "TRAIN", "st')
     assert run.read(StepReport) == said
     assert [warning.kind for warning in run.read(WarningReport)] == ["margin"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.models import Split
-from training.trainer.health import Best, findings, repeated
+from training.trainer.health import Best, check_health, repetition_share
 from training.trainer.run_folder import SampleReport, StepReport
 
 
@@ -37,7 +37,7 @@ def kinds(
     steps: Sequence[StepReport] = (), samples: Sequence[SampleReport] = (), at: int = 20, **more: Any
 ) -> dict[str, bool]:
     settings: dict[str, Any] = {"with_reference": True, "beta": 0.1, **more}
-    return {one.kind: one.stops for one in findings(steps, samples, at=at, **settings)}
+    return {one.kind: one.stops for one in check_health(steps, samples, at=at, **settings)}
 
 
 def evaluations(*losses: float, accuracy: float = 0.6) -> list[StepReport]:
@@ -103,7 +103,7 @@ def test_replies_that_repeat_themselves_are_told_unless_the_base_did_so_too() ->
 
 @given(st.text())
 def test_the_share_that_repeats_is_a_share(text: str) -> None:
-    assert 0 <= repeated(text) <= 1
+    assert 0 <= repetition_share(text) <= 1
 
 
 def test_health_comes_before_loss_and_the_later_of_equals_is_kept() -> None:

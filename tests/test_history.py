@@ -8,18 +8,18 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from db.models import Change, Comparison, Judgment, Project, Role
-from db.people import edit_project, leave
+from db.models import AuditRecord, Comparison, Judgment, Project, Role
+from db.people import edit_project, remove_role
 from db.session import session
 from errors import NotAllowed, NotFound, Refused
 from eval.judging import judge, next_view, undo_last
-from release.versions import bring_back, retire, set_licence
+from release.versions import retire, set_licence, unretire
 from review.assignment import next_offer
-from review.corrections import correct
+from review.corrections import save_correction
 from review.queue import claim, set_queue
-from review.rankings import give_reason, rank, strengthen, undo
-from review.reasons import set_chips
-from review.reveals import opened, project_history, reveal
+from review.rankings import give_reason, rank, strengthen_ranking, undo
+from review.reasons import set_reasons
+from review.reveals import list_project_changes, open_comparison, reveal_comparison
 from stats.verdicts import Verdict
 from tests.app_pages import open_page
 from tests.contests import an_evaluation
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.both_databases
 
 
 def changes(s: Session, table: str) -> list[tuple[dict[str, object] | None, dict[str, object] | None, int | None]]:
-    rows = s.scalars(select(Change).where(Change.table == table).order_by(Change.id))
+    rows = s.scalars(select(AuditRecord).where(AuditRecord.table == table).order_by(AuditRecord.id))
     return [(row.before, row.after, row.reviewer_id) for row in rows]
 
 
@@ -44,26 +44,27 @@ def test_every_change_to_a_ranking_is_kept_with_old_and_new_value(s: Session, pa
     ann = a_reviewer(s, s.get_one(Project, pair.project_id), Role.ANNOTATOR)
     ranking = rank(s, by=ann.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     give_reason(s, by=ann.id, ranking_id=ranking.id, reason="kinder")
-    strengthen(s, by=ann.id, ranking_id=ranking.id)
-    set_chips(s, by=ann.id, ranking_id=ranking.id, praise=["Warm"], faults=[])
-    set_chips(s, by=ann.id, ranking_id=ranking.id, praise=[], faults=["Tone"])
+    strengthen_ranking(s, by=ann.id, ranking_id=ranking.id)
+    set_reasons(s, by=ann.id, ranking_id=ranking.id, praise=["Warm"], faults=[])
+    set_reasons(s, by=ann.id, ranking_id=ranking.id, praise=[], faults=["Tone"])
     undo(s, by=ann.id, ranking_id=ranking.id)
     added, reason, strength, undone = changes(s, "ranking")
     assert added[0] is None
     assert added[1] is not None
-    assert (added[1]["comparison_id"], added[1]["drawn"], added[2]) == (pair.id, "RANDOM", ann.id)
+    assert (added[1]["comparison_id"], added[1]["sampling_reason"], added[2]) == (pair.id, "RANDOM", ann.id)
     assert reason == ({"reason": None}, {"reason": "kinder"}, ann.id)
     assert strength == ({"strength": 1}, {"strength": 2}, ann.id)
     assert undone[0] == {"undone_at": None}
-    chips = changes(s, "chip")
+    chips = changes(s, "ranking_reason")
     assert [(before and before["label"], after and after["label"]) for before, after, _ in chips] == [
         (None, "Warm"),
         (None, "Tone"),
         ("Warm", None),
     ]
-    assert {row.comparison_id for row in s.scalars(select(Change).where(Change.table.in_(["ranking", "chip"])))} == {
-        pair.id
-    }
+    assert {
+        row.comparison_id
+        for row in s.scalars(select(AuditRecord).where(AuditRecord.table.in_(["ranking", "ranking_reason"])))
+    } == {pair.id}
 
 
 def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s: Session, pair: Comparison) -> None:
@@ -72,8 +73,8 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     other = a_reviewer(s, project, Role.MANAGER, Role.ANNOTATOR)
     set_queue(s, by=manager.id, project_id=project.id, people=2, share=0.5)
     edit_project(s, by=manager.id, project_id=project.id, task="Answer", instructions="", guideline="Be kind.")
-    leave(s, by=manager.id, project_id=project.id, reviewer_id=other.id, role=Role.ANNOTATOR)
-    correct(s, by=manager.id, response_id=pair.responses[0].id, text="Another text.")
+    remove_role(s, by=manager.id, project_id=project.id, reviewer_id=other.id, role=Role.ANNOTATOR)
+    save_correction(s, by=manager.id, response_id=pair.responses[0].id, text="Another text.")
     queue, edited = changes(s, "project")[-2:]
     assert queue[:2] == ({"people_wanted": None, "overlap_share": 1.0}, {"people_wanted": 2, "overlap_share": 0.5})
     assert edited[1] is not None
@@ -82,7 +83,9 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     before, after, by = changes(s, "membership")[-1]
     assert before is not None
     assert (before["role"], after, by) == ("ANNOTATOR", None, manager.id)
-    assert s.scalars(select(Change.response_id).where(Change.table == "correction")).all() == [pair.responses[0].id]
+    assert s.scalars(select(AuditRecord.response_id).where(AuditRecord.table == "correction")).all() == [
+        pair.responses[0].id
+    ]
 
     held_out = a_prompt(s, project, held_out=True)
     human, model = a_human(s, project), a_model(s, project)
@@ -97,7 +100,7 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     assert taken_back[1] is not None
     assert (taken_back[0]["verdict"], taken_back[1]["verdict"]) == ("TIE", None)
     assert s.scalars(select(Judgment)).one().verdict is None
-    told = project_history(s, by=manager.id, project_id=project.id)
+    told = list_project_changes(s, by=manager.id, project_id=project.id)
     assert {entry.change.table for entry in told} >= {"project", "guideline", "membership", "evaluation"}
     assert "judgment" not in {entry.change.table for entry in told}
 
@@ -110,14 +113,14 @@ def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Sess
     assert changes(s, "model_version") == [], "the program makes models, from what is kept elsewhere"
     set_licence(s, by=manager.id, project_id=project.id, model_version_id=version.id, licence="apache-2.0")
     retire(s, by=manager.id, project_id=project.id, model_version_id=version.id)
-    bring_back(s, by=elsewhere.id, project_id=other.id, model_version_id=version.id)
+    unretire(s, by=elsewhere.id, project_id=other.id, model_version_id=version.id)
     licence, retired, back = changes(s, "model_version")
     assert licence == ({"licence": None}, {"licence": "apache-2.0"}, manager.id)
     assert retired[0] == {"retired_at": None}
     assert retired[1] is not None
     assert (back[0], back[1], back[2]) == (retired[1], {"retired_at": None}, elsewhere.id)
     for by, here in ((manager, project), (elsewhere, other)):
-        told = project_history(s, by=by.id, project_id=here.id)
+        told = list_project_changes(s, by=by.id, project_id=here.id)
         assert [entry.name for entry in told if entry.change.table == "model_version"] == [version.name] * 3
 
 
@@ -138,13 +141,15 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
     assert re.search(r"<td>retired: \d\d \w{3} 20\d\d \d\d:\d\d</td>", table)
 
 
-@pytest.mark.parametrize("attempt", [update(Change).values(table="x"), delete(Change)], ids=["change", "delete"])
+@pytest.mark.parametrize(
+    "attempt", [update(AuditRecord).values(table="x"), delete(AuditRecord)], ids=["change", "delete"]
+)
 def test_the_database_itself_refuses_to_alter_the_trail(s: Session, pair: Comparison, attempt: object) -> None:
     manager = a_reviewer(s, s.get_one(Project, pair.project_id))
     rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     with pytest.raises(DatabaseError, match="only ever added to"), s.begin_nested():
         s.execute(attempt)  # type: ignore[call-overload]
-    assert s.scalar(text("SELECT count(*) FROM change")) > 0
+    assert s.scalar(text("SELECT count(*) FROM audit_record")) > 0
 
 
 def test_nobody_sees_what_others_said_before_ranking_or_giving_that_up(s: Session, pair: Comparison) -> None:
@@ -152,20 +157,22 @@ def test_nobody_sees_what_others_said_before_ranking_or_giving_that_up(s: Sessio
     manager, other = a_reviewer(s, project), a_reviewer(s, project)
     ann = a_reviewer(s, project, Role.ANNOTATOR)
     rank(s, by=ann.id, comparison_id=pair.id, order=Verdict.LEFT.order, reason="kinder")
-    sealed = opened(s, by=manager.id, comparison_id=pair.id)
+    sealed = open_comparison(s, by=manager.id, comparison_id=pair.id)
     assert sealed.sealed
     assert not [*sealed.rankings, *sealed.history, *sealed.corrections]
     assert {one.responder for one in sealed.responses} == {""}
-    reveal(s, by=manager.id, comparison_id=pair.id)
-    seen = opened(s, by=manager.id, comparison_id=pair.id)
+    reveal_comparison(s, by=manager.id, comparison_id=pair.id)
+    seen = open_comparison(s, by=manager.id, comparison_id=pair.id)
     assert [(one.reviewer.label, one.reason) for one in seen.rankings] == [(ann.label, "kinder")]
     assert {"ranking", "reveal"} <= {entry.change.table for entry in seen.history}
     assert next_offer(s, project_id=project.id, reviewer_id=manager.id) is None
     with pytest.raises(Refused, match="seen what others said"):
         rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     rank(s, by=other.id, comparison_id=pair.id, order=Verdict.TIE.order)
-    assert len(opened(s, by=other.id, comparison_id=pair.id).rankings) == 2, "who has ranked may look at no price"
-    for action in (reveal, opened):
+    assert len(open_comparison(s, by=other.id, comparison_id=pair.id).rankings) == 2, (
+        "who has ranked may look at no price"
+    )
+    for action in (reveal_comparison, open_comparison):
         with pytest.raises(NotAllowed):
             action(s, by=ann.id, comparison_id=pair.id)
         with pytest.raises(NotFound):
@@ -196,9 +203,9 @@ def test_what_was_opened_can_be_read_when_the_session_is_closed() -> None:
         replies = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
         comparison_id, asked = a_comparison(s, *replies).id, prompt.text
     with session() as s:
-        sealed = opened(s, by=manager_id, comparison_id=comparison_id)
-        reveal(s, by=manager_id, comparison_id=comparison_id)
+        sealed = open_comparison(s, by=manager_id, comparison_id=comparison_id)
+        reveal_comparison(s, by=manager_id, comparison_id=comparison_id)
     with session() as s:
-        seen = opened(s, by=manager_id, comparison_id=comparison_id)
+        seen = open_comparison(s, by=manager_id, comparison_id=comparison_id)
     assert sealed.comparison.prompt.text == seen.comparison.prompt.text == asked
     assert [entry.change.table for entry in seen.history] == ["reveal"]

@@ -36,23 +36,23 @@ from tests.factories import (
     saved,
     sure,
 )
-from training.data.classes_and_values import Labels, Values, amount, task_of
-from training.data.inspected_rows import InspectedRow, Remark, RowSource, of_whom
-from training.data.inspecting import Reader, count_tokens, inspected, reader_of
+from training.data.classes_and_values import Labels, Values, find_tasks, parse_amount
+from training.data.inspected_rows import InspectedRow, Remark, RowSource, filter_by_source
+from training.data.inspecting import RowTokenizer, count_tokens, inspect_snapshot, load_tokenizer_of
 from training.data.inspection import (
     RowFilter,
     bins,
+    compare_lengths,
     disagreement,
-    lengths,
+    find_repetition,
     opening,
-    repeats,
     responder_finding,
-    responders,
-    to_read,
+    responder_wins,
+    select_rows,
 )
 from training.data.rows import FrozenRow
-from training.data.snapshot import folder_of, freeze
-from training.data.token_fit import RowTokens, fit, joined, pieces
+from training.data.snapshot import freeze, snapshot_folder
+from training.data.token_fit import RowTokens, cut_pieces, fit, join_pieces
 from ui.data_charts import pieces_html
 
 CHAT = (
@@ -80,7 +80,7 @@ def a_row(chosen: str = "Yes, it is.", rejected: str = "No.", number: int = 1, *
         },
     )
     known = {"number": number, "split": Split.TRAIN, "chosen_by": "Rosalind", "rejected_by": "Dev", **fields}
-    return InspectedRow(row=row, **known)
+    return InspectedRow(frozen=row, **known)
 
 
 def rows_of(*chosen: str, rejected: str = "No.", **fields: Any) -> list[InspectedRow]:
@@ -107,11 +107,11 @@ def test_rows_of_one_prompt_count_as_less_than_rows_of_many() -> None:
 
 def test_no_rows_tell_nothing() -> None:
     assert (proportion([]).low, proportion([]).high) == (0.0, 1.0)
-    assert not lengths([]).finding.warns
+    assert not compare_lengths([]).finding.warns
     assert bins({"chosen": []}) == []
-    assert (responders([]), task_of([]), repeats([], prose=True).findings) == ([], (), ())
+    assert (responder_wins([]), find_tasks([]), find_repetition([], prose=True).findings) == ([], (), ())
     assert fit([], limit=10).longest == 0
-    assert disagreement([], left_out=0).several == 0
+    assert disagreement([], left_out=0).ranked_by_several == 0
 
 
 WORDS = st.integers(0, 12).map(lambda n: "word " * n)
@@ -119,29 +119,31 @@ WORDS = st.integers(0, 12).map(lambda n: "word " * n)
 
 @given(st.lists(st.tuples(WORDS, WORDS), max_size=30))
 def test_turning_every_pair_round_turns_the_longer_ones_share_round(pairs: list[tuple[str, str]]) -> None:
-    found = lengths([a_row(*pair, number) for number, pair in enumerate(pairs, 1)])
-    turned = lengths([a_row(*pair[::-1], number) for number, pair in enumerate(pairs, 1)])
+    found = compare_lengths([a_row(*pair, number) for number, pair in enumerate(pairs, 1)])
+    turned = compare_lengths([a_row(*pair[::-1], number) for number, pair in enumerate(pairs, 1)])
     assert turned.longer.count == found.longer.n - found.longer.count
     assert [-one for one in turned.differences] == list(found.differences)
 
 
 def test_the_finding_claims_what_the_interval_allows() -> None:
     longer = rows_of(*["one two three"] * 20)
-    assert lengths(longer).finding.sentence.startswith("The longer reply won in 100 % [84, 100] of 20 pairs: a model")
-    assert lengths(longer).finding.warns
+    assert compare_lengths(longer).finding.sentence.startswith(
+        "The longer reply won in 100 % [84, 100] of 20 pairs: a model"
+    )
+    assert compare_lengths(longer).finding.warns
     mixed = [*longer[:5], *(replace(a_row("a", "a b", n)) for n in range(21, 27))]
-    assert lengths(mixed).finding.sentence.endswith("no sign that length decides.")
-    assert "shorter" in lengths(rows_of(*["a"] * 20, rejected="a b c")).finding.sentence
+    assert compare_lengths(mixed).finding.sentence.endswith("no sign that length decides.")
+    assert "shorter" in compare_lengths(rows_of(*["a"] * 20, rejected="a b c")).finding.sentence
 
 
 def test_nothing_simulated_is_called_a_persons_word() -> None:
     rule = rows_of(*["one two three"] * 20, simulated=True)
-    assert "20 simulated pairs (no person chose)" in lengths(rule).finding.sentence
+    assert "20 simulated pairs (no person chose)" in compare_lengths(rule).finding.sentence
     both = [*rule, *(a_row("a b c", "a", number) for number in range(21, 31))]
-    assert "30 pairs, 20 of them simulated" in lengths(both).finding.sentence
-    assert len(of_whom(both, RowSource.PEOPLE)) == 10
-    assert of_whom(both, RowSource.ALL) == both
-    assert len(of_whom(both, RowSource.SIMULATED)) == 20
+    assert "30 pairs, 20 of them simulated" in compare_lengths(both).finding.sentence
+    assert len(filter_by_source(both, RowSource.PEOPLE)) == 10
+    assert filter_by_source(both, RowSource.ALL) == both
+    assert len(filter_by_source(both, RowSource.SIMULATED)) == 20
 
 
 @given(
@@ -164,12 +166,12 @@ def test_a_responder_wins_the_rows_in_which_its_reply_is_chosen_beside_anothers(
         a_row(number=20, chosen_by="Dev", rejected_by="Dev"),
         a_row(number=21, chosen_by="Correction by Ana", correction_id=1, ranking_id=None),
     ]
-    rosalind, dev = responders(rows)
+    rosalind, dev = responder_wins(rows)
     assert (rosalind.responder, rosalind.won.count, rosalind.won.n, dev.won.count) == ("Rosalind", 18, 19, 1)
     assert (rosalind.corrected, dev.corrected) == (0, 1)
     assert "Rosalind were chosen in 95 %" in responder_finding([rosalind, dev], rows).sentence
     alone = [a_row(chosen_by="Dev")]
-    assert "No row sets two" in responder_finding(responders(alone), alone).sentence
+    assert "No row sets two" in responder_finding(responder_wins(alone), alone).sentence
 
 
 def test_pairs_that_several_people_saw_tell_how_far_they_disagree() -> None:
@@ -177,7 +179,7 @@ def test_pairs_that_several_people_saw_tell_how_far_they_disagree() -> None:
     said = [(same,), (same, same), (same, even), (same, other), (same, even, other), ()]
     rows = [a_row(number=number, outcomes=outcomes) for number, outcomes in enumerate(said, 1)]
     found = disagreement([*rows, a_row(number=9, correction_id=1)], left_out=3)
-    assert (found.pairs, found.several, found.opposite.count, found.even) == (6, 4, 2, 1)
+    assert (found.pairs, found.ranked_by_several, found.opposite.count, found.ties) == (6, 4, 2, 1)
     assert "50 % [" in found.finding.sentence
     assert "3 more orders were left out" in found.finding.sentence
     assert "None of the 1 ranked pairs" in disagreement(rows[:1], left_out=0).finding.sentence
@@ -189,16 +191,16 @@ def test_our_trainer_refuses_what_plain_trl_would_drop_or_cut() -> None:
         RowTokens(2, prompt=10, chosen=11, rejected=5, ends=(9, 3)),  # loses only what follows its end
         RowTokens(3, prompt=18, chosen=5, rejected=9, ends=(3, 7)),
         RowTokens(4, prompt=20, chosen=5, rejected=5, ends=(3, 3)),
-        RowTokens(5, prompt=3, chosen=5, rejected=5, ends=(3, None), apart=True),
+        RowTokens(5, prompt=3, chosen=5, rejected=5, ends=(3, None), misaligned=True),
     ]
     found = fit(tokens, limit=20)
     assert found.too_long == (2, 3, 4)
     assert (found.dropped, found.cut, found.endless, found.lost_tokens) == (1, (2, 1), 2, 1 + 3 + 7 + 10)
     assert "Choose a longest row of at least 27 tokens" in found.finding.sentence
-    assert (found.apart, found.unended) == ((5,), (5,))
+    assert (found.misaligned, found.without_end) == ((5,), (5,))
     assert len(found.refusals) == 2
-    assert "drop 1 whose prompt alone fills it and cut the tail off 2 chosen and 1 rejected" in str(found.elsewhere)
-    assert fit(tokens, limit=27).elsewhere is None
+    assert "drop 1 whose prompt alone fills it and cut the tail off 2 chosen and 1 rejected" in str(found.plain_trl)
+    assert fit(tokens, limit=27).plain_trl is None
     assert not fit(tokens, limit=27).finding.warns
 
 
@@ -222,13 +224,13 @@ def test_pieces_are_the_text_and_count_every_token(text: str, steps: list[tuple[
         start = min(len(text), max(0, place + gap))
         place = min(len(text), start + width)
         spans.append((start, place, special))
-    for found in (pieces(text, spans), joined(pieces(text, spans))):
+    for found in (cut_pieces(text, spans), join_pieces(cut_pieces(text, spans))):
         assert "".join(one.text for one in found) == text
         assert sum(one.tokens for one in found) == len(spans)
 
 
 def test_a_character_of_several_tokens_is_one_piece() -> None:
-    found = pieces("a📚b", [(0, 1, False), (1, 2, False), (1, 2, False), (1, 2, False), (2, 3, False)])
+    found = cut_pieces("a📚b", [(0, 1, False), (1, 2, False), (1, 2, False), (1, 2, False), (2, 3, False)])
     assert [(one.text, one.tokens) for one in found] == [("a", 1), ("📚", 3), ("b", 1)]
 
 
@@ -247,31 +249,31 @@ def test_a_character_of_several_tokens_is_one_piece() -> None:
     ],
 )
 def test_an_amount_is_read_with_its_unit(text: str, value: float, unit: str) -> None:
-    found = sure(amount(text))
+    found = sure(parse_amount(text))
     assert (float(found.value), found.unit) == (value, unit)
 
 
 @pytest.mark.parametrize("text", ["", "none", "10 to 15", "2024-01-05", "We can send it in 3 days", "9" * 40])
 def test_what_is_no_amount_is_none(text: str) -> None:
-    assert amount(text) is None
+    assert parse_amount(text) is None
 
 
 def test_prose_is_no_task_of_classes_or_values() -> None:
-    assert task_of(rows_of(*(f"Thank you for letter {n}, we will answer it soon." for n in range(40)))) == ()
-    assert task_of(rows_of(*(f"Name number {'x' * n}" for n in range(40)))) == ()
+    assert find_tasks(rows_of(*(f"Thank you for letter {n}, we will answer it soon." for n in range(40)))) == ()
+    assert find_tasks(rows_of(*(f"Name number {'x' * n}" for n in range(40)))) == ()
 
 
 def test_labels_that_are_rare_or_always_right_are_told() -> None:
     rows = rows_of(*["Refund"] * 30, *["delivery."] * 3, rejected="DELIVERY")
-    (found,) = task_of(rows)
+    (found,) = find_tasks(rows)
     assert isinstance(found, Labels)
     assert [(one.label, one.chosen, one.rejected) for one in found.counts] == [("Refund", 30, 0), ("delivery.", 3, 33)]
     assert "“Refund” is chosen in 91 %" in found.finding.sentence
     assert "too seldom to be learned: “delivery.”" in found.finding.sentence
-    (even,) = task_of(rows_of(*["yes", "no"] * 10, rejected="I cannot say that of this at all"))
+    (even,) = find_tasks(rows_of(*["yes", "no"] * 10, rejected="I cannot say that of this at all"))
     assert isinstance(even, Labels)
     assert even.finding == Remark("The replies are one of 2 labels in 20 rows.")
-    assert even.elsewhere == (0, 20)
+    assert even.unlabelled == (0, 20)
 
 
 def test_fields_of_json_are_looked_at_one_by_one() -> None:
@@ -279,42 +281,42 @@ def test_fields_of_json_are_looked_at_one_by_one() -> None:
         json.dumps({"class": "a" if n % 2 else "b", "price": 100 * n, "why": f"since {n} of them came"})
         for n in range(30)
     ]
-    found = task_of(rows_of(*replies, rejected="no idea"))
+    found = find_tasks(rows_of(*replies, rejected="no idea"))
     assert [(type(one), one.name) for one in found] == [(Labels, "class"), (Values, "price")]
 
 
 def test_round_values_are_told_from_exact_ones() -> None:
-    (guessed,) = task_of(rows_of(*(f"{50 * n} €" for n in range(1, 61)), rejected="7 €"))
+    (guessed,) = find_tasks(rows_of(*(f"{50 * n} €" for n in range(1, 61)), rejected="7 €"))
     assert isinstance(guessed, Values)
     assert guessed.finding.warns
     assert "100 % are multiples of 10, where chance gives 10 %" in guessed.finding.sentence
     assert guessed.units == {"€": 60}
     assert guessed.digits[0] == 60
-    (exact,) = task_of(rows_of(*(str(137 + 7 * n) for n in range(60))))
+    (exact,) = find_tasks(rows_of(*(str(137 + 7 * n) for n in range(60))))
     assert isinstance(exact, Values)
     assert not exact.finding.warns
-    (cents,) = task_of(rows_of(*(f"{n}.{37 * n % 100:02}" for n in range(11, 60)), *["70", "80", "90"]))
+    (cents,) = find_tasks(rows_of(*(f"{n}.{37 * n % 100:02}" for n in range(11, 60)), *["70", "80", "90"]))
     assert isinstance(cents, Values)
     assert cents.rounds[0].base == 1
     assert cents.rounds[0].chance == 0.01
 
 
 def test_marks_from_a_scale_are_classes() -> None:
-    (found,) = task_of(rows_of(*["1", "3", "5"] * 10, rejected="2"))
+    (found,) = find_tasks(rows_of(*["1", "3", "5"] * 10, rejected="2"))
     assert isinstance(found, Labels)
 
 
 @given(st.lists(st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)), min_size=1, max_size=12))
 def test_any_text_can_be_looked_at(texts: list[str]) -> None:
     rows = rows_of(*texts * 3)
-    for one in task_of(rows):
+    for one in find_tasks(rows):
         assert one.finding.sentence
-    repeats(rows, prose=True)
+    find_repetition(rows, prose=True)
 
 
 @given(st.lists(st.integers(-10_000, 10_000), min_size=10, max_size=60))
 def test_more_values_than_there_are_are_never_round(numbers: list[int]) -> None:
-    for found in task_of(rows_of(*map(str, numbers))):
+    for found in find_tasks(rows_of(*map(str, numbers))):
         if isinstance(found, Values):
             assert all(0 <= one.count <= one.n <= len(numbers) and 0 <= one.p <= 1 for one in found.rounds)
             assert sum(found.digits) == len([n for n in numbers if abs(n) >= 10])
@@ -325,27 +327,27 @@ def test_pasted_texts_shared_openings_and_faults_are_counted() -> None:
     rows = [
         *rows_of(*(letter.format(name, name) for name in ("Ann", "Ben", "Cy", "Di", "Ed", "Flo"))),
         a_row("We are  sorry.", number=7, chosen_cut=True),
-        a_row("We are sorry.", number=8, near=True, correction_id=4),
+        a_row("We are sorry.", number=8, nearly_same=True, correction_id=4),
         a_row(" ", number=9),
     ]
-    found = repeats(rows, prose=True)
+    found = find_repetition(rows, prose=True)
     assert [(one.text, one.prompts) for one in found.texts] == [("We are sorry.", 2)]
     assert (found.openings[0].words, found.openings[0].chosen) == ("thank you for your kind", 6)
     assert (found.pasted, found.cut, found.empty, found.near, found.near_corrections) == (2, (1, 0), (1, 0), (8,), 1)
     assert len(found.findings) == 5
-    assert not repeats(rows, prose=False).texts
+    assert not find_repetition(rows, prose=False).texts
     assert opening("Too short") is None
 
 
 def test_rows_are_read_in_an_order_that_a_seed_fixes() -> None:
     rows = rows_of(*(f"word {'more ' * n}" for n in range(30)))
-    first = to_read(rows, seed=1)
-    assert first == to_read(rows[::-1], seed=1)
-    assert first != to_read(rows, seed=2)
+    first = select_rows(rows, seed=1)
+    assert first == select_rows(rows[::-1], seed=1)
+    assert first != select_rows(rows, seed=2)
     assert sorted(one.number for one in first) == list(range(1, 31))
-    assert to_read(rows, which=RowFilter.LONGEST)[0].number == 30
-    assert to_read(rows, which=RowFilter.SHORTEST)[0].number == 1
-    assert to_read(rows, which=RowFilter.LONGEST, tokens={1: 99})[0].number == 1
+    assert select_rows(rows, which=RowFilter.LONGEST)[0].number == 30
+    assert select_rows(rows, which=RowFilter.SHORTEST)[0].number == 1
+    assert select_rows(rows, which=RowFilter.LONGEST, tokens={1: 99})[0].number == 1
 
 
 def test_rows_are_filtered() -> None:
@@ -355,10 +357,10 @@ def test_rows_are_filtered() -> None:
         a_row(number=3, correction_id=1),
         a_row("Yes.", "No, I do not.", number=4, reviewer="Ben"),
     ]
-    kinds = {which: [one.number for one in to_read(rows, which=which)] for which in RowFilter}
+    kinds = {which: [one.number for one in select_rows(rows, which=which)] for which in RowFilter}
     assert (kinds[RowFilter.SIMULATED], kinds[RowFilter.SYNTHETIC], kinds[RowFilter.CORRECTIONS]) == ([1], [2], [3])
     assert kinds[RowFilter.SHORTER_WON] == [4]
-    assert [one.number for one in to_read(rows, reviewer="Ben")] == [4]
+    assert [one.number for one in select_rows(rows, reviewer="Ben")] == [4]
 
 
 @pytest.fixture(scope="session")
@@ -383,9 +385,9 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def reader(s: Session, folder: Path, **fields: Any) -> Reader:
+def reader(s: Session, folder: Path, **fields: Any) -> RowTokenizer:
     version = saved(s, ModelVersion, name=f"Model in {folder.name}", location=str(folder), **fields)
-    return reader_of(s, model_id=version.id)
+    return load_tokenizer_of(s, model_id=version.id)
 
 
 def test_a_row_is_cut_into_the_tokens_that_the_model_reads(s: Session, small_model: Path) -> None:
@@ -395,13 +397,13 @@ def test_a_row_is_cut_into_the_tokens_that_the_model_reads(s: Session, small_mod
     (counted,) = count_tokens(found, [row])
     assert counted == read.tokens
     prompt, chosen = ("".join(one.text for one in part) for part in (read.prompt, read.chosen))
-    assert prompt == found.text(row.row.prompt, reply_next=True)
+    assert prompt == found.text(row.frozen.prompt, reply_next=True)
     assert chosen == "Thank you 📚\nBye<|im_end|>\n"
     assert [one.text for one in read.chosen if one.special] == ["<|im_end|>"]
     assert sum(one.tokens for one in read.prompt) == counted.prompt
     assert sum(one.tokens for one in read.rejected) == counted.rejected
     assert counted.ends == (counted.chosen - 2, counted.rejected - 2)
-    assert not counted.apart
+    assert not counted.misaligned
 
 
 def test_a_reply_with_the_models_own_mark_and_a_template_that_changes_the_prompt_are_noticed(
@@ -414,7 +416,7 @@ def test_a_reply_with_the_models_own_mark_and_a_template_that_changes_the_prompt
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "chat_template": told}))
     apart = reader(s, tmp_path)
     (counted,) = count_tokens(apart, [a_row()])
-    assert (counted.apart, counted.prompt) == (True, 0)
+    assert (counted.misaligned, counted.prompt) == (True, 0)
     assert "".join(one.text for one in apart.read(a_row()).chosen).startswith("3<|im_start|>")
 
 
@@ -423,7 +425,7 @@ def test_counting_tells_how_far_it_is_and_names_the_rows_that_a_template_refuses
 ) -> None:
     heard: list[tuple[int, int]] = []
     rows = rows_of(*["Yes."] * 501)
-    count_tokens(reader(s, small_model), rows, told=lambda done, of: heard.append((done, of)))
+    count_tokens(reader(s, small_model), rows, on_progress=lambda done, of: heard.append((done, of)))
     assert heard == [(250, 501), (500, 501), (501, 501)]
     (tmp_path / "tokenizer.json").write_text((small_model / "tokenizer.json").read_text())
     (tmp_path / "chat_template.jinja").write_text("{{ raise_exception('no system turn') }}")
@@ -436,12 +438,12 @@ def test_a_model_without_a_tokenizer_here_says_what_to_do(s: Session, tmp_path: 
         reader(s, tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(BrokenModel, match="chat template of"):
-        reader_of(s, model_id=s.scalars(select(ModelVersion.id)).one())
+        load_tokenizer_of(s, model_id=s.scalars(select(ModelVersion.id)).one())
     (tmp_path / "chat_template.jinja").write_text(CHAT)
     with pytest.raises(BrokenModel, match="cannot be read as a tokenizer"):
-        reader_of(s, model_id=s.scalars(select(ModelVersion.id)).one())
+        load_tokenizer_of(s, model_id=s.scalars(select(ModelVersion.id)).one())
     with pytest.raises(NotFound):
-        reader_of(s, model_id=99)
+        load_tokenizer_of(s, model_id=99)
 
 
 def test_an_adapter_that_is_not_merged_yet_is_read_by_its_parents_tokenizer(s: Session, small_model: Path) -> None:
@@ -451,14 +453,14 @@ def test_an_adapter_that_is_not_merged_yet_is_read_by_its_parents_tokenizer(s: S
 
 
 def test_what_a_template_adds_is_coloured_and_no_text_becomes_html() -> None:
-    found = pieces("<b>\n<|im_end|>", [(0, 3, False), (3, 4, False), (4, 14, True)])
+    found = cut_pieces("<b>\n<|im_end|>", [(0, 3, False), (3, 4, False), (4, 14, True)])
     assert pieces_html(found, cut=False) == "&lt;b&gt;\n<b>&lt;|im_end|&gt;</b>"
     assert pieces_html(found, cut=True) == "<i>&lt;b&gt;</i><i><u>↵</u>\n</i><b>&lt;|im_end|&gt;</b>"
 
 
 @pytest.mark.slow
 def test_tokens_are_those_of_the_trainer(s: Session, default_model: Path) -> None:
-    from training.trainer.guards import encode
+    from training.trainer.guards import encode_row
     from training.trainer.weights import load_tokenizer
 
     file = ROOT / "examples" / "publisher_emails" / "train.jsonl"
@@ -467,9 +469,11 @@ def test_tokens_are_those_of_the_trainer(s: Session, default_model: Path) -> Non
     found = reader(s, default_model)
     tokenizer = load_tokenizer(str(default_model), expected=None)
     for row, counted in zip(rows, count_tokens(found, rows), strict=True):
-        theirs = encode(tokenizer, row.row.prompt_id, row.row.prompt, (row.row.chosen, row.row.rejected))
+        theirs = encode_row(
+            tokenizer, row.frozen.prompt_id, row.frozen.prompt, (row.frozen.chosen, row.frozen.rejected)
+        )
         assert (counted.prompt, *counted.replies) == (len(theirs.prompt), *map(len, theirs.replies))
-        assert not counted.apart
+        assert not counted.misaligned
         assert None not in counted.ends
 
 
@@ -500,31 +504,31 @@ def a_frozen_project(s: Session, **fields: Any) -> tuple[Snapshot, int]:
 @pytest.mark.both_databases
 def test_rows_come_with_who_wrote_them_and_what_people_said(s: Session) -> None:
     snapshot, by = a_frozen_project(s)
-    found = inspected(s, by=by, project_id=snapshot.project_id, snapshot_id=snapshot.id)
+    found = inspect_snapshot(s, by=by, project_id=snapshot.project_id, snapshot_id=snapshot.id)
     assert [one.number for one in found.rows] == list(range(1, 13))
     correction = next(one for one in found.rows if one.corrected)
-    assert (correction.chosen_by, correction.rejected_by) == (f"Correction by {correction.row.reviewer}", "Base")
+    assert (correction.chosen_by, correction.rejected_by) == (f"Correction by {correction.frozen.reviewer}", "Base")
     assert correction.outcomes == ()
     assert len(correction.comparison_ids) == 1
     several = next(one for one in found.rows if len(one.outcomes) > 1)
     assert sorted(several.outcomes) == [Outcome.TIE, Outcome.WIN]
     assert sum(one.rejected_cut for one in found.rows) == 1
-    assert not any(one.chosen_cut or one.near for one in found.rows)
+    assert not any(one.chosen_cut or one.nearly_same for one in found.rows)
     assert {one.chosen_by for one in found.rows if not one.corrected} == {"Ann"}
-    assert found.opposite == 1, "the rule said the opposite"
+    assert found.opposite_orders == 1, "the rule said the opposite"
 
 
 def test_only_a_manager_of_the_project_looks_and_only_at_what_was_frozen(s: Session) -> None:
     snapshot, by = a_frozen_project(s)
     other = a_reviewer(s, a_project(s))
     with pytest.raises(NotAllowed):
-        inspected(s, by=other.id, project_id=snapshot.project_id, snapshot_id=snapshot.id)
+        inspect_snapshot(s, by=other.id, project_id=snapshot.project_id, snapshot_id=snapshot.id)
     with pytest.raises(NotFound):
-        inspected(s, by=by, project_id=snapshot.project_id, snapshot_id=99)
-    file = folder_of(snapshot) / "train.jsonl"
+        inspect_snapshot(s, by=by, project_id=snapshot.project_id, snapshot_id=99)
+    file = snapshot_folder(snapshot) / "train.jsonl"
     file.write_text(file.read_text().replace("It left", "It stayed"))
     with pytest.raises(Refused, match="changed after it was frozen"):
-        inspected(s, by=by, project_id=snapshot.project_id, snapshot_id=snapshot.id)
+        inspect_snapshot(s, by=by, project_id=snapshot.project_id, snapshot_id=snapshot.id)
 
 
 @pytest.fixture

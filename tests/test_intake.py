@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Role
-from db.people import join, roles_of
+from db.people import add_member, roles_of
 from errors import BadFile, NotAllowed
-from intake.mapping import ColumnMapping, HeldOut, guess_mapping, picked_column
+from intake.mapping import ColumnMapping, HeldOutChoice, guess_mapping, read_pick
 from intake.plan import ImportPlan, plan_import
-from intake.prompts import Imported, save_import
+from intake.prompts import ImportResult, save_import
 from intake.reading import Table, read_table
 from tests.factories import a_project, a_reviewer
 
@@ -30,7 +30,9 @@ def project_of(s: Session) -> Project:
     return s.scalars(select(Project)).first() or a_project(s)
 
 
-def imported(s: Session, text: str, mapping: ColumnMapping, name: str = "emails.csv") -> tuple[Imported, ImportPlan]:
+def imported(
+    s: Session, text: str, mapping: ColumnMapping, name: str = "emails.csv"
+) -> tuple[ImportResult, ImportPlan]:
     project = project_of(s)
     by = a_reviewer(s, project)
     return save_import(
@@ -184,16 +186,18 @@ def test_near_duplicates_of_a_training_prompt_never_become_held_out(s: Session) 
     text = "My parcel with the order number MB-1001 has still not arrived and I am rather cross about it."
     imported(s, f"email\n{text}\n", ColumnMapping(prompt="email"))
     done, plan = imported(
-        s, f"email\n{text} Please help!\nDo you sell maps?\n", ColumnMapping(prompt="email", held_out=HeldOut.ALL)
+        s, f"email\n{text} Please help!\nDo you sell maps?\n", ColumnMapping(prompt="email", held_out=HeldOutChoice.ALL)
     )
     assert done.prompts == 2
     assert [planned.prompt.held_out for planned in plan.prompts] == [False, True]
     assert "nearly repeats a training prompt" in plan.problems[0].message
 
 
-@pytest.mark.parametrize("first", [HeldOut.NONE, HeldOut.ALL])
-def test_a_prompt_near_both_sides_is_left_out_and_nothing_held_out_reaches_training(s: Session, first: HeldOut) -> None:
-    second = HeldOut.ALL if first is HeldOut.NONE else HeldOut.NONE
+@pytest.mark.parametrize("first", [HeldOutChoice.NONE, HeldOutChoice.ALL])
+def test_a_prompt_near_both_sides_is_left_out_and_nothing_held_out_reaches_training(
+    s: Session, first: HeldOutChoice
+) -> None:
+    second = HeldOutChoice.ALL if first is HeldOutChoice.NONE else HeldOutChoice.NONE
     words = "my parcel with seven blue atlases and the small red globe has not come to the school office".split()
     left, right = [*words, "yesterday", "again"], [*words[3:], "on friday", "at noon", "or later"]
     between = [*words, "on friday", "at noon"]
@@ -222,7 +226,7 @@ def test_a_held_out_share_keeps_near_duplicates_together_and_is_fixed_by_its_see
     rows = [line for question in questions for line in (question, f"{question}?")]
     table = read("email\n" + "\n".join(rows) + "\n")
     project = a_project(s)
-    mapping = ColumnMapping(prompt="email", held_out=HeldOut.SHARE, held_out_share=0.5)
+    mapping = ColumnMapping(prompt="email", held_out=HeldOutChoice.SHARE, held_out_share=0.5)
     plan = plan_import(s, project_id=project.id, table=table, mapping=mapping)
     again = plan_import(s, project_id=project.id, table=table, mapping=mapping)
     assert [p.prompt.held_out for p in plan.prompts] == [p.prompt.held_out for p in again.prompts]
@@ -238,7 +242,7 @@ def test_a_held_out_prompts_pick_is_left_aside(s: Session) -> None:
         responses={"reply_ann": "Ann", "reply_bob": "Bob"},
         picked="picked",
         picked_by="Mara",
-        held_out=HeldOut.ALL,
+        held_out=HeldOutChoice.ALL,
     )
     done, plan = imported(s, text, mapping)
     assert (done.prompts, done.responses, done.rankings) == (1, 2, 0)
@@ -261,7 +265,7 @@ def test_replies_by_somebody_who_uses_the_app_are_theirs_whichever_came_first(s:
     ann = a_reviewer(s, project, Role.REVIEWER, name="Ann")
     mapping = ColumnMapping(prompt="email", responses={"reply_ann": "ann", "reply_bo": "Bo"})
     imported(s, "email,reply_ann,reply_bo\nWhere is it?,Soon.,Later.\n", mapping)
-    bo = join(s, project_id=project.id, name="Bo", role=Role.ANNOTATOR, by=None)
+    bo = add_member(s, project_id=project.id, name="Bo", role=Role.ANNOTATOR, by=None)
     owners = {r.name: r.reviewer_id for r in s.scalars(select(Responder))}
     assert owners == {"ann": ann.id, "Bo": bo.id}
 
@@ -291,7 +295,7 @@ def test_the_mapping_is_guessed_from_usual_names() -> None:
 )
 def test_a_pick_can_be_said_in_several_ways(cell: str, column: str | None) -> None:
     mapping = ColumnMapping(prompt="e", responses={"reply_rosalind": "Rosalind", "reply_dev": "Dev Malhotra"})
-    assert picked_column(cell, mapping) == column
+    assert read_pick(cell, mapping) == column
 
 
 def test_no_column_is_guessed_to_mean_two_things(s: Session) -> None:

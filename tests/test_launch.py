@@ -17,7 +17,7 @@ from training.trainer.processes import (
     accelerate_command,
     accelerate_config,
     check_resources,
-    share_out,
+    train_in_processes,
 )
 from training.trainer.run_folder import RunInput
 
@@ -81,7 +81,7 @@ def failed(progress: Progress) -> None:
 def test_the_sentence_of_a_process_that_gave_up_stays(shared: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
     failed(shared)
     with pytest.raises(RunLost):
-        share_out(shared, GIVEN)
+        train_in_processes(shared, GIVEN)
 
 
 @pytest.mark.parametrize("shared", ["1 / 0"], indirect=True)
@@ -89,14 +89,14 @@ def test_processes_that_leave_no_sentence_leave_the_end_of_their_log(shared: Pro
     noise = "E1122 torch/distributed/elastic/multiprocessing/api.py:988] failed (exitcode: 1)\nTraceback\nChildFailed"
     shared.log.write_text(f"[rank0]: Traceback\n[rank0]: ValueError: no\n{noise}")
     with pytest.raises(TrainingFailed, match=r"(?s)error that it did not expect.*ValueError: no") as caught:
-        share_out(shared, GIVEN)
+        train_in_processes(shared, GIVEN)
     assert "ChildFailed" not in str(caught.value)
 
 
 @pytest.mark.parametrize("shared", ["import os; os.kill(os.getpid(), 9)"], indirect=True)
 def test_a_process_that_the_system_killed_is_told_of_its_memory(shared: Progress) -> None:
     with pytest.raises(TrainingFailed, match="memory ran out"):
-        share_out(shared, GIVEN)
+        train_in_processes(shared, GIVEN)
 
 
 def test_one_of_several_processes_trains_and_registers_nothing(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from errors import TrainingFailed
 from jobs.progress import Progress, RunLost, unmanaged
 from tests.trainings import a_run, a_training, losses, rows
 from training.trainer import processes as launching
-from training.trainer.processes import Silent, share_out
+from training.trainer.processes import NullListener, train_in_processes
 from training.trainer.run_folder import ADAPTER, METRICS, RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
@@ -56,7 +56,7 @@ def one_process(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.trainer.train import train
 
     folder = a_run(tmp_path_factory.mktemp("one"), tiny, ROWS)
-    train(folder, Silent())
+    train(folder, NullListener())
     return folder
 
 
@@ -100,7 +100,7 @@ def same_as(one: Path, progress: Progress) -> None:
 
 
 def test_two_processes_learn_what_one_does(one_process: Path, shared: Progress) -> None:
-    share_out(shared, RunFolder(shared.folder).input())
+    train_in_processes(shared, RunFolder(shared.folder).input())
     same_as(one_process, shared)
 
 
@@ -113,7 +113,7 @@ def test_a_lost_run_leaves_no_process(shared: Progress) -> None:
             s.get_one(TrainingRun, shared.run_id).attempt += 1
 
     with at_step_three(shared, lose), pytest.raises(RunLost):
-        share_out(shared, RunFolder(shared.folder).input())
+        train_in_processes(shared, RunFolder(shared.folder).input())
     assert seen[0] >= 3, "the launcher and two of its own"
     assert processes_of(shared) == []
     with reading() as s:
@@ -137,10 +137,10 @@ def test_a_model_shared_out_with_fsdp_learns_the_same_and_goes_on_after_being_ki
             process.send_signal(signal.SIGKILL)
 
     with at_step_three(shared, kill), pytest.raises(TrainingFailed):
-        share_out(shared, given, module="tests.fsdp_on_cpu")
+        train_in_processes(shared, given, module="tests.fsdp_on_cpu")
     assert processes_of(shared) == []
     checkpoint = RunFolder(shared.folder).last_checkpoint()
     assert checkpoint is not None
     assert (checkpoint / "pytorch_model_fsdp.bin").exists(), "this was not FSDP"
-    share_out(shared, given, module="tests.fsdp_on_cpu")
+    train_in_processes(shared, given, module="tests.fsdp_on_cpu")
     same_as(one_process, shared)

@@ -30,10 +30,10 @@ from db.session import reading, session
 from errors import NotAllowed, NotEnoughPreferences, NotFound, Refused
 from tests.app_pages import open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer, many_pairs, sure
-from training.data.snapshot import folder_of, freeze
+from training.data.snapshot import freeze, snapshot_folder
 from training.recipe import curve_runs
-from training.recipe.curve_runs import cancel_curve, counts_of, curve_minutes, curves, standing, start_curve
-from training.recipe.learning_curve import SHARES, CurvePoint, finding, right_ones, shared_rows, told_from_chance
+from training.recipe.curve_runs import cancel_curve, count_rows, curve_minutes, curve_status, list_curves, start_curve
+from training.recipe.learning_curve import SHARES, CurvePoint, count_right, describe_trend, explain_chance, take_share
 from training.recipe.recipe import SMALL
 
 
@@ -52,13 +52,13 @@ a_share = st.sampled_from([*SHARES, 0.1, 1 / 3])
 
 @given(some_rows, a_share, a_share, st.integers(0, 5))
 def test_a_smaller_shares_rows_are_all_in_a_larger_one(rows: list[Row], one: float, other: float, seed: int) -> None:
-    few, many = (shared_rows(rows, share, seed) for share in sorted((one, other)))
+    few, many = (take_share(rows, share, seed) for share in sorted((one, other)))
     assert set(few) <= set(many)
 
 
 @given(some_rows, a_share, st.integers(0, 5))
 def test_a_share_has_whole_prompts_its_number_of_rows_and_their_order(rows: list[Row], share: float, seed: int) -> None:
-    taken = shared_rows(rows, share, seed)
+    taken = take_share(rows, share, seed)
     prompts = {row.prompt_id for row in taken}
     assert taken == [row for row in rows if row.prompt_id in prompts]
     assert len(taken) >= share * len(rows) - 1e-5
@@ -69,19 +69,19 @@ def test_a_share_has_whole_prompts_its_number_of_rows_and_their_order(rows: list
 @given(some_rows, st.randoms())
 def test_the_order_of_the_rows_does_not_change_which_are_taken(rows: list[Row], random: Any) -> None:
     shuffled = random.sample(rows, len(rows))
-    assert set(shared_rows(rows, 0.5, 3)) == set(shared_rows(shuffled, 0.5, 3))
+    assert set(take_share(rows, 0.5, 3)) == set(take_share(shuffled, 0.5, 3))
 
 
 def test_the_whole_share_is_every_row_and_another_seed_draws_others() -> None:
     rows = [Row(n, n) for n in range(100)]
-    assert shared_rows(rows, 1.0, 0) == rows
-    assert len(shared_rows(rows, 0.25, 0)) == 25
-    assert shared_rows(rows, 0.25, 0) != shared_rows(rows, 0.25, 1)
+    assert take_share(rows, 1.0, 0) == rows
+    assert len(take_share(rows, 0.25, 0)) == 25
+    assert take_share(rows, 0.25, 0) != take_share(rows, 0.25, 1)
 
 
 def test_near_duplicates_stay_together_where_rows_name_their_cluster() -> None:
     rows = [Row(n, n, f"cluster {n // 4}") for n in range(40)]
-    taken = shared_rows(rows, 0.25, 0)
+    taken = take_share(rows, 0.25, 0)
     assert len(taken) == 12
     assert len({row.cluster for row in taken}) == 3
 
@@ -89,7 +89,7 @@ def test_near_duplicates_stay_together_where_rows_name_their_cluster() -> None:
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.01])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(Refused, match="above 0 and up to 1"):
-        shared_rows([Row(1, 1)], share, 0)
+        take_share([Row(1, 1)], share, 0)
 
 
 def a_point(share: float, right: int, rows: int = 20) -> CurvePoint:
@@ -123,24 +123,24 @@ def test_an_interval_holds_its_point_and_mirrors(counted: tuple[int, int]) -> No
 )
 def test_the_finding_claims_no_more_than_the_intervals_allow(before: int, last: int, words: str) -> None:
     points = [a_point(1.0, last), a_point(0.25, 2), a_point(0.75, before)]
-    assert finding(points).startswith(words)
+    assert describe_trend(points).startswith(words)
 
 
 def test_one_point_says_nothing_yet() -> None:
-    assert "Two of the trainings" in finding([a_point(0.25, 12)])
-    assert "Two of the trainings" in finding([])
+    assert "Two of the trainings" in describe_trend([a_point(0.25, 12)])
+    assert "Two of the trainings" in describe_trend([])
 
 
 def test_a_point_whose_interval_takes_in_one_half_is_called_a_guess() -> None:
-    assert told_from_chance([]) is None
-    assert told_from_chance([a_point(0.5, 10), a_point(1.0, 18)]) is None
-    assert told_from_chance([a_point(0.5, 18), a_point(1.0, 11)]) == (
+    assert explain_chance([]) is None
+    assert explain_chance([a_point(0.5, 10), a_point(1.0, 18)]) is None
+    assert explain_chance([a_point(0.5, 18), a_point(1.0, 11)]) == (
         "At 100 % it gets 11 of 20 right: these numbers cannot tell it from guessing."
     )
 
 
 def test_right_rows_are_counted_from_the_trainers_mean() -> None:
-    assert [right_ones(accuracy, 12) for accuracy in (0.0, 0.0833, 0.5, 0.9999, 1.0)] == [0, 1, 6, 12, 12]
+    assert [count_right(accuracy, 12) for accuracy in (0.0, 0.0833, 0.5, 0.9999, 1.0)] == [0, 1, 6, 12, 12]
 
 
 def a_snapshot(s: Session, prompts: int = 110, simulated: bool = False) -> Snapshot:
@@ -192,7 +192,7 @@ def looked(s: Session, run: TrainingRun, accuracy: float | None, step: int = 10)
 def test_four_trainings_are_asked_for_that_differ_in_their_share_alone(s: Session) -> None:
     snapshot = a_snapshot(s)
     curve = a_curve(s, snapshot)
-    runs = standing(s, curve_id=curve.id).runs
+    runs = curve_status(s, curve_id=curve.id).runs
     assert [(run.share, run.model_name) for run in runs] == [
         (0.25, "Before summer, 25 %"),
         (0.5, "Before summer, 50 %"),
@@ -201,15 +201,15 @@ def test_four_trainings_are_asked_for_that_differ_in_their_share_alone(s: Sessio
     ]
     assert {(run.status, run.snapshot_id, run.curve_id) for run in runs} == {(RunStatus.QUEUED, snapshot.id, curve.id)}
     assert {run.recipe.name for run in runs} == {SMALL.name}
-    assert standing(s, curve_id=curve.id).title == "Before summer"
-    assert [one.id for one in curves(s, project_id=snapshot.project_id)] == [curve.id]
-    assert curves(s, project_id=snapshot.project_id + 1) == []
+    assert curve_status(s, curve_id=curve.id).title == "Before summer"
+    assert [one.id for one in list_curves(s, project_id=snapshot.project_id)] == [curve.id]
+    assert list_curves(s, project_id=snapshot.project_id + 1) == []
 
 
 @pytest.mark.both_databases
 def test_points_come_from_trainings_that_are_done_and_from_the_model_that_was_kept(s: Session) -> None:
     curve = a_curve(s, a_snapshot(s))
-    first, second, third, fourth = standing(s, curve_id=curve.id).runs
+    first, second, third, fourth = curve_status(s, curve_id=curve.id).runs
     for run in (first, second, third):
         run.status = RunStatus.SUCCEEDED
         looked(s, run, 5 / 11, step=3)
@@ -218,7 +218,7 @@ def test_points_come_from_trainings_that_are_done_and_from_the_model_that_was_ke
     fourth.status = RunStatus.RUNNING
     looked(s, fourth, 1.0)
     s.flush()
-    found = standing(s, curve_id=curve.id)
+    found = curve_status(s, curve_id=curve.id)
     assert [(p.share, p.pairs, p.right, p.rows, p.step) for p in found.points] == [
         (0.25, 25, 8, 11, 6),
         (0.5, 50, 5, 11, 3),
@@ -229,18 +229,18 @@ def test_points_come_from_trainings_that_are_done_and_from_the_model_that_was_ke
 
 def test_a_training_that_reported_no_accuracy_has_no_point(s: Session) -> None:
     curve = a_curve(s, a_snapshot(s))
-    first, second, *_ = standing(s, curve_id=curve.id).runs
+    first, second, *_ = curve_status(s, curve_id=curve.id).runs
     first.status = second.status = RunStatus.SUCCEEDED
     looked(s, first, None)
     s.flush()
-    assert standing(s, curve_id=curve.id).points == ()
+    assert curve_status(s, curve_id=curve.id).points == ()
 
 
 def test_too_few_validation_rows_are_refused_with_the_remedy(s: Session) -> None:
     snapshot = a_snapshot(s, prompts=99)
     with pytest.raises(NotEnoughPreferences, match=r"9 validation rows.*about 100 prompts"):
         a_curve(s, snapshot)
-    assert curves(s, project_id=snapshot.project_id) == []
+    assert list_curves(s, project_id=snapshot.project_id) == []
 
 
 @pytest.mark.parametrize("method", [Method.SFT, Method.KTO])
@@ -269,11 +269,11 @@ def test_only_a_manager_starts_or_cancels_one_and_only_on_the_projects_own_snaps
 @pytest.mark.both_databases
 def test_cancel_stops_every_training_that_has_not_ended(s: Session) -> None:
     curve = a_curve(s, a_snapshot(s))
-    first, second, *_ = standing(s, curve_id=curve.id).runs
+    first, second, *_ = curve_status(s, curve_id=curve.id).runs
     first.status, second.status = RunStatus.SUCCEEDED, RunStatus.RUNNING
     s.flush()
     cancel_curve(s, by=curve.requested_by_id, curve_id=curve.id)
-    found = standing(s, curve_id=curve.id)
+    found = curve_status(s, curve_id=curve.id)
     assert [run.status for run in found.runs] == [
         RunStatus.SUCCEEDED,
         RunStatus.RUNNING,
@@ -290,7 +290,7 @@ def test_cancel_stops_every_training_that_has_not_ended(s: Session) -> None:
 def test_a_changed_snapshot_is_noticed(s: Session) -> None:
     snapshot = a_snapshot(s)
     curve_runs._counts.cache_clear()
-    file = folder_of(snapshot) / "train.jsonl"
+    file = snapshot_folder(snapshot) / "train.jsonl"
     file.write_text(file.read_text().replace("left today", "left yesterday"))
     with pytest.raises(Refused, match="changed after it was frozen"):
         a_curve(s, snapshot)
@@ -305,7 +305,7 @@ def test_all_four_take_as_long_as_each_by_itself(s: Session, monkeypatch: pytest
 
 
 def test_simulated_rows_are_counted(s: Session) -> None:
-    counts = counts_of(a_snapshot(s, simulated=True), seed=0)
+    counts = count_rows(a_snapshot(s, simulated=True), seed=0)
     assert (counts.simulated, counts.simulated_validation, counts.validation_prompts) == (99, 11, 11)
 
 
@@ -336,7 +336,7 @@ def test_the_page_draws_the_points_says_what_they_tell_and_what_is_simulated(dat
     with session() as s:
         snapshot = a_snapshot(s)
         curve = a_curve(s, snapshot)
-        for run, right in zip(standing(s, curve_id=curve.id).runs, (5, 6, 7, 8), strict=True):
+        for run, right in zip(curve_status(s, curve_id=curve.id).runs, (5, 6, 7, 8), strict=True):
             run.status = RunStatus.SUCCEEDED
             looked(s, run, right / 11)
     page = opened(snapshot)
@@ -353,7 +353,7 @@ def test_a_curve_on_simulated_picks_says_so(database: Path) -> None:
     with session() as s:
         snapshot = a_snapshot(s, simulated=True)
         curve = a_curve(s, snapshot)
-        run = standing(s, curve_id=curve.id).runs[0]
+        run = curve_status(s, curve_id=curve.id).runs[0]
         run.status = RunStatus.SUCCEEDED
         looked(s, run, 6 / 11)
     told = said(opened(snapshot))

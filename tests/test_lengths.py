@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 import review.lengths
 from db.models import Project, Role
 from errors import NotAllowed
-from review.lengths import MeasuredPair, length_balance, longer_sides, longer_won, spread
+from review.lengths import MeasuredPair, length_balance, longer_sides, longer_won, summarize_lengths
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
 PAIRS = st.lists(
@@ -28,12 +28,12 @@ def mirrored(pair: MeasuredPair) -> MeasuredPair:
 
 
 def test_quantiles_are_in_words() -> None:
-    found = spread("Ann", [10, 20, 30, 40, 50], cut=1, told=4)
+    found = summarize_lengths("Ann", [10, 20, 30, 40, 50], cut=1, known=4)
     assert (found.tenth, found.quarter, found.median, found.three_quarters, found.nine_tenths) == (14, 20, 30, 40, 46)
     assert (found.texts, found.cut_share) == (5, 0.25)
-    assert spread("Ann", [3], cut=0, told=0).cut_share is None
+    assert summarize_lengths("Ann", [3], cut=0, known=0).cut_share is None
     with pytest.raises(ValueError, match="No lengths"):
-        spread("Ann", [], cut=0, told=0)
+        summarize_lengths("Ann", [], cut=0, known=0)
 
 
 @given(PAIRS)
@@ -86,11 +86,11 @@ def test_a_projects_lengths_are_those_that_people_see(s: Session, project: Proje
 
     found = length_balance(s, by=manager.id, project_id=project.id)
 
-    assert [(one.whose, one.texts, one.median, one.cut_share) for one in found.spreads] == [
+    assert [(one.label, one.texts, one.median, one.cut_share) for one in found.spreads] == [
         ("Model", 5, 10, 0.8),
         ("Rosalind Achterberg", 5, 4, None),
     ]
-    assert [(one.whose, one.pairs, one.longer, one.same) for one in found.sides] == [
+    assert [(one.label, one.pairs, one.longer, one.equal) for one in found.sides] == [
         ("Model", 5, 4, 0),
         ("Rosalind Achterberg", 5, 1, 0),
     ]
@@ -100,7 +100,7 @@ def test_a_projects_lengths_are_those_that_people_see(s: Session, project: Proje
 
 
 def test_of_many_texts_some_are_measured(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(review.lengths, "EACH", 5)
+    monkeypatch.setattr(review.lengths, "MAX_TEXTS", 5)
     project = a_project(s)
     manager, human = a_reviewer(s, project), a_human(s, project)
     for _ in range(12):

@@ -9,16 +9,16 @@ from db.models import Assertion, AssertionResult, Claim, Evaluation, Judgment, P
 from errors import NotAllowed, Refused
 from eval.report.pairs import (
     AuthoredReply,
+    CandidateOutcome,
     Case,
-    Fate,
     GivenVerdict,
     LossChange,
-    cases,
-    changes,
-    chosen,
-    earlier,
+    count_passed_checks,
+    filter_cases,
+    find_earlier,
+    load_cases,
+    loss_changes,
     may_read,
-    passed,
 )
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html, open_page, press, said
@@ -35,36 +35,38 @@ def a_case(number: int, *outcomes: Outcome, topic: str = "orders", baseline: int
 
 @given(st.lists(st.lists(st.sampled_from(Outcome), min_size=1, max_size=4), max_size=20))
 def test_losses_come_first_then_ties_then_wins_and_none_is_left_out(seen: list[list[Outcome]]) -> None:
-    found = chosen([a_case(n, *outcomes) for n, outcomes in enumerate(seen)])
-    fates = [list(Fate).index(case.fate) for case in found]
+    found = filter_cases([a_case(n, *outcomes) for n, outcomes in enumerate(seen)])
+    fates = [list(CandidateOutcome).index(case.outcome) for case in found]
     assert fates == sorted(fates)
     assert {case.pairing_id for case in found} == set(range(len(seen)))
 
 
 def test_with_a_reviewer_chosen_only_their_word_decides() -> None:
     case = a_case(1, Outcome.LOSS, Outcome.WIN, Outcome.WIN)
-    assert case.fate is Fate.WON
-    (theirs,) = chosen([case], reviewer="r0")
-    assert (theirs.fate, [one.reviewer for one in theirs.said]) == (Fate.LOST, ["r0"])
-    assert chosen([case], reviewer="somebody") == ()
-    assert chosen([case], topic="returns") == ()
+    assert case.outcome is CandidateOutcome.WON
+    (theirs,) = filter_cases([case], reviewer="r0")
+    assert (theirs.outcome, [one.reviewer for one in theirs.verdicts]) == (CandidateOutcome.LOST, ["r0"])
+    assert filter_cases([case], reviewer="somebody") == ()
+    assert filter_cases([case], topic="returns") == ()
 
 
 def test_a_loss_is_fixed_broken_or_still_there() -> None:
     then = [a_case(n, one) for n, one in enumerate((Outcome.LOSS, Outcome.WIN, Outcome.LOSS, Outcome.WIN))]
     new = [a_case(n, one) for n, one in enumerate((Outcome.TIE, Outcome.LOSS, Outcome.LOSS, Outcome.WIN))]
-    found = changes([*new, a_case(9, Outcome.LOSS)], then)
+    found = loss_changes([*new, a_case(9, Outcome.LOSS)], then)
     assert {n: kind for n, (kind, _) in found.items()} == {
         0: LossChange.FIXED,
         1: LossChange.BROKE,
         2: LossChange.STILL_LOST,
     }
-    assert changes([a_case(0, Outcome.WIN, baseline=77)], then) == {}, "another reply of the baseline is another pair"
+    assert loss_changes([a_case(0, Outcome.WIN, baseline=77)], then) == {}, (
+        "another reply of the baseline is another pair"
+    )
 
 
 def test_each_case_names_both_authors_and_the_checks_that_failed(s: Session) -> None:
     judged = Judged(s, prompts=4, same=1)
-    first = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)[0]
+    first = load_cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)[0]
     kept = saved(
         s,
         Assertion,
@@ -77,14 +79,14 @@ def test_each_case_names_both_authors_and_the_checks_that_failed(s: Session) -> 
     for response_id, good in ((first.candidate.response_id, False), (first.baseline.response_id, True)):
         s.add(AssertionResult(assertion_id=kept.id, response_id=response_id, passed=good, detail="found “Sorry”"))
     s.flush()
-    found = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    found = load_cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
     assert len(found) == 6, "pairs of one text were judged by nobody"
     assert found[0].candidate.failed == ("No sorry: found “Sorry”",)
     assert (found[0].baseline.failed, found[0].baseline.checked) == ((), 1)
     assert found[0].candidate.responder == judged.candidate.label
     assert judged.candidate.model_version is not None
     assert judged.candidate.model_version.name in found[0].candidate.made_by
-    assert [(one.responder, one.passed, one.checked) for one in passed(s, found=found)] == [
+    assert [(one.responder, one.passed, one.checked) for one in count_passed_checks(s, cases=found)] == [
         (judged.candidate.label, 0, 1),
         (first.baseline.responder, 1, 1),
     ]
@@ -93,38 +95,38 @@ def test_each_case_names_both_authors_and_the_checks_that_failed(s: Session) -> 
 def test_simulated_verdicts_are_read_apart(s: Session) -> None:
     judged = Judged(s, prompts=2, reviewers=1, simulated=2)
     for simulated, reviewers in ((False, 1), (True, 2)):
-        found = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id, simulated=simulated)
-        assert {len(case.said) for case in found} == {reviewers}
-        assert all(one.reviewer.endswith("(simulated)") == simulated for case in found for one in case.said)
+        found = load_cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id, simulated=simulated)
+        assert {len(case.verdicts) for case in found} == {reviewers}
+        assert all(one.reviewer.endswith("(simulated)") == simulated for case in found for one in case.verdicts)
 
 
 @pytest.mark.both_databases
 def test_a_reviewer_reads_authors_only_while_nothing_is_open(s: Session) -> None:
     judged = Judged(s, prompts=2)
     reviewer = judged.judges[0]
-    assert cases(s, by=reviewer.id, evaluation_id=judged.evaluation.id)
+    assert load_cases(s, by=reviewer.id, evaluation_id=judged.evaluation.id)
     still = an_open_one(s, judged)
     assert not may_read(s, by=reviewer.id, project_id=judged.project.id)
     with pytest.raises(Refused, match="when no evaluation is open"):
-        cases(s, by=reviewer.id, evaluation_id=judged.evaluation.id)
-    assert cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+        load_cases(s, by=reviewer.id, evaluation_id=judged.evaluation.id)
+    assert load_cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
     with pytest.raises(Refused, match="when no evaluation is open"):
-        cases(s, by=judged.manager.id, evaluation_id=still.id)
+        load_cases(s, by=judged.manager.id, evaluation_id=still.id)
     stranger = a_reviewer(s, judged.project, Role.ANNOTATOR)
     with pytest.raises(NotAllowed):
-        cases(s, by=stranger.id, evaluation_id=judged.evaluation.id)
+        load_cases(s, by=stranger.id, evaluation_id=judged.evaluation.id)
 
 
 @pytest.mark.both_databases
 def test_the_earlier_evaluation_is_the_newest_of_an_earlier_model_beside_the_same_replies(s: Session) -> None:
     judged = Judged(s, prompts=4)
-    assert earlier(s, evaluation_id=judged.evaluation.id) is None
+    assert find_earlier(s, evaluation_id=judged.evaluation.id) is None
     later = a_later_one(s, judged, Verdict.RIGHT)
-    found = sure(earlier(s, evaluation_id=later.id))
+    found = sure(find_earlier(s, evaluation_id=later.id))
     assert (found.evaluation, found.shared) == (judged.evaluation, 4)
-    new = cases(s, by=judged.manager.id, evaluation_id=later.id)
-    then = cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
-    assert {kind for kind, _ in changes(new, then).values()} <= {LossChange.BROKE, LossChange.STILL_LOST}
+    new = load_cases(s, by=judged.manager.id, evaluation_id=later.id)
+    then = load_cases(s, by=judged.manager.id, evaluation_id=judged.evaluation.id)
+    assert {kind for kind, _ in loss_changes(new, then).values()} <= {LossChange.BROKE, LossChange.STILL_LOST}
 
 
 def test_the_page_walks_through_the_losses(s: Session) -> None:

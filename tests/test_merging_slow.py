@@ -7,8 +7,8 @@ import pytest
 
 from errors import BrokenModel
 from files import MANIFEST, read_json
-from llm.folder import check_model_folder, dtype_of, hash_weights, template_of
-from llm.merging import NotFinite, ZeroAdapter, merge
+from llm.folder import check_model_folder, hash_weights, read_dtype, read_template
+from llm.merging import InfiniteAdapter, ZeroAdapter, merge
 from llm.template import template_hash
 
 pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
@@ -69,8 +69,10 @@ def test_a_merged_copy_answers_as_the_adapter_does_on_its_base_and_keeps_the_tem
     adapter = an_adapter(tiny, tmp_path / "adapter", **kind)
     (tmp_path / ".merged.tmp").mkdir()
     (tmp_path / ".merged.tmp" / "half").write_text("of a merging that was killed")
-    template = template_hash(template_of(str(tiny)) or "")
-    place = merge(str(tiny), adapter, tmp_path / "merged", expected=template, about={"snapshot_sha256": "abc"})
+    template = template_hash(read_template(str(tiny)) or "")
+    place = merge(
+        str(tiny), adapter, tmp_path / "merged", expected_template_hash=template, manifest={"snapshot_sha256": "abc"}
+    )
     check_model_folder(str(place))
     assert torch.allclose(says(place), says(tiny, adapter), atol=1e-4)
     assert not torch.allclose(says(place), says(tiny), atol=1e-2)
@@ -80,14 +82,14 @@ def test_a_merged_copy_answers_as_the_adapter_does_on_its_base_and_keeps_the_tem
         "template_hash": template,
         "snapshot_sha256": "abc",
     }
-    assert dtype_of(str(place)) == "float32", "a base of half precision would round much of the adapter away"
+    assert read_dtype(str(place)) == "float32", "a base of half precision would round much of the adapter away"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["adapter", "merged"]
 
 
 def test_what_is_there_stays_and_precision_may_be_named(tiny: Path, tmp_path: Path) -> None:
     adapter, place = an_adapter(tiny, tmp_path / "adapter"), tmp_path / "merged"
-    merge(str(tiny), adapter, place, stored="bfloat16")
-    assert dtype_of(str(place)) == "bfloat16"
+    merge(str(tiny), adapter, place, dtype="bfloat16")
+    assert read_dtype(str(place)) == "bfloat16"
     before = hash_weights(place)
     merge(str(tiny), adapter, place)
     assert hash_weights(place) == before
@@ -95,7 +97,7 @@ def test_what_is_there_stays_and_precision_may_be_named(tiny: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("scale", "problem", "sentence"),
-    [(0.0, ZeroAdapter, "changes nothing: it is zero"), (float("inf"), NotFinite, "cannot be merged")],
+    [(0.0, ZeroAdapter, "changes nothing: it is zero"), (float("inf"), InfiniteAdapter, "cannot be merged")],
 )
 def test_an_adapter_that_taught_nothing_or_ran_away_is_refused_and_leaves_nothing(
     tiny: Path, tmp_path: Path, scale: float, problem: type[BrokenModel], sentence: str
@@ -109,7 +111,7 @@ def test_an_adapter_that_taught_nothing_or_ran_away_is_refused_and_leaves_nothin
     with pytest.raises(problem, match=sentence):
         merge(str(tiny), adapter, tmp_path / "merged")
     with pytest.raises(BrokenModel, match="not the one that it was registered with"):
-        merge(str(tiny), adapter, tmp_path / "merged", expected="another")
+        merge(str(tiny), adapter, tmp_path / "merged", expected_template_hash="another")
     with pytest.raises(BrokenModel, match="does not load with"):
         merge(str(tiny), tmp_path / "nowhere", tmp_path / "merged")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["adapter"]

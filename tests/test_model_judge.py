@@ -34,48 +34,48 @@ from db.models import (
 )
 from db.session import reading, session
 from errors import EngineFailed, NotAllowed, NotFound, Refused
-from eval.contestants import readiness
-from eval.evaluations import evaluations
+from eval.contestants import list_readiness
+from eval.evaluations import list_evaluations
 from eval.judge.agreement import (
-    Measures,
-    PersonsVote,
-    TwiceJudged,
-    gain_in_words,
-    helped,
-    measures,
+    JudgeAgreement,
+    PersonVote,
+    SwappedVerdicts,
+    assisted_rate,
+    describe_gain,
+    judge_agreement,
     one_verdict,
-    orders,
-    why_not,
+    order_effects,
+    reason_against_use,
 )
-from eval.judge.findings import JudgeReport, judge_reports
-from eval.judge.message import ANSWERS, QUESTION, default_instructions, judge_message, verdict_in
-from eval.judge.pairs import pairs_of
-from eval.judge.results import as_columns as judge_columns
-from eval.judge.results import judges, passed_over
-from eval.judge.run import SAME_TEXT, SAMPLING, instructions_for, questions_of, request_judge, run
-from eval.judging import progress
-from eval.live import stands
-from eval.protocol import Plan, Stopping, Undecided
+from eval.judge.findings import JudgeReport, build_judge_reports
+from eval.judge.message import ANSWERS, QUESTION, default_instructions, judge_message, parse_verdict
+from eval.judge.pairs import load_judged_pairs
+from eval.judge.results import answer_rows as judge_columns
+from eval.judge.results import count_passed_over, load_judge_findings
+from eval.judge.run import JUDGE_SAMPLING, SAME_TEXT, default_judge_instructions, judge_questions, request_judge, run
+from eval.judging import judging_progress
+from eval.live import current_standing
+from eval.protocol import LeakPolicy, Plan, Stopping
 from eval.report.blocks import Sentence
-from eval.report.findings import report
+from eval.report.findings import build_report
 from eval.report.html import report_html
-from eval.report.methods import methods
-from eval.report.results import Results, results
+from eval.report.methods import methods_appendix
+from eval.report.results import Results, load_results
 from generation import worker
-from generation.responders import Contestant, Remote, Sampling
+from generation.responders import RemoteModel, ResponderSpec, Sampling
 from jobs.progress import Progress, RunLost, unmanaged
 from jobs.runs import KINDS, cancel, pause, try_again
 from llm import client
 from llm.template import TURN_MARK, PromptFormat
 from stats.estimates import CannotEstimate, Interval
-from stats.judge_labels import LEAST_PROMPTS, WithJudge
+from stats.judge_labels import LEAST_PROMPTS, JudgeAssistedRate
 from stats.verdicts import Outcome, Verdict
 from tests.app_pages import html as html_of
 from tests.app_pages import open_page, press, said
 from tests.contests import an_evaluation
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, of_kind, saved, sure
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
-from ui.story import story
+from ui.story import project_progress
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
 LEFT, RIGHT, TIE, BAD = Verdict.LEFT, Verdict.RIGHT, Verdict.TIE, Verdict.BOTH_BAD
@@ -112,7 +112,7 @@ def test_the_context_stands_above_the_prompt_as_reviewers_see_it() -> None:
 
 @given(st.text(), st.text())
 def test_a_guideline_never_becomes_a_field_to_fill_in(task: str, guideline: str) -> None:
-    assert PromptFormat(default_instructions(task, guideline)).named == frozenset()
+    assert PromptFormat(default_instructions(task, guideline)).field_names == frozenset()
 
 
 def test_the_judge_is_told_task_guideline_and_what_it_may_answer() -> None:
@@ -154,12 +154,12 @@ def test_the_judge_is_told_task_guideline_and_what_it_may_answer() -> None:
     ],
 )
 def test_only_a_line_that_is_a_verdict_and_nothing_else_is_one(words: str, verdict: Verdict | None) -> None:
-    assert verdict_in(words) is verdict
+    assert parse_verdict(words) is verdict
 
 
 def test_an_answer_that_was_cut_may_have_meant_to_go_on() -> None:
-    assert verdict_in("A", cut=True) is None
-    assert verdict_in("A\nbecau", cut=True) is LEFT
+    assert parse_verdict("A", cut=True) is None
+    assert parse_verdict("A\nbecau", cut=True) is LEFT
 
 
 @pytest.mark.parametrize(
@@ -192,15 +192,15 @@ def test_candidate_and_baseline_changed_gives_the_opposite(left: Verdict, right:
     assert one_verdict(right, left) is {W: L, L: W, T: T, B: B}[one_verdict(left, right) or T]
 
 
-def twice(n: int, left: Verdict | None, right: Verdict | None, **fields: Any) -> TwiceJudged:
-    return TwiceJudged(str(n), "x", left, right, **fields)
+def twice(n: int, left: Verdict | None, right: Verdict | None, **fields: Any) -> SwappedVerdicts:
+    return SwappedVerdicts(str(n), "x", left, right, **fields)
 
 
 def test_the_two_orders_tell_what_turned_and_which_place_is_favoured() -> None:
     judged = [twice(n, LEFT, LEFT) for n in range(12)] + [twice(99, RIGHT, RIGHT), twice(100, LEFT, TIE)]
     judged += [twice(101, LEFT, RIGHT), twice(102, None, LEFT), twice(103, None, None)]
     judged += [twice(104, None, None, identical=True), twice(105, TIE, BAD)]
-    found = orders(judged)
+    found = order_effects(judged)
     assert (found.pairs, found.read, found.unreadable) == (18, 16, 3)
     assert (found.turned, found.always_first, found.always_second) == (14, 12, 1)
     assert found.turned_share == 14 / 16
@@ -210,28 +210,28 @@ def test_the_two_orders_tell_what_turned_and_which_place_is_favoured() -> None:
 
 def test_a_judge_that_says_nothing_has_no_figures_but_reasons() -> None:
     silent = [twice(n, None, None) for n in range(3)]
-    found = orders(silent)
+    found = order_effects(silent)
     assert isinstance(found.turned_share, CannotEstimate)
     assert isinstance(found.p_value, CannotEstimate)
-    people = [PersonsVote(str(n), "r", "x", W) for n in range(3)]
-    beside = measures(people, silent)
+    people = [PersonVote(str(n), "r", "x", W) for n in range(3)]
+    beside = judge_agreement(people, silent)
     assert isinstance(beside.agreement, CannotEstimate)
     assert isinstance(beside.correlation, CannotEstimate)
-    assert "fewer than 20" in why_not(beside)
+    assert "fewer than 20" in reason_against_use(beside)
 
 
 def test_agreement_is_with_the_majority_with_ties_and_without() -> None:
     people = [
-        *(PersonsVote("1", r, "x", said) for r, said in zip("abc", (W, W, L), strict=True)),  # most: won
-        *(PersonsVote("2", r, "x", said) for r, said in zip("ab", (W, L), strict=True)),  # no majority
-        *(PersonsVote("3", r, "x", said) for r, said in zip("abc", (T, B, L), strict=True)),  # most: neither
-        PersonsVote("4", "a", "x", L),
-        PersonsVote("5", "a", "x", T, asked=False),
-        PersonsVote("6", "a", "x", W),
+        *(PersonVote("1", r, "x", said) for r, said in zip("abc", (W, W, L), strict=True)),  # most: won
+        *(PersonVote("2", r, "x", said) for r, said in zip("ab", (W, L), strict=True)),  # no majority
+        *(PersonVote("3", r, "x", said) for r, said in zip("abc", (T, B, L), strict=True)),  # most: neither
+        PersonVote("4", "a", "x", L),
+        PersonVote("5", "a", "x", T, asked=False),
+        PersonVote("6", "a", "x", W),
     ]
     judged = [twice(1, LEFT, RIGHT), twice(2, LEFT, RIGHT), twice(3, LEFT, LEFT), twice(4, LEFT, RIGHT)]
     judged += [twice(5, None, None, identical=True), twice(6, None, LEFT)]
-    found = measures(people, judged)
+    found = judge_agreement(people, judged)
     assert (found.pairs, found.agreement) == (3, 2 / 3)
     assert (found.decided, found.without_ties) == (2, 0.5)
     assert (found.verdicts, found.with_one) == (9, 5 / 9)
@@ -240,17 +240,17 @@ def test_agreement_is_with_the_majority_with_ties_and_without() -> None:
 
 def test_a_judge_that_says_what_people_say_agrees_in_every_way() -> None:
     said = [(W, LEFT, RIGHT), (L, RIGHT, LEFT), (T, TIE, TIE)] * 10
-    people = [PersonsVote(str(n), "r", "x", one) for n, (one, _, _) in enumerate(said)]
-    found = measures(people, [twice(n, left, right) for n, (_, left, right) in enumerate(said)])
+    people = [PersonVote(str(n), "r", "x", one) for n, (one, _, _) in enumerate(said)]
+    found = judge_agreement(people, [twice(n, left, right) for n, (_, left, right) in enumerate(said)])
     assert (found.agreement, found.without_ties, found.alpha) == (1.0, 1.0, 1.0)
     assert found.correlation == pytest.approx(1.0)
     assert isinstance(found.interval, Interval)
     assert found.interval.low < 1 == found.interval.high
-    assert why_not(found) == ""
+    assert reason_against_use(found) == ""
 
 
-def some_measures(**fields: Any) -> Measures:
-    good = Measures(
+def some_measures(**fields: Any) -> JudgeAgreement:
+    good = JudgeAgreement(
         pairs=60,
         agreement=0.7,
         interval=Interval(0.6, 0.8),
@@ -280,7 +280,7 @@ def some_measures(**fields: Any) -> Measures:
     ],
 )
 def test_a_judge_is_used_only_above_the_bar(fields: dict[str, Any], words: str) -> None:
-    found = why_not(some_measures(**fields))
+    found = reason_against_use(some_measures(**fields))
     assert words in found
     assert bool(found) == bool(words)
 
@@ -294,20 +294,20 @@ def test_the_help_narrows_and_a_pair_that_it_left_open_is_its_tie_and_no_missing
         left, other = (LEFT, RIGHT) if good == right else (RIGHT, LEFT)
         judged.append(twice(n, None if n % 50 == 0 else left, other))
         if n < 80:
-            people.append(PersonsVote(str(n), f"r{n % 3}", "x", W if good else L))
-    found = of_kind(WithJudge, helped(people, judged, candidate="mine", baseline="x"))
+            people.append(PersonVote(str(n), f"r{n % 3}", "x", W if good else L))
+    found = of_kind(JudgeAssistedRate, assisted_rate(people, judged, candidate="mine", baseline="x"))
     assert (found.candidate, found.both, found.judge_only) == ("mine", 80, 220)
     assert found.people == np.mean([one.outcome is W for one in people])
     assert found.gain > 1.2
-    assert gain_in_words(found).startswith(f"As if people had judged {found.gain:.2f} times")
-    assert gain_in_words(replace(found, gain=1.01)).startswith("That is next to nothing: as if")
+    assert describe_gain(found).startswith(f"As if people had judged {found.gain:.2f} times")
+    assert describe_gain(replace(found, gain=1.01)).startswith("That is next to nothing: as if")
 
 
 @given(st.lists(st.booleans()))
 def test_nothing_is_passed_over_where_the_first_ones_are_judged(judged: list[bool]) -> None:
     first = sorted(judged, reverse=True)
-    assert passed_over(first) == 0
-    assert passed_over([False, *first]) == (1 if any(judged) else 0)
+    assert count_passed_over(first) == 0
+    assert count_passed_over([False, *first]) == (1 if any(judged) else 0)
 
 
 class Contest:
@@ -393,12 +393,14 @@ def there(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpo
         yield endpoint
 
 
-def remote(endpoint: FakeEndpoint, **fields: Any) -> Contestant:
-    judge_ = Contestant(Remote(endpoint.url, "gpt-fake"), PromptFormat("Say A, B, TIE or BOTH BAD."), SAMPLING)
+def remote(endpoint: FakeEndpoint, **fields: Any) -> ResponderSpec:
+    judge_ = ResponderSpec(
+        RemoteModel(endpoint.url, "gpt-fake"), PromptFormat("Say A, B, TIE or BOTH BAD."), JUDGE_SAMPLING
+    )
     return replace(judge_, **fields)
 
 
-def asked(s: Session, contest: Contest, contestant: Contestant) -> int:
+def asked(s: Session, contest: Contest, contestant: ResponderSpec) -> int:
     return request_judge(s, by=contest.manager.id, evaluation_id=contest.evaluation.id, contestant=contestant).id
 
 
@@ -422,7 +424,9 @@ def a_judged_contest(
     *, prompts: int = 12, people: int = 1000, closed: bool = True, words: Callable[[Any], str] = by_quality
 ) -> tuple[Contest, int]:
     """People judged the first so many pairs, the model all of them: its answers are written without a server."""
-    elsewhere = Contestant(Remote("https://judges.example.com/v1", "gpt-fake"), PromptFormat("Say A or B."), SAMPLING)
+    elsewhere = ResponderSpec(
+        RemoteModel("https://judges.example.com/v1", "gpt-fake"), PromptFormat("Say A or B."), JUDGE_SAMPLING
+    )
     with session() as s:
         contest = Contest(s, prompts=prompts)
         contest.judged(s, people)
@@ -437,8 +441,8 @@ def written(s: Session, contest: Contest, run_id: int, words: Callable[[Any], st
     """The answers of a whole run."""
     found = s.get_one(JudgeRun, run_id)
     found.status, found.done, found.finished_at = RunStatus.SUCCEEDED, found.total, now()
-    pairs = pairs_of(s, evaluation_id=contest.evaluation.id).pairs
-    for (candidate, baseline, left), gap in questions_of(pairs, judge_id=1).items():
+    pairs = load_judged_pairs(s, evaluation_id=contest.evaluation.id).pairs
+    for (candidate, baseline, left), gap in judge_questions(pairs, judge_id=1).items():
         answer = words({"messages": [{"content": gap.text}]})
         s.add(
             JudgeVerdict(
@@ -446,8 +450,8 @@ def written(s: Session, contest: Contest, run_id: int, words: Callable[[Any], st
                 candidate_response_id=candidate,
                 baseline_response_id=baseline,
                 candidate_left=left,
-                verdict=verdict_in(answer),
-                said=answer,
+                verdict=parse_verdict(answer),
+                reply=answer,
             )
         )
     s.flush()
@@ -465,7 +469,7 @@ def test_every_pair_is_judged_in_both_orders_blind_and_once(there: FakeEndpoint)
     rows = verdicts_of(run_id)
     # six pairs drawn, and as many with the other person's reply; of two prompts all texts are the same
     assert (len(there.asked), len(rows)) == (16, 24)
-    assert sum(row.said == SAME_TEXT and row.verdict is TIE for row in rows) == 8
+    assert sum(row.reply == SAME_TEXT and row.verdict is TIE for row in rows) == 8
     by_pair: dict[tuple[int, int], dict[bool, Verdict | None]] = {}
     for row in rows:
         by_pair.setdefault((row.candidate_response_id, row.baseline_response_id), {})[row.candidate_left] = row.verdict
@@ -474,7 +478,7 @@ def test_every_pair_is_judged_in_both_orders_blind_and_once(there: FakeEndpoint)
     sent = str(there.asked)
     for secret in ("Zebra", "Rosalind", "Devdan", "Kind regards"):
         assert secret not in sent
-    assert {(body["temperature"], body["max_tokens"]) for body in there.asked} == {(0.0, SAMPLING.max_tokens)}
+    assert {(body["temperature"], body["max_tokens"]) for body in there.asked} == {(0.0, JUDGE_SAMPLING.max_tokens)}
     assert there.asked[0]["messages"][0] == {"role": "system", "content": "Say A, B, TIE or BOTH BAD."}
 
 
@@ -544,9 +548,9 @@ def test_words_that_name_no_verdict_are_kept_and_not_guessed_from(there: FakeEnd
     carried(run_id)
     rows = verdicts_of(run_id)
     assert {row.verdict for row in rows} == {None}
-    assert {len(row.said) for row in rows} == {200}
+    assert {len(row.reply) for row in rows} == {200}
     with reading() as s:
-        (found,) = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
+        (found,) = load_judge_findings(s, results=load_results(s, evaluation_id=contest.evaluation.id))
     assert (found.orders.pairs, found.orders.read, found.orders.unreadable) == (6, 0, 12)
 
 
@@ -582,7 +586,7 @@ def test_a_refusal_is_an_answer_that_names_no_verdict(there: FakeEndpoint) -> No
     with session() as s:
         run_id = asked(s, Contest(s, prompts=2), remote(there))
     carried(run_id)
-    assert {(row.verdict, row.said) for row in verdicts_of(run_id)} == {(None, "")}
+    assert {(row.verdict, row.reply) for row in verdicts_of(run_id)} == {(None, "")}
 
 
 @pytest.mark.both_databases
@@ -591,20 +595,20 @@ def test_half_characters_and_nuls_in_an_answer_stop_no_run(there: FakeEndpoint) 
     with session() as s:
         run_id = asked(s, Contest(s, prompts=2), remote(there))
     carried(run_id)
-    assert {(row.verdict, row.said) for row in verdicts_of(run_id)} == {(None, "I would say A")}
+    assert {(row.verdict, row.reply) for row in verdicts_of(run_id)} == {(None, "I would say A")}
 
 
 def test_the_echo_engine_carries_a_judge_whose_answers_are_all_words(s: Session) -> None:
     contest = Contest(s, prompts=2)
     model = a_model(s, contest.project)
     assert model.model_version_id is not None
-    contestant = Contestant(model.model_version_id, PromptFormat("Say A or B."), SAMPLING)
+    contestant = ResponderSpec(model.model_version_id, PromptFormat("Say A or B."), JUDGE_SAMPLING)
     run_id = asked(s, contest, contestant)
     s.commit()
     carried(run_id)
     assert the_run(run_id).status is RunStatus.SUCCEEDED
     assert {row.verdict for row in verdicts_of(run_id)} == {None}
-    assert all(row.said for row in verdicts_of(run_id))
+    assert all(row.reply for row in verdicts_of(run_id))
 
 
 def test_a_few_pairs_that_get_no_answer_are_kept_as_such_and_many_stop_the_run(there: FakeEndpoint) -> None:
@@ -625,7 +629,7 @@ def test_a_few_pairs_that_get_no_answer_are_kept_as_such_and_many_stop_the_run(t
     carried(first)
     none = [row for row in verdicts_of(first) if row.verdict is None]
     assert len(none) == 4
-    assert all(row.said.startswith("(no answer) The pair of replies to “Where is parcel number 5,") for row in none)
+    assert all(row.reply.startswith("(no answer) The pair of replies to “Where is parcel number 5,") for row in none)
     there.act = refuses(5, 6, 7)
     with pytest.raises(EngineFailed, match=r"12 of 80 questions have no answer; .* shorten it"):
         carried(second)
@@ -644,26 +648,28 @@ def test_a_judge_that_answers_nothing_fails_and_nothing_is_taken_for_its_word(th
 def test_an_endpoint_that_is_not_there_says_so(there: FakeEndpoint) -> None:
     with session() as s:
         contest = Contest(s, prompts=2)
-        contestant = Contestant(Remote("http://127.0.0.1:9/v1", "gpt-fake"), PromptFormat("Say A or B."), SAMPLING)
+        contestant = ResponderSpec(
+            RemoteModel("http://127.0.0.1:9/v1", "gpt-fake"), PromptFormat("Say A or B."), JUDGE_SAMPLING
+        )
         run_id = asked(s, contest, contestant)
     with pytest.raises(EngineFailed, match=r"does not answer\. Check the address"):
         carried(run_id)
 
 
-def a_judge(s: Session, contest: Contest) -> Contestant:
+def a_judge(s: Session, contest: Contest) -> ResponderSpec:
     version = sure(a_model(s, contest.project).model_version_id)
-    return Contestant(version, PromptFormat("Say A or B."), SAMPLING)
+    return ResponderSpec(version, PromptFormat("Say A or B."), JUDGE_SAMPLING)
 
 
 def test_a_judge_is_on_no_list_of_responders(s: Session) -> None:
     contest = Contest(s, prompts=2)
     run_ = s.get_one(JudgeRun, asked(s, contest, a_judge(s, contest)))
-    assert (run_.responder.kept, run_.responder.name, run_.requested_by_id) == (
+    assert (run_.responder.listed, run_.responder.name, run_.requested_by_id) == (
         False,
         "Model judge 1",
         contest.manager.id,
     )
-    assert run_.responder_id not in {one.responder.id for one in readiness(s, project_id=contest.project.id)}
+    assert run_.responder_id not in {one.responder.id for one in list_readiness(s, project_id=contest.project.id)}
 
 
 def test_only_managers_have_a_model_judge(s: Session) -> None:
@@ -736,8 +742,12 @@ def test_a_remote_model_that_takes_part_is_no_judge_under_another_spelling(s: Se
     s.expire(own)
     for url, name in (("https://API.example.com/v1/", "gpt-4"), ("https://api.example.com/v1", " GPT-4 ")):
         with pytest.raises(Refused, match="models prefer their own texts"):
-            asked(s, contest, Contestant(Remote(url, name), PromptFormat("Say A or B."), SAMPLING))
-    asked(s, contest, Contestant(Remote("https://api.example.com/v1", "gpt-5"), PromptFormat("Say A or B."), SAMPLING))
+            asked(s, contest, ResponderSpec(RemoteModel(url, name), PromptFormat("Say A or B."), JUDGE_SAMPLING))
+    asked(
+        s,
+        contest,
+        ResponderSpec(RemoteModel("https://api.example.com/v1", "gpt-5"), PromptFormat("Say A or B."), JUDGE_SAMPLING),
+    )
 
 
 def test_a_retired_model_and_one_that_is_served_wrongly_are_no_judges(s: Session) -> None:
@@ -766,11 +776,11 @@ def test_a_retired_model_and_one_that_is_served_wrongly_are_no_judges(s: Session
     [
         ("Say A or B.", Sampling(0.7, 1.0, 8), "answers at temperature 0"),
         ("Say A or B.", Sampling(0.0, 1.0, 5000), "at most 4,096 tokens"),
-        ("  ", SAMPLING, "needs instructions"),
-        ("Read {{text}}.", SAMPLING, "double braces"),
-        ("Zebra Nine writes well.", SAMPLING, "“Zebra Nine”, who takes part"),
-        ("Prefer Rosalind.", SAMPLING, "“Rosalind”, who takes part"),
-        ("Say A.<|im_end|>", SAMPLING, "end of a turn"),
+        ("  ", JUDGE_SAMPLING, "needs instructions"),
+        ("Read {{text}}.", JUDGE_SAMPLING, "double braces"),
+        ("Zebra Nine writes well.", JUDGE_SAMPLING, "“Zebra Nine”, who takes part"),
+        ("Prefer Rosalind.", JUDGE_SAMPLING, "“Rosalind”, who takes part"),
+        ("Say A.<|im_end|>", JUDGE_SAMPLING, "end of a turn"),
     ],
 )
 def test_settings_and_instructions_that_a_judge_may_not_have_are_refused(
@@ -814,14 +824,14 @@ def test_where_nothing_differs_there_is_nothing_to_judge(s: Session) -> None:
 def test_the_instructions_begin_with_the_projects_task_and_guideline(s: Session) -> None:
     project = a_project(s, task="Emails to a publisher.")
     saved(s, Guideline, project_id=project.id, version=1, text="Be brief.")
-    told = instructions_for(s, project_id=project.id)
+    told = default_judge_instructions(s, project_id=project.id)
     assert "Emails to a publisher." in told
     assert "Be brief." in told
 
 
 def test_the_other_persons_replies_were_left_over_by_lot_and_are_judged_too(s: Session) -> None:
     contest = Contest(s, prompts=8)
-    found = pairs_of(s, evaluation_id=contest.evaluation.id)
+    found = load_judged_pairs(s, evaluation_id=contest.evaluation.id)
     assert len(found.pairs) == 16
     assert len({(one.candidate_response_id, one.baseline_response_id) for one in found.pairs}) == 16
     assert found.left_out == ()
@@ -831,8 +841,8 @@ def test_prompts_that_came_later_were_not_drawn_and_are_left_out(s: Session) -> 
     contest = Contest(s, prompts=4)
     for n in (50, 51):
         contest.add_prompt(s, n)
-    found = pairs_of(s, evaluation_id=contest.evaluation.id)
-    assert (len(found.pairs), found.later) == (8, 2)
+    found = load_judged_pairs(s, evaluation_id=contest.evaluation.id)
+    assert (len(found.pairs), found.came_later) == (8, 2)
     assert "2 more held-out prompts have both replies but came later" in found.left_out[0]
 
 
@@ -851,7 +861,7 @@ def test_a_reply_that_came_after_the_draw_was_not_left_over_by_lot(s: Session) -
         ).one()
         late.created_at = now() + timedelta(seconds=1)
     s.flush()
-    found = pairs_of(s, evaluation_id=contest.evaluation.id)
+    found = load_judged_pairs(s, evaluation_id=contest.evaluation.id)
     assert len(found.pairs) == 8 - len(again)
 
 
@@ -861,10 +871,10 @@ def test_where_telling_replies_were_left_out_nothing_counts_as_left_over_by_lot(
     telling.text = "I am Zebra Nine, and it left today."
     contest.close(s)
     again = an_evaluation(
-        s, contest.manager, contest.candidate, *contest.people, name="Again", undecided=Undecided.LEAVE_OUT
+        s, contest.manager, contest.candidate, *contest.people, name="Again", undecided=LeakPolicy.LEAVE_OUT
     )
-    found = pairs_of(s, evaluation_id=again.id)
-    assert (len(found.pairs), found.telling, found.later) == (3, 1, 0)
+    found = load_judged_pairs(s, evaluation_id=again.id)
+    assert (len(found.pairs), found.leaking, found.came_later) == (3, 1, 0)
     assert "1 pair was left out because a reply tells who wrote it" in found.left_out[0]
 
 
@@ -872,15 +882,17 @@ def everything_about(s: Session, contest: Contest) -> dict[str, str]:
     """All that people's verdicts come to, open and closed."""
     evaluation_id, project_id = contest.evaluation.id, contest.project.id
     found = {
-        "stands": repr(stands(s, evaluation_id=evaluation_id)),
-        "counted": repr([(one.pairings, one.judged, one.verdicts) for one in evaluations(s, project_id=project_id)]),
-        "progress": repr(progress(s, evaluation_id=evaluation_id, reviewer_id=contest.reviewer.id)),
-        "story": repr(replace(story(s, project_id=project_id))),
-        "ready": repr([(one.responder.id, one.answered) for one in readiness(s, project_id=project_id)]),
+        "stands": repr(current_standing(s, evaluation_id=evaluation_id)),
+        "counted": repr(
+            [(one.pairings, one.judged, one.verdicts) for one in list_evaluations(s, project_id=project_id)]
+        ),
+        "progress": repr(judging_progress(s, evaluation_id=evaluation_id, reviewer_id=contest.reviewer.id)),
+        "story": repr(replace(project_progress(s, project_id=project_id))),
+        "ready": repr([(one.responder.id, one.answered) for one in list_readiness(s, project_id=project_id)]),
     }
     if s.get_one(Evaluation, evaluation_id).closed_at is not None:
-        closed = results(s, evaluation_id=evaluation_id)
-        for one in closed.verdicts:
+        closed = load_results(s, evaluation_id=evaluation_id)
+        for one in closed.by_reviewers:
             found |= {
                 f"rows {one.simulated}": repr(one.rows),
                 f"contrasts {one.simulated}": repr(one.contrasts),
@@ -907,7 +919,7 @@ def test_people_s_results_are_the_same_before_and_after_a_model_judged(there: Fa
     with session() as s:
         assert len(verdicts_of(first)) == len(verdicts_of(second)) == 48
         assert everything_about(s, contest) == closed
-        found = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
+        found = load_judge_findings(s, results=load_results(s, evaluation_id=contest.evaluation.id))
         assert [(one.run.responder.name, one.after_closing, one.anytime) for one in found] == [
             ("Model judge 1", False, True),
             ("Model judge 2", True, True),
@@ -919,8 +931,8 @@ def test_people_s_results_are_the_same_before_and_after_a_model_judged(there: Fa
 def test_a_good_judge_of_an_evaluation_that_ended_early_narrows_people_s_interval(database: Path) -> None:
     contest, run_id = a_judged_contest(prompts=70, people=44)
     with reading() as s:
-        found = results(s, evaluation_id=contest.evaluation.id)
-        (judged,) = judges(s, found=found)
+        found = load_results(s, evaluation_id=contest.evaluation.id)
+        (judged,) = load_judge_findings(s, results=found)
     (beside,) = judged.beside
     assert judged.orders.turned == judged.orders.unreadable == 0
     assert beside.measures.pairs == 44
@@ -929,7 +941,7 @@ def test_a_good_judge_of_an_evaluation_that_ended_early_narrows_people_s_interva
     together = beside.contrasts[0]
     assert together.baseline == "People, together"
     assert together.used, together
-    assert isinstance(together.figure, WithJudge)
+    assert isinstance(together.figure, JudgeAssistedRate)
     # those with the other person's reply would put a prompt on both sides
     assert (together.figure.both, together.figure.judge_only) == (44, 26)
     assert together.figure.gain > 1.1
@@ -937,10 +949,10 @@ def test_a_good_judge_of_an_evaluation_that_ended_early_narrows_people_s_interva
         together.figure.people_interval.high - together.figure.people_interval.low
     )
     each = [one.figure for one in beside.contrasts[1:]]
-    assert sum(one.both for one in each if isinstance(one, WithJudge)) == 44
-    assert all(one.both + one.judge_only == 70 for one in each if isinstance(one, WithJudge))
+    assert sum(one.both for one in each if isinstance(one, JudgeAssistedRate)) == 44
+    assert all(one.both + one.judge_only == 70 for one in each if isinstance(one, JudgeAssistedRate))
     with reading() as s:
-        rows = judge_columns(s, found=found, run_id=run_id)
+        rows = judge_columns(s, results=found, run_id=run_id)
     assert len(rows) == 2 * 140
     assert {row["judged_by"] for row in rows} == {"model judge gpt-fake at https://judges.example.com/v1"}
     assert sum(row["pairing_id"] != "" for row in rows) == 140
@@ -951,7 +963,9 @@ def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(datab
         contest = Contest(s, prompts=90, same=40)
         contest.judged(s, 25)
         run_id = asked(
-            s, contest, Contestant(Remote("https://x.example.com/v1", "m"), PromptFormat("Say A."), SAMPLING)
+            s,
+            contest,
+            ResponderSpec(RemoteModel("https://x.example.com/v1", "m"), PromptFormat("Say A."), JUDGE_SAMPLING),
         )
         written(s, contest, run_id)
         contest.close(s)
@@ -959,8 +973,8 @@ def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(datab
         reached = max(one.pairing_id for one in s.scalars(select(Judgment)))
         both = sum(one.id <= reached for one in drawn)
     with reading() as s:
-        (found,) = judges(s, found=results(s, evaluation_id=contest.evaluation.id))
-    together = of_kind(WithJudge, found.beside[0].contrasts[0].figure)
+        (found,) = load_judge_findings(s, results=load_results(s, evaluation_id=contest.evaluation.id))
+    together = of_kind(JudgeAssistedRate, found.beside[0].contrasts[0].figure)
     assert both < 65, "25 judged and less than all 40 that are the same"
     assert (together.both, together.judge_only) == (both, 90 - both)
 
@@ -968,7 +982,9 @@ def test_pairs_of_the_same_text_count_as_judged_only_as_far_as_people_came(datab
 def test_where_people_judged_every_pair_a_judge_adds_nothing_to_all_of_them_together(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=30)
     with reading() as s:
-        ((beside,),) = [one.beside for one in judges(s, found=results(s, evaluation_id=contest.evaluation.id))]
+        ((beside,),) = [
+            one.beside for one in load_judge_findings(s, results=load_results(s, evaluation_id=contest.evaluation.id))
+        ]
     assert isinstance(beside.contrasts[0].figure, CannotEstimate)
     assert "people judged every pair that the model judge did" in beside.contrasts[0].figure.reason
 
@@ -977,7 +993,7 @@ def test_a_judge_that_says_the_opposite_is_not_used(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=36, people=24, words=lambda body: {"A": "B", "B": "A"}[by_quality(body)])
     told = told_of(contest)
     assert told.used == "in no figure"
-    grey, sentence = told.beside[0].help[0].blocks  # and no picture
+    grey, sentence = told.comparisons[0].help[0].blocks  # and no picture
     assert isinstance(grey, Sentence)
     assert isinstance(sentence, Sentence)
     assert (grey.small, grey.text[:15]) == (True, "With its help: ")
@@ -986,7 +1002,7 @@ def test_a_judge_that_says_the_opposite_is_not_used(database: Path) -> None:
 
 def reported(s: Session, found: Results, left_out: Sequence[str] = ()) -> JudgeReport:
     """The report on the only judge."""
-    (told,) = judge_reports(judges(s, found=found), found, left_out=left_out)
+    (told,) = build_judge_reports(load_judge_findings(s, results=found), found, left_out=left_out)
     return told
 
 
@@ -996,12 +1012,12 @@ def cautions(contest: Contest) -> list[str]:
 
 def told_of(contest: Contest) -> JudgeReport:
     with reading() as s:
-        return reported(s, results(s, evaluation_id=contest.evaluation.id))
+        return reported(s, load_results(s, evaluation_id=contest.evaluation.id))
 
 
 def first_help(contest: Contest) -> str:
     """What is said of the first contrast with the judge's help."""
-    (sentence,) = told_of(contest).beside[0].help[0].blocks
+    (sentence,) = told_of(contest).comparisons[0].help[0].blocks
     assert isinstance(sentence, Sentence)
     return sentence.text
 
@@ -1010,12 +1026,12 @@ def test_a_judge_that_keeps_to_one_place_is_found_out(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=24, people=20, words=lambda body: "A")
     told = told_of(contest)
     assert any("It favours the first reply (p < 0.0001)" in line.text for line in told.cautions.lines)
-    assert dict(told.beside[0].figures.rows)["Verdicts that turn with the order"] == "100.0% of 48 pairs"
+    assert dict(told.comparisons[0].figures.rows)["Verdicts that turn with the order"] == "100.0% of 48 pairs"
 
 
 def test_a_judge_that_names_no_verdict_has_one_row_and_no_row_of_reasons(database: Path) -> None:
     contest, _ = a_judged_contest(prompts=24, people=20, words=lambda body: "Well")
-    told = told_of(contest).beside[0]
+    told = told_of(contest).comparisons[0]
     assert told.figures.rows == (("Answers that name no verdict", "96 of 96"),)
     assert "cannot be told" in told.sentence.text
     assert told.same.rows == ()
@@ -1029,7 +1045,7 @@ def test_people_s_own_agreement_is_the_yardstick(database: Path) -> None:
         run_id = asked(s, contest, a_judge(s, contest))
         written(s, contest, run_id)
         contest.close(s)
-    told = told_of(contest).beside[0]
+    told = told_of(contest).comparisons[0]
     assert "two reviewers go with each other in 100.0%" in told.sentence.text
     assert [dot.name for dot in told.same.rows][2:] == ["two reviewers, ties too", "two reviewers, decided pairs"]
     assert dict(told.figures.rows)["Krippendorff's alpha among reviewers"].startswith("1.00")
@@ -1065,20 +1081,21 @@ def test_an_open_evaluation_tells_nothing_of_what_a_model_judge_said(database: P
     still_open, _ = a_judged_contest(prompts=2, closed=False)
     with reading() as s:
         found = replace(
-            results(s, evaluation_id=closed.evaluation.id), evaluation=s.get_one(Evaluation, still_open.evaluation.id)
+            load_results(s, evaluation_id=closed.evaluation.id),
+            evaluation=s.get_one(Evaluation, still_open.evaluation.id),
         )
         with pytest.raises(Refused, match="once the evaluation is closed"):
-            judges(s, found=found)
+            load_judge_findings(s, results=found)
 
 
 def test_the_report_says_who_judged_by_what_words_and_whether_it_was_used(database: Path) -> None:
     contest, run_id = a_judged_contest(prompts=36, people=24)
     with session() as s:
         s.get_one(JudgeRun, run_id).responder.instructions = "Say <b>A</b>."
-        found = results(s, evaluation_id=contest.evaluation.id)
+        found = load_results(s, evaluation_id=contest.evaluation.id)
         told = reported(s, found, ["Nothing else was asked."])
-        sheets = methods(s, by=contest.manager.id, evaluation_id=contest.evaluation.id)
-    reports = [report(verdicts) for verdicts in found.verdicts]
+        sheets = methods_appendix(s, by=contest.manager.id, evaluation_id=contest.evaluation.id)
+    reports = [build_report(verdicts) for verdicts in found.by_reviewers]
     page = report_html("Contest", reports, [told], sheets)
     for words in (
         "Model judge: gpt-fake at",

@@ -25,7 +25,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import settings as settings_module
-from db.lookup import models, refuse_retired
+from db.lookup import list_models, refuse_retired
 from db.models import (
     Companion,
     Evaluation,
@@ -59,11 +59,11 @@ from jobs.progress import RunLost, unmanaged
 from jobs.runs import cancel, the_run
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
-from llm.serving import Served, served_name, vllm_command
+from llm.serving import ServedModel, served_name, vllm_command
 from release import export as exporting
 from release import hub as hubs
-from release.card import Card, card, contests_of, escaped, markdown, selection_in_words
-from release.compare import compare, differing_first, side_by_side
+from release.card import Card, build_card, card_markdown, escaped, evaluation_results, selection_in_words
+from release.compare import compare_runs, differing_first, side_by_side
 from release.export import (
     ADAPTER_CONFIG,
     CARD,
@@ -77,12 +77,19 @@ from release.export import (
     write,
 )
 from release.hub import PushFailed, missing, push, request_push
-from release.versions import NOT_KNOWN, bring_back, in_use, licence_of, models_of, retire, set_licence
+from release.versions import NOT_KNOWN, find_use, licence_of, list_model_entries, retire, set_licence, unretire
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved, sure
 from tests.trained_models import a_training, safetensors, version_of
-from training.lineage import descendants, learned_from, line_of, training_of, trainings_of, whose_word
+from training.lineage import (
+    count_learned_prompts,
+    feedback_counts,
+    find_training,
+    list_descendants,
+    list_trainings,
+    model_lineage,
+)
 from training.recipe.recipe import LOSSES, Loss
 
 
@@ -146,8 +153,8 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
     run = a_training(s, project, by, home, learning_rate=3e-4)
     version = version_of(s, run)
     an_evaluation(s, project, version, by, a_reviewer(s, project, Role.REVIEWER, simulated=True))
-    contests = contests_of(s, model_version_id=version.id)
-    found = card(s, model_version_id=version.id, contests=contests)
+    contests = evaluation_results(s, model_version_id=version.id)
+    found = build_card(s, model_version_id=version.id, evaluations=contests)
     text = everything(found)
     assert "Whose word: 1 people, 1 simulated reviewers" in text
     assert "Preferences: 3, of them 1 from corrections" in text
@@ -164,7 +171,7 @@ def test_a_card_counts_people_and_rules_and_names_neither_them_nor_customers(
     assert {"judged by people" in found for _, found in contests} == {True, False}
     assert "simulated and no person" in text
     assert {name for name, _ in contests} == {"First | contest, against a person's replies"}
-    written = markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm",))
+    written = card_markdown(found, adapter_only=False, files={"model.safetensors": "f" * 64}, commands=("vllm",))
     for secret in ("Wilhelmina", "4711", "sorry", "Ottilie", "Jade", "Answer kindly"):
         assert secret not in written
         assert secret not in text
@@ -175,10 +182,10 @@ def test_a_card_tells_the_line_both_ways(s: Session, home: Path, manager: tuple[
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
     child = saved(s, ModelVersion, name="Child", location="x", sha256="c" * 64, parent_id=version.id, retired_at=now())
-    assert f"Made from it: Child (sha256 {'c' * 64}, retired)" in everything(card(s, model_version_id=version.id))
+    assert f"Made from it: Child (sha256 {'c' * 64}, retired)" in everything(build_card(s, model_version_id=version.id))
     assert version.parent is not None
-    assert descendants(s, version.parent) == [version, child]
-    assert "Made from, 2 back: model-" in everything(card(s, model_version_id=child.id))
+    assert list_descendants(s, version.parent) == [version, child]
+    assert "Made from, 2 back: model-" in everything(build_card(s, model_version_id=child.id))
 
 
 @pytest.mark.both_databases
@@ -193,11 +200,11 @@ def test_a_lineage_leads_from_a_model_to_whoever_it_learned_from(
     child.parent = version
     s.flush()
     assert version.parent is not None
-    assert line_of(child) == [child, version, version.parent]
-    assert line_of(None) == []
-    assert trainings_of(s, line_of(child)) == [later, run]
-    assert training_of(s, version.parent) is None
-    word = {reviewer.simulated: count for reviewer, count in whose_word(s, snapshot_ids=[run.snapshot_id])}
+    assert model_lineage(child) == [child, version, version.parent]
+    assert model_lineage(None) == []
+    assert list_trainings(s, model_lineage(child)) == [later, run]
+    assert find_training(s, version.parent) is None
+    word = {reviewer.simulated: count for reviewer, count in feedback_counts(s, snapshot_ids=[run.snapshot_id])}
     assert word == {False: 2, True: 1}, "a ranking and a correction; a rule's ranking"
     rows = s.scalars(select(Preference).where(Preference.snapshot_id == run.snapshot_id)).all()
     alone = sure(rows[1].ranking_id)
@@ -209,13 +216,13 @@ def test_a_lineage_leads_from_a_model_to_whoever_it_learned_from(
         prompt_id=rows[1].prompt_id,
         ranking_id=alone,
         response_id=rows[1].rejected_id,
-        up=False,
+        label=False,
     )
-    both = dict(whose_word(s, snapshot_ids=[run.snapshot_id, later.snapshot_id]))
+    both = dict(feedback_counts(s, snapshot_ids=[run.snapshot_id, later.snapshot_id]))
     assert sorted(both.values()) == [1, 1, 4], "a ranking that gave a pair and a thumb counts once"
     asked = select(Preference.prompt_id).where(Preference.row == 0)
-    assert learned_from(s, snapshot_ids=[run.snapshot_id], prompt_ids=asked) == 1
-    assert learned_from(s, snapshot_ids=[], prompt_ids=asked) == 0
+    assert count_learned_prompts(s, snapshot_ids=[run.snapshot_id], prompt_ids=asked) == 1
+    assert count_learned_prompts(s, snapshot_ids=[], prompt_ids=asked) == 0
 
 
 def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
@@ -227,7 +234,9 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
     name = "Tone ![x](http://evil.example/i.png) <img src=x>"
     version = version_of(s, a_training(s, project, by, home, name=name.replace("/", "_")))
     version.name = name
-    written = ModelCard(markdown(card(s, model_version_id=version.id), adapter_only=True, files={}, commands=()))
+    written = ModelCard(
+        card_markdown(build_card(s, model_version_id=version.id), adapter_only=True, files={}, commands=())
+    )
     data: Any = written.data
     assert data.license == "apache-2.0"
     assert data.to_dict()["library_name"] == "peft"
@@ -287,9 +296,9 @@ def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: 
     project, _ = manager
     version = sure(a_model(s, project, "someone/model").model_version)
     assert licence_of(version).text == NOT_KNOWN
-    found = card(s, model_version_id=version.id)
-    assert "license: unknown" in markdown(found, adapter_only=False, files={}, commands=())
-    assert "base_model: someone/model" in markdown(found, adapter_only=False, files={}, commands=())
+    found = build_card(s, model_version_id=version.id)
+    assert "license: unknown" in card_markdown(found, adapter_only=False, files={}, commands=())
+    assert "base_model: someone/model" in card_markdown(found, adapter_only=False, files={}, commands=())
 
 
 def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: ExportForm) -> Path:
@@ -502,7 +511,7 @@ def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: 
 
 def test_the_line_says_what_the_engine_is_started_with_here() -> None:
     ours, _ = engine._server_command(settings_module.Engine.vllm, [engine.Weights("m", "/m", "/a", 24)], 1)
-    served = Served("/a", "tuned", 2048, base="/m", rank=24)
+    served = ServedModel("/a", "tuned", 2048, base="/m", rank=24)
     line = shlex.split(vllm_command(served, gpu=engine.on_gpu()))
     flags = {flag for flag in ours if flag.startswith("--")}
     # the block size and the processor only make it faster, and the processor is our code
@@ -519,7 +528,7 @@ def test_the_line_says_what_the_engine_is_started_with_here() -> None:
 
 
 def test_a_line_survives_the_shell_and_differs_by_machine() -> None:
-    served = Served("/my models/it's", served_name("Ton & Stil #2"), 512)
+    served = ServedModel("/my models/it's", served_name("Ton & Stil #2"), 512)
     cpu, gpu = vllm_command(served, gpu=False), vllm_command(served, gpu=True)
     assert shlex.split(gpu)[3:7] == ["--model", "/my models/it's", "--served-model-name", "ton-stil-2"]
     assert "--dtype float32" in cpu
@@ -750,7 +759,7 @@ def test_a_model_is_not_retired_while_a_run_uses_it(s: Session, home: Path, mana
             retire(s, **args)
         using.status = RunStatus.SUCCEEDED
         s.flush()
-        assert in_use(s, version) is None
+        assert find_use(s, version) is None
     retire(s, **args)
     assert version.retired_at is not None
 
@@ -763,14 +772,14 @@ def test_a_retired_model_is_offered_no_more_keeps_its_past_and_comes_back(
     version = version_of(s, run)
     args = {"by": by.id, "project_id": project.id, "model_version_id": version.id}
     retire(s, **args)
-    assert version not in models(s)
-    assert version in models(s, include_retired=True)
-    assert [one.run for one in models_of(s, project_id=project.id) if one.version is version] == [run]
-    assert "Retired: on" in everything(card(s, model_version_id=version.id))
+    assert version not in list_models(s)
+    assert version in list_models(s, include_retired=True)
+    assert [one.run for one in list_model_entries(s, project_id=project.id) if one.version is version] == [run]
+    assert "Retired: on" in everything(build_card(s, model_version_id=version.id))
     with pytest.raises(Refused, match="is retired"):
         refuse_retired(version)
-    bring_back(s, **args)
-    assert version in models(s)
+    unretire(s, **args)
+    assert version in list_models(s)
     refuse_retired(version)
     with pytest.raises(NotAllowed):
         retire(s, **{**args, "by": a_reviewer(s, project, Role.REVIEWER).id})
@@ -801,7 +810,7 @@ def test_what_differs_comes_first_then_curves_numbers_and_replies(
         tokens=1,
         ended=True,
     )
-    found = compare(s, by=by.id, project_id=project.id, run_ids=[two.id, one.id])
+    found = compare_runs(s, by=by.id, project_id=project.id, run_ids=[two.id, one.id])
     assert found.labels == (f"Two (training {two.id})", f"One (training {one.id})")
     first = {row.label: row.values for row in found.settings if row.differs}
     assert first["Beta"] == ("0.5", "0.1")
@@ -828,7 +837,7 @@ def test_the_accuracy_of_the_first_step_where_all_pairs_are_ties_is_left_out(
 ) -> None:
     project, by = manager
     runs = [a_training(s, project, by, home, name=name) for name in ("One", "Two")]
-    found = compare(s, by=by.id, project_id=project.id, run_ids=[run.id for run in runs])
+    found = compare_runs(s, by=by.id, project_id=project.id, run_ids=[run.id for run in runs])
     told = {(point.run[:3], point.split, point.step): point.accuracy for point in found.points}
     for name in ("One", "Two"):
         assert [told[name, Split.TRAIN, step] for step in (1, 2)] == [None, 0.5]
@@ -845,11 +854,11 @@ def test_two_to_four_trainings_of_the_project_are_compared(
     project, by = manager
     run = a_training(s, project, by, home)
     with pytest.raises(Refused, match="2 to 4"):
-        compare(s, by=by.id, project_id=project.id, run_ids=[run.id, run.id])
+        compare_runs(s, by=by.id, project_id=project.id, run_ids=[run.id, run.id])
     elsewhere = a_project(s)
     other = a_training(s, elsewhere, a_reviewer(s, elsewhere), home, name="Elsewhere")
     with pytest.raises(Exception, match="not in this project"):
-        compare(s, by=by.id, project_id=project.id, run_ids=[run.id, other.id])
+        compare_runs(s, by=by.id, project_id=project.id, run_ids=[run.id, other.id])
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from("xy")), min_size=1, max_size=4))

@@ -24,7 +24,7 @@ def standing(s: Session, *pairs: Comparison) -> list[tuple[bool, ComparisonState
     return [(pair.near_identical, pair.state) for pair in pairs]
 
 
-AWAY, OPEN = (True, ComparisonState.AWAY), (False, ComparisonState.OPEN)
+AWAY, OPEN = (True, ComparisonState.NOT_OFFERED), (False, ComparisonState.OPEN)
 
 
 def test_pairs_that_a_rule_makes_alike_are_offered_no_more_until_the_rule_ends(

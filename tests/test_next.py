@@ -7,22 +7,32 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import nearly_same
-from db.models import Comparison, ComparisonState, Drawn, NextBy, Placement, Ranking, Responder, Reviewer, Role
+from db.models import (
+    Comparison,
+    ComparisonState,
+    Placement,
+    QueueOrder,
+    Ranking,
+    Responder,
+    Reviewer,
+    Role,
+    SamplingReason,
+)
 from errors import NotAllowed, NotFound, Refused
 from review import uncertainty
-from review.adjudication import conflicts, decide
-from review.assignment import Offer, left_first, progress
-from review.browse import bring_back, discard, end_decision, end_gold, find, make_gold
+from review.adjudication import decide, list_conflicts
+from review.assignment import Offer, left_first, ranking_progress
+from review.browse import discard_comparison, end_decision, end_gold, find_comparisons, make_gold, restore_comparison
 from review.filters import ComparisonStanding, Filter
 from review.flags import flag
-from review.progress import by_draw, by_responder, consistency, opinions
+from review.progress import list_opinions, responder_records, reviewer_consistency, sampling_shares
 from review.queue import LOOK_BACK, claim, set_queue
 from review.rankings import last_ranking, rank, undo
-from review.reveals import opened, reveal
+from review.reveals import open_comparison, reveal_comparison
 from review.uncertainty import Candidate, least_certain, margin
 from stats.verdicts import Verdict
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_response, a_reviewer, sure
-from training.data.feedback import standing_rankings
+from training.data.feedback import load_rankings
 
 pytestmark = pytest.mark.both_databases
 WORDS = "one two three four five six seven eight nine ten".split()
@@ -61,7 +71,7 @@ class Team:
         verdict = Verdict.LEFT if left_first(pair.id, who.id) == first else Verdict.RIGHT
         return rank(self.s, by=who.id, comparison_id=pair.id, order=verdict.order)
 
-    def rank_all(self, who: Reviewer) -> list[tuple[int, Drawn]]:
+    def rank_all(self, who: Reviewer) -> list[tuple[int, SamplingReason]]:
         """Rank all that comes, left always better; what came and how."""
         came = []
         while (pair := self.next_pair(who)) is not None:
@@ -72,7 +82,7 @@ class Team:
                 order=Verdict.LEFT.order,
                 first_id=pair.replies[0].response_id,
             )
-            came.append((pair.comparison_id, ranking.drawn))
+            came.append((pair.comparison_id, ranking.sampling_reason))
         return came
 
 
@@ -103,18 +113,18 @@ def test_the_least_certain_comes_first_and_about_one_in_five_is_random(s: Sessio
         team.say(team.bo, team.pair(1, 2), (even, other)[turn % 2])
     clear = {team.pair(0, 1).id for _ in range(24)}
     close = {team.pair(1, 2).id for _ in range(24)}
-    set_queue(s, by=team.manager.id, project_id=team.project.id, people=1, share=1.0, next_by=NextBy.UNCERTAIN)
+    set_queue(s, by=team.manager.id, project_id=team.project.id, people=1, share=1.0, next_by=QueueOrder.UNCERTAIN)
     came = team.rank_all(team.ann)
     first = came[:18]
-    assert {comparison_id for comparison_id, drawn in first if drawn is Drawn.UNCERTAIN} <= close
-    assert {comparison_id for comparison_id, drawn in first if drawn is Drawn.RANDOM} & clear
-    shares = {one.drawn: one.ranked for one in by_draw(s, project_id=team.project.id)}
-    assert shares[Drawn.UNCERTAIN] == sum(drawn is Drawn.UNCERTAIN for _, drawn in came)
-    assert 3 <= sum(drawn is Drawn.RANDOM for _, drawn in came) <= 20, "one in five of 48"
+    assert {comparison_id for comparison_id, drawn in first if drawn is SamplingReason.UNCERTAIN} <= close
+    assert {comparison_id for comparison_id, drawn in first if drawn is SamplingReason.RANDOM} & clear
+    shares = {one.sampling_reason: one.ranked for one in sampling_shares(s, project_id=team.project.id)}
+    assert shares[SamplingReason.UNCERTAIN] == sum(drawn is SamplingReason.UNCERTAIN for _, drawn in came)
+    assert 3 <= sum(drawn is SamplingReason.RANDOM for _, drawn in came) <= 20, "one in five of 48"
 
 
 def test_what_people_disagree_on_is_least_certain_of_all(s: Session) -> None:
-    team = Team(s, pairs=8, people=3, next_by=NextBy.UNCERTAIN)
+    team = Team(s, pairs=8, people=3, next_by=QueueOrder.UNCERTAIN)
     contested = team.pairs[5]
     team.say(team.ann, contested, team.writers[0])
     team.say(team.bo, contested, team.writers[1])
@@ -137,7 +147,9 @@ def test_a_margin_lies_between_even_and_clear_whatever_the_order(strengths: dict
 def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consistency(s: Session) -> None:
     team = Team(s, pairs=40, people=1, repeat_share=0.2)
     came = team.rank_all(team.ann)
-    repeats = [(place, comparison_id) for place, (comparison_id, drawn) in enumerate(came) if drawn is Drawn.REPEAT]
+    repeats = [
+        (place, comparison_id) for place, (comparison_id, drawn) in enumerate(came) if drawn is SamplingReason.REPEAT
+    ]
     assert 2 <= len(repeats) <= 16, "one in five of 40"
     for place, comparison_id in repeats:
         before = [i for i, _ in came[:place]].index(comparison_id)
@@ -148,11 +160,11 @@ def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consist
         .where(Ranking.comparison_id.in_([i for _, i in repeats]), Placement.position == 0)
     ).all()
     assert len(set(lefts)) == 2 * len(repeats), "the response on the left is another one the second time"
-    found = consistency(s, project_id=team.project.id)["Ann"]
+    found = reviewer_consistency(s, project_id=team.project.id)["Ann"]
     assert (found.repeats, found.repeated_alike) == (len(repeats), 0), "always left is consistent with nobody"
-    assert len(standing_rankings(s, project_id=team.project.id)) == 40
+    assert len(load_rankings(s, project_id=team.project.id)) == 40
     assert {p.people for p in s.scalars(select(Comparison))} == {1}
-    assert progress(s, project_id=team.project.id, reviewer_id=team.ann.id).done == len(came)
+    assert ranking_progress(s, project_id=team.project.id, reviewer_id=team.ann.id).done == len(came)
 
 
 def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
@@ -160,7 +172,7 @@ def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
     while True:
         pair = sure(team.next_pair(team.ann))
         ranking = rank(s, by=team.ann.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
-        if ranking.drawn is Drawn.REPEAT:
+        if ranking.sampling_reason is SamplingReason.REPEAT:
             break
     last = sure(last_ranking(s, by=team.ann.id, project_id=team.project.id))
     undo(s, by=team.ann.id, ranking_id=last.ranking_id)
@@ -172,7 +184,7 @@ def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
         order=Verdict.TIE.order,
         first_id=pair.replies[0].response_id,
     )
-    assert again.drawn is Drawn.REPEAT
+    assert again.sampling_reason is SamplingReason.REPEAT
 
 
 def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session) -> None:
@@ -196,15 +208,15 @@ def test_a_gold_pair_is_given_to_everybody_whatever_the_quota_and_shows_who_is_r
     left = left_first(gold.id, team.manager.id)
     order = (Verdict.LEFT if left else Verdict.RIGHT).order
     decision = make_gold(s, by=team.manager.id, comparison_id=gold.id, order=order)
-    came = [comparison_id for comparison_id, drawn in team.rank_all(team.ann) if drawn is Drawn.GOLD]
+    came = [comparison_id for comparison_id, drawn in team.rank_all(team.ann) if drawn is SamplingReason.GOLD]
     assert came == [gold.id]
     assert s.get_one(Comparison, gold.id).state is ComparisonState.OPEN
     assert team.claim(team.bo) == gold.id, "all others have their one person"
     team.say(team.bo, gold, first)
-    found = consistency(s, project_id=team.project.id)
+    found = reviewer_consistency(s, project_id=team.project.id)
     assert (found["Bo"].gold, found["Bo"].gold_right) == (1, 1)
     assert found["Ann"].gold_right == int(left_first(gold.id, team.ann.id))
-    rows = [r for r in standing_rankings(s, project_id=team.project.id) if r.adjudicates]
+    rows = [r for r in load_rankings(s, project_id=team.project.id) if r.adjudicates]
     assert [r.id for r in rows] == [decision.id]
     end_gold(s, by=team.manager.id, comparison_id=gold.id)
     assert s.get_one(Comparison, gold.id).state is ComparisonState.FULL
@@ -231,22 +243,22 @@ def test_stored_counts_follow_rankings_undoing_discarding_and_the_quota(s: Sessi
     assert stored() == (2, True, ComparisonState.OPEN)
     undo(s, by=team.ann.id, ranking_id=ranking.id)
     assert stored() == (1, False, ComparisonState.OPEN)
-    discard(s, by=team.manager.id, comparison_id=pair.id)
-    assert stored() == (1, False, ComparisonState.AWAY)
+    discard_comparison(s, by=team.manager.id, comparison_id=pair.id)
+    assert stored() == (1, False, ComparisonState.NOT_OFFERED)
     with pytest.raises(Refused, match="discarded this comparison already"):
-        discard(s, by=team.manager.id, comparison_id=pair.id)
-    bring_back(s, by=team.manager.id, comparison_id=pair.id)
+        discard_comparison(s, by=team.manager.id, comparison_id=pair.id)
+    restore_comparison(s, by=team.manager.id, comparison_id=pair.id)
     set_queue(s, by=team.manager.id, project_id=team.project.id, people=1, share=1.0)
     assert stored() == (1, False, ComparisonState.FULL)
     with pytest.raises(NotAllowed):
-        discard(s, by=team.ann.id, comparison_id=pair.id)
+        discard_comparison(s, by=team.ann.id, comparison_id=pair.id)
 
 
 def test_the_managers_table_finds_by_words_responder_and_standing_page_by_page(s: Session) -> None:
     team = Team(s, pairs=30, responders=3)
 
     def found(page: int = 1, **only: object) -> tuple[int, int]:
-        table = find(s, by=team.manager.id, project_id=team.project.id, only=Filter(**only), page=page)  # type: ignore[arg-type]
+        table = find_comparisons(s, by=team.manager.id, project_id=team.project.id, only=Filter(**only), page=page)  # type: ignore[arg-type]
         return len(table.rows), table.total
 
     assert (found(), found(page=2), found(page=3)) == ((25, 30), (5, 30), (0, 30))
@@ -258,10 +270,10 @@ def test_the_managers_table_finds_by_words_responder_and_standing_page_by_page(s
     team.say(team.ann, team.pairs[1], None)
     assert found(standing=ComparisonStanding.RANKED) == (1, 1)
     assert found(standing=ComparisonStanding.UNRANKED) == (25, 29)
-    discard(s, by=team.manager.id, comparison_id=team.pairs[2].id)
+    discard_comparison(s, by=team.manager.id, comparison_id=team.pairs[2].id)
     assert found(standing=ComparisonStanding.DISCARDED) == (1, 1)
     with pytest.raises(NotAllowed):
-        find(s, by=team.ann.id, project_id=team.project.id, only=Filter())
+        find_comparisons(s, by=team.ann.id, project_id=team.project.id, only=Filter())
 
 
 def test_authors_rank_their_own_only_where_the_project_says_so(s: Session) -> None:
@@ -282,12 +294,12 @@ def test_responders_are_counted_by_how_their_replies_fared(s: Session) -> None:
     team.say(team.ann, team.pairs[0], one)
     team.say(team.ann, team.pairs[1], None)
     rank(s, by=team.ann.id, comparison_id=team.pairs[2].id, order=Verdict.BOTH_BAD.order)
-    found = by_responder(s, project_id=team.project.id)
-    assert [(f.responder, f.better, f.even, f.worse, f.both_bad) for f in found] == [
+    found = responder_records(s, project_id=team.project.id)
+    assert [(f.responder, f.better, f.both_good, f.worse, f.both_bad) for f in found] == [
         (one.label, 1, 1, 0, 1),
         (two.label, 0, 1, 1, 1),
     ]
-    assert opinions(s, project_id=team.project.id) == [], "nobody ranked the same pair twice"
+    assert list_opinions(s, project_id=team.project.id) == [], "nobody ranked the same pair twice"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +327,7 @@ def test_only_sensible_settings_of_the_queue_are_taken(s: Session) -> None:
 def test_a_pair_on_the_screen_that_stops_being_ones_own_is_not_given_again(s: Session) -> None:
     team = Team(s, pairs=3)
     for make_foreign in (
-        lambda i: reveal(s, by=team.manager.id, comparison_id=i),
+        lambda i: reveal_comparison(s, by=team.manager.id, comparison_id=i),
         lambda i: flag(s, by=team.manager.id, comparison_id=i, note="Cut off."),
     ):
         held = sure(team.claim(team.manager))
@@ -350,7 +362,7 @@ def test_who_looks_at_what_others_said_after_ranking_cannot_undo_and_rank_anew(s
     team = Team(s, pairs=1)
     (pair,) = team.pairs
     ranking = team.say(team.manager, pair, team.writers[0])
-    opened(s, by=team.manager.id, comparison_id=pair.id)
+    open_comparison(s, by=team.manager.id, comparison_id=pair.id)
     undo(s, by=team.manager.id, ranking_id=ranking.id)
     assert team.claim(team.manager) is None
     with pytest.raises(Refused, match="seen what others said"):
@@ -365,9 +377,9 @@ def test_the_list_of_decisions_tells_nobody_who_may_still_rank(s: Session) -> No
     decide(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
     other = a_reviewer(s, team.project)
     for who, seen in ((team.manager, 1), (other, 0)):
-        assert len(conflicts(s, by=who.id, project_id=team.project.id, decided=True)) == seen
+        assert len(list_conflicts(s, by=who.id, project_id=team.project.id, decided=True)) == seen
     team.say(other, pair, None)
-    assert len(conflicts(s, by=other.id, project_id=team.project.id, decided=True)) == 1
+    assert len(list_conflicts(s, by=other.id, project_id=team.project.id, decided=True)) == 1
 
 
 def test_a_gold_answer_can_be_corrected_and_taken_back(s: Session) -> None:
@@ -375,14 +387,14 @@ def test_a_gold_answer_can_be_corrected_and_taken_back(s: Session) -> None:
     (pair,) = team.pairs
     make_gold(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     make_gold(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
-    standing = [r for r in standing_rankings(s, project_id=team.project.id) if r.adjudicates]
+    standing = [r for r in load_rankings(s, project_id=team.project.id) if r.adjudicates]
     assert [{place for place, _ in r.placed} for r in standing] == [{1}]
     end_decision(s, by=team.manager.id, comparison_id=pair.id)
-    assert standing_rankings(s, project_id=team.project.id) == []
+    assert load_rankings(s, project_id=team.project.id) == []
     assert not s.get_one(Comparison, pair.id).gold
     with pytest.raises(NotFound, match="No decision stands"):
         end_decision(s, by=team.manager.id, comparison_id=pair.id)
-    discard(s, by=team.manager.id, comparison_id=pair.id)
+    discard_comparison(s, by=team.manager.id, comparison_id=pair.id)
     with pytest.raises(Refused, match="cannot be gold"):
         make_gold(s, by=team.manager.id, comparison_id=pair.id, order=Verdict.TIE.order)
 

@@ -94,7 +94,7 @@ def test_a_home_that_cannot_be_written_is_a_sentence_for_the_default_model_too(
     with pytest.raises(
         PickwellError, match=r"PICKWELL_HOME is .*, which cannot be written \(.*\)\. Set it to a folder"
     ):
-        default_model.build(settings().default_model_dir)
+        default_model.build_default_model(settings().default_model_dir)
 
 
 @pytest.fixture(scope="module")

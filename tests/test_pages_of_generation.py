@@ -42,7 +42,7 @@ def test_a_prompt_is_tried_shown_beside_the_last_one_and_kept(monkeypatch: pytes
     box(page, "System prompt (instructions)").set_value("Be brief.").run()  # type: ignore[attr-defined]
     press(page, "Try it")
     with reading() as s:
-        made = s.scalars(select(Responder).where(Responder.kept.is_(False)).order_by(Responder.id)).all()
+        made = s.scalars(select(Responder).where(Responder.listed.is_(False)).order_by(Responder.id)).all()
         (run,) = s.scalars(select(GenerationRun)).all()
         assert [one.name for one in made] == ["Try 1", "Try 2"]
         assert (run.trial, run.status) == (True, RunStatus.QUEUED)
@@ -53,7 +53,7 @@ def test_a_prompt_is_tried_shown_beside_the_last_one_and_kept(monkeypatch: pytes
     box(page, "Keep it under the name").set_value("Brief")  # type: ignore[attr-defined]
     press(page, "Keep as responder")
     with reading() as s:
-        assert s.get_one(Responder, made[1].id).kept
+        assert s.get_one(Responder, made[1].id).listed
         assert s.get_one(Responder, made[1].id).name == "Brief"
 
 

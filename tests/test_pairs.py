@@ -6,15 +6,15 @@ import pytest
 import streamlit as st
 
 from texts.shown import oddities
-from ui.pairs import Chosen, go_on_after_the_pause, noted
+from ui.pairs import RecentChoice, oddity_note, wait_for_pause
 
 
 def test_the_next_pair_comes_even_where_drawing_took_longer_than_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(st, "rerun", lambda scope: drawn.append(scope))
-    go_on_after_the_pause(None)
+    wait_for_pause(None)
     assert drawn == []
-    go_on_after_the_pause(Chosen(1, "LEFT", shown=None, at=time.monotonic() - 60))
+    wait_for_pause(RecentChoice(1, "LEFT", shown=None, at=time.monotonic() - 60))
     assert drawn == ["fragment"]
 
 
@@ -31,4 +31,4 @@ def test_the_next_pair_comes_even_where_drawing_took_longer_than_the_pause(monke
 )
 def test_what_is_odd_about_a_text_is_told_beside_it(text: str, told: list[str]) -> None:
     assert oddities(text) == told
-    assert ("pw-note" in noted(text)) is bool(told)
+    assert ("pw-note" in oddity_note(text)) is bool(told)

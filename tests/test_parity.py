@@ -11,24 +11,24 @@ from db.models import ModelVersion, ParityCheck, Project, RunStatus, Scope
 from db.session import reading, session
 from errors import Refused
 from generation import parity_check
-from generation.parity import Heard, Seen, alone, compared, conversations, doubled
+from generation.parity import EngineView, TrainerView, compare_views, conversations, has_two_bos, trainer_problem
 from generation.parity_check import request_check
-from generation.plan import blocked, start_generation
-from generation.responders import contestant_of
+from generation.plan import parity_problem, start_generation
+from generation.responders import spec_of
 from generation.trials import start_trial
 from jobs.progress import unmanaged
 from tests.factories import a_model, a_project, a_prompt, a_reviewer, sure
 
 BOS, END = 1, 2
-ONE = Seen(prompt=[BOS, 5, 6], whole=[BOS, 5, 6, 7, 8, END, 9], log_probabilities=[-1.0, -0.5, -0.1, -0.2])
-RIGHT = Heard(ONE.prompt, ONE.log_probabilities)
+ONE = TrainerView(prompt=[BOS, 5, 6], whole=[BOS, 5, 6, 7, 8, END, 9], log_probabilities=[-1.0, -0.5, -0.1, -0.2])
+RIGHT = EngineView(ONE.prompt, ONE.log_probabilities)
 STOPS = frozenset({END})
 
 
 def test_the_same_tokens_and_probabilities_pass_and_say_how_near_they_are() -> None:
     near = replace(RIGHT, log_probabilities=[-1.0004, -0.5, -0.1, -0.2])
-    assert alone([ONE], bos=BOS, stops=STOPS) is None
-    found = compared([ONE], [near], bos=BOS, dtype="float32")
+    assert trainer_problem([ONE], bos=BOS, stops=STOPS) is None
+    found = compare_views([ONE], [near], bos=BOS, dtype="float32")
     assert (found.problem, found.tokens) == (None, 4)
     assert found.largest == pytest.approx(0.0004)
     assert found.mean == pytest.approx(0.0001)
@@ -43,9 +43,9 @@ def test_the_same_tokens_and_probabilities_pass_and_say_how_near_they_are() -> N
         (replace(ONE, whole=[BOS, 5, 6, 7, END, END]), "has 2 end-of-turn tokens"),
     ],
 )
-def test_a_template_that_is_not_fit_for_training_is_caught(seen: Seen, sentence: str) -> None:
+def test_a_template_that_is_not_fit_for_training_is_caught(seen: TrainerView, sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
-        raise AssertionError(alone([ONE, seen], bos=BOS, stops=STOPS))
+        raise AssertionError(trainer_problem([ONE, seen], bos=BOS, stops=STOPS))
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,25 @@ def test_a_template_that_is_not_fit_for_training_is_caught(seen: Seen, sentence:
 )
 def test_an_engine_that_reads_other_tokens_is_caught(prompt: Sequence[int], sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
-        raise AssertionError(compared([ONE], [replace(RIGHT, prompt=prompt)], bos=BOS, dtype="float32").problem)
+        raise AssertionError(compare_views([ONE], [replace(RIGHT, prompt=prompt)], bos=BOS, dtype="float32").problem)
 
 
 def test_an_engine_with_other_weights_is_caught_in_either_precision() -> None:
     off = replace(RIGHT, log_probabilities=[-1.0, -0.5, -0.1, -0.202])
-    assert "other probabilities than the trainer" in (compared([ONE], [off], bos=BOS, dtype="float32").problem or "")
-    assert compared([ONE], [off], bos=BOS, dtype="bfloat16").problem is None, "half precision rounds more than that"
+    assert "other probabilities than the trainer" in (
+        compare_views([ONE], [off], bos=BOS, dtype="float32").problem or ""
+    )
+    assert compare_views([ONE], [off], bos=BOS, dtype="bfloat16").problem is None, (
+        "half precision rounds more than that"
+    )
     biased = replace(RIGHT, log_probabilities=[x - 0.05 for x in RIGHT.log_probabilities])
-    problem = sure(compared([ONE], [biased], bos=BOS, dtype="bfloat16").problem)
+    problem = sure(compare_views([ONE], [biased], bos=BOS, dtype="bfloat16").problem)
     assert "0.05 on average" in problem, "small and always the same way is no rounding"
 
 
 def test_two_of_the_same_token_that_is_no_begin_of_text_are_nothing() -> None:
-    assert not doubled([5, 5], BOS)
-    assert not doubled([5, 5], None)
+    assert not has_two_bos([5, 5], BOS)
+    assert not has_two_bos([5, 5], None)
 
 
 def test_the_conversations_cover_what_usually_goes_wrong() -> None:
@@ -90,15 +94,13 @@ def test_a_model_that_failed_its_check_may_not_answer_until_it_passes_one(s: Ses
     check = request_check(s, by=by.id, project_id=project.id, model_version_id=version.id)
     with pytest.raises(Refused, match="is being checked already"):
         request_check(s, by=by.id, project_id=project.id, model_version_id=version.id)
-    assert blocked(s, version) is None, "what is not known yet blocks nobody"
+    assert parity_problem(s, version) is None, "what is not known yet blocks nobody"
     check.status, check.passed, check.problem = RunStatus.SUCCEEDED, False, "It reads other tokens."
     s.flush()
     with pytest.raises(Refused, match="It reads other tokens"):
         start_generation(s, by=by.id, responder_id=model.id, scope=Scope.ALL)
     with pytest.raises(Refused, match="may not answer"):
-        start_trial(
-            s, by=by.id, project_id=project.id, contestant=contestant_of(model), prompt_ids=[prompt.id], base=model.id
-        )
+        start_trial(s, by=by.id, project_id=project.id, spec=spec_of(model), prompt_ids=[prompt.id], base=model.id)
     again = request_check(s, by=by.id, project_id=project.id, model_version_id=version.id)
     again.status, again.passed = RunStatus.SUCCEEDED, True
     s.flush()

@@ -18,36 +18,36 @@ from sqlalchemy.orm import Session
 from db.models import Correction, Evaluation, Guess, Judgment, Pairing, Peek, Response, Reveal, Role, now
 from db.session import session
 from errors import BadSetting, NotAllowed, Refused
-from eval.contestants import look_over
-from eval.evaluations import close_evaluation, counted, forecasts, verify_protocol
-from eval.forecast import forecast
-from eval.guesses import Guessed, guess_accuracy
+from eval.blinding import BlindingGuess, blinding_check
+from eval.contestants import draft_evaluation
+from eval.evaluations import close_evaluation, count_verdicts, power_analyses, verify_protocol
 from eval.judging import (
     HELD_FOR,
-    explain,
+    find_pair_to_guess,
     judge,
+    judging_progress,
+    list_reason_labels,
     next_view,
-    pending_guess,
-    progress,
-    say_which,
-    set_tags,
-    tags_of,
+    save_comment,
+    save_guess,
+    set_reason_labels,
     undo_last,
 )
-from eval.live import live, peek
+from eval.leaks import LeakKind, cut_at_marks, find_leaks
+from eval.live import load_standing, record_peek
+from eval.power import power_analysis
 from eval.protocol import (
+    LeakPolicy,
     Plan,
     Stopping,
-    Undecided,
-    canonical,
+    canonical_json,
     contrast_label,
     draw_overlap,
-    hash_of,
     protocol_of,
     read_protocol,
+    text_sha256,
 )
-from eval.report.results import results
-from eval.telltales import Tells, pieces, telltales
+from eval.report.results import load_results
 from stats.verdicts import Verdict
 from tests.contests import Contest
 from tests.factories import a_comparison, a_human, a_ranking, a_response, a_reviewer, saved, sure
@@ -60,10 +60,10 @@ def test_a_protocol_says_everything_and_its_hash_covers_it(s: Session) -> None:
     plan = Plan(overlap=0.2, odds=1.5, stopping=Stopping.ANYTIME, ask_machine=True)
     evaluation = contest.open(plan, baselines=[*contest.people, contest.other])
     assert evaluation.protocol is not None
-    assert evaluation.protocol_sha256 == hash_of(evaluation.protocol)
+    assert evaluation.protocol_sha256 == text_sha256(evaluation.protocol)
     assert json.dumps(json.loads(evaluation.protocol), sort_keys=True, separators=(",", ":")) == evaluation.protocol
     found = sure(protocol_of(evaluation))
-    assert canonical(found) == evaluation.protocol
+    assert canonical_json(found) == evaluation.protocol
     people = tuple(one.id for one in contest.people)
     assert (found.plan.primary, contrast_label(people, found.baselines)) == ((people,), "People, together")
     assert (found.plan.odds, found.plan.stopping, found.alpha) == (1.5, Stopping.ANYTIME, 0.05)
@@ -189,14 +189,14 @@ def test_who_cannot_be_compared_is_refused_with_the_remedy(s: Session) -> None:
 
 
 def test_two_to_one_needs_77_decided_verdicts_and_what_falls_short_says_what_to_do() -> None:
-    short = forecast(Plan(tie_rate=0.1, correlation=0.3), prompts=60, verdicts=69)
+    short = power_analysis(Plan(tie_rate=0.1, correlation=0.3), prompts=60, verdicts=69)
     assert (short.needed.decided, short.decided, short.enough) == (77, 59, False)
     assert "77 decided verdicts needed to find 2 to 1, this gives about 59" in short.sentence
     assert "find a larger difference or hold out more prompts" in short.sentence
-    assert forecast(Plan(tie_rate=0), prompts=77, verdicts=77).enough
-    assert "one prompt" in forecast(Plan(), prompts=1, verdicts=3).sentence
-    assert "no pairing to judge" in forecast(Plan(), prompts=0, verdicts=0).sentence
-    assert forecast(Plan(), prompts=9, verdicts=9, contrasts=3).needed.decided > 77
+    assert power_analysis(Plan(tie_rate=0), prompts=77, verdicts=77).enough
+    assert "one prompt" in power_analysis(Plan(), prompts=1, verdicts=3).sentence
+    assert "no pairing to judge" in power_analysis(Plan(), prompts=0, verdicts=0).sentence
+    assert power_analysis(Plan(), prompts=9, verdicts=9, contrasts=3).needed.decided > 77
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.floats(0, 1), st.integers(0, 99))
@@ -214,18 +214,18 @@ def test_the_overlap_is_the_same_share_of_each_contrast_and_drawn_by_the_seed(
 @pytest.mark.parametrize(
     ("text", "tells"),
     [
-        ("As an AI language model, I cannot say.", Tells.MACHINE),
-        ("I'm just an automated assistant here to help.", Tells.MACHINE),
-        ("I am a real person and will call you.", Tells.PERSON),
-        ("Tiny Llama thanks you for writing.", Tells.NAME),
-        ("It left today.\n\nKind regards,\nMerrowby Books", Tells.SIGNATURE),
-        ("It left today.<|im_end|>", Tells.TEMPLATE),
+        ("As an AI language model, I cannot say.", LeakKind.MACHINE),
+        ("I'm just an automated assistant here to help.", LeakKind.MACHINE),
+        ("I am a real person and will call you.", LeakKind.PERSON),
+        ("Tiny Llama thanks you for writing.", LeakKind.NAME),
+        ("It left today.\n\nKind regards,\nMerrowby Books", LeakKind.SIGNATURE),
+        ("It left today.<|im_end|>", LeakKind.TEMPLATE),
     ],
 )
-def test_a_reply_that_names_or_betrays_its_author_is_found(text: str, tells: Tells) -> None:
-    found = telltales(text, names=["Tiny Llama"])
-    assert [one.tells for one in found] == [tells]
-    assert "".join(part for part, _ in pieces(text, found)) == text
+def test_a_reply_that_names_or_betrays_its_author_is_found(text: str, tells: LeakKind) -> None:
+    found = find_leaks(text, names=["Tiny Llama"])
+    assert [one.kind for one in found] == [tells]
+    assert "".join(part for part, _ in cut_at_marks(text, found)) == text
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_reply_that_names_or_betrays_its_author_is_found(text: str, tells: Tel
     ],
 )
 def test_an_ordinary_reply_is_left_alone(text: str) -> None:
-    assert telltales(text, names=["Base model", "Human 1", "Al"]) == ()
+    assert find_leaks(text, names=["Base model", "Human 1", "Al"]) == ()
 
 
 def test_telling_replies_are_decided_on_before_judging_opens_and_counted(s: Session) -> None:
@@ -250,7 +250,7 @@ def test_telling_replies_are_decided_on_before_judging_opens_and_counted(s: Sess
     s.flush()
     with pytest.raises(Refused, match=r"2 replies tell who wrote them \(calls itself a machine\)"):
         contest.open()
-    looked = look_over(
+    looked = draft_evaluation(
         s,
         by=contest.manager.id,
         project_id=contest.project.id,
@@ -258,14 +258,14 @@ def test_telling_replies_are_decided_on_before_judging_opens_and_counted(s: Sess
         baseline_ids=[contest.people[0].id],
         seed=3,
     )
-    assert [one.response_id for one in looked.telling] == [one.id for one in bad]
+    assert [one.response_id for one in looked.leaks] == [one.id for one in bad]
     evaluation = contest.open(leave_out=[bad[0].id], keep=[bad[1].id])
     found = sure(protocol_of(evaluation))
     assert [one.candidate_response_id for one in found.left_out] == [bad[0].id]
     assert found.kept_telltales == (bad[1].id,)
     assert bad[0].id not in {p.candidate_response_id for p in evaluation.pairings}
-    assert len(contest.open(name="All", undecided=Undecided.KEEP).pairings) == 10
-    assert len(contest.open(name="None", undecided=Undecided.LEAVE_OUT).pairings) == 8
+    assert len(contest.open(name="All", undecided=LeakPolicy.KEEP).pairings) == 10
+    assert len(contest.open(name="None", undecided=LeakPolicy.LEAVE_OUT).pairings) == 8
 
 
 def test_the_forecast_counts_neither_left_out_pairs_nor_those_with_the_same_text(s: Session) -> None:
@@ -273,7 +273,7 @@ def test_the_forecast_counts_neither_left_out_pairs_nor_those_with_the_same_text
     for response in s.scalars(select(Response).where(Response.prompt_id == contest.prompts[0].id)):
         response.text = "It left today."
     s.flush()
-    looked = look_over(
+    looked = draft_evaluation(
         s,
         by=contest.manager.id,
         project_id=contest.project.id,
@@ -282,7 +282,7 @@ def test_the_forecast_counts_neither_left_out_pairs_nor_those_with_the_same_text
         seed=3,
     )
     gone = next(pair.candidate_response_id for pair in looked.pairs if not pair.identical)
-    (cast,) = forecasts(looked.left_with(frozenset([gone])), Plan(overlap=0.2))
+    (cast,) = power_analyses(looked.without(frozenset([gone])), Plan(overlap=0.2))
     assert (cast.prompts, cast.verdicts) == (8, 10)
 
 
@@ -293,7 +293,7 @@ def test_a_pairing_with_enough_verdicts_is_offered_to_nobody_else(s: Session) ->
     assert contest.judge_all(evaluation, contest.judges[0]) == 10
     assert contest.judge_all(evaluation, contest.judges[1]) == 2
     assert contest.judge_all(evaluation, contest.judges[2]) == 0
-    count = counted(s, evaluation_id=evaluation.id)
+    count = count_verdicts(s, evaluation_id=evaluation.id)
     assert (count.planned, count.given, count.missing, count.complete) == (12, 12, 0, True)
 
 
@@ -302,10 +302,10 @@ def test_simulated_reviewers_fill_no_quota_and_meet_none(s: Session) -> None:
     evaluation = contest.open()
     rule = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
     assert contest.judge_all(evaluation, rule) == 10
-    assert counted(s, evaluation_id=evaluation.id).by_rule_alone
+    assert count_verdicts(s, evaluation_id=evaluation.id).by_rule_alone
     assert contest.judge_all(evaluation, contest.judges[0]) == 10
     assert contest.judge_all(evaluation, a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)) == 10
-    assert counted(s, evaluation_id=evaluation.id).given == 10
+    assert count_verdicts(s, evaluation_id=evaluation.id).given == 10
 
 
 def test_what_somebody_has_on_the_screen_is_kept_for_them_and_given_on_when_they_left(s: Session) -> None:
@@ -314,7 +314,7 @@ def test_what_somebody_has_on_the_screen_is_kept_for_them_and_given_on_when_they
     one, two = contest.judges
     mine = sure(contest.draw(evaluation, one))
     assert contest.draw(evaluation, two) is None
-    assert progress(s, evaluation_id=evaluation.id, reviewer_id=two.id).total == 1
+    assert judging_progress(s, evaluation_id=evaluation.id, reviewer_id=two.id).total == 1
     s.get_one(Judgment, mine.judgment_id).drawn_at = now() - HELD_FOR - timedelta(seconds=1)
     s.flush()
     theirs = sure(contest.draw(evaluation, two))
@@ -395,15 +395,15 @@ def test_which_side_was_the_machine_is_asked_after_the_verdict_and_once(s: Sessi
     evaluation = contest.open(Plan(ask_machine=True))
     me = contest.judges[0].id
     view = sure(contest.draw(evaluation, contest.judges[0]))
-    assert pending_guess(s, by=me, evaluation_id=evaluation.id) is None
+    assert find_pair_to_guess(s, by=me, evaluation_id=evaluation.id) is None
     with pytest.raises(Refused, match="verdict on this pair first"):
-        say_which(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT)
+        save_guess(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT)
     judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
-    assert pending_guess(s, by=me, evaluation_id=evaluation.id) == view
-    say_which(s, by=me, judgment_id=view.judgment_id, guess=Guess.CANNOT_TELL)
-    assert pending_guess(s, by=me, evaluation_id=evaluation.id) is None
+    assert find_pair_to_guess(s, by=me, evaluation_id=evaluation.id) == view
+    save_guess(s, by=me, judgment_id=view.judgment_id, guess=Guess.CANNOT_TELL)
+    assert find_pair_to_guess(s, by=me, evaluation_id=evaluation.id) is None
     with pytest.raises(Refused, match="answered that"):
-        say_which(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT)
+        save_guess(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT)
     undo_last(s, by=me, evaluation_id=evaluation.id)
     assert s.get_one(Judgment, view.judgment_id).guess is None
 
@@ -414,16 +414,16 @@ def test_a_comment_and_tags_are_kept_with_the_verdict(s: Session) -> None:
     me = contest.judges[0].id
     view = sure(contest.draw(evaluation, contest.judges[0]))
     with pytest.raises(Refused, match="verdict on this pair first"):
-        explain(s, by=me, judgment_id=view.judgment_id, reason="Warmer.")
+        save_comment(s, by=me, judgment_id=view.judgment_id, reason="Warmer.")
     judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
-    explain(s, by=me, judgment_id=view.judgment_id, reason=" Warmer. ")
-    set_tags(s, by=me, judgment_id=view.judgment_id, praise=["Warm"], faults=["Too long"])
+    save_comment(s, by=me, judgment_id=view.judgment_id, reason=" Warmer. ")
+    set_reason_labels(s, by=me, judgment_id=view.judgment_id, praise=["Warm"], faults=["Too long"])
     with pytest.raises(Refused, match="no reason that can be chosen"):
-        set_tags(s, by=me, judgment_id=view.judgment_id, praise=["<b>"], faults=[])
+        set_reason_labels(s, by=me, judgment_id=view.judgment_id, praise=["<b>"], faults=[])
     assert s.get_one(Judgment, view.judgment_id).comment == "Warmer."
-    assert tags_of(s, judgment_id=view.judgment_id) == ["Too long", "Warm"]
+    assert list_reason_labels(s, judgment_id=view.judgment_id) == ["Too long", "Warm"]
     undo_last(s, by=me, evaluation_id=evaluation.id)
-    assert tags_of(s, judgment_id=view.judgment_id) == []
+    assert list_reason_labels(s, judgment_id=view.judgment_id) == []
 
 
 def test_guesses_are_counted_where_exactly_one_side_was_a_machine_and_once_it_is_closed(s: Session) -> None:
@@ -433,22 +433,22 @@ def test_guesses_are_counted_where_exactly_one_side_was_a_machine_and_once_it_is
     while view := contest.draw(evaluation, contest.judges[0]):
         judge(s, by=me, judgment_id=view.judgment_id, verdict=Verdict.TIE)
         left = s.get_one(Judgment, view.judgment_id).candidate_left
-        say_which(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT if left else Guess.RIGHT)
+        save_guess(s, by=me, judgment_id=view.judgment_id, guess=Guess.LEFT if left else Guess.RIGHT)
     with pytest.raises(Refused, match="when the evaluation is closed"):
-        results(s, evaluation_id=evaluation.id)
+        load_results(s, evaluation_id=evaluation.id)
     close_evaluation(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    found = guess_accuracy(results(s, evaluation_id=evaluation.id).verdicts[0].guesses)
+    found = blinding_check(load_results(s, evaluation_id=evaluation.id).by_reviewers[0].guesses)
     assert (found.named.count, found.named.n, found.cannot_tell) == (4, 4, 0)
 
 
 def test_the_guess_s_accuracy_has_an_interval_by_prompt_or_a_reason_why_not() -> None:
-    found = guess_accuracy([Guessed(n % 40, n % 2 == 0) for n in range(80)] + [Guessed(1, None)] * 5)
+    found = blinding_check([BlindingGuess(n % 40, n % 2 == 0) for n in range(80)] + [BlindingGuess(1, None)] * 5)
     assert (found.named.rate, found.cannot_tell) == (0.5, 5)
     assert found.named.low < 0.5 < found.named.high
     assert "no better than a coin" in found.sentence
-    assert "could often tell" in guess_accuracy([Guessed(n, True) for n in range(30)]).sentence
-    assert "took people" in guess_accuracy([Guessed(n, False) for n in range(30)]).sentence
-    assert "Cannot be estimated" in guess_accuracy([Guessed(1, None)]).sentence
+    assert "could often tell" in blinding_check([BlindingGuess(n, True) for n in range(30)]).sentence
+    assert "took people" in blinding_check([BlindingGuess(n, False) for n in range(30)]).sentence
+    assert "Cannot be estimated" in blinding_check([BlindingGuess(1, None)]).sentence
 
 
 def test_a_fixed_evaluation_closes_early_only_with_a_reason_that_is_kept(s: Session) -> None:
@@ -474,9 +474,9 @@ def test_a_fixed_evaluation_stays_shut_to_everybody(s: Session) -> None:
     evaluation = contest.open()
     contest.judge_all(evaluation, contest.judges[0])
     with pytest.raises(Refused, match="stays shut"):
-        peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+        record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
     with pytest.raises(Refused, match="stays shut"):
-        live(s, by=contest.manager.id, evaluation_id=evaluation.id)
+        load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id)
 
 
 @pytest.mark.both_databases
@@ -487,11 +487,11 @@ def test_a_manager_who_looks_at_how_it_stands_judges_in_it_no_more(s: Session) -
     judge(s, by=contest.manager.id, judgment_id=view.judgment_id, verdict=Verdict.LEFT)
     begun = sure(contest.draw(evaluation, contest.manager))
     with pytest.raises(Refused, match="judges in it no more"):
-        live(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+        load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
     assert s.scalar(select(func.count()).select_from(Peek)) == 1
-    assert live(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts[0].evidence.prompts == 1
+    assert load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts[0].evidence.prompts == 1
     for attempt in (
         lambda: judge(s, by=contest.manager.id, judgment_id=begun.judgment_id, verdict=Verdict.LEFT),
         lambda: undo_last(s, by=contest.manager.id, evaluation_id=evaluation.id),
@@ -500,9 +500,9 @@ def test_a_manager_who_looks_at_how_it_stands_judges_in_it_no_more(s: Session) -
         with pytest.raises(Refused, match="not yours to judge any more"):
             attempt()
     with pytest.raises(NotAllowed):
-        peek(s, by=contest.judges[0].id, evaluation_id=evaluation.id)
+        record_peek(s, by=contest.judges[0].id, evaluation_id=evaluation.id)
     with pytest.raises(NotAllowed):
-        live(s, by=contest.judges[0].id, evaluation_id=evaluation.id)
+        load_standing(s, by=contest.judges[0].id, evaluation_id=evaluation.id)
 
 
 def test_ten_wins_on_ten_prompts_are_not_enough_and_fifteen_are(s: Session) -> None:
@@ -510,10 +510,10 @@ def test_ten_wins_on_ten_prompts_are_not_enough_and_fifteen_are(s: Session) -> N
     evaluation = contest.open(Plan(stopping=Stopping.ANYTIME))
     rule = a_reviewer(s, contest.project, Role.REVIEWER, simulated=True)
     contest.judge_all(evaluation, rule)
-    peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
 
     def stands() -> tuple[int, bool, str]:
-        (one,) = live(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts
+        (one,) = load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts
         return one.evidence.prompts, one.evidence.stop, one.sentence
 
     assert stands()[0] == 0, "a simulated reviewer's verdicts are no evidence"
@@ -540,11 +540,11 @@ def test_a_prompt_counts_once_all_its_planned_verdicts_are_in_and_by_their_mean(
     contest = Contest(s, prompts=4)
     evaluation = contest.open(Plan(judgments=2, stopping=Stopping.ANYTIME))
     contest.judge_all(evaluation, contest.judges[0])
-    peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    (one,) = live(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts
+    record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    (one,) = load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts
     assert (one.evidence.prompts, one.unfinished) == (0, 4)
     contest.judge_all(evaluation, contest.judges[1], candidate_wins=False)
-    (one,) = live(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts
+    (one,) = load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id).contrasts
     assert (one.evidence.prompts, one.evidence.betting, one.decided) == (4, 1.0, 0)
     assert "None of 4 prompts leans" in one.sentence
 
@@ -555,19 +555,19 @@ def test_for_two_primary_contrasts_each_needs_twice_as_much(s: Session) -> None:
     evaluation = contest.open(
         Plan(primary=primary, stopping=Stopping.ANYTIME), baselines=[contest.other, *contest.people]
     )
-    peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    found = live(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    found = load_standing(s, by=contest.manager.id, evaluation_id=evaluation.id)
     assert [one.evidence.enough for one in found.contrasts] == [40.0, 40.0]
     protocol = sure(protocol_of(evaluation))
     assert protocol.alpha == 0.025
-    assert read_protocol(canonical(protocol)) == protocol
+    assert read_protocol(canonical_json(protocol)) == protocol
 
 
 def test_every_look_and_tag_leaves_a_trace_and_the_long_protocol_is_not_copied_into_it(s: Session) -> None:
     contest = Contest(s, prompts=2)
     evaluation = contest.open(Plan(stopping=Stopping.ANYTIME))
-    peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
-    rows = s.execute(text('SELECT "table", project_id, after FROM change ORDER BY id')).all()
+    record_peek(s, by=contest.manager.id, evaluation_id=evaluation.id)
+    rows = s.execute(text('SELECT "table", project_id, after FROM audit_record ORDER BY id')).all()
     assert (rows[-1][0], rows[-1][1]) == ("peek", contest.project.id)
     made = next(str(row[2]) for row in rows if row[0] == "evaluation")
     assert evaluation.protocol_sha256 in made

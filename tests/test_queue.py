@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import wanted
+from db.comparisons import people_wanted_for
 from db.models import Comparison, Lease, Project, Ranking, Reviewer, Role, now
 from db.session import reading, session
 from errors import NotAllowed, Refused
-from review.queue import claim, held_by_others, release, set_queue
+from review.queue import claim, list_other_leases, release, set_queue
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
@@ -92,7 +92,7 @@ def test_a_pair_on_somebodys_screen_is_not_given_to_another(s: Session) -> None:
     assert {first, second} == {pair.id for pair in team.pairs}
     assert team.claim(team.ann) == first, "a reload shows the same pair"
     assert team.claim(team.cy) is None
-    held = held_by_others(s, project_id=team.project.id, reviewer_id=team.cy.id)
+    held = list_other_leases(s, project_id=team.project.id, reviewer_id=team.cy.id)
     assert [(one.reviewer, one.pairs) for one in held] == [("Ann", 1), ("Bo", 1)]
     assert first is not None
     release(s, comparison_id=first, reviewer_id=team.ann.id)
@@ -251,7 +251,7 @@ def drain(project_id: int, people: Sequence[int]) -> list[int]:
 def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], list[int]]:
     """For each comparison how many ranked it and how many should, and the ids of all rankings."""
     with reading() as s:
-        limit = sure(wanted(s.get_one(Project, project_id)))
+        limit = sure(people_wanted_for(s.get_one(Project, project_id)))
         should = dict(s.execute(select(Comparison.id, limit)).all())
         ranked = select(Ranking.comparison_id, func.count()).group_by(Ranking.comparison_id)
         return dict(s.execute(ranked).all()), should, list(s.scalars(select(Ranking.id)))

@@ -29,9 +29,9 @@ from jobs.ray_job import (
     Cluster,
     ClusterRefuses,
     Job,
+    JobState,
     Machine,
     Silence,
-    Standing,
     job_command,
     ordered,
     refuse_sqlite_elsewhere,
@@ -69,9 +69,9 @@ class FakeCluster(Cluster):
         if self.answer_lost:
             raise Silence("the connection was reset")
 
-    def look(self, name: str) -> Standing | None:
+    def look(self, name: str) -> JobState | None:
         if name in self.stopped:
-            return Standing("STOPPED")
+            return JobState("STOPPED")
         if name not in self.submitted:
             return None
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -79,8 +79,8 @@ class FakeCluster(Cluster):
             raise state
         if callable(state):
             state()
-            return Standing(RUNNING)
-        return state if isinstance(state, Standing) else Standing(state)
+            return JobState(RUNNING)
+        return state if isinstance(state, JobState) else JobState(state)
 
     def stop(self, name: str) -> None:
         self.stopped.append(name)
@@ -246,17 +246,17 @@ def test_a_worker_that_stops_while_the_cluster_is_silent_leaves_the_run_to_the_n
 @pytest.mark.parametrize(
     ("end", "printed", "sentence"),
     [
-        (Standing("FAILED", NOT_SEEN), "", "does not see the home"),
-        (Standing("FAILED", 1), "ModuleNotFoundError: No module named 'trl'", "install requirements/train.txt there"),
-        (Standing("FAILED", None, "The actor died"), "", "(?s)on the Ray cluster failed.*The actor died"),
-        (Standing("FAILED", 1), "ZeroDivisionError", "(?s)an error that it did not expect.*ZeroDivisionError"),
-        (Standing("FAILED", -9), "", "memory ran out"),
-        (Standing("STOPPED"), "", "was stopped on the Ray cluster"),
-        (Standing(SUCCEEDED), "", "ended before its work was finished"),
+        (JobState("FAILED", NOT_SEEN), "", "does not see the home"),
+        (JobState("FAILED", 1), "ModuleNotFoundError: No module named 'trl'", "install requirements/train.txt there"),
+        (JobState("FAILED", None, "The actor died"), "", "(?s)on the Ray cluster failed.*The actor died"),
+        (JobState("FAILED", 1), "ZeroDivisionError", "(?s)an error that it did not expect.*ZeroDivisionError"),
+        (JobState("FAILED", -9), "", "memory ran out"),
+        (JobState("STOPPED"), "", "was stopped on the Ray cluster"),
+        (JobState(SUCCEEDED), "", "ended before its work was finished"),
     ],
 )
 def test_a_job_that_ends_without_a_word_says_why(
-    end: Standing, printed: str, sentence: str, run_id: int, carry: Carry
+    end: JobState, printed: str, sentence: str, run_id: int, carry: Carry
 ) -> None:
     def write() -> None:
         Progress("generation", run_id, 1).log.write_text(printed)

@@ -15,7 +15,16 @@ from settings import ROOT
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved
 from tests.trainings import a_snapshot
 from training.recipe.advice import DoubleJudgments
-from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, Odds, facts, needed_prompts, report
+from training.recipe.readiness import (
+    DIFFERENCES,
+    Facts,
+    Odds,
+    ReadinessItem,
+    ReadinessState,
+    load_facts,
+    needed_prompts,
+    readiness_items,
+)
 
 READY = Facts(
     prompted_judged=1,
@@ -33,23 +42,23 @@ AGREED = DoubleJudgments(50, 45)
 
 def told(
     title: str, agreed: DoubleJudgments = AGREED, alpha: float | None = 0.7, ties: float = 0.0, **changes: object
-) -> Item:
+) -> ReadinessItem:
     """The report's item of that title, for a ready project with some changes."""
     found = dataclasses.replace(READY, **changes)  # type: ignore[arg-type]
-    items = report(found, agreed=agreed, alpha=alpha, odds=DIFFERENCES[0], tie_share=ties)
+    items = readiness_items(found, judgments=agreed, alpha=alpha, odds=DIFFERENCES[0], tie_share=ties)
     return next(item for item in items if item.title == title)
 
 
 def test_a_ready_project_has_everything_done() -> None:
-    items = report(READY, agreed=AGREED, alpha=0.7, odds=DIFFERENCES[0])
-    assert {item.state for item in items} == {ItemState.DONE}
+    items = readiness_items(READY, judgments=AGREED, alpha=0.7, odds=DIFFERENCES[0])
+    assert {item.state for item in items} == {ReadinessState.DONE}
     assert len(items) == 7
 
 
 def test_every_item_is_a_sentence_and_leads_to_a_page() -> None:
     bare = Facts(0, 0, False, False, None, 0, 0, 0, 0)
     for found in (READY, bare):
-        for item in report(found, agreed=DoubleJudgments(0, 0), alpha=None, odds=DIFFERENCES[2]):
+        for item in readiness_items(found, judgments=DoubleJudgments(0, 0), alpha=None, odds=DIFFERENCES[2]):
             assert item.sentence.endswith(".")
             assert item.page_title
             # the page on which feedback is frozen is made beside this one
@@ -75,20 +84,20 @@ def test_every_item_is_a_sentence_and_leads_to_a_page() -> None:
 )
 def test_what_is_missing_says_so(title: str, changes: dict[str, object], words: str) -> None:
     found = told(title, **changes)  # type: ignore[arg-type]
-    assert found.state is ItemState.NOT_YET
+    assert found.state is ReadinessState.NOT_YET
     assert words in found.sentence
 
 
 def test_what_a_project_can_do_without_is_not_needed() -> None:
-    assert told("Prompts for people routed", rules=0, routed=0).state is ItemState.NOT_NEEDED
-    assert told("People agree", agreed=DoubleJudgments(0, 0), corrections_alone=True).state is ItemState.NOT_NEEDED
+    assert told("Prompts for people routed", rules=0, routed=0).state is ReadinessState.NOT_NEEDED
+    assert told("People agree", agreed=DoubleJudgments(0, 0), corrections_alone=True).state is ReadinessState.NOT_NEEDED
 
 
 def test_held_out_prompts_suffice_for_some_differences_and_ties_take_more() -> None:
-    assert told("Enough held-out prompts", held_out=77).state is ItemState.DONE
-    assert told("Enough held-out prompts", held_out=77, ties=0.2).state is ItemState.NOT_YET
+    assert told("Enough held-out prompts", held_out=77).state is ReadinessState.DONE
+    assert told("Enough held-out prompts", held_out=77, ties=0.2).state is ReadinessState.NOT_YET
     assert needed_prompts(DIFFERENCES[0], tie_share=0.2) == math.ceil(77 / 0.8)
-    small = report(dataclasses.replace(READY, held_out=300), agreed=AGREED, alpha=0.7, odds=DIFFERENCES[2])
+    small = readiness_items(dataclasses.replace(READY, held_out=300), judgments=AGREED, alpha=0.7, odds=DIFFERENCES[2])
     assert "they show 3:2" in small[-1].sentence
 
 
@@ -149,7 +158,7 @@ def judged(s: Session, *, candidate: str, baseline: str, closed: bool = True) ->
     contest.pairings = [Pairing(prompt_id=prompt.id, candidate_response_id=one.id, baseline_response_id=other.id)]
     s.add(contest)
     s.flush()
-    found = facts(s, project_id=project.id, snapshot_id=None)
+    found = load_facts(s, project_id=project.id, snapshot_id=None)
     return found.prompted_judged, found.prompted_open
 
 
@@ -164,11 +173,11 @@ def test_a_closed_contest_of_a_prompted_model_counts_whichever_side_it_was_on(s:
 
 def test_facts_are_counted_from_the_project_and_its_snapshot(s: Session) -> None:
     project, by, snapshot, _ = a_snapshot(s)
-    before = facts(s, project_id=project.id, snapshot_id=None)
+    before = load_facts(s, project_id=project.id, snapshot_id=None)
     assert (before.pairs, before.guideline, before.instructions) == (None, False, True)
     edit_project(s, by=by.id, project_id=project.id, task="", instructions="Answer.", guideline="Be kind.")
     a_prompt(s, project, held_out=True)
-    found = facts(s, project_id=project.id, snapshot_id=snapshot.id)
+    found = load_facts(s, project_id=project.id, snapshot_id=snapshot.id)
     assert (found.pairs, found.simulated, found.held_out) == (snapshot.row_count, 0, 1)
     assert found.guideline
     assert not found.corrections_alone

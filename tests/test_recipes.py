@@ -19,8 +19,25 @@ from tests.factories import saved, sure
 from tests.trainings import a_snapshot, a_training
 from training.recipe import estimate as estimating
 from training.recipe import start
-from training.recipe.advice import FEW_REPEATS, Advice, DoubleJudgments, FlipRate, advised, cautions, flip_rate, repeats
-from training.recipe.estimate import Measured, RowLengths, estimate, lengths, measured, memory_warning, parameters_of
+from training.recipe.advice import (
+    FEW_REPEATS,
+    Advice,
+    DoubleJudgments,
+    FlipRate,
+    advise_recipe,
+    cautions,
+    count_double_judgments,
+    flip_rate,
+)
+from training.recipe.estimate import (
+    Measurement,
+    SnapshotLengths,
+    count_parameters,
+    estimate,
+    find_measurement,
+    memory_warning,
+    snapshot_lengths,
+)
 from training.recipe.recipe import (
     ADAPTERS,
     EXPERIMENTAL,
@@ -47,7 +64,7 @@ def changed(**knobs: object) -> RecipeValues:
 
 def shown(method: Method, loss: Loss = Loss.SIGMOID, tuned: bool = False, **knobs: object) -> set[str]:
     """The knobs of a plain recipe of the method."""
-    return set(changed(method=method, loss=loss, **knobs).knobs_read(tuned=tuned))
+    return set(changed(method=method, loss=loss, **knobs).used_knobs(tuned=tuned))
 
 
 def test_only_knobs_that_the_method_reads_are_shown() -> None:
@@ -68,13 +85,13 @@ def test_only_knobs_that_the_method_reads_are_shown() -> None:
 def test_every_value_of_every_choice_has_words() -> None:
     assert (set(METHODS), set(LOSSES), set(REFERENCES)) == (set(Method), set(Loss), set(Reference))
     assert set(ADAPTERS) == {*Adapter, None}
-    assert all(option.label and option.says for knob in KNOBS.values() for option in knob.options.values())
+    assert all(option.label and option.description for knob in KNOBS.values() for option in knob.options.values())
     assert all("experimental" in METHODS[method].label for method in EXPERIMENTAL)
 
 
 def test_every_knob_is_declared_with_a_label_a_reason_and_a_source() -> None:
     assert {field.name for field in dataclasses.fields(RecipeValues)} - {"name"} == set(KNOBS)
-    assert all(knob.label and knob.does and knob.source for knob in KNOBS.values())
+    assert all(knob.label and knob.description and knob.source for knob in KNOBS.values())
     assert PRESETS[0] is SMALL
     for preset in PRESETS:
         check_recipe(preset)
@@ -91,7 +108,7 @@ def some_recipes(draw: st.DrawFn) -> RecipeValues:
         if isinstance(default, bool):
             return st.booleans()
         number = st.floats(allow_nan=False) if isinstance(default, float) else st.integers()
-        return st.none() | number if KNOBS[name].empty else number
+        return st.none() | number if KNOBS[name].optional else number
 
     return changed(name=draw(st.text()), **{name: draw(value(name)) for name in KNOBS})
 
@@ -169,11 +186,11 @@ def test_training_every_weight_of_a_model_too_large_for_the_machine_is_refused(
     s: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "has_gpu", lambda: False)
-    monkeypatch.setattr(start, "parameters_of", lambda **_: 7e6)
+    monkeypatch.setattr(start, "count_parameters", lambda **_: 7e6)
     with pytest.raises(Refused, match="Train a LoRA adapter instead"):
         a_training(s, recipe=changed(adapter=None))
     assert a_training(s, "on several", recipe=changed(adapter=None, processes=2))
-    monkeypatch.setattr(start, "parameters_of", lambda **_: 1.0)
+    monkeypatch.setattr(start, "count_parameters", lambda **_: 1.0)
     assert from_row(a_training(s, recipe=changed(adapter=None)).recipe).adapter is None
 
 
@@ -229,7 +246,7 @@ def test_kto_alone_trains_on_single_replies(s: Session) -> None:
         split=Split.TRAIN,
         prompt_id=pair.prompt_id,
         response_id=pair.rejected_id,
-        up=True,
+        label=True,
         ranking_id=pair.ranking_id,
     )
     s.add(thumb)
@@ -254,7 +271,7 @@ def test_kto_alone_trains_on_single_replies(s: Session) -> None:
 
 def an_advice(**given: object) -> Advice:
     values: dict[str, object] = {"pairs": 90, "parameters": 135.0, "gpu": False, **given}
-    return advised(**values)  # type: ignore[arg-type]
+    return advise_recipe(**values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", Method)
@@ -267,7 +284,7 @@ def test_whatever_is_advised_works_and_every_knob_has_its_reason(method: Method,
                 check_recipe(found.values)
             assert found.reasons.keys() == KNOBS.keys()
             assert all(reason.why and reason.source for reason in found.reasons.values())
-            assert found.changed(found.values) == ()
+            assert found.changed_knobs(found.values) == ()
 
 
 def test_what_worked_here_is_advised_for_the_default_model() -> None:
@@ -306,9 +323,9 @@ def test_the_longest_row_fits_what_is_advised() -> None:
 def test_what_somebody_changed_is_told_from_what_was_advised() -> None:
     found = an_advice()
     used = dataclasses.replace(found.values, beta=0.3)
-    assert found.changed(used) == ("beta",)
-    assert found.named(used) == "DPO, with own beta"
-    assert found.named(found.values) == "DPO, as advised"
+    assert found.changed_knobs(used) == ("beta",)
+    assert found.name_recipe(used) == "DPO, with own beta"
+    assert found.name_recipe(found.values) == "DPO, as advised"
 
 
 def test_the_robust_loss_gets_the_share_that_agreement_tells() -> None:
@@ -336,29 +353,29 @@ def test_agreement_by_chance_or_too_little_of_it_gives_no_flip_rate() -> None:
 
 
 def test_pairs_of_opinions_are_counted_within_each_comparison() -> None:
-    assert repeats([(1, "LEFT"), (1, "LEFT"), (1, "RIGHT"), (2, "LEFT")]) == DoubleJudgments(3, 1)
-    assert repeats([]).share is None
+    assert count_double_judgments([(1, "LEFT"), (1, "LEFT"), (1, "RIGHT"), (2, "LEFT")]) == DoubleJudgments(3, 1)
+    assert count_double_judgments([]).share is None
 
 
 def test_few_pairs_and_low_agreement_say_what_to_do_instead() -> None:
-    assert cautions(pairs=100, found=DoubleJudgments(40, 30), alpha=0.5) == ()
-    (few,) = cautions(pairs=99, found=DoubleJudgments(0, 0), alpha=None)
+    assert cautions(pairs=100, judgments=DoubleJudgments(40, 30), alpha=0.5) == ()
+    (few,) = cautions(pairs=99, judgments=DoubleJudgments(0, 0), alpha=None)
     assert "Rank more pairs" in few
-    (low,) = cautions(pairs=100, found=DoubleJudgments(40, 22), alpha=None)
+    (low,) = cautions(pairs=100, judgments=DoubleJudgments(40, 22), alpha=None)
     assert "55% of 40" in low
     assert "guideline" in low
-    assert cautions(pairs=100, found=DoubleJudgments(40, 26), alpha=0.1) != ()
-    assert cautions(pairs=100, found=DoubleJudgments(5, 1), alpha=-0.5) == ()
+    assert cautions(pairs=100, judgments=DoubleJudgments(40, 26), alpha=0.1) != ()
+    assert cautions(pairs=100, judgments=DoubleJudgments(5, 1), alpha=-0.5) == ()
 
 
-SIZE = RowLengths(rows=90, validation=10, mean=145.0, longest=300)
-TIMED = Measured(source="from the training of “tuned” here", seconds_a_row=2.0, tokens=145.0, memory_mb=3000)
+SIZE = SnapshotLengths(rows=90, validation=10, mean=145.0, longest=300)
+TIMED = Measurement(source="from the training of “tuned” here", seconds_per_row=2.0, tokens=145.0, memory_mb=3000)
 
 
 def estimated(
-    recipe: RecipeValues = SMALL, size: RowLengths = SIZE, found: Measured | None = TIMED
+    recipe: RecipeValues = SMALL, size: SnapshotLengths = SIZE, found: Measurement | None = TIMED
 ) -> estimating.Estimate:
-    return estimate(recipe, size=size, thumbs=0, parameters=135, found=found, gpu=False)
+    return estimate(recipe, size=size, thumbs=0, parameters=135, measurement=found, gpu=False)
 
 
 def test_without_a_measurement_the_estimate_says_that_it_is_a_guess() -> None:
@@ -406,19 +423,19 @@ def test_quantised_weights_take_less_and_all_weights_more() -> None:
     [("SmolLM2-135M-Instruct", 135), ("meta/Llama-3.2-1B", 1000), ("Qwen2.5-0.5B", 500), ("tuned", None)],
 )
 def test_a_models_size_is_read_from_its_name(name: str, millions: float | None) -> None:
-    assert parameters_of(location="nowhere/at-all", name=name) == millions
+    assert count_parameters(location="nowhere/at-all", name=name) == millions
 
 
 def test_a_models_size_is_counted_where_its_weights_are(tmp_path: Path) -> None:
     head = json.dumps({"a": {"shape": [1000, 2000], "dtype": "F32", "data_offsets": [0, 0]}}).encode()
     (tmp_path / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
-    assert parameters_of(location=str(tmp_path), name="any 7B") == 2.0
+    assert count_parameters(location=str(tmp_path), name="any 7B") == 2.0
 
 
 def test_the_usual_time_between_steps_is_not_moved_by_pauses_or_a_new_attempt() -> None:
-    assert estimating.seconds_a_step([(1, 5.0), (2, 7.0), (3, 9.0), (4, 60.0), (5, 62.0)]) == 2.0
-    assert estimating.seconds_a_step([(1, 50.0), (2, 52.0), (3, 3.0), (4, 5.0)]) == 2.0
-    assert estimating.seconds_a_step([(1, 5.0), (2, 7.0)]) is None
+    assert estimating.seconds_per_step([(1, 5.0), (2, 7.0), (3, 9.0), (4, 60.0), (5, 62.0)]) == 2.0
+    assert estimating.seconds_per_step([(1, 50.0), (2, 52.0), (3, 3.0), (4, 5.0)]) == 2.0
+    assert estimating.seconds_per_step([(1, 5.0), (2, 7.0)]) is None
 
 
 @pytest.mark.both_databases
@@ -431,15 +448,15 @@ def test_a_training_by_such_a_recipe_here_tells_how_long_a_row_takes(
         s.add(TrainingStep(training_run_id=run.id, split=Split.TRAIN, step=step, loss=0.6, seconds=30 + 8.0 * step))
     s.flush()
 
-    def asked(recipe: RecipeValues = SMALL) -> Measured | None:
-        return measured(s, project_id=run.project_id, base_model_id=run.base_model_id, recipe=recipe)
+    def asked(recipe: RecipeValues = SMALL) -> Measurement | None:
+        return find_measurement(s, project_id=run.project_id, base_model_id=run.base_model_id, recipe=recipe)
 
     assert asked() is None
     run.status, run.peak_memory_mb = RunStatus.SUCCEEDED, 2500
     s.flush()
     found = sure(asked())
-    assert (found.seconds_a_row, found.memory_mb) == (2.0, 2500)
-    assert found.tokens == pytest.approx(lengths(run.snapshot).mean)
+    assert (found.seconds_per_row, found.memory_mb) == (2.0, 2500)
+    assert found.tokens == pytest.approx(snapshot_lengths(run.snapshot).mean)
     others = {"effective_batch_size": 8}, {"adapter": Adapter.DORA}, {"adapter": None}, {"method": Method.KTO}
     assert [asked(changed(**other)) for other in others] == [None] * 4
     assert "training of “tuned”" in found.source

@@ -49,9 +49,9 @@ def test_a_model_in_four_bits_and_the_same_one_as_a_whole_reference_share_no_sco
 def test_another_commit_of_a_hub_model_has_scores_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = RunFolder(a_run(tmp_path / "run", tmp_path)).input()
     given = replace(given, base_model="maker/model", kept=str(tmp_path / "kept"))
-    monkeypatch.setattr(methods, "revision_of", lambda location: "first")
+    monkeypatch.setattr(methods, "hub_revision", lambda location: "first")
     _reference_scores(given).add({"row": (-1.0,)})
     assert _reference_scores(given).get("row") is not None
     for commit in ("second", None):
-        monkeypatch.setattr(methods, "revision_of", lambda location, commit=commit: commit)
+        monkeypatch.setattr(methods, "hub_revision", lambda location, commit=commit: commit)
         assert _reference_scores(given).get("row") is None

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from commands import evaluations as shell
 from errors import first_line
-from eval.protocol import Stated
+from eval.protocol import ProtocolSummary
 from eval.report.blocks import (
     Block,
     Grid,
@@ -25,9 +25,9 @@ from eval.report.blocks import (
     Sheet,
     dot,
 )
-from eval.report.findings import report, win_rates
+from eval.report.findings import build_report, win_rate_table
 from eval.report.html import report_html
-from eval.report.results import results
+from eval.report.results import load_results
 from stats.estimates import CannotEstimate, Interval, in_words, many, p_in_words
 from tests.app_pages import drawn_by, html, open_page, said
 from tests.factories import Judged
@@ -132,8 +132,8 @@ def texts_of(block: Block) -> list[str]:
 @pytest.mark.parametrize("shape", [{"prompts": 24, "simulated": 1, "same": 2}, {"prompts": 4, "reviewers": 1}])
 def test_the_page_and_the_file_tell_every_block_alike(s: Session, shape: dict[str, Any]) -> None:
     judged = Judged(s, **shape)
-    found = results(s, evaluation_id=judged.evaluation.id)
-    reports = [report(verdicts) for verdicts in found.verdicts]
+    found = load_results(s, evaluation_id=judged.evaluation.id)
+    reports = [build_report(verdicts) for verdicts in found.by_reviewers]
     file = html_module.unescape(report_html(judged.evaluation.name, reports))
     s.commit()
     page = open_page("evaluate_models", project_id=judged.project.id, by=judged.manager.id)
@@ -159,7 +159,7 @@ def test_a_part_that_the_page_has_no_place_for_comes_last_under_its_own_title() 
 
         show_reports(*st.session_state["reported"])
 
-    page = drawn_by(draw, reported=(SimpleNamespace(stated=Stated(None, ())), (one,)))
+    page = drawn_by(draw, reported=(SimpleNamespace(protocol=ProtocolSummary(None, ())), (one,)))
     assert [fold.label for fold in page.expander][:2] == ["Left and right", "Of tomorrow"]
 
 
@@ -167,7 +167,9 @@ def test_the_shell_writes_sentences_and_tables(s: Session, capsys: pytest.Captur
     judged = Judged(s, prompts=12, simulated=1)
     judged.candidate.name = "[red]Zebra"
     s.flush()
-    shell._print(Sentence("[bold]50 %[/bold] of them."), win_rates(results(s, evaluation_id=judged.evaluation.id)))
+    shell._print(
+        Sentence("[bold]50 %[/bold] of them."), win_rate_table(load_results(s, evaluation_id=judged.evaluation.id))
+    )
     told = capsys.readouterr().out
     assert "[bold]50 %[/bold] of them." in told
     assert "[red]Zebra" in told

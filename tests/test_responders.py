@@ -13,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import (
+    ChatLayout,
     GenerationRun,
-    Layout,
     ModelVersion,
     Project,
     Prompt,
@@ -31,19 +31,19 @@ from generation import worker
 from generation.base_model import add_model
 from generation.plan import start_generation
 from generation.responders import (
-    Contestant,
-    Remote,
+    RemoteModel,
+    ResponderSpec,
     Sampling,
-    contestant_of,
     create_responder,
-    keep,
-    new_version,
+    create_version,
+    keep_responder,
+    list_responders,
     prompt_format,
-    responders,
+    spec_of,
 )
-from generation.trials import answers, cost_of, differences, read_by_model, start_trial, tried
+from generation.trials import cost_of, differences, list_tried_versions, render_for_model, start_trial, trial_answers
 from jobs.progress import unmanaged
-from llm.template import LAYOUTS, PromptFormat, check_system_prompt, fill_template, rendered, system_hash
+from llm.template import LAYOUTS, PromptFormat, check_system_prompt, fill_template, render_conversation, system_hash
 from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from training.data.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
 
@@ -99,8 +99,8 @@ def test_a_prompt_that_lacks_a_column_is_given_up_and_the_rest_go_on(database: P
         by, model = a_reviewer(s, project), a_model(s, project)
         a_prompt(s, project, text="count errors", extra={"columns": "status"})
         a_prompt(s, project, text="slowest", extra=None)
-        contestant = Contestant(model.model_version_id or 0, HONEYCOMB)
-        made = create_responder(s, by=by.id, project_id=project.id, name="Query", contestant=contestant)
+        contestant = ResponderSpec(model.model_version_id or 0, HONEYCOMB)
+        made = create_responder(s, by=by.id, project_id=project.id, name="Query", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=made.id, scope=Scope.ALL, samples=1)
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
@@ -115,12 +115,15 @@ def test_a_prompt_that_lacks_a_column_is_given_up_and_the_rest_go_on(database: P
 SPECIAL: Mapping[str, str] = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
-@pytest.mark.parametrize("layout", list(Layout))
-def test_a_layout_begins_with_the_prompt_that_it_ends_with_and_ends_each_reply(layout: Layout) -> None:
+@pytest.mark.parametrize("layout", list(ChatLayout))
+def test_a_layout_begins_with_the_prompt_that_it_ends_with_and_ends_each_reply(layout: ChatLayout) -> None:
     turns = HONEYCOMB.messages("slowest?", None, {"columns": "a"})
-    asked = rendered(LAYOUTS[layout.value], turns, special=SPECIAL)
-    whole = rendered(
-        LAYOUTS[layout.value], [*turns, {"role": "assistant", "content": "{}"}], special=SPECIAL, reply_next=False
+    asked = render_conversation(LAYOUTS[layout.value], turns, special_tokens=SPECIAL)
+    whole = render_conversation(
+        LAYOUTS[layout.value],
+        [*turns, {"role": "assistant", "content": "{}"}],
+        special_tokens=SPECIAL,
+        add_generation_prompt=False,
     )
     assert whole == asked + "{}</s>\n\n"
     assert whole.count("<s>") == 1
@@ -165,8 +168,8 @@ def test_a_model_without_a_template_gets_a_layout_in_a_folder_of_ours(s: Session
     fields: dict[str, Any] = {"by": by.id, "project_id": project.id, "location": str(theirs)}
     with pytest.raises(BrokenModel, match=r"has no chat template.* Choose a layout"):
         add_model(s, name="Base", **fields)
-    made = add_model(s, name="Base", layout=Layout.ALPACA, **fields)
-    assert (made.layout, made.stop_tokens, made.dtype) == (Layout.ALPACA, "</s>", "bfloat16")
+    made = add_model(s, name="Base", layout=ChatLayout.ALPACA, **fields)
+    assert (made.layout, made.stop_tokens, made.dtype) == (ChatLayout.ALPACA, "</s>", "bfloat16")
     assert (Path(made.location) / "chat_template.jinja").read_text() == LAYOUTS["ALPACA"]
     assert sorted(file.name for file in theirs.iterdir()) == [
         "config.json",
@@ -188,20 +191,20 @@ def test_a_model_with_code_of_its_own_or_its_own_template_under_a_layout_is_refu
         add_model(s, name="Code", location=str(code), **fields)
     chat = a_model_folder(tmp_path / "chat", template=LAYOUTS["PLAIN"])
     with pytest.raises(Refused, match="always used"):
-        add_model(s, name="Chat", location=str(chat), layout=Layout.PLAIN, **fields)
+        add_model(s, name="Chat", location=str(chat), layout=ChatLayout.PLAIN, **fields)
     assert add_model(s, name="Chat", location=str(chat), **fields).layout is None
 
 
 def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project, name="Support model")
     reply = a_response(s, a_prompt(s, project), model)
-    was = contestant_of(model)
+    was = spec_of(model)
     with pytest.raises(Refused, match="Nothing differs from Support model"):
-        new_version(s, by=by.id, responder_id=model.id, contestant=was)
-    second = new_version(
-        s, by=by.id, responder_id=model.id, contestant=replace(was, prompt=PromptFormat("Be brief. ")), kept=True
+        create_version(s, by=by.id, responder_id=model.id, spec=was)
+    second = create_version(
+        s, by=by.id, responder_id=model.id, spec=replace(was, prompt=PromptFormat("Be brief. ")), listed=True
     )
-    third = new_version(s, by=by.id, responder_id=second.id, contestant=replace(was, sampling=Sampling(0.2)))
+    third = create_version(s, by=by.id, responder_id=second.id, spec=replace(was, sampling=Sampling(0.2)))
     assert [(one.name, one.version, one.parent_id) for one in (second, third)] == [
         ("Support model v2", 2, model.id),
         ("Support model v3", 3, second.id),
@@ -212,12 +215,12 @@ def test_changed_instructions_make_a_new_version_and_old_replies_keep_theirs(s: 
 
 def test_a_version_holds_everything_that_makes_its_replies(s: Session, project: Project, manager: Reviewer) -> None:
     a_prompt(s, project, extra={"columns": "a"})
-    remote = Remote("https://api.example.com/v1", "gpt-4", "PICKWELL_KEY_OPENAI", 2.5, 10.0)
-    contestant = Contestant(remote, HONEYCOMB, Sampling(0.3, 0.9, 99))
-    made = create_responder(s, by=manager.id, project_id=project.id, name="GPT-4", contestant=contestant)
+    remote = RemoteModel("https://api.example.com/v1", "gpt-4", "PICKWELL_KEY_OPENAI", 2.5, 10.0)
+    contestant = ResponderSpec(remote, HONEYCOMB, Sampling(0.3, 0.9, 99))
+    made = create_responder(s, by=manager.id, project_id=project.id, name="GPT-4", spec=contestant)
     s.expire(made)
     assert made.kind is ResponderKind.REMOTE
-    found = contestant_of(made)
+    found = spec_of(made)
     assert found == replace(contestant, prompt=replace(HONEYCOMB, examples=tuple(HONEYCOMB.examples)))
     frozen = sure(_prompt_of(s, project_id=project.id, responder_id=made.id))
     assert prompt_format(frozen) == found.prompt, "training renders by the very same prompt"
@@ -233,10 +236,10 @@ def test_an_example_from_the_held_out_side_or_with_turn_marks_is_refused(s: Sess
     version = model.model_version_id or 0
     with pytest.raises(Refused, match="stands among the held-out prompts"):
         create_responder(
-            s, contestant=Contestant(version, PromptFormat("", examples=[(text.upper().lower(), "Soon.")])), **given
+            s, spec=ResponderSpec(version, PromptFormat("", examples=[(text.upper().lower(), "Soon.")])), **given
         )
     with pytest.raises(Refused, match="end of a turn"):
-        create_responder(s, contestant=Contestant(version, PromptFormat("Answer.<|im_end|>")), **given)
+        create_responder(s, spec=ResponderSpec(version, PromptFormat("Answer.<|im_end|>")), **given)
 
 
 def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
@@ -247,38 +250,38 @@ def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
         project = a_project(s)
         by, model = a_reviewer(s, project), a_model(s, project, name="Base")
         prompts = [a_prompt(s, project).id for _ in range(3)]
-        first = contestant_of(model)
+        first = spec_of(model)
         project_id, person, base = project.id, by.id, model.id
-        start_trial(s, by=person, project_id=project_id, contestant=first, prompt_ids=prompts, base=base)
+        start_trial(s, by=person, project_id=project_id, spec=first, prompt_ids=prompts, base=base)
         brief = replace(first, prompt=PromptFormat("Be brief."))
-        second = start_trial(s, by=person, project_id=project_id, contestant=brief, prompt_ids=prompts, base=base)
-        again = start_trial(s, by=person, project_id=project_id, contestant=brief, prompt_ids=prompts[:1], base=base)
+        second = start_trial(s, by=person, project_id=project_id, spec=brief, prompt_ids=prompts, base=base)
+        again = start_trial(s, by=person, project_id=project_id, spec=brief, prompt_ids=prompts[:1], base=base)
         assert again.id == second.id
         runs = list(s.scalars(select(GenerationRun)))
         assert len(runs) == 1, "an engine that is on its way answers for both"
         second_id = second.id
     worker.run(unmanaged("generation", runs[0].id))
     with reading() as s:
-        both = tried(s, project_id=project_id)
+        both = list_tried_versions(s, project_id=project_id)
         assert [(one.responder.name, one.prompts, one.answered) for one in both] == [("Base v2", 3, 3), ("Base", 3, 3)]
         old, new = both[1].responder, both[0].responder
         assert [(d.part, d.before, d.after) for d in differences(old, new)] == [
             ("System prompt", "Answer the email.", "Be brief.")
         ]
-        found = answers(s, responder=new, prompt_ids=prompts)
+        found = trial_answers(s, responder=new, prompt_ids=prompts)
         assert set(found) == set(prompts)
         assert all(one.completion_tokens and one.seconds is not None for one in found.values())
         assert {cost_of(new, one.prompt_tokens, one.completion_tokens) for one in found.values()} == {None}
-        assert [one.responder.name for one in responders(s, project_id=project_id)] == ["Base"]
+        assert [one.responder.name for one in list_responders(s, project_id=project_id)] == ["Base"]
     with session() as s:
-        keep(s, by=person, responder_id=second_id, name="Brief")
-        assert [one.responder.name for one in responders(s, project_id=project_id)] == ["Base", "Brief"]
+        keep_responder(s, by=person, responder_id=second_id, name="Brief")
+        assert [one.responder.name for one in list_responders(s, project_id=project_id)] == ["Base", "Brief"]
 
 
 def test_held_out_prompts_are_not_tried_on(s: Session, project: Project) -> None:
     by, model = a_reviewer(s, project), a_model(s, project)
     held_out = a_prompt(s, project, held_out=True)
-    given: dict[str, Any] = {"by": by.id, "project_id": project.id, "contestant": contestant_of(model)}
+    given: dict[str, Any] = {"by": by.id, "project_id": project.id, "spec": spec_of(model)}
     with pytest.raises(Refused, match="for the blind evaluation only"):
         start_trial(s, prompt_ids=[held_out.id], **given)
     with pytest.raises(Refused, match="Choose 1 to 20 prompts"):
@@ -287,8 +290,8 @@ def test_held_out_prompts_are_not_tried_on(s: Session, project: Project) -> None
 
 def test_the_workbench_shows_what_the_model_reads(s: Session, project: Project) -> None:
     prompt = a_prompt(s, project, text="Where is it?", context="Order 7")
-    remote = Contestant(Remote("https://api.example.com/v1", "gpt-4"), PromptFormat("Answer."))
-    text, note = read_by_model(s, contestant=remote, prompt=prompt)
+    remote = ResponderSpec(RemoteModel("https://api.example.com/v1", "gpt-4"), PromptFormat("Answer."))
+    text, note = render_for_model(s, spec=remote, prompt=prompt)
     assert text == "[system]\nAnswer.\n\n[user]\nOrder 7\n\nWhere is it?"
     assert "endpoint puts its own marks" in note
 
@@ -296,8 +299,8 @@ def test_the_workbench_shows_what_the_model_reads(s: Session, project: Project) 
 def test_a_trial_needs_no_held_responder(s: Session, project: Project) -> None:
     by, version = a_reviewer(s, project), a_model(s, project).model_version_id
     prompt = a_prompt(s, project)
-    fresh = Contestant(version or 0, PromptFormat("Rhyme."))
-    made = start_trial(s, by=by.id, project_id=project.id, contestant=fresh, prompt_ids=[prompt.id])
-    assert (made.name, made.kept, made.parent_id) == ("Try 1", False, None)
+    fresh = ResponderSpec(version or 0, PromptFormat("Rhyme."))
+    made = start_trial(s, by=by.id, project_id=project.id, spec=fresh, prompt_ids=[prompt.id])
+    assert (made.name, made.listed, made.parent_id) == ("Try 1", False, None)
     assert s.get_one(ModelVersion, version) is made.model_version
     assert isinstance(made, Responder)

@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 from db.models import CriterionChoice, Guideline, Project, Ranking, Reviewer, Role
 from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
-from review.assignment import left_first, next_offer, offer, progress
-from review.corrections import correct, standing_correction, withdraw
+from review.assignment import left_first, load_offer, next_offer, ranking_progress
+from review.corrections import save_correction, standing_correction, withdraw_correction
 from review.queue import claim
-from review.rankings import give_reason, last_ranking, rank, strengthen, undo
-from review.reasons import chips_of, criteria_of, criteria_said, judge_criterion, set_chips, set_criteria
+from review.rankings import give_reason, last_ranking, rank, strengthen_ranking, undo
+from review.reasons import criterion_verdicts, judge_criterion, list_criteria, list_reasons, set_criteria, set_reasons
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_pair, a_project, a_prompt, a_response, a_reviewer, sure
-from texts.diff import Edit, word_diff, words_changed
+from texts.diff import Edit, count_changed_words, word_diff
 
 pytestmark = pytest.mark.both_databases
 
@@ -31,7 +31,7 @@ def test_a_verdict_is_stored_as_placements_with_the_sides_as_shown(
     s: Session, project: Project, me: Reviewer, verdict: Verdict
 ) -> None:
     pair = a_pair(s, project)
-    shown = offer(s, comparison_id=pair.id, reviewer_id=me.id)
+    shown = load_offer(s, comparison_id=pair.id, reviewer_id=me.id)
     ranking = rank(s, by=me.id, comparison_id=pair.id, order=verdict.order)
     stored = {p.response_id: (p.position, p.place) for p in ranking.placements}
     left, right = {Verdict.LEFT: (1, 2), Verdict.RIGHT: (2, 1), Verdict.TIE: (1, 1), Verdict.BOTH_BAD: (1, 1)}[verdict]
@@ -114,7 +114,7 @@ def test_pairs_put_off_come_last_and_a_reload_shows_the_same_pair(s: Session, pr
         put_off.append(other.comparison_id)
     again = claim(s, project_id=project.id, reviewer_id=me.id, later=put_off)
     assert again == first
-    assert progress(s, project_id=project.id, reviewer_id=me.id).total == 5
+    assert ranking_progress(s, project_id=project.id, reviewer_id=me.id).total == 5
 
 
 def test_a_choice_for_a_side_can_be_strong_and_a_tie_cannot(s: Session, project: Project, me: Reviewer) -> None:
@@ -122,12 +122,12 @@ def test_a_choice_for_a_side_can_be_strong_and_a_tie_cannot(s: Session, project:
     left = rank(s, by=me.id, comparison_id=pairs[0].id, order=Verdict.LEFT.order)
     tie = rank(s, by=me.id, comparison_id=pairs[1].id, order=Verdict.TIE.order)
     assert (left.strength, tie.strength) == (1, None)
-    strengthen(s, by=me.id, ranking_id=left.id)
+    strengthen_ranking(s, by=me.id, ranking_id=left.id)
     assert left.strength == 2
     with pytest.raises(Refused, match="left or the right"):
-        strengthen(s, by=me.id, ranking_id=tie.id)
+        strengthen_ranking(s, by=me.id, ranking_id=tie.id)
     with pytest.raises(NotFound, match="not yours"):
-        strengthen(s, by=a_reviewer(s, project).id, ranking_id=left.id)
+        strengthen_ranking(s, by=a_reviewer(s, project).id, ranking_id=left.id)
 
 
 def test_each_ranking_knows_the_guideline_that_it_was_made_under(s: Session, project: Project, me: Reviewer) -> None:
@@ -158,30 +158,30 @@ def ranked(s: Session, project: Project, me: Reviewer) -> Ranking:
 
 
 def test_chips_are_what_was_last_chosen_and_only_known_ones(s: Session, me: Reviewer, ranked: Ranking) -> None:
-    set_chips(s, by=me.id, ranking_id=ranked.id, praise=["Warm"], faults=["Too long", "Tone"])
-    set_chips(s, by=me.id, ranking_id=ranked.id, praise=["Warm"], faults=["Tone"])
-    assert chips_of(s, ranking_id=ranked.id) == ["Tone", "Warm"]
+    set_reasons(s, by=me.id, ranking_id=ranked.id, praise=["Warm"], faults=["Too long", "Tone"])
+    set_reasons(s, by=me.id, ranking_id=ranked.id, praise=["Warm"], faults=["Tone"])
+    assert list_reasons(s, ranking_id=ranked.id) == ["Tone", "Warm"]
     with pytest.raises(Refused, match="no reason that can be chosen"):
-        set_chips(s, by=me.id, ranking_id=ranked.id, praise=["Tone"], faults=[])
+        set_reasons(s, by=me.id, ranking_id=ranked.id, praise=["Tone"], faults=[])
     undo(s, by=me.id, ranking_id=ranked.id)
     with pytest.raises(NotFound, match="undone already"):
-        set_chips(s, by=me.id, ranking_id=ranked.id, praise=[], faults=[])
+        set_reasons(s, by=me.id, ranking_id=ranked.id, praise=[], faults=[])
 
 
 def test_a_criterion_names_the_better_response_whichever_side_it_stood_on(
     s: Session, project: Project, me: Reviewer, ranked: Ranking
 ) -> None:
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct", " Tone ", "Correct", ""])
-    correct_one, tone = criteria_of(s, project_id=project.id)
+    correct_one, tone = list_criteria(s, project_id=project.id)
     _, right = sorted(ranked.placements, key=lambda placement: placement.position)
     judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, verdict=Verdict.RIGHT)
     judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.TIE)
-    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Verdict.RIGHT, tone.id: Verdict.TIE}
+    assert criterion_verdicts(s, ranking_id=ranked.id) == {correct_one.id: Verdict.RIGHT, tone.id: Verdict.TIE}
     stored = s.scalars(select(CriterionChoice).order_by(CriterionChoice.criterion_id)).all()
     assert [one.better_id for one in stored] == [right.response_id, None]
     judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=correct_one.id, verdict=Verdict.LEFT)
     judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=None)
-    assert criteria_said(s, ranking_id=ranked.id) == {correct_one.id: Verdict.LEFT}
+    assert criterion_verdicts(s, ranking_id=ranked.id) == {correct_one.id: Verdict.LEFT}
     with pytest.raises(Refused, match="equal"):
         judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.BOTH_BAD)
 
@@ -190,14 +190,14 @@ def test_a_retired_criterion_keeps_what_was_said_and_can_come_back(
     s: Session, project: Project, me: Reviewer, ranked: Ranking
 ) -> None:
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct", "Tone"])
-    tone = criteria_of(s, project_id=project.id)[1]
+    tone = list_criteria(s, project_id=project.id)[1]
     judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.LEFT)
     set_criteria(s, by=me.id, project_id=project.id, names=["Correct"])
     with pytest.raises(NotFound, match="not used here any more"):
         judge_criterion(s, by=me.id, ranking_id=ranked.id, criterion_id=tone.id, verdict=Verdict.TIE)
     set_criteria(s, by=me.id, project_id=project.id, names=["Tone", "Correct"])
-    assert [c.name for c in criteria_of(s, project_id=project.id)] == ["Tone", "Correct"]
-    assert criteria_said(s, ranking_id=ranked.id) == {tone.id: Verdict.LEFT}
+    assert [c.name for c in list_criteria(s, project_id=project.id)] == ["Tone", "Correct"]
+    assert criterion_verdicts(s, ranking_id=ranked.id) == {tone.id: Verdict.LEFT}
 
 
 def test_criteria_are_the_managers_and_few(s: Session, project: Project, me: Reviewer) -> None:
@@ -214,7 +214,7 @@ def test_the_sides_are_a_fair_coin() -> None:
 
 def test_a_correction_is_kept_beside_the_original(s: Session, project: Project, me: Reviewer) -> None:
     response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
-    correction = correct(s, by=me.id, response_id=response.id, text="Tomorrow, by noon.", reason="no date")
+    correction = save_correction(s, by=me.id, response_id=response.id, text="Tomorrow, by noon.", reason="no date")
     assert (response.text, correction.text, correction.reason) == ("Soon.", "Tomorrow, by noon.", "no date")
 
 
@@ -222,7 +222,7 @@ def test_a_correction_is_kept_beside_the_original(s: Session, project: Project, 
 def test_an_unchanged_or_empty_correction_saves_nothing(s: Session, project: Project, me: Reviewer, text: str) -> None:
     response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
     with pytest.raises(Refused):
-        correct(s, by=me.id, response_id=response.id, text=text)
+        save_correction(s, by=me.id, response_id=response.id, text=text)
 
 
 def test_a_later_correction_takes_the_place_of_ones_earlier_one_and_can_be_withdrawn(
@@ -230,13 +230,13 @@ def test_a_later_correction_takes_the_place_of_ones_earlier_one_and_can_be_withd
 ) -> None:
     response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
     other = a_reviewer(s, project, Role.ANNOTATOR)
-    first = correct(s, by=me.id, response_id=response.id, text="Tomorow.")
-    theirs = correct(s, by=other.id, response_id=response.id, text="On Friday.")
-    second = correct(s, by=me.id, response_id=response.id, text="Tomorrow.")
+    first = save_correction(s, by=me.id, response_id=response.id, text="Tomorow.")
+    theirs = save_correction(s, by=other.id, response_id=response.id, text="On Friday.")
+    second = save_correction(s, by=me.id, response_id=response.id, text="Tomorrow.")
     assert [one.undone_at is None for one in (first, theirs, second)] == [False, True, True]
     with pytest.raises(NotFound, match="not yours"):
-        withdraw(s, by=other.id, correction_id=second.id)
-    withdraw(s, by=me.id, correction_id=second.id)
+        withdraw_correction(s, by=other.id, correction_id=second.id)
+    withdraw_correction(s, by=me.id, correction_id=second.id)
     assert standing_correction(s, by=me.id, response_id=response.id) is None
     assert standing_correction(s, by=other.id, response_id=response.id) == theirs
 
@@ -246,7 +246,7 @@ def test_a_correction_with_a_models_mark_for_the_end_of_a_turn_is_refused(
 ) -> None:
     response = a_response(s, a_prompt(s, project), a_human(s, project), text="Soon.")
     with pytest.raises(Refused, match="end of a turn"):
-        correct(s, by=me.id, response_id=response.id, text="Soon.<|im_end|>")
+        save_correction(s, by=me.id, response_id=response.id, text="Soon.<|im_end|>")
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
@@ -257,4 +257,4 @@ def test_a_diff_holds_both_texts_whole(before: str, after: str) -> None:
 
 
 def test_changed_words_are_counted() -> None:
-    assert words_changed(word_diff("We send it soon.", "We send it by Friday.")) == 3
+    assert count_changed_words(word_diff("We send it soon.", "We send it by Friday.")) == 3

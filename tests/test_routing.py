@@ -10,37 +10,37 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Change, Project, Prompt, Reviewer, Role, RoutingRule, Scope
+from db.models import AuditRecord, Project, Prompt, Reviewer, Role, RoutingRule, Scope
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
-from eval.contestants import readiness, routed_held_out
-from generation.plan import missing, start_generation
-from intake.mapping import ColumnMapping, HeldOut
+from eval.contestants import count_routed_held_out, list_readiness
+from generation.plan import find_missing, start_generation
+from intake.mapping import ColumnMapping, HeldOutChoice
 from intake.prompts import save_import
 from intake.reading import read_table
 from intake.routing import (
-    DOUBTS,
+    MAX_TIMEOUTS,
     NewRule,
     add_rule,
     apply_classifiers,
-    by_pattern,
-    compiled,
+    common_answers,
+    compile_rule,
+    count_by_rule,
     end_rule,
-    finds,
-    preview,
+    match_rule,
+    matches_answer,
+    matches_pattern,
+    preview_routing,
     routed_prompts,
-    rule_counts,
-    says,
-    usual_answers,
 )
-from review.corrections import correct
-from review.writing import next_unanswered, unanswered_count, write_reply
+from review.corrections import save_correction
+from review.writing import count_unanswered, next_unanswered, write_reply
 from tests.app_pages import open_page, press, said
 from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
-from training.data.snapshot import preview as snapshot_preview
+from training.data.snapshot import preview_snapshot as snapshot_preview
 from training.data.terms import LeftOutReason
-from ui.story import story
+from ui.story import project_progress
 
 both = pytest.mark.both_databases
 LEGAL = NewRule(reason=" legal  threats ", pattern="solicitor|small claims")
@@ -52,11 +52,11 @@ def rule_of(s: Session, prompt: Prompt) -> int | None:
 
 
 def test_a_pattern_is_found_in_text_and_context_whatever_the_case() -> None:
-    pattern = compiled(r"solicitor|order \d+")
-    assert finds(pattern, "My SOLICITOR will write.")
-    assert finds(pattern, "Where is it?", "Order 12, sent on Monday")
-    assert not finds(pattern, "Where is it?", "Sent on Monday")
-    assert not finds(pattern, "Where is it?")
+    pattern = compile_rule(r"solicitor|order \d+")
+    assert matches_pattern(pattern, "My SOLICITOR will write.")
+    assert matches_pattern(pattern, "Where is it?", "Order 12, sent on Monday")
+    assert not matches_pattern(pattern, "Where is it?", "Sent on Monday")
+    assert not matches_pattern(pattern, "Where is it?")
 
 
 @pytest.mark.parametrize(
@@ -71,22 +71,22 @@ def test_a_pattern_is_found_in_text_and_context_whatever_the_case() -> None:
 )
 def test_a_pattern_that_cannot_be_used_is_refused_with_a_sentence(pattern: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
-        compiled(pattern)
+        compile_rule(pattern)
 
 
 def test_a_pattern_that_would_take_for_ever_ends_after_a_moment() -> None:
     began = time.process_time()
-    assert finds(compiled("(a|a|aa)+$"), "a" * 60 + "b") is None
+    assert matches_pattern(compile_rule("(a|a|aa)+$"), "a" * 60 + "b") is None
     assert time.process_time() - began < 5
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_any_text_is_either_a_pattern_or_refused(pattern: str, text: str) -> None:
     try:
-        found = compiled(pattern)
+        found = compile_rule(pattern)
     except Refused:
         return
-    assert finds(found, text) in (True, False, None)
+    assert matches_pattern(found, text) in (True, False, None)
 
 
 @pytest.mark.parametrize(
@@ -101,18 +101,18 @@ def test_any_text_is_either_a_pattern_or_refused(pattern: str, text: str) -> Non
     ],
 )
 def test_a_classifiers_answer_counts_alone_or_as_a_value_in_json(reply: str) -> None:
-    assert says(reply, " people ")
+    assert matches_answer(reply, " people ")
 
 
 @pytest.mark.parametrize("reply", ["", "the people", '{"people": "no"}', "[1", "{" * 5000, "null"])
 def test_anything_else_is_another_answer(reply: str) -> None:
-    assert not says(reply, "people")
+    assert not matches_answer(reply, "people")
 
 
 @given(st.text())
 def test_whatever_a_classifier_says_is_read(reply: str) -> None:
-    assert says(reply, "people") in (True, False)
-    assert says(json.dumps({"answer": reply}), reply)
+    assert matches_answer(reply, "people") in (True, False)
+    assert matches_answer(json.dumps({"answer": reply}), reply)
 
 
 @both
@@ -122,16 +122,16 @@ def test_a_rule_is_tried_out_before_it_is_saved_and_routes_what_it_said(
     wanted = [a_prompt(s, project, "My solicitor will write."), a_prompt(s, project, "Small Claims!", held_out=True)]
     other = a_prompt(s, project, "Where is my atlas?")
     elsewhere = a_prompt(s, a_project(s), "My solicitor will write.")
-    found = preview(s, by=manager.id, project_id=project.id, rule=LEGAL)
+    found = preview_routing(s, by=manager.id, project_id=project.id, rule=LEGAL)
     assert found.sentence == "Would route 2 of 3 prompts to people, 1 of them held out."
     assert list(found.first) == [prompt.text for prompt in wanted]
     assert not s.scalars(select(RoutingRule)).all()
     rule, count = add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     assert (rule.reason, count) == ("legal threats", 2)
     assert [rule_of(s, prompt) for prompt in (*wanted, other, elsewhere)] == [rule.id, rule.id, None, None]
-    again = preview(s, by=manager.id, project_id=project.id, rule=NewRule(reason="", pattern="solicitor|atlas"))
-    assert (again.found, again.already) == (1, 1)
-    kept = s.scalars(select(Change).where(Change.table == "routing_rule")).one()
+    again = preview_routing(s, by=manager.id, project_id=project.id, rule=NewRule(reason="", pattern="solicitor|atlas"))
+    assert (again.matches, again.already) == (1, 1)
+    kept = s.scalars(select(AuditRecord).where(AuditRecord.table == "routing_rule")).one()
     assert (kept.reviewer_id, kept.project_id) == (manager.id, project.id)
 
 
@@ -144,11 +144,11 @@ def test_ending_a_rule_gives_its_prompts_back_unless_another_finds_them(
     second, count = add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("press", pattern="press"))
     assert count == 0, "each prompt is counted once"
     done = end_rule(s, by=manager.id, rule_id=first.id)
-    assert (done.back, done.still) == (1, 1)
+    assert (done.freed, done.still_routed) == (1, 1)
     assert [rule_of(s, one), rule_of(s, two)] == [second.id, None]
     with pytest.raises(NotFound, match="ended already"):
         end_rule(s, by=manager.id, rule_id=first.id)
-    counts = rule_counts(s, project_id=project.id)
+    counts = count_by_rule(s, project_id=project.id)
     assert [(c.rule.id, c.prompts, c.held_out, c.answered) for c in counts] == [(second.id, 1, 0, 0)]
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
 
@@ -161,16 +161,16 @@ def test_a_classifiers_first_answer_decides_as_it_comes(s: Session, project: Pro
     a_response(s, prompts[1], classifier, "model")
     a_response(s, prompts[1], classifier, "people", sample=1)
     new = NewRule(reason="hard", classifier_id=classifier.id, answer=" people")
-    found = preview(s, by=manager.id, project_id=project.id, rule=new)
-    assert (found.found, found.unanswered) == (1, 2)
-    assert usual_answers(s, by=manager.id, classifier_id=classifier.id)[0][1] == 1
+    found = preview_routing(s, by=manager.id, project_id=project.id, rule=new)
+    assert (found.matches, found.unanswered) == (1, 2)
+    assert common_answers(s, by=manager.id, classifier_id=classifier.id)[0][1] == 1
     rule, count = add_rule(s, by=manager.id, project_id=project.id, rule=new)
     assert count == 1
     a_response(s, prompts[2], classifier, "people")
     assert apply_classifiers(s, project_id=project.id) == 1
     assert apply_classifiers(s, project_id=project.id) == 0
     assert [rule_of(s, prompt) for prompt in prompts] == [rule.id, None, rule.id, None]
-    assert rule_counts(s, project_id=project.id)[0].classifier == classifier.label
+    assert count_by_rule(s, project_id=project.id)[0].classifier == classifier.label
 
 
 def test_a_rule_that_cannot_be_is_refused(s: Session, project: Project, manager: Reviewer) -> None:
@@ -200,7 +200,7 @@ def test_only_managers_route(s: Session, project: Project, manager: Reviewer) ->
     ann = a_reviewer(s, project, Role.ANNOTATOR, Role.REVIEWER)
     rule, _ = add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     with pytest.raises(NotAllowed):
-        preview(s, by=ann.id, project_id=project.id, rule=LEGAL)
+        preview_routing(s, by=ann.id, project_id=project.id, rule=LEGAL)
     with pytest.raises(NotAllowed):
         add_rule(s, by=ann.id, project_id=project.id, rule=LEGAL)
     with pytest.raises(NotAllowed):
@@ -214,9 +214,9 @@ def test_where_a_standing_pattern_takes_too_long_people_answer(s: Session, proje
     slow = [a_prompt(s, project, "a" * 60 + f"b{n}").id for n in range(2)]
     plain = a_prompt(s, project, "Where is it?").id
     began = time.process_time()
-    assert by_pattern(s, rule=rule) == slow
+    assert match_rule(s, rule=rule) == slow
     assert plain not in slow
-    assert time.process_time() - began < DOUBTS
+    assert time.process_time() - began < MAX_TIMEOUTS
 
 
 @both
@@ -229,10 +229,10 @@ def test_new_prompts_are_routed_as_they_are_imported(s: Session, project: Projec
         project_id=project.id,
         table=read_table(content, file_name="f.csv", max_cell=999),
         content=content,
-        mapping=ColumnMapping(prompt="email", held_out=HeldOut.ALL),
+        mapping=ColumnMapping(prompt="email", held_out=HeldOutChoice.ALL),
     )
     assert (done.prompts, done.routed) == (2, 1)
-    assert routed_held_out(s, project_id=project.id) == 1
+    assert count_routed_held_out(s, project_id=project.id) == 1
 
 
 @both
@@ -246,7 +246,7 @@ def test_models_leave_routed_prompts_out_and_a_classifier_sees_all(
     rule, _ = add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("r", None, classifier.id, "people"))
 
     def asked(responder_id: int) -> list[int]:
-        found = missing(s, responder_id=responder_id, scope=Scope.ALL, samples=1, prompt_limit=None)
+        found = find_missing(s, responder_id=responder_id, scope=Scope.ALL, samples=1, prompt_limit=None)
         return [one.prompt_id for one in found]
 
     assert asked(model.id) == [free.id]
@@ -276,7 +276,7 @@ def test_a_candidate_that_answered_all_held_out_prompts_but_the_routed_ones_is_c
         evaluate("too early")
     add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     assert {
-        (one.responder.id, one.answered, one.held_out, one.complete) for one in readiness(s, project_id=project.id)
+        (one.responder.id, one.answered, one.held_out, one.complete) for one in list_readiness(s, project_id=project.id)
     } == {(person.id, 2, 2, True), (model.id, 2, 2, True)}
     assert evaluate("now") == [prompt.id for prompt in free]
     add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("all", pattern="parcel"))
@@ -292,7 +292,7 @@ def test_feedback_on_routed_prompts_trains_nothing_and_is_counted(
     for prompt in (routed, free):
         pair = [a_response(s, prompt, a_human(s, project)) for _ in range(2)]
         a_ranking(s, a_comparison(s, *pair), manager, *pair)
-        correct(s, by=manager.id, response_id=pair[0].id, text="What should have been sent.")
+        save_correction(s, by=manager.id, response_id=pair[0].id, text="What should have been sent.")
     assert len(snapshot_preview(s, project_id=project.id).rows) == 4
     rule, _ = add_rule(s, by=manager.id, project_id=project.id, rule=LEGAL)
     found = snapshot_preview(s, project_id=project.id)
@@ -316,12 +316,12 @@ def test_whoever_writes_replies_is_given_routed_prompts_first_with_the_reason(
     given: list[tuple[int, str | None]] = []
     listed = routed_prompts(s, by=manager.id, project_id=project.id, page=1, size=1)
     assert [(one.text, one.reason, one.answered) for one in listed] == [("My solicitor!", "legal threats", False)]
-    assert unanswered_count(s, project_id=project.id, reviewer_id=ann.id) == 3
+    assert count_unanswered(s, project_id=project.id, reviewer_id=ann.id) == 3
     while (found := next_unanswered(s, by=ann.id, project_id=project.id)) is not None:
         given.append((found.prompt.id, found.routed))
         write_reply(s, by=ann.id, prompt_id=found.prompt.id, text=f"Reply {len(given)}.")
     assert given == [(made_up.id, "legal threats"), (waiting.id, "legal threats"), (free.id, None)]
-    now = story(s, project_id=project.id)
+    now = project_progress(s, project_id=project.id)
     assert (now.routed, now.routed_answered) == (2, 2)
     assert all(one.answered for one in routed_prompts(s, by=manager.id, project_id=project.id, page=1, size=9))
     bob = a_reviewer(s, project, Role.ANNOTATOR)
@@ -368,4 +368,4 @@ def test_a_classifier_rule_is_made_on_the_page(database: Path) -> None:
     page.text_input(key="route_answer_0").set_value("people").run()
     press(page, "Save the rule")
     with reading() as s:
-        assert rule_counts(s, project_id=project.id)[0].prompts == 1
+        assert count_by_rule(s, project_id=project.id)[0].prompts == 1

@@ -10,7 +10,7 @@ import pytest
 from db.models import Split
 from tests.trainings import Heard, a_run
 from training.trainer import cpu
-from training.trainer.cpu import merged
+from training.trainer.cpu import merged_adapters
 from training.trainer.train import train
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_one_pass_gives_the_states_and_gradients_of_two_rows(
 
 
 def test_one_pass_reads_the_common_beginning_once() -> None:
-    laid = cpu.layout(*batch([([1, 2, 3, 4, 5], [1, 2, 3, 9])]))
+    laid = cpu.lay_out_pairs(*batch([([1, 2, 3, 4, 5], [1, 2, 3, 9])]))
     assert laid.ids.tolist() == [[1, 2, 3, 4, 5, 9]]
     assert laid.positions.tolist() == [[0, 1, 2, 3, 4, 3]]
     assert laid.places.tolist() == [[0, 1, 2, 3, 4], [0, 1, 2, 5, 0]]
@@ -165,7 +165,7 @@ def test_writing_sample_replies_leaves_every_weight_as_it_was_to_the_last_bit(mo
     ids = torch.tensor([[5, 6, 7]])
     before = {name: part.clone() for name, part in adapted.state_dict().items()}
     expected = adapted(input_ids=ids).logits
-    with torch.no_grad(), merged(adapted):
+    with torch.no_grad(), merged_adapters(adapted):
         assert not all(torch.equal(part, before[name]) for name, part in adapted.state_dict().items())
         torch.testing.assert_close(adapted(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-3)
     assert all(torch.equal(part, before[name]) for name, part in adapted.state_dict().items())
@@ -177,5 +177,5 @@ def test_a_diverged_adapter_is_sampled_without_being_merged(model: Any) -> None:
 
     adapted: Any = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
     next(part for name, part in adapted.named_parameters() if "lora_B" in name).data.fill_(math.nan)
-    with merged(adapted):
+    with merged_adapters(adapted):
         pass

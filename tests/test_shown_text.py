@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from texts.shown import BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, mask_names, shown
+from texts.shown import BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, mask_names, shown_text
 
 NAMES = ["Rosalind Achterberg", "Dev Malhotra"]
 BUILT_IN: list[tuple[Rule, ...]] = [
@@ -29,20 +29,20 @@ TEXTS = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=24).map("".jo
 
 @given(TEXTS, st.sampled_from(BUILT_IN))
 def test_what_is_shown_already_stays_as_it_is(text: str, rules: tuple[Rule, ...]) -> None:
-    once = shown(text, names=NAMES, rules=rules)
-    assert shown(once, names=NAMES, rules=rules) == once
+    once = shown_text(text, names=NAMES, rules=rules)
+    assert shown_text(once, names=NAMES, rules=rules) == once
 
 
 @given(TEXTS, st.sampled_from([*BUILT_IN, (Pattern(r"(?s).+"),), (Pattern(r"\w+"), GreetingName())]))
 def test_a_text_that_has_words_keeps_some(text: str, rules: tuple[Rule, ...]) -> None:
     if any(letter.isalnum() for letter in text):
-        assert any(letter.isalnum() for letter in shown(text, names=NAMES, rules=rules))
+        assert any(letter.isalnum() for letter in shown_text(text, names=NAMES, rules=rules))
 
 
 @given(st.lists(st.sampled_from(["the", "parcel", "left", "today", "2*3*4", "__init__", "a", "x_y"]), min_size=1))
 def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     text = " ".join(words)
-    assert shown(text, names=NAMES, rules=BUILT_IN[1]) == text
+    assert shown_text(text, names=NAMES, rules=BUILT_IN[1]) == text
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_plain_words_stay_as_they_are(words: list[str]) -> None:
     ],
 )
 def test_white_space_and_marks_are_made_alike(text: str, alike: str) -> None:
-    assert shown(text) == alike
+    assert shown_text(text) == alike
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_white_space_and_marks_are_made_alike(text: str, alike: str) -> None:
     ],
 )
 def test_code_data_and_what_only_looks_like_marks_stay(text: str) -> None:
-    assert shown(text) == text
+    assert shown_text(text) == text
 
 
 def test_lines_are_never_joined_and_indentation_stays() -> None:
-    assert shown("if x:\n\tgo()\n\t\tstop()\nend") == "if x:\n    go()\n        stop()\nend"
-    assert shown("a\nb\n c\n\nd") == "a\nb\n c\n\nd"
+    assert shown_text("if x:\n\tgo()\n\t\tstop()\nend") == "if x:\n    go()\n        stop()\nend"
+    assert shown_text("a\nb\n c\n\nd") == "a\nb\n c\n\nd"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_lines_are_never_joined_and_indentation_stays() -> None:
     ],
 )
 def test_whoever_is_greeted_goes_from_the_first_line(text: str, nameless: str) -> None:
-    assert shown(text, rules=[GreetingName()]) == nameless
+    assert shown_text(text, rules=[GreetingName()]) == nameless
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_whoever_is_greeted_goes_from_the_first_line(text: str, nameless: str) -
     ],
 )
 def test_what_is_no_greeting_by_name_stays(text: str) -> None:
-    assert shown(text, rules=[GreetingName()]) == text
+    assert shown_text(text, rules=[GreetingName()]) == text
 
 
 @pytest.mark.parametrize(
@@ -144,28 +144,28 @@ def test_what_is_no_greeting_by_name_stays(text: str) -> None:
     ],
 )
 def test_ticket_numbers_go(text: str, marked: str, gone: str) -> None:
-    assert shown(text, rules=[TicketNumber("[number]")]) == marked
-    assert shown(text, rules=[TicketNumber()]) == gone
+    assert shown_text(text, rules=[TicketNumber("[number]")]) == marked
+    assert shown_text(text, rules=[TicketNumber()]) == gone
 
 
 @pytest.mark.parametrize(
     "text", ["in case 2 of 3 arrive", "an order of 150 copies", "as in [1] and [2024]", "colour #fff, issue C#"]
 )
 def test_other_numbers_stay(text: str) -> None:
-    assert shown(text, rules=[TicketNumber()]) == text
+    assert shown_text(text, rules=[TicketNumber()]) == text
 
 
 def test_a_managers_pattern_is_replaced_by_exactly_what_was_typed() -> None:
-    assert shown("Store 12 and Store 7", rules=[Pattern(r"Store \d+", r"\1 [shop]")]) == r"\1 [shop] and \1 [shop]"
-    assert shown("a\nFrom: me\nb", rules=[Pattern("^From:.*$")]) == "a\n\nb"
-    assert shown("Store 12, at Store 7. Store 9 too", rules=[Pattern(r"Store \d+")]) == ", at. too"
-    assert shown("Store", rules=[Pattern("Store")]) == "Store", "never emptied"
-    assert shown("Store", rules=[Pattern("(")]) == "Store", "a pattern that cannot be read hides nothing"
+    assert shown_text("Store 12 and Store 7", rules=[Pattern(r"Store \d+", r"\1 [shop]")]) == r"\1 [shop] and \1 [shop]"
+    assert shown_text("a\nFrom: me\nb", rules=[Pattern("^From:.*$")]) == "a\n\nb"
+    assert shown_text("Store 12, at Store 7. Store 9 too", rules=[Pattern(r"Store \d+")]) == ", at. too"
+    assert shown_text("Store", rules=[Pattern("Store")]) == "Store", "never emptied"
+    assert shown_text("Store", rules=[Pattern("(")]) == "Store", "a pattern that cannot be read hides nothing"
 
 
 def test_names_of_any_responder_go_from_everybodys_texts() -> None:
     text = "Hello, this is Dev.  It left.\n\nKind regards,\nRosalind"
-    assert shown(text, names=NAMES) == "Hello, this is [name]. It left."
+    assert shown_text(text, names=NAMES) == "Hello, this is [name]. It left."
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_an_ordinary_pattern_can_be_used() -> None:
 )
 def test_no_text_takes_long(text: str) -> None:
     begun = time.process_time()
-    shown(text, names=NAMES, rules=BUILT_IN[2])
+    shown_text(text, names=NAMES, rules=BUILT_IN[2])
     assert time.process_time() - begun < 5  # a square of 100,000 steps takes minutes
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.comparisons import FEWEST, MOST
-from review.slots import BestWorst, Slots, dense, in_words, letter
+from db.comparisons import MAX_RESPONSES, MIN_RESPONSES
+from review.slots import BestWorst, Slots, card_letter, dense_places, describe_order
 from stats.verdicts import Order, Verdict
 
 
@@ -20,7 +20,7 @@ def pressed(cards: int, keys: str) -> Slots:
             return state.move(1 if key == ">" else -1)
         return state.enter() if key == "!" else state.digit(int(key))
 
-    return reduce(press, keys, Slots.fresh(cards))
+    return reduce(press, keys, Slots.empty(cards))
 
 
 def named(keys: str) -> BestWorst:
@@ -63,29 +63,33 @@ def test_the_focus_goes_to_the_next_card_without_a_place_and_round_at_the_ends()
 
 def test_a_card_without_a_place_is_asked_for_by_its_letter() -> None:
     one = pressed(3, "12!")
-    assert (one.submitted, one.said) == (None, "Place card C too, then Enter.")
-    assert pressed(4, "1!").said == "Place cards B, C and D too, then Enter."
+    assert (one.submitted, one.message) == (None, "Place card C too, then Enter.")
+    assert pressed(4, "1!").message == "Place cards B, C and D too, then Enter."
 
 
 def test_the_order_as_shown_is_saved_only_after_a_warning_that_nothing_came_between() -> None:
     warned = pressed(3, "!")
     assert warned.submitted is None
-    assert warned.said == "You have placed nothing. Enter again saves the order as it is shown: A, B, C, best first."
+    assert warned.message == "You have placed nothing. Enter again saves the order as it is shown: A, B, C, best first."
     assert pressed(3, "!>!").submitted is None
     assert pressed(3, "!>!!").submitted == (1, 2, 3)
 
 
 def test_a_place_beyond_the_last_is_refused_and_changes_nothing() -> None:
     state = pressed(3, "14")
-    assert (state.given, state.focus, state.said) == ((1, None, None), 1, "There are 3 places: press 1 to 3.")
+    assert (state.places, state.focus, state.message) == ((1, None, None), 1, "There are 3 places: press 1 to 3.")
 
 
-@given(st.integers(FEWEST, MOST).flatmap(lambda n: st.tuples(st.just(n), st.text("1234567890<>!", max_size=30))))
+@given(
+    st.integers(MIN_RESPONSES, MAX_RESPONSES).flatmap(
+        lambda n: st.tuples(st.just(n), st.text("1234567890<>!", max_size=30))
+    )
+)
 def test_any_keys_give_dense_places_or_no_submission(case: tuple[int, str]) -> None:
     cards, keys = case
     state = pressed(cards, keys)
     assert 0 <= state.focus < cards
-    assert all(place is None or 1 <= place <= cards for place in state.given)
+    assert all(place is None or 1 <= place <= cards for place in state.places)
     if state.submitted is not None:
         assert len(state.submitted) == cards
         assert is_dense(state.submitted)
@@ -93,10 +97,10 @@ def test_any_keys_give_dense_places_or_no_submission(case: tuple[int, str]) -> N
         assert pressed(cards, keys + "1<!") == state, "nothing changes what was submitted"
 
 
-@given(st.integers(FEWEST, MOST).flatmap(lambda n: st.lists(st.integers(1, n), min_size=n, max_size=n)))
+@given(st.integers(MIN_RESPONSES, MAX_RESPONSES).flatmap(lambda n: st.lists(st.integers(1, n), min_size=n, max_size=n)))
 def test_typing_each_place_submits_that_order_with_the_same_ties(typed: list[int]) -> None:
     places = pressed(len(typed), "".join(map(str, typed)) + "!").submitted
-    assert places == dense(typed)
+    assert places == dense_places(typed)
     assert all((typed[i] < typed[j]) == (places[i] < places[j]) for i in range(len(typed)) for j in range(len(typed)))
 
 
@@ -123,25 +127,25 @@ def test_the_first_digit_names_the_best_and_the_second_the_worst(keys: str, plac
     ],
 )
 def test_best_and_worst_say_what_is_missing(keys: str, sentence: str) -> None:
-    assert (named(keys).said, named(keys).submitted) == (sentence, None)
+    assert (named(keys).message, named(keys).submitted) == (sentence, None)
 
 
 def test_an_order_reads_from_the_best_to_the_worst() -> None:
-    assert in_words(Order((2, 2, 1, 3))) == "C, then A and B, then D"
-    assert in_words(Order((1, 1, 1))) == "A, B and C"
-    assert in_words(Order((1, 1, 1), none_good=True)) == "none can be sent"
+    assert describe_order(Order((2, 2, 1, 3))) == "C, then A and B, then D"
+    assert describe_order(Order((1, 1, 1))) == "A, B and C"
+    assert describe_order(Order((1, 1, 1), none_good=True)) == "none can be sent"
 
 
 def test_an_order_of_two_reads_as_a_verdict_with_its_strength() -> None:
-    assert [in_words(verdict.order, strength=2) for verdict in (Verdict.LEFT, Verdict.BOTH_BAD)] == [
+    assert [describe_order(verdict.order, strength=2) for verdict in (Verdict.LEFT, Verdict.BOTH_BAD)] == [
         "left is better (much)",
         "both bad (much)",
     ]
-    assert in_words(Order((1, 2)), strength=1) == "left is better"
+    assert describe_order(Order((1, 2)), strength=1) == "left is better"
 
 
 def test_as_many_are_offered_together_as_fit_the_screen_and_each_has_a_letter() -> None:
-    assert letter(MOST - 1) == "F"
-    for cards in (FEWEST - 1, MOST + 1):
+    assert card_letter(MAX_RESPONSES - 1) == "F"
+    for cards in (MIN_RESPONSES - 1, MAX_RESPONSES + 1):
         with pytest.raises(ValueError, match="can be put in order"):
-            Slots.fresh(cards)
+            Slots.empty(cards)

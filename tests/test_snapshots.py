@@ -17,13 +17,13 @@ from sqlalchemy.orm import Session
 from streamlit.testing.v1 import AppTest
 
 from db.models import (
-    Chip,
     Comparison,
     Correction,
     Criterion,
     CriterionChoice,
     Project,
     Ranking,
+    RankingReason,
     Responder,
     Response,
     Reviewer,
@@ -36,8 +36,8 @@ from errors import NotAllowed, Refused
 from tests.app_pages import open_page, press, sent
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, saved
 from tests.feedback import a_question, a_reply, corrected, derived, ranked, texts
-from training.data.feedback import choosable, standing_corrections, standing_rankings
-from training.data.preferences import derive, nearly_nothing, words_ahead
+from training.data.feedback import feedback_choices, load_corrections, load_rankings
+from training.data.preferences import derive, extra_words, is_near_no_op
 from training.data.rows import (
     FILES,
     THUMBS,
@@ -46,14 +46,23 @@ from training.data.rows import (
     RowsFormat,
     UnpairedRow,
     content_sha256,
+    count_undecided,
     read_rows,
-    read_thumbs,
-    undecided,
-    unpaired,
+    read_unpaired_rows,
+    unpaired_rows,
     write_folder,
 )
-from training.data.selection import DEFAULTS, PairsMode, Selection, chosen_in_words, in_words
-from training.data.snapshot import better_is_longer, export, folder_of, freeze, listed, preview, side_spreads, verify
+from training.data.selection import DEFAULTS, PairsMode, Selection, describe_changes, describe_selection
+from training.data.snapshot import (
+    count_longer,
+    freeze,
+    list_snapshot_details,
+    preview_snapshot,
+    read_snapshot,
+    side_spreads,
+    snapshot_folder,
+    zip_snapshot,
+)
 from training.data.terms import Feedback, LeftOutReason, Preferences
 
 both_databases = pytest.mark.both_databases
@@ -98,7 +107,7 @@ def test_what_was_not_chosen_is_left_out_counted_and_taken_in_again_by_default(
     reason: LeftOutReason, one: Feedback, chosen: dict[str, Any]
 ) -> None:
     found = derived(one, **chosen)
-    assert (found.rows, found.thumbs, found.left_out) == ((), (), {reason: 1})
+    assert (found.rows, found.undesirable, found.left_out) == ((), (), {reason: 1})
     assert len(derived(one).rows) == 1
 
 
@@ -180,7 +189,7 @@ def test_all_strict_pairs_stand_where_they_are_asked_for_and_the_cap_is_lifted()
 def test_a_correction_of_one_word_in_fifty_is_next_to_nothing_and_a_number_never_is(
     before: str, after: str, nothing: bool
 ) -> None:
-    assert nearly_nothing(before, after, least=0.98) is nothing
+    assert is_near_no_op(before, after, least=0.98) is nothing
     found = derived(corrected(before, after))
     assert found.left_out == ({LeftOutReason.NEAR_NO_OP: 1} if nothing else {})
     assert len(derived(corrected(before, after), near_no_op=None).rows) == 1
@@ -200,7 +209,7 @@ def test_balanced_lengths_lose_the_pairs_that_favour_length_most() -> None:
 
 
 def thumbs(found: Preferences) -> list[str]:
-    return [one.reply.text for one in found.thumbs]
+    return [one.reply.text for one in found.undesirable]
 
 
 def test_replies_that_were_called_bad_are_thumbs_down_and_no_pair() -> None:
@@ -214,7 +223,7 @@ def test_a_corrected_both_bad_pair_gives_the_correction_over_each_reply() -> Non
     assert texts(found) == [("good", "a"), ("good", "b")]
     assert {(row.correction_id, row.ranking_id, row.chosen_id) for row in found.rows} == {(1, None, None)}
     assert found.left_out == {}
-    assert len(found.thumbs) == 2
+    assert len(found.undesirable) == 2
     assert derived(bad("a", "b"), corrected("a", "good"), corrections=False).left_out == {
         LeftOutReason.BOTH_BAD: 1,
         LeftOutReason.CORRECTION: 1,
@@ -237,13 +246,13 @@ def test_a_reply_that_somebody_preferred_is_no_thumb_and_no_further_pair() -> No
 
 def test_a_rule_disputes_no_persons_thumb_and_a_person_disputes_a_rules() -> None:
     rule, person = better("a", "c", **SIMULATED), better("a", "c", **by(2))
-    assert len(derived(bad("a", "b"), rule).thumbs) == 2
+    assert len(derived(bad("a", "b"), rule).undesirable) == 2
     assert thumbs(derived(bad("a", "b", **SIMULATED), person)) == ["b"]
 
 
 def test_several_who_call_the_same_text_bad_give_one_thumb_and_a_person_gets_the_credit() -> None:
     found = derived(bad("a", "b", **SIMULATED), bad("a ", "c", **by(2)))
-    assert [(one.reply.text, one.source.reviewer, one.simulated) for one in found.thumbs] == [
+    assert [(one.reply.text, one.source.reviewer, one.simulated) for one in found.undesirable] == [
         ("a", "Ben", False),
         ("b", "Rule (simulated)", True),
         ("c", "Ben", False),
@@ -256,7 +265,7 @@ def test_thumbs_go_where_the_pairs_of_their_cluster_go() -> None:
     found = derived(*pairs, *(bad("c", "d", n=100 + n, prompt=a_question(n)) for n in range(1, 31)))
     split_of = {row.prompt.cluster: row.split for row in found.rows}
     assert sum(split is Split.VALIDATION for split in split_of.values()) == 2
-    assert all(one.split is split_of.get(one.prompt.cluster, Split.TRAIN) for one in found.thumbs)
+    assert all(one.split is split_of.get(one.prompt.cluster, Split.TRAIN) for one in found.undesirable)
     assert [row.split for row in found.rows] == [row.split for row in derived(*pairs).rows]
 
 
@@ -272,7 +281,7 @@ def some_feedback(draw: st.DrawFn) -> list[Feedback]:
         said = {"reviewer_id": who, "reviewer": PEOPLE[who][0], "simulated": PEOPLE[who][1]}
         number = draw(st.integers(1, 12))
         prompt = a_question(number, cluster=f"cluster {number % 11}", synthetic=number == 3)
-        when = {"said_on": date(2026, 5, draw(st.integers(1, 3)))}
+        when = {"given_on": date(2026, 5, draw(st.integers(1, 3)))}
         if draw(st.integers(0, 4)) == 0:
             text = draw(st.sampled_from(["a", "e e e", "f"]))
             found.append(corrected(draw(st.sampled_from("abcd")), text, n=n, prompt=prompt, **said, **when))
@@ -319,7 +328,7 @@ def sha_of(found: Preferences) -> str:
         prompt, chosen, rejected = said(row.prompt.text, row.chosen.text, row.rejected.text)
         rows[row.split].append(FrozenRow(prompt, chosen, rejected, 1, 2, 3, 4, None, "", row.simulated))  # type: ignore[arg-type]
     marks: dict[Split, list[UnpairedRow]] = {split: [] for split in Split}
-    for one in found.thumbs:
+    for one in found.undesirable:
         prompt, reply = said(one.prompt.text, one.reply.text)
         marks[one.split].append(UnpairedRow(prompt, reply, False, 1, 2, 3, "", one.simulated))  # type: ignore[arg-type]
     return content_sha256(rows, marks)
@@ -338,7 +347,7 @@ def test_the_same_feedback_with_the_same_choices_gives_the_same_hash_in_whatever
     one, other = (derive(r, c, selection) for r, c in zip(rankings, corrections, strict=True))
     assert sha_of(one) == sha_of(other)
     assert one.left_out == other.left_out
-    assert derive(rankings[0], corrections[0], Selection.of(json.loads(json.dumps(selection.as_json())))) == one
+    assert derive(rankings[0], corrections[0], Selection.from_json(json.loads(json.dumps(selection.as_json())))) == one
 
 
 @given(some_feedback(), selections)
@@ -352,12 +361,12 @@ def test_nothing_chosen_contradicts_itself(feedback: list[Feedback], selection: 
     assert all(row.chosen_id in whole for row in found.rows if row.ranking_id), "a reply that was cut is never chosen"
     assert all(count > 0 for count in found.left_out.values())
     people = {(row.prompt.text, row.chosen.text) for row in found.rows if row.ranking_id and not row.simulated}
-    assert not people & {(one.prompt.text, one.reply.text) for one in found.thumbs}
-    assert len({one.reply.id for one in found.thumbs if one.prompt.id == 1}) == sum(
-        one.prompt.id == 1 for one in found.thumbs
+    assert not people & {(one.prompt.text, one.reply.text) for one in found.undesirable}
+    assert len({one.reply.id for one in found.undesirable if one.prompt.id == 1}) == sum(
+        one.prompt.id == 1 for one in found.undesirable
     )
     if selection.balance_lengths:
-        ahead = [words_ahead(row) for row in found.rows]
+        ahead = [extra_words(row) for row in found.rows]
         assert sum(n > 0 for n in ahead) == sum(n < 0 for n in ahead)
     if selection.cap:
         for number in range(1, 13):
@@ -366,7 +375,7 @@ def test_nothing_chosen_contradicts_itself(feedback: list[Feedback], selection: 
 
 def test_every_reason_is_a_sentence_and_every_choice_has_words() -> None:
     assert all(reason.words.endswith(".") for reason in LeftOutReason)
-    words = in_words(DEFAULTS)
+    words = describe_selection(DEFAULTS)
     assert len(words) == 14
     assert all(words.values())
 
@@ -386,10 +395,10 @@ def test_a_choice_that_cannot_work_is_refused_with_the_remedy() -> None:
 
 
 def test_choices_are_told_by_what_differs_from_the_usual() -> None:
-    assert chosen_in_words(None).startswith("Frozen before there was a choice")
-    assert chosen_in_words(DEFAULTS.as_json()) == "The usual choices."
+    assert describe_changes(None).startswith("Frozen before there was a choice")
+    assert describe_changes(DEFAULTS.as_json()) == "The usual choices."
     said = Selection(reviewers=(2, 1), criterion=7, since=date(2026, 5, 1), least_agreement=2 / 3).as_json()
-    assert chosen_in_words(said | {"of a later version": 1}, reviewers={1: "Ana", 2: "Ben"}, criteria={7: "Tone"}) == (
+    assert describe_changes(said | {"of a later version": 1}, reviewers={1: "Ana", 2: "Ben"}, criteria={7: "Tone"}) == (
         "Whose word: Ana, Ben; Days: from 2026-05-01 on; Agreement: at least 67% of a pair's reviewers gave the order; "
         "Order: which was better by “Tone”."
     )
@@ -447,7 +456,7 @@ def test_a_snapshot_of_an_older_version_is_read_as_ever_and_left_as_it_is(tmp_pa
     folder = an_old_folder(tmp_path / "old")
     assert content_sha256(ROWS) == content_sha256(ROWS, {split: [] for split in Split}) == OLD_SHA
     assert read_rows(folder, sha256=OLD_SHA) == ROWS
-    assert read_thumbs(folder, OLD_SHA) == {Split.TRAIN: [], Split.VALIDATION: []}
+    assert read_unpaired_rows(folder, OLD_SHA) == {Split.TRAIN: [], Split.VALIDATION: []}
     write_folder(folder, ROWS, sha256=OLD_SHA, about={})
     assert sorted(file.name for file in folder.iterdir()) == ["manifest.json", "train.jsonl", "validation.jsonl"]
 
@@ -460,7 +469,7 @@ def test_thumbs_are_written_beside_the_pairs_read_back_and_part_of_the_hash(tmp_
     assert content_sha256(ROWS, {**marks, Split.TRAIN: [a_frozen_thumb(1, label=True)]}) != sha256
     write_folder(tmp_path / "new", ROWS, sha256=sha256, about={}, thumbs=marks)
     assert read_rows(tmp_path / "new", sha256=sha256) == ROWS
-    assert read_thumbs(tmp_path / "new", sha256) == marks
+    assert read_unpaired_rows(tmp_path / "new", sha256) == marks
     manifest = json.loads((tmp_path / "new" / "manifest.json").read_text())
     assert manifest["thumb_counts"] == {"TRAIN": 1, "VALIDATION": 0}
     assert len(manifest["files"]) == 8
@@ -472,7 +481,7 @@ def test_thumbs_are_written_beside_the_pairs_read_back_and_part_of_the_hash(tmp_
             read_rows(tmp_path / "new", sha256=sha256)
         file.unlink()
         with pytest.raises(Refused, match="is missing"):
-            read_thumbs(tmp_path / "new", sha256)
+            read_unpaired_rows(tmp_path / "new", sha256)
         file.write_bytes(was)
 
 
@@ -506,7 +515,7 @@ def test_kto_gets_each_reply_once_and_none_that_is_good_here_and_bad_there() -> 
         a_frozen_row(2, chosen=[a_message("assistant", "Fine.")], rejected=[a_message("assistant", "Bad.")]),
         a_frozen_row(2, chosen=[a_message("assistant", "Bad. ")], rejected=[a_message("assistant", "Worse.")]),
     ]
-    found = unpaired(rows, [a_frozen_thumb(1), a_frozen_thumb(1, "No, 1."), a_frozen_thumb(2, "Worse.")])
+    found = unpaired_rows(rows, [a_frozen_thumb(1), a_frozen_thumb(1, "No, 1."), a_frozen_thumb(2, "Worse.")])
     assert [(one.prompt_id, one.completion[0]["content"], one.label) for one in found] == [
         (1, "Sí, 1.", True),
         (1, "No, 1.", False),
@@ -515,8 +524,8 @@ def test_kto_gets_each_reply_once_and_none_that_is_good_here_and_bad_there() -> 
         (2, "Worse.", False),
         (1, "Bad.", False),
     ]
-    assert undecided(rows) == undecided(rows, [a_frozen_thumb(1)]) == 1
-    assert undecided(rows, [a_frozen_thumb(2, "Fine.")]) == 2
+    assert count_undecided(rows) == count_undecided(rows, [a_frozen_thumb(1)]) == 1
+    assert count_undecided(rows, [a_frozen_thumb(2, "Fine.")]) == 2
 
 
 @dataclasses.dataclass
@@ -573,24 +582,24 @@ def test_what_was_said_beside_an_order_is_read_with_it(s: Session) -> None:
     ranking.strength, ranking.created_at = 2, datetime(2026, 5, 1, 23, 30, tzinfo=UTC)
     s.add_all(
         [
-            Chip(ranking_id=ranking.id, label="Warm", praise=True),
-            Chip(ranking_id=ranking.id, label="Tone", praise=False),
+            RankingReason(ranking_id=ranking.id, label="Warm", praise=True),
+            RankingReason(ranking_id=ranking.id, label="Tone", praise=False),
             CriterionChoice(ranking_id=ranking.id, criterion_id=tone.id, better_id=worse),
             Correction(response_id=worse, reviewer_id=a_reviewer(s, shop.project, name="Zoe").id, text="Best."),
         ]
     )
     s.flush()
-    (read,) = standing_rankings(s, project_id=shop.project.id)
-    assert (read.strength, read.said_on) == (2, date(2026, 5, 1))
+    (read,) = load_rankings(s, project_id=shop.project.id)
+    assert (read.strength, read.given_on) == (2, date(2026, 5, 1))
     assert read.chips == frozenset({"Warm", "Tone"})
     assert read.by_criterion == {tone.id: worse}
     assert read.reviewer_id == shop.manager.id
-    (rewritten,) = standing_corrections(s, project_id=shop.project.id)
+    (rewritten,) = load_corrections(s, project_id=shop.project.id)
     assert (rewritten.reviewer, [reply.id for _, reply in rewritten.placed]) == ("Zoe", [worse, worse])
-    there = choosable(s, project_id=shop.project.id)
+    there = feedback_choices(s, project_id=shop.project.id)
     assert set(there.reviewers.values()) == {shop.manager.name, "Zoe"}
     assert (there.chips, there.criteria) == (("Tone", "Warm"), {tone.id: "Tone"})
-    seen = preview(s, project_id=shop.project.id, selection=Selection(criterion=tone.id, corrections=False))
+    seen = preview_snapshot(s, project_id=shop.project.id, selection=Selection(criterion=tone.id, corrections=False))
     assert [(row.chosen.text, row.rejected.text) for row in seen.rows] == [("Worse 0 by far", "Better 0")]
 
 
@@ -598,22 +607,22 @@ def test_what_was_said_beside_an_order_is_read_with_it(s: Session) -> None:
 def test_thumbs_are_frozen_with_their_ranking_and_counted(s: Session) -> None:
     shop = a_shop(s)
     said, one, other = shop.both_bad(s, 50)
-    seen = preview(s, project_id=shop.project.id)
-    assert (len(seen.thumbs), seen.thumbs_simulated, len(seen.rows)) == (2, 0, 12)
+    seen = preview_snapshot(s, project_id=shop.project.id)
+    assert (len(seen.undesirable), seen.undesirable_simulated, len(seen.rows)) == (2, 0, 12)
     frozen = freeze(s, by=shop.manager.id, project_id=shop.project.id)
     stored = s.scalars(select(Thumb).where(Thumb.snapshot_id == frozen.id).order_by(Thumb.response_id)).all()
-    assert [(t.response_id, t.up, t.ranking_id) for t in stored] == [
+    assert [(t.response_id, t.label, t.ranking_id) for t in stored] == [
         (one.id, False, said.id),
         (other.id, False, said.id),
     ]
     assert frozen.thumb_count == 2
-    marks = read_thumbs(folder_of(frozen), sha256=frozen.sha256)[Split.TRAIN]
+    marks = read_unpaired_rows(snapshot_folder(frozen), sha256=frozen.sha256)[Split.TRAIN]
     assert [t.completion for t in marks] == [
         [a_message("assistant", "Better 50")],
         [a_message("assistant", "Worse 50 by far")],
     ]
     assert marks[0].prompt[0] == a_message("system", "Answer the email.")
-    manifest = json.loads((folder_of(frozen) / "manifest.json").read_text())
+    manifest = json.loads((snapshot_folder(frozen) / "manifest.json").read_text())
     assert (manifest["thumbs"], manifest["selection"]) == (2, DEFAULTS.as_json())
 
 
@@ -623,7 +632,7 @@ def test_the_list_of_snapshots_says_how_many_thumbs_are_simulated(s: Session) ->
     shop.both_bad(s, 50)[0].reviewer_id = a_reviewer(s, shop.project, simulated=True, rule="Any.").id
     shop.both_bad(s, 51)
     freeze(s, by=shop.manager.id, project_id=shop.project.id)
-    (one,) = listed(s, project_id=shop.project.id)
+    (one,) = list_snapshot_details(s, project_id=shop.project.id)
     assert (one.snapshot.thumb_count, one.thumbs_simulated, one.by) == (4, 2, shop.manager.label)
     assert one.left_out == ((2, LeftOutReason.BOTH_BAD.words),)
 
@@ -641,7 +650,7 @@ def test_a_corrected_both_bad_pair_is_frozen_as_two_rows_of_the_correction(s: Se
 def test_thumbs_of_held_out_prompts_and_of_their_near_duplicates_are_refused(s: Session) -> None:
     shop = a_shop(s)
     shop.both_bad(s, 50, held_out=True)
-    assert preview(s, project_id=shop.project.id).thumbs == ()
+    assert preview_snapshot(s, project_id=shop.project.id).undesirable == ()
     shop.both_bad(s, 51, cluster="mark 50")
     with pytest.raises(Refused, match="held out"):
         freeze(s, by=shop.manager.id, project_id=shop.project.id)
@@ -651,13 +660,13 @@ def test_other_choices_give_another_snapshot_and_the_same_rows_the_one_that_is_t
     shop = a_shop(s, pairs=14)
     everything = freeze(s, by=shop.manager.id, project_id=shop.project.id)
     for ranking in s.scalars(select(Ranking).limit(3)):
-        s.add(Chip(ranking_id=ranking.id, label="Tone", praise=False))
+        s.add(RankingReason(ranking_id=ranking.id, label="Tone", praise=False))
     s.flush()
     some = freeze(s, by=shop.manager.id, project_id=shop.project.id, selection=Selection(without_chips=("Tone",)))
     assert (everything.row_count, some.row_count) == (14, 11)
     same = freeze(s, by=shop.manager.id, project_id=shop.project.id, selection=Selection(synthetic=False))
     assert same is everything
-    assert [one.choices for one in listed(s, project_id=shop.project.id)] == [
+    assert [one.choices for one in list_snapshot_details(s, project_id=shop.project.id)] == [
         "Without the chips: Tone.",
         "The usual choices.",
     ]
@@ -669,32 +678,32 @@ def test_files_can_be_had_as_jsonl_and_parquet_even_of_an_old_snapshot(s: Sessio
     shop = a_shop(s)
     frozen = freeze(s, by=shop.manager.id, project_id=shop.project.id)
     for form in RowsFormat:
-        with zipfile.ZipFile(io.BytesIO(export(frozen, form))) as archive:
+        with zipfile.ZipFile(io.BytesIO(zip_snapshot(frozen, form))) as archive:
             assert sorted(archive.namelist()) == ["manifest.json", f"train.{form}", f"validation.{form}"]
-    folder = folder_of(frozen)
+    folder = snapshot_folder(frozen)
     manifest = json.loads((folder / "manifest.json").read_text())
     for name in ("train.parquet", "validation.parquet"):
         (folder / name).unlink()
         del manifest["files"][name]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with zipfile.ZipFile(io.BytesIO(export(frozen, RowsFormat.PARQUET))) as archive:
+    with zipfile.ZipFile(io.BytesIO(zip_snapshot(frozen, RowsFormat.PARQUET))) as archive:
         rows = parquet.read_table(io.BytesIO(archive.read("train.parquet"))).to_pylist()
-    assert rows == [dataclasses.asdict(row) for row in verify(frozen)[Split.TRAIN]]
+    assert rows == [dataclasses.asdict(row) for row in read_snapshot(frozen)[Split.TRAIN]]
 
 
 def test_the_preview_tells_how_often_the_longer_reply_is_better(s: Session) -> None:
     shop = a_shop(s)
-    rows = preview(s, project_id=shop.project.id).rows
-    longer = better_is_longer(rows)
-    assert (longer.longer, longer.same, longer.shorter) == (0, 0, 12)
-    assert [(one.whose, one.median) for one in side_spreads(rows)] == [("better", 2), ("worse", 4)]
-    assert side_spreads(preview(s, project_id=a_project(s).id).rows) == []
-    one, _ = side_spreads(preview(s, project_id=a_shop(s, pairs=1).project.id).rows)
+    rows = preview_snapshot(s, project_id=shop.project.id).rows
+    longer = count_longer(rows)
+    assert (longer.longer, longer.equal, longer.shorter) == (0, 0, 12)
+    assert [(one.label, one.median) for one in side_spreads(rows)] == [("better", 2), ("worse", 4)]
+    assert side_spreads(preview_snapshot(s, project_id=a_project(s).id).rows) == []
+    one, _ = side_spreads(preview_snapshot(s, project_id=a_shop(s, pairs=1).project.id).rows)
     assert (one.nine_tenths, one.mean) == (2, 2)
 
 
 def test_a_thumb_names_its_reply() -> None:
-    (one, _) = derived(bad("a", "b")).thumbs
+    (one, _) = derived(bad("a", "b")).undesirable
     assert (one.reply.id, one.source.id, one.prompt.id) == (a_reply("a").id, 1, 1)
 
 
@@ -709,7 +718,7 @@ def shop_ids(database: Path) -> tuple[int, int]:
         shop = a_shop(s, pairs=14)
         shop.both_bad(s, 50)
         for ranking in s.scalars(select(Ranking).order_by(Ranking.id).limit(3)):
-            s.add(Chip(ranking_id=ranking.id, label="<b>Tone</b>", praise=False))
+            s.add(RankingReason(ranking_id=ranking.id, label="<b>Tone</b>", praise=False))
         s.flush()
         return shop.project.id, shop.manager.id
 
@@ -725,7 +734,7 @@ def test_choices_are_seen_in_the_preview_and_frozen_on_the_page(shop_ids: tuple[
     assert numbers(at)["Pairs to train on"] == "10"
     press(at, "Freeze")
     with session() as s:
-        newest, oldest = listed(s, project_id=shop_ids[0])
+        newest, oldest = list_snapshot_details(s, project_id=shop_ids[0])
         assert (newest.snapshot.row_count, oldest.snapshot.row_count) == (11, 14)
     assert "Without the chips: &lt;b&gt;Tone&lt;/b&gt;." in sent(at)
     press(at, "Files …")
@@ -753,7 +762,7 @@ def test_a_changed_snapshot_is_told_where_its_files_are_asked_for(shop_ids: tupl
     project_id, manager_id = shop_ids
     with session() as s:
         frozen = freeze(s, by=manager_id, project_id=project_id)
-    (folder_of(frozen) / "train.parquet").write_bytes(b"")
+    (snapshot_folder(frozen) / "train.parquet").write_bytes(b"")
     at = open_page("freeze_feedback", project_id=project_id, by=manager_id)
     press(at, "Files …")
     assert any("changed after it was frozen" in one.value.replace("\\", "") for one in at.error)

@@ -13,8 +13,8 @@ from db.people import ensure_reviewer, ensure_role
 from db.session import reading, session
 from eval.evaluations import close_evaluation, create_evaluation
 from eval.judging import judge, next_view
-from eval.protocol import Undecided
-from eval.report.results import results
+from eval.protocol import LeakPolicy
+from eval.report.results import load_results
 from examples import simulated
 from generation.plan import start_generation
 from generation.worker import run as generate
@@ -25,8 +25,8 @@ from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.factories import a_model, sure
-from training.data.snapshot import freeze, verify
-from ui.story import story
+from training.data.snapshot import freeze, read_snapshot
+from ui.story import project_progress
 
 
 def test_the_story_on_the_echo_engine(database: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
             rank(s, by=me.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
         snapshot = freeze(s, by=me.id, project_id=project.id)
         assert snapshot.simulated_count > 0
-        verify(snapshot)
+        read_snapshot(snapshot)
         people = [r.id for r in s.query(type(model)).filter_by(project_id=project.id, kind="HUMAN")]
         contest = create_evaluation(
             s,
@@ -53,15 +53,15 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
             candidate_id=model.id,
             baseline_ids=people,
             seed=1,
-            undecided=Undecided.KEEP,
+            undecided=LeakPolicy.KEEP,
         )
         while view := next_view(s, by=me.id, evaluation_id=contest.id):
             judge(s, by=me.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
         close_evaluation(s, by=me.id, evaluation_id=contest.id)
     with reading() as s:
-        found = results(s, evaluation_id=contest.id)
-        now = story(s, project_id=project.id)
-    assert (found.verdicts[0].head.n, found.verdicts[0].head.rate) == (40, 0.5)
+        found = load_results(s, evaluation_id=contest.id)
+        now = project_progress(s, project_id=project.id)
+    assert (found.by_reviewers[0].headline.n, found.by_reviewers[0].headline.rate) == (40, 0.5)
     assert (now.prompts, now.held_out, now.judgments, now.closed_evaluations) == (240, 40, 40, 1)
 
 
@@ -85,7 +85,7 @@ def test_the_story_on_the_real_engine_trainer_and_model(
     made = (happened["base_model"], happened["supervised"]["model"], training["model"])
     assert len({model["template_hash"] for model in made}) == 1
     assert len({model["sha256"] for model in made}) == 3
-    rule, second = f"{simulated.NAME} (simulated)", f"{simulated.SECOND} (simulated)"
+    rule, second = f"{simulated.NAME} (simulated)", f"{simulated.NEAREST_NAME} (simulated)"
     assert Counter((entry["how"], entry["judge"], entry["n"]) for entry in happened["win_rates"]) == {
         ("sampled", rule, 6): 2,  # each of two people
         ("sampled", rule, 12): 3,  # people together, the supervised model and the base model
@@ -104,4 +104,4 @@ def test_the_rule_knows_what_a_manager_would_want() -> None:
     )
     for bad in ("Sorry about that.", "We like books.", good[:80], f"{good} {good} {good}"):
         finish = "length" if bad == good[:80] else "stop"
-        assert simulated.verdict(email, good, bad, left_finish="stop", right_finish=finish) is Verdict.LEFT
+        assert simulated.rule_verdict(email, good, bad, left_finish="stop", right_finish=finish) is Verdict.LEFT

@@ -15,21 +15,29 @@ from sqlalchemy.orm import Session
 from db.models import Project, Prompt, PromptSet, Reviewer, Role
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
-from intake.mapping import ColumnMapping, HeldOut
-from intake.perturb import Way, first_sentences, lower_unpunctuated, perturbed, politer, terser, typos
+from intake.mapping import ColumnMapping, HeldOutChoice
+from intake.perturb import Perturbation, add_typos, make_plain, make_polite, make_terse, perturb, shorten
 from intake.plan import content_hash, plan_import
 from intake.reading import read_table
 from intake.routing import NewRule, add_rule
 from intake.sample import FOLDER
-from intake.synthetic import NotMade, Variation, plan_taken, plan_variations, save_taken, save_variations, unwrapped
+from intake.synthetic import (
+    LeftOutCause,
+    Variation,
+    plan_model_prompts,
+    plan_variations,
+    save_model_prompts,
+    save_variations,
+    unwrap_reply,
+)
 from review.assignment import next_offer
-from review.browse import find
+from review.browse import find_comparisons
 from review.filters import Filter
 from tests.app_pages import html, open_page, press
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data import snapshot as snapshots
 from training.data.rows import FILES
-from ui.story import story
+from ui.story import project_progress
 
 both = pytest.mark.both_databases
 EMAILS = [json.loads(line)["email"] for line in (FOLDER / "train.jsonl").open()]
@@ -53,10 +61,12 @@ def an_email(s: Session, project: Project, text: str, **fields: object) -> Promp
     return a_prompt(s, project, text, content_hash=content_hash(text, None), **fields)  # type: ignore[arg-type]
 
 
-@given(TEXT, st.sampled_from(Way), st.integers(0, 99))
-def test_a_changed_text_keeps_every_number_and_is_neither_empty_nor_the_same(text: str, way: Way, seed: int) -> None:
-    made = perturbed(text, way, seed=str(seed), rate=0.2)
-    assert made == perturbed(text, way, seed=str(seed), rate=0.2)
+@given(TEXT, st.sampled_from(Perturbation), st.integers(0, 99))
+def test_a_changed_text_keeps_every_number_and_is_neither_empty_nor_the_same(
+    text: str, way: Perturbation, seed: int
+) -> None:
+    made = perturb(text, way, seed=str(seed), rate=0.2)
+    assert made == perturb(text, way, seed=str(seed), rate=0.2)
     if made is not None:
         assert made.strip()
         assert made.split() != text.split()
@@ -64,35 +74,41 @@ def test_a_changed_text_keeps_every_number_and_is_neither_empty_nor_the_same(tex
 
 
 def test_most_emails_can_be_changed_in_every_way() -> None:
-    for way, fewest in ((Way.TYPOS, 200), (Way.LOWER, 190), (Way.POLITE, 150), (Way.TERSE, 40), (Way.SHORT, 150)):
-        assert sum(perturbed(email, way, seed="0") is not None for email in EMAILS) >= fewest, way
+    for way, fewest in (
+        (Perturbation.TYPOS, 200),
+        (Perturbation.LOWER, 190),
+        (Perturbation.POLITE, 150),
+        (Perturbation.TERSE, 40),
+        (Perturbation.SHORT, 150),
+    ):
+        assert sum(perturb(email, way, seed="0") is not None for email in EMAILS) >= fewest, way
 
 
 @given(st.text("abcdefghijklmnopqrstuvwxyz ", min_size=2).filter(lambda text: re.search("[a-z]{2}", text)))
 def test_there_is_always_a_typo_where_there_is_a_word(text: str) -> None:
-    assert typos(text, random.Random(0)) != text
+    assert add_typos(text, random.Random(0)) != text
 
 
 def test_typos_come_at_the_rate_that_was_asked_for() -> None:
     text = "where is it " * 1000
-    made = typos(text, random.Random(1), rate=0.1)
+    made = add_typos(text, random.Random(1), rate=0.1)
     changed = sum(a != b for a, b in zip(made.split(), text.split(), strict=True))
     # 6 letters may be hit in every three words
     assert 0.12 < changed / 3000 < 0.22
 
 
 def test_each_way_does_what_it_says() -> None:
-    assert lower_unpunctuated("Don't! My e-book, MB-12/A: ask A.B@c.de") == "dont my e-book MB-12/A: ask A.B@c.de"
+    assert make_plain("Don't! My e-book, MB-12/A: ask A.B@c.de") == "dont my e-book MB-12/A: ask A.B@c.de"
     letter = "Dear Sir or Madam,\nwhere is it? Many thanks in advance!\n\nKind regards\nJo"
-    assert terser(letter) == "Where is it? \n\nJo"
+    assert make_terse(letter) == "Where is it? \n\nJo"
     for text in ("Hi can you help. It is late.", "Thanks to you I am late."):
-        assert terser(text) == text
+        assert make_terse(text) == text
     chance = random.Random(0)
-    assert politer("Hello, where is it? Thanks", chance) == "Hello, where is it? Thanks"
-    hello, _, asked, thanks, _, name = politer("Where is it?\n\nJo Bell", chance).split("\n")
+    assert make_polite("Hello, where is it? Thanks", chance) == "Hello, where is it? Thanks"
+    hello, _, asked, thanks, _, name = make_polite("Where is it?\n\nJo Bell", chance).split("\n")
     assert (hello[-1], asked, thanks[-1], name) == (",", "Where is it?", ".", "Jo Bell")
     long = "I am late today. It rains a lot. I like the rain. Order MB-1 came. So it goes. Could you call? Jo"
-    assert first_sentences(long) == "I am late today. It rains a lot. Order MB-1 came. Could you call?"
+    assert shorten(long) == "I am late today. It rains a lot. Order MB-1 came. Could you call?"
 
 
 @pytest.mark.parametrize(
@@ -110,17 +126,17 @@ def test_each_way_does_what_it_says() -> None:
     ],
 )
 def test_what_a_model_puts_around_a_message_is_taken_away(reply: str) -> None:
-    assert unwrapped(reply) == "Where is my atlas?"
+    assert unwrap_reply(reply) == "Where is my atlas?"
 
 
 @given(st.text())
 def test_unwrapping_twice_changes_nothing(reply: str) -> None:
-    assert unwrapped(unwrapped(reply)) == unwrapped(reply)
+    assert unwrap_reply(unwrap_reply(reply)) == unwrap_reply(reply)
 
 
 def test_quotes_within_a_message_stay() -> None:
     for text in ("“Gull Tax” is lost. So is “Tern”", "'tis late, isn't it", "Here is the thing: it broke."):
-        assert unwrapped(text) == text
+        assert unwrap_reply(text) == text
 
 
 @both
@@ -137,7 +153,7 @@ def test_changed_prompts_are_saved_with_their_parent_and_marked(
     an_email(s, project, EMAILS[6], held_out=True)
     routed = an_email(s, project, EMAILS[7] + " My solicitor will write.")
     add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("legal", pattern="solicitor"))
-    variation = Variation(Way.TYPOS, count=5, seed=3)
+    variation = Variation(Perturbation.TYPOS, count=5, seed=3)
     planned = plan_variations(s, project_id=project.id, variation=variation)
     done = save_variations(s, by=manager.id, project_id=project.id, variation=variation)
     assert [one.text for one in planned.prompts] == [one.text for one in done.prompts]
@@ -150,11 +166,13 @@ def test_changed_prompts_are_saved_with_their_parent_and_marked(
         assert (prompt.cluster, prompt.topic, prompt.held_out, prompt.made_by_id) == (parent.cluster, "t", False, None)
     sets = {s.get_one(PromptSet, prompt.prompt_set_id).file_name for prompt in made}
     assert sets == {"synthetic: typos"}
-    now = story(s, project_id=project.id)
+    now = project_progress(s, project_id=project.id)
     assert (now.prompts, now.synthetic, now.held_out) == (8, 5, 1)
     with pytest.raises(Refused, match="5 here already"):
         save_variations(s, by=manager.id, project_id=project.id, variation=variation)
-    again = save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Way.TYPOS, count=50, seed=4))
+    again = save_variations(
+        s, by=manager.id, project_id=project.id, variation=Variation(Perturbation.TYPOS, count=50, seed=4)
+    )
     assert len(again.prompts) == 6, "what was made is not changed again"
 
 
@@ -180,24 +198,24 @@ def test_a_models_replies_become_prompts_unless_they_repeat_what_is_here(
         a_response(s, parent, model, reply)
     a_response(s, parents[8], model, "My globe has lost its stand, who could mend it", finish_reason="length")
     a_response(s, held_out, model, "My subscription to the chess monthly should end in March, please see to it.")
-    planned = plan_taken(s, project_id=project.id, responder_id=model.id)
+    planned = plan_model_prompts(s, project_id=project.id, responder_id=model.id)
     assert [one.text for one in planned.prompts] == [new]
     assert planned.left_out == {
-        NotMade.HELD_OUT: 2,
-        NotMade.THERE: 1,
-        NotMade.NEAR: 2,
-        NotMade.SHORT: 1,
-        NotMade.LONG: 1,
-        NotMade.CUT: 1,
-        NotMade.MARK: 1,
+        LeftOutCause.HELD_OUT: 2,
+        LeftOutCause.THERE: 1,
+        LeftOutCause.NEAR: 2,
+        LeftOutCause.SHORT: 1,
+        LeftOutCause.LONG: 1,
+        LeftOutCause.CUT: 1,
+        LeftOutCause.MARK: 1,
     }
-    done = save_taken(s, by=manager.id, project_id=project.id, responder_id=model.id)
+    done = save_model_prompts(s, by=manager.id, project_id=project.id, responder_id=model.id)
     assert "1 synthetic prompts. Left out: 2 nearly a held-out prompt" in done.sentence
     made = s.scalars(select(Prompt).where(Prompt.synthetic)).one()
     assert (made.parent_id, made.made_by_id, made.cluster) == (parents[0].id, model.id, parents[0].cluster)
     assert s.get_one(PromptSet, made.prompt_set_id).file_name == f"synthetic: by {model.label}"
     with pytest.raises(Refused, match="Nothing new"):
-        save_taken(s, by=manager.id, project_id=project.id, responder_id=model.id)
+        save_model_prompts(s, by=manager.id, project_id=project.id, responder_id=model.id)
 
 
 @both
@@ -206,14 +224,14 @@ def test_a_change_that_comes_near_a_held_out_prompt_is_refused(s: Session, proje
     an_email(s, project, text.title() + "!!! Hm, hm, hm.", cluster="one")
     an_email(s, project, text + " hm hm", held_out=True, cluster="two")
     with pytest.raises(Refused, match="1 nearly a held-out prompt"):
-        save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Way.LOWER, count=1))
+        save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Perturbation.LOWER, count=1))
 
 
 @both
 def test_synthetic_prompts_are_routed_like_others(s: Session, project: Project, manager: Reviewer) -> None:
     an_email(s, project, "Where is my atlas? My number is 12, and I wait.")
     add_rule(s, by=manager.id, project_id=project.id, rule=NewRule("thanks", pattern="thank|grateful"))
-    done = save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Way.POLITE, count=1))
+    done = save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Perturbation.POLITE, count=1))
     assert done.routed == 1
     assert "1 go to people" in done.sentence
 
@@ -222,11 +240,11 @@ def test_a_file_can_hold_no_prompt_out_that_nearly_repeats_a_synthetic_one(
     s: Session, project: Project, manager: Reviewer
 ) -> None:
     an_email(s, project, EMAILS[0])
-    save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Way.LOWER, count=1))
+    save_variations(s, by=manager.id, project_id=project.id, variation=Variation(Perturbation.LOWER, count=1))
     made = s.scalars(select(Prompt).where(Prompt.synthetic)).one()
     content = json.dumps({"email": made.text + " please"}).encode()
     table = read_table(content, file_name="f.jsonl", max_cell=9999)
-    mapping = ColumnMapping(prompt="email", held_out=HeldOut.ALL)
+    mapping = ColumnMapping(prompt="email", held_out=HeldOutChoice.ALL)
     plan = plan_import(s, project_id=project.id, table=table, mapping=mapping)
     assert [planned.prompt.held_out for planned in plan.prompts] == [False]
 
@@ -235,21 +253,21 @@ def test_only_managers_make_prompts_and_only_of_models(s: Session, project: Proj
     an_email(s, project, EMAILS[0])
     ann = a_reviewer(s, project, Role.ANNOTATOR)
     with pytest.raises(NotAllowed):
-        save_variations(s, by=ann.id, project_id=project.id, variation=Variation(Way.LOWER, count=1))
+        save_variations(s, by=ann.id, project_id=project.id, variation=Variation(Perturbation.LOWER, count=1))
     with pytest.raises(NotAllowed):
-        save_taken(s, by=ann.id, project_id=project.id, responder_id=a_model(s, project).id)
+        save_model_prompts(s, by=ann.id, project_id=project.id, responder_id=a_model(s, project).id)
     with pytest.raises(Refused, match="is a person"):
-        save_taken(s, by=manager.id, project_id=project.id, responder_id=a_human(s, project).id)
+        save_model_prompts(s, by=manager.id, project_id=project.id, responder_id=a_human(s, project).id)
     with pytest.raises(NotFound):
-        save_taken(s, by=manager.id, project_id=project.id, responder_id=a_model(s, a_project(s)).id)
+        save_model_prompts(s, by=manager.id, project_id=project.id, responder_id=a_model(s, a_project(s)).id)
     for variation, sentence in (
-        (Variation(Way.LOWER, count=0), "Choose 1 to 2,000"),
-        (Variation(Way.TYPOS, count=1, rate=0.5), "between 0 and 0.3"),
+        (Variation(Perturbation.LOWER, count=0), "Choose 1 to 2,000"),
+        (Variation(Perturbation.TYPOS, count=1, rate=0.5), "between 0 and 0.3"),
     ):
         with pytest.raises(Refused, match=sentence):
             plan_variations(s, project_id=project.id, variation=variation)
     with pytest.raises(Refused, match="no training prompts"):
-        plan_variations(s, project_id=a_project(s).id, variation=Variation(Way.LOWER, count=1))
+        plan_variations(s, project_id=a_project(s).id, variation=Variation(Perturbation.LOWER, count=1))
 
 
 @both
@@ -261,10 +279,10 @@ def test_whoever_ranks_or_looks_is_told_and_a_snapshot_says_so(s: Session, proje
         a_ranking(s, a_comparison(s, *pair), manager, *pair)
     told = sure(next_offer(s, project_id=project.id, reviewer_id=ann.id))
     assert told.synthetic == s.get_one(Prompt, told.prompt_id).synthetic
-    rows = find(s, by=manager.id, project_id=project.id, only=Filter()).rows
+    rows = find_comparisons(s, by=manager.id, project_id=project.id, only=Filter()).rows
     assert sum(row.comparison.prompt.synthetic for row in rows) == 3
-    assert snapshots.preview(s, project_id=project.id).synthetic_count == 3
-    folder = snapshots.folder_of(snapshots.freeze(s, by=manager.id, project_id=project.id))
+    assert snapshots.preview_snapshot(s, project_id=project.id).synthetic_count == 3
+    folder = snapshots.snapshot_folder(snapshots.freeze(s, by=manager.id, project_id=project.id))
     lines = [json.loads(line) for name in FILES.values() for line in (folder / name).open()]
     assert sum(line["synthetic"] for line in lines) == 3
     assert json.loads((folder / "manifest.json").read_text())["synthetic"] == 3
@@ -280,7 +298,7 @@ def test_a_manager_makes_more_on_the_import_page(database: Path) -> None:
     page = open_page("import_prompts", project_id=project.id, by=by.id)
     page.button_group(key="more_how").set_value("change").run()
     assert any("Would add 3 synthetic prompts" in part.value for part in page.markdown)
-    page.selectbox(key="more_way").set_value(Way.LOWER).run()
+    page.selectbox(key="more_way").set_value(Perturbation.LOWER).run()
     assert "<del>" in html(page)
     press(page, "Add them")
     assert [part.value for part in page.success] == ["Added 3 synthetic prompts."]
@@ -288,7 +306,7 @@ def test_a_manager_makes_more_on_the_import_page(database: Path) -> None:
     press(page, "Add them")
     assert [part.value for part in page.success] == ["Added 1 synthetic prompts."]
     with reading() as s:
-        assert story(s, project_id=project.id).synthetic == 4
+        assert project_progress(s, project_id=project.id).synthetic == 4
     overview = open_page("overview", project_id=project.id, by=by.id)
     assert any("4 synthetic" in part.value for part in overview.caption)
 

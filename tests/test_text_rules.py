@@ -7,25 +7,25 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 import texts.rules
-from db.models import Change, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule
+from db.models import AuditRecord, Comparison, HiddenPart, Project, Response, Reviewer, Role, TextRule
 from db.session import engine, session
 from errors import AlreadyThere, NotAllowed, NotFound, Refused
 from eval.evaluations import close_evaluation
 from eval.judging import judge, next_view
-from review.adjudication import conflicts
-from review.assignment import offer
-from review.flags import flag, open_flags
+from review.adjudication import list_conflicts
+from review.assignment import load_offer
+from review.flags import flag, list_open_flags
 from review.queue import claim
 from review.rankings import rank
-from review.reveals import opened, reveal
+from review.reveals import open_comparison, reveal_comparison
 from review.writing import write_reply
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, sent
 from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_response, a_reviewer, sure
-from texts.rules import add_rule, as_shown, end_rule, preview, standing_rules
+from texts.rules import add_rule, end_rule, list_rules, load_text_filter, preview_rule
 from texts.shown import GreetingName, Pattern, TicketNumber
-from training.data.feedback import standing_rankings
+from training.data.feedback import load_rankings
 from training.data.preferences import derive
 
 both_databases = pytest.mark.both_databases
@@ -69,20 +69,20 @@ def test_every_text_that_people_judge_by_is_shown_alike_and_the_original_is_kept
     texts = {"Dear,\nYour parcel left. Ticket is closed.", "Dear, it is on its way."}
     claimed = sure(claim(s, project_id=project.id, reviewer_id=ann.id))
     assert {reply.text for reply in claimed.replies} == texts
-    sealed = opened(s, by=manager.id, comparison_id=pair.id)
+    sealed = open_comparison(s, by=manager.id, comparison_id=pair.id)
     assert {one.text for one in sealed.responses} == texts
     for person, better in ((ann, pair.responses[0]), (bo, pair.responses[1])):
-        seen = offer(s, comparison_id=pair.id, reviewer_id=person.id)
+        seen = load_offer(s, comparison_id=pair.id, reviewer_id=person.id)
         verdict = Verdict.LEFT if seen.replies[0].response_id == better.id else Verdict.RIGHT
         rank(s, by=person.id, comparison_id=pair.id, order=verdict.order)
     flag(s, by=ann.id, comparison_id=pair.id, note="Look.")
-    waiting = conflicts(s, by=manager.id, project_id=project.id, decided=False)
-    assert SECRET not in repr(waiting + list(open_flags(s, by=manager.id, project_id=project.id)))
+    waiting = list_conflicts(s, by=manager.id, project_id=project.id, decided=False)
+    assert SECRET not in repr(waiting + list(list_open_flags(s, by=manager.id, project_id=project.id)))
     assert waiting
     signed = pair.responses[0]
     assert signed.text == SIGNED
-    reveal(s, by=manager.id, comparison_id=pair.id)
-    told = opened(s, by=manager.id, comparison_id=pair.id).responses[0]
+    reveal_comparison(s, by=manager.id, comparison_id=pair.id)
+    told = open_comparison(s, by=manager.id, comparison_id=pair.id).responses[0]
     assert (told.text, told.shown) == (SIGNED, "Dear,\nYour parcel left. Ticket is closed.")
 
 
@@ -91,7 +91,7 @@ def test_what_is_learned_from_is_the_original(
 ) -> None:
     hide_numbers(s, project, manager)
     rank(s, by=manager.id, comparison_id=pair.id, order=Verdict.LEFT.order)
-    (row,) = derive(standing_rankings(s, project_id=project.id), []).rows
+    (row,) = derive(load_rankings(s, project_id=project.id), []).rows
     assert {row.chosen.text, row.rejected.text} == {SIGNED, PLAIN}
 
 
@@ -99,7 +99,7 @@ def test_cards_are_shown_alike_too(s: Session, project: Project, manager: Review
     hide_numbers(s, project, manager)
     prompt = a_prompt(s, project)
     three = a_comparison(s, *(a_response(s, prompt, a_human(s, project), text=f"{n} {SIGNED}") for n in range(3)))
-    assert SECRET not in repr(offer(s, comparison_id=three.id, reviewer_id=manager.id))
+    assert SECRET not in repr(load_offer(s, comparison_id=three.id, reviewer_id=manager.id))
 
 
 def test_names_and_rules_cost_two_queries_however_many_texts(
@@ -108,11 +108,11 @@ def test_names_and_rules_cost_two_queries_however_many_texts(
     hide_numbers(s, project, manager)
     said: list[str] = []
     event.listen(engine(), "before_cursor_execute", lambda *about: said.append(about[2]))
-    shown = as_shown(s, project_id=project.id)
+    shown = load_text_filter(s, project_id=project.id)
     assert shown(SIGNED) != shown(PLAIN)
     assert len(said) == 2
     said.clear()
-    offer(s, comparison_id=pair.id, reviewer_id=manager.id, shown=shown)
+    load_offer(s, comparison_id=pair.id, reviewer_id=manager.id, shown=shown)
     assert not [one for one in said if "text_rule" in one]
 
 
@@ -150,7 +150,7 @@ def test_no_rule_changes_while_an_evaluation_is_open(s: Session, project: Projec
     judge(s, by=manager.id, judgment_id=view.judgment_id, verdict=Verdict.TIE)
     close_evaluation(s, by=manager.id, evaluation_id=evaluation.id)
     end_rule(s, by=manager.id, rule_id=standing.id)
-    assert standing_rules(s, project_id=project.id) == []
+    assert list_rules(s, project_id=project.id) == []
 
 
 @both_databases
@@ -160,7 +160,7 @@ def test_rules_are_the_managers_and_leave_a_trail(s: Session, project: Project, 
     for attempt in (
         lambda: hide_numbers(s, project, ann),
         lambda: end_rule(s, by=ann.id, rule_id=standing.id),
-        lambda: preview(s, by=ann.id, project_id=project.id, new=GreetingName()),
+        lambda: preview_rule(s, by=ann.id, project_id=project.id, new=GreetingName()),
     ):
         with pytest.raises(NotAllowed):
             attempt()
@@ -172,7 +172,7 @@ def test_rules_are_the_managers_and_leave_a_trail(s: Session, project: Project, 
     with pytest.raises(NotFound):
         end_rule(s, by=manager.id, rule_id=10**6)
     hide_numbers(s, project, manager)
-    trail = s.scalars(select(Change).where(Change.table == "text_rule").order_by(Change.id)).all()
+    trail = s.scalars(select(AuditRecord).where(AuditRecord.table == "text_rule").order_by(AuditRecord.id)).all()
     assert [(one.before is None, one.reviewer_id, one.project_id) for one in trail] == [
         (True, manager.id, project.id),
         (False, manager.id, project.id),
@@ -200,7 +200,7 @@ def test_a_bad_rule_is_refused_with_the_reason(
         add_rule(
             s, by=manager.id, project_id=project.id, part=HiddenPart.PATTERN, pattern=pattern, replacement=replacement
         )
-    assert standing_rules(s, project_id=project.id) == []
+    assert list_rules(s, project_id=project.id) == []
 
 
 def test_there_are_not_more_rules_than_anybody_can_look_over(
@@ -217,18 +217,18 @@ def test_a_preview_counts_by_responder_shows_before_and_after_and_says_when_the_
     s: Session, project: Project, manager: Reviewer, pair: Comparison
 ) -> None:
     a_response(s, a_prompt(s, project), pair.responses[1].responder, text="Another one.")
-    found = preview(s, by=manager.id, project_id=project.id, new=TicketNumber("[number]"))
-    counted = {one.responder: (one.changed, one.texts) for one in found.touched}
+    found = preview_rule(s, by=manager.id, project_id=project.id, new=TicketNumber("[number]"))
+    counted = {one.responder: (one.changed, one.texts) for one in found.effects}
     assert counted == {"Rosalind Achterberg": (1, 1), pair.responses[1].responder.label: (0, 2)}
     assert (found.changed, len(found.examples)) == (1, 1)
     assert "Ticket [number] is closed." in found.examples[0].after
     assert SECRET in found.examples[0].before
-    assert "100% of Rosalind Achterberg's" in (found.tells("[number]") or "")
-    assert found.tells("") is None
+    assert "100% of Rosalind Achterberg's" in (found.leak_warning("[number]") or "")
+    assert found.leak_warning("") is None
     hide_numbers(s, project, manager)
-    again = preview(s, by=manager.id, project_id=project.id, new=TicketNumber())
+    again = preview_rule(s, by=manager.id, project_id=project.id, new=TicketNumber())
     assert again.changed == 1, "what a standing rule changes is seen beside the others"
-    assert preview(s, by=manager.id, project_id=project.id, new=Pattern("nowhere")).changed == 0
+    assert preview_rule(s, by=manager.id, project_id=project.id, new=Pattern("nowhere")).changed == 0
 
 
 def test_replies_that_look_nearly_the_same_once_shown_are_not_offered(
@@ -293,13 +293,13 @@ def test_the_page_shows_what_a_rule_would_change_adds_it_and_ends_it(database: o
     at.button(key="tidy_add").click().run()
     assert not at.exception
     with session() as s:
-        (stored,) = standing_rules(s, project_id=project_id)
+        (stored,) = list_rules(s, project_id=project_id)
         assert (stored.pattern, stored.replacement) == (r"#\S+\d", "[gone]")
     assert "becomes “[gone]”" in sent(at)
     assert at.selectbox[0].value is None
     at.button(key=f"end_{stored.id}").click().run()
     with session() as s:
-        assert standing_rules(s, project_id=project_id) == []
+        assert list_rules(s, project_id=project_id) == []
 
 
 def test_the_page_keeps_the_rules_while_an_evaluation_is_open(shop: tuple[int, int]) -> None:
@@ -312,6 +312,6 @@ def test_the_record_shows_the_original_and_what_reviewers_saw(shop: tuple[int, i
     manager_id, _ = shop
     with session() as s:
         pair = s.scalars(select(Comparison)).one()
-        reveal(s, by=manager_id, comparison_id=pair.id)
-        told = opened(s, by=manager_id, comparison_id=pair.id)
+        reveal_comparison(s, by=manager_id, comparison_id=pair.id)
+        told = open_comparison(s, by=manager_id, comparison_id=pair.id)
     assert [one.shown != one.text for one in told.responses] == [True, False]

@@ -32,9 +32,9 @@ from db.models import (
 from db.session import reading, session
 from errors import NotAllowed, Refused
 from generation import adapters, answering, resampling, similarity, worker
-from generation.answering import Work
+from generation.answering import AnsweringJob
 from generation.asserting import add_assertion
-from generation.plan import start_generation, start_together, who_answers
+from generation.plan import responder_labels, start_generation, start_generations
 from jobs.progress import Progress, unmanaged
 from jobs.runs import cancel, try_again
 from llm import endpoints, engine
@@ -107,11 +107,11 @@ class Family:
 
     def started(self, s: Session, *names: str) -> Sequence[GenerationRun]:
         ids = [self.who[name].id for name in names]
-        return start_together(s, by=self.by.id, responder_ids=ids, scope=Scope.ALL, samples=2)
+        return start_generations(s, by=self.by.id, responder_ids=ids, scope=Scope.ALL, samples=2)
 
 
 def labels(s: Session, runs: Sequence[GenerationRun]) -> list[list[str]]:
-    found = who_answers(s, run_ids=[run.id for run in runs])
+    found = responder_labels(s, run_ids=[run.id for run in runs])
     return [found[run.id] for run in runs]
 
 
@@ -157,7 +157,7 @@ def test_models_behind_one_endpoint_share_a_run_if_they_share_its_key(s: Session
         remote("keyed", key_variable="PICKWELL_KEY_A"),
         remote("5", endpoint_model="5"),
     ]
-    runs = start_together(s, by=by.id, responder_ids=ids, scope=Scope.ALL)
+    runs = start_generations(s, by=by.id, responder_ids=ids, scope=Scope.ALL)
     assert labels(s, runs) == [["one", "other"], ["keyed"], ["5"]]
 
 
@@ -174,12 +174,12 @@ def test_whoever_is_at_work_in_others_company_is_refused_and_so_is_a_whole_start
     s.flush()
     person = a_human(s, family.project, name="Ann")
     with pytest.raises(Refused, match="Ann is a person"):
-        start_together(s, by=family.by.id, responder_ids=[family.who["brief"].id, person.id], scope=Scope.ALL)
+        start_generations(s, by=family.by.id, responder_ids=[family.who["brief"].id, person.id], scope=Scope.ALL)
     with pytest.raises(Refused, match="Choose who is to answer"):
-        start_together(s, by=family.by.id, responder_ids=[], scope=Scope.ALL)
+        start_generations(s, by=family.by.id, responder_ids=[], scope=Scope.ALL)
     annotator = a_reviewer(s, family.project, Role.ANNOTATOR)
     with pytest.raises(NotAllowed):
-        start_together(s, by=annotator.id, responder_ids=[family.who["brief"].id], scope=Scope.ALL)
+        start_generations(s, by=annotator.id, responder_ids=[family.who["brief"].id], scope=Scope.ALL)
     assert start_generation(s, by=family.by.id, responder_id=family.who["brief"].id, scope=Scope.ALL).companions == []
 
 
@@ -241,17 +241,18 @@ def starts(fake: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> list[Sequence
     found: list[Sequence[Weights]] = []
 
     @contextmanager
-    def serve(*together: Weights, log: Path, waiting: Callable[[float], None]) -> Iterator[Sequence[Endpoint]]:
+    def serve(*together: Weights, log: Path, on_wait: Callable[[float], None]) -> Iterator[Sequence[Endpoint]]:
         found.append(together)
-        waiting(0.0)
+        on_wait(0.0)
         assert len({one.location for one in together}) == 1
         yield [
-            Endpoint(fake.url, name, endpoints.NO_KEY, dtype="float32", ours=True) for name in served_names(together)
+            Endpoint(fake.url, name, endpoints.NO_KEY, dtype="float32", started_here=True)
+            for name in served_names(together)
         ]
 
     monkeypatch.setattr(worker, "serve", serve)
     monkeypatch.setattr(worker, "ensure_merged", lambda version: None)
-    monkeypatch.setattr(resampling, "ROUNDS", 0)
+    monkeypatch.setattr(resampling, "MAX_REDRAWS", 0)
     return found
 
 
@@ -279,8 +280,8 @@ def test_every_reply_comes_from_its_own_responders_model_and_prompt_and_is_kept_
     monkeypatch.setenv("PICKWELL_ENGINE", "vllm")
     settings_module.settings.cache_clear()
     monkeypatch.setattr("generation.plan.refuse_unfit", lambda s, version: None)
-    monkeypatch.setattr(answering, "template_of", lambda location: f"template of {location}")
-    monkeypatch.setattr(answering, "stop_tokens_of", lambda location: "</s>")
+    monkeypatch.setattr(answering, "read_template", lambda location: f"template of {location}")
+    monkeypatch.setattr(answering, "read_stop_tokens", lambda location: "</s>")
     with session() as s:
         (run,) = family.started(s, "base", "lora", "rslora", "brief")
     worker.run(unmanaged("generation", run.id))
@@ -324,9 +325,9 @@ def test_an_engine_that_dies_and_a_run_that_is_stopped_go_on_for_everybody(
     with session() as s:
         (run,) = family.started(s, "base", "lora")
     saves: list[int] = []
-    save = Work._save
+    save = AnsweringJob._save
 
-    def stopped_after_four(self: Work, batch: Any, where: Any) -> None:
+    def stopped_after_four(self: AnsweringJob, batch: Any, where: Any) -> None:
         save(self, batch, where)
         saves.append(len(batch))
         if len(saves) == 2:
@@ -335,10 +336,10 @@ def test_an_engine_that_dies_and_a_run_that_is_stopped_go_on_for_everybody(
             with session() as s:
                 cancel(s, by=family.by.id, run_id=run.id)
 
-    monkeypatch.setattr(Work, "_save", stopped_after_four)
+    monkeypatch.setattr(AnsweringJob, "_save", stopped_after_four)
     with pytest.raises(Exception, match="no longer has generation run"):
         worker.run(unmanaged("generation", run.id))
-    monkeypatch.setattr(Work, "_save", save)
+    monkeypatch.setattr(AnsweringJob, "_save", save)
     assert len(starts) == 2, "started again after its death"
     before = {name: [one.text for one in mine] for name, mine in by_name(family).items()}
     assert 0 < sum(len(mine) for mine in before.values()) < 12
@@ -376,7 +377,7 @@ def test_a_prompt_that_one_of_them_cannot_answer_is_told_with_whose_it_was(
 def test_what_came_out_alike_is_drawn_again_from_the_model_that_gave_it(
     family: Family, fake: FakeEndpoint, starts: list[Sequence[Weights]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resampling, "ROUNDS", 1)
+    monkeypatch.setattr(resampling, "MAX_REDRAWS", 1)
     telling = fake.act
 
     def alike(body: dict[str, Any]) -> Any:
@@ -428,7 +429,7 @@ def test_a_run_measures_how_near_its_own_replies_are_to_a_persons(
 
     monkeypatch.setattr(Progress, "update", heard)
     monkeypatch.setattr(similarity, "sentence_embeddings", lambda: by_first_letter)
-    monkeypatch.setattr(similarity, "lacking_packages", lambda: [])
+    monkeypatch.setattr(similarity, "missing_packages", lambda: [])
     worker.run(unmanaged("generation", run.id))
     with reading() as s:
         found = s.scalars(select(AssertionResult)).all()

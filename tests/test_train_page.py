@@ -14,7 +14,7 @@ from tests.app_pages import drawn_by, html, open_page, press, said
 from tests.factories import a_model, a_project, a_reviewer, sure
 from tests.trainings import a_snapshot, a_training
 from training.recipe.recipe import Loss, from_row
-from training.trainer.history import CURVES, StepValue, minutes_left, points, samples, warnings
+from training.trainer.history import CURVES, StepValue, chart_points, load_samples, load_warnings, minutes_left
 from ui.charts import CURVE_NOTES, CURVE_TABS
 
 HERE: dict[str, int] = {}
@@ -176,11 +176,11 @@ def test_curves_warnings_and_samples_are_there_after_a_reload(database: Path) ->
 def test_samples_and_warnings_are_read_back_in_order(database: Path) -> None:
     run_id = a_watched_run()
     with reading() as s:
-        (one,) = samples(s, run_id=run_id)
+        (one,) = load_samples(s, run_id=run_id)
         assert [reply.step for reply in one.replies] == [0, 2, 4]
         assert one.at(3) == one.at(2) == one.replies[1]
         assert one.at(-1) is None
-        assert [found.kind for found in warnings(s, run_id=run_id)] == ["shrinking"]
+        assert [found.kind for found in load_warnings(s, run_id=run_id)] == ["shrinking"]
 
 
 def a_step(step: int, accuracy: float | None = None, split: Split = Split.TRAIN, **given: float) -> TrainingStep:
@@ -189,15 +189,15 @@ def a_step(step: int, accuracy: float | None = None, split: Split = Split.TRAIN,
 
 def test_ties_before_the_first_update_are_no_accuracy() -> None:
     steps = [a_step(1, 0.0), a_step(2, 0.5), a_step(0, 0.0, Split.VALIDATION), a_step(2, 0.0, Split.VALIDATION)]
-    assert points(steps, "Reward accuracy") == [StepValue(2, "training", 0.5), StepValue(2, "validation", 0.0)]
-    assert len(points(steps, "Loss")) == 4
-    assert points(steps, "Reward") == []
+    assert chart_points(steps, "Reward accuracy") == [StepValue(2, "training", 0.5), StepValue(2, "validation", 0.0)]
+    assert len(chart_points(steps, "Loss")) == 4
+    assert chart_points(steps, "Reward") == []
 
 
 def test_a_warm_up_begins_at_a_rate_of_0_so_the_second_step_is_of_ties_too() -> None:
     steps = [a_step(step, accuracy, reward_margin=margin) for step, accuracy, margin in ((1, 0, 0), (2, 0, 0))]
     steps += [a_step(1, 0.0, Split.VALIDATION, reward_margin=0.0), a_step(3, 0.0, reward_margin=-0.2)]
-    assert points(steps, "Reward accuracy") == [StepValue(3, "training", 0.0)], "wrong ones are no ties"
+    assert chart_points(steps, "Reward accuracy") == [StepValue(3, "training", 0.0)], "wrong ones are no ties"
 
 
 def test_what_a_chart_of_two_replies_means_stands_above_it_and_is_drawn_whole() -> None:
@@ -234,7 +234,7 @@ def test_why_a_training_ended_early_is_said_once(database: Path) -> None:
 
 
 def test_both_replies_of_a_pair_are_lines_of_one_chart() -> None:
-    found = points([a_step(1, logps_chosen=-5.0, logps_rejected=-6.0)], "Log-probability")
+    found = chart_points([a_step(1, logps_chosen=-5.0, logps_rejected=-6.0)], "Log-probability")
     assert {point.line: point.value for point in found} == {"training, chosen": -5.0, "training, rejected": -6.0}
 
 

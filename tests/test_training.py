@@ -30,9 +30,17 @@ from tests.trainings import a_ranked_project, a_training
 from training.data.feedback import refuse_held_out
 from training.data.rows import FILES, FrozenRow, content_sha256
 from training.data.selection import PAIRS_PER_PROMPT
-from training.data.snapshot import advice, folder_of, freeze, preview, responder_shares, side_spreads, verify
+from training.data.snapshot import (
+    freeze,
+    preview_snapshot,
+    read_snapshot,
+    responder_counts,
+    side_spreads,
+    size_warning,
+    snapshot_folder,
+)
 from training.data.terms import Feedback, LeftOutReason, PreferenceRow
-from training.recipe.estimate import estimate_minutes, lengths
+from training.recipe.estimate import estimate_minutes, snapshot_lengths
 from training.recipe.recipe import KNOBS, SMALL, from_row
 from training.recipe.start import start_training
 from training.trainer import worker
@@ -146,7 +154,7 @@ def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> No
     project, by = a_ranked_project(s)
     snapshot = freeze(s, by=by.id, project_id=project.id)
     assert (snapshot.row_count, snapshot.simulated_count) == (12, 0)
-    lines = [json.loads(line) for name in FILES.values() for line in (folder_of(snapshot) / name).open()]
+    lines = [json.loads(line) for name in FILES.values() for line in (snapshot_folder(snapshot) / name).open()]
     assert len(lines) == 12
     line = next(line for line in lines if line["chosen"][0]["content"] == "Better 3")
     assert line["prompt"] == [
@@ -158,7 +166,7 @@ def test_a_frozen_row_has_trls_conversation_and_its_provenance(s: Session) -> No
     stored = sure(s.scalar(select(Preference).where(Preference.ranking_id == line["ranking_id"])))
     assert (stored.prompt_id, stored.chosen_id) == (line["prompt_id"], line["chosen_id"])
     assert line["reviewer"] == by.name
-    manifest = json.loads((folder_of(snapshot) / "manifest.json").read_text())
+    manifest = json.loads((snapshot_folder(snapshot) / "manifest.json").read_text())
     assert manifest["counts"] == {"TRAIN": 11, "VALIDATION": 1}
     assert manifest["project"] == project.name
 
@@ -180,14 +188,14 @@ def test_more_feedback_or_other_instructions_give_another_snapshot(s: Session) -
     third = freeze(s, by=by.id, project_id=project.id)
     assert len({first.sha256, second.sha256, third.sha256}) == 3
     assert third.row_count == 11
-    assert verify(first)
+    assert read_snapshot(first)
 
 
 def test_undone_feedback_is_not_frozen(s: Session) -> None:
     project, by = a_ranked_project(s)
     response = sure(s.scalars(select(Response)).first())
     saved(s, Correction, response_id=response.id, reviewer_id=by.id, text="Best.", undone_at=now())
-    assert len(preview(s, project_id=project.id).rows) == 12
+    assert len(preview_snapshot(s, project_id=project.id).rows) == 12
     saved(s, Correction, response_id=response.id, reviewer_id=by.id, text="Best.")
     snapshot = freeze(s, by=by.id, project_id=project.id)
     assert [p.chosen_id for p in snapshot.preferences if p.correction_id is not None] == [None]
@@ -199,35 +207,35 @@ def test_rows_that_rest_on_a_simulated_reviewer_say_so(s: Session) -> None:
     s.flush()
     snapshot = freeze(s, by=by.id, project_id=project.id)
     assert snapshot.simulated_count == 12
-    assert {row.reviewer for rows in verify(snapshot).values() for row in rows} == {f"{by.name} (simulated)"}
-    assert json.loads((folder_of(snapshot) / "manifest.json").read_text())["simulated"] == 12
+    assert {row.reviewer for rows in read_snapshot(snapshot).values() for row in rows} == {f"{by.name} (simulated)"}
+    assert json.loads((snapshot_folder(snapshot) / "manifest.json").read_text())["simulated"] == 12
 
 
 def test_too_few_preferences_are_refused_with_the_remedy(s: Session) -> None:
     project, by = a_ranked_project(s, pairs=9)
     with pytest.raises(NotEnoughPreferences, match=r"9 usable preferences; training needs at least 10"):
         freeze(s, by=by.id, project_id=project.id)
-    assert "at least 10" in str(advice(len(preview(s, project_id=project.id).rows)))
+    assert "at least 10" in str(size_warning(len(preview_snapshot(s, project_id=project.id).rows)))
 
 
 def test_the_preview_shows_who_is_chosen_and_how_long_the_replies_are(s: Session) -> None:
     project, _ = a_ranked_project(s)
-    seen = preview(s, project_id=project.id)
-    assert [(share.chosen, share.rejected) for share in responder_shares(seen.rows)] == [(12, 0), (0, 12)]
+    seen = preview_snapshot(s, project_id=project.id)
+    assert [(share.chosen, share.rejected) for share in responder_counts(seen.rows)] == [(12, 0), (0, 12)]
     assert [side.mean for side in side_spreads(seen.rows)] == [2.0, 4.0]
     assert (seen.validation_count, seen.simulated_count) == (1, 0)
-    assert "100" in str(advice(len(seen.rows)))
+    assert "100" in str(size_warning(len(seen.rows)))
     assert s.scalar(select(func.count(Snapshot.id))) == 0
 
 
 def test_a_rows_length_is_guessed_from_its_words(s: Session) -> None:
     project, by = a_ranked_project(s)
     words = 3 + 6 + (2 + 4) / 2  # instructions, prompt with its context, the mean of both replies
-    assert lengths(freeze(s, by=by.id, project_id=project.id)).mean == pytest.approx(1.5 * words)
+    assert snapshot_lengths(freeze(s, by=by.id, project_id=project.id)).mean == pytest.approx(1.5 * words)
 
 
 def test_an_empty_project_has_an_empty_preview(s: Session) -> None:
-    seen = preview(s, project_id=a_project(s).id)
+    seen = preview_snapshot(s, project_id=a_project(s).id)
     assert (seen.rows, side_spreads(seen.rows)) == ((), [])
 
 
@@ -247,7 +255,7 @@ def test_a_near_duplicate_of_a_held_out_prompt_is_refused(s: Session) -> None:
 
 def test_a_held_out_prompt_that_reaches_a_row_is_refused(s: Session) -> None:
     project, _ = a_ranked_project(s)
-    rows: tuple[PreferenceRow, ...] = preview(s, project_id=project.id).rows
+    rows: tuple[PreferenceRow, ...] = preview_snapshot(s, project_id=project.id).rows
     refuse_held_out(s, project_id=project.id, rows=rows)
     s.get_one(Prompt, rows[4].prompt.id).held_out = True
     s.flush()
@@ -266,15 +274,15 @@ def test_only_a_manager_freezes(s: Session) -> None:
 def test_a_changed_or_missing_file_is_caught_and_freezing_again_mends_it(s: Session, name: str) -> None:
     project, by = a_ranked_project(s)
     snapshot = freeze(s, by=by.id, project_id=project.id)
-    before = verify(snapshot)
-    file = folder_of(snapshot) / name
+    before = read_snapshot(snapshot)
+    file = snapshot_folder(snapshot) / name
     file.write_text(file.read_text().replace("Better", "Bitter").replace(".jsonl", ".json"))
     with pytest.raises(Refused, match="changed after it was frozen"):
-        verify(snapshot)
+        read_snapshot(snapshot)
     file.unlink()
     with pytest.raises(Refused, match="is missing"):
-        verify(snapshot)
-    assert verify(freeze(s, by=by.id, project_id=project.id)) == before
+        read_snapshot(snapshot)
+    assert read_snapshot(freeze(s, by=by.id, project_id=project.id)) == before
 
 
 def test_files_and_manifest_changed_together_are_caught_by_the_hash_in_the_database(s: Session) -> None:
@@ -283,14 +291,14 @@ def test_files_and_manifest_changed_together_are_caught_by_the_hash_in_the_datab
     project.instructions = "Something else."
     other = freeze(s, by=by.id, project_id=project.id)
     for name in (*FILES.values(), "manifest.json"):
-        (folder_of(one) / name).write_bytes((folder_of(other) / name).read_bytes())
+        (snapshot_folder(one) / name).write_bytes((snapshot_folder(other) / name).read_bytes())
     with pytest.raises(Refused, match="its rows have another hash"):
-        verify(one)
+        read_snapshot(one)
 
 
 def test_the_hash_ignores_ids_and_order(s: Session) -> None:
     project, by = a_ranked_project(s)
-    rows = verify(freeze(s, by=by.id, project_id=project.id))
+    rows = read_snapshot(freeze(s, by=by.id, project_id=project.id))
     other = {
         split: [dataclasses.replace(row, prompt_id=row.prompt_id + 7, reviewer="Zoe") for row in reversed(of_split)]
         for split, of_split in reversed(rows.items())

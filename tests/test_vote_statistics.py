@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from errors import BadFile, BadSetting
-from eval.report.votes import as_plain, figures_of
-from stats.clusters import correlation, means, two_ways
-from stats.contrasts import HeadToHead, contrasts, flips, holm, sign_test
+from eval.report.votes import to_plain, vote_figures
+from stats.clusters import group_means, intraclass_correlation, two_way_variance
+from stats.contrasts import Contrast, contrasts, flips_to_change_winner, holm_adjusted, sign_test
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.judge_labels import WithJudge, prediction_powered_mean, with_judge
-from stats.logistic import clustered_covariance, fit
-from stats.position import LeftEffect, position
-from stats.reply_length import Lengths, lengths
+from stats.judge_labels import JudgeAssistedRate, judge_assisted_rates, prediction_powered_mean
+from stats.logistic import clustered_covariance, fit_logistic
+from stats.position import LeftAdvantage, position_bias
+from stats.ratings import (
+    ELO,
+    Ratings,
+    connected_groups,
+    counts,
+    explain_unbounded,
+    fit_bradley_terry,
+    fit_davidson,
+    ratings,
+)
+from stats.reply_length import LengthEffect, length_effect
 from stats.sample_size import sample_size, sign_test_power
 from stats.sequential import (
     ENOUGH,
@@ -31,10 +41,9 @@ from stats.sequential import (
     running_e_values,
 )
 from stats.slices import slices
-from stats.strengths import ELO, Strengths, counts, fit_bradley_terry, fit_davidson, parts, strengths, unbounded
 from stats.verdicts import Verdict
-from stats.vote_agreement import alpha_of, vote_agreement
-from stats.votes import VERDICTS, Numbers, Votes, as_votes, duplicates, turned
+from stats.vote_agreement import nominal_alpha, vote_agreement
+from stats.votes import VERDICTS, Numbers, Votes, as_votes, repeated_votes, swap_sides
 from tests.factories import of_kind, sure
 
 Row = tuple[int, int, int, int, str]
@@ -61,7 +70,7 @@ def two(wins: int, ties: int, losses: int, **more: Any) -> Votes:
     return votes_of([(n, 0, 0, 1, word) for n, word in enumerate(said)], **more)
 
 
-def only(votes: Votes) -> HeadToHead:
+def only(votes: Votes) -> Contrast:
     (found,) = contrasts(votes)
     return found
 
@@ -123,7 +132,7 @@ def test_the_worked_strengths_of_a_hundred_votes() -> None:
     decided = fit_bradley_terry(wins[None], 0 * ties[None])[0][0]
     assert decided[0] - decided[1] == pytest.approx(0.693147, abs=5e-7)
     assert (decided[0] - decided[1]) * ELO == pytest.approx(120.412, abs=5e-4)
-    alone = fit(np.ones((1, 1)), np.array([2 / 3]), np.array([90.0]))
+    alone = fit_logistic(np.ones((1, 1)), np.array([2 / 3]), np.array([90.0]))
     assert np.sqrt(alone.inverse[0, 0]) == pytest.approx(0.223607, abs=5e-7)
     half = fit_bradley_terry(wins[None], ties[None])[0][0]
     assert half[0] - half[1] == pytest.approx(0.619039, abs=5e-7)
@@ -184,7 +193,7 @@ def test_the_worked_alpha() -> None:
         [None, None, 2, 1, 3, 4, 4, None, 2, 1, 1, 3, 3, None, 4],
     ]
     units = np.array([[sum(row[u] == v for row in table) for v in (1, 2, 3, 4)] for u in range(15)], dtype=float)
-    assert alpha_of(units) == pytest.approx(0.691358, abs=5e-7)
+    assert nominal_alpha(units) == pytest.approx(0.691358, abs=5e-7)
     from evalica import alpha
 
     frame = pd.DataFrame(table)
@@ -194,19 +203,19 @@ def test_the_worked_alpha() -> None:
 
 
 def test_the_worked_holm() -> None:
-    found = holm([0.001, 0.012, 0.03, 0.04, 0.2, 0.6])
+    found = holm_adjusted([0.001, 0.012, 0.03, 0.04, 0.2, 0.6])
     assert found == pytest.approx([0.006, 0.06, 0.12, 0.12, 0.4, 0.6])
     from statsmodels.stats.multitest import multipletests
 
     some = np.random.default_rng(0).random(30) ** 3
-    assert holm(some.tolist()) == pytest.approx(multipletests(some, method="holm")[1])
-    assert holm([]) == []
+    assert holm_adjusted(some.tolist()) == pytest.approx(multipletests(some, method="holm")[1])
+    assert holm_adjusted([]) == []
 
 
 def test_the_worked_test_of_sides() -> None:
     rows_ = [(n, 0, n % 2, 1 - n % 2, "left") for n in range(2911)]
     rows_ += [(9999 + n, 0, n % 2, 1 - n % 2, "right") for n in range(2549)]
-    found = position(votes_of(rows_))
+    found = position_bias(votes_of(rows_))
     assert found.p_value == pytest.approx(1.0e-6, abs=5e-8)
 
 
@@ -248,14 +257,14 @@ def test_alpha_is_evalicas() -> None:
     said = rng.integers(0, 3, (5, 60))
     frame = pd.DataFrame(said).where(rng.random((5, 60)) < 0.6)
     units = np.stack([(frame == value).sum(axis=0).to_numpy() for value in range(3)], axis=1).astype(float)
-    assert alpha_of(units) == pytest.approx(alpha(frame, "nominal").alpha, abs=1e-12)
+    assert nominal_alpha(units) == pytest.approx(alpha(frame, "nominal").alpha, abs=1e-12)
 
 
 def test_the_intercept_and_its_error_are_statsmodels() -> None:
     import statsmodels.api as sm
 
     votes = drawn(left=0.3)
-    found = of_kind(LeftEffect, position(votes).effect)
+    found = of_kind(LeftAdvantage, position_bias(votes).effect)
     k = len(votes.responders)
     design = np.zeros((votes.n, k + 1))
     design[:, k] = 1
@@ -275,13 +284,13 @@ def test_the_clustered_error_is_millers() -> None:
     rng = np.random.default_rng(2)
     prompt, reviewer = rng.integers(0, 20, 100), rng.integers(0, 7, 100)
     y = rng.choice([0, 0.5, 1], 100)
-    found = means(np.zeros(100, int), prompt, y, groups=1)
+    found = group_means(np.zeros(100, int), prompt, y, groups=1)
     total = sum(sum(y[prompt == g] - y.mean()) ** 2 for g in np.unique(prompt))
     groups = len(np.unique(prompt))
     assert found.variance[0] == pytest.approx(groups / (groups - 1) * total / 100**2)
     assert found.independent[0] == pytest.approx(((y - y.mean()) ** 2).sum() / 100**2)
-    by_reviewer = means(np.zeros(100, int), reviewer, y, groups=1)
-    both, _ = two_ways(found, by_reviewer)
+    by_reviewer = group_means(np.zeros(100, int), reviewer, y, groups=1)
+    both, _ = two_way_variance(found, by_reviewer)
     assert both[0] >= max(found.variance[0], by_reviewer.variance[0])
 
 
@@ -290,7 +299,9 @@ def test_the_kind_that_varies_gives_the_degrees_of_freedom() -> None:
     none = np.zeros(200, int)
 
     def freedom(y: NDArray[Any]) -> float:
-        return float(two_ways(means(none, prompt, y, groups=1), means(none, reviewer, y, groups=1))[1][0])
+        return float(
+            two_way_variance(group_means(none, prompt, y, groups=1), group_means(none, reviewer, y, groups=1))[1][0]
+        )
 
     assert freedom((reviewer % 2).astype(float)) == pytest.approx(4), "five reviewers, each with a habit of their own"
     assert freedom((prompt % 2).astype(float)) == pytest.approx(39), "they all agree, prompts differ"
@@ -313,10 +324,10 @@ def test_copies_of_every_vote_leave_the_interval_as_it_was() -> None:
 def test_votes_of_one_prompt_that_always_agree_are_fully_correlated() -> None:
     prompt = np.repeat(np.arange(30), 3)
     y = np.repeat(np.arange(30) % 2, 3).astype(float)
-    assert correlation(np.zeros(90, int), prompt, y) == pytest.approx(1.0)
+    assert intraclass_correlation(np.zeros(90, int), prompt, y) == pytest.approx(1.0)
     noise = np.random.default_rng(0).random(90).round()
-    assert correlation(np.zeros(90, int), prompt, noise) == pytest.approx(0.0, abs=0.15)
-    assert correlation(np.zeros(90, int), np.arange(90), noise) is None
+    assert intraclass_correlation(np.zeros(90, int), prompt, noise) == pytest.approx(0.0, abs=0.15)
+    assert intraclass_correlation(np.zeros(90, int), np.arange(90), noise) is None
 
 
 def test_a_clustered_fit_needs_no_row_of_its_own_for_each_vote() -> None:
@@ -324,8 +335,8 @@ def test_a_clustered_fit_needs_no_row_of_its_own_for_each_vote() -> None:
     kind, cluster = rng.integers(0, 3, 200), rng.integers(0, 9, 200)
     design = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
     y = rng.random(200).round()
-    grouped = fit(design, np.bincount(kind, y) / np.bincount(kind), np.bincount(kind).astype(float))
-    single = fit(design[kind], y, np.ones(200))
+    grouped = fit_logistic(design, np.bincount(kind, y) / np.bincount(kind), np.bincount(kind).astype(float))
+    single = fit_logistic(design[kind], y, np.ones(200))
     assert grouped.coefficients == pytest.approx(single.coefficients)
     by_kind = clustered_covariance(grouped, design, kind, y, cluster)
     by_vote = clustered_covariance(single, design[kind], np.arange(200), y, cluster)
@@ -366,7 +377,7 @@ def test_the_bootstrap_is_as_wide_as_the_clustered_error_says() -> None:
     once = [(n, n % 4, 0, 1, "left" if n < 260 else "right") for n in range(400)]
     votes = votes_of(once + [(p, r + 4, a, b, v) for p, r, a, b, v in once])
     error = of_kind(float, only(votes).standard_error)
-    found = of_kind(Strengths, strengths(votes).bradley_terry)
+    found = of_kind(Ratings, ratings(votes).bradley_terry)
     interval = of_kind(Interval, found.responders[0].interval)
     # of the two strengths each is half the gap, whose error is that of the rate's log odds
     assert interval.high - interval.low == pytest.approx(1.96 * error / (0.65 * 0.35), rel=0.1)
@@ -389,7 +400,7 @@ def test_candidate_and_baseline_mirror_each_other(seen: list[Row]) -> None:
             assert (a.low, a.high) == pytest.approx((1 - b.high, 1 - b.low), abs=1e-6)
         else:
             assert a == b
-    close(as_plain(one.p_value), as_plain(other.p_value))
+    close(to_plain(one.p_value), to_plain(other.p_value))
     assert one.evidence.betting == pytest.approx(other.evidence.betting)
 
 
@@ -398,14 +409,14 @@ def test_neither_order_of_rows_nor_names_of_prompts_matter(seen: list[Row], rand
     shuffled = random.sample(seen, len(seen))
     name = random.sample(range(100), 12)
     renamed = [(name[p], r, a, b, v) for p, r, a, b, v in shuffled]
-    close(as_plain(figures_of(votes_of(seen), rounds=100)), as_plain(figures_of(votes_of(renamed), rounds=100)))
+    close(to_plain(vote_figures(votes_of(seen), rounds=100)), to_plain(vote_figures(votes_of(renamed), rounds=100)))
 
 
 @given(rows, st.randoms(use_true_random=False))
 def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], random: Any) -> None:
     votes = votes_of(seen)
-    swapped = turned(votes, np.array([random.random() < 0.5 for _ in seen]))
-    one, other = as_plain(figures_of(votes, rounds=100)), as_plain(figures_of(swapped, rounds=100))
+    swapped = swap_sides(votes, np.array([random.random() < 0.5 for _ in seen]))
+    one, other = to_plain(vote_figures(votes, rounds=100)), to_plain(vote_figures(swapped, rounds=100))
     for found in (one, other):
         del found["position"], found["verdicts"]
         for reviewer in found["agreement"]["reviewers"]:
@@ -416,15 +427,15 @@ def test_swapping_sides_changes_nothing_but_the_left_rate(seen: list[Row], rando
 @given(rows)
 def test_strengths_sum_to_zero_or_are_not_given(seen: list[Row]) -> None:
     votes = votes_of(seen)
-    found = strengths(votes, rounds=100)
+    found = ratings(votes, rounds=100)
     for model in (found.bradley_terry, found.davidson):
-        if isinstance(model, Strengths):
+        if isinstance(model, Ratings):
             assert sum(one.log_strength for one in model.responders) == pytest.approx(0, abs=1e-7)
             assert all(np.isfinite(one.log_strength) for one in model.responders)
             best = [one.probability_best for one in model.responders if isinstance(one.probability_best, float)]
             assert not best or sum(best) == pytest.approx(1)
         else:
-            assert len(parts(votes)) > 1 or set(votes.verdict) <= {2, 3}
+            assert len(connected_groups(votes)) > 1 or set(votes.verdict) <= {2, 3}
 
 
 def test_the_verdicts_are_the_databases() -> None:
@@ -434,24 +445,24 @@ def test_the_verdicts_are_the_databases() -> None:
 def test_undefeated_responders_are_named_and_kept_finite() -> None:
     rows_ = [(n, 0, 0, 1, "left") for n in range(20)] + [(n, 0, 1, 2, "left" if n % 3 else "right") for n in range(20)]
     votes = votes_of(rows_)
-    assert unbounded(votes).keys() == {"A", "B", "C"}
-    assert unbounded(votes)["A"] == "it never lost or tied"
-    found = of_kind(Strengths, strengths(votes).bradley_terry)
+    assert explain_unbounded(votes).keys() == {"A", "B", "C"}
+    assert explain_unbounded(votes)["A"] == "it never lost or tied"
+    found = of_kind(Ratings, ratings(votes).bradley_terry)
     assert found.responders[0].responder == "A"
     assert 1 < found.responders[0].log_strength < 10
     assert found.responders[0].unbounded_because
     assert isinstance(found.responders[0].interval, CannotEstimate)
     assert found.penalised_resamples == found.resamples
-    assert isinstance(position(votes).effect, CannotEstimate)
+    assert isinstance(position_bias(votes).effect, CannotEstimate)
 
 
 def test_responders_without_a_link_are_reported_and_not_fitted() -> None:
     votes = votes_of([(n, 0, 2 * (n % 2), 2 * (n % 2) + 1, "left" if n % 3 else "right") for n in range(40)])
-    found = strengths(votes)
+    found = ratings(votes)
     assert isinstance(found.bradley_terry, CannotEstimate)
     assert "“A”, “B” | “C”, “D”" in found.bradley_terry.reason
     assert isinstance(found.davidson, CannotEstimate)
-    assert isinstance(position(votes).effect, CannotEstimate)
+    assert isinstance(position_bias(votes).effect, CannotEstimate)
     assert len(contrasts(votes)) == 2
 
 
@@ -465,18 +476,18 @@ def test_nothing_but_ties_has_a_rate_and_no_winner() -> None:
     assert isinstance(found.p_value_holm, CannotEstimate)
     assert found.flips_to_change_winner is None
     assert found.evidence.betting == 1.0
-    both = strengths(votes)
+    both = ratings(votes)
     assert isinstance(both.davidson, CannotEstimate)
-    assert isinstance(both.bradley_terry, Strengths)
-    assert isinstance(position(votes).left_rate, CannotEstimate)
-    assert isinstance(figures_of(votes).planned[0].needed, CannotEstimate)
+    assert isinstance(both.bradley_terry, Ratings)
+    assert isinstance(position_bias(votes).left_rate, CannotEstimate)
+    assert isinstance(vote_figures(votes).planned[0].needed, CannotEstimate)
 
 
 def test_ties_and_wins_of_one_alone_give_no_tie_parameter() -> None:
-    found = of_kind(Strengths, strengths(two(20, 10, 0)).davidson)
+    found = of_kind(Ratings, ratings(two(20, 10, 0)).davidson)
     assert isinstance(found.tie_parameter, CannotEstimate)
     assert all(one.unbounded_because for one in found.responders)
-    none = of_kind(Strengths, strengths(two(20, 0, 10)).davidson)
+    none = of_kind(Ratings, ratings(two(20, 0, 10)).davidson)
     assert (none.tie_parameter, none.tie_interval) == (0.0, Interval(0.0, 0.0))
 
 
@@ -489,7 +500,7 @@ def test_one_prompt_has_no_interval() -> None:
 
 
 def test_four_reviewers_speak_for_themselves_only() -> None:
-    def by(reviewers: int) -> HeadToHead:
+    def by(reviewers: int) -> Contrast:
         return only(votes_of([(n, n % reviewers, 0, 1, "left" if n % 3 else "right") for n in range(60)]))
 
     few, more = by(4).interval_any_reviewer, by(5)
@@ -501,7 +512,7 @@ def test_four_reviewers_speak_for_themselves_only() -> None:
 
 
 def test_a_side_that_tells_who_it_is_cannot_be_corrected_for() -> None:
-    found = position(two(30, 0, 20))
+    found = position_bias(two(30, 0, 20))
     assert found.left_rate == 0.6
     assert isinstance(found.effect, CannotEstimate)
     assert "Draw the sides" in found.effect.reason
@@ -515,7 +526,7 @@ def test_the_contrast_named_before_the_votes_is_not_corrected() -> None:
     assert first.p_value_holm == first.p_value
     assert (first.evidence.enough, found[0].evidence.enough) == (20, 100)
     rest = [one for one in found if not one.primary]
-    assert [one.p_value_holm for one in rest] == pytest.approx(holm([float(str(one.p_value)) for one in rest]))
+    assert [one.p_value_holm for one in rest] == pytest.approx(holm_adjusted([float(str(one.p_value)) for one in rest]))
 
 
 def test_a_lead_that_the_corrected_test_does_not_bear_is_no_finding() -> None:
@@ -529,7 +540,7 @@ def test_a_lead_that_the_corrected_test_does_not_bear_is_no_finding() -> None:
 
 def test_flips_change_the_winner() -> None:
     for wins, losses in ((5, 4), (6, 4), (60, 30), (0, 3)):
-        needed = sure(flips(wins, losses))
+        needed = sure(flips_to_change_winner(wins, losses))
         more, fewer = max(wins, losses), min(wins, losses)
         assert more - needed < fewer + needed
         assert more - (needed - 1) >= fewer + needed - 1
@@ -541,7 +552,7 @@ def test_several_votes_on_a_prompt_are_one_sign() -> None:
 
 def test_repeated_rows_are_found_and_the_first_stays() -> None:
     votes = votes_of([(0, 0, 0, 1, "left"), (1, 0, 0, 1, "left"), (0, 0, 0, 1, "left"), (0, 0, 1, 0, "right")])
-    assert duplicates(votes).tolist() == [False, False, True, False]
+    assert repeated_votes(votes).tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -606,7 +617,7 @@ def measured(longer: float, effect: float, *, n: int = 600, strength: float = 0.
 
 
 def test_the_rate_at_equal_lengths_takes_out_what_length_did() -> None:
-    found = of_kind(Lengths, lengths(measured(0.75, 1.5)))
+    found = of_kind(LengthEffect, length_effect(measured(0.75, 1.5)))
     (one,) = found.contrasts
     assert isinstance(one.rate, float)
     assert isinstance(one.interval, Interval)
@@ -617,10 +628,10 @@ def test_the_rate_at_equal_lengths_takes_out_what_length_did() -> None:
 
 
 def test_no_rate_at_equal_lengths_where_one_is_always_longer() -> None:
-    found = of_kind(Lengths, lengths(measured(0.9, 1.0)))
+    found = of_kind(LengthEffect, length_effect(measured(0.9, 1.0)))
     assert isinstance(found.contrasts[0].rate, CannotEstimate)
     assert "20%" in found.contrasts[0].rate.reason
-    assert isinstance(lengths(two(5, 0, 5)), CannotEstimate)
+    assert isinstance(length_effect(two(5, 0, 5)), CannotEstimate)
 
 
 def test_parts_are_pulled_to_the_middle_and_small_ones_not_shown() -> None:
@@ -659,19 +670,19 @@ def test_a_judge_narrows_the_interval_and_never_bends_it() -> None:
     assert factor == pytest.approx(1 - correlation_**2 * 2000 / 2200, abs=0.06)
 
 
-def by_people_and_model(people: Numbers, judge: Numbers) -> Estimated[WithJudge]:
+def by_people_and_model(people: Numbers, judge: Numbers) -> Estimated[JudgeAssistedRate]:
     """People's scores (0 or 1) of the first prompts and a model's of all, as votes."""
     seen = [(p, 9, 0, 1, "left" if score else "right") for p, score in enumerate(judge)]
     seen += [(p, 1, 0, 1, "left" if score else "right") for p, score in enumerate(people)]
     votes = votes_of(seen, by_model=[True] * len(judge) + [False] * len(people))
-    (found,) = with_judge(votes.person_votes, votes.model_votes)
+    (found,) = judge_assisted_rates(votes.person_votes, votes.model_votes)
     return found
 
 
 def test_a_judge_that_says_what_people_say_is_worth_no_more_than_people_on_all_pairs() -> None:
     scores = np.ones(40)
     scores[3] = 0
-    found = of_kind(WithJudge, by_people_and_model(scores[:20], scores))
+    found = of_kind(JudgeAssistedRate, by_people_and_model(scores[:20], scores))
     assert found.gain == pytest.approx(2.0)
     assert 0 <= found.interval.low < found.rate <= found.interval.high <= 1
     assert found.interval.high - found.interval.low > 0.1
@@ -684,7 +695,7 @@ def test_with_few_prompts_and_a_clear_winner_the_help_still_covers_the_truth() -
         truth = (rng.random(both + more) < 0.93).astype(float)
         judge = np.where(rng.random(both + more) < 0.97, truth, 1 - truth)
         found = by_people_and_model(truth[:both], judge)
-        if isinstance(found, WithJudge):
+        if isinstance(found, JudgeAssistedRate):
             assert found.gain <= 1 + more / both + 1e-9
             seen += 1
             held += found.interval.low <= 0.93 <= found.interval.high
@@ -704,16 +715,16 @@ def test_a_models_verdicts_help_and_are_not_counted() -> None:
             seen.append((p, p % 3, 0, 1, "left" if good else "right"))
             model.append(False)
     votes = votes_of(seen, by_model=model)
-    found = figures_of(votes, rounds=100)
+    found = vote_figures(votes, rounds=100)
     assert found.votes == 60
     assert found.reviewers == 3
     (one,) = found.with_judge
-    assert isinstance(one, WithJudge)
+    assert isinstance(one, JudgeAssistedRate)
     assert (one.both, one.judge_only) == (60, 240)
     assert one.gain > 1.1
     assert one.interval.high - one.interval.low < one.people_interval.high - one.people_interval.low
-    few = with_judge(votes.where(np.arange(votes.n) < 20).person_votes, votes.model_votes)
+    few = judge_assisted_rates(votes.where(np.arange(votes.n) < 20).person_votes, votes.model_votes)
     assert isinstance(few[0], CannotEstimate)
-    alone = figures_of(votes.model_votes, rounds=100)
+    alone = vote_figures(votes.model_votes, rounds=100)
     assert alone.judged_by == "a model"
     assert "nobody here says what people prefer" in alone.notes[0]

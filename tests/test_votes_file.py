@@ -14,7 +14,7 @@ import pytest
 import cli
 from benchmarks.evaluation import DESIGNS, coverage, false_winners, write_votes
 from errors import BadFile, NotFound
-from eval.report.votes import as_json, figures_of, summary
+from eval.report.votes import figures_json, summarise, vote_figures
 from eval.report.votes_file import read_votes
 from settings import ROOT
 from stats.votes import VERDICTS
@@ -46,7 +46,7 @@ def a_hundred(wins: int = 60, ties: int = 10, losses: int = 30) -> list[str]:
 def told(file: Path, **more: Any) -> dict[str, Any]:
     """The JSON of a file, as it would be read back."""
     read = read_votes(file, **more)
-    found = as_json(figures_of(read.votes, rounds=100), read, file)
+    found = figures_json(vote_figures(read.votes, rounds=100), read, file)
     again: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
     return again
 
@@ -191,7 +191,7 @@ def test_a_hundred_repeated_lines_count_once_and_are_told(csv: Callable[..., Pat
     assert found["file"]["first_duplicate_lines"] == [102, 103, 104, 105, 106]
     assert found["contrasts"][0]["rate"] == 0.65
     read = read_votes(file)
-    said = summary(figures_of(read.votes, rounds=100), read)
+    said = summarise(vote_figures(read.votes, rounds=100), read)
     assert any("100 of 200 lines repeat an earlier one" in line and "counted once" in line for line in said)
 
 

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, Pairing, Project, Prompt, Response, Reviewer, Role, RoutingRule, now
 from db.session import session
 from errors import NotAllowed, NotFound, PickwellError, Refused
-from review.corrections import correct, withdraw
-from review.wanted import alike, nearest, next_wanted, want_corrections, wanted_count
+from review.corrections import save_correction, withdraw_correction
+from review.wanted import count_wanted, find_similar_prompts, next_wanted, rank_by_similarity, request_corrections
 from review.writing import write_reply
 from tests.app_pages import open_page, press, said
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, saved, sure
@@ -68,7 +68,7 @@ def setting(s: Session, *, closed: bool = True) -> Setting:
 
 def test_the_training_prompts_with_most_of_the_words_come_first(s: Session) -> None:
     here = setting(s)
-    found = alike(s, by=here.manager.id, pairing_id=here.pairing.id)
+    found = find_similar_prompts(s, by=here.manager.id, pairing_id=here.pairing.id)
     assert [one.text for one in found] == [TRAIN[0], TRAIN[2], TRAIN[1]], "none without a word in common"
     assert 1 > found[0].similarity > found[2].similarity > 0
 
@@ -77,12 +77,12 @@ def test_prompts_of_the_same_topic_come_before_others(s: Session) -> None:
     here = setting(s)
     here.pairing.prompt.topic, here.train[1].topic = "parcels", "parcels"
     s.flush()
-    assert alike(s, by=here.manager.id, pairing_id=here.pairing.id, most=2)[0].text == TRAIN[1]
+    assert find_similar_prompts(s, by=here.manager.id, pairing_id=here.pairing.id, most=2)[0].text == TRAIN[1]
 
 
 def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_for_a_better_reply(s: Session) -> None:
     here = setting(s)
-    want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[1].id])
+    request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[1].id])
     rule = saved(
         s,
         RoutingRule,
@@ -94,11 +94,11 @@ def test_prompts_that_a_rule_routes_to_people_train_nothing_so_nobody_is_asked_f
     for routed in here.train[:2]:
         routed.routing_rule_id = rule.id
     s.flush()
-    assert [one.text for one in alike(s, by=here.manager.id, pairing_id=here.pairing.id)] == [TRAIN[2]]
-    assert wanted_count(s, project_id=here.project.id) == 0
+    assert [one.text for one in find_similar_prompts(s, by=here.manager.id, pairing_id=here.pairing.id)] == [TRAIN[2]]
+    assert count_wanted(s, project_id=here.project.id) == 0
     assert next_wanted(s, by=here.manager.id, project_id=here.project.id) is None
     with pytest.raises(Refused, match="routes to people"):
-        want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[0].id])
+        request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.train[0].id])
 
 
 @pytest.mark.both_databases
@@ -110,16 +110,16 @@ def test_two_tabs_that_send_the_same_prompts_send_them_once(database: Path) -> N
     def send(_: int) -> int:
         start.wait()
         with session() as s:
-            return want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:2])
+            return request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:2])
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(send, range(4))) == [0, 0, 0, 2]
 
 
 def test_texts_without_a_word_are_like_nothing() -> None:
-    assert nearest("???", ["!!!", "..."]) == []
-    assert nearest("words", []) == []
-    ((place, similarity),) = nearest("same words", ["same words", "others"])
+    assert rank_by_similarity("???", ["!!!", "..."]) == []
+    assert rank_by_similarity("words", []) == []
+    ((place, similarity),) = rank_by_similarity("same words", ["same words", "others"])
     assert (place, round(similarity, 9)) == (0, 1)
 
 
@@ -127,38 +127,38 @@ def test_texts_without_a_word_are_like_nothing() -> None:
 def test_a_wanted_prompt_waits_until_a_person_corrects_a_reply_to_it(s: Session) -> None:
     here = setting(s)
     by = here.manager.id
-    assert want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0], here.ids[2]]) == 2
-    assert want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0]]) == 0, "it waits already"
+    assert request_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0], here.ids[2]]) == 2
+    assert request_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=[here.ids[0]]) == 0, "it waits already"
     first = sure(next_wanted(s, by=by, project_id=here.project.id))
     assert (first.prompt.id, first.replies[0]) == (here.ids[0], (here.replies[0].id, "Model's reply 0."))
     assert [text for _, text in first.replies] == ["Model's reply 0.", "Sorry."], "the loser's own reply comes first"
-    fixed = correct(s, by=by, response_id=here.replies[0].id, text="I am sorry, a new one is on its way.")
-    assert wanted_count(s, project_id=here.project.id) == 1
-    withdraw(s, by=by, correction_id=fixed.id)
-    assert wanted_count(s, project_id=here.project.id) == 2
+    fixed = save_correction(s, by=by, response_id=here.replies[0].id, text="I am sorry, a new one is on its way.")
+    assert count_wanted(s, project_id=here.project.id) == 1
+    withdraw_correction(s, by=by, correction_id=fixed.id)
+    assert count_wanted(s, project_id=here.project.id) == 2
 
 
 def test_a_reply_written_from_an_empty_box_is_enough(s: Session) -> None:
     here = setting(s)
-    want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.ids[1]])
+    request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=[here.ids[1]])
     found = sure(next_wanted(s, by=here.manager.id, project_id=here.project.id))
     assert found.replies == []
     write_reply(s, by=here.manager.id, prompt_id=here.ids[1], text="It is attached.")
-    assert wanted_count(s, project_id=here.project.id) == 0
+    assert count_wanted(s, project_id=here.project.id) == 0
 
 
 def test_what_was_corrected_can_be_wanted_once_more(s: Session) -> None:
     here = setting(s)
     by, pairing, ids = here.manager.id, here.pairing.id, here.ids[:1]
-    want_corrections(s, by=by, pairing_id=pairing, prompt_ids=ids)
-    correct(s, by=here.manager.id, response_id=here.replies[0].id, text="A better one.")
-    assert want_corrections(s, by=by, pairing_id=pairing, prompt_ids=ids) == 1
-    assert wanted_count(s, project_id=here.project.id) == 1
+    request_corrections(s, by=by, pairing_id=pairing, prompt_ids=ids)
+    save_correction(s, by=here.manager.id, response_id=here.replies[0].id, text="A better one.")
+    assert request_corrections(s, by=by, pairing_id=pairing, prompt_ids=ids) == 1
+    assert count_wanted(s, project_id=here.project.id) == 1
 
 
 def test_put_off_prompts_come_when_nothing_else_is_left(s: Session) -> None:
     here = setting(s)
-    want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:2])
+    request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:2])
 
     def after(*later: int) -> int | None:
         found = next_wanted(s, by=here.manager.id, project_id=here.project.id, later=later)
@@ -172,10 +172,10 @@ def test_the_corrections_reach_the_next_snapshot_and_the_lost_prompt_does_not(s:
     more = [a_prompt(s, here.project, f"Where is parcel {n}?") for n in range(12)]
     ids = [prompt.id for prompt in more]
     replies = [a_response(s, prompt, here.pairing.evaluation.candidate, text="It is late.") for prompt in more]
-    want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=ids)
+    request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=ids)
     for n, reply in enumerate(replies):
-        correct(s, by=here.manager.id, response_id=reply.id, text=f"It comes on day {n}, I looked it up.")
-    assert wanted_count(s, project_id=here.project.id) == 0
+        save_correction(s, by=here.manager.id, response_id=reply.id, text=f"It comes on day {n}, I looked it up.")
+    assert count_wanted(s, project_id=here.project.id) == 0
     snapshot = freeze(s, by=here.manager.id, project_id=here.project.id)
     assert {row.prompt_id for row in snapshot.preferences} == {*ids}
 
@@ -191,17 +191,17 @@ def test_what_may_not_be_sent_is_refused_with_the_reason(s: Session, which: str)
     elif which == "no manager":
         by = a_reviewer(s, here.project, Role.REVIEWER).id
     with pytest.raises(PickwellError) as refused:
-        want_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=ids)
+        request_corrections(s, by=by, pairing_id=here.pairing.id, prompt_ids=ids)
     assert str(refused.value).endswith((".", "?"))
     kinds = {"another project's": NotFound, "no manager": NotAllowed}
     assert type(refused.value) is kinds.get(which, Refused)
-    assert wanted_count(s, project_id=here.project.id) == 0
+    assert count_wanted(s, project_id=here.project.id) == 0
 
 
 def test_the_page_correct_offers_what_waits_after_a_loss(database: object) -> None:
     with session() as s:
         here = setting(s)
-        want_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:1])
+        request_corrections(s, by=here.manager.id, pairing_id=here.pairing.id, prompt_ids=here.ids[:1])
         project, by = here.project.id, here.manager.id
     page = open_page("correct_replies", project_id=project, by=by)
     page.button_group(key="correct_part").set_value("wanted").run()

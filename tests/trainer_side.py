@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generation.parity_probe import look
-from llm.template import Message, token_ids
+from generation.parity_probe import probe
+from llm.template import Message, conversation_token_ids
 
 
 def make_adapter(model: Any, place: str, *, seed: int, more: Mapping[str, Any]) -> None:
@@ -44,15 +44,15 @@ def greedy(model: Any, prompts: Sequence[Sequence[int]], longest: int) -> list[l
 
 
 def seen_only(given: Mapping[str, Any]) -> dict[str, Any]:
-    """As `generation.parity_probe.look`, without the log-probabilities: for what differs in its tokens already."""
+    """As `generation.parity_probe.probe`, without the log-probabilities: for what differs in its tokens already."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(given["location"])
     seen = []
     for one in given["conversations"]:
         reply: Message = {"role": "assistant", "content": one["reply"]}
-        prompt = token_ids(tokenizer, one["turns"], reply_next=True)
-        whole = token_ids(tokenizer, [*one["turns"], reply], reply_next=False)
+        prompt = conversation_token_ids(tokenizer, one["turns"], add_generation_prompt=True)
+        whole = conversation_token_ids(tokenizer, [*one["turns"], reply], add_generation_prompt=False)
         seen.append({"prompt": prompt, "whole": whole, "log_probabilities": [0.0] * (len(whole) - len(prompt))})
     return {"seen": seen, "bos": tokenizer.bos_token_id}
 
@@ -68,14 +68,14 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(given["base"])
     model: Any = AutoModelForCausalLM.from_pretrained(given["base"], dtype=torch.float32)
     model.eval()
-    prompts = [token_ids(tokenizer, turns, reply_next=True) for turns in given["questions"]]
+    prompts = [conversation_token_ids(tokenizer, turns, add_generation_prompt=True) for turns in given["questions"]]
     said = {"": greedy(model, prompts, given["longest"])}
     for seed, (name, more) in enumerate(given["adapters"].items()):
         make_adapter(model, str(file.parent / name), seed=seed, more=more)
         adapted: Any = PeftModel.from_pretrained(model, str(file.parent / name)).eval()
         said[name] = greedy(adapted, prompts, given["longest"])
         adapted.unload()
-    looks = {name: look(one) for name, one in given["looks"].items()}
+    looks = {name: probe(one) for name, one in given["looks"].items()}
     looks |= {name: seen_only(one) for name, one in given["tokens"].items()}
     file.with_suffix(".seen").write_text(json.dumps({"looks": looks, "greedy": said}))
 

@@ -47,6 +47,6 @@ def word_diff(before: str, after: str) -> tuple[DiffPiece, ...]:
     return tuple(pieces)
 
 
-def words_changed(pieces: tuple[DiffPiece, ...]) -> int:
+def count_changed_words(pieces: tuple[DiffPiece, ...]) -> int:
     """Words added plus words removed."""
     return sum(len(re.findall(r"\w+", piece.text)) for piece in pieces if piece.change is not Edit.KEPT)

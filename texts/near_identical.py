@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.comparisons import FEWEST, nearly_same, of_at_most
+from db.comparisons import MIN_RESPONSES, has_at_most, nearly_same
 from db.models import Comparison, ComparisonResponse, Ranking, Response
-from texts.shown import AsShown
+from texts.shown import TextFilter
 
 CHUNK = 500
 """Pairs whose texts are in memory at once."""
 
 
-def refresh_near_identical(s: Session, *, project_id: int, before: AsShown, after: AsShown) -> int:
+def refresh_near_identical(s: Session, *, project_id: int, before: TextFilter, after: TextFilter) -> int:
     """Bring `Comparison.near_identical` up to date for pairs without a ranking; gives how many changed.
 
     Args:
@@ -29,7 +29,7 @@ def refresh_near_identical(s: Session, *, project_id: int, before: AsShown, afte
         Comparison.project_id == project_id,
         Comparison.discarded_at.is_(None),
         Comparison.gold.is_(False),
-        of_at_most(FEWEST),
+        has_at_most(MIN_RESPONSES),
         ~ranked,
     )
     ids = s.scalars(select(Comparison.id).where(*unranked_pairs).order_by(Comparison.id)).all()
@@ -62,4 +62,4 @@ def _load_texts(s: Session, comparison_ids: Sequence[int]) -> dict[int, list[tup
     responses: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for comparison_id, response_id, text in rows:
         responses[comparison_id].append((response_id, text))
-    return {comparison_id: pair for comparison_id, pair in responses.items() if len(pair) == FEWEST}
+    return {comparison_id: pair for comparison_id, pair in responses.items() if len(pair) == MIN_RESPONSES}

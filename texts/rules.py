@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import Evaluation, HiddenPart, Project, Responder, ResponderKind, Response, Role, TextRule, now
-from db.people import require
+from db.people import require_role
 from errors import AlreadyThere, NotFound, Refused
 from texts.near_identical import refresh_near_identical
-from texts.shown import AsShown, BadPattern, GreetingName, Pattern, Rule, TicketNumber, check_pattern, shown
+from texts.shown import BadPattern, GreetingName, Pattern, Rule, TextFilter, TicketNumber, check_pattern, shown_text
 
 EACH = 100
 """Texts of each Responder that a new rule is tried on."""
@@ -23,7 +23,7 @@ LONGEST_REPLACEMENT = 40
 
 
 @dataclass(frozen=True)
-class Touched:
+class RuleEffect:
     """How many of a Responder's texts a rule changes."""
 
     responder: str
@@ -34,7 +34,7 @@ class Touched:
 
 
 @dataclass(frozen=True)
-class Example:
+class RuleExample:
     """A text as shown without a rule and with it; without its Responder, since the manager may rank it later."""
 
     before: str
@@ -42,20 +42,20 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Preview:
+class RulePreview:
     """What a rule changes in the first texts of each Responder."""
 
-    touched: Sequence[Touched]
-    examples: Sequence[Example]
+    effects: Sequence[RuleEffect]
+    examples: Sequence[RuleExample]
 
     @property
     def changed(self) -> int:
         """Texts of all Responders together."""
-        return sum(effect.changed for effect in self.touched)
+        return sum(effect.changed for effect in self.effects)
 
-    def tells(self, replacement: str) -> str | None:
+    def leak_warning(self, replacement: str) -> str | None:
         """A warning where the replacement itself would tell Responders apart; else None."""
-        shares = {effect.responder: effect.changed / effect.texts for effect in self.touched}
+        shares = {effect.responder: effect.changed / effect.texts for effect in self.effects}
         if not replacement or len(shares) < 2 or max(shares.values()) - min(shares.values()) < 0.2:
             return None
         most, least = max(shares, key=lambda name: shares[name]), min(shares, key=lambda name: shares[name])
@@ -65,25 +65,25 @@ class Preview:
         )
 
 
-def as_shown(s: Session, *, project_id: int) -> AsShown:
+def load_text_filter(s: Session, *, project_id: int) -> TextFilter:
     """A function from a text of the project to what its judges see; two queries, however many texts there are."""
-    rules = tuple(rule_of(row) for row in standing_rules(s, project_id=project_id))
-    return partial(shown, names=_load_human_names(s, project_id), rules=rules)
+    rules = tuple(stored_rule(row) for row in list_rules(s, project_id=project_id))
+    return partial(shown_text, names=_load_human_names(s, project_id), rules=rules)
 
 
-def standing_rules(s: Session, *, project_id: int) -> Sequence[TextRule]:
+def list_rules(s: Session, *, project_id: int) -> Sequence[TextRule]:
     """The project's rules that were not ended, in the order in which they apply."""
     return s.scalars(
         select(TextRule).where(TextRule.project_id == project_id, TextRule.ended_at.is_(None)).order_by(TextRule.id)
     ).all()
 
 
-def rule_of(row: TextRule) -> Rule:
+def stored_rule(row: TextRule) -> Rule:
     """A stored rule, ready to apply."""
-    return rule(row.part, row.pattern, row.replacement)
+    return make_rule(row.part, row.pattern, row.replacement)
 
 
-def rule(part: HiddenPart, pattern: str | None, replacement: str) -> Rule:
+def make_rule(part: HiddenPart, pattern: str | None, replacement: str) -> Rule:
     """A rule from its parts, stored or not. Raises `Refused` for a PATTERN whose pattern is empty."""
     if part is HiddenPart.GREETING_NAME:
         return GreetingName(replacement)
@@ -103,8 +103,8 @@ def add_rule(
     while an Evaluation is open; `AlreadyThere` for a rule that the project has.
     """
     _lock_project(s, by=by, project_id=project_id)
-    new = rule(part, pattern, replacement)
-    existing = [rule_of(row) for row in standing_rules(s, project_id=project_id)]
+    new = make_rule(part, pattern, replacement)
+    existing = [stored_rule(row) for row in list_rules(s, project_id=project_id)]
     if any(_hide_the_same(other, new) for other in existing):
         raise AlreadyThere("There is such a rule already. End it first if you want another replacement.")
     if len(existing) >= MOST_RULES:
@@ -117,10 +117,10 @@ def add_rule(
         replacement=replacement,
         created_by_id=by,
     )
-    before = as_shown(s, project_id=project_id)
+    before = load_text_filter(s, project_id=project_id)
     s.add(row)
     s.flush()
-    refresh_near_identical(s, project_id=project_id, before=before, after=as_shown(s, project_id=project_id))
+    refresh_near_identical(s, project_id=project_id, before=before, after=load_text_filter(s, project_id=project_id))
     return row
 
 
@@ -136,13 +136,15 @@ def end_rule(s: Session, *, by: int, rule_id: int) -> None:
     s.refresh(row)
     if row.ended_at is not None:
         raise Refused("That rule was ended already. Reload the page.")
-    before = as_shown(s, project_id=row.project_id)
+    before = load_text_filter(s, project_id=row.project_id)
     row.ended_at = now()
     s.flush()
-    refresh_near_identical(s, project_id=row.project_id, before=before, after=as_shown(s, project_id=row.project_id))
+    refresh_near_identical(
+        s, project_id=row.project_id, before=before, after=load_text_filter(s, project_id=row.project_id)
+    )
 
 
-def open_evaluation(s: Session, *, project_id: int) -> Evaluation | None:
+def find_open_evaluation(s: Session, *, project_id: int) -> Evaluation | None:
     """An Evaluation of the project that takes verdicts; while there is one, no rule may change."""
     return s.scalars(
         select(Evaluation).where(Evaluation.project_id == project_id, Evaluation.closed_at.is_(None)).limit(1)
@@ -150,9 +152,9 @@ def open_evaluation(s: Session, *, project_id: int) -> Evaluation | None:
 
 
 def _lock_project(s: Session, *, by: int, project_id: int) -> None:
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     s.get(Project, project_id, with_for_update=True)  # so that no evaluation opens meanwhile
-    evaluation = open_evaluation(s, project_id=project_id)
+    evaluation = find_open_evaluation(s, project_id=project_id)
     if evaluation is not None:
         raise Refused(
             f"The evaluation “{evaluation.name}” is open, and its judges would see other texts from now on. "
@@ -170,7 +172,7 @@ def _check_rule(new: Rule, *, texts: Sequence[str]) -> None:
     """Raise `Refused` unless the rule can be used on these texts and on any other."""
     if len(new.replacement) > LONGEST_REPLACEMENT:
         raise Refused(f"What stands there instead has at most {LONGEST_REPLACEMENT} characters.")
-    if shown(new.replacement) != new.replacement or "\n" in new.replacement:
+    if shown_text(new.replacement) != new.replacement or "\n" in new.replacement:
         raise Refused("What stands there instead must be plain words on one line, with no blanks around them.")
     if isinstance(new, Pattern):
         try:
@@ -178,30 +180,30 @@ def _check_rule(new: Rule, *, texts: Sequence[str]) -> None:
         except BadPattern as problem:
             raise Refused(f"This pattern cannot be used: {problem}.") from None
     for text in ("Dear Ann Archer, your ticket #20443 is open.", *texts):
-        once = shown(text, rules=[new])
-        if shown(once, rules=[new]) != once:
+        once = shown_text(text, rules=[new])
+        if shown_text(once, rules=[new]) != once:
             raise Refused("The rule finds its own replacement again. Put something else in its place, or nothing.")
 
 
-def preview(s: Session, *, by: int, project_id: int, new: Rule) -> Preview:
+def preview_rule(s: Session, *, by: int, project_id: int, new: Rule) -> RulePreview:
     """What the rule, added already or not, changes after all other rules were applied; managers only.
 
     Tries it on the first `EACH` texts of each Responder. Raises `Refused` for a rule that cannot be used.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    names, rows = _load_human_names(s, project_id), standing_rules(s, project_id=project_id)
-    others = [other for row in rows if not _hide_the_same(other := rule_of(row), new)]
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    names, rows = _load_human_names(s, project_id), list_rules(s, project_id=project_id)
+    others = [other for row in rows if not _hide_the_same(other := stored_rule(row), new)]
     texts_of = _first_texts(s, project_id)
     _check_rule(new, texts=[text for texts in texts_of.values() for text in texts])
     effects, examples = [], []
     for responder, texts in texts_of.items():
-        before = [shown(text, names=names, rules=others) for text in texts]
-        after = [shown(text, names=names, rules=[*others, new]) for text in texts]
-        changed = [Example(*pair) for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
-        effects.append(Touched(responder, len(changed), len(texts)))
+        before = [shown_text(text, names=names, rules=others) for text in texts]
+        after = [shown_text(text, names=names, rules=[*others, new]) for text in texts]
+        changed = [RuleExample(*pair) for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+        effects.append(RuleEffect(responder, len(changed), len(texts)))
         examples.append(changed)
     in_turn = [example for turn in zip_longest(*examples) for example in turn if example is not None]
-    return Preview(effects, in_turn[:EXAMPLES])
+    return RulePreview(effects, in_turn[:EXAMPLES])
 
 
 def _load_human_names(s: Session, project_id: int) -> tuple[str, ...]:
@@ -212,7 +214,7 @@ def _load_human_names(s: Session, project_id: int) -> tuple[str, ...]:
 
 def _first_texts(s: Session, project_id: int) -> dict[str, list[str]]:
     """The first `EACH` texts of each kept Responder that has any, by its label."""
-    kept = select(Responder).where(Responder.project_id == project_id, Responder.kept).order_by(Responder.id)
+    kept = select(Responder).where(Responder.project_id == project_id, Responder.listed).order_by(Responder.id)
     texts_of = {}
     for responder in s.scalars(kept):
         first = select(Response.text).where(Response.responder_id == responder.id).order_by(Response.id).limit(EACH)

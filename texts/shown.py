@@ -56,7 +56,7 @@ class Pattern:
 
 
 Rule: TypeAlias = GreetingName | TicketNumber | Pattern
-AsShown: TypeAlias = Callable[[str], str]
+TextFilter: TypeAlias = Callable[[str], str]
 """Turns a text into what a project's reviewers see."""
 
 
@@ -64,7 +64,7 @@ class BadPattern(ValueError):
     """A regular expression that cannot be used; the message is the reason."""
 
 
-def shown(text: str, *, names: Collection[str] = (), rules: Sequence[Rule] = ()) -> str:
+def shown_text(text: str, *, names: Collection[str] = (), rules: Sequence[Rule] = ()) -> str:
     """The text as it is shown; a shown text stays the same when it is shown again.
 
     Rules that would leave no word of a text do not apply to it.
@@ -342,7 +342,7 @@ def _replace_numbers(text: str, replacement: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def compiled(pattern: str) -> "regex.Pattern[str]":
+def compile_pattern(pattern: str) -> "regex.Pattern[str]":
     """A manager's pattern, ready to use. Raises `BadPattern` where it is invalid or too long."""
     if len(pattern) > LONGEST_PATTERN:
         raise BadPattern(f"it is longer than {LONGEST_PATTERN} characters")
@@ -358,7 +358,7 @@ def _replace_matches(text: str, rule: Pattern) -> str:
     """The text with the replacement for each match; without a replacement, one blank beside the match goes too."""
     kept, last = [], 0
     try:
-        for match in compiled(rule.pattern).finditer(text, timeout=PATIENCE):
+        for match in compile_pattern(rule.pattern).finditer(text, timeout=PATIENCE):
             start, end = match.span()
             if start == end:
                 continue
@@ -384,7 +384,7 @@ def check_pattern(pattern: str, samples: Collection[str] = ()) -> None:
     Args:
         samples: texts of the project, to try it on beside hostile ones.
     """
-    expression = compiled(pattern)
+    expression = compile_pattern(pattern)
     deadline = time.monotonic() + _CHECK_SECONDS
     # the pattern itself as an ending: a text without its letters is often dismissed at a glance
     hostile = [text + ending for text in _HOSTILE for ending in ("", "!", f"\n({pattern}")]

@@ -9,19 +9,19 @@ LONGEST_REPLY = 100_000
 """Characters of a reply that a person types; about 17,000 words."""
 
 
-def cleaned(text: str) -> str:
+def clean_text(text: str) -> str:
     """A text without white space at its ends, NULs and half characters; empty where nothing in it can be seen."""
     kept = text.replace("\0", "").encode("utf-8", "ignore").decode().strip()
     return kept if UNSEEN.sub("", kept) else ""
 
 
-def comment(text: str | None) -> str | None:
+def clean_comment(text: str | None) -> str | None:
     """A comment without white space at its ends; None where nothing is left. Raises `Refused` for one too long."""
-    return short_enough(cleaned(text or ""), LONGEST_COMMENT, "The comment") or None
+    return require_length(clean_text(text or ""), LONGEST_COMMENT, "The comment") or None
 
 
-def short_enough(text: str, longest: int, what: str) -> str:
+def require_length(text: str, limit: int, subject: str) -> str:
     """The text, unless it is too long, which `Refused` says."""
-    if len(text) > longest:
-        raise Refused(f"{what} has {len(text):,} characters; at most {longest:,} are kept. Shorten it.")
+    if len(text) > limit:
+        raise Refused(f"{subject} has {len(text):,} characters; at most {limit:,} are kept. Shorten it.")
     return text

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.models import Correction, ModelVersion, Preference, Prompt, Ranking, Reviewer, Thumb, TrainingRun
 
 
-def line_of(version: ModelVersion | None) -> list[ModelVersion]:
+def model_lineage(version: ModelVersion | None) -> list[ModelVersion]:
     """The model itself, then its parents, the base model last; empty without a model."""
     line: list[ModelVersion] = []
     while version is not None:
@@ -18,7 +18,7 @@ def line_of(version: ModelVersion | None) -> list[ModelVersion]:
     return line
 
 
-def descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
+def list_descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
     """Every model that was made from this one, directly or not, oldest first."""
     made: list[ModelVersion] = []
     level = [version.id]
@@ -29,19 +29,19 @@ def descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
     return sorted(made, key=lambda child: child.id)
 
 
-def trainings_of(s: Session, line: Sequence[ModelVersion]) -> list[TrainingRun]:
+def list_trainings(s: Session, line: Sequence[ModelVersion]) -> list[TrainingRun]:
     """The trainings that made the models, in the order of these; none for a model that was added."""
     place = {version.id: at for at, version in enumerate(line)}
     runs = s.scalars(select(TrainingRun).where(TrainingRun.model_version_id.in_(place)).order_by(TrainingRun.id))
     return sorted(runs, key=lambda run: place[run.model_version_id or 0])
 
 
-def training_of(s: Session, version: ModelVersion) -> TrainingRun | None:
+def find_training(s: Session, version: ModelVersion) -> TrainingRun | None:
     """The run that made the model; none for one that was added."""
-    return next(iter(trainings_of(s, [version])), None)
+    return next(iter(list_trainings(s, [version])), None)
 
 
-def learned_from(s: Session, *, snapshot_ids: Sequence[int], prompt_ids: Select[int]) -> int:
+def count_learned_prompts(s: Session, *, snapshot_ids: Sequence[int], prompt_ids: Select[int]) -> int:
     """How many of the prompts, themselves or by a near-duplicate, are in the Snapshots."""
     kinds = select(Prompt.content_hash, Prompt.cluster).distinct()
     rows = (select(table.prompt_id).where(table.snapshot_id.in_(snapshot_ids)) for table in (Preference, Thumb))
@@ -51,7 +51,7 @@ def learned_from(s: Session, *, snapshot_ids: Sequence[int], prompt_ids: Select[
     return sum(row.content_hash in hashes or row.cluster in clusters for row in prompts)
 
 
-def whose_word(s: Session, *, snapshot_ids: Sequence[int]) -> list[tuple[Reviewer, int]]:
+def feedback_counts(s: Session, *, snapshot_ids: Sequence[int]) -> list[tuple[Reviewer, int]]:
     """Reviewers of the Snapshots' rows, each with the number of its rankings and corrections."""
     rows = Preference.snapshot_id.in_(snapshot_ids)
     rankings = or_(

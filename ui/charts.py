@@ -9,25 +9,25 @@ import streamlit as st
 
 from db.models import TrainingStep
 from eval.report.pictures import GREEN, GREY, INK, PALE, RED
-from review.lengths import LongerSide, Spread
+from review.lengths import LengthSummary, LongerSide
 from review.progress import ResponderRecord
 from texts.escape import escaped
-from training.data.snapshot import ResponderShare
+from training.data.snapshot import ResponderCount
 from training.recipe.learning_curve import CHANCE, CurvePoint
-from training.trainer.history import StepValue, points
+from training.trainer.history import StepValue, chart_points
 
 
-def draw(chart: alt.Chart | alt.LayerChart, *, height: int) -> None:
+def draw_chart(chart: alt.Chart | alt.LayerChart, *, height: int) -> None:
     """Put a chart on the page, as wide as its place; a long title below it begins further left instead of being cut."""
     st.altair_chart(chart.properties(height=height).configure_axisX(titleAnchor="end"), width="stretch")
 
 
-def coloured(field: str, colours: Mapping[str, str]) -> alt.Color:
-    """A colour for each name in the field; `legend` says which."""
+def colour_scale(field: str, colours: Mapping[str, str]) -> alt.Color:
+    """A colour for each name in the field; `legend_html` says which."""
     return alt.Color(field, scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=None)
 
 
-def legend(colours: Mapping[str, str], *, solid: str = "", dashed: str = "") -> str:
+def legend_html(colours: Mapping[str, str], *, solid: str = "", dashed: str = "") -> str:
     """What a chart's colours and its two kinds of lines mean, as HTML to stand above it.
 
     A chart's own legend is only as wide as the chart: it cuts long names, and on a phone leaves no room to draw in.
@@ -102,7 +102,8 @@ CURVE_NOTES = {
 def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = None) -> None:
     """Every number of a training by step, in small charts; validation in red, the kept step as a dashed line."""
     tabs = {
-        tab: [(name, values) for name in names if (values := points(steps, name))] for tab, names in CURVE_TABS.items()
+        tab: [(name, values) for name in names if (values := chart_points(steps, name))]
+        for tab, names in CURVE_TABS.items()
     }
     tabs = {tab: charts for tab, charts in tabs.items() if charts}
     if not tabs:
@@ -111,11 +112,11 @@ def training_curves(steps: Sequence[TrainingStep], *, best_step: int | None = No
         lines = {point.line for _, values in charts for point in values}
         sides = {"solid": "chosen reply", "dashed": "rejected reply"} if any("," in line for line in lines) else {}
         colours = {rows: colour for rows, colour in ROWS.items() if any(line.startswith(rows) for line in lines)}
-        place.html(legend(colours, **sides))
+        place.html(legend_html(colours, **sides))
         for column, (name, values) in zip(place.columns(len(charts)), charts, strict=True):
             column.markdown(f"**{name}**  \n:small[{CURVE_NOTES[name]}]")
             with column:
-                draw(_curve(name, values, best_step), height=220)
+                draw_chart(_curve(name, values, best_step), height=220)
 
 
 def _curve(name: str, values: Sequence[StepValue], best_step: int | None) -> alt.Chart | alt.LayerChart:
@@ -126,7 +127,7 @@ def _curve(name: str, values: Sequence[StepValue], best_step: int | None) -> alt
     lines = step_lines(
         frame,
         name,
-        colour=coloured("rows:N", ROWS),
+        colour=colour_scale("rows:N", ROWS),
         dashes={"chosen": [1, 0], "rejected": [4, 4]} if both else {},
         dashed_by="reply",
         detail="line:N",
@@ -171,19 +172,19 @@ def stacked_bars(
         .encode(
             x=alt.X(f"{count}:Q", title=title, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{bar}:N", sort=None, title=None, axis=alt.Axis(labelLimit=limit) if limit else None),
-            color=coloured(f"{kind}:N", colours),
+            color=colour_scale(f"{kind}:N", colours),
             order="order:Q",
             tooltip=list(names if limit else names[1:]),
         )
     )
-    st.html(legend(colours))
-    draw(chart, height=height)
+    st.html(legend_html(colours))
+    draw_chart(chart, height=height)
 
 
 def responder_bars(records: Sequence[ResponderRecord]) -> None:
     """How often each Responder's replies were ranked better, even, both bad and worse beside another's."""
     stacked_bars(
-        {record.responder: (record.better, record.even, record.both_bad, record.worse) for record in records},
+        {record.responder: (record.better, record.both_good, record.both_bad, record.worse) for record in records},
         {"better": GREEN, "both good": PALE, "both bad": GREY, "worse": RED},
         names=("Responder", "was", "rankings"),
         title="rankings by people, beside another's replies",
@@ -191,10 +192,10 @@ def responder_bars(records: Sequence[ResponderRecord]) -> None:
     )
 
 
-def longer_bars(sides: Sequence[LongerSide]) -> None:
+def longer_by_responder(sides: Sequence[LongerSide]) -> None:
     """How often each Responder's reply is the longer one of a pair, as long, or the shorter one."""
     stacked_bars(
-        {side.whose: (side.longer, side.same, side.shorter) for side in sides},
+        {side.label: (side.longer, side.equal, side.shorter) for side in sides},
         {"longer": GREEN, "as long": PALE, "shorter": GREY},
         names=("Responder", "is", "pairs"),
         title="offered pairs, beside another's reply",
@@ -202,7 +203,7 @@ def longer_bars(sides: Sequence[LongerSide]) -> None:
     )
 
 
-def share_bars(shares: Sequence[ResponderShare]) -> None:
+def share_bars(shares: Sequence[ResponderCount]) -> None:
     """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
     stacked_bars(
         {share.label: (share.chosen, share.rejected) for share in shares},
@@ -214,7 +215,7 @@ def share_bars(shares: Sequence[ResponderShare]) -> None:
     )
 
 
-def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
+def length_spreads(spreads: Sequence[LengthSummary], *, sides: bool = False) -> None:
     """The middle half of each spread of lengths in words as a bar, the median in it, the tenths as its ends.
 
     Args:
@@ -224,7 +225,7 @@ def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
     cuts = ("a tenth below", "a quarter below", "median", "a quarter above", "a tenth above")
     frame = pd.DataFrame(
         [
-            {name: of.whose}
+            {name: of.label}
             | dict(zip(cuts, (of.tenth, of.quarter, of.median, of.three_quarters, of.nine_tenths), strict=True))
             | ({} if sides else {"replies": of.texts})
             for of in spreads
@@ -233,7 +234,7 @@ def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
     tips = [alt.Tooltip(f"{name}:N"), *(alt.Tooltip(f"{cut}:Q", format=".0f") for cut in cuts)]
     tips += [] if sides else [alt.Tooltip("replies:Q")]
     colour: Any = alt.Undefined if sides else GREEN
-    by_side: Any = coloured("Reply:N", {"better": GREEN, "worse": RED}) if sides else alt.Undefined
+    by_side: Any = colour_scale("Reply:N", {"better": GREEN, "worse": RED}) if sides else alt.Undefined
     axis = alt.Undefined if sides else alt.Axis(labelLimit=260)
     base = alt.Chart(frame).encode(y=alt.Y(f"{name}:N", sort=None, title=None, axis=axis), tooltip=tips)
     ends = base.mark_rule(color=GREY).encode(
@@ -243,10 +244,10 @@ def length_spreads(spreads: Sequence[Spread], *, sides: bool = False) -> None:
         x="a quarter below:Q", x2="a quarter above:Q", color=by_side
     )
     middle = base.mark_tick(color=colour, thickness=4, size=26 - thinner).encode(x="median:Q", color=by_side)
-    draw(ends + half + middle, height=130 if sides else 60 + 46 * len(frame))
+    draw_chart(ends + half + middle, height=130 if sides else 60 + 46 * len(frame))
 
 
-def learning_curve(points: Sequence[CurvePoint]) -> None:
+def draw_learning_curve(points: Sequence[CurvePoint]) -> None:
     """Accuracy with its interval over the pairs that were learned from, and the line of guessing."""
     rows = [{"of the snapshot": f"{point.share * 100:.0f} %", "validation rows": point.rows} for point in points]
     names = ("pairs", "accuracy", "low", "high", "right")
@@ -267,13 +268,13 @@ def learning_curve(points: Sequence[CurvePoint]) -> None:
     guessing = alt.Chart(pd.DataFrame({"y": [CHANCE], "words": ["guessing"]})).encode(y="y:Q")
     chance = guessing.mark_rule(strokeDash=[4, 4], color=GREY)
     label = guessing.mark_text(align="left", dx=4, dy=-8, color=INK).encode(x=alt.value(0), text="words:N")
-    draw(chance + label + line + intervals + marks + shares, height=320)
+    draw_chart(chance + label + line + intervals + marks + shares, height=320)
 
 
-def longer_bar(better: LongerSide) -> None:
+def longer_reply_bar(better: LongerSide) -> None:
     """In how many pairs the better reply is the longer one, as long, or the shorter one."""
     stacked_bars(
-        {"": (better.longer, better.same, better.shorter)},
+        {"": (better.longer, better.equal, better.shorter)},
         {"the longer one is better": GREEN, "both are as long": PALE, "the shorter one is better": GREY},
         names=("row", "which", "pairs"),
         title="pairs",

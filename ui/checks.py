@@ -7,7 +7,7 @@ import streamlit as st
 
 from db.models import Assertion
 from eval.after_verdict import AfterVerdict
-from generation.asserting import Share
+from generation.asserting import PassRate
 from generation.assertions import Finding, check
 from stats.estimates import many
 from texts.escape import escaped
@@ -34,7 +34,7 @@ def _failed_checks(judged: AfterVerdict) -> tuple[list[str], list[str]]:
     return sides
 
 
-def told_in_words(judged: AfterVerdict) -> str:
+def describe_failed_checks(judged: AfterVerdict) -> str:
     """The failed checks of both sides as a sentence or two; empty where nothing was checked."""
     if not judged.checks:
         return ""
@@ -47,9 +47,9 @@ def told_in_words(judged: AfterVerdict) -> str:
     return " ".join(parts)
 
 
-def share_table(assertions: Sequence[Assertion], shares: Sequence[Share]) -> None:
+def show_pass_rates(assertions: Sequence[Assertion], shares: Sequence[PassRate]) -> None:
     """Responders down, checks across; each cell a bar as long as the share that passed, redder the shorter it is."""
-    by_responder: dict[int, dict[int, Share]] = defaultdict(dict)
+    by_responder: dict[int, dict[int, PassRate]] = defaultdict(dict)
     for share in shares:
         by_responder[share.responder_id][share.assertion_id] = share
     head = "".join(f"<th>{escaped(assertion.name)}</th>" for assertion in assertions)
@@ -62,9 +62,9 @@ def share_table(assertions: Sequence[Assertion], shares: Sequence[Share]) -> Non
     st.html(f'<div class="pw-shares"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
-def _cell(share: Share | None) -> str:
+def _cell(share: PassRate | None) -> str:
     if share is None:
         return "–"
-    percent = int(100 * share.share)  # rounded down: 100 % is said of all only
+    percent = int(100 * share.rate)  # rounded down: 100 % is said of all only
     counts = f"{share.passed:,} of {share.checked:,}"
     return f'<div class="pw-share" style="--share: {percent}%"><b>{percent} %</b> <span>{counts}</span></div>'

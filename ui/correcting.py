@@ -5,11 +5,11 @@ from collections.abc import Callable
 import streamlit as st
 
 from db.session import reading, session
-from review.corrections import correct, same_words, standing_correction, withdraw
-from review.drafts import DraftPlace, draft_of, forget_draft, save_draft
-from texts.diff import word_diff, words_changed
+from review.corrections import same_words, save_correction, standing_correction, withdraw_correction
+from review.drafts import DraftPlace, forget_draft, load_draft, save_draft
+from texts.diff import count_changed_words, word_diff
 from texts.escape import escaped
-from ui.editor import editor, now_in, restart
+from ui.editor import current_text, editor, reset_editor
 from ui.pairs import show_diff
 from ui.safe import act, errors_toasted
 
@@ -35,7 +35,7 @@ def correction_box(
     place = DraftPlace(reviewer_id=by, prompt_id=prompt_id, response_id=response_id, parent_id=parent_id)
     with reading() as s:
         mine = standing_correction(s, by=by, response_id=response_id)
-        draft = draft_of(s, at=place)
+        draft = load_draft(s, place=place)
     base = start if start is not None else original
     saved = mine.text if mine is not None and parent_id is None else base
     shown = draft if draft is not None else saved
@@ -46,24 +46,24 @@ def correction_box(
         else:
             act(save_draft, at=place, text=text)
 
-    def save_correction() -> None:
-        text, reason = now_in(key, shown), st.session_state.get(f"why_{key}", "")
+    def save_text() -> None:
+        text, reason = current_text(key, shown), st.session_state.get(f"why_{key}", "")
         with errors_toasted():
             with session() as s:
-                correct(s, by=by, response_id=response_id, text=text, reason=reason, parent_id=parent_id)
-            restart(key)
+                save_correction(s, by=by, response_id=response_id, text=text, reason=reason, parent_id=parent_id)
+            reset_editor(key)
             st.toast("Correction saved: it will teach the model what should have been sent.", icon=":material/check:")
             on_saved()
 
     def reset_draft() -> None:
-        restart(key)
+        reset_editor(key)
         act(forget_draft, at=place)
 
-    def withdraw_correction(correction_id: int) -> None:
+    def withdraw_text(correction_id: int) -> None:
         with errors_toasted():
             with session() as s:
-                withdraw(s, by=by, correction_id=correction_id)
-            restart(key)
+                withdraw_correction(s, by=by, correction_id=correction_id)
+            reset_editor(key)
 
     left, right = st.columns(2)
     left.html(
@@ -73,7 +73,7 @@ def correction_box(
     with right:
         text = editor(key, label="The reply as it should be", start=shown, on_typed=keep_draft)
     pieces = word_diff(base, text)
-    changed = words_changed(pieces)
+    changed = count_changed_words(pieces)
     st.caption(f"{changed} words changed" + (", kept as a draft" if not same_words(text, saved) else ""))
     if changed:
         show_diff(pieces)
@@ -85,7 +85,7 @@ def correction_box(
         type="primary",
         shortcut="Ctrl+Enter",
         width="stretch",
-        on_click=save_correction,
+        on_click=save_text,
     )
     unchanged = same_words(text, base)
     reset.button("Reset to original", key=f"reset_{key}", width="stretch", on_click=reset_draft, disabled=unchanged)
@@ -93,7 +93,7 @@ def correction_box(
         rest.button(
             "Withdraw my correction",
             key=f"withdraw_{key}",
-            on_click=withdraw_correction,
+            on_click=withdraw_text,
             args=(mine.id,),
             icon=":material/undo:",
         )

@@ -12,7 +12,7 @@ from training.data.classes_and_values import Labels, Values
 from training.data.inspected_rows import InspectedRow, Remark
 from training.data.inspection import Bin, Disagreement, Opening, ResponderWins, bins
 from training.data.token_fit import TokenPiece
-from ui.charts import coloured, draw, interval_dots, legend, stacked_bars
+from ui.charts import colour_scale, draw_chart, interval_dots, legend_html, stacked_bars
 from ui.safe import plain
 
 SIDE_COLOURS = {"chosen": GREEN, "rejected": GREY}
@@ -41,14 +41,14 @@ def show_finding(remark: Remark) -> None:
 def _histogram(rows: Sequence[Bin], of: str, colours: Mapping[str, str], *, title: str, overlaid: bool) -> alt.Chart:
     """Bars of the bins, with their legend above; `of` is what a bin's side is called."""
     frame = pd.DataFrame([{"from": row.low, "to": row.high, of: row.side, "rows": row.count} for row in rows])
-    st.html(legend(colours))
+    st.html(legend_html(colours))
     bars = alt.Chart(frame).mark_bar(binSpacing=0, opacity=0.7 if overlaid else alt.Undefined)
     stack = None if overlaid else alt.Undefined
     chart: alt.Chart = bars.encode(
         x=alt.X("from:Q", title=title, bin="binned"),
         x2="to:Q",
         y=alt.Y("rows:Q", title="rows", stack=stack, axis=alt.Axis(tickMinStep=1)),
-        color=coloured(f"{of}:N", colours),
+        color=colour_scale(f"{of}:N", colours),
         tooltip=[of, "from", "to", "rows"],
     )
     return chart
@@ -62,7 +62,7 @@ def side_histogram(rows: Sequence[Bin], *, title: str, limit: float | None = Non
     if limit is not None:
         line = alt.Chart(pd.DataFrame({"limit": [limit]})).encode(x="limit:Q", tooltip=["limit"])
         chart += line.mark_rule(color=RED, strokeDash=[6, 4], strokeWidth=2)
-    draw(chart, height=240)
+    draw_chart(chart, height=240)
 
 
 def difference_bars(differences: Sequence[int]) -> None:
@@ -74,10 +74,10 @@ def difference_bars(differences: Sequence[int]) -> None:
     }
     colours = dict(zip(sides, (GREEN, GREY, PALE), strict=True))
     title = "words by which the chosen reply is longer"
-    draw(_histogram(bins(sides), "row", colours, title=title, overlaid=False), height=240)
+    draw_chart(_histogram(bins(sides), "row", colours, title=title, overlaid=False), height=240)
 
 
-def responder_shares(records: Sequence[ResponderWins]) -> None:
+def responder_win_chart(records: Sequence[ResponderWins]) -> None:
     """How often each Responder's replies were chosen beside another's, with the interval and the half-way line."""
     frame = pd.DataFrame(
         [
@@ -96,12 +96,12 @@ def responder_shares(records: Sequence[ResponderWins]) -> None:
     title = "chosen, of the rows beside another's reply"
     bars, dots = interval_dots(base, "share", title=title, domain=(0, 1), axis=alt.Axis(format="%"))
     half = alt.Chart(pd.DataFrame({"x": [0.5]})).mark_rule(strokeDash=[4, 4], color=GREY).encode(x="x:Q")
-    draw(half + bars + dots, height=60 + 46 * len(frame))
+    draw_chart(half + bars + dots, height=60 + 46 * len(frame))
 
 
 def disagreement_bar(disagreement: Disagreement) -> None:
     """The ranked pairs by what people said of each, as one bar."""
-    several, opposite, even = disagreement.several, disagreement.opposite.count, disagreement.even
+    several, opposite, even = disagreement.ranked_by_several, disagreement.opposite.count, disagreement.ties
     counts = {
         ("all say the same", GREEN): several - opposite - even,
         ("somebody saw no difference", PALE): even,
@@ -131,18 +131,18 @@ def paired_bars(rows: Sequence[tuple[str, int, int]], *, title: str) -> None:
             x=alt.X("rows:Q", title=title, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)),
             yOffset=alt.YOffset("reply:N"),
-            color=coloured("reply:N", SIDE_COLOURS),
+            color=colour_scale("reply:N", SIDE_COLOURS),
             tooltip=["name", "reply", "rows"],
         )
     )
-    st.html(legend(SIDE_COLOURS))
-    draw(chart, height=50 + 34 * len(rows))
+    st.html(legend_html(SIDE_COLOURS))
+    draw_chart(chart, height=50 + 34 * len(rows))
 
 
 def label_bars(labels: Labels) -> None:
     """How often each label is chosen and rejected, and how many replies are none."""
     rows = [(count.label, count.chosen, count.rejected) for count in labels.counts]
-    paired_bars([*rows, ("no label of these", *labels.elsewhere)] if any(labels.elsewhere) else rows, title="rows")
+    paired_bars([*rows, ("no label of these", *labels.unlabelled)] if any(labels.unlabelled) else rows, title="rows")
 
 
 def opening_bars(openings: Sequence[Opening]) -> None:
@@ -176,7 +176,7 @@ def round_bars(values: Values) -> None:
         )
     )
     chance = alt.Chart(frame).mark_tick(color=RED, thickness=3, size=22).encode(x="chance:Q", y=y, tooltip=tips)
-    draw(bars + chance, height=50 + 30 * len(frame))
+    draw_chart(bars + chance, height=50 + 30 * len(frame))
 
 
 def digit_bars(digits: Sequence[int]) -> None:
@@ -192,7 +192,7 @@ def digit_bars(digits: Sequence[int]) -> None:
         )
     )
     mean = alt.Chart(pd.DataFrame({"mean": [sum(digits) / 10]})).mark_rule(color=RED, strokeDash=[6, 4])
-    draw(bars + mean.encode(y="mean:Q"), height=200)
+    draw_chart(bars + mean.encode(y="mean:Q"), height=200)
 
 
 def show_style() -> None:
@@ -208,7 +208,7 @@ def show_row(inspected: InspectedRow, sides: Sequence[Sequence[TokenPiece]], *, 
         tokens: their lengths in words for people.
         cut: show each token by itself.
     """
-    row = inspected.row
+    row = inspected.frozen
     source = f"correction {row.correction_id}" if inspected.corrected else f"ranking {row.ranking_id}"
     head = f"Row {inspected.number} · {tokens} · {source}, said by {row.reviewer} · {inspected.split.value.lower()}"
     notes = '<span class="pw-simulated">simulated: no person said so</span>' if row.simulated else ""

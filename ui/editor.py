@@ -59,12 +59,12 @@ def editor(key: str, *, label: str, start: str, on_typed: Callable[[str], None])
     return _text(state, version, start)
 
 
-def now_in(key: str, start: str) -> str:
+def current_text(key: str, start: str) -> str:
     """What is in the box at this moment: for a button's callback, which may come with the last keys."""
     return _text(st.session_state.get(key, {"typed": None}), int(st.session_state.get(f"{key}_version", 0)), start)
 
 
-def restart(key: str) -> None:
+def reset_editor(key: str) -> None:
     """The next time, the box starts again with what it is given."""
     st.session_state[f"{key}_version"] = int(st.session_state.get(f"{key}_version", 0)) + 1
 

@@ -1,7 +1,7 @@
 """Who is here, in which project, and what their roles let them see.
 
 Choosing a name stands in for signing in: real sign-in replaces `_choose_person` and nothing else, because pages know
-only `Me` and every function that writes checks the role again.
+only `CurrentPerson` and every function that writes checks the role again.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,16 @@ import streamlit as st
 from sqlalchemy import select
 
 from db.models import Project, Role
-from db.people import create_project, ensure_reviewer, ensure_role, guideline_of, has_manager, join, members, roles_of
+from db.people import (
+    add_member,
+    create_project,
+    current_guideline,
+    ensure_reviewer,
+    ensure_role,
+    has_manager,
+    list_members,
+    roles_of,
+)
 from db.session import reading, session
 from errors import to_type
 from ui.safe import errors_shown, plain
@@ -32,7 +41,7 @@ class ActorIds(TypedDict):
 
 
 @dataclass(frozen=True)
-class Me:
+class CurrentPerson:
     """The person using this browser tab."""
 
     reviewer_id: int
@@ -46,12 +55,12 @@ class Me:
         """What most functions want to be told: ``find(s, **me.ids)``."""
         return {"by": self.reviewer_id, "project_id": self.project_id}
 
-    def has(self, *roles: Role) -> bool:
+    def has_any_role(self, *roles: Role) -> bool:
         """Whether any of the roles is held."""
         return bool(self.roles & set(roles))
 
 
-def choose_project_and_person() -> Me | None:
+def show_sidebar() -> CurrentPerson | None:
     """Draw the sidebar's choices; None until the visitor has chosen a name."""
     with reading() as s:
         projects = {project.id: project.name for project in s.scalars(select(Project).order_by(Project.id))}
@@ -65,12 +74,12 @@ def choose_project_and_person() -> Me | None:
         return None
     with reading() as s:
         roles = roles_of(s, reviewer_id=reviewer_id, project_id=project_id)
-    return Me(reviewer_id, people[reviewer_id], project_id, projects[project_id], roles)
+    return CurrentPerson(reviewer_id, people[reviewer_id], project_id, projects[project_id], roles)
 
 
 def _list_people(project_id: int) -> dict[int, str]:
     with reading() as s:
-        return {person.id: person.name for person, _ in members(s, project_id=project_id) if not person.simulated}
+        return {person.id: person.name for person, _ in list_members(s, project_id=project_id) if not person.simulated}
 
 
 def _kept(name: str, options: Collection[int]) -> int | None:
@@ -112,7 +121,7 @@ def _forget_person() -> None:
     st.query_params.pop("person", None)
 
 
-def welcome() -> None:
+def show_welcome() -> None:
     """Draw the first screen, on which a visitor chooses or adds a name."""
     project_id = st.session_state.get("kept_project")
     st.title("Who are you?")
@@ -152,7 +161,7 @@ def welcome() -> None:
             with session() as s:
                 for role in roles:
                     # the same press may make a person the first manager and give the other roles too
-                    reviewer = join(s, project_id=project_id, name=name, role=role, by=None)
+                    reviewer = add_member(s, project_id=project_id, name=name, role=role, by=None)
             _enter(reviewer.id)
 
 
@@ -177,10 +186,10 @@ def _first_project() -> None:
                 _enter(me.id)
 
 
-def page(title: str, *roles: Role) -> Me:
+def page(title: str, *roles: Role) -> CurrentPerson:
     """Draw a page's title and check that this person may be here."""
     me = st.session_state.get("me")
-    if not isinstance(me, Me):
+    if not isinstance(me, CurrentPerson):
         # Until app.py has called st.navigation, Streamlit runs the files of a folder named pages by themselves. So the
         # very first visit to a fresh server goes to app.py, whichever page it asked for.
         st.session_state["wanted"] = title
@@ -195,10 +204,10 @@ def page(title: str, *roles: Role) -> Me:
     return me
 
 
-def show_guideline(me: Me) -> None:
+def show_guideline(me: CurrentPerson) -> None:
     """Draw the project's guideline, folded, where there is one."""
     with reading() as s:
-        guideline = guideline_of(s, project_id=me.project_id)
+        guideline = current_guideline(s, project_id=me.project_id)
     if guideline is not None and guideline.text:
         title = f"Guideline: what makes a reply better (version {guideline.version})"
         with st.expander(title, icon=":material/menu_book:"):

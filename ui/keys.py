@@ -21,12 +21,12 @@ if (!window.pickwellOnePressAKey) {
 """On the window and before everything else, so that neither Streamlit's shortcuts nor a focused button see a repeat."""
 
 
-def one_press_a_key() -> None:
+def ignore_repeated_keys() -> None:
     """Called by whatever draws a bar with keys; once in a tab is enough, more do no harm."""
     st.html(f"<script>{_SCRIPT}</script>", unsafe_allow_javascript=True)
 
 
-def alternating(name: str, item_id: int) -> str:
+def alternating_key(name: str, item_id: int) -> str:
     """A widget key that is another one than for the item before, out of two.
 
     So a widget begins anew with each item, as with a key that names the item; but Streamlit 1.67 keeps what it knows of

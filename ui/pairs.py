@@ -11,7 +11,7 @@ from stats.verdicts import Verdict
 from texts.diff import DiffPiece, Edit
 from texts.escape import escaped
 from texts.shown import oddities
-from ui.keys import one_press_a_key
+from ui.keys import ignore_repeated_keys
 
 TOO_SOON = 0.3
 """Seconds after a pair appears, or after any press, in which a press is a leftover (a held key, a double click)."""
@@ -20,7 +20,7 @@ PAUSE = 0.35
 LATE = 0.15
 """Seconds by which a press within the pause may reach us after it."""
 
-KEYS = tuple(
+VERDICT_KEYS = tuple(
     (verdict, verdict.words.capitalize(), verdict.key)
     for verdict in (Verdict.LEFT, Verdict.TIE, Verdict.BOTH_BAD, Verdict.RIGHT)
 )
@@ -37,18 +37,18 @@ def show_prompt(text: str, context: str | None, *, compact: bool = False, synthe
     st.html(f'<div class="pw-card pw-prompt{size}">{above}<div class="pw-text">{escaped(text)}</div></div>')
 
 
-def noted(text: str) -> str:
+def oddity_note(text: str) -> str:
     """What a reader should be told of a text, as HTML for beside its label; empty for an ordinary one."""
     notes = oddities(text)
     return f' <span class="pw-note">{escaped("; ".join(notes))}</span>' if notes else ""
 
 
-def show_pair(left: str, right: str, *, chosen: str | None = None, told: bool = False) -> None:
+def show_pair(left: str, right: str, *, chosen: str | None = None, notes: bool = False) -> None:
     """Two texts as equals; `chosen` is the verdict that was just given, which marks one side, or both for a tie.
 
     With `told`, beside each label stands what is odd about its text.
     """
-    left_note, right_note = (noted(text) if told else "" for text in (left, right))
+    left_note, right_note = (oddity_note(text) if notes else "" for text in (left, right))
     marks = {side: " pw-chosen" * (chosen in (side, Verdict.TIE)) for side in (Verdict.LEFT, Verdict.RIGHT)}
     faded = " pw-faded" * (chosen == Verdict.BOTH_BAD)
     st.html(
@@ -62,7 +62,7 @@ def show_pair(left: str, right: str, *, chosen: str | None = None, told: bool = 
 
 
 @dataclass
-class Chosen:
+class RecentChoice:
     """A choice that is still on the screen, for a slip to be seen."""
 
     item_id: int
@@ -71,19 +71,23 @@ class Chosen:
     shown: Any
     """What the page had on the screen: the pair stays until the pause is over."""
     at: float
-    much: bool = False
+    is_strong: bool = False
     """The same key came twice."""
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the next pair."""
         return self.at + PAUSE - time.monotonic()
 
 
-def just_chosen(kind: type = object) -> Chosen | None:
+def recent_choice(kind: type = object) -> RecentChoice | None:
     """The choice whose pause is not over, if what is shown is of this kind: another page may have another pair."""
     chosen = st.session_state.get("pair_chosen")
-    return chosen if isinstance(chosen, Chosen) and isinstance(chosen.shown, kind) and chosen.left > 0 else None
+    return (
+        chosen
+        if isinstance(chosen, RecentChoice) and isinstance(chosen.shown, kind) and chosen.seconds_left > 0
+        else None
+    )
 
 
 def choice_bar(
@@ -94,7 +98,7 @@ def choice_bar(
     on_again: Callable[[int], bool] | None = None,
     disabled: bool = False,
     beside: Callable[[], None] = lambda: None,
-    keys: Sequence[tuple[str, str, str]] = KEYS,
+    keys: Sequence[tuple[str, str, str]] = VERDICT_KEYS,
     name: str = "choose",
 ) -> None:
     """The four buttons with their keys, in a bar that stays at the window's foot.
@@ -111,30 +115,30 @@ def choice_bar(
         keys: choice, label and key of each button, where it is another question than which is better.
         name: of that question, for the buttons' own keys.
     """
-    appeared(item_id)
-    chosen = just_chosen(type(shown))
+    note_shown(item_id)
+    chosen = recent_choice(type(shown))
 
     def press(choice: str) -> None:
         now = time.monotonic()
         quiet = min(now - float(st.session_state.get("pair_pressed_at", 0.0)), seconds_drawn())
         st.session_state["pair_pressed_at"] = now
         last = st.session_state.get("pair_chosen")
-        if isinstance(last, Chosen) and last.item_id == item_id and now < last.at + PAUSE + LATE:
+        if isinstance(last, RecentChoice) and last.item_id == item_id and now < last.at + PAUSE + LATE:
             # the pause is slept through on the server, so a second press within it arrives a little after its end
-            if choice == last.choice and not last.much and on_again and choice in (Verdict.LEFT, Verdict.RIGHT):
-                last.much = on_again(item_id)
+            if choice == last.choice and not last.is_strong and on_again and choice in (Verdict.LEFT, Verdict.RIGHT):
+                last.is_strong = on_again(item_id)
                 last.at = now
             return
         if st.session_state.get("pair_shown") != item_id or seconds_shown() < TOO_SOON or quiet < TOO_SOON:
             return
         if on_choice(item_id, choice):
-            st.session_state["pair_chosen"] = Chosen(item_id, choice, shown, at=time.monotonic())
+            st.session_state["pair_chosen"] = RecentChoice(item_id, choice, shown, at=time.monotonic())
 
     with st.container(key="choice_bar", horizontal=True):
         for choice, label, key in keys:
             mine = chosen is not None and chosen.choice == choice
             st.button(
-                label.replace("better", "much better") if mine and chosen is not None and chosen.much else label,
+                label.replace("better", "much better") if mine and chosen is not None and chosen.is_strong else label,
                 key=f"{name}_{choice}",
                 shortcut=key,
                 type="primary" if mine else "secondary",
@@ -144,17 +148,17 @@ def choice_bar(
                 args=(choice,),
             )
         beside()
-    one_press_a_key()
+    ignore_repeated_keys()
 
 
-def go_on_after_the_pause(chosen: Chosen | None) -> None:
+def wait_for_pause(chosen: RecentChoice | None) -> None:
     """Called last in the fragment, with what it drew: wait until the choice was seen, then draw the next pair.
 
     Not asked anew: where drawing took longer than the pause, the old pair is on the screen all the same.
     """
     st.session_state["screen_drawn_at"] = time.monotonic()
     if chosen is not None:
-        time.sleep(max(0.0, chosen.left) + 0.005)
+        time.sleep(max(0.0, chosen.seconds_left) + 0.005)
         st.rerun(scope="fragment")
 
 
@@ -163,7 +167,7 @@ def forget_choice() -> None:
     st.session_state.pop("pair_chosen", None)
 
 
-def appeared(item_id: int) -> None:
+def note_shown(item_id: int) -> None:
     """Called with whatever is on the screen: the time counts from when it is drawn first."""
     if st.session_state.get("pair_shown") != item_id:
         st.session_state["pair_shown"] = item_id

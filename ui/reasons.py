@@ -7,26 +7,26 @@ import streamlit as st
 
 from db.models import Judgment
 from db.session import reading, session
-from eval.judging import explain, set_tags, tags_of
+from eval.judging import list_reason_labels, save_comment, set_reason_labels
 from review.rankings import GivenRanking, give_reason
-from review.reasons import FAULTS, PRAISE, chips_of, criteria_of, criteria_said, judge_criterion, set_chips
-from review.slots import in_words
+from review.reasons import FAULTS, PRAISE, criterion_verdicts, judge_criterion, list_criteria, list_reasons, set_reasons
+from review.slots import describe_order
 from stats.verdicts import Verdict
 from texts.typed import LONGEST_COMMENT
-from ui.frame import Me
-from ui.keys import alternating
+from ui.frame import CurrentPerson
+from ui.keys import alternating_key
 from ui.safe import act, errors_toasted, plain
 
 TITLES = ("The better one is", "Wrong with the other")
 SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
 
 
-def why(me: Me, last: GivenRanking) -> None:
+def ask_reasons(me: CurrentPerson, last: GivenRanking) -> None:
     """Ask for the reasons of the last choice: after it, never before, and all optional."""
     with reading() as s:
-        criteria = criteria_of(s, project_id=me.project_id) if last.order.verdict else []
-        verdicts = criteria_said(s, ranking_id=last.ranking_id)
-        chips = chips_of(s, ranking_id=last.ranking_id)
+        criteria = list_criteria(s, project_id=me.project_id) if last.order.verdict else []
+        verdicts = criterion_verdicts(s, ranking_id=last.ranking_id)
+        chips = list_reasons(s, ranking_id=last.ranking_id)
 
     def save_criterion(criterion_id: int, key: str) -> None:
         verdict = SIDES.get(str(st.session_state.get(key)))
@@ -35,32 +35,32 @@ def why(me: Me, last: GivenRanking) -> None:
 
     with st.container(border=True, key="why"):
         _draw_boxes(
-            in_words(last.order, strength=last.strength),
+            describe_order(last.order, strength=last.strength),
             kind="ranking",
             item_id=last.ranking_id,
             comment=last.reason,
             chips=chips,
             titles=TITLES if last.order.verdict else ("The best is", "Wrong with the others"),
             save_comment=partial(give_reason, by=me.reviewer_id, ranking_id=last.ranking_id),
-            save_labels=partial(set_chips, by=me.reviewer_id, ranking_id=last.ranking_id),
+            save_labels=partial(set_reasons, by=me.reviewer_id, ranking_id=last.ranking_id),
         )
         for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
             column.segmented_control(
                 plain(criterion.name),
                 list(SIDES),
                 default=next((word for word, side in SIDES.items() if side is verdicts.get(criterion.id)), None),
-                key=(key := alternating(f"criterion_{criterion.id}", last.ranking_id)),
+                key=(key := alternating_key(f"criterion_{criterion.id}", last.ranking_id)),
                 on_change=save_criterion,
                 args=(criterion.id, key),
             )
 
 
-def why_verdict(me: Me, last: Judgment) -> None:
+def ask_verdict_reasons(me: CurrentPerson, last: Judgment) -> None:
     """Ask for the reasons of the last verdict; all optional."""
     if last.verdict is None:
         return
     with reading() as s:
-        tags = tags_of(s, judgment_id=last.id)
+        tags = list_reason_labels(s, judgment_id=last.id)
     with st.container(border=True, key="why_verdict"):
         _draw_boxes(
             last.verdict.words,
@@ -68,8 +68,8 @@ def why_verdict(me: Me, last: Judgment) -> None:
             item_id=last.id,
             comment=last.comment,
             chips=tags,
-            save_comment=partial(explain, by=me.reviewer_id, judgment_id=last.id),
-            save_labels=partial(set_tags, by=me.reviewer_id, judgment_id=last.id),
+            save_comment=partial(save_comment, by=me.reviewer_id, judgment_id=last.id),
+            save_labels=partial(set_reason_labels, by=me.reviewer_id, judgment_id=last.id),
         )
 
 
@@ -93,8 +93,8 @@ def _draw_boxes(
         save_comment: gets the session and the `reason`.
         save_labels: gets the session, `praise` and `faults`.
     """
-    key = alternating(f"{kind}_comment", item_id)
-    keys = alternating(f"{kind}_praise", item_id), alternating(f"{kind}_faults", item_id)
+    key = alternating_key(f"{kind}_comment", item_id)
+    keys = alternating_key(f"{kind}_praise", item_id), alternating_key(f"{kind}_faults", item_id)
 
     def keep_comment() -> None:
         with errors_toasted():

@@ -10,7 +10,7 @@ from db.session import reading, session
 from jobs.runs import cancel, log_tail, pause, try_again, waiting_reason
 from ui.safe import errors_toasted, plain
 
-ICONS = {
+STATUS_ICONS = {
     RunStatus.QUEUED: ":material/hourglass_empty:",
     RunStatus.RUNNING: ":material/play_circle:",
     RunStatus.SUCCEEDED: ":material/check_circle:",
@@ -19,7 +19,7 @@ ICONS = {
 }
 PAUSED_ICON = ":material/pause_circle:"
 PAUSE_HELP = "Stops within half a minute and keeps what is done; Resume goes on from there."
-WORDS = {
+STATUS_WORDS = {
     RunStatus.QUEUED: "waiting",
     RunStatus.RUNNING: "running",
     RunStatus.SUCCEEDED: "done",
@@ -64,7 +64,7 @@ def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator
         if run.status is not RunStatus.SUCCEEDED:
             head, actions = st.columns([3, 1], vertical_alignment="center")
         paused = run.paused and run.status is RunStatus.CANCELLED
-        icon, word = (PAUSED_ICON, "paused") if paused else (ICONS[run.status], WORDS[run.status])
+        icon, word = (PAUSED_ICON, "paused") if paused else (STATUS_ICONS[run.status], STATUS_WORDS[run.status])
         head.markdown(f"{icon} **{plain(title)}** · {word}")
         if run.status is not RunStatus.SUCCEEDED:
             with actions.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):

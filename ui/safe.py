@@ -19,9 +19,9 @@ from texts.escape import escaped, visible
 
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula."""
-FEW = 20
+WHOLE_TABLE_ROWS = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
-LONG = 60
+WRAP_FROM = 60
 """Characters from which on a cell's text breaks into lines."""
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
 
@@ -48,7 +48,7 @@ def show_table(rows: Sequence[Mapping[str, object]], *, whole: bool = False) -> 
 
 def _cell(text: str) -> str:
     """A short text keeps to one line, a long one leaves room for the others."""
-    return f'<td class="pw-long">{escaped(text)}</td>' if len(text) > LONG else f"<td>{escaped(text)}</td>"
+    return f'<td class="pw-long">{escaped(text)}</td>' if len(text) > WRAP_FROM else f"<td>{escaped(text)}</td>"
 
 
 def show_error(problem: PickwellError) -> None:

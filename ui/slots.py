@@ -15,11 +15,20 @@ from typing import Any
 import streamlit as st
 
 from review.assignment import Offer
-from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, in_words, letter, ordinal
+from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, card_letter, describe_order, place_ordinal
 from stats.verdicts import Order, Verdict
 from texts.escape import escaped
-from ui.keys import one_press_a_key
-from ui.pairs import TOO_SOON, Chosen, appeared, choice_bar, noted, seconds_drawn, seconds_shown, show_pair
+from ui.keys import ignore_repeated_keys
+from ui.pairs import (
+    TOO_SOON,
+    RecentChoice,
+    choice_bar,
+    note_shown,
+    oddity_note,
+    seconds_drawn,
+    seconds_shown,
+    show_pair,
+)
 
 REPEAT = 0.1
 """Seconds within which the same digit again is a held key or a double click, not a tie."""
@@ -31,10 +40,10 @@ WARNED = 1.0
 """Seconds that the warning must have been seen before Enter again saves the order as shown."""
 NONE_GOOD, ENTER = "NONE", "ENTER"
 SUBMITTING = (ENTER, NONE_GOOD)
-ALL, ENDS = "Order all", "Best and worst"
-WAY = "slots_way"
+ORDER_ALL, BEST_AND_WORST = "Order all", "Best and worst"
+MODE_KEY = "slots_way"
 """Where the session remembers which of the two it is."""
-AT_ONCE = "Two keys came at once and neither was counted. Press them again, one after the other."
+TWO_KEYS_AT_ONCE = "Two keys came at once and neither was counted. Press them again, one after the other."
 
 Save = Callable[[Order], bool]
 """Gets an order that was made, once, and says whether it saved it."""
@@ -74,10 +83,10 @@ def ask_order(
     offer: Offer,
     save: Save,
     *,
-    chosen: Chosen | None,
+    chosen: RecentChoice | None,
     shown: object | None = None,
     on_again: Callable[[int], bool] | None = None,
-    told: bool = False,
+    notes: bool = False,
     disabled: bool = False,
     between: Callable[[], None] = lambda: None,
     beside: Callable[[], None] = lambda: None,
@@ -100,7 +109,7 @@ def ask_order(
         between()
         _order_cards(offer, save, chosen=chosen, shown=shown, disabled=disabled, beside=beside)
         return
-    show_pair(*(reply.text for reply in offer.replies), chosen=chosen.choice if chosen else None, told=told)
+    show_pair(*(reply.text for reply in offer.replies), chosen=chosen.choice if chosen else None, notes=notes)
     between()
     choice_bar(
         offer.comparison_id,
@@ -114,7 +123,7 @@ def ask_order(
 
 def show_cards(
     offer: Offer,
-    given: Sequence[int | None] = (),
+    places: Sequence[int | None] = (),
     *,
     focus: int | None = None,
     chosen: bool = False,
@@ -134,12 +143,12 @@ def show_cards(
     across = len(offer.replies) // rows + len(offer.replies) % rows
     with st.container(key=f"pwgrid_{across}_{rows}_{offer.comparison_id}"):
         for card, reply in enumerate(offer.replies):
-            place = given[card] if card < len(given) else None
+            place = places[card] if card < len(places) else None
             marks = " pw-focus" * (card == focus) + " pw-done" * chosen + " pw-first" * (chosen and place == 1)
-            badge = f'<span class="pw-place">{ordinal(place)}</span>' if place else ""
+            badge = f'<span class="pw-place">{place_ordinal(place)}</span>' if place else ""
             key = f"<kbd>{card + 1}</kbd>" if keys else ""
             with st.container(key=f"pwcard_{offer.comparison_id}_{card}"):
-                title = f"Card {letter(card)} {key}{noted(reply.text)}"
+                title = f"Card {card_letter(card)} {key}{oddity_note(reply.text)}"
                 st.html(
                     f'<div class="pw-slot-head{marks}"><span>{title}</span>{badge}</div>'
                     f'<div class="pw-text pw-slot-text">{escaped(reply.text)}</div>'
@@ -148,22 +157,24 @@ def show_cards(
 
 
 def _order_cards(
-    offer: Offer, save: Save, *, chosen: Chosen | None, shown: object, disabled: bool, beside: Callable[[], None]
+    offer: Offer, save: Save, *, chosen: RecentChoice | None, shown: object, disabled: bool, beside: Callable[[], None]
 ) -> None:
     """The cards, and the bar with their keys; arguments as for `ask_order`."""
-    appeared(offer.comparison_id)
-    best_worst = len(offer.replies) == BEST_WORST_OF and st.session_state.get(WAY, ALL) == ENDS
+    note_shown(offer.comparison_id)
+    best_worst = len(offer.replies) == BEST_WORST_OF and st.session_state.get(MODE_KEY, ORDER_ALL) == BEST_AND_WORST
     if chosen is not None:
         order: Order = chosen.choice
         show_cards(offer, () if order.none_good else order.places, chosen=True)
-        _bar(offer, None, best_worst, save, f"Saved: {in_words(order)}.", beside, disabled)
+        _bar(offer, None, best_worst, save, f"Saved: {describe_order(order)}.", beside, disabled)
         return
     held = _held(offer, best_worst)
     cards = held.cards
     focus = cards.focus if isinstance(cards, Slots) else None
-    show_cards(offer, cards.given, focus=focus, keys=best_worst, below=partial(_card_button, offer, cards))
-    _bar(offer, cards, best_worst, save, cards.said, beside, disabled)
-    _scroll_to(".pw-prompt" if focus is None or not any(cards.given) else ".pw-focus", f"{offer.comparison_id} {focus}")
+    show_cards(offer, cards.places, focus=focus, keys=best_worst, below=partial(_card_button, offer, cards))
+    _bar(offer, cards, best_worst, save, cards.message, beside, disabled)
+    _scroll_to(
+        ".pw-prompt" if focus is None or not any(cards.places) else ".pw-focus", f"{offer.comparison_id} {focus}"
+    )
     held.drawn, held.presses, held.shown = cards, 0, shown
     held.draws += 1
     if isinstance(cards, Slots) and cards.warned:
@@ -182,7 +193,7 @@ def _held(offer: Offer, best_worst: bool) -> _Held:
     held = st.session_state.get("slots_held")
     kind = BestWorst if best_worst else Slots
     if not isinstance(held, _Held) or held.item_id != offer.comparison_id or not isinstance(held.cards, kind):
-        cards: Cards = BestWorst() if best_worst else Slots.fresh(len(offer.replies))
+        cards: Cards = BestWorst() if best_worst else Slots.empty(len(offer.replies))
         held = _Held(offer.comparison_id, cards, drawn=cards)
         st.session_state["slots_held"] = held
     return held
@@ -215,22 +226,22 @@ def _bar(
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.html(f'<div class="pw-hint{warning}" role="status">{escaped(said or _hint(cards))}</div>')
             if count == BEST_WORST_OF:
-                way = ENDS if best_worst else ALL
+                way = BEST_AND_WORST if best_worst else ORDER_ALL
                 st.segmented_control(
                     "How",
-                    [ALL, ENDS],
+                    [ORDER_ALL, BEST_AND_WORST],
                     default=way,
                     required=True,
-                    key=f"{WAY}_{way}",  # a new one for each way: one that has the browser's focus swallows keys
+                    key=f"{MODE_KEY}_{way}",  # a new one for each way: one that has the browser's focus swallows keys
                     on_change=_change_way,
-                    args=(f"{WAY}_{way}",),
+                    args=(f"{MODE_KEY}_{way}",),
                     label_visibility="collapsed",
                 )
         with st.container(key="slots_keys", horizontal=True, gap="xsmall"):
             for number in range(1, count + 1):
-                here = isinstance(cards, Slots) and cards.given[cards.focus] == number
+                here = isinstance(cards, Slots) and cards.places[cards.focus] == number
                 st.button(
-                    letter(number - 1) if best_worst else ordinal(number),
+                    card_letter(number - 1) if best_worst else place_ordinal(number),
                     key=f"slots_{'card' if best_worst else 'place'}_{number}",
                     shortcut=str(number),
                     type="primary" if here else "secondary",
@@ -262,11 +273,11 @@ def _bar(
                     args=(offer, save, none_good),
                 )
             beside()
-    one_press_a_key()
+    ignore_repeated_keys()
 
 
 def _change_way(key: str) -> None:
-    st.session_state[WAY] = st.session_state[key]
+    st.session_state[MODE_KEY] = st.session_state[key]
 
 
 def _hint(cards: Cards | None) -> str:
@@ -275,7 +286,7 @@ def _hint(cards: Cards | None) -> str:
     if cards.complete:
         return "Enter submits this order."
     if isinstance(cards, Slots):
-        return f"Card {letter(cards.focus)}: which place? 1 is best; the same one twice is a tie."
+        return f"Card {card_letter(cards.focus)}: which place? 1 is best; the same one twice is a tie."
     return "Which card is the best? Press its digit." if cards.best is None else "And which one is the worst?"
 
 
@@ -304,7 +315,7 @@ def _counts(item_id: int, name: str) -> _Held | None:
     held.presses += 1
     held.in_burst = held.presses > 1
     if held.in_burst:
-        held.cards, held.answers_enter = replace(held.drawn, said=AT_ONCE), False
+        held.cards, held.answers_enter = replace(held.drawn, message=TWO_KEYS_AT_ONCE), False
         return None
     held.answers_enter = name == ENTER
     return held
@@ -331,4 +342,4 @@ def _submitted(offer: Offer, save: Save, none_good: bool) -> None:
         order = Order(after.submitted)
     if save(order):
         st.session_state.pop("slots_held")
-        st.session_state["pair_chosen"] = Chosen(offer.comparison_id, order, held.shown, at=time.monotonic())
+        st.session_state["pair_chosen"] = RecentChoice(offer.comparison_id, order, held.shown, at=time.monotonic())

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from db.comparisons import OWN_WORD
+from db.comparisons import OWN_RANKING
 from db.models import (
     Comparison,
     Correction,
@@ -24,7 +24,7 @@ from intake.routing import has_reply_of_person
 
 
 @dataclass(frozen=True)
-class Story:
+class ProjectProgress:
     """How far a project has come, counted."""
 
     prompts: int
@@ -73,7 +73,7 @@ class Story:
         return "Read the results on the Evaluate page, look at where the model loses, and rank more pairs like those."
 
 
-def story(s: Session, *, project_id: int) -> Story:
+def project_progress(s: Session, *, project_id: int) -> ProjectProgress:
     """Count everything in the project."""
 
     def count(query: Select[Any]) -> int:
@@ -84,14 +84,14 @@ def story(s: Session, *, project_id: int) -> Story:
     responses = select(Response.id).where(Response.prompt_id.in_(prompts))
     comparisons = select(Comparison.id).where(Comparison.project_id == project_id)
     rankings = comparisons.join(Ranking, Ranking.comparison_id == Comparison.id).join(Ranking.reviewer)
-    ranked = rankings.where(OWN_WORD).distinct()
+    ranked = rankings.where(OWN_RANKING).distinct()
     ranked_by_people = count(ranked.where(Reviewer.simulated.is_(False)))
     corrections = select(Correction.id).join(Correction.reviewer).where(Correction.response_id.in_(responses))
     trainings = select(TrainingRun.id).where(TrainingRun.project_id == project_id)
     evaluations = select(Evaluation.id).where(Evaluation.project_id == project_id)
     judgments = select(Judgment.id).join(Judgment.pairing).join(Judgment.reviewer)
     judged = judgments.where(Pairing.evaluation_id.in_(evaluations), Judgment.verdict.is_not(None))
-    return Story(
+    return ProjectProgress(
         prompts=count(prompts.where(Prompt.synthetic.is_(False))),
         synthetic=count(prompts.where(Prompt.synthetic)),
         held_out=count(prompts.where(Prompt.held_out)),

@@ -19,11 +19,11 @@ from db.models.comparisons import (
     Comparison,
     ComparisonResponse,
     ComparisonState,
-    Drawn,
     Flag,
     Lease,
     Reveal,
-    draw_of,
+    SamplingReason,
+    random_order_of,
 )
 from db.models.evaluation import (
     Evaluation,
@@ -31,26 +31,26 @@ from db.models.evaluation import (
     JudgeRun,
     JudgeVerdict,
     Judgment,
+    JudgmentReason,
     Pairing,
     Peek,
-    SecondLook,
-    Tag,
+    RepeatJudgment,
     WantedCorrection,
 )
 from db.models.feedback import (
-    Chip,
     Correction,
     Criterion,
     CriterionChoice,
     Draft,
     Placement,
     Ranking,
+    RankingReason,
 )
-from db.models.history import Change
-from db.models.people import Guideline, Membership, NextBy, Project, Reviewer, Role
+from db.models.history import AuditRecord
+from db.models.people import Guideline, Membership, Project, QueueOrder, Reviewer, Role
 from db.models.prompts import Prompt, PromptSet, RoutingRule
 from db.models.release import ExportForm, ExportRun, Part, PushRun
-from db.models.responders import Adapter, Example, Layout, ModelVersion, Responder, ResponderKind
+from db.models.responders import Adapter, ChatLayout, FewShotExample, ModelVersion, Responder, ResponderKind
 from db.models.responses import Companion, GenerationRun, Response, Scope, TrialPrompt
 from db.models.runs import Run, RunStatus, Worker
 from db.models.training import (
@@ -72,11 +72,11 @@ __all__ = [
     "Adapter",
     "Assertion",
     "AssertionResult",
+    "AuditRecord",
     "Base",
     "BenchmarkRun",
     "BenchmarkScore",
-    "Change",
-    "Chip",
+    "ChatLayout",
     "Claim",
     "Companion",
     "Comparison",
@@ -86,11 +86,10 @@ __all__ = [
     "Criterion",
     "CriterionChoice",
     "Draft",
-    "Drawn",
     "Evaluation",
-    "Example",
     "ExportForm",
     "ExportRun",
+    "FewShotExample",
     "Flag",
     "GenerationRun",
     "Guess",
@@ -99,13 +98,12 @@ __all__ = [
     "JudgeRun",
     "JudgeVerdict",
     "Judgment",
-    "Layout",
+    "JudgmentReason",
     "LearningCurve",
     "Lease",
     "Membership",
     "Method",
     "ModelVersion",
-    "NextBy",
     "Pairing",
     "ParityCheck",
     "Part",
@@ -116,8 +114,11 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "PushRun",
+    "QueueOrder",
     "Ranking",
+    "RankingReason",
     "Recipe",
+    "RepeatJudgment",
     "Responder",
     "ResponderKind",
     "Response",
@@ -127,13 +128,12 @@ __all__ = [
     "RoutingRule",
     "Run",
     "RunStatus",
+    "SamplingReason",
     "Scope",
-    "SecondLook",
     "Snapshot",
     "SnapshotLeftOut",
     "Split",
     "StoredText",
-    "Tag",
     "TextRule",
     "Thumb",
     "TrainingRun",
@@ -144,6 +144,6 @@ __all__ = [
     "UtcDateTime",
     "WantedCorrection",
     "Worker",
-    "draw_of",
     "now",
+    "random_order_of",
 ]

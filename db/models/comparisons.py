@@ -20,11 +20,11 @@ class ComparisonState(StrEnum):
     """Offered: more people's rankings are wanted."""
     FULL = "FULL"
     """No longer offered: as many people have ranked it as its project wants."""
-    AWAY = "AWAY"
+    NOT_OFFERED = "AWAY"
     """Never offered: discarded, its responses nearly the same, or too many for a screen."""
 
 
-class Drawn(StrEnum):
+class SamplingReason(StrEnum):
     """How a Comparison came to the Reviewer who ranked it."""
 
     RANDOM = "RANDOM"
@@ -39,13 +39,13 @@ class Drawn(StrEnum):
     """Not drawn: the ranking came with a file, or is a manager's decision."""
 
 
-def draw_of(key: str) -> int:
+def random_order_of(key: str) -> int:
     """A place in a random order, 31 bits, computed from the key: the same in every run and on every database."""
     return int.from_bytes(hashlib.sha256(f"draw:{key}".encode()).digest()[:4]) >> 1
 
 
 def _draw(context: Any) -> int:
-    return draw_of(context.get_current_parameters()["key"])
+    return random_order_of(context.get_current_parameters()["key"])
 
 
 class Comparison(Base):
@@ -54,8 +54,8 @@ class Comparison(Base):
     __tablename__ = "comparison"
     __table_args__ = (
         UniqueConstraint("project_id", "key"),
-        Index("ix_comparison_breadth", "project_id", "state", "people", "draw"),
-        Index("ix_comparison_draw", "project_id", "state", "draw"),
+        Index("ix_comparison_breadth", "project_id", "state", "people", "random_order"),
+        Index("ix_comparison_random_order", "project_id", "state", "random_order"),
         Index("ix_comparison_contested", "project_id", "contested"),
         Index("ix_comparison_gold", "project_id", "gold"),
     )
@@ -65,7 +65,7 @@ class Comparison(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
     key: Mapped[str]
     """The response ids in order, so that the same set is never offered twice."""
-    draw: Mapped[int] = mapped_column(default=_draw)
+    random_order: Mapped[int] = mapped_column(default=_draw)
     """Its place in the queue's random order."""
     state: Mapped[ComparisonState] = mapped_column(enum(ComparisonState), default=ComparisonState.OPEN)
     people: Mapped[int] = mapped_column(default=0)
@@ -127,7 +127,7 @@ class Lease(Base):
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
     reviewer_id: Mapped[int] = mapped_column(ForeignKey("reviewer.id"), primary_key=True, index=True)
     until: Mapped[datetime]
-    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.RANDOM)
+    sampling_reason: Mapped[SamplingReason] = mapped_column(enum(SamplingReason), default=SamplingReason.RANDOM)
 
 
 class Reveal(Base):

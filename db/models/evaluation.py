@@ -106,13 +106,13 @@ class Judgment(Base):
     reviewer: Mapped[Reviewer] = relationship()
 
 
-class SecondLook(Base):
+class RepeatJudgment(Base):
     """A test-retest repeat: the same pair shown to the same Reviewer again, unannounced, sides swapped.
 
     Its verdict measures how consistent the Reviewer is, and counts for nothing else.
     """
 
-    __tablename__ = "second_look"
+    __tablename__ = "repeat_judgment"
     __table_args__ = (CheckConstraint("(verdict IS NULL) = (judged_at IS NULL)", name="judged_has_verdict"),)
 
     judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True)
@@ -126,10 +126,10 @@ class SecondLook(Base):
     judgment: Mapped[Judgment] = relationship()
 
 
-class Tag(Base):
+class JudgmentReason(Base):
     """A short reason that a Reviewer adds to a Judgment after the verdict."""
 
-    __tablename__ = "tag"
+    __tablename__ = "judgment_reason"
 
     judgment_id: Mapped[int] = mapped_column(ForeignKey("judgment.id"), primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)
@@ -175,7 +175,7 @@ class JudgeVerdict(Base):
     candidate_left: Mapped[bool] = mapped_column(primary_key=True)
     verdict: Mapped[Verdict | None] = mapped_column(enum(Verdict))
     """None where the judge's reply names no verdict."""
-    said: Mapped[str]
+    reply: Mapped[str]
     """The judge's reply, cut to what is needed."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from db.models.base import Base, enum, now
-from db.models.comparisons import Comparison, Drawn
+from db.models.comparisons import Comparison, SamplingReason
 from db.models.people import Reviewer
 from db.models.responses import Response
 
@@ -26,18 +26,18 @@ class Ranking(Base):
             "reviewer_id",
             "adjudicates",
             unique=True,
-            sqlite_where=text("undone_at IS NULL AND drawn <> 'REPEAT'"),
-            postgresql_where=text("undone_at IS NULL AND drawn <> 'REPEAT'"),
+            sqlite_where=text("undone_at IS NULL AND sampling_reason <> 'REPEAT'"),
+            postgresql_where=text("undone_at IS NULL AND sampling_reason <> 'REPEAT'"),
         ),
         Index(
             "uq_ranking_repeat",
             "comparison_id",
             "reviewer_id",
             unique=True,
-            sqlite_where=text("undone_at IS NULL AND drawn = 'REPEAT'"),
-            postgresql_where=text("undone_at IS NULL AND drawn = 'REPEAT'"),
+            sqlite_where=text("undone_at IS NULL AND sampling_reason = 'REPEAT'"),
+            postgresql_where=text("undone_at IS NULL AND sampling_reason = 'REPEAT'"),
         ),
-        Index("ix_ranking_standing_of", "reviewer_id", "undone_at", "adjudicates", "drawn", "comparison_id"),
+        Index("ix_ranking_standing_of", "reviewer_id", "undone_at", "adjudicates", "sampling_reason", "comparison_id"),
         Index(
             "uq_ranking_adjudication",
             "comparison_id",
@@ -56,7 +56,7 @@ class Ranking(Base):
     """The guideline version in force at the time; None where the project had no guideline yet."""
     adjudicates: Mapped[bool] = mapped_column(default=False)
     """Whether it is a manager's decision between others' rankings, not the manager's own; those rankings stay."""
-    drawn: Mapped[Drawn] = mapped_column(enum(Drawn), default=Drawn.NONE)
+    sampling_reason: Mapped[SamplingReason] = mapped_column(enum(SamplingReason), default=SamplingReason.NONE)
     both_bad: Mapped[bool] = mapped_column(default=False)
     """Whether none of the responses could be sent; then all share place 1."""
     reason: Mapped[str | None]
@@ -91,10 +91,10 @@ class Placement(Base):
     response: Mapped[Response] = relationship()
 
 
-class Chip(Base):
+class RankingReason(Base):
     """A short reason that a Reviewer adds to a Ranking after the choice."""
 
-    __tablename__ = "chip"
+    __tablename__ = "ranking_reason"
 
     ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)

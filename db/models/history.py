@@ -9,13 +9,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from db.models.base import Base, now, refuse
 
 
-class Change(Base):
+class AuditRecord(Base):
     """An audit record: one row that was added, changed or deleted, by whom and when. The database refuses to alter it.
 
     It names the project, comparison and response without foreign keys, so that it can outlive them.
     """
 
-    __tablename__ = "change"
+    __tablename__ = "audit_record"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int | None] = mapped_column(index=True)
@@ -36,4 +36,9 @@ class Change(Base):
 
 
 for verb in ("UPDATE", "DELETE"):
-    refuse(Change.__table__, f"change_no_{verb.lower()}", on=verb, sentence="The audit trail is only ever added to.")
+    refuse(
+        AuditRecord.__table__,
+        f"audit_record_no_{verb.lower()}",
+        on=verb,
+        sentence="The audit trail is only ever added to.",
+    )

@@ -20,7 +20,7 @@ class Role(StrEnum):
     """Judges blind."""
 
 
-class NextBy(StrEnum):
+class QueueOrder(StrEnum):
     """The order in which a Project's queue gives comparisons to reviewers."""
 
     RANDOM = "RANDOM"
@@ -44,7 +44,7 @@ class Project(Base):
     """Number of people to rank each comparison of the overlap share; one ranks each of the rest. None for no limit."""
     overlap_share: Mapped[float] = mapped_column(default=1.0)
     """Share of comparisons that `people_wanted` people rank, in (0, 1]."""
-    next_by: Mapped[NextBy] = mapped_column(enum(NextBy), default=NextBy.RANDOM)
+    queue_order: Mapped[QueueOrder] = mapped_column(enum(QueueOrder), default=QueueOrder.RANDOM)
     repeat_share: Mapped[float] = mapped_column(default=0.0)
     """Share of the pairs given to a reviewer that they ranked before, sides swapped; in [0, 0.2]."""
     authors_rank: Mapped[bool] = mapped_column(default=False)

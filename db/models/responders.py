@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from db.models.base import Base, enum, now
 
 
-class Layout(StrEnum):
+class ChatLayout(StrEnum):
     """How a conversation becomes one text for a model that has no chat template of its own."""
 
     ALPACA = "ALPACA"
@@ -48,7 +48,7 @@ class ModelVersion(Base):
     """Hash of the weights (of an added adapter, of its own weights); None for a hub id never downloaded here."""
     template_hash: Mapped[str | None]
     """Hash of the chat template that it was trained and is served with."""
-    layout: Mapped[Layout | None] = mapped_column(enum(Layout))
+    layout: Mapped[ChatLayout | None] = mapped_column(enum(ChatLayout))
     """The layout used instead of a chat template; None where the model has its own template."""
     stop_tokens: Mapped[str | None]
     """The tokens that end its replies, as text, separated by spaces."""
@@ -125,12 +125,12 @@ class Responder(Base):
     version: Mapped[int] = mapped_column(default=1)
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("responder.id"))
     """The version that it was made from."""
-    kept: Mapped[bool] = mapped_column(default=True)
+    listed: Mapped[bool] = mapped_column(default=True)
     """False for a Responder that was only tried out; only the workbench shows it."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
     model_version: Mapped[ModelVersion | None] = relationship()
-    examples: Mapped[list["Example"]] = relationship(order_by="Example.place")
+    examples: Mapped[list["FewShotExample"]] = relationship(order_by="FewShotExample.place")
     parent: Mapped["Responder | None"] = relationship(remote_side=[id])
 
     @property
@@ -139,10 +139,10 @@ class Responder(Base):
         return f"{self.name} (simulated)" if self.simulated else self.name
 
 
-class Example(Base):
+class FewShotExample(Base):
     """A few-shot example: a prompt with its reply, shown to a Responder before each prompt."""
 
-    __tablename__ = "example"
+    __tablename__ = "few_shot_example"
 
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"), primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True)

@@ -95,7 +95,7 @@ class Thumb(Base):
     split: Mapped[Split] = mapped_column(enum(Split))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
-    up: Mapped[bool]
+    label: Mapped[bool]
     """Whether it could be sent."""
     ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), index=True)
 

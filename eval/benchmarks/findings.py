@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.models import BenchmarkRun, BenchmarkScore, ModelVersion
-from eval.benchmarks.runs import named
-from stats.paired import Difference, NotComparable, Score, ScoreChange, differences
+from eval.benchmarks.runs import model_label
+from stats.paired import IncomparableScores, Score, ScoreChange, ScoreDifference, score_differences
 
 
-def scores_of(s: Session, *, model_version_id: int, quantised: bool = False) -> list[Score]:
+def load_scores(s: Session, *, model_version_id: int, quantised: bool = False) -> list[Score]:
     """What was measured of a model in any project, newest first; tasks of runs that failed later count too."""
     rows = s.execute(
         select(BenchmarkScore, BenchmarkRun.measured_by)
@@ -27,7 +27,7 @@ def scores_of(s: Session, *, model_version_id: int, quantised: bool = False) -> 
     ]
 
 
-def newest(scores: Iterable[Score]) -> list[Score]:
+def newest_scores(scores: Iterable[Score]) -> list[Score]:
     """The newest of each task and metric, by name."""
     by_name: dict[tuple[str, str], Score] = {}
     for score in scores:
@@ -49,13 +49,13 @@ def value_rows(by_model: Mapping[str, Sequence[Score]]) -> list[dict[str, object
 
 
 @dataclass(frozen=True)
-class ModelContrast:
+class ModelComparison:
     """A model beside what it is held to, on the same examples."""
 
     model: str
     reference: str
-    differences: tuple[Difference, ...]
-    not_compared: tuple[NotComparable, ...]
+    differences: tuple[ScoreDifference, ...]
+    not_compared: tuple[IncomparableScores, ...]
 
     @property
     def summary(self) -> str:
@@ -71,19 +71,19 @@ class ModelContrast:
         return f"{words} {undecided} without a difference that so few examples can show{hidden}."
 
 
-def contrasts(s: Session, *, version: ModelVersion) -> list[ModelContrast]:
+def compare_with_references(s: Session, *, version: ModelVersion) -> list[ModelComparison]:
     """The model against its base (the model it was made from), and in four bits against itself as stored."""
-    stored = scores_of(s, model_version_id=version.id)
-    four_bits = scores_of(s, model_version_id=version.id, quantised=True)
+    stored = load_scores(s, model_version_id=version.id)
+    four_bits = load_scores(s, model_version_id=version.id, quantised=True)
     pairs = []
     if version.parent is not None and stored:
-        pairs.append((version.name, stored, version.parent.name, scores_of(s, model_version_id=version.parent.id)))
+        pairs.append((version.name, stored, version.parent.name, load_scores(s, model_version_id=version.parent.id)))
     if four_bits:
-        pairs.append((named(version, quantised=True), four_bits, version.name, stored))
+        pairs.append((model_label(version, quantised=True), four_bits, version.name, stored))
     contrasts_of_model = []
     for model, scores, reference, held_to in pairs:
-        results = differences(held_to, scores)
-        compared = tuple(result for result in results if isinstance(result, Difference))
-        refused = tuple(result for result in results if isinstance(result, NotComparable))
-        contrasts_of_model.append(ModelContrast(model, reference, compared, refused))
+        results = score_differences(held_to, scores)
+        compared = tuple(result for result in results if isinstance(result, ScoreDifference))
+        refused = tuple(result for result in results if isinstance(result, IncomparableScores))
+        contrasts_of_model.append(ModelComparison(model, reference, compared, refused))
     return contrasts_of_model

@@ -24,7 +24,7 @@ from typing import Any
 from db.models import Adapter
 from errors import PickwellError, missing_package, requirement_file
 from eval.benchmarks.scores import is_by_chat, read_results, scores_in
-from eval.benchmarks.tasks import is_local, local_task
+from eval.benchmarks.tasks import is_local, read_task_file
 from llm.folder import is_hub_id
 from stats.paired import Score
 
@@ -69,7 +69,7 @@ class TaskScores:
     """How it was asked: versions, examples shown before, by the chat template or not, seed."""
 
 
-Say = Callable[[str, int, int], None]
+ReportProgress = Callable[[str, int, int], None]
 """Takes what goes on, how many examples of all are done, and how many there are; what it raises comes through."""
 
 
@@ -81,16 +81,16 @@ class TaskFailed(BenchmarkFailed):
     """A task that cannot be asked, while others can."""
 
 
-def not_installed() -> str | None:
+def missing_lm_eval() -> str | None:
     """What to do where lm-eval is not installed, which is optional; none where it is."""
     if find_spec("lm_eval") is not None:
         return None
     return missing_package("Asking benchmarks", "lm-eval", pip=["--no-deps", "-r", requirement_file("benchmarks")])
 
 
-def measured_by() -> str:
+def describe_measurement() -> str:
     """What measures here: lm-eval with its version, the precision and how tasks are asked. Raises `BenchmarkFailed`."""
-    if lacking := not_installed():
+    if lacking := missing_lm_eval():
         raise BenchmarkFailed(lacking)
     import torch
 
@@ -100,7 +100,7 @@ def measured_by() -> str:
     return f"lm-eval {version('lm_eval')}, {where}, {HOW}"
 
 
-def measure(request: BenchmarkRequest, say: Say) -> Iterator[tuple[str, TaskScores | PickwellError]]:
+def measure(request: BenchmarkRequest, say: ReportProgress) -> Iterator[tuple[str, TaskScores | PickwellError]]:
     """Ask the model each task; gives its scores as it ends, or why it cannot be asked.
 
     Raises `BenchmarkFailed` and `BrokenModel` where none can be asked any more.
@@ -216,7 +216,7 @@ def load_task(manager: Any, asked: str, *, examples: int | None) -> LoadedTask:
 
     Raises `TaskFailed`, `BadFile` and `NotFound`.
     """
-    config: Any = local_task(asked) if is_local(asked) else asked
+    config: Any = read_task_file(asked) if is_local(asked) else asked
     name = str(config["task"]) if is_local(asked) else asked
     if is_local(asked):
         _refuse_foreign_metrics(config, Path(asked).name)
@@ -320,7 +320,7 @@ def _load_model(request: BenchmarkRequest) -> Any:
     from lm_eval.models.huggingface import HFLM
 
     from training.trainer.cpu import use_every_core, use_onednn
-    from training.trainer.weights import load_model, load_tokenizer, on_gpu
+    from training.trainer.weights import has_cuda, load_model, load_tokenizer
 
     if request.quantised and find_spec("bitsandbytes") is None:
         raise BenchmarkFailed(missing_package("Loading in four bits", "bitsandbytes"))
@@ -329,9 +329,9 @@ def _load_model(request: BenchmarkRequest) -> Any:
     tokenizer = load_tokenizer(request.location, expected=None)
     with _gpu_memory_told():
         model = load_model(request.location, adapter=Adapter.QLORA if request.quantised else Adapter.LORA)
-        if on_gpu() and not request.quantised:
+        if has_cuda() and not request.quantised:
             model.to("cuda")
-    return HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_GPU if on_gpu() else BATCH)
+    return HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_GPU if has_cuda() else BATCH)
 
 
 def ask(task: LoadedTask, evaluate: Callable[[LoadedTask, Path], None], *, folder: Path) -> TaskScores:

@@ -12,13 +12,20 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.lookup import refuse_retired, the_model
+from db.lookup import get_model, refuse_retired
 from db.models import BenchmarkRun, BenchmarkScore, ModelVersion, Responder, Role, RunStatus
-from db.people import require
+from db.people import require_role
 from db.session import reading, session
 from errors import BrokenModel, NotFound, PickwellError, Refused
-from eval.benchmarks.measure import BenchmarkFailed, BenchmarkRequest, Say, TaskScores, measure, measured_by
-from eval.benchmarks.tasks import changed_since, checked_tasks
+from eval.benchmarks.measure import (
+    BenchmarkFailed,
+    BenchmarkRequest,
+    ReportProgress,
+    TaskScores,
+    describe_measurement,
+    measure,
+)
+from eval.benchmarks.tasks import changed_since, clean_tasks
 from files import MANIFEST, read_json, write_json
 from jobs.progress import Progress
 from jobs.runs import Resources
@@ -50,19 +57,21 @@ def request_benchmark(
 
     Raises `NotFound`, `BadFile`, `BrokenModel`, and `Refused` for a retired model or while the same is under way.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    version = the_model(s, model_version_id)
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    version = get_model(s, model_version_id)
     refuse_retired(version)
     if examples is not None and not 1 <= examples <= MOST_EXAMPLES:
         raise Refused(f"Ask between 1 and {MOST_EXAMPLES:,} examples of each task.")
-    wanted = checked_tasks(tasks)
+    wanted = clean_tasks(tasks)
     _refuse_broken(version)
     # two tabs that ask for the same at once wait for each other
     s.get(ModelVersion, version.id, with_for_update={"key_share": True})
-    for other in benchmarks(s, model_version_ids=[version.id]):
+    for other in list_benchmark_runs(s, model_version_ids=[version.id]):
         same = (other.quantised, other.examples, set(other.tasks)) == (quantised, examples, set(wanted))
         if same and not other.status.ended:
-            raise Refused(f"{named(version, quantised=quantised)} is being asked this already. Wait for the result.")
+            raise Refused(
+                f"{model_label(version, quantised=quantised)} is being asked this already. Wait for the result."
+            )
     run = BenchmarkRun(
         project_id=project_id,
         model_version_id=version.id,
@@ -83,10 +92,10 @@ def _refuse_broken(version: ModelVersion) -> None:
             raise BrokenModel(f"The adapter of {version.name} is gone from {version.adapter_folder}. Put it back.")
         _refuse_broken(version.parent)
     else:
-        check_model_folder(version.location, templated=False)
+        check_model_folder(version.location, needs_template=False)
 
 
-def model_named(s: Session, *, project_id: int, name: str) -> ModelVersion:
+def find_model(s: Session, *, project_id: int, name: str) -> ModelVersion:
     """A model by its name, or by that of a Responder that answers with it. Raises `NotFound` and `Refused`."""
     version = s.scalar(select(ModelVersion).where(ModelVersion.name == name))
     if version is not None:
@@ -102,12 +111,12 @@ def model_named(s: Session, *, project_id: int, name: str) -> ModelVersion:
     return responder.model_version
 
 
-def named(version: ModelVersion, *, quantised: bool) -> str:
+def model_label(version: ModelVersion, *, quantised: bool) -> str:
     """The model as screens call it."""
     return f"{version.name} in four bits" if quantised else version.name
 
 
-def benchmarks(s: Session, *, model_version_ids: Sequence[int]) -> Sequence[BenchmarkRun]:
+def list_benchmark_runs(s: Session, *, model_version_ids: Sequence[int]) -> Sequence[BenchmarkRun]:
     """Every project's BenchmarkRuns on these models, newest first: models belong to all."""
     return s.scalars(
         select(BenchmarkRun)
@@ -117,7 +126,7 @@ def benchmarks(s: Session, *, model_version_ids: Sequence[int]) -> Sequence[Benc
     ).all()
 
 
-def to_watch(runs: Iterable[BenchmarkRun], *, project_id: int) -> list[BenchmarkRun]:
+def runs_to_watch(runs: Iterable[BenchmarkRun], *, project_id: int) -> list[BenchmarkRun]:
     """A project's runs under way, and those that did not end well and were not made up for; of runs newest first."""
     latest: dict[tuple[int, bool], BenchmarkRun] = {}
     for run in runs:
@@ -139,10 +148,10 @@ class BenchmarkTarget:
     @property
     def name(self) -> str:
         """As screens call it."""
-        return named(self.version, quantised=self.quantised)
+        return model_label(self.version, quantised=self.quantised)
 
 
-def asked_already(
+def find_earlier_runs(
     runs: Sequence[BenchmarkRun], targets: Iterable[BenchmarkTarget], *, tasks: Sequence[str], examples: int | None
 ) -> dict[BenchmarkTarget, BenchmarkRun]:
     """The run that asks or has asked a model all of this, of those where there is one, so that it is not asked twice.
@@ -168,7 +177,7 @@ def asked_already(
     return {target: by_target[key] for target, key in keys.items() if key in by_target}
 
 
-Measure = Callable[[BenchmarkRequest, Say], Iterable[tuple[str, TaskScores | PickwellError]]]
+Measure = Callable[[BenchmarkRequest, ReportProgress], Iterable[tuple[str, TaskScores | PickwellError]]]
 
 
 def resources(run: BenchmarkRun) -> Resources:
@@ -176,7 +185,7 @@ def resources(run: BenchmarkRun) -> Resources:
     return Resources(gpus=1)
 
 
-def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[], str] = measured_by) -> None:
+def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[], str] = describe_measurement) -> None:
     """Measure one model and keep each task's scores in a transaction of its own.
 
     Raises `BenchmarkFailed` and other `PickwellError`s with a sentence, and `jobs.progress.RunLost`.
@@ -220,7 +229,7 @@ def _done_before(progress: Progress, measured_by: str, file: Path) -> dict[str, 
     return {}
 
 
-def _reporter(progress: Progress) -> Say:
+def _reporter(progress: Progress) -> ReportProgress:
     """What writes where a run stands, at most once a second unless it is something new."""
     last = ("", float("-inf"))
 

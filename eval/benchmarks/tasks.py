@@ -48,7 +48,7 @@ class Preset:
 
     task: str
     label: str
-    says: str
+    description: str
     tokens: float
     """Read for an example: every choice with its prompt, guessed from the published data."""
 
@@ -70,7 +70,7 @@ def is_local(task: str) -> bool:
     return task.endswith((".yaml", ".yml")) or "/" in task
 
 
-def checked_tasks(tasks: Iterable[str]) -> list[str]:
+def clean_tasks(tasks: Iterable[str]) -> list[str]:
     """The tasks without repeats, files by their whole path; lm-eval's names are looked up when it runs.
 
     Raises `Refused`, `NotFound` and `BadFile`.
@@ -81,24 +81,24 @@ def checked_tasks(tasks: Iterable[str]) -> list[str]:
             task = str(_file(task) or task)
         elif not TASK_NAME.fullmatch(task):
             raise Refused(f"“{task[:60]}” is no name of a task. Take one of lm-eval's, or a path that ends in .yaml.")
-        if by_label.setdefault(label_of(task), task) != task:
+        if by_label.setdefault(task_label(task), task) != task:
             raise Refused("Two of these tasks have one name. Rename one in its file, under task.")
     if not by_label:
         raise Refused("Choose at least one benchmark.")
     return list(by_label.values())
 
 
-def label_of(task: str) -> str:
+def task_label(task: str) -> str:
     """The name under which a task's scores are kept. Raises `NotFound` and `BadFile` for a task file."""
-    return str(local_task(task)["task"]) if is_local(task) else task
+    return str(read_task_file(task)["task"]) if is_local(task) else task
 
 
-def labels(tasks: Iterable[str]) -> list[str]:
+def task_labels(tasks: Iterable[str]) -> list[str]:
     """The tasks as people read them; a task file that is gone by its name."""
     read = []
     for task in tasks:
         try:
-            read.append(label_of(task))
+            read.append(task_label(task))
         except PickwellError:
             read.append(Path(task).name)
     return read
@@ -109,13 +109,13 @@ def changed_since(task: str, when: datetime) -> bool:
     if not is_local(task):
         return False
     try:
-        files = [task, *local_task(task)["dataset_kwargs"]["data_files"].values()]
+        files = [task, *read_task_file(task)["dataset_kwargs"]["data_files"].values()]
         return any(Path(file).stat().st_mtime > when.timestamp() for file in files)
     except (PickwellError, OSError):
         return False
 
 
-def local_task(path: str) -> dict[str, Any]:
+def read_task_file(path: str) -> dict[str, Any]:
     """A task file as lm-eval takes it, its data named by whole paths. Raises `NotFound` and `BadFile`."""
     file = _file(path)
     if file is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from stats.estimates import CannotEstimate, Estimated, Interval
 from stats.intervals import proportion
-from stats.judge_labels import LEAST_PROMPTS, WithJudge, with_judge
+from stats.judge_labels import LEAST_PROMPTS, JudgeAssistedRate, judge_assisted_rates
 from stats.verdicts import Outcome, Verdict
 from stats.vote_agreement import vote_agreement
 from stats.votes import Votes, as_votes
@@ -31,7 +31,7 @@ fewer than 20 prompts r is not known. A judge whose agreement with people may be
 
 
 @dataclass(frozen=True)
-class TwiceJudged:
+class SwappedVerdicts:
     """What a model judge said of the candidate's and a baseline's reply to one prompt, in both orders."""
 
     prompt: str
@@ -53,7 +53,7 @@ class TwiceJudged:
 
 
 @dataclass(frozen=True)
-class PersonsVote:
+class PersonVote:
     """One verdict of a reviewer, as seen from the candidate."""
 
     prompt: str
@@ -65,7 +65,7 @@ class PersonsVote:
 
 
 @dataclass(frozen=True)
-class Orders:
+class OrderEffects:
     """What the two orders tell of a judge by itself."""
 
     pairs: int
@@ -85,7 +85,7 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class Measures:
+class JudgeAgreement:
     """How far a judge goes with people, on pairs that both judged."""
 
     pairs: int
@@ -117,7 +117,7 @@ def one_verdict(candidate_left: Verdict | None, candidate_right: Verdict | None)
     return first if first is second else Outcome.TIE
 
 
-def orders(judged: Sequence[TwiceJudged]) -> Orders:
+def order_effects(judged: Sequence[SwappedVerdicts]) -> OrderEffects:
     """Turned verdicts, the favour of a place, and answers that name no verdict."""
     verdicts = [(pair.candidate_left, pair.candidate_right) for pair in judged if not pair.identical]
     read = [(left, right) for left, right in verdicts if left and right]
@@ -128,7 +128,7 @@ def orders(judged: Sequence[TwiceJudged]) -> Orders:
         from scipy.stats import binomtest
 
         p_value = float(binomtest(first, first + second).pvalue)
-    return Orders(
+    return OrderEffects(
         pairs=len(verdicts),
         unreadable=sum((left is None) + (right is None) for left, right in verdicts),
         read=len(read),
@@ -139,7 +139,7 @@ def orders(judged: Sequence[TwiceJudged]) -> Orders:
     )
 
 
-def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Measures:
+def judge_agreement(people: Sequence[PersonVote], judged: Sequence[SwappedVerdicts]) -> JudgeAgreement:
     """Agreement, alpha and r on the pairs that people and the judge were both asked about."""
     outcomes = {(pair.prompt, pair.baseline): pair.outcome for pair in judged if not pair.identical}
     judge = {pair: outcome.score for pair, outcome in outcomes.items() if outcome is not None}
@@ -155,7 +155,7 @@ def measures(people: Sequence[PersonsVote], judged: Sequence[TwiceJudged]) -> Me
     without_ties, without_ties_interval = _share(decided, "on no pair did one side win")
     none = CannotEstimate("no pair was judged by people, with a clear majority, and by the model.")
     agreed = vote_agreement(_as_two(most, judge)) if most else None
-    return Measures(
+    return JudgeAgreement(
         pairs=len(most),
         agreement=agreement,
         interval=interval,
@@ -207,9 +207,9 @@ def _correlation(people: Sequence[float], judge: Sequence[float]) -> Estimated[f
     return float(np.corrcoef(people, judge)[0, 1])
 
 
-def helped(
-    people: Sequence[PersonsVote], judged: Sequence[TwiceJudged], *, candidate: str, baseline: str
-) -> Estimated[WithJudge]:
+def assisted_rate(
+    people: Sequence[PersonVote], judged: Sequence[SwappedVerdicts], *, candidate: str, baseline: str
+) -> Estimated[JudgeAssistedRate]:
     """People's win rate against one baseline with the judge's help; all votes and pairs are of that contrast.
 
     A pair that the judge's answers leave open counts as its tie here: were it left out, the prompts would be no random
@@ -227,11 +227,11 @@ def helped(
         candidate=candidate,
         by_model=by_model,
     )
-    rates = with_judge(votes.person_votes, votes.model_votes)
+    rates = judge_assisted_rates(votes.person_votes, votes.model_votes)
     return rates[0] if rates else CannotEstimate("the model judged no pair of this contrast.")
 
 
-def why_not(judge: Measures) -> str:
+def reason_against_use(judge: JudgeAgreement) -> str:
     """Why a judge is not to be used beside people, as a sentence; empty where it may be."""
     if judge.prompts < LEAST_PROMPTS:
         return (
@@ -255,7 +255,7 @@ def why_not(judge: Measures) -> str:
     return ""
 
 
-def gain_in_words(rate: WithJudge) -> str:
+def describe_gain(rate: JudgeAssistedRate) -> str:
     """What the help is worth."""
     start = "That is next to nothing: as" if rate.gain < 1.05 else "As"
     return f"{start} if people had judged {max(rate.gain, 1.0):.2f} times as many pairs."

@@ -6,8 +6,8 @@ Its own win rate is told nowhere: only how far it goes with people, and what peo
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eval.judge.agreement import Measures, Orders, gain_in_words
-from eval.judge.results import Beside, Helped, JudgeFindings, judge_label
+from eval.judge.agreement import JudgeAgreement, OrderEffects, describe_gain
+from eval.judge.results import AssistedRate, JudgeComparison, JudgeFindings, judge_label
 from eval.report.blocks import Block, Dot, Picture, Section, Sentence, Sentences, Sheet, dot
 from eval.report.findings import WIN_RATE
 from eval.report.results import Results
@@ -25,7 +25,7 @@ LEFT_BY_LOT = (
 
 
 @dataclass(frozen=True)
-class BesideReport:
+class JudgeComparisonReport:
     """A judge beside one kind of reviewer."""
 
     simulated: bool
@@ -48,11 +48,11 @@ class JudgeReport:
     used: str
     """Where a figure with its help stands, in words."""
     cautions: Sentences
-    beside: tuple[BesideReport, ...]
+    comparisons: tuple[JudgeComparisonReport, ...]
     instructions: str
 
 
-def judge_reports(
+def build_judge_reports(
     judges: Sequence[JudgeFindings], people: Results, *, left_out: Sequence[str] = ()
 ) -> tuple[JudgeReport, ...]:
     """All judges of one Evaluation, numbered as they were asked for.
@@ -61,7 +61,7 @@ def judge_reports(
         people: the Evaluation's results, whose reviewers the judges stand beside.
         left_out: sentences on pairs that no judge was asked about.
     """
-    agreements = [verdicts.figures.agreement for verdicts in people.verdicts]
+    agreements = [verdicts.figures.agreement for verdicts in people.by_reviewers]
     reports = []
     for number, judge in enumerate(judges, start=1):
         run, responder = judge.run, judge.run.responder
@@ -85,7 +85,7 @@ def judge_reports(
                 who=Sheet("Who it is", who),
                 used=f"beside people's, against {', '.join(used)}; in no other figure" if used else "in no figure",
                 cautions=Sentences(tuple(map(Sentence, cautions))),
-                beside=tuple(_beside(beside, own, judge.orders) for beside, own in besides),
+                comparisons=tuple(_beside(beside, own, judge.orders) for beside, own in besides),
                 instructions=instructions,
             )
         )
@@ -124,7 +124,7 @@ def _cautions(judge: JudgeFindings, *, used: bool, of: int) -> Iterable[str]:
         )
 
 
-def _beside(beside: Beside, own: VoteAgreement, orders: Orders) -> BesideReport:
+def _beside(beside: JudgeComparison, own: VoteAgreement, orders: OrderEffects) -> JudgeComparisonReport:
     m = beside.measures
     dots: tuple[Dot, ...] = ()
     turned = ("Verdicts that turn with the order", f"{in_words(orders.turned_share)} of {orders.read:,} pairs")
@@ -172,7 +172,7 @@ def _beside(beside: Beside, own: VoteAgreement, orders: Orders) -> BesideReport:
             ("Always the first, always the second reply", always),
             unread,
         ]
-    return BesideReport(
+    return JudgeComparisonReport(
         simulated=beside.simulated,
         sentence=Sentence(sentence),
         same=Picture(dots, "say the same"),
@@ -182,7 +182,7 @@ def _beside(beside: Beside, own: VoteAgreement, orders: Orders) -> BesideReport:
     )
 
 
-def _help(contrast: Helped, *, simulated: bool) -> tuple[Block, ...]:
+def _help(contrast: AssistedRate, *, simulated: bool) -> tuple[Block, ...]:
     figure = contrast.figure
     if isinstance(figure, CannotEstimate):
         return (Sentence(f"No figure with the judge's help: {figure.reason}"),)
@@ -193,7 +193,7 @@ def _help(contrast: Helped, *, simulated: bool) -> tuple[Block, ...]:
     sentence = (
         f"With the model judge's help the win rate is {numbers}; by {who} {figure.people:.0%} "
         f"[{in_words(figure.people_interval, '.0%')}], on {figure.both:,} prompts that both judged and "
-        f"{figure.judge_only:,} that the model judged alone. {gain_in_words(figure)}"
+        f"{figure.judge_only:,} that the model judged alone. {describe_gain(figure)}"
     )
     name = contrast.baseline
     dots = (
@@ -203,6 +203,6 @@ def _help(contrast: Helped, *, simulated: bool) -> tuple[Block, ...]:
     return Sentence(sentence), Picture(dots, WIN_RATE)
 
 
-def _alpha(agreement: Measures | VoteAgreement) -> str:
+def _alpha(agreement: JudgeAgreement | VoteAgreement) -> str:
     ends = "" if isinstance(agreement.alpha, CannotEstimate) else f"; 95 % {in_words(agreement.alpha_interval, '.2f')}"
     return in_words(agreement.alpha, ".2f") + ends

@@ -10,7 +10,7 @@ import re
 from llm.template import TURN_MARK, user_text
 from stats.verdicts import Verdict
 
-LONGEST_SAID = 200
+LONGEST_ANSWER = 200
 ANSWERS = {"A": Verdict.LEFT, "B": Verdict.RIGHT, "TIE": Verdict.TIE, "BOTH BAD": Verdict.BOTH_BAD}
 QUESTION = "Which reply is better? Answer with exactly one of: A, B, TIE, BOTH BAD."
 
@@ -66,7 +66,7 @@ def _contained(text: str) -> str:
     return TURN_MARK.sub(lambda mark: f"{mark.group()[0]} {mark.group()[1:]}", escaped)
 
 
-def verdict_in(answer: str, *, cut: bool = False) -> Verdict | None:
+def parse_verdict(answer: str, *, cut: bool = False) -> Verdict | None:
     """The verdict that an answer names; none where no line of it is one, or two lines are different ones.
 
     Nothing is guessed: "A good reply" is no A. Reasoning before the answer, in <think>, is passed over.

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased, joinedload
 
 from db.models import Evaluation, Pairing, Prompt, ResponderKind, Response
 from eval.protocol import protocol_of
-from texts.rules import as_shown
+from texts.rules import load_text_filter
 
 
 @dataclass(frozen=True)
@@ -32,33 +32,33 @@ class JudgedPair:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class JudgedPairs:
     """Everything that a judge reads of one Evaluation."""
 
     pairs: tuple[JudgedPair, ...]
     """The Evaluation's own in the order in which they were drawn, then those left over by lot."""
-    later: int
+    came_later: int
     """Held-out prompts with a reply of the candidate and of a baseline that no lot left over."""
-    telling: int
+    leaking: int
     """Pairs that are not judged, since a reply tells who wrote it."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """What is not asked about, and why, in sentences."""
+        prompts = "prompt has" if self.came_later == 1 else "prompts have"
         later = (
-            f"{self.later:,} more held-out {'prompt has' if self.later == 1 else 'prompts have'} both replies but "
-            "came later, or a rule gives them to people. They may be of another kind than those that people "
-            "judged, so the model judge is not asked about them."
+            f"{self.came_later:,} more held-out {prompts} both replies but came later, or a rule gives them to people. "
+            "They may be of another kind than those that people judged, so the model judge is not asked about them."
         )
         telling = (
-            f"{self.telling:,} {'pair was' if self.telling == 1 else 'pairs were'} left out because a reply tells "
+            f"{self.leaking:,} {'pair was' if self.leaking == 1 else 'pairs were'} left out because a reply tells "
             "who wrote it. The model judge is not asked about them, nor about pairs that nobody looked through "
             "for such replies."
         )
-        return (*([later] if self.later else []), *([telling] if self.telling else []))
+        return (*([later] if self.came_later else []), *([telling] if self.leaking else []))
 
 
-def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
+def load_judged_pairs(s: Session, *, evaluation_id: int) -> JudgedPairs:
     """The pairs, with their texts by the project's TextRules as they are now."""
     evaluation = s.get_one(Evaluation, evaluation_id)
     drawn = s.scalars(
@@ -71,7 +71,7 @@ def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
         )
         .order_by(Pairing.id)
     ).all()
-    shown = as_shown(s, project_id=evaluation.project_id)
+    shown = load_text_filter(s, project_id=evaluation.project_id)
     protocol = protocol_of(evaluation)
     telling = protocol.left_out if protocol else ()
     by_lot = _left_by_lot(s, evaluation, drawn) if protocol and not telling else []
@@ -82,7 +82,7 @@ def pairs_of(s: Session, *, evaluation_id: int) -> Pairs:
         ids, prompt = (pairing.candidate_response_id, reply.id), pairing.prompt
         pairs.append(JudgedPair(*ids, prompt.text, prompt.context, candidate, baseline, same))
     known = {pairing.prompt_id for pairing in drawn} | {pair.prompt_id for pair in telling}
-    return Pairs(tuple(pairs), later=_count_later(s, evaluation, drawn, known), telling=len(telling))
+    return JudgedPairs(tuple(pairs), came_later=_count_later(s, evaluation, drawn, known), leaking=len(telling))
 
 
 def _left_by_lot(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:

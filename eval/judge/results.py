@@ -13,24 +13,33 @@ from sqlalchemy.orm import Session, joinedload
 
 from db.models import Evaluation, JudgeRun, JudgeVerdict, Pairing, Responder, Response, Reviewer, RunStatus
 from errors import Refused
-from eval.judge.agreement import Measures, Orders, PersonsVote, TwiceJudged, helped, measures, orders, why_not
+from eval.judge.agreement import (
+    JudgeAgreement,
+    OrderEffects,
+    PersonVote,
+    SwappedVerdicts,
+    assisted_rate,
+    judge_agreement,
+    order_effects,
+    reason_against_use,
+)
 from eval.judge.run import judge_runs
 from eval.protocol import Stopping, plan_of
-from eval.report.results import Results, Verdicts, names_of, pairings_of, replies_of
-from stats.contrasts import HeadToHead
+from eval.report.results import Results, ReviewerResults, load_pairings, replies_of, responder_names
+from stats.contrasts import Contrast
 from stats.estimates import CannotEstimate, Estimated
-from stats.judge_labels import WithJudge
+from stats.judge_labels import JudgeAssistedRate
 from stats.verdicts import Verdict
-from texts.rules import as_shown
-from training.lineage import line_of
+from texts.rules import load_text_filter
+from training.lineage import model_lineage
 
 
 @dataclass(frozen=True)
-class Helped:
+class AssistedRate:
     """One contrast with the judge's help, if that may be used."""
 
     baseline: str
-    figure: Estimated[WithJudge]
+    figure: Estimated[JudgeAssistedRate]
     why_not: str
     """Why the figure is not to be used; empty where it may be, or there is none."""
 
@@ -41,13 +50,13 @@ class Helped:
 
 
 @dataclass(frozen=True)
-class Beside:
+class JudgeComparison:
     """A judge beside one kind of reviewer."""
 
     simulated: bool
-    measures: Measures
+    measures: JudgeAgreement
     """On all contrasts together."""
-    contrasts: tuple[Helped, ...]
+    contrasts: tuple[AssistedRate, ...]
 
 
 @dataclass(frozen=True)
@@ -60,8 +69,8 @@ class JudgeFindings:
     """Asked for when people's verdicts could be read already."""
     kin: bool
     """It is a model that takes part, trained from one, made from the same as one, or called like one."""
-    orders: Orders
-    beside: tuple[Beside, ...]
+    orders: OrderEffects
+    beside: tuple[JudgeComparison, ...]
     anytime: bool
     """The Evaluation could end as soon as the evidence was enough."""
 
@@ -73,19 +82,19 @@ def judge_label(responder: Responder) -> str:
     return f"{responder.endpoint_model} at {responder.endpoint_url}"
 
 
-def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
+def load_judge_findings(s: Session, *, results: Results) -> tuple[JudgeFindings, ...]:
     """Every judge of a closed Evaluation whose run has ended with some verdicts, in the order of asking.
 
     Raises `Refused` while the Evaluation is open.
     """
-    evaluation = s.get_one(Evaluation, found.evaluation.id)
+    evaluation = s.get_one(Evaluation, results.evaluation.id)
     if evaluation.closed_at is None:
         raise Refused("What a model judge said is told once the evaluation is closed: it would sway the judging.")
     runs = [run for run in reversed(judge_runs(s, evaluation_id=evaluation.id)) if run.status.ended]
     if not runs:
         return ()
-    pairings = pairings_of(s, evaluation_id=evaluation.id)
-    names = names_of(pairings)
+    pairings = load_pairings(s, evaluation_id=evaluation.id)
+    names = responder_names(pairings)
     taking_part = {reply.responder for reply in replies_of(pairings)}
     return tuple(
         JudgeFindings(
@@ -93,8 +102,8 @@ def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
             requested_by=s.get_one(Reviewer, run.requested_by_id).label,
             after_closing=run.created_at > evaluation.closed_at,
             kin=any(_are_kin(run.responder, responder) for responder in taking_part),
-            orders=orders(judged),
-            beside=tuple(_beside(run, verdicts, judged, pairings, names) for verdicts in found.verdicts),
+            orders=order_effects(judged),
+            beside=tuple(_beside(run, verdicts, judged, pairings, names) for verdicts in results.by_reviewers),
             anytime=plan_of(evaluation).stopping is Stopping.ANYTIME,
         )
         for run in runs
@@ -102,13 +111,13 @@ def judges(s: Session, *, found: Results) -> tuple[JudgeFindings, ...]:
     )
 
 
-def as_columns(s: Session, *, found: Results, run_id: int) -> list[dict[str, Any]]:
+def answer_rows(s: Session, *, results: Results, run_id: int) -> list[dict[str, Any]]:
     """A judge's answers as rows of a file of their own, in no column of people's."""
     run = s.get_one(JudgeRun, run_id)
-    if run.evaluation_id != found.evaluation.id:
+    if run.evaluation_id != results.evaluation.id:
         raise Refused("That judge judged another evaluation. Reload the page.")
-    pairings = pairings_of(s, evaluation_id=run.evaluation_id)
-    names = names_of(pairings)
+    pairings = load_pairings(s, evaluation_id=run.evaluation_id)
+    names = responder_names(pairings)
     drawn = {_key(pairing): pairing.id for pairing in pairings}
     rows = s.scalars(
         select(JudgeVerdict)
@@ -124,7 +133,7 @@ def as_columns(s: Session, *, found: Results, run_id: int) -> list[dict[str, Any
             "baseline": names[answer.baseline_response.responder_id],
             "candidate_left": answer.candidate_left,
             "verdict": answer.verdict.value.lower() if answer.verdict else "",
-            "said": answer.said,
+            "said": answer.reply,
             "pairing_id": drawn.get(_key(answer), ""),
             "candidate_response_id": answer.candidate_response_id,
             "baseline_response_id": answer.baseline_response_id,
@@ -134,10 +143,10 @@ def as_columns(s: Session, *, found: Results, run_id: int) -> list[dict[str, Any
     ]
 
 
-def unreadable(s: Session, *, run_id: int) -> list[tuple[str, int]]:
+def count_unreadable_answers(s: Session, *, run_id: int) -> list[tuple[str, int]]:
     """The judge's words that name no verdict, and how often; the ten most frequent first."""
     none = JudgeVerdict.run_id == run_id, JudgeVerdict.verdict.is_(None)
-    return Counter(s.scalars(select(JudgeVerdict.said).where(*none).order_by(JudgeVerdict.said))).most_common(10)
+    return Counter(s.scalars(select(JudgeVerdict.reply).where(*none).order_by(JudgeVerdict.reply))).most_common(10)
 
 
 def _key(pair: Pairing | JudgeVerdict) -> tuple[int, int]:
@@ -145,7 +154,7 @@ def _key(pair: Pairing | JudgeVerdict) -> tuple[int, int]:
 
 
 def _are_kin(judge: Responder, other: Responder) -> bool:
-    lines = ({version.id for version in line_of(responder.model_version)} for responder in (judge, other))
+    lines = ({version.id for version in model_lineage(responder.model_version)} for responder in (judge, other))
     names = [_model_name(responder) for responder in (judge, other)]
     return bool(set.intersection(*lines)) or names[0] == names[1] != ""
 
@@ -158,7 +167,7 @@ def _model_name(responder: Responder) -> str:
 
 def _judged_pairs(
     s: Session, run: JudgeRun, pairings: Sequence[Pairing], names: Mapping[int, str]
-) -> tuple[TwiceJudged, ...]:
+) -> tuple[SwappedVerdicts, ...]:
     """The pairs with an answer in both orders; the Evaluation's own, then those left over by lot."""
     answers: dict[tuple[int, int], dict[bool, Verdict | None]] = defaultdict(dict)
     for answer in s.scalars(select(JudgeVerdict).where(JudgeVerdict.run_id == run.id)):
@@ -170,8 +179,8 @@ def _judged_pairs(
         verdicts = answers.pop(_key(pairing), {})
         if pairing.identical or len(verdicts) == 2:
             pair = str(pairing.prompt_id), names[pairing.baseline_response.responder_id]
-            judged.append(TwiceJudged(*pair, verdicts.get(True), verdicts.get(False), identical=pairing.identical))
-    shown = as_shown(s, project_id=run.project_id)
+            judged.append(SwappedVerdicts(*pair, verdicts.get(True), verdicts.get(False), identical=pairing.identical))
+    shown = load_text_filter(s, project_id=run.project_id)
     ids = {i for key in answers for i in key}
     replies = {reply.id: reply for reply in s.scalars(select(Response).where(Response.id.in_(ids)))}
     for (candidate, baseline), verdicts in sorted(answers.items()):
@@ -179,32 +188,32 @@ def _judged_pairs(
         if len(verdicts) == 2 and other.responder_id in names:
             same = shown(mine.text).split() == shown(other.text).split()
             pair = str(mine.prompt_id), names[other.responder_id]
-            judged.append(TwiceJudged(*pair, verdicts[True], verdicts[False], identical=same, drawn=False))
+            judged.append(SwappedVerdicts(*pair, verdicts[True], verdicts[False], identical=same, drawn=False))
     return tuple(judged)
 
 
 def _beside(
     run: JudgeRun,
-    verdicts: Verdicts,
-    judged: Sequence[TwiceJudged],
+    verdicts: ReviewerResults,
+    judged: Sequence[SwappedVerdicts],
     pairings: Sequence[Pairing],
     names: Mapping[int, str],
-) -> Beside:
+) -> JudgeComparison:
     people = [
-        PersonsVote(row.prompt, row.reviewer, row.baseline, row.outcome, asked=row.judged_by != "nobody")
+        PersonVote(row.prompt, row.reviewer, row.baseline, row.outcome, asked=row.judged_by != "nobody")
         for row in verdicts.rows
     ]
     given = [row for row in verdicts.rows if row.judgment_id is not None]
     judged_by_people, reviewers = {row.pairing_id for row in given}, {row.reviewer for row in given}
 
-    def helped_contrast(contrast: HeadToHead) -> Helped:
-        together = contrast is verdicts.together
+    def helped_contrast(contrast: Contrast) -> AssistedRate:
+        together = contrast is verdicts.people_together
         members = verdicts.people if together else {contrast.baseline}
         # with all people as one, a prompt's other people would stand beside the one that was drawn for it
         mine = [pair for pair in judged if pair.baseline in members and (pair.drawn or not together)]
         mine = [replace(pair, baseline=contrast.baseline) for pair in mine]
         votes = [replace(vote, baseline=contrast.baseline) for vote in people if vote.baseline in members]
-        holes = passed_over(
+        holes = count_passed_over(
             [
                 pairing.id in judged_by_people
                 for pairing in pairings
@@ -225,16 +234,16 @@ def _beside(
                 "all, and the model's verdicts on the rest cannot stand for people's."
             )
         else:
-            figure = helped(votes, mine, candidate=contrast.candidate, baseline=contrast.baseline)
-            useless = "" if isinstance(figure, CannotEstimate) else why_not(measures(votes, mine))
-            return Helped(contrast.baseline, figure, useless)
-        return Helped(contrast.baseline, CannotEstimate(reason), "")
+            figure = assisted_rate(votes, mine, candidate=contrast.candidate, baseline=contrast.baseline)
+            useless = "" if isinstance(figure, CannotEstimate) else reason_against_use(judge_agreement(votes, mine))
+            return AssistedRate(contrast.baseline, figure, useless)
+        return AssistedRate(contrast.baseline, CannotEstimate(reason), "")
 
-    drawn = measures(people, [pair for pair in judged if pair.drawn])
-    return Beside(verdicts.simulated, drawn, tuple(map(helped_contrast, verdicts.contrasts)))
+    drawn = judge_agreement(people, [pair for pair in judged if pair.drawn])
+    return JudgeComparison(verdicts.simulated, drawn, tuple(map(helped_contrast, verdicts.contrasts)))
 
 
-def passed_over(judged: Sequence[bool]) -> int:
+def count_passed_over(judged: Sequence[bool]) -> int:
     """How many places before the last judged one have no verdict. Pure.
 
     Pairs are given out in a drawn order, so those judged are a random part if they are the first ones. One for each

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, joinedload
 
-from db.lookup import existing, refuse_retired, the_model
+from db.lookup import existing, get_model, refuse_retired
 from db.models import (
     Evaluation,
     JudgeRun,
@@ -30,27 +30,27 @@ from db.models import (
     RunStatus,
     now,
 )
-from db.people import guideline_of, require
+from db.people import current_guideline, require_role
 from db.session import reading, session
 from errors import EngineFailed, Refused
 from eval.contestants import participants
-from eval.judge.message import LONGEST_SAID, default_instructions, judge_message, verdict_in
-from eval.judge.pairs import JudgedPair, pairs_of
+from eval.judge.message import LONGEST_ANSWER, default_instructions, judge_message, parse_verdict
+from eval.judge.pairs import JudgedPair, load_judged_pairs
 from generation import worker
 from generation.adapters import ensure_merged
-from generation.answering import Endpoints, EngineDied, Work, answerers_of
+from generation.answering import AnsweringJob, Endpoints, EngineDied, load_answerers
 from generation.plan import refuse_unfit
-from generation.responders import Contestant, Remote, Sampling, contestant_of, create_responder, tidied
+from generation.responders import RemoteModel, ResponderSpec, Sampling, create_responder, normalize_spec, spec_of
 from jobs.progress import Progress
 from jobs.runs import Resources
-from llm.client import Answer, Missing
+from llm.client import GeneratedSamples, MissingSamples
 from llm.endpoints import remote_endpoint
 from llm.engine import serve, tail
 from stats.verdicts import Verdict
 from texts.shown import mask_names
-from texts.typed import cleaned
+from texts.typed import clean_text
 
-SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=8)
+JUDGE_SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=8)
 """How a judge answers unless a manager gives it more room, as models need that reason first."""
 MOST_TOKENS = 4096
 MOST_LOST = 0.05
@@ -66,44 +66,42 @@ Key: TypeAlias = tuple[int, int, bool]
 log = logging.getLogger("eval.judge.run")
 
 
-def instructions_for(s: Session, *, project_id: int) -> str:
+def default_judge_instructions(s: Session, *, project_id: int) -> str:
     """What a judge of this project is told unless a manager writes otherwise."""
-    guideline = guideline_of(s, project_id=project_id)
+    guideline = current_guideline(s, project_id=project_id)
     return default_instructions(s.get_one(Project, project_id).task, guideline.text if guideline else "")
 
 
-def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: Contestant) -> JudgeRun:
+def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: ResponderSpec) -> JudgeRun:
     """Have a model judge an Evaluation, open or closed: a QUEUED run that a worker takes up; managers only.
 
     Raises `Refused` for a judge that takes part itself, is retired or did not pass its check, or was asked before;
     and for an Evaluation without anything to judge.
     """
     evaluation = existing(s, Evaluation, evaluation_id, "evaluation")
-    require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
-    contestant = tidied(contestant)
+    require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
+    contestant = normalize_spec(contestant)
     taking_part = participants(s, evaluation)
     _refuse_unusable(contestant, taking_part)
     version = None
-    if not isinstance(contestant.model, Remote):
-        version = the_model(s, contestant.model)
+    if not isinstance(contestant.model, RemoteModel):
+        version = get_model(s, contestant.model)
         refuse_unfit(s, version)
     _refuse_own_cause(contestant, version, taking_part)
-    pairs = pairs_of(s, evaluation_id=evaluation_id).pairs
+    pairs = load_judged_pairs(s, evaluation_id=evaluation_id).pairs
     if all(pair.identical for pair in pairs):
         raise Refused("This evaluation has no two replies that differ, so there is nothing for a model to judge.")
     # two tabs that ask for the same at once wait for each other
     s.get(Project, evaluation.project_id, with_for_update=True)
     judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == evaluation.project_id)
-    known = select(Responder).where(Responder.id.in_(judges), Responder.kept.is_(False)).order_by(Responder.id)
-    judge = next((judge for judge in s.scalars(known) if contestant_of(judge) == contestant), None)
+    known = select(Responder).where(Responder.id.in_(judges), Responder.listed.is_(False)).order_by(Responder.id)
+    judge = next((judge for judge in s.scalars(known) if spec_of(judge) == contestant), None)
     if judge is not None:
         _refuse_again(s, judge=judge, evaluation_id=evaluation_id)
     else:
         names = set(s.scalars(select(Responder.name).where(Responder.project_id == evaluation.project_id)))
         name = next(name for number in count(1) if (name := f"Model judge {number}") not in names)
-        judge = create_responder(
-            s, by=by, project_id=evaluation.project_id, name=name, contestant=contestant, kept=False
-        )
+        judge = create_responder(s, by=by, project_id=evaluation.project_id, name=name, spec=contestant, listed=False)
     run = JudgeRun(
         project_id=evaluation.project_id,
         evaluation_id=evaluation_id,
@@ -126,7 +124,7 @@ def judge_runs(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
     ).all()
 
 
-def _refuse_unusable(contestant: Contestant, taking_part: Sequence[Responder]) -> None:
+def _refuse_unusable(contestant: ResponderSpec, taking_part: Sequence[Responder]) -> None:
     prompt, sampling = contestant.prompt, contestant.sampling
     if sampling.temperature != 0:
         raise Refused("A judge answers at temperature 0, so that the same pair gets the same verdict. Set it to 0.")
@@ -134,7 +132,7 @@ def _refuse_unusable(contestant: Contestant, taking_part: Sequence[Responder]) -
         raise Refused(f"A judge's answer is a word or two; with reasoning before it, at most {MOST_TOKENS:,} tokens.")
     if not prompt.instructions:
         raise Refused("The judge needs instructions: what is a better reply here? Write them.")
-    if prompt.named:
+    if prompt.field_names:
         raise Refused(
             "The judge's instructions are sent as they are, without fields. Take the double braces out of them."
         )
@@ -156,11 +154,13 @@ def _refuse_unusable(contestant: Contestant, taking_part: Sequence[Responder]) -
         )
 
 
-def _refuse_own_cause(contestant: Contestant, version: ModelVersion | None, taking_part: Sequence[Responder]) -> None:
+def _refuse_own_cause(
+    contestant: ResponderSpec, version: ModelVersion | None, taking_part: Sequence[Responder]
+) -> None:
     model = contestant.model
     for responder in taking_part:
         own, theirs = False, responder.model_version
-        if isinstance(model, Remote):
+        if isinstance(model, RemoteModel):
             address = [(part or "").casefold() for part in (responder.endpoint_url, responder.endpoint_model)]
             own = responder.kind is ResponderKind.REMOTE and address == [model.url.casefold(), model.model.casefold()]
         elif version is not None and theirs is not None:
@@ -185,23 +185,23 @@ def _refuse_again(s: Session, *, judge: Responder, evaluation_id: int) -> None:
 
 
 @dataclass
-class Judging(Work):
-    """A `Work` whose gaps are questions to a judge and whose answers are verdicts."""
+class JudgingJob(AnsweringJob):
+    """A `AnsweringJob` whose gaps are questions to a judge and whose answers are verdicts."""
 
-    questions: Mapping[Key, Missing] = field(default_factory=dict)
+    questions: Mapping[Key, MissingSamples] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     """Why a question has no answer, by its number."""
 
-    def left(self) -> Sequence[Missing]:
+    def list_missing(self) -> Sequence[MissingSamples]:
         """The questions without a verdict, but for those given up."""
         answered = self._answered_keys()
         gaps = [gap for key, gap in self.questions.items() if key not in answered]
         self._total, self._open = len(self.questions), len(gaps)
-        return self._not_given_up(gaps)
+        return self._without_given_up(gaps)
 
-    def tell(self, stage: str) -> None:
+    def report_progress(self, stage: str) -> None:
         """Say how far the run is."""
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
         words = stage.replace("Generating", "Judging", 1)
         self.progress.update(stage=words, done=self._total - self._open, total=self._total)
 
@@ -232,21 +232,21 @@ class Judging(Work):
         with reading() as s:
             return _answered(s, run_id=self.progress.run_id)
 
-    def _give_up(self, gap: Missing) -> None:
+    def _give_up(self, gap: MissingSamples) -> None:
         log.warning("%s", self.last_problem)
         self.problems[gap.prompt_id] = self.last_problem
         self.given_up.add((gap.responder_id, gap.prompt_id))
 
-    def _quoted(self, gap: Missing) -> str:
+    def _describe_prompt(self, gap: MissingSamples) -> str:
         """A question by the prompt's first words, for people: they know no numbers."""
         return f"The pair of replies to “{shorten(str((gap.extra or {}).get('prompt', '')), 50, placeholder=' …')}”"
 
-    def _save(self, batch: Sequence[tuple[Missing, Answer]], endpoints: Endpoints) -> None:
+    def _save(self, batch: Sequence[tuple[MissingSamples, GeneratedSamples]], endpoints: Endpoints) -> None:
         by_number = {gap.prompt_id: key for key, gap in self.questions.items()}
         rows = []
         for gap, answer in batch:
             (sample,) = answer.samples
-            verdict = verdict_in(sample.text, cut=sample.finish_reason == "length")
+            verdict = parse_verdict(sample.text, cut=sample.finish_reason == "length")
             rows.append((by_number[gap.prompt_id], verdict, sample.text))
         self._keep(rows)
         self._open -= len(rows)
@@ -263,7 +263,7 @@ class Judging(Work):
                 "baseline_response_id": baseline,
                 "candidate_left": left,
                 "verdict": verdict,
-                "said": cleaned(answer)[:LONGEST_SAID],  # a database takes no half characters
+                "reply": clean_text(answer)[:LONGEST_ANSWER],  # a database takes no half characters
                 "created_at": now(),
             }
             for (candidate, baseline, left), verdict, answer in rows
@@ -273,14 +273,14 @@ class Judging(Work):
             s.execute(insert(JudgeVerdict), values)
 
 
-def questions_of(pairs: Sequence[JudgedPair], *, judge_id: int) -> dict[Key, Missing]:
+def judge_questions(pairs: Sequence[JudgedPair], *, judge_id: int) -> dict[Key, MissingSamples]:
     """What a judge is asked: each pair that differs, in both orders, numbered. Pure."""
-    questions: dict[Key, Missing] = {}
+    questions: dict[Key, MissingSamples] = {}
     for pair, left in product((pair for pair in pairs if not pair.identical), (True, False)):
         sides = (pair.candidate, pair.baseline) if left else (pair.baseline, pair.candidate)
         message = judge_message(pair.prompt, pair.context, *sides)
         key = pair.candidate_response_id, pair.baseline_response_id, left
-        questions[key] = Missing(len(questions), message, None, {"prompt": pair.prompt}, (0,), judge_id)
+        questions[key] = MissingSamples(len(questions), message, None, {"prompt": pair.prompt}, (0,), judge_id)
     return questions
 
 
@@ -299,21 +299,21 @@ def run(progress: Progress) -> None:
         judge = judge_run.responder
         refuse_retired(judge.model_version)
         ensure_merged(judge.model_version)
-        pairs = pairs_of(s, evaluation_id=judge_run.evaluation_id).pairs
-        answerers = answerers_of(s, [judge.id])
-    work = Judging(progress, answerers, seed=0, tokens=0, questions=questions_of(pairs, judge_id=judge.id))
+        pairs = load_judged_pairs(s, evaluation_id=judge_run.evaluation_id).pairs
+        answerers = load_answerers(s, [judge.id])
+    work = JudgingJob(progress, answerers, seed=0, tokens=0, questions=judge_questions(pairs, judge_id=judge.id))
     log.info(
         "%d questions at temperature %g, at most %d tokens.", len(work.questions), judge.temperature, judge.max_tokens
     )
     work.keep_identical(pairs)
     deaths = 0
-    while gaps := work.left():
+    while gaps := work.list_missing():
         answered = work.answered
         try:
             with _endpoint_of(judge, work) as endpoints:
                 while gaps:
                     work.answer(endpoints, gaps)
-                    gaps = work.left()
+                    gaps = work.list_missing()
         except EngineDied:
             deaths = 1 if work.answered > answered else deaths + 1
             if deaths > worker.RESTARTS:
@@ -330,14 +330,16 @@ def run(progress: Progress) -> None:
 
 
 @contextmanager
-def _endpoint_of(judge: Responder, work: Judging) -> Iterator[Endpoints]:
+def _endpoint_of(judge: Responder, work: JudgingJob) -> Iterator[Endpoints]:
     (answerer,) = work.answerers.values()
     if answerer.weights is None:
-        work.tell("Asking the endpoint")
+        work.report_progress("Asking the endpoint")
         yield {None: remote_endpoint(judge)}
         return
-    work.tell("Starting the engine, about a minute")
-    with serve(answerer.weights, log=work.progress.folder / "engine.log", waiting=work.starting) as (endpoint,):
+    work.report_progress("Starting the engine, about a minute")
+    with serve(answerer.weights, log=work.progress.folder / "engine.log", on_wait=work.report_engine_start) as (
+        endpoint,
+    ):
         yield {answerer.weights: endpoint}
 
 

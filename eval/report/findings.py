@@ -8,18 +8,18 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from eval.guesses import guess_accuracy
+from eval.blinding import blinding_check
+from eval.repeats import consistency
 from eval.report.blocks import Dot, Grid, Medium, OutcomeBars, Picture, Report, Section, Sentence, Sentences, dot
-from eval.report.results import Results, Verdicts
-from eval.second_looks import consistency
-from stats.contrasts import ENOUGH_REVIEWERS, HeadToHead
+from eval.report.results import Results, ReviewerResults
+from stats.contrasts import ENOUGH_REVIEWERS, Contrast
 from stats.estimates import CannotEstimate, Estimated, Interval, in_words, many, p_in_words
-from stats.position import position
-from stats.reply_length import LengthControlled, Lengths, lengths
-from stats.slices import sliced, slices
-from stats.strengths import ELO
+from stats.position import position_bias
+from stats.ratings import ELO
+from stats.reply_length import LengthControlledRate, LengthEffect, length_effect
+from stats.slices import slice_by, slices
 from stats.vote_agreement import ReviewerAgreement
-from stats.votes import coded
+from stats.votes import encode_names
 
 LOW_ALPHA = 0.2
 """Below it reviewers agree little more than by chance."""
@@ -35,10 +35,10 @@ PARTS = {"reviewer": "By reviewer", "tag": "By topic", "import": "By import", "l
 WIN_RATE = "win rate of the candidate, ties as half"
 
 
-def report(verdicts: Verdicts) -> Report:
+def build_report(verdicts: ReviewerResults) -> Report:
     """All that one kind of reviewer's verdicts say."""
-    head, effect = verdicts.head, lengths(verdicts.pooled)
-    at_equal: Estimated[LengthControlled] = CannotEstimate("no vote has both lengths.")
+    head, effect = verdicts.headline, length_effect(verdicts.pooled)
+    at_equal: Estimated[LengthControlledRate] = CannotEstimate("no vote has both lengths.")
     if isinstance(effect, CannotEstimate):
         at_equal = effect
     else:
@@ -69,7 +69,7 @@ def report(verdicts: Verdicts) -> Report:
     )
 
 
-def win_rates(results: Results) -> Grid:
+def win_rate_table(results: Results) -> Grid:
     """Every contrast of a closed Evaluation on a line, people's verdicts first."""
     rows = tuple(
         {
@@ -81,24 +81,24 @@ def win_rates(results: Results) -> Grid:
             "L": contrast.losses,
             "n": contrast.n,
         }
-        for verdicts in results.verdicts
+        for verdicts in results.by_reviewers
         for contrast in verdicts.contrasts
     )
     return Grid(rows, title=f"{results.candidate}: {results.evaluation.name}")
 
 
-def _order(verdicts: Verdicts) -> Picture:
+def _order(verdicts: ReviewerResults) -> Picture:
     """Best first, the candidate where it stands: even with itself. Of one baseline the candidate's win rate."""
     shown = [
         contrast
         for contrast in verdicts.contrasts
-        if contrast is verdicts.together or not (verdicts.together and verdicts.is_people(contrast))
+        if contrast is verdicts.people_together or not (verdicts.people_together and verdicts.is_people(contrast))
     ]
     if len(shown) < 2:
         rates = (dot(rate.baseline, rate.rate, rate.interval, rate.n) for rate in verdicts.contrasts)
         return Picture(tuple(rates), WIN_RATE)
-    votes = sum(contrast.n for contrast in verdicts.each)
-    rows = [Dot(verdicts.head.candidate, 0.5, n=votes, is_candidate=True)]
+    votes = sum(contrast.n for contrast in verdicts.by_baseline)
+    rows = [Dot(verdicts.headline.candidate, 0.5, n=votes, is_candidate=True)]
     for contrast in shown:
         interval = contrast.interval
         if isinstance(interval, Interval):
@@ -107,8 +107,8 @@ def _order(verdicts: Verdicts) -> Picture:
     return Picture(tuple(sorted(rows, key=lambda row: -(row.value or 0.0))), "preferred to the candidate, ties as half")
 
 
-def _rests_on(verdicts: Verdicts) -> Iterable[str]:
-    head = verdicts.head
+def _rests_on(verdicts: ReviewerResults) -> Iterable[str]:
+    head = verdicts.headline
     unasked = f", {head.unasked:,} the same text, which nobody was asked about" if head.unasked else ""
     who = "simulated reviewer" if verdicts.simulated else "reviewer"
     yield (
@@ -127,7 +127,7 @@ def _rests_on(verdicts: Verdicts) -> Iterable[str]:
         yield f"These reviewers only: {head.interval_any_reviewer.reason}"
     else:
         yield f"With other reviewers like these too, it is {head.interval_any_reviewer.percent} (95 %)."
-    family = len(verdicts.each) if verdicts.together is None else len(verdicts.pooled.contests.pairs)
+    family = len(verdicts.by_baseline) if verdicts.people_together is None else len(verdicts.pooled.contests.pairs)
     corrected = ", for the one contrast that was named beforehand" if head.primary else ""
     if isinstance(head.p_value, float) and not head.primary and family > 1:
         corrected = f", {p_in_words(head.p_value_holm)} corrected for {family} contrasts (Holm)"
@@ -140,9 +140,9 @@ def _rests_on(verdicts: Verdicts) -> Iterable[str]:
 
 
 def _doubts(
-    verdicts: Verdicts, effect: Estimated[Lengths], at_equal: Estimated[LengthControlled]
+    verdicts: ReviewerResults, effect: Estimated[LengthEffect], at_equal: Estimated[LengthControlledRate]
 ) -> Iterable[Sentence]:
-    head = verdicts.head
+    head = verdicts.headline
     flips, decided = head.flips_to_change_winner, head.wins + head.losses
     if flips is None:
         yield Sentence("Wins and losses are level: there is no winner to change.", warns=True)
@@ -161,10 +161,10 @@ def _doubts(
     yield from _lengths(effect, at_equal)
     yield from _agreement(verdicts)
     if verdicts.guesses:
-        guesses = guess_accuracy(verdicts.guesses)
+        guesses = blinding_check(verdicts.guesses)
         yield Sentence(guesses.sentence, warns=guesses.named.low > 0.5)
-    if verdicts.twice:
-        looks = consistency(verdicts.twice)
+    if verdicts.repeats:
+        looks = consistency(verdicts.repeats)
         yield Sentence(looks.sentence, warns=looks.same.count < INCONSISTENT * looks.same.n)
     bad = head.both_bad / head.n if head.n else 0.0
     if bad >= MANY_BAD:
@@ -178,8 +178,8 @@ def _doubts(
         )
 
 
-def _sides(verdicts: Verdicts) -> Sentence:
-    head, side = verdicts.head, position(verdicts.pooled)
+def _sides(verdicts: ReviewerResults) -> Sentence:
+    head, side = verdicts.headline, position_bias(verdicts.pooled)
     if isinstance(side.left_rate, CannotEstimate) or isinstance(side.p_value, CannotEstimate):
         return Sentence(f"Left or right: {side.left_rate}", warns=False)
     favoured = side.p_value < 0.05
@@ -198,7 +198,7 @@ def _sides(verdicts: Verdicts) -> Sentence:
     return Sentence(f"{words}. Without any such favour the win rate is {rate:.1%}.", warns=favoured)
 
 
-def _lengths(effect: Estimated[Lengths], at_equal: Estimated[LengthControlled]) -> Iterable[Sentence]:
+def _lengths(effect: Estimated[LengthEffect], at_equal: Estimated[LengthControlledRate]) -> Iterable[Sentence]:
     if isinstance(effect, CannotEstimate) or isinstance(at_equal, CannotEstimate):
         yield Sentence(f"Lengths: {at_equal}", warns=False)
         return
@@ -221,7 +221,7 @@ def _lengths(effect: Estimated[Lengths], at_equal: Estimated[LengthControlled]) 
     yield Sentence(f"{words} Mean length in characters: {mean}.", warns=turns)
 
 
-def _agreement(verdicts: Verdicts) -> Iterable[Sentence]:
+def _agreement(verdicts: ReviewerResults) -> Iterable[Sentence]:
     agreed = verdicts.figures.agreement
     if isinstance(agreed.alpha, CannotEstimate):
         yield Sentence(f"How far reviewers agree: {agreed.alpha.reason}", warns=True)
@@ -243,7 +243,7 @@ def _on_screen(text: str) -> Sentence:
     return Sentence(text, small=True, on=Medium.SCREEN)
 
 
-def _contrasts(verdicts: Verdicts) -> tuple[OutcomeBars, Grid, Sentence]:
+def _contrasts(verdicts: ReviewerResults) -> tuple[OutcomeBars, Grid, Sentence]:
     return (
         OutcomeBars(tuple((contrast.baseline, contrast.outcomes) for contrast in verdicts.contrasts)),
         Grid(tuple(map(_contrast_row, verdicts.contrasts)), wide=True),
@@ -254,7 +254,7 @@ def _contrasts(verdicts: Verdicts) -> tuple[OutcomeBars, Grid, Sentence]:
     )
 
 
-def _contrast_row(contrast: HeadToHead) -> dict[str, object]:
+def _contrast_row(contrast: Contrast) -> dict[str, object]:
     e, flips = contrast.evidence, contrast.flips_to_change_winner
     return {
         "Against": contrast.baseline,
@@ -278,10 +278,10 @@ def _contrast_row(contrast: HeadToHead) -> dict[str, object]:
     }
 
 
-def _parts(verdicts: Verdicts) -> tuple[Picture | Sentence, ...]:
-    pooled, (file, files) = verdicts.pooled, coded([row.prompt_set for row in verdicts.rows])
-    by_import = sliced(pooled, file, files, by="import") if len(files) > 1 else ()
-    parts = [part for part in (*slices(pooled), *by_import) if part.baseline == verdicts.head.baseline]
+def _parts(verdicts: ReviewerResults) -> tuple[Picture | Sentence, ...]:
+    pooled, (file, files) = verdicts.pooled, encode_names([row.prompt_set for row in verdicts.rows])
+    by_import = slice_by(pooled, file, files, by="import") if len(files) > 1 else ()
+    parts = [part for part in (*slices(pooled), *by_import) if part.baseline == verdicts.headline.baseline]
     blocks: list[Picture | Sentence] = []
     for by, title in PARTS.items():
         rows = tuple(dot(part.part, part.rate, part.interval, part.votes) for part in parts if part.by == by)
@@ -296,7 +296,7 @@ def _parts(verdicts: Verdicts) -> tuple[Picture | Sentence, ...]:
     )
 
 
-def _side_grid(verdicts: Verdicts) -> Grid:
+def _side_grid(verdicts: ReviewerResults) -> Grid:
     side, effect = verdicts.figures.position, verdicts.figures.position.effect
     rows = {
         "Left reply won": f"{side.left:,}",
@@ -316,7 +316,7 @@ def _named(values: dict[str, str]) -> Grid:
     return Grid(tuple({"What": name, "Value": value} for name, value in values.items()))
 
 
-def _length_grid(head: HeadToHead, at_equal: Estimated[LengthControlled]) -> Grid:
+def _length_grid(head: Contrast, at_equal: Estimated[LengthControlledRate]) -> Grid:
     if isinstance(at_equal, CannotEstimate):
         return Grid((), why=str(at_equal))
     rates = (("as judged", at_equal.raw_rate, head.interval), ("at equal lengths", at_equal.rate, at_equal.interval))
@@ -324,7 +324,7 @@ def _length_grid(head: HeadToHead, at_equal: Estimated[LengthControlled]) -> Gri
     return Grid(tuple(rows))
 
 
-def _reviewers(verdicts: Verdicts) -> tuple[Picture, Grid]:
+def _reviewers(verdicts: ReviewerResults) -> tuple[Picture, Grid]:
     timed = pd.Series([row.seconds for row in verdicts.rows], [row.reviewer for row in verdicts.rows], dtype=float)
     seconds = timed.groupby(level=0).median().dropna()
     reviewers = verdicts.figures.agreement.reviewers
@@ -346,13 +346,13 @@ def _reviewers(verdicts: Verdicts) -> tuple[Picture, Grid]:
     return Picture(several, "says what most of the others say", on=Medium.SCREEN), Grid(rows, why="Nobody was asked.")
 
 
-def _same_again(verdicts: Verdicts, figures: ReviewerAgreement) -> str:
+def _same_again(verdicts: ReviewerResults, figures: ReviewerAgreement) -> str:
     """By second looks where pairs came twice, else by votes on one pair that a file has several times."""
-    looks = [look.same for look in verdicts.twice if look.reviewer == figures.reviewer]
+    looks = [look.same for look in verdicts.repeats if look.reviewer == figures.reviewer]
     return f"{sum(looks)} of {len(looks)}" if looks else in_words(figures.same_again)
 
 
-def _together(verdicts: Verdicts) -> tuple[Grid, Sentence]:
+def _together(verdicts: ReviewerResults) -> tuple[Grid, Sentence]:
     agreed = verdicts.figures.agreement
     rows = {
         "Krippendorff's alpha, nominal": in_words(agreed.alpha, ".3f"),
@@ -366,7 +366,7 @@ def _together(verdicts: Verdicts) -> tuple[Grid, Sentence]:
     return _named(rows), _on_screen(note)
 
 
-def _scale(verdicts: Verdicts) -> tuple[Picture | Grid | Sentence, ...]:
+def _scale(verdicts: ReviewerResults) -> tuple[Picture | Grid | Sentence, ...]:
     scale = verdicts.figures.strengths.best
     if isinstance(scale, CannotEstimate):
         return (Grid((), why=str(scale)),)
@@ -394,7 +394,7 @@ def _scale(verdicts: Verdicts) -> tuple[Picture | Grid | Sentence, ...]:
     )
 
 
-def _planned(verdicts: Verdicts) -> tuple[Grid, Sentence]:
+def _planned(verdicts: ReviewerResults) -> tuple[Grid, Sentence]:
     plans = [(plan, plan.needed) for plan in verdicts.figures.planned]
     rows = tuple(
         {

@@ -72,7 +72,7 @@ def _figures(report: Report) -> str:
 def _judge(judge: JudgeReport) -> str:
     who = replace(judge.who, rows=(*judge.who.rows, ("Used", judge.used)))
     parts = [f"<h2>{escaped(judge.title)}</h2>", _sheet(who)]
-    for beside in judge.beside:
+    for beside in judge.comparisons:
         mark = '<p><span class="simulated">beside a simulated reviewer, not people</span></p>'
         parts += [_block(beside.sentence), mark if beside.simulated else "", _blocks((beside.same, beside.figures))]
         parts += [f"<h3>{escaped(part.title)}</h3>{_blocks(part.blocks)}" for part in beside.help]

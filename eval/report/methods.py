@@ -33,34 +33,34 @@ from db.models import (
     Role,
     TrainingRun,
 )
-from db.people import require
+from db.people import require_role
 from errors import Refused, to_type
 from eval.contestants import participants
-from eval.protocol import stated
+from eval.protocol import summarise_protocol
 from eval.report.blocks import Sheet
 from llm.template import text_hash
 from settings import VERSION
-from training.lineage import learned_from, line_of, trainings_of, whose_word
+from training.lineage import count_learned_prompts, feedback_counts, list_trainings, model_lineage
 from training.recipe.recipe import from_row
 
 LIBRARIES = ("numpy", "scipy", "statsmodels", "sqlalchemy")
 SHOWN_IDS = 12
 
 
-def methods(s: Session, *, by: int, evaluation_id: int) -> tuple[Sheet, ...]:
+def methods_appendix(s: Session, *, by: int, evaluation_id: int) -> tuple[Sheet, ...]:
     """The appendix of a closed Evaluation, for its project's managers: it names who wrote, ranked and judged."""
     evaluation = s.get_one(Evaluation, evaluation_id)
-    require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is None:
         raise Refused("Who takes part is told when the evaluation is closed. Close it first.")
     responders = participants(s, evaluation)
-    trainings = {run.id: run for who in responders for run in trainings_of(s, line_of(who.model_version))}
+    trainings = {run.id: run for who in responders for run in list_trainings(s, model_lineage(who.model_version))}
     snapshots = [run.snapshot_id for run in trainings.values()]
     libraries = ((name, version_of(name)) for name in LIBRARIES)
     line = to_type("winrate FILE --candidate NAME --json OUT")
     judge_runs = s.scalars(select(JudgeRun).where(JudgeRun.evaluation_id == evaluation_id).order_by(JudgeRun.id)).all()
     return (
-        Sheet("Fixed before the first verdict", stated(s, evaluation_id=evaluation_id).rows),
+        Sheet("Fixed before the first verdict", summarise_protocol(s, evaluation_id=evaluation_id).rows),
         _task(s, evaluation),
         _prompts(s, evaluation_id, snapshots),
         _reviewers(s, evaluation_id, snapshots),
@@ -106,7 +106,7 @@ def _prompts(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
     if set(topics) != {None}:
         rows.append(("Topics", ", ".join(f"{topic or 'none'} {count:,}" for topic, count in topics.most_common(30))))
     identical = s.scalars(select(Pairing.identical).where(Pairing.evaluation_id == evaluation_id)).all()
-    learned = learned_from(s, snapshot_ids=snapshots, prompt_ids=used)
+    learned = count_learned_prompts(s, snapshot_ids=snapshots, prompt_ids=used)
     rows += [
         ("Pairs of replies", f"{len(identical):,}"),
         ("Pairs with the same text twice", f"{sum(identical):,}: shown to nobody, counted as ties"),
@@ -125,7 +125,7 @@ def _reviewers(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Shee
         .group_by(Reviewer.id)
         .order_by(Reviewer.id)
     ).all()
-    ranked = {reviewer.id for reviewer, _ in whose_word(s, snapshot_ids=snapshots)}
+    ranked = {reviewer.id for reviewer, _ in feedback_counts(s, snapshot_ids=snapshots)}
     people = sum(not reviewer.simulated for reviewer, _, _ in reviewers)
     rows = [("Number", f"{people} people, {len(reviewers) - people} simulated")]
     for reviewer, judged, left in reviewers:
@@ -195,7 +195,7 @@ def _responder(s: Session, evaluation: Evaluation, responder: Responder) -> Shee
 def _behind(responder: Responder) -> list[tuple[str, str]]:
     """What answers for a Responder: an endpoint, or a model with all that it was made from."""
     rows = [("Endpoint", f"{responder.endpoint_model} at {responder.endpoint_url}")] if responder.endpoint_url else []
-    for steps, model in enumerate(line_of(responder.model_version)):
+    for steps, model in enumerate(model_lineage(responder.model_version)):
         title = f"Made from, {steps} back" if steps else "Model"
         rows.append((title, f"{model.name} (id {model.id}, sha256 {model.sha256 or '?'})"))
     return rows
@@ -209,7 +209,7 @@ def _training(s: Session, run: TrainingRun) -> Sheet:
     rankings = s.scalars(select(Ranking.id).where(Ranking.id.in_(ids))).all()
     words = [
         (f"Word of {who.label}", f"{count:,} rankings and corrections")
-        for who, count in whose_word(s, snapshot_ids=[snapshot.id])
+        for who, count in feedback_counts(s, snapshot_ids=[snapshot.id])
     ]
     rows = (
         ("Model", f"{run.model_name} (id {run.model_version_id}), from {run.base_model.name}"),

@@ -13,14 +13,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
 from db.models import Evaluation, Pairing, Responder, Response, Role
-from db.people import require, roles_of
+from db.people import require_role, roles_of
 from errors import Refused
-from eval.report.results import NO_TAG, given_judgments, names_of, pairings_of, replies_of
-from generation.asserting import Share, results_of
+from eval.report.results import NO_TAG, given_judgments, load_pairings, replies_of, responder_names
+from generation.asserting import PassRate, results_of
 from stats.verdicts import Outcome
 
 
-class Fate(StrEnum):
+class CandidateOutcome(StrEnum):
     """What most of a pair's verdicts say of the candidate."""
 
     LOST = "lost"
@@ -72,22 +72,28 @@ class Case:
     topic: str
     candidate: AuthoredReply
     baseline: AuthoredReply
-    said: tuple[GivenVerdict, ...]
+    verdicts: tuple[GivenVerdict, ...]
     """Of one kind of reviewer: people, or simulated ones."""
 
     @property
     def score(self) -> float:
         """Wins less losses over verdicts, in [-1, 1]."""
-        return 2 * sum(verdict.outcome.score for verdict in self.said) / len(self.said) - 1
+        return 2 * sum(verdict.outcome.score for verdict in self.verdicts) / len(self.verdicts) - 1
 
     @property
-    def fate(self) -> Fate:
+    def outcome(self) -> CandidateOutcome:
         """By the score's sign."""
-        return Fate.LOST if self.score < 0 else Fate.WON if self.score > 0 else Fate.TIED
+        return (
+            CandidateOutcome.LOST
+            if self.score < 0
+            else CandidateOutcome.WON
+            if self.score > 0
+            else CandidateOutcome.TIED
+        )
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierEvaluation:
     """An Evaluation of an earlier model on some of the same pairs of prompt and baseline's reply."""
 
     evaluation: Evaluation
@@ -103,17 +109,17 @@ def may_read(s: Session, *, by: int, project_id: int) -> bool:
     return Role.REVIEWER in roles and s.scalar(still_open.limit(1)) is None
 
 
-def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -> tuple[Case, ...]:
+def load_cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -> tuple[Case, ...]:
     """Every pair with a verdict of that kind of reviewer, in the order in which they were drawn.
 
     Raises `Refused` while the evaluation is open, or another one is and `by` is no manager.
     """
     evaluation = s.get_one(Evaluation, evaluation_id)
-    require(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER, Role.REVIEWER))
+    require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER, Role.REVIEWER))
     if evaluation.closed_at is None or not may_read(s, by=by, project_id=evaluation.project_id):
         raise Refused("Texts with their authors are told when no evaluation is open: others may use the same ones.")
-    pairings = pairings_of(s, evaluation_id=evaluation_id)
-    names = names_of(pairings)
+    pairings = load_pairings(s, evaluation_id=evaluation_id)
+    names = responder_names(pairings)
     failed: dict[int, list[str]] = defaultdict(list)
     checked: Counter[int] = Counter()
     for assertion, result in results_of(s, response_ids={reply.id for reply in replies_of(pairings)}):
@@ -143,7 +149,7 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
             topic=(pairing.prompt.topic or "").strip() or NO_TAG,
             candidate=authored(pairing.candidate_response),
             baseline=authored(pairing.baseline_response),
-            said=tuple(
+            verdicts=tuple(
                 GivenVerdict(
                     judgment.reviewer.label,
                     judgment.verdict.outcome(candidate_left=judgment.candidate_left),
@@ -159,31 +165,33 @@ def cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = False) -
     )
 
 
-def chosen(every: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False) -> tuple[Case, ...]:
+def filter_cases(
+    every: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False
+) -> tuple[Case, ...]:
     """Pure: those of a topic and with a reviewer's verdict, that verdict alone; losses first, then ties, then wins."""
     kept = []
     for case in every:
-        verdicts = tuple(verdict for verdict in case.said if not reviewer or verdict.reviewer == reviewer)
+        verdicts = tuple(verdict for verdict in case.verdicts if not reviewer or verdict.reviewer == reviewer)
         with_comment = any(verdict.comment for verdict in verdicts)
         if verdicts and (not topic or case.topic == topic) and (with_comment or not commented):
-            kept.append(replace(case, said=verdicts))
+            kept.append(replace(case, verdicts=verdicts))
     return tuple(sorted(kept, key=lambda case: (case.score, case.pairing_id)))
 
 
-def passed(s: Session, *, found: Iterable[Case]) -> tuple[Share, ...]:
+def count_passed_checks(s: Session, *, cases: Iterable[Case]) -> tuple[PassRate, ...]:
     """Checks of the judged replies, counted by Responder."""
-    replies = {reply.response_id: reply for case in found for reply in (case.candidate, case.baseline)}
+    replies = {reply.response_id: reply for case in cases for reply in (case.candidate, case.baseline)}
     names = {reply.responder_id: reply.responder for reply in replies.values()}
     counts: dict[tuple[int, int], list[bool]] = defaultdict(list)
     for assertion, result in results_of(s, response_ids=replies):
         counts[replies[result.response_id].responder_id, assertion.id].append(result.passed)
     return tuple(
-        Share(assertion_id, responder_id, names[responder_id], sum(good), len(good))
+        PassRate(assertion_id, responder_id, names[responder_id], sum(good), len(good))
         for (responder_id, assertion_id), good in sorted(counts.items())
     )
 
 
-def earlier(s: Session, *, evaluation_id: int) -> Earlier | None:
+def find_earlier(s: Session, *, evaluation_id: int) -> EarlierEvaluation | None:
     """The newest closed Evaluation before this one of an earlier model, judged beside some of the same replies."""
     evaluation = s.get_one(Evaluation, evaluation_id)
     then = aliased(Pairing)
@@ -205,10 +213,10 @@ def earlier(s: Session, *, evaluation_id: int) -> Earlier | None:
         .order_by(Evaluation.id.desc())
         .options(selectinload(Evaluation.candidate))
     ).first()
-    return Earlier(*row) if row else None
+    return EarlierEvaluation(*row) if row else None
 
 
-def changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[LossChange, Case]]:
+def loss_changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[LossChange, Case]]:
     """Pure: by pairing of now what became of it, with the earlier case; only pairs lost now or then.
 
     A pair is the same where prompt and baseline's reply are.
@@ -217,7 +225,7 @@ def changes(now: Sequence[Case], then: Sequence[Case]) -> dict[int, tuple[LossCh
     kinds = {(True, False): LossChange.FIXED, (False, True): LossChange.BROKE, (True, True): LossChange.STILL_LOST}
     pairs = ((case, before.get((case.prompt_id, case.baseline.response_id))) for case in now)
     return {
-        case.pairing_id: (kinds[old.fate is Fate.LOST, case.fate is Fate.LOST], old)
+        case.pairing_id: (kinds[old.outcome is CandidateOutcome.LOST, case.outcome is CandidateOutcome.LOST], old)
         for case, old in pairs
-        if old is not None and Fate.LOST in (old.fate, case.fate)
+        if old is not None and CandidateOutcome.LOST in (old.outcome, case.outcome)
     }

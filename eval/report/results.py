@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 
 from db.models import Evaluation, Judgment, Pairing, Prompt, Responder, ResponderKind, Response
 from errors import Refused
-from eval.guesses import Guessed, guesses_of
-from eval.protocol import TOGETHER, Stated, stated
-from eval.report.votes import VoteFigures, figures_of
-from eval.second_looks import Twice, looks_of
-from stats.contrasts import HeadToHead, contrasts
+from eval.blinding import BlindingGuess, blinding_guesses
+from eval.protocol import TOGETHER, ProtocolSummary, summarise_protocol
+from eval.repeats import RepeatedVerdict, load_repeats
+from eval.report.votes import VoteFigures, vote_figures
+from stats.contrasts import Contrast, contrasts
 from stats.verdicts import Outcome, Verdict
 from stats.votes import Votes, as_votes
-from texts.rules import as_shown
+from texts.rules import load_text_filter
 
 NOBODY = "(nobody: same text)"
 """Stands for the reviewer of a tie that no reviewer was asked about."""
@@ -65,7 +65,7 @@ class JudgmentRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
+class ReviewerResults:
     """What one kind of reviewer said, people or simulated ones; never both."""
 
     simulated: bool
@@ -73,41 +73,41 @@ class Verdicts:
     votes: Votes
     pooled: Votes
     """The same with all people's replies as one responder's; `votes` itself where there are not several people."""
-    together: HeadToHead | None
+    people_together: Contrast | None
     """The candidate against all people's replies as one baseline; only where there are several people."""
-    each: tuple[HeadToHead, ...]
+    by_baseline: tuple[Contrast, ...]
     """The candidate against every baseline, people first."""
     people: frozenset[str]
     primary: tuple[str, str] | None = None
-    guesses: tuple[Guessed, ...] = ()
-    twice: tuple[Twice, ...] = ()
+    guesses: tuple[BlindingGuess, ...] = ()
+    repeats: tuple[RepeatedVerdict, ...] = ()
 
     @property
-    def contrasts(self) -> tuple[HeadToHead, ...]:
+    def contrasts(self) -> tuple[Contrast, ...]:
         """All, people together first."""
-        return (self.together, *self.each) if self.together else self.each
+        return (self.people_together, *self.by_baseline) if self.people_together else self.by_baseline
 
     @property
-    def head(self) -> HeadToHead:
+    def headline(self) -> Contrast:
         """The contrast that the sentence is about: the one named beforehand, else people together, else the first."""
         return next((contrast for contrast in self.contrasts if contrast.primary), self.contrasts[0])
 
-    def is_people(self, contrast: HeadToHead) -> bool:
+    def is_people(self, contrast: Contrast) -> bool:
         """Whether people wrote the baseline's replies."""
-        return contrast is self.together or contrast.baseline in self.people
+        return contrast is self.people_together or contrast.baseline in self.people
 
-    def nameless(self, contrast: HeadToHead) -> str:
+    def nameless(self, contrast: Contrast) -> str:
         """The baseline without a person's name; empty for one person where several are counted together too."""
-        if contrast is self.together or not self.is_people(contrast):
+        if contrast is self.people_together or not self.is_people(contrast):
             return contrast.baseline
-        if self.together:
+        if self.people_together:
             return ""
         return "a person's replies" + (" (simulated)" if contrast.baseline.endswith("(simulated)") else "")
 
     @cached_property
     def figures(self) -> VoteFigures:
         """Everything that `cli.py winrate` tells of the same votes; reckoned once."""
-        return figures_of(self.votes, primary=self.primary)
+        return vote_figures(self.votes, primary=self.primary)
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,13 @@ class Results:
 
     evaluation: Evaluation
     candidate: str
-    stated: Stated
-    verdicts: tuple[Verdicts, ...]
+    protocol: ProtocolSummary
+    by_reviewers: tuple[ReviewerResults, ...]
     """People's first; then simulated reviewers', if there are any."""
 
 
 @dataclass(frozen=True)
-class TookPart:
+class Participation:
     """An Evaluation in which a model took part."""
 
     evaluation: Evaluation
@@ -131,7 +131,7 @@ class TookPart:
     pairings: int
 
 
-def results(s: Session, *, evaluation_id: int) -> Results:
+def load_results(s: Session, *, evaluation_id: int) -> Results:
     """Win rates of a closed evaluation; verdicts of people and of simulated reviewers are never pooled.
 
     Raises `Refused` while the evaluation is open: no reviewer may see how it stands.
@@ -139,31 +139,31 @@ def results(s: Session, *, evaluation_id: int) -> Results:
     evaluation = s.get_one(Evaluation, evaluation_id)
     if evaluation.closed_at is None:
         raise Refused("The results open when the evaluation is closed: seeing them earlier would sway the judging.")
-    pairings = pairings_of(s, evaluation_id=evaluation_id)
-    protocol = stated(s, evaluation_id=evaluation_id)
-    names = names_of(pairings)
+    pairings = load_pairings(s, evaluation_id=evaluation_id)
+    protocol = summarise_protocol(s, evaluation_id=evaluation_id)
+    names = responder_names(pairings)
     candidate = names[evaluation.candidate_id]
-    shown = as_shown(s, project_id=evaluation.project_id)
+    shown = load_text_filter(s, project_id=evaluation.project_id)
     length = {reply.id: len(shown(reply.text)) for reply in replies_of(pairings)}
     judged = (judgment for pairing in pairings for judgment in pairing.judgments if judgment.verdict is not None)
     baselines = {pairing.baseline_response.responder for pairing in pairings}
     people = {names[writer.id]: writer.simulated for writer in baselines if writer.kind is ResponderKind.HUMAN}
     verdicts = tuple(
-        verdicts_of(
+        reviewer_results(
             tuple(_rows(pairings, names, length, simulated=simulated)),
             simulated=simulated,
             people=people,
             candidate=candidate,
             primary=protocol.primary,
-            guesses=() if simulated else tuple(guesses_of(pairings)),
-            twice=looks_of(s, evaluation_id=evaluation_id, simulated=simulated),
+            guesses=() if simulated else tuple(blinding_guesses(pairings)),
+            twice=load_repeats(s, evaluation_id=evaluation_id, simulated=simulated),
         )
         for simulated in sorted({judgment.reviewer.simulated for judgment in judged} or {False})
     )
     return Results(evaluation, candidate, protocol, verdicts)
 
 
-def took_part(s: Session, *, model_version_id: int) -> list[TookPart]:
+def list_participations(s: Session, *, model_version_id: int) -> list[Participation]:
     """Every Evaluation that a model took part in, newest first, also as a baseline."""
     candidate = Responder.id == Evaluation.candidate_id
     sides = Response.id.in_([Pairing.candidate_response_id, Pairing.baseline_response_id])
@@ -177,12 +177,12 @@ def took_part(s: Session, *, model_version_id: int) -> list[TookPart]:
         .order_by(Evaluation.id.desc(), case((candidate, 0), else_=Responder.id))
     )
     return [
-        TookPart(evaluation, responder.label, responder.id == evaluation.candidate_id, pairings)
+        Participation(evaluation, responder.label, responder.id == evaluation.candidate_id, pairings)
         for evaluation, responder, pairings in rows
     ]
 
 
-def pairings_of(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
+def load_pairings(s: Session, *, evaluation_id: int) -> Sequence[Pairing]:
     """The Pairings with their texts, authors and judgments at hand, in the order in which they were drawn."""
     return s.scalars(
         select(Pairing)
@@ -208,23 +208,23 @@ def given_judgments(pairing: Pairing, *, simulated: bool) -> list[Judgment]:
     return [each for each in judgments if each.verdict is not None and each.reviewer.simulated == simulated]
 
 
-def names_of(pairings: Iterable[Pairing]) -> dict[int, str]:
+def responder_names(pairings: Iterable[Pairing]) -> dict[int, str]:
     """Each Responder's label, with its id where two would be called the same."""
     labels = {reply.responder_id: " ".join(reply.responder.label.split()) for reply in replies_of(pairings)}
     count = Counter(labels.values())
     return {key: label if count[label] == 1 else f"{label} #{key}" for key, label in labels.items()}
 
 
-def verdicts_of(
+def reviewer_results(
     rows: tuple[JudgmentRow, ...],
     *,
     simulated: bool,
     people: Mapping[str, bool],
     candidate: str,
     primary: tuple[str, str] | None,
-    guesses: tuple[Guessed, ...] = (),
-    twice: tuple[Twice, ...] = (),
-) -> Verdicts:
+    guesses: tuple[BlindingGuess, ...] = (),
+    twice: tuple[RepeatedVerdict, ...] = (),
+) -> ReviewerResults:
     """Pure: rows of one kind of reviewer as votes and contrasts.
 
     Args:
@@ -239,7 +239,9 @@ def verdicts_of(
         pooled = _votes_of(rows, candidate=candidate, called=dict.fromkeys(people, name))
         named = (candidate, name) if primary == (candidate, TOGETHER) else primary
         together = next((one for one in contrasts(pooled, primary=named) if one.baseline == name), None)
-    return Verdicts(simulated, rows, votes, pooled, together, tuple(each), frozenset(people), primary, guesses, twice)
+    return ReviewerResults(
+        simulated, rows, votes, pooled, together, tuple(each), frozenset(people), primary, guesses, twice
+    )
 
 
 def _votes_of(rows: Sequence[JudgmentRow], *, candidate: str, called: Mapping[str, str]) -> Votes:
@@ -259,7 +261,7 @@ def _votes_of(rows: Sequence[JudgmentRow], *, candidate: str, called: Mapping[st
     )
 
 
-def reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | None:
+def last_reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | None:
     """Id of the Pairing up to which those of the same text count as ties; none for all of them.
 
     They are ties from the start, and pairs come to people in a drawn order. Where not all came, those behind the last
@@ -276,7 +278,7 @@ def _rows(
     pairings: Sequence[Pairing], names: Mapping[int, str], length: Mapping[int, int], *, simulated: bool
 ) -> Iterable[JudgmentRow]:
     judgments_of = {pairing.id: given_judgments(pairing, simulated=simulated) for pairing in pairings}
-    last = reached(pairings, {pairing_id for pairing_id, judgments in judgments_of.items() if judgments})
+    last = last_reached(pairings, {pairing_id for pairing_id, judgments in judgments_of.items() if judgments})
     for pairing in pairings:
         if pairing.identical and last is not None and pairing.id > last:
             continue

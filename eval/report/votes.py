@@ -13,16 +13,16 @@ import numpy as np
 
 from eval.report.votes_file import VotesFile
 from files import file_sha256
-from stats.clusters import correlation
-from stats.contrasts import HeadToHead, contrasts
+from stats.clusters import intraclass_correlation
+from stats.contrasts import Contrast, contrasts
 from stats.estimates import CannotEstimate, Estimated, many
-from stats.judge_labels import WithJudge, with_judge
-from stats.position import Position, position
-from stats.reply_length import Lengths, lengths
+from stats.judge_labels import JudgeAssistedRate, judge_assisted_rates
+from stats.position import PositionBias, position_bias
+from stats.ratings import Rating, RatingsByModel, ratings
+from stats.reply_length import LengthEffect, length_effect
 from stats.resampling import ROUNDS
 from stats.sample_size import SampleSize, sample_size
 from stats.slices import Slice, slices
-from stats.strengths import BothStrengths, Strength, strengths
 from stats.vote_agreement import VoteAgreement, vote_agreement
 from stats.votes import BOTH_BAD, TIE, VERDICTS, Votes
 
@@ -30,11 +30,11 @@ FORMAT = 1
 """Of the JSON; a key that changes its meaning makes it 2."""
 PLANNED_ODDS = (2.0, 1.5, 11 / 9)
 PLANNED_POWER = (0.8, 0.9)
-TOLD = 12
+LISTED_CONTRASTS = 12
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedSample:
     """What another evaluation of this kind would need to find odds of so much to one."""
 
     odds: float
@@ -55,22 +55,22 @@ class VoteFigures:
     unasked: int
     judged_by: str
     notes: tuple[str, ...]
-    contrasts: tuple[HeadToHead, ...]
-    strengths: BothStrengths
-    position: Position
-    lengths: Estimated[Lengths]
+    contrasts: tuple[Contrast, ...]
+    strengths: RatingsByModel
+    position: PositionBias
+    lengths: Estimated[LengthEffect]
     agreement: VoteAgreement
     slices: tuple[Slice, ...]
     tie_rate: float
     votes_per_prompt: float
     same_prompt_correlation: float | None
     """How alike votes on one prompt and pair are, 0 to 1; None where no prompt has two."""
-    planned: tuple[Planned, ...]
-    with_judge: tuple[Estimated[WithJudge], ...]
+    planned: tuple[PlannedSample, ...]
+    with_judge: tuple[Estimated[JudgeAssistedRate], ...]
     """People's rates helped by the model's verdicts; empty without any."""
 
 
-def figures_of(
+def vote_figures(
     votes: Votes,
     *,
     primary: tuple[str, str] | None = None,
@@ -86,13 +86,13 @@ def figures_of(
     cells = len(np.unique(c.pair * max(len(counted.prompts), 1) + counted.prompt))
     tie_rate = float((counted.verdict >= TIE).mean()) if counted.n else 0.0
     per_prompt = counted.n / cells if cells else 1.0
-    alike = correlation(c.pair, counted.prompt, c.score)
+    alike = intraclass_correlation(c.pair, counted.prompt, c.score)
     say("each pair")
     head_to_head = contrasts(counted, primary=primary)
     say("strengths")
-    both = strengths(counted, rounds=rounds, seed=seed)
+    both = ratings(counted, rounds=rounds, seed=seed)
     say("sides and lengths")
-    side, length = position(counted), lengths(counted)
+    side, length = position_bias(counted), length_effect(counted)
     say("agreement")
     agreed = vote_agreement(counted, rounds=rounds, seed=seed)
     say("parts")
@@ -115,11 +115,11 @@ def figures_of(
         votes_per_prompt=per_prompt,
         same_prompt_correlation=alike,
         planned=_planned(tie_rate, per_prompt, alike),
-        with_judge=with_judge(people, judge) if by_people and judge.n else (),
+        with_judge=judge_assisted_rates(people, judge) if by_people and judge.n else (),
     )
 
 
-def as_json(figures: VoteFigures, file: VotesFile, source: Path, *, seed: int = 0) -> dict[str, Any]:
+def figures_json(figures: VoteFigures, file: VotesFile, source: Path, *, seed: int = 0) -> dict[str, Any]:
     """The figures as a JSON object: where one is not to be had stands {"cannot_be_estimated": why}."""
     return {
         "format": FORMAT,
@@ -132,11 +132,11 @@ def as_json(figures: VoteFigures, file: VotesFile, source: Path, *, seed: int = 
             "length_unit": file.length_unit,
         },
         "made_with": {"seed": seed, **{name: version(name) for name in ("numpy", "scipy", "statsmodels")}},
-        **as_plain(figures),
+        **to_plain(figures),
     }
 
 
-def summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
+def summarise(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     """A few lines for a person."""
     yield (
         f"{many(figures.votes, 'vote')} by {figures.judged_by} on {many(figures.prompts, 'prompt')}, "
@@ -150,7 +150,7 @@ def summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
             "each such vote is counted once."
         )
     yield from figures.notes
-    for contrast in figures.contrasts[:TOLD]:
+    for contrast in figures.contrasts[:LISTED_CONTRASTS]:
         interval = "no interval" if isinstance(contrast.interval, CannotEstimate) else contrast.interval.percent
         yield (
             f"{contrast.candidate} against {contrast.baseline}: {contrast.rate:.1%} ({interval}), {contrast.wins} won, "
@@ -158,8 +158,8 @@ def summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
         )
     if len(figures.contrasts) == 1:
         yield from _more(figures.contrasts[0])
-    if len(figures.contrasts) > TOLD:
-        yield f"… and {len(figures.contrasts) - TOLD} more pairs, in the JSON file."
+    if len(figures.contrasts) > LISTED_CONTRASTS:
+        yield f"… and {len(figures.contrasts) - LISTED_CONTRASTS} more pairs, in the JSON file."
     ranked = figures.strengths.best
     if isinstance(ranked, CannotEstimate):
         yield f"Strengths: {ranked}"
@@ -174,7 +174,7 @@ def summary(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
         yield f"The left reply won {side.left_rate:.1%} of {many(side.left + side.right, 'decided vote')}."
 
 
-def _more(contrast: HeadToHead) -> Iterable[str]:
+def _more(contrast: Contrast) -> Iterable[str]:
     if not isinstance(contrast.p_value, CannotEstimate):
         yield f"Exact sign test over prompts: p = {contrast.p_value:.4g}."
     if contrast.flips_to_change_winner:
@@ -209,7 +209,7 @@ def _notes(votes: Votes, judge: Votes | None) -> Iterable[str]:
         yield f"{many(len(lone), 'reviewer')} gave one vote only ({names}): {counts}"
 
 
-def _undefeated(both: BothStrengths) -> tuple[str, ...]:
+def _undefeated(both: RatingsByModel) -> tuple[str, ...]:
     if isinstance(both.bradley_terry, CannotEstimate):
         return ()
     return tuple(
@@ -220,27 +220,27 @@ def _undefeated(both: BothStrengths) -> tuple[str, ...]:
     )
 
 
-def _planned(tie_rate: float, per_prompt: float, alike: float | None) -> tuple[Planned, ...]:
+def _planned(tie_rate: float, per_prompt: float, alike: float | None) -> tuple[PlannedSample, ...]:
     def needed(odds: float, power: float) -> Estimated[SampleSize]:
         if tie_rate == 1:
             return CannotEstimate("every vote is a tie, so no number of them would decide.")
         measured = {"tie_rate": tie_rate, "votes_per_prompt": per_prompt, "correlation": alike or 0.0}
         return sample_size(odds=odds, power=power, **measured)
 
-    return tuple(Planned(odds, power, needed(odds, power)) for odds in PLANNED_ODDS for power in PLANNED_POWER)
+    return tuple(PlannedSample(odds, power, needed(odds, power)) for odds in PLANNED_ODDS for power in PLANNED_POWER)
 
 
-def as_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """What JSON takes: dataclasses as objects with their fields' names as keys, a missing figure as its reason."""
     if isinstance(value, CannotEstimate):
         return {"cannot_be_estimated": value.reason}
     if is_dataclass(value):
-        plain = {field.name: as_plain(getattr(value, field.name)) for field in fields(value)}
-        if isinstance(value, HeadToHead):
+        plain = {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        if isinstance(value, Contrast):
             plain |= {"votes": value.n, "finding": value.finding}
-        return plain | {"elo": value.elo} if isinstance(value, Strength) else plain
+        return plain | {"elo": value.elo} if isinstance(value, Rating) else plain
     if isinstance(value, dict):
-        return {key: as_plain(inner) for key, inner in value.items()}
+        return {key: to_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [as_plain(inner) for inner in value]
+        return [to_plain(inner) for inner in value]
     return value.item() if isinstance(value, np.generic) else value

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from errors import BadFile, NotFound
-from stats.votes import TIE, VERDICTS, Codes, Flags, Numbers, Votes, duplicates
+from stats.votes import TIE, VERDICTS, Codes, Flags, Numbers, Votes, repeated_votes
 
 NEEDED = ("prompt", "reviewer", "left", "right", "verdict")
 LENGTHS = ("left_length", "right_length")
@@ -95,7 +95,7 @@ def read_votes(file: Path, *, candidate: str = "") -> VotesFile:
         by_model=None if judged_by is None else judged_by == KINDS.index("model"),
         unasked=None if judged_by is None else judged_by == KINDS.index("nobody"),
     )
-    repeated = duplicates(votes)
+    repeated = repeated_votes(votes)
     where = np.flatnonzero(repeated)
     return VotesFile(
         votes=votes.where(~repeated) if len(where) else votes,

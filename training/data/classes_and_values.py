@@ -12,8 +12,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from training.data.inspected_rows import RARE, InspectedRow, Remark, among
-from training.data.preferences import plain
+from training.data.inspected_rows import RARE, InspectedRow, Remark, describe_count
+from training.data.preferences import collapse_spaces
 
 DOMINANT = 0.8
 """Share of rows above which one label can be learned in place of the task."""
@@ -45,7 +45,7 @@ class Labels:
     """The field; empty where the reply itself is the label."""
     counts: tuple[LabelCount, ...]
     """Most often chosen first."""
-    elsewhere: tuple[int, int]
+    unlabelled: tuple[int, int]
     """Chosen and rejected replies that are no label."""
     finding: Remark
 
@@ -64,7 +64,7 @@ class Roundness:
     """Probability of so many or more by chance (exact binomial test)."""
 
     @property
-    def beyond(self) -> bool:
+    def exceeds_chance(self) -> bool:
         """Whether there are clearly more than by chance."""
         return self.p < SURE
 
@@ -85,7 +85,7 @@ class Values:
     finding: Remark
 
 
-def task_of(rows: Sequence[InspectedRow]) -> tuple[Labels | Values, ...]:
+def find_tasks(rows: Sequence[InspectedRow]) -> tuple[Labels | Values, ...]:
     """The classes and values that the chosen replies consist of; none for prose."""
     tasks = (_find_values(name, rows, sides) or _find_labels(name, rows, sides) for name, sides in _columns(rows))
     return tuple(task for task in tasks if task is not None)
@@ -120,7 +120,7 @@ def _json_fields(text: str) -> dict[str, str]:
 
 def _label(text: str | None) -> str | None:
     """A short text as a label, whatever its case and final stop; none for a longer or empty one."""
-    label = plain(text or "").strip(" .!?\"'“”‘’`*")
+    label = collapse_spaces(text or "").strip(" .!?\"'“”‘’`*")
     short = 0 < len(label) <= LABEL_LETTERS and len(label.split()) <= LABEL_WORDS
     return label.casefold() if short else None
 
@@ -135,7 +135,7 @@ def _find_labels(name: str, rows: Sequence[InspectedRow], sides: Column) -> Labe
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for label, text in zip(chosen, sides[0], strict=True):
         if label is not None:
-            spellings[label][plain(text or "")] += 1
+            spellings[label][collapse_spaces(text or "")] += 1
     label_counts = tuple(
         LabelCount(min(spellings[label].items(), key=lambda item: (-item[1], item[0]))[0], count, other[label])
         for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -145,7 +145,7 @@ def _find_labels(name: str, rows: Sequence[InspectedRow], sides: Column) -> Labe
 
 
 def _label_finding(name: str, counts: Sequence[LabelCount], rows: Sequence[InspectedRow]) -> Remark:
-    sentence = f"{_subject(name)} one of {len(counts)} labels in {among(rows, 'rows')}."
+    sentence = f"{_subject(name)} one of {len(counts)} labels in {describe_count(rows, 'rows')}."
     first = counts[0]
     rare = [count.label for count in counts if count.chosen < RARE]
     dominated = first.chosen > DOMINANT * len(rows)
@@ -180,7 +180,7 @@ _ABOUT = frozenset("about approx approx. approximately around roughly circa ca c
 _TIMES = {"k": 3, "thousand": 3, "million": 6, "mio": 6, "mio.": 6, "mn": 6, "billion": 9, "bn": 9}
 
 
-def amount(text: str) -> Amount | None:
+def parse_amount(text: str) -> Amount | None:
     """The number that a text is, with at most three words of unit or currency; none for anything else.
 
     1,234.5 and 1.234,5 are the same number; 1.234 alone is read as a bit more than one.
@@ -203,10 +203,10 @@ def amount(text: str) -> Amount | None:
 
 def _find_values(name: str, rows: Sequence[InspectedRow], sides: Column) -> Values | None:
     """None where the column holds something else, or a mark from 0 to 10, which is a class."""
-    amounts = [[amount(text or "") for text in side] for side in sides]
+    amounts = [[parse_amount(text or "") for text in side] for side in sides]
     # each prompt's distinct amounts: one number in three rows of a prompt was thought of once
     chosen, rejected = (
-        list({(row.row.prompt_id, it.value, it.unit): it for row, it in zip(rows, side, strict=True) if it}.values())
+        list({(row.frozen.prompt_id, it.value, it.unit): it for row, it in zip(rows, side, strict=True) if it}.values())
         for side in amounts
     )
     if not chosen or sum(it is not None for it in amounts[0]) < NEEDED_SHARE * len(rows):
@@ -241,7 +241,7 @@ def _roundness(amounts: Sequence[Amount], base: int, places: int) -> Roundness:
 def _value_finding(name: str, amounts: Sequence[Amount], rounds: Sequence[Roundness]) -> Remark:
     low, high = np.percentile([float(it.value) for it in amounts], [25, 75])
     sentence = f"{_subject(name)} numbers: {len(amounts):,} of them, half from {low:,.6g} to {high:,.6g}."
-    beyond = [roundness for roundness in rounds if roundness.beyond]
+    beyond = [roundness for roundness in rounds if roundness.exceeds_chance]
     if not beyond:
         return Remark(f"{sentence} No more of them are round than by chance.")
     most = max(beyond, key=lambda roundness: (roundness.count / roundness.n - roundness.chance, roundness.base))

@@ -10,27 +10,27 @@ from sqlalchemy import Row, Select, or_, select
 from sqlalchemy.orm import Session
 
 from db.models import (
-    Chip,
     Comparison,
     Correction,
     Criterion,
     CriterionChoice,
-    Drawn,
     Placement,
     Prompt,
     Ranking,
+    RankingReason,
     Responder,
     Response,
     Reviewer,
+    SamplingReason,
 )
 from errors import Refused
-from review.corrections import corrected_further
-from training.data.terms import AskedPrompt, Feedback, GivenReply, PreferenceRow, ThumbDown
+from review.corrections import find_superseded
+from training.data.terms import Feedback, FeedbackPrompt, FeedbackReply, PreferenceRow, UndesirableReply
 
 _Row = Row[*tuple[Any, ...]]
 
 
-def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | ThumbDown]) -> None:
+def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow | UndesirableReply]) -> None:
     """Raise `Refused` if a row's prompt is held out, or is a near-duplicate of a held-out prompt.
 
     Asks the database anew, whatever was read before: an evaluation is worth nothing once its prompts are trained on.
@@ -47,7 +47,7 @@ def refuse_held_out(s: Session, *, project_id: int, rows: Iterable[PreferenceRow
         )
 
 
-def standing_rankings(s: Session, *, project_id: int) -> list[Feedback]:
+def load_rankings(s: Session, *, project_id: int) -> list[Feedback]:
     """Rankings of training prompts that were not undone, of pairs that were not discarded."""
     columns = (Ranking.id, Ranking.reviewer_id, Ranking.both_bad, Ranking.adjudicates, Ranking.strength)
     rows = s.execute(
@@ -57,7 +57,9 @@ def standing_rankings(s: Session, *, project_id: int) -> list[Feedback]:
     )
     people, responders = _reviewers(s), _responders(s, project_id=project_id)
     chips: dict[int, set[str]] = defaultdict(set)
-    for ranking_id, label in s.execute(_ranked(project_id, Chip.ranking_id, Chip.label, beside=Chip)):
+    for ranking_id, label in s.execute(
+        _ranked(project_id, RankingReason.ranking_id, RankingReason.label, beside=RankingReason)
+    ):
         chips[ranking_id].add(label)
     criteria: dict[int, dict[int, int | None]] = defaultdict(dict)
     choices = (Ranking.id, CriterionChoice.criterion_id, CriterionChoice.better_id)
@@ -80,7 +82,7 @@ def standing_rankings(s: Session, *, project_id: int) -> list[Feedback]:
     return rankings
 
 
-def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
+def load_corrections(s: Session, *, project_id: int) -> list[Feedback]:
     """Corrections of replies to training prompts that were not undone."""
     columns = (Correction.id, Correction.reviewer_id, Correction.text, Correction.created_at)
     rows = s.execute(_corrected(project_id, *columns, *_REPLY, *_PROMPT).order_by(Correction.id)).all()
@@ -91,7 +93,7 @@ def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
         .join(Prompt, Prompt.id == Response.prompt_id)
         .where(Prompt.project_id == project_id)
     ).all()
-    revised = corrected_further([(i, parent, stands) for i, parent, stands in every])
+    revised = find_superseded([(i, parent, stands) for i, parent, stands in every])
     return [
         Feedback.correction(
             _reply(row, responders), row.text, revised=row.id in revised, **_feedback_columns(row, people)
@@ -101,7 +103,7 @@ def standing_corrections(s: Session, *, project_id: int) -> list[Feedback]:
 
 
 @dataclass(frozen=True)
-class Choosable:
+class FeedbackChoices:
     """What a project's feedback offers to choose by."""
 
     reviewers: Mapping[int, str]
@@ -111,24 +113,24 @@ class Choosable:
     """Id to name, in their order; a retired one only where something was said by it."""
 
 
-def choosable(s: Session, *, project_id: int) -> Choosable:
+def feedback_choices(s: Session, *, project_id: int) -> FeedbackChoices:
     """Who judged replies to training prompts, and with which chips and criteria."""
     gave_feedback = or_(
         Reviewer.id.in_(_ranked(project_id, Ranking.reviewer_id)),
         Reviewer.id.in_(_corrected(project_id, Correction.reviewer_id)),
     )
-    chips = _ranked(project_id, Chip.label, beside=Chip)
+    chips = _ranked(project_id, RankingReason.label, beside=RankingReason)
     used = set(s.scalars(_ranked(project_id, CriterionChoice.criterion_id, beside=CriterionChoice)))
     criteria = s.scalars(select(Criterion).where(Criterion.project_id == project_id).order_by(Criterion.position))
     people = sorted(s.scalars(select(Reviewer).where(gave_feedback)), key=lambda person: person.label)
-    return Choosable(
+    return FeedbackChoices(
         reviewers={person.id: person.label for person in people},
         chips=tuple(sorted(set(s.scalars(chips)))),
         criteria={item.id: item.name for item in criteria if item.retired_at is None or item.id in used},
     )
 
 
-def names(s: Session, *, project_id: int) -> tuple[dict[int, str], dict[int, str]]:
+def reviewer_and_criterion_names(s: Session, *, project_id: int) -> tuple[dict[int, str], dict[int, str]]:
     """Labels of all Reviewers and names of the project's Criteria by id, for choices in words."""
     criteria = s.scalars(select(Criterion).where(Criterion.project_id == project_id))
     return {i: reviewer.label for i, reviewer in _reviewers(s).items()}, {item.id: item.name for item in criteria}
@@ -158,7 +160,7 @@ def _ranked(project_id: int, *columns: Any, beside: Any = None) -> Select[*tuple
             Comparison.project_id == project_id,
             Comparison.discarded_at.is_(None),
             Ranking.undone_at.is_(None),
-            Ranking.drawn != Drawn.REPEAT,
+            Ranking.sampling_reason != SamplingReason.REPEAT,
             Prompt.held_out.is_(False),
         )
     )
@@ -187,7 +189,7 @@ def _responders(s: Session, *, project_id: int) -> dict[int, str]:
 def _feedback_columns(row: _Row, people: Mapping[int, Reviewer]) -> dict[str, Any]:
     return {
         "id": row.id,
-        "prompt": AskedPrompt(
+        "prompt": FeedbackPrompt(
             id=row.prompt_id,
             text=row.prompt_text,
             context=row.context,
@@ -199,9 +201,9 @@ def _feedback_columns(row: _Row, people: Mapping[int, Reviewer]) -> dict[str, An
         "reviewer": people[row.reviewer_id].label,
         "simulated": people[row.reviewer_id].simulated,
         "reviewer_id": row.reviewer_id,
-        "said_on": row.created_at.date(),
+        "given_on": row.created_at.date(),
     }
 
 
-def _reply(row: _Row, responders: Mapping[int, str]) -> GivenReply:
-    return GivenReply(row.response_id, row.reply, row.finish_reason, responders[row.responder_id])
+def _reply(row: _Row, responders: Mapping[int, str]) -> FeedbackReply:
+    return FeedbackReply(row.response_id, row.reply, row.finish_reason, responders[row.responder_id])

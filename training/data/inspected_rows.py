@@ -1,8 +1,8 @@
 """A Snapshot's rows as they are looked at before anything is trained on them, and how what is found is said. Pure.
 
 A `Remark` is one sentence that claims no more than the rows allow. What rests on a simulated reviewer's word says so.
-Intervals are 95 % and clustered by prompt, since a prompt may give several rows (`stats.intervals.clustered`, as in
-evaluations).
+Intervals are 95 % and clustered by prompt, since a prompt may give several rows (`stats.intervals.clustered_interval`,
+as in evaluations).
 """
 
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ class InspectedRow:
     number: int
     """Place in the Snapshot's files, from 1, training rows first."""
     split: Split
-    row: FrozenRow
+    frozen: FrozenRow
     chosen_by: str
     """Label of the Responder, or the author of the correction."""
     rejected_by: str
     chosen_cut: bool = False
     """Cut off at the token limit."""
     rejected_cut: bool = False
-    near: bool = False
+    nearly_same: bool = False
     """The two replies are nearly the same text."""
     outcomes: tuple[Outcome, ...] = ()
     """For the chosen reply, by each person who ranked the pair, this row's reviewer too; none where a rule ranked, or
@@ -51,17 +51,17 @@ class InspectedRow:
     @property
     def chosen(self) -> str:
         """Its text."""
-        return text_of(self.row.chosen)
+        return reply_text(self.frozen.chosen)
 
     @property
     def rejected(self) -> str:
         """Its text."""
-        return text_of(self.row.rejected)
+        return reply_text(self.frozen.rejected)
 
     @property
     def corrected(self) -> bool:
         """Whether a correction is chosen."""
-        return self.row.correction_id is not None
+        return self.frozen.correction_id is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,19 @@ class Remark:
     """A model would learn something by it that nobody meant to teach, or the training would not start."""
 
 
-def text_of(turns: Sequence[Message]) -> str:
+def reply_text(turns: Sequence[Message]) -> str:
     """The text of a reply's turns."""
     return "\n\n".join(turn["content"] for turn in turns)
 
 
-def of_whom(rows: Sequence[InspectedRow], whose: RowSource) -> list[InspectedRow]:
+def filter_by_source(rows: Sequence[InspectedRow], whose: RowSource) -> list[InspectedRow]:
     """The rows that rest on people's word, on a simulated one, or all."""
-    return [row for row in rows if whose is RowSource.ALL or row.row.simulated is (whose is RowSource.SIMULATED)]
+    return [row for row in rows if whose is RowSource.ALL or row.frozen.simulated is (whose is RowSource.SIMULATED)]
 
 
-def among(rows: Sequence[InspectedRow], noun: str = "pairs") -> str:
+def describe_count(rows: Sequence[InspectedRow], noun: str = "pairs") -> str:
     """How many rows, and how many of them no person stands for."""
-    simulated = sum(row.row.simulated for row in rows)
+    simulated = sum(row.frozen.simulated for row in rows)
     if not simulated:
         return f"{len(rows):,} {noun}"
     if simulated == len(rows):

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.comparisons import OWN_WORD, nearly_same
+from db.comparisons import OWN_RANKING, nearly_same
 from db.models import (
     ComparisonResponse,
     ModelVersion,
@@ -28,38 +28,38 @@ from db.models import (
     SnapshotLeftOut,
     Split,
 )
-from db.people import require
+from db.people import require_role
 from errors import BadTemplate, BrokenModel, NotFound, missing_package
-from llm.folder import ending_of, is_hub_id, special_tokens_of, template_of
-from llm.template import Message, rendered
+from llm.folder import is_hub_id, read_end_tokens, read_special_tokens, read_template
+from llm.template import Message, render_conversation
 from stats.verdicts import Outcome
-from training.data.inspected_rows import InspectedRow, text_of
+from training.data.inspected_rows import InspectedRow, reply_text
 from training.data.rows import FrozenRow, read_rows
-from training.data.snapshot import folder_of
+from training.data.snapshot import snapshot_folder
 from training.data.terms import LeftOutReason
-from training.data.token_fit import RowTokens, TokenPiece, pieces
+from training.data.token_fit import RowTokens, TokenPiece, cut_pieces
 
 CHUNK = 250
 """Rows that are tokenized at once."""
 
 
 @dataclass(frozen=True)
-class Inspected:
+class InspectedSnapshot:
     """A Snapshot's rows with what the database knows of them."""
 
     rows: tuple[InspectedRow, ...]
     """Training rows first, as in the files."""
-    opposite: int
+    opposite_orders: int
     """Orders that the freeze left out because a person or a rule put the same two replies the other way round."""
 
 
-def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Inspected:
+def inspect_snapshot(s: Session, *, by: int, project_id: int, snapshot_id: int) -> InspectedSnapshot:
     """The Snapshot's rows and what is known of each; managers only. Raises `Refused` where its files were changed."""
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     snapshot = s.get(Snapshot, snapshot_id)
     if snapshot is None or snapshot.project_id != project_id:
         raise NotFound("That snapshot is not in this project any more. Choose one from the list.")
-    frozen = read_rows(folder_of(snapshot), sha256=snapshot.sha256)
+    frozen = read_rows(snapshot_folder(snapshot), sha256=snapshot.sha256)
     replies, orders = _replies(s, snapshot_id), _orders(s, snapshot_id)
     comparisons = _comparisons_of_corrected(s, snapshot_id)
     rows = []
@@ -78,13 +78,13 @@ def inspected(s: Session, *, by: int, project_id: int, snapshot_id: int) -> Insp
                 rejected_by,
                 chosen_cut,
                 rejected_cut,
-                near=nearly_same(text_of(row.chosen), text_of(row.rejected)),
+                nearly_same=nearly_same(reply_text(row.chosen), reply_text(row.rejected)),
                 outcomes=tuple(_outcome(order, row) for order in row_orders),
                 comparison_ids=comparisons.get(row.rejected_id, ()) if comparison_id is None else (comparison_id,),
             )
         )
     opposite = s.get(SnapshotLeftOut, (snapshot_id, LeftOutReason.DISAGREEMENT.value))
-    return Inspected(tuple(rows), opposite.count if opposite else 0)
+    return InspectedSnapshot(tuple(rows), opposite.count if opposite else 0)
 
 
 def _outcome(order: Mapping[int, int], row: FrozenRow) -> Outcome:
@@ -114,7 +114,7 @@ def _orders(s: Session, snapshot_id: int) -> dict[int, tuple[int, Collection[Map
         select(Ranking.comparison_id, Ranking.reviewer_id, Ranking.both_bad, Placement.response_id, Placement.place)
         .join(Placement, Placement.ranking_id == Ranking.id)
         .join(Reviewer, Reviewer.id == Ranking.reviewer_id)
-        .where(Ranking.comparison_id.in_(same), OWN_WORD, Reviewer.simulated.is_(False))
+        .where(Ranking.comparison_id.in_(same), OWN_RANKING, Reviewer.simulated.is_(False))
         .order_by(Ranking.id)
     ):
         orders[comparison_id][reviewer_id][response_id] = 1 if both_bad else place
@@ -137,7 +137,7 @@ def _comparisons_of_corrected(s: Session, snapshot_id: int) -> dict[int, tuple[i
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenizedRow:
     """A row as the base model reads it."""
 
     prompt: tuple[TokenPiece, ...]
@@ -147,7 +147,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Reader:
+class RowTokenizer:
     """A base model's chat template and tokenizer, which turn a text into what the model reads."""
 
     tokenizer: Any
@@ -160,15 +160,17 @@ class Reader:
 
     def text(self, turns: Sequence[Message], *, reply_next: bool) -> str:
         """A conversation as one text. Raises `BadTemplate` where the template refuses it."""
-        return rendered(self.chat_template, turns, special=self.special, reply_next=reply_next)
+        return render_conversation(
+            self.chat_template, turns, special_tokens=self.special, add_generation_prompt=reply_next
+        )
 
-    def read(self, row: InspectedRow) -> Reading:
+    def read(self, row: InspectedRow) -> TokenizedRow:
         """The row cut into its tokens. Raises `BadTemplate` where the template refuses it."""
         texts = self._texts(row)
         prompt, *whole = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         tokens = self._tokens(row.number, prompt, *whole)
         parts = [self._parts(text, encoding, tokens.prompt) for text, encoding in zip(texts[1:], whole, strict=True)]
-        return Reading(parts[0][0], parts[0][1], parts[1][1], tokens)
+        return TokenizedRow(parts[0][0], parts[0][1], parts[1][1], tokens)
 
     def count(self, rows: Sequence[InspectedRow]) -> list[RowTokens]:
         """The lengths of some rows, as TRL and our trainer have them. Raises `BadTemplate`."""
@@ -179,7 +181,7 @@ class Reader:
 
     def _texts(self, row: InspectedRow) -> list[str]:
         """The prompt alone, then with either reply."""
-        prompt, replies = row.row.prompt, (row.row.chosen, row.row.rejected)
+        prompt, replies = row.frozen.prompt, (row.frozen.chosen, row.frozen.rejected)
         whole = (self.text([*prompt, *reply], reply_next=False) for reply in replies)
         return [self.text(prompt, reply_next=True), *whole]
 
@@ -188,7 +190,7 @@ class Reader:
         shared = len(list(takewhile(lambda ids: len(set(ids)) == 1, together)))
         replies = chosen.ids[shared:], rejected.ids[shared:]
         ends = self._end(replies[0]), self._end(replies[1])
-        return RowTokens(number, shared, len(replies[0]), len(replies[1]), ends, apart=shared < len(prompt.ids))
+        return RowTokens(number, shared, len(replies[0]), len(replies[1]), ends, misaligned=shared < len(prompt.ids))
 
     def _end(self, reply: Sequence[int]) -> int | None:
         """Where its only end-of-turn token stands; its last token where the model names none."""
@@ -201,10 +203,10 @@ class Reader:
         spans = [(*span, i in self.special_ids) for span, i in zip(encoding.offsets, encoding.ids, strict=True)]
         border = max((end for _, end, _ in spans[:shared]), default=0)
         after = [(max(0, start - border), max(0, end - border), special) for start, end, special in spans[shared:]]
-        return pieces(text[:border], spans[:shared]), pieces(text[border:], after)
+        return cut_pieces(text[:border], spans[:shared]), cut_pieces(text[border:], after)
 
 
-def reader_of(s: Session, *, model_id: int) -> Reader:
+def load_tokenizer_of(s: Session, *, model_id: int) -> RowTokenizer:
     """The chat template and tokenizer of a base model on this machine.
 
     Raises `NotFound`, or `BrokenModel` where there is no tokenizer, no chat template or no library to read it with.
@@ -219,7 +221,7 @@ def reader_of(s: Session, *, model_id: int) -> Reader:
         from tokenizers import Tokenizer
     except ModuleNotFoundError:
         raise BrokenModel(missing_package("Counting tokens", "tokenizers")) from None
-    file, template = _tokenizer_file(version.location), template_of(version.location)
+    file, template = _tokenizer_file(version.location), read_template(version.location)
     if file is None or template is None:
         missing = "tokenizer" if file is None else "chat template"
         raise BrokenModel(
@@ -232,12 +234,12 @@ def reader_of(s: Session, *, model_id: int) -> Reader:
         raise BrokenModel(f"{file} cannot be read as a tokenizer ({problem}). Put the whole model there.") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    special = special_tokens_of(version.location)
-    ends = ending_of(version.location).get("eos_token_id", [])
+    special = read_special_tokens(version.location)
+    ends = read_end_tokens(version.location).get("eos_token_id", [])
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.token_to_id(special.get("eos_token", ""))}
     stops = frozenset(end for end in ends if end is not None)
     added = frozenset(i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special)
-    return Reader(tokenizer, template, special, stops, added | stops)
+    return RowTokenizer(tokenizer, template, special, stops, added | stops)
 
 
 def _tokenizer_file(location: str) -> Path | None:
@@ -251,7 +253,10 @@ def _tokenizer_file(location: str) -> Path | None:
 
 
 def count_tokens(
-    reader: Reader, rows: Sequence[InspectedRow], *, told: Callable[[int, int], None] = lambda done, of: None
+    reader: RowTokenizer,
+    rows: Sequence[InspectedRow],
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[RowTokens, ...]:
     """Every row's lengths in tokens; ``told`` hears how many are done. Raises `BadTemplate`, naming the row."""
     counts: list[RowTokens] = []
@@ -261,5 +266,5 @@ def count_tokens(
             counts += reader.count(some)
         except BadTemplate as problem:
             raise BadTemplate(f"Rows {some[0].number} to {some[-1].number}: {problem}") from None
-        told(len(counts), len(rows))
+        on_progress(len(counts), len(rows))
     return tuple(counts)

@@ -15,9 +15,9 @@ import numpy as np
 from stats.intervals import Proportion, proportion
 from stats.verdicts import Outcome
 from texts.worded import WordedEnum
-from training.data.classes_and_values import Labels, Values, task_of
-from training.data.inspected_rows import RARE, InspectedRow, Remark, among, text_of
-from training.data.preferences import plain
+from training.data.classes_and_values import Labels, Values, find_tasks
+from training.data.inspected_rows import RARE, InspectedRow, Remark, describe_count, reply_text
+from training.data.preferences import collapse_spaces
 
 SIDES = ("chosen", "rejected")
 OPENING_WORDS = 5
@@ -31,7 +31,7 @@ _GREETING = re.compile(
 
 
 @dataclass(frozen=True)
-class RowLengths:
+class LengthComparison:
     """The two sides' lengths in words, white space between them, and whether the longer one won."""
 
     chosen: tuple[int, ...]
@@ -46,13 +46,13 @@ class RowLengths:
         return tuple(chosen - rejected for chosen, rejected in zip(self.chosen, self.rejected, strict=True))
 
 
-def lengths(rows: Sequence[InspectedRow]) -> RowLengths:
+def compare_lengths(rows: Sequence[InspectedRow]) -> LengthComparison:
     """Lengths by side, and how often the longer reply won."""
     chosen = tuple(len(row.chosen.split()) for row in rows)
     rejected = tuple(len(row.rejected.split()) for row in rows)
     unlike = [(row, won > lost) for row, won, lost in zip(rows, chosen, rejected, strict=True) if won != lost]
-    longer = proportion((row.row.prompt_id, won) for row, won in unlike)
-    sentence = f"The longer reply won in {longer.words} of {among([row for row, _ in unlike])}"
+    longer = proportion((row.frozen.prompt_id, won) for row, won in unlike)
+    sentence = f"The longer reply won in {longer.words} of {describe_count([row for row, _ in unlike])}"
     if not unlike:
         finding = Remark("No pair has replies of different length, so length teaches nothing.")
     elif longer.low > 0.5 or longer.high < 0.5:
@@ -60,7 +60,7 @@ def lengths(rows: Sequence[InspectedRow]) -> RowLengths:
         finding = Remark(f"{sentence}: a model would learn to write {habit}.", warns=True)
     else:
         finding = Remark(f"{sentence}: no sign that length decides.")
-    return RowLengths(chosen, rejected, longer, finding)
+    return LengthComparison(chosen, rejected, longer, finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +103,13 @@ class ResponderWins:
     """Rows in which a correction was chosen over its reply."""
 
 
-def responders(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
+def responder_wins(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
     """How often each Responder won, most often first; a row with two replies of one Responder tells nothing here."""
     chosen: dict[str, list[tuple[int, bool]]] = defaultdict(list)
     corrected = Counter(row.rejected_by for row in rows if row.corrected)
     for row in _of_two_responders(rows):
-        chosen[row.chosen_by].append((row.row.prompt_id, True))
-        chosen[row.rejected_by].append((row.row.prompt_id, False))
+        chosen[row.chosen_by].append((row.frozen.prompt_id, True))
+        chosen[row.rejected_by].append((row.frozen.prompt_id, False))
     wins = [ResponderWins(name, proportion(chosen[name]), corrected[name]) for name in {*chosen, *corrected}]
     return sorted(wins, key=lambda responder: (-responder.won.rate, -responder.won.n, responder.responder))
 
@@ -121,8 +121,8 @@ def responder_finding(wins: Sequence[ResponderWins], rows: Sequence[InspectedRow
         return Remark("No row sets two responders' replies against each other, so none can be favoured.")
     first = max(wins, key=lambda responder: (responder.won.low, responder.won.n))
     if first.won.low <= 0.5:
-        return Remark(f"In {among(beside)} beside another's replies, nobody's were chosen clearly more often.")
-    own = among([row for row in beside if first.responder in (row.chosen_by, row.rejected_by)])
+        return Remark(f"In {describe_count(beside)} beside another's replies, nobody's were chosen clearly more often.")
+    own = describe_count([row for row in beside if first.responder in (row.chosen_by, row.rejected_by)])
     share = f"Replies by {first.responder} were chosen in {first.won.words} of {own}"
     return Remark(f"{share}: a model would learn to sound like them.")
 
@@ -136,11 +136,11 @@ class Disagreement:
     """How far people disagree on the ranked pairs behind the rows."""
 
     pairs: int
-    several: int
+    ranked_by_several: int
     """Of them, ranked by two people or more."""
     opposite: Proportion
     """Of those, at least one person called the rejected reply better."""
-    even: int
+    ties: int
     """Of those, none did, but at least one saw no difference."""
     left_out: int
     """Orders that are in no row because the same two replies were put the other way round, by a person or a rule."""
@@ -151,7 +151,7 @@ def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement
     """How many pairs several people ranked, and how many of those they disagreed on; as `Disagreement` has it."""
     ranked = [row for row in rows if not row.corrected]
     several = [row for row in ranked if len(row.outcomes) > 1]
-    opposite = proportion((row.row.prompt_id, Outcome.LOSS in row.outcomes) for row in several)
+    opposite = proportion((row.frozen.prompt_id, Outcome.LOSS in row.outcomes) for row in several)
     even = sum(Outcome.TIE in row.outcomes and Outcome.LOSS not in row.outcomes for row in several)
     if several:
         sentence = (
@@ -212,8 +212,8 @@ class Repetition:
 class Figures:
     """All figures of some rows but for their tokens."""
 
-    lengths: RowLengths
-    fared: tuple[ResponderWins, ...]
+    lengths: LengthComparison
+    wins: tuple[ResponderWins, ...]
     winner: Remark
     said: Disagreement
     task: tuple[Labels | Values, ...]
@@ -223,9 +223,9 @@ class Figures:
 
 def figures(rows: Sequence[InspectedRow], *, left_out: int) -> Figures:
     """All figures of these rows; ``left_out`` as `Disagreement` has it."""
-    fared, task = tuple(responders(rows)), task_of(rows)
+    fared, task = tuple(responder_wins(rows)), find_tasks(rows)
     winner, said = responder_finding(fared, rows), disagreement(rows, left_out=left_out)
-    return Figures(lengths(rows), fared, winner, said, task, repeats=repeats(rows, prose=not task))
+    return Figures(compare_lengths(rows), fared, winner, said, task, repeats=find_repetition(rows, prose=not task))
 
 
 class RowFilter(WordedEnum):
@@ -240,7 +240,7 @@ class RowFilter(WordedEnum):
     CORRECTIONS = "CORRECTIONS", "corrections"
 
 
-def to_read(
+def select_rows(
     rows: Sequence[InspectedRow],
     *,
     which: RowFilter = RowFilter.ALL,
@@ -254,7 +254,7 @@ def to_read(
     """
     keeps, known = _KEEPS.get(which), tokens or {}
     kept = sorted(rows, key=lambda row: row.number)
-    kept = [row for row in kept if (keeps is None or keeps(row)) and reviewer in (None, row.row.reviewer)]
+    kept = [row for row in kept if (keeps is None or keeps(row)) and reviewer in (None, row.frozen.reviewer)]
     if which in (RowFilter.LONGEST, RowFilter.SHORTEST):
         sign = -1 if which is RowFilter.LONGEST else 1
         return sorted(kept, key=lambda row: sign * (known.get(row.number) or _word_count(row)))
@@ -264,15 +264,15 @@ def to_read(
 
 _KEEPS: Mapping[RowFilter, Callable[[InspectedRow], bool]] = {
     RowFilter.SHORTER_WON: lambda row: len(row.chosen.split()) < len(row.rejected.split()),
-    RowFilter.SIMULATED: lambda row: row.row.simulated,
-    RowFilter.SYNTHETIC: lambda row: row.row.synthetic,
+    RowFilter.SIMULATED: lambda row: row.frozen.simulated,
+    RowFilter.SYNTHETIC: lambda row: row.frozen.synthetic,
     RowFilter.CORRECTIONS: lambda row: row.corrected,
 }
 """Which rows a filter keeps; the others only order them."""
 
 
 def _word_count(row: InspectedRow) -> int:
-    return len(text_of(row.row.prompt).split()) + max(len(row.chosen.split()), len(row.rejected.split()))
+    return len(reply_text(row.frozen.prompt).split()) + max(len(row.chosen.split()), len(row.rejected.split()))
 
 
 def opening(text: str) -> str | None:
@@ -281,21 +281,21 @@ def opening(text: str) -> str | None:
     return " ".join(words[:OPENING_WORDS]).casefold() if len(words) >= OPENING_WORDS else None
 
 
-def repeats(rows: Sequence[InspectedRow], *, prose: bool) -> Repetition:
+def find_repetition(rows: Sequence[InspectedRow], *, prose: bool) -> Repetition:
     """Texts, openings and faults that many rows share; classes and values (no ``prose``) repeat by their nature."""
     prompts: dict[str, set[int]] = defaultdict(set)
     for row in rows:
-        prompts[plain(row.chosen)].add(row.row.prompt_id)
+        prompts[collapse_spaces(row.chosen)].add(row.frozen.prompt_id)
     pasted = [PastedText(text, len(ids)) for text, ids in prompts.items() if len(ids) > 1 and text and prose]
     pasted_texts = {paste.text for paste in pasted}
     chosen, rejected = (
         Counter(first for row in rows if (first := opening(getattr(row, side))) and prose) for side in SIDES
     )
-    near = [row for row in rows if row.near]
+    near = [row for row in rows if row.nearly_same]
     return Repetition(
         rows=len(rows),
         texts=tuple(sorted(pasted, key=lambda paste: (-paste.prompts, paste.text))),
-        pasted=sum(plain(row.chosen) in pasted_texts for row in rows),
+        pasted=sum(collapse_spaces(row.chosen) in pasted_texts for row in rows),
         openings=tuple(Opening(words, count, rejected[words]) for words, count in chosen.most_common() if count > 1),
         cut=(sum(row.chosen_cut for row in rows), sum(row.rejected_cut for row in rows)),
         empty=(sum(not row.chosen.strip() for row in rows), sum(not row.rejected.strip() for row in rows)),

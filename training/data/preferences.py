@@ -16,7 +16,15 @@ from typing import TypeVar
 from db.models import Split
 from stats.verdicts import MUCH_BETTER
 from training.data.selection import DEFAULTS, PairsMode, Selection
-from training.data.terms import AskedPrompt, Feedback, GivenReply, LeftOutReason, PreferenceRow, Preferences, ThumbDown
+from training.data.terms import (
+    Feedback,
+    FeedbackPrompt,
+    FeedbackReply,
+    LeftOutReason,
+    PreferenceRow,
+    Preferences,
+    UndesirableReply,
+)
 
 LONGEST = 1000
 """Words beyond which only which words there are is compared, not their order: that takes a square of their number."""
@@ -24,7 +32,7 @@ VALIDATION_SHARE = 10
 """One prompt cluster in so many goes to the validation split; none while there are fewer clusters."""
 SPLIT_SEED = 0
 T = TypeVar("T")
-Row = TypeVar("Row", PreferenceRow, ThumbDown)
+Row = TypeVar("Row", PreferenceRow, UndesirableReply)
 
 
 def derive(
@@ -59,7 +67,7 @@ def derive(
     return Preferences(
         rows=tuple(_split(rows, validation)),
         left_out={reason: left_out[reason] for reason in sorted(left_out) if left_out[reason]},
-        thumbs=tuple(_split(thumbs, validation)),
+        undesirable=tuple(_split(thumbs, validation)),
     )
 
 
@@ -70,7 +78,7 @@ def _without_overruled(rankings: Sequence[Feedback], left_out: Counter[LeftOutRe
     return kept
 
 
-def plain(text: str) -> str:
+def collapse_spaces(text: str) -> str:
     """`text` with every run of white space as one space: what two texts are compared by."""
     return " ".join(text.split())
 
@@ -79,7 +87,7 @@ TextOrder = tuple[tuple[str, str], str, str]
 """A prompt, the better text, the worse text."""
 
 
-def _key(prompt: AskedPrompt) -> tuple[str, str]:
+def _key(prompt: FeedbackPrompt) -> tuple[str, str]:
     return prompt.text, prompt.context or ""
 
 
@@ -93,7 +101,7 @@ class _Votes:
         self._votes: dict[TextOrder, list[tuple[str, bool, int]]] = defaultdict(list)
         for ranking in rankings:
             key = _key(ranking.prompt)
-            placed = [(place, plain(reply.text)) for place, reply in ranking.placed]
+            placed = [(place, collapse_spaces(reply.text)) for place, reply in ranking.placed]
             for (place, text), (other_place, other) in combinations(placed, 2):
                 if text == other:
                     continue
@@ -110,9 +118,9 @@ class _Votes:
         """Whether this order was given; by a person, unless it is set against a simulated one."""
         return order in self._orders[simulated]
 
-    def prefer(self, prompt: AskedPrompt, text: str, *, simulated: bool) -> bool:
+    def prefer(self, prompt: FeedbackPrompt, text: str, *, simulated: bool) -> bool:
         """Whether this reply was put before another; by a person, unless it is set against a simulated vote."""
-        return (_key(prompt), plain(text)) in self._better[simulated]
+        return (_key(prompt), collapse_spaces(text)) in self._better[simulated]
 
     def count(self, order: TextOrder) -> tuple[int, int, int]:
         """How many reviewers gave this order, how many the opposite one, and how many judged the pair.
@@ -142,7 +150,7 @@ def _routed(feedback: Feedback) -> LeftOutReason | None:
 
 def _unheard(feedback: Feedback, selection: Selection) -> LeftOutReason | None:
     """Why this feedback has no say at all, if so."""
-    day = feedback.said_on
+    day = feedback.given_on
     if selection.reviewers is not None and feedback.reviewer_id not in selection.reviewers:
         return LeftOutReason.NOT_CHOSEN
     if feedback.simulated and not selection.simulated:
@@ -215,7 +223,7 @@ def _from_corrections(
     for correction in _sift(corrections, lambda rewrite: _idle(rewrite, selection), left_out):
         (_, text), (_, original) = correction.placed
         rows.append(PreferenceRow(correction, text, original, 1, correction.simulated))
-        others: dict[int, tuple[GivenReply, bool]] = {}
+        others: dict[int, tuple[FeedbackReply, bool]] = {}
         for ranking in bad_with[original.id]:
             helped.add(ranking.id)
             for _, other in ranking.placed:
@@ -233,9 +241,9 @@ def _idle(correction: Feedback, selection: Selection) -> LeftOutReason | None:
     (_, after), (_, before) = correction.placed
     if correction.revised:
         return LeftOutReason.REVISED
-    if plain(after.text) == plain(before.text):
+    if collapse_spaces(after.text) == collapse_spaces(before.text):
         return LeftOutReason.UNCHANGED
-    if selection.near_no_op is not None and nearly_nothing(before.text, after.text, least=selection.near_no_op):
+    if selection.near_no_op is not None and is_near_no_op(before.text, after.text, least=selection.near_no_op):
         return LeftOutReason.NEAR_NO_OP
     return None
 
@@ -243,7 +251,7 @@ def _idle(correction: Feedback, selection: Selection) -> LeftOutReason | None:
 _NUMBER = re.compile(r"\d+")
 
 
-def nearly_nothing(before: str, after: str, *, least: float) -> bool:
+def is_near_no_op(before: str, after: str, *, least: float) -> bool:
     """Whether a correction leaves at least the share `least` of the words in place, and every number as it was.
 
     The share is difflib's: twice the words in common over the words of both. A changed number is never nothing: an
@@ -259,7 +267,7 @@ def nearly_nothing(before: str, after: str, *, least: float) -> bool:
 
 
 def _unusable(row: PreferenceRow, votes: _Votes, selection: Selection) -> LeftOutReason | None:
-    chosen, rejected = plain(row.chosen.text), plain(row.rejected.text)
+    chosen, rejected = collapse_spaces(row.chosen.text), collapse_spaces(row.rejected.text)
     if not chosen or not rejected:
         return LeftOutReason.EMPTY
     if chosen == rejected:
@@ -279,12 +287,12 @@ def _distinct(rows: list[PreferenceRow], left_out: Counter[LeftOutReason]) -> li
     """One row for each prompt, chosen and rejected text; a person's before a simulated one."""
 
     def credit(row: PreferenceRow) -> tuple[bool, bool, str, int, str, str, int]:
-        source = (row.source.corrects, row.source.reviewer, -row.contrast)
+        source = (row.source.corrects, row.source.reviewer, -row.place_gap)
         return (row.simulated, *source, row.chosen.text, row.rejected.text, row.source.id)
 
     kept: dict[tuple[tuple[str, str], str, str], PreferenceRow] = {}
     for row in sorted(rows, key=credit):
-        kept.setdefault((_key(row.prompt), plain(row.chosen.text), plain(row.rejected.text)), row)
+        kept.setdefault((_key(row.prompt), collapse_spaces(row.chosen.text), collapse_spaces(row.rejected.text)), row)
     left_out[LeftOutReason.DUPLICATE] += len(rows) - len(kept)
     return list(kept.values())
 
@@ -294,7 +302,7 @@ def _capped(rows: list[PreferenceRow], cap: int | None, left_out: Counter[LeftOu
     kept = [row for row in rows if row.source.corrects]
     taken: Counter[tuple[str, str]] = Counter()
     of_rankings = [row for row in rows if not row.source.corrects]
-    for row in sorted(of_rankings, key=lambda row: (-row.contrast, row.chosen.text, row.rejected.text)):
+    for row in sorted(of_rankings, key=lambda row: (-row.place_gap, row.chosen.text, row.rejected.text)):
         if taken[_key(row.prompt)] == cap:
             left_out[LeftOutReason.OVER_CAP] += 1
         else:
@@ -303,7 +311,7 @@ def _capped(rows: list[PreferenceRow], cap: int | None, left_out: Counter[LeftOu
     return kept
 
 
-def words_ahead(row: PreferenceRow) -> int:
+def extra_words(row: PreferenceRow) -> int:
     """By how many words the better reply is longer; below 0 where it is shorter."""
     return len(row.chosen.text.split()) - len(row.rejected.text.split())
 
@@ -313,30 +321,32 @@ def _balanced(rows: list[PreferenceRow], left_out: Counter[LeftOutReason]) -> li
 
     Where the shorter one is better more often, pairs that favour that go: a habit of either kind is learned first.
     """
-    longer = [row for row in rows if words_ahead(row) > 0]
-    shorter = [row for row in rows if words_ahead(row) < 0]
+    longer = [row for row in rows if extra_words(row) > 0]
+    shorter = [row for row in rows if extra_words(row) < 0]
     more, fewer = (longer, shorter) if len(longer) > len(shorter) else (shorter, longer)
-    more.sort(key=lambda row: (-abs(words_ahead(row)), _key(row.prompt), row.chosen.text, row.rejected.text))
+    more.sort(key=lambda row: (-abs(extra_words(row)), _key(row.prompt), row.chosen.text, row.rejected.text))
     gone = {id(row) for row in more[: len(more) - len(fewer)]}
     left_out[LeftOutReason.LENGTHS] += len(gone)
     return [row for row in rows if id(row) not in gone]
 
 
-def _thumbs(bad: Sequence[Feedback], votes: _Votes, left_out: Counter[LeftOutReason]) -> list[ThumbDown]:
+def _thumbs(bad: Sequence[Feedback], votes: _Votes, left_out: Counter[LeftOutReason]) -> list[UndesirableReply]:
     """Each reply that was called bad, once; a person's thumb before a simulated one."""
 
-    def credit(thumb: ThumbDown) -> tuple[bool, str, str, int, int]:
+    def credit(thumb: UndesirableReply) -> tuple[bool, str, str, int, int]:
         return thumb.simulated, thumb.source.reviewer, thumb.reply.text, thumb.source.id, thumb.reply.id
 
-    def no_thumb(thumb: ThumbDown) -> LeftOutReason | None:
+    def no_thumb(thumb: UndesirableReply) -> LeftOutReason | None:
         if not thumb.reply.text:
             return LeftOutReason.EMPTY
         disputed = votes.prefer(thumb.prompt, thumb.reply.text, simulated=thumb.simulated)
         return LeftOutReason.DISPUTED if disputed else None
 
-    distinct: dict[tuple[tuple[str, str], str], ThumbDown] = {}
-    for thumb in sorted((ThumbDown(ranking, reply) for ranking in bad for _, reply in ranking.placed), key=credit):
-        distinct.setdefault((_key(thumb.prompt), plain(thumb.reply.text)), thumb)
+    distinct: dict[tuple[tuple[str, str], str], UndesirableReply] = {}
+    for thumb in sorted(
+        (UndesirableReply(ranking, reply) for ranking in bad for _, reply in ranking.placed), key=credit
+    ):
+        distinct.setdefault((_key(thumb.prompt), collapse_spaces(thumb.reply.text)), thumb)
     kept = _sift(distinct.values(), no_thumb, left_out)
     return sorted(kept, key=lambda thumb: (_key(thumb.prompt), thumb.reply.text))
 

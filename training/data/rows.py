@@ -21,7 +21,7 @@ from db.models import Split
 from errors import Refused
 from files import MANIFEST, file_sha256, write_json
 from llm.template import Message
-from training.data.preferences import plain
+from training.data.preferences import collapse_spaces
 
 FILES = {Split.TRAIN: "train.jsonl", Split.VALIDATION: "validation.jsonl"}
 THUMBS = {Split.TRAIN: "thumbs.train.jsonl", Split.VALIDATION: "thumbs.validation.jsonl"}
@@ -74,11 +74,11 @@ class UnpairedRow:
 
 
 Rows = dict[Split, list[FrozenRow]]
-Thumbs = dict[Split, list[UnpairedRow]]
+UnpairedRows = dict[Split, list[UnpairedRow]]
 Line = TypeVar("Line", FrozenRow, UnpairedRow)
 
 
-def content_sha256(rows: Rows, thumbs: Thumbs | None = None) -> str:
+def content_sha256(rows: Rows, thumbs: UnpairedRows | None = None) -> str:
     """Hash of what a model learns from and whether people said it: messages, split, simulated; no ids, no order.
 
     Without thumbs it is what it was before there were any.
@@ -97,7 +97,7 @@ def content_sha256(rows: Rows, thumbs: Thumbs | None = None) -> str:
 
 
 def write_folder(
-    folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, Any], thumbs: Thumbs | None = None
+    folder: Path, rows: Rows, *, sha256: str, about: Mapping[str, Any], thumbs: UnpairedRows | None = None
 ) -> None:
     """Write a Snapshot's folder whole or not at all; one that is there already and unchanged is left alone."""
     if folder.exists():
@@ -133,12 +133,12 @@ def read_rows(folder: Path, *, sha256: str) -> Rows:
     return _read_folder(folder, sha256)[0]
 
 
-def read_thumbs(folder: Path, sha256: str) -> Thumbs:
+def read_unpaired_rows(folder: Path, sha256: str) -> UnpairedRows:
     """The thumbs of a frozen Snapshot, none in each split where it has none; proves and raises as `read_rows` does."""
     return _read_folder(folder, sha256)[1]
 
 
-def zipped(folder: Path, *, sha256: str, form: RowsFormat) -> bytes:
+def zip_folder(folder: Path, *, sha256: str, form: RowsFormat) -> bytes:
     """A Snapshot's rows, thumbs and manifest in one zip file, after proving them as `read_rows` does.
 
     Parquet of a Snapshot from before it was written beside JSONL is made on the way.
@@ -156,17 +156,17 @@ def zipped(folder: Path, *, sha256: str, form: RowsFormat) -> bytes:
     return packed.getvalue()
 
 
-def unpaired(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> list[UnpairedRow]:
+def unpaired_rows(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> list[UnpairedRow]:
     """KTO's rows of one split: each reply to a prompt once, with its label, in the order of pairs and then thumbs.
 
     A reply is good where it is chosen, bad where it is rejected or has a thumb down. One that is both is left out and
-    counted by `undecided`. White space tells no two replies apart.
+    counted by `count_undecided`. White space tells no two replies apart.
     """
     return [row for row, labels in _labelled(rows, thumbs) if len(labels) == 1]
 
 
-def undecided(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> int:
-    """How many replies `unpaired` leaves out, because they are good in one place and bad in another."""
+def count_undecided(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow] = ()) -> int:
+    """How many replies `unpaired_rows` leaves out, because they are good in one place and bad in another."""
     return sum(len(labels) > 1 for _, labels in _labelled(rows, thumbs))
 
 
@@ -180,12 +180,12 @@ def _labelled(rows: Iterable[FrozenRow], thumbs: Iterable[UnpairedRow]) -> list[
     ]
     labelled: dict[tuple[str, str], tuple[UnpairedRow, set[bool]]] = {}
     for row in (*of_pairs, *thumbs):
-        same = json.dumps(row.prompt), plain(" ".join(message["content"] for message in row.completion))
+        same = json.dumps(row.prompt), collapse_spaces(" ".join(message["content"] for message in row.completion))
         labelled.setdefault(same, (row, set()))[1].add(row.label)
     return list(labelled.values())
 
 
-def _read_folder(folder: Path, sha256: str) -> tuple[Rows, Thumbs]:
+def _read_folder(folder: Path, sha256: str) -> tuple[Rows, UnpairedRows]:
     changed = (
         f"The snapshot in {folder} was changed after it was frozen ({{}}). Freeze the project's preferences again: "
         "the same feedback gives the same snapshot."
@@ -217,7 +217,7 @@ def _read(file: Path, kind: type[Line]) -> list[Line]:
         return [kind(**json.loads(line)) for line in stream]
 
 
-def _lines(rows: Rows, thumbs: Thumbs | None) -> dict[str, Sequence[FrozenRow] | Sequence[UnpairedRow]]:
+def _lines(rows: Rows, thumbs: UnpairedRows | None) -> dict[str, Sequence[FrozenRow] | Sequence[UnpairedRow]]:
     """JSONL file name to what it holds; both files of thumbs where there is any."""
     of_thumbs = {name: thumbs[split] for split, name in THUMBS.items()} if thumbs and any(thumbs.values()) else {}
     return {**{name: rows[split] for split, name in FILES.items()}, **of_thumbs}

@@ -89,7 +89,7 @@ class Selection:
         return {name: sorted(value) if isinstance(value, list) else value for name, value in values.items()}
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> "Selection":
+    def from_json(cls, stored: Mapping[str, Any]) -> "Selection":
         """Read back from `as_json`; what a later version has beside is passed over."""
         return _JSON.validate_python(dict(stored))
 
@@ -98,7 +98,7 @@ _JSON = TypeAdapter(Selection)
 DEFAULTS = Selection()
 
 
-def in_words(
+def describe_selection(
     selection: Selection, *, reviewers: Mapping[int, str] | None = None, criteria: Mapping[int, str] | None = None
 ) -> dict[str, str]:
     """Every choice as a short name and what it is, with names of Reviewers and Criteria by id where they are given."""
@@ -139,15 +139,17 @@ def _days(since: date | None, until: date | None) -> str:
     return f"from {since} on" if since else f"up to {until}" if until else "all"
 
 
-def chosen_in_words(stored: Mapping[str, Any] | None, **names: Mapping[int, str]) -> str:
-    """A sentence of what differs from the usual choices, for a list of Snapshots; ``names`` are those of `in_words`.
+def describe_changes(stored: Mapping[str, Any] | None, **names: Mapping[int, str]) -> str:
+    """A sentence of what differs from the usual choices, for a list of Snapshots; ``names`` as in `describe_selection`.
 
     A Snapshot that was frozen before there was a choice has nothing ``stored``.
     """
     if stored is None:
         return "Frozen before there was a choice: all feedback counted."
-    usual = in_words(DEFAULTS)
+    usual = describe_selection(DEFAULTS)
     changed = [
-        f"{name}: {words}" for name, words in in_words(Selection.of(stored), **names).items() if words != usual[name]
+        f"{name}: {words}"
+        for name, words in describe_selection(Selection.from_json(stored), **names).items()
+        if words != usual[name]
     ]
     return f"{'; '.join(changed)}." if changed else "The usual choices."

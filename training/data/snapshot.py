@@ -23,27 +23,27 @@ from db.models import (
     Thumb,
     now,
 )
-from db.people import require
+from db.people import require_role
 from errors import NotEnoughPreferences, NotFound
 from generation.responders import prompt_format
 from llm.template import Message, PromptFormat, text_hash
-from review.lengths import LongerSide, Spread, spread
+from review.lengths import LengthSummary, LongerSide, summarize_lengths
 from settings import settings
-from training.data.feedback import names, refuse_held_out, standing_corrections, standing_rankings
-from training.data.preferences import derive, words_ahead
+from training.data.feedback import load_corrections, load_rankings, refuse_held_out, reviewer_and_criterion_names
+from training.data.preferences import derive, extra_words
 from training.data.rows import (
     FrozenRow,
     Rows,
     RowsFormat,
-    Thumbs,
     UnpairedRow,
+    UnpairedRows,
     content_sha256,
     read_rows,
     write_folder,
-    zipped,
+    zip_folder,
 )
-from training.data.selection import DEFAULTS, Selection, chosen_in_words
-from training.data.terms import GivenReply, PreferenceRow, Preferences, ThumbDown, reason_in_words
+from training.data.selection import DEFAULTS, Selection, describe_changes
+from training.data.terms import FeedbackReply, PreferenceRow, Preferences, UndesirableReply, describe_reason
 
 NEEDED = 10
 """Fewer preferences than this are refused."""
@@ -52,7 +52,7 @@ ADVISED = 100
 
 
 @dataclass(frozen=True)
-class ResponderShare:
+class ResponderCount:
     """In how many rows one responder's replies, or one reviewer's corrections, are chosen and rejected."""
 
     label: str
@@ -60,31 +60,35 @@ class ResponderShare:
     rejected: int
 
 
-def preview(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> Preferences:
+def preview_snapshot(s: Session, *, project_id: int, selection: Selection = DEFAULTS) -> Preferences:
     """What `freeze` would give now; writes nothing. Raises `Refused` when a held-out prompt would get in."""
     return _derive(s, project_id, selection)[1]
 
 
-def responder_shares(rows: Sequence[PreferenceRow]) -> list[ResponderShare]:
+def responder_counts(rows: Sequence[PreferenceRow]) -> list[ResponderCount]:
     """Of each author of replies or corrections, the most often chosen first. Pure."""
-    chosen, rejected = Counter(row.chosen.by for row in rows), Counter(row.rejected.by for row in rows)
+    chosen, rejected = Counter(row.chosen.author for row in rows), Counter(row.rejected.author for row in rows)
     labels = sorted(chosen.keys() | rejected.keys(), key=lambda label: (-chosen[label], label))
-    return [ResponderShare(label, chosen[label], rejected[label]) for label in labels]
+    return [ResponderCount(label, chosen[label], rejected[label]) for label in labels]
 
 
-def side_spreads(rows: Sequence[PreferenceRow]) -> list[Spread]:
+def side_spreads(rows: Sequence[PreferenceRow]) -> list[LengthSummary]:
     """How long the better and the worse replies are; none without rows. Pure.
 
     A model learns a difference in length sooner than anything else.
     """
     sides = {"better": [row.chosen for row in rows], "worse": [row.rejected for row in rows]}
-    return [spread(side, [len(reply.text.split()) for reply in replies]) for side, replies in sides.items() if replies]
+    return [
+        summarize_lengths(side, [len(reply.text.split()) for reply in replies])
+        for side, replies in sides.items()
+        if replies
+    ]
 
 
-def better_is_longer(rows: Sequence[PreferenceRow]) -> LongerSide:
+def count_longer(rows: Sequence[PreferenceRow]) -> LongerSide:
     """How often the better reply is the longer one, and how often both are as long. Pure."""
-    ahead = [words_ahead(row) for row in rows]
-    return LongerSide("better", len(ahead), longer=sum(n > 0 for n in ahead), same=sum(n == 0 for n in ahead))
+    ahead = [extra_words(row) for row in rows]
+    return LongerSide("better", len(ahead), longer=sum(n > 0 for n in ahead), equal=sum(n == 0 for n in ahead))
 
 
 def freeze(
@@ -100,12 +104,12 @@ def freeze(
     The same rows are the Snapshot that is there already, with the choices that first gave them. Raises
     `NotEnoughPreferences`, or `Refused` when a held-out prompt would get in.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     project, preferences = _derive(s, project_id, selection)
     responder = _prompt_of(s, project_id=project_id, responder_id=prompt_of)
     prompt = prompt_format(responder) if responder is not None else PromptFormat(project.instructions)
     if len(preferences.rows) < NEEDED:
-        raise NotEnoughPreferences(str(advice(len(preferences.rows))))
+        raise NotEnoughPreferences(str(size_warning(len(preferences.rows))))
     rows, thumbs = _freeze_rows(preferences, prompt)
     sha256 = content_sha256(rows, thumbs)
     snapshot = s.scalar(select(Snapshot).where(Snapshot.project_id == project_id, Snapshot.sha256 == sha256))
@@ -119,7 +123,7 @@ def freeze(
             sha256=sha256,
             row_count=len(preferences.rows),
             simulated_count=preferences.simulated_count,
-            thumb_count=len(preferences.thumbs),
+            thumb_count=len(preferences.undesirable),
             selection=selection.as_json(),
             created_by_id=by,
             created_at=now(),
@@ -133,25 +137,25 @@ def freeze(
         "synthetic": preferences.synthetic_count,
         "left_out": {left.reason: left.count for left in snapshot.left_out},
         "thumbs": snapshot.thumb_count,
-        "thumbs_simulated": preferences.thumbs_simulated,
+        "thumbs_simulated": preferences.undesirable_simulated,
         "selection": snapshot.selection,
     }
-    write_folder(folder_of(snapshot), rows, sha256=sha256, about=about, thumbs=thumbs)
+    write_folder(snapshot_folder(snapshot), rows, sha256=sha256, about=about, thumbs=thumbs)
     return snapshot
 
 
-def folder_of(snapshot: Snapshot) -> Path:
+def snapshot_folder(snapshot: Snapshot) -> Path:
     """The folder of the Snapshot's files."""
     return settings().snapshots_dir / snapshot.folder
 
 
-def verify(snapshot: Snapshot) -> Rows:
+def read_snapshot(snapshot: Snapshot) -> Rows:
     """The Snapshot's rows, read back and hashed. Raises `Refused` when the files are not as they were frozen."""
-    return read_rows(folder_of(snapshot), sha256=snapshot.sha256)
+    return read_rows(snapshot_folder(snapshot), sha256=snapshot.sha256)
 
 
 @dataclass(frozen=True)
-class Listed:
+class SnapshotListing:
     """A frozen Snapshot as a list shows it."""
 
     snapshot: Snapshot
@@ -167,9 +171,9 @@ class Listed:
     """How many, and why as a sentence; most first."""
 
 
-def listed(s: Session, *, project_id: int) -> list[Listed]:
+def list_snapshot_details(s: Session, *, project_id: int) -> list[SnapshotListing]:
     """The project's Snapshots, newest first, with what a person wants to know of each."""
-    reviewers, criteria = names(s, project_id=project_id)
+    reviewers, criteria = reviewer_and_criterion_names(s, project_id=project_id)
     simulated = (
         select(Thumb.snapshot_id, func.count(Thumb.id))
         .join(Ranking, Ranking.id == Thumb.ranking_id)
@@ -180,27 +184,27 @@ def listed(s: Session, *, project_id: int) -> list[Listed]:
     )
     thumbs_simulated = dict(s.execute(simulated).all())
     return [
-        Listed(
+        SnapshotListing(
             snapshot=snapshot,
             thumbs_simulated=thumbs_simulated.get(snapshot.id, 0),
             by=reviewers[snapshot.created_by_id],
             prompt_of=snapshot.prompt_of.label if snapshot.prompt_of is not None else None,
-            choices=chosen_in_words(snapshot.selection, reviewers=reviewers, criteria=criteria),
+            choices=describe_changes(snapshot.selection, reviewers=reviewers, criteria=criteria),
             left_out=tuple(
-                (left.count, reason_in_words(left.reason))
+                (left.count, describe_reason(left.reason))
                 for left in sorted(snapshot.left_out, key=lambda left: (-left.count, left.reason))
             ),
         )
-        for snapshot in snapshots(s, project_id=project_id)
+        for snapshot in list_snapshots(s, project_id=project_id)
     ]
 
 
-def export(snapshot: Snapshot, form: RowsFormat) -> bytes:
-    """The Snapshot's files of one form with its manifest, as a zip; raises as `verify` does."""
-    return zipped(folder_of(snapshot), sha256=snapshot.sha256, form=form)
+def zip_snapshot(snapshot: Snapshot, form: RowsFormat) -> bytes:
+    """The Snapshot's files of one form with its manifest, as a zip; raises as `read_snapshot` does."""
+    return zip_folder(snapshot_folder(snapshot), sha256=snapshot.sha256, form=form)
 
 
-def advice(count: int) -> str | None:
+def size_warning(count: int) -> str | None:
     """What stands in the way of a useful model from so many preferences, if anything does."""
     if count < NEEDED:
         return f"There are {count} usable preferences; training needs at least {NEEDED}. Rank more comparisons."
@@ -216,14 +220,14 @@ def _derive(s: Session, project_id: int, selection: Selection) -> tuple[Project,
     project = s.get(Project, project_id)
     if project is None:
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
-    rankings, corrections = standing_rankings(s, project_id=project_id), standing_corrections(s, project_id=project_id)
+    rankings, corrections = load_rankings(s, project_id=project_id), load_corrections(s, project_id=project_id)
     preferences = derive(rankings, corrections, selection)
-    refuse_held_out(s, project_id=project_id, rows=[*preferences.rows, *preferences.thumbs])
+    refuse_held_out(s, project_id=project_id, rows=[*preferences.rows, *preferences.undesirable])
     return project, preferences
 
 
-def _freeze_rows(preferences: Preferences, prompt: PromptFormat) -> tuple[Rows, Thumbs]:
-    def origin(row: PreferenceRow | ThumbDown) -> dict[str, Any]:
+def _freeze_rows(preferences: Preferences, prompt: PromptFormat) -> tuple[Rows, UnpairedRows]:
+    def origin(row: PreferenceRow | UndesirableReply) -> dict[str, Any]:
         asked = row.prompt
         messages = prompt.messages(asked.text, asked.context, asked.extra)
         by = {"reviewer": row.source.reviewer, "simulated": row.simulated, "synthetic": asked.synthetic}
@@ -233,13 +237,13 @@ def _freeze_rows(preferences: Preferences, prompt: PromptFormat) -> tuple[Rows, 
     for row in preferences.rows:
         chosen, rejected, cluster = _turns(row.chosen), _turns(row.rejected), row.prompt.cluster
         rows[row.split].append(FrozenRow(chosen=chosen, rejected=rejected, cluster=cluster, **origin(row)))
-    thumbs: Thumbs = {split: [] for split in Split}
-    for thumb in preferences.thumbs:
+    thumbs: UnpairedRows = {split: [] for split in Split}
+    for thumb in preferences.undesirable:
         thumbs[thumb.split].append(UnpairedRow(completion=_turns(thumb.reply), label=False, **origin(thumb)))
     return rows, thumbs
 
 
-def _turns(reply: GivenReply) -> list[Message]:
+def _turns(reply: FeedbackReply) -> list[Message]:
     return [{"role": "assistant", "content": reply.text}]
 
 
@@ -260,12 +264,13 @@ def _store(s: Session, snapshot: Snapshot, preferences: Preferences) -> None:
     s.add(snapshot)
     s.flush()
     s.add_all(
-        Thumb(snapshot_id=snapshot.id, split=thumb.split, up=False, **thumb.references) for thumb in preferences.thumbs
+        Thumb(snapshot_id=snapshot.id, split=thumb.split, label=False, **thumb.references)
+        for thumb in preferences.undesirable
     )
     s.flush()
 
 
-def snapshots(s: Session, *, project_id: int) -> Sequence[Snapshot]:
+def list_snapshots(s: Session, *, project_id: int) -> Sequence[Snapshot]:
     """The project's Snapshots, newest first."""
     return s.scalars(
         select(Snapshot)

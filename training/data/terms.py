@@ -45,13 +45,13 @@ class LeftOutReason(WordedEnum):
     DISPUTED = "DISPUTED", "Called bad by one and better than another reply by somebody else, so it is no thumb."
 
 
-def reason_in_words(stored: str) -> str:
+def describe_reason(stored: str) -> str:
     """The sentence of a reason as a Snapshot stores it; a later version may know reasons that this one does not."""
     return LeftOutReason(stored).words if stored in set(LeftOutReason) else stored
 
 
 @dataclass(frozen=True, slots=True)
-class AskedPrompt:
+class FeedbackPrompt:
     """A prompt, and what decides whether its feedback is used."""
 
     id: int
@@ -68,7 +68,7 @@ class AskedPrompt:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenReply:
+class FeedbackReply:
     """A reply to a prompt; a correction's text is one, too."""
 
     id: int
@@ -76,7 +76,7 @@ class GivenReply:
     text: str
     """Without white space at the ends."""
     finish_reason: str | None
-    by: str
+    author: str
     """The Responder's label, or whose correction it is."""
 
     def __post_init__(self) -> None:
@@ -89,11 +89,11 @@ class Feedback:
 
     id: int
     """Of the Ranking, or of the Correction."""
-    prompt: AskedPrompt
+    prompt: FeedbackPrompt
     reviewer: str
     """The label; says so if simulated."""
     simulated: bool
-    placed: tuple[tuple[int, GivenReply], ...]
+    placed: tuple[tuple[int, FeedbackReply], ...]
     """Place (1 is best, equal is a tie) and reply; a correction's text, then the reply that it corrects."""
     corrects: bool = False
     revised: bool = False
@@ -102,7 +102,7 @@ class Feedback:
     adjudicates: bool = False
     """A manager's decision between the rankings of the same replies."""
     reviewer_id: int = 0
-    said_on: date | None = None
+    given_on: date | None = None
     """UTC day."""
     strength: int | None = None
     """2 for much better; none where it is not asked."""
@@ -111,9 +111,9 @@ class Feedback:
     """Criterion id to the id of the response that is better by it; none where both are equal."""
 
     @classmethod
-    def correction(cls, original: GivenReply, text: str, *, reviewer: str, **more: Any) -> "Feedback":
+    def correction(cls, original: FeedbackReply, text: str, *, reviewer: str, **more: Any) -> "Feedback":
         """A reviewer's rewrite of a reply."""
-        better = GivenReply(original.id, text, None, f"Correction by {reviewer}")
+        better = FeedbackReply(original.id, text, None, f"Correction by {reviewer}")
         return cls(reviewer=reviewer, placed=((1, better), (2, original)), corrects=True, **more)
 
     @property
@@ -127,16 +127,16 @@ class PreferenceRow:
     """One reply over another, and the feedback that says so."""
 
     source: Feedback
-    chosen: GivenReply
-    rejected: GivenReply
-    contrast: int
+    chosen: FeedbackReply
+    rejected: FeedbackReply
+    place_gap: int
     """By how many places the chosen reply is ahead."""
     simulated: bool
     """No person stands for it, or not for all of it."""
     split: Split = Split.TRAIN
 
     @property
-    def prompt(self) -> AskedPrompt:
+    def prompt(self) -> FeedbackPrompt:
         """What both reply to."""
         return self.source.prompt
 
@@ -164,15 +164,15 @@ class PreferenceRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ThumbDown:
+class UndesirableReply:
     """A reply that a ranking called bad, judged by itself."""
 
     source: Feedback
-    reply: GivenReply
+    reply: FeedbackReply
     split: Split = Split.TRAIN
 
     @property
-    def prompt(self) -> AskedPrompt:
+    def prompt(self) -> FeedbackPrompt:
         """What it replies to."""
         return self.source.prompt
 
@@ -195,7 +195,7 @@ class Preferences:
     """By prompt text, then chosen, then rejected."""
     left_out: Mapping[LeftOutReason, int]
     """A ranking or correction without any pair counts once, else each pair and each thumb that is left out."""
-    thumbs: tuple[ThumbDown, ...] = ()
+    undesirable: tuple[UndesirableReply, ...] = ()
     """By prompt text, then reply."""
 
     @property
@@ -204,9 +204,9 @@ class Preferences:
         return sum(row.simulated for row in self.rows)
 
     @property
-    def thumbs_simulated(self) -> int:
+    def undesirable_simulated(self) -> int:
         """Thumbs that do."""
-        return sum(thumb.simulated for thumb in self.thumbs)
+        return sum(thumb.simulated for thumb in self.undesirable)
 
     @property
     def synthetic_count(self) -> int:

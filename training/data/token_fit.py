@@ -18,7 +18,7 @@ class RowTokens:
     rejected: int
     ends: tuple[int | None, int | None]
     """Where in the chosen and in the rejected reply its end-of-turn token stands, from 0; none without exactly one."""
-    apart: bool = False
+    misaligned: bool = False
     """With its reply, the prompt does not begin as it does alone."""
 
     @property
@@ -50,9 +50,9 @@ class Fit:
     """Of the cut replies, those that lose their end-of-turn token too."""
     lost_tokens: int
     """Tokens of replies that TRL by itself cuts away or drops."""
-    apart: tuple[int, ...]
+    misaligned: tuple[int, ...]
     """Numbers of the rows whose prompt alone is not the beginning of the whole; refused too."""
-    unended: tuple[int, ...]
+    without_end: tuple[int, ...]
     """Numbers of the rows with a reply that has no end-of-turn token, or several; refused too."""
 
     @property
@@ -69,7 +69,7 @@ class Fit:
         )
 
     @property
-    def elsewhere(self) -> str | None:
+    def plain_trl(self) -> str | None:
         """What TRL by itself would do to them without stopping; none where it would do nothing."""
         parts = []
         if self.dropped:
@@ -85,15 +85,15 @@ class Fit:
     def refusals(self) -> tuple[Remark, ...]:
         """Why a training would be refused at any limit."""
         sentences = []
-        if self.apart:
+        if self.misaligned:
             sentences.append(
-                f"With their replies, {len(self.apart):,} prompts do not begin as they do alone, so a training would "
-                "be refused: this chat template is not fit for it. Choose another base model."
+                f"With their replies, {len(self.misaligned):,} prompts do not begin as they do alone, so a training "
+                "would be refused: this chat template is not fit for it. Choose another base model."
             )
-        if self.unended:
+        if self.without_end:
             sentences.append(
-                f"{len(self.unended):,} rows (the first is row {self.unended[0]}) have a reply without exactly one "
-                "end-of-turn token, so a training would be refused: a reply may show the model's own mark."
+                f"{len(self.without_end):,} rows (the first is row {self.without_end[0]}) have a reply without exactly "
+                "one end-of-turn token, so a training would be refused: a reply may show the model's own mark."
             )
         return tuple(Remark(sentence, warns=True) for sentence in sentences)
 
@@ -115,8 +115,8 @@ def fit(tokens: Sequence[RowTokens], *, limit: int) -> Fit:
             (end := row.ends[side]) is not None and row.prompt + end >= limit for side in (0, 1) for row in over[side]
         ),
         lost_tokens=lost + sum(sum(row.replies) for row in dropped),
-        apart=tuple(row.number for row in tokens if row.apart),
-        unended=tuple(row.number for row in tokens if None in row.ends),
+        misaligned=tuple(row.number for row in tokens if row.misaligned),
+        without_end=tuple(row.number for row in tokens if None in row.ends),
     )
 
 
@@ -131,7 +131,7 @@ class TokenPiece:
     """More than one where a character takes several."""
 
 
-def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiece, ...]:
+def cut_pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiece, ...]:
     """The text cut where its tokens end; every character is in exactly one piece, every token is counted once.
 
     A span is a token's first character, the one after its last, and whether it is special.
@@ -151,7 +151,7 @@ def pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[TokenPiec
     return tuple(cut)
 
 
-def joined(cut: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
+def join_pieces(cut: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
     """The same text with neighbouring pieces of ordinary text as one."""
     merged: list[TokenPiece] = []
     for piece in cut:
@@ -162,7 +162,7 @@ def joined(cut: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
     return tuple(merged)
 
 
-def as_turns(turns: Sequence[Message]) -> tuple[TokenPiece, ...]:
+def turn_pieces(turns: Sequence[Message]) -> tuple[TokenPiece, ...]:
     """Turns with their roles above, for where no model's template and tokenizer are at hand."""
     return tuple(
         piece

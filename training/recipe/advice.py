@@ -53,13 +53,13 @@ class Advice:
     reasons: Mapping[str, Reason]
     """By the knob's name, every one of `training.recipe.recipe.KNOBS`."""
 
-    def changed(self, used: RecipeValues) -> tuple[str, ...]:
+    def changed_knobs(self, used: RecipeValues) -> tuple[str, ...]:
         """Names of the knobs that are set to something else."""
         return tuple(name for name in KNOBS if getattr(used, name) != getattr(self.values, name))
 
-    def named(self, used: RecipeValues) -> str:
+    def name_recipe(self, used: RecipeValues) -> str:
         """A recipe's name: as advised, or with which changes."""
-        changed = ", ".join(KNOBS[name].label.lower() for name in self.changed(used))
+        changed = ", ".join(KNOBS[name].label.lower() for name in self.changed_knobs(used))
         return f"{method_name(used.method)}, {f'with own {changed}' if changed else 'as advised'}"
 
 
@@ -83,7 +83,7 @@ class DoubleJudgments:
         return f"{self.share or 0:.0%} of {self.pairs} double judgments agree"
 
 
-def repeats(opinions: Iterable[tuple[int, str]]) -> DoubleJudgments:
+def count_double_judgments(opinions: Iterable[tuple[int, str]]) -> DoubleJudgments:
     """Count (comparison id, preferred reply's mark); opinions that prefer neither are left out by the caller."""
     preferred: dict[int, list[str]] = defaultdict(list)
     for comparison_id, mark in opinions:
@@ -118,7 +118,7 @@ def flip_rate(judgments: DoubleJudgments) -> FlipRate:
     return FlipRate(round(rate, 3), f"{judgments.sentence}, so about {rate:.0%} are wrong.")
 
 
-def cautions(*, pairs: int, found: DoubleJudgments, alpha: float | None) -> tuple[str, ...]:
+def cautions(*, pairs: int, judgments: DoubleJudgments, alpha: float | None) -> tuple[str, ...]:
     """What stands in the way of a good model, each with what to do instead of training; none is no reason to refuse."""
     sentences = []
     if pairs < FEW_PAIRS:
@@ -126,16 +126,17 @@ def cautions(*, pairs: int, found: DoubleJudgments, alpha: float | None) -> tupl
             f"{pairs} pairs to train on: below {FEW_PAIRS}, expect small shifts of style and nothing else. Rank more "
             "pairs, correct replies (each is a pair), or put what you want into the instructions on Try prompts."
         )
-    low = (found.share is not None and found.share < LOW_AGREEMENT) or (alpha is not None and alpha < LOW_ALPHA)
-    if found.pairs >= FEW_REPEATS and low:
+    low = (judgments.share is not None and judgments.share < LOW_AGREEMENT) or (alpha is not None and alpha < LOW_ALPHA)
+    if judgments.pairs >= FEW_REPEATS and low:
         sentences.append(
-            f"People agree too little ({found.sentence}; {LOW_AGREEMENT:.0%} is the least): a model would learn noise. "
-            "Sharpen the guideline, talk over the pairs on Decide, rank again; the robust loss helps only a little."
+            f"People agree too little ({judgments.sentence}; {LOW_AGREEMENT:.0%} is the least): a model would learn "
+            "noise. Sharpen the guideline, talk over the pairs on Decide, rank again; the robust loss helps "
+            "only a little."
         )
     return tuple(sentences)
 
 
-def advised(
+def advise_recipe(
     *,
     pairs: int,
     parameters: float | None,
@@ -173,7 +174,7 @@ def advised(
     return Advice(
         replace(values, **{name: value for name, (value, _) in decided.items()}),
         {name: knob.reason for name, knob in KNOBS.items()}
-        | {"method": Reason(METHODS[method].says, KNOBS["method"].source)}
+        | {"method": Reason(METHODS[method].description, KNOBS["method"].source)}
         | {name: reason for name, (_, reason) in decided.items()},
     )
 

@@ -9,20 +9,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db.models import LearningCurve, Method, Role, RunStatus, Snapshot, Split, TrainingRun, TrainingStep
-from db.people import require
+from db.people import require_role
 from errors import NotEnoughPreferences, NotFound, Refused
 from jobs.runs import cancel
 from training.data.preferences import VALIDATION_SHARE
 from training.data.rows import read_rows
-from training.data.snapshot import folder_of
-from training.recipe.estimate import estimate_minutes, lengths
-from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, CurvePoint, right_ones, shared_rows
+from training.data.snapshot import snapshot_folder
+from training.recipe.estimate import estimate_minutes, snapshot_lengths
+from training.recipe.learning_curve import LEAST_VALIDATION, SHARES, CurvePoint, count_right, take_share
 from training.recipe.recipe import PAIRED, RecipeValues, from_row
 from training.recipe.start import start_training
 
 
 @dataclass(frozen=True)
-class Counts:
+class CurveCounts:
     """How many rows a Snapshot gives a LearningCurve."""
 
     pairs: tuple[int, ...]
@@ -35,13 +35,13 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class CurveStanding:
+class CurveStatus:
     """A LearningCurve as it is now."""
 
     curve: LearningCurve
     runs: tuple[TrainingRun, ...]
     """Smallest share first, with recipe, base model and snapshot at hand."""
-    counts: Counts
+    counts: CurveCounts
     points: tuple[CurvePoint, ...]
     """Of the trainings that are done, smallest share first."""
 
@@ -56,18 +56,18 @@ class CurveStanding:
         return all(run.status.ended for run in self.runs)
 
 
-def counts_of(snapshot: Snapshot, *, seed: int) -> Counts:
+def count_rows(snapshot: Snapshot, *, seed: int) -> CurveCounts:
     """How many rows each training would have. Raises `Refused` when the Snapshot's files were changed."""
-    return _counts(folder_of(snapshot), snapshot.sha256, seed)
+    return _counts(snapshot_folder(snapshot), snapshot.sha256, seed)
 
 
 @lru_cache(maxsize=32)
-def _counts(folder: Path, sha256: str, seed: int) -> Counts:
+def _counts(folder: Path, sha256: str, seed: int) -> CurveCounts:
     # kept, since a Snapshot never changes and a page asks every two seconds while trainings run
     rows = read_rows(folder, sha256=sha256)
     train, validation = rows[Split.TRAIN], rows[Split.VALIDATION]
-    return Counts(
-        pairs=tuple(len(shared_rows(train, share, seed)) for share in SHARES),
+    return CurveCounts(
+        pairs=tuple(len(take_share(train, share, seed)) for share in SHARES),
         validation=len(validation),
         validation_prompts=len({row.prompt_id for row in validation}),
         simulated=sum(row.simulated for row in train),
@@ -75,7 +75,7 @@ def _counts(folder: Path, sha256: str, seed: int) -> Counts:
     )
 
 
-def check_curve(counts: Counts, *, method: Method) -> None:
+def check_curve(counts: CurveCounts, *, method: Method) -> None:
     """Whether a curve can be told from these rows by this method.
 
     Raises `NotEnoughPreferences` for too few rows, and `Refused` for a method that compares no two replies.
@@ -100,7 +100,7 @@ def check_curve(counts: Counts, *, method: Method) -> None:
 
 def curve_minutes(snapshot: Snapshot, *, recipe: RecipeValues) -> float:
     """About how long all four trainings take one after another, in minutes; as rough as `estimate_minutes`."""
-    counts, tokens = counts_of(snapshot, seed=recipe.seed), lengths(snapshot).mean
+    counts, tokens = count_rows(snapshot, seed=recipe.seed), snapshot_lengths(snapshot).mean
     return sum(estimate_minutes(recipe, pairs=pairs + counts.validation, tokens=tokens) for pairs in counts.pairs)
 
 
@@ -111,14 +111,14 @@ def start_curve(
 
     Raises `NotEnoughPreferences` and `Refused` as `check_curve` does, and whatever `start_training` raises.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     snapshot = s.get(Snapshot, snapshot_id)
     if snapshot is None or snapshot.project_id != project_id:
         raise NotFound(f"There is no snapshot {snapshot_id} in this project. Freeze the preferences first.")
     name = " ".join(name.split())
     if not name:
         raise Refused("The learning curve needs a name. Type one.")
-    check_curve(counts_of(snapshot, seed=recipe.seed), method=recipe.method)
+    check_curve(count_rows(snapshot, seed=recipe.seed), method=recipe.method)
     curve = LearningCurve(project_id=project_id, snapshot_id=snapshot_id, requested_by_id=by)
     s.add(curve)
     s.flush()
@@ -139,7 +139,7 @@ def start_curve(
 
 def cancel_curve(s: Session, *, by: int, curve_id: int) -> None:
     """Stop the trainings of it that have not ended; managers only. Raises `Refused` when all have."""
-    require(s, by=by, project_id=_find_curve(s, curve_id).project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=_find_curve(s, curve_id).project_id, roles=(Role.MANAGER,))
     runs = s.scalars(select(TrainingRun).where(TrainingRun.curve_id == curve_id).order_by(TrainingRun.id))
     left = [run for run in runs if not run.status.ended]
     if not left:
@@ -148,13 +148,13 @@ def cancel_curve(s: Session, *, by: int, curve_id: int) -> None:
         cancel(s, by=by, run_id=run.id)
 
 
-def curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:
+def list_curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:
     """The project's LearningCurves, newest first."""
     of_project = select(LearningCurve).where(LearningCurve.project_id == project_id)
     return s.scalars(of_project.order_by(LearningCurve.id.desc())).all()
 
 
-def standing(s: Session, *, curve_id: int) -> CurveStanding:
+def curve_status(s: Session, *, curve_id: int) -> CurveStatus:
     """A LearningCurve as it is now. Raises `NotFound`, and `Refused` when its Snapshot's files were changed."""
     curve = _find_curve(s, curve_id)
     beside = (TrainingRun.snapshot, TrainingRun.recipe, TrainingRun.base_model)
@@ -165,15 +165,15 @@ def standing(s: Session, *, curve_id: int) -> CurveStanding:
         .options(*map(selectinload, beside))
     ).all()
     snapshot = s.get_one(Snapshot, curve.snapshot_id)
-    counts = counts_of(snapshot, seed=from_row(runs[0].recipe).seed if runs else 0)
+    counts = count_rows(snapshot, seed=from_row(runs[0].recipe).seed if runs else 0)
     pairs = dict(zip(SHARES, counts.pairs, strict=True))
     points = []
     for run in runs:
         step = _last_evaluation(s, run) if run.status is RunStatus.SUCCEEDED else None
         if step is not None and step.reward_accuracy is not None:
-            right = right_ones(step.reward_accuracy, counts.validation)
+            right = count_right(step.reward_accuracy, counts.validation)
             points.append(CurvePoint(run.share, pairs[run.share], right, counts.validation, step.step))
-    return CurveStanding(curve=curve, runs=tuple(runs), counts=counts, points=tuple(points))
+    return CurveStatus(curve=curve, runs=tuple(runs), counts=counts, points=tuple(points))
 
 
 def _find_curve(s: Session, curve_id: int) -> LearningCurve:

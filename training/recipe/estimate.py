@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from db.models import Adapter, Method, Recipe, RunStatus, Snapshot, Split, TrainingRun, TrainingStep
 from files import MANIFEST, read_json
 from jobs.runs import run_folder
-from llm.folder import is_hub_id, shapes
-from training.data.snapshot import verify
+from llm.folder import is_hub_id, read_shapes
+from training.data.snapshot import read_snapshot
 from training.recipe.recipe import RecipeValues, from_row
 
 TOKENS_PER_WORD = 1.5
@@ -52,7 +52,7 @@ TRIED = 10
 
 
 @dataclass(frozen=True)
-class RowLengths:
+class SnapshotLengths:
     """How long a Snapshot's rows are, in tokens guessed from words: no tokenizer is loaded for it."""
 
     rows: int
@@ -63,15 +63,15 @@ class RowLengths:
     """Of prompt and the longer reply."""
 
 
-def lengths(snapshot: Snapshot) -> RowLengths:
+def snapshot_lengths(snapshot: Snapshot) -> SnapshotLengths:
     """Read from the Snapshot's files. Raises `Refused` when they are not as they were frozen."""
-    rows = verify(snapshot)
+    rows = read_snapshot(snapshot)
     words = [
         sum(len(turn["content"].split()) for turn in (*row.prompt, *reply))
         for row in chain(*rows.values())
         for reply in (row.chosen, row.rejected)
     ]
-    return RowLengths(
+    return SnapshotLengths(
         rows=len(rows[Split.TRAIN]),
         validation=len(rows[Split.VALIDATION]),
         mean=TOKENS_PER_WORD * fmean(words) if words else 0.0,
@@ -80,18 +80,18 @@ def lengths(snapshot: Snapshot) -> RowLengths:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What one row took on this machine."""
 
     source: str
-    seconds_a_row: float
+    seconds_per_row: float
     tokens: float
     """Mean length of a row's side."""
     memory_mb: int | None
     """At rows of that length; none where it was not noted."""
 
 
-def measured(s: Session, *, project_id: int, base_model_id: int, recipe: RecipeValues) -> Measured | None:
+def find_measurement(s: Session, *, project_id: int, base_model_id: int, recipe: RecipeValues) -> Measurement | None:
     """The newest training by such a recipe on this machine; none where there was none.
 
     Such a recipe: same base model, method, adapter and rows per step, on a GPU if there is one here now.
@@ -113,7 +113,7 @@ def measured(s: Session, *, project_id: int, base_model_id: int, recipe: RecipeV
     return next(filter(None, (_of_run(s, run, recipe) for run in islice(alike, TRIED))), None)
 
 
-def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measured | None:
+def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measurement | None:
     """From the median time between two steps of a training here, which evaluations and pauses do not move."""
     device = read_json(run_folder("training", run.id) / MANIFEST).get("device")
     steps = s.scalars(
@@ -121,19 +121,19 @@ def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measured | No
         .where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.TRAIN)
         .order_by(TrainingStep.step)
     ).all()
-    a_step = seconds_a_step([(step.step, step.seconds) for step in steps if step.seconds is not None])
+    a_step = seconds_per_step([(step.step, step.seconds) for step in steps if step.seconds is not None])
     if a_step is None or (device is not None and str(device).startswith("CPU") == has_gpu()):
         return None
-    size = lengths(run.snapshot)
-    return Measured(
+    size = snapshot_lengths(run.snapshot)
+    return Measurement(
         source=f"from the training of “{run.model_name}” here",
-        seconds_a_row=a_step / min(recipe.effective_batch_size, max(1, size.rows)),
+        seconds_per_row=a_step / min(recipe.effective_batch_size, max(1, size.rows)),
         tokens=size.mean,
         memory_mb=run.peak_memory_mb,
     )
 
 
-def seconds_a_step(times: Sequence[tuple[int, float]]) -> float | None:
+def seconds_per_step(times: Sequence[tuple[int, float]]) -> float | None:
     """The usual time between two steps, given (step, seconds since the process began); none with fewer than three.
 
     An attempt that went on from a checkpoint began to count anew, so a step back in time is left out.
@@ -150,10 +150,10 @@ def has_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
-def parameters_of(*, location: str, name: str) -> float | None:
+def count_parameters(*, location: str, name: str) -> float | None:
     """Millions of parameters, from the headers of the weights, else from the name (as in “SmolLM2-135M”)."""
     local = not is_hub_id(location) and Path(location).is_dir()
-    if local and (count := sum(math.prod(shape) for shape in shapes(Path(location)).values())):
+    if local and (count := sum(math.prod(shape) for shape in read_shapes(Path(location)).values())):
         return count / 1e6
     size = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)\s*([MB])(?![A-Za-z])", f"{name} {location}".replace("-", " "), re.I)
     return float(size[1]) * (1000 if size[2].upper() == "B" else 1) if size else None
@@ -175,7 +175,13 @@ class Estimate:
 
 
 def estimate(
-    recipe: RecipeValues, *, size: RowLengths, thumbs: int, parameters: float | None, found: Measured | None, gpu: bool
+    recipe: RecipeValues,
+    *,
+    size: SnapshotLengths,
+    thumbs: int,
+    parameters: float | None,
+    measurement: Measurement | None,
+    gpu: bool,
 ) -> Estimate:
     """Time and memory of a training.
 
@@ -188,20 +194,24 @@ def estimate(
     """
     parameters = parameters or 135
     memory = guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters)
-    if found is None:
+    if measurement is None:
         both_stages = replace(recipe, epochs=recipe.epochs + recipe.sft_epochs / 2)
         minutes = estimate_minutes(both_stages, pairs=size.rows, tokens=size.mean, millions_of_parameters=parameters)
         machine = "two CPU cores, which a GPU leaves far behind" if gpu else "two CPU cores"
         return Estimate(minutes, memory, f"a guess from another machine ({machine})")
-    if found.memory_mb is not None:
+    if measurement.memory_mb is not None:
         activations = activations_mb(recipe, tokens=size.longest, parameters=parameters)
-        memory = found.memory_mb + activations - activations_mb(recipe, tokens=found.tokens, parameters=parameters)
-    a_row = (size.mean / found.tokens if found.tokens else 1.0) * found.seconds_a_row
+        memory = (
+            measurement.memory_mb
+            + activations
+            - activations_mb(recipe, tokens=measurement.tokens, parameters=parameters)
+        )
+    a_row = (size.mean / measurement.tokens if measurement.tokens else 1.0) * measurement.seconds_per_row
     seconds = FIXED_SECONDS + a_row * _count_rows(recipe, size=size, thumbs=thumbs, gpu=gpu)
-    return Estimate(seconds / 60, memory, found.source)
+    return Estimate(seconds / 60, memory, measurement.source)
 
 
-def _count_rows(recipe: RecipeValues, *, size: RowLengths, thumbs: int, gpu: bool) -> float:
+def _count_rows(recipe: RecipeValues, *, size: SnapshotLengths, thumbs: int, gpu: bool) -> float:
     """Everything that takes time, in rows that are trained."""
     rows, validation = size.rows, size.validation
     if recipe.method is Method.KTO:  # both replies of a pair are rows of their own
@@ -220,8 +230,9 @@ def estimate_minutes(
 ) -> float:
     """About how long a training takes on two CPU cores, in minutes; measured on one model, so say “about”.
 
-    ``pairs`` are the Snapshot's; ``tokens`` is the mean length of prompt plus reply (`lengths`). Time is taken to grow
-    in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small part of it.
+    ``pairs`` are the Snapshot's; ``tokens`` is the mean length of prompt plus reply (`snapshot_lengths`). Time is
+    taken to grow in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small
+    part of it.
     """
     seen = recipe.effective_batch_size * recipe.steps(pairs)
     size = millions_of_parameters / 135
@@ -249,7 +260,7 @@ def guessed_memory_mb(recipe: RecipeValues, *, tokens: float, parameters: float)
     return weights + activations_mb(recipe, tokens=tokens, parameters=parameters)
 
 
-def memory_here() -> tuple[float, float]:
+def machine_memory() -> tuple[float, float]:
     """Memory of this machine and what of it is free now, in MB."""
     memory = psutil.virtual_memory()
     return memory.total / 2**20, memory.available / 2**20

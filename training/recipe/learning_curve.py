@@ -1,6 +1,6 @@
 """A LearningCurve's arithmetic: which rows a share has, what each point says, and what the whole allows to say. Pure.
 
-The trainer takes `shared_rows` from here, so there is no database here.
+The trainer takes `take_share` from here, so there is no database here.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from errors import Refused
-from stats.intervals import wilson
+from stats.intervals import wilson_interval
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Of a Snapshot's training rows, one training for each."""
@@ -33,7 +33,7 @@ class PromptRow(Protocol):
 R = TypeVar("R", bound=PromptRow)
 
 
-def shared_rows(rows: Sequence[R], share: float, seed: int) -> list[R]:
+def take_share(rows: Sequence[R], share: float, seed: int) -> list[R]:
     """The first ``share`` of the rows, in an order of prompts that is drawn by hash; in the order that they came in.
 
     A smaller share's rows are all in a larger one's, every row of a prompt (or of a cluster of near-duplicates, where
@@ -73,20 +73,20 @@ class CurvePoint:
     @property
     def low(self) -> float:
         """Lower end of the accuracy's 95 % interval (Wilson 1927), each row taken for one draw."""
-        return wilson(self.accuracy, self.rows)[0]
+        return wilson_interval(self.accuracy, self.rows)[0]
 
     @property
     def high(self) -> float:
         """Its upper end."""
-        return wilson(self.accuracy, self.rows)[1]
+        return wilson_interval(self.accuracy, self.rows)[1]
 
 
-def right_ones(accuracy: float, rows: int) -> int:
+def count_right(accuracy: float, rows: int) -> int:
     """Rows that are right, from the trainer's mean, which is of batches and so a little off where the last is short."""
     return min(rows, max(0, round(accuracy * rows)))
 
 
-def finding(points: Sequence[CurvePoint]) -> str:
+def describe_trend(points: Sequence[CurvePoint]) -> str:
     """What the last two points say of whether more feedback would help, in words that claim no more than they can."""
     if len(points) < 2:
         return "Two of the trainings have to be done before anything can be said."
@@ -105,7 +105,7 @@ def finding(points: Sequence[CurvePoint]) -> str:
     return f"{span} it stayed the same: flat, as far as these numbers can tell."
 
 
-def told_from_chance(points: Sequence[CurvePoint]) -> str | None:
+def explain_chance(points: Sequence[CurvePoint]) -> str | None:
     """A sentence where the largest share's point cannot be told from guessing; none where it can."""
     if not points:
         return None

@@ -20,7 +20,7 @@ from db.models import (
     RoutingRule,
     Snapshot,
 )
-from db.people import guideline_of
+from db.people import current_guideline
 from errors import NotFound
 from training.recipe.advice import FEW_PAIRS, FEW_REPEATS, LOW_AGREEMENT, LOW_ALPHA, DoubleJudgments
 
@@ -30,7 +30,7 @@ class Odds:
     """A difference between two models, and how many decisive verdicts show it."""
 
     label: str
-    says: str
+    description: str
     verdicts: int
     """One to a prompt; power 80 %, two-sided 0.05, sign test, exact: it holds for the next eleven numbers as well."""
 
@@ -43,7 +43,7 @@ DIFFERENCES: tuple[Odds, ...] = (
 FREEZE = ("pages/freeze_feedback.py", "Freeze")
 
 
-class ItemState(StrEnum):
+class ReadinessState(StrEnum):
     """Where one thing stands."""
 
     DONE = "done"
@@ -52,11 +52,11 @@ class ItemState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Item:
+class ReadinessItem:
     """One thing to have before a training."""
 
     title: str
-    state: ItemState
+    state: ReadinessState
     sentence: str
     page: str
     """Where it is done, as a file of the app."""
@@ -83,12 +83,12 @@ class Facts:
     """No pair of the Snapshot comes from a ranking, so that there is nothing to agree on."""
 
 
-def facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts:
+def load_facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts:
     """Count what readiness depends on. Raises `NotFound` for a project that is not there."""
     project = s.get(Project, project_id)
     if project is None:
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
-    guideline = guideline_of(s, project_id=project_id)
+    guideline = current_guideline(s, project_id=project_id)
     snapshot = s.get(Snapshot, snapshot_id) if snapshot_id is not None else None
     judged = _prompted(s, project_id)
     ranked = select(exists().where(Preference.snapshot_id == snapshot_id, Preference.ranking_id.is_not(None)))
@@ -136,9 +136,9 @@ def needed_prompts(odds: Odds, *, tie_share: float = 0.0) -> int:
     return math.ceil(odds.verdicts / (1 - min(tie_share, 0.9)))
 
 
-def report(
-    facts: Facts, *, agreed: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
-) -> tuple[Item, ...]:
+def readiness_items(
+    facts: Facts, *, judgments: DoubleJudgments, alpha: float | None, odds: Odds, tie_share: float = 0.0
+) -> tuple[ReadinessItem, ...]:
     """Everything to have before a training, in the order in which it is done.
 
     Args:
@@ -151,14 +151,14 @@ def report(
         "Task scoped": _scope(facts),
         "Prompts for people routed": _routing(facts),
         "Enough pairs": _pairs(facts),
-        "People agree": _consistency(facts, agreed=agreed, alpha=alpha),
+        "People agree": _consistency(facts, agreed=judgments, alpha=alpha),
         "People's words only": _simulated(facts),
         "Enough held-out prompts": _held_out(facts, odds=odds, tie_share=tie_share),
     }
-    return tuple(Item(title, state, sentence, *page) for title, (state, sentence, page) in items.items())
+    return tuple(ReadinessItem(title, state, sentence, *page) for title, (state, sentence, page) in items.items())
 
 
-_Standing = tuple[ItemState, str, tuple[str, str]]
+_Standing = tuple[ReadinessState, str, tuple[str, str]]
 """How an item stands, the sentence on it, and the page with its title."""
 
 
@@ -167,65 +167,65 @@ def _prompting(facts: Facts) -> _Standing:
     if facts.prompted_judged:
         many = "evaluation has" if facts.prompted_judged == 1 else "evaluations have"
         sentence = f"{facts.prompted_judged} closed {many} a model that is only prompted, to compare with."
-        return ItemState.DONE, sentence, page
+        return ReadinessState.DONE, sentence, page
     if facts.prompted_open:
         sentence = "A model that is only prompted is being judged; wait for the verdict and close it."
-        return ItemState.NOT_YET, sentence, page
+        return ReadinessState.NOT_YET, sentence, page
     sentence = "No model that is only prompted has been judged blind. Often a better prompt does it, for nothing."
-    return ItemState.NOT_YET, sentence, ("pages/try_prompts.py", "Try prompts")
+    return ReadinessState.NOT_YET, sentence, ("pages/try_prompts.py", "Try prompts")
 
 
 def _scope(facts: Facts) -> _Standing:
     page = ("pages/manage_people.py", "People")
     missing = [name for name in ("instructions", "guideline") if not getattr(facts, name)]
     if not missing:
-        return ItemState.DONE, "Instructions for the model and a guideline for people are written.", page
+        return ReadinessState.DONE, "Instructions for the model and a guideline for people are written.", page
     sentence = f"No {' and no '.join(missing)} yet: write down what is answered and what makes a reply better."
-    return ItemState.NOT_YET, sentence, page
+    return ReadinessState.NOT_YET, sentence, page
 
 
 def _routing(facts: Facts) -> _Standing:
     page = ("pages/route_prompts.py", "Route")
     if facts.rules:
         sentence = f"{facts.rules} rules leave {facts.routed} prompts to people; none of them is trained on."
-        return ItemState.DONE, sentence, page
+        return ReadinessState.DONE, sentence, page
     some = "If some prompts are for people only (complaints, the law), say which."
-    return ItemState.NOT_NEEDED, f"No rule, so models answer everything. {some}", page
+    return ReadinessState.NOT_NEEDED, f"No rule, so models answer everything. {some}", page
 
 
 def _pairs(facts: Facts) -> _Standing:
     page = ("pages/compare_responses.py", "Compare")
     if facts.pairs is None:
-        return ItemState.NOT_YET, "No snapshot is frozen yet, so there is nothing to train on.", FREEZE
+        return ReadinessState.NOT_YET, "No snapshot is frozen yet, so there is nothing to train on.", FREEZE
     if facts.pairs >= FEW_PAIRS:
         sentence = f"The snapshot has {facts.pairs}; {FEW_PAIRS} are the least to expect much of."
-        return ItemState.DONE, sentence, page
+        return ReadinessState.DONE, sentence, page
     sentence = f"The snapshot has {facts.pairs} of {FEW_PAIRS}: expect small shifts of style. Rank more."
-    return ItemState.NOT_YET, sentence, page
+    return ReadinessState.NOT_YET, sentence, page
 
 
 def _consistency(facts: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> _Standing:
     page = ("pages/review_progress.py", "Progress")
     if facts.corrections_alone:
         sentence = "Every pair is a correction over what it corrects, so there is nothing to agree on."
-        return ItemState.NOT_NEEDED, sentence, page
+        return ReadinessState.NOT_NEEDED, sentence, page
     if agreed.share is None or agreed.pairs < FEW_REPEATS:
         few = f"{agreed.pairs} of {FEW_REPEATS} double judgments"
-        return ItemState.NOT_YET, f"{few}: let two people rank a share of the pairs to know.", page
+        return ReadinessState.NOT_YET, f"{few}: let two people rank a share of the pairs to know.", page
     sentence = agreed.sentence
     if agreed.share >= LOW_AGREEMENT and (alpha is None or alpha >= LOW_ALPHA):
-        return ItemState.DONE, f"{sentence}.", page
+        return ReadinessState.DONE, f"{sentence}.", page
     sentence += f", and {LOW_AGREEMENT:.0%} is the least: sharpen the guideline and settle contested pairs first."
-    return ItemState.NOT_YET, sentence, ("pages/decide_conflicts.py", "Decide")
+    return ReadinessState.NOT_YET, sentence, ("pages/decide_conflicts.py", "Decide")
 
 
 def _simulated(facts: Facts) -> _Standing:
     if facts.pairs is None:
-        return ItemState.NOT_YET, "No snapshot is frozen yet.", FREEZE
+        return ReadinessState.NOT_YET, "No snapshot is frozen yet.", FREEZE
     if not facts.simulated:
-        return ItemState.DONE, "Every row rests on a person's word.", FREEZE
+        return ReadinessState.DONE, "Every row rests on a person's word.", FREEZE
     share = f"{facts.simulated} of {facts.pairs} rows are simulated"
-    return ItemState.NOT_YET, f"{share}: a model trained on them follows a rule, not people.", FREEZE
+    return ReadinessState.NOT_YET, f"{share}: a model trained on them follows a rule, not people.", FREEZE
 
 
 def _held_out(facts: Facts, *, odds: Odds, tie_share: float) -> _Standing:
@@ -233,12 +233,12 @@ def _held_out(facts: Facts, *, odds: Odds, tie_share: float) -> _Standing:
     takes = needed_prompts(odds, tie_share=tie_share)
     needed = f"{odds.label} takes {takes}{f' with {tie_share:.0%} ties' if tie_share else ''}"
     if not facts.held_out:
-        return ItemState.NOT_YET, f"None, so no model can be judged blind; {needed}.", page
+        return ReadinessState.NOT_YET, f"None, so no model can be judged blind; {needed}.", page
     if facts.held_out >= takes:
-        return ItemState.DONE, f"{facts.held_out} held out; to show {needed}.", page
+        return ReadinessState.DONE, f"{facts.held_out} held out; to show {needed}.", page
     seen = [each.label for each in DIFFERENCES if facts.held_out >= needed_prompts(each, tie_share=tie_share)]
     shown = f"they show {seen[-1]}" if seen else "not even 2:1 would show reliably"
     sentence = (
         f"{facts.held_out} held out, and to show {needed}: {shown}. Import more, or let several people judge each."
     )
-    return ItemState.NOT_YET, sentence, page
+    return ReadinessState.NOT_YET, sentence, page

@@ -65,7 +65,7 @@ class Option:
     """One value of a knob that is a choice: what it does, and when it is the one to take."""
 
     label: str
-    says: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ class Knob:
     """The description of one knob."""
 
     label: str
-    does: str
+    description: str
     _: KW_ONLY
     source: str
-    usual: str | Reason = ""
+    default_reason: str | Reason = ""
     """Why its default is right, where the advice has nothing more to say; a text has the knob's own source."""
     group: KnobGroup = KnobGroup.MORE
-    least: float = 0
+    minimum: float = 0
     """Of a number; ``above`` says that it has to be more than that, ``empty`` that it may be left out."""
-    above: bool = False
-    empty: bool = False
+    exclusive: bool = False
+    optional: bool = False
     options: Mapping[Any, Option] = field(default_factory=dict)
     """Of a choice: every value; empty for a number or a switch."""
     read_by: "Callable[[RecipeValues, bool], bool]" = lambda recipe, tuned: True
@@ -101,12 +101,14 @@ class Knob:
     @property
     def reason(self) -> Reason:
         """Of its default."""
-        return self.usual if isinstance(self.usual, Reason) else Reason(self.usual, self.source)
+        return (
+            self.default_reason if isinstance(self.default_reason, Reason) else Reason(self.default_reason, self.source)
+        )
 
     @property
     def allowed(self) -> str:
         """The allowed numbers, in words."""
-        return f"more than {self.least:g}" if self.above else f"{self.least:g} or more"
+        return f"more than {self.minimum:g}" if self.exclusive else f"{self.minimum:g} or more"
 
 
 T = TypeVar("T")
@@ -207,7 +209,7 @@ class RecipeValues:
         "Loss",
         "What DPO makes small. Each has a beta of its own that is sane: 0.1 of one is nothing like 0.1 of another.",
         source=f"{DPO_TRAINER}, loss_type",
-        usual="Chosen above.",
+        default_reason="Chosen above.",
         group=KnobGroup.TOP,
         options=LOSSES,
         read_by=lambda recipe, tuned: recipe.method in WITH_LOSSES,
@@ -217,7 +219,7 @@ class RecipeValues:
         "What is trained",
         "An adapter is a small addition that the training changes while the model stays as it is.",
         source="Hu et al. 2021, arXiv 2106.09685; PEFT 0.21",
-        usual="Chosen above.",
+        default_reason="Chosen above.",
         group=KnobGroup.TOP,
         options=ADAPTERS,
     )
@@ -228,7 +230,7 @@ class RecipeValues:
         "large ones. Too high, and replies shrink to a few words while every number looks perfect.",
         source=f"1e-4: {OURS}; 5e-6: {HANDBOOK}",
         group=KnobGroup.MAIN,
-        above=True,
+        exclusive=True,
         trl="learning_rate",
     )
     beta: float = knob(
@@ -237,7 +239,7 @@ class RecipeValues:
         "How strongly the model is held to what it was. Lower lets it move further from the base model.",
         source=f"0.1: {DPO_TRAINER}; 0.01: {HANDBOOK}",
         group=KnobGroup.MAIN,
-        above=True,
+        exclusive=True,
         read_by=lambda recipe, tuned: recipe.method is not Method.SFT,
         trl="beta",
     )
@@ -266,7 +268,7 @@ class RecipeValues:
         "How often each pair is seen. With few pairs, a second round mostly learns them by heart.",
         source=f"1: {HANDBOOK} and {OURS}",
         group=KnobGroup.MAIN,
-        above=True,
+        exclusive=True,
     )
     effective_batch_size: int = knob(
         4,
@@ -274,7 +276,7 @@ class RecipeValues:
         "Pairs that one step averages over. More is steadier and makes fewer steps.",
         source=f"4: {OURS}; 16 to 64 where there are thousands of pairs: {HANDBOOK}",
         group=KnobGroup.MAIN,
-        above=True,
+        exclusive=True,
     )
     warmup_steps: int = knob(
         3,
@@ -289,7 +291,7 @@ class RecipeValues:
         "Learns to write the better replies before it learns to prefer them: for what the model hardly ever does by "
         "itself, such as greeting by name, which preferences alone did not bring. 0 leaves it out.",
         source=f"Rafailov et al. 2023, arXiv 2305.18290, section 4; {OURS}",
-        usual=Reason(
+        default_reason=Reason(
             "None, since it also weakens what preferences then teach. One epoch where the better replies do what the "
             "model hardly ever does by itself.",
             f"{OURS}: greeting by name, in 5.5 % of replies, did not grow with DPO alone",
@@ -302,7 +304,7 @@ class RecipeValues:
         "Held to",
         "The model that this one is compared with at every step: it may move only so far from it as beta lets it.",
         source="Rafailov et al. 2023, arXiv 2305.18290, section 4",
-        usual="What was taught before is to be kept.",
+        default_reason="What was taught before is to be kept.",
         group=KnobGroup.MAIN,
         options=REFERENCES,
         read_by=lambda recipe, tuned: recipe.method in WITH_REFERENCE and bool(recipe.sft_epochs or tuned),
@@ -312,9 +314,9 @@ class RecipeValues:
         "LoRA rank",
         "Size of the adapter on every linear layer. 16 is 4.9 million parameters on a 135M model, 20 MB.",
         source=f"16: {HANDBOOK}",
-        usual=Reason("A few hundred pairs do not fill it; more only costs memory.", f"{HANDBOOK}; {OURS}"),
+        default_reason=Reason("A few hundred pairs do not fill it; more only costs memory.", f"{HANDBOOK}; {OURS}"),
         group=KnobGroup.MAIN,
-        above=True,
+        exclusive=True,
         read_by=lambda recipe, tuned: recipe.adapter is not None,
     )
     lora_alpha: int = knob(
@@ -322,7 +324,7 @@ class RecipeValues:
         "LoRA alpha",
         "The adapter counts alpha / rank times (rsLoRA: alpha / root of rank): 32 with rank 16 doubles it.",
         source=f"32: {OURS}; 16: {HANDBOOK}",
-        above=True,
+        exclusive=True,
         read_by=lambda recipe, tuned: recipe.adapter is not None,
     )
     max_length: int = knob(
@@ -330,7 +332,7 @@ class RecipeValues:
         "Longest row, tokens",
         "Prompt plus reply. Longer rows are refused, never cut: a cut reply teaches to stop in mid-sentence.",
         source=f"1024: {DPO_TRAINER}",
-        above=True,
+        exclusive=True,
         trl="max_length",
     )
     max_steps: int | None = knob(
@@ -338,9 +340,9 @@ class RecipeValues:
         "At most so many steps",
         "Stops early, to try things out. Empty: the epochs decide.",
         source=DPO_TRAINER,
-        usual=Reason("The epochs decide.", TRL),
-        above=True,
-        empty=True,
+        default_reason=Reason("The epochs decide.", TRL),
+        exclusive=True,
+        optional=True,
     )
     evaluation_count: int = knob(
         4,
@@ -354,26 +356,26 @@ class RecipeValues:
         "Stop when it goes wrong",
         "Ends the training when it overfits or over-optimises, and keeps the best model so far. Off: it only warns.",
         source=f"{OURS}: two epochs at twice the learning rate won 35 of 40 by the rule, and wrote “Sorry about that.”",
-        usual="What over-optimises is worse than what stopped a little early.",
+        default_reason="What over-optimises is worse than what stopped a little early.",
     )
     processes: int = knob(
         1,
         "Processes",
         "How many share the work, one for each GPU.",
         source="Accelerate",
-        usual="One process needs no other.",
-        least=1,
+        default_reason="One process needs no other.",
+        minimum=1,
     )
     seed: int = knob(
         0,
         "Seed",
         "For the adapter's first values and the order of pairs: the same seed on the same machine, the same model.",
         source=DPO_TRAINER,
-        usual="Any will do; change it to see how much chance decides.",
+        default_reason="Any will do; change it to see how much chance decides.",
         trl="seed",
     )
 
-    def knobs_read(self, *, tuned: bool = True) -> tuple[str, ...]:
+    def used_knobs(self, *, tuned: bool = True) -> tuple[str, ...]:
         """The names of the knobs that such a training reads; the others change nothing.
 
         ``tuned`` says that the model to start from was itself made from another, which then is a reference to choose.
@@ -382,7 +384,7 @@ class RecipeValues:
 
     def trl_arguments(self) -> dict[str, Any]:
         """The arguments of TRL's configuration that are knobs as they stand here."""
-        values = {KNOBS[name].trl: getattr(self, name) for name in self.knobs_read()}
+        values = {KNOBS[name].trl: getattr(self, name) for name in self.used_knobs()}
         return {name: value for name, value in values.items() if name}
 
     def steps(self, rows: int) -> int:
@@ -449,7 +451,7 @@ def check_recipe(recipe: RecipeValues) -> None:
         value = getattr(recipe, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if not math.isfinite(value) or value < about.least or (about.above and value == about.least):
+        if not math.isfinite(value) or value < about.minimum or (about.exclusive and value == about.minimum):
             raise Refused(f"{about.label} cannot be {value:g}. Give a number that is {about.allowed}.")
     if not recipe.name.strip():
         raise Refused("The recipe needs a name. Type one.")

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from db.lookup import refuse_retired
 from db.models import Method, ModelVersion, Preference, Responder, Role, RunStatus, Snapshot, Split, Thumb, TrainingRun
-from db.people import require
+from db.people import require_role
 from errors import AlreadyThere, BadSetting, NotFound, Refused, missing_package
 from settings import Tracker, settings
-from training.recipe.estimate import full_memory_mb, has_gpu, parameters_of
+from training.recipe.estimate import count_parameters, full_memory_mb, has_gpu
 from training.recipe.recipe import WITH_ANCHOR, RecipeValues, Reference, check_recipe, to_row
 
 
@@ -37,7 +37,7 @@ def start_training(
     Raises `AlreadyThere` for a taken name, `NotFound`, and `Refused` for a snapshot with nothing to train on or a
     recipe that cannot work.
     """
-    require(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
+    require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     check_recipe(recipe)
     snapshot, base = s.get(Snapshot, snapshot_id), s.get(ModelVersion, base_model_id)
     if snapshot is None or snapshot.project_id != project_id:
@@ -114,7 +114,7 @@ def _check_rows(s: Session, *, snapshot_id: int, recipe: RecipeValues) -> None:
 
 def _check_memory(recipe: RecipeValues, base: ModelVersion) -> None:
     """Full training on a CPU that cannot hold it is refused; what a GPU or a cluster holds is not known here."""
-    parameters = parameters_of(location=base.location, name=base.name)
+    parameters = count_parameters(location=base.location, name=base.name)
     elsewhere = recipe.processes > 1 or settings().ray_address or has_gpu()
     if recipe.adapter is not None or elsewhere or parameters is None:
         return

@@ -24,10 +24,10 @@ REPLIES_ONLY = True
 """TRL scores the tokens of replies alone, as on a GPU: `score_replies_only`."""
 SHARED_PROMPTS = True
 """Both replies of a pair share one pass over their prompt: `with_shared_prompts`."""
-KEPT_REFERENCE = True
-"""TRL asks for a reference's score once for all trainings: `with_kept_reference`."""
+PRECOMPUTED_REFERENCE = True
+"""TRL asks for a reference's score once for all trainings: `with_precomputed_reference`."""
 MERGED_ADAPTERS = True
-"""Sample replies are written with PEFT's adapter in the weights: `merged`."""
+"""Sample replies are written with PEFT's adapter in the weights: `merged_adapters`."""
 LONGEST_FIRST = True
 """transformers takes the longest row first, so that memory fails in the first step: `with_longest_first`."""
 FOUR_BIT_GRADIENTS = True
@@ -85,13 +85,13 @@ def use_onednn() -> bool:
     import torch
 
     with_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.enabled  # type: ignore[no-untyped-call]
-    if not (ONEDNN and pays() and with_both):
+    if not (ONEDNN and mkl_is_slow() and with_both):
         return False
     try:
-        product(torch.zeros(2, 3), torch.zeros(3, 4))
+        mm(torch.zeros(2, 3), torch.zeros(3, 4))
     except (AttributeError, NotImplementedError, RuntimeError):
         return False  # another version of PyTorch: as slow as ever
-    _replacements.append(replaced())
+    _replacements.append(replace_kernels())
     return True
 
 
@@ -99,7 +99,7 @@ _replacements: list[Any] = []
 """Each lasts as long as the object that made it."""
 
 
-def pays() -> bool:
+def mkl_is_slow() -> bool:
     """Whether this computer's processor is one that MKL does not do its best for."""
     if VENDOR in platform.processor():
         return True
@@ -109,11 +109,11 @@ def pays() -> bool:
         return False
 
 
-def replaced() -> Any:
-    """Let `product` multiply this process's matrices; lasts until the library object that it gives is destroyed."""
+def replace_kernels() -> Any:
+    """Let `mm` multiply this process's matrices; lasts until the library object that it gives is destroyed."""
     from torch import library
 
-    kernels = {"mm": product, "mm.out": product_into, "addmm": sum_with_product, "addmm_": add_product}
+    kernels = {"mm": mm, "mm.out": mm_out, "addmm": addmm, "addmm_": addmm_inplace}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it says that a kernel is replaced, which is the purpose
         replacement: Any = library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
@@ -122,7 +122,7 @@ def replaced() -> Any:
     return replacement
 
 
-def product(left: Any, right: Any) -> Any:
+def mm(left: Any, right: Any) -> Any:
     """The product (M, N) of ``left`` (M, K) and ``right`` (K, N).
 
     Other types than float32, empty matrices and shapes that do not fit take another way of PyTorch's, with its words.
@@ -135,31 +135,31 @@ def product(left: Any, right: Any) -> Any:
     return torch.bmm(left[None], right[None])[0]
 
 
-def product_into(left: Any, right: Any, *, out: Any) -> Any:
-    """As `product`, written into ``out``."""
-    result = product(left, right)
+def mm_out(left: Any, right: Any, *, out: Any) -> Any:
+    """As `mm`, written into ``out``."""
+    result = mm(left, right)
     if out.dtype is not result.dtype:
         raise RuntimeError(f"Expected out tensor to have dtype {result.dtype}, but got {out.dtype} instead")
     return out.resize_(result.shape).copy_(result)
 
 
-def sum_with_product(other: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+def addmm(other: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     """``beta`` times ``other``, which may be one row for all, and ``alpha`` times the product: a layer with a bias."""
     import torch
 
     if left.dtype is torch.float32 and other.dtype is torch.float32 and beta == alpha == 1:
-        return product(left, right) + other
+        return mm(left, right) + other
     size = (left.shape[0], right.shape[-1])
     return torch.baddbmm(other.expand(size)[None], left[None], right[None], beta=beta, alpha=alpha)[0]
 
 
-def add_product(here: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
-    """As `sum_with_product`, written over ``here``."""
+def addmm_inplace(here: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    """As `addmm`, written over ``here``."""
     import torch
 
     if left.dtype is torch.float32 and here.dtype is torch.float32 and beta == alpha == 1:
-        return here.add_(product(left, right))
-    return here.copy_(sum_with_product(here, left, right, beta=beta, alpha=alpha))
+        return here.add_(mm(left, right))
+    return here.copy_(addmm(here, left, right, beta=beta, alpha=alpha))
 
 
 TOLERANCE = 1e-3
@@ -180,7 +180,7 @@ class PairLayout:
     """(2B, L): where each token of the batch stands in its row here; 0 for padding."""
 
 
-def layout(ids: Any, mask: Any) -> PairLayout:
+def lay_out_pairs(ids: Any, mask: Any) -> PairLayout:
     """Lay out a batch [chosen; rejected] with one row for each pair.
 
     Args:
@@ -267,7 +267,7 @@ class SharedPrompt:
     def _one_pass(self, ids: Any, mask: Any, more: dict[str, Any]) -> Any:
         import torch
 
-        laid = layout(ids, mask)
+        laid = lay_out_pairs(ids, mask)
         dtype = self._backbone.get_input_embeddings().weight.dtype
         unseen = torch.zeros(laid.may_see.shape, dtype=dtype, device=ids.device)
         unseen.masked_fill_(~laid.may_see, torch.finfo(dtype).min)
@@ -328,13 +328,13 @@ CHUNK = 8
 """Rows that are scored between two writes: the most that is lost when the process dies."""
 
 
-def with_kept_reference(trainer_class: Any, scores: ReferenceScores, told: Callable[[int], None]) -> Any:
+def with_precomputed_reference(trainer_class: Any, scores: ReferenceScores, told: Callable[[int], None]) -> Any:
     """TRL's DPO trainer, asking ``scores`` before it lets the reference model score a row.
 
     The one method that is replaced is TRL's own, so a version of TRL without it scores every row, as always.
     ``told`` gets the number of scored rows, those of data sets before included.
     """
-    if not KEPT_REFERENCE:
+    if not PRECOMPUTED_REFERENCE:
         return trainer_class
 
     class KeptReference(trainer_class):  # type: ignore[misc]
@@ -364,7 +364,7 @@ ROOM = 1.5
 
 
 @contextmanager
-def merged(model: Any) -> Iterator[None]:
+def merged_adapters(model: Any) -> Iterator[None]:
     """While the block runs, adapters are part of the weights; afterwards these are the same ones, to the last bit.
 
     An adapter computed layer by layer takes most of a token's time on a CPU. Does nothing where it would not pay or not

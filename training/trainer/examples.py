@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from db.models import Method
 from llm.template import Message
-from training.data.rows import FrozenRow, UnpairedRow, unpaired
+from training.data.rows import FrozenRow, UnpairedRow, unpaired_rows
 from training.recipe.recipe import PAIRED
 
 
@@ -30,7 +30,7 @@ def examples(method: Method, rows: Sequence[FrozenRow], thumbs: Sequence[Unpaire
     """The examples that a method makes of one split's rows; KTO reads the thumbs, too."""
     if method is Method.KTO:
         singles = [
-            TrainingExample(it.prompt_id, it.prompt, (it.completion,), it.label) for it in unpaired(rows, thumbs)
+            TrainingExample(it.prompt_id, it.prompt, (it.completion,), it.label) for it in unpaired_rows(rows, thumbs)
         ]
         # mixed by hash: KTO goes through them in this order, and a batch of one label only estimates nothing
         return sorted(singles, key=lambda example: hashlib.sha256("\n".join(example.contents).encode()).hexdigest())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import TrainingFailed
-from llm.template import Message, token_ids
+from llm.template import Message, conversation_token_ids
 
 TOLERANCE = 1e-3
 """Of the first step's rewards and loss; measured differences are 0 in float32."""
@@ -20,7 +20,7 @@ WRONG_REFERENCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedRow:
     """A row in tokens."""
 
     prompt_id: int
@@ -39,22 +39,22 @@ class Encoded:
         return len(self.prompt) + sum(map(len, self.replies))
 
 
-def encode(tokenizer: Any, prompt_id: int, prompt: list[Message], replies: Sequence[list[Message]]) -> Encoded:
+def encode_row(tokenizer: Any, prompt_id: int, prompt: list[Message], replies: Sequence[list[Message]]) -> EncodedRow:
     """Render and tokenize a row. Raises `TrainingFailed` when the prompt alone is not the beginning of the whole.
 
     TRL only logs a warning then, and trains on a shorter context than the model sees in use.
     """
-    alone = token_ids(tokenizer, prompt, reply_next=True)
-    whole = [token_ids(tokenizer, [*prompt, *reply], reply_next=False) for reply in replies]
+    alone = conversation_token_ids(tokenizer, prompt, add_generation_prompt=True)
+    whole = [conversation_token_ids(tokenizer, [*prompt, *reply], add_generation_prompt=False) for reply in replies]
     if any(ids[: len(alone)] != alone for ids in whole):
         raise TrainingFailed(
             f"With its reply, prompt {prompt_id} does not begin as it does alone, so the model would learn from "
             "another text than it meets in use. This chat template is not fit for training: choose another base model."
         )
-    return Encoded(prompt_id, alone, tuple(ids[len(alone) :] for ids in whole))
+    return EncodedRow(prompt_id, alone, tuple(ids[len(alone) :] for ids in whole))
 
 
-def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[int], max_length: int) -> None:
+def check_rows(rows: Sequence[EncodedRow], *, tokenizer: Any, stop_ids: Collection[int], max_length: int) -> None:
     """Every row fits, and every reply has exactly one end, with nothing but white space after it."""
     too_long = [row for row in rows if row.length > max_length]
     if too_long:
@@ -73,7 +73,7 @@ def check_rows(rows: Sequence[Encoded], *, tokenizer: Any, stop_ids: Collection[
             )
 
 
-def check_seen(rows: Sequence[Encoded], seen: Sequence[tuple[list[int], ...]]) -> None:
+def check_trainer_rows(rows: Sequence[EncodedRow], seen: Sequence[tuple[list[int], ...]]) -> None:
     """The trainer's rows, each a prompt and its replies, are ours, token by token: none dropped, none shortened."""
     if [(row.prompt, *row.replies) for row in rows] != list(seen):
         raise TrainingFailed(

@@ -43,7 +43,7 @@ class Best:
         return other is None or (self.healthy, -self.loss) >= (other.healthy, -other.loss)
 
 
-def findings(
+def check_health(
     steps: Sequence[StepReport], samples: Sequence[SampleReport], *, at: int, with_reference: bool, beta: float
 ) -> list[WarningReport]:
     """Everything that is wrong at an evaluation; what should end the training says so.
@@ -155,9 +155,9 @@ def _mean_tokens(samples: Sequence[SampleReport], step: int) -> float | None:
 
 
 def _check_repetition(samples: Sequence[SampleReport], at: int) -> Finding:
-    base = {reply.place: repeated(reply.reply) for reply in samples if reply.step == 0}
+    base = {reply.place: repetition_share(reply.reply) for reply in samples if reply.step == 0}
     now = [reply for reply in samples if reply.step == at]
-    worse = [reply for reply in now if repeated(reply.reply) > REPEATED >= base.get(reply.place, 0)]
+    worse = [reply for reply in now if repetition_share(reply.reply) > REPEATED >= base.get(reply.place, 0)]
     if not worse:
         return None
     return (
@@ -168,7 +168,7 @@ def _check_repetition(samples: Sequence[SampleReport], at: int) -> Finding:
     )
 
 
-def repeated(text: str, words: int = 4) -> float:
+def repetition_share(text: str, words: int = 4) -> float:
     """Share of a text's sequences of so many words that came before in it, in [0, 1]; 0 for a short one."""
     said = text.lower().split()
     runs = list(zip(*(said[start:] for start in range(words)), strict=False))

@@ -7,17 +7,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from db.models import Prompt, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
-from training.recipe.estimate import seconds_a_step
+from training.recipe.estimate import seconds_per_step
 
 
-def training_runs(s: Session, *, project_id: int) -> Sequence[TrainingRun]:
+def list_training_runs(s: Session, *, project_id: int) -> Sequence[TrainingRun]:
     """The project's TrainingRuns, newest first, with snapshot, recipe and models at hand."""
     beside = (TrainingRun.snapshot, TrainingRun.recipe, TrainingRun.base_model, TrainingRun.model_version)
     of_project = select(TrainingRun).where(TrainingRun.project_id == project_id).order_by(TrainingRun.id.desc())
     return s.scalars(of_project.options(*map(selectinload, beside))).all()
 
 
-def training_steps(s: Session, *, run_id: int) -> Sequence[TrainingStep]:
+def load_steps(s: Session, *, run_id: int) -> Sequence[TrainingStep]:
     """The trainer's reports, in order."""
     of_run = select(TrainingStep).where(TrainingStep.training_run_id == run_id)
     return s.scalars(of_run.order_by(TrainingStep.step)).all()
@@ -39,7 +39,7 @@ class PromptSamples:
         return next((reply for reply in reversed(self.replies) if reply.step <= step), None)
 
 
-def samples(s: Session, *, run_id: int) -> tuple[PromptSamples, ...]:
+def load_samples(s: Session, *, run_id: int) -> tuple[PromptSamples, ...]:
     """The run's sample replies by prompt, in the prompts' order."""
     rows = s.execute(
         select(TrainingSample, Prompt)
@@ -54,7 +54,7 @@ def samples(s: Session, *, run_id: int) -> tuple[PromptSamples, ...]:
     )
 
 
-def warnings(s: Session, *, run_id: int) -> Sequence[TrainingWarning]:
+def load_warnings(s: Session, *, run_id: int) -> Sequence[TrainingWarning]:
     """The findings of the checks, first things first."""
     of_run = select(TrainingWarning).where(TrainingWarning.training_run_id == run_id)
     return s.scalars(of_run.order_by(TrainingWarning.step, TrainingWarning.kind)).all()
@@ -63,7 +63,7 @@ def warnings(s: Session, *, run_id: int) -> Sequence[TrainingWarning]:
 def minutes_left(run: TrainingRun, steps: Sequence[TrainingStep]) -> float | None:
     """From the steps so far; none where the run has ended or has taken too few."""
     times = [(step.step, step.seconds) for step in steps if step.split is Split.TRAIN and step.seconds is not None]
-    a_step = seconds_a_step(times)
+    a_step = seconds_per_step(times)
     if run.status.ended or a_step is None or not run.total:
         return None
     return max(0, run.total - times[-1][0]) * a_step / 60
@@ -92,7 +92,7 @@ CURVES: dict[str, tuple[tuple[str, str], ...]] = {
 """Each chart's lines: a line's name beside its rows, and the column that it shows."""
 
 
-def points(steps: Sequence[TrainingStep], chart: str) -> list[StepValue]:
+def chart_points(steps: Sequence[TrainingStep], chart: str) -> list[StepValue]:
     """The chart's points by step; empty where the method has no such numbers.
 
     Before the first update, and before the second where the first was made at a learning rate of 0 (as a warm-up

@@ -17,13 +17,13 @@ from db.models import Adapter, Method, Split
 from files import file_sha256
 from llm.folder import hash_weights, is_hub_id
 from training.recipe.recipe import EXPERIMENTAL, WITH_REFERENCE, Loss
-from training.trainer.cpu import longest_first, with_kept_reference, with_longest_first, with_shared_prompts
+from training.trainer.cpu import longest_first, with_longest_first, with_precomputed_reference, with_shared_prompts
 from training.trainer.examples import TrainingExample
-from training.trainer.guards import Encoded, check_seen
+from training.trainer.guards import EncodedRow, check_trainer_rows
 from training.trainer.processes import is_first, processes
 from training.trainer.reference import ReferenceScores
 from training.trainer.run_folder import RunFolder, RunInput
-from training.trainer.weights import lora_config, on_gpu, revision_of
+from training.trainer.weights import has_cuda, hub_revision, lora_config
 
 CHECKPOINTS_KEPT = 2
 SIMPO_GAMMA = 0.5
@@ -43,7 +43,7 @@ def make_trainer(
     run: RunFolder,
     given: RunInput,
     rows: ExamplesBySplit,
-    encoded: Mapping[Split, Sequence[Encoded]],
+    encoded: Mapping[Split, Sequence[EncodedRow]],
     *,
     tokenizer: Any,
     model: Any,
@@ -60,7 +60,7 @@ def make_trainer(
         told: gets the number of rows that the reference model has scored.
     """
     trainer_class, config_class, more = _trl_classes(given, told=told)
-    in_one_pass = given.method is Method.DPO and processes() == 1 and not on_gpu()  # elsewhere nobody has measured it
+    in_one_pass = given.method is Method.DPO and processes() == 1 and not has_cuda()  # elsewhere nobody has measured it
     lengths = [row.tokens if in_one_pass else row.length for row in encoded[Split.TRAIN]]
     seen = given.steps(len(lengths)) * given.effective_batch_size
     if given.method is Method.KTO:  # goes through its rows as they stand, for each is paired with its neighbours
@@ -87,7 +87,7 @@ def make_trainer(
         trainer.eval_dataset = _token_dataset(encoded[Split.VALIDATION]) if encoded[Split.VALIDATION] else None
     else:
         for split, dataset in ((Split.TRAIN, trainer.train_dataset), (Split.VALIDATION, trainer.eval_dataset or ())):
-            check_seen(encoded[split], [_trainer_row(given.method, row) for row in dataset])
+            check_trainer_rows(encoded[split], [_trainer_row(given.method, row) for row in dataset])
     return trainer
 
 
@@ -116,10 +116,10 @@ def _trl_classes(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, 
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    beforehand = not on_gpu()
+    beforehand = not has_cuda()
     # several processes share the scoring out among them, as TRL does it
     keeping = beforehand and processes() == 1
-    trainer = with_kept_reference(DPOTrainer, _reference_scores(given), told) if keeping else DPOTrainer
+    trainer = with_precomputed_reference(DPOTrainer, _reference_scores(given), told) if keeping else DPOTrainer
     losses = {given.loss.value.lower(): 1.0} | ({"sft": given.rpo_alpha} if given.rpo_alpha else {})
     # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
     more = {"precompute_ref_log_probs": beforehand}
@@ -129,7 +129,7 @@ def _trl_classes(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, 
 def _common_settings(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
     import torch
 
-    gpu = on_gpu()
+    gpu = has_cuda()
     steps = given.steps(len(rows[Split.TRAIN]))
     # KTO: at least two at once, for its KL term is estimated from replies to the other prompts of the batch
     least = 2 if given.method is Method.KTO else 1
@@ -170,7 +170,7 @@ def _reference_scores(given: RunInput) -> ReferenceScores:
     """Where the reference's log-probabilities are kept, for all that decides them."""
     location = given.reference_model or given.base_model
     # where the hub's cache cannot tell the commit, no other training may rely on what this one finds
-    weights = f"{location}@{revision_of(location) or uuid4()}" if is_hub_id(location) else hash_weights(Path(location))
+    weights = f"{location}@{hub_revision(location) or uuid4()}" if is_hub_id(location) else hash_weights(Path(location))
     # another reference than the model in training is loaded whole
     precision = "QLORA" if given.adapter is Adapter.QLORA and given.reference_model is None else "float32"
     file = Path(location) / "config.json"
@@ -201,11 +201,11 @@ def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split
     return load_from_disk(str(place))
 
 
-def _token_dataset(rows: Sequence[Encoded]) -> Any:
+def _token_dataset(rows: Sequence[EncodedRow]) -> Any:
     """The columns that TRL's experimental trainers make for themselves, from our tokens."""
     from datasets import Dataset
 
-    def columns(row: Encoded) -> dict[str, list[int]]:
+    def columns(row: EncodedRow) -> dict[str, list[int]]:
         tokens = {"prompt_input_ids": row.prompt, "prompt_attention_mask": [1] * len(row.prompt)}
         for name, reply in zip(("chosen", "rejected"), row.replies, strict=True):
             tokens[f"{name}_input_ids"] = [*row.prompt, *reply]

@@ -16,12 +16,12 @@ from typing import Any
 from db.models import Split
 from errors import TrainingFailed
 from files import read_json, write_json
-from llm.template import token_ids
+from llm.template import conversation_token_ids
 from training.recipe.recipe import WITH_REFERENCE
-from training.trainer.cpu import merged
+from training.trainer.cpu import merged_adapters
 from training.trainer.examples import TrainingExample
 from training.trainer.guards import check_finite, check_first_step
-from training.trainer.health import Best, findings
+from training.trainer.health import Best, check_health
 from training.trainer.processes import is_first, processes
 from training.trainer.run_folder import (
     Listener,
@@ -31,7 +31,7 @@ from training.trainer.run_folder import (
     SampleReport,
     StepReport,
     WarningReport,
-    step_of,
+    checkpoint_step,
 )
 
 FIXED_PROMPTS = 3
@@ -54,7 +54,7 @@ class FileListener:
 
     def report(self, report: Report) -> None:
         """Write it down."""
-        self.run.add(report)
+        self.run.write_report(report)
         self.listener.report(report)
 
 
@@ -80,7 +80,7 @@ class OffsetListener:
             self.listener.report(replace(report, step=step))
 
 
-def fixed_prompts(rows: Sequence[TrainingExample]) -> list[TrainingExample]:
+def select_fixed_prompts(rows: Sequence[TrainingExample]) -> list[TrainingExample]:
     """The first few different prompts: the same ones at every evaluation."""
     distinct = {row.prompt_id: row for row in sorted(rows, key=lambda row: row.prompt_id)}
     return list(distinct.values())[:FIXED_PROMPTS]
@@ -172,7 +172,7 @@ class Monitor:
         """After an evaluation: write sample replies, check everything, and keep the model if it is the best."""
         self.try_out(model, step=step)
         with_reference, beta = self._given.method in WITH_REFERENCE, self._given.beta
-        warnings = findings(self._history, self._samples, at=step, with_reference=with_reference, beta=beta)
+        warnings = check_health(self._history, self._samples, at=step, with_reference=with_reference, beta=beta)
         for warning in warnings:
             if (warning.step, warning.kind) not in self._warned:
                 self._warned.add((warning.step, warning.kind))
@@ -202,7 +202,7 @@ class Monitor:
 
     def keep_checkpoint(self, checkpoint: Path) -> Best:
         """Keep the last checkpoint's model, where no validation rows could tell which is best."""
-        best, place = Best(step_of(checkpoint), healthy=True, loss=0.0), self._run.best
+        best, place = Best(checkpoint_step(checkpoint), healthy=True, loss=0.0), self._run.best
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(checkpoint, place, ignore=shutil.ignore_patterns("optimizer*", "scheduler*", "rng_state*"))
         write_json(place / "best.json", asdict(best))
@@ -247,7 +247,7 @@ def sample_replies(
     """
     import torch
 
-    rows = [token_ids(tokenizer, prompt.prompt, reply_next=True) for prompt in prompts]
+    rows = [conversation_token_ids(tokenizer, prompt.prompt, add_generation_prompt=True) for prompt in prompts]
     longest, pad = max(map(len, rows)), tokenizer.pad_token_id or tokenizer.eos_token_id
     ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=model.device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
@@ -256,7 +256,7 @@ def sample_replies(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), merged(model):
+        with torch.no_grad(), merged_adapters(model):
             written = model.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -280,7 +280,7 @@ def sample_replies(
 
 
 @contextmanager
-def ending_asked(monitor: Monitor) -> Iterator[None]:
+def end_on_sigterm(monitor: Monitor) -> Iterator[None]:
     """While the block runs, SIGTERM ends the training at its next step, with a checkpoint.
 
     Not where several processes train: they would hear of it at different steps and wait for each other.

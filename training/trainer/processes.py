@@ -49,7 +49,7 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-class Silent:
+class NullListener:
     """Hears everything and does nothing: for every process but the first, and for steps that are in a file already."""
 
     def stage(self, text: str) -> None:
@@ -59,7 +59,7 @@ class Silent:
         """Nothing."""
 
 
-def share_out(progress: Progress, given: RunInput, *, module: str = "jobs.child") -> None:
+def train_in_processes(progress: Progress, given: RunInput, *, module: str = "jobs.child") -> None:
     """Train as the run's folder says in ``given.processes`` processes of this attempt, by the ``module`` that it is.
 
     Raises `TrainingFailed` where they end without a word in the run's row, and `jobs.progress.RunLost` where with one.

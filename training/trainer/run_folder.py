@@ -174,14 +174,14 @@ class RunManifest:
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainingResult:
     """The step whose model is kept, and why the optimizer's work ended before its last step, if it did."""
 
     step: int
     stopped: str | None
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Versions of the libraries that decide what a training gives."""
     return {name: version(name) for name in LIBRARIES}
 
@@ -217,7 +217,7 @@ class RunFolder:
                 "the training in the app, which writes it."
             ) from None
 
-    def add(self, report: Report) -> None:
+    def write_report(self, report: Report) -> None:
         """Write a report down."""
         with (self.path / FILES[type(report)]).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(report), ensure_ascii=False) + "\n")
@@ -226,7 +226,7 @@ class RunFolder:
         """The reports written down so far; a line that was cut as the process died is left out."""
         file = self.path / FILES[kind]
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
-        return [report for line in lines if (report := report_in(line, kind)) is not None]
+        return [report for line in lines if (report := parse_report(line, kind)) is not None]
 
     def tell(self, listener: Listener) -> None:
         """Give the listener every report that was written down so far."""
@@ -246,7 +246,7 @@ class RunFolder:
 
         The trainer writes `trainer_state.json` last, so one that reads well means whole.
         """
-        for checkpoint in sorted(self.checkpoints.glob("checkpoint-*"), key=step_of, reverse=True):
+        for checkpoint in sorted(self.checkpoints.glob("checkpoint-*"), key=checkpoint_step, reverse=True):
             try:
                 json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
             except (OSError, ValueError):
@@ -257,21 +257,21 @@ class RunFolder:
 
     def last_step(self) -> int:
         """Steps that a resumed attempt need not do again."""
-        return step_of(self.last_checkpoint())
+        return checkpoint_step(self.last_checkpoint())
 
-    def keep_learned(self, learned: Learned) -> None:
+    def write_result(self, learned: TrainingResult) -> None:
         """Write down that the last optimizer step is done."""
         write_json(self.path / LEARNED, asdict(learned))
 
-    def learned(self) -> Learned | None:
+    def read_result(self) -> TrainingResult | None:
         """How the optimizer's work ended; none while there is still something to learn."""
         content = read_json(self.path / LEARNED)
-        return Learned(**content) if content else None
+        return TrainingResult(**content) if content else None
 
     def finish(self, manifest: RunManifest) -> None:
         """Write the manifest, whole or not at all, and remove what is no longer needed."""
         write_json(self.path / MANIFEST, asdict(manifest))
-        self.clear()
+        self.remove_scratch()
 
     def finished(self) -> RunManifest | None:
         """The manifest, once the folder is complete and its model, if it makes one, is there; else none.
@@ -288,13 +288,13 @@ class RunFolder:
             raise TrainingFailed(sentence) from None
         return manifest if not manifest.makes_model or (self.merged / MANIFEST).is_file() else None
 
-    def clear(self) -> None:
+    def remove_scratch(self) -> None:
         """Remove what is not needed once the training is finished."""
         for name in (CHECKPOINTS, BEST, SUPERVISED, PREFERRED):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 
-def report_in(line: str | bytes, kind: type[R]) -> R | None:
+def parse_report(line: str | bytes, kind: type[R]) -> R | None:
     """The report in a line; none for one that was cut as a process died."""
     with suppress(ValueError, TypeError, KeyError):
         values = json.loads(line)
@@ -310,6 +310,6 @@ def _step(line: str) -> float:
         return float("inf")
 
 
-def step_of(checkpoint: Path | None) -> int:
+def checkpoint_step(checkpoint: Path | None) -> int:
     """Steps done at a checkpoint; 0 without one."""
     return int(checkpoint.name.split("-")[1]) if checkpoint else 0

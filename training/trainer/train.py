@@ -24,28 +24,36 @@ from errors import PickwellError, TrainingFailed
 from llm.folder import hash_weights
 from llm.template import template_hash
 from settings import settings
-from training.data.rows import Rows, read_rows, read_thumbs
-from training.recipe.learning_curve import shared_rows
+from training.data.rows import Rows, read_rows, read_unpaired_rows
+from training.recipe.learning_curve import take_share
 from training.recipe.recipe import WITH_REFERENCE, Reference
 from training.trainer import cpu, methods
 from training.trainer.examples import TrainingExample, examples
-from training.trainer.guards import check_rows, check_space, encode
-from training.trainer.monitor import FileListener, Monitor, OffsetListener, ending_asked, fixed_prompts
-from training.trainer.processes import Silent, is_first, processes
+from training.trainer.guards import check_rows, check_space, encode_row
+from training.trainer.monitor import FileListener, Monitor, OffsetListener, end_on_sigterm, select_fixed_prompts
+from training.trainer.processes import NullListener, is_first, processes
 from training.trainer.run_folder import (
     FILES,
     PREFERRED,
     SUPERVISED,
-    Learned,
     Listener,
     RunFolder,
     RunInput,
     RunManifest,
+    TrainingResult,
     WarningReport,
-    step_of,
-    versions,
+    checkpoint_step,
+    library_versions,
 )
-from training.trainer.weights import bytes_to_write, device_name, finish, load_model, load_tokenizer, on_gpu, stop_ids
+from training.trainer.weights import (
+    bytes_to_write,
+    device_name,
+    has_cuda,
+    load_model,
+    load_tokenizer,
+    save_model,
+    stop_ids,
+)
 
 TELL_EVERY = 1.0
 SUPERVISED_RATE = 2e-4
@@ -61,10 +69,10 @@ def train(folder: Path, listener: Listener) -> None:
     run = RunFolder(folder)
     given = run.input()
     if run.finished():
-        run.clear()
+        run.remove_scratch()
         return
     rows = read_rows(Path(given.snapshot), sha256=given.snapshot_sha256)
-    rows |= {Split.TRAIN: shared_rows(rows[Split.TRAIN], given.share, given.seed)}
+    rows |= {Split.TRAIN: take_share(rows[Split.TRAIN], given.share, given.seed)}
     _set_environment(os.environ, folder, given)
     try:
         cpu.use_every_core()
@@ -121,20 +129,20 @@ def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> N
             "There is nothing to train on: every reply is called good in one place and bad in another. Decide between "
             "those rankings, freeze again, and train on that snapshot."
         )
-    heard = FileListener(run, listener) if is_first() else Silent()
+    heard = FileListener(run, listener) if is_first() else NullListener()
     heard.stage("Loading the model")
     tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    learned = run.learned()
+    learned = run.read_result()
     if learned is None:
         learned = _optimize(run, given, made, tokenizer, heard)
         _free_memory()
     if not is_first():
         return
-    run.keep_learned(learned)
+    run.write_result(learned)
     weights = None
     if given.makes_model:
         heard.stage("Merging the adapter into the model" if given.adapter else "Saving the model")
-        weights = hash_weights(finish(run, given))
+        weights = hash_weights(save_model(run, given))
     pairs = len(made[Split.TRAIN])
     run.finish(
         RunManifest(
@@ -148,7 +156,7 @@ def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> N
             seconds=round(time.monotonic() - began, 1),
             peak_memory_mb=_peak_memory_mb(),
             device=device_name(),
-            versions=versions(),
+            versions=library_versions(),
             best_step=learned.step,
             stopped=learned.stopped,
             method=given.method.value,
@@ -161,7 +169,7 @@ def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> N
 def _free_memory() -> None:
     # before another copy of the model is loaded to merge into: trainer and callback hold each other
     gc.collect()
-    if on_gpu():
+    if has_cuda():
         import torch
 
         torch.cuda.empty_cache()
@@ -170,7 +178,7 @@ def _free_memory() -> None:
 def _examples(given: RunInput, rows: Rows) -> dict[Split, list[TrainingExample]]:
 
     kto = given.method is Method.KTO
-    thumbs = read_thumbs(Path(given.snapshot), sha256=given.snapshot_sha256) if kto else {}
+    thumbs = read_unpaired_rows(Path(given.snapshot), sha256=given.snapshot_sha256) if kto else {}
     return {split: examples(given.method, of_split, thumbs.get(split, ())) for split, of_split in rows.items()}
 
 
@@ -241,16 +249,16 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _optimize(
     run: RunFolder, given: RunInput, rows: Mapping[Split, Sequence[TrainingExample]], tokenizer: Any, listener: Listener
-) -> Learned:
+) -> TrainingResult:
     from transformers import PrinterCallback
 
     checkpoint = run.last_checkpoint()
-    done, steps = step_of(checkpoint), given.steps(len(rows[Split.TRAIN]))
+    done, steps = checkpoint_step(checkpoint), given.steps(len(rows[Split.TRAIN]))
     if is_first():
         run.forget_after(done)
     model = load_model(given.base_model, adapter=given.adapter)
     encoded = {
-        split: [encode(tokenizer, example.prompt_id, example.prompt, example.replies) for example in of_split]
+        split: [encode_row(tokenizer, example.prompt_id, example.prompt, example.replies) for example in of_split]
         for split, of_split in rows.items()
     }
     check_rows(
@@ -265,7 +273,7 @@ def _optimize(
         given,
         listener,
         tokenizer=tokenizer,
-        prompts=fixed_prompts(rows[Split.VALIDATION] or rows[Split.TRAIN]),
+        prompts=select_fixed_prompts(rows[Split.VALIDATION] or rows[Split.TRAIN]),
         first_loss=methods.expected_first_loss(given),
         own_reference=reference is None,
     )
@@ -289,7 +297,7 @@ def _optimize(
     listener.stage("Training")
     # the trainer, resumed at the end of its work, would make one more step
     if done < steps and not monitor.stopped:
-        with ending_asked(monitor):
+        with end_on_sigterm(monitor):
             monitor.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if monitor.problem is not None:
             raise monitor.problem
@@ -298,7 +306,7 @@ def _optimize(
         raise TrainingFailed(f"The training left no checkpoint in {run.checkpoints}. Start it again.")
     best = monitor.best or monitor.keep_checkpoint(last or run.path)
     monitor.trainer = None
-    return Learned(best.step, monitor.stopped)
+    return TrainingResult(best.step, monitor.stopped)
 
 
 def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
@@ -316,7 +324,7 @@ def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
 
 def _peak_memory_mb() -> int:
     """Of the GPU where it trains there, else of the machine."""
-    if on_gpu():
+    if has_cuda():
         import torch
 
         return int(torch.cuda.max_memory_allocated() // 2**20)
@@ -337,7 +345,7 @@ def _sentence(problem: Exception, folder: Path) -> str | None:
     return None
 
 
-class Printing(Silent):
+class PrintingListener(NullListener):
     """Prints what goes on, for somebody at a shell; steps are printed anyway."""
 
     def stage(self, text: str) -> None:
@@ -350,7 +358,7 @@ def main() -> None:
     if len(sys.argv) != 2:
         raise SystemExit("Usage: python -m training.trainer.train FOLDER")
     try:
-        train(Path(sys.argv[1]).resolve(), Printing() if is_first() else Silent())
+        train(Path(sys.argv[1]).resolve(), PrintingListener() if is_first() else NullListener())
     except PickwellError as problem:
         raise SystemExit(str(problem)) from None
 

@@ -8,7 +8,7 @@ from db.models import Adapter
 from errors import BrokenModel, TrainingFailed, first_line
 from files import MANIFEST, read_json, write_json
 from llm.folder import hash_weights, is_hub_id
-from llm.merging import NotFinite, ZeroAdapter, merge
+from llm.merging import InfiniteAdapter, ZeroAdapter, merge
 from llm.template import template_hash
 from training.trainer.cpu import keep_gradients
 from training.trainer.run_folder import RunFolder, RunInput, StepReport
@@ -19,7 +19,7 @@ SPARE_BYTES = 100_000_000
 """For tokenizers, logs and rounding."""
 
 
-def on_gpu() -> bool:
+def has_cuda() -> bool:
     """Whether training runs on a GPU."""
     import torch
 
@@ -30,7 +30,7 @@ def device_name() -> str:
     """The name of the GPU, or the CPU's threads."""
     import torch
 
-    return torch.cuda.get_device_name() if on_gpu() else f"CPU, {torch.get_num_threads()} threads"
+    return torch.cuda.get_device_name() if has_cuda() else f"CPU, {torch.get_num_threads()} threads"
 
 
 def load_tokenizer(location: str, *, expected: str | None) -> Any:
@@ -61,7 +61,7 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if on_gpu() and torch.cuda.is_bf16_supported() and adapter is not None else torch.float32
+    dtype = torch.bfloat16 if has_cuda() and torch.cuda.is_bf16_supported() and adapter is not None else torch.float32
     settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
     if adapter is Adapter.QLORA:
         from transformers import BitsAndBytesConfig
@@ -104,11 +104,11 @@ def bytes_to_write(model: Any, run: RunFolder, *, checkpoints: int, makes_model:
     left = max(1, checkpoints - len(list(run.checkpoints.glob("checkpoint-*"))))
     best = 1 if run.best.is_dir() else 2  # a better one stands beside the last before it takes its place
     # as it is merged, however few bits it trains in
-    served = model.num_parameters() * (2 if on_gpu() and not whole else 4) if makes_model else 0
+    served = model.num_parameters() * (2 if has_cuda() and not whole else 4) if makes_model else 0
     return int(served + 4 * values * (left * ADAM_COPIES + best) + SPARE_BYTES)
 
 
-def revision_of(location: str) -> str | None:
+def hub_revision(location: str) -> str | None:
     """The commit of its hub repository in which a model is here: its id alone stays while its weights change.
 
     Asked after the model is loaded, without the network: transformers 5 notes in the hub's cache which commit it
@@ -141,7 +141,7 @@ def lora_config(given: RunInput) -> Any:
     )
 
 
-def finish(run: RunFolder, given: RunInput) -> Path:
+def save_model(run: RunFolder, given: RunInput) -> Path:
     """Make ``merged`` of the kept model, whole or not at all, and ``adapter`` where there is one; gives the former.
 
     Tokenizer, chat template and generation settings are the base model's. Raises `TrainingFailed` when the training
@@ -159,13 +159,13 @@ def finish(run: RunFolder, given: RunInput) -> Path:
             given.base_model,
             run.adapter,
             run.merged,
-            expected=given.template_hash,
-            stored="bfloat16" if on_gpu() else "float32",
-            about={"snapshot_sha256": given.snapshot_sha256},
+            expected_template_hash=given.template_hash,
+            dtype="bfloat16" if has_cuda() else "float32",
+            manifest={"snapshot_sha256": given.snapshot_sha256},
         )
     except ZeroAdapter:
         raise TrainingFailed(_explain_no_change(run)) from None
-    except NotFinite as problem:
+    except InfiniteAdapter as problem:
         raise TrainingFailed(f"{problem} A lower learning rate would help.") from None
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.models import (
     Adapter,
-    Example,
+    FewShotExample,
     ModelVersion,
     ParityCheck,
     Responder,
@@ -31,13 +31,13 @@ from db.session import reading, session
 from errors import NotFound, Refused, TrainingFailed
 from jobs.progress import Progress, RunLost
 from jobs.runs import Resources
-from llm.folder import dtype_of, hash_weights, stop_tokens_of
+from llm.folder import hash_weights, read_dtype, read_stop_tokens
 from settings import settings
-from training.data.snapshot import folder_of
+from training.data.snapshot import snapshot_folder
 from training.recipe.recipe import Reference, from_row
 from training.recipe.start import model_name_is_taken
 from training.trainer.monitor import Interrupted
-from training.trainer.processes import Silent, is_first, processes, share_out
+from training.trainer.processes import NullListener, is_first, processes, train_in_processes
 from training.trainer.run_folder import (
     ADAPTER,
     Listener,
@@ -48,7 +48,7 @@ from training.trainer.run_folder import (
     SampleReport,
     StepReport,
     WarningReport,
-    versions,
+    library_versions,
 )
 
 Trainer: TypeAlias = Callable[[Path, Listener], None]
@@ -79,7 +79,7 @@ def run(progress: Progress, train: Trainer | None = None) -> None:
 
     Raises `TrainingFailed` and other `PickwellError`s with a sentence, and `jobs.progress.RunLost`.
     """
-    if processes() > 1:  # one of those that `share_out` started
+    if processes() > 1:  # one of those that `train_in_processes` started
         try:
             _train(progress, train)
         except RunLost as lost:
@@ -89,9 +89,9 @@ def run(progress: Progress, train: Trainer | None = None) -> None:
         given = run_input(s, run_id=progress.run_id)
     folder = RunFolder(progress.folder)
     folder.begin(given)
-    progress.update(versions=versions())
+    progress.update(versions=library_versions())
     if given.processes > 1 and not folder.finished():
-        share_out(progress, given)
+        train_in_processes(progress, given)
     else:
         _train(progress, train)
     manifest = folder.finished()
@@ -104,9 +104,9 @@ def run(progress: Progress, train: Trainer | None = None) -> None:
 
 
 def _train(progress: Progress, train: Trainer | None) -> None:
-    listener = Kept(progress)
+    listener = DatabaseListener(progress)
     try:
-        (train or _real_trainer())(progress.folder, listener if is_first() else Silent())
+        (train or _real_trainer())(progress.folder, listener if is_first() else NullListener())
     except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
         raise RunLost(str(asked)) from None
     listener.flush()
@@ -135,7 +135,7 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
     return RunInput(
         base_model=base.location,
         template_hash=base.template_hash,
-        snapshot=str(folder_of(run.snapshot)),
+        snapshot=str(snapshot_folder(run.snapshot)),
         snapshot_sha256=run.snapshot.sha256,
         share=run.share,
         reference_model=reference,
@@ -146,7 +146,7 @@ def run_input(s: Session, *, run_id: int) -> RunInput:
     )
 
 
-class Kept:
+class DatabaseListener:
     """A Listener that keeps what the trainer reports, in one short transaction about once a second."""
 
     def __init__(self, progress: Progress) -> None:
@@ -216,8 +216,8 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
         location=location,
         sha256=manifest.weights_sha256,
         template_hash=manifest.template_hash,
-        stop_tokens=stop_tokens_of(location),
-        dtype=dtype_of(location),
+        stop_tokens=read_stop_tokens(location),
+        dtype=read_dtype(location),
         adapter=Adapter(manifest.adapter) if manifest.adapter else None,
         adapter_folder=str(Path(location).with_name(ADAPTER)) if manifest.adapter else None,
         layout=run.base_model.layout,
@@ -237,13 +237,13 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
     prompt_of = run.snapshot.prompt_of
     if prompt_of is not None:
         responder.user_template, responder.fields = prompt_of.user_template, prompt_of.fields
-        responder.examples = [Example(place=e.place, prompt=e.prompt, reply=e.reply) for e in prompt_of.examples]
+        responder.examples = [FewShotExample(place=e.place, prompt=e.prompt, reply=e.reply) for e in prompt_of.examples]
     base = s.scalar(
         select(Responder)
         .where(
             Responder.project_id == run.project_id,
             Responder.model_version_id == run.base_model_id,
-            Responder.kept,
+            Responder.listed,
         )
         .order_by(Responder.id)
     )

@@ -9,7 +9,7 @@ import streamlit as st
 from eval.report.blocks import Block, Dot, Grid, Medium, OutcomeBars, Picture, Sentence, Sentences, Sheet
 from eval.report.pictures import GREEN, GREY, INK, OUTCOMES
 from texts.escape import escaped
-from ui.charts import draw, legend, stacked_bars
+from ui.charts import draw_chart, legend_html, stacked_bars
 from ui.safe import plain, show_table
 
 MARKS = {True: ("⚠", "#d97706"), False: ("✓", "#0d9488")}
@@ -67,11 +67,11 @@ def _picture(picture: Picture) -> None:
     rows = [row for row in picture.rows if row.value is not None]
     candidate = next((row.name for row in rows if row.is_candidate), "")
     if candidate:
-        st.html(legend({candidate: GREEN, "the others": GREY}))
+        st.html(legend_html({candidate: GREEN, "the others": GREY}))
     if rows and picture.shares:
-        draw(_shares(rows, picture.scale, two_colours=bool(candidate)), height=80 + 40 * len(rows))
+        draw_chart(_shares(rows, picture.scale, two_colours=bool(candidate)), height=80 + 40 * len(rows))
     elif rows:
-        draw(_points(rows, picture.scale), height=60 + 40 * len(rows))
+        draw_chart(_points(rows, picture.scale), height=60 + 40 * len(rows))
     names: dict[str, list[str]] = {}
     for row in picture.rows:
         if row.missing and not row.is_candidate:

@@ -6,35 +6,35 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from db.lookup import models
+from db.lookup import list_models
 from db.models import Evaluation, JudgeRun, Role, RunStatus
 from db.session import reading, session
-from eval.judge.findings import BesideReport, JudgeReport, judge_reports
-from eval.judge.pairs import pairs_of
-from eval.judge.results import as_columns, judge_label, judges, unreadable
-from eval.judge.run import SAMPLING, instructions_for, judge_runs, request_judge
+from eval.judge.findings import JudgeComparisonReport, JudgeReport, build_judge_reports
+from eval.judge.pairs import load_judged_pairs
+from eval.judge.results import answer_rows, count_unreadable_answers, judge_label, load_judge_findings
+from eval.judge.run import JUDGE_SAMPLING, default_judge_instructions, judge_runs, request_judge
 from eval.report.blocks import Picture, Sentence
 from eval.report.results import Results
 from llm.template import PromptFormat
 from texts.escape import escaped
-from ui.contestant import Start, contestant_boxes
 from ui.evaluate.blocks import show_blocks
-from ui.evaluate.results import kept
-from ui.frame import Me
+from ui.evaluate.results import cached_in_tab
+from ui.frame import CurrentPerson
+from ui.responder_form import InitialSpec, responder_form
 from ui.run_status import show_run
 from ui.safe import csv_bytes, errors_shown, plain, show_table, show_text
 
 
-def judge_section(evaluation: Evaluation, me: Me) -> None:
+def judge_section(evaluation: Evaluation, me: CurrentPerson) -> None:
     """For managers: the runs over one Evaluation and how far they are, and the boxes that ask for another."""
-    if not me.has(Role.MANAGER):
+    if not me.has_any_role(Role.MANAGER):
         return
     _show_runs(evaluation, me)
     with st.expander("A model as judge", icon=":material/gavel:"):
         _ask(evaluation, me)
 
 
-def _show_runs(evaluation: Evaluation, me: Me) -> None:
+def _show_runs(evaluation: Evaluation, me: CurrentPerson) -> None:
     """Of a closed evaluation only the runs that have not come to their end: the rest is among the figures."""
     still_open = evaluation.closed_at is None
 
@@ -60,20 +60,20 @@ def _show_runs(evaluation: Evaluation, me: Me) -> None:
     watch()
 
 
-def _ask(evaluation: Evaluation, me: Me) -> None:
+def _ask(evaluation: Evaluation, me: CurrentPerson) -> None:
     st.caption(
         "A model reads every pair twice, in both orders, blind like people. Its verdicts are counted among nobody's: "
         "once the evaluation is closed they are compared with people's, and where they go with them well enough they "
         "narrow people's interval."
     )
     with reading() as s:
-        known = models(s)
-        instructions = instructions_for(s, project_id=me.project_id)
+        known = list_models(s)
+        instructions = default_judge_instructions(s, project_id=me.project_id)
     if not known:
         st.info("There is no model on this machine yet: add one on the Generate page, or name an endpoint here.")
     other = next((model.id for model in known if model.id != evaluation.candidate.model_version_id), None)
-    start = Start(other, PromptFormat(instructions), SAMPLING)
-    contestant = contestant_boxes(f"judge_{evaluation.id}", known, start, columns=(), rich=False)
+    start = InitialSpec(other, PromptFormat(instructions), JUDGE_SAMPLING)
+    contestant = responder_form(f"judge_{evaluation.id}", known, start, columns=(), templates=False)
     if st.button(
         "Have this model judge", key=f"ask_judge_{evaluation.id}", icon=":material/gavel:", disabled=contestant is None
     ):
@@ -84,7 +84,7 @@ def _ask(evaluation: Evaluation, me: Me) -> None:
             st.rerun()
 
 
-def reported_judges(results: Results) -> tuple[JudgeReport, ...]:
+def load_judge_reports(results: Results) -> tuple[JudgeReport, ...]:
     """Every judge of a closed Evaluation in words and figures; reckoned again when a run has changed."""
     evaluation_id = results.evaluation.id
     with reading() as s:
@@ -92,14 +92,14 @@ def reported_judges(results: Results) -> tuple[JudgeReport, ...]:
 
     def reckon() -> tuple[JudgeReport, ...]:
         with st.spinner("Comparing the model judge with people …"), reading() as s:
-            left_out = pairs_of(s, evaluation_id=evaluation_id).left_out if runs else ()
-            return judge_reports(judges(s, found=results), results, left_out=left_out)
+            left_out = load_judged_pairs(s, evaluation_id=evaluation_id).left_out if runs else ()
+            return build_judge_reports(load_judge_findings(s, results=results), results, left_out=left_out)
 
     stamp = tuple((run.id, run.status.value, run.attempt, run.finished_at) for run in runs)
-    return kept("reported_judges", (evaluation_id, stamp), reckon)
+    return cached_in_tab("reported_judges", (evaluation_id, stamp), reckon)
 
 
-def show_judges(results: Results, reports: Sequence[JudgeReport], me: Me) -> None:
+def show_judges(results: Results, reports: Sequence[JudgeReport], me: CurrentPerson) -> None:
     """How far each model judge goes with people, and people's figure with its help where that is worth it."""
     if not reports:
         return
@@ -115,11 +115,15 @@ def show_judges(results: Results, reports: Sequence[JudgeReport], me: Me) -> Non
         _show_judge(chosen, results, me)
 
 
-def _show_judge(judge: JudgeReport, results: Results, me: Me) -> None:
+def _show_judge(judge: JudgeReport, results: Results, me: CurrentPerson) -> None:
     with reading() as s:
-        words = unreadable(s, run_id=judge.run_id)
-        table = pd.DataFrame(as_columns(s, found=results, run_id=judge.run_id)) if me.has(Role.MANAGER) else None
-    for beside in judge.beside:
+        words = count_unreadable_answers(s, run_id=judge.run_id)
+        table = (
+            pd.DataFrame(answer_rows(s, results=results, run_id=judge.run_id))
+            if me.has_any_role(Role.MANAGER)
+            else None
+        )
+    for beside in judge.comparisons:
         _show_beside(beside)
     if judge.cautions.lines:
         show_blocks([judge.cautions])
@@ -141,7 +145,7 @@ def _show_judge(judge: JudgeReport, results: Results, me: Me) -> None:
         )
 
 
-def _show_beside(beside: BesideReport) -> None:
+def _show_beside(beside: JudgeComparisonReport) -> None:
     mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if beside.simulated else ""
     st.html(f"<div>{escaped(beside.sentence.text)} {mark}</div>")
     show_blocks([beside.same])

@@ -8,8 +8,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from db.models import Evaluation, Responder, ResponderKind
 from db.session import reading, session
-from eval.contestants import LookedOver, Telling, look_over, readiness, routed_held_out
-from eval.evaluations import create_evaluation, evaluations, forecasts
+from eval.contestants import EvaluationDraft, LeakingReply, count_routed_held_out, draft_evaluation, list_readiness
+from eval.evaluations import create_evaluation, list_evaluations, power_analyses
+from eval.leaks import cut_at_marks
 from eval.protocol import (
     ADVISED_OVERLAP,
     MOST_BASELINES,
@@ -22,20 +23,19 @@ from eval.protocol import (
     contrast_label,
     protocol_of,
 )
-from eval.telltales import pieces
 from texts.escape import escaped
-from ui.frame import Me
+from ui.frame import CurrentPerson
 from ui.safe import errors_shown, plain
 
 MOST_SHOWN = 50
 
 
-def new_evaluation(me: Me) -> None:
+def new_evaluation(me: CurrentPerson) -> None:
     """Who, what is planned, whether it is enough, and the button that fixes all of it."""
     with reading() as s:
-        ready = readiness(s, project_id=me.project_id)
-        routed = routed_held_out(s, project_id=me.project_id)
-        known = {counts.evaluation.id: counts.evaluation for counts in evaluations(s, project_id=me.project_id)}
+        ready = list_readiness(s, project_id=me.project_id)
+        routed = count_routed_held_out(s, project_id=me.project_id)
+        known = {counts.evaluation.id: counts.evaluation for counts in list_evaluations(s, project_id=me.project_id)}
     if routed:
         st.caption(f"Held-out prompts that people answer and no model does: {routed}. No evaluation has them.")
     complete = [entry.responder for entry in ready if entry.complete]
@@ -58,8 +58,8 @@ def new_evaluation(me: Me) -> None:
     with errors_shown(stop=False):
         looked = _looked(me, candidate, baselines, counts, shared=shared)
         plan = _plan(looked, like, turn, shared=shared)
-        leave_out, keep = _leaks(looked.telling, turn)
-        expected = forecasts(looked.left_with(frozenset(leave_out)), plan)
+        leave_out, keep = _leaks(looked.leaks, turn)
+        expected = power_analyses(looked.without(frozenset(leave_out)), plan)
         for contrast, power in zip(plan.primary or looked.contrasts[:1], expected, strict=True):
             against = contrast_label(contrast, looked.baselines)
             show = st.success if power.enough else st.warning
@@ -141,15 +141,15 @@ def _contestants(
 
 
 def _looked(
-    me: Me, candidate: Responder, baselines: Sequence[Responder], counts: object, *, shared: bool
-) -> LookedOver:
+    me: CurrentPerson, candidate: Responder, baselines: Sequence[Responder], counts: object, *, shared: bool
+) -> EvaluationDraft:
     """Looked over once for each choice: with long texts it takes a second or two."""
     ids = tuple(baseline.id for baseline in baselines)
     chosen = (candidate.id, ids, shared, _seed(), counts, me.project_id)
-    held: tuple[object, LookedOver] | None = st.session_state.get("evaluation_looked")
+    held: tuple[object, EvaluationDraft] | None = st.session_state.get("evaluation_looked")
     if held is None or held[0] != chosen:
         with st.spinner("Looking the replies over"), reading() as s:
-            looked = look_over(
+            looked = draft_evaluation(
                 s,
                 by=me.reviewer_id,
                 project_id=me.project_id,
@@ -162,7 +162,7 @@ def _looked(
     return held[1]
 
 
-def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool) -> Plan:
+def _plan(looked: EvaluationDraft, like: Protocol | None, turn: str, *, shared: bool) -> Plan:
     old = like.plan if like else Plan(overlap=ADVISED_OVERLAP)
     primary: list[Contrast] = list(looked.contrasts)
     if len(looked.contrasts) > 1:
@@ -232,7 +232,7 @@ def _plan(looked: LookedOver, like: Protocol | None, turn: str, *, shared: bool)
     )
 
 
-def _leaks(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int]]:
+def _leaks(telling: Sequence[LeakingReply], turn: str) -> tuple[list[int], list[int]]:
     """Ids of the replies to leave out and to keep; those that are undecided are in neither."""
     if not telling:
         return [], []
@@ -249,10 +249,10 @@ def _leaks(telling: Sequence[Telling], turn: str) -> tuple[list[int], list[int]]
     kept: list[int] = []
     with st.container(height=420 if len(telling) > 2 else "content"):
         for reply in telling[:MOST_SHOWN]:
-            parts = ((escaped(text), mark) for text, mark in pieces(reply.text, reply.marks))
+            parts = ((escaped(text), mark) for text, mark in cut_at_marks(reply.text, reply.marks))
             marked = "".join(f"<mark>{text}</mark>" if mark else text for text, mark in parts)
             st.html(f'<div class="pw-card pw-text">{marked}</div>')
-            st.caption("; ".join(dict.fromkeys(mark.tells.value for mark in reply.marks)))
+            st.caption("; ".join(dict.fromkeys(mark.kind.value for mark in reply.marks)))
             if one_by_one and st.checkbox("Keep it on purpose", key=f"ev_keep_{reply.response_id}"):
                 kept.append(reply.response_id)
     if len(telling) > MOST_SHOWN:

@@ -5,16 +5,16 @@ import streamlit as st
 from db.models import Role
 from db.session import reading, session
 from eval.evaluations import EvaluationCounts, close_evaluation
-from eval.live import has_peeked, live, peek
+from eval.live import has_peeked, load_standing, record_peek
 from eval.protocol import Stopping, plan_of, protocol_rows
-from ui.frame import Me
+from ui.frame import CurrentPerson
 from ui.safe import errors_shown, plain, show_table
 
 
-def show_open_evaluation(counts: EvaluationCounts, me: Me) -> None:
+def show_open_evaluation(counts: EvaluationCounts, me: CurrentPerson) -> None:
     """What every role may know of it; for managers, what they may do with it."""
     evaluation = counts.evaluation
-    manager = me.has(Role.MANAGER)
+    manager = me.has_any_role(Role.MANAGER)
     st.subheader(plain(evaluation.name) if manager else f"Evaluation {evaluation.id}")
     words = f"Open: {counts.given} of {counts.planned} verdicts by people"
     words += f", and {counts.simulated} simulated" if counts.simulated else ""
@@ -39,7 +39,7 @@ def show_open_evaluation(counts: EvaluationCounts, me: Me) -> None:
     _closing(evaluation.id, me, complete=counts.complete, anytime=anytime)
 
 
-def _closing(evaluation_id: int, me: Me, *, complete: bool, anytime: bool) -> None:
+def _closing(evaluation_id: int, me: CurrentPerson, *, complete: bool, anytime: bool) -> None:
     reason = None
     if not complete:
         reason = st.text_input(
@@ -55,7 +55,7 @@ def _closing(evaluation_id: int, me: Me, *, complete: bool, anytime: bool) -> No
             st.rerun()
 
 
-def _standing(evaluation_id: int, me: Me) -> None:
+def _standing(evaluation_id: int, me: CurrentPerson) -> None:
     with reading() as s:
         looked = has_peeked(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     if not looked:
@@ -70,13 +70,13 @@ def _standing(evaluation_id: int, me: Me) -> None:
         return
     with errors_shown():
         with reading() as s:
-            standing = live(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+            standing = load_standing(s, by=me.reviewer_id, evaluation_id=evaluation_id)
         for contrast in standing.contrasts:
             words = f"{standing.candidate} against {contrast.label}: {contrast.sentence}"
-            st.progress(contrast.share, text=plain(words))
+            st.progress(contrast.progress, text=plain(words))
             st.caption(plain(contrast.note))
 
 
-def _look(evaluation_id: int, me: Me) -> None:
+def _look(evaluation_id: int, me: CurrentPerson) -> None:
     with errors_shown(), session() as s:
-        peek(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+        record_peek(s, by=me.reviewer_id, evaluation_id=evaluation_id)

@@ -13,23 +13,23 @@ from db.people import roles_of
 from db.session import reading, session
 from eval.report.pairs import (
     AuthoredReply,
+    CandidateOutcome,
     Case,
-    Earlier,
-    Fate,
+    EarlierEvaluation,
     LossChange,
-    cases,
-    changes,
-    chosen,
-    earlier,
+    count_passed_checks,
+    filter_cases,
+    find_earlier,
+    load_cases,
+    loss_changes,
     may_read,
-    passed,
 )
 from eval.report.results import Results
-from generation.asserting import Share, assertions
-from review.wanted import alike, want_corrections
+from generation.asserting import PassRate, list_assertions
+from review.wanted import find_similar_prompts, request_corrections
 from stats.verdicts import Outcome
 from texts.escape import escaped
-from ui.checks import share_table
+from ui.checks import show_pass_rates
 from ui.pairs import show_prompt
 from ui.safe import errors_shown, errors_toasted, plain, show_table
 
@@ -44,16 +44,16 @@ SHOWN = 280
 class _PairsRead:
     key: tuple[int, bool]
     cases: tuple[Case, ...]
-    earlier: Earlier | None
+    earlier: EarlierEvaluation | None
     changes: dict[int, tuple[LossChange, Case]]
-    shares: tuple[Share, ...]
+    shares: tuple[PassRate, ...]
 
 
 def show_pairs(results: Results, *, by: int) -> None:
     """A switch, and behind it the pairs: texts are read from the database only once it is on."""
     st.divider()
     if st.toggle("Read the judged pairs one after another, losses first", key="read_pairs"):
-        kinds = tuple(verdicts.simulated for verdicts in results.verdicts)
+        kinds = tuple(verdicts.simulated for verdicts in results.by_reviewers)
         _pairs(results.evaluation.id, results.evaluation.project_id, kinds, by)
 
 
@@ -70,8 +70,8 @@ def _pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int
     if read.shares:
         with st.expander("Checks by responder, on the judged replies", icon=":material/rule:"), reading() as s:
             known = {share.assertion_id for share in read.shares}
-            checks = [check for check in assertions(s, project_id=project_id) if check.id in known]
-            share_table(checks, read.shares)
+            checks = [check for check in list_assertions(s, project_id=project_id) if check.id in known]
+            show_pass_rates(checks, read.shares)
     shown = _filtered(read)
     if not shown:
         st.info("No pair is like that. Choose otherwise above.")
@@ -79,7 +79,7 @@ def _pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int
     place = min(int(st.session_state.get("pair_at", 0)), len(shown) - 1)
     _bar(place, len(shown))
     _show_case(shown[place], read)
-    if shown[place].fate is Fate.LOST:
+    if shown[place].outcome is CandidateOutcome.LOST:
         _offer_like(shown[place].pairing_id, project_id, by)
 
 
@@ -89,10 +89,12 @@ def _read_pairs(evaluation_id: int, project_id: int, simulated: bool, by: int) -
         same = isinstance(kept, _PairsRead) and kept.key == (evaluation_id, simulated)
         if isinstance(kept, _PairsRead) and same and may_read(s, by=by, project_id=project_id):
             return kept
-        now = cases(s, by=by, evaluation_id=evaluation_id, simulated=simulated)
-        before = earlier(s, evaluation_id=evaluation_id)
-        then = cases(s, by=by, evaluation_id=before.evaluation.id, simulated=simulated) if before else ()
-        read = _PairsRead((evaluation_id, simulated), now, before, changes(now, then), passed(s, found=now))
+        now = load_cases(s, by=by, evaluation_id=evaluation_id, simulated=simulated)
+        before = find_earlier(s, evaluation_id=evaluation_id)
+        then = load_cases(s, by=by, evaluation_id=before.evaluation.id, simulated=simulated) if before else ()
+        read = _PairsRead(
+            (evaluation_id, simulated), now, before, loss_changes(now, then), count_passed_checks(s, cases=now)
+        )
     st.session_state["pairs_read"] = read
     st.session_state["pair_at"] = 0
     return read
@@ -122,23 +124,27 @@ def _step(by: int) -> None:
 
 def _filtered(read: _PairsRead) -> tuple[Case, ...]:
     everywhere, everybody = "all topics", "all reviewers"
-    verdicts = [verdict for case in read.cases for verdict in case.said]
+    verdicts = [verdict for case in read.cases for verdict in case.verdicts]
     topics = [everywhere, *sorted({case.topic for case in read.cases})]
     reviewers = [everybody, *sorted({verdict.reviewer for verdict in verdicts})]
-    shown = [EVERYTHING, *(fate.value for fate in Fate), *(change.value for change in LossChange if read.earlier)]
+    shown = [
+        EVERYTHING,
+        *(fate.value for fate in CandidateOutcome),
+        *(change.value for change in LossChange if read.earlier),
+    ]
     left, middle, right = st.columns(3)
     which = left.selectbox("Show", shown, on_change=_first, key="pairs_shown")
     topic = middle.selectbox("Topic", topics, on_change=_first, key="pairs_topic")
     reviewer = right.selectbox("Reviewer", reviewers, on_change=_first, key="pairs_reviewer")
     has_comments = any(verdict.comment for verdict in verdicts)
-    left_over = chosen(
+    left_over = filter_cases(
         read.cases,
         topic="" if topic == everywhere else topic,
         reviewer="" if reviewer == everybody else reviewer,
         commented=has_comments and st.checkbox("Only with a comment", on_change=_first, key="pairs_commented"),
     )
-    if which in set(Fate):
-        return tuple(case for case in left_over if case.fate == which)
+    if which in set(CandidateOutcome):
+        return tuple(case for case in left_over if case.outcome == which)
     if which in set(LossChange):
         return tuple(case for case in left_over if read.changes.get(case.pairing_id, ("",))[0] == which)
     return left_over
@@ -160,7 +166,7 @@ def _show_case(case: Case, read: _PairsRead) -> None:
     cards = "".join(_card(role, reply) for role, reply in sides)
     columns = f"grid-template-columns: repeat({len(sides)}, minmax(0, 1fr))"
     st.html(f'<div class="pw-pair" style="{columns}">{cards}</div>')
-    st.markdown(f"**The candidate {case.fate.value}**")
+    st.markdown(f"**The candidate {case.outcome.value}**")
     rows = [
         {
             "Reviewer": verdict.reviewer,
@@ -168,7 +174,7 @@ def _show_case(case: Case, read: _PairsRead) -> None:
             "Seconds": "" if verdict.seconds is None else f"{verdict.seconds:.0f}",
             "Comment": verdict.comment,
         }
-        for verdict in case.said
+        for verdict in case.verdicts
     ]
     show_table(rows, whole=True)
     words = f"Topic: {case.topic}. Prompt {case.prompt_id}, pairing {case.pairing_id}, responses "
@@ -203,11 +209,11 @@ def _offer_like(pairing_id: int, project_id: int, by: int) -> None:
 
 def _choose(pairing_id: int, by: int) -> None:
     with reading() as s:
-        prompts = alike(s, by=by, pairing_id=pairing_id)
+        prompts = find_similar_prompts(s, by=by, pairing_id=pairing_id)
     if not prompts:
         st.info("No training prompt has a word in common with this one. Import more prompts of its kind first.")
         return
-    free = [prompt for prompt in prompts if not prompt.waits]
+    free = [prompt for prompt in prompts if not prompt.is_waiting]
     if len(free) < len(prompts):
         st.caption(f"{len(prompts) - len(free)} of the {len(prompts)} most like it wait under Correct already.")
     if not free:
@@ -235,5 +241,5 @@ def _send(pairing_id: int, keys: Mapping[str, int], by: int) -> None:
         return
     with errors_toasted():
         with session() as s:
-            new = want_corrections(s, by=by, pairing_id=pairing_id, prompt_ids=ticked)
+            new = request_corrections(s, by=by, pairing_id=pairing_id, prompt_ids=ticked)
         st.toast(f"{new} prompts wait under Correct now.", icon=":material/check:")

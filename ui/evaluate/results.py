@@ -10,10 +10,10 @@ import streamlit as st
 from db.session import reading
 from eval.judge.findings import JudgeReport
 from eval.report.blocks import Medium, Report, Sheet
-from eval.report.findings import report
+from eval.report.findings import build_report
 from eval.report.html import report_html
-from eval.report.methods import methods
-from eval.report.results import Results, results
+from eval.report.methods import methods_appendix
+from eval.report.results import Results, load_results
 from texts.escape import escaped
 from ui.evaluate.blocks import show_blocks
 from ui.safe import csv_bytes
@@ -33,7 +33,7 @@ FOLDS: dict[str, tuple[str, str | None]] = {
 HEADINGS = {"at equal lengths": "**Beside each other**"}
 
 
-def kept(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
+def cached_in_tab(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
     """What takes a while, reckoned once in a tab for each key; a few keys are kept."""
     results: dict[Hashable, T] = st.session_state.setdefault(name, {})
     if key not in results:
@@ -43,15 +43,15 @@ def kept(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
     return results[key]
 
 
-def reported(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
+def load_reports(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
     """The verdicts and what they say; nothing about a closed Evaluation changes."""
 
     def reckon() -> tuple[Results, tuple[Report, ...]]:
         with st.spinner("Reckoning intervals and strengths …"), reading() as s:
-            closed = results(s, evaluation_id=evaluation_id)
-            return closed, tuple(map(report, closed.verdicts))
+            closed = load_results(s, evaluation_id=evaluation_id)
+            return closed, tuple(map(build_report, closed.by_reviewers))
 
-    return kept("reported", evaluation_id, reckon)
+    return cached_in_tab("reported", evaluation_id, reckon)
 
 
 def show_reports(results: Results, reports: tuple[Report, ...]) -> None:
@@ -59,7 +59,7 @@ def show_reports(results: Results, reports: tuple[Report, ...]) -> None:
     for each in reports:
         _show_report(each)
     with st.expander("What was fixed before the first verdict", icon=":material/lock:"):
-        show_blocks([Sheet("", results.stated.rows)])
+        show_blocks([Sheet("", results.protocol.rows)])
 
 
 def _show_report(report: Report) -> None:
@@ -85,7 +85,7 @@ def download_report(results: Results, reports: tuple[Report, ...], judges: tuple
     """One file with a page for a manager and the methods; a browser prints it as PDF."""
     evaluation = results.evaluation
     with reading() as s:
-        sheets = methods(s, by=by, evaluation_id=evaluation.id)
+        sheets = methods_appendix(s, by=by, evaluation_id=evaluation.id)
     simulated = "-simulated" if any(report.simulated for report in reports) else ""
     st.download_button(
         "The report as one HTML file",
@@ -99,7 +99,7 @@ def download_report(results: Results, reports: tuple[Report, ...], judges: tuple
 
 def download_verdicts(results: Results) -> None:
     """The raw verdicts, in the columns that `python cli.py winrate` reads; one file for each kind of reviewer."""
-    for verdicts in results.verdicts:
+    for verdicts in results.by_reviewers:
         kind = "simulated" if verdicts.simulated else "people"
         st.download_button(
             "Every simulated verdict as CSV" if verdicts.simulated else "Every verdict as CSV",

@@ -10,17 +10,24 @@ from streamlit.delta_generator import DeltaGenerator
 from db.models import BenchmarkRun, ModelVersion, TrainingRun
 from db.session import reading
 from errors import PickwellError
-from eval.benchmarks.findings import ModelContrast, contrasts, newest, scores_of, value_rows
-from eval.benchmarks.measure import not_installed
-from eval.benchmarks.runs import BenchmarkTarget, asked_already, benchmarks, named, request_benchmark, to_watch
-from eval.benchmarks.tasks import DEFAULT, EXAMPLES, PRESETS, checked_tasks, duration, labels, memory_caution
+from eval.benchmarks.findings import ModelComparison, compare_with_references, load_scores, newest_scores, value_rows
+from eval.benchmarks.measure import missing_lm_eval
+from eval.benchmarks.runs import (
+    BenchmarkTarget,
+    find_earlier_runs,
+    list_benchmark_runs,
+    model_label,
+    request_benchmark,
+    runs_to_watch,
+)
+from eval.benchmarks.tasks import DEFAULT, EXAMPLES, PRESETS, clean_tasks, duration, memory_caution, task_labels
 from eval.report.pictures import GREEN, GREY, INK, RED
-from stats.paired import Difference, ScoreChange
+from stats.paired import ScoreChange, ScoreDifference
 from texts.escape import escaped
-from training.recipe.estimate import has_gpu, memory_here, parameters_of
-from ui.charts import coloured, draw, legend
-from ui.frame import Me
-from ui.run_status import WORDS, show_run
+from training.recipe.estimate import count_parameters, has_gpu, machine_memory
+from ui.charts import colour_scale, draw_chart, legend_html
+from ui.frame import CurrentPerson
+from ui.run_status import STATUS_WORDS, show_run
 from ui.safe import plain, saving, show_table
 
 COLOURS = {ScoreChange.LOST: RED, ScoreChange.GAINED: GREEN, ScoreChange.NOT_SHOWN: GREY}
@@ -31,16 +38,16 @@ WHAT = {
 }
 SHOWN = 12
 """Runs in the list, newest first."""
-LABELS = {preset.task: f"{preset.label}: {preset.says}" for preset in PRESETS}
+LABELS = {preset.task: f"{preset.label}: {preset.description}" for preset in PRESETS}
 
 
-def show_benchmarks(version: ModelVersion, me: Me) -> None:
+def show_benchmarks(version: ModelVersion, me: CurrentPerson) -> None:
     """Draw everything about one model's benchmarks."""
     model_ids = [model.id for model in (version, version.parent) if model is not None]
     with reading() as s:
-        compared = contrasts(s, version=version)
-        scores = newest(scores_of(s, model_version_id=version.id))
-        runs = benchmarks(s, model_version_ids=model_ids)
+        compared = compare_with_references(s, version=version)
+        scores = newest_scores(load_scores(s, model_version_id=version.id))
+        runs = list_benchmark_runs(s, model_version_ids=model_ids)
     st.caption(
         "A gain in your own task can hide a loss elsewhere. Here the model and the one it was made from are asked the "
         "same public questions, and each answer is compared with the other's to the same question."
@@ -60,15 +67,15 @@ def show_benchmarks(version: ModelVersion, me: Me) -> None:
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def _show_contrast(contrast: ModelContrast) -> None:
+def _show_contrast(contrast: ModelComparison) -> None:
     """A model beside what it is held to: a picture, then the numbers."""
     st.html(f'<div class="pw-sentence">{escaped(f"{contrast.model} against {contrast.reference}")}</div>')
     if contrast.differences:
         st.write(plain(contrast.summary))
         if shares := [difference for difference in contrast.differences if difference.share]:
             shown = {difference.outcome for difference in shares}
-            st.html(legend({WHAT[outcome]: COLOURS[outcome] for outcome in COLOURS if outcome in shown}))
-            draw(_difference_dots(shares), height=70 + 34 * len(shares))
+            st.html(legend_html({WHAT[outcome]: COLOURS[outcome] for outcome in COLOURS if outcome in shown}))
+            draw_chart(_difference_dots(shares), height=70 + 34 * len(shares))
         show_table([_row(difference, contrast) for difference in contrast.differences], whole=True)
         st.caption(
             "95 % intervals of the difference on the same examples. Of twenty figures without any real difference one "
@@ -81,7 +88,7 @@ def _show_contrast(contrast: ModelContrast) -> None:
             show_table(rows, whole=True)
 
 
-def _difference_dots(differences: Sequence[Difference]) -> alt.LayerChart:
+def _difference_dots(differences: Sequence[ScoreDifference]) -> alt.LayerChart:
     frame = pd.DataFrame(
         [
             {
@@ -97,7 +104,7 @@ def _difference_dots(differences: Sequence[Difference]) -> alt.LayerChart:
     )
     base = alt.Chart(frame).encode(
         y=alt.Y("benchmark:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
-        color=coloured("shows:N", {WHAT[outcome]: colour for outcome, colour in COLOURS.items()}),
+        color=colour_scale("shows:N", {WHAT[outcome]: colour for outcome, colour in COLOURS.items()}),
         tooltip=[
             alt.Tooltip("benchmark:N"),
             *(alt.Tooltip(f"{name}:Q", format="+.1f") for name in ("points", "low", "high")),
@@ -116,7 +123,7 @@ def _difference_dots(differences: Sequence[Difference]) -> alt.LayerChart:
     return layers
 
 
-def _row(difference: Difference, contrast: ModelContrast) -> dict[str, object]:
+def _row(difference: ScoreDifference, contrast: ModelComparison) -> dict[str, object]:
     sides = f"{contrast.reference}: {difference.only_reference}, {contrast.model}: {difference.only_value}"
     return {
         "Benchmark": f"{difference.task}, {difference.metric}",
@@ -131,7 +138,7 @@ def show_beside(runs: Sequence[TrainingRun], names: Sequence[str]) -> None:
     """Draw the newest benchmark values of several trainings' models; nothing where none was measured."""
     with reading() as s:
         by_model = {
-            name: newest(scores_of(s, model_version_id=run.model_version_id)) if run.model_version_id else []
+            name: newest_scores(load_scores(s, model_version_id=run.model_version_id)) if run.model_version_id else []
             for name, run in zip(names, runs, strict=True)
         }
     if not any(by_model.values()):
@@ -144,12 +151,12 @@ def show_beside(runs: Sequence[TrainingRun], names: Sequence[str]) -> None:
 # --------------------------------------------------------------------------------------------------------- running
 
 
-def _watch_runs(model_ids: Sequence[int], me: Me) -> None:
+def _watch_runs(model_ids: Sequence[int], me: CurrentPerson) -> None:
     """Runs under way, and those that did not end well and were not made up for."""
 
     def waiting() -> list[BenchmarkRun]:
         with reading() as s:
-            return to_watch(benchmarks(s, model_version_ids=model_ids), project_id=me.project_id)
+            return runs_to_watch(list_benchmark_runs(s, model_version_ids=model_ids), project_id=me.project_id)
 
     busy = any(not run.status.ended for run in waiting())
 
@@ -160,8 +167,8 @@ def _watch_runs(model_ids: Sequence[int], me: Me) -> None:
             st.rerun()
         for run in now:
             each = "all examples" if run.examples is None else f"at most {run.examples:,} examples of each"
-            title = f"Benchmarks of {named(run.model_version, quantised=run.quantised)}"
-            show_run(run, title, by=me.reviewer_id, note=f"{', '.join(labels(run.tasks))}; {each}")
+            title = f"Benchmarks of {model_label(run.model_version, quantised=run.quantised)}"
+            show_run(run, title, by=me.reviewer_id, note=f"{', '.join(task_labels(run.tasks))}; {each}")
 
     moving()
 
@@ -171,11 +178,11 @@ def _list_runs(runs: Sequence[BenchmarkRun]) -> None:
         show_table(
             [
                 {
-                    "Model": named(run.model_version, quantised=run.quantised),
-                    "Benchmarks": ", ".join(labels(run.tasks)),
+                    "Model": model_label(run.model_version, quantised=run.quantised),
+                    "Benchmarks": ", ".join(task_labels(run.tasks)),
                     "Examples": "all" if run.examples is None else f"{run.examples:,} each",
                     "When": f"{run.created_at:%d %b %Y %H:%M}",
-                    "": WORDS[run.status],
+                    "": STATUS_WORDS[run.status],
                     "Measured with": run.measured_by or "–",
                 }
                 for run in runs[:SHOWN]
@@ -184,9 +191,9 @@ def _list_runs(runs: Sequence[BenchmarkRun]) -> None:
         )
 
 
-def _draw_form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> None:
+def _draw_form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: CurrentPerson) -> None:
     """What to ask, and of which models; what was asked already is not asked again."""
-    if lacking := not_installed():
+    if lacking := missing_lm_eval():
         st.warning(plain(lacking), icon=":material/download:")
         return
     key = version.id
@@ -214,19 +221,19 @@ def _draw_form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: Me) -> N
     )
     targets = _choose_targets(version, right)
     try:
-        tasks = checked_tasks([*chosen, *own.splitlines()])
+        tasks = clean_tasks([*chosen, *own.splitlines()])
     except PickwellError as problem:
         st.caption(plain(str(problem)))
         tasks = []
-    already = asked_already(runs, targets, tasks=tasks, examples=examples)
+    already = find_earlier_runs(runs, targets, tasks=tasks, examples=examples)
     todo = [target for target in targets if target not in already]
     if tasks and already:
         names = ", ".join(target.name for target in already)
         st.caption(plain(f"Asked all of this already, or about to be: {names}."))
     if tasks and todo:
-        sizes = [(parameters_of(location=of.version.location, name=of.version.name), of.quantised) for of in todo]
+        sizes = [(count_parameters(location=of.version.location, name=of.version.name), of.quantised) for of in todo]
         st.caption(plain(duration(tasks, examples=examples, sizes=sizes)))
-        if not has_gpu() and (caution := memory_caution(sizes, free_mb=memory_here()[1])):
+        if not has_gpu() and (caution := memory_caution(sizes, free_mb=machine_memory()[1])):
             st.warning(plain(caution))
     if st.button("Run benchmarks", disabled=not (tasks and todo), key=f"run_{key}", icon=":material/speed:"):
         with saving() as s:

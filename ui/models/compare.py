@@ -6,9 +6,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from release.compare import ROWS, Compared, Difference, Point, Samples
+from release.compare import ROWS, ComparedValue, MetricPoint, PromptReplies, RunComparison
 from texts.escape import escaped
-from ui.charts import coloured, draw, legend, step_lines
+from ui.charts import colour_scale, draw_chart, legend_html, step_lines
 from ui.safe import plain, show_table
 
 COLOURS = ["#0d9488", "#d97706", "#3b82f6", "#c026d3"]
@@ -21,7 +21,7 @@ CURVES = {
 }
 
 
-def show_comparison(comparison: Compared) -> None:
+def show_comparison(comparison: RunComparison) -> None:
     """Draw what differs, the curves, what came of it, and what the models said."""
     labels = comparison.labels
     if comparison.simulated:
@@ -46,15 +46,15 @@ def show_comparison(comparison: Compared) -> None:
         _show_samples(sample, [label for label in labels if label in asked])
 
 
-def _show_table(labels: Sequence[str], differences: Sequence[Difference]) -> None:
+def _show_table(labels: Sequence[str], differences: Sequence[ComparedValue]) -> None:
     rows = [{"": difference.label, **dict(zip(labels, difference.values, strict=True))} for difference in differences]
     show_table(rows, whole=True)
 
 
-def _show_curves(points: Sequence[Point], labels: Sequence[str]) -> None:
+def _show_curves(points: Sequence[MetricPoint], labels: Sequence[str]) -> None:
     """Loss, accuracy and margin by step, one colour a run; training rows as lines, validation rows dashed."""
     colours = dict(zip(labels, COLOURS, strict=False))
-    st.html(legend(colours, solid="training rows", dashed="validation rows"))
+    st.html(legend_html(colours, solid="training rows", dashed="validation rows"))
     frame = pd.DataFrame(
         [(point.run, ROWS[point.split], point.step, point.loss, point.accuracy, point.margin) for point in points],
         columns=["Training", "rows", "step", *CURVES],
@@ -64,13 +64,13 @@ def _show_curves(points: Sequence[Point], labels: Sequence[str]) -> None:
         if some.empty:
             continue
         tips = ["Training", "rows", "step", alt.Tooltip(f"{name}:Q", format=".4f")]
-        colour = coloured("Training:N", colours)
+        colour = colour_scale("Training:N", colours)
         column.markdown(f"**{name}**  \n:small[{note}]")
         with column:
-            draw(step_lines(some, name, colour=colour, dashes=DASHES, dashed_by="rows", tooltip=tips), height=220)
+            draw_chart(step_lines(some, name, colour=colour, dashes=DASHES, dashed_by="rows", tooltip=tips), height=220)
 
 
-def _show_samples(sample: Samples, labels: Sequence[str]) -> None:
+def _show_samples(sample: PromptReplies, labels: Sequence[str]) -> None:
     """One prompt, and the replies to it in the columns of their runs."""
     with st.container(border=True):
         st.html(f'<div class="pw-card pw-text pw-prompt pw-open">{escaped(sample.prompt)}</div>')

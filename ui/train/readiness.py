@@ -7,22 +7,22 @@ import streamlit as st
 from sqlalchemy.orm import Session
 from streamlit.errors import StreamlitPageNotFoundError
 
-from review.progress import by_responder, opinions
+from review.progress import list_opinions, responder_records
 from stats.agreement import Opinion, agreement
 from stats.verdicts import Verdict
-from training.recipe.advice import FEW_REPEATS, DoubleJudgments, repeats
-from training.recipe.readiness import DIFFERENCES, Facts, Item, ItemState, report
+from training.recipe.advice import FEW_REPEATS, DoubleJudgments, count_double_judgments
+from training.recipe.readiness import DIFFERENCES, Facts, ReadinessItem, ReadinessState, readiness_items
 from ui.safe import plain
 
 ICONS = {
-    ItemState.DONE: ":green[:material/check_circle:]",
-    ItemState.NOT_YET: ":orange[:material/pending:]",
-    ItemState.NOT_NEEDED: ":gray[:material/remove_circle_outline:]",
+    ReadinessState.DONE: ":green[:material/check_circle:]",
+    ReadinessState.NOT_YET: ":orange[:material/pending:]",
+    ReadinessState.NOT_NEEDED: ":gray[:material/remove_circle_outline:]",
 }
 
 
 @dataclass(frozen=True)
-class Agreed:
+class Consensus:
     """How far people agree in the project."""
 
     repeats: DoubleJudgments
@@ -31,17 +31,19 @@ class Agreed:
     """Of their rankings, ties and both bad."""
 
 
-def agreed(s: Session, *, project_id: int) -> Agreed:
+def measure_consensus(s: Session, *, project_id: int) -> Consensus:
     """Ask the review's figures for what training wants to know of them."""
-    answers = opinions(s, project_id=project_id)
-    double = repeats((answer.comparison_id, answer.said) for answer in answers if Verdict(answer.said).decided)
+    answers = list_opinions(s, project_id=project_id)
+    double = count_double_judgments(
+        (answer.comparison_id, answer.answer) for answer in answers if Verdict(answer.answer).decided
+    )
     alpha = None
     if double.pairs >= FEW_REPEATS:
-        alpha = _alpha([(answer.comparison_id, answer.reviewer, answer.said) for answer in answers])
-    records = by_responder(s, project_id=project_id)
-    ties = sum(record.even + record.both_bad for record in records)
+        alpha = _alpha([(answer.comparison_id, answer.reviewer, answer.answer) for answer in answers])
+    records = responder_records(s, project_id=project_id)
+    ties = sum(record.both_good + record.both_bad for record in records)
     rankings = ties + sum(record.better + record.worse for record in records)
-    return Agreed(repeats=double, alpha=alpha, tie_share=ties / rankings if rankings else 0.0)
+    return Consensus(repeats=double, alpha=alpha, tie_share=ties / rankings if rankings else 0.0)
 
 
 @st.cache_data(show_spinner="Computing how far people agree …", max_entries=8)
@@ -49,7 +51,7 @@ def _alpha(answers: Sequence[tuple[int, str, str]]) -> float | None:
     return agreement([Opinion(*answer) for answer in answers]).alpha
 
 
-def link(page: str, title: str) -> None:
+def show_page_link(page: str, title: str) -> None:
     """A link to a page of the app; where the app has no such page, its name."""
     try:
         st.page_link(page, label=title, icon=":material/arrow_forward:")
@@ -57,7 +59,7 @@ def link(page: str, title: str) -> None:
         st.caption(f"On the page {plain(title)}.")
 
 
-def show_readiness(known: Facts, people: Agreed) -> None:
+def show_readiness(known: Facts, people: Consensus) -> None:
     """Draw the report; it informs and never blocks."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     left.caption("What to have before a training. Nothing here stops you.")
@@ -66,21 +68,23 @@ def show_readiness(known: Facts, people: Agreed) -> None:
         "The smallest difference that you want to notice",
         list(by_label),
         default=DIFFERENCES[0].label,
-        help="; ".join(f"{odds.label}: {odds.says}, {odds.verdicts} decisive verdicts" for odds in DIFFERENCES)
+        help="; ".join(f"{odds.label}: {odds.description}, {odds.verdicts} decisive verdicts" for odds in DIFFERENCES)
         + ". One verdict to a prompt, noticed four times in five.",
         key="readiness_odds",
     )
     odds = by_label[chosen] if chosen else DIFFERENCES[0]
-    for item in report(known, agreed=people.repeats, alpha=people.alpha, odds=odds, tie_share=people.tie_share):
+    for item in readiness_items(
+        known, judgments=people.repeats, alpha=people.alpha, odds=odds, tie_share=people.tie_share
+    ):
         _show_item(item)
 
 
-def _show_item(item: Item) -> None:
+def _show_item(item: ReadinessItem) -> None:
     words = f"{ICONS[item.state]} **{plain(item.title)}** · {item.state.value}  \n:small[{plain(item.sentence)}]"
-    if item.state is ItemState.DONE:
+    if item.state is ReadinessState.DONE:
         st.markdown(words)
         return
     what, where = st.columns([5, 1], vertical_alignment="center")
     what.markdown(words)
     with where:
-        link(item.page, item.page_title)
+        show_page_link(item.page, item.page_title)

@@ -18,11 +18,11 @@ def choose_loss_and_adapter(method: Method) -> tuple[Loss, Adapter | None]:
     if method in WITH_LOSSES:
         chosen = left.selectbox("Loss", list(Loss), format_func=lambda kind: LOSSES[kind].label, key="recipe_loss")
         loss = chosen or loss
-        left.caption(plain(LOSSES[loss].says))
+        left.caption(plain(LOSSES[loss].description))
     adapter = right.selectbox(
         "What is trained", list(ADAPTERS), format_func=lambda kind: ADAPTERS[kind].label, key="recipe_adapter"
     )
-    right.caption(plain(ADAPTERS[adapter].says))
+    right.caption(plain(ADAPTERS[adapter].description))
     return loss, adapter
 
 
@@ -34,7 +34,7 @@ def recipe_form(advice: Advice, *, tuned: bool) -> RecipeValues:
     recipe = _knobs(advice, advice.values, KnobGroup.MAIN, tuned=tuned)
     with st.expander("More knobs, seldom turned", icon=":material/tune:"):
         recipe = _knobs(advice, recipe, KnobGroup.MORE, tuned=tuned)
-    return replace(recipe, name=advice.named(recipe))
+    return replace(recipe, name=advice.name_recipe(recipe))
 
 
 def _knobs(advice: Advice, recipe: RecipeValues, group: KnobGroup, *, tuned: bool) -> RecipeValues:
@@ -57,7 +57,7 @@ def _knobs(advice: Advice, recipe: RecipeValues, group: KnobGroup, *, tuned: boo
 
 
 def _ask(knob: Knob, advised: Any, *, key: str) -> Any:
-    more: dict[str, Any] = {"help": f"{plain(knob.does)} — {plain(knob.source)}", "key": key}
+    more: dict[str, Any] = {"help": f"{plain(knob.description)} — {plain(knob.source)}", "key": key}
     if knob.options:
         labels: dict[Any, str] = {option: words.label for option, words in knob.options.items()}
         start = list(labels).index(advised)
@@ -66,7 +66,7 @@ def _ask(knob: Knob, advised: Any, *, key: str) -> Any:
         return st.toggle(knob.label, value=advised, **more)
     step, form = (None, "%g") if isinstance(advised, float) else (1, None)
     typed = st.number_input(knob.label, value=advised, step=step, format=form, **more)
-    return advised if typed is None and not knob.empty else typed
+    return advised if typed is None and not knob.optional else typed
 
 
 def _in_words(knob: Knob, value: Any) -> str:

@@ -6,7 +6,7 @@ from db.models import TrainingRun
 from db.session import reading
 from texts.escape import escaped
 from training.recipe.recipe import METHODS
-from training.trainer.history import PromptSamples, minutes_left, samples, training_steps, warnings
+from training.trainer.history import PromptSamples, load_samples, load_steps, load_warnings, minutes_left
 from ui.charts import training_curves
 from ui.run_status import show_run
 from ui.safe import plain
@@ -22,9 +22,9 @@ def show_training(run: TrainingRun, *, by: int, opened: bool) -> None:
 
 def _show_reports(run: TrainingRun, *, opened: bool) -> None:
     with reading() as s:
-        steps = training_steps(s, run_id=run.id)
-        prompts = samples(s, run_id=run.id)
-        problems = warnings(s, run_id=run.id)
+        steps = load_steps(s, run_id=run.id)
+        prompts = load_samples(s, run_id=run.id)
+        problems = load_warnings(s, run_id=run.id)
     left = minutes_left(run, steps)
     facts = [
         f"{run.snapshot.simulated_count} of {run.snapshot.row_count} rows are simulated"

@@ -1,6 +1,6 @@
 """Top-p for vLLM on CPUs without sorting the vocabulary for every token, which costs more than a small model itself.
 
-    python -m vllm.entrypoints.openai.api_server ... --logits-processors llm.nucleus:Nucleus
+    python -m vllm.entrypoints.openai.api_server ... --logits-processors llm.top_p:Nucleus
 
 A request has ``"top_p": 1, "vllm_xargs": {"nucleus": 0.95}``. The processor sorts only the likeliest tokens, and more
 where they do not suffice. It keeps the tokens that vLLM's own top-p keeps, so a seed gives the same text.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "llm.nucleus:Nucleus"
+NAME = "llm.top_p:Nucleus"
 """The value of vLLM's option --logits-processors."""
 ARGUMENT = "nucleus"
 """The key of a request's top-p in ``vllm_xargs``."""

@@ -11,7 +11,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Forecast:
+class PowerAnalysis:
     """What one primary contrast needs and what it gets."""
 
     odds: float
@@ -46,7 +46,7 @@ class Forecast:
         )
 
 
-def forecast(plan: Plan, *, prompts: int, verdicts: int, contrasts: int = 1) -> Forecast:
+def power_analysis(plan: Plan, *, prompts: int, verdicts: int, contrasts: int = 1) -> PowerAnalysis:
     """The forecast for a contrast with so many judged prompts and planned verdicts.
 
     Args:
@@ -66,4 +66,4 @@ def forecast(plan: Plan, *, prompts: int, verdicts: int, contrasts: int = 1) -> 
     )
     decided = floor(verdicts * (1 - plan.tie_rate) / needed.design_effect + 1e-9)
     power = sign_test_power(decided, odds=plan.odds, alpha=alpha) if decided else 0.0
-    return Forecast(plan.odds, needed, prompts, verdicts, decided, power)
+    return PowerAnalysis(plan.odds, needed, prompts, verdicts, decided, power)

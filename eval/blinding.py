@@ -11,7 +11,7 @@ NO_GUESS = CannotEstimate("nobody said which side was the machine. Ask reviewers
 
 
 @dataclass(frozen=True)
-class Guessed:
+class BlindingGuess:
     """One answer to which side was the machine, where exactly one was."""
 
     prompt: Hashable
@@ -20,7 +20,7 @@ class Guessed:
 
 
 @dataclass(frozen=True)
-class GuessAccuracy:
+class BlindingCheck:
     """The answers together; half right is what a coin gets, so blindness held where the interval holds a half."""
 
     named: Proportion
@@ -43,13 +43,13 @@ class GuessAccuracy:
         return f"{head}: no better than a coin, as far as these answers show."
 
 
-def guess_accuracy(guesses: Sequence[Guessed]) -> GuessAccuracy:
+def blinding_check(guesses: Sequence[BlindingGuess]) -> BlindingCheck:
     """Accuracy of the guesses with its interval."""
     named = proportion((guess.prompt, guess.right) for guess in guesses if guess.right is not None)
-    return GuessAccuracy(named, len(guesses) - named.n)
+    return BlindingCheck(named, len(guesses) - named.n)
 
 
-def guesses_of(pairings: Iterable[Pairing]) -> list[Guessed]:
+def blinding_guesses(pairings: Iterable[Pairing]) -> list[BlindingGuess]:
     """People's answers on pairings of which exactly one reply is a machine's; others have no right answer."""
     answers = []
     for pairing in pairings:
@@ -58,5 +58,7 @@ def guesses_of(pairings: Iterable[Pairing]) -> list[Guessed]:
         for judgment in pairing.judgments if candidate is not baseline else ():
             if judgment.guess is not None and not judgment.reviewer.simulated:
                 is_right = (judgment.guess is Guess.LEFT) is (candidate is judgment.candidate_left)
-                answers.append(Guessed(pairing.prompt_id, None if judgment.guess is Guess.CANNOT_TELL else is_right))
+                answers.append(
+                    BlindingGuess(pairing.prompt_id, None if judgment.guess is Guess.CANNOT_TELL else is_right)
+                )
     return answers

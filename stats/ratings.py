@@ -35,7 +35,7 @@ FEW = CannotEstimate(f"a bootstrap needs {LEAST_PROMPTS} prompts or more.")
 
 
 @dataclass(frozen=True)
-class Strength:
+class Rating:
     """One responder on the common scale."""
 
     responder: str
@@ -55,12 +55,12 @@ class Strength:
 
 
 @dataclass(frozen=True)
-class Strengths:
+class Ratings:
     """All responders by one model, strongest first."""
 
     model: str
     """Bradley-Terry with half ties, or Davidson."""
-    responders: tuple[Strength, ...]
+    responders: tuple[Rating, ...]
     tie_parameter: Estimated[float] | None
     """Davidson's nu: with 2 a tie between equals is as likely as a decision; None for Bradley-Terry."""
     tie_interval: Estimated[Interval] | None
@@ -72,29 +72,29 @@ class Strengths:
 
 
 @dataclass(frozen=True)
-class BothStrengths:
+class RatingsByModel:
     """The strengths by both models from the same votes."""
 
-    bradley_terry: Estimated[Strengths]
-    davidson: Estimated[Strengths]
+    bradley_terry: Estimated[Ratings]
+    davidson: Estimated[Ratings]
 
     @property
-    def best(self) -> Estimated[Strengths]:
+    def best(self) -> Estimated[Ratings]:
         """Davidson's; Bradley and Terry's where ties leave him none."""
         return self.bradley_terry if isinstance(self.davidson, CannotEstimate) else self.davidson
 
 
-def strengths(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> BothStrengths:
+def ratings(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> RatingsByModel:
     """Strengths of all responders by both models, with intervals from the same resamples of the prompts."""
     wins, ties = counts(votes)
     if reason := _reason_against(votes, wins + ties):
-        return BothStrengths(reason, reason)
+        return RatingsByModel(reason, reason)
     drawn = _resample_counts(votes, rounds, seed) if len(np.unique(votes.prompt)) >= LEAST_PROMPTS else None
     estimate = partial(_estimate_strengths, votes, wins, ties, drawn)
     bradley_terry = estimate("Bradley-Terry, ties as half a win", fit_bradley_terry, has_ties=False)
     if not wins.any():
-        return BothStrengths(bradley_terry, CannotEstimate("every vote is a tie, so no tie parameter fits."))
-    return BothStrengths(bradley_terry, estimate("Davidson, ties as an outcome", fit_davidson, has_ties=True))
+        return RatingsByModel(bradley_terry, CannotEstimate("every vote is a tie, so no tie parameter fits."))
+    return RatingsByModel(bradley_terry, estimate("Davidson, ties as an outcome", fit_davidson, has_ties=True))
 
 
 def counts(votes: Votes) -> tuple[Numbers, Numbers]:
@@ -170,7 +170,7 @@ def fit_davidson(wins: Numbers, ties: Numbers) -> tuple[Numbers, Numbers, Flags]
     return theta - theta.mean(axis=1, keepdims=True), log_nu, penalised
 
 
-def unbounded(votes: Votes) -> dict[str, str]:
+def explain_unbounded(votes: Votes) -> dict[str, str]:
     """Responders without a finite strength, and why: no chain of wins or ties leads to all others and back."""
     from scipy.sparse.csgraph import connected_components
 
@@ -194,7 +194,7 @@ def unbounded(votes: Votes) -> dict[str, str]:
     return reasons
 
 
-def parts(votes: Votes) -> tuple[tuple[str, ...], ...]:
+def connected_groups(votes: Votes) -> tuple[tuple[str, ...], ...]:
     """Responders by connected part of the graph of votes; no chain of votes connects two parts."""
     from scipy.sparse.csgraph import connected_components
 
@@ -208,7 +208,7 @@ def parts(votes: Votes) -> tuple[tuple[str, ...], ...]:
 def _reason_against(votes: Votes, games: Numbers) -> CannotEstimate | None:
     if not games.any():
         return CannotEstimate("there are no votes.")
-    groups_of_names = parts(votes)
+    groups_of_names = connected_groups(votes)
     if len(groups_of_names) > 1:
         groups = " | ".join(", ".join(f"“{name}”" for name in names) for names in groups_of_names)
         return CannotEstimate(
@@ -241,10 +241,10 @@ def _estimate_strengths(
     fit: Fit,
     *,
     has_ties: bool,
-) -> Strengths:
+) -> Ratings:
     theta, log_nu, penalised = fit(wins[None], ties[None])
     one_way = has_ties and not _has_circle(wins[None] > 0)[0] and ties.any()
-    reasons = unbounded(votes) if penalised[0] else {}
+    reasons = explain_unbounded(votes) if penalised[0] else {}
     if one_way and penalised[0] and not reasons:
         reasons = dict.fromkeys(votes.responders, "wins run one way only, so ties and strengths grow together")
     bootstrap = None if drawn is None else _bootstrap(fit, *drawn)
@@ -254,7 +254,7 @@ def _estimate_strengths(
         tie_parameter, tie_interval = _tie_parameter(float(log_nu[0]), bootstrap, one_way=bool(one_way))
     names = votes.responders
     responders = [
-        Strength(
+        Rating(
             responder=name,
             log_strength=float(theta[0, i]),
             interval=_interval(bootstrap, i, reasons.get(name, "")),
@@ -263,7 +263,7 @@ def _estimate_strengths(
         )
         for i, name in enumerate(names)
     ]
-    return Strengths(
+    return Ratings(
         model=model,
         responders=tuple(sorted(responders, key=lambda strength: -strength.log_strength)),
         tie_parameter=tie_parameter,

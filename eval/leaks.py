@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Tells(StrEnum):
+class LeakKind(StrEnum):
     """How a place betrays its author; the values are shown."""
 
     MACHINE = "calls itself a machine"
@@ -21,13 +21,13 @@ class Tells(StrEnum):
 
 
 @dataclass(frozen=True)
-class Telltale:
+class LeakMark:
     """One such place."""
 
     start: int
     """Characters from the beginning of the text as shown."""
     end: int
-    tells: Tells
+    kind: LeakKind
 
 
 _MACHINE_NOUN = (
@@ -36,19 +36,19 @@ _MACHINE_NOUN = (
 )
 _PATTERNS = (
     (
-        Tells.MACHINE,
+        LeakKind.MACHINE,
         rf"\b(?:as|being|I am|I['’]m|I am only|I['’]m just) an? (?:[\w-]+,? ){{0,2}}?{_MACHINE_NOUN}"
         r"(?: (?:language )?model| assistant)?\b|\b(?:large )?language models?\b|\bAI (?:assistant|model)\b"
         r"|\bmy (?:training data|knowledge cut-?off)\b|\bI was (?:trained|developed|created) by\b"
         r"|\b(?:ChatGPT|OpenAI|Anthropic)\b",
     ),
     (
-        Tells.PERSON,
+        LeakKind.PERSON,
         r"\b(?:as|I am|I['’]m) an? (?:actual |real |fellow )?(?:human(?: being)?|real person)\b"
         r"|\bsent from my (?:iphone|phone|ipad)\b",
     ),
     (
-        Tells.TEMPLATE,
+        LeakKind.TEMPLATE,
         r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|^#{2,4} ?(?:Response|Instruction|Answer|Input):?"
         r"|^(?:assistant|AI): ",
     ),
@@ -67,28 +67,28 @@ _ORDINARY = frozenset(
 )
 
 
-def telltales(text: str, *, names: Collection[str] = ()) -> tuple[Telltale, ...]:
+def find_leaks(text: str, *, names: Collection[str] = ()) -> tuple[LeakMark, ...]:
     """The places, in order and without overlap.
 
     Args:
         text: as shown to reviewers: names of human Responders are hidden there already.
         names: of Responders and models that take part.
     """
-    marks = [Telltale(*match.span(), tells) for tells, pattern in _FOUND for match in pattern.finditer(text)]
+    marks = [LeakMark(*match.span(), tells) for tells, pattern in _FOUND for match in pattern.finditer(text)]
     if signature := _SIGNED.search(text, max(0, len(text) - _TAIL)):
-        marks.append(Telltale(*signature.span("sign"), Tells.SIGNATURE))
+        marks.append(LeakMark(*signature.span("sign"), LeakKind.SIGNATURE))
     for pattern in filter(None, map(_name_pattern, names)):
-        marks += [Telltale(*match.span(), Tells.NAME) for match in pattern.finditer(text)]
-    kept: list[Telltale] = []
+        marks += [LeakMark(*match.span(), LeakKind.NAME) for match in pattern.finditer(text)]
+    kept: list[LeakMark] = []
     for mark in sorted(marks, key=lambda mark: (mark.start, -mark.end)):
         if not kept or mark.start >= kept[-1].end:
             kept.append(mark)
     return tuple(kept)
 
 
-def pieces(text: str, marks: Sequence[Telltale]) -> list[tuple[str, Telltale | None]]:
+def cut_at_marks(text: str, marks: Sequence[LeakMark]) -> list[tuple[str, LeakMark | None]]:
     """The text cut at the marks, for a page to show."""
-    cut: list[tuple[str, Telltale | None]] = []
+    cut: list[tuple[str, LeakMark | None]] = []
     end = 0
     for mark in marks:
         cut += [(text[end : mark.start], None), (text[mark.start : mark.end], mark)]

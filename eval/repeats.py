@@ -1,7 +1,7 @@
 """The same pair to the same reviewer once more, unannounced and with its sides swapped: how consistent they are.
 
-Which pairs come again is drawn by the evaluation's seed, so no one chooses; a pair comes again after `APART` others at
-the earliest, when few remember it. The second verdict counts for nothing else: not for the win rate, no quota, no
+Which pairs come again is drawn by the evaluation's seed, so no one chooses. It comes again after `LEAST_APART` others
+at the earliest, when few remember it. The second verdict counts for nothing else: not for the win rate, no quota, no
 agreement between people.
 """
 
@@ -12,27 +12,27 @@ from dataclasses import dataclass
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
-from db.models import Evaluation, Judgment, Pairing, Reviewer, SecondLook
+from db.models import Evaluation, Judgment, Pairing, RepeatJudgment, Reviewer
 from eval.protocol import plan_of
 from stats.estimates import Interval
 from stats.intervals import Proportion, proportion
 
-APART = 10
+LEAST_APART = 10
 """Verdicts of the same reviewer between the two looks at a pair, at least."""
 
 
 @dataclass(frozen=True)
-class Pending:
+class RepeatQueue:
     """What is still to come to one reviewer."""
 
-    due: SecondLook | Judgment | None
+    due: RepeatJudgment | Judgment | None
     """A second look that was drawn and not judged, or the Judgment that comes again now; none where nothing does."""
     done: int
     expected: int
     """Second looks at pairs judged so far that are still to come, if others are judged meanwhile."""
 
 
-def comes_again(evaluation: Evaluation, *, reviewer_id: int, pairing_id: int, share: float) -> bool:
+def is_repeated(evaluation: Evaluation, *, reviewer_id: int, pairing_id: int, share: float) -> bool:
     """Whether this pair is one that this reviewer is given twice. Pure."""
     return random.Random(f"again:{evaluation.seed}:{reviewer_id}:{pairing_id}").random() < share
 
@@ -50,42 +50,42 @@ def judgments_of(*, evaluation_id: int, reviewer_id: int) -> Select[Judgment]:
     )
 
 
-def pending(s: Session, *, evaluation: Evaluation, reviewer_id: int) -> Pending:
+def repeat_queue(s: Session, *, evaluation: Evaluation, reviewer_id: int) -> RepeatQueue:
     """Which pair comes again now, if any, and how many did or will."""
     share = plan_of(evaluation).again
     if not share:
-        return Pending(None, 0, 0)
+        return RepeatQueue(None, 0, 0)
     judgments = judgments_of(evaluation_id=evaluation.id, reviewer_id=reviewer_id)
     rows = s.execute(
-        judgments.add_columns(SecondLook)
-        .outerjoin(SecondLook, SecondLook.judgment_id == Judgment.id)
+        judgments.add_columns(RepeatJudgment)
+        .outerjoin(RepeatJudgment, RepeatJudgment.judgment_id == Judgment.id)
         .order_by(Judgment.judged_at, Judgment.id)
     ).all()
-    waiting: list[tuple[int, SecondLook | Judgment]] = []
+    waiting: list[tuple[int, RepeatJudgment | Judgment]] = []
     for place, (judgment, look) in enumerate(rows):
         if look is not None:
             waiting += [(place, look)] if look.verdict is None else []
-        elif comes_again(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share):
+        elif is_repeated(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share):
             waiting.append((place, judgment))
     # one that was drawn is no exception: the verdicts between may have been taken back since
-    due = next((pair for place, pair in waiting if len(rows) - 1 - place >= APART), None)
+    due = next((pair for place, pair in waiting if len(rows) - 1 - place >= LEAST_APART), None)
     done = sum(look is not None and look.verdict is not None for _, look in rows)
-    return Pending(due, done, len(waiting))
+    return RepeatQueue(due, done, len(waiting))
 
 
-def newest_again(s: Session, *, evaluation_id: int, reviewer_id: int) -> SecondLook | None:
+def newest_repeat(s: Session, *, evaluation_id: int, reviewer_id: int) -> RepeatJudgment | None:
     """The reviewer's newest second look with a verdict."""
     judgments = judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id).with_only_columns(Judgment.id)
     return s.scalars(
-        select(SecondLook)
-        .where(SecondLook.judgment_id.in_(judgments), SecondLook.verdict.is_not(None))
-        .order_by(SecondLook.judged_at.desc(), SecondLook.judgment_id.desc())
+        select(RepeatJudgment)
+        .where(RepeatJudgment.judgment_id.in_(judgments), RepeatJudgment.verdict.is_not(None))
+        .order_by(RepeatJudgment.judged_at.desc(), RepeatJudgment.judgment_id.desc())
         .limit(1)
     ).first()
 
 
 @dataclass(frozen=True)
-class Twice:
+class RepeatedVerdict:
     """One pair that a reviewer judged twice, seen from the candidate."""
 
     reviewer: str
@@ -117,25 +117,25 @@ class Consistency:
         )
 
 
-def consistency(looks: Sequence[Twice]) -> Consistency:
+def consistency(looks: Sequence[RepeatedVerdict]) -> Consistency:
     """How consistent the looks are, of one reviewer or of all. Pure."""
     same = proportion((look.prompt_id, look.same) for look in looks)
     return Consistency(same, sum(look.followed_side for look in looks))
 
 
-def looks_of(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[Twice, ...]:
+def load_repeats(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[RepeatedVerdict, ...]:
     """What one kind of reviewer said twice in an Evaluation."""
     rows = s.scalars(
-        select(SecondLook)
-        .join(Judgment, Judgment.id == SecondLook.judgment_id)
+        select(RepeatJudgment)
+        .join(Judgment, Judgment.id == RepeatJudgment.judgment_id)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .join(Reviewer, Reviewer.id == Judgment.reviewer_id)
         .where(Pairing.evaluation_id == evaluation_id, Reviewer.simulated.is_(simulated))
-        .options(joinedload(SecondLook.judgment).joinedload(Judgment.pairing))
-        .order_by(SecondLook.judgment_id)
+        .options(joinedload(RepeatJudgment.judgment).joinedload(Judgment.pairing))
+        .order_by(RepeatJudgment.judgment_id)
     )
     return tuple(
-        Twice(
+        RepeatedVerdict(
             " ".join(first.reviewer.label.split()),
             first.pairing.prompt_id,
             same=first.verdict.outcome(candidate_left=first.candidate_left)

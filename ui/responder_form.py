@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from db.models import ModelVersion
-from generation.responders import Contestant, Remote, Sampling
+from generation.responders import RemoteModel, ResponderSpec, Sampling
 from llm.endpoints import KEY_PREFIX
 from llm.template import PromptFormat
 
@@ -17,17 +17,17 @@ FIELDS, EXAMPLES = ("Field", "Text"), ("Prompt", "Reply")
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialSpec:
     """What the boxes hold at first."""
 
-    model: int | Remote | None
+    model: int | RemoteModel | None
     prompt: PromptFormat
     sampling: Sampling
 
 
-def contestant_boxes(
-    key: str, known: Sequence[ModelVersion], start: Start, *, columns: Sequence[str], rich: bool = True
-) -> Contestant | None:
+def responder_form(
+    key: str, known: Sequence[ModelVersion], start: InitialSpec, *, columns: Sequence[str], templates: bool = True
+) -> ResponderSpec | None:
     """Draw the boxes and return what they say; None while no model is chosen.
 
     Args:
@@ -44,7 +44,7 @@ def contestant_boxes(
         help="Always sent, in training and in use alike: without one many models put in their own.",
     )
     prompt = PromptFormat(instructions)
-    if rich:
+    if templates:
         prompt = _rich(key, instructions, start.prompt, columns)
     left, middle, right = st.columns(3)
     note, sampling = "Higher makes samples differ more.", start.sampling
@@ -55,13 +55,13 @@ def contestant_boxes(
     longest = right.number_input("Longest reply, tokens", 1, 8192, sampling.max_tokens, key=f"{key}_longest")
     if model is None:
         return None
-    return Contestant(model, prompt, Sampling(float(temperature), float(top_p), int(longest)))
+    return ResponderSpec(model, prompt, Sampling(float(temperature), float(top_p), int(longest)))
 
 
-def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) -> int | Remote | None:
+def _model(key: str, known: Sequence[ModelVersion], start: int | RemoteModel | None) -> int | RemoteModel | None:
     names = {model.id: model.name for model in known}
     options = [*names, ELSEWHERE]
-    at = ELSEWHERE if isinstance(start, Remote) else start
+    at = ELSEWHERE if isinstance(start, RemoteModel) else start
     chosen = st.selectbox(
         "Model",
         options,
@@ -71,7 +71,7 @@ def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) 
     )
     if chosen != ELSEWHERE:
         return chosen if isinstance(chosen, int) else None
-    old = start if isinstance(start, Remote) else Remote("", "")
+    old = start if isinstance(start, RemoteModel) else RemoteModel("", "")
     st.caption("Prompts are sent to this address. Use one that may read what your customers write.")
     left, right = st.columns(2)
     url = left.text_input("Address", old.url, placeholder="https://api.openai.com/v1", key=f"{key}_url")
@@ -90,7 +90,7 @@ def _model(key: str, known: Sequence[ModelVersion], start: int | Remote | None) 
     price_out = c.number_input(
         "US$ per million written", 0.0, None, old.price_out, key=f"{key}_price_out", placeholder="unknown"
     )
-    return Remote(url, name, variable or None, price_in, price_out)
+    return RemoteModel(url, name, variable or None, price_in, price_out)
 
 
 def _rich(key: str, instructions: str, start: PromptFormat, columns: Sequence[str]) -> PromptFormat:

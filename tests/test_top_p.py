@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llm.nucleus import keep_nucleus
+from llm.top_p import keep_nucleus
 
 if TYPE_CHECKING:
     from torch import Tensor
