@@ -136,7 +136,7 @@ LAYOUTS = {
         "{% endfor %}"
     ),
 }
-"""Chat templates (Jinja, as tokenizers store them) for models that have none, by `db.models.Layout`."""
+"""Chat templates (Jinja, as tokenizers store them) for models that have none, by `db.models.ChatLayout`."""
 
 
 def text_hash(text: str) -> str:
