@@ -17,8 +17,8 @@ NEAR_NO_OP = 0.98
 """Share of words in common from which on a correction is nearly nothing: one word in fifty changed.
 
 DPO on two texts that differ in a few words makes both of them less likely, the better one too (Pal et al. 2024, Smaug,
-arXiv 2402.13228). The queue offers no two replies that have 0.95 in common (`db.comparisons.nearly_same`); a correction was
-made on purpose, so less is enough for it to count. In a reply below fifty words one word is always more than that.
+arXiv 2402.13228). The queue offers no two replies that have 0.95 in common (`db.comparisons.nearly_same`); a correction
+was made on purpose, so less is enough for it to count. In a reply below fifty words one word is always more than that.
 """
 
 
