@@ -135,7 +135,7 @@ def writing_box(prompt_id: int) -> None:
             reset_editor(key)
             st.toast("Reply saved.", icon=":material/check:")
 
-    text = editor(key, label="Your reply", start=draft, on_typed=lambda text: act(save_draft, at=place, text=text))
+    text = editor(key, label="Your reply", start=draft, on_typed=lambda text: act(save_draft, place=place, text=text))
     st.caption(f"{len(text.split())} words" + (", kept as a draft" if text.strip() else ""))
     st.button("Save reply", type="primary", shortcut="Ctrl+Enter", key=f"save_{key}", on_click=save_reply)
 

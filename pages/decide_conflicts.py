@@ -10,6 +10,7 @@ from review.adjudication import Conflict, count_conflicts, decide, list_conflict
 from review.rankings import GivenRanking
 from review.reveals import reveal_comparison
 from review.slots import describe_order
+from stats.verdicts import Order
 from ui.frame import page
 from ui.pairs import forget_choice, recent_choice, show_prompt, wait_for_pause
 from ui.safe import attempt, plain, show_table
@@ -20,6 +21,10 @@ me = page("Decide", Role.MANAGER)
 
 def order_in_words(word: GivenRanking) -> str:
     return describe_order(word.order, strength=word.strength)
+
+
+def save_decision(comparison_id: int, order: Order) -> bool:
+    return attempt(decide, by=me.reviewer_id, comparison_id=comparison_id, order=order)
 
 
 def take_back(ranking_id: int) -> None:
@@ -56,10 +61,9 @@ def show_conflicts() -> None:
             "will not be asked to rank this pair yourself."
         )
         show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
-        decision_of = {"by": me.reviewer_id, "comparison_id": offer.comparison_id}
         ask_order(
             offer,
-            lambda order: attempt(decide, **decision_of, order=order),
+            partial(save_decision, offer.comparison_id),
             chosen=chosen,
             shown=conflict,
             between=partial(show_words, conflict),

@@ -84,9 +84,9 @@ for flag in flagged:
             show_prompt(flag.offer.prompt, flag.offer.context, synthetic=flag.offer.synthetic)
             show_offer(flag.offer)
         keep, away, _ = st.columns([1, 1, 3])
-        settle = partial(act, settle_flag, by=me.reviewer_id, flag_id=flag.flag_id)
-        keep.button("Keep it", key=f"keep_{flag.flag_id}", on_click=partial(settle, discard=False))
-        away.button("Discard it", key=f"discard_{flag.flag_id}", on_click=partial(settle, discard=True))
+        for column, label, discard in ((keep, "Keep it", False), (away, "Discard it", True)):
+            settle = partial(act, settle_flag, by=me.reviewer_id, flag_id=flag.flag_id, discard=discard)
+            column.button(label, key=f"{'discard' if discard else 'keep'}_{flag.flag_id}", on_click=settle)
 
 if not people:
     st.info("Nobody has ranked anything yet. Pairs wait on the Compare page.")

@@ -42,9 +42,9 @@ def correction_box(
 
     def keep_draft(text: str) -> None:
         if same_words(text, saved):
-            act(forget_draft, at=place)
+            act(forget_draft, place=place)
         else:
-            act(save_draft, at=place, text=text)
+            act(save_draft, place=place, text=text)
 
     def save_text() -> None:
         text, reason = current_text(key, shown), st.session_state.get(f"why_{key}", "")
@@ -57,7 +57,7 @@ def correction_box(
 
     def reset_draft() -> None:
         reset_editor(key)
-        act(forget_draft, at=place)
+        act(forget_draft, place=place)
 
     def withdraw_text(correction_id: int) -> None:
         with errors_toasted():

@@ -1,9 +1,9 @@
 """Why the last choice was made: a comment, chips, and the project's criteria."""
 
 from collections.abc import Callable, Collection
-from functools import partial
 
 import streamlit as st
+from sqlalchemy.orm import Session
 
 from db.models import Judgment
 from db.session import reading, session
@@ -30,8 +30,13 @@ def ask_reasons(me: CurrentPerson, last: GivenRanking) -> None:
 
     def save_criterion(criterion_id: int, key: str) -> None:
         verdict = SIDES.get(str(st.session_state.get(key)))
-        ids = {"by": me.reviewer_id, "ranking_id": last.ranking_id, "criterion_id": criterion_id}
-        act(judge_criterion, **ids, verdict=verdict)
+        act(
+            judge_criterion,
+            by=me.reviewer_id,
+            ranking_id=last.ranking_id,
+            criterion_id=criterion_id,
+            verdict=verdict,
+        )
 
     with st.container(border=True, key="why"):
         _draw_boxes(
@@ -41,8 +46,12 @@ def ask_reasons(me: CurrentPerson, last: GivenRanking) -> None:
             comment=last.reason,
             chips=chips,
             titles=TITLES if last.order.verdict else ("The best is", "Wrong with the others"),
-            save_comment=partial(give_reason, by=me.reviewer_id, ranking_id=last.ranking_id),
-            save_labels=partial(set_reasons, by=me.reviewer_id, ranking_id=last.ranking_id),
+            save_comment=lambda s, comment: give_reason(
+                s, by=me.reviewer_id, ranking_id=last.ranking_id, reason=comment
+            ),
+            save_labels=lambda s, praise, faults: set_reasons(
+                s, by=me.reviewer_id, ranking_id=last.ranking_id, praise=praise, faults=faults
+            ),
         )
         for column, criterion in zip(st.columns(max(1, len(criteria))), criteria, strict=False):
             column.segmented_control(
@@ -68,8 +77,10 @@ def ask_verdict_reasons(me: CurrentPerson, last: Judgment) -> None:
             item_id=last.id,
             comment=last.comment,
             chips=tags,
-            save_comment=partial(save_comment, by=me.reviewer_id, judgment_id=last.id),
-            save_labels=partial(set_reason_labels, by=me.reviewer_id, judgment_id=last.id),
+            save_comment=lambda s, comment: save_comment(s, by=me.reviewer_id, judgment_id=last.id, reason=comment),
+            save_labels=lambda s, praise, faults: set_reason_labels(
+                s, by=me.reviewer_id, judgment_id=last.id, praise=praise, faults=faults
+            ),
         )
 
 
@@ -81,8 +92,8 @@ def _draw_boxes(
     comment: str | None,
     chips: Collection[str],
     titles: tuple[str, str] = TITLES,
-    save_comment: Callable[..., None],
-    save_labels: Callable[..., None],
+    save_comment: Callable[[Session, str], object],
+    save_labels: Callable[[Session, Collection[str], Collection[str]], object],
 ) -> None:
     """Both boxes; everything in them is optional and saved at once.
 
@@ -90,8 +101,8 @@ def _draw_boxes(
         choice: in words.
         kind: of what it is about, "ranking" or "verdict".
         item_id: its id, so that no box keeps the text of the one before.
-        save_comment: gets the session and the `reason`.
-        save_labels: gets the session, `praise` and `faults`.
+        save_comment: gets the session and the comment.
+        save_labels: gets the session, the words of praise and the faults.
     """
     key = alternating_key(f"{kind}_comment", item_id)
     keys = alternating_key(f"{kind}_praise", item_id), alternating_key(f"{kind}_faults", item_id)
@@ -99,12 +110,12 @@ def _draw_boxes(
     def keep_comment() -> None:
         with errors_toasted():
             with session() as s:
-                save_comment(s, reason=st.session_state.get(key, ""))
+                save_comment(s, str(st.session_state.get(key, "")))
             st.toast("Reason saved.")
 
     def keep_labels() -> None:
         praise, faults = (st.session_state.get(key, []) for key in keys)
-        act(save_labels, praise=praise, faults=faults)
+        act(save_labels, praise, faults)
 
     st.text_input(
         f"Your last choice: {choice}. Why? (optional, Enter saves)",

@@ -1,14 +1,14 @@
 """How a run stands: status, progress, why it waits, its log, cancel and try again."""
 
-from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from db.models import Run, RunStatus
-from db.session import reading, session
+from db.session import reading
 from jobs.runs import cancel, log_tail, pause, try_again, waiting_reason
-from ui.safe import errors_toasted, plain
+from ui.safe import act, plain
 
 STATUS_ICONS = {
     RunStatus.QUEUED: ":material/hourglass_empty:",
@@ -28,22 +28,18 @@ STATUS_WORDS = {
 }
 
 
-def _do(action: Callable[..., None], by: int, run: Run) -> None:
-    with errors_toasted(), session() as s:
-        action(s, by=by, run_id=run.id)
-
-
 def _buttons(run: Run, kind: str, by: int, *, paused: bool) -> None:
     """What can be done about a run that has not succeeded."""
     if run.status.ended:
         label = "Resume" if paused else "Try again"
-        st.button(label, key=f"again_{kind}_{run.id}", on_click=_do, args=(try_again, by, run))
+        st.button(label, key=f"again_{kind}_{run.id}", on_click=partial(act, try_again, by=by, run_id=run.id))
         return
     if run.cancel_requested:
         st.button("Pausing …" if run.paused else "Stopping …", key=f"cancel_{kind}_{run.id}", disabled=True)
         return
-    st.button("Pause", key=f"pause_{kind}_{run.id}", on_click=_do, args=(pause, by, run), help=PAUSE_HELP)
-    st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=_do, args=(cancel, by, run))
+    hold = partial(act, pause, by=by, run_id=run.id)
+    st.button("Pause", key=f"pause_{kind}_{run.id}", on_click=hold, help=PAUSE_HELP)
+    st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=partial(act, cancel, by=by, run_id=run.id))
 
 
 def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator:

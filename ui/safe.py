@@ -8,6 +8,7 @@ Streamlit insists on Markdown (labels, messages) every mark that means something
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Concatenate, ParamSpec
 
 import pandas as pd
 import streamlit as st
@@ -17,6 +18,7 @@ from db.session import session
 from errors import PickwellError
 from texts.escape import escaped, visible
 
+P = ParamSpec("P")
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula."""
 WHOLE_TABLE_ROWS = 20
@@ -85,17 +87,17 @@ def errors_toasted() -> Iterator[None]:
         st.toast(plain(str(problem)), icon=":material/error:")
 
 
-def attempt(action: Callable[..., object], **arguments: object) -> bool:
-    """Call ``action(session, **arguments)`` for a button; False where it failed, which a toast explains."""
+def attempt(action: Callable[Concatenate[Session, P], object], *args: P.args, **kwargs: P.kwargs) -> bool:
+    """Call ``action(session, ...)`` for a button; False where it failed, which a toast explains."""
     with errors_toasted(), session() as s:
-        action(s, **arguments)
+        action(s, *args, **kwargs)
         return True
     return False
 
 
-def act(action: Callable[..., object], **arguments: object) -> None:
+def act(action: Callable[Concatenate[Session, P], object], *args: P.args, **kwargs: P.kwargs) -> None:
     """`attempt` as a widget's callback, which returns nothing."""
-    attempt(action, **arguments)
+    attempt(action, *args, **kwargs)
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import methodcaller
 from typing import Any
 
 import streamlit as st
@@ -99,7 +98,7 @@ def ask_order(
         chosen: the order that was just saved, if its pause is not over.
         shown: what the page keeps over the pause; the offer where None.
         on_again: called when the better side of two is said twice.
-        told: whether what is odd about a text of two stands beside it; beside cards it always does.
+        notes: whether what is odd about a text of two stands beside it; beside cards it always does.
         disabled: while a dialog is open: Streamlit lets keys through to buttons behind it.
         between: draws what stands above cards, or below two replies.
         beside: draws what else stands in the bar.
@@ -133,7 +132,7 @@ def show_cards(
     """The texts as equals, each with its letter and, where it has one, its place.
 
     Args:
-        given: the places from left to right.
+        places: the places from left to right.
         focus: the card that the next key is about.
         chosen: the order is saved; what shares the first place is marked.
         keys: digits mean cards, so each shows its own.
@@ -202,11 +201,11 @@ def _held(offer: Offer, best_worst: bool) -> _Held:
 def _card_button(offer: Offer, cards: Cards, card: int) -> None:
     """For the mouse: focus this card, or name it."""
     if isinstance(cards, Slots):
-        label, key, name, act = "Focus", "focus", f"focus {card}", methodcaller("look_at", card)
+        args: tuple[object, ...] = (offer.comparison_id, Slots.focus_card, card)
+        label, key = "Focus", "focus"
     else:
         label = "Worst" if cards.best is not None and not cards.complete else "Best"
-        key, name, act = "name", f"digit {card + 1}", methodcaller("digit", card + 1)
-    args = offer.comparison_id, name, act
+        key, args = "name", (offer.comparison_id, BestWorst.digit, card + 1)
     st.button(label, key=f"card_{key}_{card}", type="tertiary", on_click=_pressed, args=args)
 
 
@@ -247,7 +246,7 @@ def _bar(
                     type="primary" if here else "secondary",
                     disabled=disabled,
                     on_click=_pressed,
-                    args=(offer.comparison_id, f"digit {number}", methodcaller("digit", number)),
+                    args=(offer.comparison_id, BestWorst.digit if best_worst else Slots.digit, number),
                 )
             if not best_worst:
                 for name, key, step in (("previous", "Left", -1), ("next", "Right", 1)):
@@ -258,7 +257,7 @@ def _bar(
                         shortcut=key,
                         disabled=disabled,
                         on_click=_pressed,
-                        args=(offer.comparison_id, f"move {step}", methodcaller("move", step)),
+                        args=(offer.comparison_id, Slots.move, step),
                     )
             submits = (("Submit", "submit", "Enter", False), ("None can be sent", "none", "0", True))
             for label, key, shortcut, none_good in submits:
@@ -321,10 +320,10 @@ def _counts(item_id: int, name: str) -> _Held | None:
     return held
 
 
-def _pressed(item_id: int, name: str, act: Callable[[Any], Cards]) -> None:
-    held = _counts(item_id, name)
+def _pressed(item_id: int, press: Callable[[Any, int], Cards], number: int) -> None:
+    held = _counts(item_id, f"{press.__name__} {number}")
     if held is not None:
-        held.cards = act(held.cards)
+        held.cards = press(held.cards, number)
 
 
 def _submitted(offer: Offer, save: Save, none_good: bool) -> None:
