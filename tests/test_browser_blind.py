@@ -18,7 +18,7 @@ from tests.contests import an_evaluation
 from tests.factories import a_human, a_project, a_prompt, a_reviewer, saved
 
 pytestmark = pytest.mark.slow
-JUDGMENTS = 50
+JUDGMENTS = 20
 MODEL, VERSION = "Zebrafish tuned", "zebrafish-9b-dpo"
 """Names and ids here stand nowhere else."""
 CANDIDATE, BASELINE, VERSION_ID, FIRST_REPLY = 7_310_001, 7_310_002, 7_320_001, 7_400_001
@@ -35,7 +35,7 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def who(database: Path) -> tuple[int, int]:
-    """A project with an open evaluation of fifty pairs, and somebody who judges."""
+    """A project with an open evaluation, and somebody who judges."""
     with session() as s:
         project = a_project(s, name="Letters")
         manager, judge = a_reviewer(s, project, name="Ines"), a_reviewer(s, project, Role.REVIEWER, name="Otto")
@@ -112,7 +112,7 @@ def _varint(number: int) -> bytes:
     return bytes([*found, number])
 
 
-def test_fifty_blind_judgments_tell_the_browser_nothing_of_who_wrote_what(
+def test_twenty_blind_judgments_tell_the_browser_nothing_of_who_wrote_what(
     who: tuple[int, int], database: Path, page: Page
 ) -> None:
     received = Received(page)

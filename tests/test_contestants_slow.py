@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from tokenizers import Tokenizer
 
 import settings as settings_module
@@ -229,7 +229,8 @@ def test_a_worker_and_an_engine_that_are_killed_lose_nothing_and_a_merged_adapte
         folder = str(trainer.folder / "DORA")
         dora = add_adapter(s, by=by.id, project_id=project.id, name="DoRA", folder=folder, base_id=base.id)
         assert dora.adapter is Adapter.DORA
-        s.execute(delete(ParityCheck))  # the worker would start one more engine for it
+        for check in s.scalars(select(ParityCheck)):
+            s.delete(check)  # the worker would start one more engine for it
         contestant = ResponderSpec(dora.id, BRIEFLY, Sampling(temperature=0, top_p=1, max_tokens=LONGEST))
         who = create_responder(s, by=by.id, project_id=project.id, name="DoRA", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=1)

@@ -1,5 +1,6 @@
 """Trainings in several real processes; a tiny random Llama."""
 
+import os
 import signal
 import threading
 import time
@@ -35,12 +36,14 @@ def steps(progress: Progress) -> dict[tuple[str, int], float]:
 
 
 def processes_of(progress: Progress) -> list[psutil.Process]:
-    """Whoever has the attempt on its command line."""
-    attempt = f"{progress.kind} {progress.run_id} {progress.attempt}"
+    """Whoever has the attempt on its command line and works for this test's home, whose child it may no longer be."""
+    attempt, home = f"{progress.kind} {progress.run_id} {progress.attempt}", os.environ["PICKWELL_HOME"]
     return [
         process
-        for process in psutil.process_iter(["cmdline", "status"])
-        if attempt in " ".join(process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE
+        for process in psutil.process_iter(["cmdline", "environ", "status"])
+        if attempt in " ".join(process.info["cmdline"] or ())
+        and (process.info["environ"] or {}).get("PICKWELL_HOME") == home
+        and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 
 
