@@ -60,8 +60,7 @@ demo: setup
 	@$(BIN)/python cli.py demo --json var/demo.json
 
 test: test-fast
-	@$(BIN)/python -m pytest -m "slow and not whole_machine" -n 2 --dist loadfile
-	@$(BIN)/python -m pytest -m "slow and whole_machine"
+	@$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/dev
 	@$(BIN)/python -m pytest -m "not slow" -n 2

@@ -238,7 +238,6 @@ def test_a_contestant_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.whole_machine
 def test_both_train_the_same_on_a_small_real_model(tiny: Path, tmp_path: Path) -> None:
     recipe = replace(recipe_of(pairs=8, epochs=1, seed=0), learning_rate=1e-3)
     rows = of_sample(pairs=8, validation=4, tokens=40)

@@ -10,7 +10,7 @@ import pytest
 from settings import ROOT
 from tests.app_server import CHROMIUM
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
+pytestmark = pytest.mark.slow
 
 
 def test_the_benchmark_of_reviewing_gives_its_figures_without_errors() -> None:

@@ -42,7 +42,7 @@ from llm.top_p import ARGUMENT
 from settings import ROOT
 from tests.factories import a_project, a_prompt, a_reviewer
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
+pytestmark = pytest.mark.slow
 ADAPTERS: Mapping[str, dict[str, Any]] = {
     "LORA": {"lora_alpha": 64},
     "RSLORA": {"use_rslora": True, "r": 4},

@@ -15,7 +15,7 @@ from db.session import reading, session
 from settings import ROOT
 from tests.factories import a_project, a_reviewer, many_pairs
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine, pytest.mark.both_databases]
+pytestmark = [pytest.mark.slow, pytest.mark.both_databases]
 
 PAIRS = 1000
 KILLS = 8

@@ -25,7 +25,7 @@ from llm.template import PromptFormat, template_hash
 from settings import ROOT
 from tests.factories import a_project, a_prompt, a_reviewer
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
+pytestmark = pytest.mark.slow
 
 END_OF_TURN = 2
 EMAILS = (

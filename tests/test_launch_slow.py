@@ -22,7 +22,7 @@ from training.trainer import processes as launching
 from training.trainer.processes import NullListener, train_in_processes
 from training.trainer.run_folder import ADAPTER, METRICS, RunFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
+pytestmark = pytest.mark.slow
 
 SAME = 1e-5
 """How far losses may differ, of about 6: the order of sums is another."""

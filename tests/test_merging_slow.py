@@ -11,7 +11,7 @@ from llm.folder import check_model_folder, hash_weights, read_dtype, read_templa
 from llm.merging import InfiniteAdapter, ZeroAdapter, merge
 from llm.template import template_hash
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

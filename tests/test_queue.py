@@ -258,7 +258,6 @@ def counts_and_wanted(project_id: int) -> tuple[dict[int, int], dict[int, int], 
 
 
 @pytest.mark.slow
-@pytest.mark.whole_machine
 def test_eight_processes_at_once_keep_every_quota_and_lose_nothing(database: Path, tmp_path: Path) -> None:
     with session() as s:
         project = a_project(s)
@@ -283,7 +282,6 @@ def test_eight_processes_at_once_keep_every_quota_and_lose_nothing(database: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.whole_machine
 @pytest.mark.usefixtures("database")
 def test_leases_that_run_out_are_given_on_while_all_work_and_late_rankings_count_only_where_there_is_room(
     tmp_path: Path,

@@ -32,7 +32,7 @@ from training.recipe.recipe import SMALL
 from training.recipe.start import start_training
 from training.trainer.run_folder import CHECKPOINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.whole_machine]
+pytestmark = pytest.mark.slow
 
 STEPS = 40
 
