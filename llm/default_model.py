@@ -111,14 +111,14 @@ def _convert_weights(gguf: Path, folder: Path) -> None:
 
     model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     # the weights are plain float32 now, but transformers still takes the model for a quantised one and would refuse
-    model.hf_quantizer = None  # type: ignore[assignment]
+    model.hf_quantizer = None
     del model.config.quantization_config
     vars(model.config).pop("_model_name_or_path", None)  # the file maker's name for an earlier stage
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.model_max_length = CONTEXT_TOKENS
     if tokenizer.eos_token != END_OF_TURN or not tokenizer.chat_template:
         raise BrokenModel(f"{GGUF} came out with another end of turn or without a chat template. Report this.")
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -474,6 +474,7 @@ def test_a_pid_of_another_boot_or_another_start_is_nobody_of_ours() -> None:
 # ---------------------------------------------------------------------------------------------- worker processes
 
 
+@pytest.mark.slow
 @both_databases
 def test_the_worker_carries_runs_one_at_a_time_and_leaves_cleanly(
     run_id: int,
@@ -506,6 +507,7 @@ def test_the_worker_carries_runs_one_at_a_time_and_leaves_cleanly(
         assert s.query(Worker).count() == 0
 
 
+@pytest.mark.slow
 def test_a_second_worker_for_the_same_home_is_refused(
     run_id: int,
     stage: Callable[[str], Command],
@@ -522,6 +524,7 @@ def test_a_second_worker_for_the_same_home_is_refused(
     until(has(run_id, RunStatus.SUCCEEDED))
 
 
+@pytest.mark.slow
 @both_databases
 def test_a_killed_worker_s_run_is_taken_up_again_by_the_next_after_the_old_processes_are_gone(
     run_id: int,
@@ -553,6 +556,7 @@ def test_a_killed_worker_s_run_is_taken_up_again_by_the_next_after_the_old_proce
     assert look(run_id).losses == 1
 
 
+@pytest.mark.slow
 @both_databases
 def test_several_workers_share_a_database_and_each_run_is_carried_once(
     run_id: int,
@@ -585,6 +589,7 @@ def test_several_workers_share_a_database_and_each_run_is_carried_once(
     assert [worker.wait(timeout=15) for worker in workers] == [0, 0]
 
 
+@pytest.mark.slow
 @both_databases
 def test_a_worker_told_to_stop_leaves_within_seconds_and_the_next_one_goes_on(
     run_id: int,
@@ -605,6 +610,7 @@ def test_a_worker_told_to_stop_leaves_within_seconds_and_the_next_one_goes_on(
     assert look(run_id).attempt == 2
 
 
+@pytest.mark.slow
 def test_a_run_cancelled_in_the_queue_can_be_tried_again(
     run_id: int,
     stage: Callable[[str], Command],
@@ -679,6 +685,7 @@ def test_kill_9_of_workers_and_children_at_random_moments_loses_no_run_and_saves
     assert [worker.wait(timeout=15) for worker in workers] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_worker_without_a_database_says_what_to_run(
     start_worker: Callable[[], subprocess.Popen[bytes]], home: Path, tmp_path: Path
 ) -> None:
@@ -687,6 +694,7 @@ def test_a_worker_without_a_database_says_what_to_run(
     assert not (home / "pickwell.db").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_refuses_the_database_of_another_version(
     start_worker: Callable[[], subprocess.Popen[bytes]], database: Path, tmp_path: Path
 ) -> None:

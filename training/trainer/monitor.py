@@ -126,7 +126,7 @@ class Monitor:
             if monitor.problem is not None:
                 control.should_save = control.should_training_stop = True
 
-        class Reporting(TrainerCallback):
+        class Reporting(TrainerCallback):  # type: ignore[misc]
             def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
                 if not any(sample.step == 0 for sample in monitor._samples):
                     monitor.try_out(model, step=0)

@@ -66,7 +66,7 @@ def load_model(location: str, *, adapter: Adapter | None = Adapter.LORA) -> Any:
     if adapter is Adapter.QLORA:
         from transformers import BitsAndBytesConfig
 
-        settings["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     try:
