@@ -35,6 +35,7 @@ def test_on_postgresql_too_migrating_twice_changes_nothing(home: Path, empty_pos
     assert len(before) > 300
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_migrate_one_after_the_other(home: Path, empty_postgres: URL) -> None:
     command = [sys.executable, "-c", "from db.session import migrate; migrate()"]
     running = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]

@@ -510,6 +510,7 @@ def test_an_engine_that_stops_while_starting_says_why(monkeypatch: pytest.Monkey
         pass
 
 
+@pytest.mark.slow
 def test_an_engine_dies_with_whoever_started_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from llm.engine import Weights, serve\n"
