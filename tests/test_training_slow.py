@@ -391,6 +391,23 @@ def test_a_tracker_of_transformers_own_writes_event_files_into_the_runs_folder(
     assert b"train/loss" in file.read_bytes()
 
 
+def test_the_default_model_trains_for_two_steps(default_model: Path, tmp_path: Path) -> None:
+    folder = a_run(
+        tmp_path,
+        default_model,
+        rows(10),
+        max_steps=2,
+        effective_batch_size=2,
+        learning_rate=1e-4,
+        lora_rank=16,
+        lora_alpha=32,
+    )
+    said = [report for report in trained(folder) if report.split is Split.TRAIN]
+    assert [report.step for report in said] == [1, 2]
+    assert said[0].reward_margin == pytest.approx(0, abs=1e-3)
+    assert hash_weights(folder / MERGED) != hash_weights(default_model)
+
+
 def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(database: Path, tiny: Path) -> None:
     with session() as s:
         project = a_project(s)

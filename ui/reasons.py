@@ -6,7 +6,7 @@ import streamlit as st
 from sqlalchemy.orm import Session
 
 from db.models import Judgment
-from db.session import reading, session
+from db.session import reading
 from eval.judging import list_reason_labels, save_comment, set_reason_labels
 from review.rankings import GivenRanking, give_reason
 from review.reasons import FAULTS, PRAISE, criterion_verdicts, judge_criterion, list_criteria, list_reasons, set_reasons
@@ -15,7 +15,7 @@ from stats.verdicts import Verdict
 from texts.typed import LONGEST_COMMENT
 from ui.frame import CurrentPerson
 from ui.keys import alternating_key
-from ui.safe import act, errors_toasted, plain
+from ui.safe import act, attempt, plain
 
 TITLES = ("The better one is", "Wrong with the other")
 SIDES = {"Left": Verdict.LEFT, "Equal": Verdict.TIE, "Right": Verdict.RIGHT}
@@ -108,9 +108,7 @@ def _draw_boxes(
     keys = alternating_key(f"{kind}_praise", item_id), alternating_key(f"{kind}_faults", item_id)
 
     def keep_comment() -> None:
-        with errors_toasted():
-            with session() as s:
-                save_comment(s, str(st.session_state.get(key, "")))
+        if attempt(save_comment, str(st.session_state.get(key, ""))):
             st.toast("Reason saved.")
 
     def keep_labels() -> None:
