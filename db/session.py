@@ -23,7 +23,6 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-import db.comparisons
 import db.history  # noqa: F401  both watch every session: counts and the audit trail keep themselves
 from db.models import Base
 from errors import BadSetting, DatabaseProblem, missing_package

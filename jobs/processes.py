@@ -76,15 +76,6 @@ class Group:
         """The group of a leader that is running, or has ended and was not waited for."""
         return cls(pid, psutil.Process(pid).create_time(), boot_id())
 
-    def leader_alive(self) -> bool:
-        """Whether the leader itself still runs."""
-        if self.boot != boot_id():
-            return False
-        try:
-            return self._is_leader(process := psutil.Process(self.leader)) and _runs(process)
-        except GONE:
-            return False
-
     def members(self) -> list[psutil.Process]:
         """Whoever still runs of the group: same group or session, or a descendant of the leader; zombies are gone."""
         if self.boot != boot_id():

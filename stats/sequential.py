@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stats.estimates import CannotEstimate, Estimated, Interval
-from stats.votes import Flags, Numbers
+from stats.votes import Numbers
 
 STAKE = 1 / 3
 """Share of the capital bet on each prompt; best where the true odds are 2 to 1."""
@@ -82,11 +82,6 @@ def mixture_e_value(wins: int, losses: int, *, a: float = 1.0) -> float:
     from scipy.special import betaln
 
     return float(_exp(betaln(wins + a, losses + a) - betaln(a, a) + (wins + losses) * np.log(2)))
-
-
-def may_stop(scores: Numbers, *, contrasts: int = 1) -> Flags:
-    """After which prompts, in order, judging might stop."""
-    return running_e_values(scores) >= ENOUGH * contrasts
 
 
 def anytime_interval(prompt_means: Numbers, *, level: float = 0.95) -> Estimated[Interval]:

@@ -169,20 +169,6 @@ def _contests(votes: Votes) -> Contests:
     )
 
 
-def swap_sides(votes: Votes, which: Flags) -> Votes:
-    """The same votes with left and right exchanged in some of them; the winners stay."""
-    verdict = np.where(which & (votes.verdict < TIE), 1 - votes.verdict, votes.verdict)
-    columns: dict[str, Any] = {
-        "left": np.where(which, votes.right, votes.left),
-        "right": np.where(which, votes.left, votes.right),
-        "verdict": verdict,
-    }
-    if votes.left_length is not None and votes.right_length is not None:
-        columns["left_length"] = np.where(which, votes.right_length, votes.left_length)
-        columns["right_length"] = np.where(which, votes.left_length, votes.right_length)
-    return replace(votes, **columns)
-
-
 def repeated_votes(votes: Votes) -> Flags:
     """Which votes repeat an earlier one: same prompt, reviewer, sides and verdict."""
     columns = [votes.prompt, votes.reviewer, votes.left, votes.right, votes.verdict]
