@@ -23,7 +23,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
-import db.history  # noqa: F401  both watch every session: counts and the audit trail keep themselves
+import db.comparisons  # noqa: F401  this and the next watch every session: counts and the audit trail keep themselves
+import db.history  # noqa: F401
 from db.models import Base
 from errors import BadSetting, DatabaseProblem, missing_package
 from settings import ROOT, home_usable, settings
