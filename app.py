@@ -1,14 +1,12 @@
 """Navigation by role and the page frame, nothing else. Run it with ``make run``."""
 
-import ipaddress
-
 import streamlit as st
 
 from db.models import Role
 from db.people import JUDGES, RANKERS
 from db.session import migrate
 from errors import to_type
-from settings import ROOT
+from settings import ROOT, is_loopback
 from ui.frame import show_sidebar, show_welcome
 from ui.safe import errors_shown
 
@@ -20,16 +18,7 @@ st.html(ROOT / "ui" / "style.css")
 
 open_database = st.cache_resource(show_spinner="Opening the database …")(migrate)  # once in each process
 
-
-def loopback(address: str | None) -> bool:
-    """Whether an address is reachable from this machine only."""
-    try:
-        return address == "localhost" or ipaddress.ip_address(address or "0.0.0.0").is_loopback
-    except ValueError:
-        return False
-
-
-if not loopback(st.get_option("server.address")):
+if not is_loopback(st.get_option("server.address")):
     start = to_type("run")
     st.error(f"Without accounts, Pickwell answers on this machine only. Start it with `{start}`, on 127.0.0.1.")
     st.stop()

@@ -3,6 +3,7 @@
 Every default is here and nowhere else; `docs/architecture.md` lists them and a test compares the two.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
             "PICKWELL_HOME": str(self.home.resolve()),
             "PICKWELL_BASE_MODEL": str(model.resolve()) if self.base_model and model.is_dir() else self.base_model,
             "PICKWELL_DATABASE_URL": re.sub(
-                r"^(sqlite:///)([^/:].*)", lambda url: url[1] + str(Path(url[2]).resolve()), self.database_url
+                r"^(sqlite:///)([^/:].*)", lambda match: match[1] + str(Path(match[2]).resolve()), self.database_url
             ),
         }
         return {name: path for name, path in paths.items() if path}
@@ -151,6 +152,14 @@ def settings() -> Settings:
         first = problem.errors()[0]
         name = "PICKWELL_" + str(first["loc"][0]).upper()
         raise BadSetting(f"{name} cannot be {first['input']!r}: {first['msg']}. Change or unset it.") from None
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether an address is reachable from this machine only."""
+    try:
+        return address == "localhost" or ipaddress.ip_address(address or "0.0.0.0").is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager

@@ -119,9 +119,9 @@ def project(work: GenerationWork) -> GenerationDone:
     from llm.client import sample_seed
 
     migrate()
-    watch = EngineClock()
+    clock = EngineClock()
     # the worker alone knows when its engine is there and when it ends it
-    setattr(worker, "serve", watch.serve)  # noqa: B010
+    setattr(worker, "serve", clock.serve)  # noqa: B010
     with session() as s:
         by, responder_id, template = _project_with_prompts(s, work)
         size = {"samples": work.samples, "prompt_limit": work.prompts}
@@ -132,20 +132,20 @@ def project(work: GenerationWork) -> GenerationDone:
     whole = time.perf_counter() - began
     with reading() as s:
         tokens = s.get_one(GenerationRun, run.id).tokens
-        saved = s.scalars(select(Response)).all()
+        responses = s.scalars(select(Response)).all()
         prompts = s.scalars(select(Prompt).order_by(Prompt.id).limit(work.prompts)).all()
     figures = GenerationFigures(
-        responses=len(saved),
+        responses=len(responses),
         tokens=tokens,
-        prompt_tokens=sum({response.prompt_id: response.prompt_tokens or 0 for response in saved}.values()),
-        ended=sum(response.finish_reason == "stop" for response in saved),
-        start_s=watch.start,
-        seconds=whole - watch.start - watch.stop,
-        stop_s=watch.stop,
+        prompt_tokens=sum({response.prompt_id: response.prompt_tokens or 0 for response in responses}.values()),
+        ended=sum(response.finish_reason == "stop" for response in responses),
+        start_s=clock.start,
+        seconds=whole - clock.start - clock.stop,
+        stop_s=clock.stop,
     )
-    turns = {prompt.id: template.messages(prompt.text) for prompt in prompts}
-    asked = [SeededPrompt([dict(turn) for turn in its], sample_seed(RUN_SEED, n, 0)) for n, its in turns.items()]
-    return GenerationDone(figures, asked, watch.command, watch.environment)
+    chats = {prompt.id: template.messages(prompt.text) for prompt in prompts}
+    asked = [SeededPrompt([dict(turn) for turn in turns], sample_seed(RUN_SEED, n, 0)) for n, turns in chats.items()]
+    return GenerationDone(figures, asked, clock.command, clock.environment)
 
 
 @dataclass
@@ -193,8 +193,8 @@ def _project_with_prompts(s: Any, work: GenerationWork) -> tuple[int, int, Any]:
     mapping = ColumnMapping(prompt="email")
     save_import(s, by=by, project_id=project_id, table=table, content=content, mapping=mapping)
     sampling = Sampling(work.temperature, work.top_p, work.max_tokens)
-    contestant = ResponderSpec(register_base_model(s).id, template, sampling)
-    responder = create_responder(s, by=by, project_id=project_id, name="Base model", spec=contestant)
+    spec = ResponderSpec(register_base_model(s).id, template, sampling)
+    responder = create_responder(s, by=by, project_id=project_id, name="Base model", spec=spec)
     return by, responder.id, template
 
 
@@ -213,9 +213,9 @@ def vllm(work: GenerationWork) -> GenerationDone:
     options = EngineArgs.from_cli_args(known)
     options.disable_log_stats = True  # as LLM does by itself
     llm: Any = LLM.from_engine_args(options)
-    of_all: dict[str, Any] = {"n": work.samples, "temperature": work.temperature, "max_tokens": work.max_tokens}
-    of_all |= {"top_p": 1.0, "extra_args": {ARGUMENT: work.top_p}} if work.our_top_p else {"top_p": work.top_p}
-    sampling = [SamplingParams(**of_all, seed=prompt.seed) for prompt in work.asked]
+    common: dict[str, Any] = {"n": work.samples, "temperature": work.temperature, "max_tokens": work.max_tokens}
+    common |= {"top_p": 1.0, "extra_args": {ARGUMENT: work.top_p}} if work.our_top_p else {"top_p": work.top_p}
+    sampling = [SamplingParams(**common, seed=prompt.seed) for prompt in work.asked]
     ready = time.perf_counter()
     answers = llm.chat([prompt.messages for prompt in work.asked], sampling, use_tqdm=False)
     seconds = time.perf_counter() - ready
@@ -241,16 +241,16 @@ def transformers(work: GenerationWork) -> GenerationDone:
     ends = set(ends) if isinstance(ends, list) else {ends}
     ready = time.perf_counter()
     responses = tokens = prompt_tokens = ended = 0
-    asked = sorted((prompt.messages for prompt in work.asked), key=lambda turns: len(turns[-1]["content"]))
+    chats = sorted((prompt.messages for prompt in work.asked), key=lambda turns: len(turns[-1]["content"]))
     as_batch = {"add_generation_prompt": True, "padding": True, "return_dict": True, "return_tensors": "pt"}
     sampling = {"do_sample": True, "temperature": work.temperature, "top_p": work.top_p, "top_k": 0}
     sampling |= {"max_new_tokens": work.max_tokens, "num_return_sequences": work.samples}
-    for first in range(0, len(asked), work.batch):
-        batch = tokenizer.apply_chat_template(asked[first : first + work.batch], **as_batch)
+    for first in range(0, len(chats), work.batch):
+        batch = tokenizer.apply_chat_template(chats[first : first + work.batch], **as_batch)
         with torch.inference_mode():
-            written = model.generate(**batch, **sampling, pad_token_id=tokenizer.pad_token_id)
+            sequences = model.generate(**batch, **sampling, pad_token_id=tokenizer.pad_token_id)
         prompt_tokens += int(batch["attention_mask"].sum())
-        replies = written[:, batch["input_ids"].shape[1] :].tolist()
+        replies = sequences[:, batch["input_ids"].shape[1] :].tolist()
         tokenizer.batch_decode(replies, skip_special_tokens=True)  # the others give texts, too
         lengths = [count_until_end(reply, ends) for reply in replies]
         tokens += sum(lengths)
@@ -321,7 +321,7 @@ def resource_usage() -> tuple[float, int]:
 class ClockListener:
     """A Listener of the project's trainer that takes the time of every report."""
 
-    watch: PhaseClock = field(default_factory=PhaseClock)
+    clock: PhaseClock = field(default_factory=PhaseClock)
     used: Callable[[], tuple[float, int]] = resource_usage
     last: dict[Split, StepReport] = field(default_factory=dict)
     samples: int = 0
@@ -331,41 +331,41 @@ class ClockListener:
 
     def stage(self, text: str) -> None:
         """The next stage; the one before ends."""
-        self.watch.passed(self._doing)
+        self.clock.passed(self._doing)
         usual = "keeping the best" if self.last else "before the first step"
         self._doing = {"Merging": "merging", "Scoring": "reference"}.get(text.split()[0], usual)
 
     def report(self, report: Report) -> None:
         """A step, an evaluation, or a sample reply; a warning takes no time."""
         if isinstance(report, SampleReport):
-            self.watch.passed("sample replies")
+            self.clock.passed("sample replies")
             self.samples += 1
         elif isinstance(report, StepReport):
             self.last[report.split] = report
             self._doing = "keeping the best"
             if report.split is Split.TRAIN:
-                self.watch.passed("steps")
+                self.clock.passed("steps")
             else:
-                self._at_last_look = self.watch.passed("evaluations"), self.used()
+                self._at_last_look = self.clock.passed("evaluations"), self.used()
                 self.looks += 1
 
     def figures(self, *, device: str) -> TrainingFigures:
         """The figures, once the trainer has come back. Raises `TrainingFailed` where the last look came too soon."""
-        self.watch.passed(self._doing)
-        trained, looked = self.last.get(Split.TRAIN), self.last.get(Split.VALIDATION)
-        if trained is None or looked is None or looked.step != looked.steps:
+        self.clock.passed(self._doing)
+        training, validation = self.last.get(Split.TRAIN), self.last.get(Split.VALIDATION)
+        if training is None or validation is None or validation.step != validation.steps:
             raise TrainingFailed("The training did not end with a look at the validation rows, so nothing compares.")
         whole, (cpu, megabytes) = self._at_last_look
         return TrainingFigures(
-            steps=looked.step,
+            steps=validation.step,
             whole_s=whole,
             cpu_s=cpu,
-            steps_s=self.watch.parts["steps"],
-            merging_s=self.watch.parts.get("merging", 0.0),
-            parts=self.watch.parts,
-            train_loss=trained.loss,
-            validation_loss=looked.loss,
-            validation_accuracy=looked.reward_accuracy or 0.0,
+            steps_s=self.clock.parts["steps"],
+            merging_s=self.clock.parts.get("merging", 0.0),
+            parts=self.clock.parts,
+            train_loss=training.loss,
+            validation_loss=validation.loss,
+            validation_accuracy=validation.reward_accuracy or 0.0,
             peak_memory_mb=megabytes,
             device=device,
             looks=self.looks,
@@ -389,7 +389,7 @@ def plain_trl(folder: Path) -> TrainingFigures:
     What is not a default on a CPU: no bf16 and no gradient checkpointing (with them one step takes minutes). Four pairs
     at once everywhere, which is the project's number of pairs for a step.
     """
-    watch = PhaseClock()
+    clock = PhaseClock()
     import torch
     from datasets import load_dataset
     from peft import LoraConfig
@@ -427,24 +427,24 @@ def plain_trl(folder: Path) -> TrainingFigures:
             task_type="CAUSAL_LM",
         ),
     )
-    watch.passed("before the first step")
+    clock.passed("before the first step")
     dpo.train()
-    watch.passed("steps")
-    looked = dpo.evaluate()
-    whole = watch.passed("evaluations")
+    clock.passed("steps")
+    metrics = dpo.evaluate()
+    whole = clock.passed("evaluations")
     losses = [line["loss"] for line in dpo.state.log_history if "loss" in line]
     cpu, megabytes = resource_usage()
     return TrainingFigures(
         steps=dpo.state.global_step,
         whole_s=whole,
         cpu_s=cpu,
-        steps_s=watch.parts["steps"],
+        steps_s=clock.parts["steps"],
         merging_s=0.0,
-        parts=watch.parts,
+        parts=clock.parts,
         # TRL logs every tenth step, so a short run has none but the mean
         train_loss=losses[-1] if losses else dpo.state.log_history[-2]["train_loss"],
-        validation_loss=looked["eval_loss"],
-        validation_accuracy=looked["eval_rewards/accuracies"],
+        validation_loss=metrics["eval_loss"],
+        validation_accuracy=metrics["eval_rewards/accuracies"],
         peak_memory_mb=megabytes,
         device=device_name(),
     )

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.measuring import machine, replay
+from benchmarks.measuring import machine, print_stage
 from settings import ROOT
 from stats.contrasts import contrasts
 from stats.estimates import Interval
@@ -125,9 +125,9 @@ def coverage(truth: Truth, *, evaluations: int, seed: int = 0) -> IntervalCovera
     """Make up evaluations and count how often the intervals hold the rate that endless prompts would give."""
     rng = np.random.default_rng(seed)
     fixed = rng.normal(0, truth.reviewer_deviation, truth.reviewers)
-    many = rng.normal(0, truth.prompt_deviation, 400_000)
-    many += rng.normal(0, truth.reviewer_deviation, 400_000) if truth.new_reviewers else rng.choice(fixed, 400_000)
-    aim = float((1 - truth.tie_share) * (1 / (1 + np.exp(-(truth.level + many)))).mean() + truth.tie_share / 2)
+    shifts = rng.normal(0, truth.prompt_deviation, 400_000)
+    shifts += rng.normal(0, truth.reviewer_deviation, 400_000) if truth.new_reviewers else rng.choice(fixed, 400_000)
+    aim = float((1 - truth.tie_share) * (1 / (1 + np.exp(-(truth.level + shifts)))).mean() + truth.tie_share / 2)
     held: dict[str, list[bool]] = {"clustered": [], "any": [], "naive": []}
     n = truth.prompts * truth.votes_per_prompt
     names = tuple(str(i) for i in range(max(truth.prompts, truth.reviewers)))
@@ -156,9 +156,9 @@ def false_winners(*, evaluations: int, prompts: int = 300, votes_per_prompt: int
     """
     rng = np.random.default_rng(seed)
     leaning = rng.normal(0, 1, (evaluations, prompts, 1))
-    drawn = rng.random((evaluations, prompts, votes_per_prompt)) < 1 / (1 + np.exp(-leaning))
-    tied = rng.random(drawn.shape) < 0.2
-    means: NDArray[np.float64] = np.where(tied, 0.5, drawn).mean(axis=2)
+    won = rng.random((evaluations, prompts, votes_per_prompt)) < 1 / (1 + np.exp(-leaning))
+    tied = rng.random(won.shape) < 0.2
+    means: NDArray[np.float64] = np.where(tied, 0.5, won).mean(axis=2)
     by_rule = (running_e_values(means) >= ENOUGH).any(axis=1).mean()
     at = np.arange(20, prompts + 1, 5)
     centred = np.cumsum(means - 0.5, axis=1)[:, at - 1]
@@ -183,7 +183,7 @@ def main(
     n = 1000
     with tempfile.TemporaryDirectory() as name:
         while n <= most:
-            replay(f"{n:,} votes")
+            print_stage(f"{n:,} votes")
             runs.append(time_winrate(Path(name), n))
             n *= 10
     report["runs"] = runs
@@ -195,12 +195,12 @@ def main(
         covered = []
         low, high = WANTED_COVERAGE
         for design in DESIGNS:
-            replay(design.name)
+            print_stage(design.name)
             covered.append(result := coverage(design, evaluations=evaluations))
             held = result.any_reviewer if design.new_reviewers else result.clustered
             met = held is not None and low <= held <= high
             wanted.append({"what": f"coverage: {design.name}", "wanted": [low, high], "found": held, "met": met})
-        replay("peeking")
+        print_stage("peeking")
         wrong = false_winners(evaluations=evaluations)
         report |= {"coverage": [asdict(result) for result in covered], "false_winners": wrong}
         wanted.append(_row("share of false winners, at most", WANTED_FALSE_WINNERS, wrong["by_the_stopping_rule"]))
@@ -208,8 +208,8 @@ def main(
     print(json.dumps(report, indent=2))
 
 
-def _row(what: str, most: float, seen: float) -> dict[str, Any]:
-    return {"what": what, "wanted": most, "found": seen, "met": seen <= most}
+def _row(what: str, most: float, value: float) -> dict[str, Any]:
+    return {"what": what, "wanted": most, "found": value, "met": value <= most}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.contestants import DONE, WORK, GenerationDone, GenerationFigures, GenerationWork, read_reports
-from benchmarks.measuring import base_model, machine, printed_report, replay, run_contestant
+from benchmarks.measuring import base_model, machine, print_stage, printed_report, run_contestant
 from files import write_json
 from llm.top_p import NAME as NUCLEUS
 from settings import Engine
@@ -67,29 +67,29 @@ def main(
         runs: dict[str, list[GenerationFigures]] = {}
         report["runs"] = runs
         for turn in range(repetitions):
-            of = f"{turn + 1} of {repetitions}"
-            replay(f"The project's worker, {prompts} prompts, {of}")
+            progress = f"{turn + 1} of {repetitions}"
+            print_stage(f"The project's worker, {prompts} prompts, {progress}")
             ours = contestant("project", work, engine=engine)
             runs.setdefault("project", []).append(ours.figures)
             if not peers:
                 continue
             report["engine"] = {"flags": ours.engine, "environment": ours.environment}
-            asked = replace(work, asked=ours.asked, engine=ours.engine)
-            others = {"vllm": asked}
+            peer_work = replace(work, asked=ours.asked, engine=ours.engine)
+            works = {"vllm": peer_work}
             if NUCLEUS in ours.engine:
-                others["vllm_with_our_top_p"] = replace(asked, our_top_p=True)
-            others |= {f"transformers_{batch}": replace(asked, batch=batch) for batch in _numbers(batches)}
-            for name, its in others.items():
-                replay(f"{name}, {of}")
+                works["vllm_with_our_top_p"] = replace(peer_work, our_top_p=True)
+            works |= {f"transformers_{batch}": replace(peer_work, batch=batch) for batch in _parse_numbers(batches)}
+            for name, peer_work in works.items():
+                print_stage(f"{name}, {progress}")
                 environment = ours.environment if name.startswith("vllm") else {}
-                done = contestant(name.partition("_")[0], its, engine=engine, environment=environment)
+                done = contestant(name.partition("_")[0], peer_work, engine=engine, environment=environment)
                 runs.setdefault(name, []).append(done.figures)
         report |= compare_runs(runs)
         report |= {"size_samples": size_samples, "cost": []}
-        for size in _numbers(sizes):
+        for size in _parse_numbers(sizes):
             figures = runs["project"][0]
             if (size, size_samples) != (prompts, samples):
-                replay(f"The project's worker, {size} prompts, for the cost of a response")
+                print_stage(f"The project's worker, {size} prompts, for the cost of a response")
                 fewer = replace(work, prompts=size, samples=size_samples)
                 figures = contestant("project", fewer, engine=engine).figures
             report["cost"].append(cost(size, figures))
@@ -137,9 +137,9 @@ def compare_runs(runs: Mapping[str, Sequence[GenerationFigures]]) -> dict[str, A
 def cost(prompts: int, figures: GenerationFigures) -> ResponseCost:
     """Seconds for each response."""
     whole = figures.start_s + figures.seconds + figures.stop_s
-    a_second = round(figures.tokens / figures.seconds, 1)
+    tokens_per_second = round(figures.tokens / figures.seconds, 1)
     generation, whole = (round(seconds / figures.responses, 4) for seconds in (figures.seconds, whole))
-    return ResponseCost(prompts, figures.responses, a_second, generation, whole)
+    return ResponseCost(prompts, figures.responses, tokens_per_second, generation, whole)
 
 
 def contestant(
@@ -161,7 +161,7 @@ def contestant(
         return read_reports(GenerationDone, folder / DONE)
 
 
-def _numbers(text: str) -> list[int]:
+def _parse_numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",") if number.strip()]
 
 

@@ -31,7 +31,7 @@ from benchmarks.measuring import (
     press_in_browser,
     serving,
 )
-from benchmarks.our_app import prompt_text, response_text, who_ranked
+from benchmarks.our_app import draw_rankers, prompt_text, response_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -85,9 +85,9 @@ class LabelStudio:
         """The label stream of each reviewer, with its first task."""
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(_client(self, person)) for person in self.people]
-            yield [await LabelStream.opened(client, self.project_id) for client in clients]
+            yield [await LabelStream.open(client, self.project_id) for client in clients]
 
-    def sit(self, look: BrowserPace) -> BrowserPresses:
+    def press_in_browser(self, pace: BrowserPace) -> BrowserPresses:
         """Choose and submit in a real browser: a digit for the choice, then Ctrl+Enter, from which the wait counts."""
 
         def press(page: "Page", _: str) -> None:
@@ -105,15 +105,15 @@ class LabelStudio:
             page.wait_for_url(f"{address}/api/version")
             page.goto(f"{address}/projects/{self.project_id}/data?labeling=1")
             page.locator(prompt).first.wait_for(timeout=120_000)
-            return press_in_browser(page, look, keys=("Enter",), press=press, prompt=prompt)
+            return press_in_browser(page, pace, keys=("Enter",), press=press, prompt=prompt)
 
-    def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
+    def click_figures(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
         """The figures of all clients."""
         return {"submit_to_next_pair": latency(presses.next_pairs)}
 
-    def painted(self, sitting: BrowserPresses) -> dict[str, Any]:
+    def browser_figures(self, presses: BrowserPresses) -> dict[str, Any]:
         """The figures of the browser."""
-        return {"key_to_next_pair_painted": latency(sitting.next_pairs)}
+        return {"key_to_next_pair_painted": latency(presses.next_pairs)}
 
 
 def install() -> Path:
@@ -147,11 +147,11 @@ def label_studio(home: Path, *, prompts: int, reviewers: int) -> Iterator[LabelS
             project_id = _answer(owner.post("/api/projects/", json=settings, headers=_proof(owner)))["id"]
             invitation = _answer(owner.get("/api/invite"))["invite_url"]
             people = [f"person{n}@example.org" for n in range(reviewers)]
-            ids = [_join(server.address, invitation, person, password) for person in people]
+            person_ids = [_join(server.address, invitation, person, password) for person in people]
             began = time.perf_counter()
             annotations = 0
-            for rankers in who_ranked(prompts, ids):
-                tasks = [_task(n, them) for n, them in rankers.items()]
+            for rankers in draw_rankers(prompts, person_ids):
+                tasks = [_task(n, ids) for n, ids in rankers.items()]
                 path = f"/api/projects/{project_id}/import"
                 annotations += _answer(owner.post(path, json=tasks, headers=_proof(owner)))["annotation_count"]
             import_s = time.perf_counter() - began
@@ -169,7 +169,7 @@ class LabelStream:
         self._task_id, self._came_at = 0, datetime.now(UTC)
 
     @classmethod
-    async def opened(cls, client: httpx.AsyncClient, project_id: int) -> "LabelStream":
+    async def open(cls, client: httpx.AsyncClient, project_id: int) -> "LabelStream":
         """The stream with its first task. The first to come makes the tab that its tasks are taken from."""
         views = _answer(await client.get("/api/dm/views", params={"project": project_id}))
         if not views:

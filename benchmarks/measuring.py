@@ -51,9 +51,9 @@ def printed_report(**first: Any) -> Iterator[dict[str, Any]]:
         print(json.dumps(report, indent=2, default=asdict), flush=True)
 
 
-def replay(what: str) -> None:
+def print_stage(stage: str) -> None:
     """Print a stage and its time."""
-    print(f"{time.strftime('%H:%M:%S')} {what} …", file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {stage} …", file=sys.stderr, flush=True)
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -371,7 +371,7 @@ def open_page() -> Iterator["Page"]:
 
 def press_in_browser(
     page: "Page",
-    look: BrowserPace,
+    pace: BrowserPace,
     *,
     keys: Sequence[str],
     press: Callable[["Page", str], None],
@@ -385,12 +385,12 @@ def press_in_browser(
     """
     from playwright.sync_api import TimeoutError
 
-    draw = random.Random(look.seed)
+    draw = random.Random(pace.seed)
     page.evaluate(WATCH, [list(keys), prompt, choice])
     painted: list[dict[str, Any]] = []
     lost = 0
-    for turn in range(look.presses + 1):
-        page.wait_for_timeout(1000 * look.rest)
+    for turn in range(pace.presses + 1):
+        page.wait_for_timeout(1000 * pace.rest)
         press(page, draw.choice(keys))
         try:
             page.wait_for_function("() => window.press?.next", timeout=LOST_MS, polling=LOOK_AGAIN_MS)

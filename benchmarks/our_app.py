@@ -108,7 +108,7 @@ def response_text(n: int, k: int) -> str:
     )
 
 
-def who_ranked(prompts: int, people: list[int]) -> Iterator[dict[int, list[int]]]:
+def draw_rankers(prompts: int, people: list[int]) -> Iterator[dict[int, list[int]]]:
     """Chunks of prompt numbers from 1, each with the people who have ranked its pair.
 
     Always the same for as many people, in places of the list: what is measured beside the app gets the same data.
@@ -126,24 +126,26 @@ def seed_database(prompts: int, reviewers: int) -> LargeProject:
     with session() as s:
         people = [ensure_reviewer(s, name=f"Person {n}").id for n in range(reviewers)]
         words = {"task": "", "instructions": "", "guideline": "What could be sent?"}
-        project = create_project(s, name="Large", **words, by=people[0]).id
+        project_id = create_project(s, name="Large", **words, by=people[0]).id
         for person in people:
-            ensure_role(s, project_id=project, reviewer_id=person, role=Role.ANNOTATOR)
-        ours = PromptSet(project_id=project, file_name="x", sha256="x", row_count=prompts, imported_by_id=people[0])
-        writers = [Responder(project_id=project, name=f"Writer {n}", kind=ResponderKind.HUMAN) for n in range(2)]
-        s.add_all([ours, *writers])
+            ensure_role(s, project_id=project_id, reviewer_id=person, role=Role.ANNOTATOR)
+        prompt_set = PromptSet(
+            project_id=project_id, file_name="x", sha256="x", row_count=prompts, imported_by_id=people[0]
+        )
+        writers = [Responder(project_id=project_id, name=f"Writer {n}", kind=ResponderKind.HUMAN) for n in range(2)]
+        s.add_all([prompt_set, *writers])
         s.flush()
-        prompt_set_id, writer_ids = ours.id, [writer.id for writer in writers]
+        prompt_set_id, writer_ids = prompt_set.id, [writer.id for writer in writers]
     rankings = 0
-    for rankers in who_ranked(prompts, people):
+    for rankers in draw_rankers(prompts, people):
         with session() as s:
             connection = s.connection()
-            for table, rows in _rows(project, prompt_set_id, writer_ids, rankers, first_ranking=rankings + 1):
+            for table, rows in _rows(project_id, prompt_set_id, writer_ids, rankers, first_ranking=rankings + 1):
                 if rows:
                     connection.execute(insert(table), rows)
             recount(connection, rankers.keys())
-        rankings += sum(len(them) for them in rankers.values())
-    return LargeProject(project, people, prompts, 2 * prompts, rankings)
+        rankings += sum(map(len, rankers.values()))
+    return LargeProject(project_id, people, prompts, 2 * prompts, rankings)
 
 
 def _rows(
@@ -170,7 +172,7 @@ def _rows(
     yield rows(Comparison, "id project_id prompt_id key", keys)
     yield rows(ComparisonResponse, "comparison_id response_id", ((n, 2 * n + k) for n, k in sides))
     ranked = ((i, n, person, SamplingReason.RANDOM, 1, 5.0) for i, (n, person) in rankings)
-    yield rows(Ranking, "id comparison_id reviewer_id drawn strength seconds", ranked)
+    yield rows(Ranking, "id comparison_id reviewer_id sampling_reason strength seconds", ranked)
     places = ((i, 2 * n + k, 1 + (k + person) % 2, k) for i, (n, person) in rankings for k in range(2))
     yield rows(Placement, "ranking_id response_id place position", places)
 
@@ -227,12 +229,12 @@ class OurApp:
         """One tab for each reviewer, with its first pair."""
         async with AsyncExitStack() as stack:
             people, project = self.large.reviewer_ids, self.large.project_id
-            opened = [AppTab(self.server.address, f"project={project}&person={person}") for person in people]
-            for tab in opened:
+            tabs = [AppTab(self.server.address, f"project={project}&person={person}") for person in people]
+            for tab in tabs:
                 await tab.open(stack)
-            yield opened
+            yield tabs
 
-    def sit(self, look: BrowserPace) -> BrowserPresses:
+    def press_in_browser(self, pace: BrowserPace) -> BrowserPresses:
         """Rank pairs in a real browser with the arrow keys, as the first reviewer."""
         query = f"project={self.large.project_id}&person={self.large.reviewer_ids[0]}"
         with open_page() as page:
@@ -240,14 +242,14 @@ class OurApp:
             page.get_by_role("button", name="Left is better").wait_for()
             return press_in_browser(
                 page,
-                look,
+                pace,
                 keys=("ArrowLeft", "ArrowUp", "ArrowDown", "ArrowRight"),
                 press=lambda page, key: page.keyboard.press(key),
                 prompt=".pw-prompt",
                 choice=".pw-chosen, .pw-faded",
             )
 
-    def pressed(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
+    def click_figures(self, presses: Presses, pace: ClickPace, *, saved: int) -> dict[str, Any]:
         """The figures of all clients, with as many rankings saved meanwhile."""
         at_most = round(len(self.large.reviewer_ids) / (PAUSE + LEAST), 1)
         return {
@@ -261,11 +263,11 @@ class OurApp:
             "end_of_the_log": self.server.log.read_text(errors="replace")[-LOG:] if presses.errors else "",
         }
 
-    def painted(self, sitting: BrowserPresses) -> dict[str, Any]:
+    def browser_figures(self, presses: BrowserPresses) -> dict[str, Any]:
         """The figures of the browser."""
         return {
-            "key_to_choice_painted": latency(sitting.choices),
-            "key_to_next_pair_painted_beyond_pause": latency([seconds - PAUSE for seconds in sitting.next_pairs]),
+            "key_to_choice_painted": latency(presses.choices),
+            "key_to_next_pair_painted_beyond_pause": latency([seconds - PAUSE for seconds in presses.next_pairs]),
         }
 
 
@@ -311,7 +313,7 @@ class AppTab:
         self._socket = await stack.enter_async_context(connection)
         await self._send(page_name="compare_responses")
         # a fresh server goes by its front page first, so several runs may pass
-        await self._until(lambda message: self._pair is not None and _finished(message))
+        await self._wait_until(lambda message: self._pair is not None and _finished(message))
 
     async def press(self, draw: random.Random, presses: Presses) -> None:
         """Press one of the four buttons and wait for the next pair."""
@@ -326,7 +328,7 @@ class AppTab:
             # the run that marked the choice sleeps through the pause, and another one draws the next pair
             return _finished(message) and not self._marked
 
-        await self._until(is_next)
+        await self._wait_until(is_next)
         if self._pair is None:
             raise OutOfPairs
         if self._pair == before:
@@ -352,7 +354,7 @@ class AppTab:
         state.context_info.color_scheme = "light"
         await self._socket.send(message.SerializeToString())
 
-    async def _until(self, is_enough: Callable[[ForwardMsg], bool]) -> None:
+    async def _wait_until(self, is_enough: Callable[[ForwardMsg], bool]) -> None:
         async with asyncio.timeout(ANSWER):
             while True:
                 message = ForwardMsg()

@@ -26,8 +26,8 @@ from benchmarks.measuring import (
     Presses,
     machine,
     press_all,
+    print_stage,
     printed_report,
-    replay,
     watch_memory,
 )
 from benchmarks.our_app import LEAST, LargeProject
@@ -93,9 +93,9 @@ def main(
         large = make_database(report["database"], home, prompts, reviewers, people_wanted)
         report["app"]["pause_ms"] = round(1000 * PAUSE)
         with our_app.serve_app(home, large) as app:
-            under_load(report["app"], app, load)
-        report["wanted"] = wanted(report["app"])
-        replay("The database alone")
+            measure_load(report["app"], app, load)
+        report["wanted"] = check_limits(report["app"])
+        print_stage("The database alone")
         report["database_alone"] = {
             name: our_app.time_database(large, turns=40, people_wanted=people, share=0.1)
             for name, people in (("everybody_ranks_all", None), ("two_people_for_a_tenth", 2))
@@ -107,7 +107,7 @@ def main(
 
 def make_database(report: dict[str, Any], home: Path, prompts: int, reviewers: int, people_wanted: int) -> LargeProject:
     """Make a database of the size asked for."""
-    replay(f"Seeding {prompts} prompts")
+    print_stage(f"Seeding {prompts} prompts")
     migrate()
     began = time.perf_counter()
     large = our_app.seed_database(prompts, reviewers)
@@ -126,22 +126,22 @@ def make_database(report: dict[str, Any], home: Path, prompts: int, reviewers: i
     return large
 
 
-def under_load(report: dict[str, Any], side: Side, load: Load) -> None:
+def measure_load(report: dict[str, Any], side: Side, load: Load) -> None:
     """Measure a side in every way."""
-    replay(f"{side.name}: warming it up")
-    clicking(side, load.warm_up)
+    print_stage(f"{side.name}: warming it up")
+    measure_clicks(side, load.warm_up)
     for name, pace in load.paces.items():
-        replay(f"{side.name}: all clients, {name.replace('_', ' ')}")
-        report[name] = clicking(side, pace)
-    replay(f"{side.name}: Chromium")
-    sitting = side.sit(load.browser)
-    report["browser"] = {"presses": len(sitting.next_pairs), **side.painted(sitting), "lost": sitting.lost}
+        print_stage(f"{side.name}: all clients, {name.replace('_', ' ')}")
+        report[name] = measure_clicks(side, pace)
+    print_stage(f"{side.name}: Chromium")
+    presses = side.press_in_browser(load.browser)
+    report["browser"] = {"presses": len(presses.next_pairs), **side.browser_figures(presses), "lost": presses.lost}
     if load.soak is not None:
-        replay(f"{side.name}: the soak")
-        report["soak"] = clicking(side, load.soak)
+        print_stage(f"{side.name}: the soak")
+        report["soak"] = measure_clicks(side, load.soak)
 
 
-def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
+def measure_clicks(side: Side, pace: ClickPace) -> dict[str, Any]:
     """The figures of all clients at a pace; where that is for a time, with the server's memory meanwhile."""
 
     async def all_clients() -> tuple[int, Presses]:
@@ -164,7 +164,7 @@ def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
         "think_s": pace.think,
         "clicks": clicks,
         "clicks_per_second": round(clicks / presses.seconds, 2),
-        **side.pressed(presses, pace, saved=our_app.count_rankings() - saved),
+        **side.click_figures(presses, pace, saved=our_app.count_rankings() - saved),
         "errors": len(presses.errors),
         "first_errors": presses.errors[:3],
         "server_cpu_ms_per_click": round(1000 * (side.server.cpu_seconds - used) / max(1, clicks), 1),
@@ -172,7 +172,7 @@ def clicking(side: Side, pace: ClickPace) -> dict[str, Any]:
     }
 
 
-def wanted(app: dict[str, Any]) -> list[dict[str, Any]]:
+def check_limits(app: dict[str, Any]) -> list[dict[str, Any]]:
     """The app's limits, and whether they are kept."""
     clients, browser = app["with_think_time"], app["browser"]
     at_the_server = clients["key_to_next_pair_beyond_pause"].p95_ms
@@ -206,17 +206,17 @@ def measure_peer(report: dict[str, Any], home: Path, prompts: int, reviewers: in
         "screen; Streamlit draws the screen on the server. Without think time its clients wait for nothing; the app's "
         "wait for the pause and the moments in which presses do not count.",
     }
-    replay("Label Studio: installing it unless it is there")
+    print_stage("Label Studio: installing it unless it is there")
     try:
         label_studio.install()
     except subprocess.CalledProcessError as problem:
         report["not_measured"] = f"It cannot be installed here: {problem}"
         return
-    replay(f"Label Studio: importing {prompts} tasks")
+    print_stage(f"Label Studio: importing {prompts} tasks")
     home.mkdir()
     with label_studio.label_studio(home, prompts=prompts, reviewers=reviewers) as peer:
         report |= {"tasks": peer.tasks, "annotations": peer.annotations, "import_s": peer.import_s}
-        under_load(report, peer, load)
+        measure_load(report, peer, load)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read_reports
-from benchmarks.measuring import base_model, machine, printed_report, replay, run_contestant
+from benchmarks.measuring import base_model, machine, print_stage, printed_report, run_contestant
 from db.models import Split
 from errors import Refused
 from examples import simulated
@@ -71,7 +71,7 @@ def main(
     with printed_report(machine=machine("trl", "peft", "accelerate", "datasets")) as report:
         report["runs"] = runs
         model = base_model()
-        replay("Making the pairs")
+        print_stage("Making the pairs")
         rows, read_tokens = _rows(model, pairs=pairs, validation=validation, tokens=tokens)
         recipe = recipe_of(pairs=pairs, epochs=epochs, seed=seed)
         report["work"] = {
@@ -86,11 +86,10 @@ def main(
             # kept reference log-probabilities are those of this round, so that the first one is cold again
             with tempfile.TemporaryDirectory(prefix="pickwell-benchmark-") as home:
                 for name in CONTESTANTS:
-                    replay(f"{name}, round {turn + 1} of {rounds}")
+                    print_stage(f"{name}, round {turn + 1} of {rounds}")
                     most = min(SAMPLE_TOKENS, tokens)
-                    figures = contestant(
-                        name, make_task_folder(Path(home), name, rows, model=model, recipe=recipe, most=most)
-                    )
+                    folder = make_task_folder(Path(home), name, rows, model=model, recipe=recipe, most=most)
+                    figures = contestant(name, folder)
                     runs[name].append(figures)
                     print(json.dumps({name: asdict(figures)}), file=sys.stderr, flush=True)
                     if all(runs.values()):
@@ -202,8 +201,8 @@ def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callabl
         if (row := _row(json.loads(line), number, instructions=about["instructions"], people=list(about["people"])))
     ]
     if len(decided) < pairs + validation:
-        asked = f"The rule decides {len(decided)} of the sample's pairs, and {pairs + validation} were asked for."
-        raise Refused(f"{asked} Ask for fewer.")
+        shortage = f"The rule decides {len(decided)} of the sample's pairs, and {pairs + validation} were asked for."
+        raise Refused(f"{shortage} Ask for fewer.")
     for share in (1 - n / 20 for n in range(20)):
         cut = [_cut(row, share) for row in decided]
         if sum(map(length, cut)) / len(cut) <= CLOSE * tokens:

@@ -41,7 +41,7 @@ def evaluate(
     with session() as s:
         target = find_project(s, project)
         if candidate:
-            made = create_evaluation(
+            evaluation = create_evaluation(
                 s,
                 by=acting_person(s, by, target),
                 project_id=target.id,
@@ -51,14 +51,15 @@ def evaluate(
                 seed=secrets.randbelow(2**31),
                 undecided=telling,
             )
-            console.print(f"Open for judging: {len(made.pairings)} pairs, protocol {made.protocol_sha256[:12]}.")
+            protocol = evaluation.protocol_sha256[:12]
+            console.print(f"Open for judging: {len(evaluation.pairings)} pairs, protocol {protocol}.")
             return
-        known = {entry.evaluation.name: entry.evaluation for entry in list_evaluations(s, project_id=target.id)}
-        if name not in known:
-            raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(known) or 'none yet'}.")
+        evaluations = {entry.evaluation.name: entry.evaluation for entry in list_evaluations(s, project_id=target.id)}
+        if name not in evaluations:
+            raise NotFound(f"There is no evaluation “{name}”. There are: {', '.join(evaluations) or 'none yet'}.")
         if close:
-            close_evaluation(s, by=acting_person(s, by, target), evaluation_id=known[name].id, reason=reason)
-        grid = win_rate_table(load_results(s, evaluation_id=known[name].id))
+            close_evaluation(s, by=acting_person(s, by, target), evaluation_id=evaluations[name].id, reason=reason)
+        grid = win_rate_table(load_results(s, evaluation_id=evaluations[name].id))
     _print(grid)
 
 
@@ -84,17 +85,20 @@ def winrate(
         raise BadFile(f"{to.name} is the file of the votes itself. Write the figures to another one.")
     if against and not candidate:
         raise BadFile("The contrast named before the votes has two sides. Give --candidate too.")
-    with console.status("Reading …") as shown:
-        read = read_votes(file, candidate=candidate)
-        if against and (against not in read.votes.responders or against == candidate):
+    with console.status("Reading …") as status:
+        table = read_votes(file, candidate=candidate)
+        if against and (against not in table.votes.responders or against == candidate):
             raise BadFile(f"There is no other responder “{against}” in {file.name}. Check --against.")
-        primary = (candidate, against) if against else None
         figures = vote_figures(
-            read.votes, primary=primary, rounds=rounds, seed=seed, say=lambda what: shown.update(f"Reckoning {what} …")
+            table.votes,
+            primary=(candidate, against) if against else None,
+            rounds=rounds,
+            seed=seed,
+            say=lambda what: status.update(f"Reckoning {what} …"),
         )
-    _print(*map(Sentence, summarise(figures, read)))
+    _print(*map(Sentence, summarise(figures, table)))
     if to is not None:
-        write_json(to, figures_json(figures, read, file, seed=seed))
+        write_json(to, figures_json(figures, table, file, seed=seed))
         _print(Sentence(f"Every figure is in {to}."))
 
 

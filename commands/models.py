@@ -37,10 +37,10 @@ def generate(
         try:
             who = find_responder(s, target, responder)
         except NotFound:
-            contestant = ResponderSpec(register_base_model(s).id, PromptFormat(target.instructions))
-            who = create_responder(s, by=person, project_id=target.id, name=responder, spec=contestant)
-        started = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
-    wait_for_run(started.id)
+            spec = ResponderSpec(register_base_model(s).id, PromptFormat(target.instructions))
+            who = create_responder(s, by=person, project_id=target.id, name=responder, spec=spec)
+        run = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
+    wait_for_run(run.id)
 
 
 @app.command()
@@ -72,34 +72,34 @@ def train(
         frozen = s.get(Snapshot, snapshot) if snapshot is not None else freeze(s, by=person, project_id=target.id)
         if frozen is None:
             raise NotFound(f"There is no snapshot {snapshot}. Leave --snapshot out to freeze one.")
-        start = s.scalar(select(ModelVersion).where(ModelVersion.name == base)) if base else register_base_model(s)
-        if start is None:
+        parent = s.scalar(select(ModelVersion).where(ModelVersion.name == base)) if base else register_base_model(s)
+        if parent is None:
             raise NotFound(f"There is no model “{base}”. Leave --base out for the base model.")
         console.print(f"Snapshot {frozen.id}: {frozen.row_count} preferences, {frozen.simulated_count} simulated.")
         if recipe:
             values = PRESETS[recipe - 1]
         else:
-            size = snapshot_lengths(frozen)
+            lengths = snapshot_lengths(frozen)
             values = advise_recipe(
-                pairs=size.rows,
-                parameters=count_parameters(location=start.location, name=start.name),
+                pairs=lengths.rows,
+                parameters=count_parameters(location=parent.location, name=parent.name),
                 gpu=has_gpu(),
                 method=method,
                 loss=loss,
                 adapter=adapter,
-                longest=size.longest,
-                validation=size.validation,
+                longest=lengths.longest,
+                validation=lengths.validation,
             ).values
-        started = start_training(
+        run = start_training(
             s,
             by=person,
             project_id=target.id,
             snapshot_id=frozen.id,
-            base_model_id=start.id,
+            base_model_id=parent.id,
             recipe=replace(values, max_steps=max_steps),
             model_name=name,
         )
-    wait_for_run(started.id)
+    wait_for_run(run.id)
 
 
 @app.command()
@@ -126,36 +126,36 @@ def benchmark(
     from eval.benchmarks.tasks import DEFAULT, clean_tasks
 
     with session() as s:
-        asked_in = find_project(s, project)
-        person = acting_person(s, by, asked_in)
-        version = find_model(s, project_id=asked_in.id, name=model_name)
+        project_row = find_project(s, project)
+        person = acting_person(s, by, project_row)
+        version = find_model(s, project_id=project_row.id, name=model_name)
         tasks = clean_tasks(task or DEFAULT)
         targets = [BenchmarkTarget(version)]
         targets += [BenchmarkTarget(version.parent)] if base and version.parent is not None else []
         targets += [BenchmarkTarget(version, quantised=True)] if four_bits else []
         runs = list_benchmark_runs(s, model_version_ids=[target.version.id for target in targets])
-        already = find_earlier_runs(runs, targets, tasks=tasks, examples=examples)
-        waiting = []
+        earlier_runs = find_earlier_runs(runs, targets, tasks=tasks, examples=examples)
+        unfinished = []
         for target in targets:
-            if target in already:
+            if target in earlier_runs:
                 console.print(f"{target.name} has been asked this already.", markup=False)
-            run = already.get(target) or request_benchmark(
+            run = earlier_runs.get(target) or request_benchmark(
                 s,
                 by=person,
-                project_id=asked_in.id,
+                project_id=project_row.id,
                 model_version_id=target.version.id,
                 tasks=tasks,
                 examples=examples,
                 quantised=target.quantised,
             )
             if not run.status.ended:
-                waiting.append(run.id)
-    for run_id in waiting:
+                unfinished.append(run.id)
+    for run_id in unfinished:
         wait_for_run(run_id)
     with reading() as s:
-        for contrast in compare_with_references(s, version=s.get_one(ModelVersion, version.id)):
-            console.print(f"{contrast.model} against {contrast.reference}:", markup=False)
-            lines = [f"{pair.task}, {pair.metric}: {pair.sentence}" for pair in contrast.differences]
-            lines += [f"{pair.task}, {pair.metric}: not compared, {pair.reason}" for pair in contrast.not_compared]
+        for comparison in compare_with_references(s, version=s.get_one(ModelVersion, version.id)):
+            console.print(f"{comparison.model} against {comparison.reference}:", markup=False)
+            lines = [f"{pair.task}, {pair.metric}: {pair.sentence}" for pair in comparison.differences]
+            lines += [f"{pair.task}, {pair.metric}: not compared, {pair.reason}" for pair in comparison.not_compared]
             for line in lines:
                 console.print(f"  {line}", markup=False, highlight=False)

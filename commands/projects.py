@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table as Grid
+from rich.table import Table
 
 from commands.shell import PersonOption, ProjectOption, acting_person, console, read_text
 from db.lookup import find_project
@@ -57,13 +57,13 @@ def new_project(
 def show_status(project: ProjectOption = "") -> None:
     """How far a project is, and who answers in it."""
     with reading() as s:
-        shown = find_project(s, project)
-        now = project_progress(s, project_id=shown.id)
-        grid = Grid("Responder", "Kind", "Training", "Held out", title=escape(shown.name))
-        for counts in list_responders(s, project_id=shown.id):
+        target = find_project(s, project)
+        now = project_progress(s, project_id=target.id)
+        table = Table("Responder", "Kind", "Training", "Held out", title=escape(target.name))
+        for counts in list_responders(s, project_id=target.id):
             label, kind = escape(counts.responder.label), counts.responder.kind.value.lower()
-            grid.add_row(label, kind, str(counts.training), str(counts.held_out))
-    console.print(grid)
+            table.add_row(label, kind, str(counts.training), str(counts.held_out))
+    console.print(table)
     console.print(
         f"{now.prompts} prompts ({now.held_out} held out), {now.comparisons} pairs, {now.ranked_by_people} ranked by "
         f"people, {now.ranked_simulated} by simulated reviewers only, {now.corrections} corrections."
@@ -98,7 +98,6 @@ def import_file(
         raise NotFound(f"There is no file {file}. Check the path.")
     content = file.read_bytes()
     table = read_table(content, file_name=file.name, max_cell=settings().max_cell_kb * 1024)
-    mapping = replace(guess_mapping(table.columns), picked_by=picked_by)
     changes: dict[str, Any] = {"responses_simulated": simulated, "picks_simulated": simulated, "held_out_share": share}
     if prompt:
         changes["prompt"] = prompt
@@ -113,7 +112,7 @@ def import_file(
         changes["responses"] = {name: writer or name for name, _, writer in (pair.partition("=") for pair in reply)}
     if picks:
         changes["picked"] = picks
-    mapping = replace(mapping, **changes)
+    mapping = replace(guess_mapping(table.columns), picked_by=picked_by, **changes)
     with reading() as s:
         target = find_project(s, project)
         plan = plan_import(s, project_id=target.id, table=table, mapping=mapping)
@@ -125,5 +124,5 @@ def import_file(
         typer.confirm("Save this?", abort=True)
     with session() as s:
         actor = acting_person(s, by, target)
-        done, _ = save_import(s, by=actor, project_id=target.id, table=table, content=content, mapping=mapping)
-    console.print(f"Saved {done.prompts} prompts, {done.responses} replies, {done.rankings} picks.")
+        saved, _ = save_import(s, by=actor, project_id=target.id, table=table, content=content, mapping=mapping)
+    console.print(f"Saved {saved.prompts} prompts, {saved.responses} replies, {saved.rankings} picks.")

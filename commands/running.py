@@ -1,6 +1,5 @@
 """Set up, serve, and the loop without a person."""
 
-import ipaddress
 import json
 import subprocess
 import sys
@@ -14,18 +13,14 @@ import typer
 from commands.shell import console, run_progress
 from db.session import session
 from errors import BadSetting, NotFound, missing_package, requirement_file
-from settings import ROOT, Engine, settings
+from settings import ROOT, Engine, is_loopback, settings
 
 app = typer.Typer()
 
 
 def _check_host() -> None:
     host = settings().host
-    try:
-        inside = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        inside = False
-    if not inside:
+    if not is_loopback(host):
         raise BadSetting(
             f"PICKWELL_HOST is {host}, but without accounts the app answers on this machine only. Use 127.0.0.1."
         )
@@ -67,13 +62,13 @@ def model() -> None:
 def run() -> None:
     """Serve the app, with a worker beside it where something here can answer prompts; Ctrl+C ends both."""
     _check_host()
-    from jobs.local import a_worker
+    from jobs.local import ensure_worker
 
     address = f"http://{settings().host}:{settings().port}"
     console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
     # without the full set a worker could only take up what it must fail at; the pages say that none is there
     able = find_spec("transformers") or _answered_without_model() or settings().ray_address
-    with a_worker() if able else nullcontext():
+    with ensure_worker() if able else nullcontext():
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
         command += ["--server.address", settings().host, "--server.port", str(settings().port)]
         try:
@@ -100,7 +95,7 @@ def demo(
     bar, watch = run_progress()
     with bar:
         size = Size(prompts=prompts, generated=generated, held_out=held_out, max_steps=max_steps, seeds=seeds)
-        report = run_demo(size=size, say=lambda t: console.print(t), watch=watch)
+        report = run_demo(size=size, say=console.print, watch=watch)
     console.print_json(json.dumps({key: report[key] for key in ("seconds", "snapshot", "win_rates")}))
     console.print("No person ranked or judged anything here: a written rule did (simulated).")
     if to:

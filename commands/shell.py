@@ -64,18 +64,18 @@ def run_progress() -> tuple[Bar, Callable[[Run], None]]:
 
 def wait_for_run(run_id: int) -> None:
     """Wait for a run with a bar, and a worker if none is there."""
-    from jobs.local import a_worker, wait_for
+    from jobs.local import ensure_worker, wait_for
 
     bar, watch = run_progress()
-    with bar, a_worker():
+    with bar, ensure_worker():
         wait_for(run_id, watch=watch)
 
 
 def find_responder(s: Session, project: Project, name: str) -> Responder:
     """Who answers under this name. Raises `NotFound` with the names there are."""
-    known = [counts.responder for counts in list_responders(s, project_id=project.id)]
-    for responder in known:
+    responders = [counts.responder for counts in list_responders(s, project_id=project.id)]
+    for responder in responders:
         if name in (responder.name, responder.label):
             return responder
-    names = ", ".join(f"“{responder.name}”" for responder in known)
+    names = ", ".join(f"“{responder.name}”" for responder in responders)
     raise NotFound(f"There is no responder “{name}” in “{project.name}”. There are: {names or 'none yet'}.")

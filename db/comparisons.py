@@ -161,10 +161,9 @@ def recount(connection: Connection, comparison_ids: Collection[int]) -> None:
         for comparison_id, ranking_id, both_bad, response_id, place in rows:
             orders[comparison_id].setdefault(ranking_id, (both_bad, {}))[1][response_id] = place
         counts = [{"this": i, "count": len(orders[i]), "against": contradict(list(orders[i].values()))} for i in ids]
-        table = Comparison.__table__
         connection.execute(
             update(Comparison)
-            .where(table.c.id == bindparam("this"))
+            .where(Comparison.__table__.c.id == bindparam("this"))
             .values(people=bindparam("count"), contested=bindparam("against")),
             counts,
         )
@@ -172,10 +171,9 @@ def recount(connection: Connection, comparison_ids: Collection[int]) -> None:
 
 
 def _set_state(connection: Connection, condition: ColumnElement[bool]) -> None:
-    of_project = Project.id == Comparison.project_id
     limit = (
         select(case((_in_share(Project.overlap_share), Project.people_wanted), else_=1))
-        .where(of_project, Project.people_wanted.is_not(None))
+        .where(Project.id == Comparison.project_id, Project.people_wanted.is_not(None))
         .correlate(Comparison)
         .scalar_subquery()
     )

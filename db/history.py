@@ -46,7 +46,6 @@ from db.models import (
 
 AUDITED = (
     Assertion,
-    RankingReason,
     Comparison,
     Correction,
     Criterion,
@@ -55,16 +54,17 @@ AUDITED = (
     Flag,
     Guideline,
     Judgment,
+    JudgmentReason,
     Membership,
     ModelVersion,
     Peek,
     Project,
     Ranking,
+    RankingReason,
+    RepeatJudgment,
     Responder,
     Reveal,
     RoutingRule,
-    RepeatJudgment,
-    JudgmentReason,
     TextRule,
     WantedCorrection,
 )
@@ -81,7 +81,7 @@ def act_as(s: Session, reviewer_id: int | None) -> None:
 
 @event.listens_for(Session, "after_flush")
 def _record_changes(s: Session, _context: UOWTransaction) -> None:
-    changes = [*_added(s), *_altered(s), *_deleted(s)]
+    changes = [*_insertions(s), *_updates(s), *_deletions(s)]
     if changes:
         at, by = now(), s.info.get(_ACTOR)
         s.connection().execute(
@@ -90,14 +90,14 @@ def _record_changes(s: Session, _context: UOWTransaction) -> None:
         )
 
 
-def _added(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
+def _insertions(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
     for row in s.new:
         # the program makes comparisons and models, from rows that are recorded
         if isinstance(row, AUDITED) and not isinstance(row, Comparison | ModelVersion):
             yield row, _row_key(row) | {"before": None, "after": _values(row)}
 
 
-def _altered(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
+def _updates(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
     for row in s.dirty:
         if not isinstance(row, AUDITED):
             continue
@@ -111,7 +111,7 @@ def _altered(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
             yield row, _row_key(row) | {"before": before, "after": after}
 
 
-def _deleted(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
+def _deletions(s: Session) -> Iterator[tuple[Base, dict[str, Any]]]:
     for row in s.deleted:
         if isinstance(row, AUDITED):
             yield row, _row_key(row) | {"before": _values(row), "after": None}

@@ -36,8 +36,8 @@ def refuse_retired(version: ModelVersion | None) -> None:
 
 def list_models(s: Session, *, include_retired: bool = False) -> Sequence[ModelVersion]:
     """The ModelVersions that are offered for new work, oldest first; with `include_retired`, all ModelVersions."""
-    offered = () if include_retired else (ModelVersion.retired_at.is_(None),)
-    return s.scalars(select(ModelVersion).where(*offered).order_by(ModelVersion.id)).all()
+    condition = () if include_retired else (ModelVersion.retired_at.is_(None),)
+    return s.scalars(select(ModelVersion).where(*condition).order_by(ModelVersion.id)).all()
 
 
 def newest_parity_checks(s: Session, *, model_version_ids: Sequence[int]) -> dict[int, ParityCheck]:

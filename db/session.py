@@ -132,7 +132,7 @@ def migrate(url: str | None = None) -> None:
     """
     try:
         with home_usable(), closing_engine(url or settings().url) as bound, bound.begin() as connection:
-            _bring_up(connection)
+            _ensure_tables(connection)
     except ArgumentError:
         raise BadSetting(
             "PICKWELL_DATABASE_URL is no SQLAlchemy URL. Unset it, or write one: sqlite:////folder/file.db or "
@@ -151,7 +151,7 @@ def migrate(url: str | None = None) -> None:
         ) from None
 
 
-def _bring_up(connection: Connection) -> None:
+def _ensure_tables(connection: Connection) -> None:
     """Make or update the tables, in the connection's transaction. Raises `DatabaseProblem`."""
     if connection.dialect.name == "postgresql":  # two processes that start at once go one after the other
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('pickwell migrations'))"))
@@ -170,7 +170,7 @@ def _bring_up(connection: Connection) -> None:
             "This database was made before Pickwell 0.1.0, whose tables are other ones. Nothing was changed: move the "
             "file away, or point PICKWELL_HOME at another folder, and set up again."
         )
-    if revision not in {known.revision for known in script.walk_revisions()}:
+    if revision not in {migration.revision for migration in script.walk_revisions()}:
         raise DatabaseProblem(
             "This database was written by a newer version of Pickwell. Nothing was changed: update the program, "
             "or point PICKWELL_HOME at another folder."

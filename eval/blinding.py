@@ -51,14 +51,12 @@ def blinding_check(guesses: Sequence[BlindingGuess]) -> BlindingCheck:
 
 def blinding_guesses(pairings: Iterable[Pairing]) -> list[BlindingGuess]:
     """People's answers on pairings of which exactly one reply is a machine's; others have no right answer."""
-    answers = []
+    guesses = []
     for pairing in pairings:
         sides = pairing.candidate_response, pairing.baseline_response
         candidate, baseline = (side.responder.kind is not ResponderKind.HUMAN for side in sides)
         for judgment in pairing.judgments if candidate is not baseline else ():
-            if judgment.guess is not None and not judgment.reviewer.simulated:
-                is_right = (judgment.guess is Guess.LEFT) is (candidate is judgment.candidate_left)
-                answers.append(
-                    BlindingGuess(pairing.prompt_id, None if judgment.guess is Guess.CANNOT_TELL else is_right)
-                )
-    return answers
+            if (guess := judgment.guess) is not None and not judgment.reviewer.simulated:
+                is_right = (guess is Guess.LEFT) is (candidate is judgment.candidate_left)
+                guesses.append(BlindingGuess(pairing.prompt_id, None if guess is Guess.CANNOT_TELL else is_right))
+    return guesses

@@ -33,7 +33,7 @@ class ResponderReadiness:
         return self.held_out > 0 and self.answered == self.held_out
 
 
-def _judged(project_id: int) -> ColumnElement[bool]:
+def _is_judged_on(project_id: int) -> ColumnElement[bool]:
     """Whether a Prompt is one to judge on: held out, and not routed to people."""
     return and_(Prompt.project_id == project_id, Prompt.held_out, Prompt.routing_rule_id.is_(None))
 
@@ -46,11 +46,11 @@ def count_routed_held_out(s: Session, *, project_id: int) -> int:
 
 def list_readiness(s: Session, *, project_id: int) -> list[ResponderReadiness]:
     """Every Responder of the project and how many of the held-out prompts to judge on it has answered."""
-    held_out = s.scalar(select(func.count()).select_from(Prompt).where(_judged(project_id))) or 0
+    held_out = s.scalar(select(func.count()).select_from(Prompt).where(_is_judged_on(project_id))) or 0
     rows = s.execute(
         select(Responder, func.count(func.distinct(Prompt.id)))
         .outerjoin(Response, Response.responder_id == Responder.id)
-        .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & _judged(project_id))
+        .outerjoin(Prompt, (Prompt.id == Response.prompt_id) & _is_judged_on(project_id))
         .outerjoin(ModelVersion, ModelVersion.id == Responder.model_version_id)
         # a retired model is offered for nothing new
         .where(Responder.project_id == project_id, Responder.listed, ModelVersion.retired_at.is_(None))
@@ -60,11 +60,11 @@ def list_readiness(s: Session, *, project_id: int) -> list[ResponderReadiness]:
     return [ResponderReadiness(responder, answered, held_out) for responder, answered in rows]
 
 
-def participants(s: Session, evaluation: Evaluation) -> list[Responder]:
+def list_participants(s: Session, evaluation: Evaluation) -> list[Responder]:
     """The candidate, then every baseline that a pairing has."""
     baselines = select(Response.responder_id).join(Pairing, Pairing.baseline_response_id == Response.id)
-    drawn = Responder.id.in_(baselines.where(Pairing.evaluation_id == evaluation.id))
-    return [evaluation.candidate, *s.scalars(select(Responder).where(drawn).order_by(Responder.id))]
+    is_baseline = Responder.id.in_(baselines.where(Pairing.evaluation_id == evaluation.id))
+    return [evaluation.candidate, *s.scalars(select(Responder).where(is_baseline).order_by(Responder.id))]
 
 
 @dataclass(frozen=True)
@@ -129,65 +129,67 @@ def draft_evaluation(
     Raises `Refused` when a Responder has not answered every held-out prompt, has learned from one, or is on both sides.
     """
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    chosen = list(dict.fromkeys(baseline_ids))
-    check_baselines(candidate_id, chosen)
-    ready = {entry.responder.id: entry for entry in list_readiness(s, project_id=project_id)}
-    for responder_id in (candidate_id, *chosen):
-        if responder_id not in ready:
+    baseline_ids = list(dict.fromkeys(baseline_ids))
+    check_baselines(candidate_id, baseline_ids)
+    readiness = {entry.responder.id: entry for entry in list_readiness(s, project_id=project_id)}
+    for responder_id in (candidate_id, *baseline_ids):
+        if responder_id not in readiness:
             raise NotFound("That responder is not part of this project, or its model is retired. Reload the page.")
-        _refuse_unready(s, ready[responder_id])
-    candidate, *baselines = (ready[responder_id].responder for responder_id in (candidate_id, *chosen))
+        _refuse_unready(s, readiness[responder_id])
+    candidate, *baselines = (readiness[responder_id].responder for responder_id in (candidate_id, *baseline_ids))
     people = [baseline.id for baseline in baselines if baseline.kind is ResponderKind.HUMAN]
     together = people if one_person_a_prompt else []
-    replies = _replies(s, project_id=project_id, responder_ids=[candidate_id, *chosen])
-    drawn = [
+    replies = _load_replies(s, project_id=project_id, responder_ids=[candidate_id, *baseline_ids])
+    prompt_ids = sorted({prompt_id for prompt_id, _ in replies})
+    reply_pairs = [
         (prompt_id, baseline_id, replies[prompt_id, candidate_id], replies[prompt_id, baseline_id])
-        for prompt_id, baseline_id in _draw_pairs(sorted({prompt for prompt, _ in replies}), chosen, together, seed)
+        for prompt_id, baseline_id in _draw_pairs(prompt_ids, baseline_ids, together, seed)
     ]
-    shown = load_text_filter(s, project_id=project_id)
-    texts = {reply.id: shown(reply.text) for reply in {reply for *_, mine, other in drawn for reply in (mine, other)}}
+    filter_text = load_text_filter(s, project_id=project_id)
+    shown_replies = {reply for *_, mine, other in reply_pairs for reply in (mine, other)}
+    texts = {reply.id: filter_text(reply.text) for reply in shown_replies}
     pairs = tuple(
         Pair(prompt_id, baseline_id, mine.id, other.id, identical=texts[mine.id].split() == texts[other.id].split())
-        for prompt_id, baseline_id, mine, other in drawn
+        for prompt_id, baseline_id, mine, other in reply_pairs
     )
     names = {
         model.name for responder in (candidate, *baselines) for model in (responder, responder.model_version) if model
     }
-    judged = {reply_id for pair in pairs if not pair.identical for reply_id in pair.replies}
-    marks = {reply_id: find_leaks(texts[reply_id], names=names) for reply_id in sorted(judged)}
-    telling = tuple(LeakingReply(reply_id, texts[reply_id], places) for reply_id, places in marks.items() if places)
-    return EvaluationDraft(candidate, tuple(baselines), list_contrasts(chosen, together), pairs, telling)
+    reply_ids = {reply_id for pair in pairs if not pair.identical for reply_id in pair.replies}
+    by_reply = {reply_id: find_leaks(texts[reply_id], names=names) for reply_id in sorted(reply_ids)}
+    leaks = tuple(LeakingReply(reply_id, texts[reply_id], marks) for reply_id, marks in by_reply.items() if marks)
+    return EvaluationDraft(candidate, tuple(baselines), list_contrasts(baseline_ids, together), pairs, leaks)
 
 
-def _refuse_unready(s: Session, entry: ResponderReadiness) -> None:
+def _refuse_unready(s: Session, readiness: ResponderReadiness) -> None:
     """Raise `Refused` where a Responder has not answered all, or its model, or one before it, learned from a prompt.
 
     Within a project that cannot be; another project may train on what this one holds out.
     """
-    responder = entry.responder
-    if not entry.held_out:
+    responder = readiness.responder
+    if not readiness.held_out:
         raise Refused("This project has no held-out prompts that models answer. Import some as held out first.")
-    if not entry.complete:
+    if not readiness.complete:
         raise Refused(
-            f"{responder.label} has answered {entry.answered} of {entry.held_out} held-out prompts. "
+            f"{responder.label} has answered {readiness.answered} of {readiness.held_out} held-out prompts. "
             "Generate or import the rest first."
         )
     held_out = select(Prompt.id).where(Prompt.project_id == responder.project_id, Prompt.held_out)
     for version in model_lineage(responder.model_version):
-        snapshots = [run.snapshot_id for run in list_trainings(s, [version])]
-        if count := count_learned_prompts(s, snapshot_ids=snapshots, prompt_ids=held_out):
+        snapshot_ids = [training_run.snapshot_id for training_run in list_trainings(s, [version])]
+        if count := count_learned_prompts(s, snapshot_ids=snapshot_ids, prompt_ids=held_out):
             raise Refused(
                 f"{responder.label} learned from {count} of these held-out prompts: {version.name} was trained on them "
                 "in another project. Choose another responder, or hold out prompts that it has not seen."
             )
 
 
-def _replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[tuple[int, int], Response]:
+def _load_replies(s: Session, *, project_id: int, responder_ids: Sequence[int]) -> dict[tuple[int, int], Response]:
     """By prompt and Responder."""
     rows = s.scalars(
         select(Response)
         .join(Prompt, Prompt.id == Response.prompt_id)
-        .where(_judged(project_id), Response.responder_id.in_(responder_ids), Response.sample == 0)
+        .where(_is_judged_on(project_id), Response.responder_id.in_(responder_ids), Response.sample == 0)
     )
     return {(response.prompt_id, response.responder_id): response for response in rows}
 

@@ -9,11 +9,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
 from db.lookup import existing
-from db.models import Evaluation, Judgment, Pairing, Peek, Project, Prompt, Responder, Response, Reviewer, Role, now
+from db.models import Evaluation, Judgment, Pairing, Project, Prompt, Responder, Response, Reviewer, Role, now
 from db.people import require_role
 from errors import AlreadyThere, Refused
 from eval.contestants import EvaluationDraft, draft_evaluation
-from eval.live import current_standing
+from eval.live import current_standing, has_peeked
 from eval.power import ALPHA, PowerAnalysis, power_analysis
 from eval.protocol import (
     FixedPairing,
@@ -68,7 +68,7 @@ def create_evaluation(
         raise Refused("An evaluation needs a name. Type one.")
     # a manager who ends or adds a text rule meanwhile waits, and then finds the evaluation open
     s.get(Project, project_id, with_for_update={"read": True})
-    looked = draft_evaluation(
+    draft = draft_evaluation(
         s,
         by=by,
         project_id=project_id,
@@ -77,19 +77,19 @@ def create_evaluation(
         seed=seed,
         one_person_a_prompt=plan.one_person_a_prompt,
     )
-    plan = replace(plan, primary=plan.primary or looked.contrasts[:1])
-    waiting = [reply for reply in looked.leaks if reply.response_id not in {*leave_out, *keep}]
-    if waiting and undecided is LeakPolicy.ASK:
-        how = ", ".join(dict.fromkeys(mark.kind.value for reply in waiting for mark in reply.marks))
-        tells, them = ("reply tells", "it") if len(waiting) == 1 else ("replies tell", "them")
+    plan = replace(plan, primary=plan.primary or draft.contrasts[:1])
+    open_leaks = [reply for reply in draft.leaks if reply.response_id not in {*leave_out, *keep}]
+    if open_leaks and undecided is LeakPolicy.ASK:
+        how = ", ".join(dict.fromkeys(mark.kind.value for reply in open_leaks for mark in reply.marks))
+        tells, them = ("reply tells", "it") if len(open_leaks) == 1 else ("replies tell", "them")
         raise Refused(
-            f"{len(waiting)} {tells} who wrote {them} ({how}). Say for each whether to leave it out or to keep it."
+            f"{len(open_leaks)} {tells} who wrote {them} ({how}). Say for each whether to leave it out or to keep it."
         )
-    check_plan(plan, known=looked.contrasts)
-    if plan.ask_machine and not any(baseline.kind == "HUMAN" for baseline in looked.baselines):
+    check_plan(plan, known=draft.contrasts)
+    if plan.ask_machine and not any(baseline.kind == "HUMAN" for baseline in draft.baselines):
         raise Refused("No baseline is a person, so there is no machine to guess. Leave that question out.")
-    left_out = {*leave_out, *(reply.response_id for reply in waiting if undecided is LeakPolicy.LEAVE_OUT)}
-    protocol = _fix(s, project_id=project_id, looked=looked, plan=plan, seed=seed, leave_out=frozenset(left_out))
+    left_out = {*leave_out, *(reply.response_id for reply in open_leaks if undecided is LeakPolicy.LEAVE_OUT)}
+    protocol = _fix_protocol(s, project_id=project_id, draft=draft, plan=plan, seed=seed, leave_out=frozenset(left_out))
     text = canonical_json(protocol)
     evaluation = Evaluation(
         project_id=project_id,
@@ -110,47 +110,44 @@ def create_evaluation(
     return evaluation
 
 
-def _fix(
-    s: Session, *, project_id: int, looked: EvaluationDraft, plan: Plan, seed: int, leave_out: frozenset[int]
+def _fix_protocol(
+    s: Session, *, project_id: int, draft: EvaluationDraft, plan: Plan, seed: int, leave_out: frozenset[int]
 ) -> Protocol:
-    kept = looked.without(leave_out)
+    kept = draft.without(leave_out)
     if not kept.pairs:
         raise Refused("With those replies left out nothing is there to judge. Keep some, or hold out more prompts.")
-    second = draw_overlap(
-        [kept.places_to_judge(contrast) for contrast in kept.contrasts], share=plan.overlap, seed=seed
-    )
-    wanted = [0 if pair.identical else plan.judgments + (place in second) for place, pair in enumerate(kept.pairs)]
-    numbered = zip(kept.pairs, wanted, strict=True)
-    pairings = tuple(FixedPairing(pair.prompt_id, *pair.replies, pair.identical, number) for pair, number in numbered)
-    expected = power_analyses(kept, plan)
+    overlap = draw_overlap([*map(kept.places_to_judge, kept.contrasts)], share=plan.overlap, seed=seed)
+    wanted = [0 if pair.identical else plan.judgments + (place in overlap) for place, pair in enumerate(kept.pairs)]
+    pairs = zip(kept.pairs, wanted, strict=True)
+    pairings = tuple(FixedPairing(pair.prompt_id, *pair.replies, pair.identical, number) for pair, number in pairs)
+    analyses = power_analyses(kept, plan)
     return Protocol(
         project_id=project_id,
-        candidate=_participant(looked.candidate),
-        baselines=tuple(map(_participant, looked.baselines)),
+        candidate=_participant(draft.candidate),
+        baselines=tuple(map(_participant, draft.baselines)),
         plan=plan,
         seed=seed,
         alpha=ALPHA / len(plan.primary),
-        needed_decided=max(contrast.needed.decided for contrast in expected),
-        expected_decided=min(contrast.decided for contrast in expected),
+        needed_decided=max(analysis.needed.decided for analysis in analyses),
+        expected_decided=min(analysis.decided for analysis in analyses),
         left_out=tuple(
-            LeftOutPair(pair.prompt_id, *pair.replies) for pair in looked.pairs if leave_out.intersection(pair.replies)
+            LeftOutPair(pair.prompt_id, *pair.replies) for pair in draft.pairs if leave_out.intersection(pair.replies)
         ),
-        kept_telltales=tuple(reply.response_id for reply in looked.leaks if reply.response_id not in leave_out),
-        texts_sha256=_texts_hash(s, pairings),
+        kept_telltales=tuple(reply.response_id for reply in draft.leaks if reply.response_id not in leave_out),
+        texts_sha256=_hash_texts(s, pairings),
         pairings=pairings,
     )
 
 
-def power_analyses(looked: EvaluationDraft, plan: Plan) -> list[PowerAnalysis]:
+def power_analyses(draft: EvaluationDraft, plan: Plan) -> list[PowerAnalysis]:
     """For each primary contrast whether the pairs that are left give what it needs."""
-    expected = []
-    for places in map(looked.places_to_judge, plan.primary or looked.contrasts[:1]):
+    analyses = []
+    contrasts = max(1, len(plan.primary))
+    for places in map(draft.places_to_judge, plan.primary or draft.contrasts[:1]):
         verdicts = len(places) * plan.judgments + len(draw_overlap([places], share=plan.overlap, seed=0))
-        prompts = {looked.pairs[place].prompt_id for place in places}
-        expected.append(
-            power_analysis(plan, prompts=len(prompts), verdicts=verdicts, contrasts=max(1, len(plan.primary)))
-        )
-    return expected
+        prompts = {draft.pairs[place].prompt_id for place in places}
+        analyses.append(power_analysis(plan, prompts=len(prompts), verdicts=verdicts, contrasts=contrasts))
+    return analyses
 
 
 def _participant(responder: Responder) -> Participant:
@@ -159,16 +156,15 @@ def _participant(responder: Responder) -> Participant:
     return Participant(responder.id, responder.label, responder.kind.value, name, sha256)
 
 
-def _texts_hash(s: Session, pairings: Sequence[FixedPairing]) -> str:
+def _hash_texts(s: Session, pairings: Sequence[FixedPairing]) -> str:
     ids = {i for pairing in pairings for i in (pairing.candidate_response_id, pairing.baseline_response_id)}
-    asked = Prompt.id.in_({fixed.prompt_id for fixed in pairings})
-    rows = s.execute(select(Prompt.id, Prompt.text, Prompt.context).where(asked))
+    prompt_ids = {pairing.prompt_id for pairing in pairings}
+    rows = s.execute(select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.id.in_(prompt_ids)))
     prompts = {prompt_id: [text, context] for prompt_id, text, context in rows}
-    written = select(Response.id, Response.text).where(Response.id.in_(ids))
-    replies = {row.id: row.text for row in s.execute(written)}
+    replies = {row.id: row.text for row in s.execute(select(Response.id, Response.text).where(Response.id.in_(ids)))}
     texts = [
-        [prompts[fixed.prompt_id], replies[fixed.candidate_response_id], replies[fixed.baseline_response_id]]
-        for fixed in pairings
+        [prompts[pairing.prompt_id], replies[pairing.candidate_response_id], replies[pairing.baseline_response_id]]
+        for pairing in pairings
     ]
     return text_sha256(json.dumps(texts, ensure_ascii=False))
 
@@ -187,7 +183,7 @@ def verify_protocol(s: Session, *, evaluation_id: int) -> None:
     if (
         text_sha256(evaluation.protocol or "") != evaluation.protocol_sha256
         or stored != protocol.pairings
-        or _texts_hash(s, stored) != protocol.texts_sha256
+        or _hash_texts(s, stored) != protocol.texts_sha256
     ):
         raise Refused(
             f"What “{evaluation.name}” was set up with is not what it was: its protocol, pairings or texts were "
@@ -230,16 +226,16 @@ class EvaluationCounts:
 
 def list_evaluations(s: Session, *, project_id: int) -> list[EvaluationCounts]:
     """The project's Evaluations, newest first."""
-    return _counts(s, Evaluation.project_id == project_id)
+    return _load_counts(s, Evaluation.project_id == project_id)
 
 
 def count_verdicts(s: Session, *, evaluation_id: int) -> EvaluationCounts:
     """How many verdicts there are of those that the protocol wants."""
-    (counts,) = _counts(s, Evaluation.id == evaluation_id)
+    (counts,) = _load_counts(s, Evaluation.id == evaluation_id)
     return counts
 
 
-def _counts(s: Session, which: ColumnElement[bool]) -> list[EvaluationCounts]:
+def _load_counts(s: Session, which: ColumnElement[bool]) -> list[EvaluationCounts]:
     verdicts = func.count(Judgment.id).filter(Judgment.verdict.is_not(None))
     pairings = (
         select(
@@ -308,7 +304,7 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | N
 
 def _evidence_is_enough(s: Session, evaluation: Evaluation, *, by: int) -> bool:
     """Whether the stopping rule says so to a manager who may know: a judge who tries to close must learn nothing."""
-    may_know = plan_of(evaluation).stopping is Stopping.ANYTIME and s.get(Peek, (evaluation.id, by)) is not None
-    return may_know and all(
-        contrast.evidence.stop for contrast in current_standing(s, evaluation_id=evaluation.id).contrasts
-    )
+    is_anytime = plan_of(evaluation).stopping is Stopping.ANYTIME
+    if not is_anytime or not has_peeked(s, evaluation_id=evaluation.id, reviewer_id=by):
+        return False
+    return all(contrast.evidence.stop for contrast in current_standing(s, evaluation_id=evaluation.id).contrasts)

@@ -34,7 +34,7 @@ from db.models import (
 )
 from db.people import JUDGES, require_role
 from errors import NotFound, Refused
-from eval import repeats as second_looks
+from eval import repeats
 from eval.protocol import plan_of
 from review.reasons import put_labels
 from stats.verdicts import Verdict
@@ -67,7 +67,7 @@ class JudgingProgress:
     """Those, and what still wants a verdict that may be theirs. Second looks count like any other, untold."""
 
 
-def _may_judge(reviewer_id: int) -> Select[int]:
+def _judgeable_pairings(reviewer_id: int) -> Select[int]:
     """Ids of pairings that the reviewer may see: none with identical replies, or with a reply that they know."""
     known = _known_replies(reviewer_id)
     return select(Pairing.id).where(
@@ -121,25 +121,25 @@ def unjudged_pairings(s: Session, *, reviewer_id: int) -> Select[int]:
     """Ids of all pairings that want a verdict which may be this reviewer's, of closed evaluations too."""
     judged = select(Judgment.pairing_id).where(Judgment.reviewer_id == reviewer_id, Judgment.verdict.is_not(None))
     reviewer = s.get_one(Reviewer, reviewer_id)
-    return _may_judge(reviewer_id).where(Pairing.id.not_in(judged), _wants_more(reviewer))
+    return _judgeable_pairings(reviewer_id).where(Pairing.id.not_in(judged), _wants_more(reviewer))
 
 
 def judging_progress(s: Session, *, evaluation_id: int, reviewer_id: int) -> JudgingProgress:
     """How many pairings the reviewer has judged, and how many may still be theirs."""
-    judged = second_looks.judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id).subquery()
+    judged = repeats.select_judgments(evaluation_id=evaluation_id, reviewer_id=reviewer_id).subquery()
     to_judge = unjudged_pairings(s, reviewer_id=reviewer_id).where(Pairing.evaluation_id == evaluation_id)
     waiting = s.scalars(to_judge).all()
     evaluation = s.get_one(Evaluation, evaluation_id)
-    looks = second_looks.repeat_queue(s, evaluation=evaluation, reviewer_id=reviewer_id)
-    done = (s.scalar(select(func.count()).select_from(judged)) or 0) + looks.done
+    queue = repeats.repeat_queue(s, evaluation=evaluation, reviewer_id=reviewer_id)
+    done = (s.scalar(select(func.count()).select_from(judged)) or 0) + queue.done
     if not waiting:
-        return JudgingProgress(done, done + (looks.due is not None))
+        return JudgingProgress(done, done + (queue.due is not None))
     share = plan_of(evaluation).again
     later = sum(
-        second_looks.is_repeated(evaluation, reviewer_id=reviewer_id, pairing_id=pairing_id, share=share)
+        repeats.is_repeated(evaluation, reviewer_id=reviewer_id, pairing_id=pairing_id, share=share)
         for pairing_id in waiting
     )
-    return JudgingProgress(done, done + len(waiting) + looks.expected + later)
+    return JudgingProgress(done, done + len(waiting) + queue.expected + later)
 
 
 def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
@@ -152,11 +152,11 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
     # one of this person's tabs at a time: PostgreSQL shows each query what others committed since the one before
     s.execute(select(Reviewer.id).where(Reviewer.id == by).with_for_update(key_share=True))
     # one person at a time draws, so that two never take the last place of a pairing
-    evaluation = _open(s, by=by, evaluation_id=evaluation_id, lock={"key_share": True})
+    evaluation = _load_open(s, by=by, evaluation_id=evaluation_id, lock={"key_share": True})
     reviewer = s.get_one(Reviewer, by)
     mine = select(Judgment.pairing_id).where(Judgment.reviewer_id == by)
-    theirs = _may_judge(by).where(Pairing.evaluation_id == evaluation_id)
-    begun = s.scalars(
+    theirs = _judgeable_pairings(by).where(Pairing.evaluation_id == evaluation_id)
+    unfinished = s.scalars(
         select(Judgment)
         .join(Pairing, Pairing.id == Judgment.pairing_id)
         .where(
@@ -168,18 +168,18 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
         .order_by(Judgment.id)
         .limit(1)
     ).first()
-    if begun is not None:
-        if begun.drawn_at < now() - HELD_FOR / 2:
-            begun.drawn_at = now()  # kept for them a while longer
+    if unfinished is not None:
+        if unfinished.drawn_at < now() - HELD_FOR / 2:
+            unfinished.drawn_at = now()  # kept for them a while longer
             s.flush()
-        return _view(s, begun)
-    due = second_looks.repeat_queue(s, evaluation=evaluation, reviewer_id=by).due
+        return _blind_view(s, unfinished)
+    due = repeats.repeat_queue(s, evaluation=evaluation, reviewer_id=by).due
     if due is not None:
         if isinstance(due, Judgment):
             due = RepeatJudgment(judgment=due, judgment_id=due.id, candidate_left=not due.candidate_left)
             s.add(due)
             s.flush()
-        return _view(s, due.judgment, look=due)
+        return _blind_view(s, due.judgment, repeat=due)
     judged = Judgment.pairing_id == Pairing.id, Judgment.verdict.is_not(None)
     verdicts = select(func.count(Judgment.id)).where(*judged).correlate(Pairing).scalar_subquery()
     free = theirs.where(Pairing.id.not_in(mine), _wants_more(reviewer, or_held=True))
@@ -190,7 +190,7 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
     judgment = Judgment(
         pairing_id=pairing_id,
         reviewer_id=by,
-        candidate_left=_draw(s, evaluation=evaluation, pairing=pairing, reviewer_id=by),
+        candidate_left=_draw_side_for(s, evaluation=evaluation, pairing=pairing, reviewer_id=by),
     )
     try:
         with s.begin_nested():
@@ -198,10 +198,10 @@ def next_view(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
             s.flush()
     except IntegrityError:  # drawn in another tab since we looked
         return next_view(s, by=by, evaluation_id=evaluation_id)
-    return _view(s, judgment)
+    return _blind_view(s, judgment)
 
 
-def _draw(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: int) -> bool:
+def _draw_side_for(s: Session, *, evaluation: Evaluation, pairing: Pairing, reviewer_id: int) -> bool:
     baseline = aliased(Response)
     sides = s.scalars(
         select(Judgment.candidate_left)
@@ -227,13 +227,13 @@ def draw_side(*, lefts: int, rights: int, seed: str) -> bool:
     return random.Random(seed).random() < 0.5
 
 
-def _view(s: Session, judgment: Judgment, *, look: RepeatJudgment | None = None) -> BlindView:
+def _blind_view(s: Session, judgment: Judgment, *, repeat: RepeatJudgment | None = None) -> BlindView:
     pairing, prompt = judgment.pairing, judgment.pairing.prompt
-    shown = load_text_filter(s, project_id=prompt.project_id)
-    left, right = shown(pairing.candidate_response.text), shown(pairing.baseline_response.text)
-    if not (look or judgment).candidate_left:
+    filter_text = load_text_filter(s, project_id=prompt.project_id)
+    left, right = filter_text(pairing.candidate_response.text), filter_text(pairing.baseline_response.text)
+    if not (repeat or judgment).candidate_left:
         left, right = right, left
-    return BlindView(judgment.id, prompt.text, prompt.context, left, right, is_repeat=look is not None)
+    return BlindView(judgment.id, prompt.text, prompt.context, left, right, is_repeat=repeat is not None)
 
 
 def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
@@ -242,7 +242,7 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
     Raises `Refused` when it was judged already (a held key, a second tab), the pairing has enough verdicts by others,
     it is not theirs to judge any more, or the evaluation is closed.
     """
-    judgment = _own(s, by=by, judgment_id=judgment_id)
+    judgment = _load_own(s, by=by, judgment_id=judgment_id)
     if judgment.verdict is not None:
         raise Refused("You have judged this pair already. Undo first if you want to change it.")
     # the count below holds until this transaction ends
@@ -250,7 +250,7 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
     s.execute(this.with_for_update(key_share=True))
     if s.scalar(this.where(_wants_more(s.get_one(Reviewer, by)))) is None:
         raise Refused("Somebody else judged this pair meanwhile, so it needs no other verdict. Here is the next.")
-    if s.scalar(_may_judge(by).where(Pairing.id == judgment.pairing_id)) is None:
+    if s.scalar(_judgeable_pairings(by).where(Pairing.id == judgment.pairing_id)) is None:
         raise Refused("You have ranked, corrected or looked up one of these replies, so this pair is not yours.")
     judgment.verdict = verdict
     judgment.judged_at = now()
@@ -260,35 +260,35 @@ def judge(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: f
 
 def judge_repeat(s: Session, *, by: int, judgment_id: int, verdict: Verdict, seconds: float | None = None) -> None:
     """Save the verdict of a second look. Raises `Refused` where there is one, or the evaluation is closed."""
-    look = s.get(RepeatJudgment, _own(s, by=by, judgment_id=judgment_id).id)
-    if look is None:
+    repeat = s.get(RepeatJudgment, _load_own(s, by=by, judgment_id=judgment_id).id)
+    if repeat is None:
         raise NotFound("That pair was not drawn for you a second time. Reload the page.")
-    if look.verdict is not None:
+    if repeat.verdict is not None:
         raise Refused("You have judged this pair already. Undo first if you want to change it.")
-    look.verdict, look.judged_at, look.seconds = verdict, now(), seconds
+    repeat.verdict, repeat.judged_at, repeat.seconds = verdict, now(), seconds
     s.flush()
 
 
 def newest_judgment(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
     """The reviewer's newest judgment with a verdict."""
-    judgments = second_looks.judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id)
+    judgments = repeats.select_judgments(evaluation_id=evaluation_id, reviewer_id=reviewer_id)
     return s.scalars(judgments.order_by(Judgment.judged_at.desc(), Judgment.id.desc()).limit(1)).first()
 
 
 def find_explainable(s: Session, *, reviewer_id: int, evaluation_id: int) -> Judgment | None:
     """The reviewer's newest judgment, which they may say why of; none where a second look came after it."""
     last = newest_judgment(s, reviewer_id=reviewer_id, evaluation_id=evaluation_id)
-    look = second_looks.newest_repeat(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id)
-    return None if last is not None and look is not None and _after(look, last) else last
+    repeat = repeats.newest_repeat(s, evaluation_id=evaluation_id, reviewer_id=reviewer_id)
+    return None if last is not None and repeat is not None and _is_after(repeat, last) else last
 
 
 def judged_view(s: Session, *, by: int, judgment_id: int) -> BlindView:
     """What the reviewer had on the screen when they gave their verdict. Raises `Refused` where there is none."""
-    judgment = _drawn_for(s, by=by, judgment_id=judgment_id)
+    judgment = _load_drawn(s, by=by, judgment_id=judgment_id)
     require_role(s, by=by, project_id=judgment.pairing.prompt.project_id, roles=JUDGES)
     if judgment.verdict is None:
         raise Refused("What was found out about a pair is told after your verdict on it.")
-    return _view(s, judgment)
+    return _blind_view(s, judgment)
 
 
 def find_pair_to_guess(s: Session, *, by: int, evaluation_id: int) -> BlindView | None:
@@ -297,12 +297,12 @@ def find_pair_to_guess(s: Session, *, by: int, evaluation_id: int) -> BlindView 
     if evaluation is None or evaluation.closed_at is not None or not plan_of(evaluation).ask_machine:
         return None
     last = newest_judgment(s, reviewer_id=by, evaluation_id=evaluation_id)
-    return _view(s, last) if last is not None and last.guess is None else None
+    return _blind_view(s, last) if last is not None and last.guess is None else None
 
 
 def save_guess(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
     """Save which side the reviewer took for the machine, after their own verdict, and once: it tests blindness."""
-    judgment = _own_judged(s, by=by, judgment_id=judgment_id)
+    judgment = _load_own_judged(s, by=by, judgment_id=judgment_id)
     if not plan_of(judgment.pairing.evaluation).ask_machine:
         raise Refused("This evaluation does not ask which side was the machine.")
     if judgment.guess is not None:
@@ -313,50 +313,49 @@ def save_guess(s: Session, *, by: int, judgment_id: int, guess: Guess) -> None:
 
 def save_comment(s: Session, *, by: int, judgment_id: int, reason: str | None) -> None:
     """Keep, change or (with nothing) take away the comment on one's own verdict. Raises `Refused` for one too long."""
-    judgment = _own_judged(s, by=by, judgment_id=judgment_id)
+    judgment = _load_own_judged(s, by=by, judgment_id=judgment_id)
     judgment.comment = clean_comment(reason)
     s.flush()
 
 
 def list_reason_labels(s: Session, *, judgment_id: int) -> Sequence[str]:
-    """The tags put on a judgment."""
-    return s.scalars(
-        select(JudgmentReason.label).where(JudgmentReason.judgment_id == judgment_id).order_by(JudgmentReason.label)
-    ).all()
+    """The reasons put on a judgment."""
+    labels = select(JudgmentReason.label).where(JudgmentReason.judgment_id == judgment_id)
+    return s.scalars(labels.order_by(JudgmentReason.label)).all()
 
 
 def set_reason_labels(
     s: Session, *, by: int, judgment_id: int, praise: Collection[str], faults: Collection[str]
 ) -> None:
-    """Put exactly these tags on one's own verdict. Raises `Refused` for a word that is none."""
-    judgment = _own_judged(s, by=by, judgment_id=judgment_id)
-    tags = s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)).all()
-    put_labels(s, tags, partial(JudgmentReason, judgment_id=judgment.id), praise, faults)
+    """Put exactly these reasons on one's own verdict. Raises `Refused` for a word that is none."""
+    judgment = _load_own_judged(s, by=by, judgment_id=judgment_id)
+    reasons = s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)).all()
+    put_labels(s, reasons, partial(JudgmentReason, judgment_id=judgment.id), praise, faults)
 
 
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
     """Take back one's newest verdict in an open evaluation, so that the same pair, same sides, comes again."""
-    _open(s, by=by, evaluation_id=evaluation_id, lock={"read": True})
+    _load_open(s, by=by, evaluation_id=evaluation_id, lock={"read": True})
     judgment = newest_judgment(s, reviewer_id=by, evaluation_id=evaluation_id)
     if judgment is None:
         return False
-    look = second_looks.newest_repeat(s, evaluation_id=evaluation_id, reviewer_id=by)
-    if look is not None and _after(look, judgment):
-        look.verdict = look.judged_at = look.seconds = None
+    repeat = repeats.newest_repeat(s, evaluation_id=evaluation_id, reviewer_id=by)
+    if repeat is not None and _is_after(repeat, judgment):
+        repeat.verdict = repeat.judged_at = repeat.seconds = None
     else:
         judgment.verdict = judgment.judged_at = judgment.seconds = judgment.guess = None
         judgment.drawn_at = now()  # theirs for a while, before another reviewer is given it
-        for tag in s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)):
-            s.delete(tag)  # it spoke of the better reply, which may be the other now
+        for reason in s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)):
+            s.delete(reason)  # it spoke of the better reply, which may be the other now
     s.flush()
     return True
 
 
-def _after(look: RepeatJudgment, judgment: Judgment) -> bool:
-    return bool(look.judged_at and judgment.judged_at and look.judged_at > judgment.judged_at)
+def _is_after(repeat: RepeatJudgment, judgment: Judgment) -> bool:
+    return bool(repeat.judged_at and judgment.judged_at and repeat.judged_at > judgment.judged_at)
 
 
-def _open(s: Session, *, by: int, evaluation_id: int, lock: dict[str, bool]) -> Evaluation:
+def _load_open(s: Session, *, by: int, evaluation_id: int, lock: dict[str, bool]) -> Evaluation:
     """An evaluation that takes this person's verdicts; it is not closed before this transaction ends.
 
     Args:
@@ -371,21 +370,21 @@ def _open(s: Session, *, by: int, evaluation_id: int, lock: dict[str, bool]) -> 
     return evaluation
 
 
-def _drawn_for(s: Session, *, by: int, judgment_id: int, **lock: Any) -> Judgment:
+def _load_drawn(s: Session, *, by: int, judgment_id: int, **lock: Any) -> Judgment:
     judgment = s.get(Judgment, judgment_id, **lock)
     if judgment is None or judgment.reviewer_id != by:
         raise NotFound("That pair was not drawn for you. Reload the page.")
     return judgment
 
 
-def _own(s: Session, *, by: int, judgment_id: int) -> Judgment:
-    judgment = _drawn_for(s, by=by, judgment_id=judgment_id, with_for_update=True, populate_existing=True)
-    _open(s, by=by, evaluation_id=judgment.pairing.evaluation_id, lock={"read": True})
+def _load_own(s: Session, *, by: int, judgment_id: int) -> Judgment:
+    judgment = _load_drawn(s, by=by, judgment_id=judgment_id, with_for_update=True, populate_existing=True)
+    _load_open(s, by=by, evaluation_id=judgment.pairing.evaluation_id, lock={"read": True})
     return judgment
 
 
-def _own_judged(s: Session, *, by: int, judgment_id: int) -> Judgment:
-    judgment = _own(s, by=by, judgment_id=judgment_id)
+def _load_own_judged(s: Session, *, by: int, judgment_id: int) -> Judgment:
+    judgment = _load_own(s, by=by, judgment_id=judgment_id)
     if judgment.verdict is None:
         raise Refused("Give your verdict on this pair first.")
     return judgment

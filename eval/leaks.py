@@ -22,7 +22,7 @@ class LeakKind(StrEnum):
 
 @dataclass(frozen=True)
 class LeakMark:
-    """One such place."""
+    """A place that betrays its author."""
 
     start: int
     """Characters from the beginning of the text as shown."""
@@ -53,8 +53,8 @@ _PATTERNS = (
         r"|^(?:assistant|AI): ",
     ),
 )
-_FOUND = tuple((tells, re.compile(pattern, re.IGNORECASE | re.MULTILINE)) for tells, pattern in _PATTERNS)
-_SIGNED = re.compile(
+_COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE | re.MULTILINE)) for kind, pattern in _PATTERNS)
+_SIGNATURE = re.compile(
     r"(?:^|(?<=[.!?]))[ \t]*(?P<sign>(?:(?:with )?(?:very |my )?(?:kind|kindest|best|good|warm|warmest|many)? ?"
     r"(?:regards|wishes)|yours(?: (?:sincerely|faithfully|truly))?|(?:sincerely|faithfully)(?: yours)?|cheers|warmly"
     r"|cordially),[ \t]*\n?\s*(?P<who>[^\n]{1,60}(?:\n[^\n]{1,60}){0,2}))\s*\Z",
@@ -74,8 +74,8 @@ def find_leaks(text: str, *, names: Collection[str] = ()) -> tuple[LeakMark, ...
         text: as shown to reviewers: names of human Responders are hidden there already.
         names: of Responders and models that take part.
     """
-    marks = [LeakMark(*match.span(), tells) for tells, pattern in _FOUND for match in pattern.finditer(text)]
-    if signature := _SIGNED.search(text, max(0, len(text) - _TAIL)):
+    marks = [LeakMark(*match.span(), kind) for kind, pattern in _COMPILED for match in pattern.finditer(text)]
+    if signature := _SIGNATURE.search(text, max(0, len(text) - _TAIL)):
         marks.append(LeakMark(*signature.span("sign"), LeakKind.SIGNATURE))
     for pattern in filter(None, map(_name_pattern, names)):
         marks += [LeakMark(*match.span(), LeakKind.NAME) for match in pattern.finditer(text)]
@@ -88,12 +88,12 @@ def find_leaks(text: str, *, names: Collection[str] = ()) -> tuple[LeakMark, ...
 
 def cut_at_marks(text: str, marks: Sequence[LeakMark]) -> list[tuple[str, LeakMark | None]]:
     """The text cut at the marks, for a page to show."""
-    cut: list[tuple[str, LeakMark | None]] = []
+    pieces: list[tuple[str, LeakMark | None]] = []
     end = 0
     for mark in marks:
-        cut += [(text[end : mark.start], None), (text[mark.start : mark.end], mark)]
+        pieces += [(text[end : mark.start], None), (text[mark.start : mark.end], mark)]
         end = mark.end
-    return [(part, mark) for part, mark in [*cut, (text[end:], None)] if part]
+    return [(part, mark) for part, mark in [*pieces, (text[end:], None)] if part]
 
 
 def _name_pattern(name: str) -> re.Pattern[str] | None:

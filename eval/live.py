@@ -112,7 +112,7 @@ def current_standing(s: Session, *, evaluation_id: int) -> Standing:
     """The evidence as it is; no reviewer who judges may be shown it. The evaluation must have a protocol."""
     protocol = read_protocol(s.get_one(Evaluation, evaluation_id).protocol or "")
     pairings = load_pairings(s, evaluation_id=evaluation_id)
-    scores_of = {
+    scores_by_pairing = {
         pairing.id: [
             judgment.verdict.outcome(candidate_left=judgment.candidate_left).score
             for judgment in pairing.judgments
@@ -122,19 +122,19 @@ def current_standing(s: Session, *, evaluation_id: int) -> Standing:
     }
     contrasts = []
     for contrast in protocol.plan.primary:
-        places = [pairing for pairing in pairings if pairing.baseline_response.responder_id in contrast]
-        last = last_reached(places, {pairing.id for pairing in places if scores_of[pairing.id]})
-        scores: list[float] = []
+        of_contrast = [pairing for pairing in pairings if pairing.baseline_response.responder_id in contrast]
+        last = last_reached(of_contrast, {pairing.id for pairing in of_contrast if scores_by_pairing[pairing.id]})
+        means: list[float] = []
         unfinished = 0
-        for pairing in places:
-            verdicts = scores_of[pairing.id]
+        for pairing in of_contrast:
+            scores = scores_by_pairing[pairing.id]
             if pairing.identical:
-                scores += [0.5] if last is None or pairing.id < last else []
-            elif len(verdicts) >= (pairing.wanted or 1):
-                scores.append(sum(verdicts) / len(verdicts))
+                means += [0.5] if last is None or pairing.id < last else []
+            elif len(scores) >= (pairing.wanted or 1):
+                means.append(sum(scores) / len(scores))
             else:
-                unfinished += bool(verdicts)
-        so_far = evidence(np.array(scores, dtype=float), contrasts=len(protocol.plan.primary))
-        decided = sum(abs(score - 0.5) > 1e-9 for score in scores)
+                unfinished += bool(scores)
+        so_far = evidence(np.array(means, dtype=float), contrasts=len(protocol.plan.primary))
+        decided = sum(abs(mean - 0.5) > 1e-9 for mean in means)
         contrasts.append(LiveContrast(contrast_label(contrast, protocol.baselines), so_far, decided, unfinished))
     return Standing(protocol.candidate.label, tuple(contrasts))

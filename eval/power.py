@@ -47,7 +47,7 @@ class PowerAnalysis:
 
 
 def power_analysis(plan: Plan, *, prompts: int, verdicts: int, contrasts: int = 1) -> PowerAnalysis:
-    """The forecast for a contrast with so many judged prompts and planned verdicts.
+    """The power of a contrast with so many judged prompts and planned verdicts.
 
     Args:
         contrasts: primary contrasts that share the chance of a false finding.
@@ -55,13 +55,13 @@ def power_analysis(plan: Plan, *, prompts: int, verdicts: int, contrasts: int = 
     Raises `BadSetting` for odds or shares that cannot be planned for.
     """
     alpha = ALPHA / contrasts
-    each = max(1.0, verdicts / prompts) if prompts else 1.0
+    per_prompt = max(1.0, verdicts / prompts) if prompts else 1.0
     needed = sample_size(
         odds=plan.odds,
         power=plan.power,
         alpha=alpha,
         tie_rate=plan.tie_rate,
-        votes_per_prompt=each,
+        votes_per_prompt=per_prompt,
         correlation=plan.correlation,
     )
     decided = floor(verdicts * (1 - plan.tie_rate) / needed.design_effect + 1e-9)

@@ -137,16 +137,16 @@ def canonical_json(protocol: Protocol) -> str:
 
 
 def text_sha256(text: str) -> str:
-    """SHA-256 of a stored protocol."""
+    """SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_STORED = TypeAdapter(Protocol)
+_ADAPTER = TypeAdapter(Protocol)
 
 
 def read_protocol(text: str) -> Protocol:
     """A stored protocol."""
-    return _STORED.validate_json(text)
+    return _ADAPTER.validate_json(text)
 
 
 def protocol_of(evaluation: Evaluation) -> Protocol | None:
@@ -185,7 +185,7 @@ def check_baselines(candidate: int, baselines: Sequence[int]) -> None:
 
 
 def check_plan(plan: Plan, *, known: Sequence[Contrast]) -> None:
-    """Raise `Refused` or `BadSetting` for what cannot be planned, with the remedy; odds are `forecast`'s to check."""
+    """Raise `Refused` or `BadSetting` for what cannot be planned, with the remedy; `power_analysis` checks the odds."""
     if not 1 <= plan.judgments <= MOST_JUDGMENTS:
         raise BadSetting(f"{plan.judgments} judgments for each pairing cannot be planned. Give 1 to {MOST_JUDGMENTS}.")
     if not 0 <= plan.overlap <= 1:
@@ -222,7 +222,7 @@ def protocol_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
     if protocol is None:
         return []
     plan, needed, expected = protocol.plan, protocol.needed_decided, protocol.expected_decided
-    second = sum(pairing.wanted > plan.judgments for pairing in protocol.pairings)
+    overlap = sum(pairing.wanted > plan.judgments for pairing in protocol.pairings)
     enough = "enough" if expected >= needed else "too few to be sure of finding it"
     left_out, kept = len(protocol.left_out), len(protocol.kept_telltales)
     leaks = f"pairs left out: {left_out}; replies kept on purpose: {kept}" if left_out or kept else "none was found"
@@ -233,7 +233,7 @@ def protocol_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("Against", ", ".join(baseline.label for baseline in protocol.baselines)),
         ("Primary contrast", "; ".join(contrast_label(contrast, protocol.baselines) for contrast in plan.primary)),
         ("Pairs", f"{judged} to judge, {identical} with the same text on both sides (ties)"),
-        ("Verdicts wanted", f"{protocol.planned}: {plan.judgments} a pair, one more on {second} of them"),
+        ("Verdicts wanted", f"{protocol.planned}: {plan.judgments} a pair, one more on {overlap} of them"),
         ("Smallest difference that matters", f"{plan.odds:g} to 1, found in {plan.power:.0%} of such evaluations"),
         ("Decided verdicts", f"{needed} needed, about {expected} expected: {enough}"),
         ("Expected", f"{plan.tie_rate:.0%} ties, verdicts on one prompt alike by {plan.correlation:g}"),
@@ -260,10 +260,10 @@ def summarise_protocol(s: Session, *, evaluation_id: int) -> ProtocolSummary:
     evaluation = s.get_one(Evaluation, evaluation_id)
     by = s.get_one(Reviewer, evaluation.created_by_id)
     protocol, closed = protocol_of(evaluation), evaluation.closed_at
-    named = plan_of(evaluation).primary
+    contrasts = plan_of(evaluation).primary
     primary = None
-    if protocol is not None and len(named) == 1:  # of several, each is corrected for
-        primary = protocol.candidate.label, contrast_label(named[0], protocol.baselines)
+    if protocol is not None and len(contrasts) == 1:  # of several, each is corrected for
+        primary = protocol.candidate.label, contrast_label(contrasts[0], protocol.baselines)
     rows = (
         *(protocol_rows(evaluation) or [("Hash", evaluation.protocol_sha256)]),
         ("Sides", "drawn on the server for each reviewer and pair, at most two apart for each baseline"),

@@ -1,6 +1,6 @@
 """The same pair to the same reviewer once more, unannounced and with its sides swapped: how consistent they are.
 
-Which pairs come again is drawn by the evaluation's seed, so no one chooses. It comes again after `LEAST_APART` others
+Which pairs come again is drawn by the evaluation's seed, so no one chooses. One comes again after `LEAST_APART` others
 at the earliest, when few remember it. The second verdict counts for nothing else: not for the win rate, no quota, no
 agreement between people.
 """
@@ -37,7 +37,7 @@ def is_repeated(evaluation: Evaluation, *, reviewer_id: int, pairing_id: int, sh
     return random.Random(f"again:{evaluation.seed}:{reviewer_id}:{pairing_id}").random() < share
 
 
-def judgments_of(*, evaluation_id: int, reviewer_id: int) -> Select[Judgment]:
+def select_judgments(*, evaluation_id: int, reviewer_id: int) -> Select[Judgment]:
     """The reviewer's judgments that have a verdict."""
     return (
         select(Judgment)
@@ -55,27 +55,27 @@ def repeat_queue(s: Session, *, evaluation: Evaluation, reviewer_id: int) -> Rep
     share = plan_of(evaluation).again
     if not share:
         return RepeatQueue(None, 0, 0)
-    judgments = judgments_of(evaluation_id=evaluation.id, reviewer_id=reviewer_id)
+    judgments = select_judgments(evaluation_id=evaluation.id, reviewer_id=reviewer_id)
     rows = s.execute(
         judgments.add_columns(RepeatJudgment)
         .outerjoin(RepeatJudgment, RepeatJudgment.judgment_id == Judgment.id)
         .order_by(Judgment.judged_at, Judgment.id)
     ).all()
     waiting: list[tuple[int, RepeatJudgment | Judgment]] = []
-    for place, (judgment, look) in enumerate(rows):
-        if look is not None:
-            waiting += [(place, look)] if look.verdict is None else []
+    for place, (judgment, repeat) in enumerate(rows):
+        if repeat is not None:
+            waiting += [(place, repeat)] if repeat.verdict is None else []
         elif is_repeated(evaluation, reviewer_id=reviewer_id, pairing_id=judgment.pairing_id, share=share):
             waiting.append((place, judgment))
     # one that was drawn is no exception: the verdicts between may have been taken back since
-    due = next((pair for place, pair in waiting if len(rows) - 1 - place >= LEAST_APART), None)
-    done = sum(look is not None and look.verdict is not None for _, look in rows)
+    due = next((judgment for place, judgment in waiting if len(rows) - 1 - place >= LEAST_APART), None)
+    done = sum(repeat is not None and repeat.verdict is not None for _, repeat in rows)
     return RepeatQueue(due, done, len(waiting))
 
 
 def newest_repeat(s: Session, *, evaluation_id: int, reviewer_id: int) -> RepeatJudgment | None:
     """The reviewer's newest second look with a verdict."""
-    judgments = judgments_of(evaluation_id=evaluation_id, reviewer_id=reviewer_id).with_only_columns(Judgment.id)
+    judgments = select_judgments(evaluation_id=evaluation_id, reviewer_id=reviewer_id).with_only_columns(Judgment.id)
     return s.scalars(
         select(RepeatJudgment)
         .where(RepeatJudgment.judgment_id.in_(judgments), RepeatJudgment.verdict.is_not(None))
@@ -117,10 +117,10 @@ class Consistency:
         )
 
 
-def consistency(looks: Sequence[RepeatedVerdict]) -> Consistency:
-    """How consistent the looks are, of one reviewer or of all. Pure."""
-    same = proportion((look.prompt_id, look.same) for look in looks)
-    return Consistency(same, sum(look.followed_side for look in looks))
+def consistency(repeats: Sequence[RepeatedVerdict]) -> Consistency:
+    """How consistent the second looks are, of one reviewer or of all. Pure."""
+    same = proportion((repeat.prompt_id, repeat.same) for repeat in repeats)
+    return Consistency(same, sum(repeat.followed_side for repeat in repeats))
 
 
 def load_repeats(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[RepeatedVerdict, ...]:
@@ -139,9 +139,9 @@ def load_repeats(s: Session, *, evaluation_id: int, simulated: bool) -> tuple[Re
             " ".join(first.reviewer.label.split()),
             first.pairing.prompt_id,
             same=first.verdict.outcome(candidate_left=first.candidate_left)
-            is look.verdict.outcome(candidate_left=look.candidate_left),
-            followed_side=first.verdict is look.verdict and look.verdict.decided,
+            is repeat.verdict.outcome(candidate_left=repeat.candidate_left),
+            followed_side=first.verdict is repeat.verdict and repeat.verdict.decided,
         )
-        for look in rows
-        if (first := look.judgment).verdict is not None and look.verdict is not None
+        for repeat in rows
+        if (first := repeat.judgment).verdict is not None and repeat.verdict is not None
     )

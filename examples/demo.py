@@ -48,7 +48,7 @@ from generation.pairing import offer_for_ranking
 from generation.plan import start_generations
 from generation.responders import ResponderSpec, Sampling, create_responder
 from intake.sample import FOLDER, describe_sample, import_emails
-from jobs.local import a_worker, wait_for
+from jobs.local import ensure_worker, wait_for
 from llm.template import PromptFormat
 from review.assignment import next_offer
 from review.corrections import save_correction
@@ -90,7 +90,7 @@ class Size:
     seeds: int = 1
     """DPO trainings on the same picks, each with a seed of its own."""
 
-    def contestants(self, model_id: int, prompt: PromptFormat) -> dict[str, ResponderSpec]:
+    def specs(self, model_id: int, prompt: PromptFormat) -> dict[str, ResponderSpec]:
         """A model's two ways to answer: drawn at random, and always the likeliest word."""
         temperatures = {"sampled": self.temperature, "greedy": 0.0}
         return {
@@ -115,7 +115,7 @@ def run_demo(*, size: Size, say: Callable[[str], None], watch: Callable[[Run], N
     with stage("Rankings of people's replies by the simulated reviewer"):
         counts = demo.rank_all()
     trained: list[tuple[int, dict[str, int]]] = []
-    with a_worker():
+    with ensure_worker():
         with stage("Training on the better replies (supervised)"):
             with session() as s:
                 base_id = register_base_model(s).id
@@ -152,14 +152,14 @@ def run_demo(*, size: Size, say: Callable[[str], None], watch: Callable[[Run], N
 
 def _create_project(size: Size) -> tuple[int, int]:
     """A project with the sample's emails and people's replies, which are invented too, and its simulated manager."""
-    about = describe_sample()
+    sample = describe_sample()
     with session() as s:
         by = ensure_reviewer(s, name=simulated.NAME, simulated=True, rule=simulated.RULE).id
         project = create_project(
             s,
             name=f"Demo {now():%Y-%m-%d %H:%M:%S} (simulated)",
-            task=f"{about['task']} A rule stands in for every person here.",
-            instructions=about["instructions"],
+            task=f"{sample['task']} A rule stands in for every person here.",
+            instructions=sample["instructions"],
             guideline=f"Simulated: {simulated.RULE}",
             by=by,
         )
@@ -180,12 +180,12 @@ class _Demo:
         """Who answers with a model, by how they answer."""
         with session() as s:
             version = s.get_one(ModelVersion, model_id)
-            what = f"{version.name} as it comes" if version.parent_id is None else version.name
+            label = f"{version.name} as it comes" if version.parent_id is None else version.name
             prompt = PromptFormat(s.get_one(Project, self.project_id).instructions)
             create = partial(create_responder, s, by=self.by, project_id=self.project_id)
             return {
-                how: create(name=f"{what}, {how}", spec=spec).id
-                for how, spec in self.size.contestants(model_id, prompt).items()
+                how: create(name=f"{label}, {how}", spec=spec).id
+                for how, spec in self.size.specs(model_id, prompt).items()
             }
 
     def generate(
@@ -226,12 +226,12 @@ class _Demo:
                 rank(s, by=self.by, comparison_id=pair.comparison_id, order=verdict.order, reason=reason)
                 counts[verdict.value] += 1
                 if verdict is Verdict.BOTH_BAD and left.responder.kind is not ResponderKind.HUMAN:
-                    worth = partial(simulated.score_reply, pair.prompt, finish_reason=None)
+                    score = partial(simulated.score_reply, pair.prompt, finish_reason=None)
                     save_correction(
                         s,
                         by=self.by,
-                        response_id=max((left, right), key=lambda reply: worth(reply.text)).id,
-                        text=max(written[" ".join(pair.prompt.split())], key=worth),
+                        response_id=max((left, right), key=lambda reply: score(reply.text)).id,
+                        text=max(written[" ".join(pair.prompt.split())], key=score),
                         reason="Simulated: the sample's reply to this email that the written rule likes better.",
                     )
                     counts["corrected"] += 1
@@ -365,18 +365,18 @@ def _describe_training(s: Session, run: TrainingRun) -> dict[str, Any]:
 
 def _win_rates(evaluation_id: int) -> list[dict[str, Any]]:
     with reading() as s:
-        outcome = load_results(s, evaluation_id=evaluation_id)
+        results = load_results(s, evaluation_id=evaluation_id)
     return [
         {
-            "candidate": outcome.candidate,
+            "candidate": results.candidate,
             "against": contrast.baseline,
-            "simulated_judge": verdicts.simulated,
+            "simulated_judge": reviewer_results.simulated,
             "win_rate": round(contrast.rate, 4),
             "low": None if isinstance(contrast.interval, CannotEstimate) else round(contrast.interval.low, 4),
             "high": None if isinstance(contrast.interval, CannotEstimate) else round(contrast.interval.high, 4),
             **{name: getattr(contrast, name) for name in ("wins", "ties", "both_bad", "losses", "n")},
-            "protocol_sha256": outcome.evaluation.protocol_sha256,
+            "protocol_sha256": results.evaluation.protocol_sha256,
         }
-        for verdicts in outcome.by_reviewers
-        for contrast in verdicts.contrasts
+        for reviewer_results in results.by_reviewers
+        for contrast in reviewer_results.contrasts
     ]

@@ -122,19 +122,15 @@ class AnsweringJob:
                 ]
             self._open = sum(len(gap.sample_numbers) for gap in gaps)
             self._total = max(run.total, self._total, self._open)
-            gaps = self._without_given_up(gaps)
+            gaps = [gap for gap in gaps if _key(gap) not in self.given_up]
             if not gaps and not self.trial:
                 gaps = [
                     gap
                     for responder_id in self.answerers
-                    for gap in self._without_given_up(
-                        find_samples_to_redraw(s, responder_id=responder_id, run_id=run.id)
-                    )
+                    for gap in find_samples_to_redraw(s, responder_id=responder_id, run_id=run.id)
+                    if _key(gap) not in self.given_up
                 ]
         return gaps
-
-    def _without_given_up(self, gaps: Sequence[MissingSamples]) -> Sequence[MissingSamples]:
-        return [gap for gap in gaps if _key(gap) not in self.given_up]
 
     def report_progress(self, stage: str) -> None:
         """Report how far the run is."""
@@ -239,10 +235,9 @@ class AnsweringJob:
 
     async def _try_gap(self, client: AsyncOpenAI, endpoint: Endpoint, gap: MissingSamples) -> GeneratedSamples | None:
         """Ask for one gap; None where that failed, which is counted."""
+        request = self.answerers[gap.responder_id].request
         try:
-            return await request_samples(
-                client, endpoint, self.answerers[gap.responder_id].request, gap, seed=self.seed
-            )
+            return await request_samples(client, endpoint, request, gap, seed=self.seed)
         except UnanswerablePrompt as problem:
             self._failures[_key(gap)] = TRIES
             self.last_problem = f"{self._describe_prompt(gap)} was refused: {problem}"
@@ -293,8 +288,8 @@ def load_answerers(s: Session, responder_ids: Collection[int]) -> dict[int, Answ
     answerers: dict[int, Answerer] = {}
     for responder in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
         weights = weights_of(responder.model_version) if responder.model_version is not None else None
-        asking = RequestSettings.of(responder, prompt_format(responder))
-        answerers[responder.id] = Answerer(responder.label, asking, weights, _read_rendering(weights))
+        request = RequestSettings.of(responder, prompt_format(responder))
+        answerers[responder.id] = Answerer(responder.label, request, weights, _read_rendering(weights))
     return answerers
 
 

@@ -144,7 +144,7 @@ def _get_assertion(s: Session, *, by: int, assertion_id: int) -> Assertion:
 
 
 def results_of(s: Session, *, response_ids: Iterable[int]) -> list[tuple[Assertion, AssertionResult]]:
-    """What the standing ones found of some responses, by assertion."""
+    """What the standing assertions found of some responses, by assertion."""
     rows = s.execute(
         select(Assertion, AssertionResult)
         .join(AssertionResult, AssertionResult.assertion_id == Assertion.id)
@@ -171,8 +171,8 @@ def find_unchecked(
 ) -> list[UncheckedResponse]:
     """Responses without a result of some standing assertion that needs no model, at most `limit`, oldest first."""
     standing = standing_assertions(s, project_id=project_id, of_meaning=False)
-    only = [] if response_ids is None else [Response.id.in_(response_ids)]
-    return load_unchecked(s, standing, [*unchecked_conditions(project_id, standing), *only], limit=limit)
+    of_these = [] if response_ids is None else [Response.id.in_(response_ids)]
+    return load_unchecked(s, standing, [*unchecked_conditions(project_id, standing), *of_these], limit=limit)
 
 
 def load_unchecked(
@@ -305,8 +305,8 @@ def failed_replies(s: Session, *, by: int, assertion_id: int, responder_id: int,
     ranking = _open_comparisons(by).where(ComparisonResponse.response_id == Response.id).correlate(Response).exists()
 
     def count(*conditions: ColumnElement[bool]) -> int:
-        counted = replies.where(*conditions).with_only_columns(func.count(Response.id)).order_by(None)
-        return s.scalar(counted) or 0
+        query = replies.where(*conditions).with_only_columns(func.count(Response.id)).order_by(None)
+        return s.scalar(query) or 0
 
     shown = s.execute(replies.where(~judging, ~ranking).limit(limit))
     to_rank_ids = s.scalars(replies.where(~judging, ranking).with_only_columns(Response.id).limit(limit)).all()

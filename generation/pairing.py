@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, groupby
+from itertools import combinations, groupby, starmap
 from typing import Any
 
 from sqlalchemy import Select, insert, select
@@ -40,7 +40,7 @@ class PairingReply:
     sample: int
     text: str
     replaces: int | None = None
-    """Id of the Reply that it replaces in a pair."""
+    """Id of the Response that it replaces in a pair."""
 
 
 def select_replies() -> Select[*tuple[Any, ...]]:
@@ -125,8 +125,8 @@ def make_comparisons(
         across = frozenset(responder_ids)
         query = query.where(Response.responder_id.in_(across))
     known = set(s.scalars(select(Comparison.key).where(Comparison.project_id == project_id)))
-    shown = load_text_filter(s, project_id=project_id)  # texts that look the same give nothing to choose
-    replies = [replace(reply, text=shown(reply.text)) for reply in (PairingReply(*row) for row in s.execute(query))]
+    filter_text = load_text_filter(s, project_id=project_id)  # texts that look the same give nothing to choose
+    replies = [replace(reply, text=filter_text(reply.text)) for reply in starmap(PairingReply, s.execute(query))]
     new: dict[str, Sequence[PairingReply]] = {}
     already = identical = empty = 0
     for group in reply_groups(replies) if together else reply_pairs(replies, across=across):

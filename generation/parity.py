@@ -72,18 +72,18 @@ def conversations() -> list[list[Message]]:
 
 def trainer_problem(ours: Sequence[TrainerView], *, bos: int | None, stops: frozenset[int]) -> str | None:
     """What is wrong with the trainer's own tokens, before any comparison; None where nothing is. Pure."""
-    for seen in ours:
-        if list(seen.whole[: len(seen.prompt)]) != list(seen.prompt):
+    for view in ours:
+        if list(view.whole[: len(view.prompt)]) != list(view.prompt):
             return (
                 "With its reply, a conversation does not begin as it does alone, so the model would learn from another "
                 "text than it meets in use. This chat template is not fit for training: choose another model."
             )
-        if has_two_bos(seen.prompt, bos):
+        if has_two_bos(view.prompt, bos):
             return (
                 "Conversations begin with two begin-of-text tokens (BOS): the template puts one in and the tokenizer "
                 "another. Take it out of the template, or set add_bos_token to false in tokenizer_config.json."
             )
-        ends = sum(token in stops for token in seen.whole[len(seen.prompt) :])
+        ends = sum(token in stops for token in view.whole[len(view.prompt) :])
         if ends != 1:
             return (
                 f"A reply has {ends} end-of-turn tokens instead of one, so the model would not learn when to "
@@ -100,27 +100,27 @@ def has_two_bos(prompt: Sequence[int], bos: int | None) -> bool:
 
 def compare_views(ours: Sequence[TrainerView], theirs: Sequence[EngineView], *, bos: int | None, dtype: str) -> Parity:
     """Compare the trainer's tokens and log-probabilities with the engine's. Pure."""
-    for seen, heard in zip(ours, theirs, strict=True):
-        if list(heard.prompt) == list(seen.prompt):
+    for trainer, engine in zip(ours, theirs, strict=True):
+        if list(engine.prompt) == list(trainer.prompt):
             continue
-        if has_two_bos(heard.prompt, bos):
+        if has_two_bos(engine.prompt, bos):
             return Parity(
                 "The engine puts a second begin-of-text token (BOS) in front of every prompt. Take it out of the "
                 "template, or set add_bos_token to false in tokenizer_config.json."
             )
         place = next(
-            (n for n, (a, b) in enumerate(zip(seen.prompt, heard.prompt, strict=False)) if a != b),
-            min(len(seen.prompt), len(heard.prompt)),
+            (n for n, (a, b) in enumerate(zip(trainer.prompt, engine.prompt, strict=False)) if a != b),
+            min(len(trainer.prompt), len(engine.prompt)),
         )
         return Parity(
             f"The engine reads other tokens than the trainer: they differ from token {place + 1} on "
-            f"({len(heard.prompt)} tokens there, {len(seen.prompt)} in training). The engine uses another tokenizer or "
-            "chat template; serve the very folder that was trained."
+            f"({len(engine.prompt)} tokens there, {len(trainer.prompt)} in training). The engine uses another "
+            "tokenizer or chat template; serve the very folder that was trained."
         )
     differences = [
         abs(a - b)
-        for seen, heard in zip(ours, theirs, strict=True)
-        for a, b in zip(seen.log_probabilities, heard.log_probabilities, strict=True)
+        for trainer, engine in zip(ours, theirs, strict=True)
+        for a, b in zip(trainer.log_probabilities, engine.log_probabilities, strict=True)
     ]
     largest, mean = max(differences), fmean(differences)
     exact = dtype == "float32"

@@ -74,33 +74,33 @@ def run(progress: Progress) -> None:
         family = parent.template_hash if parent is not None else None
     dtype = "bfloat16" if on_gpu() else "float32"
 
-    def beat(waited: float) -> None:
+    def report_wait(waited: float) -> None:
         progress.update(stage=f"Starting the engine, {waited:.0f} s so far, about a minute")
 
-    found = Parity(_still(weights.location, expected=expected, family=family))
-    if found.problem is None and select_engine() is not Engine.echo:
+    parity = Parity(_folder_problem(weights.location, expected=expected, family=family))
+    if parity.problem is None and select_engine() is not Engine.echo:
         progress.update(stage="Loading the model as the trainer does", total=2, done=0)
-        ours, bos = _seen(progress.folder, weights, dtype)
+        ours, bos = _trainer_views(progress.folder, weights, dtype)
         ending = read_end_tokens(weights.location).get("eos_token_id")
         stops = frozenset(ending if isinstance(ending, list) else [ending]) - {None}
-        found = Parity(trainer_problem(ours, bos=bos, stops=stops))
-        if found.problem is None and (select_engine() is Engine.vllm or settings().engine_url):
+        parity = Parity(trainer_problem(ours, bos=bos, stops=stops))
+        if parity.problem is None and (select_engine() is Engine.vllm or settings().engine_url):
             progress.update(stage="Starting the engine, about a minute", done=1)
-            with serve(weights, log=progress.folder / "engine.log", on_wait=beat) as (endpoint,):
-                theirs = [_heard(endpoint, one, turns) for one, turns in zip(ours, conversations(), strict=True)]
-            found = compare_views(ours, theirs, bos=bos, dtype=dtype)
-    log.info("%s", found.problem or f"No difference: {found}")
+            with serve(weights, log=progress.folder / "engine.log", on_wait=report_wait) as (endpoint,):
+                theirs = [_engine_view(endpoint, *pair) for pair in zip(ours, conversations(), strict=True)]
+            parity = compare_views(ours, theirs, bos=bos, dtype=dtype)
+    log.info("%s", parity.problem or f"No difference: {parity}")
     with session() as s:
         progress.guard(s)
         check = s.get_one(ParityCheck, progress.run_id)
-        check.passed, check.problem = found.problem is None, found.problem
+        check.passed, check.problem = parity.problem is None, parity.problem
         check.engine, check.dtype, check.tolerance = engine_version(), dtype, TOLERANCE[dtype]
-        check.conversations, check.tokens = len(CONVERSATIONS), found.tokens
-        check.largest_difference, check.mean_difference = found.largest, found.mean
+        check.conversations, check.tokens = len(CONVERSATIONS), parity.tokens
+        check.largest_difference, check.mean_difference = parity.largest, parity.mean
         progress.succeed(s)
 
 
-def _still(location: str, *, expected: str | None, family: str | None) -> str | None:
+def _folder_problem(location: str, *, expected: str | None, family: str | None) -> str | None:
     """What is wrong with the model's folder by itself."""
     template = read_template(location)
     if template is None:
@@ -123,9 +123,9 @@ def _still(location: str, *, expected: str | None, family: str | None) -> str | 
     return None
 
 
-def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[TrainerView], int | None]:
+def _trainer_views(folder: Path, weights: Weights, dtype: str) -> tuple[list[TrainerView], int | None]:
     """The conversations by the trainer's libraries, and the begin-of-text token's id."""
-    given = {
+    request = {
         "location": weights.location,
         "adapter": weights.adapter_folder,
         "dtype": dtype,
@@ -134,34 +134,33 @@ def _seen(folder: Path, weights: Weights, dtype: str) -> tuple[list[TrainerView]
         ],
     }
     file = folder / "probe.json"
-    file.write_text(json.dumps(given), encoding="utf-8")
+    file.write_text(json.dumps(request), encoding="utf-8")
     command = [sys.executable, "-m", "generation.parity_probe", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise BrokenModel(f"The model cannot be loaded as the trainer does ({said}). Is its folder whole?")
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if process.returncode != 0:
+        reason = (process.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BrokenModel(f"The model cannot be loaded as the trainer does ({reason}). Is its folder whole?")
     answer = json.loads(file.with_suffix(".seen").read_text(encoding="utf-8"))
-    return [TrainerView(**one) for one in answer["seen"]], answer["bos"]
+    return [TrainerView(**view) for view in answer["seen"]], answer["bos"]
 
 
-def _heard(endpoint: Endpoint, one: TrainerView, turns: Sequence[Message]) -> EngineView:
+def _engine_view(endpoint: Endpoint, view: TrainerView, turns: Sequence[Message]) -> EngineView:
     """One conversation by the engine: the tokens it reads, then the log-probabilities of the trainer's tokens.
 
     One request at a time: prompt log-probabilities in a mixed batch kill some engines.
     """
-    head = {"Authorization": f"Bearer {endpoint.api_key}"}
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"}
     common = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
 
     def post(path: str, **body: object) -> dict[str, object]:
-        answer = httpx.post(f"{endpoint.base_url}/{path}", json=common | body, headers=head, timeout=300)
+        answer = httpx.post(f"{endpoint.base_url}/{path}", json=common | body, headers=headers, timeout=300)
         if answer.status_code != 200:
             raise EngineFailed(f"The engine answered {answer.status_code} when checked: {answer.text[:300]}")
         return dict(answer.json())
 
     chat = post("chat/completions", messages=list(turns), **TOKEN_IDS)
-    scored = post("completions", prompt=list(one.whole), prompt_logprobs=0)
-    entries = scored["choices"][0]["prompt_logprobs"][len(one.prompt) :]  # type: ignore[index]
-    found = [
-        float(entry[str(token)]["logprob"]) for token, entry in zip(one.whole[len(one.prompt) :], entries, strict=True)
-    ]
-    return EngineView(chat["prompt_token_ids"], found)  # type: ignore[arg-type]
+    completion = post("completions", prompt=list(view.whole), prompt_logprobs=0)
+    entries = completion["choices"][0]["prompt_logprobs"][len(view.prompt) :]  # type: ignore[index]
+    reply_ids = view.whole[len(view.prompt) :]
+    logps = [float(entry[str(token)]["logprob"]) for token, entry in zip(reply_ids, entries, strict=True)]
+    return EngineView(chat["prompt_token_ids"], logps)  # type: ignore[arg-type]

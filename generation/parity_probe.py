@@ -36,19 +36,18 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
 
         model = PeftModel.from_pretrained(model, request["adapter"])
     model.eval()
-    seen = []
+    views = []
     for conversation in request["conversations"]:
         turns, reply = conversation["turns"], conversation["reply"]
         prompt = conversation_token_ids(tokenizer, turns, add_generation_prompt=True)
-        whole = conversation_token_ids(
-            tokenizer, [*turns, {"role": "assistant", "content": reply}], add_generation_prompt=False
-        )
+        with_reply = [*turns, {"role": "assistant", "content": reply}]
+        whole = conversation_token_ids(tokenizer, with_reply, add_generation_prompt=False)
         with torch.no_grad():
             logits = model(torch.tensor([whole], device=device)).logits[0].float()
         logps = torch.log_softmax(logits, dim=-1)
         reply_logps = [float(logps[n - 1, whole[n]]) for n in range(max(1, len(prompt)), len(whole))]
-        seen.append({"prompt": prompt, "whole": whole, "log_probabilities": reply_logps})
-    return {"seen": seen, "bos": tokenizer.bos_token_id, "template": tokenizer.chat_template}
+        views.append({"prompt": prompt, "whole": whole, "log_probabilities": reply_logps})
+    return {"seen": views, "bos": tokenizer.bos_token_id, "template": tokenizer.chat_template}
 
 
 if __name__ == "__main__":

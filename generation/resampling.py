@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import starmap
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -33,19 +34,19 @@ def find_samples_to_redraw(s: Session, *, responder_id: int, run_id: int) -> Seq
     A redrawn sample has its own number, so that it has its own seed and the old Response stays as it was.
     """
     responder = s.get_one(Responder, responder_id)
-    shown = load_text_filter(s, project_id=responder.project_id)
+    filter_text = load_text_filter(s, project_id=responder.project_id)
     prompts_of_run = select(Response.prompt_id).where(Response.generation_run_id == run_id)
     of_run = Response.responder_id == responder_id, Response.prompt_id.in_(prompts_of_run)
     by_prompt: dict[int, list[PairingReply]] = defaultdict(list)
-    for row in s.execute(select_replies().where(*of_run)):
-        by_prompt[row[1]].append(PairingReply(*row))
+    for reply in starmap(PairingReply, s.execute(select_replies().where(*of_run))):
+        by_prompt[reply.prompt_id].append(reply)
     prompts = {p.id: p for p in s.scalars(select(Prompt).where(Prompt.id.in_(by_prompt)))} if by_prompt else {}
     gaps: list[MissingSamples] = []
     for prompt_id, replies in sorted(by_prompt.items()):
         prompt, by_sample = prompts[prompt_id], replies_by_sample(replies)
         for sample, first in by_sample.items():
             second = by_sample.get(sample + 1)
-            if sample % 2 or second is None or not nearly_same(shown(first.text), shown(second.text)):
+            if sample % 2 or second is None or not nearly_same(filter_text(first.text), filter_text(second.text)):
                 continue
             rounds = second.sample // MOST_SAMPLES + 1
             if rounds <= MAX_REDRAWS:

@@ -71,7 +71,7 @@ def create_responder(
     if not name:
         raise Refused("The responder needs a name. Type one.")
     _refuse_taken_name(s, project_id=project_id, name=name)
-    return _store(s, project_id=project_id, name=name, contestant=spec, kept=listed)
+    return _store(s, project_id=project_id, name=name, spec=spec, listed=listed)
 
 
 def create_version(s: Session, *, by: int, responder_id: int, spec: ResponderSpec, listed: bool = True) -> Responder:
@@ -87,7 +87,7 @@ def create_version(s: Session, *, by: int, responder_id: int, spec: ResponderSpe
         raise Refused(f"Nothing differs from {old.label}. Change its prompt or how it samples.")
     root = VERSION_SUFFIX.sub("", old.name)
     number = free_number(s, project_id=old.project_id, prefix=f"{root} v", first=2)
-    new = _store(s, project_id=old.project_id, name=f"{root} v{number}", contestant=spec, kept=listed)
+    new = _store(s, project_id=old.project_id, name=f"{root} v{number}", spec=spec, listed=listed)
     new.version, new.parent_id = number, old.id
     s.flush()
     return new
@@ -117,19 +117,17 @@ def _refuse_taken_name(s: Session, *, project_id: int, name: str) -> None:
         raise AlreadyThere(f"There is a responder “{name}” already. Choose another name.")
 
 
-def normalize_spec(contestant: ResponderSpec) -> ResponderSpec:
-    """The contestant without parts that change no reply, so that equivalent contestants compare equal."""
-    prompt, model = contestant.prompt, contestant.model
+def normalize_spec(spec: ResponderSpec) -> ResponderSpec:
+    """The spec without parts that change no reply, so that equivalent specs compare equal."""
+    prompt, model = spec.prompt, spec.model
     template = prompt.user_template if (prompt.user_template or "").strip() else None
     examples = tuple((turn, reply) for turn, reply in prompt.examples if turn.strip() or reply.strip())
     tidy_prompt = PromptFormat(prompt.instructions.strip(), template, dict(prompt.fields), examples)
-    return ResponderSpec(
-        check_remote(model) if isinstance(model, RemoteModel) else model, tidy_prompt, contestant.sampling
-    )
+    return ResponderSpec(check_remote(model) if isinstance(model, RemoteModel) else model, tidy_prompt, spec.sampling)
 
 
 def spec_of(responder: Responder) -> ResponderSpec:
-    """The contestant that a model Responder was created from."""
+    """The spec that a model Responder was created from."""
     model: int | RemoteModel
     if responder.kind is ResponderKind.REMOTE:
         model = RemoteModel(
@@ -168,9 +166,9 @@ def free_number(s: Session, *, project_id: int, prefix: str, first: int) -> int:
     return next(number for number in count(first) if f"{prefix}{number}" not in names)
 
 
-def _store(s: Session, *, project_id: int, name: str, contestant: ResponderSpec, kept: bool) -> Responder:
-    contestant = normalize_spec(contestant)
-    prompt, sampling, model = contestant.prompt, contestant.sampling, contestant.model
+def _store(s: Session, *, project_id: int, name: str, spec: ResponderSpec, listed: bool) -> Responder:
+    spec = normalize_spec(spec)
+    prompt, sampling, model = spec.prompt, spec.sampling, spec.model
     if not (0 <= sampling.temperature <= 2 and 0 < sampling.top_p <= 1 and sampling.max_tokens >= 1):
         raise Refused("Temperature lies between 0 and 2, top-p above 0 up to 1, and a reply has at least one token.")
     prompt.check(prompt_columns(s, project_id=project_id))
@@ -184,7 +182,7 @@ def _store(s: Session, *, project_id: int, name: str, contestant: ResponderSpec,
         user_template=prompt.user_template,
         fields=dict(prompt.fields) or None,
         **asdict(sampling),
-        listed=kept,
+        listed=listed,
     )
     if isinstance(model, RemoteModel):
         responder.endpoint_url, responder.endpoint_model = model.url, model.model

@@ -76,14 +76,14 @@ def start_trial(
     spec = normalize_spec(spec)
     if isinstance(spec.model, int):
         refuse_unfit(s, get_model(s, spec.model))
-    responder = _find_version(s, project_id=project_id, contestant=spec)
+    responder = _find_version(s, project_id=project_id, spec=spec)
     if responder is None and base is not None:
         responder = create_version(s, by=by, responder_id=base, spec=spec, listed=False)
     elif responder is None:
         name = f"Try {free_number(s, project_id=project_id, prefix='Try ', first=1)}"
         responder = create_responder(s, by=by, project_id=project_id, name=name, spec=spec, listed=False)
-    asked = set(s.scalars(select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id == responder.id)))
-    s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=i) for i in prompt_ids if i not in asked)
+    earlier = set(s.scalars(select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id == responder.id)))
+    s.add_all(TrialPrompt(responder_id=responder.id, prompt_id=i) for i in prompt_ids if i not in earlier)
     s.flush()
     if not _has_trial_run(s, responder):
         s.add(
@@ -115,13 +115,13 @@ def list_tried_versions(s: Session, *, project_id: int) -> Sequence[TriedVersion
         .order_by(Responder.id.desc())
         .options(selectinload(Responder.examples), selectinload(Responder.model_version))
     )
-    return [TriedVersion(responder, asked, answered) for responder, asked, answered in rows]
+    return [TriedVersion(responder, prompts, answered) for responder, prompts, answered in rows]
 
 
 def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Prompt]:
     """The prompts that any of these Responders was asked on the workbench, in import order."""
-    asked = select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id.in_(responder_ids))
-    return s.scalars(select(Prompt).where(Prompt.id.in_(asked)).order_by(Prompt.id)).all()
+    prompt_ids = select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id.in_(responder_ids))
+    return s.scalars(select(Prompt).where(Prompt.id.in_(prompt_ids)).order_by(Prompt.id)).all()
 
 
 def trial_answers(s: Session, *, responder: Responder, prompt_ids: Sequence[int]) -> dict[int, Response]:
@@ -199,23 +199,24 @@ def render_for_model(s: Session, *, spec: ResponderSpec, prompt: Prompt) -> tupl
 def _check_prompts(s: Session, *, project_id: int, prompt_ids: Sequence[int]) -> None:
     if not 1 <= len(prompt_ids) <= MAX_TRIAL_PROMPTS:
         raise Refused(f"Choose 1 to {MAX_TRIAL_PROMPTS} prompts to try it on.")
-    sides = s.scalars(select(Prompt.held_out).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)).all()
-    if len(sides) != len(set(prompt_ids)):
+    query = select(Prompt.held_out).where(Prompt.id.in_(prompt_ids), Prompt.project_id == project_id)
+    held_out = s.scalars(query).all()
+    if len(held_out) != len(set(prompt_ids)):
         raise NotFound("One of these prompts is not in the project any more. Reload the page.")
-    if any(sides):
+    if any(held_out):
         raise Refused("Held-out prompts are for the blind evaluation only. Try it on training prompts.")
 
 
-def _find_version(s: Session, *, project_id: int, contestant: ResponderSpec) -> Responder | None:
-    """The version that is exactly this contestant, if there is one."""
-    model = contestant.model
+def _find_version(s: Session, *, project_id: int, spec: ResponderSpec) -> Responder | None:
+    """The version with exactly this spec, if there is one."""
+    model = spec.model
     query = select(Responder).where(Responder.project_id == project_id, Responder.kind != ResponderKind.HUMAN)
     if isinstance(model, RemoteModel):
         query = query.where(Responder.endpoint_model == model.model)
     else:
         query = query.where(Responder.model_version_id == model)
-    query = query.where(Responder.instructions == contestant.prompt.instructions).order_by(Responder.id)
-    return next((responder for responder in s.scalars(query) if spec_of(responder) == contestant), None)
+    query = query.where(Responder.instructions == spec.prompt.instructions).order_by(Responder.id)
+    return next((responder for responder in s.scalars(query) if spec_of(responder) == spec), None)
 
 
 def _has_trial_run(s: Session, responder: Responder) -> bool:

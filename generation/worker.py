@@ -42,17 +42,17 @@ log = logging.getLogger("generation.worker")
 
 
 @contextmanager
-def _open_endpoints(work: AnsweringJob, responder: Responder, engine: str | None) -> Iterator[Endpoints]:
+def _open_endpoints(job: AnsweringJob, responder: Responder, engine: str | None) -> Iterator[Endpoints]:
     """Where the models of one engine are asked, or the endpoint elsewhere, there for the length of the block."""
     if engine is None:
-        work.report_progress("Asking the endpoint")
+        job.report_progress("Asking the endpoint")
         yield {None: remote_endpoint(responder)}
         return
-    work.report_progress("Starting the engine, about a minute")
-    every = dict.fromkeys(answerer.weights for answerer in work.answerers.values() if answerer.engine == engine)
-    own = [weights for weights in every if weights is not None]
-    with serve(*own, log=work.progress.folder / "engine.log", on_wait=work.report_engine_start) as endpoints:
-        yield {weights: endpoint for weights, endpoint in zip(own, endpoints, strict=True)}  # noqa: C416
+    job.report_progress("Starting the engine, about a minute")
+    distinct = dict.fromkeys(answerer.weights for answerer in job.answerers.values() if answerer.engine == engine)
+    models = [weights for weights in distinct if weights is not None]
+    with serve(*models, log=job.progress.folder / "engine.log", on_wait=job.report_engine_start) as endpoints:
+        yield {weights: endpoint for weights, endpoint in zip(models, endpoints, strict=True)}  # noqa: C416
 
 
 def resources(run: GenerationRun) -> Resources:
@@ -61,8 +61,9 @@ def resources(run: GenerationRun) -> Resources:
 
 
 def resources_for(*responders: Responder) -> Resources:
-    """GPUs where somebody of them is a model that an engine here answers for."""
-    return Resources(gpus=gpus_wanted() if any(one.model_version_id is not None for one in responders) else 0)
+    """GPUs where one of them is a model that an engine here answers for."""
+    local = any(responder.model_version_id is not None for responder in responders)
+    return Resources(gpus=gpus_wanted() if local else 0)
 
 
 def run(progress: Progress) -> None:
@@ -70,56 +71,55 @@ def run(progress: Progress) -> None:
     for noisy in ("httpx", "httpx2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)  # a line for each request hides everything else
     with reading() as s:
-        given = s.get_one(GenerationRun, progress.run_id)
-        everybody = [given.responder, *(one.responder for one in given.companions)]
-        for one in everybody:
-            ensure_merged(one.model_version)
-        responder, answerers = given.responder, load_answerers(s, [one.id for one in everybody])
-        seed, tokens, trial, project_id = given.seed, given.tokens, given.trial, given.project_id
-    work = AnsweringJob(progress, answerers, seed, tokens, trial)
+        row = s.get_one(GenerationRun, progress.run_id)
+        responders = [row.responder, *(companion.responder for companion in row.companions)]
+        for responder in responders:
+            ensure_merged(responder.model_version)
+        first, answerers = row.responder, load_answerers(s, [responder.id for responder in responders])
+        job, project_id = AnsweringJob(progress, answerers, row.seed, row.tokens, row.trial), row.project_id
     deaths = 0
     while True:
-        while gaps := work.list_missing():
-            answered = work.answered
+        while gaps := job.list_missing():
+            answered = job.answered
             # one engine for all, unless the settings changed since they were put together
-            engine = work.answerers[gaps[0].responder_id].engine
+            engine = job.answerers[gaps[0].responder_id].engine
             try:
-                _answer_all(work, responder, engine, gaps)
+                _answer_all(job, first, engine, gaps)
             except EngineDied:
-                deaths = 1 if work.answered > answered else deaths + 1
+                deaths = 1 if job.answered > answered else deaths + 1
                 if deaths > RESTARTS:
-                    raise EngineFailed(_describe_death(responder, engine, progress, deaths)) from None
+                    raise EngineFailed(_describe_death(first, engine, progress, deaths)) from None
                 log.warning("The engine died; it is started again (%d of %d).", deaths, RESTARTS)
                 if engine is None:
                     time.sleep(WAIT * deaths)  # an endpoint elsewhere is not ours to restart
-        if _finished(work, project_id=project_id):
+        if _finish(job, project_id=project_id):
             return
 
 
-def _answer_all(work: AnsweringJob, responder: Responder, engine: str | None, gaps: Sequence[MissingSamples]) -> None:
+def _answer_all(job: AnsweringJob, responder: Responder, engine: str | None, gaps: Sequence[MissingSamples]) -> None:
     """Ask until nothing is left; the workbench's engine then waits a while for more. Raises `EngineDied`."""
 
     def own(gaps: Sequence[MissingSamples]) -> Sequence[MissingSamples]:
-        return [gap for gap in gaps if work.answerers[gap.responder_id].engine == engine]
+        return [gap for gap in gaps if job.answerers[gap.responder_id].engine == engine]
 
-    with _open_endpoints(work, responder, engine) as endpoints:
+    with _open_endpoints(job, responder, engine) as endpoints:
         while gaps := own(gaps):
             if all(gap.replaces_id is not None for gap in gaps):
-                work.report_progress("Drawing again what came out nearly the same")
-            work.answer(endpoints, gaps)
-            gaps = work.list_missing()
-            if not own(gaps) and work.trial and all(endpoint.started_here for endpoint in endpoints.values()):
-                gaps = _wait_for_more(work)
+                job.report_progress("Drawing again what came out nearly the same")
+            job.answer(endpoints, gaps)
+            gaps = job.list_missing()
+            if not own(gaps) and job.trial and all(endpoint.started_here for endpoint in endpoints.values()):
+                gaps = _wait_for_more(job)
 
 
-def _wait_for_more(work: AnsweringJob) -> Sequence[MissingSamples]:
+def _wait_for_more(job: AnsweringJob) -> Sequence[MissingSamples]:
     """What the workbench asks next; nothing when the time is over, or as soon as another run waits for the machine."""
     until = time.monotonic() + LINGER
     while (left := until - time.monotonic()) > 0 and not _others_wait():
-        if gaps := work.list_missing():
+        if gaps := job.list_missing():
             return gaps
-        if work.seconds_since_report > 2:
-            work.report_progress(f"Ready for more; the engine stays for another {left:.0f} s")
+        if job.seconds_since_report > 2:
+            job.report_progress(f"Ready for more; the engine stays for another {left:.0f} s")
         time.sleep(LOOK)
     return []
 
@@ -129,70 +129,70 @@ def _others_wait() -> bool:
         return s.scalar(select(Run.id).where(Run.status == RunStatus.QUEUED, Run.kind.in_(HEAVY)).limit(1)) is not None
 
 
-def _finished(work: AnsweringJob, *, project_id: int) -> bool:
+def _finish(job: AnsweringJob, *, project_id: int) -> bool:
     """End the run, and offer each Responder's own pairs; False where the workbench asked for more just now."""
-    progress = work.progress
-    if not work.trial:
-        _check_all(work, project_id=project_id)
-        _compare_meanings(work, project_id=project_id)
-        work.report_progress("Offering pairs")
+    progress = job.progress
+    if not job.trial:
+        _check_all(job, project_id=project_id)
+        _compare_meanings(job, project_id=project_id)
+        job.report_progress("Offering pairs")
     with session() as s:
         progress.guard(s)
-        if work.trial:
-            if work.list_missing():
+        if job.trial:
+            if job.list_missing():
                 return False
         else:
             saved = s.scalar(select(func.count()).where(Response.generation_run_id == progress.run_id))
-            if work.given_up and not saved:
-                raise EngineFailed(f"No prompt could be answered. {work.last_problem}")
+            if job.given_up and not saved:
+                raise EngineFailed(f"No prompt could be answered. {job.last_problem}")
             apply_classifiers(s, project_id=project_id)
-            for responder_id, answerer in work.answerers.items():
-                made = make_comparisons(s, project_id=project_id, responder_ids=[responder_id])
+            for responder_id, answerer in job.answerers.items():
+                counts = make_comparisons(s, project_id=project_id, responder_ids=[responder_id])
                 log.info(
                     "%s: %d pairs offered for ranking, %d with the same words left out, %d with nearly the same.",
                     answerer.label,
-                    made.created,
-                    made.identical,
-                    made.near_identical,
+                    counts.created,
+                    counts.identical,
+                    counts.near_identical,
                 )
         progress.succeed(s)
     return True
 
 
-def _check_all(work: AnsweringJob, *, project_id: int) -> None:
+def _check_all(job: AnsweringJob, *, project_id: int) -> None:
     """Look at every new response by the project's assertions, a few at a time: an expression may take its while."""
     with reading() as s:
-        run_id = work.progress.run_id
+        run_id = job.progress.run_id
         new = s.scalars(select(Response.id).where(Response.generation_run_id == run_id).order_by(Response.id)).all()
     for start in range(0, len(new), CHECKED_AT_ONCE):
         with session() as s:
-            work.progress.guard(s)
+            job.progress.guard(s)
             check_new(s, project_id=project_id, response_ids=new[start : start + CHECKED_AT_ONCE])
-        if work.seconds_since_report > 1:
-            work.report_progress(f"Checking replies, {start:,} of {len(new):,}")
+        if job.seconds_since_report > 1:
+            job.report_progress(f"Checking replies, {start:,} of {len(new):,}")
 
 
-def _compare_meanings(work: AnsweringJob, *, project_id: int) -> None:
+def _compare_meanings(job: AnsweringJob, *, project_id: int) -> None:
     """Measure how near this run's replies are to people's, where an assertion asks for it.
 
     The replies are saved by now, so what goes wrong here fails no run: the Check page has a button for what is left.
     """
-    progress = work.progress
+    progress = job.progress
     with reading() as s:
         if not similarity.count_uncompared(s, project_id=project_id, run_id=progress.run_id):
             return
     if missing := similarity.missing_packages():
         log.warning("%s", missing_package("Comparing meanings", *missing))
         return
-    work.report_progress("Comparing meanings, loading the model")
+    job.report_progress("Comparing meanings, loading the model")
     try:
         embed = similarity.sentence_embeddings()
     except (OSError, ImportError, RuntimeError, ValueError):
         log.exception("Meanings were not compared, since the model for it does not load. Try again on the Check page.")
         return
-    for now in similarity.compare(project_id, embed, run_id=progress.run_id, fence=progress.guard):
-        if work.seconds_since_report > 1:
-            work.report_progress(f"Comparing meanings, {now.done:,} of {now.total:,}")
+    for compared in similarity.compare(project_id, embed, run_id=progress.run_id, fence=progress.guard):
+        if job.seconds_since_report > 1:
+            job.report_progress(f"Comparing meanings, {compared.done:,} of {compared.total:,}")
 
 
 def _describe_death(responder: Responder, engine: str | None, progress: Progress, deaths: int) -> str:

@@ -26,7 +26,7 @@ def _grams(texts: Sequence[str]) -> csr_matrix:
     return csr_matrix(vectorizer.transform(texts))
 
 
-def _alike(grams: csr_matrix, others: csr_matrix, near: float) -> Iterator[tuple[int, int, float]]:
+def _find_similar(grams: csr_matrix, others: csr_matrix, near: float) -> Iterator[tuple[int, int, float]]:
     """Row of `grams`, row of `others` and their similarity, wherever that is at least `near`."""
     for start in range(0, grams.shape[0], _CHUNK):
         similarity = (grams[start : start + _CHUNK] @ others.T).tocoo()
@@ -40,7 +40,7 @@ def similar_pairs(texts: Sequence[str], *, near: float = MIN_SIMILARITY) -> list
     if len(texts) < 2:
         return []
     grams = _grams(texts)
-    return [match for match in _alike(grams, grams, near) if match[0] < match[1]]
+    return [match for match in _find_similar(grams, grams, near) if match[0] < match[1]]
 
 
 def cluster_labels(texts: Sequence[str]) -> list[int]:
@@ -55,6 +55,6 @@ def find_near_duplicates(texts: Sequence[str], others: Sequence[str]) -> list[li
     """For each text the indexes of the others that nearly repeat it."""
     indexes: list[list[int]] = [[] for _ in texts]
     if texts and others:
-        for i, j, _ in _alike(_grams(texts), _grams(others), MIN_SIMILARITY):
+        for i, j, _ in _find_similar(_grams(texts), _grams(others), MIN_SIMILARITY):
             indexes[i].append(j)
     return indexes

@@ -112,7 +112,7 @@ def plan_import(s: Session, *, project_id: int, table: Table, mapping: ColumnMap
         row = rows[prompt.row_number]
         if row.number in left_out:
             continue
-        pick, pick_problem = _read_pick(row, mapping, prompt.held_out)
+        pick, pick_problem = _find_pick(row, mapping, prompt.held_out)
         problems += [pick_problem] if pick_problem else []
         replies = {
             " ".join(name.split()): row.values[column]
@@ -199,7 +199,7 @@ def _draw_share(prompts: Sequence[Prompt], labels: Sequence[int], mapping: Colum
     return [label in drawn for label in labels]
 
 
-def _read_pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, RowProblem | None]:
+def _find_pick(row: TableRow, mapping: ColumnMapping, held_out: bool) -> tuple[str | Verdict | None, RowProblem | None]:
     cell = _cell(row, mapping.picked)
     if not cell:
         return None, None

@@ -100,7 +100,7 @@ def save_import(
             _offer_pairs(s, prompt, list(responses.values()), shown)
         elif picker_id is not None:
             saved_rankings += _save_pick(s, prompt, responses, planned, picker_id, prompt_set.id)
-    done = ImportResult(
+    result = ImportResult(
         prompts=len(new_prompts),
         held_out=sum(prompt.held_out for prompt in new_prompts),
         responses=saved_responses,
@@ -108,10 +108,10 @@ def save_import(
         skipped=plan.skipped,
         routed=route_prompts(s, project_id=project_id, prompt_ids=[prompt.id for prompt in new_prompts]),
     )
-    if done.nothing_new:
+    if result.nothing_new:
         s.delete(prompt_set)
         s.flush()
-    return done, plan
+    return result, plan
 
 
 def _ensure_picker(s: Session, *, project_id: int, mapping: ColumnMapping) -> int:

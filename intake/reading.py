@@ -59,9 +59,9 @@ def read_table(content: bytes, *, file_name: str, max_cell: int) -> Table:
         raise BadFile(f"{file_name} is empty. Choose a file with a header line and at least one row.")
     ending = file_name.rsplit(".", 1)[-1].lower()
     if ending in ("jsonl", "ndjson", "json"):
-        columns, rows, problems = _jsonl(text)
+        columns, rows, problems = _read_jsonl(text)
     elif ending in ("csv", "tsv", "txt"):
-        columns, rows, problems = _csv(text, file_name)
+        columns, rows, problems = _read_csv(text, file_name)
     else:
         raise BadFile(f"{file_name} is neither CSV nor JSONL. Save it as one of the two and give it that ending.")
     if not columns:
@@ -94,7 +94,7 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
+def _read_csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
     csv.field_size_limit(2**31 - 1)  # the limit on cells is ours, and names the row
     header = text.lstrip("\n").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)
@@ -129,7 +129,7 @@ def _check_header(columns: list[str], file_name: str) -> None:
         raise BadFile(f"{file_name}: two columns are named “{sorted(twice)[0]}”. Give every column its own name.")
 
 
-def _jsonl(text: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
+def _read_jsonl(text: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
     columns: dict[str, None] = {}
     rows: list[TableRow] = []
     problems: list[RowProblem] = []

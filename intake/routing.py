@@ -231,11 +231,11 @@ def _search(
     expression = compile_rule(pattern)
     query = select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.project_id == project_id).order_by(Prompt.id)
     chunks = [query] if prompt_ids is None else [query.where(Prompt.id.in_(ids)) for ids in _chunks(prompt_ids)]
-    doubts = 0
+    timeouts = 0
     for chunk in chunks:
         for prompt_id, text, context in s.execute(chunk).all():
-            match = matches_pattern(expression, text, context) if doubts < MAX_TIMEOUTS else None
-            doubts += match is None
+            match = matches_pattern(expression, text, context) if timeouts < MAX_TIMEOUTS else None
+            timeouts += match is None
             yield prompt_id, text, match
 
 
@@ -263,9 +263,7 @@ def compile_rule(pattern: str) -> Any:
 def matches_pattern(pattern: Any, text: str, context: str | None = None) -> bool | None:
     """Whether a compiled pattern is found in the text or its context; None where it takes too long to tell."""
     try:
-        return any(
-            pattern.search(part, timeout=PATTERN_TIMEOUT) is not None for part in (text, context) if part is not None
-        )
+        return any(pattern.search(part, timeout=PATTERN_TIMEOUT) for part in (text, context) if part is not None)
     except TimeoutError:
         return None
 

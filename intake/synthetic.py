@@ -65,7 +65,7 @@ class SyntheticPrompts:
         """Counts, for people."""
         sentences = f"{len(self.prompts):,} synthetic prompts."
         if self.left_out:
-            sentences += " Left out: " + "; ".join(f"{n:,} {why.words}" for why, n in self.left_out.items()) + "."
+            sentences += " Left out: " + "; ".join(f"{n:,} {cause.words}" for cause, n in self.left_out.items()) + "."
         if self.routed:
             sentences += f" {self.routed:,} go to people, by the rules on the Route page."
         return sentences
@@ -106,7 +106,7 @@ def plan_variations(s: Session, *, project_id: int, variation: Variation) -> Syn
         else:
             changed.append((text, parent))
     new = _select_new(s, project_id, changed, left_out)
-    return SyntheticPrompts(_drop_held_out(s, project_id, new, left_out), _sort_reasons(left_out))
+    return SyntheticPrompts(_drop_held_out(s, project_id, new, left_out), _sort_causes(left_out))
 
 
 def save_variations(s: Session, *, by: int, project_id: int, variation: Variation) -> SyntheticPrompts:
@@ -116,8 +116,8 @@ def save_variations(s: Session, *, by: int, project_id: int, variation: Variatio
     """
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     lock_project(s, project_id=project_id)
-    made = plan_variations(s, project_id=project_id, variation=variation)
-    return _save(s, made, by=by, project_id=project_id, name=f"synthetic: {variation.way.words}", made_by_id=None)
+    plan = plan_variations(s, project_id=project_id, variation=variation)
+    return _save(s, plan, by=by, project_id=project_id, name=f"synthetic: {variation.way.words}", made_by_id=None)
 
 
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
@@ -183,7 +183,7 @@ def plan_model_prompts(s: Session, *, project_id: int, responder_id: int) -> Syn
         else:
             written.append((text, parent))
     new = _drop_held_out(s, project_id, _select_new(s, project_id, written, left_out), left_out)
-    return SyntheticPrompts(_drop_near(s, project_id, new, left_out), _sort_reasons(left_out))
+    return SyntheticPrompts(_drop_near(s, project_id, new, left_out), _sort_causes(left_out))
 
 
 def save_model_prompts(s: Session, *, by: int, project_id: int, responder_id: int) -> SyntheticPrompts:
@@ -193,9 +193,9 @@ def save_model_prompts(s: Session, *, by: int, project_id: int, responder_id: in
     """
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     lock_project(s, project_id=project_id)
-    made = plan_model_prompts(s, project_id=project_id, responder_id=responder_id)
+    plan = plan_model_prompts(s, project_id=project_id, responder_id=responder_id)
     name = f"synthetic: by {_find_writer(s, project_id, responder_id).label}"
-    return _save(s, made, by=by, project_id=project_id, name=name, made_by_id=responder_id)
+    return _save(s, plan, by=by, project_id=project_id, name=name, made_by_id=responder_id)
 
 
 def _find_writer(s: Session, project_id: int, responder_id: int) -> Responder:
@@ -226,43 +226,43 @@ def _select_new(
 
 
 def _drop_held_out(
-    s: Session, project_id: int, made: Sequence[SyntheticPrompt], left_out: Counter[LeftOutCause]
+    s: Session, project_id: int, prompts: Sequence[SyntheticPrompt], left_out: Counter[LeftOutCause]
 ) -> list[SyntheticPrompt]:
     held_out = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id, Prompt.held_out)).all()
-    near = find_near_duplicates([prompt.text for prompt in made], held_out)
+    near = find_near_duplicates([prompt.text for prompt in prompts], held_out)
     left_out[LeftOutCause.HELD_OUT] += sum(map(bool, near))
-    return [prompt for prompt, others in zip(made, near, strict=True) if not others]
+    return [prompt for prompt, others in zip(prompts, near, strict=True) if not others]
 
 
 def _drop_near(
-    s: Session, project_id: int, made: Sequence[SyntheticPrompt], left_out: Counter[LeftOutCause]
+    s: Session, project_id: int, prompts: Sequence[SyntheticPrompt], left_out: Counter[LeftOutCause]
 ) -> list[SyntheticPrompt]:
     """Leave out what nearly repeats a prompt of the project, or one that stands before it here."""
-    texts = [prompt.text for prompt in made]
+    texts = [prompt.text for prompt in prompts]
     known = s.scalars(select(Prompt.text).where(Prompt.project_id == project_id)).all()
     dropped = {index for index, others in enumerate(find_near_duplicates(texts, known)) if others}
     for first, second, _ in sorted(similar_pairs(texts)):
         if first not in dropped:
             dropped.add(second)
     left_out[LeftOutCause.NEAR] += len(dropped)
-    return [prompt for index, prompt in enumerate(made) if index not in dropped]
+    return [prompt for index, prompt in enumerate(prompts) if index not in dropped]
 
 
-def _sort_reasons(left_out: Counter[LeftOutCause]) -> Mapping[LeftOutCause, int]:
-    return {why: left_out[why] for why in LeftOutCause if left_out[why]}
+def _sort_causes(left_out: Counter[LeftOutCause]) -> Mapping[LeftOutCause, int]:
+    return {cause: left_out[cause] for cause in LeftOutCause if left_out[cause]}
 
 
 def _save(
-    s: Session, made: SyntheticPrompts, *, by: int, project_id: int, name: str, made_by_id: int | None
+    s: Session, plan: SyntheticPrompts, *, by: int, project_id: int, name: str, made_by_id: int | None
 ) -> SyntheticPrompts:
-    if not made.prompts:
-        raise Refused(f"Nothing new would come of it, so nothing was added. {made.sentence}")
-    texts = json.dumps([prompt.text for prompt in made.prompts], ensure_ascii=False)
+    if not plan.prompts:
+        raise Refused(f"Nothing new would come of it, so nothing was added. {plan.sentence}")
+    texts = json.dumps([prompt.text for prompt in plan.prompts], ensure_ascii=False)
     prompt_set = PromptSet(
         project_id=project_id,
         file_name=name,
         sha256=hashlib.sha256(texts.encode()).hexdigest(),
-        row_count=len(made.prompts),
+        row_count=len(plan.prompts),
         imported_by_id=by,
     )
     s.add(prompt_set)
@@ -283,9 +283,9 @@ def _save(
             parent_id=prompt.parent.id,
             made_by_id=made_by_id,
         )
-        for number, prompt in enumerate(made.prompts, start=1)
+        for number, prompt in enumerate(plan.prompts, start=1)
     ]
     s.add_all(prompts)
     s.flush()
     routed = route_prompts(s, project_id=project_id, prompt_ids=[prompt.id for prompt in prompts])
-    return SyntheticPrompts(made.prompts, made.left_out, routed)
+    return SyntheticPrompts(plan.prompts, plan.left_out, routed)

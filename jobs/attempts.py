@@ -101,26 +101,26 @@ def hand_back(progress: Progress) -> None:
 def why(exit_status: int, tail: str) -> str:
     """Why an attempt ended without saying so: a sentence, then the tail of its log where that can help."""
     if DISK_FULL.search(tail):
-        return disk_full()
+        return disk_full_sentence()
     if exit_status == -signal.SIGKILL:
-        said = "The system killed the process, most likely because memory ran out."
+        sentence = "The system killed the process, most likely because memory ran out."
     elif exit_status < 0:
-        said = f"The process was ended by signal {signal.Signals(-exit_status).name}."
+        sentence = f"The process was ended by signal {signal.Signals(-exit_status).name}."
     elif exit_status == 0:
-        said = "The process ended before its work was finished."
+        sentence = "The process ended before its work was finished."
     else:
-        said = "The process stopped because of an error that it did not expect."
-    return f"{said} Press Try again; if it happens again, the end of its log says more:\n\n{tail}".strip()
+        sentence = "The process stopped because of an error that it did not expect."
+    return f"{sentence} Press Try again; if it happens again, the end of its log says more:\n\n{tail}".strip()
 
 
-def worker_failed(problem: Exception) -> str:
+def worker_failed_sentence(problem: Exception) -> str:
     """The sentence for an attempt that the worker itself could not carry."""
     if DISK_FULL.search(str(problem)):
-        return disk_full()
+        return disk_full_sentence()
     return f"The worker could not carry the run: {problem}. Press Try again; if it happens again, see the worker's log."
 
 
-def disk_full() -> str:
+def disk_full_sentence() -> str:
     """The sentence for a disk without room."""
     return f"The disk is full: free some space under {settings().home.resolve()}, then press Try again."
 

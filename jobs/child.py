@@ -24,7 +24,7 @@ from errors import NotFound, PickwellError, Refused, to_type
 from jobs.database import check_database
 from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress, RunLost
-from jobs.runs import kind_called, the_run
+from jobs.runs import find_kind, the_run
 
 HANDED_ON = "PICKWELL_HANDED_ON"
 """Environment variable of a job on a cluster: the file with the rest of its environment, see `jobs.ray_job`."""
@@ -74,14 +74,14 @@ def carry(progress: Progress, stage: Callable[[Progress], None]) -> int:
     return 0
 
 
-def attempt_named(arguments: Sequence[str]) -> Progress:
+def parse_attempt(arguments: Sequence[str]) -> Progress:
     """The attempt that the arguments name. Raises `NotFound`, `DatabaseProblem` and `Refused`."""
     match arguments:
         case [kind, run_id, attempt] if run_id.isdecimal() and attempt.isdecimal():
             progress = Progress(kind, int(run_id), int(attempt))
         case _:
             raise Refused("Say which attempt it is: python -m jobs.child KIND RUN_ID ATTEMPT, the last two as numbers.")
-    kind_called(kind)
+    find_kind(kind)
     check_database()
     with reading() as s:
         run = the_run(s, progress.run_id)
@@ -143,13 +143,13 @@ def main(arguments: Sequence[str]) -> int:
     os.environ |= QUIET
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        progress = attempt_named(arguments)
+        progress = parse_attempt(arguments)
     except PickwellError as problem:
         print(problem, file=sys.stderr)
         return 2
     if on_cluster:
         threading.Thread(target=end_once_alone, args=(progress,), daemon=True).start()
-    return carry(progress, importlib.import_module(kind_called(progress.kind).module).run)
+    return carry(progress, importlib.import_module(find_kind(progress.kind).module).run)
 
 
 if __name__ == "__main__":

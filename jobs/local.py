@@ -17,7 +17,7 @@ PATIENCE = 30.0
 
 
 @contextmanager
-def a_worker() -> Iterator[None]:
+def ensure_worker() -> Iterator[None]:
     """A worker process for the length of the block; one that runs already is used and left alone."""
     with reading() as s:
         if worker_alive(s):
@@ -42,17 +42,17 @@ def wait_for(run_id: int, *, watch: Callable[[Run], None] = lambda run: None) ->
     Raises the kind's error with the run's own sentence when it failed or was cancelled, and `Refused` when no worker
     has been alive for `PATIENCE` seconds.
     """
-    seen_alive = time.monotonic()
+    alive_at = time.monotonic()
     while True:
         with reading() as s:
             run = the_run(s, run_id)
-            carried = worker_alive(s)
+            alive = worker_alive(s)
         watch(run)
         if run.status.ended:
             break
-        if carried:
-            seen_alive = time.monotonic()
-        elif time.monotonic() - seen_alive > PATIENCE:
+        if alive:
+            alive_at = time.monotonic()
+        elif time.monotonic() - alive_at > PATIENCE:
             raise Refused(
                 f"No worker is alive, so the {run.kind} run {run_id} waits. Start one with {to_type('run')}: it goes "
                 f"on from here. The end of {settings().home / 'worker.log'} may say why."

@@ -80,19 +80,19 @@ class Group:
         """Whoever still runs of the group: same group or session, or a descendant of the leader; zombies are gone."""
         if self.boot != boot_id():
             return []
-        found: set[psutil.Process] = set()
+        members: set[psutil.Process] = set()
         with suppress(*GONE):
             leader = psutil.Process(self.leader)
             if not self._is_leader(leader):
                 return []  # the system gives a number out again only when no group or session has it
-            found.update(leader.children(recursive=True))
+            members.update(leader.children(recursive=True))
         for pid in psutil.pids():
             with suppress(*GONE, PermissionError):
                 if self.leader in (os.getpgid(pid), os.getsid(pid)):
                     process = psutil.Process(pid)
                     if process.create_time() >= self.started - SAME_START:
-                        found.add(process)
-        return [process for process in found if _runs(process)]
+                        members.add(process)
+        return [process for process in members if _runs(process)]
 
     def end(self, *, grace: float, hurry: threading.Event | None = None, patience: float = 10.0) -> bool:
         """Ask every member to end, wait ``grace`` seconds, kill who is left; True when all are gone.

@@ -51,10 +51,10 @@ class Progress:
 
         ``columns`` are further columns of the run. Raises `RunLost` when the attempt no longer owns the run.
         """
-        said = {"stage": stage, "done": done, "total": total}
-        columns |= {name: value for name, value in said.items() if value is not None}
+        standing = {"stage": stage, "done": done, "total": total}
+        columns |= {name: value for name, value in standing.items() if value is not None}
         with session() as s:
-            self._mine(s)
+            self._lock_own_run(s)
             self._write(s, beat_at=now(), **columns)
 
     def guard(self, s: Session) -> None:
@@ -63,7 +63,7 @@ class Progress:
         Called first in the transaction that saves results: the row stays locked until it ends, so that a worker that
         takes the run over waits for it or makes it fail, never both.
         """
-        if self._mine(s):
+        if self._lock_own_run(s):
             raise self._lost()
 
     def succeed(self, s: Session) -> None:
@@ -76,7 +76,7 @@ class Progress:
         self.guard(s)
         self._write(s, status=RunStatus.FAILED, finished_at=now(), stage="", error=error)
 
-    def _mine(self, s: Session) -> bool:
+    def _lock_own_run(self, s: Session) -> bool:
         """Lock the run and say whether somebody asked to cancel it; raises `RunLost` where it is not this attempt's."""
         mine = (Run.id == self.run_id, Run.attempt == self.attempt, Run.status == RunStatus.RUNNING)
         cancelled = s.scalar(select(Run.cancel_requested).where(*mine).with_for_update())

@@ -74,7 +74,7 @@ class Machine:
 class JobState:
     """How a job stands, in Ray's words."""
 
-    state: str
+    status: str
     """PENDING, RUNNING or one of `ENDED`."""
     exit_status: int | None = None
     """Of its command, once that has ended; none where Ray itself gave it up."""
@@ -88,7 +88,7 @@ class Job:
         """Without an attempt and its command line it is another worker's, which may have submitted it or not."""
         self._url, self._progress, self._line = url, progress, line
         self.address, _, self.name = url.rpartition(JOBS)
-        self._submitted, self._heard, self._standing = False, time.monotonic(), JobState("PENDING")
+        self._submitted, self._heard_at, self._state = False, time.monotonic(), JobState("PENDING")
 
     @cached_property
     def _cluster(self) -> "Cluster":
@@ -107,23 +107,23 @@ class Job:
     def wait(self, seconds: float) -> int | None:
         """Look at the job, which is submitted at the first look that the cluster answers; see `Processes.wait`."""
         try:
-            self._standing = self._look()
-            self._heard = time.monotonic()
+            self._state = self._look()
+            self._heard_at = time.monotonic()
         except Silence as problem:
-            if time.monotonic() - self._heard > PATIENCE:
+            if time.monotonic() - self._heard_at > PATIENCE:
                 raise ClusterRefuses(self._no_answer(problem)) from None
-        if self._standing.state not in ENDED:
+        if self._state.status not in ENDED:
             time.sleep(seconds)
             return None
-        return 0 if self._standing.state == "SUCCEEDED" else self._standing.exit_status or 1
+        return 0 if self._state.status == "SUCCEEDED" else self._state.exit_status or 1
 
     def _look(self) -> JobState:
-        standing = self._cluster.look(self.name)
-        if standing is None and not self._submitted and self._progress is not None:
+        state = self._cluster.look(self.name)
+        if state is None and not self._submitted and self._progress is not None:
             self._submit(self._progress)
-            standing = JobState("PENDING")
+            state = JobState("PENDING")
         self._submitted = True
-        return standing or JobState("STOPPED")  # a cluster that was started anew knows it no more
+        return state or JobState("STOPPED")  # a cluster that was started anew knows it no more
 
     def _submit(self, progress: Progress) -> None:
         machines = self._cluster.machines()
@@ -134,7 +134,7 @@ class Job:
         self.handed.parent.mkdir(mode=0o700, exist_ok=True)
         self.handed.unlink(missing_ok=True)
         with os.fdopen(os.open(self.handed, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(handed_on(), file)
+            json.dump(job_environment(), file)
         self._cluster.submit(
             self.name,
             command=job_command(self._line, handed=self.handed, log=progress.log),
@@ -147,7 +147,7 @@ class Job:
         deadline = time.monotonic() + grace + STOPPING
         told = False
         try:
-            while (standing := self._cluster.look(self.name)) is not None and standing.state not in ENDED:
+            while (state := self._cluster.look(self.name)) is not None and state.status not in ENDED:
                 if time.monotonic() > deadline:
                     raise StillThere(
                         f"The job {self.name} on the Ray cluster at {self.address} does not stop. Stop it there, then "
@@ -168,18 +168,16 @@ class Job:
                 f"The Ray cluster does not see the home {settings().home.resolve()}. Put PICKWELL_HOME on a file "
                 "system that every machine of the cluster has under the same path, and press Try again."
             )
-        if self._standing.state == "STOPPED":
+        if self._state.status == "STOPPED":
             return "The job was stopped on the Ray cluster. Press Try again: it goes on from where it was."
         if "ModuleNotFoundError" in tail:
-            said = (
-                "The Ray cluster's Python lacks a package: install requirements/train.txt there, and press Try again."
-            )
-        elif self._standing.state == "FAILED" and self._standing.exit_status is None:
-            said = "The job on the Ray cluster failed. Press Try again; if it happens again, Ray and its log say more:"
-            tail = f"{self._standing.words}\n\n{tail}"
+            why = "The Ray cluster's Python lacks a package: install requirements/train.txt there, and press Try again."
+        elif self._state.status == "FAILED" and self._state.exit_status is None:
+            why = "The job on the Ray cluster failed. Press Try again; if it happens again, Ray and its log say more:"
+            tail = f"{self._state.words}\n\n{tail}"
         else:
             return None
-        return f"{said}\n\n{tail}".strip()
+        return f"{why}\n\n{tail}".strip()
 
     def _no_answer(self, problem: Exception) -> str:
         return (
@@ -236,27 +234,27 @@ def job_command(line: Sequence[str], *, handed: Path, log: Path) -> str:
     )
 
 
-def handed_on() -> dict[str, str]:
+def job_environment() -> dict[str, str]:
     """The settings, the keys of endpoints and the hub's token, for a job's environment.
 
     What a job is submitted with can be seen by everybody who sees the cluster, so they go by a file that only this
     user may read and that the job removes as it begins.
     """
-    around = {**dotenv_values(ENV_FILE), **os.environ}
-    given = {name: value for name, value in around.items() if value and name.startswith("PICKWELL_")}
+    environment = {**dotenv_values(ENV_FILE), **os.environ}
+    own = {name: value for name, value in environment.items() if value and name.startswith("PICKWELL_")}
     here = settings().whole_paths() | {"PICKWELL_DATABASE_URL": settings().url}
     also = {name: os.environ[name] for name in ALSO_HANDED if name in os.environ}
-    return {name: value for name, value in (given | here | also).items() if name not in STAY}
+    return {name: value for name, value in (own | here | also).items() if name not in STAY}
 
 
 def sent_along(root: Path) -> dict[str, Any]:
     """The program as Ray sends it to the cluster: the folders that a run needs and the modules beside them."""
-    stays = [
-        f"/{place.name}"
-        for place in sorted(root.iterdir())
-        if not (place.is_dir() and place.name in NEEDED) and not (place.is_file() and place.suffix == ".py")
+    excluded = [
+        f"/{path.name}"
+        for path in sorted(root.iterdir())
+        if not (path.is_dir() and path.name in NEEDED) and not (path.is_file() and path.suffix == ".py")
     ]
-    return {"working_dir": str(root), "excludes": [*stays, "__pycache__"]}
+    return {"working_dir": str(root), "excludes": [*excluded, "__pycache__"]}
 
 
 def connected(address: str) -> "Cluster":

@@ -83,7 +83,7 @@ class Resources:
     gpus: int = 0
 
 
-def kind_called(name: str) -> Kind:
+def find_kind(name: str) -> Kind:
     """The kind with that short name. Raises `NotFound`."""
     if name not in KINDS:
         raise NotFound(f"There is no kind of run called {name}; there are {', '.join(KINDS)}.")
@@ -94,10 +94,10 @@ def strangers(s: Session) -> list[str]:
     """A sentence for each run under way whose kind this version does not know; none is touched."""
     under_way = Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING))
     unknown = select(Run.id, Run.kind).where(under_way, Run.kind.not_in(KINDS)).order_by(Run.id)
-    return [_stranger(run_id, kind) for run_id, kind in s.execute(unknown)]
+    return [_unknown_kind_sentence(run_id, kind) for run_id, kind in s.execute(unknown)]
 
 
-def _stranger(run_id: int, kind: str) -> str:
+def _unknown_kind_sentence(run_id: int, kind: str) -> str:
     return f"This version does not know the kind “{kind}” of run {run_id} and leaves it alone. Update the program."
 
 
@@ -110,7 +110,7 @@ def the_run(s: Session, run_id: int, *, lock: bool = False) -> Run:
     if kind is None:
         raise NotFound(f"Run {run_id} is not there (any more).")
     if kind not in KINDS:
-        raise DatabaseProblem(_stranger(run_id, kind))
+        raise DatabaseProblem(_unknown_kind_sentence(run_id, kind))
     locked = {"of": Run} if lock else None
     return s.get_one(KINDS[kind].model, run_id, with_for_update=locked, populate_existing=lock)
 
@@ -120,9 +120,9 @@ def cancel(s: Session, *, by: int, run_id: int) -> None:
 
     Raises `Refused` when the run has already succeeded or failed.
     """
-    run = _own_run(s, by=by, run_id=run_id)
+    run = _lock_as_manager(s, by=by, run_id=run_id)
     if run.status in (RunStatus.SUCCEEDED, RunStatus.FAILED):
-        raise Refused(f"{title_of(run)} has already ended, so there is nothing to cancel.")
+        raise Refused(f"{run_title(run)} has already ended, so there is nothing to cancel.")
     if run.status is RunStatus.QUEUED:
         run.status, run.finished_at = RunStatus.CANCELLED, now()
     run.cancel_requested = True
@@ -139,23 +139,23 @@ def try_again(s: Session, *, by: int, run_id: int) -> None:
 
     Raises `Refused` when the run has not ended, or has succeeded.
     """
-    run = _own_run(s, by=by, run_id=run_id)
+    run = _lock_as_manager(s, by=by, run_id=run_id)
     if run.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         raise Refused(
-            f"{title_of(run)} is {run.status.value}; only one that failed or was cancelled can be tried again."
+            f"{run_title(run)} is {run.status.value}; only one that failed or was cancelled can be tried again."
         )
     run.status, run.cancel_requested, run.stage, run.paused = RunStatus.QUEUED, False, "", False
     run.error = run.started_at = run.finished_at = None
 
 
-def _own_run(s: Session, *, by: int, run_id: int) -> Run:
+def _lock_as_manager(s: Session, *, by: int, run_id: int) -> Run:
     """The run, locked, for a manager of its project."""
     run = the_run(s, run_id, lock=True)
     require_role(s, by=by, project_id=run.project_id, roles=(Role.MANAGER,))
     return run
 
 
-def title_of(run: Run) -> str:
+def run_title(run: Run) -> str:
     """The run as people read of it."""
     return f"{KINDS[run.kind].title} {run.id}"
 
@@ -179,11 +179,11 @@ def waiting_reason(s: Session, run: Run) -> str | None:
         return NO_WORKER
     if run.status is RunStatus.RUNNING and run.worker is not None:
         return None
-    before = _before(s, run)
-    return f"{before} is before this one; it starts by itself after that." if before else None
+    ahead = _run_ahead(s, run)
+    return f"{ahead} is before this one; it starts by itself after that." if ahead else None
 
 
-def _before(s: Session, run: Run) -> str | None:
+def _run_ahead(s: Session, run: Run) -> str | None:
     """The first other run that a worker carries now or will take before this one."""
     queued = Run.status == RunStatus.QUEUED
     earlier = or_(Run.status == RunStatus.RUNNING, queued & (Run.created_at < run.created_at))
@@ -210,8 +210,8 @@ def log_tail(kind: str, run_id: int, kilobytes: int = 8) -> str:
         start = max(0, file.seek(0, 2) - 16 * size)
         file.seek(start)
         text = file.read(16 * size).decode(errors="replace")
-    shown = collapse(text)
-    return shown if start == 0 and len(shown) <= size else shown[-size:].partition("\n")[2] or shown[-size:]
+    text = collapse(text)
+    return text if start == 0 and len(text) <= size else text[-size:].partition("\n")[2] or text[-size:]
 
 
 def collapse(text: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from db.models import RunStatus
 from db.session import reading
 from errors import PickwellError
-from jobs.attempts import begin, claim, hand_back, settle, why, worker_failed
+from jobs.attempts import begin, claim, hand_back, settle, why, worker_failed_sentence
 from jobs.child import child_command
 from jobs.launcher import Command, Place, launch
 from jobs.processes import StillThere
@@ -80,7 +80,7 @@ def carry_next(
         outcome, error = AttemptEnd.EXITED, str(problem)
     except Exception as problem:  # the row says so whatever it was; what it was stands in the worker's log
         log.exception("%s could not be carried.", name)
-        outcome, error = AttemptEnd.EXITED, worker_failed(problem)
+        outcome, error = AttemptEnd.EXITED, worker_failed_sentence(problem)
     log.info("%s %s.", name, outcome.value)
     if outcome is AttemptEnd.STOPPED:
         _insist(lambda: hand_back(progress), stop=stop, pace=pace)
@@ -102,30 +102,30 @@ def _see_ended(place: Place | None, *, stop: threading.Event, pace: Pace) -> Non
                 raise
 
 
-def _carry(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, str]:
+def _carry(progress: Progress, place: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, str]:
     """Watch the attempt, and see everything of it ended, whatever happens on the way; why it ended by itself."""
     outcome, exit_status = None, 0
     try:
-        outcome, exit_status = _watch(progress, launched, stop=stop, pace=pace)
+        outcome, exit_status = _watch(progress, place, stop=stop, pace=pace)
     finally:
         try:
             if outcome is AttemptEnd.CANCELLED:
-                launched.end(grace=pace.cancel_grace, hurry=stop)
+                place.end(grace=pace.cancel_grace, hurry=stop)
             else:
-                launched.end(grace=pace.stop_grace if outcome is AttemptEnd.STOPPED else 0)
+                place.end(grace=pace.stop_grace if outcome is AttemptEnd.STOPPED else 0)
         except StillThere as problem:  # the row keeps its place, and the next attempt sees to it first
             log.error("%s run %s: %s", progress.kind, progress.run_id, problem)
     tail = log_tail(progress.kind, progress.run_id, kilobytes=4)
-    return outcome, launched.explain(exit_status, tail) or why(exit_status, tail)
+    return outcome, place.explain(exit_status, tail) or why(exit_status, tail)
 
 
-def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, int]:
+def _watch(progress: Progress, place: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, int]:
     """Look at the row and the attempt in turn until it ends, or has to; the exit status where it ended by itself."""
     beat = ended = None
     while True:
         moment = time.monotonic()
         try:
-            attempt, status, cancelled = _standing(progress)
+            attempt, status, cancelled = _read_row(progress)
             if attempt != progress.attempt or status is RunStatus.QUEUED:
                 return AttemptEnd.LOST, 0
             if status.ended:
@@ -135,20 +135,20 @@ def _watch(progress: Progress, launched: Place, *, stop: threading.Event, pace: 
             elif cancelled:
                 return AttemptEnd.CANCELLED, 0
             elif beat is None or moment - beat >= pace.beat:
-                progress.update(**launched.columns)
+                progress.update(**place.columns)
                 beat = moment
         except RunLost:
             pass  # its end came between looking and writing; the next look tells which
         except OperationalError as problem:
             log.warning("The database does not answer, the attempt goes on: %s", problem.orig)
-        exit_status = launched.wait(pace.poll)
+        exit_status = place.wait(pace.poll)
         if exit_status is not None:
             return AttemptEnd.EXITED, exit_status
         if stop.is_set():
             return AttemptEnd.STOPPED, 0
 
 
-def _standing(progress: Progress) -> tuple[int, RunStatus, bool]:
+def _read_row(progress: Progress) -> tuple[int, RunStatus, bool]:
     with reading() as s:
         run = the_run(s, progress.run_id)
         return run.attempt, run.status, run.cancel_requested

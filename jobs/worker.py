@@ -53,7 +53,7 @@ def main(command: Command = child_command, pace: Pace = Pace()) -> int:
             signal.signal(number, lambda *_: stop.set())
     try:
         check_database()
-        with only_one(settings().home.resolve() / "worker.lock"):
+        with hold_lock(settings().home.resolve() / "worker.lock"):
             work(stop, command, pace)
     except AlreadyRunning as problem:
         print(problem, file=sys.stderr)
@@ -65,7 +65,7 @@ def main(command: Command = child_command, pace: Pace = Pace()) -> int:
 
 
 @contextmanager
-def only_one(file: Path) -> Iterator[None]:
+def hold_lock(file: Path) -> Iterator[None]:
     """Hold the home's lock, which the system releases whatever way this process ends. Raises `AlreadyRunning`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as lock:
@@ -86,7 +86,7 @@ def only_one(file: Path) -> Iterator[None]:
 def work(stop: threading.Event, command: Command, pace: Pace) -> None:
     """Be the home's worker until ``stop``."""
     me = f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    forget_the_dead()
+    forget_dead_workers()
     show_life(me)
     beating = threading.Thread(target=keep_showing_life, args=(me, stop), daemon=True)
     beating.start()
@@ -118,7 +118,7 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
         log.info("Worker %s has stopped.", me)
 
 
-def forget_the_dead() -> None:
+def forget_dead_workers() -> None:
     """Remove the rows of this machine's workers whose process is gone, so that their runs are free at once."""
     with session() as s:
         for worker in s.scalars(select(Worker).where(Worker.host == platform.node())):

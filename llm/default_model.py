@@ -119,9 +119,7 @@ def _convert_weights(gguf: Path, folder: Path) -> None:
     if tokenizer.eos_token != END_OF_TURN or not tokenizer.chat_template:
         raise BrokenModel(f"{GGUF} came out with another end of turn or without a chat template. Report this.")
     model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))

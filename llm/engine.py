@@ -97,7 +97,7 @@ def serve(
     Args:
         models: one model, or several with the same location: a base, and adapters beside it.
         log: file that gets the engine's output.
-        waiting: called about every second with the seconds waited so far; an exception from it ends the wait.
+        on_wait: called about every second with the seconds waited so far; an exception from it ends the wait.
 
     Raises `BrokenModel` for a model that cannot be served, `EngineFailed` with the log's tail.
     """
@@ -212,7 +212,7 @@ def _sampling_options(location: str) -> Mapping[str, object]:
     return {"generation_config": json.dumps({**read_end_tokens(location), "do_sample": True, "top_k": 0})}
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[float], None]) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, on_wait: Callable[[float], None]) -> None:
     began = time.monotonic()
     while (waited := time.monotonic() - began) < START_LIMIT:
         if process.poll() is not None:
@@ -223,7 +223,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, wai
         with suppress(httpx.HTTPError):
             if httpx.get(url, timeout=2).status_code == 200:
                 return
-        waiting(waited)
+        on_wait(waited)
         time.sleep(0.1 if waited < 5 else 1)
     raise EngineFailed(
         f"The engine did not answer within {START_LIMIT / 60:.0f} minutes. Is the model too large for this machine? "

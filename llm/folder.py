@@ -27,7 +27,7 @@ def check_model_folder(location: str, *, needs_template: bool = True) -> None:
     """Raise `BrokenModel` unless `location` is a hub id or a complete model folder with safetensors weights.
 
     Args:
-        templated: whether it must have a chat template.
+        needs_template: whether it must have a chat template.
     """
     if is_hub_id(location):
         return

@@ -1,6 +1,6 @@
 """Merges an adapter into a copy of its base, in a process of its own; loads torch and no database.
 
-    python -m llm.merging BASE ADAPTER PLACE
+    python -m llm.merging BASE ADAPTER FOLDER
 
 The copy keeps the base's tokenizer, chat template and generation settings; its manifest is written last.
 """
@@ -34,16 +34,16 @@ def merge(
     dtype: str = "float32",
     manifest: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the merged model to `place`, whole or not at all; a folder that is there already stays as it is.
+    """Write the merged model to `folder`, whole or not at all; a folder that is there already stays as it is.
 
     The sums are computed in float32: in fewer bits, rounding would lose much of a short training.
 
     Args:
         base: folder or hub id.
         adapter: folder as PEFT saves it.
-        expected: hash that the base's chat template must have; None takes any.
-        stored: precision of the copy, by torch's name.
-        about: entries of the manifest beside ``base_model``, ``weights_sha256`` and ``template_hash``.
+        expected_template_hash: hash that the base's chat template must have; None takes any.
+        dtype: precision of the copy, by torch's name.
+        manifest: entries of the copy's manifest beside ``base_model``, ``weights_sha256`` and ``template_hash``.
 
     Raises `ZeroAdapter`, `InfiniteAdapter`, and `BrokenModel` where something cannot be loaded or the copy's chat
     template differs from the base's.
@@ -80,8 +80,8 @@ def merge(
         tokenizer.save_pretrained(str(scratch))
         if _template_hash(_load_tokenizer(str(scratch))) != base_hash:
             raise BrokenModel(f"The chat template of {base} does not come out of its copy as it was. Use another base.")
-        measured = {"base_model": base, "weights_sha256": hash_weights(scratch), "template_hash": base_hash}
-        write_json(scratch / MANIFEST, measured | dict(manifest or {}))
+        entries = {"base_model": base, "weights_sha256": hash_weights(scratch), "template_hash": base_hash}
+        write_json(scratch / MANIFEST, entries | dict(manifest or {}))
         if not folder.exists():
             scratch.rename(folder)
     finally:

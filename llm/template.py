@@ -166,8 +166,8 @@ def render_conversation(
     The same as transformers renders (https://huggingface.co/docs/transformers/chat_templating), without a tokenizer.
 
     Args:
-        special: the special tokens that templates name, such as ``bos_token``.
-        reply_next: whether the text ends where the reply begins.
+        special_tokens: the special tokens that templates name, such as ``bos_token``.
+        add_generation_prompt: whether the text ends where the reply begins.
 
     Raises `BadTemplate` where the template refuses the conversation.
     """
@@ -205,7 +205,7 @@ def conversation_token_ids(tokenizer: Any, turns: Sequence[Message], *, add_gene
 
     Args:
         tokenizer: of transformers, with its chat template.
-        reply_next: whether the tokens end where the reply begins.
+        add_generation_prompt: whether the tokens end where the reply begins.
     """
     encoded = tokenizer.apply_chat_template(
         list(turns), tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=True

@@ -125,8 +125,8 @@ def typed_value(claim: Claim) -> str:
     return st.text_area(label, placeholder=example, help=help_text, height=110, max_chars=LONGEST_VALUE, key=key)
 
 
-def show_assertions(standing: list[Assertion]) -> None:
-    for assertion in standing:
+def show_assertions(assertions: list[Assertion]) -> None:
+    for assertion in assertions:
         words, action = st.columns([6, 1], vertical_alignment="center")
         claim = escaped(describe_claim(assertion.claim, assertion.value))
         words.html(f'<div class="pw-text"><b>{escaped(assertion.name)}</b><br>{claim}</div>')
@@ -134,18 +134,18 @@ def show_assertions(standing: list[Assertion]) -> None:
         action.button("End", key=f"end_{assertion.id}", on_click=end, width="stretch")
 
 
-def show_failures(standing: list[Assertion], table: list[PassRate]) -> None:
-    failing = [share for share in table if share.passed < share.checked]
+def show_failures(assertions: list[Assertion], rates: list[PassRate]) -> None:
+    failing = [rate for rate in rates if rate.passed < rate.checked]
     if not failing:
         st.success("Nothing that was checked has failed.", icon=":material/check:")
         return
     st.subheader("Replies that fail")
     left, right, number = st.columns([3, 3, 1])
-    names = {assertion.id: assertion.name for assertion in standing}
-    people = {share.responder_id: share.responder for share in failing}
-    who = left.selectbox("Replies by", list(people), format_func=people.__getitem__, key="failing_who")
-    mine = [share.assertion_id for share in failing if share.responder_id == who]
-    what = right.selectbox("Check", mine, format_func=names.__getitem__, key="failing_what")
+    names = {assertion.id: assertion.name for assertion in assertions}
+    responders = {rate.responder_id: rate.responder for rate in failing}
+    who = left.selectbox("Replies by", list(responders), format_func=responders.__getitem__, key="failing_who")
+    failing_ids = [rate.assertion_id for rate in failing if rate.responder_id == who]
+    what = right.selectbox("Check", failing_ids, format_func=names.__getitem__, key="failing_what")
     limit = number.number_input("At most", 1, 200, 10, key="failing_most")
     with reading() as s:
         replies = failed_replies(s, by=me.reviewer_id, assertion_id=what, responder_id=who, limit=int(limit))
@@ -180,17 +180,17 @@ st.caption("What every reply should be, whoever wrote it. Nothing here changes a
 with errors_shown():
     check_missing(ON_OPENING)
 with reading() as s:
-    standing = list(list_assertions(s, project_id=me.project_id))
-    table = pass_rates(s, **me.ids)
+    assertions = list(list_assertions(s, project_id=me.project_id))
+    rates = pass_rates(s, **me.ids)
     waiting = count_unchecked(s, project_id=me.project_id)
     to_compare = count_uncompared(s, project_id=me.project_id)
-with st.expander("A new check", expanded=not standing, icon=":material/add:"):
+with st.expander("A new check", expanded=not assertions, icon=":material/add:"):
     new_assertion()
-if not standing:
+if not assertions:
     st.info("Nothing is checked yet. A good first one: “No invented numbers”.")
     st.stop()
-with st.expander(f"What is checked: {len(standing)}", icon=":material/rule:"):
-    show_assertions(standing)
+with st.expander(f"What is checked: {len(assertions)}", icon=":material/rule:"):
+    show_assertions(assertions)
 if waiting:
     st.caption(f"Replies not checked yet: {waiting:,}.")
     if st.button("Check now", icon=":material/play_arrow:"):
@@ -201,9 +201,9 @@ if to_compare:
     st.caption(f"Replies not compared with a person's yet: {to_compare:,}. A hundred take about half a minute.")
     if st.button("Compare meanings", icon=":material/play_arrow:"):
         compare_meanings()
-if table:
+if rates:
     st.subheader("By responder")
-    show_pass_rates(standing, table)
-    show_failures(standing, table)
+    show_pass_rates(assertions, rates)
+    show_failures(assertions, rates)
 else:
     st.info("There are no replies to check yet. Import or generate some.")

@@ -116,17 +116,17 @@ def show_queue() -> None:
         offer = chosen.shown
     with reading() as s:
         done = count_progress(s)
-        held = list_other_leases(s, **OWN) if is_shared(s) else []
+        leases = list_other_leases(s, **OWN) if is_shared(s) else []
         last = last_ranking(s, **me.ids)
     if not done.total:
         st.info("There are no pairs to rank yet. A manager imports replies, or generates them, and pairs appear here.")
         return
     st.progress(done.done / done.total, text=f"{done.done} of {done.total} pairs ranked by you")
-    if held:
-        names = ", ".join(f"{lease.reviewer} (until {lease.until:%H:%M} UTC)" for lease in held)
-        st.caption(plain(f"Pairs with others now: {sum(lease.pairs for lease in held)}. {names}"))
+    if leases:
+        names = ", ".join(f"{lease.reviewer} (until {lease.until:%H:%M} UTC)" for lease in leases)
+        st.caption(plain(f"Pairs with others now: {sum(lease.pairs for lease in leases)}. {names}"))
     if offer is None:
-        show_empty_queue(done, held=bool(held), only=only)
+        show_empty_queue(done, held=bool(leases), only=only)
     else:
         flagging = st.session_state.get(FLAGGING) == offer.comparison_id
         show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
@@ -157,9 +157,8 @@ def show_editor(offer: Offer) -> None:
     if not below.open:
         return
     with below:
-        names = (
-            ["Left", "Right"] if offer.is_pair else [f"Card {card_letter(card)}" for card in range(len(offer.replies))]
-        )
+        cards = range(len(offer.replies))
+        names = ["Left", "Right"] if offer.is_pair else [f"Card {card_letter(card)}" for card in cards]
         side = st.segmented_control(
             "Which one?", names, default=names[0], key=f"side_{offer.comparison_id}", required=True
         )

@@ -19,8 +19,8 @@ from ui.slots import ask_order, show_offer
 me = page("Decide", Role.MANAGER)
 
 
-def order_in_words(word: GivenRanking) -> str:
-    return describe_order(word.order, strength=word.strength)
+def order_in_words(ranking: GivenRanking) -> str:
+    return describe_order(ranking.order, strength=ranking.strength)
 
 
 def save_decision(comparison_id: int, order: Order) -> bool:
@@ -32,11 +32,11 @@ def take_back(ranking_id: int) -> None:
     attempt(withdraw_decision, by=me.reviewer_id, ranking_id=ranking_id)
 
 
-def show_words(conflict: Conflict) -> None:
+def show_rankings(conflict: Conflict) -> None:
     show_table(
         [
-            {"Person": word.reviewer, "Said": order_in_words(word), "Why": word.reason or ""}
-            for word in conflict.rankings
+            {"Person": ranking.reviewer, "Said": order_in_words(ranking), "Why": ranking.reason or ""}
+            for ranking in conflict.rankings
         ]
     )
 
@@ -66,17 +66,17 @@ def show_conflicts() -> None:
             partial(save_decision, offer.comparison_id),
             chosen=chosen,
             shown=conflict,
-            between=partial(show_words, conflict),
+            between=partial(show_rankings, conflict),
         )
     if decided:
         with st.expander("Decided last", icon=":material/gavel:"):
-            for conflict in decided:
-                if (decision := conflict.decision) is None:
+            for past in decided:
+                if (decision := past.decision) is None:
                     continue
-                offer = conflict.offer
+                offer = past.offer
                 show_prompt(offer.prompt, offer.context, synthetic=offer.synthetic)
                 show_offer(offer, decision.order)
-                show_words(conflict)
+                show_rankings(past)
                 st.button(
                     plain(f"Take back: {order_in_words(decision)}, by {decision.reviewer}"),
                     key=f"back_{decision.ranking_id}",

@@ -15,35 +15,35 @@ from ui.frame import page
 from ui.safe import plain
 
 me = page("Evaluate", Role.MANAGER, Role.REVIEWER)
-manager = me.has_any_role(Role.MANAGER)
+is_manager = me.has_any_role(Role.MANAGER)
 
 
-def show_closed(ended: list[Evaluation]) -> None:
-    chosen = ended[0]
-    if len(ended) > 1:
-        names = {one.id: f"{one.name} ({one.closed_at:%d %b %Y})" for one in ended}
+def show_closed(closed: list[Evaluation]) -> None:
+    chosen = closed[0]
+    if len(closed) > 1:
+        names = {evaluation.id: f"{evaluation.name} ({evaluation.closed_at:%d %b %Y})" for evaluation in closed}
         which = st.selectbox("Closed evaluation", list(names), format_func=names.__getitem__, key="closed_evaluation")
-        chosen = next(one for one in ended if one.id == which)
+        chosen = next(evaluation for evaluation in closed if evaluation.id == which)
     st.subheader(plain(chosen.name))
-    found, reports = load_reports(chosen.id)
-    show_reports(found, reports)
-    judges = load_judge_reports(found)
-    show_judges(found, judges, me)
+    results, reports = load_reports(chosen.id)
+    show_reports(results, reports)
+    judges = load_judge_reports(results)
+    show_judges(results, judges, me)
     judge_section(chosen, me)
-    if manager:
-        download_report(found, reports, judges, by=me.reviewer_id)
+    if is_manager:
+        download_report(results, reports, judges, by=me.reviewer_id)
     with reading() as s:
         readable = may_read(s, by=me.reviewer_id, project_id=me.project_id)
     if not readable:
         st.caption("The texts with their authors can be had once no evaluation is open: others may use the same ones.")
         return
-    download_verdicts(found)
-    show_pairs(found, by=me.reviewer_id)
+    download_verdicts(results)
+    show_pairs(results, by=me.reviewer_id)
 
 
 with reading() as s:
     known = list_evaluations(s, project_id=me.project_id)
-if manager:
+if is_manager:
     started = not known or st.session_state.get("evaluation_like") is not None
     with st.expander("A new blind evaluation", expanded=started, icon=":material/add:"):
         new_evaluation(me)
@@ -54,5 +54,5 @@ for entry in known:
         with st.container(border=True):
             show_open_evaluation(entry, me)
             judge_section(entry.evaluation, me)
-if ended := [entry.evaluation for entry in known if entry.evaluation.closed_at is not None]:
-    show_closed(ended)
+if closed := [entry.evaluation for entry in known if entry.evaluation.closed_at is not None]:
+    show_closed(closed)

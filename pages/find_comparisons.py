@@ -36,9 +36,6 @@ STANDING_WORDS: dict[ComparisonStanding | None, str] = {
 WORDS = {
     "model_version": "model",
     "ranking_reason": "chip",
-    "judgment_reason": "tag",
-    "repeat_judgment": "second look",
-    "few_shot_example": "example",
     "retired_at": "retired",
     "discarded_at": "discarded",
     "discarded_by_id": "by person number",
@@ -51,7 +48,7 @@ STATE_WORDS = {
     ComparisonState.FULL: "enough people",
     ComparisonState.NOT_OFFERED: "not offered",
 }
-DRAWN_WORDS = {
+SAMPLING_WORDS = {
     SamplingReason.UNCERTAIN: "least certain first",
     SamplingReason.GOLD: "gold",
     SamplingReason.REPEAT: "hidden second look",
@@ -76,30 +73,30 @@ def change(action: Any, comparison_id: int, **more: Any) -> None:
     attempt(action, by=me.reviewer_id, comparison_id=comparison_id, **more)
 
 
-def show_rankings(opening: ComparisonDetails) -> None:
+def show_rankings(details: ComparisonDetails) -> None:
     names = {
         response.response_id: f"{number}: {response.responder}"
-        for number, response in enumerate(opening.responses, start=1)
+        for number, response in enumerate(details.responses, start=1)
     }
-    if not opening.rankings:
+    if not details.rankings:
         st.caption("Nobody has ranked it.")
     show_table(
         [
             {
                 "Person": ranking.reviewer.label + (" (decision)" if ranking.adjudicates else ""),
-                "Said": disagreement(ranking, names),
+                "Said": ranking_in_words(ranking, names),
                 "When": f"{ranking.created_at:%d %b %H:%M}",
                 "Seconds": "" if ranking.seconds is None else f"{ranking.seconds:.0f}",
-                "How it came": DRAWN_WORDS.get(ranking.sampling_reason, ""),
+                "How it came": SAMPLING_WORDS.get(ranking.sampling_reason, ""),
                 "Why": ranking.reason or "",
                 "Taken back": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
             }
-            for ranking in opening.rankings
+            for ranking in details.rankings
         ]
     )
 
 
-def disagreement(ranking: Ranking, names: dict[int, str]) -> str:
+def ranking_in_words(ranking: Ranking, names: dict[int, str]) -> str:
     """A ranking in words, best first."""
     if ranking.both_bad:
         return "none could be sent"
@@ -141,72 +138,72 @@ def in_short(name: str, value: Any) -> str:
     return f"{datetime.fromisoformat(value):%d %b %Y %H:%M}" if name.endswith("_at") else str(value)
 
 
-def show_comparison(opening: ComparisonDetails) -> None:
+def show_comparison(details: ComparisonDetails) -> None:
     """The open comparison: sealed, until the manager gives up ranking it."""
-    prompt = opening.comparison.prompt
+    prompt = details.comparison.prompt
     show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
-    columns = st.columns(min(3, len(opening.responses)))
-    for number, response in enumerate(opening.responses, start=1):
+    columns = st.columns(min(3, len(details.responses)))
+    for number, response in enumerate(details.responses, start=1):
         label = f"{number}: {response.responder}" if response.responder else str(number)
         columns[(number - 1) % 3].html(
             f'<div class="pw-card"><div class="pw-label">{escaped(label)}</div>'
             f'<div class="pw-text">{escaped(response.text)}</div></div>'
         )
-    numbered = enumerate(opening.responses, start=1)
+    numbered = enumerate(details.responses, start=1)
     if tidied := [(number, response) for number, response in numbered if response.shown != response.text]:
         with st.expander("As shown to whoever ranks", icon=":material/visibility_off:"):
             for number, response in tidied:
                 st.caption(f"Reply {number}")
                 show_diff(word_diff(response.text, response.shown))
-    if opening.sealed:
+    if details.sealed:
         st.button(
             "Show who wrote what and what people said; I will not rank it",
             icon=":material/visibility:",
             on_click=change,
-            args=(reveal_comparison, opening.comparison.id),
+            args=(reveal_comparison, details.comparison.id),
             help="Nobody sees others' rankings before giving their own.",
         )
         return
-    show_rankings(opening)
-    originals = {response.response_id: response.text for response in opening.responses}
-    for correction in opening.corrections:
+    show_rankings(details)
+    originals = {response.response_id: response.text for response in details.responses}
+    for correction in details.corrections:
         away = " (taken back)" if correction.undone_at else ""
         st.caption(plain(f"Corrected by {correction.reviewer.label}{away}. {correction.reason or ''}"))
         show_diff(word_diff(originals[correction.response_id], correction.text))
-    show_actions(opening)
-    with st.expander(f"Everything that changed: {len(opening.history)}", icon=":material/history:"):
-        show_history(opening.history)
+    show_actions(details)
+    with st.expander(f"Everything that changed: {len(details.history)}", icon=":material/history:"):
+        show_history(details.history)
 
 
-def show_actions(opening: ComparisonDetails) -> None:
+def show_actions(details: ComparisonDetails) -> None:
     away, gold, back, _ = st.columns([2, 2, 2, 1], vertical_alignment="bottom")
-    comparison = opening.comparison
+    comparison = details.comparison
     if comparison.discarded_at is None:
         away.button("Discard it", on_click=change, args=(discard_comparison, comparison.id), icon=":material/delete:")
     else:
         away.button("Bring it back", on_click=change, args=(restore_comparison, comparison.id), icon=":material/undo:")
-    if any(ranking.adjudicates and ranking.undone_at is None for ranking in opening.rankings):
+    if any(ranking.adjudicates and ranking.undone_at is None for ranking in details.rankings):
         back.button(
             "Take the decision back", on_click=change, args=(end_decision, comparison.id), icon=":material/undo:"
         )
     if comparison.gold:
         gold.button("Gold no longer", on_click=change, args=(end_gold, comparison.id))
-    elif len(opening.responses) == 2 and comparison.state is not ComparisonState.NOT_OFFERED:
+    elif len(details.responses) == 2 and comparison.state is not ComparisonState.NOT_OFFERED:
         note = "Everybody is given it; Progress tells who agrees"
         with gold.popover("Make it gold", icon=":material/star:", help=note):
             answers = dict(zip(("1 is better", "2 is better", "both good", "both bad"), Verdict, strict=True))
             verdict = answers[st.radio("The right answer", answers)]
-            st.button("Make it gold", key="gold", type="primary", on_click=save_gold, args=(opening, verdict))
+            st.button("Make it gold", key="gold", type="primary", on_click=save_gold, args=(details, verdict))
 
 
-def save_gold(opening: ComparisonDetails, verdict: Verdict) -> None:
+def save_gold(details: ComparisonDetails, verdict: Verdict) -> None:
     """Store the right answer, whichever side the responses stand on for this manager."""
     order = verdict.order
     with reading() as s:
-        first = load_offer(s, comparison_id=opening.comparison.id, reviewer_id=me.reviewer_id).replies[0]
-    if first.response_id != opening.responses[0].response_id:
+        first = load_offer(s, comparison_id=details.comparison.id, reviewer_id=me.reviewer_id).replies[0]
+    if first.response_id != details.responses[0].response_id:
         order = replace(order, places=order.places[::-1])
-    change(make_gold, opening.comparison.id, order=order)
+    change(make_gold, details.comparison.id, order=order)
 
 
 only = chosen_filter()
@@ -252,7 +249,7 @@ rows = picked["selection"]["rows"]
 if rows and rows[0] < len(listed.rows):
     with st.container(border=True), errors_shown():
         with session() as s:
-            opening = open_comparison(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
-        show_comparison(opening)
+            details = open_comparison(s, by=me.reviewer_id, comparison_id=listed.rows[rows[0]].comparison.id)
+        show_comparison(details)
 with st.expander("What changed: settings, people, guideline, models", icon=":material/history:"), reading() as s:
     show_history(list_project_changes(s, **me.ids))

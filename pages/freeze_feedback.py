@@ -155,42 +155,42 @@ def into_pairs() -> dict[str, Any]:
     }
 
 
-def show_preview(now: Preferences) -> None:
-    validation = now.validation_count
+def show_preview(preview: Preferences) -> None:
+    validation = preview.validation_count
     metrics = (
-        ("Pairs to train on", len(now.rows) - validation, None),
+        ("Pairs to train on", len(preview.rows) - validation, None),
         ("Set aside", validation, "Validation: never trained on, to watch the training by."),
-        ("Simulated", now.simulated_count, "Of all pairs; a rule's or made-up picks."),
-        ("Thumbs down", len(now.undesirable), "Replies of rankings that called all bad. KTO learns from them too."),
+        ("Simulated", preview.simulated_count, "Of all pairs; a rule's or made-up picks."),
+        ("Thumbs down", len(preview.undesirable), "Replies of rankings that called all bad. KTO learns from them too."),
     )
     with st.container(horizontal=True, gap="medium"):  # goes on below where the screen is narrow
         for label, count, note in metrics:
             st.metric(label, f"{count:,}", help=note, width="content")
-    if now.synthetic_count:
-        st.caption(f"On synthetic prompts, which no customer wrote: {now.synthetic_count:,} pairs.")
-    if now.undesirable_simulated:
-        st.caption(f"Of the thumbs, simulated: {now.undesirable_simulated:,}.")
-    if warning := size_warning(len(now.rows)):
+    if preview.synthetic_count:
+        st.caption(f"On synthetic prompts, which no customer wrote: {preview.synthetic_count:,} pairs.")
+    if preview.undesirable_simulated:
+        st.caption(f"Of the thumbs, simulated: {preview.undesirable_simulated:,}.")
+    if warning := size_warning(len(preview.rows)):
         st.warning(plain(warning))
-    if now.rows:
+    if preview.rows:
         st.caption("Whose replies are better, and worse")
-        share_bars(responder_counts(now.rows))
-        better, worse = side_spreads(now.rows)
+        share_bars(responder_counts(preview.rows))
+        better, worse = side_spreads(preview.rows)
         st.caption(
             f"Length: {better.mean:.0f} words on average in the better replies, {worse.mean:.0f} in the worse. A model "
             "learns a difference in length sooner than anything."
         )
         length_spreads([better, worse], sides=True)
-        longer_reply_bar(count_longer(now.rows))
-    if now.left_out:
+        longer_reply_bar(count_longer(preview.rows))
+    if preview.left_out:
         st.caption("Left out, and why")
-        show_table([{"Count": count, "Why": reason.words} for reason, count in now.left_out.items()])
+        show_table([{"Count": count, "Why": reason.words} for reason, count in preview.left_out.items()])
     with st.expander("Look at the pairs that would be frozen", icon=":material/table_view:"):
-        texts = (text for row in now.rows[:SHOWN] for text in (row.chosen.text, row.rejected.text))
+        texts = (text for row in preview.rows[:SHOWN] for text in (row.chosen.text, row.rejected.text))
         cells = "".join(f'<div class="pw-text">{escaped(text)}</div>' for text in texts)
         st.html(f'<div class="pw-pairs"><b>Better</b><b>Worse</b>{cells}</div>')
-        if len(now.rows) > SHOWN:
-            st.caption(f"The first {SHOWN} of {len(now.rows):,}.")
+        if len(preview.rows) > SHOWN:
+            st.caption(f"The first {SHOWN} of {len(preview.rows):,}.")
 
 
 def freeze_button(chosen: Selection) -> None:
@@ -252,23 +252,23 @@ def show_frozen(entry: SnapshotListing) -> None:
 
 
 with reading() as s:
-    offered = feedback_choices(s, project_id=me.project_id)
+    choices = feedback_choices(s, project_id=me.project_id)
     frozen = list_snapshot_details(s, project_id=me.project_id)
 
-choices, seen = st.columns([2, 3], gap="large")
-with choices, errors_shown(stop=True):
+left, right = st.columns([2, 3], gap="large")
+with left, errors_shown(stop=True):
     st.subheader("Choose")
-    selection = Selection(**whose_and_when(offered), **which_rankings(offered), **into_pairs())
-with seen:
+    selection = Selection(**whose_and_when(choices), **which_rankings(choices), **into_pairs())
+with right:
     st.subheader("What it would teach")
     with errors_shown(stop=True), st.spinner("Looking …"), reading() as s:
-        previewed = preview_snapshot(s, project_id=me.project_id, selection=selection)
-    show_preview(previewed)
+        preview = preview_snapshot(s, project_id=me.project_id, selection=selection)
+    show_preview(preview)
     freeze_button(selection)
 
 if not frozen:
     st.stop()
 st.subheader("Frozen")
 every = len(frozen) <= NEWEST or st.toggle(f"Show all {len(frozen):,}", key=key("all"))
-for listed_snapshot in frozen if every else frozen[:NEWEST]:
-    show_frozen(listed_snapshot)
+for listing in frozen if every else frozen[:NEWEST]:
+    show_frozen(listing)

@@ -25,7 +25,7 @@ SCOPES = {
     Scope.ALL: "Both",
 }
 with reading() as s:
-    answered = list_responders(s, project_id=me.project_id)
+    responder_counts = list_responders(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
     known_models = list_models(s)
     model_ids = [model.id for model in known_models]
@@ -47,7 +47,7 @@ def model_of(responder: Responder) -> str:
     return f"{version.name} ({version.adapter.value.lower()})" if version.adapter else version.name
 
 
-if answered:
+if responder_counts:
     st.subheader("Who answers")
     rows = [
         {
@@ -57,7 +57,7 @@ if answered:
             "Training responses": f"{counts.training:,}",
             "Held-out responses": f"{counts.held_out:,}",
         }
-        for counts in answered
+        for counts in responder_counts
     ]
     show_table(rows, whole=len(rows) <= WHOLE_TABLE_ROWS)
 
@@ -75,7 +75,7 @@ def describe_pairs(made: PairingCounts) -> str:
 
 machines = [
     responder
-    for responder in (counts.responder for counts in answered)
+    for responder in (counts.responder for counts in responder_counts)
     if responder.kind is not ResponderKind.HUMAN
     and (responder.model_version is None or responder.model_version.retired_at is None)
 ]
@@ -106,7 +106,7 @@ if machines:
                     s, by=me.reviewer_id, responder_ids=ids, scope=scope, samples=int(samples), prompt_limit=limit
                 )
 
-with_replies = [counts.responder for counts in answered if counts.training]
+with_replies = [counts.responder for counts in responder_counts if counts.training]
 if with_replies:
     with st.form("offer"):
         st.subheader("Offer for ranking")
@@ -134,10 +134,10 @@ with st.expander("A new responder: a model with instructions", expanded=not mach
     st.caption("To write a prompt and see what it does before you keep it, use the page Try prompts.")
     name = st.text_input("Name", placeholder="Base model with our instructions", max_chars=80, key="responder_name")
     start = InitialSpec(known_models[0].id if known_models else None, PromptFormat(project.instructions), Sampling())
-    contestant = responder_form("responder", known_models, start, columns=(), templates=False)
-    if st.button("Make it", type="primary", disabled=contestant is None) and contestant is not None:
+    spec = responder_form("responder", known_models, start, columns=(), templates=False)
+    if st.button("Make it", type="primary", disabled=spec is None) and spec is not None:
         with saving() as s:
-            create_responder(s, **me.ids, name=name, spec=contestant)
+            create_responder(s, **me.ids, name=name, spec=spec)
 
 
 @st.fragment(run_every="2s" if checking else None)

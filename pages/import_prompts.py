@@ -149,10 +149,8 @@ def make_more() -> None:
 def change_prompts() -> None:
     """Training prompts as another person might have typed them."""
     left, middle, right, last = st.columns([3, 1, 1, 2])
-    way = (
-        left.selectbox("Change", list(Perturbation), format_func=WAY_WORDS.__getitem__, key="more_way")
-        or Perturbation.TYPOS
-    )
+    chosen = left.selectbox("Change", list(Perturbation), format_func=WAY_WORDS.__getitem__, key="more_way")
+    way = chosen or Perturbation.TYPOS
     count = middle.number_input("Prompts at most", 1, MAX_SYNTHETIC_PROMPTS, 20, key="more_count")
     seed = right.number_input("Draw", 0, 10**6, 0, key="more_seed", help="Another number draws other prompts.")
     rate = TYPO_RATE * 100
@@ -160,11 +158,11 @@ def change_prompts() -> None:
         rate = last.slider("Letters mistyped, of 100", 1.0, 10.0, rate, 0.5, key="more_rate")
     variation = Variation(way=way, count=int(count), seed=int(seed), rate=rate / 100)
     with st.spinner("Looking for duplicates …"), reading() as s:
-        made = plan_variations(s, project_id=me.project_id, variation=variation)
-    st.write(f"Would add {made.sentence}")
-    for prompt in made.prompts[:5]:
+        synthetic = plan_variations(s, project_id=me.project_id, variation=variation)
+    st.write(f"Would add {synthetic.sentence}")
+    for prompt in synthetic.prompts[:5]:
         show_diff(word_diff(prompt.parent.text, prompt.text))
-    add_button(made, lambda s: save_variations(s, **me.ids, variation=variation))
+    add_button(synthetic, lambda s: save_variations(s, **me.ids, variation=variation))
 
 
 def take_over() -> None:
@@ -187,26 +185,25 @@ def take_over() -> None:
     )
     who = st.selectbox("Responder", list(machines), format_func=machines.__getitem__, key="more_who")
     with st.spinner("Looking for duplicates …"), reading() as s:
-        made = plan_model_prompts(s, project_id=me.project_id, responder_id=who)
-    st.write(f"Would add {made.sentence}")
-    for prompt in made.prompts[:5]:
+        synthetic = plan_model_prompts(s, project_id=me.project_id, responder_id=who)
+    st.write(f"Would add {synthetic.sentence}")
+    for prompt in synthetic.prompts[:5]:
         sides = ("It was given", prompt.parent.text), ("It wrote", prompt.text)
         for column, (caption, text) in zip(st.columns(2), sides, strict=True):
             with column:
                 st.caption(caption)
                 show_text(text)
-    add_button(made, lambda s: save_model_prompts(s, **me.ids, responder_id=who))
+    add_button(synthetic, lambda s: save_model_prompts(s, **me.ids, responder_id=who))
 
 
-def add_button(made: SyntheticPrompts, save: Callable[[Session], SyntheticPrompts]) -> None:
-
+def add_button(synthetic: SyntheticPrompts, save: Callable[[Session], SyntheticPrompts]) -> None:
     def add() -> None:
         with errors_toasted():
             with session() as s:
                 added = save(s)
             st.session_state["imported"] = f"Added {added.sentence}"
 
-    st.button("Add them", type="primary", disabled=not made.prompts, icon=":material/check:", on_click=add)
+    st.button("Add them", type="primary", disabled=not synthetic.prompts, icon=":material/check:", on_click=add)
 
 
 def show_earlier_imports() -> None:

@@ -24,15 +24,7 @@ from eval.judging import (
 from stats.verdicts import Verdict
 from ui.checks import describe_failed_checks
 from ui.frame import page
-from ui.pairs import (
-    choice_bar,
-    forget_choice,
-    recent_choice,
-    seconds_shown,
-    show_pair,
-    show_prompt,
-    wait_for_pause,
-)
+from ui.pairs import choice_bar, forget_choice, recent_choice, seconds_shown, show_pair, show_prompt, wait_for_pause
 from ui.reasons import ask_verdict_reasons
 from ui.safe import attempt, errors_toasted, plain, show_error
 
@@ -70,11 +62,11 @@ def show_next_pair(evaluation_id: int) -> None:
     try:
         with session() as s:
             chosen = recent_choice(BlindView)
-            guessed = chosen.shown if chosen and chosen.item_id % 3 == GUESS else None
+            to_guess = chosen.shown if chosen and chosen.item_id % 3 == GUESS else None
             view: BlindView | None = chosen.shown if chosen else None
             if chosen is None:
-                guessed = find_pair_to_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
-                view = guessed or next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+                to_guess = find_pair_to_guess(s, by=me.reviewer_id, evaluation_id=evaluation_id)
+                view = to_guess or next_view(s, by=me.reviewer_id, evaluation_id=evaluation_id)
             done = judging_progress(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
     except PickwellError as problem:
         show_error(problem)
@@ -94,12 +86,12 @@ def show_next_pair(evaluation_id: int) -> None:
         show_prompt(view.prompt, view.context)
         show_pair(view.left, view.right, chosen=chosen.choice if chosen else None)
         item_id = view.judgment_id * 3
-        if guessed is not None:
+        if to_guess is not None:
             st.caption("Your verdict is saved. Which side, do you think, was written by the machine?")
             choice_bar(item_id + GUESS, view, give_guess, beside=undo_button, keys=WHICH, name="which")
         else:
             choice_bar(item_id + (AGAIN if view.is_repeat else VERDICT), view, give_verdict, beside=undo_button)
-    if guessed is None:
+    if to_guess is None:
         show_last(evaluation_id)
     wait_for_pause(chosen)
 

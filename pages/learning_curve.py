@@ -73,39 +73,39 @@ def new_curve() -> None:
             st.rerun()
 
 
-def show_curve(curve: CurveStatus, *, newest: bool) -> None:
+def show_curve(status: CurveStatus, *, newest: bool) -> None:
     head, action = st.columns([4, 1], vertical_alignment="center")
-    head.subheader(plain(curve.title))
-    if not curve.ended:
+    head.subheader(plain(status.title))
+    if not status.ended:
         action.button(
             "Cancel all four",
-            key=f"cancel_curve_{curve.curve.id}",
+            key=f"cancel_curve_{status.curve.id}",
             icon=":material/cancel:",
             width="stretch",
-            on_click=partial(act, cancel_curve, by=me.reviewer_id, curve_id=curve.curve.id),
+            on_click=partial(act, cancel_curve, by=me.reviewer_id, curve_id=status.curve.id),
         )
-    if curve.points:
-        show_points(curve)
-    with st.expander("The four trainings", expanded=newest and not curve.ended):
-        for run in curve.runs:
+    if status.points:
+        show_points(status)
+    with st.expander("The four trainings", expanded=newest and not status.ended):
+        for run in status.runs:
             about = f"{run.share * 100:.0f} %: {run.base_model.name}, recipe “{run.recipe.name}”"
             show_run(run, about, by=me.reviewer_id)
 
 
-def show_points(curve: CurveStatus) -> None:
-    counts = curve.counts
+def show_points(status: CurveStatus) -> None:
+    counts = status.counts
     simulated = counts.simulated + counts.simulated_validation
     every = simulated == counts.pairs[-1] + counts.validation
     tag = "simulated picks, not people's" if every else "some of the picks are simulated"
     mark = f'<span class="pw-simulated">{tag}</span>' if simulated else ""
-    st.html(f'<div class="pw-sentence">{escaped(describe_trend(curve.points))}{mark}</div>')
-    if words := explain_chance(curve.points):
+    st.html(f'<div class="pw-sentence">{escaped(describe_trend(status.points))}{mark}</div>')
+    if words := explain_chance(status.points):
         st.caption(plain(words))
-    draw_learning_curve(curve.points)
-    by_share = {point.share: point for point in curve.points}
+    draw_learning_curve(status.points)
+    by_share = {point.share: point for point in status.points}
     rows = []
     silent = "reported no accuracy"
-    for run, pairs in zip(curve.runs, counts.pairs, strict=False):
+    for run, pairs in zip(status.runs, counts.pairs, strict=False):
         point = by_share.get(run.share)
         rows.append(
             {
@@ -152,9 +152,9 @@ def show_curves() -> None:
     for place, curve_id in enumerate(known[:SHOWN]):
         with st.container(border=True), errors_shown():
             with reading() as s:
-                curve = curve_status(s, curve_id=curve_id)
-            show_curve(curve, newest=place == 0)
-            ended = ended and curve.ended
+                status = curve_status(s, curve_id=curve_id)
+            show_curve(status, newest=place == 0)
+            ended = ended and status.ended
     if busy and ended:
         st.rerun()
 

@@ -41,40 +41,40 @@ MINUTES = 5
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Reading the snapshot …")
-def kept_rows(folder: str, snapshot_id: int, by: int, project_id: int) -> InspectedSnapshot:
+def load_rows(folder: str, snapshot_id: int, by: int, project_id: int) -> InspectedSnapshot:
     """A snapshot's rows; the folder's name has its hash."""
     with reading() as s:
         return inspect_snapshot(s, by=by, project_id=project_id, snapshot_id=snapshot_id)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Counting …")
-def kept_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose: RowSource) -> Figures:
-    snapshot_rows = kept_rows(folder, snapshot_id, by, project_id)
+def load_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose: RowSource) -> Figures:
+    snapshot_rows = load_rows(folder, snapshot_id, by, project_id)
     return figures(filter_by_source(snapshot_rows.rows, whose), left_out=snapshot_rows.opposite_orders)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Loading the tokenizer …")
-def kept_reader(model_id: int, location: str, template_hash: str | None) -> RowTokenizer:
+def load_tokenizer(model_id: int, location: str, template_hash: str | None) -> RowTokenizer:
     with reading() as s:
         return load_tokenizer_of(s, model_id=model_id)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=8, show_spinner=False)
-def kept_counts(folder: str, model_id: int, location: str, template_hash: str | None) -> list[RowTokens]:
+def cached_counts(folder: str, model_id: int, location: str, template_hash: str | None) -> list[RowTokens]:
     """A place for a snapshot's token counts; empty until they are counted."""
     return []
 
 
-def tokens_of(reader: RowTokenizer, folder: str, base: ModelVersion) -> Sequence[RowTokens]:
+def count_row_tokens(tokenizer: RowTokenizer, folder: str, base: ModelVersion) -> Sequence[RowTokens]:
     """The lengths of all rows in tokens, counted once."""
-    counts = kept_counts(folder, base.id, base.location, base.template_hash)
+    counts = cached_counts(folder, base.id, base.location, base.template_hash)
     if not counts:
         bar = st.progress(0.0, "Counting tokens …")
 
         def show_progress(done: int, of: int) -> None:
             bar.progress(done / of, f"Counting tokens: {done:,} of {of:,} rows")
 
-        counts[:] = count_tokens(reader, frozen_rows, on_progress=show_progress)
+        counts[:] = count_tokens(tokenizer, frozen_rows, on_progress=show_progress)
         bar.empty()
     return counts
 
@@ -100,16 +100,16 @@ limit = third.number_input("Longest row, tokens", 16, 1_000_000, SMALL.max_lengt
 
 with errors_shown(stop=True):
     folder = str(snapshot_folder(snapshot))
-    frozen_rows = kept_rows(folder, snapshot.id, **me.ids).rows
-reader: RowTokenizer | None = None
+    frozen_rows = load_rows(folder, snapshot.id, **me.ids).rows
+tokenizer: RowTokenizer | None = None
 counts: Sequence[RowTokens] = ()
 unread = "There is no model yet: the Train page adds the base model. Tokens are not counted."
 if base is not None:
     try:
-        reader = kept_reader(base.id, base.location, base.template_hash)
-        counts = tokens_of(reader, folder, base)
+        tokenizer = load_tokenizer(base.id, base.location, base.template_hash)
+        counts = count_row_tokens(tokenizer, folder, base)
     except PickwellError as problem:
-        reader, unread = None, str(problem)
+        tokenizer, unread = None, str(problem)
 
 simulated = snapshot.simulated_count
 views, words = st.columns([1, 1], vertical_alignment="bottom")
@@ -128,11 +128,8 @@ rows = filter_by_source(frozen_rows, whose)
 numbers = {row.number for row in rows}
 tokens = [count for count in counts if count.number in numbers]
 if simulated:
-    st.caption(
-        plain(
-            f"In {describe_count(rows, 'rows')}: whatever is called simulated here is a rule's or made up, no person's."
-        )
-    )
+    note = f"In {describe_count(rows, 'rows')}: whatever is called simulated here is a rule's or made up, no person's."
+    st.caption(plain(note))
 
 
 def show_lengths(shown: Figures) -> None:
@@ -166,7 +163,7 @@ def show_winners(shown: Figures) -> None:
 def show_tokens() -> None:
     """Tokens by side with the limit, and what becomes of longer rows."""
     st.subheader("Tokens")
-    if reader is None:
+    if tokenizer is None:
         st.info(plain(unread), icon=":material/info:")
         return
     fitting = fit(tokens, limit=int(limit))
@@ -223,9 +220,7 @@ def show_repeats(shown: Figures) -> None:
 def is_sealed(comparison_ids: set[int]) -> bool:
     """Whether one of these pairs is still this manager's to rank."""
     with reading() as s:
-        return any(
-            not is_open_to(s, by=me.reviewer_id, comparison_id=comparison_id) for comparison_id in comparison_ids
-        )
+        return any(not is_open_to(s, by=me.reviewer_id, comparison_id=pair_id) for pair_id in comparison_ids)
 
 
 def note_reveals(comparison_ids: set[int]) -> None:
@@ -254,19 +249,20 @@ def read_rows() -> None:
         "Whose word", [None, *people], format_func=lambda name: name or "anybody's", key="look_who"
     )
     cut = right.toggle(
-        "Each token", disabled=reader is None, key="look_cut", help="Where one token ends and another begins"
+        "Each token", disabled=tokenizer is None, key="look_cut", help="Where one token ends and another begins"
     )
-    found = select_rows(rows, which=which, reviewer=reviewer, tokens={count.number: count.length for count in tokens})
-    if not found:
+    lengths = {count.number: count.length for count in tokens}
+    matching = select_rows(rows, which=which, reviewer=reviewer, tokens=lengths)
+    if not matching:
         st.info("No row fits.")
         return
     choice = (snapshot.id, whose, which, reviewer)
     if st.session_state.get("look_at") != choice:
         st.session_state["look_at"], st.session_state["look_from"] = choice, 0
-    start = st.session_state["look_from"] % len(found)
-    shown = found[start : start + AT_ONCE]
+    start = st.session_state["look_from"] % len(matching)
+    shown = matching[start : start + AT_ONCE]
     button, place = st.columns([1, 4], vertical_alignment="center")
-    next_start = start + AT_ONCE if start + AT_ONCE < len(found) else 0  # from the last ten on the first
+    next_start = start + AT_ONCE if start + AT_ONCE < len(matching) else 0  # from the last ten on the first
     button.button(
         "Another ten",
         shortcut="N",
@@ -277,7 +273,7 @@ def read_rows() -> None:
     )
     by_length = which in (RowFilter.LONGEST, RowFilter.SHORTEST)
     ordered = "by length" if by_length else "in a random order that stays the same"
-    place.caption(f"{start + 1:,} to {start + len(shown):,} of {len(found):,} rows, {ordered}")
+    place.caption(f"{start + 1:,} to {start + len(shown):,} of {len(matching):,} rows, {ordered}")
     comparison_ids = {comparison_id for row in shown for comparison_id in row.comparison_ids}
     if not st.session_state.get("look_unsealed") and is_sealed(comparison_ids):
         st.info("Some of these pairs you could still rank yourself. Nobody sees what others said before ranking.")
@@ -295,17 +291,17 @@ def read_rows() -> None:
         with errors_shown():
             read_row(row, cut=cut)
     st.caption(
-        plain(unread) if reader is None else "Word for word as in training; what the template adds is in colour."
+        plain(unread) if tokenizer is None else "Word for word as in training; what the template adds is in colour."
     )
 
 
 def read_row(row: InspectedRow, *, cut: bool) -> None:
     """One row in the base model's tokens, or as plain turns where there is no tokenizer."""
-    if reader is None:
+    if tokenizer is None:
         sides = [turn_pieces(text) for text in (row.frozen.prompt, row.frozen.chosen, row.frozen.rejected)]
         show_row(row, sides, tokens="tokens not counted", cut=False)
         return
-    read = reader.read(row)
+    read = tokenizer.read(row)
     size = f"{read.tokens.prompt:,} + {read.tokens.chosen:,} | {read.tokens.rejected:,} tokens"
     pieces = [side if cut else join_pieces(side) for side in (read.prompt, read.chosen, read.rejected)]
     show_row(row, pieces, tokens=size, cut=cut)
@@ -316,7 +312,7 @@ if not rows:
 elif view == "Read rows":
     read_rows()
 else:
-    shown_figures = kept_figures(folder, snapshot.id, **me.ids, whose=whose)
+    shown_figures = load_figures(folder, snapshot.id, **me.ids, whose=whose)
     show_lengths(shown_figures)
     show_winners(shown_figures)
     show_tokens()

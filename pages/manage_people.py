@@ -16,7 +16,7 @@ from ui.safe import errors_shown, plain, saving
 
 me = page("People")
 say_saved = partial(st.toast, "Saved.")
-NEXT_WORDS = {QueueOrder.RANDOM: "a random one", QueueOrder.UNCERTAIN: "the least certain one"}
+ORDER_WORDS = {QueueOrder.RANDOM: "a random one", QueueOrder.UNCERTAIN: "the least certain one"}
 with reading() as s:
     people = list_members(s, project_id=me.project_id)
     project = s.get_one(Project, me.project_id)
@@ -106,11 +106,11 @@ with queue, st.form("queue"):
     share = st.slider(
         "Share of pairs that want so many; the others want one person", 0.05, 1.0, project.overlap_share, 0.05
     )
-    next_by = st.radio(
+    queue_order = st.radio(
         "Which pair comes next",
         list(QueueOrder),
         index=list(QueueOrder).index(project.queue_order),
-        format_func=NEXT_WORDS.__getitem__,
+        format_func=ORDER_WORDS.__getitem__,
         help="Least certain: between models that do about equally well, and where people disagree. One pair in "
         "five stays random, so that Progress can tell what the choosing does.",
     )
@@ -130,7 +130,7 @@ with queue, st.form("queue"):
                 **me.ids,
                 people=people_wanted,
                 share=share,
-                next_by=next_by or QueueOrder.RANDOM,
+                next_by=queue_order or QueueOrder.RANDOM,
                 repeat_share=repeat_share,
                 authors_rank=authors_rank,
             )

@@ -1,4 +1,4 @@
-"""Where the story stands and what to do next."""
+"""How far the project is and what to do next."""
 
 import streamlit as st
 

@@ -29,19 +29,19 @@ from ui.safe import act, plain, show_table
 from ui.slots import show_offer
 
 me = page("Progress", Role.MANAGER)
-DRAW_WORDS = {SamplingReason.RANDOM: "Drawn at random", SamplingReason.UNCERTAIN: "Least certain first"}
+SAMPLING_WORDS = {SamplingReason.RANDOM: "Drawn at random", SamplingReason.UNCERTAIN: "Least certain first"}
 
 
 with st.spinner("Counting …"), reading() as s:
     done = ranking_coverage(s, project_id=me.project_id)
     people = reviewer_activity(s, project_id=me.project_id)
-    answers = list_opinions(s, project_id=me.project_id)
+    opinions = list_opinions(s, project_id=me.project_id)
     by_criterion = opinions_by_criterion(s, project_id=me.project_id)
-    steady = reviewer_consistency(s, project_id=me.project_id)
-    standings = responder_records(s, project_id=me.project_id)
-    draws = sampling_shares(s, project_id=me.project_id)
-    routed = count_by_rule(s, project_id=me.project_id)
-    flagged = list_open_flags(s, **me.ids)
+    consistency = reviewer_consistency(s, project_id=me.project_id)
+    records = responder_records(s, project_id=me.project_id)
+    shares = sampling_shares(s, project_id=me.project_id)
+    rule_counts = count_by_rule(s, project_id=me.project_id)
+    flags = list_open_flags(s, **me.ids)
 
 target = st.number_input(
     "Pairs to rank",
@@ -61,7 +61,7 @@ st.progress(min(1.0, done.once / int(target)), text=f"{min(done.once, int(target
 if done.near_identical:
     st.caption(f"{done.near_identical:,} pairs are never offered, because their replies are nearly the same.")
 
-if routed:
+if rule_counts:
     st.subheader("Routed to people")
     show_table(
         [
@@ -71,13 +71,13 @@ if routed:
                 "With a person's reply": count.answered,
                 "Found by": f"answer of {count.classifier}" if count.classifier else "pattern",
             }
-            for count in routed
+            for count in rule_counts
         ]
     )
 
-if flagged:
+if flags:
     st.subheader("Flagged pairs")
-for flag in flagged:
+for flag in flags:
     with st.container(border=True):
         st.html(f'<div class="pw-text"><b>{escaped(flag.reviewer)}</b>: {escaped(flag.note)}</div>')
         with st.expander("The pair"):
@@ -118,16 +118,16 @@ def percent(value: float | None) -> str:
 
 def consistency_columns(name: str) -> dict[str, str]:
     """How consistent a person is, where the project looks for it."""
-    person = steady.get(name)
+    person = consistency.get(name)
     columns = {}
-    if any(record.repeats for record in steady.values()):
+    if any(record.repeats for record in consistency.values()):
         columns["Same twice"] = f"{person.repeated_alike} of {person.repeats}" if person and person.repeats else "–"
-    if any(record.gold for record in steady.values()):
+    if any(record.gold for record in consistency.values()):
         columns["Gold right"] = f"{person.gold_right} of {person.gold}" if person and person.gold else "–"
     return columns
 
 
-agreeing = agreement_by_reviewer(answers)
+agreements = agreement_by_reviewer(opinions)
 show_table(
     [
         {
@@ -138,7 +138,7 @@ show_table(
             "Seconds": "–" if person.median_seconds is None else f"{person.median_seconds:.0f}",
             "Left": percent(person.left_share),
             "Ties": percent(person.tie_share),
-            "Agrees": percent(agreeing[person.reviewer].raw) if person.reviewer in agreeing else "–",
+            "Agrees": percent(agreements[person.reviewer].raw) if person.reviewer in agreements else "–",
         }
         | consistency_columns(person.reviewer)
         for person in people
@@ -149,23 +149,19 @@ st.caption(
     "“Agrees”: with others, on pairs that somebody else ranked too."
 )
 
-if steady:
+if consistency:
     st.caption("“Same twice”: hidden second looks, sides swapped. “Gold right”: pairs whose answer a manager gave.")
-if standings:
+if records:
     st.subheader("By responder")
-    responder_bars(standings)
-if len(draws) > 1:
-    st.caption(
-        plain(
-            "; ".join(f"{DRAW_WORDS[draw.sampling_reason]}: {draw.decided} of {draw.ranked} decided" for draw in draws)
-        )
-        + ". Only random pairs say how good a responder is."
-    )
+    responder_bars(records)
+if len(shares) > 1:
+    words = [f"{SAMPLING_WORDS[share.sampling_reason]}: {share.decided} of {share.ranked} decided" for share in shares]
+    st.caption(plain("; ".join(words)) + ". Only random pairs say how good a responder is.")
 
 st.subheader("Agreement between people")
-whole = agreement(answers)
+whole = agreement(opinions)
 st.write(whole.sentence)
-parts = {"Which is better": whole} | {name: agreement(some) for name, some in by_criterion.items()}
+parts = {"Which is better": whole} | {name: agreement(answers) for name, answers in by_criterion.items()}
 rows = [
     {"What": name, "alpha": part.alpha, "low": part.low, "high": part.high}
     for name, part in parts.items()

@@ -92,14 +92,14 @@ def new_rule(turn: int) -> NewRule | None:
 
 
 with reading() as s:
-    rules = count_by_rule(s, project_id=me.project_id)
+    rule_counts = count_by_rule(s, project_id=me.project_id)
 st.caption(
     "Some prompts should be answered by people only. Models do not answer them and do not learn from what people say "
     "of them, evaluations leave them out, and whoever writes replies is given them first."
 )
 if DONE in st.session_state:
     st.success(st.session_state.pop(DONE), icon=":material/check:")
-for count in rules:
+for count in rule_counts:
     with st.container(border=True):
         words, ending = st.columns([6, 1], vertical_alignment="center")
         standing = count.rule
@@ -111,18 +111,18 @@ for count in rules:
         )
         ending.button("End it", key=f"end_{standing.id}", on_click=end, args=(standing.id,), width="stretch")
 
-with st.expander("A new rule", expanded=not rules, icon=":material/add:"):
+with st.expander("A new rule", expanded=not rule_counts, icon=":material/add:"):
     rule = new_rule(st.session_state.get(ROUND, 0))
     if rule is not None:
         with errors_shown():
             with st.spinner("Looking …"), reading() as s:
-                matches = preview_routing(s, **me.ids, rule=rule)
-            st.write(f"**{matches.sentence}**")
-            for text in matches.first:
+                preview = preview_routing(s, **me.ids, rule=rule)
+            st.write(f"**{preview.sentence}**")
+            for text in preview.first:
                 show_text(text)
             st.button("Save the rule", type="primary", on_click=save, args=(rule,), icon=":material/check:")
 
-total = sum(count.prompts for count in rules)
+total = sum(count.prompts for count in rule_counts)
 if total:
     st.subheader(f"Routed to people: {total:,}")
     pages = -(-total // PAGE)

@@ -48,17 +48,17 @@ def show_preview(new: Rule) -> None:
     """How many texts of each Responder a rule changes, and how some read before and after."""
     with errors_shown(), st.spinner("Trying it …"):
         with reading() as s:
-            effect = preview_rule(s, **me.ids, new=new)
-        if not effect.effects:
+            preview = preview_rule(s, **me.ids, new=new)
+        if not preview.effects:
             st.info("There are no replies to try it on yet.")
             return
         show_table(
-            [{"Responder": count.responder, "Changed": f"{count.changed} of {count.texts}"} for count in effect.effects]
+            [{"Responder": row.responder, "Changed": f"{row.changed} of {row.texts}"} for row in preview.effects]
         )
         st.caption(f"Among the first {EACH} replies of each.")
-        if warning := effect.leak_warning(new.replacement):
+        if warning := preview.leak_warning(new.replacement):
             st.warning(plain(warning), icon=":material/visibility:")
-        for number, example in enumerate(effect.examples):
+        for number, example in enumerate(preview.examples):
             pieces = word_diff(example.before, example.after)
             sides = ("Before", Edit.ADDED), ("After", Edit.REMOVED)
             for column, (side, hidden) in zip(st.columns(2), sides, strict=True):
@@ -116,19 +116,19 @@ st.write(
 )
 with reading() as s:
     rules = list_rules(s, project_id=me.project_id)
-    judged = find_open_evaluation(s, project_id=me.project_id)
-if judged is not None:
+    evaluation = find_open_evaluation(s, project_id=me.project_id)
+if evaluation is not None:
     st.info(
         plain(
-            f"The evaluation “{judged.name}” is open. Until it is closed the rules stay, so that its judges see one "
-            "kind of text."
+            f"The evaluation “{evaluation.name}” is open. Until it is closed the rules stay, so that its judges see "
+            "one kind of text."
         ),
         icon=":material/lock:",
     )
 for standing in rules:
-    show_standing(standing, fixed=judged is not None)
+    show_standing(standing, fixed=evaluation is not None)
 st.subheader("Hide more")
-new_rule(fixed=judged is not None)
+new_rule(fixed=evaluation is not None)
 
 st.subheader("Length")
 with st.spinner("Counting words …"), reading() as s:

@@ -35,7 +35,7 @@ me = page("Train", Role.MANAGER)
 
 
 @st.cache_data(show_spinner="Reading the snapshot …", max_entries=20)
-def size_of(_snapshot: Snapshot, sha256: str) -> SnapshotLengths:
+def load_lengths(_snapshot: Snapshot, sha256: str) -> SnapshotLengths:
     return snapshot_lengths(_snapshot)
 
 
@@ -43,7 +43,7 @@ with reading() as s:
     frozen = list_snapshots(s, project_id=me.project_id)
     bases = [model for model in list_models(s) if model.retired_at is None]
     busy = any(not run.status.ended for run in list_training_runs(s, project_id=me.project_id))
-    people = measure_consensus(s, project_id=me.project_id)
+    consensus = measure_consensus(s, project_id=me.project_id)
 if not bases:
     with saving(stop=True) as s:
         register_base_model(s)
@@ -53,7 +53,7 @@ if not frozen:
     st.info("A model is trained on a snapshot: feedback that is frozen and never changes. There is none yet.")
     show_page_link("pages/freeze_feedback.py", "Freeze")
     with reading() as s:
-        show_readiness(load_facts(s, project_id=me.project_id, snapshot_id=None), people)
+        show_readiness(load_facts(s, project_id=me.project_id, snapshot_id=None), consensus)
     st.stop()
 top = st.columns(3)
 snapshot = top[0].selectbox(
@@ -69,35 +69,35 @@ top[2].caption(plain(METHODS[method].description))
 if method in EXPERIMENTAL:
     st.warning("Experimental: TRL may change this trainer from one version to the next. DPO is the one that is tested.")
 with errors_shown(stop=True):
-    size = size_of(snapshot, snapshot.sha256)
+    lengths = load_lengths(snapshot, snapshot.sha256)
 
 st.subheader("2. Is it time?")
 with reading() as s:
-    show_readiness(load_facts(s, project_id=me.project_id, snapshot_id=snapshot.id), people)
+    show_readiness(load_facts(s, project_id=me.project_id, snapshot_id=snapshot.id), consensus)
 
 st.subheader("3. The recipe")
-for caution in cautions(pairs=size.rows, judgments=people.repeats, alpha=people.alpha):
+for caution in cautions(pairs=lengths.rows, judgments=consensus.repeats, alpha=consensus.alpha):
     st.warning(plain(caution))
 loss, adapter = choose_loss_and_adapter(method)
 parameters = count_parameters(location=base.location, name=base.name)
 advice = advise_recipe(
-    pairs=size.rows,
+    pairs=lengths.rows,
     parameters=parameters,
     gpu=has_gpu(),
     method=method,
     loss=loss,
     adapter=adapter,
-    longest=size.longest,
-    validation=size.validation,
-    flips=flip_rate(people.repeats),
+    longest=lengths.longest,
+    validation=lengths.validation,
+    flips=flip_rate(consensus.repeats),
 )
 recipe = recipe_form(advice, tuned=base.parent_id is not None)
 
 st.subheader("4. How long, and start")
 with reading() as s, errors_shown(stop=True):
-    times = find_measurement(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
+    measurement = find_measurement(s, project_id=me.project_id, base_model_id=base.id, recipe=recipe)
 expected = estimate(
-    recipe, size=size, thumbs=snapshot.thumb_count, parameters=parameters, measurement=times, gpu=has_gpu()
+    recipe, size=lengths, thumbs=snapshot.thumb_count, parameters=parameters, measurement=measurement, gpu=has_gpu()
 )
 total, free = machine_memory()
 st.markdown(f":material/schedule: {plain(expected.sentence)}")

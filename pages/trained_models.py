@@ -73,9 +73,9 @@ def save_licence(version: ModelVersion, key: str) -> None:
     change(set_licence, version, licence=str(st.session_state[key]))
 
 
-def show_card(version: ModelVersion, shown: Card) -> None:
-    st.write(plain(shown.summary))
-    for section in shown.sections:
+def show_card(version: ModelVersion, card: Card) -> None:
+    st.write(plain(card.summary))
+    for section in card.sections:
         st.html(f'<div class="pw-sentence">{escaped(section.title)}</div>')
         show_blocks([section])
     if version.parent_id is None:
@@ -85,7 +85,7 @@ def show_card(version: ModelVersion, shown: Card) -> None:
             version.licence or "",
             key=key,
             max_chars=100,
-            placeholder=shown.licence.text,
+            placeholder=card.licence.text,
             on_change=save_licence,
             args=(version, key),
             help="As its card names it, such as apache-2.0. Every model made from it has the same.",
@@ -95,32 +95,33 @@ def show_card(version: ModelVersion, shown: Card) -> None:
 def show_evaluations(version: ModelVersion) -> None:
     """Every Evaluation that the model took part in, also as a baseline, with what the closed ones found."""
     with reading() as s:
-        parts_taken = list_participations(s, model_version_id=version.id)
-        if not parts_taken:
+        participations = list_participations(s, model_version_id=version.id)
+        if not participations:
             st.caption("It was in no blind evaluation yet.")
         show_table(
             [
                 {
-                    "Evaluation": f"{part.evaluation.name} (id {part.evaluation.id})",
-                    "As": f"{'candidate' if part.candidate else 'baseline'}, by the name {part.responder}",
-                    "Pairs": f"{part.pairings:,}",
-                    "Found": describe_result(s, part),
+                    "Evaluation": f"{participation.evaluation.name} (id {participation.evaluation.id})",
+                    "As": ("candidate" if participation.candidate else "baseline")
+                    + f", by the name {participation.responder}",
+                    "Pairs": f"{participation.pairings:,}",
+                    "Found": describe_result(s, participation),
                 }
-                for part in parts_taken
+                for participation in participations
             ],
             whole=True,
         )
 
 
-def describe_result(s: Session, part: Participation) -> str:
+def describe_result(s: Session, participation: Participation) -> str:
     """The headline, or of a baseline its own contrast with the candidate."""
-    if part.evaluation.closed_at is None:
+    if participation.evaluation.closed_at is None:
         return "still open"
     sentences = []
-    for by in load_results(s, evaluation_id=part.evaluation.id).by_reviewers:
-        own = (contrast for contrast in by.by_baseline if contrast.baseline == part.responder)
-        contrast = by.headline if part.candidate else next(own, by.headline)
-        sentences.append(f"{'Judged by a written rule (simulated): ' if by.simulated else ''}{contrast.finding}")
+    for results in load_results(s, evaluation_id=participation.evaluation.id).by_reviewers:
+        own = (contrast for contrast in results.by_baseline if contrast.baseline == participation.responder)
+        contrast = results.headline if participation.candidate else next(own, results.headline)
+        sentences.append(f"{'Judged by a written rule (simulated): ' if results.simulated else ''}{contrast.finding}")
     return " ".join(sentences)
 
 
@@ -128,7 +129,7 @@ def show_release(version: ModelVersion, *, going: bool) -> None:
     """The model's newest export or push, which moves by itself while it goes on."""
 
     @st.fragment(run_every="1s" if going else None)
-    def moving() -> None:
+    def watch() -> None:
         with reading() as s:
             run = latest_release(s, model_version_id=version.id)
         if run is None:
@@ -142,7 +143,7 @@ def show_release(version: ModelVersion, *, going: bool) -> None:
         else:
             show_run(run, title, by=me.reviewer_id)
 
-    moving()
+    watch()
 
 
 def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
@@ -195,14 +196,13 @@ def show_push(version: ModelVersion, place: Path, number: int) -> None:
 
 def show_model(version: ModelVersion) -> None:
     with reading() as s:
-        shown = build_card(
-            s, model_version_id=version.id, evaluations=evaluation_results(s, model_version_id=version.id)
-        )
+        evaluations = evaluation_results(s, model_version_id=version.id)
+        card = build_card(s, model_version_id=version.id, evaluations=evaluations)
         release = latest_release(s, model_version_id=version.id)
     if version.retired_at is not None:
         st.info("Retired: it is offered for nothing new. What it did stays as it is.", icon=":material/inventory_2:")
     with st.expander("Card", expanded=True, icon=":material/badge:"):
-        show_card(version, shown)
+        show_card(version, card)
     with st.expander("Blind evaluations it took part in", icon=":material/balance:"):
         show_evaluations(version)
     with st.expander("Public benchmarks", icon=":material/speed:"):

@@ -42,7 +42,6 @@ with reading() as s:
     known_models = list_models(s)
     columns = prompt_columns(s, project_id=me.project_id)
     bases = list_model_responders(s, project_id=me.project_id)
-    versions = list_tried_versions(s, project_id=me.project_id)
     prompts = {prompt.id: prompt for prompt in training_prompts(s, project_id=me.project_id)}
     busy = any(run.trial and not run.status.ended for run in list_generation_runs(s, project_id=me.project_id))
 
@@ -59,7 +58,7 @@ def in_one_line(prompt_id: int) -> str:
     return visible(words if len(words) < 90 else words[:89] + "…")
 
 
-def start_of(base: Responder | None) -> InitialSpec:
+def initial_spec(base: Responder | None) -> InitialSpec:
     if base is None:
         return InitialSpec(known_models[0].id, PromptFormat(project.instructions), Sampling())
     return InitialSpec(**vars(spec_of(base)))
@@ -77,15 +76,15 @@ with left:
         help="A changed prompt becomes a new version; the old one and its replies stay as they are.",
     )
     base = next((responder for responder in bases if responder.id == base_id), None)
-    contestant = responder_form(f"try_{base_id}", known_models, start_of(base), columns=columns)
+    spec = responder_form(f"try_{base_id}", known_models, initial_spec(base), columns=columns)
 
 with right:
     st.subheader("What the model reads")
     seen = st.selectbox("For the prompt", list(prompts), format_func=in_one_line, key="try_seen")
-    if contestant is not None:
+    if spec is not None:
         with errors_shown():
             with reading() as s:
-                text, note = render_for_model(s, spec=contestant, prompt=prompts[seen])
+                text, note = render_for_model(s, spec=spec, prompt=prompts[seen])
             st.html(f'<div class="pw-card pw-text pw-read">{escaped(text)}</div>')
             st.caption(note)
 
@@ -97,11 +96,11 @@ chosen = st.multiselect(
     max_selections=MAX_TRIAL_PROMPTS,
     key="try_on",
 )
-if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=contestant is None):
+if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=spec is None):
     with errors_shown():
-        assert contestant is not None
+        assert spec is not None
         with session() as s:
-            version = start_trial(s, **me.ids, spec=contestant, prompt_ids=chosen, base=base_id)
+            version = start_trial(s, **me.ids, spec=spec, prompt_ids=chosen, base=base_id)
         st.session_state["try_after"] = version.id
         st.session_state.pop("try_before", None)
         st.rerun()
@@ -119,9 +118,8 @@ def keep_version(responder_id: int) -> None:
 def show_versions() -> None:
     """Two versions side by side, drawn again while replies come in."""
     with reading() as s:
-        by_id = {
-            version.responder.id: version.responder for version in list_tried_versions(s, project_id=me.project_id)
-        }
+        versions = list_tried_versions(s, project_id=me.project_id)
+        by_id = {version.responder.id: version.responder for version in versions}
         runs = [run for run in list_generation_runs(s, project_id=me.project_id) if run.trial]
     if busy and all(run.status.ended for run in runs):
         st.rerun()

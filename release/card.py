@@ -14,17 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.lookup import get_model, newest_parity_checks
-from db.models import (
-    ModelVersion,
-    Preference,
-    Project,
-    Prompt,
-    Recipe,
-    Snapshot,
-    Split,
-    TrainingRun,
-    TrainingStep,
-)
+from db.models import ModelVersion, Preference, Project, Prompt, Recipe, Snapshot, Split, TrainingRun, TrainingStep
 from eval.benchmarks.findings import compare_with_references, load_scores, newest_scores
 from eval.report.blocks import Sheet
 from eval.report.results import list_participations, load_results
@@ -49,7 +39,7 @@ WIN_RATES = (
     "Win rate = (wins + ties / 2) / n over prompts that no training had. Verdicts of people and of rules are never "
     "counted together."
 )
-NO_CONTEST = "It was in no blind evaluation that is closed."
+NO_EVALUATION = "It was in no blind evaluation that is closed."
 
 
 @dataclass(frozen=True)
@@ -72,17 +62,17 @@ def build_card(s: Session, *, model_version_id: int, evaluations: Sequence[tuple
     """The model's card, from the database and its run's folder; reads no weights.
 
     Args:
-        contests: what `evaluation_results` found, which takes a moment to reckon.
+        evaluations: what `evaluation_results` gives, which takes a moment to reckon.
     """
     version = get_model(s, model_version_id)
     run = find_training(s, version)
-    line = model_lineage(version)
-    base, licence = line[-1], licence_of(version)
-    sections = [_origin(line, licence)]
+    lineage = model_lineage(version)
+    base, licence = lineage[-1], licence_of(version)
+    sections = [_origin(lineage, licence)]
     if run is not None:
         sections += [_data(s, run), Sheet("Recipe", tuple(knob_values(run.recipe).items())), _training(s, run)]
-    rates = Sheet("Blind evaluations", tuple(evaluations), WIN_RATES if evaluations else NO_CONTEST)
-    sections += [_prompt(s, version, run), rates, *_benchmarks(s, version), _lineage(s, line)]
+    rates = Sheet("Blind evaluations", tuple(evaluations), WIN_RATES if evaluations else NO_EVALUATION)
+    sections += [_prompt(s, version, run), rates, *_benchmarks(s, version), _lineage(s, lineage)]
     return Card(
         name=version.name,
         summary=_summary(s, version, run),
@@ -101,12 +91,12 @@ def evaluation_results(s: Session, *, model_version_id: int) -> list[tuple[str, 
     Several people are told together, so that no card tells how one of them did.
     """
     return [
-        (f"{part.evaluation.name}, against {baseline}", _contest(contrast, by_rule=verdicts.simulated))
-        for part in reversed(list_participations(s, model_version_id=model_version_id))
-        if part.candidate and part.evaluation.closed_at is not None
-        for verdicts in load_results(s, evaluation_id=part.evaluation.id).by_reviewers
-        for contrast in verdicts.contrasts
-        if (baseline := verdicts.nameless(contrast))
+        (f"{evaluation.name}, against {baseline}", _describe_contrast(contrast, by_rule=results.simulated))
+        for participation in reversed(list_participations(s, model_version_id=model_version_id))
+        if participation.candidate and (evaluation := participation.evaluation).closed_at is not None
+        for results in load_results(s, evaluation_id=evaluation.id).by_reviewers
+        for contrast in results.contrasts
+        if (baseline := results.nameless(contrast))
     ]
 
 
@@ -119,8 +109,8 @@ def card_markdown(card: Card, *, adapter_only: bool, files: Mapping[str, str], c
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    known = card.licence.text.lower()
-    named = {"license": known} if known in HUB_LICENCES else {"license": "other", "license_name": card.licence.text}
+    licence = card.licence.text.lower()
+    named = {"license": licence} if licence in HUB_LICENCES else {"license": "other", "license_name": card.licence.text}
     data = ModelCardData(
         **(named if card.licence.text != NOT_KNOWN else {"license": "unknown"}),  # type: ignore[arg-type]
         base_model=card.base_hub_id,
@@ -168,10 +158,10 @@ def _summary(s: Session, version: ModelVersion, run: TrainingRun | None) -> str:
     )
 
 
-def _origin(line: Sequence[ModelVersion], licence: Licence) -> Sheet:
-    version = line[0]
+def _origin(lineage: Sequence[ModelVersion], licence: Licence) -> Sheet:
+    version = lineage[0]
     rows = [
-        ("Base model", line[-1].name),
+        ("Base model", lineage[-1].name),
         ("Licence of the base", f"{licence.text} ({licence.source})"),
         ("Adapter", ADAPTERS[version.adapter].label if version.adapter else "none"),
         ("Precision of the weights", version.dtype or "not known"),
@@ -303,14 +293,14 @@ def _prompt(s: Session, version: ModelVersion, run: TrainingRun | None) -> Sheet
     return Sheet("What it reads", tuple(rows), note)
 
 
-def _contest(contrast: Contrast, *, by_rule: bool) -> str:
-    lies = "no interval, for all are on one prompt"
+def _describe_contrast(contrast: Contrast, *, by_rule: bool) -> str:
+    interval = "no interval, for all are on one prompt"
     if not isinstance(contrast.interval, CannotEstimate):
-        lies = f"95 % interval {contrast.interval.percent}"
+        interval = f"95 % interval {contrast.interval.percent}"
     judges = "a written rule, which is simulated and no person," if by_rule else "people"
     return (
-        f"win rate {contrast.rate:.1%} ({lies}); {contrast.wins} wins, {contrast.ties} ties, {contrast.losses} losses, "
-        f"n = {contrast.n}; judged by {judges} without knowing whose reply was whose"
+        f"win rate {contrast.rate:.1%} ({interval}); {contrast.wins} wins, {contrast.ties} ties, "
+        f"{contrast.losses} losses, n = {contrast.n}; judged by {judges} without knowing whose reply was whose"
     )
 
 
@@ -329,17 +319,17 @@ def _benchmarks(s: Session, version: ModelVersion) -> list[Sheet]:
     note = f"The first examples of each task, measured with {with_what}. Not to be set beside published figures."
     sheets = [Sheet("Public benchmarks", rows, note)] if rows else []
     note = "On the same examples, with 95 % intervals; of twenty figures one looks different by chance."
-    for contrast in compare_with_references(s, version=version):
-        title = f"Benchmarks: {contrast.model} against {contrast.reference}"
-        compared = [(f"{row.task}, {row.metric}", row.sentence) for row in contrast.differences]
-        refused = [(f"{row.task}, {row.metric}", f"not compared: {row.reason}") for row in contrast.not_compared]
+    for comparison in compare_with_references(s, version=version):
+        title = f"Benchmarks: {comparison.model} against {comparison.reference}"
+        compared = [(f"{row.task}, {row.metric}", row.sentence) for row in comparison.differences]
+        refused = [(f"{row.task}, {row.metric}", f"not compared: {row.reason}") for row in comparison.not_compared]
         sheets.append(Sheet(title, (*compared, *refused), note))
     return sheets
 
 
-def _lineage(s: Session, line: Sequence[ModelVersion]) -> Sheet:
-    rows = [(f"Made from, {steps} back", _name_and_hash(parent)) for steps, parent in enumerate(line[1:], start=1)]
-    rows += [("Made from it", _name_and_hash(child)) for child in list_descendants(s, line[0])]
+def _lineage(s: Session, lineage: Sequence[ModelVersion]) -> Sheet:
+    rows = [(f"Made from, {steps} back", _name_and_hash(parent)) for steps, parent in enumerate(lineage[1:], start=1)]
+    rows += [("Made from it", _name_and_hash(child)) for child in list_descendants(s, lineage[0])]
     note = "" if rows else "It was made from no other model here, and no other from it."
     return Sheet("Lineage", tuple(rows), note)
 

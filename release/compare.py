@@ -123,7 +123,7 @@ def differing_first(columns: Sequence[Mapping[str, str]]) -> tuple[ComparedValue
 
 
 def _points(label: str, steps: Sequence[TrainingStep]) -> list[MetricPoint]:
-    accuracy = {(value.step, value.line): value.value for value in chart_points(steps, "Reward accuracy")}
+    accuracy = {(point.step, point.line): point.value for point in chart_points(steps, "Reward accuracy")}
     return [
         MetricPoint(
             label, step.split, step.step, step.loss, accuracy.get((step.step, ROWS[step.split])), step.reward_margin
@@ -132,11 +132,10 @@ def _points(label: str, steps: Sequence[TrainingStep]) -> list[MetricPoint]:
     ]
 
 
-def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warned: Sequence[TrainingWarning]) -> dict[str, str]:
+def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warnings: Sequence[TrainingWarning]) -> dict[str, str]:
     training = [step for step in steps if step.split is Split.TRAIN]
     validation = [step for step in steps if step.split is Split.VALIDATION]
     best = min(validation, key=lambda step: step.loss, default=None)
-    minutes = minutes_taken(run)
     rows = {
         "Ended": run.status.value.lower(),
         "Last validation numbers": step_metrics(validation[-1]) if validation else NOTHING,
@@ -144,9 +143,9 @@ def _outcome(run: TrainingRun, steps: Sequence[TrainingStep], warned: Sequence[T
         "Last training numbers": step_metrics(training[-1]) if training else NOTHING,
         "Steps": str(training[-1].step) if training else NOTHING,
         "Step whose model was kept": str(run.best_step) if run.best_step is not None else "the last",
-        "Minutes": minutes or NOTHING,
+        "Minutes": minutes_taken(run) or NOTHING,
         "Memory at most": f"{run.peak_memory_mb} MB" if run.peak_memory_mb else NOTHING,
-        "Warnings": ", ".join(sorted({warning.kind for warning in warned})) or "none",
+        "Warnings": ", ".join(sorted({warning.kind for warning in warnings})) or "none",
     }
     return rows | ({"Ended early": run.stopped} if run.stopped else {})
 

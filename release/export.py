@@ -27,7 +27,7 @@ from db.models import ExportForm, ExportRun, ModelVersion, Part, PushRun, Role, 
 from db.people import require_role
 from db.session import reading, session
 from errors import BrokenModel, Refused
-from files import MANIFEST, read_json
+from files import MANIFEST, file_sha256, read_json
 from jobs.progress import Progress
 from jobs.runs import Resources
 from llm.folder import check_model_folder, hash_weights, is_hub_id, read_template
@@ -54,7 +54,7 @@ WRITE_EVERY = 1.0
 
 Tell = Callable[[str, float], None]
 """Hears what goes on, in words, and which share of it is done."""
-Opened = Callable[[str, int], IO[bytes]]
+OpenFile = Callable[[str, int], IO[bytes]]
 """Opens a new file in what is written, by its name and size."""
 
 
@@ -81,7 +81,7 @@ class Parcel:
     @property
     def files(self) -> list[Path]:
         """The files to take along, by name."""
-        return sorted(file for file in self.source.iterdir() if _kept(file))
+        return sorted(file for file in self.source.iterdir() if _is_kept(file))
 
 
 def request_export(
@@ -133,24 +133,23 @@ def resources(run: ExportRun) -> Resources:
 def run(progress: Progress) -> None:
     """Write the export and note its place. Raises what `parcel` and `write` do, and `jobs.progress.RunLost`."""
     with reading() as s:
-        asked = s.get_one(ExportRun, progress.run_id)
-        contests = evaluation_results(s, model_version_id=asked.model_version_id)
-        given = parcel(
+        row = s.get_one(ExportRun, progress.run_id)
+        content = parcel(
             s,
-            by=asked.requested_by_id,
-            project_id=asked.project_id,
-            model_version_id=asked.model_version_id,
-            part=asked.part,
-            contests=contests,
+            by=row.requested_by_id,
+            project_id=row.project_id,
+            model_version_id=row.model_version_id,
+            part=row.part,
+            results=evaluation_results(s, model_version_id=row.model_version_id),
         )
-    place = write(given, asked.form, at=asked.created_at, tell=telling(progress))
+    place = write(content, row.form, at=row.created_at, tell=teller(progress))
     with session() as s:
         progress.guard(s)
         s.get_one(ExportRun, progress.run_id).place = str(place)
         progress.succeed(s)
 
 
-def telling(progress: Progress) -> Tell:
+def teller(progress: Progress) -> Tell:
     """Writes into the run what goes on, about once a second."""
     told, words = float("-inf"), ""
 
@@ -164,7 +163,7 @@ def telling(progress: Progress) -> Tell:
 
 
 def parcel(
-    s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, contests: Sequence[tuple[str, str]] = ()
+    s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, results: Sequence[tuple[str, str]] = ()
 ) -> Parcel:
     """Everything that an export needs; managers only.
 
@@ -175,24 +174,23 @@ def parcel(
     run = find_training(s, version)
     source = _source(version, part)
     parent = version.parent or version
-    template = read_template(parent.location) if part is Part.ADAPTER else None
     return Parcel(
         version_id=version.id,
         name=version.name,
         part=part,
         source=source,
-        registered=_registered(version, run, part, source),
+        registered=_registered_hash(version, run, part, source),
         base=parent.name if part is Part.ADAPTER else model_lineage(version)[-1].name,
         base_location=parent.location,
-        template=template,
+        template=read_template(parent.location) if part is Part.ADAPTER else None,
         template_hash=version.template_hash,
         snapshot_sha256=run.snapshot.sha256 if run is not None else None,
-        context_tokens=context_of(source if part is Part.MERGED else Path(parent.location)),
-        card=build_card(s, model_version_id=model_version_id, evaluations=contests),
+        context_tokens=served_context(source if part is Part.MERGED else Path(parent.location)),
+        card=build_card(s, model_version_id=model_version_id, evaluations=results),
     )
 
 
-def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda stage, share: None) -> Path:
+def write(content: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda stage, share: None) -> Path:
     """Write the export into `exports_folder` and give its place; one of an earlier attempt is as good.
 
     Args:
@@ -201,23 +199,23 @@ def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda 
     Raises `Refused` where the weights are not those that were registered, or the disk has too little room.
     """
     tell("Checking that nothing changed since it was registered", 0.0)
-    found = hash_weights(given.source)
-    if given.registered is not None and found != given.registered:
+    weights = hash_weights(content.source)
+    if content.registered is not None and weights != content.registered:
         raise Refused(
-            f"The weights in {given.source} are not those that were registered as {given.name} (their sha256 differs). "
-            "Put the old files back, or train the model again."
+            f"The weights in {content.source} are not those that were registered as {content.name} (their sha256 "
+            "differs). Put the old files back, or train the model again."
         )
     place = exports_folder()
     place.mkdir(parents=True, exist_ok=True)
     for scratch in place.glob(f"{MAKING}*"):  # of an export whose process died: a home has one at a time
         shutil.rmtree(scratch)
-    total = sum(file.stat().st_size for file in given.files)
+    total = sum(file.stat().st_size for file in content.files)
     free = shutil.disk_usage(place).free
     if free < total * 1.01 + 10_000_000:
         raise Refused(
             f"The export takes {total / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB left. Free some space."
         )
-    name = f"{prefix(given.name, given.version_id)}{given.part.value}-{at:%Y%m%d-%H%M%S}"
+    name = f"{name_prefix(content.name, content.version_id)}{content.part.value}-{at:%Y%m%d-%H%M%S}"
     final = place / (name if form is ExportForm.FOLDER else f"{name}.{form.value}")
     if final.exists():
         return final
@@ -225,8 +223,8 @@ def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda 
     scratch.mkdir()
     try:
         inside = scratch / final.name
-        with _new(form, inside, name) as opened:
-            _fill(given, name, weights=found, total=total, opened=opened, tell=tell)
+        with _open_output(form, inside, name) as open_file:
+            _fill(content, name, weights=weights, total=total, open_file=open_file, tell=tell)
         inside.rename(final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -234,7 +232,7 @@ def write(given: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda 
     return final
 
 
-def _fill(given: Parcel, name: str, *, weights: str, total: int, opened: Opened, tell: Tell) -> None:
+def _fill(content: Parcel, name: str, *, weights: str, total: int, open_file: OpenFile, tell: Tell) -> None:
     """Write every file, then the card, which has their hashes, then the manifest."""
     entries: dict[str, dict[str, object]] = {}
     done = 0
@@ -242,7 +240,7 @@ def _fill(given: Parcel, name: str, *, weights: str, total: int, opened: Opened,
     def add(file: str, size: int, stream: IO[bytes]) -> None:
         nonlocal done
         digest = hashlib.sha256()
-        with opened(file, size) as out:
+        with open_file(file, size) as out:
             while piece := stream.read(PIECE):
                 out.write(piece)
                 digest.update(piece)
@@ -253,55 +251,55 @@ def _fill(given: Parcel, name: str, *, weights: str, total: int, opened: Opened,
     def add_text(file: str, text: bytes) -> None:
         add(file, len(text), io.BytesIO(text))
 
-    for file in given.files:
-        changed = _without_paths(file, base=given.base)
+    for file in content.files:
+        changed = _without_paths(file, base=content.base)
         if changed is not None:
             add_text(file.name, changed)
             continue
         with file.open("rb") as stream:
             add(file.name, file.stat().st_size, stream)
-    if given.template is not None and TEMPLATE not in entries:
-        add_text(TEMPLATE, given.template.encode())
+    if content.template is not None and TEMPLATE not in entries:
+        add_text(TEMPLATE, content.template.encode())
     readme = card_markdown(
-        given.card,
-        adapter_only=given.part is Part.ADAPTER,
+        content.card,
+        adapter_only=content.part is Part.ADAPTER,
         files={file: str(entry["sha256"]) for file, entry in entries.items()},
-        commands=commands(given, Path(name), base=given.base_location, template=TEMPLATE in entries),
+        commands=commands(content, Path(name), base=content.base_location, template=TEMPLATE in entries),
     )
     add_text(CARD, readme.encode())
-    manifest = _manifest(given, weights=weights) | {"files": dict(entries)}
+    manifest = _manifest(content, weights=weights) | {"files": dict(entries)}
     add_text(MANIFEST, (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode())
 
 
-def _manifest(given: Parcel, *, weights: str) -> dict[str, object]:
+def _manifest(content: Parcel, *, weights: str) -> dict[str, object]:
     return {
-        "model": given.name,
-        "part": given.part.value,
-        "base": given.base,
-        "licence_of_the_base": given.card.licence.text,
+        "model": content.name,
+        "part": content.part.value,
+        "base": content.base,
+        "licence_of_the_base": content.card.licence.text,
         "weights_sha256": weights,
-        "as_registered": given.registered is not None,
-        "template_hash": given.template_hash,
-        "snapshot_sha256": given.snapshot_sha256,
+        "as_registered": content.registered is not None,
+        "template_hash": content.template_hash,
+        "snapshot_sha256": content.snapshot_sha256,
         "exported_at": now().isoformat(),
-        "card": [asdict(section) for section in given.card.sections],
+        "card": [asdict(section) for section in content.card.sections],
     }
 
 
-def commands(given: Parcel, folder: Path, *, base: str, template: bool, python: str = "python") -> tuple[str, ...]:
+def commands(content: Parcel, folder: Path, *, base: str, template: bool, python: str = "python") -> tuple[str, ...]:
     """Lines that serve what is in ``folder`` on a CPU and on a GPU, and ask it; none for what vLLM does not take."""
-    served = _served(given, folder, base=base, template=template)
+    served = _served_model(content, folder, base=base, template=template)
     if served is None:
         return ()
     lines = [vllm_command(served, gpu=gpu, python=python) for gpu in (False, True)]
     return lines[0], lines[1], request_command(served)
 
 
-def _served(given: Parcel, folder: Path, *, base: str, template: bool) -> ServedModel | None:
-    name = served_name(given.name)
-    if given.part is Part.MERGED:
-        return ServedModel(f"./{folder}" if not folder.is_absolute() else str(folder), name, given.context_tokens)
-    config = read_json(given.source / ADAPTER_CONFIG)
+def _served_model(content: Parcel, folder: Path, *, base: str, template: bool) -> ServedModel | None:
+    name = served_name(content.name)
+    if content.part is Part.MERGED:
+        return ServedModel(f"./{folder}" if not folder.is_absolute() else str(folder), name, content.context_tokens)
+    config = read_json(content.source / ADAPTER_CONFIG)
     if config.get("use_dora"):  # vLLM serves DoRA merged only
         return None
     rank = config.get("r")
@@ -310,7 +308,7 @@ def _served(given: Parcel, folder: Path, *, base: str, template: bool) -> Served
     return ServedModel(
         place,
         name,
-        given.context_tokens,
+        content.context_tokens,
         base=shown,
         rank=rank if isinstance(rank, int) else 16,
         template=f"{place}/{TEMPLATE}" if template else None,
@@ -322,26 +320,26 @@ def exports_folder() -> Path:
     return settings().home.resolve() / "exports"
 
 
-def prefix(name: str, version_id: int) -> str:
+def name_prefix(name: str, version_id: int) -> str:
     """How the names of a model's exports begin."""
     return f"{served_name(name)[:60]}-{version_id}-"
 
 
 def exports(name: str, version_id: int) -> list[Path]:
     """The model's exports, newest first."""
-    found = [*exports_folder().glob(f"{prefix(name, version_id)}*")]
-    return sorted(found, key=lambda place: place.stat().st_mtime, reverse=True)
+    places = exports_folder().glob(f"{name_prefix(name, version_id)}*")
+    return sorted(places, key=lambda place: place.stat().st_mtime, reverse=True)
 
 
 def parts(version: ModelVersion) -> list[Part]:
     """What of the model can be exported."""
     if is_hub_id(version.location):
         return []
-    found = [Part.MERGED] if Path(version.location).is_dir() else []
-    return [*found, Part.ADAPTER] if version.adapter_folder and Path(version.adapter_folder).is_dir() else found
+    whole = [Part.MERGED] if Path(version.location).is_dir() else []
+    return [*whole, Part.ADAPTER] if version.adapter_folder and Path(version.adapter_folder).is_dir() else whole
 
 
-def context_of(folder: Path) -> int:
+def served_context(folder: Path) -> int:
     """Longest prompt plus reply to serve: the setting, or what the model can take if that is less."""
     most = read_json(folder / "config.json").get("max_position_embeddings")
     return min(settings().context_tokens, most) if isinstance(most, int) else settings().context_tokens
@@ -366,17 +364,17 @@ def _source(version: ModelVersion, part: Part) -> Path:
     return Path(version.location)
 
 
-def _registered(version: ModelVersion, run: TrainingRun | None, part: Part, source: Path) -> str | None:
+def _registered_hash(version: ModelVersion, run: TrainingRun | None, part: Part, source: Path) -> str | None:
     """The hash that was noted of this part: of a trained model the merged weights', of an added adapter its own."""
     added = run is None and version.adapter is not None
     if part is Part.MERGED:
-        said = read_json(source / MANIFEST).get("weights_sha256") if added else version.sha256
+        value = read_json(source / MANIFEST).get("weights_sha256") if added else version.sha256
     else:
-        said = version.sha256 if added else read_json(source.parent / MANIFEST).get("adapter_sha256")
-    return said if isinstance(said, str) else None
+        value = version.sha256 if added else read_json(source.parent / MANIFEST).get("adapter_sha256")
+    return value if isinstance(value, str) else None
 
 
-def _kept(file: Path) -> bool:
+def _is_kept(file: Path) -> bool:
     hidden = file.name.startswith(".") or file.name in (MANIFEST, CARD)
     known = file.suffix in KEPT_SUFFIXES or file.name.startswith(KEPT_NAMES)
     return file.is_file() and known and not hidden
@@ -386,15 +384,15 @@ def _without_paths(file: Path, *, base: str) -> bytes | None:
     """A settings file in which paths of this machine are the base's name; none for one without any."""
     if file.name not in (ADAPTER_CONFIG, "config.json"):
         return None
-    said = read_json(file)
-    paths = [key for key in PATHS if isinstance(said.get(key), str) and Path(said[key]).is_absolute()]
+    config = read_json(file)
+    paths = [key for key in PATHS if isinstance(config.get(key), str) and Path(config[key]).is_absolute()]
     if not paths:
         return None
-    return (json.dumps(said | dict.fromkeys(paths, base), ensure_ascii=False, indent=2) + "\n").encode()
+    return (json.dumps(config | dict.fromkeys(paths, base), ensure_ascii=False, indent=2) + "\n").encode()
 
 
 @contextmanager
-def _new(form: ExportForm, place: Path, name: str) -> Iterator[Opened]:
+def _open_output(form: ExportForm, place: Path, name: str) -> Iterator[OpenFile]:
     """A new folder, or a new .zip that holds one of the export's name, open for files."""
     if form is ExportForm.FOLDER:
         place.mkdir()
@@ -403,26 +401,25 @@ def _new(form: ExportForm, place: Path, name: str) -> Iterator[Opened]:
     # weights hardly get smaller, so nothing is compressed
     with zipfile.ZipFile(place, "x", zipfile.ZIP_STORED, allowZip64=True) as archive:
 
-        def opened(file: str, size: int) -> IO[bytes]:
+        def open_file(file: str, size: int) -> IO[bytes]:
             entry = zipfile.ZipInfo(f"{name}/{file}", now().timetuple()[:6])
             entry.file_size = size
             entry.external_attr = 0o644 << 16
             return archive.open(entry, "w")
 
-        yield opened
+        yield open_file
 
 
 def check_export(folder: Path) -> Mapping[str, Any]:
     """The manifest of an exported folder whose every file is as it was written. Raises `Refused`."""
-    said = read_json(folder / MANIFEST)
-    entries = said.get("files")
+    manifest = read_json(folder / MANIFEST)
+    entries = manifest.get("files")
     if not isinstance(entries, dict) or not entries:
         raise Refused(f"{folder} is no whole export. Export the model as a folder first.")
     there = {file.name for file in folder.iterdir()} - {MANIFEST}
     if strange := sorted(there ^ set(entries)):
         raise Refused(f"{folder} is not as it was exported: {strange[0]} was added or is missing. Export it again.")
     for name, entry in entries.items():
-        with (folder / name).open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != entry.get("sha256"):
-                raise Refused(f"{folder / name} changed since it was exported. Export the model again.")
-    return said
+        if file_sha256(folder / name) != entry.get("sha256"):
+            raise Refused(f"{folder / name} changed since it was exported. Export the model again.")
+    return manifest

@@ -18,7 +18,7 @@ from db.session import reading, session
 from errors import PickwellError, Refused
 from jobs.progress import Progress
 from jobs.runs import Resources
-from release.export import Tell, check_export, refuse_beside_another, telling
+from release.export import Tell, check_export, refuse_beside_another, teller
 
 TOKEN = "HF_TOKEN"
 ENDPOINT = "HF_ENDPOINT"
@@ -72,23 +72,23 @@ def resources(run: PushRun) -> Resources:
 def run(progress: Progress) -> None:
     """Push, and note the address. Raises what `push` does, `NotAllowed`, and `jobs.progress.RunLost`."""
     with reading() as s:
-        asked = s.get_one(PushRun, progress.run_id)
-        require_role(s, by=asked.requested_by_id, project_id=asked.project_id, roles=(Role.MANAGER,))
-    address = push(Path(asked.folder), repository=asked.repository, private=asked.private, tell=telling(progress))
+        row = s.get_one(PushRun, progress.run_id)
+        require_role(s, by=row.requested_by_id, project_id=row.project_id, roles=(Role.MANAGER,))
+    address = push(Path(row.folder), repository=row.repository, private=row.private, tell=teller(progress))
     with session() as s:
         progress.guard(s)
         s.get_one(PushRun, progress.run_id).address = address
         progress.succeed(s)
 
 
-def hub_address(given: Mapping[str, str] = os.environ) -> str:
+def hub_address(environment: Mapping[str, str] = os.environ) -> str:
     """Where a push would go."""
-    return given.get(ENDPOINT, "").rstrip("/") or "https://huggingface.co"
+    return environment.get(ENDPOINT, "").rstrip("/") or "https://huggingface.co"
 
 
-def missing(given: Mapping[str, str] = os.environ) -> str | None:
+def missing(environment: Mapping[str, str] = os.environ) -> str | None:
     """What stands in the way of a push before anything is asked, as a sentence."""
-    if not given.get(TOKEN, "").strip():
+    if not environment.get(TOKEN, "").strip():
         return f"A push needs your token in the environment variable {TOKEN}. Set it and start Pickwell again."
     return None
 
@@ -121,14 +121,15 @@ def push(
 
     name = _checked_name(repository)
     tell("Checking the export", 0.0)
-    said = check_export(folder)
+    manifest = check_export(folder)
     api = to or hub()
     try:
         tell(f"Making {name} on {hub_address()}", 0.1)
         _ensure_repository(api, name, private=private)
         size = sum(file.stat().st_size for file in folder.iterdir())
         tell(f"Uploading {size / 1e6:,.0f} MB to {name}", 0.2)
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message=f"{said['model']} ({said['part']})"[:80])
+        message = f"{manifest['model']} ({manifest['part']})"[:80]
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message=message)
     except HfHubHTTPError as problem:
         code = problem.response.status_code
         why = {401: f"the token in {TOKEN} is not valid", 403: "the token may not write there"}

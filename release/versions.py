@@ -47,11 +47,11 @@ class Licence:
 
 def licence_of(version: ModelVersion) -> Licence:
     """The licence that a manager typed for the model or the nearest one it was made from, else what its files say."""
-    line = model_lineage(version)
-    for model in line:
+    lineage = model_lineage(version)
+    for model in lineage:
         if model.licence:
             return Licence(model.licence, "a manager typed it" if model is version else f"typed for {model.name}")
-    base = line[-1]
+    base = lineage[-1]
     stored = None if is_hub_id(base.location) else licence_in(Path(base.location))
     return stored or Licence(NOT_KNOWN, f"nothing in the folder of {base.name} says it")
 
@@ -126,7 +126,7 @@ def unretire(s: Session, *, by: int, project_id: int, model_version_id: int) -> 
 
 def find_use(s: Session, version: ModelVersion) -> str | None:
     """The first run under way, in any project, that loads the model, in words; none where no run does."""
-    going = [status for status in RunStatus if not status.ended]
+    under_way = [status for status in RunStatus if not status.ended]
     answers = select(Responder.id).where(Responder.model_version_id == version.id).scalar_subquery()
     beside = select(Companion.generation_run_id).where(Companion.responder_id.in_(answers)).scalar_subquery()
     for words, model, uses in (
@@ -136,7 +136,7 @@ def find_use(s: Session, version: ModelVersion) -> str | None:
         ("the model judge, run {}", JudgeRun, JudgeRun.responder_id.in_(answers)),
         ("benchmark run {}", BenchmarkRun, BenchmarkRun.model_version_id == version.id),
     ):
-        run_id = s.scalar(select(model.id).where(uses, model.status.in_(going)).order_by(model.id))
+        run_id = s.scalar(select(model.id).where(uses, model.status.in_(under_way)).order_by(model.id))
         if run_id is not None:
             return words.format(run_id)
     return None
@@ -152,5 +152,5 @@ class ModelEntry:
 
 def list_model_entries(s: Session, *, project_id: int) -> Sequence[ModelEntry]:
     """Every model there is, retired ones too, newest first, with the project's training where that made it."""
-    made = {run.model_version_id: run for run in list_training_runs(s, project_id=project_id)}
-    return [ModelEntry(version, made.get(version.id)) for version in reversed(list_models(s, include_retired=True))]
+    runs = {run.model_version_id: run for run in list_training_runs(s, project_id=project_id)}
+    return [ModelEntry(version, runs.get(version.id)) for version in reversed(list_models(s, include_retired=True))]

@@ -27,14 +27,14 @@ def pins() -> dict[str, str]:
 
 def requirements(file: str) -> list[str]:
     """A requirement file as metadata says it: packages with their pins, another file as its extra."""
-    pinned, said = pins(), []
+    pinned, packages = pins(), []
     for line in (FOLDER / f"{file}.txt").read_text().splitlines():
         if line.startswith("-r ") and line != "-r app.txt":
-            said.append(f"pickwell[{line[3:].removesuffix('.txt')}]")
+            packages.append(f"pickwell[{line[3:].removesuffix('.txt')}]")
         elif line and line[0] not in "#-":
             version = pinned.get(plain(line.partition("[")[0]))
-            said.append(f"{line}=={version}" if version else line)
-    return said
+            packages.append(f"{line}=={version}" if version else line)
+    return packages
 
 
 class RequirementFiles(MetadataHookInterface):  # type: ignore[misc, unused-ignore]

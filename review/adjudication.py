@@ -39,21 +39,21 @@ def count_conflicts(s: Session, *, by: int, project_id: int, decided: bool) -> i
 def list_conflicts(s: Session, *, by: int, project_id: int, decided: bool, limit: int = 20) -> list[Conflict]:
     """Comparisons that people contradict each other on, oldest first, decided ones newest first; managers only."""
     shown = load_text_filter(s, project_id=project_id)
-    contradictions = []
+    conflicts = []
     for comparison_id in s.scalars(_contested(s, by, project_id, decided).limit(limit)).all():
-        pair = load_offer(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
+        offer = load_offer(s, comparison_id=comparison_id, reviewer_id=by, shown=shown)
         rankings = s.scalars(
             select(Ranking)
             .where(Ranking.comparison_id == comparison_id, WORD_OF_PERSON | DECISION)
             .options(selectinload(Ranking.placements), selectinload(Ranking.reviewer))
             .order_by(Ranking.id)
         )
-        response_ids = [reply.response_id for reply in pair.replies]
-        seen = [(ranking.adjudicates, GivenRanking.of(ranking, response_ids)) for ranking in rankings]
-        words = [word for adjudicates, word in seen if not adjudicates]
-        decision = next((word for adjudicates, word in seen if adjudicates), None)
-        contradictions.append(Conflict(pair, words, decision))
-    return contradictions
+        response_ids = [reply.response_id for reply in offer.replies]
+        views = [(ranking.adjudicates, GivenRanking.of(ranking, response_ids)) for ranking in rankings]
+        others = [view for is_decision, view in views if not is_decision]
+        decision = next((view for is_decision, view in views if is_decision), None)
+        conflicts.append(Conflict(offer, others, decision))
+    return conflicts
 
 
 def _contested(s: Session, by: int, project_id: int, decided: bool) -> Select[int]:

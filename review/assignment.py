@@ -174,7 +174,7 @@ def load_offer(
     """One comparison as this reviewer sees it.
 
     Args:
-        shown: the project's `load_text_filter`, where several are asked for at once.
+        shown: the project's text filter, where several are asked for at once.
     """
     comparison = s.get_one(Comparison, comparison_id)
     shown = shown or load_text_filter(s, project_id=comparison.project_id)

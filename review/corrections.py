@@ -61,7 +61,7 @@ def save_correction(
     if mark := TURN_MARK.search(clean):
         raise Refused(f"“{mark.group()}” is how chat models mark the end of a turn. Take it out of the reply.")
     if newest is not None:
-        if newest.id in _find_corrected_further(s, [response_id]):
+        if newest.id in _load_superseded(s, [response_id]):
             raise Refused("Somebody has corrected your correction further. Correct theirs, under Corrections so far.")
         newest.undone_at = now()  # the new text is what they mean; only one of a person's for a reply is learned from
         parent_id = parent_id or newest.parent_id
@@ -69,8 +69,8 @@ def save_correction(
         response_id=response_id, parent_id=parent_id, reviewer_id=by, text=clean, reason=clean_comment(reason)
     )
     s.add(correction)
-    typed = DraftPlace(reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
-    forget_draft(s, place=typed)
+    place = DraftPlace(reviewer_id=by, prompt_id=response.prompt_id, response_id=response_id, parent_id=parent_id)
+    forget_draft(s, place=place)
     if parent is not None:
         for comparison_id in _find_unranked(s, by=by, response_id=response_id):
             reveal_comparison(s, by=by, comparison_id=comparison_id, roles=RANKERS)
@@ -89,7 +89,7 @@ def _find_parent(s: Session, *, response_id: int, parent_id: int | None, by: int
     return parent
 
 
-def _find_corrected_further(s: Session, response_ids: Collection[int]) -> set[int]:
+def _load_superseded(s: Session, response_ids: Collection[int]) -> set[int]:
     columns = Correction.id, Correction.parent_id, Correction.undone_at.is_(None)
     rows = s.execute(select(*columns).where(Correction.response_id.in_(response_ids)))
     return find_superseded([(correction_id, parent_id, stands) for correction_id, parent_id, stands in rows])
@@ -162,7 +162,7 @@ def list_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -
         .order_by(Correction.id.desc())
         .limit(limit)
     ).all()
-    further = _find_corrected_further(s, {correction.response_id for correction in corrections})
+    superseded = _load_superseded(s, {correction.response_id for correction in corrections})
     return [
         CorrectionChain(
             correction,
@@ -173,7 +173,7 @@ def list_corrections(s: Session, *, by: int, project_id: int, limit: int = 30) -
             else (),
         )
         for correction in corrections
-        if correction.id not in further
+        if correction.id not in superseded
     ]
 
 
@@ -202,10 +202,10 @@ def find_superseded(corrections: Sequence[tuple[int, int | None, bool]]) -> set[
         corrections: id, the parent's id or None, and whether it stands; all of one reply, withdrawn ones included.
     """
     parents = {correction_id: parent for correction_id, parent, _ in corrections}
-    further: set[int] = set()
+    superseded: set[int] = set()
     for correction_id, _, stands in corrections:
         above = parents[correction_id] if stands else None
-        while above is not None and above not in further:
-            further.add(above)
+        while above is not None and above not in superseded:
+            superseded.add(above)
             above = parents.get(above)
-    return further
+    return superseded

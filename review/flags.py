@@ -72,8 +72,8 @@ def settle_flag(s: Session, *, by: int, flag_id: int, discard: bool) -> None:
     comparison = s.get_one(Comparison, flagged.comparison_id)
     require_role(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     same = select(Flag).where(Flag.comparison_id == comparison.id, Flag.settled_at.is_(None))
-    for settled in s.scalars(same if discard else same.where(Flag.id == flag_id)):
-        settled.settled_at, settled.settled_by_id = now(), by
+    for open_flag in s.scalars(same if discard else same.where(Flag.id == flag_id)):
+        open_flag.settled_at, open_flag.settled_by_id = now(), by
     if discard:
         comparison.discarded_at, comparison.discarded_by_id = now(), by
     s.flush()

@@ -116,14 +116,12 @@ class LengthBalance:
     """Of pairs that people ranked."""
 
 
-def summarize_lengths(whose: str, words: Sequence[int], *, cut: int = 0, known: int = 0) -> LengthSummary:
+def summarize_lengths(label: str, words: Sequence[int], *, cut: int = 0, known: int = 0) -> LengthSummary:
     """The mean and quantiles of some lengths in words, by linear interpolation. Raises `ValueError` without any."""
     if not words:
         raise ValueError("No lengths to take quantiles of.")
-    tenth, quarter, middle, three_quarters, nine_tenths = np.percentile(words, [10, 25, 50, 75, 90]).tolist()
-    return LengthSummary(
-        whose, len(words), fmean(words), tenth, quarter, middle, three_quarters, nine_tenths, cut, known
-    )
+    tenth, quarter, half, three_quarters, nine_tenths = np.percentile(words, [10, 25, 50, 75, 90]).tolist()
+    return LengthSummary(label, len(words), fmean(words), tenth, quarter, half, three_quarters, nine_tenths, cut, known)
 
 
 def longer_sides(pairs: Collection[MeasuredPair]) -> list[LongerSide]:
@@ -134,8 +132,8 @@ def longer_sides(pairs: Collection[MeasuredPair]) -> list[LongerSide]:
             continue
         for side, name in enumerate(pair.responders):
             mine, other = pair.words[side], pair.words[1 - side]
-            counts[name]["longer" if mine > other else "same" if mine == other else "shorter"] += 1
-    sides = [LongerSide(name, count.total(), count["longer"], count["same"]) for name, count in counts.items()]
+            counts[name]["longer" if mine > other else "equal" if mine == other else "shorter"] += 1
+    sides = [LongerSide(name, count.total(), count["longer"], count["equal"]) for name, count in counts.items()]
     return sorted(sides, key=lambda side: (-side.longer / side.pairs, side.label))
 
 
@@ -157,14 +155,14 @@ def length_balance(s: Session, *, by: int, project_id: int) -> LengthBalance:
         .limit(MAX_PAIRS)
     )
     return LengthBalance(
-        spreads=sorted(_measure_spreads(s, project_id, shown), key=lambda row: (-row.median, row.label)),
+        spreads=sorted(_summarize_responders(s, project_id, shown), key=lambda row: (-row.median, row.label)),
         sides=longer_sides(_load_pairs(s, project_id, offered, shown)),
         won=longer_won(_load_pairs(s, project_id, offered.where(Comparison.people > 0), shown)),
     )
 
 
-def _measure_spreads(s: Session, project_id: int, shown: TextFilter) -> list[LengthSummary]:
-    spreads = []
+def _summarize_responders(s: Session, project_id: int, shown: TextFilter) -> list[LengthSummary]:
+    summaries = []
     for responder in s.scalars(select(Responder).where(Responder.project_id == project_id, Responder.listed)):
         count = s.scalar(select(func.count()).where(Response.responder_id == responder.id)) or 0
         # an odd step: of samples that were saved two by two, an even one would take the same ones always
@@ -178,8 +176,8 @@ def _measure_spreads(s: Session, project_id: int, shown: TextFilter) -> list[Len
         if rows:
             words = [len(shown(text).split()) for text, _ in rows]
             ends = [finish for _, finish in rows if finish is not None]
-            spreads.append(summarize_lengths(responder.label, words, cut=ends.count("length"), known=len(ends)))
-    return spreads
+            summaries.append(summarize_lengths(responder.label, words, cut=ends.count("length"), known=len(ends)))
+    return summaries
 
 
 def _load_pairs(s: Session, project_id: int, comparisons: Select[int], shown: TextFilter) -> list[MeasuredPair]:

@@ -202,7 +202,6 @@ class ResponderRecord:
     responder: str
     better: int
     both_good: int
-    """Both good."""
     worse: int
     both_bad: int
 
@@ -260,10 +259,10 @@ class SamplingShare:
 def sampling_shares(s: Session, *, project_id: int) -> list[SamplingShare]:
     """Least certain first against the random control: how many were ranked, and how many decided."""
     decided: dict[SamplingReason, list[bool]] = defaultdict(list)
-    drawn = Ranking.sampling_reason.in_([SamplingReason.RANDOM, SamplingReason.UNCERTAIN])
-    for row in s.execute(pair_rankings(project_id).add_columns(Ranking.sampling_reason).where(OWN_RANKING, drawn)):
+    is_drawn = Ranking.sampling_reason.in_([SamplingReason.RANDOM, SamplingReason.UNCERTAIN])
+    for row in s.execute(pair_rankings(project_id).add_columns(Ranking.sampling_reason).where(OWN_RANKING, is_drawn)):
         decided[row.sampling_reason].append(row.first != row.second)
-    return [SamplingShare(how, len(pairs), sum(pairs)) for how, pairs in sorted(decided.items())]
+    return [SamplingShare(reason, len(pairs), sum(pairs)) for reason, pairs in sorted(decided.items())]
 
 
 def opinions_by_criterion(s: Session, *, project_id: int) -> Mapping[str, list[Opinion]]:

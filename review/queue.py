@@ -33,7 +33,7 @@ from db.people import RANKERS, require_role
 from errors import Refused
 from review.assignment import Offer, load_offer, waiting_comparisons, withheld_comparisons
 from review.filters import Filter, filter_conditions
-from review.uncertainty import CONTROL, WINDOW, candidates, least_certain, responder_strengths
+from review.uncertainty import CONTROL, WINDOW, least_certain, load_candidates, responder_strengths
 
 LEASE = timedelta(minutes=10)
 TRIES = 5
@@ -113,9 +113,9 @@ def claim(
         drawn = drawn or _draw(s, project=project, reviewer=reviewer, but_not=(), narrowed=this)
     if drawn is None:
         return None
-    comparison_id, how = drawn
-    lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=how)
-    return load_offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=how is SamplingReason.REPEAT)
+    comparison_id, reason = drawn
+    lease(s, comparison_id=comparison_id, reviewer_id=reviewer_id, drawn=reason)
+    return load_offer(s, comparison_id=comparison_id, reviewer_id=reviewer_id, swapped=reason is SamplingReason.REPEAT)
 
 
 def _find_leased(
@@ -191,12 +191,12 @@ def _choose(
     if gold is not None and die % GOLD_EVERY == 0:
         return gold, SamplingReason.GOLD
     if project.queue_order is QueueOrder.UNCERTAIN and die % CONTROL:
-        window = candidates(s, list(s.scalars(waiting.limit(WINDOW))))
+        window = load_candidates(s, list(s.scalars(waiting.limit(WINDOW))))
         return least_certain(window, responder_strengths(s, project_id=project.id)), SamplingReason.UNCERTAIN
     return None, SamplingReason.RANDOM
 
 
-def _given_here(reviewer_id: int) -> Select[Ranking]:
+def _rankings_given_here(reviewer_id: int) -> Select[Ranking]:
     """The reviewer's rankings given here, hidden second looks among them, newest first."""
     return (
         select(Ranking)
@@ -211,7 +211,7 @@ def _given_here(reviewer_id: int) -> Select[Ranking]:
 
 def _roll(s: Session, *, reviewer_id: int) -> int:
     """A number below 2**32 that looks random, another one after each ranking: a reload cannot roll it again."""
-    last = s.scalars(_given_here(reviewer_id).limit(1)).first()
+    last = s.scalars(_rankings_given_here(reviewer_id).limit(1)).first()
     return int.from_bytes(hashlib.sha256(f"die:{reviewer_id}:{last.id if last else 0}".encode()).digest()[:4])
 
 
@@ -221,7 +221,7 @@ def _find_repeat(
     """A pair that the reviewer ranked a while ago, where a hidden second look is due; none where not."""
     if not project.repeat_share or _roll(s, reviewer_id=reviewer_id) >= project.repeat_share * 2**32:
         return None
-    recent = s.scalars(_given_here(reviewer_id).limit(LOOK_BACK)).all()
+    recent = s.scalars(_rankings_given_here(reviewer_id).limit(LOOK_BACK)).all()
     if len(recent) < LOOK_BACK:
         return None
     again = aliased(Ranking)
@@ -232,7 +232,7 @@ def _find_repeat(
         again.sampling_reason == SamplingReason.REPEAT,
     )
     withheld = withheld_comparisons(s, project=project, reviewer_id=reviewer_id)
-    old = _given_here(reviewer_id).where(
+    old = _rankings_given_here(reviewer_id).where(
         Ranking.id < recent[-1].id,
         Ranking.sampling_reason != SamplingReason.REPEAT,
         Ranking.comparison_id.not_in(list(but_not)),

@@ -174,9 +174,8 @@ def undo(s: Session, *, by: int, ranking_id: int) -> int:
     ranking.undone_at = now()
     s.flush()
     drawn = ranking.sampling_reason
-    if drawn is SamplingReason.REPEAT and not s.scalar(
-        select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)
-    ):
+    first_look = select(ranked_by(by)).where(Comparison.id == ranking.comparison_id)
+    if drawn is SamplingReason.REPEAT and not s.scalar(first_look):
         drawn = SamplingReason.RANDOM  # the first look is undone too, so this would be one
     if s.get(Reveal, (ranking.comparison_id, by)) is None:
         lease(s, comparison_id=ranking.comparison_id, reviewer_id=by, drawn=drawn)

@@ -20,18 +20,15 @@ FAULTS = ("Misspelling", "Too long", "Repetition", "Inconsistent", "Hallucinatio
 
 def list_reasons(s: Session, *, ranking_id: int) -> list[str]:
     """The chips put on a ranking."""
-    return list(
-        s.scalars(
-            select(RankingReason.label).where(RankingReason.ranking_id == ranking_id).order_by(RankingReason.label)
-        )
-    )
+    labels = select(RankingReason.label).where(RankingReason.ranking_id == ranking_id)
+    return list(s.scalars(labels.order_by(RankingReason.label)))
 
 
 def set_reasons(s: Session, *, by: int, ranking_id: int, praise: Collection[str], faults: Collection[str]) -> None:
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
     ranking = get_own_ranking(s, by=by, ranking_id=ranking_id)
-    chips = s.scalars(select(RankingReason).where(RankingReason.ranking_id == ranking.id)).all()
-    put_labels(s, chips, partial(RankingReason, ranking_id=ranking.id), praise, faults)
+    reasons = s.scalars(select(RankingReason).where(RankingReason.ranking_id == ranking.id)).all()
+    put_labels(s, reasons, partial(RankingReason, ranking_id=ranking.id), praise, faults)
 
 
 def list_criteria(s: Session, *, project_id: int) -> Sequence[Criterion]:
@@ -99,7 +96,7 @@ def criterion_verdicts(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
 
 def put_labels(
     s: Session,
-    labels: Iterable[RankingReason | JudgmentReason],
+    reasons: Iterable[RankingReason | JudgmentReason],
     make: Callable[..., RankingReason | JudgmentReason],
     praise: Collection[str],
     faults: Collection[str],
@@ -108,8 +105,8 @@ def put_labels(
     if unknown := [*(set(praise) - set(PRAISE)), *(set(faults) - set(FAULTS))]:
         raise Refused(f"“{unknown[0][:40]}” is no reason that can be chosen here. Write it as a comment.")
     wanted = dict.fromkeys(praise, True) | dict.fromkeys(faults, False)
-    for label in labels:
-        if wanted.pop(label.label, None) is None:
-            s.delete(label)
+    for reason in reasons:
+        if wanted.pop(reason.label, None) is None:
+            s.delete(reason)
     s.add_all(make(label=word, praise=praised) for word, praised in wanted.items())
     s.flush()

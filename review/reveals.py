@@ -120,9 +120,8 @@ def list_project_changes(s: Session, *, by: int, project_id: int, limit: int = 5
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     of_project = (AuditRecord.project_id == project_id) | (AuditRecord.table == ModelVersion.__tablename__)
     of_pair = AuditRecord.comparison_id.is_not(None) | AuditRecord.response_id.is_not(None)
-    return _load_entries(
-        s, of_project, ~of_pair, AuditRecord.table.not_in(("judgment", "judgment_reason")), limit=limit
-    )
+    of_judgment = AuditRecord.table.in_(("judgment", "judgment_reason", "repeat_judgment"))
+    return _load_entries(s, of_project, ~of_pair, ~of_judgment, limit=limit)
 
 
 def _load_entries(s: Session, *conditions: ColumnElement[bool], limit: int | None = None) -> list[AuditEntry]:

@@ -80,10 +80,10 @@ class Slots:
         cards = len(self.places)
         if not 1 <= place <= cards:
             return replace(self, warned=False, message=f"There are {cards} places: press 1 to {cards}.")
-        given = tuple(place if card == self.focus else old for card, old in enumerate(self.places))
+        places = tuple(place if card == self.focus else old for card, old in enumerate(self.places))
         ahead = [(self.focus + step) % cards for step in range(cards)]
-        focus = next((card for card in ahead if given[card] is None), self.focus)
-        return Slots(places=given, focus=focus)
+        focus = next((card for card in ahead if places[card] is None), self.focus)
+        return Slots(places=places, focus=focus)
 
     def move(self, step: int) -> "Slots":
         """Focus another card: 1 is the next to the right, -1 to the left, and round at the ends."""
@@ -105,8 +105,8 @@ class Slots:
             return replace(self, message=None, submitted=tuple(shown))
         if not placed:
             order = ", ".join(card_letter(place - 1) for place in shown)
-            said = f"You have placed nothing. Enter again saves the order as it is shown: {order}, best first."
-            return replace(self, warned=True, message=said)
+            message = f"You have placed nothing. Enter again saves the order as it is shown: {order}, best first."
+            return replace(self, warned=True, message=message)
         missing = [card_letter(card) for card, place in enumerate(self.places) if place is None]
         return replace(self, message=f"Place card{'s' if len(missing) > 1 else ''} {_listed(missing)} too, then Enter.")
 
@@ -141,9 +141,8 @@ class BestWorst:
         if self.best is None or self.complete:
             return BestWorst(best=card)
         if card == self.best:
-            return replace(
-                self, message=f"Card {card_letter(card)} is the best already; the worst has to be another one."
-            )
+            message = f"Card {card_letter(card)} is the best already; the worst has to be another one."
+            return replace(self, message=message)
         return BestWorst(best=self.best, worst=card)
 
     def enter(self) -> "BestWorst":

@@ -87,7 +87,7 @@ def _fit_strengths(s: Session, project_id: int) -> Mapping[int, float]:
     return {int(str(name)): float(strength) for name, strength in result.scores.items()}
 
 
-def candidates(s: Session, comparison_ids: list[int]) -> list[Candidate]:
+def load_candidates(s: Session, comparison_ids: list[int]) -> list[Candidate]:
     """These comparisons, in the same order, with what the choice between them needs."""
     rows = s.execute(
         select(Comparison.id, Comparison.contested, Response.responder_id)

@@ -57,14 +57,11 @@ def find_similar_prompts(s: Session, *, by: int, pairing_id: int, most: int = 5)
         .order_by(Prompt.id)
     ).all()
     topic = pairing.prompt.topic
-    near = [
-        (rows[index], cosine) for index, cosine in rank_by_similarity(pairing.prompt.text, [row.text for row in rows])
-    ]
+    ranked = rank_by_similarity(pairing.prompt.text, [row.text for row in rows])
+    near = [(rows[index], cosine) for index, cosine in ranked]
     near.sort(key=lambda match: topic is None or match[0].topic != topic)  # keeps the order within either half
     waiting = _find_waiting(s, project_id=pairing.evaluation.project_id)
-    return [
-        SimilarPrompt(row.id, row.text, row.topic, cosine, is_waiting=row.id in waiting) for row, cosine in near[:most]
-    ]
+    return [SimilarPrompt(row.id, row.text, row.topic, cosine, row.id in waiting) for row, cosine in near[:most]]
 
 
 def rank_by_similarity(text: str, others: Sequence[str]) -> list[tuple[int, float]]:
@@ -136,10 +133,10 @@ def next_wanted(s: Session, *, by: int, project_id: int, later: Sequence[int] = 
     if prompt_id is None:
         return None
     prompt = s.get_one(Prompt, prompt_id)
-    return WritingTask(prompt, _replies(s, prompt))
+    return WritingTask(prompt, _load_replies(s, prompt))
 
 
-def _replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
+def _load_replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
     """Different texts to start from: of the model that lost, of other models the newest first, then of people."""
     lost = select(Evaluation.candidate_id).join(Pairing).join(WantedCorrection)
     by_loser = Responder.id.in_(lost.where(WantedCorrection.prompt_id == prompt.id))

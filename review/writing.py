@@ -19,8 +19,6 @@ from texts.typed import LONGEST_REPLY, clean_text, require_length
 
 REPLIES_WANTED = 2
 """So many people's replies to a prompt make a pair; more are not asked for."""
-
-
 _FOR_PEOPLE = and_(Prompt.routing_rule_id.is_not(None), ~has_reply_of_person())
 """Routed to people, and no person has replied: such a prompt waits even where made-up replies are there."""
 

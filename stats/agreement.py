@@ -60,7 +60,7 @@ def agreement(opinions: Sequence[Opinion]) -> Agreement:
     raw = sum(first == second for first, second in pairs) / len(pairs) if pairs else None
     alpha = low = high = None
     if len({answer for pair in pairs for answer in pair}) > 1:
-        # imported here: it takes two seconds, and only this page needs it
+        # imported here, since it takes two seconds
         from evalica import alpha_bootstrap
 
         table = pd.DataFrame.from_dict(by_comparison, orient="columns").sort_index(axis=0).sort_index(axis=1)

@@ -42,10 +42,10 @@ class Proportion:
         return f"{self.rate * 100:.0f} % [{self.low * 100:.0f}, {self.high * 100:.0f}]"
 
 
-def proportion(seen: Iterable[tuple[Hashable, bool]]) -> Proportion:
-    """How often something holds; each item is its prompt and whether it does. All of [0, 1] where there is none."""
+def proportion(observations: Iterable[tuple[Hashable, bool]]) -> Proportion:
+    """How often something holds; each observation is a prompt and whether it does. All of [0, 1] without any."""
     clusters: dict[Hashable, list[bool]] = defaultdict(list)
-    for prompt, holds in seen:
+    for prompt, holds in observations:
         clusters[prompt].append(holds)
     count, n = sum(map(sum, clusters.values())), sum(map(len, clusters.values()))
     low, high = clustered_interval(clusters.values())
@@ -61,9 +61,8 @@ def clustered_interval(clusters: Collection[Sequence[float]]) -> tuple[float, fl
     if groups in (1, n):
         return wilson_interval(rate, groups)
     variance = groups / (groups - 1) * sum((sum(scores) - rate * len(scores)) ** 2 for scores in clusters) / n**2
-    low, high = variance_intervals(
-        np.array([rate]), np.array([variance]), n=np.array([n]), freedom=np.array([groups - 1])
-    )
+    freedom = np.array([groups - 1])
+    low, high = variance_intervals(np.array([rate]), np.array([variance]), n=np.array([n]), freedom=freedom)
     return float(low[0]), float(high[0])
 
 

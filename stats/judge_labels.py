@@ -55,26 +55,26 @@ class JudgeAssistedRate:
 
 
 def prediction_powered_mean(
-    people: Numbers, judged: Numbers, judged_only: Numbers, *, weight: float | None = None
+    people: Numbers, judge: Numbers, judge_only: Numbers, *, weight: float | None = None
 ) -> tuple[float, float, float]:
     """Mean, its standard error, and the judge's weight.
 
     Args:
         people: (n,) people's scores.
-        judged: (n,) the judge's scores of the same prompts.
-        judged_only: (N,) the judge's scores of further prompts.
-        weight: of the judge; None for the weight of least variance, cov(people, judged) / ((1 + n/N) var(judge)).
+        judge: (n,) the judge's scores of the same prompts.
+        judge_only: (N,) the judge's scores of further prompts.
+        weight: of the judge; None for the weight of least variance, cov(people, judge) / ((1 + n/N) var(judge)).
     """
-    n, more = len(people), len(judged_only)
+    n, more = len(people), len(judge_only)
     parameters = 1
     if weight is None:
-        variance = float(np.concatenate([judged, judged_only]).var(ddof=1))
-        covariance = float(np.cov(people, judged)[0, 1])
+        variance = float(np.concatenate([judge, judge_only]).var(ddof=1))
+        covariance = float(np.cov(people, judge)[0, 1])
         weight = float(np.clip(covariance / ((1 + n / more) * variance), 0, 1)) if variance > 0 else 0.0
         parameters += weight > 0  # as in a regression, a weight from the same prompts costs a degree of freedom
-    error = people - weight * judged
-    mean = weight * judged_only.mean() + error.mean()
-    variance = weight**2 * judged_only.var(ddof=1) / more + error.var(ddof=parameters) / n
+    error = people - weight * judge
+    mean = weight * judge_only.mean() + error.mean()
+    variance = weight**2 * judge_only.var(ddof=1) / more + error.var(ddof=parameters) / n
     return float(mean), float(np.sqrt(variance)), weight
 
 

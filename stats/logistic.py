@@ -54,7 +54,7 @@ def fit_logistic(design: Numbers, mean: Numbers, weight: Numbers, *, ridge: Numb
     return LogisticFit(beta, inverse, bool(np.abs(step).max() < 1e-6 and np.abs(beta).max() < 30))
 
 
-def clustered_covariance(fitted: LogisticFit, design: Numbers, kind: Codes, score: Numbers, cluster: Codes) -> Numbers:
+def clustered_covariance(fit: LogisticFit, design: Numbers, kind: Codes, score: Numbers, cluster: Codes) -> Numbers:
     """Covariance (p, p) of the coefficients when votes of one cluster are alike (Liang and Zeger 1986, with the usual
     correction G/(G-1) * (n-1)/(n-p) for few clusters).
 
@@ -66,12 +66,12 @@ def clustered_covariance(fitted: LogisticFit, design: Numbers, kind: Codes, scor
     """
     from scipy.sparse import coo_array
 
-    residual = score - sigmoid(design @ fitted.coefficients)[kind]
+    residual = score - sigmoid(design @ fit.coefficients)[kind]
     names, index = np.unique(cluster, return_inverse=True)
     (groups, n), (kinds, p) = (len(names), len(score)), design.shape
     gradients = coo_array((residual, (index, kind)), shape=(groups, kinds)).tocsr() @ design  # (clusters, p)
     correction = groups / (groups - 1) * (n - 1) / max(n - p, 1)
-    return np.asarray(correction * fitted.inverse @ (gradients.T @ gradients) @ fitted.inverse)
+    return np.asarray(correction * fit.inverse @ (gradients.T @ gradients) @ fit.inverse)
 
 
 def sigmoid(log_odds: Numbers) -> Numbers:

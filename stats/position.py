@@ -90,22 +90,22 @@ def left_advantage(votes: Votes) -> Estimated[LeftAdvantage]:
         )
     count = np.bincount(kind)
     score = LEFT_SCORE[votes.verdict]
-    fitted = fit_logistic(design, np.bincount(kind, score) / count, count.astype(float))
-    if not fitted.converged:
+    fit = fit_logistic(design, np.bincount(kind, score) / count, count.astype(float))
+    if not fit.converged:
         return CannotEstimate("the fit has no finite maximum: too few votes decide against the side.")
-    error = float(np.sqrt(clustered_covariance(fitted, design, kind, score, cluster)[-1, -1].clip(0)))
+    error = float(np.sqrt(clustered_covariance(fit, design, kind, score, cluster)[-1, -1].clip(0)))
     if not 1e-9 < error < 1e3:
         return CannotEstimate("the votes do not vary enough to tell how sure one can be.")
     from scipy.stats import t
 
-    intercept = float(fitted.coefficients[-1])
-    log_strengths = np.array([0.0, *fitted.coefficients[:-1]])
+    intercept = float(fit.coefficients[-1])
+    log_strengths = np.array([0.0, *fit.coefficients[:-1]])
     log_strengths -= log_strengths.mean()
     return LeftAdvantage(
         log_odds=intercept,
         standard_error=error,
         p_value=float(2 * t.sf(abs(intercept) / error, clusters - 1)),
         clustered_by="reviewer" if enough_reviewers else "prompt",
-        left_rate_between_equals=float(sigmoid(fitted.coefficients[-1])),
+        left_rate_between_equals=float(sigmoid(fit.coefficients[-1])),
         corrected_log_strengths=dict(zip(votes.responders, log_strengths.tolist(), strict=True)),
     )

@@ -73,7 +73,7 @@ class Ratings:
 
 @dataclass(frozen=True)
 class RatingsByModel:
-    """The strengths by both models from the same votes."""
+    """The ratings by both models from the same votes."""
 
     bradley_terry: Estimated[Ratings]
     davidson: Estimated[Ratings]
@@ -85,12 +85,12 @@ class RatingsByModel:
 
 
 def ratings(votes: Votes, *, rounds: int = ROUNDS, seed: int = 0) -> RatingsByModel:
-    """Strengths of all responders by both models, with intervals from the same resamples of the prompts."""
+    """Ratings of all responders by both models, with intervals from the same resamples of the prompts."""
     wins, ties = counts(votes)
     if reason := _reason_against(votes, wins + ties):
         return RatingsByModel(reason, reason)
-    drawn = _resample_counts(votes, rounds, seed) if len(np.unique(votes.prompt)) >= LEAST_PROMPTS else None
-    estimate = partial(_estimate_strengths, votes, wins, ties, drawn)
+    resampled = _resample_counts(votes, rounds, seed) if len(np.unique(votes.prompt)) >= LEAST_PROMPTS else None
+    estimate = partial(_estimate_ratings, votes, wins, ties, resampled)
     bradley_terry = estimate("Bradley-Terry, ties as half a win", fit_bradley_terry, has_ties=False)
     if not wins.any():
         return RatingsByModel(bradley_terry, CannotEstimate("every vote is a tie, so no tie parameter fits."))
@@ -195,24 +195,23 @@ def explain_unbounded(votes: Votes) -> dict[str, str]:
 
 
 def connected_groups(votes: Votes) -> tuple[tuple[str, ...], ...]:
-    """Responders by connected part of the graph of votes; no chain of votes connects two parts."""
+    """Responders by connected group of the graph of votes; no chain of votes connects two groups."""
     from scipy.sparse.csgraph import connected_components
 
-    number, group = connected_components(np.add(*counts(votes)) > 0, directed=False)
+    number, groups = connected_components(np.add(*counts(votes)) > 0, directed=False)
     return tuple(
-        tuple(name for name, its_part in zip(votes.responders, group, strict=True) if its_part == part)
-        for part in range(number)
+        tuple(name for name, group in zip(votes.responders, groups, strict=True) if group == i) for i in range(number)
     )
 
 
 def _reason_against(votes: Votes, games: Numbers) -> CannotEstimate | None:
     if not games.any():
         return CannotEstimate("there are no votes.")
-    groups_of_names = connected_groups(votes)
-    if len(groups_of_names) > 1:
-        groups = " | ".join(", ".join(f"“{name}”" for name in names) for names in groups_of_names)
+    groups = connected_groups(votes)
+    if len(groups) > 1:
+        names = " | ".join(", ".join(f"“{name}”" for name in group) for group in groups)
         return CannotEstimate(
-            f"these groups of responders were never judged against each other: {groups}. "
+            f"these groups of responders were never judged against each other: {names}. "
             "Judge at least one pair between every two groups."
         )
     return None
@@ -232,11 +231,11 @@ class _Bootstrap:
     penalised: int
 
 
-def _estimate_strengths(
+def _estimate_ratings(
     votes: Votes,
     wins: Numbers,
     ties: Numbers,
-    drawn: tuple[Numbers, Numbers] | None,
+    resampled: tuple[Numbers, Numbers] | None,
     model: str,
     fit: Fit,
     *,
@@ -247,7 +246,7 @@ def _estimate_strengths(
     reasons = explain_unbounded(votes) if penalised[0] else {}
     if one_way and penalised[0] and not reasons:
         reasons = dict.fromkeys(votes.responders, "wins run one way only, so ties and strengths grow together")
-    bootstrap = None if drawn is None else _bootstrap(fit, *drawn)
+    bootstrap = None if resampled is None else _bootstrap(fit, *resampled)
     tie_parameter: Estimated[float] | None = None
     tie_interval: Estimated[Interval] | None = None
     if has_ties:
@@ -265,7 +264,7 @@ def _estimate_strengths(
     ]
     return Ratings(
         model=model,
-        responders=tuple(sorted(responders, key=lambda strength: -strength.log_strength)),
+        responders=tuple(sorted(responders, key=lambda rating: -rating.log_strength)),
         tie_parameter=tie_parameter,
         tie_interval=tie_interval,
         probability_stronger=None
@@ -274,7 +273,7 @@ def _estimate_strengths(
             name: {other: float(bootstrap.stronger[i, j]) for j, other in enumerate(names) if j != i}
             for i, name in enumerate(names)
         },
-        resamples=0 if drawn is None else len(drawn[0]),
+        resamples=0 if resampled is None else len(resampled[0]),
         penalised_resamples=0 if bootstrap is None else bootstrap.penalised,
     )
 
@@ -340,13 +339,13 @@ def _resample_counts(votes: Votes, rounds: int, seed: int) -> tuple[Numbers, Num
     kind[voted[example]] = np.arange(len(size))
     kept = kind[prompt] >= 0
     table = csr_array((times[kept].astype(np.float32), (column[kept], kind[prompt[kept]])), shape=(3 * m, len(size)))
-    drawn = np.concatenate(
+    totals = np.concatenate(
         [(table @ np.ascontiguousarray(batch.T)).T for batch in resamples(size, rounds=rounds, rng=rng)]
     )
     wins, ties = np.zeros((rounds, k, k)), np.zeros((rounds, k, k))
     candidate, baseline = c.pairs.T
-    wins[:, candidate, baseline], wins[:, baseline, candidate] = drawn[:, :m], drawn[:, m : 2 * m]
-    ties[:, candidate, baseline] = ties[:, baseline, candidate] = drawn[:, 2 * m :]
+    wins[:, candidate, baseline], wins[:, baseline, candidate] = totals[:, :m], totals[:, m : 2 * m]
+    ties[:, candidate, baseline] = ties[:, baseline, candidate] = totals[:, 2 * m :]
     return wins, ties
 
 

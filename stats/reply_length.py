@@ -122,16 +122,16 @@ def _at_equal_length(
         why = "all votes say the same."
     else:
         design = np.stack([np.ones(len(score)), np.tanh(difference / difference.std())], axis=1)
-        fitted = fit_logistic(design, score, np.ones(len(score)), ridge=np.array([0.0, RIDGE]))
-        covariance = clustered_covariance(fitted, design, np.arange(len(score)), score, prompt)
+        fit = fit_logistic(design, score, np.ones(len(score)), ridge=np.array([0.0, RIDGE]))
+        covariance = clustered_covariance(fit, design, np.arange(len(score)), score, prompt)
         error = float(np.sqrt(covariance[0, 0].clip(0)))
-        if fitted.converged and 1e-9 < error < 1e3:
+        if fit.converged and 1e-9 < error < 1e3:
             from scipy.stats import t
 
-            level = fitted.coefficients[0]
+            level = fit.coefficients[0]
             width = float(t.ppf(0.975, prompts - 1)) * error
             rate, low, high = sigmoid(level + width * np.array([0, -1, 1])).tolist()
-            return rate, Interval(low, high), float(fitted.coefficients[1])
+            return rate, Interval(low, high), float(fit.coefficients[1])
         why = "length tells the winner of every vote, so nothing is known of equal lengths."
     none = CannotEstimate(why)
     return none, none, none

@@ -51,7 +51,7 @@ def sample_size(
         votes_per_prompt: m, 1 or more.
         correlation: how alike votes on one prompt are, 0 to 1 (`stats.clusters.intraclass_correlation` measures it).
 
-    Source: evaluation.md 4.10; Miller 2024 (arXiv 2411.00640) for the design effect.
+    Source: Miller 2024 (arXiv 2411.00640) for the design effect.
     """
     if not 1 < odds <= 1000:
         raise BadSetting(f"Odds of {odds:g} to 1 cannot be planned for. Give more than 1 and at most 1000.")

@@ -39,7 +39,7 @@ class Order:
     @property
     def verdict(self) -> "Verdict | None":
         """The same of two replies; none of more."""
-        return _OF_TWO.get(self)
+        return _VERDICT_BY_ORDER.get(self)
 
 
 class Verdict(StrEnum):
@@ -101,4 +101,4 @@ class Verdict(StrEnum):
         return self.outcomes[0 if candidate_left else 1]
 
 
-_OF_TWO = {verdict.order: verdict for verdict in Verdict}
+_VERDICT_BY_ORDER = {verdict.order: verdict for verdict in Verdict}

@@ -126,7 +126,7 @@ def _said(name: str) -> int:
 
 def the_trainer_says(name: str, trainer: "Trainer", monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks get what the trainer's libraries said before, and do not load them again."""
-    monkeypatch.setattr(parity_check, "_seen", lambda *_: trainer.looks[name])
+    monkeypatch.setattr(parity_check, "_trainer_views", lambda *_: trainer.looks[name])
     monkeypatch.setattr(parity_check, "conversations", lambda: conversations()[: _said(name)])
 
 

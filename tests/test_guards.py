@@ -290,8 +290,8 @@ def test_the_first_epoch_alone_has_another_order_and_is_as_long() -> None:
     ],
 )
 def test_a_machine_that_gives_out_is_a_sentence(problem: Exception, words: str) -> None:
-    assert words in str(train_module._sentence(problem, Path("/run")))
-    assert train_module._sentence(ValueError("a bug"), Path("/run")) is None
+    assert words in str(train_module._explain_problem(problem, Path("/run")))
+    assert train_module._explain_problem(ValueError("a bug"), Path("/run")) is None
 
 
 def test_trackers_write_here_and_tell_their_makers_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ UNSEEN = re.compile(rf"[\s{ZERO_WIDTH}{DIRECTION}{JOINERS}{OPERATORS}\u2065]")
 
 def visible(text: str) -> str:
     """Direction overrides and zero-width characters, which could hide or reorder words, made visible."""
-    return HIDDEN.sub(lambda found: f"[U+{ord(found.group()):04X}]", text)
+    return HIDDEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", text)
 
 
 def escaped(text: str) -> str:

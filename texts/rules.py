@@ -50,7 +50,7 @@ class RulePreview:
 
     @property
     def changed(self) -> int:
-        """Texts of all Responders together."""
+        """How many texts the rule changes, of all Responders together."""
         return sum(effect.changed for effect in self.effects)
 
     def leak_warning(self, replacement: str) -> str | None:
@@ -213,10 +213,10 @@ def _load_human_names(s: Session, project_id: int) -> tuple[str, ...]:
 
 
 def _first_texts(s: Session, project_id: int) -> dict[str, list[str]]:
-    """The first `EACH` texts of each kept Responder that has any, by its label."""
-    kept = select(Responder).where(Responder.project_id == project_id, Responder.listed).order_by(Responder.id)
+    """The first `EACH` texts of each listed Responder that has any, by its label."""
+    listed = select(Responder).where(Responder.project_id == project_id, Responder.listed).order_by(Responder.id)
     texts_of = {}
-    for responder in s.scalars(kept):
+    for responder in s.scalars(listed):
         first = select(Response.text).where(Response.responder_id == responder.id).order_by(Response.id).limit(EACH)
         texts_of[responder.label] = list(s.scalars(first))
     return {label: texts for label, texts in texts_of.items() if texts}

@@ -397,7 +397,7 @@ def check_pattern(pattern: str, samples: Collection[str] = ()) -> None:
             raise BadPattern("it takes too long with some texts; avoid a repeat within a repeat, as in (a+)+") from None
 
 
-_FOUND = (
+_ODDITIES = (
     (HIDDEN, "hidden characters, made visible"),
     (re.compile(r"!\[[^\]]*\]\([^)]*\)"), "an image link, not loaded"),
     (re.compile(r"<\s*(script|img|iframe|a|style|svg|object|embed|form)\b", re.IGNORECASE), "HTML, shown as text"),
@@ -410,4 +410,4 @@ _FOUND = (
 
 def oddities(text: str) -> list[str]:
     """Short notes on what is odd in the text, in a fixed order; empty for an ordinary text."""
-    return [note for pattern, note in _FOUND if pattern.search(text)]
+    return [note for pattern, note in _ODDITIES if pattern.search(text)]

@@ -11,22 +11,22 @@ from db.models import Correction, ModelVersion, Preference, Prompt, Ranking, Rev
 
 def model_lineage(version: ModelVersion | None) -> list[ModelVersion]:
     """The model itself, then its parents, the base model last; empty without a model."""
-    line: list[ModelVersion] = []
+    lineage: list[ModelVersion] = []
     while version is not None:
-        line.append(version)
+        lineage.append(version)
         version = version.parent
-    return line
+    return lineage
 
 
 def list_descendants(s: Session, version: ModelVersion) -> list[ModelVersion]:
     """Every model that was made from this one, directly or not, oldest first."""
-    made: list[ModelVersion] = []
+    descendants: list[ModelVersion] = []
     level = [version.id]
     while level:
         children = s.scalars(select(ModelVersion).where(ModelVersion.parent_id.in_(level))).all()
-        made += children
+        descendants += children
         level = [child.id for child in children]
-    return sorted(made, key=lambda child: child.id)
+    return sorted(descendants, key=lambda descendant: descendant.id)
 
 
 def list_trainings(s: Session, line: Sequence[ModelVersion]) -> list[TrainingRun]:

@@ -1,6 +1,7 @@
 """Charts: training curves, rankings, lengths. One look, both themes."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import altair as alt
@@ -203,15 +204,15 @@ def longer_by_responder(sides: Sequence[LongerSide]) -> None:
     )
 
 
-def share_bars(shares: Sequence[ResponderCount]) -> None:
+def share_bars(counts: Sequence[ResponderCount]) -> None:
     """In how many pairs each Responder's reply, or a reviewer's correction, is the better or the worse one."""
     stacked_bars(
-        {share.label: (share.chosen, share.rejected) for share in shares},
+        {count.label: (count.chosen, count.rejected) for count in counts},
         {"better": GREEN, "worse": RED},
         names=("Whose", "is", "pairs"),
         title="pairs",
         limit=220,
-        height=50 + 34 * len(shares),
+        height=50 + 34 * len(counts),
     )
 
 
@@ -223,12 +224,13 @@ def length_spreads(spreads: Sequence[LengthSummary], *, sides: bool = False) -> 
     """
     name, thinner = ("Reply", 2) if sides else ("Responder", 0)
     cuts = ("a tenth below", "a quarter below", "median", "a quarter above", "a tenth above")
+    quantiles = attrgetter("tenth", "quarter", "median", "three_quarters", "nine_tenths")
     frame = pd.DataFrame(
         [
-            {name: of.label}
-            | dict(zip(cuts, (of.tenth, of.quarter, of.median, of.three_quarters, of.nine_tenths), strict=True))
-            | ({} if sides else {"replies": of.texts})
-            for of in spreads
+            {name: spread.label}
+            | dict(zip(cuts, quantiles(spread), strict=True))
+            | ({} if sides else {"replies": spread.texts})
+            for spread in spreads
         ]
     )
     tips = [alt.Tooltip(f"{name}:N"), *(alt.Tooltip(f"{cut}:Q", format=".0f") for cut in cuts)]

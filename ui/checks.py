@@ -47,11 +47,11 @@ def describe_failed_checks(judged: AfterVerdict) -> str:
     return " ".join(parts)
 
 
-def show_pass_rates(assertions: Sequence[Assertion], shares: Sequence[PassRate]) -> None:
+def show_pass_rates(assertions: Sequence[Assertion], pass_rates: Sequence[PassRate]) -> None:
     """Responders down, checks across; each cell a bar as long as the share that passed, redder the shorter it is."""
     by_responder: dict[int, dict[int, PassRate]] = defaultdict(dict)
-    for share in shares:
-        by_responder[share.responder_id][share.assertion_id] = share
+    for pass_rate in pass_rates:
+        by_responder[pass_rate.responder_id][pass_rate.assertion_id] = pass_rate
     head = "".join(f"<th>{escaped(assertion.name)}</th>" for assertion in assertions)
     body = "".join(
         f"<tr><th>{escaped(next(iter(row.values())).responder)}</th>"
@@ -62,9 +62,9 @@ def show_pass_rates(assertions: Sequence[Assertion], shares: Sequence[PassRate])
     st.html(f'<div class="pw-shares"><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
-def _cell(share: PassRate | None) -> str:
-    if share is None:
+def _cell(pass_rate: PassRate | None) -> str:
+    if pass_rate is None:
         return "–"
-    percent = int(100 * share.rate)  # rounded down: 100 % is said of all only
-    counts = f"{share.passed:,} of {share.checked:,}"
+    percent = int(100 * pass_rate.rate)  # rounded down: 100 % is said of all only
+    counts = f"{pass_rate.passed:,} of {pass_rate.checked:,}"
     return f'<div class="pw-share" style="--share: {percent}%"><b>{percent} %</b> <span>{counts}</span></div>'

@@ -47,14 +47,14 @@ def editor(key: str, *, label: str, start: str, on_typed: Callable[[str], None])
     """
     version = int(st.session_state.get(f"{key}_version", 0))
 
-    def typed() -> None:
+    def report() -> None:
         on_typed(_text(st.session_state[key], version, start))
 
     state = _editor(
         key=key,
         data={"label": label, "text": start, "version": version},
         default={"typed": None},
-        on_typed_change=typed,
+        on_typed_change=report,
     )
     return _text(state, version, start)
 

@@ -52,7 +52,7 @@ class CurrentPerson:
 
     @property
     def ids(self) -> ActorIds:
-        """What most functions want to be told: ``find(s, **me.ids)``."""
+        """What most functions want to be told: ``list_corrections(s, **me.ids)``."""
         return {"by": self.reviewer_id, "project_id": self.project_id}
 
     def has_any_role(self, *roles: Role) -> bool:
@@ -67,7 +67,7 @@ def show_sidebar() -> CurrentPerson | None:
     if not projects:
         return None
     with st.sidebar:
-        project_id = _choice("project", "Project", projects, _kept("project", projects) or next(iter(projects)))
+        project_id = _choose("project", "Project", projects, _find_kept("project", projects) or next(iter(projects)))
         people = _list_people(project_id)
         reviewer_id = _choose_person(people)
     if reviewer_id is None:
@@ -82,14 +82,14 @@ def _list_people(project_id: int) -> dict[int, str]:
         return {person.id: person.name for person, _ in list_members(s, project_id=project_id) if not person.simulated}
 
 
-def _kept(name: str, options: Collection[int]) -> int | None:
+def _find_kept(name: str, options: Collection[int]) -> int | None:
     """The earlier choice, in this tab or in the address that it was opened with, if it still exists."""
     stored = str(st.session_state.get(f"kept_{name}", st.query_params.get(name, "")))
     number = int(stored) if stored.isdecimal() else None
     return number if number in options else None
 
 
-def _choice(name: str, label: str, words: Mapping[int, str], chosen: int) -> int:
+def _choose(name: str, label: str, words: Mapping[int, str], chosen: int) -> int:
     """A select box that shows the kept choice, whatever it showed before; the address keeps it over a reload."""
     key = f"choose_{name}"
     # the box remembers its last value by itself; what is kept must win, or one person would act as another
@@ -105,11 +105,11 @@ def _keep(name: str, key: str) -> None:
 
 
 def _choose_person(people: Mapping[int, str]) -> int | None:
-    kept = _kept("person", people)
+    kept = _find_kept("person", people)
     if kept is None:
         _forget_person()
         return None
-    chosen = _choice("person", "You are", people, kept)
+    chosen = _choose("person", "You are", people, kept)
     if st.button("Somebody else", icon=":material/logout:", type="tertiary"):
         _forget_person()
         st.rerun()
@@ -195,9 +195,9 @@ def page(title: str, *roles: Role) -> CurrentPerson:
         st.session_state["wanted"] = title
         st.switch_page("app.py", query_params=st.query_params.to_dict())
     with reading() as s:
-        held = roles_of(s, reviewer_id=me.reviewer_id, project_id=me.project_id)
+        own_roles = roles_of(s, reviewer_id=me.reviewer_id, project_id=me.project_id)
     st.title(title)
-    if roles and not held & set(roles):
+    if roles and not own_roles & set(roles):
         needed = " or ".join(role.value.lower() for role in roles)
         st.warning(f"This page is for the role {needed}. A manager can give it to you on the People page.")
         st.stop()

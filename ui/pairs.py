@@ -46,7 +46,7 @@ def oddity_note(text: str) -> str:
 def show_pair(left: str, right: str, *, chosen: str | None = None, notes: bool = False) -> None:
     """Two texts as equals; `chosen` is the verdict that was just given, which marks one side, or both for a tie.
 
-    With `told`, beside each label stands what is odd about its text.
+    With `notes`, beside each label stands what is odd about its text.
     """
     left_note, right_note = (oddity_note(text) if notes else "" for text in (left, right))
     marks = {side: " pw-chosen" * (chosen in (side, Verdict.TIE)) for side in (Verdict.LEFT, Verdict.RIGHT)}
@@ -83,11 +83,9 @@ class RecentChoice:
 def recent_choice(kind: type = object) -> RecentChoice | None:
     """The choice whose pause is not over, if what is shown is of this kind: another page may have another pair."""
     chosen = st.session_state.get("pair_chosen")
-    return (
-        chosen
-        if isinstance(chosen, RecentChoice) and isinstance(chosen.shown, kind) and chosen.seconds_left > 0
-        else None
-    )
+    if isinstance(chosen, RecentChoice) and isinstance(chosen.shown, kind) and chosen.seconds_left > 0:
+        return chosen
+    return None
 
 
 def choice_bar(
@@ -136,12 +134,12 @@ def choice_bar(
 
     with st.container(key="choice_bar", horizontal=True):
         for choice, label, key in keys:
-            mine = chosen is not None and chosen.choice == choice
+            is_chosen = chosen is not None and chosen.choice == choice
             st.button(
-                label.replace("better", "much better") if mine and chosen is not None and chosen.is_strong else label,
+                label.replace("better", "much better") if is_chosen and chosen and chosen.is_strong else label,
                 key=f"{name}_{choice}",
                 shortcut=key,
-                type="primary" if mine else "secondary",
+                type="primary" if is_chosen else "secondary",
                 width="stretch",
                 disabled=disabled,
                 on_click=press,
@@ -187,5 +185,5 @@ def seconds_drawn() -> float:
 def show_diff(pieces: tuple[DiffPiece, ...]) -> None:
     """A word diff: added green, removed red and struck through."""
     tags = {Edit.KEPT: ("", ""), Edit.ADDED: ("<ins>", "</ins>"), Edit.REMOVED: ("<del>", "</del>")}
-    body = "".join(f"{tags[p.change][0]}{escaped(p.text)}{tags[p.change][1]}" for p in pieces)
+    body = "".join(f"{tags[piece.change][0]}{escaped(piece.text)}{tags[piece.change][1]}" for piece in pieces)
     st.html(f'<div class="pw-card pw-text pw-diff">{body}</div>')

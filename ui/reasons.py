@@ -30,13 +30,7 @@ def ask_reasons(me: CurrentPerson, last: GivenRanking) -> None:
 
     def save_criterion(criterion_id: int, key: str) -> None:
         verdict = SIDES.get(str(st.session_state.get(key)))
-        act(
-            judge_criterion,
-            by=me.reviewer_id,
-            ranking_id=last.ranking_id,
-            criterion_id=criterion_id,
-            verdict=verdict,
-        )
+        act(judge_criterion, by=me.reviewer_id, ranking_id=last.ranking_id, criterion_id=criterion_id, verdict=verdict)
 
     with st.container(border=True, key="why"):
         _draw_boxes(
@@ -46,10 +40,8 @@ def ask_reasons(me: CurrentPerson, last: GivenRanking) -> None:
             comment=last.reason,
             chips=chips,
             titles=TITLES if last.order.verdict else ("The best is", "Wrong with the others"),
-            save_comment=lambda s, comment: give_reason(
-                s, by=me.reviewer_id, ranking_id=last.ranking_id, reason=comment
-            ),
-            save_labels=lambda s, praise, faults: set_reasons(
+            on_comment=lambda s, comment: give_reason(s, by=me.reviewer_id, ranking_id=last.ranking_id, reason=comment),
+            on_labels=lambda s, praise, faults: set_reasons(
                 s, by=me.reviewer_id, ranking_id=last.ranking_id, praise=praise, faults=faults
             ),
         )
@@ -69,16 +61,16 @@ def ask_verdict_reasons(me: CurrentPerson, last: Judgment) -> None:
     if last.verdict is None:
         return
     with reading() as s:
-        tags = list_reason_labels(s, judgment_id=last.id)
+        chips = list_reason_labels(s, judgment_id=last.id)
     with st.container(border=True, key="why_verdict"):
         _draw_boxes(
             last.verdict.words,
             kind="verdict",
             item_id=last.id,
             comment=last.comment,
-            chips=tags,
-            save_comment=lambda s, comment: save_comment(s, by=me.reviewer_id, judgment_id=last.id, reason=comment),
-            save_labels=lambda s, praise, faults: set_reason_labels(
+            chips=chips,
+            on_comment=lambda s, comment: save_comment(s, by=me.reviewer_id, judgment_id=last.id, reason=comment),
+            on_labels=lambda s, praise, faults: set_reason_labels(
                 s, by=me.reviewer_id, judgment_id=last.id, praise=praise, faults=faults
             ),
         )
@@ -92,8 +84,8 @@ def _draw_boxes(
     comment: str | None,
     chips: Collection[str],
     titles: tuple[str, str] = TITLES,
-    save_comment: Callable[[Session, str], object],
-    save_labels: Callable[[Session, Collection[str], Collection[str]], object],
+    on_comment: Callable[[Session, str], object],
+    on_labels: Callable[[Session, Collection[str], Collection[str]], object],
 ) -> None:
     """Both boxes; everything in them is optional and saved at once.
 
@@ -101,19 +93,19 @@ def _draw_boxes(
         choice: in words.
         kind: of what it is about, "ranking" or "verdict".
         item_id: its id, so that no box keeps the text of the one before.
-        save_comment: gets the session and the comment.
-        save_labels: gets the session, the words of praise and the faults.
+        on_comment: gets the session and the comment.
+        on_labels: gets the session, the words of praise and the faults.
     """
     key = alternating_key(f"{kind}_comment", item_id)
     keys = alternating_key(f"{kind}_praise", item_id), alternating_key(f"{kind}_faults", item_id)
 
     def keep_comment() -> None:
-        if attempt(save_comment, str(st.session_state.get(key, ""))):
+        if attempt(on_comment, str(st.session_state.get(key, ""))):
             st.toast("Reason saved.")
 
     def keep_labels() -> None:
         praise, faults = (st.session_state.get(key, []) for key in keys)
-        act(save_labels, praise, faults)
+        act(on_labels, praise, faults)
 
     st.text_input(
         f"Your last choice: {choice}. Why? (optional, Enter saves)",
@@ -122,12 +114,12 @@ def _draw_boxes(
         max_chars=LONGEST_COMMENT,
         on_change=keep_comment,
     )
-    for column, own, title, labels in zip(st.columns(2), keys, titles, (PRAISE, FAULTS), strict=True):
+    for column, pills_key, title, labels in zip(st.columns(2), keys, titles, (PRAISE, FAULTS), strict=True):
         column.pills(
             title,
             labels,
             selection_mode="multi",
             default=[chip for chip in chips if chip in labels],
-            key=own,
+            key=pills_key,
             on_change=keep_labels,
         )

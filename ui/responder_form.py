@@ -26,16 +26,16 @@ class InitialSpec:
 
 
 def responder_form(
-    key: str, known: Sequence[ModelVersion], start: InitialSpec, *, columns: Sequence[str], templates: bool = True
+    key: str, models: Sequence[ModelVersion], start: InitialSpec, *, columns: Sequence[str], templates: bool = True
 ) -> ResponderSpec | None:
     """Draw the boxes and return what they say; None while no model is chosen.
 
     Args:
         key: makes the boxes anew where it changes, with what `start` holds.
         columns: further columns of the project's prompts, which templates may name.
-        rich: with template, fields and examples; else the system prompt alone.
+        templates: with template, fields and examples; else the system prompt alone.
     """
-    model = _model(key, known, start.model)
+    model = _ask_model(key, models, start.model)
     instructions = st.text_area(
         "System prompt (instructions)",
         value=start.prompt.instructions,
@@ -43,9 +43,7 @@ def responder_form(
         key=f"{key}_instructions",
         help="Always sent, in training and in use alike: without one many models put in their own.",
     )
-    prompt = PromptFormat(instructions)
-    if templates:
-        prompt = _rich(key, instructions, start.prompt, columns)
+    prompt = _ask_templates(key, instructions, start.prompt, columns) if templates else PromptFormat(instructions)
     left, middle, right = st.columns(3)
     note, sampling = "Higher makes samples differ more.", start.sampling
     temperature = left.number_input(
@@ -58,8 +56,8 @@ def responder_form(
     return ResponderSpec(model, prompt, Sampling(float(temperature), float(top_p), int(longest)))
 
 
-def _model(key: str, known: Sequence[ModelVersion], start: int | RemoteModel | None) -> int | RemoteModel | None:
-    names = {model.id: model.name for model in known}
+def _ask_model(key: str, models: Sequence[ModelVersion], start: int | RemoteModel | None) -> int | RemoteModel | None:
+    names = {model.id: model.name for model in models}
     options = [*names, ELSEWHERE]
     at = ELSEWHERE if isinstance(start, RemoteModel) else start
     chosen = st.selectbox(
@@ -93,8 +91,8 @@ def _model(key: str, known: Sequence[ModelVersion], start: int | RemoteModel | N
     return RemoteModel(url, name, variable or None, price_in, price_out)
 
 
-def _rich(key: str, instructions: str, start: PromptFormat, columns: Sequence[str]) -> PromptFormat:
-    known = ", ".join("{{" + name + "}}" for name in ("text", "context", *columns))
+def _ask_templates(key: str, instructions: str, start: PromptFormat, columns: Sequence[str]) -> PromptFormat:
+    placeholders = ", ".join("{{" + name + "}}" for name in ("text", "context", *columns))
     with st.expander("Template and fields", expanded=bool(start.user_template or start.fields)):
         user = st.text_area(
             "The user's turn",
@@ -105,15 +103,15 @@ def _rich(key: str, instructions: str, start: PromptFormat, columns: Sequence[st
             "Or, say:\nColumns: {{columns}}\nTips: {{tips}}\nQuestion: {{text}}",
             help="Names in double braces are filled in, here and in the system prompt.",
         )
-        st.caption(f"Every prompt has {known}. Further fields, the same for every prompt:")
-        fields = _table(key + "_fields", FIELDS, list(start.fields.items()))
+        st.caption(f"Every prompt has {placeholders}. Further fields, the same for every prompt:")
+        fields = _edit_table(key + "_fields", FIELDS, list(start.fields.items()))
     with st.expander("Examples shown before each question", expanded=bool(start.examples)):
-        examples = _table(key + "_examples", EXAMPLES, list(start.examples))
+        examples = _edit_table(key + "_examples", EXAMPLES, list(start.examples))
     named = {name.strip("{} "): text for name, text in fields if name.strip("{} ")}
     return PromptFormat(instructions, user if user.strip() else None, named, tuple(examples))
 
 
-def _table(key: str, heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _edit_table(key: str, heads: tuple[str, str], rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """A table of texts that grows; the rows of it that hold anything."""
     frame = pd.DataFrame(rows, columns=list(heads), dtype=str)
     edited: Any = st.data_editor(

@@ -28,8 +28,9 @@ STATUS_WORDS = {
 }
 
 
-def _buttons(run: Run, kind: str, by: int, *, paused: bool) -> None:
+def _show_buttons(run: Run, by: int, *, paused: bool) -> None:
     """What can be done about a run that has not succeeded."""
+    kind = run.kind
     if run.status.ended:
         label = "Resume" if paused else "Try again"
         st.button(label, key=f"again_{kind}_{run.id}", on_click=partial(act, try_again, by=by, run_id=run.id))
@@ -51,7 +52,6 @@ def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator
     Returns:
         The run's box, for what else there is to say of it.
     """
-    kind = run.kind
     with reading() as s:
         reason = waiting_reason(s, run)
     box = st.container(border=True)
@@ -64,7 +64,7 @@ def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator
         head.markdown(f"{icon} **{plain(title)}** · {word}")
         if run.status is not RunStatus.SUCCEEDED:
             with actions.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
-                _buttons(run, kind, by, paused=paused)
+                _show_buttons(run, by, paused=paused)
         if note:
             st.caption(plain(note))
         if reason:
@@ -76,7 +76,7 @@ def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator
             st.caption(plain(run.stage or "Waiting"))
         if run.error:
             st.error(plain(run.error.split("\n")[0]))
-        if run.status is not RunStatus.SUCCEEDED and (log := log_tail(kind, run.id)):
+        if run.status is not RunStatus.SUCCEEDED and (log := log_tail(run.kind, run.id)):
             with st.expander("End of the log"):
                 st.code(log, language=None, wrap_lines=True, height=240)
     return box

@@ -19,7 +19,7 @@ from errors import PickwellError
 from texts.escape import escaped, visible
 
 P = ParamSpec("P")
-_RUNS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would take for a formula."""
 WHOLE_TABLE_ROWS = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
@@ -104,6 +104,6 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     """The table as CSV for spreadsheets: UTF-8 with a mark, and no cell that would run as a formula."""
 
     def safe(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(_RUNS) else cell
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
     return table.map(safe).to_csv(index=False).encode("utf-8-sig")

@@ -49,7 +49,7 @@ Save = Callable[[Order], bool]
 
 
 @dataclass
-class _Held:
+class _OrderDraft:
     """The order on the screen, as far as it is made."""
 
     item_id: int
@@ -166,20 +166,19 @@ def _order_cards(
         show_cards(offer, () if order.none_good else order.places, chosen=True)
         _bar(offer, None, best_worst, save, f"Saved: {describe_order(order)}.", beside, disabled)
         return
-    held = _held(offer, best_worst)
-    cards = held.cards
+    draft = _get_draft(offer, best_worst)
+    cards = draft.cards
     focus = cards.focus if isinstance(cards, Slots) else None
     show_cards(offer, cards.places, focus=focus, keys=best_worst, below=partial(_card_button, offer, cards))
     _bar(offer, cards, best_worst, save, cards.message, beside, disabled)
-    _scroll_to(
-        ".pw-prompt" if focus is None or not any(cards.places) else ".pw-focus", f"{offer.comparison_id} {focus}"
-    )
-    held.drawn, held.presses, held.shown = cards, 0, shown
-    held.draws += 1
+    mark = ".pw-prompt" if focus is None or not any(cards.places) else ".pw-focus"
+    _scroll_to(mark, f"{offer.comparison_id} {focus}")
+    draft.drawn, draft.presses, draft.shown = cards, 0, shown
+    draft.draws += 1
     if isinstance(cards, Slots) and cards.warned:
-        held.warned_at = held.warned_at or time.monotonic()
+        draft.warned_at = draft.warned_at or time.monotonic()
     else:
-        held.warned_at = None
+        draft.warned_at = None
 
 
 def _scroll_to(mark: str, turn: str) -> None:
@@ -188,14 +187,14 @@ def _scroll_to(mark: str, turn: str) -> None:
     st.html(f"<script>/* {turn} */ {script}</script>", unsafe_allow_javascript=True)
 
 
-def _held(offer: Offer, best_worst: bool) -> _Held:
-    held = st.session_state.get("slots_held")
+def _get_draft(offer: Offer, best_worst: bool) -> _OrderDraft:
+    draft = st.session_state.get("slots_held")
     kind = BestWorst if best_worst else Slots
-    if not isinstance(held, _Held) or held.item_id != offer.comparison_id or not isinstance(held.cards, kind):
+    if not isinstance(draft, _OrderDraft) or draft.item_id != offer.comparison_id or not isinstance(draft.cards, kind):
         cards: Cards = BestWorst() if best_worst else Slots.empty(len(offer.replies))
-        held = _Held(offer.comparison_id, cards, drawn=cards)
-        st.session_state["slots_held"] = held
-    return held
+        draft = _OrderDraft(offer.comparison_id, cards, drawn=cards)
+        st.session_state["slots_held"] = draft
+    return draft
 
 
 def _card_button(offer: Offer, cards: Cards, card: int) -> None:
@@ -206,7 +205,7 @@ def _card_button(offer: Offer, cards: Cards, card: int) -> None:
     else:
         label = "Worst" if cards.best is not None and not cards.complete else "Best"
         key, args = "name", (offer.comparison_id, BestWorst.digit, card + 1)
-    st.button(label, key=f"card_{key}_{card}", type="tertiary", on_click=_pressed, args=args)
+    st.button(label, key=f"card_{key}_{card}", type="tertiary", on_click=_press_key, args=args)
 
 
 def _bar(
@@ -214,26 +213,26 @@ def _bar(
     cards: Cards | None,
     best_worst: bool,
     save: Save,
-    said: str | None,
+    message: str | None,
     beside: Callable[[], None],
     disabled: bool,
 ) -> None:
     """What to press next, or what the last press was answered with; then the buttons. Keys do nothing in a pause."""
     count = len(offer.replies)
     with st.container(key="choice_bar", gap="xsmall"):
-        warning = " pw-said" if said and cards is not None else ""
+        warning = " pw-said" if message and cards is not None else ""
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.html(f'<div class="pw-hint{warning}" role="status">{escaped(said or _hint(cards))}</div>')
+            st.html(f'<div class="pw-hint{warning}" role="status">{escaped(message or _hint(cards))}</div>')
             if count == BEST_WORST_OF:
-                way = BEST_AND_WORST if best_worst else ORDER_ALL
+                mode = BEST_AND_WORST if best_worst else ORDER_ALL
                 st.segmented_control(
                     "How",
                     [ORDER_ALL, BEST_AND_WORST],
-                    default=way,
+                    default=mode,
                     required=True,
-                    key=f"{MODE_KEY}_{way}",  # a new one for each way: one that has the browser's focus swallows keys
-                    on_change=_change_way,
-                    args=(f"{MODE_KEY}_{way}",),
+                    key=f"{MODE_KEY}_{mode}",  # a new one for each mode: one that has the browser's focus swallows keys
+                    on_change=_change_mode,
+                    args=(f"{MODE_KEY}_{mode}",),
                     label_visibility="collapsed",
                 )
         with st.container(key="slots_keys", horizontal=True, gap="xsmall"):
@@ -245,7 +244,7 @@ def _bar(
                     shortcut=str(number),
                     type="primary" if here else "secondary",
                     disabled=disabled,
-                    on_click=_pressed,
+                    on_click=_press_key,
                     args=(offer.comparison_id, BestWorst.digit if best_worst else Slots.digit, number),
                 )
             if not best_worst:
@@ -256,7 +255,7 @@ def _bar(
                         help=f"Focus the {name} card",
                         shortcut=key,
                         disabled=disabled,
-                        on_click=_pressed,
+                        on_click=_press_key,
                         args=(offer.comparison_id, Slots.move, step),
                     )
             submits = (("Submit", "submit", "Enter", False), ("None can be sent", "none", "0", True))
@@ -268,14 +267,14 @@ def _bar(
                     shortcut=shortcut,
                     type="primary" if ready else "secondary",
                     disabled=disabled,
-                    on_click=_submitted,
+                    on_click=_submit,
                     args=(offer, save, none_good),
                 )
             beside()
     ignore_repeated_keys()
 
 
-def _change_way(key: str) -> None:
+def _change_mode(key: str) -> None:
     st.session_state[MODE_KEY] = st.session_state[key]
 
 
@@ -289,7 +288,7 @@ def _hint(cards: Cards | None) -> str:
     return "Which card is the best? Press its digit." if cards.best is None else "And which one is the worst?"
 
 
-def _counts(item_id: int, name: str) -> _Held | None:
+def _accept_press(item_id: int, name: str) -> _OrderDraft | None:
     """What a press is about, or None where it counts for nothing.
 
     A press that submits needs a moment without the same press since the last one was answered on the screen: while a
@@ -298,47 +297,47 @@ def _counts(item_id: int, name: str) -> _Held | None:
     now = time.monotonic()
     last_name, last_at = st.session_state.get("slots_pressed", ("", 0.0))
     st.session_state["slots_pressed"] = (name, now)
-    held = st.session_state.get("slots_held")
-    if not isinstance(held, _Held) or held.item_id != item_id:
+    draft = st.session_state.get("slots_held")
+    if not isinstance(draft, _OrderDraft) or draft.item_id != item_id:
         return None
     submits, rest = name in SUBMITTING, now - last_at
     calm = min(rest, seconds_drawn())
     if name == last_name and (calm < TOO_SOON if submits else rest < REPEAT):
         return None
-    if submits and (seconds_shown() < TOO_SOON or (held.draws == 1 and seconds_drawn() < TOO_SOON)):
+    if submits and (seconds_shown() < TOO_SOON or (draft.draws == 1 and seconds_drawn() < TOO_SOON)):
         return None
-    if name != ENTER and held.answers_enter and seconds_drawn() < WITH_ENTER:
+    if name != ENTER and draft.answers_enter and seconds_drawn() < WITH_ENTER:
         return None
-    if held.in_burst and calm < BURST:
+    if draft.in_burst and calm < BURST:
         return None
-    held.presses += 1
-    held.in_burst = held.presses > 1
-    if held.in_burst:
-        held.cards, held.answers_enter = replace(held.drawn, message=TWO_KEYS_AT_ONCE), False
+    draft.presses += 1
+    draft.in_burst = draft.presses > 1
+    if draft.in_burst:
+        draft.cards, draft.answers_enter = replace(draft.drawn, message=TWO_KEYS_AT_ONCE), False
         return None
-    held.answers_enter = name == ENTER
-    return held
+    draft.answers_enter = name == ENTER
+    return draft
 
 
-def _pressed(item_id: int, press: Callable[[Any, int], Cards], number: int) -> None:
-    held = _counts(item_id, f"{press.__name__} {number}")
-    if held is not None:
-        held.cards = press(held.cards, number)
+def _press_key(item_id: int, press: Callable[[Any, int], Cards], number: int) -> None:
+    draft = _accept_press(item_id, f"{press.__name__} {number}")
+    if draft is not None:
+        draft.cards = press(draft.cards, number)
 
 
-def _submitted(offer: Offer, save: Save, none_good: bool) -> None:
-    held = _counts(offer.comparison_id, NONE_GOOD if none_good else ENTER)
-    if held is None:
+def _submit(offer: Offer, save: Save, none_good: bool) -> None:
+    draft = _accept_press(offer.comparison_id, NONE_GOOD if none_good else ENTER)
+    if draft is None:
         return
     order = Order((1,) * len(offer.replies), none_good=True)
     if not none_good:
-        if held.warned_at is not None and time.monotonic() - held.warned_at < WARNED:
+        if draft.warned_at is not None and time.monotonic() - draft.warned_at < WARNED:
             return
-        after = held.cards.enter()
+        after = draft.cards.enter()
         if after.submitted is None:
-            held.cards = after
+            draft.cards = after
             return
         order = Order(after.submitted)
     if save(order):
         st.session_state.pop("slots_held")
-        st.session_state["pair_chosen"] = RecentChoice(offer.comparison_id, order, held.shown, at=time.monotonic())
+        st.session_state["pair_chosen"] = RecentChoice(offer.comparison_id, order, draft.shown, at=time.monotonic())

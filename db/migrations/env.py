@@ -24,8 +24,8 @@ def run(connection: Any) -> None:
         context.run_migrations()
 
 
-if (handed := context.config.attributes.get("connection")) is not None:
-    run(handed)
+if (connection := context.config.attributes.get("connection")) is not None:
+    run(connection)
 else:
     with closing_engine(settings().url) as engine, engine.connect() as connection:
         run(connection)

@@ -37,15 +37,7 @@ from db.models.evaluation import (
     RepeatJudgment,
     WantedCorrection,
 )
-from db.models.feedback import (
-    Correction,
-    Criterion,
-    CriterionChoice,
-    Draft,
-    Placement,
-    Ranking,
-    RankingReason,
-)
+from db.models.feedback import Correction, Criterion, CriterionChoice, Draft, Placement, Ranking, RankingReason
 from db.models.history import AuditRecord
 from db.models.people import Guideline, Membership, Project, QueueOrder, Reviewer, Role
 from db.models.prompts import Prompt, PromptSet, RoutingRule

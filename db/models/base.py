@@ -4,18 +4,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    DDL,
-    JSON,
-    DateTime,
-    Dialect,
-    Enum,
-    FromClause,
-    MetaData,
-    Text,
-    TypeDecorator,
-    event,
-)
+from sqlalchemy import DDL, JSON, DateTime, Dialect, Enum, FromClause, MetaData, Text, TypeDecorator, event
 from sqlalchemy.orm import DeclarativeBase
 
 NAMING = {
@@ -80,7 +69,7 @@ def enum(kind: type[StrEnum]) -> Enum:
     return Enum(kind, name=kind.__name__.lower(), native_enum=False, create_constraint=True, length=20)
 
 
-def refuse(table: FromClause, trigger: str, *, on: str, sentence: str, when: str = "TRUE") -> None:
+def refuse_change(table: FromClause, trigger: str, *, on: str, sentence: str, when: str = "TRUE") -> None:
     """Create a trigger by which the database itself refuses a change of the table's rows.
 
     Args:

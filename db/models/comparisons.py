@@ -20,7 +20,7 @@ class ComparisonState(StrEnum):
     """Offered: more people's rankings are wanted."""
     FULL = "FULL"
     """No longer offered: as many people have ranked it as its project wants."""
-    NOT_OFFERED = "AWAY"
+    NOT_OFFERED = "NOT_OFFERED"
     """Never offered: discarded, its responses nearly the same, or too many for a screen."""
 
 
@@ -44,7 +44,7 @@ def random_order_of(key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"draw:{key}".encode()).digest()[:4]) >> 1
 
 
-def _draw(context: Any) -> int:
+def _default_random_order(context: Any) -> int:
     return random_order_of(context.get_current_parameters()["key"])
 
 
@@ -65,7 +65,7 @@ class Comparison(Base):
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
     key: Mapped[str]
     """The response ids in order, so that the same set is never offered twice."""
-    random_order: Mapped[int] = mapped_column(default=_draw)
+    random_order: Mapped[int] = mapped_column(default=_default_random_order)
     """Its place in the queue's random order."""
     state: Mapped[ComparisonState] = mapped_column(enum(ComparisonState), default=ComparisonState.OPEN)
     people: Mapped[int] = mapped_column(default=0)

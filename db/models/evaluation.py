@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, Double, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from db.models.base import Base, enum, now, refuse
+from db.models.base import Base, enum, now, refuse_change
 from db.models.people import Reviewer
 from db.models.prompts import Prompt
 from db.models.responders import Responder
@@ -156,7 +156,7 @@ class JudgeRun(Run):
     id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), index=True)
     responder_id: Mapped[int] = mapped_column(ForeignKey("responder.id"))
-    """The judge: model, instructions and settings; its `kept` is false, since it answers no prompts."""
+    """The judge: model, instructions and settings; its `listed` is false, since it answers no prompts."""
 
     evaluation: Mapped[Evaluation] = relationship()
     responder: Mapped[Responder] = relationship()
@@ -217,7 +217,7 @@ _JUDGED = (
     "JOIN evaluation e ON e.id = p.evaluation_id "
     "WHERE p.evaluation_id = NEW.evaluation_id AND e.protocol IS NOT NULL)"
 )
-for watched, trigger, verb, when, sentence in (
+for model, trigger, verb, when, sentence in (
     (Evaluation, "evaluation_kept", "UPDATE", _FIXED, NEVER),
     (Evaluation, "evaluation_not_deleted", "DELETE", "TRUE", NEVER),
     (Evaluation, "evaluation_closed", "UPDATE", _REOPENED, "A closed evaluation stays closed."),
@@ -225,4 +225,4 @@ for watched, trigger, verb, when, sentence in (
     (Pairing, "pairing_not_deleted", "DELETE", "TRUE", NEVER),
     (Pairing, "pairing_late", "INSERT", _JUDGED, NEVER),
 ):
-    refuse(watched.__table__, trigger, on=verb, when=when, sentence=sentence)
+    refuse_change(model.__table__, trigger, on=verb, when=when, sentence=sentence)

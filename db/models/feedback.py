@@ -76,10 +76,7 @@ class Placement(Base):
     """Where one Response stands in a Ranking; equal places are a tie."""
 
     __tablename__ = "placement"
-    __table_args__ = (
-        UniqueConstraint("ranking_id", "position"),
-        CheckConstraint("place >= 1", name="place"),
-    )
+    __table_args__ = (UniqueConstraint("ranking_id", "position"), CheckConstraint("place >= 1", name="place"))
 
     ranking_id: Mapped[int] = mapped_column(ForeignKey("ranking.id"), primary_key=True)
     response_id: Mapped[int] = mapped_column(ForeignKey("response.id"), primary_key=True)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.base import Base, now, refuse
+from db.models.base import Base, now, refuse_change
 
 
 class AuditRecord(Base):
@@ -36,7 +36,7 @@ class AuditRecord(Base):
 
 
 for verb in ("UPDATE", "DELETE"):
-    refuse(
+    refuse_change(
         AuditRecord.__table__,
         f"audit_record_no_{verb.lower()}",
         on=verb,

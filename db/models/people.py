@@ -72,10 +72,7 @@ class Reviewer(Base):
     """A person who gives feedback, or a simulated reviewer: a written rule in place of a person."""
 
     __tablename__ = "reviewer"
-    __table_args__ = (
-        UniqueConstraint("name"),
-        CheckConstraint("trim(name) <> ''", name="named"),
-    )
+    __table_args__ = (UniqueConstraint("name"), CheckConstraint("trim(name) <> ''", name="named"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]

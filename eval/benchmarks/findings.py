@@ -65,8 +65,8 @@ class ModelComparison:
         words = f"Of {len(self.differences)} figures: {lost} lost, {gained} gained."
         if not undecided:
             return words
-        shares = [each for each in self.differences if each.share and each.outcome is ScoreChange.NOT_SHOWN]
-        widest = max((difference.hidden for difference in shares), default=0.0)
+        possible_losses = (d.hidden for d in self.differences if d.share and d.outcome is ScoreChange.NOT_SHOWN)
+        widest = max(possible_losses, default=0.0)
         hidden = f": losses of up to {100 * widest:.0f} points could still be hidden there" if widest else ""
         return f"{words} {undecided} without a difference that so few examples can show{hidden}."
 
@@ -80,10 +80,10 @@ def compare_with_references(s: Session, *, version: ModelVersion) -> list[ModelC
         pairs.append((version.name, stored, version.parent.name, load_scores(s, model_version_id=version.parent.id)))
     if four_bits:
         pairs.append((model_label(version, quantised=True), four_bits, version.name, stored))
-    contrasts_of_model = []
-    for model, scores, reference, held_to in pairs:
-        results = score_differences(held_to, scores)
-        compared = tuple(result for result in results if isinstance(result, ScoreDifference))
-        refused = tuple(result for result in results if isinstance(result, IncomparableScores))
-        contrasts_of_model.append(ModelComparison(model, reference, compared, refused))
-    return contrasts_of_model
+    comparisons = []
+    for model, scores, reference, reference_scores in pairs:
+        results = score_differences(reference_scores, scores)
+        differences = tuple(result for result in results if isinstance(result, ScoreDifference))
+        incomparable = tuple(result for result in results if isinstance(result, IncomparableScores))
+        comparisons.append(ModelComparison(model, reference, differences, incomparable))
+    return comparisons

@@ -36,7 +36,7 @@ BATCH = 4
 """Texts read at once; few, for on a CPU padding costs more than batches save."""
 BATCH_GPU = 8
 HOW = "choices asked as plain text and written answers by the chat template"
-REACHED = 10.0
+HUB_TIMEOUT = 10.0
 """Seconds to wait for a word from the hub."""
 FILES = "lm-eval"
 """Folder in the run's for what lm-eval writes, by benchmark."""
@@ -90,8 +90,8 @@ def missing_lm_eval() -> str | None:
 
 def describe_measurement() -> str:
     """What measures here: lm-eval with its version, the precision and how tasks are asked. Raises `BenchmarkFailed`."""
-    if lacking := missing_lm_eval():
-        raise BenchmarkFailed(lacking)
+    if missing := missing_lm_eval():
+        raise BenchmarkFailed(missing)
     import torch
 
     where = "float32 on a CPU"
@@ -100,7 +100,7 @@ def describe_measurement() -> str:
     return f"lm-eval {version('lm_eval')}, {where}, {HOW}"
 
 
-def measure(request: BenchmarkRequest, say: ReportProgress) -> Iterator[tuple[str, TaskScores | PickwellError]]:
+def measure(request: BenchmarkRequest, report: ReportProgress) -> Iterator[tuple[str, TaskScores | PickwellError]]:
     """Ask the model each task; gives its scores as it ends, or why it cannot be asked.
 
     Raises `BenchmarkFailed` and `BrokenModel` where none can be asked any more.
@@ -120,32 +120,32 @@ def measure(request: BenchmarkRequest, say: ReportProgress) -> Iterator[tuple[st
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
         merge(base, Path(adapter), Path(folder))
     _fill_templates_in_a_sandbox()
-    say("Reading the list of benchmarks", 0, 0)
+    report("Reading the list of benchmarks", 0, 0)
     manager = TaskManager(include_defaults=bool(foreign))
     tasks = []
-    for asked in request.tasks:
-        say(f"Reading the data of {Path(asked).name}", 0, 0)
+    for source in request.tasks:
+        report(f"Reading the data of {Path(source).name}", 0, 0)
         try:
-            tasks.append(load_task(manager, asked, examples=request.examples))
+            tasks.append(load_task(manager, source, examples=request.examples))
         except PickwellError as problem:
-            yield asked, problem
+            yield source, problem
     if not tasks:
         return
     done, total = 0, sum(task.examples for task in tasks)
-    say("Loading the model", 0, total)
+    report("Loading the model", 0, total)
     model = _load_model(request)
     for place, task in enumerate(tasks, start=1):
         words = task.name if len(tasks) == 1 else f"{task.name}, benchmark {place} of {len(tasks)}"
 
-        def heard(share: float, task: LoadedTask = task, words: str = words, done: int = done) -> None:
-            say(words, done + int(task.examples * share), total)
+        def report_share(share: float, task: LoadedTask = task, words: str = words, done: int = done) -> None:
+            report(words, done + int(task.examples * share), total)
 
-        heard(0.0)
-        _hear_bars(heard)
+        report_share(0.0)
+        _watch_bars(report_share)
         try:
-            yield task.asked, ask(task, partial(_evaluate, model), folder=request.folder / FILES / task.name)
+            yield task.source, ask(task, partial(_evaluate, model), folder=request.folder / FILES / task.name)
         except TaskFailed as problem:
-            yield task.asked, problem
+            yield task.source, problem
         done += task.examples
 
 
@@ -162,7 +162,7 @@ def hub_answers() -> bool:
     import httpx
 
     try:
-        httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=REACHED)
+        httpx.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=HUB_TIMEOUT)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
     return True
@@ -174,29 +174,30 @@ def _fill_templates_in_a_sandbox() -> None:
     from jinja2 import BaseLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    inside = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
-    inside.filters.update(lm_eval.utils.env.filters)
-    lm_eval.utils.env = inside
+    sandbox = SandboxedEnvironment(loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=True)
+    sandbox.filters.update(lm_eval.utils.env.filters)
+    lm_eval.utils.env = sandbox
 
 
-def _hear_bars(heard: Callable[[float], None]) -> None:
+def _watch_bars(report_share: Callable[[float], None]) -> None:
     """From now on tell how far lm-eval is, from 0 to 1, by the bars that it draws."""
     import lm_eval.models.huggingface as models
     from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
-    class HeardBar(tqdm):  # type: ignore[misc]
+    class ReportingBar(tqdm):  # type: ignore[misc]
         def update(self, n: float | None = 1) -> Any:
-            heard(min(1.0, (self.n + (n or 0)) / (self.total or 1)))
+            report_share(min(1.0, (self.n + (n or 0)) / (self.total or 1)))
             return super().update(n)
 
-    models.tqdm = HeardBar
+    models.tqdm = ReportingBar
 
 
 @dataclass(frozen=True)
 class LoadedTask:
     """A task that was asked for, with its data; a group of lm-eval's holds several."""
 
-    asked: str
+    source: str
+    """lm-eval's name of it, or the path of its file."""
     name: str
     parts: Mapping[str, Any]
     objects: Sequence[Any]
@@ -211,32 +212,32 @@ class LoadedTask:
         return sum(size if self.limit is None else min(size, self.limit) for size in sizes)
 
 
-def load_task(manager: Any, asked: str, *, examples: int | None) -> LoadedTask:
+def load_task(manager: Any, source: str, *, examples: int | None) -> LoadedTask:
     """A task of lm-eval's TaskManager, or of a file, which is given to it checked and as data.
 
     Raises `TaskFailed`, `BadFile` and `NotFound`.
     """
-    config: Any = read_task_file(asked) if is_local(asked) else asked
-    name = str(config["task"]) if is_local(asked) else asked
-    if is_local(asked):
-        _refuse_foreign_metrics(config, Path(asked).name)
-    elif asked not in manager.task_index:
-        near = get_close_matches(asked, manager.all_tasks, n=3, cutoff=0.7)
+    config: Any = read_task_file(source) if is_local(source) else source
+    name = str(config["task"]) if is_local(source) else source
+    if is_local(source):
+        _refuse_foreign_metrics(config, Path(source).name)
+    elif source not in manager.task_index:
+        near = get_close_matches(source, manager.all_tasks, n=3, cutoff=0.7)
         known = f" Did you mean {' or '.join(near)}?" if near else " Its list is at github.com/EleutherAI."
-        raise TaskFailed(f"lm-eval has no benchmark called {asked}.{known}")
+        raise TaskFailed(f"lm-eval has no benchmark called {source}.{known}")
     try:
         loaded = manager.load([config])
         parts, group = loaded["tasks"], loaded.get("groups", {}).get(name)
         is_empty = not all(len(part.eval_docs) for part in parts.values())
     except Exception as problem:  # a task is foreign configuration and data: whatever is wrong in it can be raised
-        log.exception("%s cannot be read.", asked)
-        raise TaskFailed(_why_unread(manager, asked, problem)) from None
+        log.exception("%s cannot be read.", source)
+        raise TaskFailed(_explain_unread(manager, source, problem)) from None
     if is_empty:
-        raise TaskFailed(f"{Path(asked).name} has no examples to ask. Put questions into its data.")
+        raise TaskFailed(f"{Path(source).name} has no examples to ask. Put questions into its data.")
     # of a group with one score its tasks share the examples, as many of each
     share = len(parts) if group is not None and group.aggregate_metric_list else 1
     limit = None if examples is None else math.ceil(examples / share)
-    return LoadedTask(asked, name, parts, [*parts.values()] if group is None else [group], limit, manager)
+    return LoadedTask(source, name, parts, [*parts.values()] if group is None else [group], limit, manager)
 
 
 def _refuse_foreign_metrics(task: Mapping[str, Any], file: str) -> None:
@@ -253,17 +254,17 @@ def _first_line(problem: Exception) -> str:
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
 
 
-def _why_unread(manager: Any, asked: str, problem: Exception) -> str:
-    if is_local(asked):
+def _explain_unread(manager: Any, source: str, problem: Exception) -> str:
+    if is_local(source):
         words = _first_line(problem)
-        return f"{Path(asked).name} cannot be asked ({words}). Compare it with its data, then press Try again."
+        return f"{Path(source).name} cannot be asked ({words}). Compare it with its data, then press Try again."
     if isinstance(problem, ModuleNotFoundError):
-        return missing_package(f"lm-eval's {asked}", str(problem.name)) + " Or choose another benchmark."
+        return missing_package(f"lm-eval's {source}", str(problem.name)) + " Or choose another benchmark."
     if not _is_unreachable(problem):
-        return f"lm-eval cannot read its benchmark {asked} ({_first_line(problem)}). Choose another one."
+        return f"lm-eval cannot read its benchmark {source} ({_first_line(problem)}). Choose another one."
     return (
-        f"The data of {asked} is not on this machine and the Hugging Face hub cannot be reached. Where there is a "
-        f'network, run python -c "{_fetching(manager, asked)}", set HF_HOME here '
+        f"The data of {source} is not on this machine and the Hugging Face hub cannot be reached. Where there is a "
+        f'network, run python -c "{_fetch_program(manager, source)}", set HF_HOME here '
         "to a copy of that machine's and press Try again; or use a task file of your own."
     )
 
@@ -277,9 +278,9 @@ def _is_unreachable(problem: BaseException | None) -> bool:
     return False
 
 
-def _fetching(manager: Any, asked: str) -> str:
+def _fetch_program(manager: Any, source: str) -> str:
     """The program that fetches a task's data into the hub's cache; of a group, each data set in it."""
-    sets = list(dict.fromkeys(_data_sets(manager.task_index, asked))) or [(asked, None)]
+    sets = list(dict.fromkeys(_data_sets(manager.task_index, source))) or [(source, None)]
     paths = {path for path, _ in sets}
     if len(sets) > 3 and len(paths) == 1:
         (path,) = paths
@@ -303,7 +304,7 @@ def _data_sets(index: Mapping[str, Any], name: str) -> Iterator[tuple[str, str |
 
 
 @contextmanager
-def _gpu_memory_told() -> Iterator[None]:
+def _explain_gpu_memory() -> Iterator[None]:
     try:
         yield
     except RuntimeError as problem:
@@ -327,7 +328,7 @@ def _load_model(request: BenchmarkRequest) -> Any:
     use_every_core()
     use_onednn()
     tokenizer = load_tokenizer(request.location, expected=None)
-    with _gpu_memory_told():
+    with _explain_gpu_memory():
         model = load_model(request.location, adapter=Adapter.QLORA if request.quantised else Adapter.LORA)
         if has_cuda() and not request.quantised:
             model.to("cuda")
@@ -345,10 +346,10 @@ def ask(task: LoadedTask, evaluate: Callable[[LoadedTask, Path], None], *, folde
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that did not come so far
     folder.mkdir(parents=True)
     try:
-        with _gpu_memory_told():
+        with _explain_gpu_memory():
             evaluate(task, folder)
     except (*WRONG_IN_A_TASK, TemplateError) as problem:
-        log.exception("%s cannot be asked.", task.asked)
+        log.exception("%s cannot be asked.", task.source)
         raise TaskFailed(f"{task.name} cannot be asked ({_first_line(problem)}). The log says where.") from None
     if (results := read_results(folder)) is None:
         raise BenchmarkFailed(f"lm-eval could not write into {folder}. Free some space there, then press Try again.")

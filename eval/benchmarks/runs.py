@@ -185,18 +185,18 @@ def resources(run: BenchmarkRun) -> Resources:
     return Resources(gpus=1)
 
 
-def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[], str] = describe_measurement) -> None:
+def run(progress: Progress, measure: Measure = measure, describe: Callable[[], str] = describe_measurement) -> None:
     """Measure one model and keep each task's scores in a transaction of its own.
 
     Raises `BenchmarkFailed` and other `PickwellError`s with a sentence, and `jobs.progress.RunLost`.
     """
     with reading() as s:
-        request = _request(s, progress)
-    by, file = measured_by(), progress.folder / FINISHED
-    done = _done_before(progress, by, file)
+        request = _load_request(s, progress)
+    measured_by, file = describe(), progress.folder / FINISHED
+    done = _load_done(progress, measured_by, file)
     problems = []
     todo = tuple(task for task in request.tasks if task not in done)
-    for task, result in measure(replace(request, tasks=todo), _reporter(progress)) if todo else ():
+    for task, result in measure(replace(request, tasks=todo), _make_reporter(progress)) if todo else ():
         if isinstance(result, PickwellError):
             problems.append(str(result))
             continue
@@ -211,12 +211,12 @@ def run(progress: Progress, measure: Measure = measure, measured_by: Callable[[]
     if problems:
         tasks = f"{len(done)} of {len(request.tasks)} benchmarks are done and kept. " if done else ""
         raise BenchmarkFailed(tasks + " ".join(problems))
-    write_json(progress.folder / MANIFEST, {"measured_by": by, "examples": request.examples, "tasks": done})
+    write_json(progress.folder / MANIFEST, {"measured_by": measured_by, "examples": request.examples, "tasks": done})
     with session() as s:
         progress.succeed(s)
 
 
-def _done_before(progress: Progress, measured_by: str, file: Path) -> dict[str, Any]:
+def _load_done(progress: Progress, measured_by: str, file: Path) -> dict[str, Any]:
     """Tasks that an earlier attempt asked to their end, and how; with another library everything is forgotten."""
     with session() as s:
         progress.guard(s)
@@ -229,7 +229,7 @@ def _done_before(progress: Progress, measured_by: str, file: Path) -> dict[str, 
     return {}
 
 
-def _reporter(progress: Progress) -> ReportProgress:
+def _make_reporter(progress: Progress) -> ReportProgress:
     """What writes where a run stands, at most once a second unless it is something new."""
     last = ("", float("-inf"))
 
@@ -242,20 +242,19 @@ def _reporter(progress: Progress) -> ReportProgress:
     return report
 
 
-def _request(s: Session, progress: Progress) -> BenchmarkRequest:
+def _load_request(s: Session, progress: Progress) -> BenchmarkRequest:
     run = s.get(BenchmarkRun, progress.run_id)
     if run is None:
         raise NotFound(f"There is no benchmark run {progress.run_id} (any more).")
     version = run.model_version
     _refuse_broken(version)
-    merges = tuple(_merges(version))
     return BenchmarkRequest(
-        version.location, tuple(run.tasks), run.examples, run.quantised, progress.folder, adapters=merges
+        version.location, tuple(run.tasks), run.examples, run.quantised, progress.folder, tuple(_list_merges(version))
     )
 
 
-def _merges(version: ModelVersion) -> list[tuple[str, str, str]]:
+def _list_merges(version: ModelVersion) -> list[tuple[str, str, str]]:
     """What has to be merged before the model is a whole folder, its base first."""
     if version.parent is None or not version.adapter_folder or Path(version.location).exists():
         return []
-    return [*_merges(version.parent), (version.parent.location, version.adapter_folder, version.location)]
+    return [*_list_merges(version.parent), (version.parent.location, version.adapter_folder, version.location)]

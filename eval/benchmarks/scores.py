@@ -30,31 +30,31 @@ def read_results(folder: Path) -> Results | None:
     return results | {"samples": samples}
 
 
-def scores_in(results: Results, asked: str) -> list[Score]:
+def scores_in(results: Results, name: str) -> list[Score]:
     """Every metric that is a number.
 
     Args:
-        asked: a task's name, or that of a group: one that lm-eval gives one score, pooled over its tasks, is one here
+        name: of a task, or of a group: one that lm-eval gives one score, pooled over its tasks, is one here
             too; any other gives the scores of its tasks.
     """
-    scores = [score for task in results["samples"] for score in _of_task(results, task)]
-    if asked not in results.get("groups", {}):
+    scores = [score for task in results["samples"] for score in _task_scores(results, task)]
+    if name not in results.get("groups", {}):
         return scores
     by_metric: dict[str, list[Score]] = {}
     for score in scores:
         by_metric.setdefault(score.metric, []).append(score)
-    pooled = (_pooled(results["groups"][asked], asked, parts) for parts in by_metric.values())
+    pooled = (_pool_scores(results["groups"][name], name, parts) for parts in by_metric.values())
     return [score for score in pooled if score is not None]
 
 
-def _pooled(values: Mapping[str, Any], group: str, parts: list[Score]) -> Score | None:
+def _pool_scores(values: Mapping[str, Any], group: str, parts: list[Score]) -> Score | None:
     key = next((name for name in values if name.partition(",")[0] == parts[0].metric), None)
     if key is None or (value := _number(values[key])) is None:
         return None
     known = [part.by_example for part in parts if part.by_example is not None]
     by_example = None
     if len(known) == len(parts):
-        by_example = {key: example for examples in known for key, example in examples.items()}
+        by_example = {example: number for numbers in known for example, number in numbers.items()}
     error = _number(values.get(key.replace(",", "_stderr,", 1)))
     if error is None and by_example and len(by_example) > 1:  # of one example a task lm-eval has none
         error = stdev(by_example.values()) / math.sqrt(len(by_example))
@@ -62,7 +62,7 @@ def _pooled(values: Mapping[str, Any], group: str, parts: list[Score]) -> Score 
     return replace(parts[0], task=group, value=value, standard_error=error, examples=examples, by_example=by_example)
 
 
-def _of_task(results: Results, task: str) -> Iterator[Score]:
+def _task_scores(results: Results, task: str) -> Iterator[Score]:
     values, names = results["results"][task], set()
     for key, stored in values.items():
         metric, comma, kind = key.partition(",")

@@ -78,7 +78,7 @@ def clean_tasks(tasks: Iterable[str]) -> list[str]:
     by_label: dict[str, str] = {}
     for task in filter(None, map(str.strip, tasks)):
         if is_local(task):
-            task = str(_file(task) or task)
+            task = str(_find_file(task) or task)
         elif not TASK_NAME.fullmatch(task):
             raise Refused(f"“{task[:60]}” is no name of a task. Take one of lm-eval's, or a path that ends in .yaml.")
         if by_label.setdefault(task_label(task), task) != task:
@@ -95,13 +95,13 @@ def task_label(task: str) -> str:
 
 def task_labels(tasks: Iterable[str]) -> list[str]:
     """The tasks as people read them; a task file that is gone by its name."""
-    read = []
+    labels = []
     for task in tasks:
         try:
-            read.append(task_label(task))
+            labels.append(task_label(task))
         except PickwellError:
-            read.append(Path(task).name)
-    return read
+            labels.append(Path(task).name)
+    return labels
 
 
 def changed_since(task: str, when: datetime) -> bool:
@@ -117,7 +117,7 @@ def changed_since(task: str, when: datetime) -> bool:
 
 def read_task_file(path: str) -> dict[str, Any]:
     """A task file as lm-eval takes it, its data named by whole paths. Raises `NotFound` and `BadFile`."""
-    file = _file(path)
+    file = _find_file(path)
     if file is None:
         raise NotFound(f"There is no task file {path}. Check the path; it is read on this machine.")
     if file.stat().st_size > LARGEST:
@@ -139,14 +139,14 @@ def read_task_file(path: str) -> dict[str, Any]:
             raise _code(file, name)
     if "include" in task:
         raise BadFile(f"{file.name} includes another file. Put everything into this one.")
-    metrics, written = task.get("metric_list") or [], task.get("generation_kwargs") or {}
+    metrics, generation = task.get("metric_list") or [], task.get("generation_kwargs") or {}
     if not isinstance(metrics, list):
         raise BadFile(f"{file.name} has to name its metrics as a list under metric_list, as [{{metric: acc}}].")
     if any(not isinstance(metric, dict) or metric.get("hf_evaluate") for metric in metrics):
         raise BadFile(f"{file.name} names a metric that is fetched as program code. Take one of lm-eval's own, as acc.")
-    if not isinstance(written, dict):
+    if not isinstance(generation, dict):
         raise BadFile(f"{file.name} has to name each setting under generation_kwargs, as {{do_sample: false}}.")
-    if strange := sorted(map(str, written.keys() - GENERATION)):
+    if strange := sorted(map(str, generation.keys() - GENERATION)):
         raise BadFile(
             f"{file.name} has {strange[0][:40]} under generation_kwargs, which is not allowed here. Allowed are "
             f"{', '.join(sorted(GENERATION))}."
@@ -154,7 +154,7 @@ def read_task_file(path: str) -> dict[str, Any]:
     return task | {"dataset_kwargs": {"data_files": _data_files(file, task)}}
 
 
-def _file(name: str, folder: Path = Path()) -> Path | None:
+def _find_file(name: str, folder: Path = Path()) -> Path | None:
     try:
         place = (folder / Path(name).expanduser()).resolve()
         return place if place.is_file() else None
@@ -177,15 +177,15 @@ def _data_files(file: Path, task: dict[str, Any]) -> dict[str, str]:
     splits = {"train": files} if isinstance(files, str) else files
     if not isinstance(splits, dict) or not all(isinstance(word, str) for pair in splits.items() for word in pair):
         raise BadFile(f"{file.name} has to name one file for each split under data_files.")
-    asked = [str(task[name]) for name in ("test_split", "validation_split") if task.get(name)]
-    if not asked or {*asked, str(task.get("training_split") or asked[0])} - splits.keys():
+    test_splits = [str(task[name]) for name in ("test_split", "validation_split") if task.get(name)]
+    if not test_splits or {*test_splits, str(task.get("training_split") or test_splits[0])} - splits.keys():
         raise BadFile(
             f"{file.name} has to name a split of its data_files ({', '.join(splits)}) as test_split or "
             "validation_split."
         )
     places = {}
     for split, name in splits.items():
-        if (place := _file(name, file.parent)) is None:
+        if (place := _find_file(name, file.parent)) is None:
             raise BadFile(
                 f"{file.name} wants its data in {file.parent / name}, and there is no such file. Put it there."
             )

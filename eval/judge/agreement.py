@@ -117,9 +117,9 @@ def one_verdict(candidate_left: Verdict | None, candidate_right: Verdict | None)
     return first if first is second else Outcome.TIE
 
 
-def order_effects(judged: Sequence[SwappedVerdicts]) -> OrderEffects:
+def order_effects(pairs: Sequence[SwappedVerdicts]) -> OrderEffects:
     """Turned verdicts, the favour of a place, and answers that name no verdict."""
-    verdicts = [(pair.candidate_left, pair.candidate_right) for pair in judged if not pair.identical]
+    verdicts = [(pair.candidate_left, pair.candidate_right) for pair in pairs if not pair.identical]
     read = [(left, right) for left, right in verdicts if left and right]
     first, second = read.count((Verdict.LEFT, Verdict.LEFT)), read.count((Verdict.RIGHT, Verdict.RIGHT))
     scores = [(a.outcome(candidate_left=True).score, b.outcome(candidate_left=False).score) for a, b in read]
@@ -139,24 +139,24 @@ def order_effects(judged: Sequence[SwappedVerdicts]) -> OrderEffects:
     )
 
 
-def judge_agreement(people: Sequence[PersonVote], judged: Sequence[SwappedVerdicts]) -> JudgeAgreement:
+def judge_agreement(people: Sequence[PersonVote], pairs: Sequence[SwappedVerdicts]) -> JudgeAgreement:
     """Agreement, alpha and r on the pairs that people and the judge were both asked about."""
-    outcomes = {(pair.prompt, pair.baseline): pair.outcome for pair in judged if not pair.identical}
+    outcomes = {(pair.prompt, pair.baseline): pair.outcome for pair in pairs if not pair.identical}
     judge = {pair: outcome.score for pair, outcome in outcomes.items() if outcome is not None}
     votes: dict[tuple[str, str], list[float]] = defaultdict(list)
     for vote in people:
         if vote.asked and (vote.prompt, vote.baseline) in judge:
             votes[vote.prompt, vote.baseline].append(vote.outcome.score)
-    most = {pair: score for pair, scores in votes.items() if (score := majority(scores)) is not None}
-    same = {pair: judge[pair] == score for pair, score in most.items()}
-    decided = {pair: hit for pair, hit in same.items() if 0.5 not in (most[pair], judge[pair])}
+    majorities = {pair: score for pair, scores in votes.items() if (score := majority(scores)) is not None}
+    same = {pair: judge[pair] == score for pair, score in majorities.items()}
+    decided = {pair: hit for pair, hit in same.items() if 0.5 not in (majorities[pair], judge[pair])}
     singly = [score == judge[pair] for pair, scores in votes.items() for score in scores]
     agreement, interval = _share(same, "no pair was judged")
     without_ties, without_ties_interval = _share(decided, "on no pair did one side win")
     none = CannotEstimate("no pair was judged by people, with a clear majority, and by the model.")
-    agreed = vote_agreement(_as_two(most, judge)) if most else None
+    agreed = vote_agreement(_as_two_reviewers(majorities, judge)) if majorities else None
     return JudgeAgreement(
-        pairs=len(most),
+        pairs=len(majorities),
         agreement=agreement,
         interval=interval,
         decided=len(decided),
@@ -185,15 +185,15 @@ def _share(hits: Mapping[tuple[str, str], bool], none: str) -> tuple[Estimated[f
     return share.rate, Interval(share.low, share.high)
 
 
-def _as_two(most: Mapping[tuple[str, str], float], judge: Mapping[tuple[str, str], float]) -> Votes:
+def _as_two_reviewers(majorities: Mapping[tuple[str, str], float], judge: Mapping[tuple[str, str], float]) -> Votes:
     """People's majority and the judge as two reviewers."""
-    pairs = [*most, *most]
+    pairs = [*majorities, *majorities]
     return as_votes(
         prompts=[prompt for prompt, _ in pairs],
-        reviewers=[PEOPLE] * len(most) + [JUDGE] * len(most),
+        reviewers=[PEOPLE] * len(majorities) + [JUDGE] * len(majorities),
         lefts=["candidate"] * len(pairs),
         rights=[f"against {baseline}" for _, baseline in pairs],
-        verdicts=[_WORDS[score] for score in (*most.values(), *(judge[pair] for pair in most))],
+        verdicts=[_WORDS[score] for score in (*majorities.values(), *(judge[pair] for pair in majorities))],
         candidate="candidate",
     )
 
@@ -208,7 +208,7 @@ def _correlation(people: Sequence[float], judge: Sequence[float]) -> Estimated[f
 
 
 def assisted_rate(
-    people: Sequence[PersonVote], judged: Sequence[SwappedVerdicts], *, candidate: str, baseline: str
+    people: Sequence[PersonVote], pairs: Sequence[SwappedVerdicts], *, candidate: str, baseline: str
 ) -> Estimated[JudgeAssistedRate]:
     """People's win rate against one baseline with the judge's help; all votes and pairs are of that contrast.
 
@@ -216,7 +216,7 @@ def assisted_rate(
     part any more.
     """
     rows = [(vote.prompt, vote.reviewer, vote.outcome, False) for vote in people]
-    rows += [(pair.prompt, JUDGE, pair.outcome or Outcome.TIE, True) for pair in judged]
+    rows += [(pair.prompt, JUDGE, pair.outcome or Outcome.TIE, True) for pair in pairs]
     prompts, reviewers, outcomes, by_model = zip(*rows, strict=True) if rows else ((), (), (), ())
     votes = as_votes(
         prompts=prompts,

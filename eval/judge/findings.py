@@ -61,13 +61,13 @@ def build_judge_reports(
         people: the Evaluation's results, whose reviewers the judges stand beside.
         left_out: sentences on pairs that no judge was asked about.
     """
-    agreements = [verdicts.figures.agreement for verdicts in people.by_reviewers]
+    agreements = [reviewers.figures.agreement for reviewers in people.by_reviewers]
     reports = []
     for number, judge in enumerate(judges, start=1):
         run, responder = judge.run, judge.run.responder
         label, instructions, version = judge_label(responder), responder.instructions or "", responder.model_version
         when = "after people's verdicts could be read" if judge.after_closing else "while the evaluation was open"
-        used = dict.fromkeys(part.baseline for beside in judge.beside for part in beside.contrasts if part.used)
+        used = dict.fromkeys(part.baseline for comparison in judge.beside for part in comparison.contrasts if part.used)
         who = (
             ("Model judge", f"{label} ({responder.name}, run {run.id})"),
             ("Sha256 of its weights", (version.sha256 if version else None) or "not known"),
@@ -77,7 +77,7 @@ def build_judge_reports(
             ("Its run", run.status.value.lower()),
         )
         cautions = (*_cautions(judge, used=bool(used), of=len(judges)), *left_out)
-        besides = zip(judge.beside, agreements, strict=True)
+        comparisons = zip(judge.beside, agreements, strict=True)
         reports.append(
             JudgeReport(
                 run_id=run.id,
@@ -85,7 +85,7 @@ def build_judge_reports(
                 who=Sheet("Who it is", who),
                 used=f"beside people's, against {', '.join(used)}; in no other figure" if used else "in no figure",
                 cautions=Sentences(tuple(map(Sentence, cautions))),
-                comparisons=tuple(_beside(beside, own, judge.orders) for beside, own in besides),
+                comparisons=tuple(_report_comparison(comparison, own, judge.orders) for comparison, own in comparisons),
                 instructions=instructions,
             )
         )
@@ -124,18 +124,18 @@ def _cautions(judge: JudgeFindings, *, used: bool, of: int) -> Iterable[str]:
         )
 
 
-def _beside(beside: JudgeComparison, own: VoteAgreement, orders: OrderEffects) -> JudgeComparisonReport:
-    m = beside.measures
+def _report_comparison(comparison: JudgeComparison, own: VoteAgreement, orders: OrderEffects) -> JudgeComparisonReport:
+    m, simulated = comparison.measures, comparison.simulated
     dots: tuple[Dot, ...] = ()
     turned = ("Verdicts that turn with the order", f"{in_words(orders.turned_share)} of {orders.read:,} pairs")
     unread = ("Answers that name no verdict", f"{orders.unreadable:,} of {2 * orders.pairs:,}")
     if isinstance(m.agreement, CannotEstimate):
-        them = "the simulated reviewer" if beside.simulated else "people"
+        them = "the simulated reviewer" if simulated else "people"
         sentence = f"How far the model judge goes with {them} cannot be told: {m.agreement.reason}"
         # each other row would only say again why there is none
         rows = [turned, unread] if orders.read else [unread]
     else:
-        says = "the simulated reviewer says" if beside.simulated else "people say"
+        says = "the simulated reviewer says" if simulated else "people say"
         agreement = f"{in_words(m.agreement)} of {m.pairs:,} pairs; 95 % {in_words(m.interval)}"
         decided = f"{in_words(m.without_ties)} of {m.decided:,} pairs; 95 % {in_words(m.without_ties_interval)}"
         sentence = f"The model judge says what {says} on {m.agreement:.0%} of {m.pairs:,} pairs"
@@ -173,12 +173,12 @@ def _beside(beside: JudgeComparison, own: VoteAgreement, orders: OrderEffects) -
             unread,
         ]
     return JudgeComparisonReport(
-        simulated=beside.simulated,
+        simulated=simulated,
         sentence=Sentence(sentence),
         same=Picture(dots, "say the same"),
         figures=Sheet("Figures", tuple(rows)),
-        help=tuple(Section(f"Against {c.baseline}", _help(c, simulated=beside.simulated)) for c in beside.contrasts),
-        note=(Sentence(LEFT_BY_LOT, small=True),) if any(contrast.used for contrast in beside.contrasts) else (),
+        help=tuple(Section(f"Against {c.baseline}", _help(c, simulated=simulated)) for c in comparison.contrasts),
+        note=(Sentence(LEFT_BY_LOT, small=True),) if any(contrast.used for contrast in comparison.contrasts) else (),
     )
 
 

@@ -56,11 +56,11 @@ def default_instructions(task: str, guideline: str) -> str:
 def judge_message(prompt: str, context: str | None, left: str, right: str) -> str:
     """The user's turn that a judge is asked with; all texts as reviewers see them, the left reply as A."""
     texts = (user_text(prompt, context), left, right)
-    blocks = [f"<{tag}>\n{_contained(text)}\n</{tag}>" for tag, text in zip(_TAGS, texts, strict=True)]
+    blocks = [f"<{tag}>\n{_contain(text)}\n</{tag}>" for tag, text in zip(_TAGS, texts, strict=True)]
     return "\n\n".join([*blocks, QUESTION])
 
 
-def _contained(text: str) -> str:
+def _contain(text: str) -> str:
     """A text that can neither end its place nor be taken for the mark of a turn."""
     escaped = html.escape(text, quote=False)
     return TURN_MARK.sub(lambda mark: f"{mark.group()[0]} {mark.group()[1:]}", escaped)

@@ -50,18 +50,18 @@ class JudgedPairs:
             f"{self.came_later:,} more held-out {prompts} both replies but came later, or a rule gives them to people. "
             "They may be of another kind than those that people judged, so the model judge is not asked about them."
         )
-        telling = (
+        leaking = (
             f"{self.leaking:,} {'pair was' if self.leaking == 1 else 'pairs were'} left out because a reply tells "
             "who wrote it. The model judge is not asked about them, nor about pairs that nobody looked through "
             "for such replies."
         )
-        return (*([later] if self.came_later else []), *([telling] if self.leaking else []))
+        return (*([later] if self.came_later else []), *([leaking] if self.leaking else []))
 
 
 def load_judged_pairs(s: Session, *, evaluation_id: int) -> JudgedPairs:
     """The pairs, with their texts by the project's TextRules as they are now."""
     evaluation = s.get_one(Evaluation, evaluation_id)
-    drawn = s.scalars(
+    pairings = s.scalars(
         select(Pairing)
         .where(Pairing.evaluation_id == evaluation_id)
         .options(
@@ -71,22 +71,22 @@ def load_judged_pairs(s: Session, *, evaluation_id: int) -> JudgedPairs:
         )
         .order_by(Pairing.id)
     ).all()
-    shown = load_text_filter(s, project_id=evaluation.project_id)
+    filter_text = load_text_filter(s, project_id=evaluation.project_id)
     protocol = protocol_of(evaluation)
-    telling = protocol.left_out if protocol else ()
-    by_lot = _left_by_lot(s, evaluation, drawn) if protocol and not telling else []
+    left_out = protocol.left_out if protocol else ()
+    by_lot = _left_by_lot(s, evaluation, pairings) if protocol and not left_out else []
     pairs = []
-    for pairing, reply in [*((pairing, pairing.baseline_response) for pairing in drawn), *by_lot]:
-        candidate, baseline = shown(pairing.candidate_response.text), shown(reply.text)
+    for pairing, reply in [*((pairing, pairing.baseline_response) for pairing in pairings), *by_lot]:
+        candidate, baseline = filter_text(pairing.candidate_response.text), filter_text(reply.text)
         same = pairing.identical if reply is pairing.baseline_response else candidate.split() == baseline.split()
         ids, prompt = (pairing.candidate_response_id, reply.id), pairing.prompt
         pairs.append(JudgedPair(*ids, prompt.text, prompt.context, candidate, baseline, same))
-    known = {pairing.prompt_id for pairing in drawn} | {pair.prompt_id for pair in telling}
-    return JudgedPairs(tuple(pairs), came_later=_count_later(s, evaluation, drawn, known), leaking=len(telling))
+    known = {pairing.prompt_id for pairing in pairings} | {pair.prompt_id for pair in left_out}
+    return JudgedPairs(tuple(pairs), came_later=_count_later(s, evaluation, pairings, known), leaking=len(left_out))
 
 
-def _left_by_lot(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:
-    by_people = [pairing for pairing in drawn if pairing.baseline_response.responder.kind is ResponderKind.HUMAN]
+def _left_by_lot(s: Session, evaluation: Evaluation, pairings: Sequence[Pairing]) -> list[tuple[Pairing, Response]]:
+    by_people = [pairing for pairing in pairings if pairing.baseline_response.responder.kind is ResponderKind.HUMAN]
     people = {pairing.baseline_response.responder_id for pairing in by_people}
     of_prompt = {pairing.prompt_id: pairing for pairing in by_people}
     if len(people) < 2 or len(of_prompt) < len(by_people):
@@ -105,8 +105,8 @@ def _left_by_lot(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing]) -
     return [(of_prompt[reply.prompt_id], reply) for reply in replies if reply.text.strip()]
 
 
-def _count_later(s: Session, evaluation: Evaluation, drawn: Sequence[Pairing], known: Collection[int]) -> int:
-    baselines = {pairing.baseline_response.responder_id for pairing in drawn}
+def _count_later(s: Session, evaluation: Evaluation, pairings: Sequence[Pairing], known: Collection[int]) -> int:
+    baselines = {pairing.baseline_response.responder_id for pairing in pairings}
     mine, other = aliased(Response), aliased(Response)
     rows = s.scalars(
         select(func.distinct(Prompt.id))

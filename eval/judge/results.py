@@ -102,12 +102,12 @@ def load_judge_findings(s: Session, *, results: Results) -> tuple[JudgeFindings,
             requested_by=s.get_one(Reviewer, run.requested_by_id).label,
             after_closing=run.created_at > evaluation.closed_at,
             kin=any(_are_kin(run.responder, responder) for responder in taking_part),
-            orders=order_effects(judged),
-            beside=tuple(_beside(run, verdicts, judged, pairings, names) for verdicts in results.by_reviewers),
+            orders=order_effects(pairs),
+            beside=tuple(_compare(run, reviewers, pairs, pairings, names) for reviewers in results.by_reviewers),
             anytime=plan_of(evaluation).stopping is Stopping.ANYTIME,
         )
         for run in runs
-        if (judged := _judged_pairs(s, run, pairings, names))
+        if (pairs := _load_swapped_verdicts(s, run, pairings, names))
     )
 
 
@@ -118,7 +118,7 @@ def answer_rows(s: Session, *, results: Results, run_id: int) -> list[dict[str, 
         raise Refused("That judge judged another evaluation. Reload the page.")
     pairings = load_pairings(s, evaluation_id=run.evaluation_id)
     names = responder_names(pairings)
-    drawn = {_key(pairing): pairing.id for pairing in pairings}
+    pairing_ids = {_key(pairing): pairing.id for pairing in pairings}
     rows = s.scalars(
         select(JudgeVerdict)
         .where(JudgeVerdict.run_id == run_id)
@@ -134,7 +134,7 @@ def answer_rows(s: Session, *, results: Results, run_id: int) -> list[dict[str, 
             "candidate_left": answer.candidate_left,
             "verdict": answer.verdict.value.lower() if answer.verdict else "",
             "said": answer.reply,
-            "pairing_id": drawn.get(_key(answer), ""),
+            "pairing_id": pairing_ids.get(_key(answer), ""),
             "candidate_response_id": answer.candidate_response_id,
             "baseline_response_id": answer.baseline_response_id,
             "judge_run_id": run_id,
@@ -154,9 +154,9 @@ def _key(pair: Pairing | JudgeVerdict) -> tuple[int, int]:
 
 
 def _are_kin(judge: Responder, other: Responder) -> bool:
-    lines = ({version.id for version in model_lineage(responder.model_version)} for responder in (judge, other))
+    lineages = ({version.id for version in model_lineage(responder.model_version)} for responder in (judge, other))
     names = [_model_name(responder) for responder in (judge, other)]
-    return bool(set.intersection(*lines)) or names[0] == names[1] != ""
+    return bool(set.intersection(*lineages)) or names[0] == names[1] != ""
 
 
 def _model_name(responder: Responder) -> str:
@@ -165,7 +165,7 @@ def _model_name(responder: Responder) -> str:
     return (name or "").rpartition("/")[2].casefold()
 
 
-def _judged_pairs(
+def _load_swapped_verdicts(
     s: Session, run: JudgeRun, pairings: Sequence[Pairing], names: Mapping[int, str]
 ) -> tuple[SwappedVerdicts, ...]:
     """The pairs with an answer in both orders; the Evaluation's own, then those left over by lot."""
@@ -174,48 +174,48 @@ def _judged_pairs(
         answers[_key(answer)][answer.candidate_left] = answer.verdict
     if not answers:
         return ()
-    judged = []
+    pairs = []
     for pairing in pairings:
         verdicts = answers.pop(_key(pairing), {})
         if pairing.identical or len(verdicts) == 2:
             pair = str(pairing.prompt_id), names[pairing.baseline_response.responder_id]
-            judged.append(SwappedVerdicts(*pair, verdicts.get(True), verdicts.get(False), identical=pairing.identical))
-    shown = load_text_filter(s, project_id=run.project_id)
+            pairs.append(SwappedVerdicts(*pair, verdicts.get(True), verdicts.get(False), identical=pairing.identical))
+    filter_text = load_text_filter(s, project_id=run.project_id)
     ids = {i for key in answers for i in key}
     replies = {reply.id: reply for reply in s.scalars(select(Response).where(Response.id.in_(ids)))}
     for (candidate, baseline), verdicts in sorted(answers.items()):
         mine, other = replies[candidate], replies[baseline]
         if len(verdicts) == 2 and other.responder_id in names:
-            same = shown(mine.text).split() == shown(other.text).split()
+            same = filter_text(mine.text).split() == filter_text(other.text).split()
             pair = str(mine.prompt_id), names[other.responder_id]
-            judged.append(SwappedVerdicts(*pair, verdicts[True], verdicts[False], identical=same, drawn=False))
-    return tuple(judged)
+            pairs.append(SwappedVerdicts(*pair, verdicts[True], verdicts[False], identical=same, drawn=False))
+    return tuple(pairs)
 
 
-def _beside(
+def _compare(
     run: JudgeRun,
-    verdicts: ReviewerResults,
-    judged: Sequence[SwappedVerdicts],
+    reviewers: ReviewerResults,
+    pairs: Sequence[SwappedVerdicts],
     pairings: Sequence[Pairing],
     names: Mapping[int, str],
 ) -> JudgeComparison:
     people = [
         PersonVote(row.prompt, row.reviewer, row.baseline, row.outcome, asked=row.judged_by != "nobody")
-        for row in verdicts.rows
+        for row in reviewers.rows
     ]
-    given = [row for row in verdicts.rows if row.judgment_id is not None]
-    judged_by_people, reviewers = {row.pairing_id for row in given}, {row.reviewer for row in given}
+    judged_rows = [row for row in reviewers.rows if row.judgment_id is not None]
+    judged_pairings = {row.pairing_id for row in judged_rows}
 
-    def helped_contrast(contrast: Contrast) -> AssistedRate:
-        together = contrast is verdicts.people_together
-        members = verdicts.people if together else {contrast.baseline}
+    def assist_contrast(contrast: Contrast) -> AssistedRate:
+        together = contrast is reviewers.people_together
+        members = reviewers.people if together else {contrast.baseline}
         # with all people as one, a prompt's other people would stand beside the one that was drawn for it
-        mine = [pair for pair in judged if pair.baseline in members and (pair.drawn or not together)]
+        mine = [pair for pair in pairs if pair.baseline in members and (pair.drawn or not together)]
         mine = [replace(pair, baseline=contrast.baseline) for pair in mine]
         votes = [replace(vote, baseline=contrast.baseline) for vote in people if vote.baseline in members]
-        holes = count_passed_over(
+        gaps = count_passed_over(
             [
-                pairing.id in judged_by_people
+                pairing.id in judged_pairings
                 for pairing in pairings
                 if names[pairing.baseline_response.responder_id] in members and not pairing.identical
             ]
@@ -223,14 +223,14 @@ def _beside(
         if run.status is not RunStatus.SUCCEEDED:
             reason = "the model judge has not come to its end. Let it go on where it stands."
         elif {pair.prompt for pair in mine} <= {vote.prompt for vote in votes}:
-            who = "the simulated reviewer" if verdicts.simulated else "people"
+            who = "the simulated reviewer" if reviewers.simulated else "people"
             reason = (
                 f"{who} judged every pair that the model judge did, so it has nothing to add. It helps where an "
                 "evaluation ends before all pairs are judged, or where several people wrote the replies."
             )
-        elif holes > max(1, len(reviewers)):
+        elif gaps > max(1, len({row.reviewer for row in judged_rows})):
             reason = (
-                f"{holes} pairs were passed over while later ones were judged, so those judged are no random part of "
+                f"{gaps} pairs were passed over while later ones were judged, so those judged are no random part of "
                 "all, and the model's verdicts on the rest cannot stand for people's."
             )
         else:
@@ -239,8 +239,8 @@ def _beside(
             return AssistedRate(contrast.baseline, figure, useless)
         return AssistedRate(contrast.baseline, CannotEstimate(reason), "")
 
-    drawn = judge_agreement(people, [pair for pair in judged if pair.drawn])
-    return JudgeComparison(verdicts.simulated, drawn, tuple(map(helped_contrast, verdicts.contrasts)))
+    measures = judge_agreement(people, [pair for pair in pairs if pair.drawn])
+    return JudgeComparison(reviewers.simulated, measures, tuple(map(assist_contrast, reviewers.contrasts)))
 
 
 def count_passed_over(judged: Sequence[bool]) -> int:

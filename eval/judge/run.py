@@ -33,7 +33,7 @@ from db.models import (
 from db.people import current_guideline, require_role
 from db.session import reading, session
 from errors import EngineFailed, Refused
-from eval.contestants import participants
+from eval.contestants import list_participants
 from eval.judge.message import LONGEST_ANSWER, default_instructions, judge_message, parse_verdict
 from eval.judge.pairs import JudgedPair, load_judged_pairs
 from generation import worker
@@ -80,14 +80,14 @@ def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: Respon
     """
     evaluation = existing(s, Evaluation, evaluation_id, "evaluation")
     require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
-    contestant = normalize_spec(contestant)
-    taking_part = participants(s, evaluation)
-    _refuse_unusable(contestant, taking_part)
+    spec = normalize_spec(contestant)
+    taking_part = list_participants(s, evaluation)
+    _refuse_unusable(spec, taking_part)
     version = None
-    if not isinstance(contestant.model, RemoteModel):
-        version = get_model(s, contestant.model)
+    if not isinstance(spec.model, RemoteModel):
+        version = get_model(s, spec.model)
         refuse_unfit(s, version)
-    _refuse_own_cause(contestant, version, taking_part)
+    _refuse_own_cause(spec, version, taking_part)
     pairs = load_judged_pairs(s, evaluation_id=evaluation_id).pairs
     if all(pair.identical for pair in pairs):
         raise Refused("This evaluation has no two replies that differ, so there is nothing for a model to judge.")
@@ -95,13 +95,13 @@ def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: Respon
     s.get(Project, evaluation.project_id, with_for_update=True)
     judges = select(JudgeRun.responder_id).where(JudgeRun.project_id == evaluation.project_id)
     known = select(Responder).where(Responder.id.in_(judges), Responder.listed.is_(False)).order_by(Responder.id)
-    judge = next((judge for judge in s.scalars(known) if spec_of(judge) == contestant), None)
+    judge = next((judge for judge in s.scalars(known) if spec_of(judge) == spec), None)
     if judge is not None:
         _refuse_again(s, judge=judge, evaluation_id=evaluation_id)
     else:
         names = set(s.scalars(select(Responder.name).where(Responder.project_id == evaluation.project_id)))
         name = next(name for number in count(1) if (name := f"Model judge {number}") not in names)
-        judge = create_responder(s, by=by, project_id=evaluation.project_id, name=name, spec=contestant, listed=False)
+        judge = create_responder(s, by=by, project_id=evaluation.project_id, name=name, spec=spec, listed=False)
     run = JudgeRun(
         project_id=evaluation.project_id,
         evaluation_id=evaluation_id,
@@ -124,8 +124,8 @@ def judge_runs(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
     ).all()
 
 
-def _refuse_unusable(contestant: ResponderSpec, taking_part: Sequence[Responder]) -> None:
-    prompt, sampling = contestant.prompt, contestant.sampling
+def _refuse_unusable(spec: ResponderSpec, taking_part: Sequence[Responder]) -> None:
+    prompt, sampling = spec.prompt, spec.sampling
     if sampling.temperature != 0:
         raise Refused("A judge answers at temperature 0, so that the same pair gets the same verdict. Set it to 0.")
     if sampling.max_tokens > MOST_TOKENS:
@@ -154,10 +154,8 @@ def _refuse_unusable(contestant: ResponderSpec, taking_part: Sequence[Responder]
         )
 
 
-def _refuse_own_cause(
-    contestant: ResponderSpec, version: ModelVersion | None, taking_part: Sequence[Responder]
-) -> None:
-    model = contestant.model
+def _refuse_own_cause(spec: ResponderSpec, version: ModelVersion | None, taking_part: Sequence[Responder]) -> None:
+    model = spec.model
     for responder in taking_part:
         own, theirs = False, responder.model_version
         if isinstance(model, RemoteModel):
@@ -186,7 +184,7 @@ def _refuse_again(s: Session, *, judge: Responder, evaluation_id: int) -> None:
 
 @dataclass
 class JudgingJob(AnsweringJob):
-    """A `AnsweringJob` whose gaps are questions to a judge and whose answers are verdicts."""
+    """An `AnsweringJob` whose gaps are questions to a judge and whose answers are verdicts."""
 
     questions: Mapping[Key, MissingSamples] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
@@ -215,7 +213,7 @@ class JudgingJob(AnsweringJob):
                 f"{len(lost):,} of {len(self.questions):,} questions have no answer; the verdicts that came are saved. "
                 f"{self.last_problem} Then press Try again, and only the rest is asked."
             )
-        self._keep([(key, None, NO_ANSWER + self.problems[gap.prompt_id]) for key, gap in lost.items()])
+        self._save_verdicts([(key, None, NO_ANSWER + self.problems[gap.prompt_id]) for key, gap in lost.items()])
 
     def keep_identical(self, pairs: Sequence[JudgedPair]) -> None:
         """Ties of pairs with the same text twice, in both orders; the judge is not asked about them."""
@@ -226,11 +224,11 @@ class JudgingJob(AnsweringJob):
             if pair.identical
             for left in (True, False)
         ]
-        self._keep([(key, Verdict.TIE, SAME_TEXT) for key in keys if key not in answered])
+        self._save_verdicts([(key, Verdict.TIE, SAME_TEXT) for key in keys if key not in answered])
 
     def _answered_keys(self) -> set[Key]:
         with reading() as s:
-            return _answered(s, run_id=self.progress.run_id)
+            return _load_answered(s, run_id=self.progress.run_id)
 
     def _give_up(self, gap: MissingSamples) -> None:
         log.warning("%s", self.last_problem)
@@ -248,12 +246,12 @@ class JudgingJob(AnsweringJob):
             (sample,) = answer.samples
             verdict = parse_verdict(sample.text, cut=sample.finish_reason == "length")
             rows.append((by_number[gap.prompt_id], verdict, sample.text))
-        self._keep(rows)
+        self._save_verdicts(rows)
         self._open -= len(rows)
         self.answered += len(rows)
         self.tokens += sum(answer.tokens for _, answer in batch)
 
-    def _keep(self, rows: Sequence[tuple[Key, Verdict | None, str]]) -> None:
+    def _save_verdicts(self, rows: Sequence[tuple[Key, Verdict | None, str]]) -> None:
         if not rows:
             return
         values = [
@@ -301,49 +299,48 @@ def run(progress: Progress) -> None:
         ensure_merged(judge.model_version)
         pairs = load_judged_pairs(s, evaluation_id=judge_run.evaluation_id).pairs
         answerers = load_answerers(s, [judge.id])
-    work = JudgingJob(progress, answerers, seed=0, tokens=0, questions=judge_questions(pairs, judge_id=judge.id))
+    job = JudgingJob(progress, answerers, seed=0, tokens=0, questions=judge_questions(pairs, judge_id=judge.id))
     log.info(
-        "%d questions at temperature %g, at most %d tokens.", len(work.questions), judge.temperature, judge.max_tokens
+        "%d questions at temperature %g, at most %d tokens.", len(job.questions), judge.temperature, judge.max_tokens
     )
-    work.keep_identical(pairs)
+    job.keep_identical(pairs)
     deaths = 0
-    while gaps := work.list_missing():
-        answered = work.answered
+    while gaps := job.list_missing():
+        answered = job.answered
         try:
-            with _endpoint_of(judge, work) as endpoints:
+            with _open_endpoint(judge, job) as endpoints:
                 while gaps:
-                    work.answer(endpoints, gaps)
-                    gaps = work.list_missing()
+                    job.answer(endpoints, gaps)
+                    gaps = job.list_missing()
         except EngineDied:
-            deaths = 1 if work.answered > answered else deaths + 1
+            deaths = 1 if job.answered > answered else deaths + 1
             if deaths > worker.RESTARTS:
-                raise EngineFailed(_died(judge, progress, deaths)) from None
+                raise EngineFailed(_describe_death(judge, progress, deaths)) from None
             log.warning("The engine died; it is started again (%d of %d).", deaths, worker.RESTARTS)
             if judge.model_version is None:
                 time.sleep(worker.WAIT * deaths)
-    work.give_up_rest()
+    job.give_up_rest()
     with session() as s:
         progress.guard(s)
-        done = sum(key in work.questions for key in _answered(s, run_id=progress.run_id))
+        done = sum(key in job.questions for key in _load_answered(s, run_id=progress.run_id))
         s.get_one(JudgeRun, progress.run_id).done = done
         progress.succeed(s)
 
 
 @contextmanager
-def _endpoint_of(judge: Responder, work: JudgingJob) -> Iterator[Endpoints]:
-    (answerer,) = work.answerers.values()
+def _open_endpoint(judge: Responder, job: JudgingJob) -> Iterator[Endpoints]:
+    (answerer,) = job.answerers.values()
     if answerer.weights is None:
-        work.report_progress("Asking the endpoint")
+        job.report_progress("Asking the endpoint")
         yield {None: remote_endpoint(judge)}
         return
-    work.report_progress("Starting the engine, about a minute")
-    with serve(answerer.weights, log=work.progress.folder / "engine.log", on_wait=work.report_engine_start) as (
-        endpoint,
-    ):
+    job.report_progress("Starting the engine, about a minute")
+    engine_log = job.progress.folder / "engine.log"
+    with serve(answerer.weights, log=engine_log, on_wait=job.report_engine_start) as (endpoint,):
         yield {answerer.weights: endpoint}
 
 
-def _answered(s: Session, *, run_id: int) -> set[Key]:
+def _load_answered(s: Session, *, run_id: int) -> set[Key]:
     """What the run has a verdict on, or words that are none."""
     key = JudgeVerdict.candidate_response_id, JudgeVerdict.baseline_response_id, JudgeVerdict.candidate_left
     return {
@@ -351,7 +348,7 @@ def _answered(s: Session, *, run_id: int) -> set[Key]:
     }
 
 
-def _died(judge: Responder, progress: Progress, deaths: int) -> str:
+def _describe_death(judge: Responder, progress: Progress, deaths: int) -> str:
     if judge.model_version is None:
         return (
             f"The endpoint {judge.endpoint_url} stopped answering {deaths} times in a row; the verdicts that came are "

@@ -35,35 +35,35 @@ PARTS = {"reviewer": "By reviewer", "tag": "By topic", "import": "By import", "l
 WIN_RATE = "win rate of the candidate, ties as half"
 
 
-def build_report(verdicts: ReviewerResults) -> Report:
+def build_report(results: ReviewerResults) -> Report:
     """All that one kind of reviewer's verdicts say."""
-    head, effect = verdicts.headline, length_effect(verdicts.pooled)
+    head, effect = results.headline, length_effect(results.pooled)
     at_equal: Estimated[LengthControlledRate] = CannotEstimate("no vote has both lengths.")
     if isinstance(effect, CannotEstimate):
         at_equal = effect
     else:
         at_equal = next((rate for rate in effect.contrasts if rate.baseline == head.baseline), at_equal)
-    doubts = sorted(_doubts(verdicts, effect, at_equal), key=lambda doubt: not doubt.warns)
+    doubts = sorted(_doubts(results, effect, at_equal), key=lambda doubt: not doubt.warns)
     bracket = "(no interval)" if isinstance(head.interval, CannotEstimate) else f"[{in_words(head.interval, '.0%')}]"
-    rule = "By a written rule, not by people (simulated): " if verdicts.simulated else ""
+    rule = "By a written rule, not by people (simulated): " if results.simulated else ""
     numbers = f"{head.candidate} against {head.baseline}: win rate {head.rate:.0%} {bracket}, n = {head.n}."
-    notes = tuple(map(Sentence, verdicts.figures.notes))
+    notes = tuple(map(Sentence, results.figures.notes))
     return Report(
-        simulated=verdicts.simulated,
+        simulated=results.simulated,
         finding=Sentence(rule + head.finding),
         numbers=Sentence(numbers),
-        picture=_order(verdicts),
-        rests_on=Sentences(tuple(map(Sentence, _rests_on(verdicts))), "What it rests on"),
+        picture=_order(results),
+        rests_on=Sentences(tuple(map(Sentence, _rests_on(results))), "What it rests on"),
         doubts=Sentences(tuple(doubts), "What could be wrong"),
         figures=(
-            Section("against each baseline", _contrasts(verdicts)),
-            Section("parts of the votes", _parts(verdicts)),
-            Section("left and right", (_side_grid(verdicts),)),
+            Section("against each baseline", _contrasts(results)),
+            Section("parts of the votes", _parts(results)),
+            Section("left and right", (_side_grid(results),)),
             Section("at equal lengths", (_length_grid(head, at_equal),)),
-            Section("agreement", _reviewers(verdicts)),
-            Section("agreement", _together(verdicts)),
-            Section("on one scale", _scale(verdicts)),
-            Section("what the next evaluation needs", _planned(verdicts)),
+            Section("agreement", _reviewers(results)),
+            Section("agreement", _together(results)),
+            Section("on one scale", _scale(results)),
+            Section("what the next evaluation needs", _planned(results)),
             *([Section("to know beforehand", (Sentences(notes),), on=Medium.FILE)] if notes else []),
         ),
     )
@@ -73,7 +73,7 @@ def win_rate_table(results: Results) -> Grid:
     """Every contrast of a closed Evaluation on a line, people's verdicts first."""
     rows = tuple(
         {
-            "Against": contrast.baseline + " (simulated judge)" * verdicts.simulated,
+            "Against": contrast.baseline + " (simulated judge)" * reviewers.simulated,
             "Win rate": f"{contrast.rate:.1%}",
             "95 % interval": "none" if isinstance(contrast.interval, CannotEstimate) else contrast.interval.percent,
             "W": contrast.wins,
@@ -81,24 +81,24 @@ def win_rate_table(results: Results) -> Grid:
             "L": contrast.losses,
             "n": contrast.n,
         }
-        for verdicts in results.by_reviewers
-        for contrast in verdicts.contrasts
+        for reviewers in results.by_reviewers
+        for contrast in reviewers.contrasts
     )
     return Grid(rows, title=f"{results.candidate}: {results.evaluation.name}")
 
 
-def _order(verdicts: ReviewerResults) -> Picture:
+def _order(results: ReviewerResults) -> Picture:
     """Best first, the candidate where it stands: even with itself. Of one baseline the candidate's win rate."""
     shown = [
         contrast
-        for contrast in verdicts.contrasts
-        if contrast is verdicts.people_together or not (verdicts.people_together and verdicts.is_people(contrast))
+        for contrast in results.contrasts
+        if contrast is results.people_together or not (results.people_together and results.is_people(contrast))
     ]
     if len(shown) < 2:
-        rates = (dot(rate.baseline, rate.rate, rate.interval, rate.n) for rate in verdicts.contrasts)
+        rates = (dot(contrast.baseline, contrast.rate, contrast.interval, contrast.n) for contrast in results.contrasts)
         return Picture(tuple(rates), WIN_RATE)
-    votes = sum(contrast.n for contrast in verdicts.by_baseline)
-    rows = [Dot(verdicts.headline.candidate, 0.5, n=votes, is_candidate=True)]
+    votes = sum(contrast.n for contrast in results.by_baseline)
+    rows = [Dot(results.headline.candidate, 0.5, n=votes, is_candidate=True)]
     for contrast in shown:
         interval = contrast.interval
         if isinstance(interval, Interval):
@@ -107,10 +107,10 @@ def _order(verdicts: ReviewerResults) -> Picture:
     return Picture(tuple(sorted(rows, key=lambda row: -(row.value or 0.0))), "preferred to the candidate, ties as half")
 
 
-def _rests_on(verdicts: ReviewerResults) -> Iterable[str]:
-    head = verdicts.headline
+def _rests_on(results: ReviewerResults) -> Iterable[str]:
+    head = results.headline
     unasked = f", {head.unasked:,} the same text, which nobody was asked about" if head.unasked else ""
-    who = "simulated reviewer" if verdicts.simulated else "reviewer"
+    who = "simulated reviewer" if results.simulated else "reviewer"
     yield (
         f"{head.n:,} verdicts on {many(head.prompts, 'held-out prompt')} by {many(head.reviewers, who)}: "
         f"{head.wins:,} won, {head.ties:,} tied ({head.both_bad:,} both bad{unasked}), {head.losses:,} lost. "
@@ -127,7 +127,7 @@ def _rests_on(verdicts: ReviewerResults) -> Iterable[str]:
         yield f"These reviewers only: {head.interval_any_reviewer.reason}"
     else:
         yield f"With other reviewers like these too, it is {head.interval_any_reviewer.percent} (95 %)."
-    family = len(verdicts.by_baseline) if verdicts.people_together is None else len(verdicts.pooled.contests.pairs)
+    family = len(results.by_baseline) if results.people_together is None else len(results.pooled.contests.pairs)
     corrected = ", for the one contrast that was named beforehand" if head.primary else ""
     if isinstance(head.p_value, float) and not head.primary and family > 1:
         corrected = f", {p_in_words(head.p_value_holm)} corrected for {family} contrasts (Holm)"
@@ -140,9 +140,9 @@ def _rests_on(verdicts: ReviewerResults) -> Iterable[str]:
 
 
 def _doubts(
-    verdicts: ReviewerResults, effect: Estimated[LengthEffect], at_equal: Estimated[LengthControlledRate]
+    results: ReviewerResults, effect: Estimated[LengthEffect], at_equal: Estimated[LengthControlledRate]
 ) -> Iterable[Sentence]:
-    head = verdicts.headline
+    head = results.headline
     flips, decided = head.flips_to_change_winner, head.wins + head.losses
     if flips is None:
         yield Sentence("Wins and losses are level: there is no winner to change.", warns=True)
@@ -151,21 +151,21 @@ def _doubts(
             f"{many(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the winner.",
             warns=flips < FRAGILE * decided or flips <= 2,
         )
-    if verdicts.simulated:
+    if results.simulated:
         yield Sentence("A written rule judged, no person: nothing here says what people prefer.", warns=True)
     elif head.reviewers < ENOUGH_REVIEWERS:
         who = "One person judged" if head.reviewers == 1 else f"{head.reviewers or 'No'} people judged"
         takes = f"It takes {ENOUGH_REVIEWERS} or more."
         yield Sentence(f"{who}: the result speaks for these reviewers only. {takes}", warns=True)
-    yield _sides(verdicts)
+    yield _sides(results)
     yield from _lengths(effect, at_equal)
-    yield from _agreement(verdicts)
-    if verdicts.guesses:
-        guesses = blinding_check(verdicts.guesses)
-        yield Sentence(guesses.sentence, warns=guesses.named.low > 0.5)
-    if verdicts.repeats:
-        looks = consistency(verdicts.repeats)
-        yield Sentence(looks.sentence, warns=looks.same.count < INCONSISTENT * looks.same.n)
+    yield from _agreement(results)
+    if results.guesses:
+        blinding = blinding_check(results.guesses)
+        yield Sentence(blinding.sentence, warns=blinding.named.low > 0.5)
+    if results.repeats:
+        repeats = consistency(results.repeats)
+        yield Sentence(repeats.sentence, warns=repeats.same.count < INCONSISTENT * repeats.same.n)
     bad = head.both_bad / head.n if head.n else 0.0
     if bad >= MANY_BAD:
         neither = f"In {bad:.0%} of the verdicts neither reply could be sent: to be preferred is not to be good."
@@ -178,8 +178,8 @@ def _doubts(
         )
 
 
-def _sides(verdicts: ReviewerResults) -> Sentence:
-    head, side = verdicts.headline, position_bias(verdicts.pooled)
+def _sides(results: ReviewerResults) -> Sentence:
+    head, side = results.headline, position_bias(results.pooled)
     if isinstance(side.left_rate, CannotEstimate) or isinstance(side.p_value, CannotEstimate):
         return Sentence(f"Left or right: {side.left_rate}", warns=False)
     favoured = side.p_value < 0.05
@@ -221,21 +221,21 @@ def _lengths(effect: Estimated[LengthEffect], at_equal: Estimated[LengthControll
     yield Sentence(f"{words} Mean length in characters: {mean}.", warns=turns)
 
 
-def _agreement(verdicts: ReviewerResults) -> Iterable[Sentence]:
-    agreed = verdicts.figures.agreement
-    if isinstance(agreed.alpha, CannotEstimate):
-        yield Sentence(f"How far reviewers agree: {agreed.alpha.reason}", warns=True)
+def _agreement(results: ReviewerResults) -> Iterable[Sentence]:
+    agreement = results.figures.agreement
+    if isinstance(agreement.alpha, CannotEstimate):
+        yield Sentence(f"How far reviewers agree: {agreement.alpha.reason}", warns=True)
         return
-    ends = f" ({in_words(agreed.alpha_interval, '.2f')})" if isinstance(agreed.alpha_interval, Interval) else ""
+    ends = f" ({in_words(agreement.alpha_interval, '.2f')})" if isinstance(agreement.alpha_interval, Interval) else ""
     yield Sentence(
-        f"Reviewers say the same in {in_words(agreed.raw)} of {agreed.pairs_of_votes:,} pairs of verdicts; alpha is "
-        f"{agreed.alpha:.2f}{ends}, where 1 is full agreement and 0 is chance.",
-        warns=agreed.alpha < LOW_ALPHA,
+        f"Reviewers say the same in {in_words(agreement.raw)} of {agreement.pairs_of_votes:,} pairs of verdicts; "
+        f"alpha is {agreement.alpha:.2f}{ends}, where 1 is full agreement and 0 is chance.",
+        warns=agreement.alpha < LOW_ALPHA,
     )
-    words = f"With this agreement no model, however good, wins more than about {in_words(agreed.ceiling, '.0%')}"
+    words = f"With this agreement no model, however good, wins more than about {in_words(agreement.ceiling, '.0%')}"
     words = f"{words} of the decided verdicts."
-    if isinstance(agreed.ceiling, CannotEstimate):
-        words = f"What this agreement leaves to any model: {agreed.ceiling.reason}"
+    if isinstance(agreement.ceiling, CannotEstimate):
+        words = f"What this agreement leaves to any model: {agreement.ceiling.reason}"
     yield Sentence(words, warns=False)
 
 
@@ -243,10 +243,10 @@ def _on_screen(text: str) -> Sentence:
     return Sentence(text, small=True, on=Medium.SCREEN)
 
 
-def _contrasts(verdicts: ReviewerResults) -> tuple[OutcomeBars, Grid, Sentence]:
+def _contrasts(results: ReviewerResults) -> tuple[OutcomeBars, Grid, Sentence]:
     return (
-        OutcomeBars(tuple((contrast.baseline, contrast.outcomes) for contrast in verdicts.contrasts)),
-        Grid(tuple(map(_contrast_row, verdicts.contrasts)), wide=True),
+        OutcomeBars(tuple((contrast.baseline, contrast.outcomes) for contrast in results.contrasts)),
+        Grid(tuple(map(_contrast_row, results.contrasts)), wide=True),
         _on_screen(
             "Win rate = (wins + ties / 2) / n; both bad counts as a tie. People together are one more way to count the "
             "same verdicts; p is corrected among the others without it."
@@ -278,10 +278,10 @@ def _contrast_row(contrast: Contrast) -> dict[str, object]:
     }
 
 
-def _parts(verdicts: ReviewerResults) -> tuple[Picture | Sentence, ...]:
-    pooled, (file, files) = verdicts.pooled, encode_names([row.prompt_set for row in verdicts.rows])
+def _parts(results: ReviewerResults) -> tuple[Picture | Sentence, ...]:
+    pooled, (file, files) = results.pooled, encode_names([row.prompt_set for row in results.rows])
     by_import = slice_by(pooled, file, files, by="import") if len(files) > 1 else ()
-    parts = [part for part in (*slices(pooled), *by_import) if part.baseline == verdicts.headline.baseline]
+    parts = [part for part in (*slices(pooled), *by_import) if part.baseline == results.headline.baseline]
     blocks: list[Picture | Sentence] = []
     for by, title in PARTS.items():
         rows = tuple(dot(part.part, part.rate, part.interval, part.votes) for part in parts if part.by == by)
@@ -296,8 +296,8 @@ def _parts(verdicts: ReviewerResults) -> tuple[Picture | Sentence, ...]:
     )
 
 
-def _side_grid(verdicts: ReviewerResults) -> Grid:
-    side, effect = verdicts.figures.position, verdicts.figures.position.effect
+def _side_grid(results: ReviewerResults) -> Grid:
+    side, effect = results.figures.position, results.figures.position.effect
     rows = {
         "Left reply won": f"{side.left:,}",
         "Right reply won": f"{side.right:,}",
@@ -306,13 +306,13 @@ def _side_grid(verdicts: ReviewerResults) -> Grid:
         "Exact test": p_in_words(side.p_value),
     }
     if isinstance(effect, CannotEstimate):
-        return _named(rows | {"Favour of the left between equals": str(effect)})
+        return _value_grid(rows | {"Favour of the left between equals": str(effect)})
     favour = f"{effect.log_odds:.3f} (standard error {effect.standard_error:.3f}, by {effect.clustered_by})"
     test = {"Favour of the left between equals, log odds": favour, "Test of that": p_in_words(effect.p_value)}
-    return _named(rows | test)
+    return _value_grid(rows | test)
 
 
-def _named(values: dict[str, str]) -> Grid:
+def _value_grid(values: dict[str, str]) -> Grid:
     return Grid(tuple({"What": name, "Value": value} for name, value in values.items()))
 
 
@@ -324,78 +324,78 @@ def _length_grid(head: Contrast, at_equal: Estimated[LengthControlledRate]) -> G
     return Grid(tuple(rows))
 
 
-def _reviewers(verdicts: ReviewerResults) -> tuple[Picture, Grid]:
-    timed = pd.Series([row.seconds for row in verdicts.rows], [row.reviewer for row in verdicts.rows], dtype=float)
+def _reviewers(results: ReviewerResults) -> tuple[Picture, Grid]:
+    timed = pd.Series([row.seconds for row in results.rows], [row.reviewer for row in results.rows], dtype=float)
     seconds = timed.groupby(level=0).median().dropna()
-    reviewers = verdicts.figures.agreement.reviewers
+    agreements = results.figures.agreement.reviewers
     rows = tuple(
         {
-            "Reviewer": figures.reviewer,
-            "Verdicts": figures.votes,
-            "Shared": figures.shared,
-            "With the rest": in_words(figures.with_the_rest),
-            "Same again": _same_again(verdicts, figures),
-            "Left": in_words(figures.left_rate),
-            "Ties": f"{figures.tie_rate:.0%}",
-            "Median seconds": f"{seconds[figures.reviewer]:.0f}" if figures.reviewer in seconds else "not timed",
+            "Reviewer": agreement.reviewer,
+            "Verdicts": agreement.votes,
+            "Shared": agreement.shared,
+            "With the rest": in_words(agreement.with_the_rest),
+            "Same again": _same_again(results, agreement),
+            "Left": in_words(agreement.left_rate),
+            "Ties": f"{agreement.tie_rate:.0%}",
+            "Median seconds": f"{seconds[agreement.reviewer]:.0f}" if agreement.reviewer in seconds else "not timed",
         }
-        for figures in reviewers
+        for agreement in agreements
     )
-    dots = tuple(dot(one.reviewer, one.with_the_rest, one.interval, one.shared) for one in reviewers)
+    dots = tuple(dot(row.reviewer, row.with_the_rest, row.interval, row.shared) for row in agreements)
     several = dots if any(row.value is not None for row in dots) else ()
     return Picture(several, "says what most of the others say", on=Medium.SCREEN), Grid(rows, why="Nobody was asked.")
 
 
-def _same_again(verdicts: ReviewerResults, figures: ReviewerAgreement) -> str:
+def _same_again(results: ReviewerResults, agreement: ReviewerAgreement) -> str:
     """By second looks where pairs came twice, else by votes on one pair that a file has several times."""
-    looks = [look.same for look in verdicts.repeats if look.reviewer == figures.reviewer]
-    return f"{sum(looks)} of {len(looks)}" if looks else in_words(figures.same_again)
+    same = [repeat.same for repeat in results.repeats if repeat.reviewer == agreement.reviewer]
+    return f"{sum(same)} of {len(same)}" if same else in_words(agreement.same_again)
 
 
-def _together(verdicts: ReviewerResults) -> tuple[Grid, Sentence]:
-    agreed = verdicts.figures.agreement
+def _together(results: ReviewerResults) -> tuple[Grid, Sentence]:
+    agreement = results.figures.agreement
     rows = {
-        "Krippendorff's alpha, nominal": in_words(agreed.alpha, ".3f"),
-        "95 %, by prompt": in_words(agreed.alpha_interval, ".3f"),
-        "Say the same": in_words(agreed.raw),
-        "Say the same, decided verdicts": in_words(agreed.without_ties),
-        "Most that this leaves to any model": in_words(agreed.ceiling),
-        "Pairs of replies judged by several": f"{agreed.units:,}",
+        "Krippendorff's alpha, nominal": in_words(agreement.alpha, ".3f"),
+        "95 %, by prompt": in_words(agreement.alpha_interval, ".3f"),
+        "Say the same": in_words(agreement.raw),
+        "Say the same, decided verdicts": in_words(agreement.without_ties),
+        "Most that this leaves to any model": in_words(agreement.ceiling),
+        "Pairs of replies judged by several": f"{agreement.units:,}",
     }
     note = "Low agreement says something about the task or its guideline; it is no reason to drop a verdict."
-    return _named(rows), _on_screen(note)
+    return _value_grid(rows), _on_screen(note)
 
 
-def _scale(verdicts: ReviewerResults) -> tuple[Picture | Grid | Sentence, ...]:
-    scale = verdicts.figures.strengths.best
-    if isinstance(scale, CannotEstimate):
-        return (Grid((), why=str(scale)),)
+def _scale(results: ReviewerResults) -> tuple[Picture | Grid | Sentence, ...]:
+    ratings = results.figures.strengths.best
+    if isinstance(ratings, CannotEstimate):
+        return (Grid((), why=str(ratings)),)
     dots, rows = [], []
-    for strength in scale.responders:
-        best, interval = strength.probability_best, strength.interval
+    for rating in ratings.responders:
+        best, interval = rating.probability_best, rating.interval
         known = None if isinstance(best, CannotEstimate) else best
         low, high = (interval.low * ELO, interval.high * ELO) if isinstance(interval, Interval) else (None, None)
-        if not strength.unbounded_because:
-            dots.append(Dot(strength.responder, strength.elo, low, high, best=known))
+        if not rating.unbounded_because:
+            dots.append(Dot(rating.responder, rating.elo, low, high, best=known))
         rows.append(
             {
-                "Responder": strength.responder,
-                "Elo": f"{strength.elo:.0f}",
-                "Log strength": f"{strength.log_strength:.3f}",
+                "Responder": rating.responder,
+                "Elo": f"{rating.elo:.0f}",
+                "Log strength": f"{rating.log_strength:.3f}",
                 "95 %": in_words(interval, ".3f"),
                 "Best": in_words(best),
-                "Note": strength.unbounded_because,
+                "Note": rating.unbounded_because,
             }
         )
     return (
         Picture(tuple(dots), "Elo points, 0 on average; 120 apart is 2 to 1", shares=False, on=Medium.SCREEN),
         Grid(tuple(rows)),
-        _on_screen(f"{scale.model}; {scale.resamples:,} resamples of the prompts."),
+        _on_screen(f"{ratings.model}; {ratings.resamples:,} resamples of the prompts."),
     )
 
 
-def _planned(verdicts: ReviewerResults) -> tuple[Grid, Sentence]:
-    plans = [(plan, plan.needed) for plan in verdicts.figures.planned]
+def _planned(results: ReviewerResults) -> tuple[Grid, Sentence]:
+    plans = [(plan, plan.needed) for plan in results.figures.planned]
     rows = tuple(
         {
             "To find": f"{plan.odds:.3g} to 1",

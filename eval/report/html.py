@@ -65,18 +65,19 @@ def _front(report: Report) -> str:
 
 def _figures(report: Report) -> str:
     whose = "Simulated reviewers" if report.simulated else "People"
-    parts = [part for part in report.figures if part.on is not Medium.SCREEN]
-    return "".join(f"<h2>{whose}: {escaped(part.title)}</h2>{_blocks(part.blocks)}" for part in parts)
+    sections = [section for section in report.figures if section.on is not Medium.SCREEN]
+    return "".join(f"<h2>{whose}: {escaped(section.title)}</h2>{_blocks(section.blocks)}" for section in sections)
 
 
 def _judge(judge: JudgeReport) -> str:
     who = replace(judge.who, rows=(*judge.who.rows, ("Used", judge.used)))
     parts = [f"<h2>{escaped(judge.title)}</h2>", _sheet(who)]
-    for beside in judge.comparisons:
+    for comparison in judge.comparisons:
         mark = '<p><span class="simulated">beside a simulated reviewer, not people</span></p>'
-        parts += [_block(beside.sentence), mark if beside.simulated else "", _blocks((beside.same, beside.figures))]
-        parts += [f"<h3>{escaped(part.title)}</h3>{_blocks(part.blocks)}" for part in beside.help]
-        parts.append(_blocks(beside.note))
+        parts += [_block(comparison.sentence), mark if comparison.simulated else ""]
+        parts.append(_blocks((comparison.same, comparison.figures)))
+        parts += [f"<h3>{escaped(section.title)}</h3>{_blocks(section.blocks)}" for section in comparison.help]
+        parts.append(_blocks(comparison.note))
     if judge.cautions.lines:
         parts.append(f"<h3>To know</h3>{_block(judge.cautions)}")
     return "".join(parts)

@@ -1,8 +1,8 @@
 """How an Evaluation came about, for a methods appendix: from its win rate back to who ranked what.
 
-Everything that evaluation.md asks of a report and that is no figure: who took part with model hashes, prompts and
-settings; where prompts came from and that no training had them; who judged; and the whole chain verdict → response →
-model → training → snapshot → ranking → person, with ids. No reply and no prompt is repeated.
+All that a report needs beside its figures: who took part with model hashes, prompts and settings; where prompts came
+from and that no training had them; who judged; and the whole chain verdict → response → model → training → snapshot →
+ranking → person, with ids. No reply and no prompt is repeated.
 """
 
 import platform
@@ -35,7 +35,7 @@ from db.models import (
 )
 from db.people import require_role
 from errors import Refused, to_type
-from eval.contestants import participants
+from eval.contestants import list_participants
 from eval.protocol import summarise_protocol
 from eval.report.blocks import Sheet
 from llm.template import text_hash
@@ -53,24 +53,24 @@ def methods_appendix(s: Session, *, by: int, evaluation_id: int) -> tuple[Sheet,
     require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is None:
         raise Refused("Who takes part is told when the evaluation is closed. Close it first.")
-    responders = participants(s, evaluation)
+    responders = list_participants(s, evaluation)
     trainings = {run.id: run for who in responders for run in list_trainings(s, model_lineage(who.model_version))}
-    snapshots = [run.snapshot_id for run in trainings.values()]
+    snapshot_ids = [run.snapshot_id for run in trainings.values()]
     libraries = ((name, version_of(name)) for name in LIBRARIES)
-    line = to_type("winrate FILE --candidate NAME --json OUT")
+    command = to_type("winrate FILE --candidate NAME --json OUT")
     judge_runs = s.scalars(select(JudgeRun).where(JudgeRun.evaluation_id == evaluation_id).order_by(JudgeRun.id)).all()
     return (
         Sheet("Fixed before the first verdict", summarise_protocol(s, evaluation_id=evaluation_id).rows),
         _task(s, evaluation),
-        _prompts(s, evaluation_id, snapshots),
-        _reviewers(s, evaluation_id, snapshots),
+        _prompts(s, evaluation_id, snapshot_ids),
+        _reviewers(s, evaluation_id, snapshot_ids),
         *(_model_judge(s, run) for run in judge_runs),
         *(_responder(s, evaluation, responder) for responder in responders),
         *(_training(s, run) for run in trainings.values()),
         Sheet(
             "Reckoned with",
             (("Pickwell", VERSION), ("Python", platform.python_version()), *libraries),
-            f"The verdicts as CSV give the same figures with: {line}.",
+            f"The verdicts as CSV give the same figures with: {command}.",
         ),
     )
 
@@ -89,7 +89,7 @@ def _task(s: Session, evaluation: Evaluation) -> Sheet:
     return Sheet("Task", rows)
 
 
-def _prompts(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
+def _prompts(s: Session, evaluation_id: int, snapshot_ids: Sequence[int]) -> Sheet:
     used = select(Pairing.prompt_id).where(Pairing.evaluation_id == evaluation_id)
     files = s.execute(
         select(PromptSet, func.count(Prompt.id))
@@ -106,7 +106,7 @@ def _prompts(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
     if set(topics) != {None}:
         rows.append(("Topics", ", ".join(f"{topic or 'none'} {count:,}" for topic, count in topics.most_common(30))))
     identical = s.scalars(select(Pairing.identical).where(Pairing.evaluation_id == evaluation_id)).all()
-    learned = count_learned_prompts(s, snapshot_ids=snapshots, prompt_ids=used)
+    learned = count_learned_prompts(s, snapshot_ids=snapshot_ids, prompt_ids=used)
     rows += [
         ("Pairs of replies", f"{len(identical):,}"),
         ("Pairs with the same text twice", f"{sum(identical):,}: shown to nobody, counted as ties"),
@@ -115,7 +115,7 @@ def _prompts(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
     return Sheet("Prompts", tuple(rows), "Held out at import, near-duplicates on one side; drawn in a seeded order.")
 
 
-def _reviewers(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Sheet:
+def _reviewers(s: Session, evaluation_id: int, snapshot_ids: Sequence[int]) -> Sheet:
     has_verdict = Judgment.verdict.is_not(None)
     reviewers = s.execute(
         select(Reviewer, func.count(Judgment.id).filter(has_verdict), func.count(Judgment.id).filter(~has_verdict))
@@ -125,7 +125,7 @@ def _reviewers(s: Session, evaluation_id: int, snapshots: Sequence[int]) -> Shee
         .group_by(Reviewer.id)
         .order_by(Reviewer.id)
     ).all()
-    ranked = {reviewer.id for reviewer, _ in feedback_counts(s, snapshot_ids=snapshots)}
+    ranked = {reviewer.id for reviewer, _ in feedback_counts(s, snapshot_ids=snapshot_ids)}
     people = sum(not reviewer.simulated for reviewer, _, _ in reviewers)
     rows = [("Number", f"{people} people, {len(reviewers) - people} simulated")]
     for reviewer, judged, left in reviewers:
@@ -151,7 +151,7 @@ def _model_judge(s: Session, run: JudgeRun) -> Sheet:
         ("Decoding", f"temperature {judge.temperature:g}, at most {judge.max_tokens:,} tokens"),
         ("Sha256 of its instructions", text_hash(judge.instructions or "")),
         ("Instructions", judge.instructions or "empty"),
-        *_behind(judge),
+        *_lineage_rows(judge),
     ]
     note = "A model, no reviewer: each pair in both orders, blind; in no figure of people's."
     return Sheet(f"Model judge: {judge.name}", tuple(rows), note)
@@ -187,12 +187,12 @@ def _responder(s: Session, evaluation: Evaluation, responder: Responder) -> Shee
         ("Precision when it answered", _name_values(reply.dtype for reply in replies)),
         ("Cut at the token limit", f"{sum(reply.finish_reason == 'length' for reply in replies):,}"),
         ("Generated by", "; ".join(f"generation {run_id}" for run_id in runs) or "imported"),
-        *_behind(responder),
+        *_lineage_rows(responder),
     ]
     return Sheet(f"Responder: {responder.label}", tuple(rows))
 
 
-def _behind(responder: Responder) -> list[tuple[str, str]]:
+def _lineage_rows(responder: Responder) -> list[tuple[str, str]]:
     """What answers for a Responder: an endpoint, or a model with all that it was made from."""
     rows = [("Endpoint", f"{responder.endpoint_model} at {responder.endpoint_url}")] if responder.endpoint_url else []
     for steps, model in enumerate(model_lineage(responder.model_version)):
@@ -208,8 +208,8 @@ def _training(s: Session, run: TrainingRun) -> Sheet:
     ids = select(Preference.ranking_id).where(Preference.snapshot_id == snapshot.id)
     rankings = s.scalars(select(Ranking.id).where(Ranking.id.in_(ids))).all()
     words = [
-        (f"Word of {who.label}", f"{count:,} rankings and corrections")
-        for who, count in feedback_counts(s, snapshot_ids=[snapshot.id])
+        (f"Word of {reviewer.label}", f"{count:,} rankings and corrections")
+        for reviewer, count in feedback_counts(s, snapshot_ids=[snapshot.id])
     ]
     rows = (
         ("Model", f"{run.model_name} (id {run.model_version_id}), from {run.base_model.name}"),

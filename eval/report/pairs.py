@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased, selectinload
 from db.models import Evaluation, Pairing, Responder, Response, Role
 from db.people import require_role, roles_of
 from errors import Refused
-from eval.report.results import NO_TAG, given_judgments, load_pairings, replies_of, responder_names
+from eval.report.results import NO_TAG, judgments_with_verdict, load_pairings, replies_of, responder_names
 from generation.asserting import PassRate, results_of
 from stats.verdicts import Outcome
 
@@ -83,13 +83,9 @@ class Case:
     @property
     def outcome(self) -> CandidateOutcome:
         """By the score's sign."""
-        return (
-            CandidateOutcome.LOST
-            if self.score < 0
-            else CandidateOutcome.WON
-            if self.score > 0
-            else CandidateOutcome.TIED
-        )
+        if self.score == 0:
+            return CandidateOutcome.TIED
+        return CandidateOutcome.WON if self.score > 0 else CandidateOutcome.LOST
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ def load_cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = Fal
             detail = f"{assertion.name}: {result.detail}" if result.detail else assertion.name
             failed[result.response_id].append(detail)
 
-    def authored(response: Response) -> AuthoredReply:
+    def build_reply(response: Response) -> AuthoredReply:
         model = response.responder.model_version
         return AuthoredReply(
             response_id=response.id,
@@ -147,8 +143,8 @@ def load_cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = Fal
             prompt=pairing.prompt.text,
             context=pairing.prompt.context,
             topic=(pairing.prompt.topic or "").strip() or NO_TAG,
-            candidate=authored(pairing.candidate_response),
-            baseline=authored(pairing.baseline_response),
+            candidate=build_reply(pairing.candidate_response),
+            baseline=build_reply(pairing.baseline_response),
             verdicts=tuple(
                 GivenVerdict(
                     judgment.reviewer.label,
@@ -161,21 +157,21 @@ def load_cases(s: Session, *, by: int, evaluation_id: int, simulated: bool = Fal
             ),
         )
         for pairing in pairings
-        if not pairing.identical and (judgments := given_judgments(pairing, simulated=simulated))
+        if not pairing.identical and (judgments := judgments_with_verdict(pairing, simulated=simulated))
     )
 
 
 def filter_cases(
-    every: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False
+    cases: Iterable[Case], *, topic: str = "", reviewer: str = "", commented: bool = False
 ) -> tuple[Case, ...]:
     """Pure: those of a topic and with a reviewer's verdict, that verdict alone; losses first, then ties, then wins."""
-    kept = []
-    for case in every:
+    filtered = []
+    for case in cases:
         verdicts = tuple(verdict for verdict in case.verdicts if not reviewer or verdict.reviewer == reviewer)
         with_comment = any(verdict.comment for verdict in verdicts)
         if verdicts and (not topic or case.topic == topic) and (with_comment or not commented):
-            kept.append(replace(case, verdicts=verdicts))
-    return tuple(sorted(kept, key=lambda case: (case.score, case.pairing_id)))
+            filtered.append(replace(case, verdicts=verdicts))
+    return tuple(sorted(filtered, key=lambda case: (case.score, case.pairing_id)))
 
 
 def count_passed_checks(s: Session, *, cases: Iterable[Case]) -> tuple[PassRate, ...]:
@@ -186,8 +182,8 @@ def count_passed_checks(s: Session, *, cases: Iterable[Case]) -> tuple[PassRate,
     for assertion, result in results_of(s, response_ids=replies):
         counts[replies[result.response_id].responder_id, assertion.id].append(result.passed)
     return tuple(
-        PassRate(assertion_id, responder_id, names[responder_id], sum(good), len(good))
-        for (responder_id, assertion_id), good in sorted(counts.items())
+        PassRate(assertion_id, responder_id, names[responder_id], sum(passed), len(passed))
+        for (responder_id, assertion_id), passed in sorted(counts.items())
     )
 
 

@@ -143,24 +143,24 @@ def load_results(s: Session, *, evaluation_id: int) -> Results:
     protocol = summarise_protocol(s, evaluation_id=evaluation_id)
     names = responder_names(pairings)
     candidate = names[evaluation.candidate_id]
-    shown = load_text_filter(s, project_id=evaluation.project_id)
-    length = {reply.id: len(shown(reply.text)) for reply in replies_of(pairings)}
+    filter_text = load_text_filter(s, project_id=evaluation.project_id)
+    length = {reply.id: len(filter_text(reply.text)) for reply in replies_of(pairings)}
     judged = (judgment for pairing in pairings for judgment in pairing.judgments if judgment.verdict is not None)
     baselines = {pairing.baseline_response.responder for pairing in pairings}
     people = {names[writer.id]: writer.simulated for writer in baselines if writer.kind is ResponderKind.HUMAN}
-    verdicts = tuple(
+    by_reviewers = tuple(
         reviewer_results(
-            tuple(_rows(pairings, names, length, simulated=simulated)),
+            tuple(_build_rows(pairings, names, length, simulated=simulated)),
             simulated=simulated,
             people=people,
             candidate=candidate,
             primary=protocol.primary,
             guesses=() if simulated else tuple(blinding_guesses(pairings)),
-            twice=load_repeats(s, evaluation_id=evaluation_id, simulated=simulated),
+            repeats=load_repeats(s, evaluation_id=evaluation_id, simulated=simulated),
         )
         for simulated in sorted({judgment.reviewer.simulated for judgment in judged} or {False})
     )
-    return Results(evaluation, candidate, protocol, verdicts)
+    return Results(evaluation, candidate, protocol, by_reviewers)
 
 
 def list_participations(s: Session, *, model_version_id: int) -> list[Participation]:
@@ -202,10 +202,10 @@ def replies_of(pairings: Iterable[Pairing]) -> Iterator[Response]:
     return chain.from_iterable((pairing.candidate_response, pairing.baseline_response) for pairing in pairings)
 
 
-def given_judgments(pairing: Pairing, *, simulated: bool) -> list[Judgment]:
+def judgments_with_verdict(pairing: Pairing, *, simulated: bool) -> list[Judgment]:
     """Those with a verdict by one kind of reviewer, oldest first."""
-    judgments = sorted(pairing.judgments, key=lambda judgment: judgment.id)
-    return [each for each in judgments if each.verdict is not None and each.reviewer.simulated == simulated]
+    of_kind = (judgment for judgment in pairing.judgments if judgment.reviewer.simulated == simulated)
+    return sorted((judgment for judgment in of_kind if judgment.verdict is not None), key=lambda judgment: judgment.id)
 
 
 def responder_names(pairings: Iterable[Pairing]) -> dict[int, str]:
@@ -223,34 +223,34 @@ def reviewer_results(
     candidate: str,
     primary: tuple[str, str] | None,
     guesses: tuple[BlindingGuess, ...] = (),
-    twice: tuple[RepeatedVerdict, ...] = (),
+    repeats: tuple[RepeatedVerdict, ...] = (),
 ) -> ReviewerResults:
     """Pure: rows of one kind of reviewer as votes and contrasts.
 
     Args:
         people: labels of the baselines whose replies people wrote, and whether these were made up.
     """
-    votes = pooled = _votes_of(rows, candidate=candidate, called={})
-    each = sorted(contrasts(votes, primary=primary), key=lambda contrast: contrast.baseline not in people)
+    votes = pooled = _build_votes(rows, candidate=candidate, names={})
+    by_baseline = sorted(contrasts(votes, primary=primary), key=lambda contrast: contrast.baseline not in people)
     together = None
     if len(people) > 1:
         made_up = set(people.values())
         name = TOGETHER + ("" if made_up == {False} else " (simulated)" if made_up == {True} else " (partly simulated)")
-        pooled = _votes_of(rows, candidate=candidate, called=dict.fromkeys(people, name))
-        named = (candidate, name) if primary == (candidate, TOGETHER) else primary
-        together = next((one for one in contrasts(pooled, primary=named) if one.baseline == name), None)
+        pooled = _build_votes(rows, candidate=candidate, names=dict.fromkeys(people, name))
+        pooled_contrasts = contrasts(pooled, primary=(candidate, name) if primary == (candidate, TOGETHER) else primary)
+        together = next((contrast for contrast in pooled_contrasts if contrast.baseline == name), None)
     return ReviewerResults(
-        simulated, rows, votes, pooled, together, tuple(each), frozenset(people), primary, guesses, twice
+        simulated, rows, votes, pooled, together, tuple(by_baseline), frozenset(people), primary, guesses, repeats
     )
 
 
-def _votes_of(rows: Sequence[JudgmentRow], *, candidate: str, called: Mapping[str, str]) -> Votes:
+def _build_votes(rows: Sequence[JudgmentRow], *, candidate: str, names: Mapping[str, str]) -> Votes:
     """The rows as columns, some responders by other names."""
     return as_votes(
         prompts=[row.prompt for row in rows],
         reviewers=[row.reviewer for row in rows],
-        lefts=[called.get(row.left, row.left) for row in rows],
-        rights=[called.get(row.right, row.right) for row in rows],
+        lefts=[names.get(row.left, row.left) for row in rows],
+        rights=[names.get(row.right, row.right) for row in rows],
         verdicts=[row.verdict for row in rows],
         candidate=candidate,
         left_lengths=[row.left_length for row in rows],
@@ -274,16 +274,16 @@ def last_reached(pairings: Iterable[Pairing], judged: Collection[int]) -> int | 
     return None if asked <= set(judged) else max(judged, default=0)
 
 
-def _rows(
+def _build_rows(
     pairings: Sequence[Pairing], names: Mapping[int, str], length: Mapping[int, int], *, simulated: bool
 ) -> Iterable[JudgmentRow]:
-    judgments_of = {pairing.id: given_judgments(pairing, simulated=simulated) for pairing in pairings}
-    last = last_reached(pairings, {pairing_id for pairing_id, judgments in judgments_of.items() if judgments})
+    by_pairing = {pairing.id: judgments_with_verdict(pairing, simulated=simulated) for pairing in pairings}
+    last = last_reached(pairings, {pairing_id for pairing_id, judgments in by_pairing.items() if judgments})
     for pairing in pairings:
         if pairing.identical and last is not None and pairing.id > last:
             continue
         candidate, baseline = pairing.candidate_response, pairing.baseline_response
-        for judgment in [None] if pairing.identical else judgments_of[pairing.id]:
+        for judgment in [None] if pairing.identical else by_pairing[pairing.id]:
             candidate_left = judgment is None or judgment.candidate_left
             left, right = (candidate, baseline) if candidate_left else (baseline, candidate)
             verdict = judgment.verdict if judgment and judgment.verdict else Verdict.TIE

@@ -88,13 +88,13 @@ def vote_figures(
     per_prompt = counted.n / cells if cells else 1.0
     alike = intraclass_correlation(c.pair, counted.prompt, c.score)
     say("each pair")
-    head_to_head = contrasts(counted, primary=primary)
+    by_pair = contrasts(counted, primary=primary)
     say("strengths")
-    both = ratings(counted, rounds=rounds, seed=seed)
+    strengths = ratings(counted, rounds=rounds, seed=seed)
     say("sides and lengths")
     side, length = position_bias(counted), length_effect(counted)
     say("agreement")
-    agreed = vote_agreement(counted, rounds=rounds, seed=seed)
+    agreement = vote_agreement(counted, rounds=rounds, seed=seed)
     say("parts")
     return VoteFigures(
         votes=counted.n,
@@ -104,12 +104,12 @@ def vote_figures(
         verdicts={word: int((counted.verdict == code).sum()) for code, word in enumerate(VERDICTS)},
         unasked=counted.n - counted.asked.n,
         judged_by="people" if by_people else "a model",
-        notes=(*_notes(counted, judge if by_people else None), *_undefeated(both)),
-        contrasts=head_to_head,
-        strengths=both,
+        notes=(*_notes(counted, judge if by_people else None), *_undefeated(strengths)),
+        contrasts=by_pair,
+        strengths=strengths,
         position=side,
         lengths=length,
-        agreement=agreed,
+        agreement=agreement,
         slices=slices(counted),
         tie_rate=tie_rate,
         votes_per_prompt=per_prompt,
@@ -164,7 +164,7 @@ def summarise(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     if isinstance(ranked, CannotEstimate):
         yield f"Strengths: {ranked}"
     elif len(ranked.responders) > 2:
-        yield "Strongest first: " + ", ".join(strength.responder for strength in ranked.responders[:20]) + "."
+        yield "Strongest first: " + ", ".join(rating.responder for rating in ranked.responders[:20]) + "."
     alpha, side = figures.agreement.alpha, figures.position
     if isinstance(alpha, CannotEstimate):
         yield f"Agreement: {alpha}"
@@ -209,14 +209,14 @@ def _notes(votes: Votes, judge: Votes | None) -> Iterable[str]:
         yield f"{many(len(lone), 'reviewer')} gave one vote only ({names}): {counts}"
 
 
-def _undefeated(both: RatingsByModel) -> tuple[str, ...]:
-    if isinstance(both.bradley_terry, CannotEstimate):
+def _undefeated(strengths: RatingsByModel) -> tuple[str, ...]:
+    if isinstance(strengths.bradley_terry, CannotEstimate):
         return ()
     return tuple(
-        f"“{strength.responder}”: {strength.unbounded_because}, so its strength has no finite estimate; the one given "
+        f"“{rating.responder}”: {rating.unbounded_because}, so its strength has no finite estimate; the one given "
         "is held by a weak penalty and means no more than its direction."
-        for strength in both.bradley_terry.responders
-        if strength.unbounded_because
+        for rating in strengths.bradley_terry.responders
+        if rating.unbounded_because
     )
 
 

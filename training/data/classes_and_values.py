@@ -140,8 +140,8 @@ def _find_labels(name: str, rows: Sequence[InspectedRow], sides: Column) -> Labe
         LabelCount(min(spellings[label].items(), key=lambda item: (-item[1], item[0]))[0], count, other[label])
         for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     )
-    elsewhere = (len(rows) - named, len(rows) - other.total())
-    return Labels(name, label_counts, elsewhere, _label_finding(name, label_counts, rows))
+    unlabelled = (len(rows) - named, len(rows) - other.total())
+    return Labels(name, label_counts, unlabelled, _label_finding(name, label_counts, rows))
 
 
 def _label_finding(name: str, counts: Sequence[LabelCount], rows: Sequence[InspectedRow]) -> Remark:
@@ -205,23 +205,25 @@ def _find_values(name: str, rows: Sequence[InspectedRow], sides: Column) -> Valu
     """None where the column holds something else, or a mark from 0 to 10, which is a class."""
     amounts = [[parse_amount(text or "") for text in side] for side in sides]
     # each prompt's distinct amounts: one number in three rows of a prompt was thought of once
+    ids = [row.frozen.prompt_id for row in rows]
     chosen, rejected = (
-        list({(row.frozen.prompt_id, it.value, it.unit): it for row, it in zip(rows, side, strict=True) if it}.values())
+        list({(i, amount.value, amount.unit): amount for i, amount in zip(ids, side, strict=True) if amount}.values())
         for side in amounts
     )
-    if not chosen or sum(it is not None for it in amounts[0]) < NEEDED_SHARE * len(rows):
+    if not chosen or sum(amount is not None for amount in amounts[0]) < NEEDED_SHARE * len(rows):
         return None
-    if all(it.places == 0 and 0 <= it.value <= 10 for it in chosen):
+    if all(amount.places == 0 and 0 <= amount.value <= 10 for amount in chosen):
         return None
-    places = max(p for p in (0, 1, 2) if p == 0 or sum(it.places >= p for it in chosen) >= 0.1 * len(chosen))
+    places = max(p for p in (0, 1, 2) if p == 0 or sum(amount.places >= p for amount in chosen) >= 0.1 * len(chosen))
     rounds = [_roundness(chosen, base, places) for base in ROUND if base > 1 or places]
     rounds = [roundness for roundness in rounds if roundness.n]
-    digits = Counter(int(abs(scaled)) % 10 for it in chosen if abs(scaled := round(it.value.scaleb(places))) >= 10)
+    scaled = (abs(round(amount.value.scaleb(places))) for amount in chosen)
+    digits = Counter(number % 10 for number in scaled if number >= 10)
     return Values(
         name=name,
-        chosen=tuple(float(it.value) for it in chosen),
-        rejected=tuple(float(it.value) for it in rejected),
-        units=dict(Counter(it.unit for it in chosen).most_common()),
+        chosen=tuple(float(amount.value) for amount in chosen),
+        rejected=tuple(float(amount.value) for amount in rejected),
+        units=dict(Counter(amount.unit for amount in chosen).most_common()),
         rounds=tuple(rounds),
         digits=tuple(digits[digit] for digit in range(10)),
         finding=_value_finding(name, chosen, rounds),
@@ -231,7 +233,7 @@ def _find_values(name: str, rows: Sequence[InspectedRow], sides: Column) -> Valu
 def _roundness(amounts: Sequence[Amount], base: int, places: int) -> Roundness:
     from scipy.stats import binomtest
 
-    large = [it.value for it in amounts if abs(it.value) >= base]
+    large = [amount.value for amount in amounts if abs(amount.value) >= base]
     count = sum(value % base == 0 for value in large)
     chance = 10.0**-places / base
     p = float(binomtest(count, len(large), chance, alternative="greater").pvalue) if large else 1.0
@@ -239,12 +241,12 @@ def _roundness(amounts: Sequence[Amount], base: int, places: int) -> Roundness:
 
 
 def _value_finding(name: str, amounts: Sequence[Amount], rounds: Sequence[Roundness]) -> Remark:
-    low, high = np.percentile([float(it.value) for it in amounts], [25, 75])
+    low, high = np.percentile([float(amount.value) for amount in amounts], [25, 75])
     sentence = f"{_subject(name)} numbers: {len(amounts):,} of them, half from {low:,.6g} to {high:,.6g}."
-    beyond = [roundness for roundness in rounds if roundness.exceeds_chance]
-    if not beyond:
+    excess = [roundness for roundness in rounds if roundness.exceeds_chance]
+    if not excess:
         return Remark(f"{sentence} No more of them are round than by chance.")
-    most = max(beyond, key=lambda roundness: (roundness.count / roundness.n - roundness.chance, roundness.base))
+    most = max(excess, key=lambda roundness: (roundness.count / roundness.n - roundness.chance, roundness.base))
     multiples = "whole numbers" if most.base == 1 else f"multiples of {most.base:,}"
     rates = f"{most.count / most.n * 100:.0f} % are {multiples}, where chance gives {most.chance * 100:.2g} %"
     return Remark(f"{sentence} {rates}: whoever wrote them guessed in round numbers, and so would a model.", warns=True)

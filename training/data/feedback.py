@@ -57,9 +57,8 @@ def load_rankings(s: Session, *, project_id: int) -> list[Feedback]:
     )
     people, responders = _reviewers(s), _responders(s, project_id=project_id)
     chips: dict[int, set[str]] = defaultdict(set)
-    for ranking_id, label in s.execute(
-        _ranked(project_id, RankingReason.ranking_id, RankingReason.label, beside=RankingReason)
-    ):
+    reasons = (RankingReason.ranking_id, RankingReason.label)
+    for ranking_id, label in s.execute(_ranked(project_id, *reasons, beside=RankingReason)):
         chips[ranking_id].add(label)
     criteria: dict[int, dict[int, int | None]] = defaultdict(dict)
     choices = (Ranking.id, CriterionChoice.criterion_id, CriterionChoice.better_id)
@@ -71,7 +70,7 @@ def load_rankings(s: Session, *, project_id: int) -> list[Feedback]:
         rankings.append(
             Feedback(
                 **_feedback_columns(row, people),
-                placed=tuple((each.place, _reply(each, responders)) for each in (row, *others)),
+                placed=tuple((placement.place, _reply(placement, responders)) for placement in (row, *others)),
                 both_bad=row.both_bad,
                 adjudicates=row.adjudicates,
                 strength=row.strength,

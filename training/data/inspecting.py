@@ -253,18 +253,15 @@ def _tokenizer_file(location: str) -> Path | None:
 
 
 def count_tokens(
-    reader: RowTokenizer,
-    rows: Sequence[InspectedRow],
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, of: None,
+    tokenizer: RowTokenizer, rows: Sequence[InspectedRow], *, on_progress: Callable[[int, int], None] = lambda *_: None
 ) -> tuple[RowTokens, ...]:
-    """Every row's lengths in tokens; ``told`` hears how many are done. Raises `BadTemplate`, naming the row."""
+    """Every row's lengths in tokens; ``on_progress`` gets how many are done. Raises `BadTemplate`, naming the rows."""
     counts: list[RowTokens] = []
     for start in range(0, len(rows), CHUNK):
-        some = rows[start : start + CHUNK]
+        chunk = rows[start : start + CHUNK]
         try:
-            counts += reader.count(some)
+            counts += tokenizer.count(chunk)
         except BadTemplate as problem:
-            raise BadTemplate(f"Rows {some[0].number} to {some[-1].number}: {problem}") from None
+            raise BadTemplate(f"Rows {chunk[0].number} to {chunk[-1].number}: {problem}") from None
         on_progress(len(counts), len(rows))
     return tuple(counts)

@@ -111,7 +111,7 @@ def responder_wins(rows: Sequence[InspectedRow]) -> list[ResponderWins]:
         chosen[row.chosen_by].append((row.frozen.prompt_id, True))
         chosen[row.rejected_by].append((row.frozen.prompt_id, False))
     wins = [ResponderWins(name, proportion(chosen[name]), corrected[name]) for name in {*chosen, *corrected}]
-    return sorted(wins, key=lambda responder: (-responder.won.rate, -responder.won.n, responder.responder))
+    return sorted(wins, key=lambda win: (-win.won.rate, -win.won.n, win.responder))
 
 
 def responder_finding(wins: Sequence[ResponderWins], rows: Sequence[InspectedRow]) -> Remark:
@@ -119,7 +119,7 @@ def responder_finding(wins: Sequence[ResponderWins], rows: Sequence[InspectedRow
     beside = _of_two_responders(rows)
     if not beside:
         return Remark("No row sets two responders' replies against each other, so none can be favoured.")
-    first = max(wins, key=lambda responder: (responder.won.low, responder.won.n))
+    first = max(wins, key=lambda win: (win.won.low, win.won.n))
     if first.won.low <= 0.5:
         return Remark(f"In {describe_count(beside)} beside another's replies, nobody's were chosen clearly more often.")
     own = describe_count([row for row in beside if first.responder in (row.chosen_by, row.rejected_by)])
@@ -152,18 +152,18 @@ def disagreement(rows: Sequence[InspectedRow], *, left_out: int) -> Disagreement
     ranked = [row for row in rows if not row.corrected]
     several = [row for row in ranked if len(row.outcomes) > 1]
     opposite = proportion((row.frozen.prompt_id, Outcome.LOSS in row.outcomes) for row in several)
-    even = sum(Outcome.TIE in row.outcomes and Outcome.LOSS not in row.outcomes for row in several)
+    ties = sum(Outcome.TIE in row.outcomes and Outcome.LOSS not in row.outcomes for row in several)
     if several:
         sentence = (
             f"{len(several):,} of {len(ranked):,} ranked pairs were seen by several people; in {opposite.words} of "
-            f"them somebody said the opposite, in {even:,} more somebody saw no difference."
+            f"them somebody said the opposite, in {ties:,} more somebody saw no difference."
         )
     else:
         sentence = f"None of the {len(ranked):,} ranked pairs was seen by two people, so nothing tells if they agree."
     if left_out:
         sentence += f" {left_out:,} more orders were left out, because somebody (or a rule) said the opposite."
     finding = Remark(sentence, warns=bool(several) and opposite.low > 0.2)
-    return Disagreement(len(ranked), len(several), opposite, even, left_out, finding)
+    return Disagreement(len(ranked), len(several), opposite, ties, left_out, finding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,26 @@ class Repetition:
     @property
     def findings(self) -> tuple[Remark, ...]:
         """A sentence on each of them."""
-        return tuple(_repetition_findings(self))
+        return tuple(self._list_findings())
+
+    def _list_findings(self) -> Iterator[Remark]:
+        if self.texts:
+            rows = f"{self.pasted:,} of {self.rows:,} rows have a chosen text that stands under several prompts"
+            yield Remark(f"{rows}: a model would learn to paste it.", warns=self.pasted > SHARED * self.rows)
+        if self.openings:
+            first = self.openings[0]
+            often = first.chosen >= max(RARE, SHARED * self.rows)
+            begins = f"{first.chosen:,} chosen and {first.rejected:,} rejected replies begin “{first.words} …”"
+            yield Remark(f"{begins}{': a model would learn to begin so' if often else ''}.", warns=often)
+        if any(self.cut):
+            cut = f"{self.cut[0]:,} chosen and {self.cut[1]:,} rejected replies were cut off at the token limit"
+            stops = ": a chosen one teaches to stop in mid-sentence" if self.cut[0] else ""
+            yield Remark(f"{cut}{stops}.", warns=self.cut[0] > 0)
+        if any(self.empty):
+            yield Remark(f"{self.empty[0]:,} chosen and {self.empty[1]:,} rejected replies are empty.", warns=True)
+        if self.near:
+            nearly = f"In {len(self.near):,} of {self.rows:,} rows chosen and rejected hardly differ"
+            yield Remark(f"{nearly} ({self.near_corrections:,} are corrections): such a row teaches little.")
 
 
 @dataclass(frozen=True)
@@ -217,15 +236,15 @@ class Figures:
     winner: Remark
     said: Disagreement
     task: tuple[Labels | Values, ...]
-    """None for prose."""
+    """Empty for prose."""
     repeats: Repetition
 
 
 def figures(rows: Sequence[InspectedRow], *, left_out: int) -> Figures:
     """All figures of these rows; ``left_out`` as `Disagreement` has it."""
-    fared, task = tuple(responder_wins(rows)), find_tasks(rows)
-    winner, said = responder_finding(fared, rows), disagreement(rows, left_out=left_out)
-    return Figures(compare_lengths(rows), fared, winner, said, task, repeats=find_repetition(rows, prose=not task))
+    wins, task = tuple(responder_wins(rows)), find_tasks(rows)
+    winner, said = responder_finding(wins, rows), disagreement(rows, left_out=left_out)
+    return Figures(compare_lengths(rows), wins, winner, said, task, repeats=find_repetition(rows, prose=not task))
 
 
 class RowFilter(WordedEnum):
@@ -252,12 +271,12 @@ def select_rows(
 
     Only one ``reviewer``'s, by the label, if given; ``tokens`` are lengths by row number, words where not known.
     """
-    keeps, known = _KEEPS.get(which), tokens or {}
+    keeps, lengths = _KEEPS.get(which), tokens or {}
     kept = sorted(rows, key=lambda row: row.number)
     kept = [row for row in kept if (keeps is None or keeps(row)) and reviewer in (None, row.frozen.reviewer)]
     if which in (RowFilter.LONGEST, RowFilter.SHORTEST):
         sign = -1 if which is RowFilter.LONGEST else 1
-        return sorted(kept, key=lambda row: sign * (known.get(row.number) or _word_count(row)))
+        return sorted(kept, key=lambda row: sign * (lengths.get(row.number) or _word_count(row)))
     random.Random(seed).shuffle(kept)
     return kept
 
@@ -302,23 +321,3 @@ def find_repetition(rows: Sequence[InspectedRow], *, prose: bool) -> Repetition:
         near=tuple(row.number for row in near),
         near_corrections=sum(row.corrected for row in near),
     )
-
-
-def _repetition_findings(it: Repetition) -> Iterator[Remark]:
-    if it.texts:
-        rows = f"{it.pasted:,} of {it.rows:,} rows have a chosen text that stands under several prompts"
-        yield Remark(f"{rows}: a model would learn to paste it.", warns=it.pasted > SHARED * it.rows)
-    if it.openings:
-        first = it.openings[0]
-        often = first.chosen >= max(RARE, SHARED * it.rows)
-        begins = f"{first.chosen:,} chosen and {first.rejected:,} rejected replies begin “{first.words} …”"
-        yield Remark(f"{begins}{': a model would learn to begin so' if often else ''}.", warns=often)
-    if any(it.cut):
-        cut = f"{it.cut[0]:,} chosen and {it.cut[1]:,} rejected replies were cut off at the token limit"
-        stops = ": a chosen one teaches to stop in mid-sentence" if it.cut[0] else ""
-        yield Remark(f"{cut}{stops}.", warns=it.cut[0] > 0)
-    if any(it.empty):
-        yield Remark(f"{it.empty[0]:,} chosen and {it.empty[1]:,} rejected replies are empty.", warns=True)
-    if it.near:
-        nearly = f"In {len(it.near):,} of {it.rows:,} rows chosen and rejected hardly differ"
-        yield Remark(f"{nearly} ({it.near_corrections:,} are corrections): such a row teaches little.")

@@ -47,9 +47,9 @@ def derive(
     prefers it to something.
     """
     left_out: Counter[LeftOutReason] = Counter()
-    kept = _without_overruled(_sift(rankings, _routed, left_out), left_out)
-    heard = _sift(kept, lambda ranking: _unheard(ranking, selection), left_out)
-    ordered = [_ordered_by(ranking, selection.criterion) for ranking in heard]
+    rankings = _without_overruled(_sift(rankings, _routed, left_out), left_out)
+    rankings = _sift(rankings, lambda ranking: _unheard(ranking, selection), left_out)
+    ordered = [_ordered_by(ranking, selection.criterion) for ranking in rankings]
     rewrites = _sift(corrections, lambda rewrite: _routed(rewrite) or _unheard(rewrite, selection), left_out)
     votes = _Votes(ordered)
     used = _sift(ordered, lambda ranking: _unwanted(ranking, selection), left_out)
@@ -227,8 +227,8 @@ def _from_corrections(
         for ranking in bad_with[original.id]:
             helped.add(ranking.id)
             for _, other in ranking.placed:
-                known = others.get(other.id, (other, True))[1]
-                others[other.id] = (other, known and ranking.simulated)
+                only_simulated = others.get(other.id, (other, True))[1]
+                others[other.id] = (other, only_simulated and ranking.simulated)
         for other, only_simulated in others.values():
             simulated = correction.simulated or only_simulated
             preferred = votes.prefer(correction.prompt, other.text, simulated=only_simulated)
@@ -343,9 +343,8 @@ def _thumbs(bad: Sequence[Feedback], votes: _Votes, left_out: Counter[LeftOutRea
         return LeftOutReason.DISPUTED if disputed else None
 
     distinct: dict[tuple[tuple[str, str], str], UndesirableReply] = {}
-    for thumb in sorted(
-        (UndesirableReply(ranking, reply) for ranking in bad for _, reply in ranking.placed), key=credit
-    ):
+    thumbs = (UndesirableReply(ranking, reply) for ranking in bad for _, reply in ranking.placed)
+    for thumb in sorted(thumbs, key=credit):
         distinct.setdefault((_key(thumb.prompt), collapse_spaces(thumb.reply.text)), thumb)
     kept = _sift(distinct.values(), no_thumb, left_out)
     return sorted(kept, key=lambda thumb: (_key(thumb.prompt), thumb.reply.text))

@@ -111,9 +111,9 @@ def write_folder(
     try:
         files = {}
         for name, lines in _lines(rows, thumbs).items():
-            for each in (name, _in_form(name, RowsFormat.PARQUET)):
-                (scratch / each).write_bytes(_jsonl(lines) if each == name else _parquet(name, lines))
-                files[each] = file_sha256(scratch / each)
+            for file in (name, _in_form(name, RowsFormat.PARQUET)):
+                (scratch / file).write_bytes(_jsonl(lines) if file == name else _parquet(name, lines))
+                files[file] = file_sha256(scratch / file)
         counts = {split.value: len(rows[split]) for split in FILES}
         manifest = {**about, "counts": counts, "sha256": sha256, "files": files}
         if thumbs and any(thumbs.values()):

@@ -147,9 +147,6 @@ def describe_changes(stored: Mapping[str, Any] | None, **names: Mapping[int, str
     if stored is None:
         return "Frozen before there was a choice: all feedback counted."
     usual = describe_selection(DEFAULTS)
-    changed = [
-        f"{name}: {words}"
-        for name, words in describe_selection(Selection.from_json(stored), **names).items()
-        if words != usual[name]
-    ]
+    choices = describe_selection(Selection.from_json(stored), **names)
+    changed = [f"{name}: {words}" for name, words in choices.items() if words != usual[name]]
     return f"{'; '.join(changed)}." if changed else "The usual choices."

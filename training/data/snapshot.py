@@ -77,18 +77,14 @@ def side_spreads(rows: Sequence[PreferenceRow]) -> list[LengthSummary]:
 
     A model learns a difference in length sooner than anything else.
     """
-    sides = {"better": [row.chosen for row in rows], "worse": [row.rejected for row in rows]}
-    return [
-        summarize_lengths(side, [len(reply.text.split()) for reply in replies])
-        for side, replies in sides.items()
-        if replies
-    ]
+    sides = {"better": [row.chosen for row in rows], "worse": [row.rejected for row in rows]} if rows else {}
+    return [summarize_lengths(side, [len(reply.text.split()) for reply in replies]) for side, replies in sides.items()]
 
 
 def count_longer(rows: Sequence[PreferenceRow]) -> LongerSide:
     """How often the better reply is the longer one, and how often both are as long. Pure."""
-    ahead = [extra_words(row) for row in rows]
-    return LongerSide("better", len(ahead), longer=sum(n > 0 for n in ahead), equal=sum(n == 0 for n in ahead))
+    extra = [extra_words(row) for row in rows]
+    return LongerSide("better", len(extra), longer=sum(n > 0 for n in extra), equal=sum(n == 0 for n in extra))
 
 
 def freeze(
@@ -228,9 +224,9 @@ def _derive(s: Session, project_id: int, selection: Selection) -> tuple[Project,
 
 def _freeze_rows(preferences: Preferences, prompt: PromptFormat) -> tuple[Rows, UnpairedRows]:
     def origin(row: PreferenceRow | UndesirableReply) -> dict[str, Any]:
-        asked = row.prompt
-        messages = prompt.messages(asked.text, asked.context, asked.extra)
-        by = {"reviewer": row.source.reviewer, "simulated": row.simulated, "synthetic": asked.synthetic}
+        question = row.prompt
+        messages = prompt.messages(question.text, question.context, question.extra)
+        by = {"reviewer": row.source.reviewer, "simulated": row.simulated, "synthetic": question.synthetic}
         return {"prompt": messages, **row.references, **by}
 
     rows: Rows = {split: [] for split in Split}

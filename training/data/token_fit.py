@@ -63,8 +63,7 @@ class Fit:
         are = "is" if len(self.too_long) == 1 else "are"
         return Remark(
             f"{len(self.too_long):,} of {self.rows:,} rows {are} longer than {self.limit:,} tokens, so a training "
-            "would be refused: rows are never cut here. Choose a longest row of at least "
-            f"{self.longest:,} tokens.",
+            f"would be refused: rows are never cut here. Choose a longest row of at least {self.longest:,} tokens.",
             warns=True,
         )
 
@@ -136,25 +135,25 @@ def cut_pieces(text: str, spans: Sequence[tuple[int, int, bool]]) -> tuple[Token
 
     A span is a token's first character, the one after its last, and whether it is special.
     """
-    cut: list[TokenPiece] = []
+    pieces: list[TokenPiece] = []
     place, waiting = 0, 0
     for _, end, special in spans:
         if end > place:
-            cut.append(TokenPiece(text[place:end], special, 1 + waiting))
+            pieces.append(TokenPiece(text[place:end], special, 1 + waiting))
             place, waiting = end, 0
-        elif cut:  # a further token of a character that takes several
-            cut[-1] = replace(cut[-1], tokens=cut[-1].tokens + 1)
+        elif pieces:  # a further token of a character that takes several
+            pieces[-1] = replace(pieces[-1], tokens=pieces[-1].tokens + 1)
         else:
             waiting += 1
     if place < len(text) or waiting:
-        cut.append(TokenPiece(text[place:], False, waiting))
-    return tuple(cut)
+        pieces.append(TokenPiece(text[place:], False, waiting))
+    return tuple(pieces)
 
 
-def join_pieces(cut: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
+def join_pieces(pieces: Sequence[TokenPiece]) -> tuple[TokenPiece, ...]:
     """The same text with neighbouring pieces of ordinary text as one."""
     merged: list[TokenPiece] = []
-    for piece in cut:
+    for piece in pieces:
         if merged and not merged[-1].special and not piece.special:
             merged[-1] = TokenPiece(merged[-1].text + piece.text, False, merged[-1].tokens + piece.tokens)
         else:

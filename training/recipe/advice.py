@@ -53,14 +53,14 @@ class Advice:
     reasons: Mapping[str, Reason]
     """By the knob's name, every one of `training.recipe.recipe.KNOBS`."""
 
-    def changed_knobs(self, used: RecipeValues) -> tuple[str, ...]:
+    def changed_knobs(self, recipe: RecipeValues) -> tuple[str, ...]:
         """Names of the knobs that are set to something else."""
-        return tuple(name for name in KNOBS if getattr(used, name) != getattr(self.values, name))
+        return tuple(name for name in KNOBS if getattr(recipe, name) != getattr(self.values, name))
 
-    def name_recipe(self, used: RecipeValues) -> str:
+    def name_recipe(self, recipe: RecipeValues) -> str:
         """A recipe's name: as advised, or with which changes."""
-        changed = ", ".join(KNOBS[name].label.lower() for name in self.changed_knobs(used))
-        return f"{method_name(used.method)}, {f'with own {changed}' if changed else 'as advised'}"
+        changed = ", ".join(KNOBS[name].label.lower() for name in self.changed_knobs(recipe))
+        return f"{method_name(recipe.method)}, {f'with own {changed}' if changed else 'as advised'}"
 
 
 @dataclass(frozen=True)

@@ -109,11 +109,11 @@ def find_measurement(s: Session, *, project_id: int, base_model_id: int, recipe:
     )
     wanted = (recipe.adapter, recipe.effective_batch_size)
     recipes = ((run, from_row(run.recipe)) for run in runs)
-    alike = (run for run, its in recipes if (its.adapter, its.effective_batch_size) == wanted)
-    return next(filter(None, (_of_run(s, run, recipe) for run in islice(alike, TRIED))), None)
+    alike = (run for run, other in recipes if (other.adapter, other.effective_batch_size) == wanted)
+    return next(filter(None, (_measure_run(s, run, recipe) for run in islice(alike, TRIED))), None)
 
 
-def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measurement | None:
+def _measure_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measurement | None:
     """From the median time between two steps of a training here, which evaluations and pauses do not move."""
     device = read_json(run_folder("training", run.id) / MANIFEST).get("device")
     steps = s.scalars(
@@ -121,13 +121,13 @@ def _of_run(s: Session, run: TrainingRun, recipe: RecipeValues) -> Measurement |
         .where(TrainingStep.training_run_id == run.id, TrainingStep.split == Split.TRAIN)
         .order_by(TrainingStep.step)
     ).all()
-    a_step = seconds_per_step([(step.step, step.seconds) for step in steps if step.seconds is not None])
-    if a_step is None or (device is not None and str(device).startswith("CPU") == has_gpu()):
+    step_seconds = seconds_per_step([(step.step, step.seconds) for step in steps if step.seconds is not None])
+    if step_seconds is None or (device is not None and str(device).startswith("CPU") == has_gpu()):
         return None
     size = snapshot_lengths(run.snapshot)
     return Measurement(
         source=f"from the training of “{run.model_name}” here",
-        seconds_per_row=a_step / min(recipe.effective_batch_size, max(1, size.rows)),
+        seconds_per_row=step_seconds / min(recipe.effective_batch_size, max(1, size.rows)),
         tokens=size.mean,
         memory_mb=run.peak_memory_mb,
     )
@@ -188,7 +188,7 @@ def estimate(
     Args:
         thumbs: replies judged by themselves, which KTO reads beside both replies of each pair.
         parameters: in millions; none where the model does not say, then it is taken for the default one's 135.
-        found: of such a recipe on this machine; none gives a guess from measurements on another.
+        measurement: of such a recipe on this machine; none gives a guess from measurements on another.
         gpu: whether it will run on one: then the reference scores within each step, and a guess says that it is of a
             CPU.
     """
@@ -200,14 +200,10 @@ def estimate(
         machine = "two CPU cores, which a GPU leaves far behind" if gpu else "two CPU cores"
         return Estimate(minutes, memory, f"a guess from another machine ({machine})")
     if measurement.memory_mb is not None:
-        activations = activations_mb(recipe, tokens=size.longest, parameters=parameters)
-        memory = (
-            measurement.memory_mb
-            + activations
-            - activations_mb(recipe, tokens=measurement.tokens, parameters=parameters)
-        )
-    a_row = (size.mean / measurement.tokens if measurement.tokens else 1.0) * measurement.seconds_per_row
-    seconds = FIXED_SECONDS + a_row * _count_rows(recipe, size=size, thumbs=thumbs, gpu=gpu)
+        memory = measurement.memory_mb + activations_mb(recipe, tokens=size.longest, parameters=parameters)
+        memory -= activations_mb(recipe, tokens=measurement.tokens, parameters=parameters)
+    row_seconds = (size.mean / measurement.tokens if measurement.tokens else 1.0) * measurement.seconds_per_row
+    seconds = FIXED_SECONDS + row_seconds * _count_rows(recipe, size=size, thumbs=thumbs, gpu=gpu)
     return Estimate(seconds / 60, memory, measurement.source)
 
 
@@ -234,9 +230,9 @@ def estimate_minutes(
     taken to grow in proportion to it and to the model's size. A busy machine takes up to twice as long, a GPU a small
     part of it.
     """
-    seen = recipe.effective_batch_size * recipe.steps(pairs)
+    rows = recipe.effective_batch_size * recipe.steps(pairs)
     size = millions_of_parameters / 135
-    return (FIXED_SECONDS + size * tokens * (seen * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)) / 60
+    return (FIXED_SECONDS + size * tokens * (rows * SECONDS_PER_TOKEN + pairs * REFERENCE_SECONDS_PER_TOKEN)) / 60
 
 
 def activations_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:

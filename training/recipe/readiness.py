@@ -90,7 +90,7 @@ def load_facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts
         raise NotFound(f"There is no project {project_id}. Choose one from the list.")
     guideline = current_guideline(s, project_id=project_id)
     snapshot = s.get(Snapshot, snapshot_id) if snapshot_id is not None else None
-    judged = _prompted(s, project_id)
+    closed = _prompted_evaluations(s, project_id)
     ranked = select(exists().where(Preference.snapshot_id == snapshot_id, Preference.ranking_id.is_not(None)))
 
     def count(*conditions: ColumnExpressionArgument[bool]) -> int:
@@ -98,8 +98,8 @@ def load_facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts
 
     prompts = Prompt.project_id == project_id
     return Facts(
-        prompted_judged=sum(judged.values()),
-        prompted_open=len(judged) - sum(judged.values()),
+        prompted_judged=sum(closed),
+        prompted_open=len(closed) - sum(closed),
         instructions=bool(project.instructions.strip()),
         guideline=bool(guideline is not None and guideline.text.strip()),
         pairs=snapshot.row_count if snapshot is not None else None,
@@ -111,7 +111,8 @@ def load_facts(s: Session, *, project_id: int, snapshot_id: int | None) -> Facts
     )
 
 
-def _prompted(s: Session, project_id: int) -> dict[int, bool]:
+def _prompted_evaluations(s: Session, project_id: int) -> list[bool]:
+    """Whether each Evaluation in which a model that was only prompted took part is closed."""
     base_model = and_(Responder.kind == ResponderKind.MODEL, ModelVersion.parent_id.is_(None))
     only_prompted = (
         select(Responder.id)
@@ -128,7 +129,7 @@ def _prompted(s: Session, project_id: int) -> dict[int, bool]:
         )
         .distinct()
     )
-    return {evaluation_id: closed_at is not None for evaluation_id, closed_at in evaluations}
+    return [closed_at is not None for _, closed_at in evaluations]
 
 
 def needed_prompts(odds: Odds, *, tie_share: float = 0.0) -> int:
@@ -142,7 +143,7 @@ def readiness_items(
     """Everything to have before a training, in the order in which it is done.
 
     Args:
-        alpha: Krippendorff's, of people's double judgments ``agreed``; none where it cannot be computed.
+        alpha: Krippendorff's, of people's double ``judgments``; none where it cannot be computed.
         odds: the difference that the manager cares about.
         tie_share: of people's verdicts or rankings so far.
     """
@@ -151,7 +152,7 @@ def readiness_items(
         "Task scoped": _scope(facts),
         "Prompts for people routed": _routing(facts),
         "Enough pairs": _pairs(facts),
-        "People agree": _consistency(facts, agreed=judgments, alpha=alpha),
+        "People agree": _consistency(facts, judgments=judgments, alpha=alpha),
         "People's words only": _simulated(facts),
         "Enough held-out prompts": _held_out(facts, odds=odds, tie_share=tie_share),
     }
@@ -189,8 +190,8 @@ def _routing(facts: Facts) -> _Standing:
     if facts.rules:
         sentence = f"{facts.rules} rules leave {facts.routed} prompts to people; none of them is trained on."
         return ReadinessState.DONE, sentence, page
-    some = "If some prompts are for people only (complaints, the law), say which."
-    return ReadinessState.NOT_NEEDED, f"No rule, so models answer everything. {some}", page
+    hint = "If some prompts are for people only (complaints, the law), say which."
+    return ReadinessState.NOT_NEEDED, f"No rule, so models answer everything. {hint}", page
 
 
 def _pairs(facts: Facts) -> _Standing:
@@ -204,16 +205,16 @@ def _pairs(facts: Facts) -> _Standing:
     return ReadinessState.NOT_YET, sentence, page
 
 
-def _consistency(facts: Facts, *, agreed: DoubleJudgments, alpha: float | None) -> _Standing:
+def _consistency(facts: Facts, *, judgments: DoubleJudgments, alpha: float | None) -> _Standing:
     page = ("pages/review_progress.py", "Progress")
     if facts.corrections_alone:
         sentence = "Every pair is a correction over what it corrects, so there is nothing to agree on."
         return ReadinessState.NOT_NEEDED, sentence, page
-    if agreed.share is None or agreed.pairs < FEW_REPEATS:
-        few = f"{agreed.pairs} of {FEW_REPEATS} double judgments"
+    if judgments.share is None or judgments.pairs < FEW_REPEATS:
+        few = f"{judgments.pairs} of {FEW_REPEATS} double judgments"
         return ReadinessState.NOT_YET, f"{few}: let two people rank a share of the pairs to know.", page
-    sentence = agreed.sentence
-    if agreed.share >= LOW_AGREEMENT and (alpha is None or alpha >= LOW_ALPHA):
+    sentence = judgments.sentence
+    if judgments.share >= LOW_AGREEMENT and (alpha is None or alpha >= LOW_ALPHA):
         return ReadinessState.DONE, f"{sentence}.", page
     sentence += f", and {LOW_AGREEMENT:.0%} is the least: sharpen the guideline and settle contested pairs first."
     return ReadinessState.NOT_YET, sentence, ("pages/decide_conflicts.py", "Decide")
@@ -236,8 +237,8 @@ def _held_out(facts: Facts, *, odds: Odds, tie_share: float) -> _Standing:
         return ReadinessState.NOT_YET, f"None, so no model can be judged blind; {needed}.", page
     if facts.held_out >= takes:
         return ReadinessState.DONE, f"{facts.held_out} held out; to show {needed}.", page
-    seen = [each.label for each in DIFFERENCES if facts.held_out >= needed_prompts(each, tie_share=tie_share)]
-    shown = f"they show {seen[-1]}" if seen else "not even 2:1 would show reliably"
+    labels = [other.label for other in DIFFERENCES if facts.held_out >= needed_prompts(other, tie_share=tie_share)]
+    shown = f"they show {labels[-1]}" if labels else "not even 2:1 would show reliably"
     sentence = (
         f"{facts.held_out} held out, and to show {needed}: {shown}. Import more, or let several people judge each."
     )

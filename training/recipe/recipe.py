@@ -88,7 +88,7 @@ class Knob:
     """Why its default is right, where the advice has nothing more to say; a text has the knob's own source."""
     group: KnobGroup = KnobGroup.MORE
     minimum: float = 0
-    """Of a number; ``above`` says that it has to be more than that, ``empty`` that it may be left out."""
+    """Of a number; ``exclusive`` says that it has to be more than that, ``optional`` that it may be left out."""
     exclusive: bool = False
     optional: bool = False
     options: Mapping[Any, Option] = field(default_factory=dict)
@@ -101,9 +101,8 @@ class Knob:
     @property
     def reason(self) -> Reason:
         """Of its default."""
-        return (
-            self.default_reason if isinstance(self.default_reason, Reason) else Reason(self.default_reason, self.source)
-        )
+        reason = self.default_reason
+        return reason if isinstance(reason, Reason) else Reason(reason, self.source)
 
     @property
     def allowed(self) -> str:

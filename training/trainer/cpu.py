@@ -56,13 +56,13 @@ def score_replies_only() -> None:
     """
     from trl.trainer import utils
 
-    scores_replies_only: Any = getattr(utils, "_use_triton", None)
-    if REPLIES_ONLY and scores_replies_only is not None and not hasattr(scores_replies_only, "on_gpu"):
+    use_triton: Any = getattr(utils, "_use_triton", None)
+    if REPLIES_ONLY and use_triton is not None and not hasattr(use_triton, "on_gpu"):
 
         def on_cpu_too(device: Any) -> bool:
-            return device.type == "cpu" or bool(scores_replies_only(device))
+            return device.type == "cpu" or bool(use_triton(device))
 
-        on_cpu_too.on_gpu = scores_replies_only  # type: ignore[attr-defined]
+        on_cpu_too.on_gpu = use_triton  # type: ignore[attr-defined]
         setattr(utils, "_use_triton", on_cpu_too)  # noqa: B010
 
 
@@ -204,7 +204,7 @@ def lay_out_pairs(ids: Any, mask: Any) -> PairLayout:
     positions = torch.where(second, place - chosen[:, None] + common[:, None], place)
     exists = place < whole[:, None]
     source = torch.where(exists, positions, 0)
-    laid = torch.where(second, ids[pairs:].gather(1, source), ids[:pairs].gather(1, source))
+    pair_ids = torch.where(second, ids[pairs:].gather(1, source), ids[:pairs].gather(1, source))
 
     before = place[:, :, None] >= place[:, None, :]
     of_chosen_alone = ((place >= common[:, None]) & ~second)[:, None, :]
@@ -215,7 +215,7 @@ def lay_out_pairs(ids: Any, mask: Any) -> PairLayout:
     in_rejected = torch.where(column < common[:, None], column, column - common[:, None] + chosen[:, None])
     places = torch.cat([column.expand(pairs, longest), in_rejected])
     return PairLayout(
-        ids=torch.where(exists, laid, 0),
+        ids=torch.where(exists, pair_ids, 0),
         positions=torch.where(exists, positions, 0),
         may_see=may_see[:, None],
         places=torch.where(mask.bool(), places, 0),
@@ -267,14 +267,14 @@ class SharedPrompt:
     def _one_pass(self, ids: Any, mask: Any, more: dict[str, Any]) -> Any:
         import torch
 
-        laid = lay_out_pairs(ids, mask)
+        layout = lay_out_pairs(ids, mask)
         dtype = self._backbone.get_input_embeddings().weight.dtype
-        unseen = torch.zeros(laid.may_see.shape, dtype=dtype, device=ids.device)
-        unseen.masked_fill_(~laid.may_see, torch.finfo(dtype).min)
-        seen = self._as_ever(input_ids=laid.ids, attention_mask=unseen, position_ids=laid.positions, **more)
-        rows = torch.arange(laid.ids.shape[0], device=ids.device).repeat(2)
-        seen.last_hidden_state = seen.last_hidden_state[rows[:, None], laid.places]
-        return seen
+        bias = torch.zeros(layout.may_see.shape, dtype=dtype, device=ids.device)
+        bias.masked_fill_(~layout.may_see, torch.finfo(dtype).min)
+        output = self._as_ever(input_ids=layout.ids, attention_mask=bias, position_ids=layout.positions, **more)
+        rows = torch.arange(layout.ids.shape[0], device=ids.device).repeat(2)
+        output.last_hidden_state = output.last_hidden_state[rows[:, None], layout.places]
+        return output
 
     def _agrees(self, ids: Any, mask: Any, more: dict[str, Any]) -> bool:
         import torch
@@ -328,35 +328,35 @@ CHUNK = 8
 """Rows that are scored between two writes: the most that is lost when the process dies."""
 
 
-def with_precomputed_reference(trainer_class: Any, scores: ReferenceScores, told: Callable[[int], None]) -> Any:
+def with_precomputed_reference(trainer_class: Any, scores: ReferenceScores, on_progress: Callable[[int], None]) -> Any:
     """TRL's DPO trainer, asking ``scores`` before it lets the reference model score a row.
 
     The one method that is replaced is TRL's own, so a version of TRL without it scores every row, as always.
-    ``told`` gets the number of scored rows, those of data sets before included.
+    ``on_progress`` gets the number of scored rows, those of data sets before included.
     """
     if not PRECOMPUTED_REFERENCE:
         return trainer_class
 
-    class KeptReference(trainer_class):  # type: ignore[misc]
+    class PrecomputedReference(trainer_class):  # type: ignore[misc]
         before = 0
 
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             columns = ("ref_chosen_logps", "ref_rejected_logps")
-            rows = [row_key(row) for row in dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])]
-            missing = [number for number, row in enumerate(rows) if scores.get(row) is None]
+            keys = [row_key(row) for row in dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"])]
+            missing = [number for number, key in enumerate(keys) if scores.get(key) is None]
             for start in range(0, len(missing), CHUNK):
-                told(self.before + len(rows) - len(missing) + start)
-                some = missing[start : start + CHUNK]
-                scored = super()._precompute_ref_logps(dataset.select(some), name, batch_size)
+                on_progress(self.before + len(keys) - len(missing) + start)
+                chunk = missing[start : start + CHUNK]
+                scored = super()._precompute_ref_logps(dataset.select(chunk), name, batch_size)
                 values = zip(*(list(scored[column]) for column in columns), strict=True)
-                scores.add({rows[number]: pair for number, pair in zip(some, values, strict=True)})
-            self.before += len(rows)
-            told(self.before)
+                scores.add({keys[number]: pair for number, pair in zip(chunk, values, strict=True)})
+            self.before += len(keys)
+            on_progress(self.before)
             for place, column in enumerate(columns):
-                dataset = dataset.add_column(column, [(scores.get(row) or [])[place] for row in rows])
+                dataset = dataset.add_column(column, [(scores.get(key) or [])[place] for key in keys])
             return dataset
 
-    return KeptReference
+    return PrecomputedReference
 
 
 ROOM = 1.5
@@ -404,11 +404,11 @@ def longest_first(order: Sequence[int], lengths: Sequence[int], *, seen: int) ->
 
     ``lengths`` are in tokens, by the numbers of rows that ``order`` has.
     """
-    moved = list(order)
-    if LONGEST_FIRST and moved:
-        place = max(range(min(seen, len(moved))), key=lambda at: lengths[moved[at]])
-        moved[0], moved[place] = moved[place], moved[0]
-    return moved
+    rows = list(order)
+    if LONGEST_FIRST and rows:
+        place = max(range(min(seen, len(rows))), key=lambda at: lengths[rows[at]])
+        rows[0], rows[place] = rows[place], rows[0]
+    return rows
 
 
 class LongestFirstSampler:

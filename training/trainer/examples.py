@@ -30,7 +30,8 @@ def examples(method: Method, rows: Sequence[FrozenRow], thumbs: Sequence[Unpaire
     """The examples that a method makes of one split's rows; KTO reads the thumbs, too."""
     if method is Method.KTO:
         singles = [
-            TrainingExample(it.prompt_id, it.prompt, (it.completion,), it.label) for it in unpaired_rows(rows, thumbs)
+            TrainingExample(row.prompt_id, row.prompt, (row.completion,), row.label)
+            for row in unpaired_rows(rows, thumbs)
         ]
         # mixed by hash: KTO goes through them in this order, and a batch of one label only estimates nothing
         return sorted(singles, key=lambda example: hashlib.sha256("\n".join(example.contents).encode()).hexdigest())

@@ -73,12 +73,12 @@ def check_rows(rows: Sequence[EncodedRow], *, tokenizer: Any, stop_ids: Collecti
             )
 
 
-def check_trainer_rows(rows: Sequence[EncodedRow], seen: Sequence[tuple[list[int], ...]]) -> None:
+def check_trainer_rows(rows: Sequence[EncodedRow], trainer_rows: Sequence[tuple[list[int], ...]]) -> None:
     """The trainer's rows, each a prompt and its replies, are ours, token by token: none dropped, none shortened."""
-    if [(row.prompt, *row.replies) for row in rows] != list(seen):
+    if [(row.prompt, *row.replies) for row in rows] != list(trainer_rows):
         raise TrainingFailed(
-            f"The trainer would see {len(seen)} rows that are not the {len(rows)} rows of the snapshot. Nothing was "
-            "trained. Install the versions of requirements/constraints.txt, which are known to agree."
+            f"The trainer would see {len(trainer_rows)} rows that are not the {len(rows)} rows of the snapshot. "
+            "Nothing was trained. Install the versions of requirements/constraints.txt, which are known to agree."
         )
 
 

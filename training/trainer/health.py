@@ -138,7 +138,7 @@ def _check_length(samples: Sequence[SampleReport], at: int) -> Finding:
     base, now = _mean_tokens(samples, 0), _mean_tokens(samples, at)
     if not base or now is None or SHORTER * base <= now <= LONGER * base:
         return None
-    earlier = _mean_tokens(samples, max((reply.step for reply in samples if 0 < reply.step < at), default=-1))
+    earlier = _mean_tokens(samples, max((sample.step for sample in samples if 0 < sample.step < at), default=-1))
     again = earlier is not None and not SHORTER * base <= earlier <= LONGER * base
     word = "under half" if now < base else "over twice"
     return (
@@ -150,14 +150,14 @@ def _check_length(samples: Sequence[SampleReport], at: int) -> Finding:
 
 
 def _mean_tokens(samples: Sequence[SampleReport], step: int) -> float | None:
-    tokens = [reply.tokens for reply in samples if reply.step == step]
+    tokens = [sample.tokens for sample in samples if sample.step == step]
     return fmean(tokens) if tokens else None
 
 
 def _check_repetition(samples: Sequence[SampleReport], at: int) -> Finding:
-    base = {reply.place: repetition_share(reply.reply) for reply in samples if reply.step == 0}
-    now = [reply for reply in samples if reply.step == at]
-    worse = [reply for reply in now if repetition_share(reply.reply) > REPEATED >= base.get(reply.place, 0)]
+    base = {sample.place: repetition_share(sample.reply) for sample in samples if sample.step == 0}
+    now = [sample for sample in samples if sample.step == at]
+    worse = [sample for sample in now if repetition_share(sample.reply) > REPEATED >= base.get(sample.place, 0)]
     if not worse:
         return None
     return (
@@ -170,6 +170,6 @@ def _check_repetition(samples: Sequence[SampleReport], at: int) -> Finding:
 
 def repetition_share(text: str, words: int = 4) -> float:
     """Share of a text's sequences of so many words that came before in it, in [0, 1]; 0 for a short one."""
-    said = text.lower().split()
-    runs = list(zip(*(said[start:] for start in range(words)), strict=False))
-    return 1 - len(set(runs)) / len(runs) if len(runs) > words else 0.0
+    text_words = text.lower().split()
+    sequences = list(zip(*(text_words[start:] for start in range(words)), strict=False))
+    return 1 - len(set(sequences)) / len(sequences) if len(sequences) > words else 0.0

@@ -47,10 +47,10 @@ def load_samples(s: Session, *, run_id: int) -> tuple[PromptSamples, ...]:
         .where(TrainingSample.training_run_id == run_id)
         .order_by(TrainingSample.place, TrainingSample.step)
     ).all()
-    replies = {prompt: tuple(reply for reply, asked in rows if asked is prompt) for _, prompt in rows}
+    by_prompt = {prompt: tuple(sample for sample, other in rows if other is prompt) for _, prompt in rows}
     return tuple(
-        PromptSamples(mine[0].place, prompt.text, prompt.context, prompt.synthetic, mine)
-        for prompt, mine in replies.items()
+        PromptSamples(samples[0].place, prompt.text, prompt.context, prompt.synthetic, samples)
+        for prompt, samples in by_prompt.items()
     )
 
 
@@ -63,10 +63,10 @@ def load_warnings(s: Session, *, run_id: int) -> Sequence[TrainingWarning]:
 def minutes_left(run: TrainingRun, steps: Sequence[TrainingStep]) -> float | None:
     """From the steps so far; none where the run has ended or has taken too few."""
     times = [(step.step, step.seconds) for step in steps if step.split is Split.TRAIN and step.seconds is not None]
-    a_step = seconds_per_step(times)
-    if run.status.ended or a_step is None or not run.total:
+    step_seconds = seconds_per_step(times)
+    if run.status.ended or step_seconds is None or not run.total:
         return None
-    return max(0, run.total - times[-1][0]) * a_step / 60
+    return max(0, run.total - times[-1][0]) * step_seconds / 60
 
 
 @dataclass(frozen=True)

@@ -32,16 +32,16 @@ SIMPO_GAMMA = 0.5
 ExamplesBySplit = Mapping[Split, Sequence[TrainingExample]]
 
 
-def expected_first_loss(given: RunInput) -> float | None:
+def expected_first_loss(run_input: RunInput) -> float | None:
     """The loss of a model that is its own reference; none where it has a part that rewards do not fix."""
-    if given.method is not Method.DPO or given.rpo_alpha:
+    if run_input.method is not Method.DPO or run_input.rpo_alpha:
         return None
-    return {Loss.IPO: 1 / (4 * given.beta**2), Loss.APO_ZERO: 1.0}.get(given.loss, math.log(2))
+    return {Loss.IPO: 1 / (4 * run_input.beta**2), Loss.APO_ZERO: 1.0}.get(run_input.loss, math.log(2))
 
 
 def make_trainer(
     run: RunFolder,
-    given: RunInput,
+    run_input: RunInput,
     rows: ExamplesBySplit,
     encoded: Mapping[Split, Sequence[EncodedRow]],
     *,
@@ -49,7 +49,7 @@ def make_trainer(
     model: Any,
     reference: Any,
     callbacks: Sequence[Any],
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Any:
     """The trainer, ready to train. Raises `TrainingFailed` where it would see other rows than ours.
 
@@ -57,91 +57,91 @@ def make_trainer(
 
     Args:
         reference: model to hold the trained one to; none for the one that the training starts from.
-        told: gets the number of rows that the reference model has scored.
+        on_progress: gets the number of rows that the reference model has scored.
     """
-    trainer_class, config_class, more = _trl_classes(given, told=told)
-    in_one_pass = given.method is Method.DPO and processes() == 1 and not has_cuda()  # elsewhere nobody has measured it
+    trainer_class, config_class, more = _trl_classes(run_input, on_progress=on_progress)
+    in_one_pass = run_input.method is Method.DPO and processes() == 1 and not has_cuda()  # not measured elsewhere
     lengths = [row.tokens if in_one_pass else row.length for row in encoded[Split.TRAIN]]
-    seen = given.steps(len(lengths)) * given.effective_batch_size
-    if given.method is Method.KTO:  # goes through its rows as they stand, for each is paired with its neighbours
+    seen = run_input.steps(len(lengths)) * run_input.effective_batch_size
+    if run_input.method is Method.KTO:  # goes through its rows as they stand, for each is paired with its neighbours
         order = longest_first(range(len(lengths)), lengths, seen=seen)
         rows = {**rows, Split.TRAIN: [rows[Split.TRAIN][place] for place in order]}
         encoded = {**encoded, Split.TRAIN: [encoded[Split.TRAIN][place] for place in order]}
     else:
         trainer_class = with_longest_first(trainer_class, lengths, seen=seen)
     if in_one_pass:
-        trainer_class = with_shared_prompts(trainer_class, [each for each in (model, reference) if each is not None])
+        trainer_class = with_shared_prompts(trainer_class, [model] if reference is None else [model, reference])
     trainer = trainer_class(
         model=model,
-        args=config_class(**_common_settings(run, given, rows), **more),
-        train_dataset=_dataset(run, given.method, rows, Split.TRAIN),
-        eval_dataset=_dataset(run, given.method, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
+        args=config_class(**_common_settings(run, run_input, rows), **more),
+        train_dataset=_dataset(run, run_input.method, rows, Split.TRAIN),
+        eval_dataset=_dataset(run, run_input.method, rows, Split.VALIDATION) if rows[Split.VALIDATION] else None,
         processing_class=tokenizer,
-        peft_config=lora_config(given),
+        peft_config=lora_config(run_input),
         callbacks=list(callbacks),
-        **({"ref_model": reference} if given.method in WITH_REFERENCE and reference is not None else {}),
+        **({"ref_model": reference} if run_input.method in WITH_REFERENCE and reference is not None else {}),
     )
-    if given.method in EXPERIMENTAL:
+    if run_input.method in EXPERIMENTAL:
         # these tokenize in a way of their own, with a second end of turn after ours; so they get our tokens
         trainer.train_dataset = _token_dataset(encoded[Split.TRAIN])
         trainer.eval_dataset = _token_dataset(encoded[Split.VALIDATION]) if encoded[Split.VALIDATION] else None
     else:
         for split, dataset in ((Split.TRAIN, trainer.train_dataset), (Split.VALIDATION, trainer.eval_dataset or ())):
-            check_trainer_rows(encoded[split], [_trainer_row(given.method, row) for row in dataset])
+            check_trainer_rows(encoded[split], [_trainer_row(run_input.method, row) for row in dataset])
     return trainer
 
 
-def _trl_classes(given: RunInput, *, told: Callable[[int], None]) -> tuple[Any, Any, dict[str, Any]]:
+def _trl_classes(run_input: RunInput, *, on_progress: Callable[[int], None]) -> tuple[Any, Any, dict[str, Any]]:
     """Trainer class, configuration class, and what only this method's configuration has."""
-    if given.method is Method.SFT:
+    if run_input.method is Method.SFT:
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
 
         return SFTTrainer, SFTConfig, {"packing": False, "completion_only_loss": True}
-    if given.method is Method.KTO:
+    if run_input.method is Method.KTO:
         from trl.trainer.kto_config import KTOConfig
         from trl.trainer.kto_trainer import KTOTrainer
 
         return KTOTrainer, KTOConfig, {"train_sampling_strategy": "sequential"}
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    if given.method is Method.ORPO:
+    if run_input.method is Method.ORPO:
         from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
         return ORPOTrainer, ORPOConfig, {"remove_unused_columns": False}
-    if given.method is Method.SIMPO:
+    if run_input.method is Method.SIMPO:
         from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-        more = {"loss_type": "simpo", "simpo_gamma": SIMPO_GAMMA * given.beta, "cpo_alpha": given.rpo_alpha}
+        more = {"loss_type": "simpo", "simpo_gamma": SIMPO_GAMMA * run_input.beta, "cpo_alpha": run_input.rpo_alpha}
         return CPOTrainer, CPOConfig, {**more, "remove_unused_columns": False}
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
     beforehand = not has_cuda()
-    # several processes share the scoring out among them, as TRL does it
-    keeping = beforehand and processes() == 1
-    trainer = with_precomputed_reference(DPOTrainer, _reference_scores(given), told) if keeping else DPOTrainer
-    losses = {given.loss.value.lower(): 1.0} | ({"sft": given.rpo_alpha} if given.rpo_alpha else {})
+    trainer_class = DPOTrainer
+    if beforehand and processes() == 1:  # several processes share the scoring out among them, as TRL does it
+        trainer_class = with_precomputed_reference(DPOTrainer, _reference_scores(run_input), on_progress)
+    losses = {run_input.loss.value.lower(): 1.0} | ({"sft": run_input.rpo_alpha} if run_input.rpo_alpha else {})
     # On a GPU batches are padded otherwise in the pass beforehand, and bfloat16 would not give the same numbers.
     more = {"precompute_ref_log_probs": beforehand}
-    return trainer, DPOConfig, {"loss_type": list(losses), "loss_weights": list(losses.values()), **more}
+    return trainer_class, DPOConfig, {"loss_type": list(losses), "loss_weights": list(losses.values()), **more}
 
 
-def _common_settings(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
+def _common_settings(run: RunFolder, run_input: RunInput, rows: ExamplesBySplit) -> dict[str, Any]:
     import torch
 
     gpu = has_cuda()
-    steps = given.steps(len(rows[Split.TRAIN]))
+    steps = run_input.steps(len(rows[Split.TRAIN]))
     # KTO: at least two at once, for its KL term is estimated from replies to the other prompts of the batch
-    least = 2 if given.method is Method.KTO else 1
-    share = given.effective_batch_size // processes()  # rows of a step that are this process's
+    least = 2 if run_input.method is Method.KTO else 1
+    share = run_input.effective_batch_size // processes()  # rows of a step that are this process's
     sizes = [n for n in ((4, 2, 1) if gpu else (1, 2)) if n >= least and share % n == 0]
     at_once = sizes[0] if sizes else max(least, share)
-    evaluated = bool(rows[Split.VALIDATION]) and given.evaluation_count > 0
-    return given.trl_arguments() | {
+    evaluated = bool(rows[Split.VALIDATION]) and run_input.evaluation_count > 0
+    return run_input.trl_arguments() | {
         "output_dir": str(run.checkpoints),
         "lr_scheduler_type": "cosine",
         "max_steps": steps,
-        "data_seed": given.seed,
+        "data_seed": run_input.seed,
         "per_device_train_batch_size": at_once,
         "per_device_eval_batch_size": at_once,
         "gradient_accumulation_steps": max(1, share // at_once),
@@ -152,12 +152,12 @@ def _common_settings(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> 
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # it would show the mean of earlier losses in place of a NaN
         "eval_strategy": "steps" if evaluated else "no",
-        "eval_steps": max(1, math.ceil(steps / given.evaluation_count)) if evaluated else None,
+        "eval_steps": max(1, math.ceil(steps / run_input.evaluation_count)) if evaluated else None,
         "save_strategy": "steps",
-        "save_steps": given.save_every,
+        "save_steps": run_input.save_every,
         "save_total_limit": CHECKPOINTS_KEPT,
         "save_only_model": False,
-        "report_to": given.tracker,
+        "report_to": run_input.tracker,
         "run_name": run.path.name,
         "project": "pickwell",
         "trackio_space_id": None,  # transformers' own would send everything to the hub
@@ -166,17 +166,17 @@ def _common_settings(run: RunFolder, given: RunInput, rows: ExamplesBySplit) -> 
     }
 
 
-def _reference_scores(given: RunInput) -> ReferenceScores:
+def _reference_scores(run_input: RunInput) -> ReferenceScores:
     """Where the reference's log-probabilities are kept, for all that decides them."""
-    location = given.reference_model or given.base_model
+    location = run_input.reference_model or run_input.base_model
     # where the hub's cache cannot tell the commit, no other training may rely on what this one finds
     weights = f"{location}@{hub_revision(location) or uuid4()}" if is_hub_id(location) else hash_weights(Path(location))
     # another reference than the model in training is loaded whole
-    precision = "QLORA" if given.adapter is Adapter.QLORA and given.reference_model is None else "float32"
+    precision = "QLORA" if run_input.adapter is Adapter.QLORA and run_input.reference_model is None else "float32"
     file = Path(location) / "config.json"
     config = file_sha256(file) if file.is_file() else None
-    model = {"weights": weights, "config": config, "template": given.template_hash, "precision": precision}
-    return ReferenceScores(Path(given.kept or "."), model=model)
+    model = {"weights": weights, "config": config, "template": run_input.template_hash, "precision": precision}
+    return ReferenceScores(Path(run_input.kept or "."), model=model)
 
 
 def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split) -> Any:
@@ -188,17 +188,17 @@ def _dataset(run: RunFolder, method: Method, rows: ExamplesBySplit, split: Split
     examples = rows[split]
     names = ("chosen", "rejected") if examples and len(examples[0].replies) == 2 else ("completion",)
     data: dict[str, Any] = {"prompt": [example.prompt for example in examples]}
-    data |= {name: [example.replies[place] for example in examples] for place, name in enumerate(names)}
+    data |= {name: [example.replies[side] for example in examples] for side, name in enumerate(names)}
     features: dict[str, Any] = dict.fromkeys(data, message)
     if method is Method.KTO:
         data["label"], features["label"] = [example.label for example in examples], Value("bool")
-    place = run.checkpoints / split.value.lower()
+    folder = run.checkpoints / split.value.lower()
     if is_first():
-        shutil.rmtree(place, ignore_errors=True)
-        Dataset.from_dict(data, features=Features(features)).save_to_disk(str(place))
+        shutil.rmtree(folder, ignore_errors=True)
+        Dataset.from_dict(data, features=Features(features)).save_to_disk(str(folder))
     if processes() > 1:
         PartialState().wait_for_everyone()
-    return load_from_disk(str(place))
+    return load_from_disk(str(folder))
 
 
 def _token_dataset(rows: Sequence[EncodedRow]) -> Any:

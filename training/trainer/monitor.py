@@ -92,7 +92,7 @@ class Monitor:
     def __init__(
         self,
         run: RunFolder,
-        given: RunInput,
+        run_input: RunInput,
         listener: Listener,
         *,
         tokenizer: Any,
@@ -102,9 +102,9 @@ class Monitor:
     ) -> None:
         self.trainer: Any = None
         self.problem: Exception | None = None
-        """Raised by the listener; the training ends with a checkpoint and then raises it."""
+        """Raised by the listener, or a request to stop; the training ends with a checkpoint and then raises it."""
         self.stopped: str | None = None
-        self._run, self._given, self._listener = run, given, listener
+        self._run, self._run_input, self._listener = run, run_input, listener
         self._tokenizer, self._prompts = tokenizer, prompts
         self._first_loss, self._own_reference = first_loss, own_reference
         self._history = run.read(StepReport)
@@ -150,7 +150,7 @@ class Monitor:
     def take_log(self, logs: dict[str, float], *, step: int, steps: int) -> None:
         """Check a log of the trainer and report it."""
         check_finite(logs, step=step)
-        if step == 1 and "loss" in logs and self._given.method in WITH_REFERENCE:
+        if step == 1 and "loss" in logs and self._run_input.method in WITH_REFERENCE:
             check_first_step(logs, expected_loss=self._first_loss, own_reference=self._own_reference)
         seconds = round(time.monotonic() - self._began, 1)
         report = StepReport.of(logs | self._speed(logs), step=step, steps=steps, seconds=seconds)
@@ -171,13 +171,13 @@ class Monitor:
     def judge(self, model: Any, *, step: int, steps: int) -> None:
         """After an evaluation: write sample replies, check everything, and keep the model if it is the best."""
         self.try_out(model, step=step)
-        with_reference, beta = self._given.method in WITH_REFERENCE, self._given.beta
+        with_reference, beta = self._run_input.method in WITH_REFERENCE, self._run_input.beta
         warnings = check_health(self._history, self._samples, at=step, with_reference=with_reference, beta=beta)
         for warning in warnings:
             if (warning.step, warning.kind) not in self._warned:
                 self._warned.add((warning.step, warning.kind))
                 self._pass_on(self._listener.report, warning)
-        if self._given.stop_early and step < steps:
+        if self._run_input.stop_early and step < steps:
             self.stopped = next((warning.sentence for warning in warnings if warning.stops), None)
         losses = [report.loss for report in self._history if report.split is Split.VALIDATION and report.step == step]
         if losses:
@@ -210,18 +210,18 @@ class Monitor:
 
     def try_out(self, model: Any, *, step: int) -> None:
         """Sample replies to the fixed prompts, always the likeliest words, so that only the model makes a change."""
-        if not self._prompts or not self._given.sample_tokens or not self._given.evaluation_count:
+        if not self._prompts or not self._run_input.sample_tokens or not self._run_input.evaluation_count:
             return
         self._pass_on(self._listener.stage, "Writing sample replies")
         model = self.trainer.accelerator.unwrap_model(model)
-        replies = sample_replies(model, self._tokenizer, self._prompts, most=self._given.sample_tokens)
+        replies = sample_replies(model, self._tokenizer, self._prompts, max_tokens=self._run_input.sample_tokens)
         for place, (prompt, reply) in enumerate(zip(self._prompts, replies, strict=True), start=1):
             report = SampleReport(step, place, prompt.prompt_id, *reply)
             self._samples.append(report)
             self._pass_on(self._listener.report, report)
         self._pass_on(self._listener.stage, "Training")
 
-    def _pass_on(self, listener: Callable[[Any], None], message: object) -> None:
+    def _pass_on(self, receive: Callable[[Any], None], message: object) -> None:
         """Pass it to the listener; what that raises is raised once a checkpoint is saved.
 
         What belongs to the saved step is passed on even after a request to stop: no resume would repeat it.
@@ -229,7 +229,7 @@ class Monitor:
         if self.problem is not None and not isinstance(self.problem, Interrupted):
             return
         try:
-            listener(message)
+            receive(message)
         except OSError:  # the folder itself cannot be written: nothing could be saved either
             raise
         except Exception as problem:
@@ -239,7 +239,7 @@ class Monitor:
 
 
 def sample_replies(
-    model: Any, tokenizer: Any, prompts: Sequence[TrainingExample], *, most: int
+    model: Any, tokenizer: Any, prompts: Sequence[TrainingExample], *, max_tokens: int
 ) -> list[tuple[str, int, bool]]:
     """Of each prompt the model's likeliest reply: text, tokens, and whether it came to its end by itself.
 
@@ -257,10 +257,10 @@ def sample_replies(
     model.eval()
     try:
         with torch.no_grad(), merged_adapters(model):
-            written = model.generate(
+            outputs = model.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                max_new_tokens=most,
+                max_new_tokens=max_tokens,
                 do_sample=False,
                 temperature=None,
                 top_p=None,
@@ -272,7 +272,7 @@ def sample_replies(
     finally:
         model.train(was_training)
     replies = []
-    for row in written[:, longest:].tolist():
+    for row in outputs[:, longest:].tolist():
         end = next((place for place, token in enumerate(row) if token in stops), None)
         kept = row if end is None else row[:end]
         replies.append((tokenizer.decode(kept, skip_special_tokens=True).strip(), len(kept), end is not None))

@@ -59,27 +59,27 @@ class NullListener:
         """Nothing."""
 
 
-def train_in_processes(progress: Progress, given: RunInput, *, module: str = "jobs.child") -> None:
-    """Train as the run's folder says in ``given.processes`` processes of this attempt, by the ``module`` that it is.
+def train_in_processes(progress: Progress, run_input: RunInput, *, module: str = "jobs.child") -> None:
+    """Train as the run's folder says in as many processes of this attempt as it wants, by the ``module`` that it is.
 
     Raises `TrainingFailed` where they end without a word in the run's row, and `jobs.progress.RunLost` where with one.
     """
     gpus, cores = count_gpus(), os.cpu_count() or 1
-    check_resources(given, gpus=gpus, cores=cores)
+    check_resources(run_input, gpus=gpus, cores=cores)
     config = progress.folder / CONFIG
-    write_json(config, accelerate_config(processes=given.processes, gpus=gpus))
+    write_json(config, accelerate_config(processes=run_input.processes, gpus=gpus))
     attempt = (progress.kind, str(progress.run_id), str(progress.attempt))
-    command = accelerate_command(config, module, *attempt, threads=max(1, cores // given.processes))
+    command = accelerate_command(config, module, *attempt, threads=max(1, cores // run_input.processes))
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     sys.stdout.flush()
-    ended = subprocess.run(tied(command, by=signal.SIGKILL), cwd=ROOT, env=os.environ | {"PYTHONPATH": path})
-    if ended.returncode == 0:
+    launcher = subprocess.run(tied(command, by=signal.SIGKILL), cwd=ROOT, env=os.environ | {"PYTHONPATH": path})
+    if launcher.returncode == 0:
         return
     with session() as s:
         progress.guard(s)
     tail = log_tail(progress.kind, progress.run_id, kilobytes=16).partition(LAUNCHER_SPEAKS)[0]
-    killed = ended.returncode < 0 or "SIGKILL" in log_tail(progress.kind, progress.run_id)
-    raise TrainingFailed(why(-signal.SIGKILL if killed else ended.returncode, tail[-4096:]))
+    killed = launcher.returncode < 0 or "SIGKILL" in log_tail(progress.kind, progress.run_id)
+    raise TrainingFailed(why(-signal.SIGKILL if killed else launcher.returncode, tail[-4096:]))
 
 
 def count_gpus() -> int:
@@ -89,24 +89,25 @@ def count_gpus() -> int:
     return int(torch.cuda.device_count())
 
 
-def check_resources(given: RunInput, *, gpus: int, cores: int) -> None:
+def check_resources(run_input: RunInput, *, gpus: int, cores: int) -> None:
     """Raise `TrainingFailed` where the recipe asks for more processes than there are GPUs or cores, or uneven rows."""
-    there, what = (gpus, "GPU") if gpus else (cores, "core")
-    if given.processes > there:
+    limit, unit = (gpus, "GPU") if gpus else (cores, "core")
+    if run_input.processes > limit:
         raise TrainingFailed(
-            f"The recipe wants {given.processes} processes and there {'is' if there == 1 else 'are'} {there} "
-            f"{what}{'' if there == 1 else 's'}. Choose a recipe with at most {there}, or train on a larger machine."
+            f"The recipe wants {run_input.processes} processes and there {'is' if limit == 1 else 'are'} {limit} "
+            f"{unit}{'' if limit == 1 else 's'}. Choose a recipe with at most {limit}, or train on a larger machine."
         )
-    if given.effective_batch_size % given.processes:
+    if run_input.effective_batch_size % run_input.processes:
         raise TrainingFailed(
-            f"{given.effective_batch_size} rows per step cannot be shared out evenly among {given.processes} "
-            f"processes. Choose a multiple of {given.processes}."
+            f"{run_input.effective_batch_size} rows per step cannot be shared out evenly among {run_input.processes} "
+            f"processes. Choose a multiple of {run_input.processes}."
         )
-    if given.method is Method.KTO and given.effective_batch_size < 2 * given.processes:
+    if run_input.method is Method.KTO and run_input.effective_batch_size < 2 * run_input.processes:
         raise TrainingFailed(
-            f"KTO needs at least two rows at once in each process: choose {2 * given.processes} rows per step or more."
+            f"KTO needs at least two rows at once in each process: choose {2 * run_input.processes} rows per step or "
+            "more."
         )
-    if given.sft_epochs and given.processes > 1:
+    if run_input.sft_epochs and run_input.processes > 1:
         raise TrainingFailed(
             "A supervised stage before the other one runs in one process only. Train a supervised model first, then "
             "start from it in several."

@@ -15,24 +15,24 @@ class ReferenceScores:
 
     def __init__(self, folder: Path, *, model: Mapping[str, str | None]) -> None:
         """``model`` is everything that decides a log-probability: weights, template, precision."""
-        key = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()[:32]
-        self._file = folder / f"{key}.jsonl"
+        name = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()[:32]
+        self._file = folder / f"{name}.jsonl"
         self._known: dict[str, list[float]] = {}
         for line in self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else ():
             with suppress(ValueError, TypeError):  # a line that was cut as the process died
-                row, *values = json.loads(line)
-                self._known[row] = [float(value) for value in values]
+                key, *values = json.loads(line)
+                self._known[key] = [float(value) for value in values]
 
-    def get(self, row: str) -> list[float] | None:
-        """The row's values, if they are known."""
-        return self._known.get(row)
+    def get(self, key: str) -> list[float] | None:
+        """The values of the row with this key, if they are known."""
+        return self._known.get(key)
 
     def add(self, scores: Mapping[str, Sequence[float]]) -> None:
-        """Write them down."""
+        """Write them down, by the rows' keys."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps([row, *values]) + "\n" for row, values in scores.items())
-        self._known |= {row: list(values) for row, values in scores.items()}
+            stream.writelines(json.dumps([key, *values]) + "\n" for key, values in scores.items())
+        self._known |= {key: list(values) for key, values in scores.items()}
 
 
 def row_key(row: Mapping[str, Sequence[int]]) -> str:

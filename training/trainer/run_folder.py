@@ -62,7 +62,7 @@ class RunInput(RecipeValues):
 
     def learns_as(self, other: "RunInput") -> bool:
         """Whether both learn the same from the same rows, wherever the files stand."""
-        same = [*(knob.name for knob in fields(RecipeValues)), "snapshot_sha256", "share", "makes_model"]
+        same = [*(field.name for field in fields(RecipeValues)), "snapshot_sha256", "share", "makes_model"]
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
 
@@ -198,14 +198,14 @@ class RunFolder:
         self.checkpoints, self.best = path / CHECKPOINTS, path / BEST
         self.adapter, self.merged = path / ADAPTER, path / MERGED
 
-    def begin(self, given: RunInput) -> None:
+    def begin(self, run_input: RunInput) -> None:
         """Put `run.json` into the folder. Raises `TrainingFailed`, and changes nothing, where another's is there."""
-        if (self.path / RUN).exists() and not given.learns_as(self.input()):
+        if (self.path / RUN).exists() and not run_input.learns_as(self.input()):
             raise TrainingFailed(
                 f"{self.path} holds another training, by another recipe or on other rows. Move that folder away, and "
                 "start this training again."
             )
-        write_json(self.path / RUN, asdict(given))
+        write_json(self.path / RUN, asdict(run_input))
 
     def input(self) -> RunInput:
         """Read `run.json`. Raises `TrainingFailed` where it is missing, or not one of this version's."""
@@ -230,8 +230,9 @@ class RunFolder:
 
     def tell(self, listener: Listener) -> None:
         """Give the listener every report that was written down so far."""
-        for report in (report for kind in FILES for report in self.read(kind)):
-            listener.report(report)
+        for kind in FILES:
+            for report in self.read(kind):
+                listener.report(report)
 
     def forget_after(self, step: int) -> None:
         """Drop the reports of steps after the checkpoint that a resumed attempt goes on from, which it repeats."""
@@ -259,9 +260,9 @@ class RunFolder:
         """Steps that a resumed attempt need not do again."""
         return checkpoint_step(self.last_checkpoint())
 
-    def write_result(self, learned: TrainingResult) -> None:
+    def write_result(self, result: TrainingResult) -> None:
         """Write down that the last optimizer step is done."""
-        write_json(self.path / LEARNED, asdict(learned))
+        write_json(self.path / LEARNED, asdict(result))
 
     def read_result(self) -> TrainingResult | None:
         """How the optimizer's work ended; none while there is still something to learn."""

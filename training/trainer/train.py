@@ -14,7 +14,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,32 +67,32 @@ def train(folder: Path, listener: Listener) -> None:
     listener raises ends the training, with a checkpoint, and comes through.
     """
     run = RunFolder(folder)
-    given = run.input()
+    run_input = run.input()
     if run.finished():
         run.remove_scratch()
         return
-    rows = read_rows(Path(given.snapshot), sha256=given.snapshot_sha256)
-    rows |= {Split.TRAIN: take_share(rows[Split.TRAIN], given.share, given.seed)}
-    _set_environment(os.environ, folder, given)
+    rows = read_rows(Path(run_input.snapshot), sha256=run_input.snapshot_sha256)
+    rows |= {Split.TRAIN: take_share(rows[Split.TRAIN], run_input.share, run_input.seed)}
+    _set_environment(os.environ, folder, run_input)
     try:
         cpu.use_every_core()
         cpu.use_onednn()
         cpu.score_replies_only()
-        if given.sft_epochs > 0 and given.method in WITH_REFERENCE:
-            _train_in_two_stages(run, given, rows, listener)
+        if run_input.sft_epochs > 0 and run_input.method in WITH_REFERENCE:
+            _train_in_two_stages(run, run_input, rows, listener)
             return
         if is_first():
             # the listener may have missed the last reports of the attempt before
             run.forget_after(run.last_step())
             run.tell(listener)
-        _train(run, given, rows, listener)
+        _train(run, run_input, rows, listener)
     except Exception as problem:
-        if sentence := _sentence(problem, folder):
+        if sentence := _explain_problem(problem, folder):
             raise TrainingFailed(sentence) from problem
         raise
 
 
-def _set_environment(environ: MutableMapping[str, str], folder: Path, given: RunInput) -> None:
+def _set_environment(environ: MutableMapping[str, str], folder: Path, run_input: RunInput) -> None:
     """Before the libraries are loaded: no telemetry, no bars in the log, one GPU, no network for a local model.
 
     Trackers write to this machine: event files in the folder, the others in the home, unless MLFLOW_TRACKING_URI names
@@ -111,7 +111,7 @@ def _set_environment(environ: MutableMapping[str, str], folder: Path, given: Run
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "HF_MLFLOW_LOG_ARTIFACTS": "FALSE",
     }
-    if Path(given.base_model).is_dir():
+    if Path(run_input.base_model).is_dir():
         usual["HF_HUB_OFFLINE"] = "1"
     if processes() == 1:
         usual["CUDA_VISIBLE_DEVICES"] = "0"
@@ -121,47 +121,47 @@ def _set_environment(environ: MutableMapping[str, str], folder: Path, given: Run
         environ.pop(name, None)
 
 
-def _train(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> None:
+def _train(run: RunFolder, run_input: RunInput, rows: Rows, listener: Listener) -> None:
     began = time.monotonic()
-    made = _examples(given, rows)
-    if not made[Split.TRAIN]:
+    by_split = _examples(run_input, rows)
+    if not by_split[Split.TRAIN]:
         raise TrainingFailed(
             "There is nothing to train on: every reply is called good in one place and bad in another. Decide between "
             "those rankings, freeze again, and train on that snapshot."
         )
-    heard = FileListener(run, listener) if is_first() else NullListener()
-    heard.stage("Loading the model")
-    tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
-    learned = run.read_result()
-    if learned is None:
-        learned = _optimize(run, given, made, tokenizer, heard)
+    listener = FileListener(run, listener) if is_first() else NullListener()
+    listener.stage("Loading the model")
+    tokenizer = load_tokenizer(run_input.base_model, expected=run_input.template_hash)
+    result = run.read_result()
+    if result is None:
+        result = _optimize(run, run_input, by_split, tokenizer, listener)
         _free_memory()
     if not is_first():
         return
-    run.write_result(learned)
+    run.write_result(result)
     weights = None
-    if given.makes_model:
-        heard.stage("Merging the adapter into the model" if given.adapter else "Saving the model")
-        weights = hash_weights(save_model(run, given))
-    pairs = len(made[Split.TRAIN])
+    if run_input.makes_model:
+        listener.stage("Merging the adapter into the model" if run_input.adapter else "Saving the model")
+        weights = hash_weights(save_model(run, run_input))
+    pairs = len(by_split[Split.TRAIN])
     run.finish(
         RunManifest(
-            base_model=given.base_model,
-            snapshot_sha256=given.snapshot_sha256,
+            base_model=run_input.base_model,
+            snapshot_sha256=run_input.snapshot_sha256,
             weights_sha256=weights or "",
-            adapter_sha256=hash_weights(run.adapter) if weights and given.adapter else None,
+            adapter_sha256=hash_weights(run.adapter) if weights and run_input.adapter else None,
             template_hash=template_hash(tokenizer.chat_template),
-            steps=given.steps(pairs),
+            steps=run_input.steps(pairs),
             pairs=pairs,
             seconds=round(time.monotonic() - began, 1),
             peak_memory_mb=_peak_memory_mb(),
             device=device_name(),
             versions=library_versions(),
-            best_step=learned.step,
-            stopped=learned.stopped,
-            method=given.method.value,
-            adapter=given.adapter.value if given.adapter else None,
-            makes_model=given.makes_model,
+            best_step=result.step,
+            stopped=result.stopped,
+            method=run_input.method.value,
+            adapter=run_input.adapter.value if run_input.adapter else None,
+            makes_model=run_input.makes_model,
         )
     )
 
@@ -175,64 +175,63 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _examples(given: RunInput, rows: Rows) -> dict[Split, list[TrainingExample]]:
+def _examples(run_input: RunInput, rows: Rows) -> dict[Split, list[TrainingExample]]:
+    kto = run_input.method is Method.KTO
+    thumbs = read_unpaired_rows(Path(run_input.snapshot), sha256=run_input.snapshot_sha256) if kto else {}
+    return {split: examples(run_input.method, of_split, thumbs.get(split, ())) for split, of_split in rows.items()}
 
-    kto = given.method is Method.KTO
-    thumbs = read_unpaired_rows(Path(given.snapshot), sha256=given.snapshot_sha256) if kto else {}
-    return {split: examples(given.method, of_split, thumbs.get(split, ())) for split, of_split in rows.items()}
 
-
-def _train_in_two_stages(run: RunFolder, given: RunInput, rows: Rows, listener: Listener) -> None:
+def _train_in_two_stages(run: RunFolder, run_input: RunInput, rows: Rows, listener: Listener) -> None:
     """A supervised stage and the method's own, each in its folder; steps count on, and the second's model is kept."""
     began = time.monotonic()
     supervised, preferred = RunFolder(run.path / SUPERVISED), RunFolder(run.path / PREFERRED)
     first = replace(
-        given,
+        run_input,
         method=Method.SFT,
         sft_epochs=0.0,
-        epochs=given.sft_epochs,
-        learning_rate=max(given.learning_rate, SUPERVISED_RATE) if given.adapter else given.learning_rate,
+        epochs=run_input.sft_epochs,
+        learning_rate=max(run_input.learning_rate, SUPERVISED_RATE) if run_input.adapter else run_input.learning_rate,
         reference=Reference.START,
         reference_model=None,
         makes_model=True,
         max_steps=None,
     )
     second = replace(
-        given,
+        run_input,
         base_model=str(supervised.merged),
-        reference_model=given.base_model if given.reference is Reference.BASE else None,
+        reference_model=run_input.base_model if run_input.reference is Reference.BASE else None,
         sft_epochs=0.0,
     )
     before, after = (stage.steps(len(_examples(stage, rows)[Split.TRAIN])) for stage in (first, second))
     for name in FILES.values():
         (run.path / name).unlink(missing_ok=True)
-    written = FileListener(run, listener)
-    for part, stage, heard in (
-        (supervised, first, OffsetListener(written, 0, after)),
-        (preferred, second, OffsetListener(written, before, 0)),
+    file_listener = FileListener(run, listener)
+    for part, stage, part_listener in (
+        (supervised, first, OffsetListener(file_listener, 0, after)),
+        (preferred, second, OffsetListener(file_listener, before, 0)),
     ):
         part.path.mkdir(exist_ok=True)
         part.begin(stage)
         if part.finished():
-            part.tell(heard)
+            part.tell(part_listener)
             continue
         part.forget_after(part.last_step())
-        part.tell(heard)
-        _train(part, stage, rows, heard)
-    early, done = supervised.finished(), preferred.finished()
-    if done is None:
+        part.tell(part_listener)
+        _train(part, stage, rows, part_listener)
+    early, manifest = supervised.finished(), preferred.finished()
+    if manifest is None:
         raise TrainingFailed(f"The second stage left no model in {preferred.path}. Start the training again.")
-    if given.makes_model:
+    if run_input.makes_model:
         shutil.rmtree(run.merged, ignore_errors=True)
         shutil.copytree(preferred.merged, run.merged, copy_function=_link_or_copy)
     run.finish(
         replace(
-            done,
-            base_model=given.base_model,
+            manifest,
+            base_model=run_input.base_model,
             steps=before + after,
-            best_step=(done.best_step or 0) + before,
+            best_step=(manifest.best_step or 0) + before,
             seconds=round(time.monotonic() - began, 1),
-            stopped=done.stopped or (early.stopped if early else None),
+            stopped=manifest.stopped or (early.stopped if early else None),
             adapter_sha256=None,
             adapter=None,  # one for the model that the supervised stage made fits no other, and that one is not kept
         )
@@ -248,15 +247,15 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def _optimize(
-    run: RunFolder, given: RunInput, rows: Mapping[Split, Sequence[TrainingExample]], tokenizer: Any, listener: Listener
+    run: RunFolder, run_input: RunInput, rows: methods.ExamplesBySplit, tokenizer: Any, listener: Listener
 ) -> TrainingResult:
     from transformers import PrinterCallback
 
     checkpoint = run.last_checkpoint()
-    done, steps = checkpoint_step(checkpoint), given.steps(len(rows[Split.TRAIN]))
+    done, steps = checkpoint_step(checkpoint), run_input.steps(len(rows[Split.TRAIN]))
     if is_first():
         run.forget_after(done)
-    model = load_model(given.base_model, adapter=given.adapter)
+    model = load_model(run_input.base_model, adapter=run_input.adapter)
     encoded = {
         split: [encode_row(tokenizer, example.prompt_id, example.prompt, example.replies) for example in of_split]
         for split, of_split in rows.items()
@@ -265,35 +264,35 @@ def _optimize(
         [row for of_split in encoded.values() for row in of_split],
         tokenizer=tokenizer,
         stop_ids=stop_ids(model, tokenizer),
-        max_length=given.max_length,
+        max_length=run_input.max_length,
     )
-    reference = load_model(given.reference_model) if given.reference_model else None
+    reference = load_model(run_input.reference_model) if run_input.reference_model else None
     monitor = Monitor(
         run,
-        given,
+        run_input,
         listener,
         tokenizer=tokenizer,
         prompts=select_fixed_prompts(rows[Split.VALIDATION] or rows[Split.TRAIN]),
-        first_loss=methods.expected_first_loss(given),
+        first_loss=methods.expected_first_loss(run_input),
         own_reference=reference is None,
     )
     monitor.trainer = methods.make_trainer(
         run,
-        given if given.kept else replace(given, kept=str(run.path / "reference")),
+        run_input if run_input.kept else replace(run_input, kept=str(run.path / "reference")),
         rows,
         encoded,
         tokenizer=tokenizer,
         model=model,
         reference=reference,
         callbacks=[monitor.callback()],
-        told=_scoring(listener, in_all=sum(map(len, rows.values()))),
+        on_progress=_report_scoring(listener, total=sum(map(len, rows.values()))),
     )
     monitor.trainer.remove_callback(PrinterCallback)
-    if given.stop_early:  # decided at the very step that this attempt goes on from
-        ended = (warning for warning in run.read(WarningReport) if warning.stops and warning.step == done)
-        monitor.stopped = next((warning.sentence for warning in ended), None)
+    if run_input.stop_early:  # decided at the very step that this attempt goes on from
+        stops = (warning for warning in run.read(WarningReport) if warning.stops and warning.step == done)
+        monitor.stopped = next((warning.sentence for warning in stops), None)
     checkpoints, model = methods.CHECKPOINTS_KEPT + 1, monitor.trainer.model
-    check_space(run.path, needed=bytes_to_write(model, run, checkpoints=checkpoints, makes_model=given.makes_model))
+    check_space(run.path, needed=bytes_to_write(model, run, checkpoints=checkpoints, makes_model=run_input.makes_model))
     listener.stage("Training")
     # the trainer, resumed at the end of its work, would make one more step
     if done < steps and not monitor.stopped:
@@ -309,7 +308,7 @@ def _optimize(
     return TrainingResult(best.step, monitor.stopped)
 
 
-def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
+def _report_scoring(listener: Listener, *, total: int) -> Callable[[int], None]:
     """A callback that reports how many pairs the reference model has scored, at most once a second."""
     reported_at = float("-inf")
 
@@ -317,7 +316,7 @@ def _scoring(listener: Listener, *, in_all: int) -> Callable[[int], None]:
         nonlocal reported_at
         if time.monotonic() - reported_at >= TELL_EVERY:
             reported_at = time.monotonic()
-            listener.stage(f"Scoring the pairs with the reference model, {done} of {in_all}")
+            listener.stage(f"Scoring the pairs with the reference model, {done} of {total}")
 
     return report
 
@@ -331,7 +330,7 @@ def _peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def _sentence(problem: Exception, folder: Path) -> str | None:
+def _explain_problem(problem: Exception, folder: Path) -> str | None:
     text = str(problem)
     if getattr(problem, "errno", None) == errno.ENOSPC or "No space left on device" in text:
         again = "Free some space and start the training again: it goes on from its last checkpoint."

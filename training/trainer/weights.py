@@ -125,43 +125,43 @@ def hub_revision(location: str) -> str | None:
         return None
 
 
-def lora_config(given: RunInput) -> Any:
+def lora_config(run_input: RunInput) -> Any:
     """PEFT's configuration of the adapter; none where every weight is trained."""
-    if given.adapter is None:
+    if run_input.adapter is None:
         return None
     from peft import LoraConfig
 
     return LoraConfig(
-        r=given.lora_rank,
-        lora_alpha=given.lora_alpha,
+        r=run_input.lora_rank,
+        lora_alpha=run_input.lora_alpha,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
-        use_dora=given.adapter is Adapter.DORA,
-        use_rslora=given.adapter is Adapter.RSLORA,
+        use_dora=run_input.adapter is Adapter.DORA,
+        use_rslora=run_input.adapter is Adapter.RSLORA,
     )
 
 
-def save_model(run: RunFolder, given: RunInput) -> Path:
+def save_model(run: RunFolder, run_input: RunInput) -> Path:
     """Make ``merged`` of the kept model, whole or not at all, and ``adapter`` where there is one; gives the former.
 
     Tokenizer, chat template and generation settings are the base model's. Raises `TrainingFailed` when the training
     changed nothing or the template would not come out the same.
     """
     shutil.rmtree(run.merged, ignore_errors=True)
-    if given.adapter is None:
-        return _save_whole_model(run, given)
+    if run_input.adapter is None:
+        return _save_whole_model(run, run_input)
     run.adapter.mkdir(exist_ok=True)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if run.best.exists():  # else a finished folder is merged again, and the adapter is there
             shutil.copyfile(run.best / name, run.adapter / name)
     try:
         return merge(
-            given.base_model,
+            run_input.base_model,
             run.adapter,
             run.merged,
-            expected_template_hash=given.template_hash,
+            expected_template_hash=run_input.template_hash,
             dtype="bfloat16" if has_cuda() else "float32",
-            manifest={"snapshot_sha256": given.snapshot_sha256},
+            manifest={"snapshot_sha256": run_input.snapshot_sha256},
         )
     except ZeroAdapter:
         raise TrainingFailed(_explain_no_change(run)) from None
@@ -169,23 +169,23 @@ def save_model(run: RunFolder, given: RunInput) -> Path:
         raise TrainingFailed(f"{problem} A lower learning rate would help.") from None
 
 
-def _save_whole_model(run: RunFolder, given: RunInput) -> Path:
+def _save_whole_model(run: RunFolder, run_input: RunInput) -> Path:
     """The model of a training of every weight, with the base model's tokenizer and generation settings."""
-    tokenizer = load_tokenizer(given.base_model, expected=given.template_hash)
+    tokenizer = load_tokenizer(run_input.base_model, expected=run_input.template_hash)
     scratch = run.merged.with_name(f"{run.merged.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     model = load_model(str(run.best), adapter=None)
-    if _has_same_weights(model, load_model(given.base_model, adapter=None)):
+    if _has_same_weights(model, load_model(run_input.base_model, adapter=None)):
         raise TrainingFailed(_explain_no_change(run))
     model.save_pretrained(str(scratch))
     tokenizer.save_pretrained(str(scratch))
-    settings = Path(given.base_model) / "generation_config.json"
+    settings = Path(run_input.base_model) / "generation_config.json"
     if settings.is_file():  # the trainer changes the padding token in what it saves
         shutil.copyfile(settings, scratch / settings.name)
     template = template_hash(tokenizer.chat_template)
     load_tokenizer(str(scratch), expected=template)
-    about = {"base_model": given.base_model, "snapshot_sha256": given.snapshot_sha256}
-    write_json(scratch / MANIFEST, about | {"weights_sha256": hash_weights(scratch), "template_hash": template})
+    manifest = {"base_model": run_input.base_model, "snapshot_sha256": run_input.snapshot_sha256}
+    write_json(scratch / MANIFEST, manifest | {"weights_sha256": hash_weights(scratch), "template_hash": template})
     return scratch.rename(run.merged)
 
 

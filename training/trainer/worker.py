@@ -67,8 +67,8 @@ TRAINING = "Training"
 
 def resources(run: TrainingRun) -> Resources:
     """A GPU, or a core, for each process."""
-    processes = from_row(run.recipe).processes
-    return Resources(cpus=processes, gpus=processes)
+    count = from_row(run.recipe).processes
+    return Resources(cpus=count, gpus=count)
 
 
 def run(progress: Progress, train: Trainer | None = None) -> None:
@@ -86,12 +86,12 @@ def run(progress: Progress, train: Trainer | None = None) -> None:
             sys.exit(str(lost))  # so that the others end, too
         return
     with reading() as s:
-        given = run_input(s, run_id=progress.run_id)
+        training_input = run_input(s, run_id=progress.run_id)
     folder = RunFolder(progress.folder)
-    folder.begin(given)
+    folder.begin(training_input)
     progress.update(versions=library_versions())
-    if given.processes > 1 and not folder.finished():
-        train_in_processes(progress, given)
+    if training_input.processes > 1 and not folder.finished():
+        train_in_processes(progress, training_input)
     else:
         _train(progress, train)
     manifest = folder.finished()
@@ -107,8 +107,8 @@ def _train(progress: Progress, train: Trainer | None) -> None:
     listener = DatabaseListener(progress)
     try:
         (train or _real_trainer())(progress.folder, listener if is_first() else NullListener())
-    except Interrupted as asked:  # the worker stops, or somebody cancelled: no failure, and the row knows which
-        raise RunLost(str(asked)) from None
+    except Interrupted as problem:  # the worker stops, or somebody cancelled: no failure, and the row knows which
+        raise RunLost(str(problem)) from None
     listener.flush()
 
 
@@ -151,10 +151,10 @@ class DatabaseListener:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._waiting: list[TrainingStep | TrainingSample | TrainingWarning] = []
+        self._unwritten: list[TrainingStep | TrainingSample | TrainingWarning] = []
         self._first: StepReport | None = None
         self._last: StepReport | None = None
-        self._written = float("-inf")
+        self._written_at = float("-inf")
 
     def stage(self, text: str) -> None:
         """Say what is going on, for people."""
@@ -165,27 +165,27 @@ class DatabaseListener:
         """Take a report; a repeated step of a resumed attempt replaces the old one."""
         kind, unstored = ROWS[type(report)]
         values = {name: value for name, value in asdict(report).items() if name != unstored}
-        self._waiting.append(kind(training_run_id=self._progress.run_id, **values))
+        self._unwritten.append(kind(training_run_id=self._progress.run_id, **values))
         if isinstance(report, StepReport):
             self._last = report
             if report.split is Split.TRAIN and self._first is None:
                 self._first = report
-            if time.monotonic() - self._written >= WRITE_EVERY:
+            if time.monotonic() - self._written_at >= WRITE_EVERY:
                 self.flush()
 
     def flush(self) -> None:
         """Write whatever was not written yet. Raises `RunLost` when the run is no longer this attempt's."""
-        if not self._waiting:
+        if not self._unwritten:
             return
         with session() as s:
             self._progress.guard(s)
-            for said in self._waiting:
-                s.merge(said)
+            for row in self._unwritten:
+                s.merge(row)
         if self._last is not None:
             stage = f"{TRAINING}{_time_left(self._first, self._last)}"
             self._progress.update(stage=stage, done=self._last.step, total=self._last.steps)
-        self._waiting.clear()
-        self._written = time.monotonic()
+        self._unwritten.clear()
+        self._written_at = time.monotonic()
 
 
 def _time_left(first: StepReport | None, last: StepReport | None) -> str:
@@ -241,9 +241,7 @@ def register(s: Session, *, run_id: int, location: str, manifest: RunManifest) -
     base = s.scalar(
         select(Responder)
         .where(
-            Responder.project_id == run.project_id,
-            Responder.model_version_id == run.base_model_id,
-            Responder.listed,
+            Responder.project_id == run.project_id, Responder.model_version_id == run.base_model_id, Responder.listed
         )
         .order_by(Responder.id)
     )

@@ -72,12 +72,12 @@ def _picture(picture: Picture) -> None:
         draw_chart(_shares(rows, picture.scale, two_colours=bool(candidate)), height=80 + 40 * len(rows))
     elif rows:
         draw_chart(_points(rows, picture.scale), height=60 + 40 * len(rows))
-    names: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
     for row in picture.rows:
         if row.missing and not row.is_candidate:
-            names.setdefault(row.missing, []).append(row.name)
-    for reason, those in names.items():
-        st.caption(plain(f"{', '.join(those)}: {reason}"))
+            missing.setdefault(row.missing, []).append(row.name)
+    for reason, names in missing.items():
+        st.caption(plain(f"{', '.join(names)}: {reason}"))
 
 
 def _base(rows: Sequence[Dot], value: str, form: str, more: Mapping[str, object], tip: alt.Tooltip) -> alt.Chart:

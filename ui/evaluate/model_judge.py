@@ -31,26 +31,26 @@ def judge_section(evaluation: Evaluation, me: CurrentPerson) -> None:
         return
     _show_runs(evaluation, me)
     with st.expander("A model as judge", icon=":material/gavel:"):
-        _ask(evaluation, me)
+        _show_request_form(evaluation, me)
 
 
 def _show_runs(evaluation: Evaluation, me: CurrentPerson) -> None:
     """Of a closed evaluation only the runs that have not come to their end: the rest is among the figures."""
     still_open = evaluation.closed_at is None
 
-    def to_show() -> Sequence[JudgeRun]:
+    def load_runs() -> Sequence[JudgeRun]:
         with reading() as s:
             runs = judge_runs(s, evaluation_id=evaluation.id)
         return [run for run in runs if still_open or run.status is not RunStatus.SUCCEEDED]
 
-    first = to_show()
+    first = load_runs()
     if not first:
         return
     busy = any(not run.status.ended for run in first)
 
     @st.fragment(run_every="2s" if busy else None)
     def watch() -> None:
-        runs = to_show()
+        runs = load_runs()
         if busy and all(run.status.ended for run in runs):
             st.rerun()
         for run in runs:
@@ -60,27 +60,27 @@ def _show_runs(evaluation: Evaluation, me: CurrentPerson) -> None:
     watch()
 
 
-def _ask(evaluation: Evaluation, me: CurrentPerson) -> None:
+def _show_request_form(evaluation: Evaluation, me: CurrentPerson) -> None:
     st.caption(
         "A model reads every pair twice, in both orders, blind like people. Its verdicts are counted among nobody's: "
         "once the evaluation is closed they are compared with people's, and where they go with them well enough they "
         "narrow people's interval."
     )
     with reading() as s:
-        known = list_models(s)
+        models = list_models(s)
         instructions = default_judge_instructions(s, project_id=me.project_id)
-    if not known:
+    if not models:
         st.info("There is no model on this machine yet: add one on the Generate page, or name an endpoint here.")
-    other = next((model.id for model in known if model.id != evaluation.candidate.model_version_id), None)
+    other = next((model.id for model in models if model.id != evaluation.candidate.model_version_id), None)
     start = InitialSpec(other, PromptFormat(instructions), JUDGE_SAMPLING)
-    contestant = responder_form(f"judge_{evaluation.id}", known, start, columns=(), templates=False)
+    spec = responder_form(f"judge_{evaluation.id}", models, start, columns=(), templates=False)
     if st.button(
-        "Have this model judge", key=f"ask_judge_{evaluation.id}", icon=":material/gavel:", disabled=contestant is None
+        "Have this model judge", key=f"ask_judge_{evaluation.id}", icon=":material/gavel:", disabled=spec is None
     ):
         with errors_shown():
-            assert contestant is not None
+            assert spec is not None
             with st.spinner("Reading the pairs …"), session() as s:
-                request_judge(s, by=me.reviewer_id, evaluation_id=evaluation.id, contestant=contestant)
+                request_judge(s, by=me.reviewer_id, evaluation_id=evaluation.id, contestant=spec)
             st.rerun()
 
 
@@ -118,13 +118,9 @@ def show_judges(results: Results, reports: Sequence[JudgeReport], me: CurrentPer
 def _show_judge(judge: JudgeReport, results: Results, me: CurrentPerson) -> None:
     with reading() as s:
         words = count_unreadable_answers(s, run_id=judge.run_id)
-        table = (
-            pd.DataFrame(answer_rows(s, results=results, run_id=judge.run_id))
-            if me.has_any_role(Role.MANAGER)
-            else None
-        )
-    for beside in judge.comparisons:
-        _show_beside(beside)
+        rows = answer_rows(s, results=results, run_id=judge.run_id) if me.has_any_role(Role.MANAGER) else None
+    for comparison in judge.comparisons:
+        _show_comparison(comparison)
     if judge.cautions.lines:
         show_blocks([judge.cautions])
     with st.expander("The model judge: what it is and what it was told", icon=":material/badge:"):
@@ -133,10 +129,10 @@ def _show_judge(judge: JudgeReport, results: Results, me: CurrentPerson) -> None
         if words:
             st.caption("Its words that name no verdict, the most frequent first:")
             show_table([{"It said": said or "(nothing)", "Times": count} for said, count in words])
-    if table is not None:
+    if rows is not None:
         st.download_button(
             "The model judge's answers as CSV",
-            csv_bytes(table),
+            csv_bytes(pd.DataFrame(rows)),
             file_name=f"evaluation-{results.evaluation.id}-model-judge-{judge.run_id}.csv",
             mime="text/csv",
             icon=":material/download:",
@@ -145,12 +141,12 @@ def _show_judge(judge: JudgeReport, results: Results, me: CurrentPerson) -> None
         )
 
 
-def _show_beside(beside: JudgeComparisonReport) -> None:
-    mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if beside.simulated else ""
-    st.html(f"<div>{escaped(beside.sentence.text)} {mark}</div>")
-    show_blocks([beside.same])
+def _show_comparison(comparison: JudgeComparisonReport) -> None:
+    mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if comparison.simulated else ""
+    st.html(f"<div>{escaped(comparison.sentence.text)} {mark}</div>")
+    show_blocks([comparison.same])
     pictures = []
-    for part in beside.help:
+    for part in comparison.help:
         pictures += [block for block in part.blocks if isinstance(block, Picture)]
         sentences = [block for block in part.blocks if isinstance(block, Sentence)]
         faded = {True: ' class="pw-faded"', False: ""}
@@ -158,5 +154,5 @@ def _show_beside(beside: JudgeComparisonReport) -> None:
         st.html(f"<div><b>{escaped(part.title)}</b> {''.join(words)}</div>")
     if pictures:
         rows = tuple(row for picture in pictures for row in picture.rows)
-        show_blocks([replace(pictures[0], rows=rows), *beside.note])
-    show_table([{"Model judge": name, "Value": value} for name, value in beside.figures.rows], whole=True)
+        show_blocks([replace(pictures[0], rows=rows), *comparison.note])
+    show_table([{"Model judge": name, "Value": value} for name, value in comparison.figures.rows], whole=True)

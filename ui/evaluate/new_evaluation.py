@@ -35,7 +35,7 @@ def new_evaluation(me: CurrentPerson) -> None:
     with reading() as s:
         ready = list_readiness(s, project_id=me.project_id)
         routed = count_routed_held_out(s, project_id=me.project_id)
-        known = {counts.evaluation.id: counts.evaluation for counts in list_evaluations(s, project_id=me.project_id)}
+        evaluations = [counts.evaluation for counts in list_evaluations(s, project_id=me.project_id)]
     if routed:
         st.caption(f"Held-out prompts that people answer and no model does: {routed}. No evaluation has them.")
     complete = [entry.responder for entry in ready if entry.complete]
@@ -46,22 +46,22 @@ def new_evaluation(me: CurrentPerson) -> None:
     if len(complete) < 2 or all(responder.kind is ResponderKind.HUMAN for responder in complete):
         st.info("Two responders with a response to every held-out prompt are needed, one of them a model.")
         return
-    like = _earlier_protocol(list(known.values()))
+    earlier = _choose_earlier(evaluations)
     # with other values to start from, every box begins anew
     turn = str(st.session_state.get("evaluation_like") or 0)
-    candidate, baselines, shared = _contestants(complete, like, turn)
+    candidate, baselines, shared = _choose_contestants(complete, earlier, turn)
     name = st.text_input("Name", placeholder="First model against our people", max_chars=120, key=f"ev_name_{turn}")
     if not baselines:
         st.info("Choose at least one baseline to compare the candidate with.")
         return
     counts = tuple((entry.responder.id, entry.answered, entry.held_out) for entry in ready)
-    with errors_shown(stop=False):
-        looked = _looked(me, candidate, baselines, counts, shared=shared)
-        plan = _plan(looked, like, turn, shared=shared)
-        leave_out, keep = _leaks(looked.leaks, turn)
-        expected = power_analyses(looked.without(frozenset(leave_out)), plan)
-        for contrast, power in zip(plan.primary or looked.contrasts[:1], expected, strict=True):
-            against = contrast_label(contrast, looked.baselines)
+    with errors_shown():
+        draft = _load_draft(me, candidate, baselines, counts, shared=shared)
+        plan = _plan_form(draft, earlier, turn, shared=shared)
+        leave_out, keep = _sort_leaks(draft.leaks, turn)
+        expected = power_analyses(draft.without(frozenset(leave_out)), plan)
+        for contrast, power in zip(plan.primary or draft.contrasts[:1], expected, strict=True):
+            against = contrast_label(contrast, draft.baselines)
             show = st.success if power.enough else st.warning
             show(plain(f"{candidate.label} against {against}: {power.sentence}"))
         if st.button("Fix it and open the judging", type="primary", key="ev_open"):
@@ -78,13 +78,13 @@ def new_evaluation(me: CurrentPerson) -> None:
                     leave_out=leave_out,
                     keep=keep,
                 )
-            for used in ("evaluation_seed", "evaluation_looked", "evaluation_like"):
-                st.session_state.pop(used, None)
+            for key in ("evaluation_seed", "evaluation_draft", "evaluation_like"):
+                st.session_state.pop(key, None)
             st.rerun()
 
 
-def _earlier_protocol(known: Sequence[Evaluation]) -> Protocol | None:
-    """That of the evaluation whose values the form starts with, if one is chosen."""
+def _choose_earlier(known: Sequence[Evaluation]) -> Protocol | None:
+    """The protocol of the evaluation whose values the form starts with, if one is chosen."""
     earlier = {evaluation.id: (evaluation.name, protocol_of(evaluation)) for evaluation in known if evaluation.protocol}
     if st.session_state.get("evaluation_like") not in earlier:  # of another project
         st.session_state.pop("evaluation_like", None)
@@ -104,8 +104,8 @@ def _seed() -> int:
     return int(st.session_state.setdefault("evaluation_seed", secrets.randbelow(2**31)))
 
 
-def _contestants(
-    complete: Sequence[Responder], like: Protocol | None, turn: str
+def _choose_contestants(
+    complete: Sequence[Responder], earlier: Protocol | None, turn: str
 ) -> tuple[Responder, Sequence[Responder], bool]:
     """Candidate, baselines, and whether one person's reply stands for all people's."""
     machines = [responder for responder in complete if responder.kind is not ResponderKind.HUMAN]
@@ -114,14 +114,14 @@ def _contestants(
     candidate = st.selectbox(
         "Candidate",
         machines,
-        index=places.get(like.candidate.id, last) if like else last,
+        index=places.get(earlier.candidate.id, last) if earlier else last,
         format_func=lambda responder: responder.label,
         help="What you hope is better.",
         key=f"ev_candidate_{turn}",
     )
     others = [responder for responder in complete if responder.id != candidate.id]
     people = {responder.id for responder in others if responder.kind is ResponderKind.HUMAN}
-    wanted = {baseline.id for baseline in like.baselines} if like else people
+    wanted = {baseline.id for baseline in earlier.baselines} if earlier else people
     baselines = st.multiselect(
         "Against",
         others,
@@ -134,22 +134,22 @@ def _contestants(
     several = sum(baseline.kind is ResponderKind.HUMAN for baseline in baselines) > 1
     shared = not several or st.checkbox(
         "One person's reply for each prompt stands for all of them, each person's equally often",
-        value=like.plan.one_person_a_prompt if like else True,
+        value=earlier.plan.one_person_a_prompt if earlier else True,
         key=f"ev_shared_{turn}",
     )
     return candidate, baselines, shared
 
 
-def _looked(
+def _load_draft(
     me: CurrentPerson, candidate: Responder, baselines: Sequence[Responder], counts: object, *, shared: bool
 ) -> EvaluationDraft:
     """Looked over once for each choice: with long texts it takes a second or two."""
     ids = tuple(baseline.id for baseline in baselines)
     chosen = (candidate.id, ids, shared, _seed(), counts, me.project_id)
-    held: tuple[object, EvaluationDraft] | None = st.session_state.get("evaluation_looked")
+    held: tuple[object, EvaluationDraft] | None = st.session_state.get("evaluation_draft")
     if held is None or held[0] != chosen:
         with st.spinner("Looking the replies over"), reading() as s:
-            looked = draft_evaluation(
+            draft = draft_evaluation(
                 s,
                 by=me.reviewer_id,
                 project_id=me.project_id,
@@ -158,20 +158,20 @@ def _looked(
                 seed=_seed(),
                 one_person_a_prompt=shared,
             )
-        held = st.session_state["evaluation_looked"] = (chosen, looked)
+        held = st.session_state["evaluation_draft"] = (chosen, draft)
     return held[1]
 
 
-def _plan(looked: EvaluationDraft, like: Protocol | None, turn: str, *, shared: bool) -> Plan:
-    old = like.plan if like else Plan(overlap=ADVISED_OVERLAP)
-    primary: list[Contrast] = list(looked.contrasts)
-    if len(looked.contrasts) > 1:
+def _plan_form(draft: EvaluationDraft, earlier: Protocol | None, turn: str, *, shared: bool) -> Plan:
+    old = earlier.plan if earlier else Plan(overlap=ADVISED_OVERLAP)
+    primary: list[Contrast] = list(draft.contrasts)
+    if len(draft.contrasts) > 1:
         primary = st.multiselect(
             "Primary contrast",
-            looked.contrasts,
-            default=[contrast for contrast in old.primary if contrast in looked.contrasts] or looked.contrasts[:1],
-            format_func=lambda contrast: contrast_label(contrast, looked.baselines),
-            key=f"ev_primary_{turn}_{hash(looked.contrasts)}",
+            draft.contrasts,
+            default=[contrast for contrast in old.primary if contrast in draft.contrasts] or draft.contrasts[:1],
+            format_func=lambda contrast: contrast_label(contrast, draft.baselines),
+            key=f"ev_primary_{turn}_{hash(draft.contrasts)}",
             help="Named before any verdict: its result is the finding, the others are asides. With several, each needs "
             "more evidence.",
         )
@@ -212,7 +212,7 @@ def _plan(looked: EvaluationDraft, like: Protocol | None, turn: str, *, shared: 
     enough = "Unannounced, sides swapped, at least ten pairs later: how consistent each reviewer is. 5 to 10 % is "
     enough += "enough; these verdicts count for nothing else."
     again = share(left, "Given to the same reviewer twice, %", "again", old.again, 50, enough)
-    ask = any(entry.kind is ResponderKind.HUMAN for entry in looked.baselines) and st.checkbox(
+    ask = any(baseline.kind is ResponderKind.HUMAN for baseline in draft.baselines) and st.checkbox(
         "Ask reviewers after each verdict which side was the machine",
         value=old.ask_machine,
         key=f"ev_ask_{turn}",
@@ -232,13 +232,13 @@ def _plan(looked: EvaluationDraft, like: Protocol | None, turn: str, *, shared: 
     )
 
 
-def _leaks(telling: Sequence[LeakingReply], turn: str) -> tuple[list[int], list[int]]:
+def _sort_leaks(leaks: Sequence[LeakingReply], turn: str) -> tuple[list[int], list[int]]:
     """Ids of the replies to leave out and to keep; those that are undecided are in neither."""
-    if not telling:
+    if not leaks:
         return [], []
-    ids = [reply.response_id for reply in telling]
+    ids = [reply.response_id for reply in leaks]
     st.warning(
-        f"{len(telling)} of the replies {'tells' if len(telling) == 1 else 'tell'} who wrote them, so a verdict on one "
+        f"{len(leaks)} of the replies {'tells' if len(leaks) == 1 else 'tell'} who wrote them, so a verdict on one "
         "is no blind one. A pair that is left out is counted and judged by nobody.",
         icon=":material/visibility:",
     )
@@ -247,16 +247,16 @@ def _leaks(telling: Sequence[LeakingReply], turn: str) -> tuple[list[int], list[
     )
     one_by_one = way == "One by one"
     kept: list[int] = []
-    with st.container(height=420 if len(telling) > 2 else "content"):
-        for reply in telling[:MOST_SHOWN]:
+    with st.container(height=420 if len(leaks) > 2 else "content"):
+        for reply in leaks[:MOST_SHOWN]:
             parts = ((escaped(text), mark) for text, mark in cut_at_marks(reply.text, reply.marks))
             marked = "".join(f"<mark>{text}</mark>" if mark else text for text, mark in parts)
             st.html(f'<div class="pw-card pw-text">{marked}</div>')
             st.caption("; ".join(dict.fromkeys(mark.kind.value for mark in reply.marks)))
             if one_by_one and st.checkbox("Keep it on purpose", key=f"ev_keep_{reply.response_id}"):
                 kept.append(reply.response_id)
-    if len(telling) > MOST_SHOWN:
-        st.caption(f"{len(telling) - MOST_SHOWN} more are not shown; one by one, they are left out.")
+    if len(leaks) > MOST_SHOWN:
+        st.caption(f"{len(leaks) - MOST_SHOWN} more are not shown; one by one, they are left out.")
     if way is None:
         return [], []
     if one_by_one:

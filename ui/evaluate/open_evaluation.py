@@ -14,17 +14,17 @@ from ui.safe import errors_shown, plain, show_table
 def show_open_evaluation(counts: EvaluationCounts, me: CurrentPerson) -> None:
     """What every role may know of it; for managers, what they may do with it."""
     evaluation = counts.evaluation
-    manager = me.has_any_role(Role.MANAGER)
-    st.subheader(plain(evaluation.name) if manager else f"Evaluation {evaluation.id}")
+    is_manager = me.has_any_role(Role.MANAGER)
+    st.subheader(plain(evaluation.name) if is_manager else f"Evaluation {evaluation.id}")
     words = f"Open: {counts.given} of {counts.planned} verdicts by people"
     words += f", and {counts.simulated} simulated" if counts.simulated else ""
     share = counts.given / counts.planned if counts.planned else 1.0
     st.progress(share, text=f"{words}. Names and results stay hidden until it is closed.")
-    if not manager:
+    if not is_manager:
         return
     anytime = plan_of(evaluation).stopping is Stopping.ANYTIME
     if anytime:
-        _standing(evaluation.id, me)
+        _show_standing(evaluation.id, me)
     if rows := protocol_rows(evaluation):
         with st.expander("What was fixed", icon=":material/lock:"):
             show_table([{"What was fixed": label, "": value} for label, value in rows], whole=True)
@@ -36,10 +36,10 @@ def show_open_evaluation(counts: EvaluationCounts, me: CurrentPerson) -> None:
                 args=("evaluation_like", evaluation.id),
                 help="Nothing of this one can be changed any more; other values make another evaluation.",
             )
-    _closing(evaluation.id, me, complete=counts.complete, anytime=anytime)
+    _show_closing(evaluation.id, me, complete=counts.complete, anytime=anytime)
 
 
-def _closing(evaluation_id: int, me: CurrentPerson, *, complete: bool, anytime: bool) -> None:
+def _show_closing(evaluation_id: int, me: CurrentPerson, *, complete: bool, anytime: bool) -> None:
     reason = None
     if not complete:
         reason = st.text_input(
@@ -55,10 +55,10 @@ def _closing(evaluation_id: int, me: CurrentPerson, *, complete: bool, anytime: 
             st.rerun()
 
 
-def _standing(evaluation_id: int, me: CurrentPerson) -> None:
+def _show_standing(evaluation_id: int, me: CurrentPerson) -> None:
     with reading() as s:
-        looked = has_peeked(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
-    if not looked:
+        peeked = has_peeked(s, evaluation_id=evaluation_id, reviewer_id=me.reviewer_id)
+    if not peeked:
         st.button(
             "Look at how it stands and judge in it no more",
             key=f"peek_{evaluation_id}",

@@ -41,12 +41,12 @@ SHOWN = 280
 
 
 @dataclass(frozen=True)
-class _PairsRead:
+class _LoadedPairs:
     key: tuple[int, bool]
     cases: tuple[Case, ...]
     earlier: EarlierEvaluation | None
     changes: dict[int, tuple[LossChange, Case]]
-    shares: tuple[PassRate, ...]
+    pass_rates: tuple[PassRate, ...]
 
 
 def show_pairs(results: Results, *, by: int) -> None:
@@ -54,67 +54,65 @@ def show_pairs(results: Results, *, by: int) -> None:
     st.divider()
     if st.toggle("Read the judged pairs one after another, losses first", key="read_pairs"):
         kinds = tuple(verdicts.simulated for verdicts in results.by_reviewers)
-        _pairs(results.evaluation.id, results.evaluation.project_id, kinds, by)
+        _show_pairs(results.evaluation.id, results.evaluation.project_id, kinds, by)
 
 
 @st.fragment
 @errors_shown()
-def _pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
+def _show_pairs(evaluation_id: int, project_id: int, kinds: tuple[bool, ...], by: int) -> None:
     simulated = kinds[0]
     if len(kinds) > 1:
-        simulated = st.radio("Verdicts of", kinds, format_func=KIND.__getitem__, horizontal=True, on_change=_first)
+        simulated = st.radio("Verdicts of", kinds, format_func=KIND.__getitem__, horizontal=True, on_change=_rewind)
     elif simulated:
         st.html('<span class="pw-simulated">verdicts of simulated reviewers, not people</span>')
-    read = _read_pairs(evaluation_id, project_id, simulated, by)
-    _show_changes(read)
-    if read.shares:
+    loaded = _load_pairs(evaluation_id, project_id, simulated, by)
+    _show_changes(loaded)
+    if loaded.pass_rates:
         with st.expander("Checks by responder, on the judged replies", icon=":material/rule:"), reading() as s:
-            known = {share.assertion_id for share in read.shares}
+            known = {pass_rate.assertion_id for pass_rate in loaded.pass_rates}
             checks = [check for check in list_assertions(s, project_id=project_id) if check.id in known]
-            show_pass_rates(checks, read.shares)
-    shown = _filtered(read)
+            show_pass_rates(checks, loaded.pass_rates)
+    shown = _choose_cases(loaded)
     if not shown:
         st.info("No pair is like that. Choose otherwise above.")
         return
     place = min(int(st.session_state.get("pair_at", 0)), len(shown) - 1)
     _bar(place, len(shown))
-    _show_case(shown[place], read)
+    _show_case(shown[place], loaded)
     if shown[place].outcome is CandidateOutcome.LOST:
         _offer_like(shown[place].pairing_id, project_id, by)
 
 
-def _read_pairs(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _PairsRead:
-    kept = st.session_state.get("pairs_read")
+def _load_pairs(evaluation_id: int, project_id: int, simulated: bool, by: int) -> _LoadedPairs:
+    held = st.session_state.get("pairs_read")
+    key = (evaluation_id, simulated)
     with reading() as s:
-        same = isinstance(kept, _PairsRead) and kept.key == (evaluation_id, simulated)
-        if isinstance(kept, _PairsRead) and same and may_read(s, by=by, project_id=project_id):
-            return kept
+        if isinstance(held, _LoadedPairs) and held.key == key and may_read(s, by=by, project_id=project_id):
+            return held
         now = load_cases(s, by=by, evaluation_id=evaluation_id, simulated=simulated)
         before = find_earlier(s, evaluation_id=evaluation_id)
         then = load_cases(s, by=by, evaluation_id=before.evaluation.id, simulated=simulated) if before else ()
-        read = _PairsRead(
-            (evaluation_id, simulated), now, before, loss_changes(now, then), count_passed_checks(s, cases=now)
-        )
-    st.session_state["pairs_read"] = read
+        loaded = _LoadedPairs(key, now, before, loss_changes(now, then), count_passed_checks(s, cases=now))
+    st.session_state["pairs_read"] = loaded
     st.session_state["pair_at"] = 0
-    return read
+    return loaded
 
 
-def _show_changes(read: _PairsRead) -> None:
-    if read.earlier is None:
+def _show_changes(loaded: _LoadedPairs) -> None:
+    if loaded.earlier is None:
         st.caption("There is no earlier evaluation of an earlier model beside the same replies to compare with.")
         return
-    count = Counter(kind for kind, _ in read.changes.values())
-    before = read.earlier.evaluation
+    count = Counter(kind for kind, _ in loaded.changes.values())
+    before = loaded.earlier.evaluation
     words = (
-        f"Since “{before.name}” with {before.candidate.label}, on {read.earlier.shared:,} pairs with the same "
+        f"Since “{before.name}” with {before.candidate.label}, on {loaded.earlier.shared:,} pairs with the same "
         f"reply of the baseline: {count[LossChange.FIXED]:,} losses fixed, {count[LossChange.BROKE]:,} broke, "
         f"{count[LossChange.STILL_LOST]:,} still lost."
     )
     st.markdown(plain(words))
 
 
-def _first() -> None:
+def _rewind() -> None:
     st.session_state["pair_at"] = 0
 
 
@@ -122,31 +120,28 @@ def _step(by: int) -> None:
     st.session_state["pair_at"] = max(0, int(st.session_state.get("pair_at", 0)) + by)
 
 
-def _filtered(read: _PairsRead) -> tuple[Case, ...]:
+def _choose_cases(loaded: _LoadedPairs) -> tuple[Case, ...]:
     everywhere, everybody = "all topics", "all reviewers"
-    verdicts = [verdict for case in read.cases for verdict in case.verdicts]
-    topics = [everywhere, *sorted({case.topic for case in read.cases})]
+    verdicts = [verdict for case in loaded.cases for verdict in case.verdicts]
+    topics = [everywhere, *sorted({case.topic for case in loaded.cases})]
     reviewers = [everybody, *sorted({verdict.reviewer for verdict in verdicts})]
-    shown = [
-        EVERYTHING,
-        *(fate.value for fate in CandidateOutcome),
-        *(change.value for change in LossChange if read.earlier),
-    ]
+    shown = [EVERYTHING, *(outcome.value for outcome in CandidateOutcome)]
+    shown += [change.value for change in LossChange if loaded.earlier]
     left, middle, right = st.columns(3)
-    which = left.selectbox("Show", shown, on_change=_first, key="pairs_shown")
-    topic = middle.selectbox("Topic", topics, on_change=_first, key="pairs_topic")
-    reviewer = right.selectbox("Reviewer", reviewers, on_change=_first, key="pairs_reviewer")
+    which = left.selectbox("Show", shown, on_change=_rewind, key="pairs_shown")
+    topic = middle.selectbox("Topic", topics, on_change=_rewind, key="pairs_topic")
+    reviewer = right.selectbox("Reviewer", reviewers, on_change=_rewind, key="pairs_reviewer")
     has_comments = any(verdict.comment for verdict in verdicts)
     left_over = filter_cases(
-        read.cases,
+        loaded.cases,
         topic="" if topic == everywhere else topic,
         reviewer="" if reviewer == everybody else reviewer,
-        commented=has_comments and st.checkbox("Only with a comment", on_change=_first, key="pairs_commented"),
+        commented=has_comments and st.checkbox("Only with a comment", on_change=_rewind, key="pairs_commented"),
     )
     if which in set(CandidateOutcome):
         return tuple(case for case in left_over if case.outcome == which)
     if which in set(LossChange):
-        return tuple(case for case in left_over if read.changes.get(case.pairing_id, ("",))[0] == which)
+        return tuple(case for case in left_over if loaded.changes.get(case.pairing_id, ("",))[0] == which)
     return left_over
 
 
@@ -157,11 +152,11 @@ def _bar(place: int, total: int) -> None:
         st.markdown(f"**{place + 1}** of {total:,}")
 
 
-def _show_case(case: Case, read: _PairsRead) -> None:
+def _show_case(case: Case, loaded: _LoadedPairs) -> None:
     show_prompt(case.prompt, case.context, compact=True)
     sides = [("Candidate", case.candidate), ("Baseline", case.baseline)]
-    changed = read.changes.get(case.pairing_id)
-    if changed and read.earlier:
+    changed = loaded.changes.get(case.pairing_id)
+    if changed and loaded.earlier:
         sides.insert(1, (f"Candidate then, {changed[0].value}", changed[1].candidate))
     cards = "".join(_card(role, reply) for role, reply in sides)
     columns = f"grid-template-columns: repeat({len(sides)}, minmax(0, 1fr))"

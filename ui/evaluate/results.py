@@ -35,12 +35,12 @@ HEADINGS = {"at equal lengths": "**Beside each other**"}
 
 def cached_in_tab(name: str, key: Hashable, reckon: Callable[[], T]) -> T:
     """What takes a while, reckoned once in a tab for each key; a few keys are kept."""
-    results: dict[Hashable, T] = st.session_state.setdefault(name, {})
-    if key not in results:
-        results[key] = reckon()
-        while len(results) > KEPT:
-            results.pop(next(iter(results)))
-    return results[key]
+    cached: dict[Hashable, T] = st.session_state.setdefault(name, {})
+    if key not in cached:
+        cached[key] = reckon()
+        while len(cached) > KEPT:
+            cached.pop(next(iter(cached)))
+    return cached[key]
 
 
 def load_reports(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
@@ -48,16 +48,16 @@ def load_reports(evaluation_id: int) -> tuple[Results, tuple[Report, ...]]:
 
     def reckon() -> tuple[Results, tuple[Report, ...]]:
         with st.spinner("Reckoning intervals and strengths …"), reading() as s:
-            closed = load_results(s, evaluation_id=evaluation_id)
-            return closed, tuple(map(build_report, closed.by_reviewers))
+            results = load_results(s, evaluation_id=evaluation_id)
+            return results, tuple(map(build_report, results.by_reviewers))
 
     return cached_in_tab("reported", evaluation_id, reckon)
 
 
 def show_reports(results: Results, reports: tuple[Report, ...]) -> None:
     """People's verdicts first, then simulated reviewers'; never together."""
-    for each in reports:
-        _show_report(each)
+    for report in reports:
+        _show_report(report)
     with st.expander("What was fixed before the first verdict", icon=":material/lock:"):
         show_blocks([Sheet("", results.protocol.rows)])
 

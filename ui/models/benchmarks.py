@@ -45,16 +45,16 @@ def show_benchmarks(version: ModelVersion, me: CurrentPerson) -> None:
     """Draw everything about one model's benchmarks."""
     model_ids = [model.id for model in (version, version.parent) if model is not None]
     with reading() as s:
-        compared = compare_with_references(s, version=version)
+        comparisons = compare_with_references(s, version=version)
         scores = newest_scores(load_scores(s, model_version_id=version.id))
         runs = list_benchmark_runs(s, model_version_ids=model_ids)
     st.caption(
         "A gain in your own task can hide a loss elsewhere. Here the model and the one it was made from are asked the "
         "same public questions, and each answer is compared with the other's to the same question."
     )
-    for contrast in compared:
-        _show_contrast(contrast)
-    if not compared and scores:
+    for comparison in comparisons:
+        _show_comparison(comparison)
+    if not comparisons and scores:
         st.caption("Run the same for the model that it was made from, or for this one in four bits, to compare them.")
         show_table(value_rows({version.name: scores}), whole=True)
     _watch_runs(model_ids, me)
@@ -67,23 +67,23 @@ def show_benchmarks(version: ModelVersion, me: CurrentPerson) -> None:
 # --------------------------------------------------------------------------------------------------------- results
 
 
-def _show_contrast(contrast: ModelComparison) -> None:
+def _show_comparison(comparison: ModelComparison) -> None:
     """A model beside what it is held to: a picture, then the numbers."""
-    st.html(f'<div class="pw-sentence">{escaped(f"{contrast.model} against {contrast.reference}")}</div>')
-    if contrast.differences:
-        st.write(plain(contrast.summary))
-        if shares := [difference for difference in contrast.differences if difference.share]:
+    st.html(f'<div class="pw-sentence">{escaped(f"{comparison.model} against {comparison.reference}")}</div>')
+    if comparison.differences:
+        st.write(plain(comparison.summary))
+        if shares := [difference for difference in comparison.differences if difference.share]:
             shown = {difference.outcome for difference in shares}
             st.html(legend_html({WHAT[outcome]: COLOURS[outcome] for outcome in COLOURS if outcome in shown}))
             draw_chart(_difference_dots(shares), height=70 + 34 * len(shares))
-        show_table([_row(difference, contrast) for difference in contrast.differences], whole=True)
+        show_table([_difference_row(difference, comparison) for difference in comparison.differences], whole=True)
         st.caption(
             "95 % intervals of the difference on the same examples. Of twenty figures without any real difference one "
             "looks like one by chance. So few examples do not give the published figures: compare models only."
         )
-    if contrast.not_compared:
-        with st.expander(f"Not compared ({len(contrast.not_compared)})"):
-            pairs = contrast.not_compared
+    if comparison.not_compared:
+        with st.expander(f"Not compared ({len(comparison.not_compared)})"):
+            pairs = comparison.not_compared
             rows = [{"Benchmark": pair.task, "Metric": pair.metric, "Why": pair.reason} for pair in pairs]
             show_table(rows, whole=True)
 
@@ -123,12 +123,12 @@ def _difference_dots(differences: Sequence[ScoreDifference]) -> alt.LayerChart:
     return layers
 
 
-def _row(difference: ScoreDifference, contrast: ModelComparison) -> dict[str, object]:
-    sides = f"{contrast.reference}: {difference.only_reference}, {contrast.model}: {difference.only_value}"
+def _difference_row(difference: ScoreDifference, comparison: ModelComparison) -> dict[str, object]:
+    sides = f"{comparison.reference}: {difference.only_reference}, {comparison.model}: {difference.only_value}"
     return {
         "Benchmark": f"{difference.task}, {difference.metric}",
-        contrast.reference: difference.level(difference.reference),
-        contrast.model: difference.level(difference.value),
+        comparison.reference: difference.level(difference.reference),
+        comparison.model: difference.level(difference.value),
         "What it shows": difference.sentence[:1].upper() + difference.sentence[1:],
         "Right by one only": f"{sides} (p = {difference.p:.2g})" if difference.p is not None else "–",
     }
@@ -154,15 +154,15 @@ def show_beside(runs: Sequence[TrainingRun], names: Sequence[str]) -> None:
 def _watch_runs(model_ids: Sequence[int], me: CurrentPerson) -> None:
     """Runs under way, and those that did not end well and were not made up for."""
 
-    def waiting() -> list[BenchmarkRun]:
+    def load_runs() -> list[BenchmarkRun]:
         with reading() as s:
             return runs_to_watch(list_benchmark_runs(s, model_version_ids=model_ids), project_id=me.project_id)
 
-    busy = any(not run.status.ended for run in waiting())
+    busy = any(not run.status.ended for run in load_runs())
 
     @st.fragment(run_every="2s" if busy else None)
-    def moving() -> None:
-        now = waiting()
+    def watch() -> None:
+        now = load_runs()
         if busy and all(run.status.ended for run in now):
             st.rerun()
         for run in now:
@@ -170,7 +170,7 @@ def _watch_runs(model_ids: Sequence[int], me: CurrentPerson) -> None:
             title = f"Benchmarks of {model_label(run.model_version, quantised=run.quantised)}"
             show_run(run, title, by=me.reviewer_id, note=f"{', '.join(task_labels(run.tasks))}; {each}")
 
-    moving()
+    watch()
 
 
 def _list_runs(runs: Sequence[BenchmarkRun]) -> None:
@@ -193,8 +193,8 @@ def _list_runs(runs: Sequence[BenchmarkRun]) -> None:
 
 def _draw_form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: CurrentPerson) -> None:
     """What to ask, and of which models; what was asked already is not asked again."""
-    if lacking := missing_lm_eval():
-        st.warning(plain(lacking), icon=":material/download:")
+    if missing := missing_lm_eval():
+        st.warning(plain(missing), icon=":material/download:")
         return
     key = version.id
     chosen = st.multiselect(
@@ -231,7 +231,10 @@ def _draw_form(version: ModelVersion, runs: Sequence[BenchmarkRun], me: CurrentP
         names = ", ".join(target.name for target in already)
         st.caption(plain(f"Asked all of this already, or about to be: {names}."))
     if tasks and todo:
-        sizes = [(count_parameters(location=of.version.location, name=of.version.name), of.quantised) for of in todo]
+        sizes = [
+            (count_parameters(location=target.version.location, name=target.version.name), target.quantised)
+            for target in todo
+        ]
         st.caption(plain(duration(tasks, examples=examples, sizes=sizes)))
         if not has_gpu() and (caution := memory_caution(sizes, free_mb=machine_memory()[1])):
             st.warning(plain(caution))

@@ -39,15 +39,15 @@ def show_comparison(comparison: RunComparison) -> None:
     _show_table(labels, comparison.outcomes)
     st.caption("The trainer's numbers say nothing of how good replies are: read the replies, and judge them blind.")
     st.subheader("What the models said at the end")
-    asked = {reply.run for sample in comparison.samples for reply in sample.replies}
-    if silent := [label for label in labels if label not in asked]:
+    answering = {reply.run for sample in comparison.samples for reply in sample.replies}
+    if silent := [label for label in labels if label not in answering]:
         st.caption(plain(f"No sample replies were written by: {', '.join(silent)}."))
     for sample in comparison.samples:
-        _show_samples(sample, [label for label in labels if label in asked])
+        _show_samples(sample, [label for label in labels if label in answering])
 
 
-def _show_table(labels: Sequence[str], differences: Sequence[ComparedValue]) -> None:
-    rows = [{"": difference.label, **dict(zip(labels, difference.values, strict=True))} for difference in differences]
+def _show_table(labels: Sequence[str], values: Sequence[ComparedValue]) -> None:
+    rows = [{"": value.label, **dict(zip(labels, value.values, strict=True))} for value in values]
     show_table(rows, whole=True)
 
 
@@ -60,14 +60,14 @@ def _show_curves(points: Sequence[MetricPoint], labels: Sequence[str]) -> None:
         columns=["Training", "rows", "step", *CURVES],
     )
     for column, (name, note) in zip(st.columns(len(CURVES)), CURVES.items(), strict=True):
-        some = frame.dropna(subset=[name])
-        if some.empty:
+        rows = frame.dropna(subset=[name])
+        if rows.empty:
             continue
         tips = ["Training", "rows", "step", alt.Tooltip(f"{name}:Q", format=".4f")]
         colour = colour_scale("Training:N", colours)
         column.markdown(f"**{name}**  \n:small[{note}]")
         with column:
-            draw_chart(step_lines(some, name, colour=colour, dashes=DASHES, dashed_by="rows", tooltip=tips), height=220)
+            draw_chart(step_lines(rows, name, colour=colour, dashes=DASHES, dashed_by="rows", tooltip=tips), height=220)
 
 
 def _show_samples(sample: PromptReplies, labels: Sequence[str]) -> None:

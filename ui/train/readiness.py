@@ -33,13 +33,13 @@ class Consensus:
 
 def measure_consensus(s: Session, *, project_id: int) -> Consensus:
     """Ask the review's figures for what training wants to know of them."""
-    answers = list_opinions(s, project_id=project_id)
+    opinions = list_opinions(s, project_id=project_id)
     double = count_double_judgments(
-        (answer.comparison_id, answer.answer) for answer in answers if Verdict(answer.answer).decided
+        (opinion.comparison_id, opinion.answer) for opinion in opinions if Verdict(opinion.answer).decided
     )
     alpha = None
     if double.pairs >= FEW_REPEATS:
-        alpha = _alpha([(answer.comparison_id, answer.reviewer, answer.answer) for answer in answers])
+        alpha = _alpha([(opinion.comparison_id, opinion.reviewer, opinion.answer) for opinion in opinions])
     records = responder_records(s, project_id=project_id)
     ties = sum(record.both_good + record.both_bad for record in records)
     rankings = ties + sum(record.better + record.worse for record in records)
@@ -59,7 +59,7 @@ def show_page_link(page: str, title: str) -> None:
         st.caption(f"On the page {plain(title)}.")
 
 
-def show_readiness(known: Facts, people: Consensus) -> None:
+def show_readiness(facts: Facts, consensus: Consensus) -> None:
     """Draw the report; it informs and never blocks."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     left.caption("What to have before a training. Nothing here stops you.")
@@ -74,7 +74,7 @@ def show_readiness(known: Facts, people: Consensus) -> None:
     )
     odds = by_label[chosen] if chosen else DIFFERENCES[0]
     for item in readiness_items(
-        known, judgments=people.repeats, alpha=people.alpha, odds=odds, tie_share=people.tie_share
+        facts, judgments=consensus.repeats, alpha=consensus.alpha, odds=odds, tie_share=consensus.tie_share
     ):
         _show_item(item)
 
