@@ -195,7 +195,7 @@ class JudgingJob(AnsweringJob):
         answered = self._answered_keys()
         gaps = [gap for key, gap in self.questions.items() if key not in answered]
         self._total, self._open = len(self.questions), len(gaps)
-        return self._without_given_up(gaps)
+        return [gap for gap in gaps if (gap.responder_id, gap.prompt_id) not in self.given_up]
 
     def report_progress(self, stage: str) -> None:
         """Say how far the run is."""
