@@ -1,6 +1,7 @@
 """What many rooms look up (a project by name, the models on offer, their newest checks) or save in one way."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
@@ -32,6 +33,13 @@ def refuse_retired(version: ModelVersion | None) -> None:
     """Raise `Refused` for a model that was retired from new work; None (a Responder without a model) passes."""
     if version is not None and version.retired_at is not None:
         raise Refused(f"{version.name} is retired. Bring it back on the page Trained models, or choose another model.")
+
+
+def readable_location(version: ModelVersion) -> str:
+    """Where tokenizer, template and settings of a model can be read: its base's, while an adapter is not merged."""
+    while version.adapter_folder and version.parent and not Path(version.location).exists():
+        version = version.parent
+    return version.location
 
 
 def list_models(s: Session, *, include_retired: bool = False) -> Sequence[ModelVersion]:

@@ -11,7 +11,7 @@ from db.models import Evaluation, ModelVersion, Pairing, Prompt, Responder, Resp
 from db.people import require_role
 from errors import NotFound, Refused
 from eval.leaks import LeakMark, find_leaks
-from eval.protocol import Contrast, check_baselines, list_contrasts
+from eval.protocol import BaselineGroup, check_baselines, list_contrasts
 from texts.rules import load_text_filter
 from training.lineage import count_learned_prompts, list_trainings, model_lineage
 
@@ -99,7 +99,7 @@ class EvaluationDraft:
 
     candidate: Responder
     baselines: tuple[Responder, ...]
-    contrasts: tuple[Contrast, ...]
+    contrasts: tuple[BaselineGroup, ...]
     pairs: tuple[Pair, ...]
     leaks: tuple[LeakingReply, ...]
 
@@ -107,7 +107,7 @@ class EvaluationDraft:
         """The same without the pairs that have one of these responses."""
         return replace(self, pairs=tuple(pair for pair in self.pairs if not left_out.intersection(pair.replies)))
 
-    def places_to_judge(self, contrast: Contrast) -> list[int]:
+    def places_to_judge(self, contrast: BaselineGroup) -> list[int]:
         """Places of the contrast's pairs that have to be judged."""
         return [place for place, pair in enumerate(self.pairs) if pair.baseline_id in contrast and not pair.identical]
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from db.models import Evaluation, Responder, Reviewer
 from errors import BadSetting, Refused
 
-Contrast: TypeAlias = tuple[int, ...]
+BaselineGroup: TypeAlias = tuple[int, ...]
 """Ids of the baselines that the candidate is compared with as one: one, or all people together."""
 
 TOGETHER = "People, together"
@@ -56,7 +56,7 @@ class Plan:
     judgments: int = 1
     overlap: float = 0.0
     """Share of the pairings, in [0, 1], that get one verdict more, to measure agreement."""
-    primary: tuple[Contrast, ...] = ()
+    primary: tuple[BaselineGroup, ...] = ()
     """Contrasts named before the votes: theirs is the finding. Empty for the first there is."""
     odds: float = 2.0
     """Smallest difference that matters, as wins for each loss: 2.0 is "2 to 1"."""
@@ -160,14 +160,14 @@ def plan_of(evaluation: Evaluation) -> Plan:
     return Plan() if protocol is None else protocol.plan
 
 
-def list_contrasts(baselines: Sequence[int], people: Sequence[int]) -> tuple[Contrast, ...]:
+def list_contrasts(baselines: Sequence[int], people: Sequence[int]) -> tuple[BaselineGroup, ...]:
     """The contrasts there are: first all people whose replies stand for one another, then each other baseline."""
     together = tuple(sorted(people)) if len(people) > 1 else ()
     singly = [(baseline,) for baseline in baselines if baseline not in together]
     return (together, *singly) if together else tuple(singly)
 
 
-def contrast_label(contrast: Contrast, baselines: Iterable[Participant | Responder]) -> str:
+def contrast_label(contrast: BaselineGroup, baselines: Iterable[Participant | Responder]) -> str:
     """The contrast's baselines as screens name them."""
     if len(contrast) > 1:
         return TOGETHER
@@ -184,7 +184,7 @@ def check_baselines(candidate: int, baselines: Sequence[int]) -> None:
         raise Refused(f"{len(baselines)} baselines are more than {MOST_BASELINES}. Keep those that decide something.")
 
 
-def check_plan(plan: Plan, *, known: Sequence[Contrast]) -> None:
+def check_plan(plan: Plan, *, known: Sequence[BaselineGroup]) -> None:
     """Raise `Refused` or `BadSetting` for what cannot be planned, with the remedy; `power_analysis` checks the odds."""
     if not 1 <= plan.judgments <= MOST_JUDGMENTS:
         raise BadSetting(f"{plan.judgments} judgments for each pairing cannot be planned. Give 1 to {MOST_JUDGMENTS}.")

@@ -1,12 +1,11 @@
 """Which responses are still missing, and the runs that are to generate them."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.lookup import refuse_retired
+from db.lookup import readable_location, refuse_retired
 from db.models import (
     Companion,
     GenerationRun,
@@ -87,8 +86,7 @@ def refuse_unfit(s: Session, version: ModelVersion) -> None:
     refuse_retired(version)
     if problem := parity_problem(s, version):
         raise Refused(f"{version.name} may not answer, since a check of how it is served failed: {problem}")
-    base = version.parent if version.adapter_folder and not Path(version.location).exists() else None
-    check_loadable((base or version).location)
+    check_loadable(readable_location(version))
 
 
 def parity_problem(s: Session, version: ModelVersion) -> str | None:

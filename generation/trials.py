@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.lookup import get_model
+from db.lookup import get_model, readable_location
 from db.models import (
     GenerationRun,
     ModelVersion,
@@ -184,10 +183,8 @@ def render_for_model(s: Session, *, spec: ResponderSpec, prompt: Prompt) -> tupl
     spec.prompt.check(columns)
     turns = spec.prompt.messages(prompt.text, prompt.context, prompt.extra)
     version = s.get(ModelVersion, spec.model) if isinstance(spec.model, int) else None
-    location = version.location if version else ""
-    if version is not None and version.adapter_folder and version.parent and not Path(location).exists():
-        location = version.parent.location
-    template = read_template(location) if version is not None else None
+    location = readable_location(version) if version else ""
+    template = read_template(location) if version else None
     if template is None:
         text = "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in turns)
         return text, "The endpoint puts its own marks round these turns."

@@ -125,7 +125,7 @@ def show_history(entries: Iterable[AuditEntry]) -> None:
 def values(columns: dict[str, Any] | None) -> str:
     """Columns and values on one line, without what the other columns of the table say."""
     return ", ".join(
-        f"{WORDS.get(name, name)}: {in_short(name, value)}"
+        f"{WORDS.get(name, name.replace('_', ' '))}: {in_short(name, value)}"
         for name, value in (columns or {}).items()
         if name not in SAID_BESIDE
     )

@@ -327,7 +327,9 @@ def name_prefix(name: str, version_id: int) -> str:
 
 def exports(name: str, version_id: int) -> list[Path]:
     """The model's exports, newest first."""
-    places = exports_folder().glob(f"{name_prefix(name, version_id)}*")
+    day = "[0-9]" * 8  # a part and a day, for `smol-1-` begins the exports of model 7 called "smol 1" too
+    patterns = [f"{name_prefix(name, version_id)}{part.value}-{day}-*" for part in Part]
+    places = [place for pattern in patterns for place in exports_folder().glob(pattern)]
     return sorted(places, key=lambda place: place.stat().st_mtime, reverse=True)
 
 

@@ -69,8 +69,10 @@ from release.export import (
     CARD,
     PIECE,
     commands,
+    exports,
     exports_folder,
     latest_release,
+    name_prefix,
     parcel,
     parts,
     request_export,
@@ -341,7 +343,11 @@ def test_an_export_holds_the_model_its_card_and_a_hash_of_every_file(
     assert manifest["files"]["model.safetensors"]["sha256"] in (folder / CARD).read_text()
     assert "/home/ana" not in "".join(file.read_text() for file in folder.glob("*.json"))
     check_model_folder(str(folder))
-    assert [one.name for one in exports_folder().iterdir()] == [place.name]
+    assert list(exports_folder().iterdir()) == [place]
+    of_another = exports_folder() / f"{name_prefix(f'{version.name} {version.id}', 7)}merged-20260101-000000"
+    of_another.mkdir()
+    assert exports(version.name, version.id) == [place]
+    assert exports(f"{version.name} {version.id}", 7) == [of_another]
 
 
 def test_an_adapter_is_exported_with_the_template_it_was_trained_with(

@@ -200,11 +200,11 @@ def _get_draft(offer: Offer, best_worst: bool) -> _OrderDraft:
 def _card_button(offer: Offer, cards: Cards, card: int) -> None:
     """For the mouse: focus this card, or name it."""
     if isinstance(cards, Slots):
-        args: tuple[object, ...] = (offer.comparison_id, Slots.focus_card, card)
+        args: tuple[object, ...] = (offer.comparison_id, Slots, Slots.focus_card, card)
         label, key = "Focus", "focus"
     else:
         label = "Worst" if cards.best is not None and not cards.complete else "Best"
-        key, args = "name", (offer.comparison_id, BestWorst.digit, card + 1)
+        key, args = "name", (offer.comparison_id, BestWorst, BestWorst.digit, card + 1)
     st.button(label, key=f"card_{key}_{card}", type="tertiary", on_click=_press_key, args=args)
 
 
@@ -235,6 +235,7 @@ def _bar(
                     args=(f"{MODE_KEY}_{mode}",),
                     label_visibility="collapsed",
                 )
+        kind = BestWorst if best_worst else Slots
         with st.container(key="slots_keys", horizontal=True, gap="xsmall"):
             for number in range(1, count + 1):
                 here = isinstance(cards, Slots) and cards.places[cards.focus] == number
@@ -245,7 +246,7 @@ def _bar(
                     type="primary" if here else "secondary",
                     disabled=disabled,
                     on_click=_press_key,
-                    args=(offer.comparison_id, BestWorst.digit if best_worst else Slots.digit, number),
+                    args=(offer.comparison_id, kind, kind.digit, number),
                 )
             if not best_worst:
                 for name, key, step in (("previous", "Left", -1), ("next", "Right", 1)):
@@ -256,7 +257,7 @@ def _bar(
                         shortcut=key,
                         disabled=disabled,
                         on_click=_press_key,
-                        args=(offer.comparison_id, Slots.move, step),
+                        args=(offer.comparison_id, Slots, Slots.move, step),
                     )
             submits = (("Submit", "submit", "Enter", False), ("None can be sent", "none", "0", True))
             for label, key, shortcut, none_good in submits:
@@ -319,9 +320,9 @@ def _accept_press(item_id: int, name: str) -> _OrderDraft | None:
     return draft
 
 
-def _press_key(item_id: int, press: Callable[[Any, int], Cards], number: int) -> None:
+def _press_key(item_id: int, kind: type[Cards], press: Callable[[Any, int], Cards], number: int) -> None:
     draft = _accept_press(item_id, f"{press.__name__} {number}")
-    if draft is not None:
+    if draft is not None and isinstance(draft.cards, kind):  # the other way to order may have been chosen meanwhile
         draft.cards = press(draft.cards, number)
 
 

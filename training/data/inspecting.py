@@ -14,6 +14,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.comparisons import OWN_RANKING, nearly_same
+from db.lookup import readable_location
 from db.models import (
     ComparisonResponse,
     ModelVersion,
@@ -214,19 +215,17 @@ def load_tokenizer_of(s: Session, *, model_id: int) -> RowTokenizer:
     version = s.get(ModelVersion, model_id)
     if version is None:
         raise NotFound("That model is not in the database any more. Choose one from the list.")
-    name = version.name
-    while version.adapter_folder and version.parent and not Path(version.location).exists():
-        version = version.parent
+    location = readable_location(version)
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError:
         raise BrokenModel(missing_package("Counting tokens", "tokenizers")) from None
-    file, template = _tokenizer_file(version.location), read_template(version.location)
+    file, template = _tokenizer_file(location), read_template(location)
     if file is None or template is None:
         missing = "tokenizer" if file is None else "chat template"
         raise BrokenModel(
-            f"The {missing} of {name} is not on this machine, so nothing can be told in its tokens. Choose a model "
-            "with a folder here, or let it answer once: that fetches it."
+            f"The {missing} of {version.name} is not on this machine, so nothing can be told in its tokens. Choose a "
+            "model with a folder here, or let it answer once: that fetches it."
         )
     try:
         tokenizer = Tokenizer.from_file(str(file))
@@ -234,8 +233,8 @@ def load_tokenizer_of(s: Session, *, model_id: int) -> RowTokenizer:
         raise BrokenModel(f"{file} cannot be read as a tokenizer ({problem}). Put the whole model there.") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    special = read_special_tokens(version.location)
-    ends = read_end_tokens(version.location).get("eos_token_id", [])
+    special = read_special_tokens(location)
+    ends = read_end_tokens(location).get("eos_token_id", [])
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.token_to_id(special.get("eos_token", ""))}
     stops = frozenset(end for end in ends if end is not None)
     added = frozenset(i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special)

@@ -33,6 +33,7 @@ from training.trainer.run_folder import (
     WarningReport,
     checkpoint_step,
 )
+from training.trainer.weights import stop_ids
 
 FIXED_PROMPTS = 3
 
@@ -251,8 +252,7 @@ def sample_replies(
     longest, pad = max(map(len, rows)), tokenizer.pad_token_id or tokenizer.eos_token_id
     ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=model.device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    ends = model.generation_config.eos_token_id
-    stops = set(ends) if isinstance(ends, list) else {ends, tokenizer.eos_token_id}
+    ends = stop_ids(model, tokenizer)
     was_training = model.training
     model.eval()
     try:
@@ -266,6 +266,7 @@ def sample_replies(
                 top_p=None,
                 top_k=None,
                 pad_token_id=pad,
+                eos_token_id=sorted(ends),
                 use_cache=True,
                 synced_gpus=processes() > 1,
             )
@@ -273,7 +274,7 @@ def sample_replies(
         model.train(was_training)
     replies = []
     for row in outputs[:, longest:].tolist():
-        end = next((place for place, token in enumerate(row) if token in stops), None)
+        end = next((place for place, token in enumerate(row) if token in ends), None)
         kept = row if end is None else row[:end]
         replies.append((tokenizer.decode(kept, skip_special_tokens=True).strip(), len(kept), end is not None))
     return replies

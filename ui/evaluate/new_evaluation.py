@@ -16,7 +16,7 @@ from eval.protocol import (
     MOST_BASELINES,
     MOST_JUDGMENTS,
     STOPPING_WORDS,
-    Contrast,
+    BaselineGroup,
     Plan,
     Protocol,
     Stopping,
@@ -164,7 +164,7 @@ def _load_draft(
 
 def _plan_form(draft: EvaluationDraft, earlier: Protocol | None, turn: str, *, shared: bool) -> Plan:
     old = earlier.plan if earlier else Plan(overlap=ADVISED_OVERLAP)
-    primary: list[Contrast] = list(draft.contrasts)
+    primary: list[BaselineGroup] = list(draft.contrasts)
     if len(draft.contrasts) > 1:
         primary = st.multiselect(
             "Primary contrast",
