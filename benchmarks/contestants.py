@@ -35,7 +35,7 @@ WORK, DONE = "work.json", "done.json"
 T = TypeVar("T")
 
 
-def read_reports(kind: type[T], file: Path) -> T:
+def read_dataclass(kind: type[T], file: Path) -> T:
     """A dataclass from its JSON."""
     return TypeAdapter(kind).validate_json(file.read_bytes())
 
@@ -115,7 +115,7 @@ def project(work: GenerationWork) -> GenerationDone:
     from db.session import migrate, reading, session
     from generation import worker
     from generation.plan import start_generation
-    from jobs.progress import unmanaged
+    from jobs.progress import unmanaged_progress
     from llm.client import sample_seed
 
     migrate()
@@ -126,7 +126,7 @@ def project(work: GenerationWork) -> GenerationDone:
         by, responder_id, template = _project_with_prompts(s, work)
         size = {"samples": work.samples, "prompt_limit": work.prompts}
         run = start_generation(s, by=by, responder_id=responder_id, scope=Scope.TRAINING, seed=RUN_SEED, **size)
-    progress = unmanaged("generation", run.id)
+    progress = unmanaged_progress("generation", run.id)
     began = time.perf_counter()
     worker.run(progress)
     whole = time.perf_counter() - began
@@ -457,7 +457,7 @@ def main(name: str, place: str) -> None:
         write_json(folder / DONE, asdict(trains(folder)))
     else:
         answers = {"project": project, "vllm": vllm, "transformers": transformers}[name]
-        done = asdict(answers(read_reports(GenerationWork, folder / WORK)))
+        done = asdict(answers(read_dataclass(GenerationWork, folder / WORK)))
         figures = {what: round(value, 3) for what, value in done["figures"].items()}
         write_json(folder / DONE, done | {"figures": figures})
 

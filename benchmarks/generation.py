@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.contestants import DONE, WORK, GenerationDone, GenerationFigures, GenerationWork, read_reports
+from benchmarks.contestants import DONE, WORK, GenerationDone, GenerationFigures, GenerationWork, read_dataclass
 from benchmarks.measuring import base_model, machine, print_stage, printed_report, run_contestant
 from files import write_json
 from llm.top_p import NAME as NUCLEUS
@@ -69,7 +69,7 @@ def main(
         for turn in range(repetitions):
             progress = f"{turn + 1} of {repetitions}"
             print_stage(f"The project's worker, {prompts} prompts, {progress}")
-            ours = contestant("project", work, engine=engine)
+            ours = run_generation("project", work, engine=engine)
             runs.setdefault("project", []).append(ours.figures)
             if not peers:
                 continue
@@ -82,7 +82,7 @@ def main(
             for name, peer_work in works.items():
                 print_stage(f"{name}, {progress}")
                 environment = ours.environment if name.startswith("vllm") else {}
-                done = contestant(name.partition("_")[0], peer_work, engine=engine, environment=environment)
+                done = run_generation(name.partition("_")[0], peer_work, engine=engine, environment=environment)
                 runs.setdefault(name, []).append(done.figures)
         report |= compare_runs(runs)
         report |= {"size_samples": size_samples, "cost": []}
@@ -91,7 +91,7 @@ def main(
             if (size, size_samples) != (prompts, samples):
                 print_stage(f"The project's worker, {size} prompts, for the cost of a response")
                 fewer = replace(work, prompts=size, samples=size_samples)
-                figures = contestant("project", fewer, engine=engine).figures
+                figures = run_generation("project", fewer, engine=engine).figures
             report["cost"].append(cost(size, figures))
 
 
@@ -142,7 +142,7 @@ def cost(prompts: int, figures: GenerationFigures) -> ResponseCost:
     return ResponseCost(prompts, figures.responses, tokens_per_second, generation, whole)
 
 
-def contestant(
+def run_generation(
     name: str, work: GenerationWork, *, engine: Engine, environment: Mapping[str, str] = {}
 ) -> GenerationDone:
     """Let one contestant do the work in an empty home of its own. Raises `ContestantFailed` with its log's end."""
@@ -158,7 +158,7 @@ def contestant(
             "PICKWELL_BASE_MODEL": work.model,
         }
         run_contestant(name, folder, patience=PATIENCE, environment=ours | dict(environment))
-        return read_reports(GenerationDone, folder / DONE)
+        return read_dataclass(GenerationDone, folder / DONE)
 
 
 def _parse_numbers(text: str) -> list[int]:

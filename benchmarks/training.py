@@ -25,7 +25,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read_reports
+from benchmarks.contestants import DONE, SAMPLE, TrainingFigures, read_dataclass
 from benchmarks.measuring import base_model, machine, print_stage, printed_report, run_contestant
 from db.models import Split
 from errors import Refused
@@ -73,7 +73,7 @@ def main(
         model = base_model()
         print_stage("Making the pairs")
         rows, read_tokens = _rows(model, pairs=pairs, validation=validation, tokens=tokens)
-        recipe = recipe_of(pairs=pairs, epochs=epochs, seed=seed)
+        recipe = make_recipe(pairs=pairs, epochs=epochs, seed=seed)
         report["work"] = {
             "pairs": pairs,
             "validation": validation,
@@ -89,14 +89,14 @@ def main(
                     print_stage(f"{name}, round {turn + 1} of {rounds}")
                     most = min(SAMPLE_TOKENS, tokens)
                     folder = make_task_folder(Path(home), name, rows, model=model, recipe=recipe, most=most)
-                    figures = contestant(name, folder)
+                    figures = run_training(name, folder)
                     runs[name].append(figures)
                     print(json.dumps({name: asdict(figures)}), file=sys.stderr, flush=True)
                     if all(runs.values()):
-                        report |= compared(runs, tokens=epochs * read_tokens)
+                        report |= compare_runs(runs, tokens=epochs * read_tokens)
 
 
-def recipe_of(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
+def make_recipe(*, pairs: int, epochs: float, seed: int) -> RecipeValues:
     """The recipe; a very short training warms up less, since its one step would be of length 0 and change nothing."""
     recipe = replace(RECIPE, epochs=epochs, seed=seed)
     return replace(recipe, warmup_steps=min(RECIPE.warmup_steps, recipe.steps(pairs) // 4))
@@ -120,10 +120,10 @@ def make_task_folder(home: Path, name: str, rows: Rows, *, model: str, recipe: R
     return folder
 
 
-def contestant(name: str, folder: Path) -> TrainingFigures:
+def run_training(name: str, folder: Path) -> TrainingFigures:
     """Let one of `CONTESTANTS` train. Raises `ContestantFailed` with the end of its log."""
     run_contestant(CONTESTANTS[name], folder, patience=PATIENCE, environment=ENVIRONMENT)
-    return read_reports(TrainingFigures, folder / DONE)
+    return read_dataclass(TrainingFigures, folder / DONE)
 
 
 def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], what: str = "whole_s") -> float:
@@ -131,7 +131,7 @@ def ratio(ours: Sequence[TrainingFigures], theirs: Sequence[TrainingFigures], wh
     return _sum(ours, what) / _sum(theirs, what)
 
 
-def compared(runs: Mapping[str, Sequence[TrainingFigures]], *, tokens: float) -> dict[str, Any]:
+def compare_runs(runs: Mapping[str, Sequence[TrainingFigures]], *, tokens: float) -> dict[str, Any]:
     """Whether the aims are met, and the figures that explain it; ``tokens`` are those read in all steps of one run."""
     plain = runs["plain"]
     wanted: list[dict[str, Any]] = []
@@ -184,7 +184,7 @@ def _sum(runs: Sequence[TrainingFigures], what: str) -> float:
     return float(sum(getattr(run, what) for run in runs))
 
 
-def pairs_of_sample(*, pairs: int, validation: int, tokens: int, length: Callable[[FrozenRow], float]) -> Rows:
+def sample_pairs(*, pairs: int, validation: int, tokens: int, length: Callable[[FrozenRow], float]) -> Rows:
     """Rows of the sample's emails with two people's replies, the better one picked by the written rule: simulated.
 
     Of those that the rule decides, the ones whose length is nearest to ``tokens``; texts are cut to so many first
@@ -264,7 +264,7 @@ def _rows(model: str, *, pairs: int, validation: int, tokens: int) -> tuple[Rows
             known[key] = sum(len(encoded.prompt) + len(reply) for reply in encoded.replies)
         return known[key]
 
-    rows = pairs_of_sample(pairs=pairs, validation=validation, tokens=tokens, length=lambda row: count(row) / 2)
+    rows = sample_pairs(pairs=pairs, validation=validation, tokens=tokens, length=lambda row: count(row) / 2)
     return rows, sum(map(count, rows[Split.TRAIN]))
 
 

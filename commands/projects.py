@@ -16,7 +16,7 @@ from db.session import reading, session
 from errors import NotFound
 from generation.responders import list_responders
 from settings import settings
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 app = typer.Typer()
 

@@ -55,7 +55,7 @@ def newest_parity_checks(s: Session, *, model_version_ids: Sequence[int]) -> dic
     return {check.model_version_id: check for check in checks}
 
 
-def existing(s: Session, table: type[T], row_id: int, what: str, **options: Any) -> T:
+def get_existing(s: Session, table: type[T], row_id: int, what: str, **options: Any) -> T:
     """The row with that id; options are `Session.get`'s, such as a lock. Raises `NotFound`, which calls it `what`."""
     row = s.get(table, row_id, **options)
     if row is None:
@@ -63,7 +63,7 @@ def existing(s: Session, table: type[T], row_id: int, what: str, **options: Any)
     return row
 
 
-def add_only(s: Session, row: Base, *, refusal: str) -> None:
+def add_unique(s: Session, row: Base, *, refusal: str) -> None:
     """Save a row of which only one may stand at a time. Raises `Refused`, with `refusal`, where one stands already."""
     try:
         with s.begin_nested():
@@ -80,4 +80,4 @@ def insert_into(s: Session, table: type[Base]) -> postgresql.Insert | sqlite.Ins
 
 def get_model(s: Session, model_version_id: int) -> ModelVersion:
     """The ModelVersion with that id. Raises `NotFound`."""
-    return existing(s, ModelVersion, model_version_id, "model")
+    return get_existing(s, ModelVersion, model_version_id, "model")

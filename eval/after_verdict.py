@@ -26,14 +26,14 @@ class PairCheck:
 
 
 @dataclass(frozen=True)
-class AfterVerdict:
+class JudgedPairChecks:
     """A judged pair as its reviewer saw it, with what was checked about it."""
 
     view: BlindView
     checks: tuple[PairCheck, ...]
 
 
-def load_checks(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | None:
+def load_checks(s: Session, *, by: int, judgment_id: int) -> JudgedPairChecks | None:
     """What was checked about a pair that the reviewer `by` has judged.
 
     None while one of its replies comes back to them in another pair: that verdict is not given yet. Similarity to a
@@ -62,4 +62,4 @@ def load_checks(s: Session, *, by: int, judgment_id: int) -> AfterVerdict | None
         for assertion, by_reply in passed.items()
         if len(by_reply) == 2
     )
-    return AfterVerdict(view, tuple(checks))
+    return JudgedPairChecks(view, tuple(checks))

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Integer, case, cast, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, selectinload
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Evaluation, Judgment, Pairing, Project, Prompt, Responder, Response, Reviewer, Role, now
 from db.people import require_role
 from errors import AlreadyThere, Refused
@@ -281,7 +281,7 @@ def close_evaluation(s: Session, *, by: int, evaluation_id: int, reason: str | N
     Raises `Refused` where planned verdicts are missing and there is no reason, unless the evaluation may stop at any
     time, the manager looked, and the evidence is enough.
     """
-    evaluation = existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=True, populate_existing=True)
+    evaluation = get_existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=True, populate_existing=True)
     require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed already.")

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Select, func, or_, select,
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import (
     ComparisonResponse,
     Correction,
@@ -36,7 +36,7 @@ from db.people import JUDGES, require_role
 from errors import NotFound, Refused
 from eval import repeats
 from eval.protocol import plan_of
-from review.reasons import put_labels
+from review.reasons import replace_reasons
 from stats.verdicts import Verdict
 from texts.rules import load_text_filter
 from texts.typed import clean_comment
@@ -330,7 +330,7 @@ def set_reason_labels(
     """Put exactly these reasons on one's own verdict. Raises `Refused` for a word that is none."""
     judgment = _load_own_judged(s, by=by, judgment_id=judgment_id)
     reasons = s.scalars(select(JudgmentReason).where(JudgmentReason.judgment_id == judgment.id)).all()
-    put_labels(s, reasons, partial(JudgmentReason, judgment_id=judgment.id), praise, faults)
+    replace_reasons(s, reasons, partial(JudgmentReason, judgment_id=judgment.id), praise, faults)
 
 
 def undo_last(s: Session, *, by: int, evaluation_id: int) -> bool:
@@ -361,7 +361,7 @@ def _load_open(s: Session, *, by: int, evaluation_id: int, lock: dict[str, bool]
     Args:
         lock: ``{"key_share": True}`` for a reviewer who draws a pairing, so that others who draw wait; else ``read``.
     """
-    evaluation = existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=lock, populate_existing=True)
+    evaluation = get_existing(s, Evaluation, evaluation_id, "evaluation", with_for_update=lock, populate_existing=True)
     require_role(s, by=by, project_id=evaluation.project_id, roles=JUDGES)
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed, so it takes no more verdicts.")

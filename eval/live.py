@@ -8,7 +8,7 @@ from math import log
 import numpy as np
 from sqlalchemy.orm import Session
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Evaluation, Peek, Role
 from db.people import require_role
 from errors import Refused
@@ -100,7 +100,7 @@ def load_standing(s: Session, *, by: int, evaluation_id: int) -> Standing:
 
 
 def _refuse_unless_open_to(s: Session, *, by: int, evaluation_id: int, **lock: bool) -> None:
-    evaluation = existing(s, Evaluation, evaluation_id, "evaluation", **lock)
+    evaluation = get_existing(s, Evaluation, evaluation_id, "evaluation", **lock)
     require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     if evaluation.closed_at is not None:
         raise Refused("This evaluation is closed: read its result.")

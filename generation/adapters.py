@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db.lookup import existing, refuse_retired
+from db.lookup import get_existing, refuse_retired
 from db.models import Adapter, ModelVersion, ParityCheck, Responder, Role
 from db.people import require_role
 from errors import BrokenModel
@@ -39,7 +39,7 @@ def add_adapter(
     Raises `BrokenModel` for an adapter that is damaged, unsafe or for another base; `AlreadyThere` for a taken name.
     """
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
-    base = existing(s, ModelVersion, base_id, "base model")
+    base = get_existing(s, ModelVersion, base_id, "base model")
     refuse_retired(base)
     name = free_model_name(s, name)
     path = Path(folder).expanduser().resolve()
@@ -125,7 +125,7 @@ def _refuse_misfit(folder: Path, base: Mapping[str, tuple[int, ...]]) -> None:
             )
 
 
-def weights_of(version: ModelVersion) -> Weights:
+def engine_weights(version: ModelVersion) -> Weights:
     """What an engine loads for the model: base and adapter where it can combine them, else one merged folder."""
     merged = Weights(version.name, version.location)
     if version.adapter in (None, Adapter.DORA) or version.adapter_folder is None or not can_load_adapters():
@@ -141,7 +141,7 @@ def engine_key(responder: Responder) -> Hashable:
     """A key of the engine that answers for the Responder; Responders with equal keys can share an engine."""
     if responder.model_version is None:
         return responder.endpoint_url, responder.endpoint_model, responder.key_variable
-    return weights_of(responder.model_version).location
+    return engine_weights(responder.model_version).location
 
 
 def ensure_merged(version: ModelVersion | None) -> None:
@@ -150,7 +150,7 @@ def ensure_merged(version: ModelVersion | None) -> None:
     Takes seconds to minutes. Raises `BrokenModel` with the last line of the merging process's errors.
     """
     if version is not None and not settings().engine_url:
-        _ensure_folder(version.parent if weights_of(version).adapter_folder else version)
+        _ensure_folder(version.parent if engine_weights(version).adapter_folder else version)
 
 
 def _ensure_folder(version: ModelVersion | None) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from db.models import GenerationRun, Responder, Response
 from db.session import reading, session
 from errors import EngineFailed
-from generation.adapters import weights_of
+from generation.adapters import engine_weights
 from generation.plan import find_missing, find_missing_in_trial
 from generation.resampling import find_samples_to_redraw
 from generation.responders import prompt_format
@@ -287,7 +287,7 @@ def load_answerers(s: Session, responder_ids: Collection[int]) -> dict[int, Answ
     """The Answerer of each of these Responders, by the Responder's id."""
     answerers: dict[int, Answerer] = {}
     for responder in s.scalars(select(Responder).where(Responder.id.in_(responder_ids)).order_by(Responder.id)):
-        weights = weights_of(responder.model_version) if responder.model_version is not None else None
+        weights = engine_weights(responder.model_version) if responder.model_version is not None else None
         request = RequestSettings.of(responder, prompt_format(responder))
         answerers[responder.id] = Answerer(responder.label, request, weights, _read_rendering(weights))
     return answerers

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import ranked_by, revealed_to
-from db.lookup import existing, insert_into
+from db.lookup import get_existing, insert_into
 from db.models import (
     Assertion,
     AssertionResult,
@@ -138,7 +138,7 @@ def list_assertions(s: Session, *, project_id: int) -> Sequence[Assertion]:
 
 
 def _get_assertion(s: Session, *, by: int, assertion_id: int) -> Assertion:
-    assertion = existing(s, Assertion, assertion_id, "check")
+    assertion = get_existing(s, Assertion, assertion_id, "check")
     require_role(s, by=by, project_id=assertion.project_id, roles=(Role.MANAGER,))
     return assertion
 

@@ -19,7 +19,7 @@ from db.models import ParityCheck, Role, RunStatus
 from db.people import require_role
 from db.session import reading, session
 from errors import BadTemplate, BrokenModel, EngineFailed, Refused
-from generation.adapters import ensure_merged, weights_of
+from generation.adapters import engine_weights, ensure_merged
 from generation.parity import (
     CONVERSATIONS,
     TOLERANCE,
@@ -69,7 +69,7 @@ def run(progress: Progress) -> None:
     with reading() as s:
         version = s.get_one(ParityCheck, progress.run_id).model_version
         parent = version.parent
-        weights, expected = weights_of(version), version.template_hash
+        weights, expected = engine_weights(version), version.template_hash
         ensure_merged(version)
         family = parent.template_hash if parent is not None else None
     dtype = "bfloat16" if on_gpu() else "float32"

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import nearly_same
-from db.lookup import existing, get_model, refuse_retired
+from db.lookup import get_existing, get_model, refuse_retired
 from db.models import FewShotExample, JudgeRun, Prompt, Responder, ResponderKind, Response, Role
 from db.people import require_role
 from errors import AlreadyThere, Refused
@@ -107,7 +107,7 @@ def keep_responder(s: Session, *, by: int, responder_id: int, name: str = "") ->
 
 def get_responder(s: Session, *, by: int, responder_id: int) -> Responder:
     """The Responder, for a manager of its project. Raises `NotFound`."""
-    responder = existing(s, Responder, responder_id, "responder")
+    responder = get_existing(s, Responder, responder_id, "responder")
     require_role(s, by=by, project_id=responder.project_id, roles=(Role.MANAGER,))
     return responder
 

@@ -117,7 +117,7 @@ def list_tried_versions(s: Session, *, project_id: int) -> Sequence[TriedVersion
     return [TriedVersion(responder, prompts, answered) for responder, prompts, answered in rows]
 
 
-def asked_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Prompt]:
+def list_trial_prompts(s: Session, *, responder_ids: Sequence[int]) -> Sequence[Prompt]:
     """The prompts that any of these Responders was asked on the workbench, in import order."""
     prompt_ids = select(TrialPrompt.prompt_id).where(TrialPrompt.responder_id.in_(responder_ids))
     return s.scalars(select(Prompt).where(Prompt.id.in_(prompt_ids)).order_by(Prompt.id)).all()

@@ -65,7 +65,7 @@ def perturb(text: str, way: Perturbation, *, seed: str, rate: float = TYPO_RATE)
         case Perturbation.TYPOS:
             changed = add_typos(text, chance, rate=rate)
         case Perturbation.LOWER:
-            changed = make_plain(text)
+            changed = lower_and_strip(text)
         case Perturbation.POLITE:
             changed = make_polite(text, chance)
         case Perturbation.TERSE:
@@ -133,7 +133,7 @@ def _neighbours(letter: str) -> str:
     return ""
 
 
-def make_plain(text: str) -> str:
+def lower_and_strip(text: str) -> str:
     """All lower case and no punctuation but within numbers, addresses and hyphenated words."""
 
     def bare(word: str) -> str:

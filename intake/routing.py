@@ -10,7 +10,7 @@ import regex
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Project, Prompt, Responder, ResponderKind, Response, Role, RoutingRule, now
 from db.people import require_role
 from errors import NotFound, Refused
@@ -179,7 +179,7 @@ def routed_prompts(s: Session, *, by: int, project_id: int, page: int, size: int
 
 def common_answers(s: Session, *, by: int, classifier_id: int, most: int = 6) -> list[tuple[str, int]]:
     """What a classifier's first answers say, most often first, for a manager to choose from."""
-    classifier = existing(s, Responder, classifier_id, "responder")
+    classifier = get_existing(s, Responder, classifier_id, "responder")
     require_role(s, by=by, project_id=classifier.project_id, roles=(Role.MANAGER,))
     texts = s.scalars(select(Response.text).where(Response.responder_id == classifier_id, Response.sample == 0))
     return Counter(" ".join(text.split())[:LONGEST_REASON] for text in texts).most_common(most)
@@ -189,7 +189,7 @@ def _check_rule(s: Session, project_id: int, rule: NewRule) -> None:
     if (rule.pattern is None) == (rule.classifier_id is None):
         raise Refused("A rule has either a pattern or a classifier. Choose one.")
     if rule.pattern is not None:
-        compile_rule(rule.pattern)
+        compile_pattern(rule.pattern)
         return
     find_model(s, project_id=project_id, responder_id=rule.classifier_id, what="classifies the prompts")
     if not rule.answer.strip():
@@ -228,7 +228,7 @@ def _search(
     s: Session, project_id: int, pattern: str, prompt_ids: Collection[int] | None = None
 ) -> Iterator[tuple[int, str, bool | None]]:
     """Id and text of each prompt, and whether the pattern is found in it; None where it takes too long."""
-    expression = compile_rule(pattern)
+    expression = compile_pattern(pattern)
     query = select(Prompt.id, Prompt.text, Prompt.context).where(Prompt.project_id == project_id).order_by(Prompt.id)
     chunks = [query] if prompt_ids is None else [query.where(Prompt.id.in_(ids)) for ids in _chunks(prompt_ids)]
     timeouts = 0
@@ -245,7 +245,7 @@ def _load_answers(s: Session, classifier_id: int | None) -> list[tuple[int, str]
     return [(prompt_id, text) for prompt_id, text in s.execute(first.where(Response.responder_id == classifier_id))]
 
 
-def compile_rule(pattern: str) -> Any:
+def compile_pattern(pattern: str) -> Any:
     """The pattern, whatever the case. Raises `Refused` for one that is none, is too long, or fits every text."""
     if not pattern.strip():
         raise Refused("A rule needs a pattern: type the words or the expression to look for.")

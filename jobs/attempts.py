@@ -15,7 +15,7 @@ from db.models import Run, RunStatus, now
 from db.session import session
 from jobs.launcher import Place, place_of
 from jobs.progress import Progress
-from jobs.runs import KINDS, log_tail, the_run, waits
+from jobs.runs import KINDS, get_run, is_claimable, log_tail
 from settings import settings
 
 LOST_LIMIT = 3
@@ -39,12 +39,12 @@ def claim(*, worker: str, kinds: Collection[str] = KINDS) -> Attempt | None:
     What ``worker`` itself has of these kinds counts as left behind: it claims when it has none in hand.
     """
     with session() as s:
-        waiting = select(Run.id).where(waits(but_by=worker), Run.kind.in_(kinds)).order_by(Run.created_at, Run.id)
-        run_id = s.scalar(waiting.limit(1).with_for_update(skip_locked=True))
+        claimable = select(Run.id).where(is_claimable(but_by=worker), Run.kind.in_(kinds))
+        run_id = s.scalar(claimable.order_by(Run.created_at, Run.id).limit(1).with_for_update(skip_locked=True))
         # PostgreSQL looked for living workers before it had the lock, and one may have begun in between
-        if run_id is None or not s.scalar(select(waits(but_by=worker)).where(Run.id == run_id)):
+        if run_id is None or not s.scalar(select(is_claimable(but_by=worker)).where(Run.id == run_id)):
             return None
-        run = the_run(s, run_id)
+        run = get_run(s, run_id)
         before = place_of(run)
         lost = run.status is RunStatus.RUNNING and run.worker is not None
         run.losses = lost + (run.losses if lost and run.done == run.done_before else 0)
@@ -72,11 +72,11 @@ def begin(progress: Progress) -> bool:
 def _still_mine(progress: Progress) -> Iterator[Run | None]:
     """The attempt's run, locked and to be written at the block's end; none when it has ended or is another's."""
     with session() as s:
-        run = the_run(s, progress.run_id, lock=True)
+        run = get_run(s, progress.run_id, lock=True)
         yield run if run.attempt == progress.attempt and run.status is RunStatus.RUNNING else None
 
 
-def settle(progress: Progress, error: str) -> None:
+def settle_run(progress: Progress, error: str) -> None:
     """Give the run its final status unless it has one: CANCELLED if that was asked for, else FAILED with the error."""
     with _still_mine(progress) as run:
         if run is None:
@@ -98,7 +98,7 @@ def hand_back(progress: Progress) -> None:
             run.worker = None
 
 
-def why(exit_status: int, tail: str) -> str:
+def explain_exit(exit_status: int, tail: str) -> str:
     """Why an attempt ended without saying so: a sentence, then the tail of its log where that can help."""
     if DISK_FULL.search(tail):
         return disk_full_sentence()

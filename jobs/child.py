@@ -24,7 +24,7 @@ from errors import NotFound, PickwellError, Refused, to_type
 from jobs.database import check_database
 from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress, RunLost
-from jobs.runs import find_kind, the_run
+from jobs.runs import find_kind, get_run
 
 HANDED_ON = "PICKWELL_HANDED_ON"
 """Environment variable of a job on a cluster: the file with the rest of its environment, see `jobs.ray_job`."""
@@ -84,7 +84,7 @@ def parse_attempt(arguments: Sequence[str]) -> Progress:
     find_kind(kind)
     check_database()
     with reading() as s:
-        run = the_run(s, progress.run_id)
+        run = get_run(s, progress.run_id)
     if run.kind != kind:
         raise NotFound(f"Run {run.id} is of the kind {run.kind}, not {kind}.")
     if run.attempt != progress.attempt or run.status is not RunStatus.RUNNING:

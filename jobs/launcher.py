@@ -14,7 +14,7 @@ from db.models import Run
 from jobs.child import child_command
 from jobs.processes import TIED, Group, StillThere
 from jobs.progress import Progress
-from jobs.ray_job import Job, ordered
+from jobs.ray_job import Job, order_job
 from settings import ROOT, settings
 
 Command: TypeAlias = Callable[[str, int, int], Sequence[str]]
@@ -76,7 +76,7 @@ def launch(progress: Progress, command: Command = child_command) -> Place:
     """
     line = command(progress.kind, progress.run_id, progress.attempt)
     if settings().ray_address:
-        job = ordered(progress, line)
+        job = order_job(progress, line)
         # the name is in the row before the job is anywhere, so that whoever takes the run over finds it
         progress.update(**job.columns, stage="Waiting for the Ray cluster")
         return job

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from db.models import Run, RunStatus
 from db.session import reading
 from errors import Refused, to_type
-from jobs.runs import KINDS, the_run, worker_alive
+from jobs.runs import KINDS, get_run, worker_alive
 from settings import ROOT, settings
 
 PATIENCE = 30.0
@@ -45,7 +45,7 @@ def wait_for(run_id: int, *, watch: Callable[[Run], None] = lambda run: None) ->
     alive_at = time.monotonic()
     while True:
         with reading() as s:
-            run = the_run(s, run_id)
+            run = get_run(s, run_id)
             alive = worker_alive(s)
         watch(run)
         if run.status.ended:

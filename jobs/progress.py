@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from db.models import Run, RunStatus, now
 from db.session import session
 from errors import Refused
-from jobs.runs import KINDS, run_folder, the_run
+from jobs.runs import KINDS, get_run, run_folder
 
 
 class RunLost(Exception):
@@ -93,13 +93,13 @@ class Progress:
         return RunLost(f"Attempt {self.attempt} no longer has {self.kind} run {self.run_id}.")
 
 
-def unmanaged(kind: str, run_id: int) -> Progress:
+def unmanaged_progress(kind: str, run_id: int) -> Progress:
     """Take a QUEUED run up in this process, without a worker, and give its `Progress`: for benchmarks and tests.
 
     Raises `Refused` when the run is not QUEUED.
     """
     with session() as s:
-        run = the_run(s, run_id, lock=True)
+        run = get_run(s, run_id, lock=True)
         if run.status is not RunStatus.QUEUED:
             raise Refused(f"Run {run_id} is {run.status.value}; only a QUEUED run can be started.")
         run.status, run.attempt, run.worker = RunStatus.RUNNING, run.attempt + 1, f"process {os.getpid()}"

@@ -28,7 +28,7 @@ from errors import PickwellError, missing_package
 from jobs.child import HANDED_ON, QUIET
 from jobs.processes import TIED, StillThere
 from jobs.progress import Progress
-from jobs.runs import KINDS, Resources, the_run
+from jobs.runs import KINDS, Resources, get_run
 from settings import ENV_FILE, ROOT, settings
 
 JOBS = "/api/jobs/"
@@ -92,7 +92,7 @@ class Job:
 
     @cached_property
     def _cluster(self) -> "Cluster":
-        return connected(self.address)
+        return connect_cluster(self.address)
 
     @property
     def columns(self) -> Mapping[str, Any]:
@@ -129,7 +129,7 @@ class Job:
         machines = self._cluster.machines()
         refuse_sqlite_elsewhere(machines)
         with reading() as s:
-            wanted = import_module(KINDS[progress.kind].module).resources(the_run(s, progress.run_id))
+            wanted = import_module(KINDS[progress.kind].module).resources(get_run(s, progress.run_id))
         share = share_of(machines, wanted)
         self.handed.parent.mkdir(mode=0o700, exist_ok=True)
         self.handed.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ class Job:
         )
 
 
-def ordered(progress: Progress, line: Sequence[str]) -> Job:
+def order_job(progress: Progress, line: Sequence[str]) -> Job:
     """A job for the attempt, with a name that nobody else gives; it is submitted once it is waited for."""
     name = f"pickwell-{progress.kind}-{progress.run_id}-{progress.attempt}-{uuid.uuid4().hex[:8]}"
     return Job(f"{settings().ray_address.rstrip('/')}{JOBS}{name}", progress, line)
@@ -247,7 +247,7 @@ def job_environment() -> dict[str, str]:
     return {name: value for name, value in (own | here | also).items() if name not in STAY}
 
 
-def sent_along(root: Path) -> dict[str, Any]:
+def runtime_environment(root: Path) -> dict[str, Any]:
     """The program as Ray sends it to the cluster: the folders that a run needs and the modules beside them."""
     excluded = [
         f"/{path.name}"
@@ -257,7 +257,7 @@ def sent_along(root: Path) -> dict[str, Any]:
     return {"working_dir": str(root), "excludes": [*excluded, "__pycache__"]}
 
 
-def connected(address: str) -> "Cluster":
+def connect_cluster(address: str) -> "Cluster":
     """The cluster at an address. Raises `Silence`, and `ClusterRefuses` where Ray is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -294,7 +294,7 @@ class Cluster:
             self._client.submit_job(
                 entrypoint=command,
                 submission_id=name,
-                runtime_env={**sent_along(ROOT), "env_vars": dict(environment)},
+                runtime_env={**runtime_environment(ROOT), "env_vars": dict(environment)},
                 entrypoint_num_cpus=share.cpus,
                 entrypoint_num_gpus=share.gpus,
             )

@@ -90,7 +90,7 @@ def find_kind(name: str) -> Kind:
     return KINDS[name]
 
 
-def strangers(s: Session) -> list[str]:
+def list_unknown_runs(s: Session) -> list[str]:
     """A sentence for each run under way whose kind this version does not know; none is touched."""
     under_way = Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING))
     unknown = select(Run.id, Run.kind).where(under_way, Run.kind.not_in(KINDS)).order_by(Run.id)
@@ -101,7 +101,7 @@ def _unknown_kind_sentence(run_id: int, kind: str) -> str:
     return f"This version does not know the kind “{kind}” of run {run_id} and leaves it alone. Update the program."
 
 
-def the_run(s: Session, run_id: int, *, lock: bool = False) -> Run:
+def get_run(s: Session, run_id: int, *, lock: bool = False) -> Run:
     """The run's row as it is now; with ``lock``, nobody else changes it until the transaction ends.
 
     Raises `NotFound`, and `DatabaseProblem` for a kind that this version does not know.
@@ -115,7 +115,7 @@ def the_run(s: Session, run_id: int, *, lock: bool = False) -> Run:
     return s.get_one(KINDS[kind].model, run_id, with_for_update=locked, populate_existing=lock)
 
 
-def cancel(s: Session, *, by: int, run_id: int) -> None:
+def cancel_run(s: Session, *, by: int, run_id: int) -> None:
     """Stop a run: a QUEUED one is CANCELLED at once, a RUNNING one by its worker within half a minute; managers only.
 
     Raises `Refused` when the run has already succeeded or failed.
@@ -128,13 +128,13 @@ def cancel(s: Session, *, by: int, run_id: int) -> None:
     run.cancel_requested = True
 
 
-def pause(s: Session, *, by: int, run_id: int) -> None:
+def pause_run(s: Session, *, by: int, run_id: int) -> None:
     """Stop a run to go on later, and free the machine meanwhile; what it saved so far stays. Managers only."""
-    cancel(s, by=by, run_id=run_id)
-    the_run(s, run_id).paused = True
+    cancel_run(s, by=by, run_id=run_id)
+    get_run(s, run_id).paused = True
 
 
-def try_again(s: Session, *, by: int, run_id: int) -> None:
+def retry_run(s: Session, *, by: int, run_id: int) -> None:
     """Queue a FAILED or CANCELLED run once more; what it has saved so far stays. Managers only.
 
     Raises `Refused` when the run has not ended, or has succeeded.
@@ -150,7 +150,7 @@ def try_again(s: Session, *, by: int, run_id: int) -> None:
 
 def _lock_as_manager(s: Session, *, by: int, run_id: int) -> Run:
     """The run, locked, for a manager of its project."""
-    run = the_run(s, run_id, lock=True)
+    run = get_run(s, run_id, lock=True)
     require_role(s, by=by, project_id=run.project_id, roles=(Role.MANAGER,))
     return run
 
@@ -165,7 +165,7 @@ def worker_alive(s: Session, within: timedelta = ALIVE) -> bool:
     return bool(s.scalar(select(exists().where(Worker.beat_at > now() - within))))
 
 
-def waits(*, but_by: str | None = None) -> ColumnElement[bool]:
+def is_claimable(*, but_by: str | None = None) -> ColumnElement[bool]:
     """In SQL: the run is for the taking, QUEUED or left behind; the worker ``but_by`` does not count as living."""
     living = exists().where(Worker.id == Run.worker, Worker.id != (but_by or ""), Worker.beat_at > now() - ALIVE)
     return or_(Run.status == RunStatus.QUEUED, (Run.status == RunStatus.RUNNING) & ~living)
@@ -210,11 +210,11 @@ def log_tail(kind: str, run_id: int, kilobytes: int = 8) -> str:
         start = max(0, file.seek(0, 2) - 16 * size)
         file.seek(start)
         text = file.read(16 * size).decode(errors="replace")
-    text = collapse(text)
+    text = collapse_redraws(text)
     return text if start == 0 and len(text) <= size else text[-size:].partition("\n")[2] or text[-size:]
 
 
-def collapse(text: str) -> str:
+def collapse_redraws(text: str) -> str:
     """Terminal output as it looks at the end: of a line redrawn with carriage returns the last drawing; no colours."""
     lines = COLOUR.sub("", text).split("\n")
     return "\n".join(next((part for part in reversed(line.split("\r")) if part), "") for line in lines)

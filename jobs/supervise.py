@@ -12,12 +12,12 @@ from sqlalchemy.exc import OperationalError
 from db.models import RunStatus
 from db.session import reading
 from errors import PickwellError
-from jobs.attempts import begin, claim, hand_back, settle, why, worker_failed_sentence
+from jobs.attempts import begin, claim, explain_exit, hand_back, settle_run, worker_failed_sentence
 from jobs.child import child_command
 from jobs.launcher import Command, Place, launch
 from jobs.processes import StillThere
 from jobs.progress import Progress, RunLost
-from jobs.runs import KINDS, log_tail, the_run
+from jobs.runs import KINDS, get_run, log_tail
 
 log = logging.getLogger("jobs.supervise")
 
@@ -85,7 +85,7 @@ def carry_next(
     if outcome is AttemptEnd.STOPPED:
         _insist(lambda: hand_back(progress), stop=stop, pace=pace)
     elif outcome is not AttemptEnd.LOST:
-        _insist(lambda: settle(progress, error), stop=stop, pace=pace)
+        _insist(lambda: settle_run(progress, error), stop=stop, pace=pace)
     return True
 
 
@@ -116,7 +116,7 @@ def _carry(progress: Progress, place: Place, *, stop: threading.Event, pace: Pac
         except StillThere as problem:  # the row keeps its place, and the next attempt sees to it first
             log.error("%s run %s: %s", progress.kind, progress.run_id, problem)
     tail = log_tail(progress.kind, progress.run_id, kilobytes=4)
-    return outcome, place.explain(exit_status, tail) or why(exit_status, tail)
+    return outcome, place.explain(exit_status, tail) or explain_exit(exit_status, tail)
 
 
 def _watch(progress: Progress, place: Place, *, stop: threading.Event, pace: Pace) -> tuple[AttemptEnd, int]:
@@ -150,7 +150,7 @@ def _watch(progress: Progress, place: Place, *, stop: threading.Event, pace: Pac
 
 def _read_row(progress: Progress) -> tuple[int, RunStatus, bool]:
     with reading() as s:
-        run = the_run(s, progress.run_id)
+        run = get_run(s, progress.run_id)
         return run.attempt, run.status, run.cancel_requested
 
 

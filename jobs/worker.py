@@ -27,7 +27,7 @@ from jobs.child import child_command
 from jobs.database import check_database
 from jobs.launcher import Command
 from jobs.processes import SAME_START
-from jobs.runs import HEAVY, LIGHT, strangers
+from jobs.runs import HEAVY, LIGHT, list_unknown_runs
 from jobs.supervise import Pace, carry_next
 from settings import settings
 
@@ -91,7 +91,7 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
     beating = threading.Thread(target=keep_showing_life, args=(me, stop), daemon=True)
     beating.start()
     with reading() as s:
-        for sentence in strangers(s):
+        for sentence in list_unknown_runs(s):
             log.warning("%s", sentence)
 
     def carry(kinds: Collection[str]) -> None:

@@ -27,7 +27,7 @@ from generation.asserting import (
 from generation.assertions import LONGEST_VALUE, TITLES, clean_value, describe_claim, languages
 from generation.similarity import count_uncompared, run_comparison
 from review.reveals import reveal_comparison
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.checks import show_pass_rates
 from ui.frame import page
 from ui.pairs import show_prompt
@@ -128,8 +128,8 @@ def typed_value(claim: Claim) -> str:
 def show_assertions(assertions: list[Assertion]) -> None:
     for assertion in assertions:
         words, action = st.columns([6, 1], vertical_alignment="center")
-        claim = escaped(describe_claim(assertion.claim, assertion.value))
-        words.html(f'<div class="pw-text"><b>{escaped(assertion.name)}</b><br>{claim}</div>')
+        claim = escape_html(describe_claim(assertion.claim, assertion.value))
+        words.html(f'<div class="pw-text"><b>{escape_html(assertion.name)}</b><br>{claim}</div>')
         end = partial(act, end_assertion, by=me.reviewer_id, assertion_id=assertion.id)
         action.button("End", key=f"end_{assertion.id}", on_click=end, width="stretch")
 
@@ -154,8 +154,8 @@ def show_failures(assertions: list[Assertion], rates: list[PassRate]) -> None:
         with st.container(border=True):
             show_prompt(reply.prompt, reply.context, compact=True)
             st.html(
-                f'<div class="pw-label pw-note">{escaped(reply.detail)}</div>'
-                f'<div class="pw-text">{escaped(reply.text)}</div>'
+                f'<div class="pw-label pw-note">{escape_html(reply.detail)}</div>'
+                f'<div class="pw-text">{escape_html(reply.text)}</div>'
             )
 
 

@@ -13,12 +13,12 @@ from db.people import RANKERS
 from db.session import reading, session
 from review.assignment import Offer, RankingProgress, ranking_progress
 from review.filters import ComparisonStanding, Filter, filter_choices
-from review.flags import flag
+from review.flags import flag_comparison
 from review.queue import claim, list_other_leases, own_rankings, release
-from review.rankings import GivenRanking, last_ranking, rank, strengthen_ranking, undo
+from review.rankings import GivenRanking, last_ranking, rank, strengthen_ranking, undo_ranking
 from review.slots import card_letter
 from stats.verdicts import Order
-from texts.escape import escaped
+from texts.escape import escape_html
 from texts.typed import LONGEST_COMMENT
 from ui.correcting import correction_box
 from ui.frame import page, show_guideline
@@ -69,7 +69,7 @@ def make_stronger(comparison_id: int) -> bool:
 def take_back(ranking_id: int) -> None:
     """Undo the last choice and show that pair again; pressed again, the one before."""
     forget_choice()
-    comparison_id = save(lambda s: undo(s, by=me.reviewer_id, ranking_id=ranking_id))
+    comparison_id = save(lambda s: undo_ranking(s, by=me.reviewer_id, ranking_id=ranking_id))
     st.session_state[LATER] = [later_id for later_id in st.session_state.get(LATER, []) if later_id != comparison_id]
 
 
@@ -187,7 +187,7 @@ def flag_dialog(comparison_id: int) -> None:
     note = st.text_area("What is wrong with this pair?", key=f"flag_{comparison_id}", max_chars=LONGEST_COMMENT)
     if not st.button("Flag it for a manager", type="primary"):
         return
-    if save(lambda s: flag(s, by=me.reviewer_id, comparison_id=comparison_id, note=note)) is not None:
+    if save(lambda s: flag_comparison(s, by=me.reviewer_id, comparison_id=comparison_id, note=note)) is not None:
         st.toast("Flagged: a manager will look at it.", icon=":material/flag:")
         open_flag(None)
         st.rerun()
@@ -252,7 +252,7 @@ def show_own_rankings(state: ComparisonState | None, empty: str) -> None:
         st.info(empty)
     for ranking_id, prompt in rankings.items():
         text, action = st.columns([6, 1], vertical_alignment="center")
-        text.html(f'<div class="pw-text">{escaped(prompt)}</div>')
+        text.html(f'<div class="pw-text">{escape_html(prompt)}</div>')
         action.button("Rank again", key=f"again_{ranking_id}", on_click=rank_again, args=(ranking_id,), width="stretch")
 
 

@@ -17,7 +17,7 @@ from review.filters import ComparisonStanding, Filter, filter_choices
 from review.reveals import AuditEntry, ComparisonDetails, list_project_changes, open_comparison, reveal_comparison
 from stats.verdicts import MUCH_BETTER, Verdict
 from texts.diff import word_diff
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
 from ui.safe import attempt, errors_shown, plain, show_table
@@ -146,8 +146,8 @@ def show_comparison(details: ComparisonDetails) -> None:
     for number, response in enumerate(details.responses, start=1):
         label = f"{number}: {response.responder}" if response.responder else str(number)
         columns[(number - 1) % 3].html(
-            f'<div class="pw-card"><div class="pw-label">{escaped(label)}</div>'
-            f'<div class="pw-text">{escaped(response.text)}</div></div>'
+            f'<div class="pw-card"><div class="pw-label">{escape_html(label)}</div>'
+            f'<div class="pw-text">{escape_html(response.text)}</div></div>'
         )
     numbered = enumerate(details.responses, start=1)
     if tidied := [(number, response) for number, response in numbered if response.shown != response.text]:

@@ -9,7 +9,7 @@ from db.models import Role
 from db.session import reading, session
 from generation.responders import list_model_responders
 from stats.verdicts import MUCH_BETTER
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.data.feedback import FeedbackChoices, feedback_choices
 from training.data.rows import RowsFormat
 from training.data.selection import DEFAULTS, PairsMode, Selection
@@ -20,7 +20,7 @@ from training.data.snapshot import (
     list_snapshot_details,
     preview_snapshot,
     responder_counts,
-    side_spreads,
+    side_lengths,
     size_warning,
     zip_snapshot,
 )
@@ -175,7 +175,7 @@ def show_preview(preview: Preferences) -> None:
     if preview.rows:
         st.caption("Whose replies are better, and worse")
         share_bars(responder_counts(preview.rows))
-        better, worse = side_spreads(preview.rows)
+        better, worse = side_lengths(preview.rows)
         st.caption(
             f"Length: {better.mean:.0f} words on average in the better replies, {worse.mean:.0f} in the worse. A model "
             "learns a difference in length sooner than anything."
@@ -187,7 +187,7 @@ def show_preview(preview: Preferences) -> None:
         show_table([{"Count": count, "Why": reason.words} for reason, count in preview.left_out.items()])
     with st.expander("Look at the pairs that would be frozen", icon=":material/table_view:"):
         texts = (text for row in preview.rows[:SHOWN] for text in (row.chosen.text, row.rejected.text))
-        cells = "".join(f'<div class="pw-text">{escaped(text)}</div>' for text in texts)
+        cells = "".join(f'<div class="pw-text">{escape_html(text)}</div>' for text in texts)
         st.html(f'<div class="pw-pairs"><b>Better</b><b>Worse</b>{cells}</div>')
         if len(preview.rows) > SHOWN:
             st.caption(f"The first {SHOWN} of {len(preview.rows):,}.")
@@ -226,10 +226,10 @@ def show_frozen(entry: SnapshotListing) -> None:
     with st.container(border=True):
         head, files = st.columns([4, 1], vertical_alignment="center")
         head.html(
-            f"<div><b>Snapshot {snapshot.id}: {escaped(rows)}</b></div>"
-            f'<div class="pw-text">{escaped(entry.choices)}</div>'
-            f'<div class="pw-label">Frozen {snapshot.created_at:%Y-%m-%d %H:%M} UTC by {escaped(entry.by)}, '
-            f"with {escaped(prompt)}.</div>"
+            f"<div><b>Snapshot {snapshot.id}: {escape_html(rows)}</b></div>"
+            f'<div class="pw-text">{escape_html(entry.choices)}</div>'
+            f'<div class="pw-label">Frozen {snapshot.created_at:%Y-%m-%d %H:%M} UTC by {escape_html(entry.by)}, '
+            f"with {escape_html(prompt)}.</div>"
         )
         if files.button("Files …", key=f"files_{snapshot.id}", icon=":material/folder_zip:", width="stretch"):
             with errors_shown(), st.spinner("Proving that nothing was changed …"):

@@ -27,8 +27,8 @@ from settings import settings
 from texts.diff import word_diff
 from ui.frame import page
 from ui.pairs import show_diff
+from ui.project_progress import project_progress
 from ui.safe import errors_shown, errors_toasted, plain, show_table, show_text
-from ui.story import project_progress
 
 me = page("Import", Role.MANAGER)
 HELD_OUT_WORDS = {

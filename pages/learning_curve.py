@@ -7,7 +7,7 @@ import streamlit as st
 from db.lookup import list_models
 from db.models import Role, RunStatus, Snapshot
 from db.session import reading, session
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.data.snapshot import list_snapshots
 from training.recipe.curve_runs import (
     CurveStatus,
@@ -98,7 +98,7 @@ def show_points(status: CurveStatus) -> None:
     every = simulated == counts.pairs[-1] + counts.validation
     tag = "simulated picks, not people's" if every else "some of the picks are simulated"
     mark = f'<span class="pw-simulated">{tag}</span>' if simulated else ""
-    st.html(f'<div class="pw-sentence">{escaped(describe_trend(status.points))}{mark}</div>')
+    st.html(f'<div class="pw-sentence">{escape_html(describe_trend(status.points))}{mark}</div>')
     if words := explain_chance(status.points):
         st.caption(plain(words))
     draw_learning_curve(status.points)

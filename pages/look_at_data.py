@@ -12,7 +12,7 @@ from errors import PickwellError
 from review.reveals import is_open_to, reveal_comparison
 from training.data.classes_and_values import Labels
 from training.data.inspected_rows import InspectedRow, RowSource, describe_count, filter_by_source
-from training.data.inspecting import InspectedSnapshot, RowTokenizer, count_tokens, inspect_snapshot, load_tokenizer_of
+from training.data.inspecting import InspectedSnapshot, RowTokenizer, count_tokens, inspect_snapshot, load_row_tokenizer
 from training.data.inspection import Figures, RowFilter, bins, figures, select_rows
 from training.data.snapshot import list_snapshots, snapshot_folder
 from training.data.token_fit import RowTokens, fit, join_pieces, turn_pieces
@@ -56,7 +56,7 @@ def load_figures(folder: str, snapshot_id: int, by: int, project_id: int, whose:
 @st.cache_resource(ttl=60 * MINUTES, max_entries=4, show_spinner="Loading the tokenizer …")
 def load_tokenizer(model_id: int, location: str, template_hash: str | None) -> RowTokenizer:
     with reading() as s:
-        return load_tokenizer_of(s, model_id=model_id)
+        return load_row_tokenizer(s, model_id=model_id)
 
 
 @st.cache_resource(ttl=60 * MINUTES, max_entries=8, show_spinner=False)

@@ -4,16 +4,18 @@ import streamlit as st
 
 from db.models import Project
 from db.session import reading
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.frame import page
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 me = page("Overview")
 with reading() as s:
     project = s.get_one(Project, me.project_id)
     now = project_progress(s, project_id=me.project_id)
 
-st.html(f'<div class="pw-sentence">{escaped(project.name)}</div><div class="pw-text">{escaped(project.task)}</div>')
+st.html(
+    f'<div class="pw-sentence">{escape_html(project.name)}</div><div class="pw-text">{escape_html(project.task)}</div>'
+)
 st.info(now.next_step, icon=":material/arrow_forward:")
 
 synthetic = f", and {now.synthetic:,} synthetic beside them" if now.synthetic else ""

@@ -21,7 +21,7 @@ from review.progress import (
     sampling_shares,
 )
 from stats.agreement import agreement, agreement_by_reviewer
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.charts import interval_dots, responder_bars
 from ui.frame import page
 from ui.pairs import show_prompt
@@ -79,7 +79,7 @@ if flags:
     st.subheader("Flagged pairs")
 for flag in flags:
     with st.container(border=True):
-        st.html(f'<div class="pw-text"><b>{escaped(flag.reviewer)}</b>: {escaped(flag.note)}</div>')
+        st.html(f'<div class="pw-text"><b>{escape_html(flag.reviewer)}</b>: {escape_html(flag.note)}</div>')
         with st.expander("The pair"):
             show_prompt(flag.offer.prompt, flag.offer.context, synthetic=flag.offer.synthetic)
             show_offer(flag.offer)

@@ -16,7 +16,7 @@ from intake.routing import (
     preview_routing,
     routed_prompts,
 )
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.frame import page
 from ui.safe import errors_shown, errors_toasted, plain, show_table, show_text
 
@@ -105,7 +105,7 @@ for count in rule_counts:
         standing = count.rule
         how = f"{count.classifier} says “{standing.answer}”" if count.classifier else f"pattern: {standing.pattern}"
         words.html(
-            f'<div class="pw-text"><b>{escaped(standing.reason)}</b> · {escaped(how)}</div>'
+            f'<div class="pw-text"><b>{escape_html(standing.reason)}</b> · {escape_html(how)}</div>'
             f"<div>{count.prompts:,} prompts ({count.held_out:,} held out), {count.answered:,} with a person's reply; "
             f"since {standing.created_at:%d %b %Y}</div>"
         )

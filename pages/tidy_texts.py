@@ -8,7 +8,7 @@ from db.models import HiddenPart, Role, TextRule
 from db.session import reading, session
 from review.lengths import length_balance
 from texts.diff import Edit, word_diff
-from texts.escape import escaped
+from texts.escape import escape_html
 from texts.rules import (
     EACH,
     LONGEST_REPLACEMENT,
@@ -71,9 +71,9 @@ def show_preview(new: Rule) -> None:
 def show_standing(row: TextRule, *, fixed: bool) -> None:
     with st.container(border=True):
         words, button = st.columns([5, 1], vertical_alignment="center")
-        finds = f" <code>{escaped(row.pattern)}</code>" if row.pattern else ""
-        instead = f"becomes “{escaped(row.replacement)}”" if row.replacement else "is left out"
-        words.html(f'<div class="pw-text">{escaped(PART_WORDS[row.part])}{finds} {instead}</div>')
+        finds = f" <code>{escape_html(row.pattern)}</code>" if row.pattern else ""
+        instead = f"becomes “{escape_html(row.replacement)}”" if row.replacement else "is left out"
+        words.html(f'<div class="pw-text">{escape_html(PART_WORDS[row.part])}{finds} {instead}</div>')
         end = partial(act, end_rule, by=me.reviewer_id, rule_id=row.id)
         button.button("End it", key=f"end_{row.id}", on_click=end, width="stretch", disabled=fixed)
         below = st.expander("What it changes", key=f"effect_{row.id}", on_change="rerun")

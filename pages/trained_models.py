@@ -16,18 +16,18 @@ from release.card import Card, build_card, evaluation_results
 from release.compare import LEAST, MOST, compare_runs, run_label
 from release.export import (
     TEMPLATE,
+    build_parcel,
     commands,
-    exports,
+    exportable_parts,
     exports_folder,
     latest_release,
-    parcel,
-    parts,
+    list_exports,
     release_title,
     request_export,
 )
-from release.hub import hub_address, missing, request_push
+from release.hub import hub_address, missing_token, request_push
 from release.versions import ModelEntry, licence_of, list_model_entries, retire, set_licence, unretire
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.trainer.history import list_training_runs
 from ui.evaluate.blocks import show_blocks
 from ui.frame import page
@@ -76,7 +76,7 @@ def save_licence(version: ModelVersion, key: str) -> None:
 def show_card(version: ModelVersion, card: Card) -> None:
     st.write(plain(card.summary))
     for section in card.sections:
-        st.html(f'<div class="pw-sentence">{escaped(section.title)}</div>')
+        st.html(f'<div class="pw-sentence">{escape_html(section.title)}</div>')
         show_blocks([section])
     if version.parent_id is None:
         key = f"licence_{version.id}"
@@ -149,7 +149,7 @@ def show_release(version: ModelVersion, *, going: bool) -> None:
 def show_lines(version: ModelVersion, part: Part, folder: Path) -> None:
     """How to serve what is in a folder, with this machine's vLLM where it has one."""
     with errors_shown(), reading() as s:
-        content = parcel(s, **me.ids, model_version_id=version.id, part=part)
+        content = build_parcel(s, **me.ids, model_version_id=version.id, part=part)
         lines = commands(
             content,
             folder,
@@ -181,7 +181,7 @@ def show_export(version: ModelVersion, place: Path, number: int) -> None:
 
 def show_push(version: ModelVersion, place: Path, number: int) -> None:
     """The form that sends an export to a hub, once a repository is typed."""
-    if problem := missing():
+    if problem := missing_token():
         st.caption(plain(problem))
         return
     st.caption(
@@ -222,7 +222,7 @@ def show_model(version: ModelVersion) -> None:
 
 
 def show_exports(version: ModelVersion, *, going: bool) -> None:
-    choices = parts(version)
+    choices = exportable_parts(version)
     if not choices:
         st.caption("There is no folder of it on this machine, so nothing to export.")
         return
@@ -234,7 +234,7 @@ def show_exports(version: ModelVersion, *, going: bool) -> None:
             request_export(s, **me.ids, model_version_id=version.id, part=part, form=form)
     show_release(version, going=going)
     st.caption(plain(f"Exports are in {exports_folder()}, each with its card and a manifest with every file's sha256."))
-    for number, place in enumerate(exports(version.name, version.id)[:5]):
+    for number, place in enumerate(list_exports(version.name, version.id)[:5]):
         show_export(version, place, number)
 
 

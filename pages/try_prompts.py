@@ -11,9 +11,9 @@ from generation.plan import list_generation_runs
 from generation.responders import Sampling, keep_responder, list_model_responders, prompt_columns, spec_of
 from generation.trials import (
     MAX_TRIAL_PROMPTS,
-    asked_prompts,
     cost_of,
     differences,
+    list_trial_prompts,
     list_tried_versions,
     render_for_model,
     start_trial,
@@ -23,7 +23,7 @@ from generation.trials import (
 )
 from llm.template import PromptFormat
 from texts.diff import word_diff
-from texts.escape import escaped, visible
+from texts.escape import escape_html, show_hidden
 from ui.frame import page
 from ui.pairs import show_diff, show_prompt
 from ui.responder_form import InitialSpec, responder_form
@@ -55,7 +55,7 @@ if not prompts:
 
 def in_one_line(prompt_id: int) -> str:
     words = " ".join(prompts[prompt_id].text.split())
-    return visible(words if len(words) < 90 else words[:89] + "…")
+    return show_hidden(words if len(words) < 90 else words[:89] + "…")
 
 
 def initial_spec(base: Responder | None) -> InitialSpec:
@@ -85,7 +85,7 @@ with right:
         with errors_shown():
             with reading() as s:
                 text, note = render_for_model(s, spec=spec, prompt=prompts[seen])
-            st.html(f'<div class="pw-card pw-text pw-read">{escaped(text)}</div>')
+            st.html(f'<div class="pw-card pw-text pw-read">{escape_html(text)}</div>')
             st.caption(note)
 
 chosen = st.multiselect(
@@ -159,7 +159,7 @@ def show_versions() -> None:
         shown = [by_id[before_id], after]
         show_differences(*shown)
     with reading() as s:
-        asked = asked_prompts(s, responder_ids=[version.id for version in shown])
+        asked = list_trial_prompts(s, responder_ids=[version.id for version in shown])
         prompt_ids = [prompt.id for prompt in asked]
         replies = [trial_answers(s, responder=version, prompt_ids=prompt_ids) for version in shown]
     for column, version, by_prompt in zip(st.columns(len(shown)), shown, replies, strict=True):
@@ -192,14 +192,14 @@ def show_differences(before: Responder, after: Responder) -> None:
     if not changes:
         st.caption("The two are the same.")
     for change in changes:
-        st.html(f'<div class="pw-label">{escaped(change.part)}</div>')
+        st.html(f'<div class="pw-label">{escape_html(change.part)}</div>')
         show_diff(word_diff(change.before, change.after))
 
 
 def show_total(place: DeltaGenerator, version: Responder, replies: list[Response]) -> None:
     count = "1 reply" if len(replies) == 1 else f"{len(replies)} replies"
-    words = escaped(cost_in_words(version, replies, cut=False))
-    place.html(f'<div class="pw-label">{escaped(version.label)}: {count} · {words}</div>')
+    words = escape_html(cost_in_words(version, replies, cut=False))
+    place.html(f'<div class="pw-label">{escape_html(version.label)}: {count} · {words}</div>')
 
 
 def cost_in_words(version: Responder, replies: list[Response], *, cut: bool) -> str:

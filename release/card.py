@@ -119,16 +119,18 @@ def card_markdown(card: Card, *, adapter_only: bool, files: Mapping[str, str], c
         model_name=card.name,
         tags=["pickwell", *(["trl", card.method.lower()] if card.method else []), *(["lora"] * card.adapter)],
     )
-    parts = [f"# {escaped(card.name)}", escaped(card.summary)]
+    parts = [f"# {escape_markdown(card.name)}", escape_markdown(card.summary)]
     for section in (*card.sections, Sheet("Files, by sha256", tuple(files.items()))):
-        parts.append(f"## {escaped(section.title)}")
+        parts.append(f"## {escape_markdown(section.title)}")
         if section.rows:
-            rows = [f"| {escaped(name)} | {escaped(value)} |" for name, value in section.rows]
+            rows = [f"| {escape_markdown(name)} | {escape_markdown(value)} |" for name, value in section.rows]
             parts.append("\n".join(["| | |", "|---|---|", *rows]))
         if section.note:
-            parts.append(escaped(section.note))
+            parts.append(escape_markdown(section.note))
     if commands:
-        beside = f", where {escaped(card.goes_with)} has to be too" if adapter_only and not card.base_hub_id else ""
+        beside = (
+            f", where {escape_markdown(card.goes_with)} has to be too" if adapter_only and not card.base_hub_id else ""
+        )
         parts += ["## Serving it", f"With vLLM on a CPU or a GPU, from the folder above this one{beside}:"]
         parts += [f"```sh\n{command}\n```" for command in commands]
     body = "\n\n".join(parts)
@@ -138,7 +140,7 @@ def card_markdown(card: Card, *, adapter_only: bool, files: Mapping[str, str], c
 _MARKS = re.compile(r"([\\`*_\[\]<>|#~!&$]|:(?=//)|(?<=www)\.)")
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text as Markdown that shows exactly the text, on one line; what people typed becomes no link, picture or HTML."""
     return _MARKS.sub(r"\\\1", " ".join(text.split()))
 
@@ -188,7 +190,7 @@ def _data(s: Session, run: TrainingRun) -> Sheet:
         ("Simulated rows", f"{snapshot.simulated_count}: they rest on a rule's or made-up picks, not people's"),
         ("Rows on synthetic prompts", f"{synthetic}: no customer wrote these"),
         ("Whose word", f"{simulated.count(False)} people, {simulated.count(True)} simulated reviewers"),
-        ("Which feedback counted", selection_in_words(snapshot.selection)),
+        ("Which feedback counted", describe_selection(snapshot.selection)),
         *([("Learned from", f"{run.share:.0%} of the training rows")] if run.share < 1 else []),
         *((f"Left out: {_left_out_words(row.reason)}", str(row.count)) for row in snapshot.left_out),
     ]
@@ -204,7 +206,7 @@ _TELLING = re.compile(r"[A-Z][A-Z0-9_]*|\d{4}-\d\d-\d\d[\dT:.+Z-]*")
 """Values of a selection that cannot be a typed text: named choices and moments."""
 
 
-def selection_in_words(selection: Mapping[str, Any] | None) -> str:
+def describe_selection(selection: Mapping[str, Any] | None) -> str:
     """A Snapshot's selection as words; people are counted and typed texts are not repeated."""
     if selection is None:
         return "all that stood when it was frozen; there was no choice then"
@@ -215,7 +217,7 @@ def selection_in_words(selection: Mapping[str, Any] | None) -> str:
 def _value(value: Any) -> str:
     match value:
         case Mapping():
-            return selection_in_words(value)
+            return describe_selection(value)
         case str():
             return value.replace("_", " ").lower() if _TELLING.fullmatch(value) else "a text"
         case list() | tuple():
@@ -339,7 +341,7 @@ def _name_and_hash(version: ModelVersion) -> str:
     return f"{version.name} (sha256 {version.sha256 or 'not known'}{retired})"
 
 
-def snapshot_in_words(snapshot: Snapshot) -> str:
+def describe_snapshot(snapshot: Snapshot) -> str:
     """A Snapshot on one line, simulated rows said."""
     simulated = f", {snapshot.simulated_count} simulated" if snapshot.simulated_count else ""
     return f"{snapshot.id}: {snapshot.row_count} preferences{simulated} ({snapshot.sha256[:8]})"

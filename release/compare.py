@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.models import Prompt, Role, Split, TrainingRun, TrainingSample, TrainingStep, TrainingWarning
 from db.people import require_role
 from errors import NotFound, Refused
-from release.card import knob_values, minutes_taken, snapshot_in_words, step_metrics
+from release.card import describe_snapshot, knob_values, minutes_taken, step_metrics
 from training.trainer.history import chart_points, load_steps, load_warnings
 
 LEAST, MOST = 2, 4
@@ -89,7 +89,7 @@ def compare_runs(s: Session, *, by: int, project_id: int, run_ids: Sequence[int]
     settings = [
         {
             "Base": run.base_model.name,
-            "Snapshot": snapshot_in_words(run.snapshot),
+            "Snapshot": describe_snapshot(run.snapshot),
             "Share of the training rows": f"{run.share:.0%}",
             **knob_values(run.recipe),
         }

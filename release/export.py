@@ -89,7 +89,7 @@ def request_export(
 ) -> ExportRun:
     """Ask for an export: a QUEUED run that a worker takes up; managers only.
 
-    Raises what `parcel` does, and `Refused` while an export or a push of the model goes on.
+    Raises what `build_parcel` does, and `Refused` while an export or a push of the model goes on.
     """
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     version = get_model(s, model_version_id)
@@ -131,10 +131,10 @@ def resources(run: ExportRun) -> Resources:
 
 
 def run(progress: Progress) -> None:
-    """Write the export and note its place. Raises what `parcel` and `write` do, and `jobs.progress.RunLost`."""
+    """Write the export and note its place. Raises what `build_parcel` and `write` do, and `jobs.progress.RunLost`."""
     with reading() as s:
         row = s.get_one(ExportRun, progress.run_id)
-        content = parcel(
+        content = build_parcel(
             s,
             by=row.requested_by_id,
             project_id=row.project_id,
@@ -142,7 +142,7 @@ def run(progress: Progress) -> None:
             part=row.part,
             results=evaluation_results(s, model_version_id=row.model_version_id),
         )
-    place = write(content, row.form, at=row.created_at, tell=teller(progress))
+    place = write_export(content, row.form, at=row.created_at, tell=teller(progress))
     with session() as s:
         progress.guard(s)
         s.get_one(ExportRun, progress.run_id).place = str(place)
@@ -162,7 +162,7 @@ def teller(progress: Progress) -> Tell:
     return tell
 
 
-def parcel(
+def build_parcel(
     s: Session, *, by: int, project_id: int, model_version_id: int, part: Part, results: Sequence[tuple[str, str]] = ()
 ) -> Parcel:
     """Everything that an export needs; managers only.
@@ -190,7 +190,7 @@ def parcel(
     )
 
 
-def write(content: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda stage, share: None) -> Path:
+def write_export(content: Parcel, form: ExportForm, *, at: datetime, tell: Tell = lambda stage, share: None) -> Path:
     """Write the export into `exports_folder` and give its place; one of an earlier attempt is as good.
 
     Args:
@@ -325,7 +325,7 @@ def name_prefix(name: str, version_id: int) -> str:
     return f"{served_name(name)[:60]}-{version_id}-"
 
 
-def exports(name: str, version_id: int) -> list[Path]:
+def list_exports(name: str, version_id: int) -> list[Path]:
     """The model's exports, newest first."""
     day = "[0-9]" * 8  # a part and a day, for `smol-1-` begins the exports of model 7 called "smol 1" too
     patterns = [f"{name_prefix(name, version_id)}{part.value}-{day}-*" for part in Part]
@@ -333,7 +333,7 @@ def exports(name: str, version_id: int) -> list[Path]:
     return sorted(places, key=lambda place: place.stat().st_mtime, reverse=True)
 
 
-def parts(version: ModelVersion) -> list[Part]:
+def exportable_parts(version: ModelVersion) -> list[Part]:
     """What of the model can be exported."""
     if is_hub_id(version.location):
         return []

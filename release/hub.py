@@ -74,7 +74,7 @@ def run(progress: Progress) -> None:
     with reading() as s:
         row = s.get_one(PushRun, progress.run_id)
         require_role(s, by=row.requested_by_id, project_id=row.project_id, roles=(Role.MANAGER,))
-    address = push(Path(row.folder), repository=row.repository, private=row.private, tell=teller(progress))
+    address = push_export(Path(row.folder), repository=row.repository, private=row.private, tell=teller(progress))
     with session() as s:
         progress.guard(s)
         s.get_one(PushRun, progress.run_id).address = address
@@ -86,7 +86,7 @@ def hub_address(environment: Mapping[str, str] = os.environ) -> str:
     return environment.get(ENDPOINT, "").rstrip("/") or "https://huggingface.co"
 
 
-def missing(environment: Mapping[str, str] = os.environ) -> str | None:
+def missing_token(environment: Mapping[str, str] = os.environ) -> str | None:
     """What stands in the way of a push before anything is asked, as a sentence."""
     if not environment.get(TOKEN, "").strip():
         return f"A push needs your token in the environment variable {TOKEN}. Set it and start Pickwell again."
@@ -95,7 +95,7 @@ def missing(environment: Mapping[str, str] = os.environ) -> str | None:
 
 def hub() -> Hub:
     """The hub, with the token of the environment. Raises `PushFailed` without one."""
-    if problem := missing():
+    if problem := missing_token():
         raise PushFailed(problem)
     from huggingface_hub import HfApi
 
@@ -103,7 +103,7 @@ def hub() -> Hub:
     return api  # type: ignore[no-any-return]
 
 
-def push(
+def push_export(
     folder: Path,
     *,
     repository: str,

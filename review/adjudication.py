@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import OFFERED, WORD_OF_PERSON, ranked_by, revealed_to
-from db.lookup import add_only
+from db.lookup import add_unique
 from db.models import Comparison, Ranking, Role, SamplingReason, now
 from db.people import require_role
 from errors import NotFound
@@ -85,7 +85,7 @@ def decide(s: Session, *, by: int, comparison_id: int, order: Order, reason: str
     )
     decision.adjudicates = True
     reveal_comparison(s, by=by, comparison_id=comparison_id)
-    add_only(s, decision, refusal="Somebody has decided this already. Reload the page.")
+    add_unique(s, decision, refusal="Somebody has decided this already. Reload the page.")
     return decision
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Comparison, ComparisonState, Flag, Ranking, Response, Role, now
 from db.people import require_role
 from errors import NotFound, Refused
@@ -71,7 +71,7 @@ def find_comparisons(s: Session, *, by: int, project_id: int, only: Filter, page
 
 
 def _get_comparison(s: Session, by: int, comparison_id: int) -> Comparison:
-    comparison = existing(s, Comparison, comparison_id, "comparison")
+    comparison = get_existing(s, Comparison, comparison_id, "comparison")
     require_role(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     return comparison
 

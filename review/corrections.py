@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session, contains_eager
 
 from db.comparisons import OFFERED, WORD_OF_PERSON, ranked_by, revealed_to
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Comparison, ComparisonResponse, ComparisonState, Correction, Prompt, Ranking, Response, now
 from db.people import RANKERS, require_role
 from errors import NotFound, Refused
@@ -45,7 +45,7 @@ def save_correction(
 
     Raises `Refused` when nothing was changed, or the prompt is held out.
     """
-    response = existing(s, Response, response_id, "reply")
+    response = get_existing(s, Response, response_id, "reply")
     require_role(s, by=by, project_id=response.prompt.project_id, roles=RANKERS)
     if response.prompt.held_out:
         raise Refused("This prompt is held out, so nothing about it may reach training. Correct a training prompt.")

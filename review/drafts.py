@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_, case, delete, literal, select
 from sqlalchemy.orm import Session
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Draft, Prompt, Response, now
 from db.people import RANKERS, require_role
 from errors import NotFound
@@ -49,10 +49,13 @@ class DraftPlace:
 
 def save_draft(s: Session, *, place: DraftPlace, text: str) -> None:
     """Keep what is in the editor."""
-    prompt = existing(s, Prompt, place.prompt_id, "prompt")
+    prompt = get_existing(s, Prompt, place.prompt_id, "prompt")
     require_role(s, by=place.reviewer_id, project_id=prompt.project_id, roles=RANKERS)
     typed = require_length(clean_text(text), LONGEST_REPLY, "The text")
-    if place.response_id is not None and existing(s, Response, place.response_id, "reply").prompt_id != place.prompt_id:
+    if (
+        place.response_id is not None
+        and get_existing(s, Response, place.response_id, "reply").prompt_id != place.prompt_id
+    ):
         raise NotFound("That reply is not in the database any more. Reload the page.")
     draft = s.scalar(select(Draft).where(place.condition))
     if draft is None:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import MAX_RESPONSES, MIN_RESPONSES
-from db.lookup import add_only, existing
+from db.lookup import add_unique, get_existing
 from db.models import Comparison, Flag, Reviewer, Role, now
 from db.people import RANKERS, require_role
 from errors import NotFound, Refused
@@ -28,9 +28,9 @@ class OpenFlag:
     """As the reviewer saw it: notes speak of left and right, and of card C."""
 
 
-def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
+def flag_comparison(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     """Say what is wrong with a pair; it leaves the flagger's queue. Raises `Refused` without a note."""
-    comparison = existing(s, Comparison, comparison_id, "pair")
+    comparison = get_existing(s, Comparison, comparison_id, "pair")
     require_role(s, by=by, project_id=comparison.project_id, roles=RANKERS)
     if not MIN_RESPONSES <= len(comparison.responses) <= MAX_RESPONSES:
         raise Refused(
@@ -40,7 +40,7 @@ def flag(s: Session, *, by: int, comparison_id: int, note: str) -> Flag:
     if clean is None:
         raise Refused("A flag needs a note: say what is wrong, so that somebody can mend it.")
     flagged = Flag(comparison_id=comparison_id, reviewer_id=by, note=clean)
-    add_only(s, flagged, refusal="You have flagged this pair already; a manager will look at it.")
+    add_unique(s, flagged, refusal="You have flagged this pair already; a manager will look at it.")
     release(s, comparison_id=comparison_id, reviewer_id=by)
     return flagged
 

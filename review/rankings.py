@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.comparisons import MAX_RESPONSES, MIN_RESPONSES, ranked_by
-from db.lookup import add_only, existing
+from db.lookup import add_unique, get_existing
 from db.models import Comparison, Placement, Project, Ranking, Reveal, Role, SamplingReason, now
 from db.people import RANKERS, current_guideline, require_role
 from errors import NotFound, Refused
@@ -67,7 +67,7 @@ def rank(
         check_quota(s, comparison=s.get_one(Comparison, comparison_id), reviewer_id=by)
     release(s, comparison_id=comparison_id, reviewer_id=by)
     what = "pair" if len(ranking.placements) == 2 else "comparison"
-    add_only(s, ranking, refusal=f"You have ranked this {what} already. Undo first if you want to change it.")
+    add_unique(s, ranking, refusal=f"You have ranked this {what} already. Undo first if you want to change it.")
     return ranking
 
 
@@ -121,7 +121,7 @@ def new_ranking(
 def _find_rankable(
     s: Session, *, by: int, comparison_id: int, roles: Collection[Role], drawn: SamplingReason
 ) -> Comparison:
-    comparison = existing(s, Comparison, comparison_id, "pair")
+    comparison = get_existing(s, Comparison, comparison_id, "pair")
     require_role(s, by=by, project_id=comparison.project_id, roles=roles)
     if comparison.discarded_at is not None:
         raise Refused("A manager discarded this pair meanwhile. Here is the next one.")
@@ -165,7 +165,7 @@ def strengthen_ranking(s: Session, *, by: int, ranking_id: int) -> None:
     s.flush()
 
 
-def undo(s: Session, *, by: int, ranking_id: int) -> int:
+def undo_ranking(s: Session, *, by: int, ranking_id: int) -> int:
     """Take back one's own ranking; it stays in the database as undone, and its comparison comes up again at once.
 
     Returns the comparison's id.

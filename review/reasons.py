@@ -28,7 +28,7 @@ def set_reasons(s: Session, *, by: int, ranking_id: int, praise: Collection[str]
     """Put exactly these chips on one's own ranking. Raises `Refused` for a word that is no chip."""
     ranking = get_own_ranking(s, by=by, ranking_id=ranking_id)
     reasons = s.scalars(select(RankingReason).where(RankingReason.ranking_id == ranking.id)).all()
-    put_labels(s, reasons, partial(RankingReason, ranking_id=ranking.id), praise, faults)
+    replace_reasons(s, reasons, partial(RankingReason, ranking_id=ranking.id), praise, faults)
 
 
 def list_criteria(s: Session, *, project_id: int) -> Sequence[Criterion]:
@@ -94,7 +94,7 @@ def criterion_verdicts(s: Session, *, ranking_id: int) -> Mapping[int, Verdict]:
     return {criterion_id: side[position] for criterion_id, position in rows}
 
 
-def put_labels(
+def replace_reasons(
     s: Session,
     reasons: Iterable[RankingReason | JudgmentReason],
     make: Callable[..., RankingReason | JudgmentReason],

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, String, cast, select
 from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import ranked_by
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import AuditRecord, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
 from db.people import require_role
 from review.queue import release
@@ -56,7 +56,7 @@ def reveal_comparison(s: Session, *, by: int, comparison_id: int, roles: Collect
 
     Noted of a reviewer who has ranked it too: they could undo, and rank again with others' words in mind.
     """
-    comparison = existing(s, Comparison, comparison_id, "comparison")
+    comparison = get_existing(s, Comparison, comparison_id, "comparison")
     require_role(s, by=by, project_id=comparison.project_id, roles=roles)
     if s.get(Reveal, (comparison_id, by)) is None:
         s.add(Reveal(comparison_id=comparison_id, reviewer_id=by))
@@ -75,7 +75,7 @@ def open_comparison(s: Session, *, by: int, comparison_id: int) -> ComparisonDet
 
     Opening it unsealed is a look that is noted. In a writing transaction.
     """
-    comparison = existing(s, Comparison, comparison_id, "comparison")
+    comparison = get_existing(s, Comparison, comparison_id, "comparison")
     require_role(s, by=by, project_id=comparison.project_id, roles=(Role.MANAGER,))
     s.refresh(comparison, ["prompt"])  # read on the screen, when the session is closed
     shown = load_text_filter(s, project_id=comparison.project_id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import (
     Correction,
     Evaluation,
@@ -154,7 +154,7 @@ def _load_replies(s: Session, prompt: Prompt) -> list[tuple[int, str]]:
 
 
 def _get_closed(s: Session, *, by: int, pairing_id: int) -> Pairing:
-    pairing = existing(s, Pairing, pairing_id, "pair")
+    pairing = get_existing(s, Pairing, pairing_id, "pair")
     require_role(s, by=by, project_id=pairing.evaluation.project_id, roles=(Role.MANAGER,))
     if pairing.evaluation.closed_at is None:
         raise Refused("This evaluation is still open. Close it first: what it found may not steer anything before.")

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.comparisons import ensure_comparison, nearly_same
-from db.lookup import existing
+from db.lookup import get_existing
 from db.models import Prompt, Responder, ResponderKind, Response, Reviewer, RoutingRule
 from db.people import RANKERS, require_role
 from errors import Refused
@@ -67,7 +67,7 @@ def write_reply(s: Session, *, by: int, prompt_id: int, text: str) -> Response:
 
     Raises `Refused` for an empty text, one that was given already, and a second reply by the same person.
     """
-    prompt = existing(s, Prompt, prompt_id, "prompt")
+    prompt = get_existing(s, Prompt, prompt_id, "prompt")
     require_role(s, by=by, project_id=prompt.project_id, roles=RANKERS)
     clean = require_length(clean_text(text), LONGEST_REPLY, "The reply")
     if not clean:

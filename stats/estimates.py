@@ -55,6 +55,6 @@ def p_in_words(value: Estimated[float]) -> str:
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
 
 
-def many(n: int, thing: str) -> str:
+def count_of(n: int, thing: str) -> str:
     """A count of things that take an s: "1 vote", "1,200 votes"."""
     return f"{n:,} {thing}{'s' * (n != 1)}"

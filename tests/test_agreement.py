@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Project, Role
 from review.progress import list_opinions, opinions_by_criterion, ranking_coverage, reviewer_activity
-from review.rankings import rank, undo
+from review.rankings import rank, undo_ranking
 from review.reasons import judge_criterion, list_criteria, set_criteria
 from stats.agreement import Opinion, agreement, agreement_by_reviewer
 from stats.verdicts import Verdict
@@ -88,7 +88,7 @@ def test_sides_do_not_matter_and_simulated_and_undone_words_do_not_count(s: Sess
             stood_left = next(p.response_id for p in ranking.placements if p.position == 0)
             side = Verdict.LEFT if stood_left == one.id else Verdict.RIGHT
             if side is Verdict.RIGHT:
-                undo(s, by=person.id, ranking_id=ranking.id)
+                undo_ranking(s, by=person.id, ranking_id=ranking.id)
                 ranking = rank(s, by=person.id, comparison_id=pair.id, order=side.order, seconds=6.0)
             judge_criterion(s, by=person.id, ranking_id=ranking.id, criterion_id=tone.id, verdict=side)
     said = list_opinions(s, project_id=project.id)

@@ -14,7 +14,7 @@ from benchmarks.contestants import (
     GenerationWork,
     SeededPrompt,
     count_until_end,
-    read_reports,
+    read_dataclass,
     sample_emails,
 )
 from benchmarks.generation import compare_runs, cost, fastest, per_second, ratio
@@ -69,8 +69,8 @@ def test_work_and_figures_survive_the_way_between_processes(tmp_path: Path) -> N
     done = GenerationDone(TOOK, asked, ["--dtype"], {"A": "b"})
     write_json(tmp_path / "work.json", asdict(work))
     write_json(tmp_path / "done.json", asdict(done))
-    assert read_reports(GenerationWork, tmp_path / "work.json") == work
-    assert read_reports(GenerationDone, tmp_path / "done.json") == done
+    assert read_dataclass(GenerationWork, tmp_path / "work.json") == work
+    assert read_dataclass(GenerationDone, tmp_path / "done.json") == done
 
 
 @pytest.mark.slow

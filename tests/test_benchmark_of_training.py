@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import training as benchmark
-from benchmarks.contestants import ClockListener, PhaseClock, TrainingFigures, read_reports
+from benchmarks.contestants import ClockListener, PhaseClock, TrainingFigures, read_dataclass
 from benchmarks.measuring import ContestantFailed, run_contestant
-from benchmarks.training import compared, contestant, make_task_folder, pairs_of_sample, ratio, recipe_of
+from benchmarks.training import compare_runs, make_recipe, make_task_folder, ratio, run_training, sample_pairs
 from db.models import Split
 from errors import Refused, TrainingFailed
 from files import write_json
@@ -42,7 +42,7 @@ def words(row: FrozenRow) -> float:
 
 
 def of_sample(*, pairs: int = 64, validation: int = 12, tokens: int = 170) -> Rows:
-    return pairs_of_sample(pairs=pairs, validation=validation, tokens=tokens, length=words)
+    return sample_pairs(pairs=pairs, validation=validation, tokens=tokens, length=words)
 
 
 def test_the_rows_are_whole_texts_of_the_sample_and_said_to_be_simulated() -> None:
@@ -87,12 +87,12 @@ def test_the_rule_and_not_the_samples_own_pick_says_which_is_better() -> None:
 
 @pytest.mark.parametrize(("pairs", "epochs", "warmup"), [(64, 3, 3), (4, 1, 0), (40, 1, 2)])
 def test_a_short_training_warms_up_less_and_none_stops_early(pairs: int, epochs: float, warmup: int) -> None:
-    recipe = recipe_of(pairs=pairs, epochs=epochs, seed=0)
+    recipe = make_recipe(pairs=pairs, epochs=epochs, seed=0)
     assert (recipe.warmup_steps, recipe.rpo_alpha, recipe.stop_early) == (warmup, 0.0, False)
 
 
 def test_each_contestant_gets_a_folder_of_its_own_and_the_same_task(tmp_path: Path) -> None:
-    rows, recipe = of_sample(pairs=4, validation=2), recipe_of(pairs=4, epochs=1, seed=3)
+    rows, recipe = of_sample(pairs=4, validation=2), make_recipe(pairs=4, epochs=1, seed=3)
     both = [make_task_folder(tmp_path, name, rows, model="base", recipe=recipe, most=60) for name in ("plain", "cold")]
     assert [one.name for one in both] == ["plain", "cold"]
     first, second = (RunFolder(one).input() for one in both)
@@ -155,7 +155,7 @@ def test_the_ratio_is_of_all_rounds_together() -> None:
 
 def test_the_aims_are_answered_with_yes_or_no() -> None:
     cold, kept = replace(DONE, whole_s=51.0, validation_loss=0.611), replace(DONE, whole_s=50.0, validation_loss=0.613)
-    report = compared({"plain": [DONE], "cold": [cold], "kept": [kept]}, tokens=8000)
+    report = compare_runs({"plain": [DONE], "cold": [cold], "kept": [kept]}, tokens=8000)
     assert [(row["found"], row["met"]) for row in report["wanted"]] == [
         (0.51, "no"),
         (0.0183, "yes"),
@@ -168,7 +168,7 @@ def test_the_aims_are_answered_with_yes_or_no() -> None:
 
 def test_figures_survive_the_way_between_processes(tmp_path: Path) -> None:
     write_json(tmp_path / "done.json", asdict(DONE))
-    assert read_reports(TrainingFigures, tmp_path / "done.json") == DONE
+    assert read_dataclass(TrainingFigures, tmp_path / "done.json") == DONE
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_the_contestants_take_turns_and_the_first_of_each_round_finds_nothing_ke
             kept.mkdir(exist_ok=True)
         return DONE
 
-    monkeypatch.setattr(benchmark, "contestant", trained)
+    monkeypatch.setattr(benchmark, "run_training", trained)
     status, report = run("--pairs", "4", "--epochs", "1", "--validation", "2", "--rounds", "2")
     one_round = [("plain", "plain_trl", False), ("cold", "trainer", False), ("kept", "trainer", True)]
     assert turns == [*one_round, *one_round]
@@ -225,7 +225,7 @@ def test_what_was_measured_is_printed_though_a_later_contestant_fails(monkeypatc
             raise ContestantFailed("kept gave no figures.")
         return DONE
 
-    monkeypatch.setattr(benchmark, "contestant", trained)
+    monkeypatch.setattr(benchmark, "run_training", trained)
     status, report = run("--pairs", "4", "--epochs", "1", "--validation", "2")
     assert (status, report["finished"]) == (1, False)
     assert report["runs"]["cold"] == [asdict(DONE)]
@@ -239,10 +239,10 @@ def test_a_contestant_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_both_train_the_same_on_a_small_real_model(tiny: Path, tmp_path: Path) -> None:
-    recipe = replace(recipe_of(pairs=8, epochs=1, seed=0), learning_rate=1e-3)
+    recipe = replace(make_recipe(pairs=8, epochs=1, seed=0), learning_rate=1e-3)
     rows = of_sample(pairs=8, validation=4, tokens=40)
     plain, cold = (
-        contestant(name, make_task_folder(tmp_path, name, rows, model=str(tiny), recipe=recipe, most=4))
+        run_training(name, make_task_folder(tmp_path, name, rows, model=str(tiny), recipe=recipe, most=4))
         for name in ("plain", "cold")
     )
     assert plain.steps == cold.steps == 2

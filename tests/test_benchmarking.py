@@ -57,7 +57,7 @@ from eval.benchmarks.runs import (
     request_benchmark,
     run,
 )
-from eval.benchmarks.scores import scores_in
+from eval.benchmarks.scores import list_scores
 from eval.benchmarks.tasks import (
     DEFAULT,
     EXAMPLES,
@@ -68,8 +68,8 @@ from eval.benchmarks.tasks import (
     read_task_file,
     task_label,
 )
-from jobs.progress import RunLost, unmanaged
-from jobs.runs import cancel, try_again
+from jobs.progress import RunLost, unmanaged_progress
+from jobs.runs import cancel_run, retry_run
 from release.card import build_card
 from release.versions import find_use, retire
 from stats.paired import (
@@ -353,26 +353,26 @@ def a_result(values: Mapping[str, Sequence[Mapping[str, Any]]], **more: Any) -> 
 
 
 def test_scores_have_a_value_for_each_example_under_a_hash_of_its_text() -> None:
-    (found,) = scores_in(a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]}), "arc")
+    (found,) = list_scores(a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]}), "arc")
     assert (found.task, found.metric, found.value, found.standard_error, found.examples) == ("arc", "acc", 0.5, 0.1, 2)
     assert found.by_example is not None
     assert list(found.by_example.values()) == [1.0, 0.0]
     moved = a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]})
     moved["configs"]["arc"]["metadata"] = {"config_source": "/home/ben"}
-    assert scores_in(moved, "arc")[0].by_example == found.by_example, "where a file lies does not count"
+    assert list_scores(moved, "arc")[0].by_example == found.by_example, "where a file lies does not count"
 
 
 @pytest.mark.parametrize("change", ["version", "words", "chat"])
 def test_another_version_other_words_or_the_chat_template_make_it_another_question(change: str) -> None:
     result = a_result({"arc": [{"acc": 1.0}, {"acc": 0.0}]})
-    (before,) = scores_in(result, "arc")
+    (before,) = list_scores(result, "arc")
     if change == "version":
         result["versions"]["arc"] = 2.0
     if change == "words":
         result["configs"]["arc"]["doc_to_text"] = "Q: {{q}}"
     if change == "chat":
         result["chat_template"] = "{{messages}}"
-    (after,) = scores_in(result, "arc")
+    (after,) = list_scores(result, "arc")
     refused = of_kind(IncomparableScores, score_difference(before, after))
     assert "two versions or in other words" in refused.reason
 
@@ -382,7 +382,7 @@ def test_other_examples_shown_before_a_question_make_it_another_one() -> None:
         result = a_result({"arc_easy": [{"acc": 1.0}]})
         result["samples"]["arc_easy"][0]["prompt_hash"] = prompt
         result["chat_template"] = "{{messages}}" if by_chat else None
-        (found,) = scores_in(result, "arc_easy")
+        (found,) = list_scores(result, "arc_easy")
         return set(found.by_example or ())
 
     assert keys("one", by_chat=False) == keys("one", by_chat=False) != keys("two", by_chat=False)
@@ -393,7 +393,7 @@ def test_a_question_asked_twice_counts_twice_and_a_pair_of_numbers_is_no_value()
     result = a_result({"arc": [{"acc": 1.0, "brier": (0, 0.3)}, {"acc": 0.0, "brier": (1, 0.2)}]})
     for sample in result["samples"]["arc"]:
         sample["doc_hash"] = "the same"
-    acc, brier = scores_in(result, "arc")
+    acc, brier = list_scores(result, "arc")
     assert acc.by_example is not None
     assert len(acc.by_example) == 2
     assert (brier.by_example, brier.higher_is_better) == (None, False)
@@ -402,10 +402,10 @@ def test_a_question_asked_twice_counts_twice_and_a_pair_of_numbers_is_no_value()
 def test_a_group_with_one_score_is_pooled_over_its_tasks() -> None:
     result = a_result({"a": [{"acc": 1.0}, {"acc": 0.0}], "b": [{"acc": 1.0}]})
     result["groups"] = {"mmlu": {"alias": "mmlu", "acc,none": 0.66, "acc_stderr,none": 0.2}}
-    (found,) = scores_in(result, "mmlu")
+    (found,) = list_scores(result, "mmlu")
     assert (found.task, found.value, found.standard_error, found.examples) == ("mmlu", 0.66, 0.2, 3)
     result["groups"]["mmlu"]["acc_stderr,none"] = "N/A"
-    assert scores_in(result, "mmlu")[0].standard_error == pytest.approx(math.sqrt(1 / 3) / math.sqrt(3))
+    assert list_scores(result, "mmlu")[0].standard_error == pytest.approx(math.sqrt(1 / 3) / math.sqrt(3))
     assert found.by_example is not None
     assert len(found.by_example) == 3
 
@@ -414,7 +414,7 @@ def test_a_second_way_of_reading_answers_is_a_metric_of_its_own() -> None:
     result = a_result({"gsm8k": [{"exact_match": 1.0}]})
     result["results"]["gsm8k"] |= {"exact_match,flexible": 0.9, "exact_match_stderr,flexible": "N/A"}
     result["samples"]["gsm8k"].append({"filter": "flexible", "doc_hash": "d", "target_hash": "t", "exact_match": 0.0})
-    one, two = scores_in(result, "gsm8k")
+    one, two = list_scores(result, "gsm8k")
     assert (one.metric, two.metric, two.standard_error) == ("exact_match", "exact_match (flexible)", None)
     assert two.by_example is not None
     assert list(two.by_example.values()) == [0.0]
@@ -549,7 +549,7 @@ class Fake:
 
 
 def carry(run_id: int, fake: Fake, *, by: str = LIBRARY) -> None:
-    run(unmanaged("benchmark", run_id), fake, lambda: by)
+    run(unmanaged_progress("benchmark", run_id), fake, lambda: by)
 
 
 def started(tmp_path: Path, *tasks: str, **more: Any) -> tuple[int, int]:
@@ -570,7 +570,7 @@ def test_each_tasks_scores_are_kept_and_only_what_failed_is_asked_again(database
         assert [(one.task, one.value, len(one.by_example or {})) for one in row.scores] == [("arc_easy", 0.97, 100)]
         assert row.measured_by == LIBRARY
         row.status = RunStatus.FAILED
-        try_again(s, by=by, run_id=run_id)
+        retry_run(s, by=by, run_id=run_id)
     again = Fake({"mmlu": [hard]})
     carry(run_id, again)
     assert again.request is not None
@@ -588,7 +588,7 @@ def test_what_another_library_measured_is_measured_again(database: Path, tmp_pat
         carry(run_id, Fake({"arc_easy": [a_score(right(3))], "mmlu": "No."}))
     with session() as s:
         s.get_one(BenchmarkRun, run_id).status = RunStatus.FAILED
-        try_again(s, by=by, run_id=run_id)
+        retry_run(s, by=by, run_id=run_id)
     newer = Fake({"arc_easy": [a_score(right(4))], "mmlu": [a_score(right(1), task="mmlu")]})
     carry(run_id, newer, by="lm-eval 10")
     assert newer.request is not None
@@ -599,9 +599,9 @@ def test_what_another_library_measured_is_measured_again(database: Path, tmp_pat
 
 def test_a_cancelled_run_keeps_nothing_more(database: Path, tmp_path: Path) -> None:
     run_id, by = started(tmp_path)
-    progress = unmanaged("benchmark", run_id)
+    progress = unmanaged_progress("benchmark", run_id)
     with session() as s:
-        cancel(s, by=by, run_id=run_id)
+        cancel_run(s, by=by, run_id=run_id)
     with pytest.raises(RunLost):
         run(progress, Fake({"arc_easy": [a_score(right(3))], "mmlu": []}), lambda: LIBRARY)
     with reading() as s:
@@ -976,10 +976,10 @@ def test_real_lm_eval_asks_a_model_its_base_and_itself_in_four_bits(
             asked(s, project, by, tuned, str(lacking), str(sly), str(sums), str(writes), examples=8).id,
             asked(s, project, by, tuned, str(sums), examples=8, quantised=True).id,
         ]
-    run(unmanaged("benchmark", three[0]))
+    run(unmanaged_progress("benchmark", three[0]))
     with pytest.raises(BenchmarkFailed, match=r"2 of 4 benchmarks are done and kept\. lacking.*sly.*unsafe"):
-        run(unmanaged("benchmark", three[1]))
-    run(unmanaged("benchmark", three[2]))
+        run(unmanaged_progress("benchmark", three[1]))
+    run(unmanaged_progress("benchmark", three[2]))
 
     with reading() as s:
         of_base = s.get_one(BenchmarkRun, three[0])

@@ -33,7 +33,7 @@ from generation.parity import CONVERSATIONS, TrainerView, conversations
 from generation.parity_check import request_check
 from generation.plan import start_generation, start_generations
 from generation.responders import RemoteModel, ResponderSpec, Sampling, create_responder
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from llm.endpoints import Endpoint
 from llm.engine import SERVED_NAME, Weights, serve
 from llm.folder import read_template
@@ -208,7 +208,7 @@ def checked(version_id: int, project_id: int, by: int) -> ParityCheck:
     with session() as s:
         waiting = s.scalar(select(ParityCheck.id).where(ParityCheck.model_version_id == version_id))
         asked = waiting or request_check(s, by=by, project_id=project_id, model_version_id=version_id).id
-    parity_check.run(unmanaged("parity", asked))
+    parity_check.run(unmanaged_progress("parity", asked))
     with reading() as s:
         return s.get_one(ParityCheck, asked)
 
@@ -298,7 +298,7 @@ def test_a_vllm_server_elsewhere_answers_by_the_openai_protocol(served: Served) 
         contestant = ResponderSpec(RemoteModel(served.url, SERVED_NAME), BRIEFLY, Sampling(max_tokens=16))
         who = create_responder(s, by=by.id, project_id=project.id, name="vLLM elsewhere", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=2)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)
         assert (done.status, done.done, done.failed) == (RunStatus.SUCCEEDED, 8, 0)
@@ -378,7 +378,7 @@ def test_vllm_answers_with_the_tokens_it_sampled(
         contestant = ResponderSpec(register_base_model(s).id, prompt, Sampling(max_tokens=40))
         who = create_responder(s, by=by.id, project_id=project.id, name="Base model", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=2, seed=7)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     tokenizer = Tokenizer.from_file(str(default_model / "tokenizer.json"))
     rendering: Any = AutoTokenizer.from_pretrained(str(default_model))
     with reading() as s:
@@ -428,7 +428,7 @@ def test_two_adapters_and_their_base_answer_side_by_side_as_transformers_applies
             made = create_responder(s, by=by.id, project_id=project.id, name=name, spec=contestant)
             who[made.id] = kind
         (run,) = start_generations(s, by=by.id, responder_ids=list(who), scope=Scope.ALL, samples=1)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)
         assert (done.status, done.done, done.failed) == (RunStatus.SUCCEEDED, 9, 0)

@@ -32,7 +32,7 @@ from review.corrections import (
     withdraw_correction,
 )
 from review.drafts import DraftPlace, load_draft, save_draft
-from review.rankings import rank, undo
+from review.rankings import rank, undo_ranking
 from review.reveals import list_project_changes, reveal_comparison
 from review.writing import count_unanswered, next_unanswered, write_reply
 from stats.verdicts import Verdict
@@ -86,7 +86,7 @@ def test_an_undone_or_simulated_both_bad_asks_nobody_for_a_correction(s: Session
     rule = a_reviewer(s, desk.project, simulated=True)
     rank(s, by=rule.id, comparison_id=desk.pairs[1].id, order=Verdict.BOTH_BAD.order)
     assert count_rejected(s, project_id=desk.project.id) == 1
-    undo(s, by=desk.ann.id, ranking_id=ranking.id)
+    undo_ranking(s, by=desk.ann.id, ranking_id=ranking.id)
     assert count_rejected(s, project_id=desk.project.id) == 0
 
 

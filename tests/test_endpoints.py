@@ -17,7 +17,7 @@ from errors import EngineFailed, Refused
 from generation import worker
 from generation.plan import start_generation
 from generation.responders import RemoteModel, ResponderSpec, check_remote, create_responder
-from jobs.progress import Progress, unmanaged
+from jobs.progress import Progress, unmanaged_progress
 from llm import client
 from llm.template import PromptFormat
 from tests.factories import a_project, a_prompt, a_reviewer
@@ -47,7 +47,7 @@ def asked_of(endpoint: FakeEndpoint, *texts: str, samples: int = 1, **fields: An
         contestant = ResponderSpec(replace(remote, **fields), PromptFormat("Answer the email."))
         who = create_responder(s, by=by.id, project_id=project.id, name="GPT", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=who.id, scope=Scope.ALL, samples=samples)
-    return unmanaged("generation", run.id)
+    return unmanaged_progress("generation", run.id)
 
 
 def replies() -> list[Response]:

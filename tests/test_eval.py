@@ -27,7 +27,7 @@ from stats.verdicts import Outcome, Verdict
 from stats.votes import as_votes
 from tests.contests import Contest
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer, saved, sure
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 OPPOSITE = {Outcome.WIN: Outcome.LOSS, Outcome.LOSS: Outcome.WIN}
 WORDS = {Outcome.WIN: "left", Outcome.LOSS: "right", Outcome.TIE: "tie", Outcome.BOTH_BAD: "both_bad"}

@@ -25,7 +25,7 @@ from generation.base_model import register_base_model
 from generation.pairing import PairingCounts, make_comparisons, offer_for_ranking
 from generation.plan import missing_samples, start_generation
 from generation.responders import ResponderSpec, Sampling, create_responder
-from jobs.progress import Progress, RunLost, unmanaged
+from jobs.progress import Progress, RunLost, unmanaged_progress
 from llm import default_model, engine
 from llm.client import EndpointLost, count_consecutive, sample_seed
 from llm.endpoints import Endpoint
@@ -291,12 +291,12 @@ class Story:
     def start(self, samples: int = 2, scope: Scope = Scope.ALL) -> Progress:
         with session() as s:
             run = start_generation(s, by=self.by.id, responder_id=self.model.id, scope=scope, samples=samples)
-        return unmanaged("generation", run.id)
+        return unmanaged_progress("generation", run.id)
 
     def again(self, progress: Progress) -> Progress:
         with session() as s:
             s.get_one(GenerationRun, progress.run_id).status = RunStatus.QUEUED
-        return unmanaged("generation", progress.run_id)
+        return unmanaged_progress("generation", progress.run_id)
 
 
 def outcome(progress: Progress) -> GenerationRun:

@@ -19,7 +19,7 @@ from generation import worker
 from generation.base_model import register_base_model
 from generation.plan import start_generation
 from generation.responders import ResponderSpec, Sampling, create_responder
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from llm.folder import hash_weights
 from llm.template import PromptFormat, template_hash
 from settings import ROOT
@@ -64,7 +64,7 @@ def answered(*emails: str, samples: int, max_tokens: int) -> tuple[GenerationRun
         contestant = ResponderSpec(register_base_model(s).id, prompt, Sampling(max_tokens=max_tokens))
         responder = create_responder(s, by=by.id, project_id=project.id, name="Base model", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=responder.id, scope=Scope.ALL, samples=samples, seed=7)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         return s.get_one(GenerationRun, run.id), list(s.scalars(select(Response).order_by(Response.id)))
 

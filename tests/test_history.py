@@ -17,7 +17,7 @@ from release.versions import retire, set_licence, unretire
 from review.assignment import next_offer
 from review.corrections import save_correction
 from review.queue import claim, set_queue
-from review.rankings import give_reason, rank, strengthen_ranking, undo
+from review.rankings import give_reason, rank, strengthen_ranking, undo_ranking
 from review.reasons import set_reasons
 from review.reveals import list_project_changes, open_comparison, reveal_comparison
 from stats.verdicts import Verdict
@@ -47,7 +47,7 @@ def test_every_change_to_a_ranking_is_kept_with_old_and_new_value(s: Session, pa
     strengthen_ranking(s, by=ann.id, ranking_id=ranking.id)
     set_reasons(s, by=ann.id, ranking_id=ranking.id, praise=["Warm"], faults=[])
     set_reasons(s, by=ann.id, ranking_id=ranking.id, praise=[], faults=["Tone"])
-    undo(s, by=ann.id, ranking_id=ranking.id)
+    undo_ranking(s, by=ann.id, ranking_id=ranking.id)
     added, reason, strength, undone = changes(s, "ranking")
     assert added[0] is None
     assert added[1] is not None

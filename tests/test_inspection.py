@@ -38,7 +38,7 @@ from tests.factories import (
 )
 from training.data.classes_and_values import Labels, Values, find_tasks, parse_amount
 from training.data.inspected_rows import InspectedRow, Remark, RowSource, filter_by_source
-from training.data.inspecting import RowTokenizer, count_tokens, inspect_snapshot, load_tokenizer_of
+from training.data.inspecting import RowTokenizer, count_tokens, inspect_snapshot, load_row_tokenizer
 from training.data.inspection import (
     RowFilter,
     bins,
@@ -387,7 +387,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def reader(s: Session, folder: Path, **fields: Any) -> RowTokenizer:
     version = saved(s, ModelVersion, name=f"Model in {folder.name}", location=str(folder), **fields)
-    return load_tokenizer_of(s, model_id=version.id)
+    return load_row_tokenizer(s, model_id=version.id)
 
 
 def test_a_row_is_cut_into_the_tokens_that_the_model_reads(s: Session, small_model: Path) -> None:
@@ -438,12 +438,12 @@ def test_a_model_without_a_tokenizer_here_says_what_to_do(s: Session, tmp_path: 
         reader(s, tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(BrokenModel, match="chat template of"):
-        load_tokenizer_of(s, model_id=s.scalars(select(ModelVersion.id)).one())
+        load_row_tokenizer(s, model_id=s.scalars(select(ModelVersion.id)).one())
     (tmp_path / "chat_template.jinja").write_text(CHAT)
     with pytest.raises(BrokenModel, match="cannot be read as a tokenizer"):
-        load_tokenizer_of(s, model_id=s.scalars(select(ModelVersion.id)).one())
+        load_row_tokenizer(s, model_id=s.scalars(select(ModelVersion.id)).one())
     with pytest.raises(NotFound):
-        load_tokenizer_of(s, model_id=99)
+        load_row_tokenizer(s, model_id=99)
 
 
 def test_an_adapter_that_is_not_merged_yet_is_read_by_its_parents_tokenizer(s: Session, small_model: Path) -> None:

@@ -26,23 +26,23 @@ from db.session import reading, session
 from errors import DatabaseProblem, NotAllowed, NotFound, Refused
 from jobs import child
 from jobs import supervise as supervising
-from jobs.attempts import LOST_LIMIT, begin, claim, hand_back, settle, why
+from jobs.attempts import LOST_LIMIT, begin, claim, explain_exit, hand_back, settle_run
 from jobs.processes import TIED, Group, boot_id
-from jobs.progress import Progress, RunLost, unmanaged
+from jobs.progress import Progress, RunLost, unmanaged_progress
 from jobs.runs import (
     ALIVE,
     HEAVY,
     KINDS,
     LIGHT,
     NO_WORKER,
-    cancel,
-    collapse,
+    cancel_run,
+    collapse_redraws,
+    get_run,
+    list_unknown_runs,
     log_tail,
-    pause,
+    pause_run,
+    retry_run,
     run_folder,
-    strangers,
-    the_run,
-    try_again,
     waiting_reason,
     worker_alive,
 )
@@ -129,7 +129,7 @@ def a_run(s: Session) -> int:
 
 def by_of(s: Session, run_id: int) -> int:
     """Who asked for the run: a manager of its project."""
-    return the_run(s, run_id).requested_by_id
+    return get_run(s, run_id).requested_by_id
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_cancel_ends_the_whole_group_even_who_ignores_sigterm(
     carrying.start()
     until((tmp_path / "grandchild").exists)
     with session() as s:
-        cancel(s, by=by_of(s, run_id), run_id=run_id)
+        cancel_run(s, by=by_of(s, run_id), run_id=run_id)
     carrying.join(timeout=20)
 
     run = look(run_id)
@@ -313,7 +313,7 @@ def test_a_cancelled_run_that_ends_with_an_error_was_cancelled(
     carrying.start()
     until((tmp_path / "ready").exists)
     with session() as s:
-        cancel(s, by=by_of(s, run_id), run_id=run_id)
+        cancel_run(s, by=by_of(s, run_id), run_id=run_id)
     carrying.join(timeout=20)
     assert (look(run_id).status, look(run_id).error) == (RunStatus.CANCELLED, None)
 
@@ -357,9 +357,9 @@ def test_what_became_of_a_run_is_written_once_the_database_takes_it(
     def full_at_first(progress: Progress, error: str) -> None:
         if next(refusals, None) is not None:
             raise OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
-        settle(progress, error)
+        settle_run(progress, error)
 
-    monkeypatch.setattr(supervising, "settle", full_at_first)
+    monkeypatch.setattr(supervising, "settle_run", full_at_first)
     assert carry_out(run_id, stage("pass")).status is RunStatus.FAILED
 
 
@@ -368,7 +368,7 @@ def test_what_became_of_a_run_is_written_once_the_database_takes_it(
 
 @both_databases
 def test_an_old_attempt_can_write_nothing(run_id: int) -> None:
-    old = unmanaged("generation", run_id)
+    old = unmanaged_progress("generation", run_id)
     old.update(done=1)
     with session() as s:
         s.get_one(GenerationRun, run_id).attempt += 1
@@ -386,11 +386,11 @@ def test_an_old_attempt_can_write_nothing(run_id: int) -> None:
 
 @both_databases
 def test_a_cancelled_attempt_can_save_no_results(run_id: int) -> None:
-    progress = unmanaged("generation", run_id)
+    progress = unmanaged_progress("generation", run_id)
     with session() as s:
         progress.guard(s)
     with session() as s:
-        cancel(s, by=by_of(s, run_id), run_id=run_id)
+        cancel_run(s, by=by_of(s, run_id), run_id=run_id)
 
     with pytest.raises(RunLost), session() as s:
         progress.guard(s)
@@ -400,7 +400,7 @@ def test_a_cancelled_attempt_can_save_no_results(run_id: int) -> None:
 
 @both_databases
 def test_a_run_without_a_worker_is_this_process_s_own(run_id: int) -> None:
-    progress = unmanaged("generation", run_id)
+    progress = unmanaged_progress("generation", run_id)
     progress.update(stage="Loading", tokens=12)
 
     run = look(run_id)
@@ -408,7 +408,7 @@ def test_a_run_without_a_worker_is_this_process_s_own(run_id: int) -> None:
     assert progress.folder == run_folder("generation", run_id)
     assert progress.folder.is_dir()
     with pytest.raises(Refused):
-        unmanaged("generation", run_id)
+        unmanaged_progress("generation", run_id)
     with session() as s:
         progress.succeed(s)
     assert look(run_id).status is RunStatus.SUCCEEDED
@@ -431,7 +431,7 @@ def test_a_run_that_loses_its_worker_three_times_without_progress_fails(run_id: 
     assert "lost three times" in (look(run_id).error or "")
 
     with session() as s:
-        try_again(s, by=by_of(s, run_id), run_id=run_id)
+        retry_run(s, by=by_of(s, run_id), run_id=run_id)
     claimed = claim(worker="w5")
     assert claimed is not None
     assert begin(claimed.progress)
@@ -621,13 +621,13 @@ def test_a_run_cancelled_in_the_queue_can_be_tried_again(
     start_worker()
     until(has(run_id, RunStatus.RUNNING))
     with session() as s:
-        cancel(s, by=by_of(s, second), run_id=second)
+        cancel_run(s, by=by_of(s, second), run_id=second)
     (tmp_path / "go").touch()
     until(has(run_id, RunStatus.SUCCEEDED))
     assert look(second).status is RunStatus.CANCELLED
 
     with session() as s:
-        try_again(s, by=by_of(s, second), run_id=second)
+        retry_run(s, by=by_of(s, second), run_id=second)
     until(has(second, RunStatus.SUCCEEDED))
 
 
@@ -673,7 +673,7 @@ def test_kill_9_of_workers_and_children_at_random_moments_loses_no_run_and_saves
         for run in runs:
             if look(run).status is RunStatus.FAILED:  # its process was killed, or it took its workers down
                 with session() as s:
-                    try_again(s, by=by_of(s, run), run_id=run)
+                    retry_run(s, by=by_of(s, run), run_id=run)
     assert min(killed.values()) > 2
     with reading() as s:
         saved = [worker.id.split() for worker in s.query(Worker) if worker.host == "results"]
@@ -706,45 +706,45 @@ def test_a_worker_refuses_the_database_of_another_version(
 
 
 def test_a_queued_run_is_cancelled_at_once_and_can_be_tried_again(run_id: int, s: Session) -> None:
-    cancel(s, by=by_of(s, run_id), run_id=run_id)
-    run = the_run(s, run_id)
+    cancel_run(s, by=by_of(s, run_id), run_id=run_id)
+    run = get_run(s, run_id)
     assert run.status is RunStatus.CANCELLED
 
-    try_again(s, by=by_of(s, run_id), run_id=run_id)
+    retry_run(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested, run.error, run.finished_at) == (RunStatus.QUEUED, False, None, None)
 
 
 def test_a_paused_run_says_so_until_somebody_resumes_it(run_id: int, s: Session) -> None:
-    run = the_run(s, run_id)
+    run = get_run(s, run_id)
     run.status = RunStatus.RUNNING
-    pause(s, by=by_of(s, run_id), run_id=run_id)
+    pause_run(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested, run.paused) == (RunStatus.RUNNING, True, True)
     run.status = RunStatus.CANCELLED
-    try_again(s, by=by_of(s, run_id), run_id=run_id)
+    retry_run(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested, run.paused) == (RunStatus.QUEUED, False, False)
 
 
 def test_a_running_run_is_only_asked_to_end(run_id: int, s: Session) -> None:
-    run = the_run(s, run_id)
+    run = get_run(s, run_id)
     run.status = RunStatus.RUNNING
-    cancel(s, by=by_of(s, run_id), run_id=run_id)
+    cancel_run(s, by=by_of(s, run_id), run_id=run_id)
     assert (run.status, run.cancel_requested) == (RunStatus.RUNNING, True)
 
 
 def test_a_run_that_ended_cannot_be_cancelled_and_one_that_succeeded_not_be_tried_again(
     run_id: int, s: Session
 ) -> None:
-    the_run(s, run_id).status = RunStatus.SUCCEEDED
+    get_run(s, run_id).status = RunStatus.SUCCEEDED
     with pytest.raises(Refused, match="already ended"):
-        cancel(s, by=by_of(s, run_id), run_id=run_id)
+        cancel_run(s, by=by_of(s, run_id), run_id=run_id)
     with pytest.raises(Refused, match="SUCCEEDED"):
-        try_again(s, by=by_of(s, run_id), run_id=run_id)
+        retry_run(s, by=by_of(s, run_id), run_id=run_id)
 
 
 def test_only_a_manager_cancels_or_tries_again(run_id: int, s: Session) -> None:
-    run = the_run(s, run_id)
+    run = get_run(s, run_id)
     annotator = a_reviewer(s, s.get_one(Project, run.project_id), Role.ANNOTATOR)
-    for action in (cancel, try_again):
+    for action in (cancel_run, retry_run):
         with pytest.raises(NotAllowed, match="manager"):
             action(s, by=annotator.id, run_id=run_id)
     assert run.status is RunStatus.QUEUED
@@ -752,7 +752,7 @@ def test_only_a_manager_cancels_or_tries_again(run_id: int, s: Session) -> None:
 
 def test_a_run_that_is_not_there_is_said_to_be_missing(s: Session) -> None:
     with pytest.raises(NotFound, match="Run 9 is not there"):
-        the_run(s, 9)
+        get_run(s, 9)
 
 
 @both_databases
@@ -762,11 +762,11 @@ def test_a_kind_of_run_that_this_version_does_not_know_is_a_sentence_and_left_al
         s.execute(text("UPDATE run SET kind = 'baking' WHERE id = :id"), {"id": run_id})
     with reading() as s:
         with pytest.raises(DatabaseProblem, match=r"does not know the kind .*baking.* Update the program"):
-            the_run(s, run_id)
-        (sentence,) = strangers(s)
+            get_run(s, run_id)
+        (sentence,) = list_unknown_runs(s)
     with session() as s:
         s.add(Worker(id="w", pid=1, host="here"))
-        assert waiting_reason(s, the_run(s, other)) is None, "nobody waits for what nobody will carry"
+        assert waiting_reason(s, get_run(s, other)) is None, "nobody waits for what nobody will carry"
     assert f"“baking” of run {run_id}" in sentence
     claimed = claim(worker="w")
     assert claimed is not None
@@ -778,7 +778,7 @@ def test_a_kind_of_run_that_this_version_does_not_know_is_a_sentence_and_left_al
 
 @both_databases
 def test_a_run_says_why_it_waits(s: Session) -> None:
-    first, second = (the_run(s, a_run(s)) for _ in range(2))
+    first, second = (get_run(s, a_run(s)) for _ in range(2))
     assert waiting_reason(s, first) == NO_WORKER
     s.add(Worker(id="w", pid=1, host="here"))
     s.flush()
@@ -795,7 +795,7 @@ def test_a_run_says_why_it_waits(s: Session) -> None:
 
 
 def test_an_export_waits_for_no_training_and_a_training_for_no_export(s: Session) -> None:
-    run = the_run(s, a_run(s))
+    run = get_run(s, a_run(s))
     of = {"project_id": run.project_id, "requested_by_id": run.requested_by_id}
     assert isinstance(run, GenerationRun)
     model_id = run.responder.model_version_id
@@ -846,13 +846,13 @@ def test_a_long_log_is_cut_at_a_line(home: Path) -> None:
 
 
 def test_a_line_redrawn_with_carriage_returns_keeps_its_last_drawing() -> None:
-    assert collapse("a\rb\rc\nd\r\n\re\r\r") == "c\nd\ne"
+    assert collapse_redraws("a\rb\rc\nd\r\n\re\r\r") == "c\nd\ne"
 
 
 def test_every_way_to_end_has_its_sentence(home: Path) -> None:
-    assert "SIGTERM" in why(-signal.SIGTERM, "")
-    assert why(1, "the tail").endswith("\n\nthe tail")
-    assert why(0, "sqlite3.OperationalError: database or disk is full").startswith("The disk is full")
+    assert "SIGTERM" in explain_exit(-signal.SIGTERM, "")
+    assert explain_exit(1, "the tail").endswith("\n\nthe tail")
+    assert explain_exit(0, "sqlite3.OperationalError: database or disk is full").startswith("The disk is full")
 
 
 # ---------------------------------------------------------------------------------------------------- the child
@@ -872,7 +872,7 @@ def test_the_child_runs_the_kind_s_stage_without_telemetry(run_id: int, monkeypa
     monkeypatch.setitem(KINDS, "generation", replace(KINDS["generation"], module="a_stage"))
     for name in child.QUIET:
         monkeypatch.setenv(name, "")
-    unmanaged("generation", run_id)
+    unmanaged_progress("generation", run_id)
 
     assert child.main(["generation", str(run_id), "1"]) == 0
     assert look(run_id).status is RunStatus.SUCCEEDED

@@ -9,7 +9,7 @@ import pytest
 from db.models import RunStatus, TrainingRun
 from db.session import reading, session
 from errors import TrainingFailed
-from jobs.progress import Progress, RunLost, unmanaged
+from jobs.progress import Progress, RunLost, unmanaged_progress
 from tests.trainings import a_training
 from training.trainer import processes as launching
 from training.trainer.processes import (
@@ -68,7 +68,7 @@ def shared(database: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     monkeypatch.setattr(launching, "check_resources", lambda *_, **__: None)
     with session() as s:
         run_id = a_training(s).id
-    return unmanaged("training", run_id)
+    return unmanaged_progress("training", run_id)
 
 
 def failed(progress: Progress) -> None:
@@ -105,7 +105,7 @@ def test_one_of_several_processes_trains_and_registers_nothing(database: Path, m
     monkeypatch.setenv("WORLD_SIZE", "2")
     with session() as s:
         run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
+    progress = unmanaged_progress("training", run_id)
     told: list[str] = []
     for rank in "01":
         monkeypatch.setenv("RANK", rank)

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from db.models import RunStatus, TrainingRun, TrainingStep
 from db.session import reading, session
 from errors import TrainingFailed
-from jobs.progress import Progress, RunLost, unmanaged
+from jobs.progress import Progress, RunLost, unmanaged_progress
 from tests.trainings import a_run, a_training, losses, rows
 from training.trainer import processes as launching
 from training.trainer.processes import NullListener, train_in_processes
@@ -68,7 +68,7 @@ def shared(database: Path, tiny: Path) -> Progress:
     """An attempt at a training in two processes, and its folder."""
     with session() as s:
         run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
+    progress = unmanaged_progress("training", run_id)
     a_run(progress.folder, tiny, ROWS, processes=2)
     return progress
 

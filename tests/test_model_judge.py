@@ -63,8 +63,8 @@ from eval.report.methods import methods_appendix
 from eval.report.results import Results, load_results
 from generation import worker
 from generation.responders import RemoteModel, ResponderSpec, Sampling
-from jobs.progress import Progress, RunLost, unmanaged
-from jobs.runs import KINDS, cancel, pause, try_again
+from jobs.progress import Progress, RunLost, unmanaged_progress
+from jobs.runs import KINDS, cancel_run, pause_run, retry_run
 from llm import client
 from llm.template import TURN_MARK, PromptFormat
 from stats.estimates import CannotEstimate, Interval
@@ -75,7 +75,7 @@ from tests.app_pages import open_page, press, said
 from tests.contests import an_evaluation
 from tests.factories import a_human, a_model, a_project, a_prompt, a_response, a_reviewer, of_kind, saved, sure
 from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 W, T, L, B = Outcome.WIN, Outcome.TIE, Outcome.LOSS, Outcome.BOTH_BAD
 LEFT, RIGHT, TIE, BAD = Verdict.LEFT, Verdict.RIGHT, Verdict.TIE, Verdict.BOTH_BAD
@@ -405,7 +405,7 @@ def asked(s: Session, contest: Contest, contestant: ResponderSpec) -> int:
 
 
 def carried(run_id: int) -> Progress:
-    progress_ = unmanaged("judge", run_id)
+    progress_ = unmanaged_progress("judge", run_id)
     run(progress_)
     return progress_
 
@@ -497,7 +497,7 @@ def test_a_run_that_failed_goes_on_where_it_was_and_asks_nothing_twice(there: Fa
     before = {str(body["messages"]) for body in there.asked[:15]}
     with session() as s:
         s.get_one(JudgeRun, run_id).status = RunStatus.FAILED
-        try_again(s, by=contest.manager.id, run_id=run_id)
+        retry_run(s, by=contest.manager.id, run_id=run_id)
     there.asked.clear()
     there.act = saying(by_quality)
     carried(run_id)
@@ -514,7 +514,7 @@ def test_a_run_that_is_paused_writes_nothing_more_and_can_be_resumed(there: Fake
     def somebody_pauses(body: dict[str, Any]) -> Reply:
         if len(there.asked) == 3:
             with session() as s:
-                pause(s, by=contest.manager.id, run_id=run_id)
+                pause_run(s, by=contest.manager.id, run_id=run_id)
         return saying(by_quality)(body)
 
     there.act = somebody_pauses
@@ -523,7 +523,7 @@ def test_a_run_that_is_paused_writes_nothing_more_and_can_be_resumed(there: Fake
     assert len(verdicts_of(run_id)) < 40
     with session() as s:
         s.get_one(JudgeRun, run_id).status = RunStatus.CANCELLED
-        try_again(s, by=contest.manager.id, run_id=run_id)
+        retry_run(s, by=contest.manager.id, run_id=run_id)
     there.act = saying(by_quality)
     carried(run_id)
     assert the_run(run_id).status is RunStatus.SUCCEEDED
@@ -534,7 +534,7 @@ def test_a_queued_run_is_cancelled_like_any_other(there: FakeEndpoint) -> None:
     with session() as s:
         contest = Contest(s, prompts=2)
         run_id = asked(s, contest, remote(there))
-        cancel(s, by=contest.manager.id, run_id=run_id)
+        cancel_run(s, by=contest.manager.id, run_id=run_id)
     assert the_run(run_id).status is RunStatus.CANCELLED
     assert KINDS["judge"].title == "Model judge"
 

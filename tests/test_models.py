@@ -55,30 +55,30 @@ from db.session import reading, session
 from errors import BrokenModel, NotAllowed, Refused
 from files import MANIFEST, file_sha256, write_json
 from jobs.child import carry
-from jobs.progress import RunLost, unmanaged
-from jobs.runs import cancel, the_run
+from jobs.progress import RunLost, unmanaged_progress
+from jobs.runs import cancel_run, get_run
 from llm import engine
 from llm.folder import check_model_folder, hash_weights
 from llm.serving import ServedModel, served_name, vllm_command
 from release import export as exporting
 from release import hub as hubs
-from release.card import Card, build_card, card_markdown, escaped, evaluation_results, selection_in_words
+from release.card import Card, build_card, card_markdown, describe_selection, escape_markdown, evaluation_results
 from release.compare import compare_runs, differing_first, side_by_side
 from release.export import (
     ADAPTER_CONFIG,
     CARD,
     PIECE,
+    build_parcel,
     commands,
-    exports,
+    exportable_parts,
     exports_folder,
     latest_release,
+    list_exports,
     name_prefix,
-    parcel,
-    parts,
     request_export,
-    write,
+    write_export,
 )
-from release.hub import PushFailed, missing, push, request_push
+from release.hub import PushFailed, missing_token, push_export, request_push
 from release.versions import NOT_KNOWN, find_use, licence_of, list_model_entries, retire, set_licence, unretire
 from stats.verdicts import Verdict
 from tests.app_pages import open_page, press, said
@@ -251,7 +251,7 @@ def test_the_front_matter_is_what_the_hub_reads_and_names_become_no_markdown(
 
 @given(st.text())
 def test_escaped_text_is_one_line_that_begins_no_markup(text: str) -> None:
-    found = escaped(text)
+    found = escape_markdown(text)
     assert "\n" not in found
     for place, mark in enumerate(found):
         if mark in "<[|`*!&":
@@ -260,7 +260,7 @@ def test_escaped_text_is_one_line_that_begins_no_markup(text: str) -> None:
 
 
 def test_a_selection_is_told_without_what_was_typed() -> None:
-    words = selection_in_words(
+    words = describe_selection(
         {
             "roles": ["MANAGER"],
             "reviewers": [3, 4],
@@ -271,7 +271,7 @@ def test_a_selection_is_told_without_what_was_typed() -> None:
         }
     )
     assert words == "roles: manager; reviewers: 2 chosen; words: a text; since: 2026-01-01; cap: 3; ties: any"
-    assert selection_in_words(None).startswith("all that stood")
+    assert describe_selection(None).startswith("all that stood")
 
 
 def test_a_typed_licence_counts_before_the_folders_and_reaches_what_was_trained(
@@ -305,8 +305,8 @@ def test_a_licence_that_nobody_knows_is_said_to_be_unknown(s: Session, manager: 
 
 def exported(s: Session, project: Project, by: Reviewer, version: ModelVersion, part: Part, form: ExportForm) -> Path:
     told: list[float] = []
-    given_ = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=part)
-    place = write(given_, form, at=now(), tell=lambda stage, share: told.append(share))
+    given_ = build_parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=part)
+    place = write_export(given_, form, at=now(), tell=lambda stage, share: told.append(share))
     assert told[-1] == 1.0
     assert told == sorted(told)
     return place
@@ -346,8 +346,8 @@ def test_an_export_holds_the_model_its_card_and_a_hash_of_every_file(
     assert list(exports_folder().iterdir()) == [place]
     of_another = exports_folder() / f"{name_prefix(f'{version.name} {version.id}', 7)}merged-20260101-000000"
     of_another.mkdir()
-    assert exports(version.name, version.id) == [place]
-    assert exports(f"{version.name} {version.id}", 7) == [of_another]
+    assert list_exports(version.name, version.id) == [place]
+    assert list_exports(f"{version.name} {version.id}", 7) == [of_another]
 
 
 def test_an_adapter_is_exported_with_the_template_it_was_trained_with(
@@ -384,14 +384,14 @@ def test_weights_that_changed_since_they_were_registered_are_not_exported(
 def test_nothing_half_stays_where_an_export_dies(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
-    found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
+    found = build_parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
 
     def die(stage: str, share: float) -> None:
         if "model.safetensors" in stage:
             raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        write(found, ExportForm.ZIP, at=now(), tell=die)
+        write_export(found, ExportForm.ZIP, at=now(), tell=die)
     assert list(exports_folder().iterdir()) == []
 
 
@@ -403,18 +403,18 @@ def test_weights_are_never_in_memory_as_a_whole(
     version = version_of(s, a_training(s, project, by, home))
     (Path(version.location) / "model.safetensors").write_bytes(safetensors(bytes(48 << 20)))
     version.sha256 = hash_weights(Path(version.location))
-    found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
+    found = build_parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.MERGED)
     tracemalloc.start()
-    write(found, form, at=now())
+    write_export(found, form, at=now())
     assert tracemalloc.get_traced_memory()[1] < 12 * PIECE
     tracemalloc.stop()
 
 
 def carried(run: Run) -> Run:
     """The run as it is once a worker's child has carried it."""
-    carry(unmanaged(run.kind, run.id), hubs.run if isinstance(run, PushRun) else exporting.run)
+    carry(unmanaged_progress(run.kind, run.id), hubs.run if isinstance(run, PushRun) else exporting.run)
     with reading() as s:
-        return the_run(s, run.id)
+        return get_run(s, run.id)
 
 
 @pytest.fixture
@@ -470,9 +470,9 @@ def test_an_export_of_changed_weights_has_failed_with_the_sentence(asked: Export
 
 
 def test_a_cancelled_export_writes_no_more(asked: ExportRun) -> None:
-    progress = unmanaged("export", asked.id)
+    progress = unmanaged_progress("export", asked.id)
     with session() as s:
-        cancel(s, by=asked.requested_by_id, run_id=asked.id)
+        cancel_run(s, by=asked.requested_by_id, run_id=asked.id)
     with pytest.raises(RunLost):
         exporting.run(progress)
     with reading() as s:
@@ -502,7 +502,7 @@ def test_a_model_leaves_by_one_run_at_a_time_and_by_managers_only(asked: ExportR
 def test_what_is_not_there_is_not_offered_and_not_exported(s: Session, manager: tuple[Project, Reviewer]) -> None:
     project, by = manager
     on_hub = sure(a_model(s, project, "someone/model").model_version)
-    assert parts(on_hub) == []
+    assert exportable_parts(on_hub) == []
     with pytest.raises(Refused, match="on the hub"):
         exported(s, project, by, on_hub, Part.MERGED, ExportForm.FOLDER)
     with pytest.raises(Refused, match="no adapter"):
@@ -546,7 +546,7 @@ def test_dora_gets_no_line_for_its_adapter_alone(s: Session, home: Path, manager
     project, by = manager
     version = version_of(s, a_training(s, project, by, home))
     write_json(Path(str(version.adapter_folder)) / ADAPTER_CONFIG, {"use_dora": True, "r": 8})
-    found = parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.ADAPTER)
+    found = build_parcel(s, by=by.id, project_id=project.id, model_version_id=version.id, part=Part.ADAPTER)
     assert commands(found, Path("x"), base="b", template=False) == ()
 
 
@@ -581,13 +581,13 @@ def test_the_line_in_an_exports_card_starts_vllm_which_answers_as_the_next_line_
                     if httpx.get("http://127.0.0.1:8000/health", timeout=2).status_code == 200:
                         break
                 time.sleep(1)
-            said_ = subprocess.run(["bash", "-c", asking], capture_output=True, text=True, timeout=120)
+            answer_process = subprocess.run(["bash", "-c", asking], capture_output=True, text=True, timeout=120)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
             server.wait(60)
-    assert said_.returncode == 0, log.read_text()[-3000:]
-    answer = json.loads(said_.stdout)
+    assert answer_process.returncode == 0, log.read_text()[-3000:]
+    answer = json.loads(answer_process.stdout)
     assert answer["model"] == "ton-stil"
     assert answer["choices"][0]["message"]["content"].strip()
 
@@ -628,7 +628,7 @@ def folder(s: Session, home: Path, manager: tuple[Project, Reviewer]) -> Path:
 
 def test_a_push_is_private_and_takes_the_whole_export(folder: Path) -> None:
     hub = FakeHub()
-    assert push(folder, repository="team/tone", to=hub) == "https://huggingface.co/team/tone"
+    assert push_export(folder, repository="team/tone", to=hub) == "https://huggingface.co/team/tone"
     assert hub.private
     assert hub.got == sorted(file.name for file in folder.iterdir())
 
@@ -636,10 +636,10 @@ def test_a_push_is_private_and_takes_the_whole_export(folder: Path) -> None:
 def test_a_repository_that_is_public_gets_nothing_that_was_to_be_private(folder: Path) -> None:
     hub = FakeHub(there=True, private=False)
     with pytest.raises(Refused, match="public"):
-        push(folder, repository="team/tone", to=hub)
+        push_export(folder, repository="team/tone", to=hub)
     assert hub.got == []
     hub = FakeHub(there=True, private=True)
-    push(folder, repository="team/tone", to=hub)
+    push_export(folder, repository="team/tone", to=hub)
     assert hub.got
 
 
@@ -652,35 +652,35 @@ def test_a_push_needs_whose_repository_it_is(
     with pytest.raises(Refused, match="owner/name"):
         request_push(s, by=by.id, **where, repository=name)
     with pytest.raises(Refused, match="owner/name"):
-        push(folder, repository=name, to=FakeHub())
+        push_export(folder, repository=name, to=FakeHub())
 
 
 def test_an_export_that_was_touched_is_not_pushed(folder: Path) -> None:
     (folder / "notes.txt").write_text("x")
     with pytest.raises(Refused, match=r"notes\.txt"):
-        push(folder, repository="team/tone", to=FakeHub())
+        push_export(folder, repository="team/tone", to=FakeHub())
     (folder / "notes.txt").unlink()
     (folder / CARD).write_text("changed")
     with pytest.raises(Refused, match="changed"):
-        push(folder, repository="team/tone", to=FakeHub())
+        push_export(folder, repository="team/tone", to=FakeHub())
 
 
 def test_a_refusal_of_the_hub_is_a_sentence_without_the_token(folder: Path) -> None:
     with pytest.raises(PushFailed, match="HF_TOKEN is not valid"):
-        push(folder, repository="team/tone", to=FakeHub(status=401))
+        push_export(folder, repository="team/tone", to=FakeHub(status=401))
     with pytest.raises(PushFailed, match="may not write"):
-        push(folder, repository="team/tone", to=FakeHub(status=403))
+        push_export(folder, repository="team/tone", to=FakeHub(status=403))
 
 
 def test_without_a_token_or_a_hub_one_sentence_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    assert "HF_TOKEN" in str(missing())
+    assert "HF_TOKEN" in str(missing_token())
     with pytest.raises(PushFailed, match="HF_TOKEN"):
-        push(folder, repository="team/tone")
+        push_export(folder, repository="team/tone")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(PushFailed, match=r"No hub can be reached at http://127\.0\.0\.1:9") as caught:
-        push(folder, repository="team/tone")
+        push_export(folder, repository="team/tone")
     assert "hf_secret" not in str(caught.value)
 
 
@@ -729,7 +729,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str,
 def test_the_hubs_own_client_sends_the_export_with_the_token_of_the_environment(
     folder: Path, hub_server: list[tuple[str, str, Any]]
 ) -> None:
-    address = push(folder, repository="team/tone")
+    address = push_export(folder, repository="team/tone")
     assert address.endswith("/team/tone")
     created = next(body for path, _, body in hub_server if path == "/api/repos/create")
     assert (created[0]["name"], created[0]["organization"]) == ("tone", "team")
@@ -913,8 +913,8 @@ def test_a_push_begins_only_when_the_repository_is_typed(
 ) -> None:
     project_id, by, version_id = two
     with session() as s:
-        found = parcel(s, by=by, project_id=project_id, model_version_id=version_id, part=Part.ADAPTER)
-    write(found, ExportForm.FOLDER, at=now())
+        found = build_parcel(s, by=by, project_id=project_id, model_version_id=version_id, part=Part.ADAPTER)
+    write_export(found, ExportForm.FOLDER, at=now())
     page = open_page("trained_models", project_id=project_id, by=by)
     button = next(one for one in page.button if one.label == "Push")
     assert button.disabled

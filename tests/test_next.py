@@ -24,10 +24,10 @@ from review.adjudication import decide, list_conflicts
 from review.assignment import Offer, left_first, ranking_progress
 from review.browse import discard_comparison, end_decision, end_gold, find_comparisons, make_gold, restore_comparison
 from review.filters import ComparisonStanding, Filter
-from review.flags import flag
+from review.flags import flag_comparison
 from review.progress import list_opinions, responder_records, reviewer_consistency, sampling_shares
 from review.queue import LOOK_BACK, claim, set_queue
-from review.rankings import last_ranking, rank, undo
+from review.rankings import last_ranking, rank, undo_ranking
 from review.reveals import open_comparison, reveal_comparison
 from review.uncertainty import Candidate, least_certain, margin
 from stats.verdicts import Verdict
@@ -93,7 +93,7 @@ def test_a_filter_narrows_the_queue_and_only_managers_may_use_one_that_tells_som
     assert team.claim(team.manager, responder_ids=(one.id, three.id)) in fits
     by_set = team.pairs[4]
     assert team.claim(team.ann, prompt_set_id=by_set.prompt.prompt_set_id) == by_set.id
-    flag(s, by=team.ann.id, comparison_id=team.pairs[1].id, note="Cut off.")
+    flag_comparison(s, by=team.ann.id, comparison_id=team.pairs[1].id, note="Cut off.")
     assert team.claim(team.manager, standing=ComparisonStanding.FLAGGED) == team.pairs[1].id
     team.say(team.ann, team.pairs[2], two)
     team.say(team.bo, team.pairs[2], three)
@@ -175,7 +175,7 @@ def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
         if ranking.sampling_reason is SamplingReason.REPEAT:
             break
     last = sure(last_ranking(s, by=team.ann.id, project_id=team.project.id))
-    undo(s, by=team.ann.id, ranking_id=last.ranking_id)
+    undo_ranking(s, by=team.ann.id, ranking_id=last.ranking_id)
     assert claim(s, project_id=team.project.id, reviewer_id=team.ann.id) == pair
     again = rank(
         s,
@@ -241,7 +241,7 @@ def test_stored_counts_follow_rankings_undoing_discarding_and_the_quota(s: Sessi
     assert stored() == (2, True, ComparisonState.FULL)
     set_queue(s, by=team.manager.id, project_id=team.project.id, people=3, share=1.0)
     assert stored() == (2, True, ComparisonState.OPEN)
-    undo(s, by=team.ann.id, ranking_id=ranking.id)
+    undo_ranking(s, by=team.ann.id, ranking_id=ranking.id)
     assert stored() == (1, False, ComparisonState.OPEN)
     discard_comparison(s, by=team.manager.id, comparison_id=pair.id)
     assert stored() == (1, False, ComparisonState.NOT_OFFERED)
@@ -328,7 +328,7 @@ def test_a_pair_on_the_screen_that_stops_being_ones_own_is_not_given_again(s: Se
     team = Team(s, pairs=3)
     for make_foreign in (
         lambda i: reveal_comparison(s, by=team.manager.id, comparison_id=i),
-        lambda i: flag(s, by=team.manager.id, comparison_id=i, note="Cut off."),
+        lambda i: flag_comparison(s, by=team.manager.id, comparison_id=i, note="Cut off."),
     ):
         held = sure(team.claim(team.manager))
         make_foreign(held)
@@ -353,7 +353,7 @@ def test_a_second_look_can_be_put_off_and_flagged_like_any_other_pair(s: Session
         seen += 1
         other = claim(s, project_id=team.project.id, reviewer_id=team.ann.id, later=[pair.comparison_id])
         assert other is None or other.comparison_id != pair.comparison_id
-        flag(s, by=team.ann.id, comparison_id=pair.comparison_id, note="Seen before.")
+        flag_comparison(s, by=team.ann.id, comparison_id=pair.comparison_id, note="Seen before.")
         assert team.claim(team.ann) != pair.comparison_id
     assert seen
 
@@ -363,7 +363,7 @@ def test_who_looks_at_what_others_said_after_ranking_cannot_undo_and_rank_anew(s
     (pair,) = team.pairs
     ranking = team.say(team.manager, pair, team.writers[0])
     open_comparison(s, by=team.manager.id, comparison_id=pair.id)
-    undo(s, by=team.manager.id, ranking_id=ranking.id)
+    undo_ranking(s, by=team.manager.id, ranking_id=ranking.id)
     assert team.claim(team.manager) is None
     with pytest.raises(Refused, match="seen what others said"):
         team.say(team.manager, pair, team.writers[1])

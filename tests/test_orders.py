@@ -8,10 +8,10 @@ from db.models import Comparison, Criterion, Project, Ranking, Reviewer, Role
 from db.people import edit_project
 from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, load_offer, next_offer, ranking_progress, shown_order
-from review.flags import flag, list_open_flags, settle_flag
+from review.flags import flag_comparison, list_open_flags, settle_flag
 from review.progress import list_opinions, reviewer_activity
 from review.queue import claim, set_queue
-from review.rankings import last_ranking, rank, strengthen_ranking, undo
+from review.rankings import last_ranking, rank, strengthen_ranking, undo_ranking
 from review.reasons import judge_criterion, list_reasons, set_criteria, set_reasons
 from stats.agreement import Opinion
 from stats.verdicts import Order, Verdict
@@ -135,7 +135,7 @@ def test_an_order_can_be_undone_and_given_again(s: Session, project: Project, me
     rank(s, by=me.id, comparison_id=four.id, order=Order((2, 1, 3, 4)))
     last = sure(last_ranking(s, by=me.id, project_id=project.id))
     assert (last.order, last.comparison_id) == (Order((2, 1, 3, 4)), four.id)
-    assert undo(s, by=me.id, ranking_id=last.ranking_id) == four.id
+    assert undo_ranking(s, by=me.id, ranking_id=last.ranking_id) == four.id
     rank(s, by=me.id, comparison_id=four.id, order=Order((1, 2, 3, 4)))
     assert len(s.scalars(select(Ranking)).all()) == 2
 
@@ -157,14 +157,14 @@ def test_chips_are_for_any_order_but_criteria_and_strength_for_pairs(
 def test_more_than_two_are_flagged_and_settled_as_pairs_are(s: Session, project: Project, me: Reviewer) -> None:
     three = several(s, project, 3)
     ann = a_reviewer(s, project, Role.ANNOTATOR)
-    made = flag(s, by=ann.id, comparison_id=three.id, note="C is cut off.")
+    made = flag_comparison(s, by=ann.id, comparison_id=three.id, note="C is cut off.")
     (waiting,) = list_open_flags(s, by=me.id, project_id=project.id)
     assert waiting.offer == load_offer(s, comparison_id=three.id, reviewer_id=ann.id), "C is what was C to Ann"
     settle_flag(s, by=me.id, flag_id=made.id, discard=True)
     with pytest.raises(Refused, match="discarded"):
         rank(s, by=me.id, comparison_id=three.id, order=Order((1, 2, 3)))
     with pytest.raises(Refused, match="2 to 6"):
-        flag(s, by=me.id, comparison_id=several(s, project, 7).id, note="Too many.")
+        flag_comparison(s, by=me.id, comparison_id=several(s, project, 7).id, note="Too many.")
 
 
 def test_agreement_is_told_from_pairs_alone(s: Session, project: Project, me: Reviewer) -> None:

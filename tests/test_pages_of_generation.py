@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from db.models import GenerationRun, ParityCheck, Project, Responder, ResponderKind, RunStatus
 from db.session import reading, session
 from generation import worker
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from tests.app_pages import open_page, press
 from tests.factories import a_model, a_project, a_prompt, a_reviewer
 
@@ -47,7 +47,7 @@ def test_a_prompt_is_tried_shown_beside_the_last_one_and_kept(monkeypatch: pytes
         assert [one.name for one in made] == ["Try 1", "Try 2"]
         assert (run.trial, run.status) == (True, RunStatus.QUEUED)
     monkeypatch.setattr(worker, "LINGER", 0.0)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     page = opened("try_prompts")
     assert (box(page, "Before").value, box(page, "After").value) == (made[0].id, made[1].id)  # type: ignore[attr-defined]
     box(page, "Keep it under the name").set_value("Brief")  # type: ignore[attr-defined]

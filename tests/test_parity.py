@@ -16,7 +16,7 @@ from generation.parity_check import request_check
 from generation.plan import parity_problem, start_generation
 from generation.responders import spec_of
 from generation.trials import start_trial
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from tests.factories import a_model, a_project, a_prompt, a_reviewer, sure
 
 BOS, END = 1, 2
@@ -112,7 +112,7 @@ def test_a_check_on_an_engine_without_a_model_says_what_it_did_not_compare(datab
         project = a_project(s)
         by, model = a_reviewer(s, project), a_model(s, project)
         asked = request_check(s, by=by.id, project_id=project.id, model_version_id=model.model_version_id or 0)
-    parity_check.run(unmanaged("parity", asked.id))
+    parity_check.run(unmanaged_progress("parity", asked.id))
     with reading() as s:
         done = s.get_one(ParityCheck, asked.id)
         assert (done.status, done.passed, done.tokens, done.largest_difference) == (RunStatus.SUCCEEDED, True, 0, None)

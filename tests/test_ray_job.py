@@ -33,11 +33,11 @@ from jobs.ray_job import (
     Machine,
     Silence,
     job_command,
-    ordered,
+    order_job,
     refuse_sqlite_elsewhere,
     share_of,
 )
-from jobs.runs import Resources, cancel, try_again
+from jobs.runs import Resources, cancel_run, retry_run
 from jobs.supervise import Pace, carry_next
 from settings import ROOT
 from tests.factories import a_model, a_project, a_reviewer
@@ -114,7 +114,7 @@ def carry(monkeypatch: pytest.MonkeyPatch) -> Callable[..., GenerationRun]:
             assert address == ADDRESS
             return cluster
 
-        monkeypatch.setattr(ray_job, "connected", connected)
+        monkeypatch.setattr(ray_job, "connect_cluster", connected)
         carry_next(worker="w", stop=stop or threading.Event(), pace=QUICK)
         return look(run_id)
 
@@ -173,7 +173,7 @@ def test_a_cluster_that_stays_silent_is_a_sentence_and_its_job_is_ended_before_t
     assert run.job is not None
     (first,) = cluster.submitted
     with session() as s:
-        try_again(s, by=run.requested_by_id, run_id=run_id)
+        retry_run(s, by=run.requested_by_id, run_id=run_id)
     cluster.states = [RUNNING, lambda: succeed(run_id), SUCCEEDED]
     assert carry(cluster, run_id).status is RunStatus.SUCCEEDED
     assert cluster.stopped == [first]
@@ -183,7 +183,7 @@ def test_a_cluster_that_stays_silent_is_a_sentence_and_its_job_is_ended_before_t
 def test_a_cancelled_run_stops_its_job(run_id: int, carry: Carry) -> None:
     def ask() -> None:
         with session() as s:
-            cancel(s, by=look(run_id).requested_by_id, run_id=run_id)
+            cancel_run(s, by=look(run_id).requested_by_id, run_id=run_id)
 
     cluster = FakeCluster([RUNNING, ask, RUNNING])
     assert carry(cluster, run_id).status is RunStatus.CANCELLED
@@ -203,7 +203,7 @@ def test_the_job_of_a_dead_worker_is_stopped_and_seen_to_have_ended_before_anoth
 ) -> None:
     claimed = claim(worker="dead")
     assert claimed is not None
-    old = ordered(claimed.progress, child_command("generation", run_id, 1))
+    old = order_job(claimed.progress, child_command("generation", run_id, 1))
     claimed.progress.update(**old.columns)
     cluster = FakeCluster([RUNNING, lambda: succeed(run_id), SUCCEEDED])
     cluster.submitted[old.name] = ("", Resources())
@@ -361,7 +361,7 @@ def test_the_program_is_sent_without_data_tests_and_secrets(tmp_path: Path) -> N
         (tmp_path / name).mkdir()
     for name in ("errors.py", ".env", "pickwell.db"):
         (tmp_path / name).touch()
-    sent = ray_job.sent_along(tmp_path)
+    sent = ray_job.runtime_environment(tmp_path)
     assert sent["working_dir"] == str(tmp_path)
     assert sent["excludes"] == ["/.env", "/.git", "/.venv", "/pickwell.db", "/tests", "/var", "__pycache__"]
 

@@ -22,8 +22,8 @@ import settings as settings_module
 from db.models import GenerationRun, Response, Role, Run, RunStatus, Scope, Split, TrainingRun, TrainingStep
 from db.session import reading, session
 from jobs.processes import Group
-from jobs.ray_job import Silence, connected
-from jobs.runs import cancel, log_tail, run_folder
+from jobs.ray_job import Silence, connect_cluster
+from jobs.runs import cancel_run, log_tail, run_folder
 from jobs.supervise import carry_next
 from settings import ROOT
 from tests.factories import a_comparison, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer
@@ -85,7 +85,7 @@ def free_ports(count: int) -> list[int]:
 def wait_until_there(address: str, head: "subprocess.Popen[bytes]", log: Path) -> None:
     for _ in range(240):
         try:
-            if connected(address).machines():
+            if connect_cluster(address).machines():
                 return
         except Silence:
             pass
@@ -227,7 +227,7 @@ def test_a_cancelled_run_leaves_no_process_on_the_cluster(named: str, tiny: Path
     carrying.start()
     until(lambda: look(run_id).done or look(run_id).status.ended)
     with session() as s:
-        cancel(s, by=look(run_id).requested_by_id, run_id=run_id)
+        cancel_run(s, by=look(run_id).requested_by_id, run_id=run_id)
     carrying.join(timeout=60)
     assert look(run_id).status is RunStatus.CANCELLED
     psutil.wait_procs(processes_of("training", run_id), timeout=10)

@@ -28,7 +28,7 @@ from eval.report.blocks import (
 from eval.report.findings import build_report, win_rate_table
 from eval.report.html import report_html
 from eval.report.results import load_results
-from stats.estimates import CannotEstimate, Interval, in_words, many, p_in_words
+from stats.estimates import CannotEstimate, Interval, count_of, in_words, p_in_words
 from tests.app_pages import drawn_by, html, open_page, said
 from tests.factories import Judged
 
@@ -72,7 +72,7 @@ def test_a_figure_in_words_is_itself_or_why_there_is_none(
 
 def test_p_values_counts_and_first_lines_in_words() -> None:
     assert [p_in_words(p) for p in (0.00005, 0.0421, NONE)] == ["p < 0.0001", "p = 0.042", str(NONE)]
-    assert [many(n, "vote") for n in (0, 1, 1200)] == ["0 votes", "1 vote", "1,200 votes"]
+    assert [count_of(n, "vote") for n in (0, 1, 1200)] == ["0 votes", "1 vote", "1,200 votes"]
     assert first_line(ValueError("\n It is not there.\nTraceback …")) == "It is not there."
 
 

@@ -42,7 +42,7 @@ from generation.responders import (
     spec_of,
 )
 from generation.trials import cost_of, differences, list_tried_versions, render_for_model, start_trial, trial_answers
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from llm.template import LAYOUTS, PromptFormat, check_system_prompt, fill_template, render_conversation, system_hash
 from tests.factories import a_model, a_project, a_prompt, a_response, a_reviewer, sure
 from training.data.snapshot import _prompt_of  # the Snapshot's own reading of a Responder's prompt
@@ -102,7 +102,7 @@ def test_a_prompt_that_lacks_a_column_is_given_up_and_the_rest_go_on(database: P
         contestant = ResponderSpec(model.model_version_id or 0, HONEYCOMB)
         made = create_responder(s, by=by.id, project_id=project.id, name="Query", spec=contestant)
         run = start_generation(s, by=by.id, responder_id=made.id, scope=Scope.ALL, samples=1)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)
         assert (done.status, done.failed, done.done) == (RunStatus.SUCCEEDED, 1, 1)
@@ -260,7 +260,7 @@ def test_two_versions_are_tried_on_the_same_prompts_and_one_is_kept(
         runs = list(s.scalars(select(GenerationRun)))
         assert len(runs) == 1, "an engine that is on its way answers for both"
         second_id = second.id
-    worker.run(unmanaged("generation", runs[0].id))
+    worker.run(unmanaged_progress("generation", runs[0].id))
     with reading() as s:
         both = list_tried_versions(s, project_id=project_id)
         assert [(one.responder.name, one.prompts, one.answered) for one in both] == [("Base v2", 3, 3), ("Base", 3, 3)]

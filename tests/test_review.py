@@ -12,7 +12,7 @@ from errors import NotAllowed, NotFound, Refused
 from review.assignment import left_first, load_offer, next_offer, ranking_progress
 from review.corrections import save_correction, standing_correction, withdraw_correction
 from review.queue import claim
-from review.rankings import give_reason, last_ranking, rank, strengthen_ranking, undo
+from review.rankings import give_reason, last_ranking, rank, strengthen_ranking, undo_ranking
 from review.reasons import criterion_verdicts, judge_criterion, list_criteria, list_reasons, set_criteria, set_reasons
 from stats.verdicts import Order, Verdict
 from tests.factories import a_comparison, a_human, a_pair, a_project, a_prompt, a_response, a_reviewer, sure
@@ -64,7 +64,7 @@ def test_undo_keeps_the_row_and_brings_the_pair_back(s: Session, project: Projec
     pair = a_pair(s, project)
     ranking = rank(s, by=me.id, comparison_id=pair.id, order=Verdict.LEFT.order)
     assert next_offer(s, project_id=project.id, reviewer_id=me.id) is None
-    assert undo(s, by=me.id, ranking_id=ranking.id) == pair.id
+    assert undo_ranking(s, by=me.id, ranking_id=ranking.id) == pair.id
     again = sure(next_offer(s, project_id=project.id, reviewer_id=me.id))
     assert again.comparison_id == pair.id
     assert s.get_one(Ranking, ranking.id).undone_at is not None
@@ -75,7 +75,7 @@ def test_nobody_undoes_or_explains_anothers_ranking(s: Session, project: Project
     ranking = rank(s, by=me.id, comparison_id=a_pair(s, project).id, order=Verdict.LEFT.order)
     other = a_reviewer(s, project)
     with pytest.raises(NotFound):
-        undo(s, by=other.id, ranking_id=ranking.id)
+        undo_ranking(s, by=other.id, ranking_id=ranking.id)
     with pytest.raises(NotFound):
         give_reason(s, by=other.id, ranking_id=ranking.id, reason="no")
 
@@ -163,7 +163,7 @@ def test_chips_are_what_was_last_chosen_and_only_known_ones(s: Session, me: Revi
     assert list_reasons(s, ranking_id=ranked.id) == ["Tone", "Warm"]
     with pytest.raises(Refused, match="no reason that can be chosen"):
         set_reasons(s, by=me.id, ranking_id=ranked.id, praise=["Tone"], faults=[])
-    undo(s, by=me.id, ranking_id=ranked.id)
+    undo_ranking(s, by=me.id, ranking_id=ranked.id)
     with pytest.raises(NotFound, match="undone already"):
         set_reasons(s, by=me.id, ranking_id=ranked.id, praise=[], faults=[])
 

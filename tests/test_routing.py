@@ -24,7 +24,7 @@ from intake.routing import (
     add_rule,
     apply_classifiers,
     common_answers,
-    compile_rule,
+    compile_pattern,
     count_by_rule,
     end_rule,
     match_rule,
@@ -40,7 +40,7 @@ from tests.contests import an_evaluation
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data.snapshot import preview_snapshot as snapshot_preview
 from training.data.terms import LeftOutReason
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 both = pytest.mark.both_databases
 LEGAL = NewRule(reason=" legal  threats ", pattern="solicitor|small claims")
@@ -52,7 +52,7 @@ def rule_of(s: Session, prompt: Prompt) -> int | None:
 
 
 def test_a_pattern_is_found_in_text_and_context_whatever_the_case() -> None:
-    pattern = compile_rule(r"solicitor|order \d+")
+    pattern = compile_pattern(r"solicitor|order \d+")
     assert matches_pattern(pattern, "My SOLICITOR will write.")
     assert matches_pattern(pattern, "Where is it?", "Order 12, sent on Monday")
     assert not matches_pattern(pattern, "Where is it?", "Sent on Monday")
@@ -71,19 +71,19 @@ def test_a_pattern_is_found_in_text_and_context_whatever_the_case() -> None:
 )
 def test_a_pattern_that_cannot_be_used_is_refused_with_a_sentence(pattern: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
-        compile_rule(pattern)
+        compile_pattern(pattern)
 
 
 def test_a_pattern_that_would_take_for_ever_ends_after_a_moment() -> None:
     began = time.process_time()
-    assert matches_pattern(compile_rule("(a|a|aa)+$"), "a" * 60 + "b") is None
+    assert matches_pattern(compile_pattern("(a|a|aa)+$"), "a" * 60 + "b") is None
     assert time.process_time() - began < 5
 
 
 @given(st.text(max_size=50), st.text(max_size=50))
 def test_any_text_is_either_a_pattern_or_refused(pattern: str, text: str) -> None:
     try:
-        found = compile_rule(pattern)
+        found = compile_pattern(pattern)
     except Refused:
         return
     assert matches_pattern(found, text) in (True, False, None)

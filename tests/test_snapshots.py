@@ -59,7 +59,7 @@ from training.data.snapshot import (
     list_snapshot_details,
     preview_snapshot,
     read_snapshot,
-    side_spreads,
+    side_lengths,
     snapshot_folder,
     zip_snapshot,
 )
@@ -696,9 +696,9 @@ def test_the_preview_tells_how_often_the_longer_reply_is_better(s: Session) -> N
     rows = preview_snapshot(s, project_id=shop.project.id).rows
     longer = count_longer(rows)
     assert (longer.longer, longer.equal, longer.shorter) == (0, 0, 12)
-    assert [(one.label, one.median) for one in side_spreads(rows)] == [("better", 2), ("worse", 4)]
-    assert side_spreads(preview_snapshot(s, project_id=a_project(s).id).rows) == []
-    one, _ = side_spreads(preview_snapshot(s, project_id=a_shop(s, pairs=1).project.id).rows)
+    assert [(one.label, one.median) for one in side_lengths(rows)] == [("better", 2), ("worse", 4)]
+    assert side_lengths(preview_snapshot(s, project_id=a_project(s).id).rows) == []
+    one, _ = side_lengths(preview_snapshot(s, project_id=a_shop(s, pairs=1).project.id).rows)
     assert (one.nine_tenths, one.mean) == (2, 2)
 
 

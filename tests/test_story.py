@@ -19,14 +19,14 @@ from examples import simulated
 from generation.plan import start_generation
 from generation.worker import run as generate
 from intake.sample import load_sample
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from review.assignment import next_offer
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
 from tests.factories import a_model, sure
 from training.data.snapshot import freeze, read_snapshot
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 
 def test_the_story_on_the_echo_engine(database: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
         ensure_role(s, project_id=project.id, reviewer_id=me.id, role=Role.MANAGER)
         model = a_model(s, project, name="Echo model")
         run = start_generation(s, by=me.id, responder_id=model.id, scope=Scope.ALL, samples=2, prompt_limit=15)
-    generate(unmanaged("generation", run.id))
+    generate(unmanaged_progress("generation", run.id))
     with session() as s:
         for _ in range(10):
             pair = sure(next_offer(s, project_id=project.id, reviewer_id=me.id))

@@ -16,7 +16,7 @@ from db.models import Project, Prompt, PromptSet, Reviewer, Role
 from db.session import reading, session
 from errors import NotAllowed, NotFound, Refused
 from intake.mapping import ColumnMapping, HeldOutChoice
-from intake.perturb import Perturbation, add_typos, make_plain, make_polite, make_terse, perturb, shorten
+from intake.perturb import Perturbation, add_typos, lower_and_strip, make_polite, make_terse, perturb, shorten
 from intake.plan import content_hash, plan_import
 from intake.reading import read_table
 from intake.routing import NewRule, add_rule
@@ -37,7 +37,7 @@ from tests.app_pages import html, open_page, press
 from tests.factories import a_comparison, a_human, a_model, a_project, a_prompt, a_ranking, a_response, a_reviewer, sure
 from training.data import snapshot as snapshots
 from training.data.rows import FILES
-from ui.story import project_progress
+from ui.project_progress import project_progress
 
 both = pytest.mark.both_databases
 EMAILS = [json.loads(line)["email"] for line in (FOLDER / "train.jsonl").open()]
@@ -98,7 +98,7 @@ def test_typos_come_at_the_rate_that_was_asked_for() -> None:
 
 
 def test_each_way_does_what_it_says() -> None:
-    assert make_plain("Don't! My e-book, MB-12/A: ask A.B@c.de") == "dont my e-book MB-12/A: ask A.B@c.de"
+    assert lower_and_strip("Don't! My e-book, MB-12/A: ask A.B@c.de") == "dont my e-book MB-12/A: ask A.B@c.de"
     letter = "Dear Sir or Madam,\nwhere is it? Many thanks in advance!\n\nKind regards\nJo"
     assert make_terse(letter) == "Where is it? \n\nJo"
     for text in ("Hi can you help. It is late.", "Thanks to you I am late."):

@@ -14,7 +14,7 @@ from eval.evaluations import close_evaluation
 from eval.judging import judge, next_view
 from review.adjudication import list_conflicts
 from review.assignment import load_offer
-from review.flags import flag, list_open_flags
+from review.flags import flag_comparison, list_open_flags
 from review.queue import claim
 from review.rankings import rank
 from review.reveals import open_comparison, reveal_comparison
@@ -75,7 +75,7 @@ def test_every_text_that_people_judge_by_is_shown_alike_and_the_original_is_kept
         seen = load_offer(s, comparison_id=pair.id, reviewer_id=person.id)
         verdict = Verdict.LEFT if seen.replies[0].response_id == better.id else Verdict.RIGHT
         rank(s, by=person.id, comparison_id=pair.id, order=verdict.order)
-    flag(s, by=ann.id, comparison_id=pair.id, note="Look.")
+    flag_comparison(s, by=ann.id, comparison_id=pair.id, note="Look.")
     waiting = list_conflicts(s, by=manager.id, project_id=project.id, decided=False)
     assert SECRET not in repr(waiting + list(list_open_flags(s, by=manager.id, project_id=project.id)))
     assert waiting

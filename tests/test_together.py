@@ -35,8 +35,8 @@ from generation import adapters, answering, resampling, similarity, worker
 from generation.answering import AnsweringJob
 from generation.asserting import add_assertion
 from generation.plan import responder_labels, start_generation, start_generations
-from jobs.progress import Progress, unmanaged
-from jobs.runs import cancel, try_again
+from jobs.progress import Progress, unmanaged_progress
+from jobs.runs import cancel_run, retry_run
 from llm import endpoints, engine
 from llm.endpoints import Endpoint
 from llm.engine import Weights, served_names
@@ -170,7 +170,7 @@ def test_whoever_is_at_work_in_others_company_is_refused_and_so_is_a_whole_start
     for busy in ("base", "brief"):
         with pytest.raises(Refused, match=rf"{busy} is generating already \(run {run.id}\)"):
             family.started(s, "other", busy)
-    cancel(s, by=family.by.id, run_id=run.id)
+    cancel_run(s, by=family.by.id, run_id=run.id)
     s.flush()
     person = a_human(s, family.project, name="Ann")
     with pytest.raises(Refused, match="Ann is a person"):
@@ -207,7 +207,7 @@ def test_vllm_is_started_once_with_room_for_all_adapters_and_their_highest_rank(
 def test_the_highest_rank_of_an_adapter_is_what_room_is_made_for(s: Session, tmp_path: Path) -> None:
     family = Family(s, tmp_path)
     version = sure(family.who["rslora"].model_version)
-    assert adapters.weights_of(version).adapter_rank == 24
+    assert adapters.engine_weights(version).adapter_rank == 24
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_every_reply_comes_from_its_own_responders_model_and_prompt_and_is_kept_
     monkeypatch.setattr(answering, "read_stop_tokens", lambda location: "</s>")
     with session() as s:
         (run,) = family.started(s, "base", "lora", "rslora", "brief")
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     assert [[one.name for one in together] for together in starts] == [["base", "lora", "rslora"]]
     replies = by_name(family)
     models = {name: {one.text.split()[0] for one in mine} for name, mine in replies.items()}
@@ -310,7 +310,7 @@ def test_settings_that_changed_since_the_start_give_each_its_own_engine_one_afte
     with session() as s:
         (run,) = family.started(s, "base", "lora", "brief")
     monkeypatch.setattr(adapters, "can_load_adapters", lambda: False)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     assert [[one.location for one in together] for together in starts] == [["/models/base"], ["/merged/lora"]]
     assert {name: len(mine) for name, mine in by_name(family).items()} == {"base": 6, "lora": 6, "brief": 6}
 
@@ -334,11 +334,11 @@ def test_an_engine_that_dies_and_a_run_that_is_stopped_go_on_for_everybody(
             raise answering.EngineDied
         if len(saves) == 4:
             with session() as s:
-                cancel(s, by=family.by.id, run_id=run.id)
+                cancel_run(s, by=family.by.id, run_id=run.id)
 
     monkeypatch.setattr(AnsweringJob, "_save", stopped_after_four)
     with pytest.raises(Exception, match="no longer has generation run"):
-        worker.run(unmanaged("generation", run.id))
+        worker.run(unmanaged_progress("generation", run.id))
     monkeypatch.setattr(AnsweringJob, "_save", save)
     assert len(starts) == 2, "started again after its death"
     before = {name: [one.text for one in mine] for name, mine in by_name(family).items()}
@@ -346,8 +346,8 @@ def test_an_engine_that_dies_and_a_run_that_is_stopped_go_on_for_everybody(
     with session() as s:
         s.get_one(GenerationRun, run.id).status = RunStatus.CANCELLED
         s.flush()
-        try_again(s, by=family.by.id, run_id=run.id)
-    worker.run(unmanaged("generation", run.id))
+        retry_run(s, by=family.by.id, run_id=run.id)
+    worker.run(unmanaged_progress("generation", run.id))
     after = by_name(family)
     assert {name: len(mine) for name, mine in after.items()} == {"base": 6, "lora": 6}
     assert all({one.text for one in after[name]} >= set(before.get(name, ())) for name in after)
@@ -366,7 +366,7 @@ def test_a_prompt_that_one_of_them_cannot_answer_is_told_with_whose_it_was(
     fake.act = refusing
     with session() as s:
         (run,) = family.started(s, "base", "lora")
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         done = s.get_one(GenerationRun, run.id)
         assert (done.status, done.done, done.failed) == (RunStatus.SUCCEEDED, 6, 3)
@@ -390,7 +390,7 @@ def test_what_came_out_alike_is_drawn_again_from_the_model_that_gave_it(
     fake.act = alike
     with session() as s:
         (run,) = family.started(s, "base", "lora")
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     replies = by_name(family)
     assert [one.sample for one in replies["base"]] == [0, 1] * 3
     assert [one.sample for one in replies["lora"]] == [0, 1, 9] * 3
@@ -430,7 +430,7 @@ def test_a_run_measures_how_near_its_own_replies_are_to_a_persons(
     monkeypatch.setattr(Progress, "update", heard)
     monkeypatch.setattr(similarity, "sentence_embeddings", lambda: by_first_letter)
     monkeypatch.setattr(similarity, "missing_packages", lambda: [])
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         found = s.scalars(select(AssertionResult)).all()
         mine = set(s.scalars(select(Response.id).where(Response.generation_run_id == run.id)))
@@ -446,7 +446,7 @@ def test_a_run_whose_meanings_cannot_be_compared_succeeds_and_its_log_says_why(
 ) -> None:
     run = a_run_to_compare(family)
     monkeypatch.setattr(similarity, "find_spec", lambda name: None)
-    worker.run(unmanaged("generation", run.id))
+    worker.run(unmanaged_progress("generation", run.id))
     with reading() as s:
         assert s.get_one(GenerationRun, run.id).status is RunStatus.SUCCEEDED
         assert s.scalars(select(AssertionResult.assertion_id)).all() == []

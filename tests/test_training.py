@@ -35,7 +35,7 @@ from training.data.snapshot import (
     preview_snapshot,
     read_snapshot,
     responder_counts,
-    side_spreads,
+    side_lengths,
     size_warning,
     snapshot_folder,
 )
@@ -222,7 +222,7 @@ def test_the_preview_shows_who_is_chosen_and_how_long_the_replies_are(s: Session
     project, _ = a_ranked_project(s)
     seen = preview_snapshot(s, project_id=project.id)
     assert [(share.chosen, share.rejected) for share in responder_counts(seen.rows)] == [(12, 0), (0, 12)]
-    assert [side.mean for side in side_spreads(seen.rows)] == [2.0, 4.0]
+    assert [side.mean for side in side_lengths(seen.rows)] == [2.0, 4.0]
     assert (seen.validation_count, seen.simulated_count) == (1, 0)
     assert "100" in str(size_warning(len(seen.rows)))
     assert s.scalar(select(func.count(Snapshot.id))) == 0
@@ -236,7 +236,7 @@ def test_a_rows_length_is_guessed_from_its_words(s: Session) -> None:
 
 def test_an_empty_project_has_an_empty_preview(s: Session) -> None:
     seen = preview_snapshot(s, project_id=a_project(s).id)
-    assert (seen.rows, side_spreads(seen.rows)) == ((), [])
+    assert (seen.rows, side_lengths(seen.rows)) == ((), [])
 
 
 def test_feedback_on_held_out_prompts_is_never_read(s: Session) -> None:

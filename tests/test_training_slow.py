@@ -19,7 +19,7 @@ from db.models import Adapter, Method, Role, RunStatus, Split, TrainingRun, Trai
 from db.session import reading, session
 from errors import TrainingFailed
 from files import MANIFEST
-from jobs.progress import unmanaged
+from jobs.progress import unmanaged_progress
 from llm.folder import check_model_folder, hash_weights, weights_sha256
 from llm.template import template_hash
 from settings import ROOT
@@ -431,7 +431,7 @@ def test_a_training_run_goes_from_rankings_to_a_model_that_can_be_served(databas
             recipe=dataclasses.replace(SMALL, learning_rate=1e-3, warmup_steps=0),
             model_name="tuned",
         ).id
-    worker.run(unmanaged("training", run_id))
+    worker.run(unmanaged_progress("training", run_id))
     with reading() as s:
         run = s.get_one(TrainingRun, run_id)
         assert run.status is RunStatus.SUCCEEDED

@@ -18,7 +18,7 @@ from db.models import (
 )
 from db.session import reading, session
 from errors import TrainingFailed
-from jobs.progress import Progress, RunLost, unmanaged
+from jobs.progress import Progress, RunLost, unmanaged_progress
 from llm.folder import hash_weights
 from tests.trainings import Deaf, a_report, a_training
 from training.trainer import worker
@@ -71,7 +71,7 @@ class FakeTrainer:
 def carried(fake: FakeTrainer) -> Progress:
     with session() as s:
         run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
+    progress = unmanaged_progress("training", run_id)
     worker.run(progress, fake)
     return progress
 
@@ -115,7 +115,7 @@ def test_a_resumed_attempt_may_repeat_steps() -> None:
 def test_a_cancelled_training_registers_nothing() -> None:
     with session() as s:
         run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
+    progress = unmanaged_progress("training", run_id)
     with session() as s:
         s.get_one(TrainingRun, run_id).cancel_requested = True
     with pytest.raises(RunLost):
@@ -148,7 +148,7 @@ def test_a_model_changed_after_its_training_is_not_registered() -> None:
 def test_a_complete_folder_is_not_trained_again() -> None:
     with session() as s:
         run_id = a_training(s).id
-    progress = unmanaged("training", run_id)
+    progress = unmanaged_progress("training", run_id)
     with reading() as s:
         RunFolder(progress.folder).begin(worker.run_input(s, run_id=run_id))
     FakeTrainer()(progress.folder, Deaf())

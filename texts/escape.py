@@ -16,11 +16,11 @@ UNSEEN = re.compile(rf"[\s{ZERO_WIDTH}{DIRECTION}{JOINERS}{OPERATORS}\u2065]")
 """What leaves a text empty to the eye."""
 
 
-def visible(text: str) -> str:
+def show_hidden(text: str) -> str:
     """Direction overrides and zero-width characters, which could hide or reorder words, made visible."""
     return HIDDEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", text)
 
 
-def escaped(text: str) -> str:
+def escape_html(text: str) -> str:
     """Text as HTML that shows exactly the text."""
-    return html.escape(visible(text))
+    return html.escape(show_hidden(text))

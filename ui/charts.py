@@ -12,7 +12,7 @@ from db.models import TrainingStep
 from eval.report.pictures import GREEN, GREY, INK, PALE, RED
 from review.lengths import LengthSummary, LongerSide
 from review.progress import ResponderRecord
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.data.snapshot import ResponderCount
 from training.recipe.learning_curve import CHANCE, CurvePoint
 from training.trainer.history import StepValue, chart_points
@@ -33,9 +33,11 @@ def legend_html(colours: Mapping[str, str], *, solid: str = "", dashed: str = ""
 
     A chart's own legend is only as wide as the chart: it cuts long names, and on a phone leaves no room to draw in.
     """
-    marks = [f'<span><b style="background: {colour}"></b>{escaped(name)}</span>' for name, colour in colours.items()]
-    marks += [f"<span><i></i>{escaped(solid)}</span>"] if solid else []
-    marks += [f'<span><i class="pw-dashed"></i>{escaped(dashed)}</span>'] if dashed else []
+    marks = [
+        f'<span><b style="background: {colour}"></b>{escape_html(name)}</span>' for name, colour in colours.items()
+    ]
+    marks += [f"<span><i></i>{escape_html(solid)}</span>"] if solid else []
+    marks += [f'<span><i class="pw-dashed"></i>{escape_html(dashed)}</span>'] if dashed else []
     return f'<div class="pw-legend">{"".join(marks)}</div>'
 
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import streamlit as st
 
 from db.models import Assertion
-from eval.after_verdict import AfterVerdict
+from eval.after_verdict import JudgedPairChecks
 from generation.asserting import PassRate
 from generation.assertions import Finding, check
-from stats.estimates import many
-from texts.escape import escaped
+from stats.estimates import count_of
+from texts.escape import escape_html
 
 
-def _failed_checks(judged: AfterVerdict) -> tuple[list[str], list[str]]:
+def _failed_checks(judged: JudgedPairChecks) -> tuple[list[str], list[str]]:
     """Name and finding of each check that failed, left and right.
 
     Each is done again on the texts that the reviewer saw, so that nothing is told that they could not see. A check that
@@ -34,14 +34,14 @@ def _failed_checks(judged: AfterVerdict) -> tuple[list[str], list[str]]:
     return sides
 
 
-def describe_failed_checks(judged: AfterVerdict) -> str:
+def describe_failed_checks(judged: JudgedPairChecks) -> str:
     """The failed checks of both sides as a sentence or two; empty where nothing was checked."""
     if not judged.checks:
         return ""
     parts = []
     for side, failed in zip(("Left", "Right"), _failed_checks(judged), strict=True):
         if failed:
-            parts.append(f"{side}: {many(len(failed), 'check')} failed ({'; '.join(failed)}).")
+            parts.append(f"{side}: {count_of(len(failed), 'check')} failed ({'; '.join(failed)}).")
         else:
             parts.append(f"{side}: nothing found.")
     return " ".join(parts)
@@ -52,9 +52,9 @@ def show_pass_rates(assertions: Sequence[Assertion], pass_rates: Sequence[PassRa
     by_responder: dict[int, dict[int, PassRate]] = defaultdict(dict)
     for pass_rate in pass_rates:
         by_responder[pass_rate.responder_id][pass_rate.assertion_id] = pass_rate
-    head = "".join(f"<th>{escaped(assertion.name)}</th>" for assertion in assertions)
+    head = "".join(f"<th>{escape_html(assertion.name)}</th>" for assertion in assertions)
     body = "".join(
-        f"<tr><th>{escaped(next(iter(row.values())).responder)}</th>"
+        f"<tr><th>{escape_html(next(iter(row.values())).responder)}</th>"
         + "".join(f"<td>{_cell(row.get(assertion.id))}</td>" for assertion in assertions)
         + "</tr>"
         for row in by_responder.values()

@@ -8,7 +8,7 @@ from db.session import reading, session
 from review.corrections import same_words, save_correction, standing_correction, withdraw_correction
 from review.drafts import DraftPlace, forget_draft, load_draft, save_draft
 from texts.diff import count_changed_words, word_diff
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.editor import current_text, editor, reset_editor
 from ui.pairs import show_diff
 from ui.safe import act, errors_toasted
@@ -68,7 +68,7 @@ def correction_box(
     left, right = st.columns(2)
     left.html(
         '<div class="pw-editor"><span>The reply as it is</span>'
-        f'<div class="pw-card pw-text">{escaped(original)}</div></div>'
+        f'<div class="pw-card pw-text">{escape_html(original)}</div></div>'
     )
     with right:
         text = editor(key, label="The reply as it should be", start=shown, on_typed=keep_draft)

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from eval.report.pictures import GREEN, GREY, PALE, RED
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.data.classes_and_values import Labels, Values
 from training.data.inspected_rows import InspectedRow, Remark
 from training.data.inspection import Bin, Disagreement, Opening, ResponderWins, bins
@@ -217,10 +217,11 @@ def show_row(inspected: InspectedRow, sides: Sequence[Sequence[TokenPiece]], *, 
     kind = "pw-card pw-read pw-cut" if cut else "pw-card pw-read"
     cuts = [" · cut off at the token limit" * cut_off for cut_off in (inspected.chosen_cut, inspected.rejected_cut)]
     st.html(
-        f'<div class="pw-label">{escaped(head)}{notes}</div><div class="{kind}">{prompt}</div><div class="pw-reads">'
-        f'<div><div class="pw-label">Chosen · {escaped(inspected.chosen_by + cuts[0])}</div>'
+        f'<div class="pw-label">{escape_html(head)}{notes}</div><div class="{kind}">{prompt}</div>'
+        '<div class="pw-reads">'
+        f'<div><div class="pw-label">Chosen · {escape_html(inspected.chosen_by + cuts[0])}</div>'
         f'<div class="{kind} pw-chosen">{chosen}</div></div>'
-        f'<div><div class="pw-label">Rejected · {escaped(inspected.rejected_by + cuts[1])}</div>'
+        f'<div><div class="pw-label">Rejected · {escape_html(inspected.rejected_by + cuts[1])}</div>'
         f'<div class="{kind}">{rejected}</div></div></div>'
     )
 
@@ -229,7 +230,7 @@ def pieces_html(pieces: Sequence[TokenPiece], *, cut: bool) -> str:
     """The pieces as HTML that shows exactly their text; with ``cut``, line breaks show and each is by itself."""
     html = []
     for piece in pieces:
-        text = escaped(piece.text)
+        text = escape_html(piece.text)
         if cut:
             text = text.replace("\n", "<u>↵</u>\n")
             text += f"<sup>{piece.tokens}</sup>" if piece.tokens > 1 else ""

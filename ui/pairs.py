@@ -9,7 +9,7 @@ import streamlit as st
 
 from stats.verdicts import Verdict
 from texts.diff import DiffPiece, Edit
-from texts.escape import escaped
+from texts.escape import escape_html
 from texts.shown import oddities
 from ui.keys import ignore_repeated_keys
 
@@ -32,15 +32,15 @@ def show_prompt(text: str, context: str | None, *, compact: bool = False, synthe
     One that no customer wrote says so above.
     """
     above = '<div class="pw-label"><span class="pw-note">synthetic prompt</span></div>' if synthetic else ""
-    above += f'<div class="pw-context pw-text">{escaped(context)}</div>' if context else ""
+    above += f'<div class="pw-context pw-text">{escape_html(context)}</div>' if context else ""
     size = " pw-compact" if compact else ""
-    st.html(f'<div class="pw-card pw-prompt{size}">{above}<div class="pw-text">{escaped(text)}</div></div>')
+    st.html(f'<div class="pw-card pw-prompt{size}">{above}<div class="pw-text">{escape_html(text)}</div></div>')
 
 
 def oddity_note(text: str) -> str:
     """What a reader should be told of a text, as HTML for beside its label; empty for an ordinary one."""
     notes = oddities(text)
-    return f' <span class="pw-note">{escaped("; ".join(notes))}</span>' if notes else ""
+    return f' <span class="pw-note">{escape_html("; ".join(notes))}</span>' if notes else ""
 
 
 def show_pair(left: str, right: str, *, chosen: str | None = None, notes: bool = False) -> None:
@@ -54,9 +54,9 @@ def show_pair(left: str, right: str, *, chosen: str | None = None, notes: bool =
     st.html(
         f'<div class="pw-pair{faded}">'
         f'<div class="pw-card{marks[Verdict.LEFT]}"><div class="pw-label">Left{left_note}</div>'
-        f'<div class="pw-text">{escaped(left)}</div></div>'
+        f'<div class="pw-text">{escape_html(left)}</div></div>'
         f'<div class="pw-card{marks[Verdict.RIGHT]}"><div class="pw-label">Right{right_note}</div>'
-        f'<div class="pw-text">{escaped(right)}</div></div>'
+        f'<div class="pw-text">{escape_html(right)}</div></div>'
         "</div>"
     )
 
@@ -185,5 +185,5 @@ def seconds_drawn() -> float:
 def show_diff(pieces: tuple[DiffPiece, ...]) -> None:
     """A word diff: added green, removed red and struck through."""
     tags = {Edit.KEPT: ("", ""), Edit.ADDED: ("<ins>", "</ins>"), Edit.REMOVED: ("<del>", "</del>")}
-    body = "".join(f"{tags[piece.change][0]}{escaped(piece.text)}{tags[piece.change][1]}" for piece in pieces)
+    body = "".join(f"{tags[piece.change][0]}{escape_html(piece.text)}{tags[piece.change][1]}" for piece in pieces)
     st.html(f'<div class="pw-card pw-text pw-diff">{body}</div>')

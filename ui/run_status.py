@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from db.models import Run, RunStatus
 from db.session import reading
-from jobs.runs import cancel, log_tail, pause, try_again, waiting_reason
+from jobs.runs import cancel_run, log_tail, pause_run, retry_run, waiting_reason
 from ui.safe import act, plain
 
 STATUS_ICONS = {
@@ -33,14 +33,14 @@ def _show_buttons(run: Run, by: int, *, paused: bool) -> None:
     kind = run.kind
     if run.status.ended:
         label = "Resume" if paused else "Try again"
-        st.button(label, key=f"again_{kind}_{run.id}", on_click=partial(act, try_again, by=by, run_id=run.id))
+        st.button(label, key=f"again_{kind}_{run.id}", on_click=partial(act, retry_run, by=by, run_id=run.id))
         return
     if run.cancel_requested:
         st.button("Pausing …" if run.paused else "Stopping …", key=f"cancel_{kind}_{run.id}", disabled=True)
         return
-    hold = partial(act, pause, by=by, run_id=run.id)
+    hold = partial(act, pause_run, by=by, run_id=run.id)
     st.button("Pause", key=f"pause_{kind}_{run.id}", on_click=hold, help=PAUSE_HELP)
-    st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=partial(act, cancel, by=by, run_id=run.id))
+    st.button("Cancel", key=f"cancel_{kind}_{run.id}", on_click=partial(act, cancel_run, by=by, run_id=run.id))
 
 
 def show_run(run: Run, title: str, *, by: int, note: str = "") -> DeltaGenerator:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.session import session
 from errors import PickwellError
-from texts.escape import escaped, visible
+from texts.escape import escape_html, show_hidden
 
 P = ParamSpec("P")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -30,19 +30,19 @@ _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
 
 def plain(text: str) -> str:
     """Text as Markdown that shows exactly the text, for labels and messages; line breaks become spaces."""
-    return _MARKS.sub(r"\\\1", " ".join(visible(text).split()))
+    return _MARKS.sub(r"\\\1", " ".join(show_hidden(text).split()))
 
 
 def show_text(text: str) -> None:
     """One card with a text, line breaks kept."""
-    st.html(f'<div class="pw-card pw-text">{escaped(text)}</div>')
+    st.html(f'<div class="pw-card pw-text">{escape_html(text)}</div>')
 
 
 def show_table(rows: Sequence[Mapping[str, object]], *, whole: bool = False) -> None:
     """A table whose cells wrap; it scrolls when it is long, unless it is to be ``whole``."""
     if not rows:
         return
-    head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
+    head = "".join(f"<th>{escape_html(name)}</th>" for name in rows[0])
     body = "".join("<tr>" + "".join(_cell(str(value)) for value in row.values()) + "</tr>" for row in rows)
     kind = "pw-table pw-whole" if whole else "pw-table"
     st.html(f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
@@ -50,7 +50,7 @@ def show_table(rows: Sequence[Mapping[str, object]], *, whole: bool = False) -> 
 
 def _cell(text: str) -> str:
     """A short text keeps to one line, a long one leaves room for the others."""
-    return f'<td class="pw-long">{escaped(text)}</td>' if len(text) > WRAP_FROM else f"<td>{escaped(text)}</td>"
+    return f'<td class="pw-long">{escape_html(text)}</td>' if len(text) > WRAP_FROM else f"<td>{escape_html(text)}</td>"
 
 
 def show_error(problem: PickwellError) -> None:

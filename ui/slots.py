@@ -16,7 +16,7 @@ import streamlit as st
 from review.assignment import Offer
 from review.slots import BEST_WORST_OF, BestWorst, Cards, Slots, card_letter, describe_order, place_ordinal
 from stats.verdicts import Order, Verdict
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.keys import ignore_repeated_keys
 from ui.pairs import (
     TOO_SOON,
@@ -150,7 +150,7 @@ def show_cards(
                 title = f"Card {card_letter(card)} {key}{oddity_note(reply.text)}"
                 st.html(
                     f'<div class="pw-slot-head{marks}"><span>{title}</span>{badge}</div>'
-                    f'<div class="pw-text pw-slot-text">{escaped(reply.text)}</div>'
+                    f'<div class="pw-text pw-slot-text">{escape_html(reply.text)}</div>'
                 )
                 below(card)
 
@@ -222,7 +222,7 @@ def _bar(
     with st.container(key="choice_bar", gap="xsmall"):
         warning = " pw-said" if message and cards is not None else ""
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.html(f'<div class="pw-hint{warning}" role="status">{escaped(message or _hint(cards))}</div>')
+            st.html(f'<div class="pw-hint{warning}" role="status">{escape_html(message or _hint(cards))}</div>')
             if count == BEST_WORST_OF:
                 mode = BEST_AND_WORST if best_worst else ORDER_ALL
                 st.segmented_control(

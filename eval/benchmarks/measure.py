@@ -23,7 +23,7 @@ from typing import Any
 
 from db.models import Adapter
 from errors import PickwellError, missing_package, requirement_file
-from eval.benchmarks.scores import is_by_chat, read_results, scores_in
+from eval.benchmarks.scores import is_by_chat, list_scores, read_results
 from eval.benchmarks.tasks import is_local, read_task_file
 from llm.folder import is_hub_id
 from stats.paired import Score
@@ -353,7 +353,7 @@ def ask(task: LoadedTask, evaluate: Callable[[LoadedTask, Path], None], *, folde
         raise TaskFailed(f"{task.name} cannot be asked ({_first_line(problem)}). The log says where.") from None
     if (results := read_results(folder)) is None:
         raise BenchmarkFailed(f"lm-eval could not write into {folder}. Free some space there, then press Try again.")
-    if not (scores := scores_in(results, task.name)):
+    if not (scores := list_scores(results, task.name)):
         raise TaskFailed(f"{task.name} gave no figure. Name metrics that are numbers in its metric_list.")
     about = {
         "versions": {name: str(number) for name, number in results["versions"].items()},

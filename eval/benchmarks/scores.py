@@ -30,7 +30,7 @@ def read_results(folder: Path) -> Results | None:
     return results | {"samples": samples}
 
 
-def scores_in(results: Results, name: str) -> list[Score]:
+def list_scores(results: Results, name: str) -> list[Score]:
     """Every metric that is a number.
 
     Args:

@@ -23,7 +23,7 @@ from eval.judge.agreement import (
     order_effects,
     reason_against_use,
 )
-from eval.judge.run import judge_runs
+from eval.judge.run import list_judge_runs
 from eval.protocol import Stopping, plan_of
 from eval.report.results import Results, ReviewerResults, load_pairings, replies_of, responder_names
 from stats.contrasts import Contrast
@@ -90,7 +90,7 @@ def load_judge_findings(s: Session, *, results: Results) -> tuple[JudgeFindings,
     evaluation = s.get_one(Evaluation, results.evaluation.id)
     if evaluation.closed_at is None:
         raise Refused("What a model judge said is told once the evaluation is closed: it would sway the judging.")
-    runs = [run for run in reversed(judge_runs(s, evaluation_id=evaluation.id)) if run.status.ended]
+    runs = [run for run in reversed(list_judge_runs(s, evaluation_id=evaluation.id)) if run.status.ended]
     if not runs:
         return ()
     pairings = load_pairings(s, evaluation_id=evaluation.id)

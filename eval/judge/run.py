@@ -17,7 +17,7 @@ from typing import TypeAlias
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, joinedload
 
-from db.lookup import existing, get_model, refuse_retired
+from db.lookup import get_existing, get_model, refuse_retired
 from db.models import (
     Evaluation,
     JudgeRun,
@@ -78,7 +78,7 @@ def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: Respon
     Raises `Refused` for a judge that takes part itself, is retired or did not pass its check, or was asked before;
     and for an Evaluation without anything to judge.
     """
-    evaluation = existing(s, Evaluation, evaluation_id, "evaluation")
+    evaluation = get_existing(s, Evaluation, evaluation_id, "evaluation")
     require_role(s, by=by, project_id=evaluation.project_id, roles=(Role.MANAGER,))
     spec = normalize_spec(contestant)
     taking_part = list_participants(s, evaluation)
@@ -114,7 +114,7 @@ def request_judge(s: Session, *, by: int, evaluation_id: int, contestant: Respon
     return run
 
 
-def judge_runs(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
+def list_judge_runs(s: Session, *, evaluation_id: int) -> Sequence[JudgeRun]:
     """The runs over one Evaluation, newest first."""
     return s.scalars(
         select(JudgeRun)

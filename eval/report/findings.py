@@ -13,7 +13,7 @@ from eval.repeats import consistency
 from eval.report.blocks import Dot, Grid, Medium, OutcomeBars, Picture, Report, Section, Sentence, Sentences, dot
 from eval.report.results import Results, ReviewerResults
 from stats.contrasts import ENOUGH_REVIEWERS, Contrast
-from stats.estimates import CannotEstimate, Estimated, Interval, in_words, many, p_in_words
+from stats.estimates import CannotEstimate, Estimated, Interval, count_of, in_words, p_in_words
 from stats.position import position_bias
 from stats.ratings import ELO
 from stats.reply_length import LengthControlledRate, LengthEffect, length_effect
@@ -112,7 +112,7 @@ def _rests_on(results: ReviewerResults) -> Iterable[str]:
     unasked = f", {head.unasked:,} the same text, which nobody was asked about" if head.unasked else ""
     who = "simulated reviewer" if results.simulated else "reviewer"
     yield (
-        f"{head.n:,} verdicts on {many(head.prompts, 'held-out prompt')} by {many(head.reviewers, who)}: "
+        f"{head.n:,} verdicts on {count_of(head.prompts, 'held-out prompt')} by {count_of(head.reviewers, who)}: "
         f"{head.wins:,} won, {head.ties:,} tied ({head.both_bad:,} both bad{unasked}), {head.losses:,} lost. "
         "A tie counts as half a win."
     )
@@ -148,7 +148,8 @@ def _doubts(
         yield Sentence("Wins and losses are level: there is no winner to change.", warns=True)
     else:
         yield Sentence(
-            f"{many(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the winner.",
+            f"{count_of(flips, 'verdict')} of {decided:,} decided ones would have to go to the other to change the "
+            "winner.",
             warns=flips < FRAGILE * decided or flips <= 2,
         )
     if results.simulated:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from eval.judge.findings import JudgeReport
 from eval.report.blocks import Block, Grid, Medium, OutcomeBars, Picture, Report, Sentence, Sentences, Sheet
 from eval.report.pictures import bars_svg, picture_svg
-from texts.escape import escaped
+from texts.escape import escape_html
 
 CSS = """
 :root {color-scheme: light dark;}
@@ -49,8 +49,8 @@ def report_html(
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(name)}</title><style>{CSS}</style></head><body>"
-        f"<h1>Blind evaluation: {escaped(name)} {mark}</h1>"
+        f"<title>{escape_html(name)}</title><style>{CSS}</style></head><body>"
+        f"<h1>Blind evaluation: {escape_html(name)} {mark}</h1>"
         f"{''.join(map(_front, reports))}"
         f'<div class="appendix"><h1>Methods and figures</h1>{"".join(map(_figures, reports))}'
         f"{''.join(map(_judge, judges))}{_blocks(methods)}</div></body></html>\n"
@@ -60,23 +60,23 @@ def report_html(
 def _front(report: Report) -> str:
     mark = '<p><span class="simulated">simulated reviewer, not people</span></p>' if report.simulated else ""
     blocks = _blocks((report.numbers, report.picture, report.rests_on, report.doubts))
-    return f'<section><p class="finding">{escaped(report.finding.text)}</p>{mark}{blocks}</section>'
+    return f'<section><p class="finding">{escape_html(report.finding.text)}</p>{mark}{blocks}</section>'
 
 
 def _figures(report: Report) -> str:
     whose = "Simulated reviewers" if report.simulated else "People"
     sections = [section for section in report.figures if section.on is not Medium.SCREEN]
-    return "".join(f"<h2>{whose}: {escaped(section.title)}</h2>{_blocks(section.blocks)}" for section in sections)
+    return "".join(f"<h2>{whose}: {escape_html(section.title)}</h2>{_blocks(section.blocks)}" for section in sections)
 
 
 def _judge(judge: JudgeReport) -> str:
     who = replace(judge.who, rows=(*judge.who.rows, ("Used", judge.used)))
-    parts = [f"<h2>{escaped(judge.title)}</h2>", _sheet(who)]
+    parts = [f"<h2>{escape_html(judge.title)}</h2>", _sheet(who)]
     for comparison in judge.comparisons:
         mark = '<p><span class="simulated">beside a simulated reviewer, not people</span></p>'
         parts += [_block(comparison.sentence), mark if comparison.simulated else ""]
         parts.append(_blocks((comparison.same, comparison.figures)))
-        parts += [f"<h3>{escaped(section.title)}</h3>{_blocks(section.blocks)}" for section in comparison.help]
+        parts += [f"<h3>{escape_html(section.title)}</h3>{_blocks(section.blocks)}" for section in comparison.help]
         parts.append(_blocks(comparison.note))
     if judge.cautions.lines:
         parts.append(f"<h3>To know</h3>{_block(judge.cautions)}")
@@ -92,36 +92,36 @@ def _block(block: Block) -> str:
         case Picture(on=Medium.SCREEN) | Sentence(on=Medium.SCREEN):
             return ""
         case Sentence(text, small=True):
-            return f'<p class="note">{escaped(text)}</p>'
+            return f'<p class="note">{escape_html(text)}</p>'
         case Sentence(text):
-            return f"<p>{escaped(text)}</p>"
+            return f"<p>{escape_html(text)}</p>"
         case Sentences(lines, title):
             kinds = {True: ' class="warns"', False: ' class="fine"', None: ""}
-            items = "".join(f"<li{kinds[line.warns]}>{escaped(line.text)}</li>" for line in lines)
-            return (f"<h2>{escaped(title)}</h2>" if title else "") + f"<ul>{items}</ul>"
+            items = "".join(f"<li{kinds[line.warns]}>{escape_html(line.text)}</li>" for line in lines)
+            return (f"<h2>{escape_html(title)}</h2>" if title else "") + f"<ul>{items}</ul>"
         case Picture(title=title):
-            return (f"<h3>{escaped(title)}</h3>" if title else "") + picture_svg(block)
+            return (f"<h3>{escape_html(title)}</h3>" if title else "") + picture_svg(block)
         case OutcomeBars():
             return bars_svg(block)
         case Grid(wide=True):
             return _blocks(block.sheets)
         case Grid(rows, why):
-            return _grid(rows) if rows else f"<p>{escaped(why)}</p>"
+            return _grid(rows) if rows else f"<p>{escape_html(why)}</p>"
         case Sheet():
             return _sheet(block)
 
 
 def _grid(rows: Sequence[Mapping[str, object]]) -> str:
-    head = "".join(f"<th>{escaped(name)}</th>" for name in rows[0])
+    head = "".join(f"<th>{escape_html(name)}</th>" for name in rows[0])
     body = "".join(
-        "<tr>" + "".join(f"<td>{escaped(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{escape_html(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _sheet(sheet: Sheet) -> str:
     body = "".join(
-        f'<tr><th>{escaped(name)}</th><td class="text">{escaped(value)}</td></tr>' for name, value in sheet.rows
+        f'<tr><th>{escape_html(name)}</th><td class="text">{escape_html(value)}</td></tr>' for name, value in sheet.rows
     )
-    note = f'<p class="note">{escaped(sheet.note)}</p>' if sheet.note else ""
-    return f"<h3>{escaped(sheet.title)}</h3><table>{body}</table>{note}"
+    note = f'<p class="note">{escape_html(sheet.note)}</p>' if sheet.note else ""
+    return f"<h3>{escape_html(sheet.title)}</h3><table>{body}</table>{note}"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from eval.report.blocks import OutcomeBars, Picture
-from texts.escape import escaped
+from texts.escape import escape_html
 
 LABEL, RULER, ROW = 220, 420, 34
 """Widths of a picture's names and of its scale, and the height of a row, in its own units."""
@@ -44,7 +44,7 @@ def picture_svg(picture: Picture) -> str:
 def bars_svg(bars: OutcomeBars) -> str:
     """Wins, ties, both bad and losses as one bar for each baseline, with the colours' names above."""
     names = "".join(
-        f'<span><b style="background: {colour}"></b>{escaped(name)}</span>' for name, colour in OUTCOMES.items()
+        f'<span><b style="background: {colour}"></b>{escape_html(name)}</span>' for name, colour in OUTCOMES.items()
     )
     most = max((sum(counts.values()) for _, counts in bars.rows), default=1) or 1
     parts = []
@@ -54,7 +54,7 @@ def bars_svg(bars: OutcomeBars) -> str:
         for name, count in counts.items():
             width = RULER * count / most
             box = f'x="{x:.1f}" y="{y}" width="{width:.1f}" height="22"'
-            parts.append(f'<rect {box} fill="{OUTCOMES[name]}"><title>{escaped(name)}: {count:,}</title></rect>')
+            parts.append(f'<rect {box} fill="{OUTCOMES[name]}"><title>{escape_html(name)}: {count:,}</title></rect>')
             x += width
         parts.append(_text(x + 8, y + 16, f"{sum(counts.values()):,}"))
     words = "; ".join(f"{baseline}: {json.dumps(counts)[1:-1]}" for baseline, counts in bars.rows)
@@ -63,11 +63,11 @@ def bars_svg(bars: OutcomeBars) -> str:
 
 def _svg(parts: Sequence[str], height: float, label: str) -> str:
     box = f"0 0 {LABEL + RULER + 60} {height:.0f}"
-    return f'<svg viewBox="{box}" role="img" aria-label="{escaped(label)}">{"".join(parts)}</svg>'
+    return f'<svg viewBox="{box}" role="img" aria-label="{escape_html(label)}">{"".join(parts)}</svg>'
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape_html(text)}</text>'
 
 
 def _short(text: str, most: int = 30) -> str:

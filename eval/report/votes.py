@@ -15,7 +15,7 @@ from eval.report.votes_file import VotesFile
 from files import file_sha256
 from stats.clusters import intraclass_correlation
 from stats.contrasts import Contrast, contrasts
-from stats.estimates import CannotEstimate, Estimated, many
+from stats.estimates import CannotEstimate, Estimated, count_of
 from stats.judge_labels import JudgeAssistedRate, judge_assisted_rates
 from stats.position import PositionBias, position_bias
 from stats.ratings import Rating, RatingsByModel, ratings
@@ -139,8 +139,8 @@ def figures_json(figures: VoteFigures, file: VotesFile, source: Path, *, seed: i
 def summarise(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     """A few lines for a person."""
     yield (
-        f"{many(figures.votes, 'vote')} by {figures.judged_by} on {many(figures.prompts, 'prompt')}, "
-        f"{many(figures.reviewers, 'reviewer')}, {len(figures.responders)} responders."
+        f"{count_of(figures.votes, 'vote')} by {figures.judged_by} on {count_of(figures.prompts, 'prompt')}, "
+        f"{count_of(figures.reviewers, 'reviewer')}, {len(figures.responders)} responders."
     )
     if file.duplicates:
         first = ", ".join(str(line) for line in file.duplicate_lines)
@@ -171,14 +171,14 @@ def summarise(figures: VoteFigures, file: VotesFile) -> Iterable[str]:
     else:
         yield f"Agreement: alpha {alpha:.2f} on {figures.agreement.units:,} pairs judged twice."
     if not isinstance(side.left_rate, CannotEstimate):
-        yield f"The left reply won {side.left_rate:.1%} of {many(side.left + side.right, 'decided vote')}."
+        yield f"The left reply won {side.left_rate:.1%} of {count_of(side.left + side.right, 'decided vote')}."
 
 
 def _more(contrast: Contrast) -> Iterable[str]:
     if not isinstance(contrast.p_value, CannotEstimate):
         yield f"Exact sign test over prompts: p = {contrast.p_value:.4g}."
     if contrast.flips_to_change_winner:
-        yield f"{many(contrast.flips_to_change_winner, 'vote')} would have to go to the other to change the winner."
+        yield f"{count_of(contrast.flips_to_change_winner, 'vote')} would have to go to the other to change the winner."
     if isinstance(contrast.interval_any_reviewer, CannotEstimate):
         yield f"For other reviewers: {contrast.interval_any_reviewer}"
     else:
@@ -194,7 +194,7 @@ def _notes(votes: Votes, judge: Votes | None) -> Iterable[str]:
     elif judge.n:
         yield f"{judge.n:,} verdicts of a model are in no figure but the ones beside people's."
     if unasked := votes.n - votes.asked.n:
-        yield f"{many(unasked, 'tie')} nobody was asked about: both texts are the same."
+        yield f"{count_of(unasked, 'tie')} nobody was asked about: both texts are the same."
     if (votes.verdict == BOTH_BAD).any():
         yield "Both bad counts as a tie in every rate."
     if (votes.verdict >= TIE).all():
@@ -206,7 +206,7 @@ def _notes(votes: Votes, judge: Votes | None) -> Iterable[str]:
     if lone:
         names = ", ".join(f"“{name}”" for name in lone[:5]) + (" …" if len(lone) > 5 else "")
         counts = "it counts, but nothing can be said of whoever gave it."
-        yield f"{many(len(lone), 'reviewer')} gave one vote only ({names}): {counts}"
+        yield f"{count_of(len(lone), 'reviewer')} gave one vote only ({names}): {counts}"
 
 
 def _undefeated(strengths: RatingsByModel) -> tuple[str, ...]:

@@ -207,7 +207,7 @@ class RowTokenizer:
         return cut_pieces(text[:border], spans[:shared]), cut_pieces(text[border:], after)
 
 
-def load_tokenizer_of(s: Session, *, model_id: int) -> RowTokenizer:
+def load_row_tokenizer(s: Session, *, model_id: int) -> RowTokenizer:
     """The chat template and tokenizer of a base model on this machine.
 
     Raises `NotFound`, or `BrokenModel` where there is no tokenizer, no chat template or no library to read it with.

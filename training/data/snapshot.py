@@ -72,7 +72,7 @@ def responder_counts(rows: Sequence[PreferenceRow]) -> list[ResponderCount]:
     return [ResponderCount(label, chosen[label], rejected[label]) for label in labels]
 
 
-def side_spreads(rows: Sequence[PreferenceRow]) -> list[LengthSummary]:
+def side_lengths(rows: Sequence[PreferenceRow]) -> list[LengthSummary]:
     """How long the better and the worse replies are; none without rows. Pure.
 
     A model learns a difference in length sooner than anything else.

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 from db.models import LearningCurve, Method, Role, RunStatus, Snapshot, Split, TrainingRun, TrainingStep
 from db.people import require_role
 from errors import NotEnoughPreferences, NotFound, Refused
-from jobs.runs import cancel
+from jobs.runs import cancel_run
 from training.data.preferences import VALIDATION_SHARE
 from training.data.rows import read_rows
 from training.data.snapshot import snapshot_folder
@@ -145,7 +145,7 @@ def cancel_curve(s: Session, *, by: int, curve_id: int) -> None:
     if not left:
         raise Refused("All trainings of this learning curve have ended, so there is nothing to cancel.")
     for run in left:
-        cancel(s, by=by, run_id=run.id)
+        cancel_run(s, by=by, run_id=run.id)
 
 
 def list_curves(s: Session, *, project_id: int) -> Sequence[LearningCurve]:

@@ -193,7 +193,7 @@ def estimate(
             CPU.
     """
     parameters = parameters or 135
-    memory = guessed_memory_mb(recipe, tokens=size.longest, parameters=parameters)
+    memory = guess_memory_mb(recipe, tokens=size.longest, parameters=parameters)
     if measurement is None:
         both_stages = replace(recipe, epochs=recipe.epochs + recipe.sft_epochs / 2)
         minutes = estimate_minutes(both_stages, pairs=size.rows, tokens=size.mean, millions_of_parameters=parameters)
@@ -249,7 +249,7 @@ def full_memory_mb(parameters: float) -> float:
     return LIBRARIES_MB + BYTES_A_PARAMETER_FULL * parameters * 1e6 / 2**20
 
 
-def guessed_memory_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:
+def guess_memory_mb(recipe: RecipeValues, *, tokens: float, parameters: float) -> float:
     """Memory of a training where nothing was measured: weights, what is trained, activations."""
     each = {None: BYTES_A_PARAMETER_FULL, Adapter.QLORA: BYTES_A_PARAMETER_4BIT}.get(recipe.adapter, BYTES_A_PARAMETER)
     weights = LIBRARIES_MB + each * parameters * 1e6 / 2**20

@@ -17,7 +17,7 @@ from db.models import Method
 from db.session import session
 from errors import TrainingFailed
 from files import write_json
-from jobs.attempts import why
+from jobs.attempts import explain_exit
 from jobs.processes import tied
 from jobs.progress import Progress
 from jobs.runs import log_tail
@@ -79,7 +79,7 @@ def train_in_processes(progress: Progress, run_input: RunInput, *, module: str =
         progress.guard(s)
     tail = log_tail(progress.kind, progress.run_id, kilobytes=16).partition(LAUNCHER_SPEAKS)[0]
     killed = launcher.returncode < 0 or "SIGKILL" in log_tail(progress.kind, progress.run_id)
-    raise TrainingFailed(why(-signal.SIGKILL if killed else launcher.returncode, tail[-4096:]))
+    raise TrainingFailed(explain_exit(-signal.SIGKILL if killed else launcher.returncode, tail[-4096:]))
 
 
 def count_gpus() -> int:

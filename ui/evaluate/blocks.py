@@ -8,7 +8,7 @@ import streamlit as st
 
 from eval.report.blocks import Block, Dot, Grid, Medium, OutcomeBars, Picture, Sentence, Sentences, Sheet
 from eval.report.pictures import GREEN, GREY, INK, OUTCOMES
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.charts import draw_chart, legend_html, stacked_bars
 from ui.safe import plain, show_table
 
@@ -48,14 +48,14 @@ def _list(block: Sentences) -> None:
     if block.title:
         st.markdown(f"**{block.title}**")
     if all(line.warns is None for line in block.lines):
-        st.html("<ul>" + "".join(f"<li>{escaped(line.text)}</li>" for line in block.lines) + "</ul>")
+        st.html("<ul>" + "".join(f"<li>{escape_html(line.text)}</li>" for line in block.lines) + "</ul>")
         return
     lines = []
     for line in block.lines:
         mark, colour = MARKS[bool(line.warns)]
         lines.append(
             f'<div style="display: flex; gap: .6rem; margin-bottom: .35rem"><b style="color: {colour}">{mark}</b>'
-            f"<span>{escaped(line.text)}</span></div>"
+            f"<span>{escape_html(line.text)}</span></div>"
         )
     st.html("".join(lines))
 

@@ -12,11 +12,11 @@ from db.session import reading, session
 from eval.judge.findings import JudgeComparisonReport, JudgeReport, build_judge_reports
 from eval.judge.pairs import load_judged_pairs
 from eval.judge.results import answer_rows, count_unreadable_answers, judge_label, load_judge_findings
-from eval.judge.run import JUDGE_SAMPLING, default_judge_instructions, judge_runs, request_judge
+from eval.judge.run import JUDGE_SAMPLING, default_judge_instructions, list_judge_runs, request_judge
 from eval.report.blocks import Picture, Sentence
 from eval.report.results import Results
 from llm.template import PromptFormat
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.evaluate.blocks import show_blocks
 from ui.evaluate.results import cached_in_tab
 from ui.frame import CurrentPerson
@@ -40,7 +40,7 @@ def _show_runs(evaluation: Evaluation, me: CurrentPerson) -> None:
 
     def load_runs() -> Sequence[JudgeRun]:
         with reading() as s:
-            runs = judge_runs(s, evaluation_id=evaluation.id)
+            runs = list_judge_runs(s, evaluation_id=evaluation.id)
         return [run for run in runs if still_open or run.status is not RunStatus.SUCCEEDED]
 
     first = load_runs()
@@ -88,7 +88,7 @@ def load_judge_reports(results: Results) -> tuple[JudgeReport, ...]:
     """Every judge of a closed Evaluation in words and figures; reckoned again when a run has changed."""
     evaluation_id = results.evaluation.id
     with reading() as s:
-        runs = [run for run in judge_runs(s, evaluation_id=evaluation_id) if run.status.ended]
+        runs = [run for run in list_judge_runs(s, evaluation_id=evaluation_id) if run.status.ended]
 
     def reckon() -> tuple[JudgeReport, ...]:
         with st.spinner("Comparing the model judge with people …"), reading() as s:
@@ -143,15 +143,15 @@ def _show_judge(judge: JudgeReport, results: Results, me: CurrentPerson) -> None
 
 def _show_comparison(comparison: JudgeComparisonReport) -> None:
     mark = '<span class="pw-simulated">beside a simulated reviewer, not people</span>' if comparison.simulated else ""
-    st.html(f"<div>{escaped(comparison.sentence.text)} {mark}</div>")
+    st.html(f"<div>{escape_html(comparison.sentence.text)} {mark}</div>")
     show_blocks([comparison.same])
     pictures = []
     for part in comparison.help:
         pictures += [block for block in part.blocks if isinstance(block, Picture)]
         sentences = [block for block in part.blocks if isinstance(block, Sentence)]
         faded = {True: ' class="pw-faded"', False: ""}
-        words = [f"<div{faded[line.small]}>{escaped(line.text)}</div>" for line in sentences]
-        st.html(f"<div><b>{escaped(part.title)}</b> {''.join(words)}</div>")
+        words = [f"<div{faded[line.small]}>{escape_html(line.text)}</div>" for line in sentences]
+        st.html(f"<div><b>{escape_html(part.title)}</b> {''.join(words)}</div>")
     if pictures:
         rows = tuple(row for picture in pictures for row in picture.rows)
         show_blocks([replace(pictures[0], rows=rows), *comparison.note])

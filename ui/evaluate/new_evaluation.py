@@ -23,7 +23,7 @@ from eval.protocol import (
     contrast_label,
     protocol_of,
 )
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.frame import CurrentPerson
 from ui.safe import errors_shown, plain
 
@@ -249,7 +249,7 @@ def _sort_leaks(leaks: Sequence[LeakingReply], turn: str) -> tuple[list[int], li
     kept: list[int] = []
     with st.container(height=420 if len(leaks) > 2 else "content"):
         for reply in leaks[:MOST_SHOWN]:
-            parts = ((escaped(text), mark) for text, mark in cut_at_marks(reply.text, reply.marks))
+            parts = ((escape_html(text), mark) for text, mark in cut_at_marks(reply.text, reply.marks))
             marked = "".join(f"<mark>{text}</mark>" if mark else text for text, mark in parts)
             st.html(f'<div class="pw-card pw-text">{marked}</div>')
             st.caption("; ".join(dict.fromkeys(mark.kind.value for mark in reply.marks)))

@@ -28,7 +28,7 @@ from eval.report.results import Results
 from generation.asserting import PassRate, list_assertions
 from review.wanted import find_similar_prompts, request_corrections
 from stats.verdicts import Outcome
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.checks import show_pass_rates
 from ui.pairs import show_prompt
 from ui.safe import errors_shown, errors_toasted, plain, show_table
@@ -180,12 +180,12 @@ def _card(role: str, reply: AuthoredReply) -> str:
     made = f" · {reply.made_by}" if reply.made_by else ""
     note = ""
     if reply.failed:
-        note = f'<div class="pw-label"><span class="pw-note">{escaped("; ".join(reply.failed))}</span></div>'
+        note = f'<div class="pw-label"><span class="pw-note">{escape_html("; ".join(reply.failed))}</span></div>'
     elif reply.checked:
         note = f'<div class="pw-label">{reply.checked} checks passed</div>'
     return (
-        f'<div class="pw-card"><div class="pw-label">{escaped(f"{role}: {reply.responder}{made}")}</div>{note}'
-        f'<div class="pw-text">{escaped(reply.text)}</div></div>'
+        f'<div class="pw-card"><div class="pw-label">{escape_html(f"{role}: {reply.responder}{made}")}</div>{note}'
+        f'<div class="pw-text">{escape_html(reply.text)}</div></div>'
     )
 
 

@@ -14,7 +14,7 @@ from eval.report.findings import build_report
 from eval.report.html import report_html
 from eval.report.methods import methods_appendix
 from eval.report.results import Results, load_results
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.evaluate.blocks import show_blocks
 from ui.safe import csv_bytes
 
@@ -64,8 +64,8 @@ def show_reports(results: Results, reports: tuple[Report, ...]) -> None:
 
 def _show_report(report: Report) -> None:
     mark = '<span class="pw-simulated">simulated reviewer, not people</span>' if report.simulated else ""
-    finding = escaped(report.finding.text).replace(" %", "&nbsp;%")
-    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escaped(report.numbers.text)}</div>')
+    finding = escape_html(report.finding.text).replace(" %", "&nbsp;%")
+    st.html(f'<div class="pw-sentence">{finding}{mark}</div><div>{escape_html(report.numbers.text)}</div>')
     show_blocks([report.picture])
     for column, block in zip(st.columns(2, gap="large"), (report.rests_on, report.doubts), strict=True):
         with column:

@@ -23,7 +23,7 @@ from eval.benchmarks.runs import (
 from eval.benchmarks.tasks import DEFAULT, EXAMPLES, PRESETS, clean_tasks, duration, memory_caution, task_labels
 from eval.report.pictures import GREEN, GREY, INK, RED
 from stats.paired import ScoreChange, ScoreDifference
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.recipe.estimate import count_parameters, has_gpu, machine_memory
 from ui.charts import colour_scale, draw_chart, legend_html
 from ui.frame import CurrentPerson
@@ -69,7 +69,7 @@ def show_benchmarks(version: ModelVersion, me: CurrentPerson) -> None:
 
 def _show_comparison(comparison: ModelComparison) -> None:
     """A model beside what it is held to: a picture, then the numbers."""
-    st.html(f'<div class="pw-sentence">{escaped(f"{comparison.model} against {comparison.reference}")}</div>')
+    st.html(f'<div class="pw-sentence">{escape_html(f"{comparison.model} against {comparison.reference}")}</div>')
     if comparison.differences:
         st.write(plain(comparison.summary))
         if shares := [difference for difference in comparison.differences if difference.share]:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from release.compare import ROWS, ComparedValue, MetricPoint, PromptReplies, RunComparison
-from texts.escape import escaped
+from texts.escape import escape_html
 from ui.charts import colour_scale, draw_chart, legend_html, step_lines
 from ui.safe import plain, show_table
 
@@ -73,7 +73,7 @@ def _show_curves(points: Sequence[MetricPoint], labels: Sequence[str]) -> None:
 def _show_samples(sample: PromptReplies, labels: Sequence[str]) -> None:
     """One prompt, and the replies to it in the columns of their runs."""
     with st.container(border=True):
-        st.html(f'<div class="pw-card pw-text pw-prompt pw-open">{escaped(sample.prompt)}</div>')
+        st.html(f'<div class="pw-card pw-text pw-prompt pw-open">{escape_html(sample.prompt)}</div>')
         replies = {reply.run: reply for reply in sample.replies}
         for column, label in zip(st.columns(len(labels)), labels, strict=True):
             reply = replies.get(label)
@@ -81,6 +81,6 @@ def _show_samples(sample: PromptReplies, labels: Sequence[str]) -> None:
             if reply is None:
                 column.caption("Was not asked this.")
                 continue
-            column.html(f'<div class="pw-card pw-text">{escaped(reply.reply) or "(nothing)"}</div>')
+            column.html(f'<div class="pw-card pw-text">{escape_html(reply.reply) or "(nothing)"}</div>')
             if not reply.ended:
                 column.caption("Cut at the longest sample reply.")

@@ -4,7 +4,7 @@ import streamlit as st
 
 from db.models import TrainingRun
 from db.session import reading
-from texts.escape import escaped
+from texts.escape import escape_html
 from training.recipe.recipe import METHODS
 from training.trainer.history import PromptSamples, load_samples, load_steps, load_warnings, minutes_left
 from ui.charts import training_curves
@@ -66,10 +66,10 @@ def _show_samples(prompts: tuple[PromptSamples, ...], *, run_id: int) -> None:
         )
     for prompt in prompts:
         made_up = " (synthetic prompt)" if prompt.synthetic else ""
-        context = f'<div class="pw-context">{escaped(prompt.context)}</div>' if prompt.context else ""
+        context = f'<div class="pw-context">{escape_html(prompt.context)}</div>' if prompt.context else ""
         st.html(
             f'<div class="pw-label">Prompt {prompt.place}{made_up}</div>'
-            f'<div class="pw-card pw-text pw-prompt pw-open">{context}{escaped(prompt.prompt)}</div>'
+            f'<div class="pw-card pw-text pw-prompt pw-open">{context}{escape_html(prompt.prompt)}</div>'
         )
         for column, step in zip(st.columns(2), dict.fromkeys((0, chosen)), strict=False):
             if (reply := prompt.at(step)) is None:
@@ -78,5 +78,5 @@ def _show_samples(prompts: tuple[PromptSamples, ...], *, run_id: int) -> None:
             end = "" if reply.ended else ", cut at the limit"
             column.html(
                 f'<div class="pw-label">{when}: {reply.tokens} tokens{end}</div>'
-                f'<div class="pw-card pw-text">{escaped(reply.reply)}</div>'
+                f'<div class="pw-card pw-text">{escape_html(reply.reply)}</div>'
             )
