@@ -26,8 +26,8 @@ from tests.factories import a_comparison, a_human, a_project, a_prompt, a_respon
 
 pytestmark = pytest.mark.both_databases
 
-PEOPLE, TURNS, PAIRS = 8, 150, 600
-"""600 pairs, of which one half wants three people and the other one, are as many as eight times 150 turns."""
+PEOPLE, TURNS, PAIRS = 8, 60, 240
+"""240 pairs, of which one half wants three people and the other one, are as many as eight times 60 turns."""
 WORK = """
 import random, sys, time
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The whole story once on the echo engine in seconds, and once on the real engine, trainer and model."""
+"""The whole story once on the echo engine in seconds, and once on the real engine and trainer."""
 
 import json
 import subprocess
@@ -66,10 +66,8 @@ def test_the_story_on_the_echo_engine(database: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_story_on_the_real_engine_trainer_and_model(
-    default_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PICKWELL_BASE_MODEL", str(default_model))
+def test_the_story_on_the_real_engine_and_trainer(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICKWELL_BASE_MODEL", str(tiny))
     monkeypatch.setenv("PICKWELL_ENGINE", "auto")
     report = tmp_path / "examples.demo.json"
     command = [sys.executable, "cli.py", "demo", "--prompts", "24", "--generated", "4", "--held-out", "6"]
@@ -92,7 +90,11 @@ def test_the_story_on_the_real_engine_trainer_and_model(
         ("greedy", rule, 6): 2,
         ("greedy", second, 6): 1,
     }
-    assert all(entry["simulated_judge"] for entry in happened["win_rates"])
+    judged = [
+        entry for entry in happened["win_rates"] if entry["ties"] < entry["n"]
+    ]  # the same reply twice is asked nobody
+    assert judged
+    assert all(entry["simulated_judge"] for entry in judged)
 
 
 def test_the_rule_knows_what_a_manager_would_want() -> None:
