@@ -62,7 +62,7 @@ from errors import TrainingFailed
 from jobs.child import carry
 from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress
-from jobs.runs import the_run
+from jobs.runs import get_run
 
 die_with_parent(int(os.environ[TIED]))
 here = Path(__file__).parent
@@ -83,7 +83,7 @@ def grandchild():
 
 def asked(progress):
     with reading() as s:
-        return the_run(s, progress.run_id).cancel_requested
+        return get_run(s, progress.run_id).cancel_requested
 
 def wait_for(name):
     while not (here / name).exists():
@@ -642,7 +642,7 @@ def test_kill_9_of_workers_and_children_at_random_moments_loses_no_run_and_saves
     stage(
         """
         with reading() as s:
-            done = the_run(s, progress.run_id).done
+            done = get_run(s, progress.run_id).done
         for n in range(done, 6):
             time.sleep(0.1)
             progress.update(done=n + 1, total=6)
