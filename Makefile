@@ -63,7 +63,7 @@ test: test-fast
 	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/dev
-	@$(BIN)/python -m pytest -m "not slow" -n 2
+	@$(BIN)/python -m pytest -m "not slow" -n 3
 
 check: .venv/dev
 	@$(BIN)/ruff check .

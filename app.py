@@ -4,7 +4,7 @@ import streamlit as st
 
 from db.models import Role
 from db.people import JUDGES, RANKERS
-from db.session import migrate
+from db.schema import migrate
 from errors import to_type
 from settings import ROOT, is_loopback
 from ui.frame import show_sidebar, show_welcome

@@ -7,7 +7,7 @@ import typer
 
 from commands import evaluations, models, projects, running
 from commands.shell import console
-from db.session import migrate
+from db.schema import migrate
 from errors import PickwellError
 from settings import settings
 

@@ -112,7 +112,8 @@ def project(work: GenerationWork) -> GenerationDone:
     from sqlalchemy import select
 
     from db.models import GenerationRun, Prompt, Response, Scope
-    from db.session import migrate, reading, session
+    from db.schema import migrate
+    from db.session import reading, session
     from generation import worker
     from generation.plan import start_generation
     from jobs.progress import unmanaged_progress

@@ -31,7 +31,8 @@ from benchmarks.measuring import (
     watch_memory,
 )
 from benchmarks.our_app import LEAST, LargeProject
-from db.session import migrate, session
+from db.schema import migrate
+from db.session import session
 from review.queue import set_queue
 from ui.pairs import PAUSE
 

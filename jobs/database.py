@@ -6,7 +6,8 @@ from sqlalchemy import inspect, make_url
 from sqlalchemy.exc import OperationalError
 
 from db.models import Worker
-from db.session import engine, is_newest
+from db.schema import is_newest
+from db.session import engine
 from errors import DatabaseProblem, to_type
 from settings import settings
 

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.orm import Session
 
+import db.schema
 import db.session
 import settings as settings_module
 from db.models import Project, Reviewer
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 
 # fewer examples each time, for there are other ones the next time; a first one may take long, as it loads libraries
-hypothesis.settings.register_profile("pickwell", max_examples=40, deadline=None)
+hypothesis.settings.register_profile("pickwell", max_examples=30, deadline=None)
 hypothesis.settings.load_profile("pickwell")
 
 LONGEST = (
@@ -145,7 +146,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with every table and no row, for each test to copy."""
     file = tmp_path_factory.mktemp("template") / "pickwell.db"
-    db.session.migrate(f"sqlite:///{file}")
+    db.schema.migrate(f"sqlite:///{file}")
     return file
 
 

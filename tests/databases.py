@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from db.models import Base
-from db.session import migrate
+from db.schema import migrate
 
 _number = count(1)
 

@@ -14,7 +14,8 @@ import commands.models
 import settings as settings_module
 from db.models import Adapter, Judgment, Method, Prompt, Ranking, Response, Reviewer, TrainingRun
 from db.people import create_project, ensure_reviewer
-from db.session import migrate, reading, session
+from db.schema import migrate
+from db.session import reading, session
 from eval.judging import judge, next_view
 from review.assignment import next_offer
 from review.rankings import rank

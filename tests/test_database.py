@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.models import Base, Membership, Method, Project, Recipe, Response, Reviewer, Role
-from db.session import MIGRATIONS, engine, is_newest, migrate, reading, session
+from db.schema import MIGRATIONS, is_newest, migrate
+from db.session import engine, reading, session
 from errors import DatabaseProblem
 from settings import ROOT
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer
@@ -37,7 +38,7 @@ def test_on_postgresql_too_migrating_twice_changes_nothing(home: Path, empty_pos
 
 @pytest.mark.slow
 def test_processes_that_start_at_once_migrate_one_after_the_other(home: Path, empty_postgres: URL) -> None:
-    command = [sys.executable, "-c", "from db.session import migrate; migrate()"]
+    command = [sys.executable, "-c", "from db.schema import migrate; migrate()"]
     running = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     assert [one.wait(timeout=60) for one in running] == [0, 0]
     assert is_newest()
@@ -80,7 +81,7 @@ def test_an_older_file_is_copied_and_then_brought_up_to_date(
         "from alembic import op\nrevision, down_revision = 'later', '0.1.0'\n"
         "def upgrade():\n    op.execute('ALTER TABLE project ADD COLUMN motto TEXT')\n"
     )
-    monkeypatch.setattr("db.session.MIGRATIONS", later)
+    monkeypatch.setattr("db.schema.MIGRATIONS", later)
     migrate()
     migrate()
     (copy,) = database.parent.glob("*before-update*")

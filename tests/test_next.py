@@ -168,7 +168,7 @@ def test_a_hidden_second_look_swaps_the_sides_and_counts_for_nothing_but_consist
 
 
 def test_undoing_a_second_look_brings_it_back_as_one(s: Session) -> None:
-    team = Team(s, pairs=40, people=1, repeat_share=0.2)
+    team = Team(s, pairs=24, people=1, repeat_share=0.2)
     while True:
         pair = sure(team.next_pair(team.ann))
         ranking = rank(s, by=team.ann.id, comparison_id=pair.comparison_id, order=Verdict.LEFT.order)
@@ -202,7 +202,7 @@ def test_a_stale_tab_with_the_sides_the_other_way_round_saves_nothing(s: Session
 
 
 def test_a_gold_pair_is_given_to_everybody_whatever_the_quota_and_shows_who_is_right(s: Session) -> None:
-    team = Team(s, pairs=40, people=1)
+    team = Team(s, pairs=16, people=1)
     gold = team.pairs[3]
     first = gold.responses[0].responder
     left = left_first(gold.id, team.manager.id)
@@ -340,9 +340,9 @@ def test_a_pair_on_the_screen_that_stops_being_ones_own_is_not_given_again(s: Se
 
 
 def test_a_second_look_can_be_put_off_and_flagged_like_any_other_pair(s: Session) -> None:
-    team = Team(s, pairs=36, people=1, repeat_share=0.2)
+    team = Team(s, pairs=24, people=1, repeat_share=0.2)
     seen = 0
-    for _ in range(36):
+    for _ in range(24):
         pair = team.next_pair(team.ann)
         if pair is None:
             break

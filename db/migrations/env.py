@@ -1,4 +1,4 @@
-"""Alembic's entry point: it uses the connection of `db.session.migrate`, or from a shell the settings' database."""
+"""Alembic's entry point: it uses the connection of `db.schema.migrate`, or from a shell the settings' database."""
 
 from typing import Any, Literal
 

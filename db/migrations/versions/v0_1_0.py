@@ -8,4 +8,4 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Nothing: a database without tables never comes here (`db.session.migrate`)."""
+    """Nothing: a database without tables never comes here (`db.schema.migrate`)."""
