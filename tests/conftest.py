@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.orm import Session
 
 import db.schema
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 
 # each client of an endpoint reads all certificates anew, here for servers on loopback
 ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
+
+# each test has an engine of its own, whose statements would all be compiled anew: two engines of a kind count as one
+for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+    dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+    dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
+COMPILED: dict[Any, Any] = {}
+"""Statements as they were compiled, for all engines of this process."""
+event.listen(Engine, "engine_connect", lambda connection: connection.execution_options(compiled_cache=COMPILED))
 
 # fewer examples each time, for there are other ones the next time; a first one may take long, as it loads libraries
 hypothesis.settings.register_profile("pickwell", max_examples=30, deadline=None)
