@@ -8,7 +8,19 @@ from sqlalchemy.orm import Session, selectinload
 
 from db.comparisons import ranked_by
 from db.lookup import get_existing
-from db.models import AuditRecord, Comparison, Correction, ModelVersion, Ranking, Reveal, Reviewer, Role
+from db.models import (
+    AuditRecord,
+    Comparison,
+    Correction,
+    Judgment,
+    JudgmentReason,
+    ModelVersion,
+    Ranking,
+    RepeatJudgment,
+    Reveal,
+    Reviewer,
+    Role,
+)
 from db.people import require_role
 from review.queue import release
 from texts.rules import load_text_filter
@@ -120,7 +132,7 @@ def list_project_changes(s: Session, *, by: int, project_id: int, limit: int = 5
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     of_project = (AuditRecord.project_id == project_id) | (AuditRecord.table == ModelVersion.__tablename__)
     of_pair = AuditRecord.comparison_id.is_not(None) | AuditRecord.response_id.is_not(None)
-    of_judgment = AuditRecord.table.in_(("judgment", "judgment_reason", "repeat_judgment"))
+    of_judgment = AuditRecord.table.in_(table.__tablename__ for table in (Judgment, JudgmentReason, RepeatJudgment))
     return _load_entries(s, of_project, ~of_pair, ~of_judgment, limit=limit)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from db.models import AuditRecord, Comparison, Judgment, Project, Role
+from db.models import AuditRecord, Comparison, Judgment, Project, RepeatJudgment, Role
 from db.people import edit_project, remove_role
 from db.session import session
 from errors import NotAllowed, NotFound, Refused
@@ -100,9 +100,12 @@ def test_settings_roles_guidelines_corrections_and_verdicts_leave_a_trail_too(s:
     assert taken_back[1] is not None
     assert (taken_back[0]["verdict"], taken_back[1]["verdict"]) == ("TIE", None)
     assert s.scalars(select(Judgment)).one().verdict is None
-    told = list_project_changes(s, by=manager.id, project_id=project.id)
-    assert {entry.change.table for entry in told} >= {"project", "guideline", "membership", "evaluation"}
-    assert "judgment" not in {entry.change.table for entry in told}
+    s.add(RepeatJudgment(judgment_id=view.judgment_id, candidate_left=True))
+    s.flush()
+    assert changes(s, "repeat_judgment")
+    tables = {entry.change.table for entry in list_project_changes(s, by=manager.id, project_id=project.id)}
+    assert tables >= {"project", "guideline", "membership", "evaluation"}
+    assert not {table for table in tables if "judgment" in table}, "who judged which side how is told to nobody"
 
 
 def test_retiring_a_model_and_its_licence_leave_a_trail_in_every_project(s: Session, pair: Comparison) -> None:
