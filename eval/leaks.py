@@ -49,7 +49,7 @@ _PATTERNS = (
     ),
     (
         LeakKind.TEMPLATE,
-        r"<\|[a-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|^#{2,4} ?(?:Response|Instruction|Answer|Input):?"
+        r"<\|[a-z_]{2,30}\|>|</?think>|\[/?INST\]|<</?SYS>>|^#{2,4} ?(?:Response|Instruction|Answer|Input):?"
         r"|^(?:assistant|AI): ",
     ),
 )

@@ -89,6 +89,8 @@ class AnsweringJob:
     answered: int = 0
     """Prompts that this process has answered."""
     last_problem: str = ""
+    wordless: Counter[str] = field(default_factory=Counter)
+    """Replies without words, which are not saved, by the reason."""
     given_up: set[tuple[int, int]] = field(default_factory=set)
     """(Responder id, prompt id) pairs that are not asked again."""
     _failures: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -141,8 +143,13 @@ class AnsweringJob:
             total=self._total,
             tokens=self.tokens,
             failed=len(self.given_up),
-            problem=self.last_problem or None,
+            problem=self.describe_problems() or None,
         )
+
+    def describe_problems(self) -> str:
+        """What went wrong so far: the replies without words by their reason, and the last problem of all."""
+        counts = [f"Without words, so counted as no reply: {n:,}, {why}." for why, n in self.wordless.items()]
+        return " ".join([*counts, self.last_problem]).strip()
 
     @property
     def seconds_since_report(self) -> float:
@@ -173,7 +180,7 @@ class AnsweringJob:
         tokens_before, open_before = self.tokens, self._open
         slots = asyncio.Semaphore(at_once)
         batch: list[tuple[MissingSamples, GeneratedSamples]] = []
-        in_flight: dict[tuple[int, int], MissingSamples] = {}
+        in_flight: list[MissingSamples] = []
 
         def save() -> None:
             nonlocal batch, saved_at
@@ -191,22 +198,22 @@ class AnsweringJob:
 
             async def answer_gap(gap: MissingSamples) -> tuple[MissingSamples, GeneratedSamples | None]:
                 async with slots:
-                    in_flight[_key(gap)] = gap
+                    in_flight.append(gap)
                     answer = await self._try_gap(client, endpoints[self.answerers[gap.responder_id].weights], gap)
-                    del in_flight[_key(gap)]  # stays where the engine died: then the prompt is a suspect
+                    in_flight.remove(gap)  # stays where the engine died: then the prompt is a suspect
                     return gap, answer
 
             tasks = [asyncio.create_task(answer_gap(gap)) for gap in gaps]
             try:
                 for future in asyncio.as_completed(tasks):
                     gap, answer = await future
-                    if answer is not None:
+                    if answer is not None and answer.samples:
                         batch.append((gap, answer))
                     if batch and (len(batch) >= BATCH or time.monotonic() - saved_at > PATIENCE):
                         save()
             except EndpointLost:
                 save()
-                self._count_deaths(list(in_flight.values()))
+                self._count_deaths(in_flight)
                 raise EngineDied from None
             except EndpointRefusal as problem:
                 save()
@@ -234,10 +241,17 @@ class AnsweringJob:
         self.given_up.add(_key(gap))
 
     async def _try_gap(self, client: AsyncOpenAI, endpoint: Endpoint, gap: MissingSamples) -> GeneratedSamples | None:
-        """Ask for one gap; None where that failed, which is counted."""
-        request = self.answerers[gap.responder_id].request
+        """Ask for one gap; None where that failed, which is counted, as is an answer without words."""
+        request, answer = self.answerers[gap.responder_id].request, None
         try:
-            return await request_samples(client, endpoint, request, gap, seed=self.seed)
+            answer = await request_samples(client, endpoint, request, gap, seed=self.seed)
+            if not answer.wordless:
+                return answer
+            # an engine here says the same again, as its seed is the same
+            self._failures[_key(gap)] = TRIES if endpoint.started_here else self._failures[_key(gap)] + 1
+            self.last_problem = f"{self._describe_prompt(gap)} got no words: {answer.wordless[-1]}."
+            if self._failures[_key(gap)] >= TRIES:
+                self.wordless.update(answer.wordless)
         except UnanswerablePrompt as problem:
             self._failures[_key(gap)] = TRIES
             self.last_problem = f"{self._describe_prompt(gap)} was refused: {problem}"
@@ -248,7 +262,7 @@ class AnsweringJob:
             self._give_up(gap)
         else:
             log.warning("%s", self.last_problem)
-        return None
+        return answer
 
     def _describe_prompt(self, gap: MissingSamples) -> str:
         """Name a prompt by its first words, since readers of a message know no ids."""

@@ -154,18 +154,6 @@ def results_of(s: Session, *, response_ids: Iterable[int]) -> list[tuple[Asserti
     return [(assertion, result) for assertion, result in rows]
 
 
-def check_new(s: Session, *, project_id: int, response_ids: Sequence[int] | None = None) -> int:
-    """Check the responses that lack a result (all of the project's, or these), and return how many they were.
-
-    Call it after saving responses. It leaves LIKE_REFERENCE to `generation.similarity`, which needs a model.
-    """
-    checked = 0
-    while batch := find_unchecked(s, project_id=project_id, response_ids=response_ids):
-        save_results(s, run_assertions(batch))
-        checked += len(batch)
-    return checked
-
-
 def find_unchecked(
     s: Session, *, project_id: int, response_ids: Sequence[int] | None = None, limit: int = BATCH
 ) -> list[UncheckedResponse]:

@@ -18,7 +18,7 @@ from errors import EngineFailed, missing_package
 from generation import similarity
 from generation.adapters import ensure_merged
 from generation.answering import AnsweringJob, Endpoints, EngineDied, load_answerers
-from generation.asserting import check_new
+from generation.asserting import find_unchecked, run_assertions, save_results
 from generation.pairing import make_comparisons
 from intake.routing import apply_classifiers
 from jobs.progress import Progress
@@ -160,14 +160,17 @@ def _finish(job: AnsweringJob, *, project_id: int) -> bool:
 
 
 def _check_all(job: AnsweringJob, *, project_id: int) -> None:
-    """Look at every new response by the project's assertions, a few at a time: an expression may take its while."""
+    """Look at every new response by the project's assertions, a few at a time and holding no lock: it takes a while."""
     with reading() as s:
         run_id = job.progress.run_id
         new = s.scalars(select(Response.id).where(Response.generation_run_id == run_id).order_by(Response.id)).all()
     for start in range(0, len(new), CHECKED_AT_ONCE):
+        with reading() as s:
+            unchecked = find_unchecked(s, project_id=project_id, response_ids=new[start : start + CHECKED_AT_ONCE])
+        results = run_assertions(unchecked)
         with session() as s:
             job.progress.guard(s)
-            check_new(s, project_id=project_id, response_ids=new[start : start + CHECKED_AT_ONCE])
+            save_results(s, results)
         if job.seconds_since_report > 1:
             job.report_progress(f"Checking replies, {start:,} of {len(new):,}")
 

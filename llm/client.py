@@ -22,9 +22,10 @@ from openai.types import CompletionUsage
 from db.models import Responder
 from errors import BadTemplate
 from llm.endpoints import Endpoint
-from llm.template import Message, PromptFormat
+from llm.template import Message, PromptFormat, split_reasoning
 from llm.top_p import ARGUMENT
 from settings import settings
+from texts.typed import LONGEST_REPLY, clean_text, storable_text
 
 TIMEOUT = 600.0
 """Seconds until a request is given up."""
@@ -40,6 +41,8 @@ class GeneratedSample:
 
     sample: int
     text: str
+    reasoning: str | None
+    """What the model thought before it answered."""
     token_ids: list[int] | None
     """As sampled; None where the endpoint does not report them, since encoding the text may give other ids."""
     prompt_tokens: int | None
@@ -59,6 +62,8 @@ class GeneratedSamples:
     """The messages sent."""
     tokens: int
     """Tokens generated for all samples together."""
+    wordless: Sequence[str] = ()
+    """Of each reply without words, which is no sample, why it has none."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,15 @@ async def request_samples(
 ) -> GeneratedSamples:
     """Request the missing samples of one prompt, together where the endpoint can do that.
 
+    Reasoning is kept apart from the reply. A reply of more than `LONGEST_REPLY` characters is cut there.
+
     Raises `UnanswerablePrompt`, `EndpointRefusal`, `RequestFailure` or `EndpointLost`.
     """
     try:
         turns = request.prompt.messages(missing.text, missing.context, missing.extra)
     except BadTemplate as problem:
         raise UnanswerablePrompt(str(problem)) from None
-    numbers, samples, tokens = list(missing.sample_numbers), [], 0
+    numbers, samples, wordless, tokens = list(missing.sample_numbers), [], [], 0
     temperature = request.temperature if missing.temperature is None else missing.temperature
     while numbers:
         count = count_consecutive(numbers) if endpoint.takes_n else 1
@@ -159,22 +166,28 @@ async def request_samples(
         usage = completion.usage if isinstance(completion.usage, CompletionUsage) else None
         only_choice_tokens = usage.completion_tokens if usage and len(choices) == 1 else None
         for offset, choice in enumerate(choices[:count]):  # an endpoint that ignores n is asked again for the rest
-            token_ids = getattr(choice, "token_ids", None)
+            sample, token_ids = numbers.pop(0), getattr(choice, "token_ids", None)
+            reasoning, text = split_reasoning(storable_text(choice.message.content or ""))
+            reasoning = getattr(choice.message, "reasoning_content", None) or reasoning
+            if not clean_text(text):
+                wordless.append(_explain_no_words(choice, reasoning, request.max_tokens))
+                continue
             samples.append(
                 GeneratedSample(
-                    sample=numbers.pop(0),
-                    text=_storable_text(choice.message.content or ""),
+                    sample=sample,
+                    text=text[:LONGEST_REPLY],
+                    reasoning=reasoning,
                     token_ids=token_ids,
                     prompt_tokens=usage.prompt_tokens if usage else None,
                     completion_tokens=len(token_ids) if token_ids is not None else only_choice_tokens,
-                    finish_reason=choice.finish_reason,
+                    finish_reason=choice.finish_reason if len(text) <= LONGEST_REPLY else "length",
                     temperature=temperature,
                     seed=first_seed + offset,
                     seconds=time.monotonic() - began,
                 )
             )
         tokens += (usage.completion_tokens or 0) if usage else 0
-    return GeneratedSamples(samples, turns, tokens)
+    return GeneratedSamples(samples, turns, tokens, wordless)
 
 
 async def _request_completion(
@@ -229,9 +242,17 @@ async def _request_completion(
         raise EndpointLost from None
 
 
-def _storable_text(text: str) -> str:
-    """The text without what no database stores: NULs and half characters, as a cut reply may end in."""
-    return text.replace("\0", "").encode("utf-8", "ignore").decode()
+def _explain_no_words(choice: Any, reasoning: str | None, max_tokens: int) -> str:
+    """Why a reply has no words, as far as the endpoint says it."""
+    if getattr(choice.message, "refusal", None):
+        return "the model refused"
+    if choice.finish_reason == "content_filter":
+        return "the endpoint's filter held it back"
+    if getattr(choice.message, "tool_calls", None):
+        return "the model called a tool instead"
+    if reasoning and choice.finish_reason == "length":
+        return f"all {max_tokens} tokens went into reasoning, so allow longer replies or turn reasoning off"
+    return "there was only reasoning" if reasoning else "nothing in it can be seen"
 
 
 def _checked_choices(completion: Any) -> Sequence[Any]:

@@ -17,10 +17,25 @@ from errors import BadTemplate
 
 TURN_MARK = re.compile(r"<\|[\w./ -]{1,40}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>")
 """Turn marks of the ChatML, Zephyr, Llama, Mistral and Gemma templates; tokenizers read them as turns in any text."""
+THINK, THOUGHT = "<think>", "</think>"
 FIELD = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 """A named field, as ``{{columns}}``. Single braces are plain text, so JSON needs no escaping."""
 TEXT, CONTEXT = "text", "context"
 """The fields that every Prompt has."""
+
+
+def split_reasoning(answer: str) -> tuple[str | None, str]:
+    """What a model thought, if anything, and the reply after it. Pure.
+
+    The chat template may have begun the thinking, so the first mark may be missing; without the last one, the reply was
+    cut before it began.
+    """
+    thought, ended, reply = answer.rpartition(THOUGHT)
+    if not ended:
+        reply, begun, thought = answer.partition(THINK)
+        if not begun:
+            return None, answer
+    return thought.replace(THINK, "").strip() or None, reply.strip()
 
 
 class Message(TypedDict):

@@ -36,13 +36,13 @@ from generation.asserting import (
     BATCH,
     Result,
     add_assertion,
-    check_new,
     count_unchecked,
     end_assertion,
     failed_replies,
     find_unchecked,
     list_assertions,
     pass_rates,
+    run_assertions,
     save_results,
     save_results_as_manager,
 )
@@ -162,6 +162,15 @@ def test_the_prompt_s_numbers_may_come_in_any_order(numbers: list[int], data: st
     some = data.draw(st.lists(st.sampled_from(numbers)))
     reply = "; ".join(f"about {number} we say yes" for number in some)
     assert invented_numbers(reply, known=[" and ".join(map(str, numbers))]) == []
+
+
+def check_new(s: Session, *, project_id: int, response_ids: Sequence[int] | None = None) -> int:
+    """Check the responses that lack a result, all of the project's or these; how many they were."""
+    checked = 0
+    while batch := find_unchecked(s, project_id=project_id, response_ids=response_ids):
+        save_results(s, run_assertions(batch))
+        checked += len(batch)
+    return checked
 
 
 def test_long_texts_of_digits_take_no_longer_than_others() -> None:

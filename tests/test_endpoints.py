@@ -21,7 +21,7 @@ from jobs.progress import Progress, unmanaged_progress
 from llm import client
 from llm.template import PromptFormat
 from tests.factories import a_project, a_prompt, a_reviewer
-from tests.fake_endpoint import FakeEndpoint, Reply, failed, serving
+from tests.fake_endpoint import FakeEndpoint, Reply, failed, ordinary, serving
 
 KEY = "sk-very-secret-4711"
 VARIABLE = "PICKWELL_KEY_TEST"
@@ -125,6 +125,66 @@ def test_a_prompt_that_an_endpoint_never_answers_is_given_up_and_the_rest_go_on(
     run = outcome(progress)
     assert (run.status, run.failed, run.done, run.total) == (RunStatus.SUCCEEDED, 1, 2, 3)
     assert re.search(f"The prompt “poison” .*{sentence}", run.problem or "")
+
+
+WORDLESS: dict[str, tuple[dict[str, Any], str]] = {
+    "empty": ({"content": ""}, "nothing in it can be seen"),
+    "invisible": ({"content": " \u200b\n\ufeff"}, "nothing in it can be seen"),
+    "refused": ({"content": None, "refusal": "I cannot help with that."}, "the model refused"),
+    "filtered": ({"content": None, "finish_reason": "content_filter"}, "the endpoint's filter held it back"),
+    "tool": ({"content": None, "tool_calls": [{"id": "1", "type": "function"}]}, "the model called a tool instead"),
+    "cut": ({"content": "<think>Well, I", "finish_reason": "length"}, "all 400 tokens went into reasoning"),
+    "apart": ({"content": None, "reasoning_content": "Well"}, "there was only reasoning"),
+}
+"""Answers that have no words for anybody, and what is said of each."""
+
+
+def says(message: dict[str, Any]) -> Reply:
+    status, body = ordinary({"messages": [{"content": ""}]})
+    finish_reason = message.pop("finish_reason", "stop")
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", **message}}
+    return status, {**body, "choices": [choice]}
+
+
+@pytest.mark.parametrize("name", WORDLESS)
+def test_an_answer_without_words_is_no_answer_and_its_reason_is_told(there: FakeEndpoint, name: str) -> None:
+    message, reason = WORDLESS[name]
+    there.act = lambda body: says(dict(message)) if "wordless" in body["messages"][-1]["content"] else None
+    progress = asked_of(there, "one", "wordless", "three")
+    worker.run(progress)
+    run = outcome(progress)
+    assert (run.status, run.failed, run.done, run.total) == (RunStatus.SUCCEEDED, 1, 2, 3)
+    assert f"Without words, so counted as no reply: 1, {reason}" in (run.problem or "")
+    assert len(replies()) == 2
+
+
+def test_a_run_of_nothing_but_answers_without_words_fails_with_the_reason(there: FakeEndpoint) -> None:
+    there.act = lambda body: says({"content": None, "refusal": "No."})
+    with pytest.raises(EngineFailed, match=r"No prompt could be answered.* got no words: the model refused"):
+        worker.run(asked_of(there, "one", "two"))
+    assert replies() == []
+
+
+@pytest.mark.parametrize("start", ["<think>They want 7.</think>\n\n", "They want 7.\n</think>"])
+def test_reasoning_is_kept_apart_from_the_reply(there: FakeEndpoint, start: str) -> None:
+    there.act = lambda body: says({"content": f"{start}It is on its way."})
+    worker.run(asked_of(there))
+    (reply,) = replies()
+    assert (reply.text, reply.reasoning) == ("It is on its way.", "They want 7.")
+
+
+def test_an_empty_block_of_reasoning_leaves_only_the_reply(there: FakeEndpoint) -> None:
+    there.act = lambda body: says({"content": "<think>\n\n</think>\n\nIt is on its way."})
+    worker.run(asked_of(there))
+    (reply,) = replies()
+    assert (reply.text, reply.reasoning) == ("It is on its way.", None)
+
+
+def test_a_reply_has_a_longest_length(there: FakeEndpoint) -> None:
+    there.act = lambda body: says({"content": "x" * 300_000})
+    worker.run(asked_of(there))
+    (reply,) = replies()
+    assert (len(reply.text), reply.finish_reason) == (100_000, "length")
 
 
 def test_an_account_that_is_used_up_stops_the_run(there: FakeEndpoint) -> None:

@@ -416,6 +416,16 @@ def test_samples_that_came_out_alike_are_drawn_again_with_a_wider_temperature(mo
 
 
 @pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("samples", [3, 4, 8])
+def test_any_number_of_samples_that_came_out_alike_ends_well(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "MAX_REDRAWS", 1)
+    story = Story(training=2, held_out=0, temperature=0.0)
+    progress = story.start(samples=samples)
+    worker.run(progress)
+    assert (outcome(progress).status, outcome(progress).resampled) == (RunStatus.SUCCEEDED, 2 * (samples // 2))
+
+
+@pytest.mark.usefixtures("running")
 def test_samples_that_stay_alike_are_dropped_after_two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "MAX_REDRAWS", 2)
     monkeypatch.setattr(resampling, "MAX_TEMPERATURE", 0.0)

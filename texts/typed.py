@@ -9,9 +9,14 @@ LONGEST_REPLY = 100_000
 """Characters of a reply that a person types; about 17,000 words."""
 
 
+def storable_text(text: str) -> str:
+    """The text without what no database stores: NULs and half characters, as a cut reply may end in."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode()
+
+
 def clean_text(text: str) -> str:
     """A text without white space at its ends, NULs and half characters; empty where nothing in it can be seen."""
-    kept = text.replace("\0", "").encode("utf-8", "ignore").decode().strip()
+    kept = storable_text(text).strip()
     return kept if UNSEEN.sub("", kept) else ""
 
 

@@ -86,6 +86,8 @@ class Response(Base):
     sample: Mapped[int] = mapped_column(default=0)
     """Number among the Responder's responses to the same prompt, from 0."""
     text: Mapped[str]
+    reasoning: Mapped[str | None]
+    """What a model thought before it answered; nobody who ranks or judges is shown it."""
     token_ids: Mapped[list[int] | None]
     """Tokens as sampled: re-encoding the text may give others."""
     prompt_tokens: Mapped[int | None]

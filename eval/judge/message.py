@@ -7,7 +7,7 @@ question comes after them. In the message the reply on the left is A and the one
 import html
 import re
 
-from llm.template import TURN_MARK, user_text
+from llm.template import TURN_MARK, split_reasoning, user_text
 from stats.verdicts import Verdict
 
 LONGEST_ANSWER = 200
@@ -16,8 +16,6 @@ QUESTION = "Which reply is better? Answer with exactly one of: A, B, TIE, BOTH B
 
 _TAGS = ("message", "reply_a", "reply_b")
 _TAKEN = re.compile(r"\{(?=\{)|(?<=\})\}")
-_THOUGHT = re.compile(r".*</think>|<think>.*", re.DOTALL)
-"""Reasoning, also where the chat template has begun it, or no end of it came."""
 _DECORATION = " \t*_`'\"“”‘’()[]{}.!:#>"
 _HEADING = re.compile(rf":[{re.escape(_DECORATION)}]*\Z")
 """The end of a line that only says what the next ones are about, as "Reply A:"."""
@@ -74,7 +72,8 @@ def parse_verdict(answer: str, *, cut: bool = False) -> Verdict | None:
     Args:
         cut: the answer ran into its longest length, so that its last line may have meant to go on.
     """
-    lines = _THOUGHT.sub("", answer).split("\n")
+    _, said = split_reasoning(answer)
+    lines = said.split("\n")
     whole = [line for line in (lines[:-1] if cut else lines) if not _HEADING.search(line)]
     matches = [_ANSWER.fullmatch(line.strip(_DECORATION)) for line in whole]
     named = {ANSWERS[re.sub(r"[_-]", " ", match.group(1).upper())] for match in matches if match is not None}
