@@ -58,7 +58,8 @@ PAGES = {
     ),
     "The project": (("pages/manage_people.py", "People", ":material/group:", tuple(Role)),),
 }
-me = show_sidebar()
+with errors_shown(stop=True):
+    me = show_sidebar()
 # every page has its address for everybody, so that a link works before the sign-in and a page can say what it needs
 pages = {
     title: st.Page(
@@ -86,4 +87,5 @@ st.session_state["me"] = me
 if not me.roles:
     st.warning("You have no role in this project. Ask its manager to give you one on the People page.")
     st.stop()
-chosen.run()
+with errors_shown(stop=True):
+    chosen.run()

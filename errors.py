@@ -63,6 +63,10 @@ class DatabaseProblem(PickwellError):
     """A database that cannot be opened by this version."""
 
 
+class DatabaseUnavailable(DatabaseProblem):
+    """A database that refuses for now: locked, full, read-only, damaged, gone. Nothing of the transaction is saved."""
+
+
 class BadSetting(PickwellError):
     """A setting with a value that cannot work."""
 

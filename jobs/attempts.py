@@ -21,7 +21,7 @@ from settings import settings
 LOST_LIMIT = 3
 """So many attempts may be lost in a row without progress; the next would most likely be, too."""
 
-DISK_FULL = re.compile(r"\[Errno 28\]|No space left on device|database or disk is full")
+DISK_FULL = re.compile(r"\[Errno 28\]|No space left on device|[Dd]isk is full")
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import psutil
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 
 from db.models import Run, RunStatus, Worker
 from db.session import reading, session
-from errors import NotFound, PickwellError, Refused, to_type
+from errors import DatabaseUnavailable, NotFound, PickwellError, Refused, to_type
 from jobs.database import check_database
 from jobs.processes import TIED, die_with_parent
 from jobs.progress import Progress, RunLost
@@ -120,7 +119,7 @@ def end_once_alone(
     mine = (Run.id == progress.run_id, Run.attempt == progress.attempt)
     last, at = None, clock()
     while clock() - at <= ALONE_AT_MOST:
-        with suppress(OperationalError), reading() as s:
+        with suppress(DatabaseUnavailable), reading() as s:
             beat = s.scalar(select(Worker.beat_at).join(Run, Run.worker == Worker.id).where(*mine))
             if beat is not None and beat != last:
                 last, at = beat, clock()

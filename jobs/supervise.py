@@ -7,11 +7,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
-from sqlalchemy.exc import OperationalError
-
 from db.models import RunStatus
 from db.session import reading
-from errors import PickwellError
+from errors import DatabaseUnavailable, PickwellError
 from jobs.attempts import begin, claim, explain_exit, hand_back, settle_run, worker_failed_sentence
 from jobs.child import child_command
 from jobs.launcher import Command, Place, launch
@@ -139,8 +137,8 @@ def _watch(progress: Progress, place: Place, *, stop: threading.Event, pace: Pac
                 beat = moment
         except RunLost:
             pass  # its end came between looking and writing; the next look tells which
-        except OperationalError as problem:
-            log.warning("The database does not answer, the attempt goes on: %s", problem.orig)
+        except DatabaseUnavailable as problem:
+            log.warning("The database does not answer, the attempt goes on: %s", problem)
         exit_status = place.wait(pace.poll)
         if exit_status is not None:
             return AttemptEnd.EXITED, exit_status
@@ -159,7 +157,7 @@ def _insist(action: Callable[[], None], *, stop: threading.Event, pace: Pace) ->
     while True:
         try:
             return action()
-        except OperationalError as problem:
-            log.error("The database does not take what became of a run: %s", problem.orig)
+        except DatabaseUnavailable as problem:
+            log.error("The database does not take what became of a run: %s", problem)
             if stop.wait(pace.retry):
                 return None  # the next worker finds the row RUNNING and claims it

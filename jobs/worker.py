@@ -18,11 +18,10 @@ from pathlib import Path
 
 import psutil
 from sqlalchemy import delete, select
-from sqlalchemy.exc import OperationalError
 
 from db.models import Worker, now
 from db.session import reading, session
-from errors import PickwellError, Refused
+from errors import DatabaseUnavailable, PickwellError, Refused
 from jobs.child import child_command
 from jobs.database import check_database
 from jobs.launcher import Command
@@ -113,7 +112,7 @@ def work(stop: threading.Event, command: Command, pace: Pace) -> None:
         stop.set()
         beside.join()
         beating.join(timeout=2 * BEAT)
-        with suppress(OperationalError), session() as s:
+        with suppress(DatabaseUnavailable), session() as s:
             s.execute(delete(Worker).where(Worker.id == me))
         log.info("Worker %s has stopped.", me)
 
@@ -146,8 +145,8 @@ def keep_showing_life(me: str, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
         try:
             show_life(me)
-        except OperationalError as problem:
-            log.warning("No sign of life could be written: %s", problem.orig)
+        except DatabaseUnavailable as problem:
+            log.warning("No sign of life could be written: %s", problem)
 
 
 if __name__ == "__main__":

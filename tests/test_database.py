@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from db.models import Base, Membership, Method, Project, Recipe, Response, Reviewer, Role
 from db.schema import MIGRATIONS, is_newest, migrate
 from db.session import engine, reading, session
-from errors import DatabaseProblem
+from errors import DatabaseProblem, DatabaseUnavailable
 from settings import ROOT
 from tests.factories import a_comparison, a_human, a_project, a_prompt, a_ranking, a_response, a_reviewer
 
@@ -197,3 +197,94 @@ def test_several_projects_live_in_one_database(s: Session) -> None:
     assert s.scalars(select(Membership.project_id).where(Membership.reviewer_id == reviewer.id)).all() == [first.id]
     assert second.id != first.id
     assert s.scalars(select(Reviewer.id).join(Membership).where(Membership.role == Role.MANAGER)).all()
+
+
+# ------------------------------------------------------------------------------------ a database that refuses for now
+
+
+def save_a_person(name: str = "Mara") -> None:
+    with session() as s:
+        s.add(Reviewer(name=name))
+
+
+def people() -> int:
+    with reading() as s:
+        return s.scalar(select(func.count()).select_from(Reviewer)) or 0
+
+
+def refused(matching: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match=matching):
+        save_a_person()
+
+
+def test_a_database_that_is_locked_for_long_is_a_sentence_and_takes_the_choice_afterwards(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.session.BUSY_TIMEOUT", 50)
+    engine().dispose()
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        refused("nothing was saved. Try again")
+        assert people() == 0, "who only reads waits for nobody"
+    save_a_person()
+    assert people() == 1
+
+
+def test_a_full_disk_is_a_sentence_and_goes_on_once_there_is_room(database: Path) -> None:
+    with engine().connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DatabaseUnavailable, match=r"The disk is full, so nothing was saved\. Free some space"):
+        save_a_person("x" * 1_000_000)
+    engine().dispose()
+    save_a_person()
+    assert people() == 1
+
+
+def test_a_database_that_may_only_be_read_is_a_sentence(database: Path) -> None:
+    with engine().connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    refused("cannot be written, so nothing was saved")
+
+
+def test_a_damaged_database_is_a_sentence(database: Path) -> None:
+    save_a_person()
+    engine().dispose()
+    with database.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 60_000)
+    refused("is damaged, so nothing was saved. Stop Pickwell and put a backup in place")
+
+
+def test_a_database_that_is_emptied_while_it_is_open_is_a_sentence(database: Path) -> None:
+    with session() as s:
+        s.execute(text("DROP TABLE membership"))
+        s.execute(text("DROP TABLE reviewer"))
+    refused("has lost its tables: it was emptied or replaced")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_that_is_deleted_or_replaced_while_it_is_open_acknowledges_nothing_more(
+    database: Path, replaced: bool
+) -> None:
+    save_a_person()
+    copy = shutil.copy(database, database.with_suffix(".copy"))
+    database.unlink()
+    if replaced:
+        Path(copy).rename(database)
+    refused("was deleted or replaced while Pickwell was running")
+    with pytest.raises(DatabaseUnavailable, match="put the file back"):
+        people()
+
+
+def test_a_wrong_statement_stays_a_bug(database: Path) -> None:
+    with pytest.raises(IntegrityError), session() as s:
+        s.add_all([Membership(reviewer_id=1, project_id=7, role=Role.MANAGER)])
+
+
+def test_a_postgresql_server_that_ends_the_connection_is_a_sentence(home: Path, empty_postgres: URL) -> None:
+    migrate()
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"), session() as s:
+        s.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    save_a_person()
+    assert people() == 1
