@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import CHECKOUT, BadSetting
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     """Folder of everything that is written: database, models, snapshots, runs, logs."""
     database_url: str = ""
     """SQLAlchemy URL; empty means the SQLite file ``pickwell.db`` in `home`."""
-    host: str = "127.0.0.1"
+    host: Annotated[str, BeforeValidator(lambda host: str(host).strip("[]"))] = "127.0.0.1"
     """Address the app listens on. Only loopback is accepted until there are accounts."""
     port: int = Field(default=8501, ge=1, le=65535)
     """Port the app listens on."""

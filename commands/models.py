@@ -27,7 +27,7 @@ def generate(
 ) -> None:
     """Generate a responder's missing responses and wait for them."""
     from generation.base_model import register_base_model
-    from generation.plan import start_generation
+    from generation.plan import find_unfinished, start_generation
     from generation.responders import ResponderSpec, create_responder
     from llm.template import PromptFormat
 
@@ -39,8 +39,14 @@ def generate(
         except NotFound:
             spec = ResponderSpec(register_base_model(s).id, PromptFormat(target.instructions))
             who = create_responder(s, by=person, project_id=target.id, name=responder, spec=spec)
-        run = start_generation(s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit)
-    wait_for_run(run.id)
+        run_id = find_unfinished(s, responder_id=who.id)
+        if run_id is None:
+            run_id = start_generation(
+                s, by=person, responder_id=who.id, scope=scope, samples=samples, prompt_limit=limit
+            ).id
+        else:
+            console.print(f"{who.label} is generating already: this goes on with run {run_id}.", markup=False)
+    wait_for_run(run_id)
 
 
 @app.command()

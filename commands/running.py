@@ -1,6 +1,8 @@
 """Set up, serve, and the loop without a person."""
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -24,6 +26,21 @@ def _check_host() -> None:
         raise BadSetting(
             f"PICKWELL_HOST is {host}, but without accounts the app answers on this machine only. Use 127.0.0.1."
         )
+
+
+def _check_port() -> None:
+    """Raise `BadSetting` where something else listens already."""
+    host, port = settings().host, settings().port
+    family, kind, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as problem:
+            raise BadSetting(
+                f"Port {port} on {host} cannot be had ({problem.strerror}). Is Pickwell running already? Open it "
+                "there, or set PICKWELL_PORT to another number."
+            ) from None
 
 
 def _answered_without_model() -> bool:
@@ -62,18 +79,27 @@ def model() -> None:
 def run() -> None:
     """Serve the app, with a worker beside it where something here can answer prompts; Ctrl+C ends both."""
     _check_host()
+    _check_port()
     from jobs.local import ensure_worker
+    from jobs.processes import tied
 
-    address = f"http://{settings().host}:{settings().port}"
+    host = settings().host
+    address = f"http://{f'[{host}]' if ':' in host else host}:{settings().port}"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, signal.default_int_handler)
     console.print(f"Pickwell answers on {address} and on this machine only. Ctrl+C ends it.")
     # without the full set a worker could only take up what it must fail at; the pages say that none is there
     able = find_spec("transformers") or _answered_without_model() or settings().ray_address
     with ensure_worker() if able else nullcontext():
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
-        command += ["--server.address", settings().host, "--server.port", str(settings().port)]
+        command += ["--server.address", host, "--server.port", str(settings().port)]
+        app = subprocess.Popen(tied(command, by=signal.SIGTERM), cwd=ROOT)
         try:
-            raise typer.Exit(subprocess.run(command, cwd=ROOT).returncode)
+            raise typer.Exit(app.wait())
         except KeyboardInterrupt:
+            app.terminate()
+            app.wait()
             console.print("Ended.")
 
 

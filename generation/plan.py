@@ -174,18 +174,17 @@ def _find_idle_responder(s: Session, *, by: int, responder_id: int) -> Responder
         raise Refused(f"{responder.label} is a person: import their replies instead.")
     if responder.model_version is not None:
         refuse_unfit(s, responder.model_version)
-    busy = s.scalar(
-        select(GenerationRun.id).where(
-            or_(
-                GenerationRun.responder_id == responder_id,
-                GenerationRun.companions.any(Companion.responder_id == responder_id),
-            ),
-            GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]),
-        )
-    )
-    if busy is not None:
-        raise Refused(f"{responder.label} is generating already (run {busy}). Wait for it, or cancel it.")
+    if (unfinished := find_unfinished(s, responder_id=responder_id)) is not None:
+        raise Refused(f"{responder.label} is generating already (run {unfinished}). Wait for it, or cancel it.")
     return responder
+
+
+def find_unfinished(s: Session, *, responder_id: int) -> int | None:
+    """Id of the run in which the Responder answers or is about to."""
+    companion = GenerationRun.companions.any(Companion.responder_id == responder_id)
+    unfinished = GenerationRun.status.in_([RunStatus.QUEUED, RunStatus.RUNNING])
+    of_responder = or_(GenerationRun.responder_id == responder_id, companion)
+    return s.scalar(select(GenerationRun.id).where(of_responder, unfinished))
 
 
 def responder_labels(s: Session, *, run_ids: Sequence[int]) -> dict[int, list[str]]:

@@ -1,39 +1,69 @@
 """A worker for as long as a command needs one, and waiting for runs."""
 
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from db.models import Run, RunStatus
 from db.session import reading
-from errors import Refused, to_type
-from jobs.runs import KINDS, get_run, worker_alive
+from errors import DatabaseUnavailable, Refused, to_type
+from jobs.life import worker_alive
+from jobs.processes import tied
+from jobs.runs import KINDS, get_run
 from settings import ROOT, settings
 
 PATIENCE = 30.0
 """Seconds without any worker after which waiting has no use; a new one shows life within ten."""
 
 
+LOOK = 1.0
+"""Seconds between two looks whether somebody still works."""
+
+
 @contextmanager
 def ensure_worker() -> Iterator[None]:
-    """A worker process for the length of the block; one that runs already is used and left alone."""
-    with reading() as s:
-        if worker_alive(s):
-            yield
-            return
-    settings().home.mkdir(parents=True, exist_ok=True)
-    with (settings().home / "worker.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "jobs.worker"], cwd=ROOT, stdout=log, stderr=log)
+    """Some worker for the length of the block: one that lives already, else one of its own, started anew if it ends."""
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep_worker, args=(stop,))
+    keeper.start()
     try:
         yield
     finally:
+        stop.set()
+        keeper.join()
+
+
+def _keep_worker(stop: threading.Event) -> None:
+    process: subprocess.Popen[bytes] | None = None
+    while not stop.is_set():
+        if (process is None or process.poll() is not None) and not _somebody_works():
+            process = _start_worker()
+        stop.wait(LOOK)
+    if process is not None:
         process.terminate()
         try:
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def _somebody_works() -> bool:
+    try:
+        with reading() as s:
+            return worker_alive(s)
+    except DatabaseUnavailable:
+        return True  # nobody could work now
+
+
+def _start_worker() -> subprocess.Popen[bytes]:
+    settings().home.mkdir(parents=True, exist_ok=True)
+    with (settings().home / "worker.log").open("ab") as log:
+        command = tied([sys.executable, "-m", "jobs.worker"], by=signal.SIGTERM)
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
 
 def wait_for(run_id: int, *, watch: Callable[[Run], None] = lambda run: None) -> Run:

@@ -5,10 +5,9 @@ The app's process imports this, so nothing heavy is imported here.
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from db.models import (
@@ -22,15 +21,12 @@ from db.models import (
     Run,
     RunStatus,
     TrainingRun,
-    Worker,
     now,
 )
 from db.people import require_role
 from errors import DatabaseProblem, EngineFailed, NotFound, PickwellError, Refused, TrainingFailed, to_type
+from jobs.life import carried, worker_alive
 from settings import settings
-
-ALIVE = timedelta(seconds=15)
-"""A worker beats every few seconds; one that has been silent for longer is taken for dead."""
 
 NO_WORKER = f"No worker is running, so this waits. Start one with {to_type('run')}."
 
@@ -160,15 +156,9 @@ def run_title(run: Run) -> str:
     return f"{KINDS[run.kind].title} {run.id}"
 
 
-def worker_alive(s: Session, within: timedelta = ALIVE) -> bool:
-    """Whether some worker gave a sign of life within the time."""
-    return bool(s.scalar(select(exists().where(Worker.beat_at > now() - within))))
-
-
 def is_claimable(*, but_by: str | None = None) -> ColumnElement[bool]:
     """In SQL: the run is for the taking, QUEUED or left behind; the worker ``but_by`` does not count as living."""
-    living = exists().where(Worker.id == Run.worker, Worker.id != (but_by or ""), Worker.beat_at > now() - ALIVE)
-    return or_(Run.status == RunStatus.QUEUED, (Run.status == RunStatus.RUNNING) & ~living)
+    return or_(Run.status == RunStatus.QUEUED, (Run.status == RunStatus.RUNNING) & ~carried(but_by=but_by))
 
 
 def waiting_reason(s: Session, run: Run) -> str | None:

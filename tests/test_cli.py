@@ -12,16 +12,29 @@ from sqlalchemy import func, select
 import cli
 import commands.models
 import settings as settings_module
-from db.models import Adapter, Judgment, Method, Prompt, Ranking, Response, Reviewer, TrainingRun
+from db.models import (
+    Adapter,
+    GenerationRun,
+    Judgment,
+    Method,
+    Prompt,
+    Ranking,
+    Response,
+    Reviewer,
+    RunStatus,
+    Scope,
+    TrainingRun,
+)
 from db.people import create_project, ensure_reviewer
 from db.schema import migrate
 from db.session import reading, session
 from eval.judging import judge, next_view
+from generation.plan import start_generation
 from review.assignment import next_offer
 from review.rankings import rank
 from settings import ROOT
 from stats.verdicts import Verdict
-from tests.factories import sure
+from tests.factories import a_model, a_project, a_prompt, a_reviewer, sure
 from tests.trainings import a_training
 from training.recipe.recipe import from_row
 
@@ -152,6 +165,19 @@ def test_names_with_square_brackets_are_shown_as_they_are_by_the_command_that_pe
     command = [sys.executable, "cli.py", "status"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "[/b] [red]Parcels" in done.stdout
+
+
+def test_a_run_that_a_killed_shell_left_behind_is_gone_on_with(shell: Callable[..., str], database: Path) -> None:
+    with session() as s:
+        project = a_project(s)
+        manager, model = a_reviewer(s, project), a_model(s, project, name="Tone")
+        a_prompt(s, project)
+        left = start_generation(s, by=manager.id, responder_id=model.id, scope=Scope.ALL, samples=1).id
+        name = manager.name
+    assert f"this goes on with run {left}" in shell("generate", "Tone", "--as", name)
+    with reading() as s:
+        (run,) = s.scalars(select(GenerationRun))
+        assert (run.id, run.status) == (left, RunStatus.SUCCEEDED)
 
 
 def test_a_training_by_another_method_takes_the_advised_recipe(

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 import random
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -27,10 +29,10 @@ from errors import DatabaseProblem, NotAllowed, NotFound, Refused
 from jobs import child
 from jobs import supervise as supervising
 from jobs.attempts import LOST_LIMIT, begin, claim, explain_exit, hand_back, settle_run
+from jobs.life import ALIVE, hold_home, worker_alive
 from jobs.processes import TIED, Group, boot_id
 from jobs.progress import Progress, RunLost, unmanaged_progress
 from jobs.runs import (
-    ALIVE,
     HEAVY,
     KINDS,
     LIGHT,
@@ -44,7 +46,6 @@ from jobs.runs import (
     retry_run,
     run_folder,
     waiting_reason,
-    worker_alive,
 )
 from jobs.supervise import Pace, carry_next
 from settings import ROOT, settings
@@ -815,12 +816,38 @@ def test_a_light_run_is_claimed_beside_a_heavy_one(run_id: int) -> None:
     assert claim(worker="w", kinds=HEAVY) is not None
 
 
-def test_a_worker_that_has_been_silent_counts_as_dead(s: Session) -> None:
+@pytest.mark.parametrize(("beat", "alive"), [(0, True), (-2, False), (2, False)], ids=["now", "silent", "ahead"])
+def test_a_worker_elsewhere_lives_by_its_signs_of_life_and_none_is_of_a_day_to_come(
+    s: Session, beat: int, alive: bool
+) -> None:
     assert not worker_alive(s)
-    s.add(Worker(id="w", pid=1, host="here", beat_at=now() - 2 * ALIVE))
+    s.add(Worker(id="w", pid=1, host="elsewhere", beat_at=now() + beat * ALIVE))
+    s.flush()
+    assert worker_alive(s) is alive
+
+
+def test_a_worker_of_this_machine_whose_process_is_gone_is_dead_whatever_it_wrote_last(s: Session) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    s.add(Worker(id="w", pid=gone.pid, host=platform.node()))
     s.flush()
     assert not worker_alive(s)
-    assert worker_alive(s, within=4 * ALIVE)
+    s.add(Worker(id="me", pid=os.getpid(), host=platform.node()))
+    s.flush()
+    assert worker_alive(s)
+
+
+def test_the_worker_of_this_home_lives_whatever_the_database_says(s: Session, home: Path) -> None:
+    with hold_home():
+        assert worker_alive(s)
+    assert not worker_alive(s)
+
+
+def test_a_run_whose_dead_worker_wrote_from_a_day_to_come_is_claimed(run_id: int) -> None:
+    assert claim(worker="w1") is not None
+    with session() as s:
+        s.add(Worker(id="w1", pid=1, host="elsewhere", beat_at=now() + timedelta(days=1)))
+    assert claim(worker="w2") is not None
 
 
 def test_the_log_reads_as_a_terminal_would_show_it(home: Path) -> None:
