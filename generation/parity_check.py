@@ -32,7 +32,7 @@ from generation.parity import (
 )
 from jobs.progress import Progress
 from jobs.runs import Resources
-from llm.endpoints import TOKEN_IDS, Endpoint
+from llm.endpoints import TOKEN_IDS, Endpoint, connection_options
 from llm.engine import Weights, engine_version, gpus_wanted, on_gpu, select_engine, serve
 from llm.folder import is_hub_id, read_end_tokens, read_special_tokens, read_template
 from llm.template import Message, check_system_prompt, template_hash
@@ -149,11 +149,11 @@ def _engine_view(endpoint: Endpoint, view: TrainerView, turns: Sequence[Message]
 
     One request at a time: prompt log-probabilities in a mixed batch kill some engines.
     """
-    headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+    headers, options = {"Authorization": f"Bearer {endpoint.api_key}"}, connection_options(endpoint.base_url)
     common = {"model": endpoint.model, "max_tokens": 1, "temperature": 0}
 
     def post(path: str, **body: object) -> dict[str, object]:
-        answer = httpx.post(f"{endpoint.base_url}/{path}", json=common | body, headers=headers, timeout=300)
+        answer = httpx.post(f"{endpoint.base_url}/{path}", json=common | body, headers=headers, timeout=300, **options)
         if answer.status_code != 200:
             raise EngineFailed(f"The engine answered {answer.status_code} when checked: {answer.text[:300]}")
         return dict(answer.json())

@@ -18,6 +18,8 @@ from errors import AlreadyThere, Refused
 from llm.endpoints import KEY_PREFIX
 from llm.template import TURN_MARK, PromptFormat, user_text
 
+UNCLEAR = re.compile(r"[\s\x00-\x1f\x7f#\\]")
+"""What no address of an endpoint has, and what programs read in different ways."""
 KEY_VARIABLE = re.compile(rf"{KEY_PREFIX}[A-Z0-9_]+")
 MAX_PRICE = 10_000.0
 """Highest price accepted, in US dollars for a million tokens: more is taken for a typing error."""
@@ -203,8 +205,12 @@ def _store(s: Session, *, project_id: int, name: str, spec: ResponderSpec, liste
 def check_remote(remote: RemoteModel) -> RemoteModel:
     """The endpoint with its address tidied. Raises `Refused` for an endpoint that cannot work or is not safe."""
     url = remote.url.strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        clear = not UNCLEAR.search(url) and _is_clear(parts.hostname or "") and (parts.port or 1) > 0
+    except ValueError:
+        clear = False
+    if not clear or parts.scheme not in ("http", "https"):
         raise Refused("The endpoint's address begins with https:// (or http:// on this network) and ends in /v1.")
     if parts.username or parts.password or parts.query:
         raise Refused(
@@ -225,6 +231,14 @@ def check_remote(remote: RemoteModel) -> RemoteModel:
         if price is not None and not 0 <= price <= MAX_PRICE:
             raise Refused(f"A price is in US dollars for a million tokens, from 0 to {MAX_PRICE:,.0f}.")
     return replace(remote, url=url, model=remote.model.strip(), key_variable=variable)
+
+
+def _is_clear(host: str) -> bool:
+    """Whether a host is one name or address that means the same to everybody, and none of a cloud's own services."""
+    try:
+        return not ip_address(host).is_link_local
+    except ValueError:
+        return bool(host) and not re.fullmatch(r"(0x[0-9a-f]*|[0-9]*)\.?", host.rsplit(".", 1)[-1])
 
 
 def _is_local(host: str) -> bool:

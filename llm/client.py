@@ -12,6 +12,7 @@ from openai import (
     AsyncOpenAI,
     AuthenticationError,
     BadRequestError,
+    DefaultAsyncHttpxClient,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
@@ -21,7 +22,7 @@ from openai.types import CompletionUsage
 
 from db.models import Responder
 from errors import BadTemplate
-from llm.endpoints import Endpoint
+from llm.endpoints import Endpoint, connection_options
 from llm.template import Message, PromptFormat, split_reasoning
 from llm.top_p import ARGUMENT
 from settings import settings
@@ -113,7 +114,10 @@ def count_consecutive(samples: Sequence[int]) -> int:
 def openai_client(endpoint: Endpoint) -> AsyncOpenAI:
     """OpenAI's client for the endpoint; it repeats requests that an endpoint elsewhere is too busy for."""
     retries = 1 if endpoint.started_here else RETRIES
-    return AsyncOpenAI(base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=retries, timeout=TIMEOUT)
+    http = DefaultAsyncHttpxClient(**connection_options(endpoint.base_url))
+    return AsyncOpenAI(
+        base_url=endpoint.base_url, api_key=endpoint.api_key, max_retries=retries, timeout=TIMEOUT, http_client=http
+    )
 
 
 @dataclass(frozen=True)

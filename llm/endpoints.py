@@ -3,19 +3,26 @@
 Keys come from the environment only: no table, run folder or log holds them.
 """
 
+import base64
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
 
 import httpx
 from dotenv import dotenv_values
 
 from db.models import Responder
 from errors import EngineFailed
-from settings import ENV_FILE, settings
+from settings import ENV_FILE, is_loopback, settings
 
 KEY_PREFIX = "PICKWELL_KEY_"
 """Only environment variables whose names begin so are ever sent to an endpoint."""
+HOST_SUFFIX = "_HOST"
+"""Ends the name of the variable that says to which host a key may go."""
+LONGEST_QUOTE = 500
+"""Characters of an endpoint's error that are shown."""
 TOKEN_IDS = {"return_token_ids": True}
 """Makes vLLM return the ids of the tokens that it read and sampled."""
 NO_KEY = "none"
@@ -45,15 +52,44 @@ class Endpoint:
     """Whether it was started here, and so can be started again."""
 
     def without_key(self, text: str) -> str:
-        """The text without the key, which endpoints quote in their errors."""
-        return text.replace(self.api_key, "(the key)") if len(self.api_key) > len(NO_KEY) else text
+        """The beginning of what an endpoint says in an error, without the key, which it may quote in some coding."""
+        text = text[:LONGEST_QUOTE] + " …" * (len(text) > LONGEST_QUOTE)
+        return _codings(self.api_key).sub("(the key)", text) if len(self.api_key) > len(NO_KEY) else text
 
 
-def read_key(variable: str | None) -> str:
-    """The key that an environment variable (or the ``.env`` file) holds. Raises `EngineFailed` where it is not set."""
+def _codings(key: str) -> re.Pattern[str]:
+    """What shows a key: itself in any case, backwards, in hexadecimal, per cent, and base64 at each of its offsets."""
+    data = key.encode()
+    forms = {key, key[::-1], data.hex(), quote(key, safe=""), "".join(f"%{byte:02x}" for byte in data)}
+    for offset in range(3):
+        coded = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
+        forms |= {form[2 * offset : -1] for form in (coded, coded.translate(str.maketrans("+/", "-_")))}
+    return re.compile(
+        "|".join(map(re.escape, sorted((form for form in forms if len(form) > 3), key=len, reverse=True))),
+        re.IGNORECASE,
+    )
+
+
+def connection_options(url: str) -> dict[str, bool]:
+    """Of HTTP clients: no proxy for what runs on this machine, no redirect: prompts go where they were meant to."""
+    return {"trust_env": not is_loopback(urlsplit(url).hostname), "follow_redirects": False}
+
+
+def read_key(variable: str | None, url: str) -> str:
+    """The key that an environment variable (or the ``.env`` file) holds, if it may go to the address.
+
+    A second variable says to which host. Raises `EngineFailed` where one of them is not set, or names another host.
+    """
     if variable is None:
         return NO_KEY
-    value = os.environ.get(variable) or dotenv_values(ENV_FILE).get(variable)
+    environment = dotenv_values(ENV_FILE) | os.environ
+    value, host = environment.get(variable), urlsplit(url).hostname
+    if value and environment.get(f"{variable}{HOST_SUFFIX}") != host:
+        raise EngineFailed(
+            f"The environment does not say that the key in {variable} may be sent to {host}, so it was not. If it may, "
+            f"set {variable}{HOST_SUFFIX}={host} where the worker runs (or add it to {ENV_FILE}), start Pickwell "
+            "again, and try the run again."
+        )
     if not value:
         raise EngineFailed(
             f"The environment variable {variable} is not set where the worker runs, so there is no key for the "
@@ -67,7 +103,7 @@ def remote_endpoint(responder: Responder) -> Endpoint:
 
     Raises `EngineFailed` with what to do.
     """
-    url, key = str(responder.endpoint_url), read_key(responder.key_variable)
+    url, key = str(responder.endpoint_url), read_key(responder.key_variable, str(responder.endpoint_url))
     models = _list_models(url, key, key_name=responder.key_variable, remedy="Check the address.")
     name = str(responder.endpoint_model)
     return Endpoint(url, name, key, _extra_parameters(models.get(name, {})))
@@ -93,7 +129,8 @@ def _extra_parameters(model: Mapping[str, object]) -> Mapping[str, object]:
 def _list_models(url: str, key: str, *, key_name: str | None, remedy: str) -> dict[str, dict[str, object]]:
     """The endpoint's models by name; empty where it publishes no list. Raises `EngineFailed`."""
     try:
-        response = httpx.get(f"{url}/models", headers={"Authorization": f"Bearer {key}"}, timeout=20)
+        headers = {"Authorization": f"Bearer {key}"}
+        response = httpx.get(f"{url}/models", headers=headers, timeout=20, **connection_options(url))
     except (httpx.HTTPError, httpx.InvalidURL):
         raise EngineFailed(
             f"The endpoint {url} does not answer. {remedy} It ends in /v1, and this machine must reach it."

@@ -221,7 +221,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path, on_
                 "PICKWELL_ENGINE=transformers does without vLLM, slower. The log's end:\n" + tail(log)
             )
         with suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=2).status_code == 200:
+            if httpx.get(url, timeout=2, trust_env=False).status_code == 200:
                 return
         on_wait(waited)
         time.sleep(0.1 if waited < 5 else 1)

@@ -20,6 +20,8 @@ class FakeEndpoint:
         self.act: Callable[[dict[str, Any]], Reply | None] = lambda body: None
         """Gets a request's body; a reply of its own stands in for the ordinary one, None lets that through."""
         self.url = ""
+        self.location = ""
+        """Where a redirect leads."""
 
     def answer(self, method: str, path: str, key: str, body: dict[str, Any]) -> Reply:
         """What the endpoint says."""
@@ -74,6 +76,8 @@ def serving(endpoint: FakeEndpoint) -> Iterator[FakeEndpoint]:
             content = json.dumps(said).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
+            if endpoint.location:
+                self.send_header("Location", endpoint.location)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             with suppress(BrokenPipeError, ConnectionResetError):  # whoever asked did not wait

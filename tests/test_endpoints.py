@@ -1,8 +1,9 @@
 """Models behind somebody else's endpoint: what goes well, and everything that can go wrong."""
 
+import base64
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ VARIABLE = "PICKWELL_KEY_TEST"
 def there(database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEndpoint]:
     """An endpoint that wants a key, the key in its variable, and a client that does not wait between tries."""
     monkeypatch.setenv(VARIABLE, KEY)
+    monkeypatch.setenv(f"{VARIABLE}_HOST", "127.0.0.1")
     monkeypatch.setattr(client, "RETRIES", 0)
     with serving(FakeEndpoint(KEY)) as endpoint:
         yield endpoint
@@ -93,6 +95,59 @@ def test_a_key_that_is_not_set_stops_the_run_and_names_the_variable(
     monkeypatch.delenv(VARIABLE)
     with pytest.raises(EngineFailed, match=rf"{VARIABLE} is not set .* Set it"):
         worker.run(asked_of(there))
+
+
+@pytest.mark.parametrize("host", [None, "api.example.com"])
+def test_a_key_goes_only_to_the_host_that_the_environment_names(
+    there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch, host: str | None
+) -> None:
+    monkeypatch.setenv(f"{VARIABLE}_HOST", host or "")
+    heard: list[str] = []
+    monkeypatch.setattr(there, "answer", lambda method, path, key, body: (heard.append(key), failed(500, ""))[1])
+    with pytest.raises(EngineFailed, match=rf"set {VARIABLE}_HOST=127\.0\.0\.1"):
+        worker.run(asked_of(there))
+    assert heard == []
+
+
+def test_no_proxy_stands_before_what_runs_on_this_machine(there: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+    worker.run(asked_of(there))
+    assert len(replies()) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_prompts_follow_no_redirect(there: FakeEndpoint, status: int) -> None:
+    with serving(FakeEndpoint()) as elsewhere:
+        there.location = f"{elsewhere.url}/chat/completions"
+        there.act = lambda body: failed(status, "elsewhere")
+        with pytest.raises(EngineFailed, match=rf"the endpoint answered {status}"):
+            worker.run(asked_of(there))
+        assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        str.upper,
+        lambda key: key[::-1],
+        lambda key: key.encode().hex(),
+        lambda key: base64.b64encode(key.encode()).decode(),
+        lambda key: base64.b64encode(f"Bearer {key}".encode()).decode(),
+        lambda key: base64.urlsafe_b64encode(f"x{key}".encode()).decode(),
+        lambda key: "".join(f"%{byte:02X}" for byte in key.encode()),
+    ],
+    ids=["upper", "backwards", "hex", "base64", "base64 of the header", "base64 shifted", "per cent"],
+)
+def test_what_an_endpoint_quotes_never_shows_the_key_in_any_coding(
+    there: FakeEndpoint, code: Callable[[str], str]
+) -> None:
+    there.act = lambda body: failed(400, f"You sent {code(KEY)}!")
+    with pytest.raises(EngineFailed, match=r"You sent .*\(the key\)") as caught:
+        worker.run(asked_of(there))
+    assert code(KEY)[4:-4] not in str(caught.value)
 
 
 def test_an_endpoint_that_asks_to_go_slower_is_asked_again(there: FakeEndpoint) -> None:
@@ -254,6 +309,15 @@ def test_an_endpoint_that_knows_no_n_and_a_new_name_for_the_length_is_asked_its_
         ({"url": "http://api.example.com/v1"}, "would travel in clear text"),
         ({"model": " "}, "say which"),
         ({"price_in": -1.0}, "A price is in US dollars"),
+        ({"url": "http://2130706433/v1"}, "begins with https://"),
+        ({"url": "http://0x7f000001/v1"}, "begins with https://"),
+        ({"url": "http://127.1/v1"}, "begins with https://"),
+        ({"url": "http://169.254.169.254/v1"}, "begins with https://"),
+        ({"url": "http://[fe80::1]/v1"}, "begins with https://"),
+        ({"url": "http://[::ffff:169.254.169.254]/v1"}, "begins with https://"),
+        ({"url": "https://api.example.com/v1\r\nX: y"}, "begins with https://"),
+        ({"url": "https://api.example.com/v1#x"}, "begins with https://"),
+        ({"url": "https://api.example.com:99999/v1"}, "begins with https://"),
     ],
 )
 def test_an_endpoint_that_cannot_work_or_is_not_safe_is_refused(fields: dict[str, Any], sentence: str) -> None:

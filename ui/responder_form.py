@@ -9,7 +9,7 @@ import streamlit as st
 
 from db.models import ModelVersion
 from generation.responders import RemoteModel, ResponderSpec, Sampling
-from llm.endpoints import KEY_PREFIX
+from llm.endpoints import HOST_SUFFIX, KEY_PREFIX
 from llm.template import PromptFormat
 
 ELSEWHERE = "A model behind an endpoint …"
@@ -80,7 +80,8 @@ def _ask_model(key: str, models: Sequence[ModelVersion], start: int | RemoteMode
         old.key_variable or "",
         placeholder=f"{KEY_PREFIX}OPENAI",
         key=f"{key}_variable",
-        help="Its name, never the key itself. Empty where the endpoint wants no key.",
+        help=f"Its name, never the key itself. A second variable, {KEY_PREFIX}OPENAI{HOST_SUFFIX}, names the one host "
+        "that the key may go to. Empty where the endpoint wants no key.",
     )
     price_in = b.number_input(
         "US$ per million tokens read", 0.0, None, old.price_in, key=f"{key}_price_in", placeholder="unknown"
