@@ -4,9 +4,10 @@ Today people pick their name from a list; real sign-in will change `ui/frame.py`
 nothing but a reviewer's id.
 """
 
+import unicodedata
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -69,11 +70,14 @@ def has_manager(s: Session, *, project_id: int) -> bool:
 
 
 def ensure_reviewer(s: Session, *, name: str, simulated: bool = False, rule: str | None = None) -> Reviewer:
-    """Return the reviewer of that name, and create them if new. Raises `Refused` where one of the other kind has it."""
-    clean = " ".join(name.split())
-    if not clean:
+    """Return the reviewer of that name, in whatever spelling, and create them if new.
+
+    Raises `Refused` where one of the other kind has it.
+    """
+    clean, key = " ".join(unicodedata.normalize("NFC", name).split()), name_key(name)
+    if not key:
         raise Refused("A name cannot be empty. Type one.")
-    reviewer = s.scalar(select(Reviewer).where(Reviewer.name == clean))
+    reviewer = next((known for known in s.scalars(select(Reviewer)) if name_key(known.name) == key), None)
     if reviewer is None:
         reviewer = Reviewer(name=clean, simulated=simulated, rule=rule)
         s.add(reviewer)
@@ -84,24 +88,27 @@ def ensure_reviewer(s: Session, *, name: str, simulated: bool = False, rule: str
     return reviewer
 
 
+def name_key(name: str) -> str:
+    """What spellings of one person's name have in common: no case, one coding of accents, nothing that is not seen."""
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", seen).casefold().split()))
+
+
 def link_authors(s: Session, *, project_id: int) -> None:
     """Link each human Responder of a project to the person of the same name, so that they never judge their own words.
 
     Responders with made-up replies are not linked. A manager links other names with `set_author`.
     """
-    same_name = (
-        select(Responder, Reviewer.id)
-        .join(Reviewer, func.lower(Reviewer.name) == func.lower(Responder.name))
-        .where(
-            Responder.project_id == project_id,
-            Responder.kind == ResponderKind.HUMAN,
-            Responder.simulated.is_(False),
-            Responder.reviewer_id.is_(None),
-            Reviewer.simulated.is_(False),
-        )
+    people = s.scalars(select(Reviewer).where(Reviewer.simulated.is_(False)))
+    ids = {name_key(person.name): person.id for person in people}
+    unlinked = select(Responder).where(
+        Responder.project_id == project_id,
+        Responder.kind == ResponderKind.HUMAN,
+        Responder.simulated.is_(False),
+        Responder.reviewer_id.is_(None),
     )
-    for responder, reviewer_id in s.execute(same_name).all():
-        responder.reviewer_id = reviewer_id
+    for responder in s.scalars(unlinked).all():
+        responder.reviewer_id = ids.get(name_key(responder.name))
     s.flush()
 
 

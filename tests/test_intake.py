@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Role
-from db.people import add_member, roles_of
+from db.people import add_member, link_authors, roles_of
 from errors import BadFile, NotAllowed
 from intake.mapping import ColumnMapping, HeldOutChoice, guess_mapping, read_pick
 from intake.plan import ImportPlan, plan_import
@@ -281,6 +281,30 @@ def test_only_a_manager_imports(s: Session, project: Project) -> None:
             content=b"",
             mapping=ColumnMapping(prompt="email"),
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [
+        ("Rita", "rita"),
+        ("RITA  Moss", "Rita Moss"),
+        ("Zo\u00eb", "Zoe\u0308"),
+        ("Rita", "\u200bRi\u00adta\u200f"),
+        ("Stra\u00dfe", "STRASSE"),
+    ],
+)
+def test_one_person_is_one_whatever_the_spelling_of_their_name(s: Session, name: str, again: str) -> None:
+    project = a_project(s)
+    first = add_member(s, project_id=project.id, name=name, role=Role.ANNOTATOR, by=None)
+    assert add_member(s, project_id=project.id, name=again, role=Role.ANNOTATOR, by=None) is first
+    author = a_human(s, project, name=again)
+    link_authors(s, project_id=project.id)
+    assert author.reviewer_id == first.id, "nobody judges their own words under another spelling"
+
+
+def test_a_name_of_which_nothing_can_be_seen_is_refused(s: Session) -> None:
+    with pytest.raises(Refused, match="cannot be empty"):
+        add_member(s, project_id=a_project(s).id, name="\u200b \u2060", role=Role.ANNOTATOR, by=None)
 
 
 def test_the_mapping_is_guessed_from_usual_names() -> None:

@@ -25,6 +25,7 @@ def test_the_next_pair_comes_even_where_drawing_took_longer_than_the_pause(monke
         ("See ![map](https://x.example/m.png)", ["an image link, not loaded"]),
         ("<script>alert(1)</script>", ["HTML, shown as text"]),
         ("Pay \u202e001\u202c now", ["hidden characters, made visible"]),
+        ("\u05e9\u05dc\u05d5\u05dd!\u200f \u20668 May\u2069", []),
         ("As an AI language model, I cannot read letters.", ["says that it is an AI"]),
         ("I'm a chatbot <img src=x>", ["HTML, shown as text", "says that it is an AI"]),
     ],

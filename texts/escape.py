@@ -4,15 +4,17 @@ import html
 import re
 
 ZERO_WIDTH = "\u200b\u2060\ufeff"
-DIRECTION = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Marks that turn the direction of what is written."""
+OVERRIDES = "\u202a\u202b\u202c\u202d\u202e"
+"""Marks that turn the direction of whatever follows."""
+DIRECTION = "\u061c\u200e\u200f\u2066\u2067\u2068\u2069"
+"""Marks that are ordinary where some of a text is written from right to left."""
 JOINERS = "\u200c\u200d"
 """English needs none; other scripts and emoji do."""
 OPERATORS = "\u2061\u2062\u2063\u2064"
 """Of mathematics."""
-HIDDEN = re.compile(f"[{ZERO_WIDTH}{DIRECTION}]")
+HIDDEN = re.compile(f"[{ZERO_WIDTH}{OVERRIDES}]")
 """What could hide or reorder words."""
-UNSEEN = re.compile(rf"[\s{ZERO_WIDTH}{DIRECTION}{JOINERS}{OPERATORS}\u2065]")
+UNSEEN = re.compile(rf"[\s{ZERO_WIDTH}{OVERRIDES}{DIRECTION}{JOINERS}{OPERATORS}\u2065]")
 """What leaves a text empty to the eye."""
 
 

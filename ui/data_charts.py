@@ -20,7 +20,8 @@ SIDE_COLOURS = {"chosen": GREEN, "rejected": GREY}
 _STYLE = """<style>
 .pw-reads {display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .6rem; margin-top: .6rem;}
 @media (max-width: 640px) {.pw-reads {grid-template-columns: minmax(0, 1fr);}}
-.pw-read {white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.6; font-size: .92rem;}
+.pw-read {unicode-bidi: plaintext; text-align: start; white-space: pre-wrap;
+  overflow-wrap: anywhere; line-height: 1.6; font-size: .92rem;}
 .pw-read b {color: color-mix(in srgb, #d97706 75%, currentColor); font-weight: 600;}
 .pw-cut i, .pw-cut b {font-style: normal; border-radius: .2rem;
   box-shadow: inset 0 0 0 1px color-mix(in srgb, currentColor 30%, transparent);}

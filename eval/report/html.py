@@ -28,6 +28,7 @@ th, td {text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; o
 .legend span {margin-right: 1.2rem;}
 .legend b {display: inline-block; width: .8rem; height: .8rem; margin-right: .4rem;}
 .note {font-size: .85rem; opacity: .75;} .text {white-space: pre-wrap;}
+.text, td, p {unicode-bidi: plaintext; text-align: start;}
 @page {size: A4; margin: 16mm;}
 @media print {
   :root {color-scheme: light;} body {margin: 0; max-width: none; font-size: 11pt;}
