@@ -152,7 +152,7 @@ def show_corrections() -> None:
         with st.container(border=True):
             who = " → ".join(name for name, _ in chain.chain)
             why = f" · {correction.reason}" if correction.reason and not chain.sealed_by else ""
-            st.caption(plain(f"{who} · {correction.created_at:%d %b %H:%M}{why}"))
+            st.caption(plain(f"{who} · {correction.created_at:%d %b %H:%M} UTC{why}"))
             show_prompt(prompt.text, prompt.context, compact=True, synthetic=prompt.synthetic)
             if chain.sealed_by:
                 st.button(

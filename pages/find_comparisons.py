@@ -85,11 +85,11 @@ def show_rankings(details: ComparisonDetails) -> None:
             {
                 "Person": ranking.reviewer.label + (" (decision)" if ranking.adjudicates else ""),
                 "Said": ranking_in_words(ranking, names),
-                "When": f"{ranking.created_at:%d %b %H:%M}",
+                "When (UTC)": f"{ranking.created_at:%d %b %H:%M}",
                 "Seconds": "" if ranking.seconds is None else f"{ranking.seconds:.0f}",
                 "How it came": SAMPLING_WORDS.get(ranking.sampling_reason, ""),
                 "Why": ranking.reason or "",
-                "Taken back": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
+                "Taken back (UTC)": f"{ranking.undone_at:%d %b %H:%M}" if ranking.undone_at else "",
             }
             for ranking in details.rankings
         ]
@@ -110,7 +110,7 @@ def show_history(entries: Iterable[AuditEntry]) -> None:
     show_table(
         [
             {
-                "When": f"{entry.change.created_at:%d %b %H:%M:%S}",
+                "When (UTC)": f"{entry.change.created_at:%d %b %H:%M:%S}",
                 "Who": entry.by,
                 "What": f"{WORDS.get(entry.change.table, entry.change.table.replace('_', ' '))} "
                 f"{entry.name or entry.change.row}",
@@ -135,7 +135,7 @@ def in_short(name: str, value: Any) -> str:
     """A value of a column; times, whose columns end in ``_at``, to the minute."""
     if value is None:
         return "–"
-    return f"{datetime.fromisoformat(value):%d %b %Y %H:%M}" if name.endswith("_at") else str(value)
+    return f"{datetime.fromisoformat(value):%d %b %Y %H:%M} UTC" if name.endswith("_at") else str(value)
 
 
 def show_comparison(details: ComparisonDetails) -> None:

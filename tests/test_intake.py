@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Role
 from db.people import add_member, link_authors, roles_of
-from errors import BadFile, NotAllowed
+from errors import BadFile, NotAllowed, Refused
 from intake.mapping import ColumnMapping, HeldOutChoice, guess_mapping, read_pick
 from intake.plan import ImportPlan, plan_import
 from intake.prompts import ImportResult, save_import
 from intake.reading import Table, read_table
-from tests.factories import a_project, a_reviewer
+from tests.factories import a_human, a_project, a_reviewer
 
 LIMIT = 1000
 

@@ -19,18 +19,20 @@ from errors import PickwellError
 from texts.escape import escape_html, show_hidden
 
 P = ParamSpec("P")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would take for a formula."""
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet would take for a formula."""
 WHOLE_TABLE_ROWS = 20
 """Rows that may all be seen at once, where a table is to be whole unless it is long."""
 WRAP_FROM = 60
 """Characters from which on a cell's text breaks into lines."""
+_LIVE = re.compile(r"(?i)(?<=http)(?=s?:)|(?<=www)(?=\.)|(?<=\w)(?=@)|(?<=:)(?=[a-z_]+:)")
+"""Places in what Streamlit makes a link or a picture of, whatever is escaped there."""
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@/^=])")
 
 
 def plain(text: str) -> str:
     """Text as Markdown that shows exactly the text, for labels and messages; line breaks become spaces."""
-    return _MARKS.sub(r"\\\1", " ".join(show_hidden(text).split()))
+    return _MARKS.sub(r"\\\1", _LIVE.sub("\u2060", " ".join(show_hidden(text).split())))
 
 
 def show_text(text: str) -> None:
@@ -104,6 +106,6 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     """The table as CSV for spreadsheets: UTF-8 with a mark, and no cell that would run as a formula."""
 
     def safe(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+        return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
-    return table.map(safe).to_csv(index=False).encode("utf-8-sig")
+    return table.map(safe).rename(columns=safe).to_csv(index=False).encode("utf-8-sig")

@@ -181,7 +181,7 @@ def _list_runs(runs: Sequence[BenchmarkRun]) -> None:
                     "Model": model_label(run.model_version, quantised=run.quantised),
                     "Benchmarks": ", ".join(task_labels(run.tasks)),
                     "Examples": "all" if run.examples is None else f"{run.examples:,} each",
-                    "When": f"{run.created_at:%d %b %Y %H:%M}",
+                    "When (UTC)": f"{run.created_at:%d %b %Y %H:%M}",
                     "": STATUS_WORDS[run.status],
                     "Measured with": run.measured_by or "–",
                 }
