@@ -4,16 +4,22 @@ Similarity is the cosine of character 5-gram sets (words padded), after lower-ca
 for two emails on the same matter by different people.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 MIN_SIMILARITY = 0.8
 """From this similarity on two texts count as near-duplicates."""
 
-_CHUNK = 512
+COMPARED = 50
+"""Texts of one cluster that further texts are compared with; what lies near only to others of it may be missed."""
+
+_CHUNK = 256
 
 
 def _grams(texts: Sequence[str]) -> csr_matrix:
@@ -24,6 +30,14 @@ def _grams(texts: Sequence[str]) -> csr_matrix:
         analyzer="char_wb", ngram_range=(5, 5), binary=True, norm="l2", alternate_sign=False, n_features=2**20
     )
     return csr_matrix(vectorizer.transform(texts))
+
+
+def _links(grams: csr_matrix, others: csr_matrix) -> coo_matrix:
+    """Which rows are near-duplicates of which others."""
+    similarity = (grams @ others.T).tocoo()
+    near = similarity.data >= MIN_SIMILARITY
+    places = (similarity.row[near], similarity.col[near])
+    return coo_matrix((np.ones(near.sum(), dtype=bool), places), shape=similarity.shape)
 
 
 def _find_similar(grams: csr_matrix, others: csr_matrix, near: float) -> Iterator[tuple[int, int, float]]:
@@ -44,11 +58,32 @@ def similar_pairs(texts: Sequence[str], *, near: float = MIN_SIMILARITY) -> list
 
 
 def cluster_labels(texts: Sequence[str]) -> list[int]:
-    """A cluster number for each text; texts linked by a chain of near-duplicates share one."""
-    pairs = similar_pairs(texts)
-    rows, columns = [i for i, _, _ in pairs], [j for _, j, _ in pairs]
-    graph = csr_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(texts), len(texts)))
-    return [int(label) for label in connected_components(graph, directed=False)[1]]
+    """A cluster number for each text; texts linked by a chain of near-duplicates share one.
+
+    Further texts are compared with `COMPARED` of each cluster: thousands that are nearly the same stay cheap.
+    """
+    sets: DisjointSet[int] = DisjointSet()
+    labels: list[int] = []
+    blocks: list[tuple[csr_matrix, NDArray[np.int64]]] = []
+    kept: Counter[int] = Counter()
+    for start in range(0, len(texts), _CHUNK):
+        grams = _grams(texts[start : start + _CHUNK])
+        count, own = connected_components(_links(grams, grams), directed=False)
+        clusters = own.astype(np.int64) + len(sets)
+        for cluster in range(len(sets), len(sets) + count):
+            sets.add(cluster)
+        for others, theirs in blocks:
+            links = _links(grams, others)
+            for cluster, other in np.unique(np.stack([clusters[links.row], theirs[links.col]]), axis=1).T.tolist():
+                sets.merge(cluster, other)
+        fresh = []
+        for row, cluster in enumerate(clusters.tolist()):
+            kept[sets[cluster]] += 1
+            if kept[sets[cluster]] <= COMPARED:
+                fresh.append(row)
+        blocks.append((grams[fresh], clusters[fresh]))
+        labels += clusters.tolist()
+    return [sets[label] for label in labels]
 
 
 def find_near_duplicates(texts: Sequence[str], others: Sequence[str]) -> list[list[int]]:

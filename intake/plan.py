@@ -188,7 +188,8 @@ def _choose_sides(
 
 
 def _draw_share(prompts: Sequence[Prompt], labels: Sequence[int], mapping: ColumnMapping) -> list[bool]:
-    order = sorted(set(labels), key=lambda label: prompts[labels.index(label)].content_hash)
+    first = {label: prompt.content_hash for label, prompt in zip(reversed(labels), reversed(prompts), strict=True)}
+    order = sorted(first, key=first.__getitem__)
     random.Random(mapping.seed).shuffle(order)
     sizes = Counter(labels)
     target, taken, drawn = round(len(prompts) * mapping.held_out_share), 0, set()
