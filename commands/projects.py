@@ -91,7 +91,7 @@ def import_file(
     """Import prompts from CSV or JSONL: shows what would happen, saves after a yes."""
     from intake.mapping import HeldOutChoice, guess_mapping
     from intake.plan import plan_import
-    from intake.prompts import save_import
+    from intake.prompts import run_import
     from intake.reading import read_table
 
     if not file.is_file():
@@ -124,5 +124,5 @@ def import_file(
         typer.confirm("Save this?", abort=True)
     with session() as s:
         actor = acting_person(s, by, target)
-        saved, _ = save_import(s, by=actor, project_id=target.id, table=table, content=content, mapping=mapping)
+    saved, _ = run_import(by=actor, project_id=target.id, table=table, content=content, mapping=mapping)
     console.print(f"Saved {saved.prompts} prompts, {saved.responses} replies, {saved.rankings} picks.")

@@ -6,6 +6,7 @@ flush that could change them; only code that inserts rankings in bulk must call 
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import combinations, islice
 from typing import Any
@@ -79,27 +80,52 @@ def nearly_same(text: str, other: str) -> bool:
     return max(len(words), len(other_words)) > MAX_ORDERED_WORDS or matcher.ratio() >= MIN_SIMILARITY
 
 
+@dataclass(frozen=True)
+class ResponseGroup:
+    """Responses to one prompt that stand side by side."""
+
+    prompt_id: int
+    response_ids: Collection[int]
+    near_identical: bool = False
+
+    @property
+    def key(self) -> str:
+        """The key of their Comparison."""
+        return comparison_key(self.response_ids)
+
+
 def ensure_comparison(
     s: Session, *, project_id: int, prompt_id: int, response_ids: Collection[int], near_identical: bool = False
 ) -> Comparison:
     """Return the comparison of these responses, created if new; a near-identical one is saved and never offered."""
-    key = comparison_key(response_ids)
-    existing = s.scalar(select(Comparison).where(Comparison.project_id == project_id, Comparison.key == key))
-    if existing is not None:
-        return existing
-    offered = MIN_RESPONSES <= len(set(response_ids)) <= MAX_RESPONSES and not near_identical
-    comparison = Comparison(
-        project_id=project_id,
-        prompt_id=prompt_id,
-        key=key,
-        near_identical=near_identical,
-        state=ComparisonState.OPEN if offered else ComparisonState.NOT_OFFERED,
+    group = ResponseGroup(prompt_id, response_ids, near_identical)
+    return ensure_comparisons(s, project_id=project_id, groups=[group])[group.key]
+
+
+def ensure_comparisons(s: Session, *, project_id: int, groups: Sequence[ResponseGroup]) -> dict[str, Comparison]:
+    """The comparison of each group by its key, created where it is new."""
+    by_key = {group.key: group for group in groups}
+    of_keys = select(Comparison).where(Comparison.project_id == project_id, Comparison.key.in_(by_key))
+    comparisons = {comparison.key: comparison for comparison in s.scalars(of_keys)}
+    new = {key: group for key, group in by_key.items() if key not in comparisons}
+    for key, group in new.items():
+        offered = MIN_RESPONSES <= len(set(group.response_ids)) <= MAX_RESPONSES and not group.near_identical
+        comparisons[key] = Comparison(
+            project_id=project_id,
+            prompt_id=group.prompt_id,
+            key=key,
+            near_identical=group.near_identical,
+            state=ComparisonState.OPEN if offered else ComparisonState.NOT_OFFERED,
+        )
+        s.add(comparisons[key])
+    s.flush()
+    s.add_all(
+        ComparisonResponse(comparison_id=comparisons[key].id, response_id=response_id)
+        for key, group in new.items()
+        for response_id in sorted(group.response_ids)
     )
-    s.add(comparison)
     s.flush()
-    s.add_all(ComparisonResponse(comparison_id=comparison.id, response_id=i) for i in sorted(response_ids))
-    s.flush()
-    return comparison
+    return comparisons
 
 
 def has_at_most(count: int) -> ColumnElement[bool]:

@@ -21,6 +21,10 @@ class HeldOutChoice(StrEnum):
     """Those whose cell in a column says so (yes, true, 1, held out, test, eval)."""
 
 
+MOST_REPLIES = 20
+"""Reply columns of a file: each pair of them is compared."""
+
+
 @dataclass(frozen=True)
 class ColumnMapping:
     """What each column of a file means; columns not named here are kept as extra facts."""
@@ -101,6 +105,8 @@ def _mapping_problems(mapping: ColumnMapping, columns: Sequence[str]) -> Iterato
         if used.count(name) > 1:
             yield f"The column “{name}” has two meanings. Give it one."
     names = [" ".join(name.split()) for name in mapping.responses.values()]
+    if len(names) > MOST_REPLIES:
+        yield f"There are {len(names):,} reply columns; at most {MOST_REPLIES} can be read. Choose the ones to compare."
     if "" in names:
         yield "Every reply column needs the name of whoever wrote the replies. Type one."
     if len(set(names)) < len(names):

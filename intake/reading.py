@@ -5,14 +5,19 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from errors import BadFile
 
 FORMULA = re.compile(r"^\s*[=@]\s*\w|^\s*[+\-]\s*\w+\(")
 """What a spreadsheet would run: such a cell is kept as text here and escaped in every CSV that leaves."""
+
+MOST_COLUMNS, MOST_ROWS = 1_000, 100_000
+TOO_MANY_ROWS = f"{{}} has more than {MOST_ROWS:,} rows. Import it in parts."
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,13 @@ def read_table(content: bytes, *, file_name: str, max_cell: int) -> Table:
     else:
         raise BadFile(f"{file_name} is neither CSV nor JSONL. Save it as one of the two and give it that ending.")
     if not columns:
-        raise BadFile(f"No line of {file_name} can be used. Line {problems[0].row} {problems[0].message}")
+        first = f"Line {problems[0].row} {problems[0].message}" if problems else "None has a column with a name."
+        raise BadFile(f"No line of {file_name} can be used. {first}")
+    if len(columns) > MOST_COLUMNS:
+        raise BadFile(
+            f"{file_name} has {len(columns):,} columns; at most {MOST_COLUMNS:,} can be read. Leave out those that say "
+            "nothing of a prompt or its replies."
+        )
     kept = []
     for row in rows:
         own = list(_find_cell_problems(row, max_cell))
@@ -100,12 +111,14 @@ def _read_csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], lis
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        lines = [cells for cells in reader if any(cell.strip() for cell in cells)]
+        lines = list(islice((cells for cells in reader if any(cell.strip() for cell in cells)), MOST_ROWS + 2))
     except csv.Error as problem:
         raise BadFile(
             f"{file_name} breaks off near line {reader.line_num}: {problem}. Look for a double quote that is never "
             "closed; inside a quoted cell a double quote is written twice."
         ) from None
+    if len(lines) > MOST_ROWS + 1:
+        raise BadFile(TOO_MANY_ROWS.format(file_name))
     if not lines:
         raise BadFile(f"{file_name} has no header. Name every column in the first line.")
     columns = [cell.strip() for cell in lines[0]]
@@ -124,9 +137,9 @@ def _read_csv(text: str, file_name: str) -> tuple[list[str], list[TableRow], lis
 def _check_header(columns: list[str], file_name: str) -> None:
     if "" in columns:
         raise BadFile(f"{file_name}: column {columns.index('') + 1} has no name. Name every column in the first line.")
-    twice = {name for name in columns if columns.count(name) > 1}
-    if twice:
-        raise BadFile(f"{file_name}: two columns are named “{sorted(twice)[0]}”. Give every column its own name.")
+    name, count = Counter(columns).most_common(1)[0]
+    if count > 1:
+        raise BadFile(f"{file_name}: two columns are named “{name}”. Give every column its own name.")
 
 
 def _read_jsonl(text: str) -> tuple[list[str], list[TableRow], list[RowProblem]]:
@@ -136,6 +149,8 @@ def _read_jsonl(text: str) -> tuple[list[str], list[TableRow], list[RowProblem]]
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        if len(rows) + len(problems) >= MOST_ROWS:
+            raise BadFile(TOO_MANY_ROWS.format("This file"))
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as problem:  # a ValueError too: a number of thousands of digits

@@ -12,7 +12,7 @@ from generation.responders import list_responders
 from intake.mapping import ColumnMapping, HeldOutChoice, guess_mapping, person_name
 from intake.perturb import TYPO_RATE, Perturbation
 from intake.plan import ImportPlan, plan_import
-from intake.prompts import list_prompt_sets, save_import
+from intake.prompts import list_prompt_sets, run_import
 from intake.reading import RowProblem, Table, read_table
 from intake.synthetic import (
     MAX_SYNTHETIC_PROMPTS,
@@ -242,8 +242,15 @@ with errors_shown(stop=True):
 show_problems(plan.problems)
 show_plan(plan)
 if st.button("Import", type="primary", disabled=not plan.prompts, icon=":material/check:"):
-    with errors_shown(stop=True), st.spinner("Saving …"), session() as s:
-        done, _ = save_import(s, **me.ids, table=table, content=content, mapping=mapping)
+    with errors_shown(stop=True):
+        bar = st.progress(0.0, "Saving …")
+        done, _ = run_import(
+            **me.ids,
+            table=table,
+            content=content,
+            mapping=mapping,
+            on_progress=lambda saved, total: bar.progress(saved / total, f"Saving prompt {saved:,} of {total:,} …"),
+        )
     st.session_state["imported"] = (
         "Everything in this file was here already, so nothing was added."
         if done.nothing_new

@@ -1,6 +1,10 @@
 """Import: every kind of bad file gets its sentence, twice adds nothing, held-out stays held out."""
 
+import random
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,12 +12,14 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Role
+from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Reviewer, Role
 from db.people import add_member, link_authors, roles_of
+from db.session import reading, session
 from errors import BadFile, NotAllowed, Refused
-from intake.mapping import ColumnMapping, HeldOutChoice, guess_mapping, read_pick
+from intake.mapping import ColumnMapping, HeldOutChoice, check_mapping, guess_mapping, read_pick
+from intake.near_duplicates import cluster_labels
 from intake.plan import ImportPlan, plan_import
-from intake.prompts import ImportResult, save_import
+from intake.prompts import ImportResult, run_import, save_import
 from intake.reading import Table, read_table
 from tests.factories import a_human, a_project, a_reviewer
 
@@ -334,3 +340,100 @@ def test_nothing_is_saved_by_looking(s: Session, project: Project) -> None:
     )
     assert look().new == 1
     assert count(s, Prompt) == 0
+
+
+# --------------------------------------------------------------------------------------------- large and hostile files
+
+
+def rows_of(count: int, text: str = "Where is parcel {n}? {words}") -> bytes:
+    chance = random.Random(count)
+    words = "moon river stone glass paper honey cloud tiger apple storm".split()
+    lines = ["email,Ann,Bo"]
+    for n in range(count):
+        mail = text.format(n=n, words=" ".join(chance.choices(words, k=12)))
+        lines.append(f"{mail},It is on its way {n}.,We will look {n}.")
+    return "\n".join(lines).encode()
+
+
+MAPPED = ColumnMapping("email", responses={"Ann": "Ann", "Bo": "Bo"})
+
+
+def test_an_import_in_parts_saves_what_one_in_a_piece_does_and_holds_no_lock_between_them(database: Path) -> None:
+    content = rows_of(250)
+    table = read_table(content, file_name="a.csv")
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project).id
+    ranked: list[int] = []
+
+    def others_write(saved: int, total: int) -> None:
+        with session() as s:
+            s.add(Reviewer(name=f"Somebody {saved}"))
+        ranked.append(saved)
+
+    done, _ = run_import(
+        by=by, project_id=project.id, table=table, content=content, mapping=MAPPED, on_progress=others_write
+    )
+    assert ranked == [100, 200, 250]
+    assert (done.prompts, done.responses) == (250, 500)
+    with reading() as s:
+        assert s.scalar(select(func.count()).select_from(Comparison)) == 250
+    again, _ = run_import(by=by, project_id=project.id, table=table, content=content, mapping=MAPPED)
+    assert again.nothing_new
+
+
+def test_two_imports_at_once_never_part_near_duplicates(database: Path) -> None:
+    first, second = rows_of(150), rows_of(150, "Where is parcel {n}? {words}!")
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project).id
+    held_out = replace(MAPPED, held_out=HeldOutChoice.ALL)
+
+    def import_the_other(saved: int, total: int) -> None:
+        if saved == 100:
+            table = read_table(second, file_name="b.csv")
+            run_import(by=by, project_id=project.id, table=table, content=second, mapping=held_out)
+
+    table = read_table(first, file_name="a.csv")
+    run_import(by=by, project_id=project.id, table=table, content=first, mapping=MAPPED, on_progress=import_the_other)
+    with reading() as s:
+        sides: dict[str, set[bool]] = {}
+        for prompt in s.scalars(select(Prompt)):
+            sides.setdefault(prompt.text.removesuffix("!"), set()).add(prompt.held_out)
+    assert len(sides) == 150
+    assert all(len(both) == 1 for both in sides.values())
+
+
+def test_planning_thousands_of_nearly_the_same_prompts_takes_seconds_and_little_memory() -> None:
+    texts = [
+        f"Dear team, my order number {n} has not come yet. Please tell me where it is. Thank you." for n in range(5000)
+    ]
+    tracemalloc.start()
+    began = time.process_time()
+    labels = cluster_labels(texts)
+    seconds, (_, most) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(labels)) == 1
+    assert seconds < 60
+    assert most < 200_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "sentence"),
+    [
+        (b"{}", "a.jsonl", "None has a column with a name"),
+        (",".join(f"c{n}" for n in range(60_000)).encode() + b"\n1", "a.csv", "60,000 columns"),
+        (b"x\n" + b"a\n" * 200_000, "a.csv", "more than 100,000 rows"),
+        (b'{"x": 1}\n' * 200_000, "a.jsonl", "more than 100,000 rows"),
+    ],
+    ids=["no columns", "columns", "rows", "rows of JSON"],
+)
+def test_a_file_of_a_size_that_nobody_needs_is_refused(content: bytes, name: str, sentence: str) -> None:
+    with pytest.raises(BadFile, match=sentence):
+        read_table(content, file_name=name)
+
+
+def test_more_reply_columns_than_anybody_compares_are_refused() -> None:
+    columns = [f"reply {n}" for n in range(3000)]
+    with pytest.raises(BadFile, match="3,000 reply columns"):
+        check_mapping(ColumnMapping("email", responses={name: name for name in columns}), ["email", *columns])
