@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from db.models import Prompt, Responder, ResponderKind, Response
 from intake.mapping import ColumnMapping, HeldOutChoice, check_mapping, read_pick, says_held_out
-from intake.near_duplicates import cluster_labels
 from intake.reading import RowProblem, Table, TableRow
 from llm.template import TURN_MARK
 from stats.verdicts import Verdict
@@ -156,6 +155,8 @@ def _choose_sides(
     prompts: Sequence[Prompt], existing: Sequence[Prompt], mapping: ColumnMapping, wishes: Sequence[bool]
 ) -> list[RowProblem]:
     """Set for each prompt its cluster and whether it is held out; near-duplicates always on one side."""
+    from intake.near_duplicates import cluster_labels  # with scipy, which only imports need
+
     notes: list[RowProblem] = []
     old = len(existing)
     known = {prompt.content_hash: prompt for prompt in existing}

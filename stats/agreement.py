@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import pandas as pd
-
 RESAMPLES = 1000
 """Bootstrap resamples for alpha's interval."""
 
@@ -60,7 +58,8 @@ def agreement(opinions: Sequence[Opinion]) -> Agreement:
     raw = sum(first == second for first, second in pairs) / len(pairs) if pairs else None
     alpha = low = high = None
     if len({answer for pair in pairs for answer in pair}) > 1:
-        # imported here, since it takes two seconds
+        # imported here, since both take seconds, and memory that nobody needs who only ranks
+        import pandas as pd
         from evalica import alpha_bootstrap
 
         table = pd.DataFrame.from_dict(by_comparison, orient="columns").sort_index(axis=0).sort_index(axis=1)

@@ -173,6 +173,15 @@ def test_the_app_and_every_page_load_nothing_heavy() -> None:
     assert said.stdout.strip().splitlines()[-1] == "[]"
 
 
+def test_pages_on_which_people_only_rank_and_judge_load_neither_pandas_nor_scipy() -> None:
+    pages = {f"pages.{name}" for name in ("compare_responses", "correct_replies", "judge_blind")}
+    wanted = sorted({target for module, target in arrows() if module in pages})
+    code = f"import sys, importlib; [importlib.import_module(m) for m in {wanted!r}]; "
+    code += "print(sorted({'pandas', 'scipy'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip().splitlines()[-1] == "[]"
+
+
 def all_asked_for(names: Iterable[str]) -> set[str]:
     """These installed packages and all that they ask for."""
     waiting, known = list(names), set[str]()

@@ -8,15 +8,17 @@ Streamlit insists on Markdown (labels, messages) every mark that means something
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
-import pandas as pd
 import streamlit as st
 from sqlalchemy.orm import Session
 
 from db.session import session
 from errors import PickwellError
 from texts.escape import escape_html, show_hidden
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 P = ParamSpec("P")
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -102,7 +104,7 @@ def act(action: Callable[Concatenate[Session, P], object], *args: P.args, **kwar
     attempt(action, *args, **kwargs)
 
 
-def csv_bytes(table: pd.DataFrame) -> bytes:
+def csv_bytes(table: "pd.DataFrame") -> bytes:
     """The table as CSV for spreadsheets: UTF-8 with a mark, and no cell that would run as a formula."""
 
     def safe(cell: object) -> object:
