@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from textwrap import shorten
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from openai import AsyncOpenAI
 from sqlalchemy import insert, select
@@ -78,6 +78,9 @@ Endpoints: TypeAlias = Mapping[Weights | None, Endpoint]
 @dataclass
 class AnsweringJob:
     """The state of one run's work in this process."""
+
+    keeps_wordless: ClassVar[bool] = False
+    """Whether an answer without words is one all the same, as a judge's that names no verdict."""
 
     progress: Progress
     answerers: Mapping[int, Answerer]
@@ -207,7 +210,7 @@ class AnsweringJob:
             try:
                 for future in asyncio.as_completed(tasks):
                     gap, answer = await future
-                    if answer is not None and answer.samples:
+                    if answer is not None and (answer.samples or self.keeps_wordless):
                         batch.append((gap, answer))
                     if batch and (len(batch) >= BATCH or time.monotonic() - saved_at > PATIENCE):
                         save()
@@ -245,7 +248,7 @@ class AnsweringJob:
         request, answer = self.answerers[gap.responder_id].request, None
         try:
             answer = await request_samples(client, endpoint, request, gap, seed=self.seed)
-            if not answer.wordless:
+            if not answer.wordless or self.keeps_wordless:
                 return answer
             # an engine here says the same again, as its seed is the same
             self._failures[_key(gap)] = TRIES if endpoint.started_here else self._failures[_key(gap)] + 1

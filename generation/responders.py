@@ -225,7 +225,7 @@ def check_remote(remote: RemoteModel) -> RemoteModel:
             f"Here goes the name of an environment variable, and it begins with {KEY_PREFIX}, so that no other secret "
             f"of this machine can be sent out. For example {KEY_PREFIX}OPENAI. The key itself is never stored."
         )
-    if variable and parts.scheme == "http" and not _is_local(parts.hostname):
+    if variable and parts.scheme == "http" and not _is_local(parts.hostname or ""):
         raise Refused("With http:// the key would travel in clear text. Use the endpoint's https:// address.")
     for price in (remote.price_in, remote.price_out):
         if price is not None and not 0 <= price <= MAX_PRICE:
@@ -236,7 +236,8 @@ def check_remote(remote: RemoteModel) -> RemoteModel:
 def _is_clear(host: str) -> bool:
     """Whether a host is one name or address that means the same to everybody, and none of a cloud's own services."""
     try:
-        return not ip_address(host).is_link_local
+        address = ip_address(host)
+        return not (getattr(address, "ipv4_mapped", None) or address).is_link_local
     except ValueError:
         return bool(host) and not re.fullmatch(r"(0x[0-9a-f]*|[0-9]*)\.?", host.rsplit(".", 1)[-1])
 

@@ -86,12 +86,13 @@ def run_import(
     place = 0
     while place < len(plan.prompts):
         with session() as s:
-            if newest == _newest_prompt(s, project_id):
+            if plan_holds := newest == _newest_prompt(s, project_id):
                 saving.save(s, plan.prompts[place : place + AT_ONCE])
                 newest = _newest_prompt(s, project_id)
-                place += AT_ONCE
-                on_progress(min(place, len(plan.prompts)), len(plan.prompts))
-                continue
+        if plan_holds:
+            place = min(place + AT_ONCE, len(plan.prompts))
+            on_progress(place, len(plan.prompts))
+            continue
         with reading() as s:
             plan, place = plan_import(s, project_id=project_id, table=table, mapping=mapping), 0
             newest = _newest_prompt(s, project_id)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypedDict
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -70,8 +71,16 @@ def _codings(key: str) -> re.Pattern[str]:
     )
 
 
-def connection_options(url: str) -> dict[str, bool]:
-    """Of HTTP clients: no proxy for what runs on this machine, no redirect: prompts go where they were meant to."""
+class ConnectionOptions(TypedDict):
+    """Of HTTP clients."""
+
+    trust_env: bool
+    """Whether the environment's proxies count."""
+    follow_redirects: bool
+
+
+def connection_options(url: str) -> ConnectionOptions:
+    """No proxy for what runs on this machine, and no redirect: prompts go where they were meant to."""
     return {"trust_env": not is_loopback(urlsplit(url).hostname), "follow_redirects": False}
 
 

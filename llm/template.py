@@ -30,12 +30,11 @@ def split_reasoning(answer: str) -> tuple[str | None, str]:
     The chat template may have begun the thinking, so the first mark may be missing; without the last one, the reply was
     cut before it began.
     """
-    thought, ended, reply = answer.rpartition(THOUGHT)
-    if not ended:
-        reply, begun, thought = answer.partition(THINK)
-        if not begun:
-            return None, answer
-    return thought.replace(THINK, "").strip() or None, reply.strip()
+    thought, ended, rest = answer.rpartition(THOUGHT)
+    reply, begun, more = rest.partition(THINK)
+    if not ended and not begun:
+        return None, answer
+    return f"{thought}\n{more}".replace(THINK, "").strip() or None, reply.strip()
 
 
 class Message(TypedDict):

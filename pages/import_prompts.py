@@ -244,13 +244,11 @@ show_plan(plan)
 if st.button("Import", type="primary", disabled=not plan.prompts, icon=":material/check:"):
     with errors_shown(stop=True):
         bar = st.progress(0.0, "Saving …")
-        done, _ = run_import(
-            **me.ids,
-            table=table,
-            content=content,
-            mapping=mapping,
-            on_progress=lambda saved, total: bar.progress(saved / total, f"Saving prompt {saved:,} of {total:,} …"),
-        )
+
+        def show_progress(saved: int, total: int) -> None:
+            bar.progress(saved / total, f"Saving prompt {saved:,} of {total:,} …")
+
+        done, _ = run_import(**me.ids, table=table, content=content, mapping=mapping, on_progress=show_progress)
     st.session_state["imported"] = (
         "Everything in this file was here already, so nothing was added."
         if done.nothing_new

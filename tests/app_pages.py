@@ -54,7 +54,7 @@ def said(page: AppTest) -> str:
     """All words on the page, boxes to fill in apart, without the marks that keep them from being Markdown."""
     texts = [*page.markdown, *page.caption, *page.subheader, *page.code]
     boxes = [*page.success, *page.info, *page.warning, *page.error]
-    return "\n".join([html(page), *(one.value for one in [*texts, *boxes])]).replace("\\", "")
+    return "\n".join([html(page), *(one.value for one in [*texts, *boxes])]).replace("\\", "").replace("\u2060", "")
 
 
 def sent(page: AppTest) -> str:

@@ -141,7 +141,7 @@ def test_the_page_find_tells_of_a_model_by_its_name_and_in_words(database: Path)
     (table,) = [one.proto.body for one in page.get("html") if f"<td>model {name}</td>" in one.proto.body]
     assert "<td>retired: –</td>" in table
     assert table.index(f"<td>model {name}</td>") < table.index("<td>project "), "the newest comes first"
-    assert re.search(r"<td>retired: \d\d \w{3} 20\d\d \d\d:\d\d</td>", table)
+    assert re.search(r"<td>retired: \d\d \w{3} 20\d\d \d\d:\d\d UTC</td>", table)
 
 
 @pytest.mark.parametrize(

@@ -360,7 +360,7 @@ MAPPED = ColumnMapping("email", responses={"Ann": "Ann", "Bo": "Bo"})
 
 def test_an_import_in_parts_saves_what_one_in_a_piece_does_and_holds_no_lock_between_them(database: Path) -> None:
     content = rows_of(250)
-    table = read_table(content, file_name="a.csv")
+    table = read_table(content, file_name="a.csv", max_cell=LIMIT)
     with session() as s:
         project = a_project(s)
         by = a_reviewer(s, project).id
@@ -391,10 +391,10 @@ def test_two_imports_at_once_never_part_near_duplicates(database: Path) -> None:
 
     def import_the_other(saved: int, total: int) -> None:
         if saved == 100:
-            table = read_table(second, file_name="b.csv")
+            table = read_table(second, file_name="b.csv", max_cell=LIMIT)
             run_import(by=by, project_id=project.id, table=table, content=second, mapping=held_out)
 
-    table = read_table(first, file_name="a.csv")
+    table = read_table(first, file_name="a.csv", max_cell=LIMIT)
     run_import(by=by, project_id=project.id, table=table, content=first, mapping=MAPPED, on_progress=import_the_other)
     with reading() as s:
         sides: dict[str, set[bool]] = {}
@@ -426,7 +426,7 @@ def test_planning_thousands_of_nearly_the_same_prompts_takes_little_memory() -> 
 )
 def test_a_file_of_a_size_that_nobody_needs_is_refused(content: bytes, name: str, sentence: str) -> None:
     with pytest.raises(BadFile, match=sentence):
-        read_table(content, file_name=name)
+        read_table(content, file_name=name, max_cell=LIMIT)
 
 
 def test_more_reply_columns_than_anybody_compares_are_refused() -> None:

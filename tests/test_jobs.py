@@ -5,7 +5,6 @@ import os
 import platform
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,12 +19,11 @@ from pathlib import Path
 import psutil
 import pytest
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from db.models import ExportForm, ExportRun, GenerationRun, Part, Project, Role, Run, RunStatus, Scope, Worker, now
 from db.session import reading, session
-from errors import DatabaseProblem, NotAllowed, NotFound, Refused
+from errors import DatabaseProblem, DatabaseUnavailable, NotAllowed, NotFound, Refused
 from jobs import child
 from jobs import supervise as supervising
 from jobs.attempts import LOST_LIMIT, begin, claim, explain_exit, hand_back, settle_run
@@ -357,7 +355,7 @@ def test_what_became_of_a_run_is_written_once_the_database_takes_it(
 
     def full_at_first(progress: Progress, error: str) -> None:
         if next(refusals, None) is not None:
-            raise OperationalError("UPDATE", {}, sqlite3.OperationalError("database or disk is full"))
+            raise DatabaseUnavailable("The disk is full.")
         settle_run(progress, error)
 
     monkeypatch.setattr(supervising, "settle_run", full_at_first)

@@ -586,7 +586,7 @@ def test_a_refusal_is_an_answer_that_names_no_verdict(there: FakeEndpoint) -> No
     with session() as s:
         run_id = asked(s, Contest(s, prompts=2), remote(there))
     carried(run_id)
-    assert {(row.verdict, row.reply) for row in verdicts_of(run_id)} == {(None, "")}
+    assert {(row.verdict, row.reply) for row in verdicts_of(run_id)} == {(None, "the model refused")}
 
 
 @pytest.mark.both_databases

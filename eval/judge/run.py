@@ -186,6 +186,8 @@ def _refuse_again(s: Session, *, judge: Responder, evaluation_id: int) -> None:
 class JudgingJob(AnsweringJob):
     """An `AnsweringJob` whose gaps are questions to a judge and whose answers are verdicts."""
 
+    keeps_wordless = True
+
     questions: Mapping[Key, MissingSamples] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     """Why a question has no answer, by its number."""
@@ -243,9 +245,10 @@ class JudgingJob(AnsweringJob):
         by_number = {gap.prompt_id: key for key, gap in self.questions.items()}
         rows = []
         for gap, answer in batch:
-            (sample,) = answer.samples
-            verdict = parse_verdict(sample.text, cut=sample.finish_reason == "length")
-            rows.append((by_number[gap.prompt_id], verdict, sample.text))
+            verdict, words = None, " ".join(answer.wordless)
+            for sample in answer.samples:
+                verdict, words = parse_verdict(sample.text, cut=sample.finish_reason == "length"), sample.text
+            rows.append((by_number[gap.prompt_id], verdict, words))
         self._save_verdicts(rows)
         self._open -= len(rows)
         self.answered += len(rows)
