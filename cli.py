@@ -9,6 +9,7 @@ from commands import evaluations, models, projects, running
 from commands.shell import console
 from db.schema import migrate
 from errors import PickwellError
+from files import keep_private
 from settings import settings
 
 WITHOUT_DATABASE = {"winrate"}
@@ -31,6 +32,7 @@ for subject in (running, projects, models, evaluations):
 
 def main() -> None:
     """Run a command; errors for people are one sentence."""
+    keep_private()
     try:
         app()
     except PickwellError as problem:

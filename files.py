@@ -14,6 +14,11 @@ MANIFEST = "manifest.json"
 """Written last into every folder made here; its presence means complete."""
 
 
+def keep_private() -> None:
+    """Whatever this process and its children write from now on is this user's alone."""
+    os.umask(0o077)
+
+
 def file_sha256(file: Path) -> str:
     """Hash of a file's bytes."""
     with file.open("rb") as stream:

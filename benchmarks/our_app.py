@@ -280,7 +280,7 @@ def count_rankings() -> int:
 @contextmanager
 def serve_app(home: Path, large: LargeProject) -> Iterator[OurApp]:
     """The app as `make run` starts it, on the database in `home`, without the worker."""
-    run = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.address", "127.0.0.1", "--server.port"]
+    run = [sys.executable, "-m", "streamlit", "run", "ui/server.py", "--server.address", "127.0.0.1", "--server.port"]
     log, environment = home / "app.log", {"PICKWELL_HOME": str(home)}
     with serving(lambda port: [*run, str(port)], health="/_stcore/health", log=log, environment=environment) as server:
         yield OurApp(server, large)

@@ -92,7 +92,7 @@ def run() -> None:
     # without the full set a worker could only take up what it must fail at; the pages say that none is there
     able = find_spec("transformers") or _answered_without_model() or settings().ray_address
     with ensure_worker() if able else nullcontext():
-        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "ui" / "server.py")]
         command += ["--server.address", host, "--server.port", str(settings().port)]
         app = subprocess.Popen(tied(command, by=signal.SIGTERM), cwd=ROOT)
         try:

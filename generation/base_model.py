@@ -124,7 +124,6 @@ def _make_layout_folder(location: str, *, name: str, layout: ChatLayout) -> str:
                 (scratch / file.name).symlink_to(file)
         (scratch / "chat_template.jinja").write_text(LAYOUTS[layout.value], encoding="utf-8")
         write_json(scratch / MANIFEST, {"model": location, "layout": layout.value})
-        scratch.chmod(0o755)
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -19,6 +19,7 @@ from sqlalchemy import delete
 from db.models import Worker
 from db.session import reading, session
 from errors import DatabaseUnavailable, PickwellError
+from files import keep_private
 from jobs.child import child_command
 from jobs.database import check_database
 from jobs.launcher import Command
@@ -34,6 +35,7 @@ log = logging.getLogger("jobs.worker")
 
 def main(command: Command = child_command, pace: Pace = Pace()) -> int:
     """Work until SIGTERM, SIGINT or SIGHUP; gives the exit status: 2 when another worker has this home."""
+    keep_private()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -1,6 +1,7 @@
 """The shell does what the pages do, and answers a mistake with one sentence."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,6 +166,14 @@ def test_names_with_square_brackets_are_shown_as_they_are_by_the_command_that_pe
     command = [sys.executable, "cli.py", "status"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "[/b] [red]Parcels" in done.stdout
+
+
+def test_what_a_command_writes_is_its_users_alone(tmp_path: Path) -> None:
+    environment = os.environ | {"PICKWELL_HOME": str(tmp_path / "new"), "PICKWELL_ENGINE": "echo"}
+    subprocess.run([sys.executable, "cli.py", "setup", "--no-sample"], cwd=ROOT, env=environment, check=True)
+    written = [tmp_path / "new", *(tmp_path / "new").rglob("*")]
+    assert len(written) > 1
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
 
 
 def test_a_run_that_a_killed_shell_left_behind_is_gone_on_with(shell: Callable[..., str], database: Path) -> None:

@@ -119,7 +119,6 @@ def write_folder(
         if thumbs and any(thumbs.values()):
             manifest["thumb_counts"] = {split.value: len(thumbs[split]) for split in THUMBS}
         write_json(scratch / MANIFEST, manifest)
-        scratch.chmod(0o755)
         scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
