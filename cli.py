@@ -12,8 +12,8 @@ from errors import PickwellError
 from files import keep_private
 from settings import settings
 
-WITHOUT_DATABASE = {"winrate"}
-"""Commands that read and write files only."""
+WITHOUT_DATABASE = {"winrate", "restore"}
+"""Commands that want no database, or put one in place."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

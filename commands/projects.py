@@ -7,11 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.table import Table
+from sqlalchemy import make_url
 
 from commands.shell import PersonOption, ProjectOption, acting_person, console, read_text
+from db.backup import check_pages, database_file, newest_backup, restore_backup, save_backup
 from db.lookup import find_project
 from db.models import Role
 from db.people import add_member, create_project, ensure_reviewer, has_manager
+from db.schema import migrate
 from db.session import reading, session
 from errors import NotFound
 from generation.responders import list_responders
@@ -53,6 +56,25 @@ def new_project(
         create_project(s, name=name, task=task, instructions=instructions, guideline=text, by=me.id)
 
 
+@app.command("backup")
+def backup_database(file: Annotated[Path, typer.Argument(help="The copy; nothing is overwritten.")]) -> None:
+    """Copy the whole database while people work; models, snapshots and exports are files beside it."""
+    save_backup(file)
+    console.print(f"The whole database is in {file}.", markup=False)
+
+
+@app.command("restore")
+def restore_database(file: Annotated[Path, typer.Argument(help="A copy that `backup` wrote.")]) -> None:
+    """Put a copy in the database's place, and keep what was there; no worker may be running."""
+    from jobs.life import hold_home
+
+    with hold_home():
+        kept = restore_backup(file)
+    migrate()
+    before = f" What was there is in {kept}." if kept else ""
+    console.print(f"The database is that of {file} now.{before}", markup=False)
+
+
 @app.command("status")
 def show_status(project: ProjectOption = "") -> None:
     """How far a project is, and who answers in it."""
@@ -71,6 +93,11 @@ def show_status(project: ProjectOption = "") -> None:
     if now.synthetic or now.routed:
         console.print(f"Beside them {now.synthetic} synthetic prompts. Routed to people: {now.routed} prompts.")
     console.print(f"Next: {now.next_step}", markup=False)
+    if make_url(settings().url).get_backend_name() == "sqlite":
+        check_pages(database_file())
+        backup = newest_backup()
+        newest = f"{backup.file}, of {backup.made_at:%Y-%m-%d %H:%M} UTC" if backup else "none yet"
+        console.print(f"The database's file is whole. Newest backup: {newest}.", markup=False)
 
 
 @app.command("import")

@@ -2,11 +2,13 @@
 
 import streamlit as st
 
+from db.backup import newest_backup
 from db.models import Project
 from db.session import reading
 from texts.escape import escape_html
 from ui.frame import page
 from ui.project_progress import project_progress
+from ui.safe import plain
 
 me = page("Overview")
 with reading() as s:
@@ -38,6 +40,8 @@ if now.routed:
         f"Routed to people: {now.routed:,} prompts, which no model answers or learns from. A person has replied to "
         f"{now.routed_answered:,} of them."
     )
+if (backup := newest_backup()) is not None:
+    st.caption(plain(f"Newest backup: {backup.file}, of {backup.made_at:%d %b %Y %H:%M} UTC."))
 with st.expander("How the loop works", icon=":material/help:"):
     st.markdown(
         "1. **Import** prompts, with people's replies if you have them. Some are held out: nobody trains on those.\n"
