@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,7 @@ BLOCK = 32
 """Tokens in a block of keys and values on CPUs; vLLM's own 128 would share less of the instructions."""
 FEW_CORES = 4
 """Up to this many cores vLLM gets all; by itself it leaves one free. Measured on two: 233 tokens/s against 96."""
+ERROR_LINE = re.compile(r"^.*\b\w*(?:Error|Exception): .*$", re.MULTILINE)
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -155,8 +157,12 @@ def served_names(models: Sequence[Weights]) -> list[str]:
 
 
 def tail(log: Path, characters: int = 1500) -> str:
-    """The end of a log."""
-    return log.read_text(errors="replace")[-characters:].strip() if log.exists() else "(empty)"
+    """The end of a log; before it the last line that names an error, where that is further up."""
+    text = log.read_text(errors="replace").strip() if log.exists() else ""
+    end, errors = text[-characters:].strip(), ERROR_LINE.findall(text)
+    if errors and errors[-1] not in end:
+        end = f"{errors[-1].strip()}\n…\n{end}"
+    return end or "(empty)"
 
 
 def can_load_adapters() -> bool:

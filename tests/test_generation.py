@@ -29,7 +29,7 @@ from jobs.progress import Progress, RunLost, unmanaged_progress
 from llm import default_model, engine
 from llm.client import EndpointLost, count_consecutive, sample_seed
 from llm.endpoints import Endpoint
-from llm.engine import Weights
+from llm.engine import Weights, tail
 from llm.folder import check_model_folder, read_template, weights_sha256
 from llm.template import PromptFormat
 from settings import ROOT, settings
@@ -614,3 +614,12 @@ def test_a_model_that_the_engine_cannot_load_stops_the_run_before_it_is_queued(
     settings_module.settings.cache_clear()
     with pytest.raises(BrokenModel, match="There is no model folder /nowhere/at/all"):
         story.start()
+
+
+def test_the_end_of_a_log_begins_with_the_last_error_that_it_names(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    assert tail(log) == "(empty)"
+    log.write_text("Loading\nRuntimeError: head size 16 is not supported\n" + "shutting down\n" * 300)
+    assert tail(log).startswith("RuntimeError: head size 16 is not supported\n…\n")
+    log.write_text("Loading\nRuntimeError: near the end\n")
+    assert tail(log) == "Loading\nRuntimeError: near the end"
