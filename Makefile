@@ -60,7 +60,7 @@ demo: setup
 	@$(BIN)/python cli.py demo --json var/demo.json
 
 test: test-fast
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow -n 4 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/dev
 	@$(BIN)/python -m pytest -m "not slow" -n 3

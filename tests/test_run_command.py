@@ -32,6 +32,12 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(probe.getsockname()[1])
 
 
+def heed_signals() -> None:
+    """As a shell starts what a person types: nothing is ignored, as it is under nohup or in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Service:
     """``pickwell run`` with the echo engine."""
 
@@ -45,6 +51,7 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=heed_signals,
         )
 
     def answers(self) -> bool:
