@@ -191,7 +191,9 @@ def test_a_training_whose_worker_is_killed_is_ended_and_goes_on_from_its_checkpo
     assert (run.status, run.attempt, run.error) == (RunStatus.SUCCEEDED, 2, None), log_tail("training", run_id)
     assert not child.is_running()
     until(lambda: jobs_of(named, run)[-1] == "SUCCEEDED")
-    assert jobs_of(named, run) == ["STOPPED", "SUCCEEDED"]
+    first, second = jobs_of(named, run)
+    assert first in ("STOPPED", "SUCCEEDED"), "asked to stop, it may be the first to end, and with a checkpoint"
+    assert second == "SUCCEEDED"
     with reading() as s:
         assert s.get_one(TrainingRun, run_id).model_version is not None
         train = TrainingStep.split == Split.TRAIN.value
