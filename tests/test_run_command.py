@@ -26,6 +26,14 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process still does anything; an orphan that ended may wait for long until somebody takes note."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
@@ -93,7 +101,7 @@ def test_whatever_ends_it_ends_app_and_worker_too(start: Callable[..., Service],
     assert len(below) >= 2
     service.process.send_signal(number)
     service.process.wait(timeout=40)
-    until(lambda: not any(process.is_running() for process in below), 40)
+    until(lambda: not any(map(lives, below)), 40)
     assert not service.answers()
 
 
