@@ -35,28 +35,42 @@ def save_backup(target: Path) -> Backup:
     """Write a whole copy, which nobody who works has to wait for. Raises `Refused` where the file is there already."""
     if target.exists():
         raise Refused(f"{target} is there already, and a backup overwrites nothing. Choose another name.")
-    with _opened(database_file()) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy, pages=1000, sleep=0.01)
-    check_pages(target)
+    _copy(database_file(), target)
     backup = Backup(str(target.resolve()), now())
     write_json(_note(), {"file": backup.file, "made_at": backup.made_at.isoformat()})
     return backup
 
 
 def restore_backup(backup: Path) -> Path | None:
-    """Put a copy in the database's place; gives where the database that was there is kept. Nothing may be running.
+    """Put a copy in the database's place; gives where the database that was there, in whatever state, is kept.
 
     Raises `DatabaseProblem` for a file that is damaged or no database of ours.
     """
-    check_pages(backup)
     target, kept = database_file(), None
+    scratch = target.with_name(f".restoring-{target.name}")
+    scratch.unlink(missing_ok=True)
+    _copy(backup, scratch)
     if target.exists():
         kept = target.with_name(f"{target.stem}-before-restore-{now():%Y%m%d-%H%M%S-%f}{target.suffix}")
-        with _opened(target) as old, closing(sqlite3.connect(kept)) as copy:
-            old.backup(copy)
-    with _opened(backup) as source, closing(sqlite3.connect(target)) as database:
-        source.backup(database)
+        for ending in ("-wal", "-shm", ""):  # what was written last is beside the file
+            file = Path(f"{target}{ending}")
+            if file.exists():
+                file.rename(f"{kept}{ending}")
+    scratch.rename(target)
     return kept
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a whole database as it is at one moment. Raises `DatabaseProblem`, and leaves nothing then."""
+    check_pages(source)
+    try:
+        with _opened(source) as database:
+            database.execute("VACUUM INTO ?", (str(target),))
+    except sqlite3.Error as problem:
+        target.unlink(missing_ok=True)
+        raise DatabaseProblem(
+            f"The copy {target} could not be written ({problem}). Is there room, and may you write there?"
+        ) from None
 
 
 def check_pages(file: Path) -> None:

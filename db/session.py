@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -145,7 +145,7 @@ def refusals_explained() -> Iterator[None]:
     try:
         yield
     except DatabaseError as problem:
-        sentence = _explain_refusal(problem)
+        sentence = None if isinstance(problem, IntegrityError | DataError) else _explain_refusal(problem)
         if sentence is None:
             raise
         log.warning("The database refuses: %s", problem.orig)
@@ -158,6 +158,8 @@ def _explain_refusal(problem: DatabaseError) -> str | None:
     for pattern, sentence in REFUSALS:
         if re.search(pattern, words):
             return sentence.format(home=settings().home.resolve())
-    if problem.connection_invalidated or isinstance(problem, OperationalError):
+    if problem.connection_invalidated or (
+        isinstance(problem, OperationalError) and not isinstance(problem.orig, sqlite3.Error)
+    ):
         return f"The database cannot be reached ({words.strip()}), so nothing was saved. Start it, then try again."
     return None

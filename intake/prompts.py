@@ -17,7 +17,7 @@ from db.history import act_as
 from db.models import Comparison, Placement, Prompt, PromptSet, Ranking, Responder, ResponderKind, Response, Role, now
 from db.people import ensure_reviewer, ensure_role, link_authors, require_role, roles_of
 from db.session import reading, session
-from errors import Refused
+from errors import DatabaseUnavailable, Refused
 from intake.mapping import ColumnMapping
 from intake.plan import ImportPlan, PlannedPrompt, plan_import
 from intake.reading import Table
@@ -59,9 +59,9 @@ def save_import(
     Raises `NotAllowed`, `BadFile`, or `Refused` when there is no row to import.
     """
     plan = plan_import(s, project_id=project_id, table=table, mapping=mapping)
-    saving = _begin(s, plan, by=by, project_id=project_id, table=table, content=content, mapping=mapping)
-    saving.save(s, plan.prompts)
-    return saving.finish(s, plan), plan
+    writer = _start_import(s, plan, by=by, project_id=project_id, table=table, content=content, mapping=mapping)
+    writer.save(s, plan.prompts)
+    return writer.finish(s, plan), plan
 
 
 def run_import(
@@ -82,13 +82,19 @@ def run_import(
         plan = first_plan = plan_import(s, project_id=project_id, table=table, mapping=mapping)
         newest = _newest_prompt(s, project_id)
     with session() as s:
-        saving = _begin(s, plan, by=by, project_id=project_id, table=table, content=content, mapping=mapping)
+        writer = _start_import(s, plan, by=by, project_id=project_id, table=table, content=content, mapping=mapping)
     place = 0
     while place < len(plan.prompts):
-        with session() as s:
-            if plan_holds := newest == _newest_prompt(s, project_id):
-                saving.save(s, plan.prompts[place : place + AT_ONCE])
-                newest = _newest_prompt(s, project_id)
+        try:
+            with session() as s:
+                if plan_holds := newest == _newest_prompt(s, project_id):
+                    writer.save(s, plan.prompts[place : place + AT_ONCE])
+                    newest = _newest_prompt(s, project_id)
+        except DatabaseUnavailable as problem:
+            raise DatabaseUnavailable(
+                f"{place:,} of {len(plan.prompts):,} prompts were saved; import the file again, and only the others "
+                f"are added. What came between: {problem}"
+            ) from problem
         if plan_holds:
             place = min(place + AT_ONCE, len(plan.prompts))
             on_progress(place, len(plan.prompts))
@@ -97,16 +103,16 @@ def run_import(
             plan, place = plan_import(s, project_id=project_id, table=table, mapping=mapping), 0
             newest = _newest_prompt(s, project_id)
     with session() as s:
-        return saving.finish(s, plan), first_plan
+        return writer.finish(s, plan), first_plan
 
 
 def _newest_prompt(s: Session, project_id: int) -> int | None:
     return s.scalar(select(func.max(Prompt.id)).where(Prompt.project_id == project_id))
 
 
-def _begin(
+def _start_import(
     s: Session, plan: ImportPlan, *, by: int, project_id: int, table: Table, content: bytes, mapping: ColumnMapping
-) -> "_Saving":
+) -> "_ImportWriter":
     require_role(s, by=by, project_id=project_id, roles=(Role.MANAGER,))
     if not plan.prompts:
         raise Refused("No row of this file can be imported. Mend the problems listed and choose the file again.")
@@ -127,11 +133,11 @@ def _begin(
     picker_id = None
     if any(planned.pick for planned in plan.prompts):
         picker_id = _ensure_picker(s, project_id=project_id, mapping=mapping)
-    return _Saving(by, project_id, prompt_set.id, responder_ids, picker_id)
+    return _ImportWriter(by, project_id, prompt_set.id, responder_ids, picker_id)
 
 
 @dataclass
-class _Saving:
+class _ImportWriter:
     """An import that is being saved, and what it has saved so far."""
 
     by: int

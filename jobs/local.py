@@ -18,10 +18,8 @@ from settings import ROOT, settings
 
 PATIENCE = 30.0
 """Seconds without any worker after which waiting has no use; a new one shows life within ten."""
-
-
-LOOK = 1.0
-"""Seconds between two looks whether somebody still works."""
+LOOK, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between two looks whether somebody still works, and at most before another worker is tried."""
 
 
 @contextmanager
@@ -39,10 +37,13 @@ def ensure_worker() -> Iterator[None]:
 
 def _keep_worker(stop: threading.Event) -> None:
     process: subprocess.Popen[bytes] | None = None
-    while not stop.is_set():
-        if (process is None or process.poll() is not None) and not _somebody_works():
+    pause = 0.0
+    while not stop.wait(pause):
+        if _somebody_works():
+            pause = LOOK
+        elif process is None or process.poll() is not None:
             process = _start_worker()
-        stop.wait(LOOK)
+            pause = min(2 * pause + LOOK, LONGEST_PAUSE)  # one that cannot start is tried less and less often
     if process is not None:
         process.terminate()
         try:

@@ -72,6 +72,27 @@ def test_a_backup_made_while_people_work_holds_everything_acknowledged_before_it
         assert (s.scalar(select(func.count()).select_from(Reviewer)) or 0) >= acknowledged
 
 
+@pytest.mark.parametrize("damage", ["no database at all", None], ids=["damaged", "deleted"])
+def test_a_backup_replaces_a_database_that_is_damaged_or_gone(
+    database: Path, tmp_path: Path, damage: str | None
+) -> None:
+    with session() as s:
+        a_project(s)
+    before = contents()
+    save_backup(tmp_path / "copy.db")
+    engine().dispose()
+    database.unlink() if damage is None else database.write_text(damage)
+    kept = restore_backup(tmp_path / "copy.db")
+    assert contents() == before
+    assert damage == (kept.read_text() if kept else None)
+
+
+def test_a_copy_that_cannot_be_written_is_a_sentence_and_leaves_nothing(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseProblem, match="could not be written"):
+        save_backup(tmp_path / "no folder" / "copy.db")
+    assert newest_backup() is None
+
+
 def test_a_backup_overwrites_nothing(database: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(Refused, match="overwrites nothing"):

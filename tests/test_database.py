@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Engine, func, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from db.models import Base, Membership, Method, Project, Recipe, Response, Reviewer, Role
@@ -278,6 +278,8 @@ def test_a_database_that_is_deleted_or_replaced_while_it_is_open_acknowledges_no
 
 
 def test_a_wrong_statement_stays_a_bug(database: Path) -> None:
+    with pytest.raises(OperationalError, match="no such column"), reading() as s:
+        s.execute(text("SELECT shoe_size FROM reviewer"))
     with pytest.raises(IntegrityError), session() as s:
         s.add_all([Membership(reviewer_id=1, project_id=7, role=Role.MANAGER)])
 

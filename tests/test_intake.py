@@ -4,6 +4,7 @@ import random
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from db.models import Comparison, Project, Prompt, PromptSet, Ranking, Responder, Response, Reviewer, Role
 from db.people import add_member, link_authors, roles_of
-from db.session import reading, session
-from errors import BadFile, NotAllowed, Refused
+from db.session import engine, reading, session
+from errors import BadFile, DatabaseUnavailable, NotAllowed, Refused
 from intake.mapping import ColumnMapping, HeldOutChoice, check_mapping, guess_mapping, read_pick
 from intake.near_duplicates import cluster_labels
 from intake.plan import ImportPlan, plan_import
@@ -380,6 +381,29 @@ def test_an_import_in_parts_saves_what_one_in_a_piece_does_and_holds_no_lock_bet
         assert s.scalar(select(func.count()).select_from(Comparison)) == 250
     again, _ = run_import(by=by, project_id=project.id, table=table, content=content, mapping=MAPPED)
     assert again.nothing_new
+
+
+def test_an_import_that_is_cut_short_tells_what_it_saved_and_adds_the_rest_the_next_time(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = rows_of(250)
+    table = read_table(content, file_name="a.csv", max_cell=LIMIT)
+    with session() as s:
+        project = a_project(s)
+        by = a_reviewer(s, project).id
+    full = partial(run_import, by=by, project_id=project.id, table=table, content=content, mapping=MAPPED)
+
+    def fill_the_disk(saved: int, total: int) -> None:
+        if saved == 200:
+            with engine().connect() as connection:
+                pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+                connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(DatabaseUnavailable, match=r"200 of 250 prompts were saved; .*disk is full"):
+        full(on_progress=fill_the_disk)
+    engine().dispose()
+    done, _ = full()
+    assert (done.prompts, done.responses) == (50, 100)
 
 
 def test_two_imports_at_once_never_part_near_duplicates(database: Path) -> None:

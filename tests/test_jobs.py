@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from db.models import ExportForm, ExportRun, GenerationRun, Part, Project, Role, Run, RunStatus, Scope, Worker, now
 from db.session import reading, session
 from errors import DatabaseProblem, DatabaseUnavailable, NotAllowed, NotFound, Refused
-from jobs import child
+from jobs import child, local
 from jobs import supervise as supervising
 from jobs.attempts import LOST_LIMIT, begin, claim, explain_exit, hand_back, settle_run
 from jobs.life import ALIVE, hold_home, worker_alive
@@ -946,3 +946,22 @@ def test_every_kind_is_declared_once_with_a_module_that_carries_it() -> None:
 def test_the_app_s_side_of_jobs_stays_light() -> None:
     code = "import sys, jobs.runs, jobs.progress; assert not {'ray', 'torch', 'psycopg'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_worker_that_cannot_start_is_tried_less_and_less_often(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    class Clock:
+        def wait(self, pause: float) -> bool:
+            pauses.append(pause)
+            return len(pauses) > 8
+
+    def fails() -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        return process
+
+    monkeypatch.setattr(local, "_start_worker", fails)
+    monkeypatch.setattr(local, "_somebody_works", lambda: len(pauses) == 8)
+    local._keep_worker(Clock())  # type: ignore[arg-type]
+    assert pauses == [0, 1, 3, 7, 15, 31, 60, 60, 1], "and looked after at once where one works"
